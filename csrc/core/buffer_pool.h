@@ -1,0 +1,22 @@
+/* Buffers for bytes that one side sent and the other does not take yet. Held only while there are such bytes. */
+#ifndef LB_BUFFER_POOL_H
+#define LB_BUFFER_POOL_H
+
+#include "slab.h"
+
+enum { LB_BUFFER_BYTES = 65536 };
+
+struct lb_buffer_pool {
+    struct lb_slab slab;
+};
+
+__attribute__((warn_unused_result)) int lb_buffer_pool_open(struct lb_buffer_pool *pool, uint32_t capacity);
+void lb_buffer_pool_close(struct lb_buffer_pool *pool);
+
+/* Is one left? Asked before a read, whose bytes may need it. */
+int lb_buffer_pool_ready(const struct lb_buffer_pool *pool);
+uint32_t lb_buffer_take(struct lb_buffer_pool *pool); /* only when ready */
+void lb_buffer_give(struct lb_buffer_pool *pool, uint32_t buffer);
+char *lb_buffer_at(const struct lb_buffer_pool *pool, uint32_t buffer);
+
+#endif

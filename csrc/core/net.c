@@ -1,0 +1,80 @@
+#include "net.h"
+
+#include <errno.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { KEEPALIVE_PROBES = 3, KEEPALIVE_INTERVAL_S = 10 };
+
+static int set(int fd, int level, int name, int value)
+{
+    return setsockopt(fd, level, name, &value, sizeof value) < 0 ? -errno : 0;
+}
+
+static int set_keepalive(int fd, uint32_t idle_s)
+{
+    int error = set(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
+    if (!error)
+        error = set(fd, IPPROTO_TCP, TCP_KEEPIDLE, (int)idle_s);
+    if (!error)
+        error = set(fd, IPPROTO_TCP, TCP_KEEPINTVL, KEEPALIVE_INTERVAL_S);
+    if (!error)
+        error = set(fd, IPPROTO_TCP, TCP_KEEPCNT, KEEPALIVE_PROBES);
+    return error;
+}
+
+int lb_net_set_options(int fd, uint32_t keepalive_s, uint32_t user_timeout_ms)
+{
+    int error = set(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+    if (!error && keepalive_s)
+        error = set_keepalive(fd, keepalive_s);
+    if (!error && user_timeout_ms)
+        error = set(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, (int)user_timeout_ms);
+    return error;
+}
+
+int lb_net_connect(const union lb_address *to, uint32_t keepalive_s, uint32_t user_timeout_ms)
+{
+    int fd = socket(to->any.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, IPPROTO_TCP);
+    if (fd < 0)
+        return -errno;
+    socklen_t length = to->any.sa_family == AF_INET6 ? sizeof to->v6 : sizeof to->v4;
+    int error = lb_net_set_options(fd, keepalive_s, user_timeout_ms);
+    if (!error && connect(fd, &to->any, length) < 0 && errno != EINPROGRESS)
+        error = -errno;
+    if (error) {
+        close(fd);
+        return error;
+    }
+    return fd;
+}
+
+int lb_net_error(int fd)
+{
+    int error = 0;
+    socklen_t length = sizeof error;
+    if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &length) < 0)
+        return errno;
+    return error;
+}
+
+void lb_net_reset(int fd)
+{
+    struct linger now = {.l_onoff = 1, .l_linger = 0};
+    (void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
+    close(fd);
+}
+
+void lb_net_quickack(int fd)
+{
+    (void)set(fd, IPPROTO_TCP, TCP_QUICKACK, 1);
+}
+
+uint64_t lb_net_now_us(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+}

@@ -1,0 +1,33 @@
+/* Sockets, as this engine wants them: non-blocking, close-on-exec, errors as -errno. */
+#ifndef LB_NET_H
+#define LB_NET_H
+
+#include <netinet/in.h>
+#include <stdint.h>
+
+union lb_address {
+    struct sockaddr any;
+    struct sockaddr_in v4;
+    struct sockaddr_in6 v6;
+};
+
+/* Begin to connect: a descriptor whose connect is under way or done, or -errno. */
+__attribute__((warn_unused_result)) int lb_net_connect(const union lb_address *to, uint32_t keepalive_s,
+                                                       uint32_t user_timeout_ms);
+
+/* Options that accepted sockets inherit from their listener on Linux. */
+__attribute__((warn_unused_result)) int lb_net_set_options(int fd, uint32_t keepalive_s, uint32_t user_timeout_ms);
+
+/* The pending error of a socket, cleared by the call; 0 if there is none. */
+int lb_net_error(int fd);
+
+/* Close with a reset: the peer reads ECONNRESET, not an end of file. */
+void lb_net_reset(int fd);
+
+/* Acknowledge what has arrived now, not in 40 ms. */
+void lb_net_quickack(int fd);
+
+/* Monotonic clock, microseconds. */
+uint64_t lb_net_now_us(void);
+
+#endif

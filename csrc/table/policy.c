@@ -1,0 +1,137 @@
+#include "policy.h"
+
+#include <math.h>
+
+enum { TRIES = 16 }; /* slots looked at before the members are searched one by one */
+
+static float cost_of(const struct lb_choice *choice, uint32_t backend)
+{
+    float cost;
+    if (backend >= choice->shm->head->max_backends)
+        return INFINITY;
+    __atomic_load(&choice->shm->costs[backend], &cost, __ATOMIC_RELAXED);
+    return cost;
+}
+
+static int usable(const struct lb_choice *choice, uint32_t backend)
+{
+    for (uint32_t i = 0; i < choice->tried_count; i++)
+        if (choice->tried[i] == backend)
+            return 0;
+    return cost_of(choice, backend) < INFINITY;
+}
+
+static uint32_t entry(const uint32_t *array, uint32_t at)
+{
+    return __atomic_load_n(&array[at], __ATOMIC_RELAXED);
+}
+
+/* Vigna, "An experimental exploration of Marsaglia's xorshift generators", 2016: xorshift64*. */
+static uint32_t draw(struct lb_cursor *cursor, uint32_t below)
+{
+    uint64_t x = cursor->seed;
+    x ^= x >> 12;
+    x ^= x << 25;
+    x ^= x >> 27;
+    cursor->seed = x;
+    uint32_t high = (uint32_t)((x * UINT64_C(0x2545F4914F6CDD1D)) >> 32);
+    return (uint32_t)(((uint64_t)high * below) >> 32);
+}
+
+/* The members one by one from anywhere: what is left when the schedule offered nobody. */
+static uint32_t search(const struct lb_choice *choice, struct lb_cursor *cursor)
+{
+    uint32_t start = draw(cursor, choice->member_count);
+    for (uint32_t i = 0; i < choice->member_count; i++) {
+        uint32_t at = start + i < choice->member_count ? start + i : start + i - choice->member_count;
+        uint32_t backend = entry(choice->members, at);
+        if (usable(choice, backend))
+            return backend;
+    }
+    return LB_NONE;
+}
+
+static uint32_t round_robin(const struct lb_choice *choice, struct lb_cursor *cursor)
+{
+    for (uint32_t i = 0; i < TRIES; i++) {
+        if (cursor->turn >= choice->slot_count)
+            cursor->turn = 0;
+        uint32_t backend = entry(choice->slots, cursor->turn++);
+        if (usable(choice, backend))
+            return backend;
+    }
+    return search(choice, cursor);
+}
+
+static uint32_t weighted_random(const struct lb_choice *choice, struct lb_cursor *cursor)
+{
+    for (uint32_t i = 0; i < TRIES; i++) {
+        uint32_t backend = entry(choice->slots, draw(cursor, choice->slot_count));
+        if (usable(choice, backend))
+            return backend;
+    }
+    return search(choice, cursor);
+}
+
+static float burden(const struct lb_choice *choice, uint32_t backend)
+{
+    return (float)lb_shm_in_flight(choice->shm, backend) * cost_of(choice, backend);
+}
+
+static uint32_t two_choices(const struct lb_choice *choice, struct lb_cursor *cursor)
+{
+    uint32_t first = weighted_random(choice, cursor);
+    uint32_t second = weighted_random(choice, cursor);
+    for (uint32_t i = 0; i < TRIES && second == first && choice->member_count > 1; i++)
+        second = weighted_random(choice, cursor);
+    if (first == LB_NONE || second == LB_NONE || first == second)
+        return first;
+    return burden(choice, second) < burden(choice, first) ? second : first;
+}
+
+/* The sums are done array by array, not by lb_shm_in_flight: this loop is the cost of least_conn. */
+static uint32_t least_conn(const struct lb_choice *choice, struct lb_cursor *cursor)
+{
+    const struct lb_shm *shm = choice->shm;
+    const uint32_t limit = shm->head->max_backends, workers = shm->head->workers;
+    const uint64_t stride = shm->head->worker_stride / sizeof(uint32_t);
+    const uint32_t *active = lb_shm_active(shm, 0);
+    uint32_t best = round_robin(choice, cursor);
+    if (best == LB_NONE)
+        return LB_NONE;
+    float least = burden(choice, best);
+
+    for (uint32_t i = 0; i < choice->member_count; i++) {
+        uint32_t backend = entry(choice->members, i);
+        if (backend >= limit)
+            continue;
+        uint32_t sessions = entry(active, backend);
+        for (uint32_t worker = 1; worker < workers; worker++)
+            sessions += entry(active + worker * stride, backend);
+        float cost;
+        __atomic_load(&shm->costs[backend], &cost, __ATOMIC_RELAXED);
+        float here = (float)sessions * cost;
+        if (here < least && usable(choice, backend)) {
+            best = backend;
+            least = here;
+        }
+    }
+    return best;
+}
+
+uint32_t lb_policy_pick(uint32_t policy, const struct lb_choice *choice, struct lb_cursor *cursor)
+{
+    if (!choice->member_count || !choice->slot_count)
+        return LB_NONE;
+    switch ((enum lb_policy)policy) {
+    case LB_ROUND_ROBIN:
+        return round_robin(choice, cursor);
+    case LB_LEAST_CONN:
+        return least_conn(choice, cursor);
+    case LB_RANDOM:
+        return weighted_random(choice, cursor);
+    case LB_P2C:
+        return two_choices(choice, cursor);
+    }
+    return LB_NONE;
+}

@@ -1,0 +1,86 @@
+#include "schedule.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+struct turn {
+    double due; /* place in the cycle, 0..1 */
+    uint32_t at; /* index into members: ties keep the members' order */
+    uint32_t weight;
+};
+
+static uint32_t common_divisor(uint32_t a, uint32_t b)
+{
+    while (b) {
+        uint32_t rest = a % b;
+        a = b;
+        b = rest;
+    }
+    return a;
+}
+
+/* The weight of one member after division and, if need be, scaling into the room. */
+static uint32_t share(uint32_t weight, uint32_t divisor, uint64_t sum, uint32_t count, uint32_t room)
+{
+    weight /= divisor;
+    if (sum <= room)
+        return weight;
+    uint64_t scaled = (uint64_t)weight * (room - count) / sum;
+    return (uint32_t)scaled + 1;
+}
+
+static int before(const struct turn *a, const struct turn *b)
+{
+    return a->due < b->due || (a->due <= b->due && a->at < b->at);
+}
+
+static void sift_down(struct turn *heap, uint32_t count, uint32_t at)
+{
+    struct turn moving = heap[at];
+    for (;;) {
+        uint32_t child = 2 * at + 1;
+        if (child >= count)
+            break;
+        if (child + 1 < count && before(&heap[child + 1], &heap[child]))
+            child++;
+        if (!before(&heap[child], &moving))
+            break;
+        heap[at] = heap[child];
+        at = child;
+    }
+    heap[at] = moving;
+}
+
+int64_t lb_schedule_build(const uint32_t *members, const uint32_t *weights, uint32_t count, uint32_t *slots, uint32_t room)
+{
+    uint32_t divisor = 0;
+    uint64_t sum = 0;
+    for (uint32_t i = 0; i < count; i++)
+        divisor = common_divisor(weights[i], divisor);
+    for (uint32_t i = 0; i < count; i++)
+        sum += weights[i] / divisor;
+    if (sum == count) {
+        for (uint32_t i = 0; i < count; i++)
+            slots[i] = members[i];
+        return count;
+    }
+
+    struct turn *heap = malloc(count * sizeof *heap);
+    if (!heap)
+        return -ENOMEM;
+    uint64_t total = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t weight = share(weights[i], divisor, sum, count, room);
+        heap[i] = (struct turn){0.5 / weight, i, weight};
+        total += weight;
+    }
+    for (uint32_t i = count / 2; i-- > 0;)
+        sift_down(heap, count, i);
+    for (uint64_t slot = 0; slot < total; slot++) {
+        slots[slot] = members[heap[0].at];
+        heap[0].due += 1.0 / heap[0].weight;
+        sift_down(heap, count, 0);
+    }
+    free(heap);
+    return (int64_t)total;
+}

@@ -1,0 +1,170 @@
+#include "shm.h"
+
+#include <errno.h>
+#include <stddef.h>
+
+/* The layout is part of the interface between processes: a change here must raise LB_LAYOUT. */
+_Static_assert(sizeof(struct lb_head) == 320, "head");
+_Static_assert(offsetof(struct lb_head, generation) == 256, "head's changing line starts a line");
+_Static_assert(sizeof(struct lb_listener_row) == 256, "listener row");
+_Static_assert(sizeof(struct lb_pool_row) == 128, "pool row");
+_Static_assert(sizeof(struct lb_backend_row) == 384, "backend row");
+_Static_assert(offsetof(struct lb_backend_row, address) == 64, "the data path reads one line of a backend row");
+_Static_assert(sizeof(struct lb_view) == 64, "view");
+_Static_assert(sizeof(struct lb_worker_row) == 320, "worker row");
+_Static_assert(sizeof(struct lb_budget) == 128, "budget");
+_Static_assert(sizeof(struct lb_outcome) == 64, "outcome");
+
+enum { PAGE = 4096, MAX_LISTENERS = 256, MAX_POOLS = 4096, MAX_BACKENDS = 1000000, MIN_SLOTS = 65536 };
+
+static uint64_t round_up(uint64_t n, uint64_t unit)
+{
+    return (n + unit - 1) / unit * unit;
+}
+
+/* Fill in sizes and offsets; the one place that knows the order of the parts. */
+static void plan(struct lb_head *head, const struct lb_limits *limits)
+{
+    head->magic = LB_MAGIC;
+    head->layout = LB_LAYOUT;
+    head->head_size = sizeof(struct lb_head);
+    head->listener_size = sizeof(struct lb_listener_row);
+    head->pool_size = sizeof(struct lb_pool_row);
+    head->backend_size = sizeof(struct lb_backend_row);
+    head->worker_size = sizeof(struct lb_worker_row);
+    head->outcome_size = sizeof(struct lb_outcome);
+    head->max_listeners = limits->listeners;
+    head->max_pools = limits->pools;
+    head->max_backends = limits->backends;
+    head->max_slots = limits->backends > MIN_SLOTS ? limits->backends : MIN_SLOTS;
+    head->workers = limits->workers;
+
+    uint64_t at = round_up(sizeof(struct lb_head), PAGE);
+    head->off_listeners = at;
+    at = round_up(at + (uint64_t)limits->listeners * sizeof(struct lb_listener_row), PAGE);
+    head->off_pools = at;
+    at = round_up(at + (uint64_t)limits->pools * sizeof(struct lb_pool_row), PAGE);
+    head->off_backends = at;
+    at = round_up(at + (uint64_t)limits->backends * sizeof(struct lb_backend_row), PAGE);
+    head->off_costs = at;
+    at = round_up(at + (uint64_t)limits->backends * sizeof(float), PAGE);
+    head->off_views = at;
+    head->view_stride =
+        round_up(sizeof(struct lb_view) + ((uint64_t)limits->backends + head->max_slots) * sizeof(uint32_t), PAGE);
+    at += head->view_stride * 2 * limits->pools;
+    head->off_workers = at;
+    head->off_budgets = sizeof(struct lb_worker_row);
+    head->off_outcomes = head->off_budgets + (uint64_t)limits->pools * sizeof(struct lb_budget);
+    head->off_active = head->off_outcomes + (uint64_t)limits->backends * sizeof(struct lb_outcome);
+    head->worker_stride = round_up(head->off_active + (uint64_t)limits->backends * sizeof(uint32_t), PAGE);
+    head->bytes = at + head->worker_stride * limits->workers;
+}
+
+static int limits_ok(const struct lb_limits *limits)
+{
+    return limits->listeners >= 1 && limits->listeners <= MAX_LISTENERS && limits->pools >= 1 &&
+           limits->pools <= MAX_POOLS && limits->backends >= 1 && limits->backends <= MAX_BACKENDS &&
+           limits->workers >= 1 && limits->workers <= LB_MAX_WORKERS;
+}
+
+uint64_t lb_shm_bytes(const struct lb_limits *limits)
+{
+    struct lb_head head = {0};
+    if (!limits_ok(limits))
+        return 0;
+    plan(&head, limits);
+    return head.bytes;
+}
+
+int lb_shm_create(void *memory, const struct lb_limits *limits)
+{
+    if (!limits_ok(limits))
+        return -EINVAL;
+    plan(memory, limits);
+    return 0;
+}
+
+/* Everything that can be derived from the limits is derived again and compared: a damaged offset is never followed. */
+static int same_plan(const struct lb_head *head)
+{
+    struct lb_limits limits = {head->max_listeners, head->max_pools, head->max_backends, head->workers};
+    struct lb_head want = {0};
+    if (!limits_ok(&limits))
+        return 0;
+    plan(&want, &limits);
+    return want.head_size == head->head_size && want.listener_size == head->listener_size &&
+           want.pool_size == head->pool_size && want.backend_size == head->backend_size &&
+           want.worker_size == head->worker_size && want.outcome_size == head->outcome_size &&
+           want.max_slots == head->max_slots && want.bytes == head->bytes &&
+           want.off_listeners == head->off_listeners && want.off_pools == head->off_pools &&
+           want.off_backends == head->off_backends && want.off_costs == head->off_costs &&
+           want.off_views == head->off_views && want.view_stride == head->view_stride &&
+           want.off_workers == head->off_workers && want.worker_stride == head->worker_stride &&
+           want.off_budgets == head->off_budgets && want.off_outcomes == head->off_outcomes &&
+           want.off_active == head->off_active;
+}
+
+int lb_shm_attach(struct lb_shm *shm, void *memory, uint64_t bytes)
+{
+    struct lb_head *head = memory;
+    if (bytes < sizeof *head || head->magic != LB_MAGIC || head->layout != LB_LAYOUT || head->bytes != bytes ||
+        !same_plan(head))
+        return -EINVAL;
+    char *base = memory;
+    shm->head = head;
+    shm->listeners = (void *)(base + head->off_listeners);
+    shm->pools = (void *)(base + head->off_pools);
+    shm->backends = (void *)(base + head->off_backends);
+    shm->costs = (void *)(base + head->off_costs);
+    return 0;
+}
+
+struct lb_view *lb_shm_view(const struct lb_shm *shm, uint32_t pool, uint32_t which)
+{
+    const struct lb_head *head = shm->head;
+    return (void *)((char *)shm->head + head->off_views + head->view_stride * (2 * (uint64_t)pool + (which & 1)));
+}
+
+uint32_t *lb_shm_members(const struct lb_shm *shm, struct lb_view *view)
+{
+    (void)shm;
+    return (uint32_t *)(view + 1);
+}
+
+uint32_t *lb_shm_slots(const struct lb_shm *shm, struct lb_view *view)
+{
+    return (uint32_t *)(view + 1) + shm->head->max_backends;
+}
+
+static char *section(const struct lb_shm *shm, uint32_t worker)
+{
+    return (char *)shm->head + shm->head->off_workers + shm->head->worker_stride * worker;
+}
+
+struct lb_worker_row *lb_shm_worker(const struct lb_shm *shm, uint32_t worker)
+{
+    return (void *)section(shm, worker);
+}
+
+struct lb_budget *lb_shm_budget(const struct lb_shm *shm, uint32_t worker, uint32_t pool)
+{
+    return (struct lb_budget *)(void *)(section(shm, worker) + shm->head->off_budgets) + pool;
+}
+
+struct lb_outcome *lb_shm_outcome(const struct lb_shm *shm, uint32_t worker, uint32_t backend)
+{
+    return (struct lb_outcome *)(void *)(section(shm, worker) + shm->head->off_outcomes) + backend;
+}
+
+uint32_t *lb_shm_active(const struct lb_shm *shm, uint32_t worker)
+{
+    return (void *)(section(shm, worker) + shm->head->off_active);
+}
+
+uint32_t lb_shm_in_flight(const struct lb_shm *shm, uint32_t backend)
+{
+    uint32_t sum = 0;
+    for (uint32_t worker = 0; worker < shm->head->workers; worker++)
+        sum += __atomic_load_n(&lb_shm_active(shm, worker)[backend], __ATOMIC_RELAXED);
+    return sum;
+}

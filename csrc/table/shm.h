@@ -1,0 +1,55 @@
+/* The segment: its size, its birth, its checks, and where its parts lie. */
+#ifndef LB_SHM_H
+#define LB_SHM_H
+
+#include <stdint.h>
+
+#include "../shm_layout.h"
+
+#define LB_MAGIC UINT64_C(0x6c62636f72653031) /* "lbcore01" */
+
+/* How many rows of each kind a new segment has room for. */
+struct lb_limits {
+    uint32_t listeners;
+    uint32_t pools;
+    uint32_t backends;
+    uint32_t workers; /* 1 .. LB_MAX_WORKERS */
+};
+
+/* A mapped segment with its parts found. Plain pointers into the mapping; owns nothing. */
+struct lb_shm {
+    struct lb_head *head;
+    struct lb_listener_row *listeners;
+    struct lb_pool_row *pools;
+    struct lb_backend_row *backends;
+    float *costs; /* cost of one session on a backend: 1 / (weight x (1 - load)); infinite when it takes none */
+};
+
+/* Bytes that a segment of these limits takes; 0 if a limit is out of range. */
+uint64_t lb_shm_bytes(const struct lb_limits *limits);
+
+/* Write an empty table into zeroed memory of lb_shm_bytes(limits) bytes. */
+__attribute__((warn_unused_result)) int lb_shm_create(void *memory, const struct lb_limits *limits);
+
+/* Find the parts of a segment; -EINVAL if it is foreign, of another layout or damaged. */
+__attribute__((warn_unused_result)) int lb_shm_attach(struct lb_shm *shm, void *memory, uint64_t bytes);
+
+struct lb_view *lb_shm_view(const struct lb_shm *shm, uint32_t pool, uint32_t which);
+uint32_t *lb_shm_members(const struct lb_shm *shm, struct lb_view *view);
+uint32_t *lb_shm_slots(const struct lb_shm *shm, struct lb_view *view);
+
+struct lb_worker_row *lb_shm_worker(const struct lb_shm *shm, uint32_t worker);
+struct lb_budget *lb_shm_budget(const struct lb_shm *shm, uint32_t worker, uint32_t pool);
+struct lb_outcome *lb_shm_outcome(const struct lb_shm *shm, uint32_t worker, uint32_t backend);
+uint32_t *lb_shm_active(const struct lb_shm *shm, uint32_t worker);
+
+/* Sessions on a backend, summed over the workers. */
+uint32_t lb_shm_in_flight(const struct lb_shm *shm, uint32_t backend);
+
+/* Add to a counter that only this thread writes and others read. */
+static inline void lb_add(uint64_t *counter, uint64_t n)
+{
+    __atomic_store_n(counter, *counter + n, __ATOMIC_RELAXED);
+}
+
+#endif

@@ -1,0 +1,122 @@
+#include "table.h"
+
+#include <math.h>
+#include <string.h>
+
+#define HEAVIEST_LOAD 0.95f /* a backend that calls itself full still gets one session in twenty of its share */
+
+static void touch(const struct lb_shm *shm)
+{
+    __atomic_store_n(&shm->head->generation, shm->head->generation + 1, __ATOMIC_RELEASE);
+}
+
+/* The one figure that the data path asks of a backend, kept true by every setter. */
+static void price(const struct lb_shm *shm, uint32_t index)
+{
+    const struct lb_backend_row *row = &shm->backends[index];
+    float cost = INFINITY;
+    if (row->state == LB_UP && row->weight > 0) {
+        float load = row->load < 0 ? 0 : row->load > HEAVIEST_LOAD ? HEAVIEST_LOAD : row->load;
+        cost = 1.0f / ((float)row->weight * (1.0f - load));
+    }
+    __atomic_store(&shm->costs[index], &cost, __ATOMIC_RELEASE);
+    touch(shm);
+}
+
+static void put_text(uint8_t *field, size_t size, const char *text)
+{
+    size_t length = strnlen(text, size - 1);
+    memcpy(field, text, length);
+    memset(field + length, 0, size - length);
+}
+
+/* Readers in other processes see an odd version while strings change, and read again. */
+static void text_begin(struct lb_backend_row *row)
+{
+    __atomic_store_n(&row->text_version, row->text_version + 1, __ATOMIC_RELEASE);
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+}
+
+static void text_end(struct lb_backend_row *row)
+{
+    __atomic_store_n(&row->text_version, row->text_version + 1, __ATOMIC_RELEASE);
+}
+
+uint64_t lb_table_put(const struct lb_shm *shm, uint32_t index, const struct lb_backend_spec *spec)
+{
+    struct lb_backend_row *row = &shm->backends[index];
+    row->generation = ++shm->head->row_generation;
+    row->pool = spec->pool;
+    row->weight = spec->weight;
+    row->load = -1;
+    row->family = spec->family;
+    row->port = spec->port;
+    row->scope = spec->scope;
+    memcpy(row->ip, spec->ip, sizeof row->ip);
+    text_begin(row);
+    put_text(row->address, sizeof row->address, spec->address);
+    put_text(row->source, sizeof row->source, spec->source);
+    text_end(row);
+    if (index >= shm->head->rows_used)
+        __atomic_store_n(&shm->head->rows_used, index + 1, __ATOMIC_RELEASE);
+    lb_table_set_state(shm, index, LB_STARTING, "");
+    return row->generation;
+}
+
+void lb_table_set_state(const struct lb_shm *shm, uint32_t index, uint32_t state, const char *reason)
+{
+    struct lb_backend_row *row = &shm->backends[index];
+    __atomic_store_n(&row->state, state, __ATOMIC_RELEASE);
+    text_begin(row);
+    put_text(row->reason, sizeof row->reason, reason);
+    text_end(row);
+    price(shm, index);
+    if (state == LB_GONE)
+        __atomic_store_n(&shm->head->cuts, shm->head->cuts + 1, __ATOMIC_RELEASE);
+}
+
+void lb_table_set_weight(const struct lb_shm *shm, uint32_t index, uint32_t weight)
+{
+    __atomic_store_n(&shm->backends[index].weight, weight, __ATOMIC_RELAXED);
+    price(shm, index);
+}
+
+void lb_table_set_load(const struct lb_shm *shm, uint32_t index, float load)
+{
+    __atomic_store(&shm->backends[index].load, &load, __ATOMIC_RELAXED);
+    price(shm, index);
+}
+
+void lb_table_free(const struct lb_shm *shm, uint32_t index)
+{
+    lb_table_set_state(shm, index, LB_FREE, "");
+}
+
+void lb_table_set_listener(const struct lb_shm *shm, uint32_t index, const struct lb_listener_row *row)
+{
+    shm->listeners[index] = *row;
+    touch(shm);
+}
+
+void lb_table_set_pool(const struct lb_shm *shm, uint32_t index, const struct lb_pool_row *row)
+{
+    struct lb_pool_row *mine = &shm->pools[index];
+    uint32_t view = mine->view;
+    struct lb_pool_row next = *row;
+    next.view = view;
+    *mine = next;
+    touch(shm);
+}
+
+void lb_table_bury_worker(const struct lb_shm *shm, uint32_t worker)
+{
+    struct lb_worker_row *row = lb_shm_worker(shm, worker);
+    uint64_t lost = row->accepted - row->closed - row->refused;
+    lb_add(&row->closed_lost, lost);
+    lb_add(&row->closed, lost);
+    row->active = row->buffers = row->pipes = 0;
+    row->state = LB_WORKER_ABSENT;
+    uint32_t *active = lb_shm_active(shm, worker);
+    for (uint32_t i = 0; i < shm->head->rows_used; i++)
+        __atomic_store_n(&active[i], 0, __ATOMIC_RELAXED);
+}

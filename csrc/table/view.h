@@ -1,0 +1,16 @@
+/* A pool's view: who may be picked, published whole by the control plane, read without a lock by the workers. */
+#ifndef LB_VIEW_H
+#define LB_VIEW_H
+
+#include "policy.h"
+#include "shm.h"
+
+/* Control plane: build the next view of a pool from the rows that are up and have a weight, and make it current.
+ * Returns the number of members or -ENOMEM (the old view stays). */
+__attribute__((warn_unused_result)) int64_t lb_view_publish(const struct lb_shm *shm, uint32_t pool);
+
+/* Worker: pick a backend of the pool that is not in tried[], or LB_NONE. */
+uint32_t lb_view_pick(const struct lb_shm *shm, uint32_t pool, const uint32_t *tried, uint32_t tried_count,
+                      struct lb_cursor *cursor);
+
+#endif
