@@ -194,6 +194,8 @@ struct lb_outcome {
     uint32_t failures_in_row;
     int32_t last_errno;
     uint32_t latency_us; /* of connects, exponentially weighted */
-    uint32_t ack_credit; /* answers for which TCP_QUICKACK is still tried; see l4/relay.h */
-    uint8_t pad0[16];
+    uint32_t ack_credit;   /* answers for which TCP_QUICKACK is still tried; see l4/relay.h */
+    uint32_t ack_trial_in; /* of these until one goes without */
+    uint32_t ack_trial_gap;
+    uint8_t pad0[8];
 };

@@ -1,0 +1,33 @@
+/* Messages between the control plane and a worker: fixed-size notes over a SOCK_SEQPACKET pair, a descriptor with some. */
+#ifndef LB_CHANNEL_H
+#define LB_CHANNEL_H
+
+#include <stdint.h>
+
+enum lb_note_kind {
+    /* to the worker */
+    LB_NOTE_LISTEN = 1,   /* id: listener row; carries its socket */
+    LB_NOTE_UNLISTEN = 2, /* id: listener row; serve what is queued on it, then close it */
+    LB_NOTE_DRAIN = 3,    /* value: milliseconds that sessions may still take */
+    LB_NOTE_STOP = 4,     /* end now */
+    LB_NOTE_WAKE = 5,     /* the table changed in a way that wants action: look at once */
+    /* from the worker */
+    LB_NOTE_READY = 16,     /* the loop runs */
+    LB_NOTE_LISTENING = 17, /* id: listener row that is served now */
+    LB_NOTE_UNLISTENED = 18,
+    LB_NOTE_FAILING = 19, /* id: backend row whose connect failures in a row reached the pool's fail_after */
+};
+
+struct lb_note {
+    uint32_t kind;
+    uint32_t id;
+    uint64_t value;
+};
+
+/* 1: a note came, *descriptor is -1 or one that the caller owns now. 0: none waits. -EPIPE: the other end is gone. */
+__attribute__((warn_unused_result)) int lb_channel_receive(int channel, struct lb_note *note, int *descriptor);
+
+/* Never waits: 0, or -errno with the note lost. */
+int lb_channel_send(int channel, enum lb_note_kind kind, uint32_t id);
+
+#endif

@@ -1,0 +1,33 @@
+/* The listening sockets of a worker: handed to it, accepted from, paused at a bound, drained before they are closed. */
+#ifndef LB_LISTENERS_H
+#define LB_LISTENERS_H
+
+#include "plane.h"
+
+struct lb_listeners {
+    int *fds;           /* by listener row; -1: not served */
+    uint32_t count;     /* listener rows of the segment */
+    uint8_t paused;     /* at a bound: nothing is accepted */
+    uint64_t retry_ms;  /* when to try again after an error that no ending session cures; 0: none is waited for */
+};
+
+__attribute__((warn_unused_result)) int lb_listeners_open(struct lb_listeners *listeners, uint32_t count);
+void lb_listeners_close(struct lb_listeners *listeners);
+
+/* Serve a socket (owned from now on, also on failure). */
+__attribute__((warn_unused_result)) int lb_listeners_add(struct lb_listeners *listeners, struct lb_plane *plane,
+                                                         uint32_t listener, int fd);
+
+/* Accept what is queued on it, then close it: a socket with a queue is never closed. */
+void lb_listeners_remove(struct lb_listeners *listeners, struct lb_plane *plane, uint32_t listener);
+
+/* An epoll event on it. */
+void lb_listeners_event(struct lb_listeners *listeners, struct lb_plane *plane, uint32_t listener);
+
+/* Go on accepting once there is room, and the time of an error has passed. */
+void lb_listeners_resume(struct lb_listeners *listeners, struct lb_plane *plane);
+
+/* Milliseconds until lb_listeners_resume has something to do by time; -1: nothing. */
+int lb_listeners_wait(const struct lb_listeners *listeners, const struct lb_plane *plane);
+
+#endif

@@ -1,0 +1,48 @@
+/* What a worker's sessions share: the table, the poller, the clock, and the pools they borrow from. One thread's own. */
+#ifndef LB_PLANE_H
+#define LB_PLANE_H
+
+#include "../core/buffer_pool.h"
+#include "../core/pipe_pool.h"
+#include "../core/slab.h"
+#include "../core/timer.h"
+#include "../table/shm.h"
+#include "../table/view.h"
+#include "session.h"
+
+enum { LB_SCRATCH_BYTES = LB_BUFFER_BYTES, LB_ALERTS = 64 };
+
+/* What epoll hands back: generation << 32 | index << 2 | kind. */
+enum lb_tag { LB_TAG_CLIENT = LB_CLIENT, LB_TAG_BACKEND = LB_BACKEND, LB_TAG_LISTENER = 2, LB_TAG_CHANNEL = 3 };
+
+struct lb_plane {
+    struct lb_shm shm;
+    struct lb_worker_row *row; /* this worker's counters */
+    uint32_t *active;          /* this worker's sessions by backend */
+    struct lb_cursor *cursors; /* by pool */
+    uint32_t worker;
+    uint32_t datapath; /* enum lb_datapath */
+    int epoll;
+    uint64_t now_us; /* read once a turn */
+    struct lb_wheel wheel;
+    struct lb_slab sessions;
+    struct lb_buffer_pool buffers;
+    struct lb_pipe_pool pipes;
+    uint32_t ready;   /* sessions to run again next turn, linked by next */
+    uint32_t starved; /* sessions that wait for a buffer, linked by next */
+    uint32_t alert[LB_ALERTS]; /* backends whose failures in a row reached the pool's bound in this turn */
+    uint32_t alerts;
+    char *scratch; /* LB_SCRATCH_BYTES: where a copied message lives between its read and its write */
+};
+
+static inline uint64_t lb_now_ms(const struct lb_plane *plane)
+{
+    return plane->now_us / 1000;
+}
+
+static inline uint64_t lb_tag_of(enum lb_tag kind, uint32_t index, uint32_t generation)
+{
+    return (uint64_t)generation << 32 | (uint64_t)index << 2 | (uint64_t)kind;
+}
+
+#endif

@@ -1,0 +1,322 @@
+#include "relay.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "../core/net.h"
+
+enum {
+    TURN_BYTES = 1 << 20,  /* one direction's share of a turn */
+    TRICKLE_BYTES = 32768, /* a spliced direction that moves less goes back to copying */
+    SMALL_ANSWER = 16384,  /* the kernel acknowledges larger reads by itself */
+    SLOW_PART_MS = 30,     /* a part this late, and ... */
+    LATE_PART_MS = 250,    /* ... not later than this was held back for an acknowledgement (TCP_DELACK_MIN .. MAX) */
+};
+
+/* What one read or write came to. */
+enum io { IO_MOVED, IO_BLOCKED, IO_STARVED, IO_END, IO_FAILED };
+
+/* One direction with its two ends at hand. */
+struct lane {
+    struct lb_plane *plane;
+    struct lb_session *session;
+    struct lb_flow *flow;
+    struct lb_flow *other;
+    struct lb_side *from;
+    struct lb_side *to;
+    enum lb_side_name name;
+    uint64_t moved; /* bytes in this call */
+};
+
+static enum io blocked_or_failed(void)
+{
+    return errno == EAGAIN || errno == EINTR ? IO_BLOCKED : IO_FAILED;
+}
+
+void lb_relay_drop(struct lb_plane *plane, struct lb_flow *flow)
+{
+    switch ((enum lb_hold)flow->holds) {
+    case LB_HOLDS_NOTHING:
+        return;
+    case LB_HOLDS_BUFFER:
+        lb_buffer_give(&plane->buffers, flow->held);
+        plane->row->buffers--;
+        break;
+    case LB_HOLDS_PIPE:
+        lb_pipe_give(&plane->pipes, flow->held, flow->pending == 0);
+        plane->row->pipes--;
+        break;
+    }
+    flow->holds = LB_HOLDS_NOTHING;
+    flow->pending = 0;
+}
+
+/* The first part of an answer: acknowledge at once? */
+static int first_part(struct lb_outcome *outcome)
+{
+    if (!outcome->ack_credit)
+        return LB_ACK_NO;
+    outcome->ack_credit--;
+    if (outcome->ack_trial_in) {
+        outcome->ack_trial_in--;
+        return LB_ACK_YES;
+    }
+    return LB_ACK_TRIAL;
+}
+
+/* A further part: what does its coming say of the last acknowledgement, or of its absence? */
+static int further_part(struct lb_outcome *outcome, int how, uint32_t pause_ms)
+{
+    int held_back = pause_ms >= SLOW_PART_MS && pause_ms <= LATE_PART_MS;
+    if (how == LB_ACK_TRIAL) {
+        outcome->ack_trial_in = outcome->ack_trial_gap *= 2;
+        outcome->ack_credit = held_back ? LB_ACK_CREDIT : 0;
+    } else if (how == LB_ACK_YES || held_back) {
+        outcome->ack_credit = LB_ACK_CREDIT;
+    }
+    return outcome->ack_credit ? LB_ACK_YES : LB_ACK_NO;
+}
+
+/* An answer's part arrived from the backend. See relay.h for the why. */
+static void acknowledge(struct lane *lane, size_t bytes)
+{
+    struct lb_plane *plane = lane->plane;
+    struct lb_session *session = lane->session;
+    struct lb_outcome *outcome = lb_shm_outcome(&plane->shm, plane->worker, session->backend);
+    uint32_t pause_ms = (uint32_t)lb_now_ms(plane) - session->moved_ms;
+    session->acked =
+        (uint8_t)(session->asked ? first_part(outcome) : further_part(outcome, session->acked, pause_ms));
+    session->asked = 0;
+    if (session->acked == LB_ACK_YES && bytes < SMALL_ANSWER) {
+        lb_net_quickack(lane->from->fd);
+        lb_add(&plane->row->quickacks, 1);
+    }
+}
+
+static void arrived(struct lane *lane, size_t bytes)
+{
+    struct lb_worker_row *row = lane->plane->row;
+    if (lane->name == LB_BACKEND) {
+        acknowledge(lane, bytes);
+        lb_add(&row->bytes_out, bytes);
+    } else {
+        lane->session->asked = 1;
+        lb_add(&row->bytes_in, bytes);
+    }
+    lane->session->moved_ms = (uint32_t)lb_now_ms(lane->plane);
+    lane->moved += bytes;
+}
+
+/* Keep what the destination did not take. The caller made sure that a buffer is free. */
+static void hold(struct lane *lane, const char *bytes, size_t count)
+{
+    struct lb_flow *flow = lane->flow;
+    flow->held = lb_buffer_take(&lane->plane->buffers);
+    flow->holds = LB_HOLDS_BUFFER;
+    flow->start = 0;
+    flow->pending = (uint32_t)count;
+    memcpy(lb_buffer_at(&lane->plane->buffers, flow->held), bytes, count);
+    lane->plane->row->buffers++;
+}
+
+/* A read brought no bytes: 0 for FIN, else errno speaks. */
+static enum io source_silent(struct lane *lane, ssize_t got)
+{
+    if (got < 0 && blocked_or_failed() == IO_BLOCKED) {
+        lane->from->readable = 0;
+        return IO_BLOCKED;
+    }
+    lane->from->failed = got < 0;
+    lane->flow->end = got < 0 ? LB_FLOW_FAILING : LB_FLOW_ENDING;
+    return IO_END;
+}
+
+static enum io send_some(struct lane *lane, const char *bytes, size_t count, size_t *sent)
+{
+    ssize_t took = send(lane->to->fd, bytes, count, MSG_NOSIGNAL | MSG_DONTWAIT);
+    *sent = took < 0 ? 0 : (size_t)took;
+    if (*sent == count)
+        return IO_MOVED;
+    if (took < 0 && blocked_or_failed() == IO_FAILED)
+        return IO_FAILED;
+    lane->to->writable = 0;
+    return IO_BLOCKED;
+}
+
+static enum io copy_step(struct lane *lane)
+{
+    char *scratch = lane->plane->scratch;
+    if (!lb_buffer_pool_ready(&lane->plane->buffers))
+        return IO_STARVED;
+    ssize_t got = recv(lane->from->fd, scratch, LB_SCRATCH_BYTES, MSG_DONTWAIT);
+    if (got <= 0)
+        return source_silent(lane, got);
+    size_t count = (size_t)got, sent;
+    if (count < LB_SCRATCH_BYTES)
+        lane->flow->streak = 0;
+    else if (lane->flow->streak < LB_STREAMING)
+        lane->flow->streak++;
+    if (count < LB_SCRATCH_BYTES && !lane->from->hung_up)
+        lane->from->readable = 0; /* the socket is empty: what comes next raises an edge */
+    arrived(lane, count);
+    enum io result = send_some(lane, scratch, count, &sent);
+    if (result == IO_BLOCKED)
+        hold(lane, scratch + sent, count - sent);
+    return result;
+}
+
+static int take_pipe(struct lane *lane)
+{
+    if (lane->flow->holds == LB_HOLDS_PIPE)
+        return 1;
+    uint32_t pipe = lb_pipe_take(&lane->plane->pipes);
+    if (pipe == LB_SLAB_NONE) {
+        lb_add(&lane->plane->row->pipe_misses, 1);
+        return 0;
+    }
+    lane->flow->held = pipe;
+    lane->flow->holds = LB_HOLDS_PIPE;
+    lane->flow->pending = 0;
+    lane->plane->row->pipes++;
+    return 1;
+}
+
+/* The pipe is empty here, so that EAGAIN speaks of the socket. A short splice says nothing: read on. */
+static enum io splice_step(struct lane *lane)
+{
+    struct lb_pipe *pipe = lb_pipe_at(&lane->plane->pipes, lane->flow->held);
+    ssize_t got =
+        splice(lane->from->fd, NULL, pipe->in, NULL, LB_PIPE_BYTES, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+    if (got > 0) {
+        lane->flow->pending = (uint32_t)got;
+        arrived(lane, (size_t)got);
+        lb_add(&lane->plane->row->bytes_spliced, (uint64_t)got);
+        return IO_MOVED;
+    }
+    return source_silent(lane, got);
+}
+
+static enum io flush_buffer(struct lane *lane)
+{
+    struct lb_flow *flow = lane->flow;
+    size_t sent;
+    const char *bytes = lb_buffer_at(&lane->plane->buffers, flow->held) + flow->start;
+    enum io result = send_some(lane, bytes, flow->pending, &sent);
+    flow->start += (uint32_t)sent;
+    flow->pending -= (uint32_t)sent;
+    return result;
+}
+
+static enum io flush_pipe(struct lane *lane)
+{
+    struct lb_flow *flow = lane->flow;
+    struct lb_pipe *pipe = lb_pipe_at(&lane->plane->pipes, flow->held);
+    ssize_t took =
+        splice(pipe->out, NULL, lane->to->fd, NULL, flow->pending, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+    if (took > 0) {
+        flow->pending -= (uint32_t)took;
+        return IO_MOVED;
+    }
+    if (took < 0 && blocked_or_failed() == IO_FAILED)
+        return IO_FAILED;
+    lane->to->writable = 0;
+    return IO_BLOCKED;
+}
+
+static enum io flush(struct lane *lane)
+{
+    enum io result = lane->flow->holds == LB_HOLDS_PIPE ? flush_pipe(lane) : flush_buffer(lane);
+    if (result == IO_MOVED) /* a slow reader is not an idle one */
+        lane->session->moved_ms = (uint32_t)lb_now_ms(lane->plane);
+    return result;
+}
+
+static int wants_splice(const struct lane *lane)
+{
+    switch ((enum lb_datapath)lane->plane->datapath) {
+    case LB_COPY:
+        return 0;
+    case LB_SPLICE:
+        return 1;
+    case LB_AUTO:
+        return lane->flow->streak >= LB_STREAMING;
+    }
+    return 0;
+}
+
+/* All that was held is out: pass the source's end on. An end beside a broken direction is no orderly one. */
+static void finish(struct lane *lane)
+{
+    if (lane->flow->end == LB_FLOW_FAILING || lane->other->end == LB_FLOW_BROKEN) {
+        lane->flow->end = LB_FLOW_BROKEN;
+        return;
+    }
+    lane->flow->end = LB_FLOW_CLOSED;
+    if (lane->other->end != LB_FLOW_CLOSED) /* else both ends are closed in a moment */
+        (void)shutdown(lane->to->fd, SHUT_WR);
+}
+
+/* One step: write first, then read. */
+static enum io step(struct lane *lane)
+{
+    struct lb_flow *flow = lane->flow;
+    if (flow->pending)
+        return lane->to->writable ? flush(lane) : IO_BLOCKED;
+    if (flow->holds == LB_HOLDS_BUFFER)
+        lb_relay_drop(lane->plane, flow);
+    if (flow->end != LB_FLOW_OPEN)
+        return IO_END;
+    if (!lane->from->readable || !lane->to->writable)
+        return IO_BLOCKED;
+    if (wants_splice(lane) && take_pipe(lane))
+        return splice_step(lane);
+    lb_relay_drop(lane->plane, flow); /* an empty pipe, if the direction goes back to copying */
+    return copy_step(lane);
+}
+
+/* A direction that waits holds nothing but bytes under way. */
+static void settle(struct lane *lane)
+{
+    struct lb_flow *flow = lane->flow;
+    if (flow->pending)
+        return;
+    if (flow->holds == LB_HOLDS_PIPE && lane->moved < TRICKLE_BYTES)
+        flow->streak = 0;
+    lb_relay_drop(lane->plane, flow);
+}
+
+enum lb_pump lb_relay_pump(struct lb_plane *plane, struct lb_session *session, enum lb_side_name from)
+{
+    struct lane lane = {
+        .plane = plane,
+        .session = session,
+        .flow = &session->flow[from],
+        .other = &session->flow[!from],
+        .from = &session->side[from],
+        .to = &session->side[!from],
+        .name = from,
+    };
+    while (lane.flow->end < LB_FLOW_CLOSED && lane.moved < TURN_BYTES) {
+        switch (step(&lane)) {
+        case IO_MOVED:
+            break;
+        case IO_BLOCKED:
+            settle(&lane);
+            return LB_PUMP_WAIT;
+        case IO_STARVED:
+            return LB_PUMP_STARVED;
+        case IO_END:
+            finish(&lane);
+            break;
+        case IO_FAILED: /* the destination: nobody takes these bytes */
+            lane.to->failed = 1;
+            lane.flow->end = LB_FLOW_BROKEN;
+            break;
+        }
+    }
+    if (lane.flow->end >= LB_FLOW_CLOSED)
+        lb_relay_drop(plane, lane.flow);
+    return lane.flow->end < LB_FLOW_CLOSED ? LB_PUMP_MORE : LB_PUMP_WAIT;
+}

@@ -1,0 +1,90 @@
+/* A session: one client connection, its backend connection, and the two directions between them. */
+#ifndef LB_SESSION_H
+#define LB_SESSION_H
+
+#include <stdint.h>
+
+#include "../core/timer.h"
+#include "../table/policy.h"
+
+enum lb_side_name { LB_CLIENT = 0, LB_BACKEND = 1 };
+
+enum lb_session_state {
+    LB_SESSION_FREE = 0,
+    LB_SESSION_CONNECTING = 1, /* a backend is being reached; nothing was read from the client yet */
+    LB_SESSION_OPEN = 2,       /* both directions flow */
+    LB_SESSION_HALF = 3,       /* one direction is over */
+};
+
+enum lb_hold { LB_HOLDS_NOTHING = 0, LB_HOLDS_BUFFER = 1, LB_HOLDS_PIPE = 2 };
+
+/* Only forward: OPEN, ENDING once the source has ended, then CLOSED; BROKEN from anywhere. */
+enum lb_flow_end {
+    LB_FLOW_OPEN = 0,
+    LB_FLOW_ENDING = 1,  /* the source sent FIN: deliver what is held, then FIN */
+    LB_FLOW_FAILING = 2, /* the source failed: deliver what is held, then reset */
+    LB_FLOW_CLOSED = 3,  /* all delivered, FIN sent */
+    LB_FLOW_BROKEN = 4,  /* a side failed: nothing more moves */
+};
+
+/* One end. Readiness is edge-triggered: true until a call says otherwise. */
+struct lb_side {
+    int fd; /* -1: none */
+    uint8_t readable;
+    uint8_t writable;
+    uint8_t hung_up; /* its FIN or error is at hand: read on until it shows */
+    uint8_t failed;  /* a call said so */
+};
+
+/* One direction. flow[LB_CLIENT] runs from the client, flow[LB_BACKEND] from the backend. */
+struct lb_flow {
+    uint32_t held;    /* buffer or pipe */
+    uint32_t start;   /* first byte in the buffer */
+    uint32_t pending; /* bytes held */
+    uint8_t holds;    /* enum lb_hold */
+    uint8_t end;      /* enum lb_flow_end */
+    uint8_t streak;   /* reads in a row that filled the buffer; LB_STREAMING: splice */
+    uint8_t pad;
+};
+
+struct lb_session {
+    struct lb_timer timer; /* first: a timer is its session */
+    struct lb_side side[2];
+    struct lb_flow flow[2];
+    uint32_t generation; /* in every event: those of an earlier tenant are dropped */
+    uint32_t backend;    /* row; counted in active[] while the session is not free */
+    uint32_t moved_ms;   /* monotonic, low 32 bits: when a byte last moved */
+    uint32_t connect_us; /* monotonic, low 32 bits: when the connect under way began */
+    uint32_t next;       /* in the list of sessions to run again */
+    uint16_t listener;
+    uint16_t pool;
+    uint8_t state;
+    uint8_t queued;      /* it is in that list */
+    uint8_t asked;       /* the client sent something since the backend's last bytes */
+    uint8_t acked;       /* enum lb_ack: whether the last part of an answer was acknowledged at once */
+    uint8_t tried_count;
+    uint8_t pad[3];
+    uint32_t tried[LB_MAX_TRIED];
+};
+
+struct lb_plane;
+
+/* Take over an accepted connection; the caller has seen that there is room. */
+void lb_session_open(struct lb_plane *plane, int client, uint32_t listener);
+
+/* An epoll event for one side. */
+void lb_session_event(struct lb_plane *plane, struct lb_session *session, enum lb_side_name side, uint32_t events);
+
+/* Go on with a session that stopped at its share of a turn or waited for a buffer. */
+void lb_session_resume(struct lb_plane *plane, struct lb_session *session);
+
+/* Its timer fired. */
+void lb_session_timeout(struct lb_plane *plane, struct lb_session *session);
+
+/* End the sessions on removed backends. */
+void lb_session_cut(struct lb_plane *plane);
+
+/* End all. */
+void lb_session_stop_all(struct lb_plane *plane);
+
+#endif

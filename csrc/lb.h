@@ -1,0 +1,26 @@
+/* The engine's door: all that Python may call. Everything else in csrc/ is behind it. */
+#ifndef LB_H
+#define LB_H
+
+#include "channel.h"
+#include "table/policy.h"
+#include "table/shm.h"
+#include "table/table.h"
+#include "table/view.h"
+
+/* What a worker is given. The memory and the channel stay the caller's. */
+struct lb_worker_setup {
+    void *memory; /* the mapped segment */
+    uint64_t bytes;
+    uint32_t worker;       /* its section: 0 .. head->workers - 1 */
+    int channel;           /* its end of the pair to the control plane */
+    uint32_t max_sessions; /* bounds; each at least 1 */
+    uint32_t max_buffers;
+    uint32_t max_pipes;
+};
+
+/* Serve until told to stop, or drained: 0, or -errno when the worker could not begin or its poller failed. Opens and closes
+ * all of its own; logs nothing; calls nobody. Safe in a thread and in a process of its own. */
+__attribute__((warn_unused_result)) int lb_worker_run(const struct lb_worker_setup *setup);
+
+#endif

@@ -1,0 +1,284 @@
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#include "core/net.h"
+#include "l4/listeners.h"
+#include "l4/plane.h"
+#include "lb.h"
+
+enum { EVENTS = 256 };
+
+/* A worker: one thread, one poller, all sessions that it accepted. */
+struct worker {
+    struct lb_plane plane;
+    struct lb_listeners listeners;
+    int channel; /* -1 once the control plane is gone: go on with the table as it stands */
+    uint64_t cuts_seen;
+    uint64_t drain_until_ms; /* 0: not draining */
+    int done;
+    struct epoll_event events[EVENTS];
+};
+
+/* --- birth and death ------------------------------------------------------------------------------------------------ */
+
+static int open_cursors(struct lb_plane *plane)
+{
+    uint32_t pools = plane->shm.head->max_pools;
+    plane->cursors = calloc(pools, sizeof *plane->cursors);
+    if (!plane->cursors)
+        return -ENOMEM;
+    for (uint32_t i = 0; i < pools; i++) {
+        /* workers start apart, so that together they do not favour the first of a short schedule */
+        plane->cursors[i].seed = (plane->now_us ^ UINT64_C(0x9e3779b97f4a7c15)) * (plane->worker + 1) + i + 1;
+        plane->cursors[i].turn = plane->worker;
+    }
+    return 0;
+}
+
+static int open_plane(struct lb_plane *plane, const struct lb_worker_setup *setup)
+{
+    plane->epoll = -1;
+    plane->ready = plane->starved = LB_SLAB_NONE;
+    int error = lb_shm_attach(&plane->shm, setup->memory, setup->bytes);
+    if (error || setup->worker >= plane->shm.head->workers)
+        return error ? error : -EINVAL;
+    plane->worker = setup->worker;
+    plane->row = lb_shm_worker(&plane->shm, setup->worker);
+    plane->active = lb_shm_active(&plane->shm, setup->worker);
+    plane->datapath = plane->shm.head->datapath;
+    plane->now_us = lb_net_now_us();
+    lb_wheel_open(&plane->wheel, lb_now_ms(plane));
+    error = lb_slab_open(&plane->sessions, sizeof(struct lb_session), setup->max_sessions);
+    if (!error)
+        error = lb_buffer_pool_open(&plane->buffers, setup->max_buffers);
+    if (!error)
+        error = lb_pipe_pool_open(&plane->pipes, setup->max_pipes);
+    if (!error)
+        error = open_cursors(plane);
+    if (!error && !(plane->scratch = malloc(LB_SCRATCH_BYTES)))
+        error = -ENOMEM;
+    if (!error && (plane->epoll = epoll_create1(EPOLL_CLOEXEC)) < 0)
+        error = -errno;
+    return error;
+}
+
+static void close_plane(struct lb_plane *plane)
+{
+    if (plane->epoll >= 0)
+        close(plane->epoll);
+    free(plane->scratch);
+    free(plane->cursors);
+    lb_pipe_pool_close(&plane->pipes);
+    lb_buffer_pool_close(&plane->buffers);
+    lb_slab_close(&plane->sessions);
+}
+
+static int watch_channel(struct worker *worker)
+{
+    struct epoll_event event = {.events = EPOLLIN, .data.u64 = lb_tag_of(LB_TAG_CHANNEL, 0, 0)};
+    return epoll_ctl(worker->plane.epoll, EPOLL_CTL_ADD, worker->channel, &event) < 0 ? -errno : 0;
+}
+
+static void set_state(struct worker *worker, enum lb_worker_state state)
+{
+    struct lb_worker_row *row = worker->plane.row;
+    row->pid = (uint32_t)getpid();
+    __atomic_store_n(&row->state, state, __ATOMIC_RELEASE);
+}
+
+/* --- the control plane's notes -------------------------------------------------------------------------------------- */
+
+static void listen_on(struct worker *worker, uint32_t listener, int fd)
+{
+    if (lb_listeners_add(&worker->listeners, &worker->plane, listener, fd) == 0)
+        (void)lb_channel_send(worker->channel, LB_NOTE_LISTENING, listener);
+}
+
+static void unlisten(struct worker *worker, uint32_t listener)
+{
+    lb_listeners_remove(&worker->listeners, &worker->plane, listener);
+    if (worker->channel >= 0)
+        (void)lb_channel_send(worker->channel, LB_NOTE_UNLISTENED, listener);
+}
+
+static void drain(struct worker *worker, uint64_t limit_ms)
+{
+    for (uint32_t i = 0; i < worker->listeners.count; i++)
+        if (worker->listeners.fds[i] >= 0)
+            unlisten(worker, i);
+    worker->drain_until_ms = lb_now_ms(&worker->plane) + limit_ms + 1;
+    set_state(worker, LB_WORKER_DRAINING);
+}
+
+static void obey(struct worker *worker, const struct lb_note *note, int descriptor)
+{
+    int kept = 0;
+    switch ((enum lb_note_kind)note->kind) {
+    case LB_NOTE_LISTEN:
+        kept = descriptor >= 0;
+        if (kept)
+            listen_on(worker, note->id, descriptor);
+        break;
+    case LB_NOTE_UNLISTEN:
+        unlisten(worker, note->id);
+        break;
+    case LB_NOTE_DRAIN:
+        drain(worker, note->value);
+        break;
+    case LB_NOTE_STOP:
+        worker->done = 1;
+        break;
+    case LB_NOTE_WAKE:
+    case LB_NOTE_READY:
+    case LB_NOTE_LISTENING:
+    case LB_NOTE_UNLISTENED:
+    case LB_NOTE_FAILING:
+        break;
+    }
+    if (descriptor >= 0 && !kept)
+        close(descriptor);
+}
+
+static void hear(struct worker *worker)
+{
+    struct lb_note note;
+    int descriptor, got;
+    while ((got = lb_channel_receive(worker->channel, &note, &descriptor)) > 0)
+        obey(worker, &note, descriptor);
+    if (got < 0) {
+        (void)epoll_ctl(worker->plane.epoll, EPOLL_CTL_DEL, worker->channel, NULL);
+        worker->channel = -1;
+    }
+}
+
+static void report_alerts(struct worker *worker)
+{
+    struct lb_plane *plane = &worker->plane;
+    for (uint32_t i = 0; i < plane->alerts && worker->channel >= 0; i++)
+        (void)lb_channel_send(worker->channel, LB_NOTE_FAILING, plane->alert[i]);
+    plane->alerts = 0;
+}
+
+/* --- one turn of the loop ------------------------------------------------------------------------------------------- */
+
+static void dispatch(struct worker *worker, const struct epoll_event *event)
+{
+    struct lb_plane *plane = &worker->plane;
+    uint32_t index = (uint32_t)event->data.u64 >> 2;
+    enum lb_tag tag = (enum lb_tag)(event->data.u64 & 3);
+    if (tag == LB_TAG_CHANNEL) {
+        hear(worker);
+    } else if (tag == LB_TAG_LISTENER) {
+        lb_listeners_event(&worker->listeners, plane, index);
+    } else {
+        struct lb_session *session = lb_slab_at(&plane->sessions, index);
+        if (session->generation == event->data.u64 >> 32 && session->state != LB_SESSION_FREE)
+            lb_session_event(plane, session, (enum lb_side_name)tag, event->events);
+    }
+}
+
+static void run_list(struct lb_plane *plane, uint32_t *list)
+{
+    uint32_t index = *list;
+    *list = LB_SLAB_NONE;
+    while (index != LB_SLAB_NONE) {
+        struct lb_session *session = lb_slab_at(&plane->sessions, index);
+        index = session->next;
+        lb_session_resume(plane, session);
+    }
+}
+
+static void fire(void *context, struct lb_timer *timer)
+{
+    lb_session_timeout(context, (struct lb_session *)(void *)timer);
+}
+
+static void look_at_table(struct worker *worker)
+{
+    struct lb_plane *plane = &worker->plane;
+    uint64_t cuts = __atomic_load_n(&plane->shm.head->cuts, __ATOMIC_ACQUIRE);
+    if (cuts != worker->cuts_seen) {
+        worker->cuts_seen = cuts;
+        lb_session_cut(plane);
+    }
+    plane->row->generation = __atomic_load_n(&plane->shm.head->generation, __ATOMIC_ACQUIRE);
+}
+
+static int sooner(int a, int b)
+{
+    return a < 0 ? b : b < 0 ? a : a < b ? a : b;
+}
+
+static int patience_ms(const struct worker *worker)
+{
+    const struct lb_plane *plane = &worker->plane;
+    uint64_t now_ms = lb_now_ms(plane);
+    if (plane->ready != LB_SLAB_NONE || (plane->starved != LB_SLAB_NONE && lb_buffer_pool_ready(&plane->buffers)))
+        return 0;
+    int wait = sooner(lb_wheel_wait(&plane->wheel, now_ms), lb_listeners_wait(&worker->listeners, plane));
+    if (worker->drain_until_ms)
+        wait = sooner(wait, worker->drain_until_ms > now_ms ? (int)(worker->drain_until_ms - now_ms) : 0);
+    return wait;
+}
+
+static int drained(const struct worker *worker)
+{
+    return worker->drain_until_ms &&
+           (worker->plane.row->active == 0 || lb_now_ms(&worker->plane) >= worker->drain_until_ms);
+}
+
+static int turn(struct worker *worker)
+{
+    struct lb_plane *plane = &worker->plane;
+    int count = epoll_wait(plane->epoll, worker->events, EVENTS, patience_ms(worker));
+    if (count < 0 && errno != EINTR)
+        return -errno;
+    plane->now_us = lb_net_now_us();
+    for (int i = 0; i < count; i++)
+        dispatch(worker, &worker->events[i]);
+    run_list(plane, &plane->ready);
+    if (plane->starved != LB_SLAB_NONE && lb_buffer_pool_ready(&plane->buffers))
+        run_list(plane, &plane->starved);
+    lb_wheel_turn(&plane->wheel, lb_now_ms(plane), fire, plane);
+    look_at_table(worker);
+    lb_listeners_resume(&worker->listeners, plane);
+    if (plane->alerts)
+        report_alerts(worker);
+    plane->row->heartbeat_ms = lb_now_ms(plane);
+    lb_add(&plane->row->turns, 1);
+    return 0;
+}
+
+static int serve(struct worker *worker)
+{
+    int error = watch_channel(worker);
+    if (error)
+        return error;
+    set_state(worker, LB_WORKER_SERVING);
+    (void)lb_channel_send(worker->channel, LB_NOTE_READY, worker->plane.worker);
+    while (!error && !worker->done && !drained(worker))
+        error = turn(worker);
+    lb_session_stop_all(&worker->plane);
+    set_state(worker, LB_WORKER_GONE);
+    return error;
+}
+
+int lb_worker_run(const struct lb_worker_setup *setup)
+{
+    struct worker *worker = calloc(1, sizeof *worker);
+    if (!worker)
+        return -ENOMEM;
+    worker->channel = setup->channel;
+    int error = open_plane(&worker->plane, setup);
+    if (!error)
+        error = lb_listeners_open(&worker->listeners, worker->plane.shm.head->max_listeners);
+    if (!error)
+        error = serve(worker);
+    lb_listeners_close(&worker->listeners);
+    close_plane(&worker->plane);
+    free(worker);
+    return error;
+}

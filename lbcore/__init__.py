@@ -1,0 +1,1 @@
+"""lbcore: a load balancer for Python teams."""

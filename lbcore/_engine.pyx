@@ -1,0 +1,224 @@
+"""The engine's verbs. What they change is read through lbcore.segment; the contract of each is in csrc/lb.h."""
+
+from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
+from libc.stdint cimport uint32_t, uint64_t
+from libc.string cimport memcpy, memset, strlen
+
+from lbcore._lb cimport *
+
+
+cdef int check(long long result) except -1:
+    """The one place where -errno becomes an exception; OSError picks its subclass by itself."""
+    if result < 0:
+        raise OSError(-result, f"engine: {_strerror(-result)}")
+    return 0
+
+
+def _strerror(number):
+    import os
+
+    return os.strerror(number)
+
+
+cdef int put_text(uint8_t *field, size_t size, bytes text) except -1:
+    if len(text) >= size:
+        raise ValueError(f"{text.decode(errors='replace')!r} is longer than {size - 1} bytes")
+    memset(field, 0, size)
+    memcpy(field, <const char *>text, len(text))
+    return 0
+
+
+def segment_bytes(*, uint32_t listeners, uint32_t pools, uint32_t backends, uint32_t workers):
+    """Bytes that a segment with room for so many rows takes."""
+    cdef lb_limits limits = lb_limits(listeners, pools, backends, workers)
+    cdef uint64_t size = lb_shm_bytes(&limits)
+    if not size:
+        raise ValueError(f"no segment has {listeners=} {pools=} {backends=} {workers=}")
+    return size
+
+
+cdef class Pen:
+    """Writes the table in a mapped segment. One at a time: its owner holds a lock."""
+
+    cdef Py_buffer view
+    cdef lb_shm shm
+    cdef bint mapped
+
+    def __cinit__(self, memory, *, create=None):
+        cdef lb_limits limits
+        PyObject_GetBuffer(memory, &self.view, PyBUF_WRITABLE)
+        self.mapped = True
+        if create is not None:
+            listeners, pools, backends, workers = create
+            limits = lb_limits(listeners, pools, backends, workers)
+            if lb_shm_bytes(&limits) != <uint64_t>self.view.len:
+                raise ValueError("the memory is not as large as its limits ask")
+            check(lb_shm_create(self.view.buf, &limits))
+        check(lb_shm_attach(&self.shm, self.view.buf, <uint64_t>self.view.len))
+
+    def __dealloc__(self):
+        self.release()
+
+    cpdef release(self):
+        """Let go of the memory; the pen writes no more."""
+        if self.mapped:
+            self.mapped = False
+            PyBuffer_Release(&self.view)
+
+    cdef int usable(self) except -1:
+        if not self.mapped:
+            raise ValueError("the segment is closed")
+        return 0
+
+    cdef int within(self, uint32_t index, uint32_t limit) except -1:
+        self.usable()
+        if index >= limit:
+            raise IndexError(f"row {index} of {limit}")
+        return 0
+
+    def head(self, *, bytes name, bytes version, uint64_t started_ms, uint32_t control_pid, uint32_t datapath):
+        self.usable()
+        put_text(self.shm.head.name, sizeof(self.shm.head.name), name)
+        put_text(self.shm.head.version, sizeof(self.shm.head.version), version)
+        self.shm.head.started_ms = started_ms
+        self.shm.head.control_pid = control_pid
+        self.shm.head.datapath = datapath
+
+    def draining(self, bint draining):
+        self.usable()
+        self.shm.head.draining = draining
+
+    def listener(self, uint32_t index, *, uint32_t state, uint32_t mode=0, uint32_t pool=0,
+                 uint32_t idle_timeout_ms=0, uint32_t half_closed_timeout_ms=0, bytes name=b"", bytes address=b""):
+        """Write a listener row."""
+        cdef lb_listener_row row
+        self.within(index, self.shm.head.max_listeners)
+        memset(&row, 0, sizeof(row))
+        row.state, row.mode, row.pool = state, mode, pool
+        row.idle_timeout_ms, row.half_closed_timeout_ms = idle_timeout_ms, half_closed_timeout_ms
+        put_text(row.name, sizeof(row.name), name)
+        put_text(row.address, sizeof(row.address), address)
+        lb_table_set_listener(&self.shm, index, &row)
+
+    def pool(self, uint32_t index, *, uint32_t state, uint32_t policy=0, uint32_t connect_timeout_ms=0,
+             uint32_t retries=0, uint32_t budget_percent=0, uint32_t budget_floor=0, uint32_t fail_after=0,
+             uint32_t keepalive_s=0, uint32_t user_timeout_ms=0, bytes name=b""):
+        """Write a pool row; its view stays."""
+        cdef lb_pool_row row
+        self.within(index, self.shm.head.max_pools)
+        memset(&row, 0, sizeof(row))
+        row.state, row.policy, row.connect_timeout_ms, row.retries = state, policy, connect_timeout_ms, retries
+        row.budget_percent, row.budget_floor, row.fail_after = budget_percent, budget_floor, fail_after
+        row.keepalive_s, row.user_timeout_ms = keepalive_s, user_timeout_ms
+        put_text(row.name, sizeof(row.name), name)
+        lb_table_set_pool(&self.shm, index, &row)
+
+    def put(self, uint32_t index, *, uint32_t pool, uint32_t weight, uint16_t family, bytes ip, uint16_t port,
+            uint32_t scope, bytes address, bytes source):
+        """Take a free backend row: its new generation."""
+        cdef lb_backend_spec spec
+        self.within(index, self.shm.head.max_backends)
+        self.within(pool, self.shm.head.max_pools)
+        if len(ip) > 16:
+            raise ValueError("an address has at most 16 bytes")
+        memset(&spec, 0, sizeof(spec))
+        spec.pool, spec.weight, spec.family, spec.port, spec.scope = pool, weight, family, port, scope
+        memcpy(spec.ip, <const char *>ip, len(ip))
+        spec.address = address
+        spec.source = source
+        return lb_table_put(&self.shm, index, &spec)
+
+    def state(self, uint32_t index, uint32_t state, bytes reason):
+        self.within(index, self.shm.head.max_backends)
+        lb_table_set_state(&self.shm, index, state, reason)
+
+    def weight(self, uint32_t index, uint32_t weight):
+        self.within(index, self.shm.head.max_backends)
+        lb_table_set_weight(&self.shm, index, weight)
+
+    def load(self, uint32_t index, float load):
+        """load: 0..1, or negative for unknown."""
+        self.within(index, self.shm.head.max_backends)
+        lb_table_set_load(&self.shm, index, load)
+
+    def free(self, uint32_t index):
+        self.within(index, self.shm.head.max_backends)
+        lb_table_free(&self.shm, index)
+
+    def publish(self, uint32_t pool):
+        """Make the pool's view anew: the number of backends that can be picked."""
+        self.within(pool, self.shm.head.max_pools)
+        cdef int64_t members = lb_view_publish(&self.shm, pool)
+        check(members)
+        return members
+
+    def in_flight(self, uint32_t index):
+        """Sessions on a backend row, over all workers."""
+        self.within(index, self.shm.head.max_backends)
+        return lb_shm_in_flight(&self.shm, index)
+
+    def bury(self, uint32_t worker):
+        """Settle the section of a worker that died."""
+        self.within(worker, self.shm.head.workers)
+        lb_table_bury_worker(&self.shm, worker)
+
+
+cdef class Picker:
+    """Picks as a worker would, for tests, benchmarks and simulations; counts nothing."""
+
+    cdef Pen pen
+    cdef lb_cursor cursor
+    cdef uint32_t pool
+
+    def __cinit__(self, Pen pen, uint32_t pool, uint64_t seed=1):
+        pen.within(pool, pen.shm.head.max_pools)
+        self.pen = pen
+        self.pool = pool
+        self.cursor = lb_cursor(seed or 1, 0)
+
+    def pick(self, tried=()):
+        """A backend row's index, or None."""
+        cdef uint32_t already[LB_MAX_TRIED]
+        cdef uint32_t count = 0
+        self.pen.usable()
+        for index in tried[:LB_MAX_TRIED]:
+            already[count] = index
+            count += 1
+        cdef uint32_t backend = lb_view_pick(&self.pen.shm, self.pool, already, count, &self.cursor)
+        return None if backend == LB_NONE else backend
+
+    def picks(self, uint32_t count):
+        """Pick so many times, without Python between: how often each row was picked, as a dict."""
+        counts = {}
+        cdef uint32_t backend
+        self.pen.usable()
+        for _ in range(count):
+            backend = lb_view_pick(&self.pen.shm, self.pool, NULL, 0, &self.cursor)
+            counts[backend] = counts.get(backend, 0) + 1
+        return counts
+
+    def spin(self, uint32_t count):
+        """Pick so many times and throw the picks away: for measuring."""
+        cdef uint32_t i
+        cdef uint32_t last = 0
+        self.pen.usable()
+        with nogil:
+            for i in range(count):
+                last += lb_view_pick(&self.pen.shm, self.pool, NULL, 0, &self.cursor)
+        return last
+
+
+def run_worker(memory, *, uint32_t worker, int channel, uint32_t max_sessions, uint32_t max_buffers,
+               uint32_t max_pipes):
+    """Serve until drained or stopped. The channel stays the caller's. Raises OSError when the worker cannot go on."""
+    cdef Py_buffer view
+    cdef lb_worker_setup setup
+    cdef int result
+    PyObject_GetBuffer(memory, &view, PyBUF_WRITABLE)
+    try:
+        setup = lb_worker_setup(view.buf, <uint64_t>view.len, worker, channel, max_sessions, max_buffers, max_pipes)
+        with nogil:
+            result = lb_worker_run(&setup)
+        check(result)
+    finally:
+        PyBuffer_Release(&view)

@@ -1,0 +1,96 @@
+# The door of the engine (csrc/lb.h), as Cython sees it.
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+
+
+cdef extern from "lb.h" nogil:
+    uint64_t LB_MAGIC
+    enum:
+        LB_NONE
+        LB_MAX_TRIED
+
+    struct lb_limits:
+        uint32_t listeners
+        uint32_t pools
+        uint32_t backends
+        uint32_t workers
+
+    struct lb_head:
+        uint64_t started_ms
+        uint32_t control_pid
+        uint32_t datapath
+        uint8_t name[64]
+        uint8_t version[24]
+        uint64_t generation
+        uint32_t draining
+        uint32_t rows_used
+        uint32_t workers
+        uint32_t max_backends
+        uint32_t max_pools
+        uint32_t max_listeners
+
+    struct lb_listener_row:
+        uint32_t state
+        uint32_t mode
+        uint32_t pool
+        uint32_t idle_timeout_ms
+        uint32_t half_closed_timeout_ms
+        uint8_t name[64]
+        uint8_t address[96]
+
+    struct lb_pool_row:
+        uint32_t state
+        uint32_t policy
+        uint32_t connect_timeout_ms
+        uint32_t retries
+        uint32_t budget_percent
+        uint32_t budget_floor
+        uint32_t fail_after
+        uint32_t keepalive_s
+        uint32_t user_timeout_ms
+        uint8_t name[64]
+
+    struct lb_shm:
+        lb_head *head
+
+    struct lb_backend_spec:
+        uint32_t pool
+        uint32_t weight
+        uint16_t family
+        uint16_t port
+        uint32_t scope
+        uint8_t ip[16]
+        const char *address
+        const char *source
+
+    struct lb_cursor:
+        uint64_t seed
+        uint32_t turn
+
+    struct lb_worker_setup:
+        void *memory
+        uint64_t bytes
+        uint32_t worker
+        int channel
+        uint32_t max_sessions
+        uint32_t max_buffers
+        uint32_t max_pipes
+
+    uint64_t lb_shm_bytes(const lb_limits *limits)
+    int lb_shm_create(void *memory, const lb_limits *limits)
+    int lb_shm_attach(lb_shm *shm, void *memory, uint64_t bytes)
+    uint32_t lb_shm_in_flight(const lb_shm *shm, uint32_t backend)
+
+    uint64_t lb_table_put(const lb_shm *shm, uint32_t index, const lb_backend_spec *spec)
+    void lb_table_set_state(const lb_shm *shm, uint32_t index, uint32_t state, const char *reason)
+    void lb_table_set_weight(const lb_shm *shm, uint32_t index, uint32_t weight)
+    void lb_table_set_load(const lb_shm *shm, uint32_t index, float load)
+    void lb_table_free(const lb_shm *shm, uint32_t index)
+    void lb_table_set_listener(const lb_shm *shm, uint32_t index, const lb_listener_row *row)
+    void lb_table_set_pool(const lb_shm *shm, uint32_t index, const lb_pool_row *row)
+    void lb_table_bury_worker(const lb_shm *shm, uint32_t worker)
+
+    int64_t lb_view_publish(const lb_shm *shm, uint32_t pool)
+    uint32_t lb_view_pick(const lb_shm *shm, uint32_t pool, const uint32_t *tried, uint32_t tried_count,
+                          lb_cursor *cursor)
+
+    int lb_worker_run(const lb_worker_setup *setup)
