@@ -1,0 +1,299 @@
+"""Every option, declared once: its name, default, bounds, unit and help.
+
+From these tables come the TOML keys (config.py), the flags (cli), the arguments of settings.py, the texts of errors and the
+option tables of the README.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_UNITS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000}
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
+_NAME = re.compile(r"[A-Za-z0-9_.-]{1,63}")
+
+Value = object
+
+
+def duration_text(ms: int) -> str:
+    """Milliseconds as the shortest text that means them: 1500 -> "1500ms", 2000 -> "2s"."""
+    for unit, size in reversed(_UNITS.items()):
+        if ms and ms % size == 0:
+            return f"{ms // size}{unit}"
+    return "0s"
+
+
+def parse_duration(value: object) -> int:
+    """Milliseconds of "2s", "500ms", "1m", "1h" or a number of seconds. Raises ValueError."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return round(value * 1000)
+    match = _DURATION.fullmatch(value.strip()) if isinstance(value, str) else None
+    if match:
+        return round(float(match[1]) * _UNITS[match[2]])
+    if isinstance(value, str) and re.fullmatch(r"\d+(\.\d+)?", value.strip()):
+        return round(float(value) * 1000)
+    raise ValueError
+
+
+class Option:
+    """One option. `parse(value)` checks a value from TOML, a flag or Python and returns what settings hold."""
+
+    __slots__ = ("choices", "default", "help", "high", "kind", "later", "low", "name")
+
+    def __init__(
+        self,
+        name: str,
+        kind: str,
+        default: object,
+        help: str,
+        *,
+        low: int | None = None,
+        high: int | None = None,
+        choices: tuple[str, ...] = (),
+        later: tuple[str, ...] = (),
+    ) -> None:
+        """kind: one of duration, int, flag, choice, name, text, cidrs.
+
+        default, low and high of a duration are milliseconds. later: words that are known but not available yet.
+        """
+        self.name = name
+        self.kind = kind
+        self.default = default
+        self.help = help
+        self.low = low
+        self.high = high
+        self.choices = choices
+        self.later = later
+
+    @property
+    def attribute(self) -> str:
+        """The name in settings: durations carry their unit."""
+        return f"{self.name}_ms" if self.kind == "duration" else self.name
+
+    @property
+    def allowed(self) -> str:
+        """What may be given, in words."""
+        if self.kind == "choice":
+            return ", ".join(self.choices)
+        if self.kind == "duration":
+            assert self.low is not None
+            assert self.high is not None
+            return f"a duration from {duration_text(self.low)} to {duration_text(self.high)}"
+        if self.kind == "int":
+            return f"a whole number from {self.low} to {self.high}"
+        return {
+            "flag": "true or false",
+            "name": "1 to 63 letters, digits, '_', '.' or '-'",
+            "text": "text",
+            "cidrs": 'a list of networks like "10.0.0.0/8"',
+        }[self.kind]
+
+    @property
+    def default_text(self) -> str:
+        """The default as one would write it."""
+        if self.default is None:
+            return ""
+        if self.kind == "duration":
+            assert isinstance(self.default, int)
+            return duration_text(self.default)
+        return str(self.default).lower() if self.kind == "flag" else str(self.default)
+
+    def parse(self, value: object) -> object:
+        """The checked value. Raises ValueError naming the key, the value and what is allowed."""
+        if value is None and self.default is None:
+            return None
+        if isinstance(value, str) and value in self.later:
+            raise ValueError(
+                f"{self.name}: {value!r} is not available in this version (allowed: {self.allowed})"
+            )
+        try:
+            return _PARSERS[self.kind](self, value)
+        except (ValueError, TypeError):
+            raise ValueError(f"{self.name}: {value!r} is not allowed (allowed: {self.allowed})") from None
+
+
+def _within(option: Option, number: int) -> int:
+    if (option.low is not None and number < option.low) or (option.high is not None and number > option.high):
+        raise ValueError
+    return number
+
+
+def _parse_int(option: Option, value: object) -> int:
+    if isinstance(value, str) and re.fullmatch(r"\d+", value):
+        value = int(value)
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise ValueError
+    return _within(option, value)
+
+
+def _parse_choice(option: Option, value: object) -> str:
+    if not isinstance(value, str) or value not in option.choices:
+        raise ValueError
+    return value
+
+
+def _parse_flag(option: Option, value: object) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError
+    return value
+
+
+def _parse_name(option: Option, value: object) -> str:
+    if not isinstance(value, str) or not _NAME.fullmatch(value):
+        raise ValueError
+    return value
+
+
+def _parse_text(option: Option, value: object) -> str:
+    if not isinstance(value, str) or not value or len(value) > 4096 or not value.isprintable():
+        raise ValueError
+    return value
+
+
+def _parse_cidrs(option: Option, value: object) -> list[str]:
+    if not isinstance(value, list | tuple):
+        raise ValueError
+    return [str(ipaddress.ip_network(entry)) for entry in value]
+
+
+_PARSERS: dict[str, Callable[[Option, object], object]] = {
+    "duration": lambda option, value: _within(option, parse_duration(value)),
+    "int": _parse_int,
+    "choice": _parse_choice,
+    "flag": _parse_flag,
+    "name": _parse_name,
+    "text": _parse_text,
+    "cidrs": _parse_cidrs,
+}
+
+_SECOND, _MINUTE, _HOUR = 1000, 60_000, 3_600_000
+
+TOP = (
+    Option("name", "name", "lbcore", "name of this balancer, by which commands find it"),
+    Option("workers", "int", None, "data-path workers; default: the cores this process may use", low=1, high=64),
+    Option(
+        "datapath",
+        "choice",
+        "auto",
+        "how bytes move: copied, spliced, or whichever fits a direction at the time",
+        choices=("auto", "copy", "splice"),
+        later=("offload",),
+    ),
+    Option(
+        "drain_timeout",
+        "duration",
+        30 * _SECOND,
+        "how long sessions may finish when the balancer stops or a backend is removed",
+        low=0,
+        high=_HOUR,
+    ),
+    Option(
+        "max_sessions",
+        "int",
+        0,
+        "sessions a worker; 0: as many as the descriptor limit allows",
+        low=0,
+        high=1_000_000,
+    ),
+    Option("max_backends", "int", 16_384, "backends in all pools; fixed at start", low=1, high=1_000_000),
+    Option("pin", "flag", False, "pin each worker to a core"),
+)
+
+LISTENER = (
+    Option("name", "name", None, 'name of the listener; default: "listener-1", "listener-2", ...'),
+    Option("bind", "text", None, "MODE://HOST:PORT, port 0 for any"),
+    Option("pool", "name", None, 'pool that serves it; default: the only pool, or "default"'),
+    Option(
+        "idle_timeout",
+        "duration",
+        10 * _MINUTE,
+        "a session that moves no byte for so long is closed",
+        low=100,
+        high=24 * _HOUR,
+    ),
+    Option(
+        "half_closed_timeout",
+        "duration",
+        30 * _SECOND,
+        "likewise once one side has finished sending",
+        low=100,
+        high=_HOUR,
+    ),
+    Option("backlog", "int", 4096, "connections that may wait to be accepted, each worker", low=1, high=65_535),
+)
+
+POOL = (
+    Option("name", "name", "default", "name of the pool"),
+    Option(
+        "policy",
+        "choice",
+        "p2c",
+        "how a backend is picked",
+        choices=("round_robin", "least_conn", "p2c", "random"),
+        later=("ewma", "maglev"),
+    ),
+    Option(
+        "connect_timeout", "duration", 2 * _SECOND, "limit of one attempt to reach a backend", low=10, high=_MINUTE
+    ),
+    Option("retries", "int", 2, "further backends that a session may try", low=0, high=7),
+    Option("retry_budget", "int", 20, "retries allowed, percent of recent sessions", low=0, high=100),
+    Option("retry_floor", "int", 10, "retries a second allowed in any case", low=0, high=10_000),
+    Option(
+        "fail_after",
+        "int",
+        3,
+        "connect failures in a row that take a backend out at once; 0: never",
+        low=0,
+        high=1000,
+    ),
+    Option(
+        "retry_after",
+        "duration",
+        10 * _SECOND,
+        "without probes: when a backend that was taken out is tried again",
+        low=100,
+        high=_HOUR,
+    ),
+    Option("keepalive", "duration", 60 * _SECOND, "idle time before TCP keep-alive; 0: off", low=0, high=2 * _HOUR),
+    Option(
+        "user_timeout",
+        "duration",
+        30 * _SECOND,
+        "unacknowledged data for so long ends a connection (TCP_USER_TIMEOUT); 0: off",
+        low=0,
+        high=_HOUR,
+    ),
+)
+
+PROBE = (
+    Option("kind", "choice", "tcp", "what a probe does", choices=("tcp", "http", "off"), later=("grpc",)),
+    Option("path", "text", "/health", "what an http probe asks for; 200 to 399 is good"),
+    Option("interval", "duration", 2 * _SECOND, "between two probes of a backend", low=50, high=_HOUR),
+    Option("timeout", "duration", _SECOND, "limit of one probe", low=10, high=_MINUTE),
+    Option("rise", "int", 2, "good probes in a row that bring a backend back", low=1, high=100),
+    Option("fall", "int", 3, "bad probes in a row that take it out", low=1, high=100),
+    Option("port", "int", None, "port to probe; default: the backend's", low=1, high=65_535),
+)
+
+LEASE = (
+    Option("heartbeat", "duration", 5 * _SECOND, "interval that registered backends are told", low=50, high=_HOUR),
+    Option("missed", "int", 3, "silent intervals that end a lease", low=1, high=100),
+    Option("port", "int", None, "port of registrations that name none", low=1, high=65_535),
+)
+
+BACKEND = (
+    Option("address", "text", None, "HOST:PORT"),
+    Option("weight", "int", 1, "its share of new sessions, beside the others'; 0: none", low=0, high=256),
+)
+
+ADMIN = (
+    Option("listen", "text", "127.0.0.1:9900", '"HOST:PORT" or "unix:/path"'),
+    Option("token_file", "text", None, "file whose first line is the operators' token"),
+    Option("token", "text", None, "the token itself; better kept in a file"),
+    Option("allow", "cidrs", None, "networks that may register; default: loopback and private addresses"),
+)

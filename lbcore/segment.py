@@ -1,0 +1,164 @@
+"""The shared segment as Python sees it: made, mapped and read through cffi. Written only through `lbcore._engine.Pen`.
+
+Any process of the same user may attach to a running balancer's segment and read it, also when that balancer hangs or is gone
+but for its workers; the engine is not needed for that.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import mmap
+import os
+
+from lbcore._layout import ffi
+
+MAGIC = 0x6C62636F72653031  # LB_MAGIC in csrc/table/shm.h: "lbcore01"
+
+_SIZES = {
+    "head_size": "struct lb_head",
+    "listener_size": "struct lb_listener_row",
+    "pool_size": "struct lb_pool_row",
+    "backend_size": "struct lb_backend_row",
+    "worker_size": "struct lb_worker_row",
+    "outcome_size": "struct lb_outcome",
+}
+
+COUNTERS: tuple[str, ...] = tuple(
+    name
+    for name, _ in ffi.typeof("struct lb_worker_row").fields
+    if name not in ("pid", "state", "heartbeat_ms", "generation") and not name.startswith("pad")
+)
+"""What a worker counts, as csrc/shm_layout.h declares it: the names of gauges and counters, in order."""
+
+
+class SegmentError(ValueError):
+    """What was attached is not a segment of this version of lbcore."""
+
+
+def text(field: object) -> str:
+    """A NUL-ended text field as str."""
+    return str(ffi.string(ffi.cast("char *", field)).decode(errors="replace"))
+
+
+def make_memory(size: int) -> int:
+    """A descriptor of zeroed shared memory of `size` bytes that nobody can shrink or grow. Raises OSError."""
+    fd = os.memfd_create("lbcore", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    try:
+        os.ftruncate(fd, size)
+        seals = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
+        fcntl.fcntl(fd, fcntl.F_ADD_SEALS, seals)
+    except OSError:
+        os.close(fd)
+        raise
+    return fd
+
+
+def map_shared(fd: int) -> mmap.mmap:
+    """The whole of a segment's memory, writable: for its owner and for workers."""
+    return mmap.mmap(fd, os.fstat(fd).st_size, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
+
+
+class Segment:
+    """A mapped segment to read: `head`, and its rows by index. A context manager; `close()` unmaps it.
+
+    Rows are cffi structs over the live memory: what is read is what is there now.
+    """
+
+    def __init__(self, memory: mmap.mmap) -> None:
+        """Raises SegmentError when the memory is foreign, of another layout, or damaged."""
+        self.memory = memory
+        self._base = ffi.from_buffer(memory, require_writable=False)
+        try:
+            self._check()
+        except SegmentError:
+            ffi.release(self._base)
+            raise
+
+    @classmethod
+    def attach(cls, path: str) -> Segment:
+        """Map the segment behind a path such as /proc/PID/fd/N, to read only. Raises OSError or SegmentError."""
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            size = os.fstat(fd).st_size
+            if size < ffi.sizeof("struct lb_head"):
+                raise SegmentError(f"{path} is no lbcore segment: it has {size} bytes")
+            memory = mmap.mmap(fd, size, mmap.MAP_SHARED, mmap.PROT_READ)
+        finally:
+            os.close(fd)
+        try:
+            return cls(memory)
+        except SegmentError as error:
+            memory.close()
+            raise SegmentError(f"{path}: {error}") from None
+
+    def __enter__(self) -> Segment:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Unmap. Structs that were handed out must not be used any more."""
+        if not self.memory.closed:
+            ffi.release(self._base)
+            self.memory.close()
+
+    def _check(self) -> None:
+        head = self.head
+        if len(self.memory) < ffi.sizeof("struct lb_head") or head.magic != MAGIC:
+            raise SegmentError("not an lbcore segment (wrong magic)")
+        if head.layout != ffi.integer_const("LB_LAYOUT"):
+            raise SegmentError(f"layout {head.layout}, but this lbcore reads {ffi.integer_const('LB_LAYOUT')}")
+        for field, struct in _SIZES.items():
+            if getattr(head, field) != ffi.sizeof(struct):
+                raise SegmentError(f"{struct} has {getattr(head, field)} bytes there, {ffi.sizeof(struct)} here")
+        end = head.off_workers + head.workers * head.worker_stride
+        if head.bytes != len(self.memory) or end != head.bytes:
+            raise SegmentError(f"{len(self.memory)} bytes, but its head speaks of {head.bytes}")
+
+    def _at(self, struct: str, offset: int):  # type: ignore[no-untyped-def]  # cffi structs have no static type
+        return ffi.cast(f"{struct} *", self._base + offset)
+
+    @property
+    def head(self):  # type: ignore[no-untyped-def]
+        """The struct lb_head."""
+        return self._at("struct lb_head", 0)
+
+    def listener(self, index: int):  # type: ignore[no-untyped-def]
+        """The struct lb_listener_row."""
+        return self._at("struct lb_listener_row", self.head.off_listeners) + index
+
+    def pool(self, index: int):  # type: ignore[no-untyped-def]
+        """The struct lb_pool_row."""
+        return self._at("struct lb_pool_row", self.head.off_pools) + index
+
+    def backend(self, index: int):  # type: ignore[no-untyped-def]
+        """The struct lb_backend_row."""
+        return self._at("struct lb_backend_row", self.head.off_backends) + index
+
+    def worker(self, index: int):  # type: ignore[no-untyped-def]
+        """The struct lb_worker_row."""
+        head = self.head
+        return self._at("struct lb_worker_row", head.off_workers + index * head.worker_stride)
+
+    def outcome(self, worker: int, backend: int):  # type: ignore[no-untyped-def]
+        """The struct lb_outcome that a worker keeps of a backend; check its generation."""
+        head = self.head
+        start = head.off_workers + worker * head.worker_stride + head.off_outcomes
+        return self._at("struct lb_outcome", start) + backend
+
+    def active(self, worker: int, backend: int) -> int:
+        """Sessions of a worker on a backend row."""
+        head = self.head
+        start = head.off_workers + worker * head.worker_stride + head.off_active
+        return int(self._at("uint32_t", start)[backend])
+
+    def texts(self, index: int) -> tuple[str, str, str]:
+        """A backend row's address, source and reason, whole also while the control plane writes them."""
+        row = self.backend(index)
+        for _ in range(100):
+            version = row.text_version
+            texts = text(row.address), text(row.source), text(row.reason)
+            if not version & 1 and row.text_version == version:
+                return texts
+        return texts  # a writer died in the middle: better a torn reason than none

@@ -1,0 +1,458 @@
+"""Checked settings: what a Balancer takes. Built from keyword arguments here, from TOML in config.py, from flags in cli.
+
+Every class fills its defaults from `lbcore.options`, checks each value and raises ConfigError with all that is wrong at once.
+Durations are given in the forms of `parse_duration` (or as NAME_ms, in milliseconds) and kept as integer milliseconds.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+
+from lbcore import options
+from lbcore.errors import ConfigError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from typing import Any, Self
+
+DEFAULT_POOL = "default"
+PRIVATE_NETWORKS = [
+    "127.0.0.0/8",
+    "::1/128",
+    "10.0.0.0/8",
+    "172.16.0.0/12",
+    "192.168.0.0/16",
+    "169.254.0.0/16",
+    "fc00::/7",
+    "fe80::/10",
+]
+"""Who may register by default: loopback (RFC 6890), private (RFC 1918, RFC 4193) and link-local addresses."""
+
+MODES = ("tcp",)
+LATER_MODES = ("udp", "http", "https", "tls")
+
+
+def parse_address(address: str) -> tuple[str, int]:
+    """("10.0.0.5", 8000) of "10.0.0.5:8000"; IPv6 in brackets, "[::1]:8000". Raises ValueError."""
+    host, port = split_host_port(address)
+    if not 1 <= port <= 65_535:
+        raise ValueError(f"{address!r} is not HOST:PORT with a port from 1 to 65535")
+    return host, port
+
+
+def split_host_port(address: str) -> tuple[str, int]:
+    """As parse_address, with port 0 allowed."""
+    wrong = ValueError(f"{address!r} is not HOST:PORT (an IPv6 host in brackets)")
+    if not isinstance(address, str):
+        raise wrong
+    host, colon, port = address.rpartition(":")
+    bracketed = host.startswith("[") and host.endswith("]")
+    if bracketed:
+        host = host[1:-1]
+    plausible = host and colon and host.isascii() and host.isprintable() and " " not in host and "/" not in host
+    if not plausible or (":" in host) != bracketed or not (port.isascii() and port.isdigit() and len(port) <= 5):
+        raise wrong
+    if int(port) > 65_535:
+        raise ValueError(f"{address!r}: port {port} is not from 0 to 65535")
+    if bracketed:
+        try:
+            ipaddress.IPv6Address(host)
+        except ValueError:
+            raise wrong from None
+    return host, int(port)
+
+
+def join_host_port(host: str, port: int) -> str:
+    """The text of an address, an IPv6 host in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def parse_listen(url: str) -> tuple[str, str, int]:
+    """("tcp", "127.0.0.1", 8080) of "tcp://127.0.0.1:8080". Raises ValueError."""
+    mode, separator, rest = url.partition("://") if isinstance(url, str) else ("", "", "")
+    if mode in LATER_MODES and separator:
+        raise ValueError(f"{url!r}: mode {mode} is not available in this version (allowed: {', '.join(MODES)})")
+    if not separator or mode not in MODES:
+        raise ValueError(f"{url!r} is not MODE://HOST:PORT with a mode of: {', '.join(MODES)}")
+    host, port = split_host_port(rest)
+    return mode, host, port
+
+
+class Settings:
+    """The common ground of all settings: keyword-only, checked, comparable, printable."""
+
+    __slots__: tuple[str, ...] = ()
+    OPTIONS: tuple[options.Option, ...] = ()
+    KEY = ""
+    """How errors name this kind of settings."""
+
+    def __init__(self, **values: Any) -> None:
+        problems = [f"{self.KEY}{problem}" for problem in self._fill(values)]
+        if not problems:
+            problems = [f"{self.KEY}{problem}" for problem in self.check()]
+        if problems:
+            raise ConfigError(problems)
+
+    def _fill(self, values: dict[str, Any]) -> Iterable[str]:
+        """Set what the options describe; yield what is wrong. What is left in values belongs to the subclass."""
+        for option in self.OPTIONS:
+            if option.attribute != option.name and option.attribute in values:
+                values[option.name] = values.pop(option.attribute) / 1000
+            if option.attribute not in self.__slots__:
+                continue
+            if values.get(option.name) is None:
+                values.pop(option.name, None)
+                setattr(self, option.attribute, option.default)
+                continue
+            try:
+                setattr(self, option.attribute, option.parse(values.pop(option.name)))
+            except ValueError as error:
+                yield str(error)
+        yield from self.take(values)
+        for name in values:
+            yield f"{name}: unknown key (allowed: {', '.join(option.name for option in self.OPTIONS)})"
+
+    def take(self, values: dict[str, Any]) -> Iterable[str]:
+        """Set what the options do not describe, popping it; yield what is wrong."""
+        return ()
+
+    def check(self) -> Iterable[str]:
+        """Yield what is wrong between values that are each right."""
+        return ()
+
+    def values(self) -> dict[str, Any]:
+        """All values by name."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
+    def replace(self, **changes: Any) -> Self:
+        """A copy with changes, checked anew."""
+        return type(self)(**{**self.values(), **changes})
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and self.values() == other.values()  # type: ignore[attr-defined]
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        inside = ", ".join(f"{name}={value!r}" for name, value in self.values().items())
+        return f"{type(self).__name__}({inside})"
+
+
+class ProbeSettings(Settings):
+    """How a pool's backends are probed."""
+
+    __slots__ = ("fall", "interval_ms", "kind", "path", "port", "rise", "timeout_ms")
+    OPTIONS = options.PROBE
+    KEY = "probe."
+
+    kind: str
+    path: str
+    interval_ms: int
+    timeout_ms: int
+    rise: int
+    fall: int
+    port: int | None
+
+    def check(self) -> Iterable[str]:
+        if not self.path.startswith("/") or " " in self.path or not self.path.isascii():
+            yield f"path: {self.path!r} is not allowed (allowed: an absolute path such as /health)"
+
+
+class LeaseSettings(Settings):
+    """What registered backends owe."""
+
+    __slots__ = ("heartbeat_ms", "missed", "port")
+    OPTIONS = options.LEASE
+    KEY = "lease."
+
+    heartbeat_ms: int
+    missed: int
+    port: int | None
+
+    @property
+    def length_ms(self) -> int:
+        """How long a lease lives after a heartbeat."""
+        return self.heartbeat_ms * self.missed
+
+
+class BackendSettings(Settings):
+    """A backend that the configuration names."""
+
+    __slots__ = ("address", "weight")
+    OPTIONS = options.BACKEND
+    KEY = "backend."
+
+    address: str
+    weight: int
+
+    def check(self) -> Iterable[str]:
+        try:
+            self.address = join_host_port(*parse_address(self.address))
+        except ValueError as error:
+            yield f"address: {error}"
+
+    @classmethod
+    def parse(cls, text: str | BackendSettings) -> BackendSettings:
+        """Of "10.0.0.5:8000" or "10.0.0.5:8000,weight=10". Raises ConfigError."""
+        if isinstance(text, BackendSettings):
+            return text
+        address, *extras = text.split(",") if isinstance(text, str) else [repr(text)]
+        values: dict[str, Any] = {"address": address}
+        for extra in extras:
+            name, equals, value = extra.partition("=")
+            if name != "weight" or not equals:
+                raise ConfigError(f"backend {text!r}: {extra!r} is not allowed (allowed: weight=N)")
+            values["weight"] = value
+        return cls(**values)
+
+
+class PoolSettings(Settings):
+    """A pool: its policy, its limits, its health rules, and the backends that the configuration names."""
+
+    __slots__ = (
+        "backends",
+        "connect_timeout_ms",
+        "fail_after",
+        "keepalive_ms",
+        "lease",
+        "name",
+        "policy",
+        "probe",
+        "retries",
+        "retry_after_ms",
+        "retry_budget",
+        "retry_floor",
+        "user_timeout_ms",
+    )
+    OPTIONS = options.POOL
+
+    name: str
+    policy: str
+    connect_timeout_ms: int
+    retries: int
+    retry_budget: int
+    retry_floor: int
+    fail_after: int
+    retry_after_ms: int
+    keepalive_ms: int
+    user_timeout_ms: int
+    probe: ProbeSettings
+    lease: LeaseSettings
+    backends: list[BackendSettings]
+
+    def take(self, values: dict[str, Any]) -> Iterable[str]:
+        self.probe = values.pop("probe", None) or ProbeSettings()
+        self.lease = values.pop("lease", None) or LeaseSettings()
+        self.backends = []
+        for backend in values.pop("backends", ()):
+            try:
+                self.backends.append(BackendSettings.parse(backend))
+            except ConfigError as error:
+                yield from error.problems
+
+    def check(self) -> Iterable[str]:
+        seen: set[str] = set()
+        for backend in self.backends:
+            if backend.address in seen:
+                yield f"pool {self.name}: backend {backend.address} is named twice"
+            seen.add(backend.address)
+
+
+class ListenerSettings(Settings):
+    """An address that clients connect to. Given as bind="tcp://HOST:PORT" or as mode, host and port."""
+
+    __slots__ = ("backlog", "half_closed_timeout_ms", "host", "idle_timeout_ms", "mode", "name", "pool", "port")
+    OPTIONS = options.LISTENER
+
+    name: str | None
+    mode: str
+    host: str
+    port: int
+    pool: str | None
+    idle_timeout_ms: int
+    half_closed_timeout_ms: int
+    backlog: int
+
+    def take(self, values: dict[str, Any]) -> Iterable[str]:
+        bind = values.pop("bind", None)
+        if bind is None and "mode" in values:
+            bind = f"{values.pop('mode')}://{join_host_port(values.pop('host'), values.pop('port'))}"
+        self.mode, self.host, self.port = "tcp", "", 0
+        if bind is None:
+            yield "bind: missing (MODE://HOST:PORT)"
+            return
+        try:
+            self.mode, self.host, self.port = parse_listen(bind)
+        except ValueError as error:
+            yield f"bind: {error}"
+
+    @property
+    def url(self) -> str:
+        """MODE://HOST:PORT as asked for: port 0 stays 0."""
+        return f"{self.mode}://{join_host_port(self.host, self.port)}"
+
+
+class AdminSettings(Settings):
+    """Where the admin server listens, and whom it hears."""
+
+    __slots__ = ("allow", "listen", "token")
+    OPTIONS = options.ADMIN
+    KEY = "admin."
+
+    listen: str
+    token: str | None
+    allow: list[str]
+
+    def take(self, values: dict[str, Any]) -> Iterable[str]:
+        self.allow = list(PRIVATE_NETWORKS) if self.allow is None else self.allow
+        path = values.pop("token_file", None)
+        if path is not None:
+            try:
+                with open(path, encoding="utf-8") as file:
+                    self.token = file.readline().strip()
+            except (OSError, UnicodeDecodeError) as error:
+                yield f"token_file: {str(path)!r} cannot be read ({getattr(error, 'strerror', error)})"
+
+    def check(self) -> Iterable[str]:
+        if self.token is not None and len(self.token) < 8:
+            yield "token: too short (allowed: 8 characters or more)"
+        if self.listen.startswith("unix:"):
+            if not self.listen[5:].startswith("/") or len(self.listen) > 5 + 107:
+                yield f"listen: {self.listen!r} is not allowed (allowed: unix:/ABSOLUTE/PATH of at most 107 bytes)"
+            return
+        try:
+            host, _ = split_host_port(self.listen)
+        except ValueError as error:
+            yield f"listen: {error}"
+            return
+        if not is_loopback(host) and not self.token:
+            yield f"listen: {self.listen!r} is not loopback, so a token is required (admin.token_file)"
+
+
+def is_loopback(host: str) -> bool:
+    """Does this host name or address stay on this machine?"""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+class BalancerSettings(Settings):
+    """All of a balancer. path: the file it came from, or None."""
+
+    __slots__ = (
+        "admin",
+        "datapath",
+        "drain_timeout_ms",
+        "listeners",
+        "max_backends",
+        "max_sessions",
+        "name",
+        "path",
+        "pin",
+        "pools",
+        "workers",
+    )
+    OPTIONS = options.TOP
+
+    name: str
+    workers: int | None
+    datapath: str
+    drain_timeout_ms: int
+    max_sessions: int
+    max_backends: int
+    pin: bool
+    listeners: list[ListenerSettings]
+    pools: list[PoolSettings]
+    admin: AdminSettings | None
+    path: str | None
+
+    def take(self, values: dict[str, Any]) -> Iterable[str]:
+        self.listeners = list(values.pop("listeners", ()))
+        self.pools = list(values.pop("pools", ())) or [PoolSettings(name=DEFAULT_POOL)]
+        self.admin = values.pop("admin", None)
+        self.path = values.pop("path", None)
+        return ()
+
+    def check(self) -> Iterable[str]:
+        pools = [pool.name for pool in self.pools]
+        yield from _twice("pool", pools)
+        self.listeners = [self._named(index, listener) for index, listener in enumerate(self.listeners, 1)]
+        names = [str(listener.name) for listener in self.listeners]
+        yield from _twice("listener", names)
+        yield from _twice("bind", [entry.url for entry in self.listeners if entry.port])
+        for listener in self.listeners:
+            if listener.pool not in pools:
+                yield (
+                    f"listener {listener.name}: pool {listener.pool!r} is unknown (known: {', '.join(pools)})"
+                )
+        for kind, found, most in (("listeners", names, 64), ("pools", pools, 256)):
+            if len(found) > most:
+                yield f"{kind}: {len(found)} are too many (allowed: at most {most})"
+        count = sum(len(pool.backends) for pool in self.pools)
+        if count > self.max_backends:
+            yield f"max_backends: {self.max_backends} is less than the {count} backends that are named"
+
+    def _named(self, index: int, listener: ListenerSettings) -> ListenerSettings:
+        """A listener with the defaults that depend on its neighbours."""
+        only = self.pools[0].name if len(self.pools) == 1 else DEFAULT_POOL
+        return listener.replace(name=listener.name or f"listener-{index}", pool=listener.pool or only)
+
+
+def _twice(kind: str, names: list[str]) -> Iterable[str]:
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        yield f"{kind}: {name!r} is used twice"
+
+
+def probe_of(health: str) -> ProbeSettings:
+    """The probe that a --health flag means: a path, "tcp" or "off". Raises ConfigError."""
+    if health.startswith("/"):
+        return ProbeSettings(kind="http", path=health)
+    if health in ("tcp", "off"):
+        return ProbeSettings(kind=health)
+    raise ConfigError(f"health: {health!r} is not allowed (allowed: a path such as /health, tcp, off)")
+
+
+def admin_of(admin: str | AdminSettings | None) -> AdminSettings | None:
+    """The admin settings that an --admin flag means: "HOST:PORT", "unix:PATH", "off" or nothing. Raises ConfigError."""
+    if isinstance(admin, AdminSettings):
+        return admin
+    return None if admin in (None, "off") else AdminSettings(listen=admin)
+
+
+def simple(
+    listen: str | Iterable[str] | None = None,
+    backends: Iterable[str | BackendSettings] = (),
+    *,
+    policy: str | None = None,
+    health: str = "tcp",
+    admin: str | AdminSettings | None = None,
+    **top: Any,
+) -> BalancerSettings:
+    """Settings of one pool, "default", behind some listeners: what flags and Balancer's arguments can say.
+
+    top: further keys of the top level (name, workers, datapath, drain_timeout, ...). Raises ConfigError.
+    """
+    urls = [] if listen is None else [listen] if isinstance(listen, str) else list(listen)
+    problems: list[str] = []
+    parts: dict[str, Any] = {}
+    makers: Mapping[str, Any] = {
+        "listeners": lambda: [ListenerSettings(bind=url) for url in urls],
+        "pools": lambda: [
+            PoolSettings(name=DEFAULT_POOL, policy=policy, probe=probe_of(health), backends=list(backends))
+        ],
+        "admin": lambda: admin_of(admin),
+    }
+    for part, make in makers.items():
+        try:
+            parts[part] = make()
+        except ConfigError as error:
+            problems += error.problems
+    try:
+        settings = BalancerSettings(**parts, **top)
+    except ConfigError as error:
+        problems += error.problems
+    if problems:
+        raise ConfigError(problems)
+    return settings

@@ -1,0 +1,420 @@
+"""The table of pools and backends: the control plane's only writer of the shared segment.
+
+Rows are mirrored here as `Row` objects; every change goes through a method of `Table`, which takes its lock, writes the segment
+through the engine's pen and publishes the pools that it touched.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import threading
+import time
+from collections import namedtuple
+
+from lbcore import _engine
+from lbcore._layout import ffi
+from lbcore.segment import Segment, make_memory, map_shared
+from lbcore.settings import parse_address
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from lbcore.settings import ListenerSettings, PoolSettings
+
+STATES = {
+    "starting": ffi.integer_const("LB_STARTING"),
+    "up": ffi.integer_const("LB_UP"),
+    "busy": ffi.integer_const("LB_BUSY"),
+    "draining": ffi.integer_const("LB_DRAINING"),
+    "down": ffi.integer_const("LB_DOWN"),
+}
+GONE: int = ffi.integer_const("LB_GONE")
+POLICIES = {
+    "round_robin": ffi.integer_const("LB_ROUND_ROBIN"),
+    "least_conn": ffi.integer_const("LB_LEAST_CONN"),
+    "p2c": ffi.integer_const("LB_P2C"),
+    "random": ffi.integer_const("LB_RANDOM"),
+}
+MODES = {"tcp": ffi.integer_const("LB_MODE_TCP")}
+DATAPATHS = {
+    "auto": ffi.integer_const("LB_AUTO"),
+    "copy": ffi.integer_const("LB_COPY"),
+    "splice": ffi.integer_const("LB_SPLICE"),
+}
+
+MAX_LISTENERS = 64
+MAX_POOLS = 256
+REST_S = 1.0
+"""How long a removed row rests at least: a worker may hold a pick of it that it has not counted yet."""
+
+Outcome = namedtuple(
+    "Outcome", "active sessions failures failures_in_row last_errno latency_ms last_success", module=__name__
+)
+Outcome.__doc__ = """What the data path saw of a backend, over all workers.
+
+active: sessions now. sessions: connects that succeeded. failures: connects that failed. failures_in_row: the most that one
+worker saw since its last success. last_errno: of the last failure, 0 if none. latency_ms: of connects, exponentially weighted.
+last_success: monotonic seconds, 0 if never.
+"""
+
+
+class TableFull(ValueError):
+    """No row is free: raise max_backends."""
+
+
+class Row:
+    """A backend in the table. Written by Table only."""
+
+    __slots__ = (
+        "address",
+        "cut_at",
+        "family",
+        "free_at",
+        "generation",
+        "host",
+        "index",
+        "ip",
+        "load",
+        "pool",
+        "port",
+        "reason",
+        "scope",
+        "source",
+        "state",
+        "weight",
+    )
+
+    pool: str
+    index: int
+    generation: int
+    address: str
+    host: str
+    port: int
+    family: int
+    ip: str
+    scope: int
+    source: str
+    weight: int
+    load: float | None
+    state: str
+    reason: str
+    cut_at: float | None
+    free_at: float | None
+
+    @property
+    def id(self) -> str:
+        """INDEX.GENERATION: never the same for two registrations."""
+        return f"{self.index}.{self.generation}"
+
+    @property
+    def leaving(self) -> bool:
+        """It was removed: sessions finish, no new ones come."""
+        return self.cut_at is not None
+
+    def __repr__(self) -> str:
+        return f"<Row {self.pool} {self.address} {self.state} weight={self.weight} id={self.id}>"
+
+
+def resolve(host: str, port: int) -> tuple[int, str, int]:
+    """(family, ip, scope) of the first address of a host, IPv4 before IPv6. Raises ValueError if it has none."""
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except OSError as error:
+        raise ValueError(f"{host}: cannot be resolved: {error.strerror or error}") from None
+    family, _, _, _, address = min(found, key=lambda entry: entry[0] != socket.AF_INET)
+    return int(family), str(address[0]).partition("%")[0], int(address[3]) if len(address) == 4 else 0
+
+
+class Table:
+    """The live table. All methods are thread-safe; `lock` may be held around several of them.
+
+    settings are taken as checked. Owns the segment's memory (`fd`) until `close()`.
+    """
+
+    def __init__(self, *, name: str, version: str, workers: int, max_backends: int, datapath: str) -> None:
+        """Raises OSError when the memory cannot be had."""
+        limits = (MAX_LISTENERS, MAX_POOLS, max_backends, workers)
+        size = _engine.segment_bytes(
+            listeners=MAX_LISTENERS, pools=MAX_POOLS, backends=max_backends, workers=workers
+        )
+        self.lock = threading.RLock()
+        self.fd = make_memory(size)
+        self.memory = map_shared(self.fd)
+        self._pen = _engine.Pen(self.memory, create=limits)
+        self._pen.head(
+            name=name.encode(),
+            version=version.encode(),
+            started_ms=int(time.time() * 1000),
+            control_pid=os.getpid(),
+            datapath=DATAPATHS[datapath],
+        )
+        self.segment = Segment(self.memory)
+        self._pools: dict[str, int] = {}
+        self._rows: dict[int, Row] = {}
+        self._by_address: dict[tuple[str, str], Row] = {}
+        self._leaving: set[int] = set()
+        self._free: list[int] = []
+        self._fresh = 0
+        self._max_backends = max_backends
+        self._batch_depth = 0
+        self._dirty: set[str] = set()
+        self.on_cut: list[object] = []
+
+    def close(self) -> None:
+        """Unmap and give the memory back. The table is not to be used any more."""
+        with self.lock:
+            self._pen.release()
+            self.segment.close()
+            self.memory.close()
+            if self.fd >= 0:
+                os.close(self.fd)
+                self.fd = -1
+
+    # --- listeners and pools -------------------------------------------------------------------------------------
+
+    def set_listener(self, index: int, listener: ListenerSettings | None, address: str = "") -> None:
+        """Write a listener row; None frees it."""
+        with self.lock:
+            if listener is None:
+                self._pen.listener(index, state=0)
+                return
+            self._pen.listener(
+                index,
+                state=1,
+                mode=MODES[listener.mode],
+                pool=self._pools[listener.pool],
+                idle_timeout_ms=listener.idle_timeout_ms,
+                half_closed_timeout_ms=listener.half_closed_timeout_ms,
+                name=listener.name.encode(),
+                address=address.encode(),
+            )
+
+    def set_pool(self, pool: PoolSettings) -> None:
+        """Write a pool's settings; a new name takes a new row. Raises TableFull."""
+        with self.lock:
+            index = self._pools.get(pool.name)
+            if index is None:
+                index = self._free_pool()
+            self._pen.pool(
+                index,
+                state=1,
+                policy=POLICIES[pool.policy],
+                connect_timeout_ms=pool.connect_timeout_ms,
+                retries=pool.retries,
+                budget_percent=pool.retry_budget,
+                budget_floor=pool.retry_floor,
+                fail_after=pool.fail_after,
+                keepalive_s=pool.keepalive_ms // 1000,
+                user_timeout_ms=pool.user_timeout_ms,
+                name=pool.name.encode(),
+            )
+            if pool.name not in self._pools:
+                self._pools[pool.name] = index
+                self._publish(pool.name)
+
+    def drop_pool(self, name: str) -> None:
+        """Free a pool's row. Its backends must have been removed."""
+        with self.lock:
+            self._pen.pool(self._pools.pop(name), state=0)
+
+    def _free_pool(self) -> int:
+        taken = set(self._pools.values()) | {self._row_pool(row) for row in self._rows.values() if row.leaving}
+        for index in range(MAX_POOLS):
+            if index not in taken:
+                return index
+        raise TableFull(f"a balancer has at most {MAX_POOLS} pools")
+
+    def _row_pool(self, row: Row) -> int:
+        return int(self.segment.backend(row.index).pool)
+
+    def pools(self) -> list[str]:
+        """The names of all pools."""
+        with self.lock:
+            return list(self._pools)
+
+    # --- reading backends ----------------------------------------------------------------------------------------
+
+    def rows(self, pool: str | None = None) -> list[Row]:
+        """The backends of a pool or of all, those that leave included."""
+        with self.lock:
+            return [row for row in self._rows.values() if pool is None or row.pool == pool]
+
+    def find(self, pool: str, address: str) -> Row | None:
+        """The backend of that address, unless it is leaving."""
+        with self.lock:
+            return self._by_address.get((pool, address))
+
+    def by_index(self, index: int) -> Row | None:
+        """The backend in a row of the segment."""
+        with self.lock:
+            return self._rows.get(index)
+
+    def outcomes(self, row: Row) -> Outcome:
+        """What the workers saw of a backend."""
+        active = sessions = failures = in_row = errno = latency = latest = 0
+        failed_ms = -1
+        segment = self.segment
+        for worker in range(segment.head.workers):
+            active += segment.active(worker, row.index)
+            seen = segment.outcome(worker, row.index)
+            if seen.generation != row.generation:
+                continue
+            sessions += seen.sessions
+            failures += seen.failures
+            latency = max(latency, seen.latency_us)
+            latest = max(latest, seen.last_success_ms)
+            if seen.failures_in_row > max(in_row, failed_ms):
+                in_row, errno = seen.failures_in_row, seen.last_errno
+        return Outcome(active, sessions, failures, in_row, errno, latency / 1000, latest / 1000)
+
+    # --- changing backends ---------------------------------------------------------------------------------------
+
+    def add(
+        self, pool: str, address: str, *, weight: int = 1, source: str, state: str = "up", reason: str = ""
+    ) -> Row:
+        """Put a backend into a pool.
+
+        address: "host:port", resolved here. Raises ValueError when the address is bad, cannot be resolved or is there already,
+        KeyError when there is no such pool, TableFull at max_backends.
+        """
+        host, port = parse_address(address)
+        family, ip, scope = resolve(host, port)
+        with self.lock:
+            if (pool, address) in self._by_address:
+                raise ValueError(f"backend {address} is in pool {pool} already")
+            row = Row()
+            row.index = self._take_index()
+            row.pool, row.address, row.host, row.port = pool, address, host, port
+            row.family, row.ip, row.scope = family, ip, scope
+            row.source, row.weight, row.load = source, weight, None
+            row.cut_at = row.free_at = None
+            row.generation = self._pen.put(
+                row.index,
+                pool=self._pools[pool],
+                weight=weight,
+                family=family,
+                ip=socket.inet_pton(family, ip),
+                port=port,
+                scope=scope,
+                address=address.encode(),
+                source=source.encode(),
+            )
+            self._rows[row.index] = row
+            self._by_address[pool, address] = row
+            self._write_state(row, state, reason)
+            return row
+
+    def _take_index(self) -> int:
+        if self._free:
+            return self._free.pop()
+        if self._fresh == self._max_backends:
+            raise TableFull(f"the table holds max_backends={self._max_backends} backends already")
+        self._fresh += 1
+        return self._fresh - 1
+
+    def set_state(self, row: Row, state: str, reason: str) -> None:
+        """Write a state of STATES and why. A leaving row stays as it is."""
+        with self.lock:
+            if not row.leaving and (row.state, row.reason) != (state, reason):
+                self._write_state(row, state, reason)
+
+    def _write_state(self, row: Row, state: str, reason: str) -> None:
+        moved = getattr(row, "state", None) != state
+        row.state, row.reason = state, reason
+        self._pen.state(row.index, STATES[state], reason.encode())
+        if moved:
+            self._publish(row.pool)
+
+    def set_weight(self, row: Row, weight: int) -> None:
+        """Write a weight, 0..256; 0 takes no new sessions."""
+        with self.lock:
+            if row.weight != weight:
+                row.weight = weight
+                self._pen.weight(row.index, weight)
+                self._publish(row.pool)
+
+    def set_load(self, row: Row, load: float | None) -> None:
+        """Write a reported load, 0..1; None: unknown."""
+        with self.lock:
+            if row.load != load:
+                row.load = load
+                self._pen.load(row.index, -1.0 if load is None else load)
+
+    def remove(self, row: Row, drain_ms: int) -> None:
+        """Let a backend leave: no new sessions, old ones are cut after drain_ms at the latest, then its row rests and is free."""
+        with self.lock:
+            if row.leaving or self._rows.get(row.index) is not row:
+                return
+            self._write_state(row, "draining", row.reason if row.state == "draining" else "removed")
+            row.cut_at = time.monotonic() + drain_ms / 1000
+            self._leaving.add(row.index)
+            del self._by_address[row.pool, row.address]
+
+    def sweep(self, now: float) -> float | None:
+        """Cut and free the leaving rows whose time has come: when to look again (monotonic seconds), or None."""
+        with self.lock:
+            return min((self._sweep_row(self._rows[index], now) for index in list(self._leaving)), default=None)
+
+    def _sweep_row(self, row: Row, now: float) -> float:
+        """One step of a leaving row; a row that was freed wants nothing and answers with infinity."""
+        idle = self._pen.in_flight(row.index) == 0
+        if row.free_at is None:
+            assert row.cut_at is not None
+            if not idle and now < row.cut_at:
+                return min(row.cut_at, now + REST_S)
+            self._pen.state(row.index, GONE, row.reason.encode())
+            self._wake()
+            row.free_at = now + REST_S
+        if idle and now >= row.free_at:
+            self._pen.free(row.index)
+            self._leaving.discard(row.index)
+            del self._rows[row.index]
+            self._free.append(row.index)
+            return float("inf")
+        return max(row.free_at, now + 0.05)
+
+    def _wake(self) -> None:
+        for wake in self.on_cut:
+            wake()  # type: ignore[operator]
+
+    # --- publication ---------------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def batch(self) -> Iterator[None]:
+        """Many changes, one publication a pool at the end. Holds the lock."""
+        with self.lock:
+            self._batch_depth += 1
+            try:
+                yield
+            finally:
+                self._batch_depth -= 1
+                if not self._batch_depth:
+                    dirty, self._dirty = self._dirty, set()
+                    for pool in dirty & set(self._pools):
+                        self._pen.publish(self._pools[pool])
+
+    def _publish(self, pool: str) -> None:
+        if self._batch_depth or pool not in self._pools:
+            self._dirty.add(pool)
+        else:
+            self._pen.publish(self._pools[pool])
+
+    # --- workers -------------------------------------------------------------------------------------------------
+
+    def set_draining(self, draining: bool) -> None:
+        """Say in the segment that the balancer drains."""
+        with self.lock:
+            self._pen.draining(draining)
+
+    def bury_worker(self, worker: int) -> None:
+        """Settle the figures of a worker that is gone: its sessions count as lost."""
+        with self.lock:
+            self._pen.bury(worker)
+
+    def picker(self, pool: str, seed: int = 1) -> _engine.Picker:
+        """Picks as a worker would; for tests and benchmarks."""
+        with self.lock:
+            return _engine.Picker(self._pen, self._pools[pool], seed)
