@@ -17,6 +17,7 @@ struct lb_worker_setup {
     uint32_t max_sessions; /* bounds; each at least 1 */
     uint32_t max_buffers;
     uint32_t max_pipes;
+    int own_process; /* it is all of its process: once the control plane is gone, SIGTERM ends it */
 };
 
 /* Serve until told to stop, or drained: 0, or -errno when the worker could not begin or its poller failed. Opens and closes

@@ -1,4 +1,5 @@
 #include <errno.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -15,6 +16,7 @@ enum { EVENTS = 256 };
 struct worker {
     struct lb_plane plane;
     struct lb_listeners listeners;
+    int own_process;
     int channel; /* -1 once the control plane is gone: go on with the table as it stands */
     uint64_t cuts_seen;
     uint64_t drain_until_ms; /* 0: not draining */
@@ -151,6 +153,8 @@ static void hear(struct worker *worker)
     if (got < 0) {
         (void)epoll_ctl(worker->plane.epoll, EPOLL_CTL_DEL, worker->channel, NULL);
         worker->channel = -1;
+        if (worker->own_process)
+            signal(SIGTERM, SIG_DFL);
     }
 }
 
@@ -272,6 +276,7 @@ int lb_worker_run(const struct lb_worker_setup *setup)
     if (!worker)
         return -ENOMEM;
     worker->channel = setup->channel;
+    worker->own_process = setup->own_process;
     int error = open_plane(&worker->plane, setup);
     if (!error)
         error = lb_listeners_open(&worker->listeners, worker->plane.shm.head->max_listeners);

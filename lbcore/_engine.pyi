@@ -63,5 +63,12 @@ class Picker:
     def spin(self, count: int) -> int: ...
 
 def run_worker(
-    memory: Any, *, worker: int, channel: int, max_sessions: int, max_buffers: int, max_pipes: int
+    memory: Any,
+    *,
+    worker: int,
+    channel: int,
+    max_sessions: int,
+    max_buffers: int,
+    max_pipes: int,
+    own_process: bool = False,
 ) -> None: ...

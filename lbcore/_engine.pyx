@@ -209,14 +209,15 @@ cdef class Picker:
 
 
 def run_worker(memory, *, uint32_t worker, int channel, uint32_t max_sessions, uint32_t max_buffers,
-               uint32_t max_pipes):
+               uint32_t max_pipes, bint own_process=False):
     """Serve until drained or stopped. The channel stays the caller's. Raises OSError when the worker cannot go on."""
     cdef Py_buffer view
     cdef lb_worker_setup setup
     cdef int result
     PyObject_GetBuffer(memory, &view, PyBUF_WRITABLE)
     try:
-        setup = lb_worker_setup(view.buf, <uint64_t>view.len, worker, channel, max_sessions, max_buffers, max_pipes)
+        setup = lb_worker_setup(view.buf, <uint64_t>view.len, worker, channel, max_sessions, max_buffers, max_pipes,
+                                own_process)
         with nogil:
             result = lb_worker_run(&setup)
         check(result)

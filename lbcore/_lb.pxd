@@ -74,6 +74,7 @@ cdef extern from "lb.h" nogil:
         uint32_t max_sessions
         uint32_t max_buffers
         uint32_t max_pipes
+        int own_process
 
     uint64_t lb_shm_bytes(const lb_limits *limits)
     int lb_shm_create(void *memory, const lb_limits *limits)

@@ -217,7 +217,8 @@ static void note_failure(struct lb_plane *plane, struct lb_session *session, int
     lb_add(&plane->row->connect_failures, 1);
     if (error == ETIMEDOUT)
         lb_add(&plane->row->connect_timeouts, 1);
-    if (outcome->failures_in_row == plane->shm.pools[session->pool].fail_after && plane->alerts < LB_ALERTS)
+    uint32_t bound = plane->shm.pools[session->pool].fail_after;
+    if (bound && outcome->failures_in_row % bound == 0 && plane->alerts < LB_ALERTS)
         plane->alert[plane->alerts++] = session->backend;
 }
 

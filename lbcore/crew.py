@@ -1,0 +1,152 @@
+"""The workers as the supervisor handles them: one handle for a process and one for a thread, and the channel to either."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import struct
+import sys
+import threading
+from array import array
+from collections import namedtuple
+
+from lbcore import _engine
+from lbcore.worker import pin_to
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Iterator
+
+    from lbcore.table import Table
+
+# enum lb_note_kind in csrc/channel.h
+LISTEN, UNLISTEN, DRAIN, STOP, WAKE = 1, 2, 3, 4, 5
+READY, LISTENING, UNLISTENED, FAILING = 16, 17, 18, 19
+
+_NOTE = struct.Struct("=IIQ")
+
+Note = namedtuple("Note", "kind id value", module=__name__)
+Bounds = namedtuple("Bounds", "sessions buffers pipes", module=__name__)
+Bounds.__doc__ = "What a worker may hold at most: sessions, buffers of 64 KiB, pipes."
+
+
+class Channel:
+    """Our end of the pair to a worker. Never waits."""
+
+    def __init__(self) -> None:
+        self.ours, self.theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.ours.setblocking(False)
+        self.theirs.setblocking(False)
+
+    def send(self, kind: int, id: int = 0, value: int = 0, descriptor: int | None = None) -> bool:
+        """Send a note; False when the worker is gone or does not listen."""
+        ancillary = []
+        if descriptor is not None:
+            ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", [descriptor]))]
+        try:
+            self.ours.sendmsg([_NOTE.pack(kind, id, value)], ancillary, socket.MSG_NOSIGNAL)
+        except OSError:
+            return False
+        return True
+
+    def notes(self) -> Iterator[Note | None]:
+        """What has arrived; None at the end when the worker is gone."""
+        while True:
+            try:
+                data = self.ours.recv(_NOTE.size)
+            except BlockingIOError:
+                return
+            except OSError:
+                data = b""
+            if not data:
+                yield None
+                return
+            yield Note(*_NOTE.unpack(data))
+
+    def close(self) -> None:
+        """Close both ends."""
+        self.ours.close()
+        self.theirs.close()
+
+
+class ProcessWorker:
+    """A worker in a process of its own: its crash costs its own sessions only."""
+
+    def __init__(self, table: Table, worker: int, channel: Channel, bounds: Bounds, core: int | None) -> None:
+        import subprocess
+
+        root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+        code = f"import sys; sys.path.insert(0, {root!r}); from lbcore.worker import main; main(sys.argv[1:])"
+        numbers = [table.fd, channel.theirs.fileno(), worker, *bounds, -1 if core is None else core]
+        self._process: subprocess.Popen[bytes] = subprocess.Popen(
+            [sys.executable, "-S", "-c", code, *map(str, numbers)],
+            stdin=subprocess.DEVNULL,
+            pass_fds=numbers[:2],
+        )
+        self.pid = self._process.pid
+        channel.theirs.close()
+
+    def wait(self, timeout: float) -> bool:
+        """Is it gone within the time?"""
+        import subprocess
+
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(timeout)
+        return self._process.returncode is not None
+
+    def kill(self) -> None:
+        """End it, if it has not ended."""
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()
+
+    @property
+    def obituary(self) -> str:
+        """How it ended, in words."""
+        code = self._process.returncode
+        return f"killed by signal {-code}" if code is not None and code < 0 else f"exit code {code}"
+
+
+class ThreadWorker:
+    """A worker in a thread of this process. It holds no lock of Python's while it serves."""
+
+    def __init__(self, table: Table, worker: int, channel: Channel, bounds: Bounds, core: int | None) -> None:
+        self._channel = channel
+        self._failure: OSError | None = None
+        self.pid = os.getpid()
+        arguments = (table, worker, bounds, core)
+        self._thread = threading.Thread(target=self._run, args=arguments, name=f"lbcore-{worker}", daemon=True)
+        self._thread.start()
+
+    def _run(self, table: Table, worker: int, bounds: Bounds, core: int | None) -> None:
+        try:
+            pin_to(core)
+            _engine.run_worker(
+                table.memory,
+                worker=worker,
+                channel=self._channel.theirs.fileno(),
+                max_sessions=bounds.sessions,
+                max_buffers=bounds.buffers,
+                max_pipes=bounds.pipes,
+            )
+        except OSError as error:
+            self._failure = error
+        finally:
+            self._channel.theirs.close()
+
+    def wait(self, timeout: float) -> bool:
+        """Is it gone within the time?"""
+        self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    def kill(self) -> None:
+        """A thread cannot be killed: tell it to stop and wait."""
+        self._channel.send(STOP)
+        self._thread.join()
+
+    @property
+    def obituary(self) -> str:
+        """How it ended, in words."""
+        return str(self._failure) if self._failure else "ended"

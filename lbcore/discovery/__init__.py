@@ -1,0 +1,1 @@
+"""Who can serve: evidence, the rules that judge it, and where it comes from."""

@@ -1,0 +1,101 @@
+"""Listening sockets: bound by the control plane, one a worker in a SO_REUSEPORT group, and kept open by it.
+
+The control plane's copy outlives a worker, so that what is queued on the socket waits for the next one.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+
+from lbcore.errors import ConfigError, PortTaken
+from lbcore.settings import join_host_port
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from lbcore.settings import ListenerSettings, PoolSettings
+
+
+class ListenerSockets:
+    """The sockets of one listener. host, port: where it really listens."""
+
+    def __init__(self, listener: ListenerSettings, pool: PoolSettings, count: int) -> None:
+        """Bind and listen. Raises PortTaken when the port is in use, ConfigError when it cannot be had at all."""
+        self.sockets: list[socket.socket] = []
+        try:
+            family, address = _resolve(listener)
+            if listener.port:
+                _probe_port(family, address)
+            for _ in range(count):
+                bound = _bind(family, address, shared=True)
+                self.sockets.append(bound)
+                address = bound.getsockname()
+                _set_options(bound, pool)
+                bound.listen(listener.backlog)
+        except OSError as error:
+            self.close()
+            raise _explain(listener, error) from None
+        self.host, self.port = str(address[0]), int(address[1])
+
+    @property
+    def host_port(self) -> str:
+        """The real address as text."""
+        return join_host_port(self.host, self.port)
+
+    def close(self) -> None:
+        """Close the control plane's copies."""
+        while self.sockets:
+            self.sockets.pop().close()
+
+
+def _resolve(listener: ListenerSettings) -> tuple[int, tuple[object, ...]]:
+    found = socket.getaddrinfo(
+        listener.host, listener.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )
+    family, _, _, _, address = min(found, key=lambda entry: entry[0] != socket.AF_INET)
+    return family, address
+
+
+def _probe_port(family: int, address: tuple[object, ...]) -> None:
+    """A group with SO_REUSEPORT would join another balancer's sockets in silence: find out whether the port is free."""
+    _bind(family, address, shared=False).close()
+
+
+def _bind(family: int, address: tuple[object, ...], *, shared: bool) -> socket.socket:
+    fresh = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+    try:
+        fresh.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            fresh.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if family == socket.AF_INET6:
+            fresh.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        fresh.bind(address)
+        if not shared:
+            fresh.listen(1)
+    except OSError:
+        fresh.close()
+        raise
+    return fresh
+
+
+def _set_options(bound: socket.socket, pool: PoolSettings) -> None:
+    """What accepted connections inherit from their listener on Linux: no call per connection is needed."""
+    bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if pool.keepalive_ms:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, max(1, pool.keepalive_ms // 1000))
+        bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 10)
+        bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
+    if pool.user_timeout_ms:
+        bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, pool.user_timeout_ms)
+
+
+def _explain(listener: ListenerSettings, error: OSError) -> Exception:
+    where = f"listener {listener.name}: {listener.url}"
+    if error.errno == errno.EADDRINUSE:
+        return PortTaken(f"{where}: the port is in use")
+    if error.errno == errno.EACCES:
+        return ConfigError(
+            f"{where}: permission denied (allowed: ports from 1024, or any with CAP_NET_BIND_SERVICE)"
+        )
+    return ConfigError(f"{where}: {error.strerror or error}")

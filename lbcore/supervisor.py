@@ -1,0 +1,340 @@
+"""The supervisor: owns the listening sockets and the workers, from their start to their drain. One thread."""
+
+from __future__ import annotations
+
+import os
+import resource
+import selectors
+import socket
+import threading
+import time
+
+from lbcore import crew
+from lbcore.errors import LbcoreError, WorkerFailed
+from lbcore.sockets import ListenerSockets
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from lbcore.settings import BalancerSettings, ListenerSettings
+    from lbcore.table import Table
+
+START_LIMIT_S = 20.0
+STABLE_S = 10.0
+"""A worker that lived so long is restarted at once; one that did not, after a pause that doubles each time."""
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 5.0
+RESERVED_DESCRIPTORS = 64
+MAX_BUFFERS = 1024
+MAX_PIPES = 128
+
+
+class Post:
+    """A worker's place: its section of the segment and its listening sockets stay when the worker changes."""
+
+    def __init__(self, number: int, core: int | None) -> None:
+        self.number = number
+        self.core = core
+        self.channel: crew.Channel | None = None
+        self.worker: crew.ProcessWorker | crew.ThreadWorker | None = None
+        self.listening: set[int] = set()
+        self.ready = False
+        self.started_at = 0.0
+        self.pause_s = 0.0
+        self.restart_at: float | None = None
+
+
+class Supervisor:
+    """Starts the workers of a table, keeps them alive, and ends them.
+
+    tick: called on the supervisor's thread; returns when it wants to be called again (monotonic seconds) or None.
+    on_failing: called with a backend row's index when a worker reports connect failures in a row.
+    log: called with one line.
+    """
+
+    def __init__(
+        self,
+        table: Table,
+        settings: BalancerSettings,
+        *,
+        workers: int,
+        processes: bool,
+        tick: Callable[[float], float | None],
+        on_failing: Callable[[int], None],
+        log: Callable[[str], None],
+    ) -> None:
+        cores = sorted(os.sched_getaffinity(0))
+        self._table = table
+        self._make = crew.ProcessWorker if processes else crew.ThreadWorker
+        self._bounds = _bounds(settings, workers, processes)
+        self._tick, self._on_failing, self._log = tick, on_failing, log
+        self._posts = [
+            Post(number, cores[number % len(cores)] if settings.pin else None) for number in range(workers)
+        ]
+        self._listeners: dict[int, tuple[ListenerSettings, ListenerSockets]] = {}
+        self._changed = threading.Condition()
+        self._lock = threading.RLock()  # listeners and posts: reload and restart may meet
+        self._selector = selectors.DefaultSelector()
+        self._wake_ours, self._wake_theirs = socket.socketpair()
+        self._wake_ours.setblocking(False)
+        self._wake_theirs.setblocking(False)
+        self._selector.register(self._wake_ours, selectors.EVENT_READ, None)
+        self._thread: threading.Thread | None = None
+        self._draining = False
+        self._closing = False
+
+    # --- life ----------------------------------------------------------------------------------------------------
+
+    def start(self, settings: BalancerSettings) -> None:
+        """Bind, start the workers and wait until each serves every listener.
+
+        Raises PortTaken, ConfigError or WorkerFailed; then nothing is left behind.
+        """
+        try:
+            for index, listener in enumerate(settings.listeners):
+                self._open_listener(index, listener, settings)
+            for post in self._posts:
+                self._fill(post)
+            self._thread = threading.Thread(target=self._run, name="lbcore-supervisor", daemon=True)
+            self._thread.start()
+            self._await(lambda: all(self._serves(post) for post in self._posts), "did not begin to serve")
+        except BaseException:
+            self.stop(0)
+            raise
+
+    def stop(self, drain_s: float) -> None:
+        """Stop accepting, let sessions finish for drain_s seconds at most, end the workers, close everything."""
+        self._draining = True
+        self._table.set_draining(True)
+        for _, sockets in self._listeners.values():
+            sockets.close()
+        for post in self._posts:
+            post.restart_at = None
+            if post.channel:
+                post.channel.send(crew.DRAIN, value=int(drain_s * 1000))
+        self._await_end(drain_s + 2)
+        self._close()
+
+    def hurry(self) -> None:
+        """End a drain that is under way now."""
+        for post in self._posts:
+            if post.channel:
+                post.channel.send(crew.STOP)
+
+    def _await_end(self, limit_s: float) -> None:
+        deadline = time.monotonic() + limit_s
+        for post in self._posts:
+            if post.worker and not post.worker.wait(max(0.0, deadline - time.monotonic())):
+                self._log(f"worker {post.number} does not end: killed")
+                post.worker.kill()
+
+    def _close(self) -> None:
+        self._closing = True
+        self.poke()
+        if self._thread:
+            self._thread.join()
+        for post in self._posts:
+            self._empty(post)
+        self._selector.close()
+        self._wake_ours.close()
+        self._wake_theirs.close()
+
+    def poke(self) -> None:
+        """Have the thread look at everything now."""
+        try:
+            self._wake_theirs.send(b"!")
+        except OSError:
+            return
+
+    def wake_workers(self) -> None:
+        """Have every worker look at the table now."""
+        for post in self._posts:
+            if post.channel:
+                post.channel.send(crew.WAKE)
+
+    @property
+    def pids(self) -> list[int]:
+        """Process ids of the workers."""
+        return [post.worker.pid for post in self._posts if post.worker]
+
+    @property
+    def addresses(self) -> dict[str, tuple[str, int]]:
+        """Where each listener really listens, by name."""
+        return {str(entry.name): (bound.host, bound.port) for entry, bound in self._listeners.values()}
+
+    # --- listeners -----------------------------------------------------------------------------------------------
+
+    def _open_listener(self, index: int, listener: ListenerSettings, settings: BalancerSettings) -> None:
+        pool = next(pool for pool in settings.pools if pool.name == listener.pool)
+        sockets = ListenerSockets(listener, pool, len(self._posts))
+        self._listeners[index] = (listener, sockets)
+        self._write_listener(index)
+
+    def _write_listener(self, index: int) -> None:
+        listener, sockets = self._listeners[index]
+        self._table.set_listener(index, listener, f"{listener.mode}://{sockets.host_port}")
+
+    def apply(self, settings: BalancerSettings) -> None:
+        """Follow new listeners: kept ones take their new settings, new ones are served, the rest is drained and closed.
+
+        All new ones are bound before anything else changes. Raises PortTaken or ConfigError with nothing changed.
+        """
+        with self._lock:
+            self._apply(settings)
+        self._await(lambda: all(self._serves(post) for post in self._posts), "did not take the new listeners")
+
+    def _apply(self, settings: BalancerSettings) -> None:
+        by_url = {listener.url: index for index, (listener, _) in self._listeners.items()}
+        fresh = [listener for listener in settings.listeners if listener.url not in by_url]
+        kept = {by_url[entry.url]: entry for entry in settings.listeners if entry.url in by_url}
+        opened: list[int] = []
+        try:
+            for listener in fresh:
+                index = next(number for number in range(1 << 16) if number not in self._listeners)
+                self._open_listener(index, listener, settings)
+                opened.append(index)
+        except LbcoreError:
+            for index in opened:
+                self._close_listener(index)
+            raise
+        for index in opened:
+            for post in self._posts:
+                self._hand_over(post, index)
+        for index, listener in kept.items():
+            self._listeners[index] = (listener, self._listeners[index][1])
+            self._write_listener(index)
+        for index in set(by_url.values()) - set(kept):
+            self._close_listener(index)
+
+    def _close_listener(self, index: int) -> None:
+        """Our copies first: what is queued stays with the workers, who accept it before they close theirs."""
+        _, sockets = self._listeners.pop(index)
+        sockets.close()
+        for post in self._posts:
+            post.listening.discard(index)
+            if post.channel:
+                post.channel.send(crew.UNLISTEN, index)
+        self._table.set_listener(index, None)
+
+    def _hand_over(self, post: Post, index: int) -> None:
+        sockets = self._listeners[index][1].sockets
+        if post.channel and sockets:
+            post.channel.send(crew.LISTEN, index, descriptor=sockets[post.number].fileno())
+
+    # --- workers -------------------------------------------------------------------------------------------------
+
+    def _serves(self, post: Post) -> bool:
+        return post.ready and post.listening >= set(self._listeners)
+
+    def _await(self, condition: Callable[[], bool], what: str) -> None:
+        with self._changed:
+            if not self._changed.wait_for(condition, START_LIMIT_S):
+                raise WorkerFailed(f"a worker {what} within {START_LIMIT_S:.0f} s")
+
+    def _fill(self, post: Post) -> None:
+        """Put a new worker on a post."""
+        with self._lock:
+            self._fill_locked(post)
+
+    def _fill_locked(self, post: Post) -> None:
+        post.ready, post.restart_at, post.started_at = False, None, time.monotonic()
+        post.listening.clear()
+        channel = post.channel = crew.Channel()
+        post.worker = self._make(self._table, post.number, channel, self._bounds, post.core)
+        self._selector.register(channel.ours, selectors.EVENT_READ, post)
+        for index in self._listeners:
+            self._hand_over(post, index)
+
+    def _empty(self, post: Post) -> None:
+        if post.channel:
+            if not self._closing:
+                self._selector.unregister(post.channel.ours)
+            post.channel.close()
+            post.channel = None
+
+    def _bereaved(self, post: Post) -> None:
+        """The worker of a post is gone: settle its account, and have it replaced unless we end."""
+        worker = post.worker
+        self._empty(post)
+        post.ready = False
+        if worker is None or not worker.wait(5):
+            return
+        self._table.bury_worker(post.number)
+        if self._draining:
+            return
+        lived_s = time.monotonic() - post.started_at
+        post.pause_s = 0.0 if lived_s > STABLE_S else min(max(2 * post.pause_s, FIRST_PAUSE_S), LONGEST_PAUSE_S)
+        post.restart_at = time.monotonic() + post.pause_s
+        self._log(f"worker {post.number} is gone ({worker.obituary}): restart in {post.pause_s * 1000:.0f} ms")
+
+    # --- the thread ----------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        wanted: float | None = 0.0
+        while not self._closing:
+            for key, _ in self._selector.select(self._patience(wanted)):
+                if key.data is None:
+                    self._swallow_pokes()
+                else:
+                    self._hear(key.data)
+            now = time.monotonic()
+            for post in self._posts:
+                if post.restart_at is not None and now >= post.restart_at and not self._draining:
+                    self._fill(post)
+            try:
+                wanted = self._tick(now)
+            except Exception as error:
+                self._log(f"tick failed: {error!r}")
+                wanted = now + 1
+
+    def _patience(self, wanted: float | None) -> float | None:
+        times = [post.restart_at for post in self._posts if post.restart_at is not None]
+        if wanted is not None:
+            times.append(wanted)
+        return max(0.0, min(times) - time.monotonic()) if times else None
+
+    def _swallow_pokes(self) -> None:
+        try:
+            while self._wake_ours.recv(4096):
+                pass
+        except OSError:
+            return
+
+    def _hear(self, post: Post) -> None:
+        if post.channel is None:
+            return
+        for note in post.channel.notes():
+            if note is None:
+                self._bereaved(post)
+                return
+            with self._changed:
+                if note.kind == crew.READY:
+                    post.ready = True
+                elif note.kind == crew.LISTENING:
+                    post.listening.add(note.id)
+                self._changed.notify_all()
+            if note.kind == crew.FAILING:
+                self._on_failing(note.id)
+
+
+def _bounds(settings: BalancerSettings, workers: int, processes: bool) -> crew.Bounds:
+    """What each worker may hold, from the descriptor limit, which is raised as far as it goes.
+
+    A session takes two descriptors, a pipe two. Threads share the limit with each other and with the program around them.
+    """
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    except (OSError, ValueError):
+        hard = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    if hard == resource.RLIM_INFINITY:
+        hard = 1 << 20
+    used = RESERVED_DESCRIPTORS + len(settings.listeners)
+    if not processes:
+        used += len(os.listdir("/proc/self/fd")) + len(settings.listeners) * workers
+    share = max(16, (hard - used) // (1 if processes else workers))
+    pipes = max(1, min(MAX_PIPES, share // 16))
+    sessions = max(1, (share - 2 * pipes) // 2)
+    if settings.max_sessions:
+        sessions = min(sessions, settings.max_sessions)
+    return crew.Bounds(sessions, min(MAX_BUFFERS, 2 * sessions), pipes)

@@ -1,0 +1,46 @@
+"""A worker process: maps the segment, then hands the thread to the engine for good. Imports nothing else of lbcore."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import signal
+import sys
+
+from lbcore import _engine
+
+
+def pin_to(core: int | None) -> None:
+    """Pin the calling thread to a core; None: leave it be."""
+    if core is not None:
+        os.sched_setaffinity(0, {core})
+
+
+def main(arguments: list[str]) -> int:
+    """Serve until told to stop.
+
+    arguments: segment descriptor, channel descriptor, worker id, max_sessions, max_buffers, max_pipes, core (-1: any).
+    """
+    segment, channel, worker, sessions, buffers, pipes, core = map(int, arguments)
+    # the control plane stops workers through the channel; the engine gives SIGTERM back its meaning when that is gone
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    with open("/proc/self/comm", "w") as comm:
+        comm.write(f"lbcore-{worker}")
+    pin_to(None if core < 0 else core)
+    memory = mmap.mmap(segment, os.fstat(segment).st_size, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
+    _engine.run_worker(
+        memory,
+        worker=worker,
+        channel=channel,
+        max_sessions=sessions,
+        max_buffers=buffers,
+        max_pipes=pipes,
+        own_process=True,
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
