@@ -1,1 +1,58 @@
-"""lbcore: a load balancer for Python teams."""
+"""lbcore: a load balancer for Python teams. A C engine, a live table of backends, and this API.
+
+    with lbcore.Balancer(listen="tcp://127.0.0.1:0", backends=["127.0.0.1:9001"]) as lb:
+        print(lb.address)
+
+Names are loaded when they are first used: a worker process never loads the control plane.
+"""
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from lbcore.balancer import Backend as Backend
+    from lbcore.balancer import Balancer as Balancer
+    from lbcore.balancer import Pool as Pool
+    from lbcore.errors import ConfigError as ConfigError
+    from lbcore.errors import LbcoreError as LbcoreError
+    from lbcore.errors import NotRunning as NotRunning
+    from lbcore.errors import PortTaken as PortTaken
+    from lbcore.registration import Registration as Registration
+    from lbcore.version import VERSION as __version__
+
+_HOMES = {
+    "Backend": "balancer",
+    "Balancer": "balancer",
+    "ConfigError": "errors",
+    "LbcoreError": "errors",
+    "NotRunning": "errors",
+    "Pool": "balancer",
+    "PortTaken": "errors",
+    "Registration": "registration",
+}
+
+__all__ = [
+    "Backend",
+    "Balancer",
+    "ConfigError",
+    "LbcoreError",
+    "NotRunning",
+    "Pool",
+    "PortTaken",
+    "Registration",
+    "__version__",
+]
+
+
+def __getattr__(name: str) -> object:
+    from importlib import import_module
+
+    if name == "__version__":
+        return import_module("lbcore.version").VERSION
+    if name in _HOMES:
+        value = getattr(import_module(f"lbcore.{_HOMES[name]}"), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module 'lbcore' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

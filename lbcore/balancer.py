@@ -1,0 +1,411 @@
+"""The balancer: the object that users hold. Puts table, membership, supervisor, prober and admin server together."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+
+from lbcore.discovery.membership import Membership
+from lbcore.errors import ConfigError, LbcoreError, NotRunning
+from lbcore.settings import DEFAULT_POOL, BalancerSettings, simple
+from lbcore.supervisor import Supervisor
+from lbcore.table import Table
+from lbcore.version import VERSION
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import Any, Self
+
+    from lbcore.admin.server import AdminServer
+    from lbcore.discovery.prober import Prober
+    from lbcore.runtime import Instance
+    from lbcore.settings import AdminSettings, BackendSettings
+    from lbcore.table import Row
+
+
+class Backend:
+    """A backend of a pool. Comes from `Pool.add` or `Pool.backends`."""
+
+    def __init__(self, membership: Membership, row: Row) -> None:
+        self._membership = membership
+        self.row = row
+
+    @property
+    def id(self) -> str:
+        """INDEX.GENERATION: never the same for two registrations of one address."""
+        return self.row.id
+
+    @property
+    def address(self) -> str:
+        """HOST:PORT."""
+        return self.row.address
+
+    @property
+    def generation(self) -> int:
+        """Grows with every backend that enters the table."""
+        return self.row.generation
+
+    @property
+    def state(self) -> str:
+        """up, down, starting, busy or draining."""
+        return self.row.state
+
+    @property
+    def reason(self) -> str:
+        """Why the state is what it is, in words."""
+        return self.row.reason
+
+    @property
+    def source(self) -> str:
+        """config, api or lease."""
+        return self.row.source
+
+    @property
+    def weight(self) -> int:
+        """Its share of new sessions beside the others', 0..256."""
+        return self.row.weight
+
+    def set_weight(self, weight: int) -> None:
+        """Change the weight, 0..256. Raises ValueError."""
+        self._membership.set_weight(self.row, weight)
+
+    def drain(self) -> None:
+        """Give it no new sessions; those that it has go on."""
+        self._membership.drain(self.row)
+
+    def ready(self) -> None:
+        """Undo `drain`."""
+        self._membership.ready(self.row)
+
+    def __repr__(self) -> str:
+        return f"<Backend {self.address} {self.state} weight={self.weight}>"
+
+
+class Pool:
+    """A pool of a running balancer. Comes from `Balancer.pool`."""
+
+    def __init__(self, membership: Membership, table: Table, name: str) -> None:
+        self._membership = membership
+        self._table = table
+        self.name = name
+
+    def add(self, address: str, weight: int = 1) -> Backend:
+        """Add a backend, "host:port". It inherits the pool's probes and limits.
+
+        Raises ValueError when the address is bad, cannot be resolved, or is in the pool already.
+        """
+        if not 0 <= weight <= 256:
+            raise ValueError(f"weight: {weight!r} is not allowed (allowed: a whole number from 0 to 256)")
+        return Backend(self._membership, self._membership.add(self.name, address, weight))
+
+    def remove(self, backend: Backend | str, drain_timeout: float | None = None) -> None:
+        """Let a backend leave: no new sessions; old ones are cut after drain_timeout seconds (default: the balancer's).
+
+        Raises ValueError when it is not in the pool.
+        """
+        row = backend.row if isinstance(backend, Backend) else self._membership.find(self.name, backend)
+        if row is None:
+            raise ValueError(f"backend {backend} is not in pool {self.name}")
+        self._membership.remove(row, None if drain_timeout is None else int(drain_timeout * 1000))
+
+    def get(self, address: str) -> Backend | None:
+        """The backend of that address, or None."""
+        row = self._membership.find(self.name, address)
+        return None if row is None else Backend(self._membership, row)
+
+    def backends(self) -> list[Backend]:
+        """All backends, those that are leaving excluded."""
+        return [Backend(self._membership, row) for row in self._table.rows(self.name) if not row.leaving]
+
+    def __repr__(self) -> str:
+        return f"<Pool {self.name}>"
+
+
+class Balancer:
+    """A load balancer in this process.
+
+    listen: "tcp://HOST:PORT" or several; port 0 asks the kernel for one. backends: "HOST:PORT" or "HOST:PORT,weight=N".
+    policy: round_robin, least_conn, p2c (default) or random. health: "tcp" (default), "off", or a path such as "/health" for
+    http probes. admin: "HOST:PORT" or "unix:PATH" to serve the admin endpoints (off by default). workers: data-path threads;
+    default: the cores this process may use. Further keys of the configuration's top level may be given (name, datapath,
+    drain_timeout, max_sessions, max_backends, pin), or all of it at once as `settings`. Raises ConfigError.
+
+    A context manager. `start()` and `stop()` may be called any number of times in turn; nothing is left behind by `stop()`.
+    Starting raises the soft limit of open descriptors to the hard one.
+    """
+
+    def __init__(
+        self,
+        listen: str | Iterable[str] | None = None,
+        backends: Iterable[str | BackendSettings] = (),
+        *,
+        policy: str | None = None,
+        health: str = "tcp",
+        admin: str | AdminSettings | None = None,
+        settings: BalancerSettings | None = None,
+        isolation: str = "threads",
+        control: bool = False,
+        log: Callable[[str], None] | None = None,
+        **top: Any,
+    ) -> None:
+        if isolation not in ("threads", "processes"):
+            raise ConfigError(f"isolation: {isolation!r} is not allowed (allowed: threads, processes)")
+        self._settings = settings or simple(
+            listen, backends, policy=policy, health=health, admin=admin, **top
+        )
+        self._processes = isolation == "processes"
+        self._control = control
+        self._log = log or _log
+        self._lock = threading.RLock()
+        self._table: Table | None = None
+        self._membership: Membership | None = None
+        self._supervisor: Supervisor | None = None
+        self._prober: Prober | None = None
+        self._admin: AdminServer | None = None
+        self._instance: Instance | None = None
+
+    @classmethod
+    def from_file(cls, path: str | os.PathLike[str], **options: Any) -> Self:
+        """The balancer that a TOML file describes. Raises ConfigError or OSError."""
+        from lbcore.config import load
+
+        return cls(settings=load(path), **options)
+
+    # --- life ----------------------------------------------------------------------------------------------------
+
+    def start(self) -> Self:
+        """Bind, start workers, and serve. Raises PortTaken, ConfigError, WorkerFailed or OSError with nothing left behind."""
+        with self._lock:
+            if self._table is not None:
+                return self
+            try:
+                self._start()
+            except BaseException:
+                self._stop(0)
+                raise
+        return self
+
+    def _start(self) -> None:
+        settings = self._settings
+        if self._control:
+            from lbcore.runtime import Instance
+
+            self._instance = Instance.claim(settings.name)
+        workers = settings.workers or len(os.sched_getaffinity(0))
+        self._table = table = Table(
+            name=self.name,
+            version=VERSION,
+            workers=workers,
+            max_backends=settings.max_backends,
+            datapath=settings.datapath,
+        )
+        pools = {pool.name: pool for pool in settings.pools}
+        self._membership = membership = Membership(
+            table, pools, drain_ms=settings.drain_timeout_ms, log=self._log
+        )
+        membership.apply(pools, settings.drain_timeout_ms)
+        self._supervisor = supervisor = Supervisor(
+            table,
+            settings,
+            workers=workers,
+            processes=self._processes,
+            tick=membership.tick,
+            on_failing=membership.connect_failed,
+            log=self._log,
+        )
+        membership.sooner = supervisor.poke
+        table.on_cut.append(supervisor.wake_workers)
+        supervisor.start(settings)
+        self._start_admin()
+        self._follow_probes()
+        if self._instance and self._admin:
+            self._instance.publish(
+                segment=f"/proc/{os.getpid()}/fd/{table.fd}", admin=self._admin.address, workers=supervisor.pids
+            )
+
+    def _start_admin(self) -> None:
+        settings = self._settings.admin
+        if settings is None and self._instance is None:
+            return
+        from lbcore.admin.server import AdminServer
+
+        assert self._membership is not None
+        self._admin = AdminServer(
+            settings,
+            control_path=self._instance.control_path if self._instance else None,
+            membership=self._membership,
+            status=self.status,
+            ready=self._readiness,
+            reload=self.reload,
+            log=self._log,
+        )
+        self._admin.start()
+
+    def _follow_probes(self) -> None:
+        """Have a prober while some pool wants probes."""
+        wanted = any(pool.probe.kind != "off" for pool in self._settings.pools)
+        if wanted and self._prober is None:
+            from lbcore.discovery.prober import Prober
+
+            assert self._membership is not None
+            self._prober = Prober(self._membership, log=self._log)
+            self._membership.on_new = self._prober.poke
+            self._prober.start()
+
+    def stop(self, drain_timeout: float | None = None) -> None:
+        """Stop accepting, let sessions finish for drain_timeout seconds (default: the configured time), then end all.
+
+        Calling it on a stopped balancer does nothing.
+        """
+        with self._lock:
+            self._stop(self._settings.drain_timeout_ms / 1000 if drain_timeout is None else drain_timeout)
+
+    def _stop(self, drain_s: float) -> None:
+        if self._prober:
+            self._prober.stop()
+        if self._supervisor:
+            self._supervisor.stop(drain_s)
+        if self._admin:
+            self._admin.stop()
+        if self._table:
+            self._table.close()
+        if self._instance:
+            self._instance.release()
+        self._prober = self._supervisor = self._admin = self._table = self._membership = self._instance = None
+
+    def hurry(self) -> None:
+        """End a drain that another thread's, or the interrupted, `stop()` is waiting for."""
+        supervisor = self._supervisor
+        if supervisor:
+            supervisor.hurry()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    # --- steering ------------------------------------------------------------------------------------------------
+
+    def reload(self, settings: BalancerSettings | None = None) -> None:
+        """Follow new settings, or the file again. No session is cut that still has a place.
+
+        Changes backends, weights, policies, probes, listeners and time limits. name, workers, datapath, max_backends,
+        max_sessions, pin and admin take a restart: changing them is an error. Raises ConfigError, PortTaken or NotRunning with
+        the old settings still in force.
+        """
+        with self._lock:
+            _, membership, supervisor = self._running()
+            fresh = settings or self._read_again()
+            self._refuse_fixed(fresh)
+            pools = {pool.name: pool for pool in fresh.pools}
+            for name, pool in pools.items():
+                if name not in membership.pools():
+                    assert self._table is not None
+                    self._table.set_pool(pool)
+            supervisor.apply(fresh)
+            membership.apply(pools, fresh.drain_timeout_ms)
+            self._settings = fresh
+            self._follow_probes()
+        self._log("reloaded")
+
+    def _read_again(self) -> BalancerSettings:
+        if self._settings.path is None:
+            raise ConfigError("reload: this balancer was started without a configuration file")
+        from lbcore.config import load
+
+        return load(self._settings.path)
+
+    def _refuse_fixed(self, fresh: BalancerSettings) -> None:
+        fixed = ("name", "workers", "datapath", "max_backends", "max_sessions", "pin", "admin")
+        problems = [
+            f"{key}: {getattr(fresh, key)!r} instead of {getattr(self._settings, key)!r} takes a restart"
+            for key in fixed
+            if getattr(fresh, key) != getattr(self._settings, key)
+        ]
+        if problems:
+            raise ConfigError(problems)
+
+    def pool(self, name: str = DEFAULT_POOL) -> Pool:
+        """A pool by name; without one: the default pool, or the only one. Raises KeyError or NotRunning."""
+        table, membership, _ = self._running()
+        names = membership.pools()
+        if name == DEFAULT_POOL and name not in names and len(names) == 1:
+            name = names[0]
+        if name not in names:
+            raise KeyError(f"no pool {name!r} (known: {', '.join(names)})")
+        return Pool(membership, table, name)
+
+    # --- looking -------------------------------------------------------------------------------------------------
+
+    def _running(self) -> tuple[Table, Membership, Supervisor]:
+        if self._table is None or self._membership is None or self._supervisor is None:
+            raise NotRunning("the balancer is not running")
+        return self._table, self._membership, self._supervisor
+
+    @property
+    def running(self) -> bool:
+        """Is it started?"""
+        return self._table is not None
+
+    @property
+    def name(self) -> str:
+        """The instance's name."""
+        return self._instance.name if self._instance else self._settings.name
+
+    @property
+    def settings(self) -> BalancerSettings:
+        """The settings in force."""
+        return self._settings
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """(host, port) where the first listener really listens. Raises NotRunning."""
+        first = next(iter(self.addresses.values()), None)
+        if first is None:
+            raise NotRunning("the balancer has no listener")
+        return first
+
+    @property
+    def addresses(self) -> dict[str, tuple[str, int]]:
+        """(host, port) of every listener, by name. Raises NotRunning."""
+        return self._running()[2].addresses
+
+    @property
+    def admin_address(self) -> str | None:
+        """"http://HOST:PORT" or "unix:PATH" of the admin server; None without one."""
+        return self._admin.address if self._admin else None
+
+    def status(self) -> dict[str, Any]:
+        """The status document. Raises NotRunning."""
+        from lbcore.observe.status import document
+
+        table = self._running()[0]
+        with table.lock:
+            return document(table.segment)
+
+    def _readiness(self) -> tuple[bool, str]:
+        """Whether clients should be sent here, and why not."""
+        try:
+            table, membership, _ = self._running()
+        except LbcoreError:
+            return False, "not running"
+        if table.segment.head.draining:
+            return False, "draining"
+        return (True, "ready") if membership.usable() else (False, "no pool has a usable backend")
+
+    def __repr__(self) -> str:
+        return f"<Balancer {self.name} {'running' if self.running else 'stopped'}>"
+
+
+def _log(line: str) -> None:
+    """Embedded, lines go to the logger "lbcore"; it is loaded with the first of them."""
+    import logging
+
+    logging.getLogger("lbcore").info(line)
+
+
+if sys.platform != "linux":
+    raise ImportError("lbcore needs Linux: its engine is built on epoll and splice")

@@ -1,0 +1,1 @@
+"""What a balancer is doing, read from its segment."""

@@ -1,0 +1,100 @@
+"""The status document, made from a segment alone: of this balancer, of another process's, of one that hangs."""
+
+from __future__ import annotations
+
+import time
+
+from lbcore._layout import ffi
+from lbcore.segment import COUNTERS, Segment, text
+from lbcore.table import DATAPATHS, GONE, POLICIES, STATES
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+_STATE_NAMES = {number: name for name, number in STATES.items()} | {GONE: "draining"}
+_POLICY_NAMES = {number: name for name, number in POLICIES.items()}
+_DATAPATH_NAMES = {number: name for name, number in DATAPATHS.items()}
+_WORKER_STATES = {0: "absent", 1: "serving", 2: "draining", 3: "gone"}
+_MODE_NAMES = {ffi.integer_const("LB_MODE_TCP"): "tcp"}
+
+
+def document(segment: Segment) -> dict[str, Any]:
+    """The status document of interface `GET /status`: JSON-ready, keys as documented in the README."""
+    head = segment.head
+    workers = [_worker(segment, index) for index in range(head.workers)]
+    return {
+        "name": text(head.name),
+        "pid": head.control_pid,
+        "uptime_s": round(max(0.0, time.time() - head.started_ms / 1000), 3),
+        "version": text(head.version),
+        "datapath": _DATAPATH_NAMES.get(head.datapath, "?"),
+        "generation": head.generation,
+        "draining": bool(head.draining),
+        "listeners": _listeners(segment),
+        "pools": _pools(segment),
+        "workers": workers,
+    }
+
+
+def _listeners(segment: Segment) -> list[dict[str, Any]]:
+    rows = (segment.listener(index) for index in range(segment.head.max_listeners))
+    return [
+        {
+            "name": text(row.name),
+            "address": text(row.address).partition("://")[2],
+            "mode": _MODE_NAMES.get(row.mode, "?"),
+            "pool": text(segment.pool(row.pool).name),
+        }
+        for row in rows
+        if row.state
+    ]
+
+
+def _pools(segment: Segment) -> list[dict[str, Any]]:
+    members: dict[int, list[dict[str, Any]]] = {}
+    for index in range(segment.head.rows_used):
+        row = segment.backend(index)
+        if row.state in _STATE_NAMES:
+            members.setdefault(row.pool, []).append(_backend(segment, index, row))
+    return [
+        {
+            "name": text(segment.pool(index).name),
+            "policy": _POLICY_NAMES.get(segment.pool(index).policy, "?"),
+            "backends": members.get(index, []),
+        }
+        for index in range(segment.head.max_pools)
+        if segment.pool(index).state
+    ]
+
+
+def _backend(segment: Segment, index: int, row: Any) -> dict[str, Any]:
+    address, source, reason = segment.texts(index)
+    active = sessions = failures = latency_us = 0
+    for worker in range(segment.head.workers):
+        active += segment.active(worker, index)
+        seen = segment.outcome(worker, index)
+        if seen.generation == row.generation:
+            sessions += seen.sessions
+            failures += seen.failures
+            latency_us = max(latency_us, seen.latency_us)
+    return {
+        "id": f"{index}.{row.generation}",
+        "address": address,
+        "generation": row.generation,
+        "source": source,
+        "state": _STATE_NAMES.get(row.state, "down"),
+        "reason": reason,
+        "weight": row.weight,
+        "load": None if row.load < 0 else round(row.load, 3),
+        "active": active,
+        "sessions": sessions,
+        "failures": failures,
+        "latency_ms": round(latency_us / 1000, 3),
+    }
+
+
+def _worker(segment: Segment, index: int) -> dict[str, Any]:
+    row = segment.worker(index)
+    counters = {name: getattr(row, name) for name in COUNTERS}
+    return {"id": index, "pid": row.pid, "state": _WORKER_STATES.get(row.state, "?"), **counters}
