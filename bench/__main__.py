@@ -1,0 +1,141 @@
+"""`python -m bench`: run the benchmark, write latest.json and README.md.
+
+Exit codes: 0 done (a missed goal is shown, it is no failure), 1 a sample failed, 2 wrong usage,
+130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import signal
+import sys
+from pathlib import Path
+from typing import Any, NoReturn
+
+from bench import render
+from bench.run import Options, run, say_to_stderr
+from bench.scenarios import SCENARIOS
+from bench.targets import ROOT, TARGETS
+
+RESULTS = ROOT / "bench" / "results"
+PARTIAL = ROOT / "build" / "bench"
+FULL = {"rounds": 5, "seconds": 4.0}
+QUICK = {"rounds": 3, "seconds": 1.0}
+MICRO = "micro"
+
+
+def _names(allowed: list[str]) -> Any:
+    """A parser of comma-separated names."""
+
+    def parse(text: str) -> list[str]:
+        names = [name.strip() for name in text.split(",") if name.strip()]
+        for name in names:
+            if name not in allowed:
+                raise argparse.ArgumentTypeError(f"{name!r} is none of {', '.join(allowed)}")
+        return names
+
+    return parse
+
+
+def _between(low: float, high: float, kind: type[int] | type[float]) -> Any:
+    def parse(text: str) -> float:
+        try:
+            value = kind(text)
+        except ValueError:
+            value = low - 1
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(f"{text!r} is not between {low:g} and {high:g}")
+        return value
+
+    return parse
+
+
+def _parser() -> argparse.ArgumentParser:
+    scenarios = [scenario.name for scenario in SCENARIOS] + [MICRO]
+    parser = argparse.ArgumentParser(
+        "python -m bench", description="lbcore beside no balancer, HAProxy and nginx."
+    )
+    parser.add_argument("--quick", action="store_true", help="the rough picture in under 3 minutes")
+    parser.add_argument("--rounds", type=_between(1, 100, int), help=f"rounds (default {FULL['rounds']})")
+    parser.add_argument(
+        "--seconds", type=_between(1, 60, float), help=f"of each sample (default {FULL['seconds']:g})"
+    )
+    parser.add_argument(
+        "--only", type=_names(scenarios), action="extend", help=f"scenarios: {', '.join(scenarios)}"
+    )
+    parser.add_argument(
+        "--targets", type=_names(list(TARGETS)), action="extend", help=f"of {', '.join(TARGETS)}"
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        help="directory for latest.json and README.md (default bench/results; "
+        "build/bench when --only or --targets leave something out)",
+    )
+    parser.add_argument(
+        "--render", type=Path, metavar="JSON", help="make the page of an earlier run again, measure nothing"
+    )
+    return parser
+
+
+def _options(arguments: argparse.Namespace) -> Options:
+    defaults = QUICK if arguments.quick else FULL
+    wanted = [
+        s
+        for s in SCENARIOS
+        if (s.name in arguments.only if arguments.only else s.in_quick or not arguments.quick)
+    ]
+    return Options(
+        rounds=int(arguments.rounds or defaults["rounds"]),
+        seconds=float(arguments.seconds or defaults["seconds"]),
+        scenarios=tuple(wanted),
+        targets=tuple(dict.fromkeys(arguments.targets)) if arguments.targets else None,
+        micro=MICRO in (arguments.only or [MICRO]),
+        quick=arguments.quick,
+        command=["python", "-m", "bench", *sys.argv[1:]],
+    )
+
+
+def write(document: dict[str, Any], directory: Path) -> None:
+    """latest.json and the page beside it."""
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / "latest.json").write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
+    (directory / "README.md").write_text(render.page(document))
+
+
+def failed(document: dict[str, Any]) -> bool:
+    """Whether a sample or the micro part failed. What was skipped did not fail."""
+    samples = [sample for part in document["scenarios"] for sample in part["samples"]]
+    return not all(sample["ok"] for sample in samples) or not document.get("micro", {"ok": True})["ok"]
+
+
+def _stop(number: int, frame: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def main() -> int:
+    """Returns the exit code."""
+    arguments = _parser().parse_args()
+    if arguments.render:
+        document = json.loads(arguments.render.read_text())
+        write(document, arguments.out or arguments.render.parent)
+        return 0
+    signal.signal(signal.SIGTERM, _stop)
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    try:
+        document = run(_options(arguments), say_to_stderr)
+    except KeyboardInterrupt:
+        print("interrupted: nothing was written", file=sys.stderr)
+        return 130
+    directory = arguments.out or (PARTIAL if arguments.only or arguments.targets else RESULTS)
+    write(document, directory)
+    print(render.goals_text(document))
+    print(f"written: {directory / 'README.md'}")
+    return 1 if failed(document) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,238 @@
+"""The loads: each drives a loopback address for a bounded time and says what it did. Clients only."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+REPORT = Path(__file__).with_name("wrk_report.lua")
+TIMEOUT_S = 5
+"""An answer that takes longer is an error."""
+
+Address = tuple[str, int]
+Memory = Callable[[], int]
+
+
+class LoadFailed(Exception):
+    """The load did not do what it should: no tool, errors, no answers."""
+
+
+@dataclass
+class Done:
+    """What a load did.
+
+    seconds: its own wall clock. answers, bytes: what came back. latency_us: by quantile. memory_b: only from
+    Idle. raw: what its tool said.
+    """
+
+    command: str
+    seconds: float
+    answers: int
+    bytes: int
+    latency_us: dict[str, float] = field(default_factory=dict)
+    memory_b: float | None = None
+    raw: dict[str, float] = field(default_factory=dict)
+
+
+def client_threads() -> int:
+    """Threads of the load generator and workers of the origin: half the cores, 1 to 4."""
+    return max(1, min(4, len(os.sched_getaffinity(0)) // 2))
+
+
+@dataclass(frozen=True)
+class Wrk:
+    """wrk: `connections` clients, each one request at a time, as fast as answers come."""
+
+    path: str
+    connections: int
+    close: bool = False
+
+    def command(self, address: Address, seconds: float) -> list[str]:
+        """The command line; wrk takes whole seconds."""
+        threads = min(client_threads(), self.connections)
+        options = [
+            f"-t{threads}",
+            f"-c{self.connections}",
+            f"-d{max(1, round(seconds))}s",
+            f"--timeout={TIMEOUT_S}s",
+        ]
+        header = ["-H", "Connection: close"] if self.close else []
+        return [shutil.which("wrk") or "wrk", *options, "-s", str(REPORT), *header, _url(address, self.path)]
+
+    def run(self, address: Address, seconds: float, memory: Memory) -> Done:
+        """Raises LoadFailed."""
+        command = self.command(address, seconds)
+        report = _read_report(_output_of(command, seconds + 4 * TIMEOUT_S))
+        latency = {key: report[key] for key in ("p50_us", "p99_us", "p999_us", "max_us")}
+        return Done(
+            command=_shown(command),
+            seconds=report["duration_us"] / 1e6,
+            answers=int(report["requests"]),
+            bytes=int(report["bytes"]),
+            latency_us=latency,
+            raw=report,
+        )
+
+
+@dataclass(frozen=True)
+class Sequential:
+    """One client on one keep-alive connection: a request, its answer, the next request."""
+
+    path: str
+
+    def run(self, address: Address, seconds: float, memory: Memory) -> Done:
+        """Raises LoadFailed."""
+        took: list[int] = []
+        size = 0
+        with _connected(address) as client:
+            _exchange(client, self.path)
+            start = time.perf_counter_ns()
+            end = start + int(seconds * 1e9)
+            while (before := time.perf_counter_ns()) < end:
+                size += _exchange(client, self.path)
+                took.append(time.perf_counter_ns() - before)
+        took.sort()
+        latency = {name: _quantile(took, share) / 1e3 for name, share in _SHARES}
+        wall = (time.perf_counter_ns() - start) / 1e9
+        text = (
+            f"one socket, one GET {self.path} after the other for {seconds:g} s (bench/load.py, Sequential)"
+        )
+        return Done(text, wall, len(took), size, latency)
+
+
+@dataclass(frozen=True)
+class Idle:
+    """Sessions that did one request and stay open. Memory: of `more` sessions beyond the `first`."""
+
+    path: str
+    first: int
+    more: int
+
+    def run(self, address: Address, seconds: float, memory: Memory) -> Done:
+        """Raises LoadFailed. Waits a second before each reading: what was pooled has been given back."""
+        clients: list[socket.socket] = []
+        start = time.perf_counter()
+        try:
+            self._open(clients, address, self.first)
+            before = memory()
+            self._open(clients, address, self.more)
+            after = memory()
+            size = sum(_exchange(client, self.path) for client in clients[:: len(clients) // 20])
+        finally:
+            for client in clients:
+                client.close()
+        text = f"{self.first} sessions, then {self.more} more (bench/load.py, Idle)"
+        raw = {"before_b": float(before), "after_b": float(after)}
+        done = Done(text, time.perf_counter() - start, len(clients), size, raw=raw)
+        done.memory_b = (after - before) / self.more
+        return done
+
+    def _open(self, clients: list[socket.socket], address: Address, count: int) -> None:
+        for _ in range(count):
+            clients.append(_connected(address))
+            _exchange(clients[-1], self.path)
+        time.sleep(1)
+
+
+Load = Wrk | Sequential | Idle
+_SHARES = (("p50_us", 0.5), ("p99_us", 0.99), ("p999_us", 0.999), ("max_us", 1.0))
+
+
+def get(address: Address, path: str) -> int:
+    """One request on a new connection: the answer's size in bytes. Raises LoadFailed."""
+    with _connected(address) as client:
+        return _exchange(client, path)
+
+
+def _url(address: Address, path: str) -> str:
+    return f"http://{address[0]}:{address[1]}{path}"
+
+
+def _shown(command: list[str]) -> str:
+    """Without the directories that differ from machine to machine."""
+    return shlex.join([Path(command[0]).name, *command[1:]]).replace(f"{REPORT.parent.parent}/", "")
+
+
+def _output_of(command: list[str], timeout_s: float) -> str:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False)
+    except FileNotFoundError:
+        raise LoadFailed(f"{command[0]} is not installed") from None
+    except subprocess.TimeoutExpired:
+        raise LoadFailed(f"{command[0]} did not end within {timeout_s:g} s") from None
+    if done.returncode:
+        raise LoadFailed(
+            f"{command[0]} ended with code {done.returncode}: {done.stderr.strip() or done.stdout.strip()}"
+        )
+    return done.stdout
+
+
+def _read_report(output: str) -> dict[str, float]:
+    """The REPORT line of wrk_report.lua. Raises LoadFailed for errors in it, or when nothing was answered."""
+    line = next((line for line in output.splitlines() if line.startswith("REPORT ")), None)
+    if line is None:
+        raise LoadFailed("wrk printed no report")
+    report: dict[str, float] = json.loads(line.removeprefix("REPORT "))
+    errors = {key: value for key, value in report.items() if key.endswith(("_errors", "timeouts")) and value}
+    if errors:
+        raise LoadFailed("wrk counted " + ", ".join(f"{value:g} {key}" for key, value in errors.items()))
+    if not report["requests"]:
+        raise LoadFailed("no request was answered")
+    return report
+
+
+def _connected(address: Address) -> socket.socket:
+    try:
+        client = socket.create_connection(address, timeout=TIMEOUT_S)
+    except OSError as error:
+        raise LoadFailed(f"connect to {address[0]}:{address[1]}: {error}") from None
+    client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return client
+
+
+def _exchange(client: socket.socket, path: str) -> int:
+    """One request and its answer (with Content-Length): the answer's size in bytes. Raises LoadFailed."""
+    try:
+        client.sendall(f"GET {path} HTTP/1.1\r\nHost: bench\r\n\r\n".encode())
+        answer = _receive(client, b"")
+        while (head_end := answer.find(b"\r\n\r\n")) < 0:
+            answer = _receive(client, answer)
+        size = head_end + 4 + _content_length(answer[:head_end])
+        while len(answer) < size:
+            answer = _receive(client, answer)
+    except OSError as error:
+        raise LoadFailed(f"a request failed: {error}") from None
+    return size
+
+
+def _receive(client: socket.socket, answer: bytes) -> bytes:
+    piece = client.recv(65536)
+    if not piece:
+        raise LoadFailed("a connection was closed before its answer was whole")
+    return answer + piece
+
+
+def _content_length(head: bytes) -> int:
+    status, *fields = head.split(b"\r\n")
+    if b" 200" not in status:
+        raise LoadFailed(f"answered {status.decode(errors='replace')}")
+    for line in fields:
+        name, _, value = line.partition(b":")
+        if name.lower() == b"content-length":
+            return int(value)
+    raise LoadFailed("an answer without Content-Length")
+
+
+def _quantile(ordered: list[int], share: float) -> float:
+    """The nearest-rank quantile of an ordered list."""
+    if not ordered:
+        raise LoadFailed("no request was answered")
+    return float(ordered[min(len(ordered) - 1, int(share * len(ordered)))])

@@ -1,0 +1,26 @@
+"""One pick, as a worker does it. It is not to grow with the pool; least_conn may: 2 µs at 1,000."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from bench.micro.conftest import Fill
+from lbcore.table import POLICIES, Table
+
+PICKS = 1000
+LEAST_CONN_NS = 2000
+
+
+@pytest.mark.parametrize("count", [10, 1000, 10_000])
+@pytest.mark.parametrize("policy", list(POLICIES))
+def test_pick(benchmark: Any, table: Table, fill: Fill, policy: str, count: int) -> None:
+    """`PICKS` picks a call, without Python between."""
+    fill(count, policy)
+    picker = table.picker("default")
+    assert picker.pick() is not None
+    benchmark.extra_info |= {"title": f"pick, {policy}, {count:,} backends", "operations": PICKS}
+    if (policy, count) == ("least_conn", 1000):
+        benchmark.extra_info["limit_ns"] = LEAST_CONN_NS
+    benchmark(picker.spin, PICKS)

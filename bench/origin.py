@@ -1,0 +1,153 @@
+"""The origins behind every target: nginx with fixed answers, and `uvicorn --workers 2`."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from bench.children import Child, ChildFailed, running
+from bench.load import Address, LoadFailed, client_threads, get
+
+SMALL_PATH = "/"
+MEDIUM_PATH = "/medium"
+BIG_PATH = "/big"
+_FILES = {MEDIUM_PATH: 64 * 1024, BIG_PATH: 10_000_000}
+START_S = 15.0
+
+_NGINX = """\
+daemon off;
+{user}
+worker_processes {workers};
+worker_rlimit_nofile {descriptors};
+pid {directory}/pid;
+error_log stderr crit;
+events {{ worker_connections {connections}; }}
+http {{
+    access_log off;
+    keepalive_requests 2147483647;
+    keepalive_timeout 1h;
+    sendfile on;
+    tcp_nopush on;
+    tcp_nodelay on;
+    default_type application/octet-stream;
+    client_body_temp_path {directory}/body;
+    proxy_temp_path {directory}/proxy;
+    fastcgi_temp_path {directory}/fastcgi;
+    uwsgi_temp_path {directory}/uwsgi;
+    scgi_temp_path {directory}/scgi;
+    open_file_cache max=16;
+    server {{
+        listen 127.0.0.1:{port} backlog=4096;
+        root {directory};
+        location = / {{ return 200 "ok"; }}
+        location / {{ }}
+    }}
+}}
+"""
+
+
+class Missing(Exception):
+    """A program that is needed is not installed."""
+
+
+def find(program: str, hint: str = "") -> str:
+    """Where a program is, the places for superusers included. Raises Missing."""
+    places = os.environ.get("PATH", "") + ":/usr/local/sbin:/usr/sbin:/sbin"
+    where = shutil.which(program, path=places)
+    if where is None:
+        raise Missing(f"{program} is not installed{hint}")
+    return where
+
+
+def free_port() -> int:
+    """A loopback port that is free now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def descriptors() -> int:
+    """How many descriptors a process of this run may have."""
+    return min(os.sysconf("SC_OPEN_MAX"), 65536)
+
+
+def nginx_user() -> str:
+    """As root, nginx workers stay root: the run's directory is closed to others."""
+    return "user root;" if os.geteuid() == 0 else ""
+
+
+def wait_ready(child: Child, address: Address, path: str = SMALL_PATH) -> None:
+    """Until `address` answers. Raises ChildFailed when the child ends or START_S passes."""
+    deadline = time.monotonic() + START_S
+    while True:
+        try:
+            get(address, path)
+            return
+        except LoadFailed as error:
+            child.check()
+            if time.monotonic() > deadline:
+                raise ChildFailed(f"not ready within {START_S:g} s: {error}; {child.last_words()}") from None
+        time.sleep(0.02)
+
+
+class Origin:
+    """A running origin: where it listens and the processes that it consists of."""
+
+    def __init__(self, child: Child, address: Address, text: str) -> None:
+        self.child = child
+        self.address = address
+        self.text = text
+
+
+@contextlib.contextmanager
+def static(directory: Path) -> Iterator[Origin]:
+    """nginx: 2 bytes at /, 64 KiB at /medium, 10 MB at /big. Raises Missing, ChildFailed."""
+    program = find("nginx", " (it is the origin; apt-get install nginx)")
+    directory.mkdir()
+    for name, size in _FILES.items():
+        (directory / name.strip("/")).write_bytes(os.urandom(1000) * (size // 1000) + bytes(size % 1000))
+    port = free_port()
+    text = _NGINX.format(
+        user=nginx_user(),
+        workers=client_threads(),
+        descriptors=descriptors(),
+        connections=min(16384, descriptors() - 100),
+        directory=directory,
+        port=port,
+    )
+    config = directory / "nginx.conf"
+    config.write_text(text)
+    with running(
+        [program, "-p", str(directory), "-c", str(config), "-e", "stderr"], directory / "log"
+    ) as child:
+        wait_ready(child, ("127.0.0.1", port))
+        yield Origin(child, ("127.0.0.1", port), text)
+
+
+@contextlib.contextmanager
+def uvicorn(directory: Path) -> Iterator[Origin]:
+    """`uvicorn --workers 2` on the plain asyncio loop with h11. Raises Missing, ChildFailed."""
+    import importlib.util
+
+    if importlib.util.find_spec("uvicorn") is None:
+        raise Missing("uvicorn is not installed (pip install uvicorn)")
+    directory.mkdir()
+    port = free_port()
+    where = f"--host 127.0.0.1 --port {port}"
+    options = (
+        f"--workers 2 --loop asyncio --http h11 --lifespan off {where} --log-level warning --no-access-log"
+    )
+    command = [sys.executable, "-m", "uvicorn", "bench.uvicorn_app:app", *options.split()]
+    root = Path(__file__).resolve().parent.parent
+    with running(command, directory / "log", cwd=root) as child:
+        wait_ready(child, ("127.0.0.1", port))
+        yield Origin(child, ("127.0.0.1", port), " ".join(command))
+
+
+KINDS = {"static": static, "uvicorn": uvicorn}

@@ -1,0 +1,171 @@
+"""The table: what is measured, by which load, what is to be reached. A new row needs no other change."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from bench.load import Idle, Load, Sequential, Wrk
+from bench.origin import BIG_PATH, MEDIUM_PATH, SMALL_PATH
+
+OriginKind = Literal["static", "uvicorn"]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One figure of a sample: its key there, its column title, its unit, and which way is better."""
+
+    key: str
+    title: str
+    unit: str
+    better: Literal["lower", "higher"]
+
+
+@dataclass(frozen=True)
+class Unit:
+    """What a load does many of. `scale`: how many make a shown one; `cpu_ns`: nanoseconds in a `cpu_unit`."""
+
+    name: str
+    title: str
+    cpu_unit: str
+    cpu_ns: float
+    scale: float = 1.0
+
+
+@dataclass(frozen=True)
+class Goal:
+    """A limit on a figure of lbcore: a ratio to the best of `rivals`, or absolute when there are none."""
+
+    text: str
+    metric: str
+    limit: float
+    rivals: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A row: `load` against `origin` through each of `targets`, as often as there are rounds."""
+
+    name: str
+    title: str
+    what: str
+    origin: OriginKind
+    load: Load
+    unit: Unit
+    metrics: tuple[Metric, ...]
+    targets: tuple[str, ...]
+    goals: tuple[Goal, ...] = ()
+    in_quick: bool = True
+
+
+REQUEST = Unit("request", "requests/s", "µs", 1e3)
+CONNECTION = Unit("connection", "connections/s", "µs", 1e3)
+GIGABYTE = Unit("GB", "GB/s", "ms", 1e6, scale=1e9)
+SESSION = Unit("session", "sessions/s", "µs", 1e3)
+
+P50 = Metric("p50_us", "p50", "µs", "lower")
+P99 = Metric("p99_us", "p99", "µs", "lower")
+P999 = Metric("p999_us", "p99.9", "µs", "lower")
+
+
+def rate(unit: Unit) -> Metric:
+    """Units per second of wall clock."""
+    return Metric("rate", unit.title, "", "higher")
+
+
+def cpu(unit: Unit) -> tuple[Metric, Metric]:
+    """CPU per unit: of the balancer's data-path process, and of the machine (load and origin included)."""
+    return (
+        Metric("worker_cpu", f"worker CPU per {unit.name}", unit.cpu_unit, "lower"),
+        Metric("machine_cpu", f"machine CPU per {unit.name}", unit.cpu_unit, "lower"),
+    )
+
+
+MEMORY = Metric("memory_b", "user memory per idle session", "B", "lower")
+
+BALANCERS = ("lbcore", "haproxy", "nginx")
+ALL = ("direct", *BALANCERS)
+STREAMERS = ("direct", "lbcore", "haproxy", "haproxy-splice", "nginx")
+BETTER = ("haproxy", "nginx")
+
+SCENARIOS: tuple[Scenario, ...] = (
+    Scenario(
+        name="keepalive",
+        title="Keep-alive requests, 2-byte answers",
+        what="64 connections, each sends its next request when the answer is there (wrk)",
+        origin="static",
+        load=Wrk(SMALL_PATH, connections=64),
+        unit=REQUEST,
+        metrics=(rate(REQUEST), *cpu(REQUEST), P50, P99, P999),
+        targets=ALL,
+        goals=(
+            Goal("keep-alive: worker CPU per request", "worker_cpu", 0.90, BETTER),
+            Goal("keep-alive: requests per second", "rate", 1.05, BETTER),
+        ),
+    ),
+    Scenario(
+        name="single",
+        title="One connection, one request at a time",
+        what="1 keep-alive connection, 2-byte answers (wrk): what a balancer adds when nothing queues",
+        origin="static",
+        load=Wrk(SMALL_PATH, connections=1),
+        unit=REQUEST,
+        metrics=(P50, P99, P999, rate(REQUEST), *cpu(REQUEST)),
+        targets=ALL,
+    ),
+    Scenario(
+        name="short",
+        title="Short connections, one request each",
+        what="64 at a time, `Connection: close`, 2-byte answers (wrk); latency counts once it is connected",
+        origin="static",
+        load=Wrk(SMALL_PATH, connections=64, close=True),
+        unit=CONNECTION,
+        metrics=(rate(CONNECTION), *cpu(CONNECTION), P50, P99, P999),
+        targets=ALL,
+        goals=(Goal("short connections: worker CPU per connection", "worker_cpu", 0.95, BETTER),),
+    ),
+    Scenario(
+        name="stream",
+        title="Streaming, 10 MB answers",
+        what="4 keep-alive connections (wrk); the origin sends a file of 10,000,000 bytes with sendfile",
+        origin="static",
+        load=Wrk(BIG_PATH, connections=4),
+        unit=GIGABYTE,
+        metrics=(*cpu(GIGABYTE), rate(GIGABYTE)),
+        targets=STREAMERS,
+        goals=(Goal("streaming: worker CPU per GB", "worker_cpu", 0.80, ("haproxy", "haproxy-splice")),),
+    ),
+    Scenario(
+        name="medium",
+        title="Keep-alive requests, 64 KiB answers",
+        what="64 connections (wrk): between a message and a stream, where a balancer has to choose",
+        origin="static",
+        load=Wrk(MEDIUM_PATH, connections=64),
+        unit=REQUEST,
+        metrics=(rate(REQUEST), *cpu(REQUEST), P50, P99, P999),
+        targets=STREAMERS,
+        in_quick=False,
+    ),
+    Scenario(
+        name="idle",
+        title="Idle sessions",
+        what="2,500 sessions after the first 500, each has done one request, both sides open; private memory",
+        origin="static",
+        load=Idle(SMALL_PATH, first=500, more=2500),
+        unit=SESSION,
+        metrics=(MEMORY,),
+        targets=BALANCERS,
+        goals=(Goal("idle: user memory per session, B", "memory_b", 640),),
+    ),
+    Scenario(
+        name="uvicorn",
+        title="Keep-alive latency behind `uvicorn --workers 2`",
+        what="one client, one request after the other; loop asyncio, http h11 (Kludex/uvicorn #3149)",
+        origin="uvicorn",
+        load=Sequential("/"),
+        unit=REQUEST,
+        metrics=(P50, P99, rate(REQUEST)),
+        targets=ALL,
+        goals=(Goal("behind uvicorn: p50 latency, µs", "p50_us", 1000),),
+    ),
+)

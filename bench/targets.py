@@ -1,0 +1,246 @@
+"""The targets: no balancer, lbcore, HAProxy and nginx, each with one worker and its fast settings."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bench.children import ChildFailed, descendants, running
+from bench.load import Address
+from bench.origin import START_S, Missing, descriptors, find, free_port, nginx_user, wait_ready
+
+ROOT = Path(__file__).resolve().parent.parent
+
+_HAPROXY = """\
+global
+    nbthread 1
+    maxconn {sessions}
+    {tuning}
+defaults
+    mode tcp
+    timeout connect 5s
+    timeout client 10m
+    timeout server 10m
+    {options}
+listen bench
+    bind 127.0.0.1:{port} backlog 4096
+    server origin {origin}
+"""
+
+_NGINX = """\
+{module}
+daemon off;
+{user}
+worker_processes 1;
+worker_rlimit_nofile {descriptors};
+pid {directory}/pid;
+error_log stderr crit;
+events {{ worker_connections {connections}; }}
+stream {{
+    server {{
+        listen 127.0.0.1:{port} backlog=4096;
+        proxy_connect_timeout 5s;
+        proxy_timeout 10m;
+        proxy_pass {origin};
+    }}
+}}
+"""
+
+
+@dataclass
+class Running:
+    """A target that serves. `workers` carry data, `control` are its other processes; direct has neither."""
+
+    address: Address
+    workers: list[int] = field(default_factory=list)
+    control: list[int] = field(default_factory=list)
+    command: str = ""
+    config: str = ""
+
+
+Start = Callable[[Path, Address], contextlib.AbstractContextManager[Running]]
+
+
+@dataclass(frozen=True)
+class Target:
+    """How to start one, and how to tell its version. `version` raises Missing when it is not installed."""
+
+    name: str
+    title: str
+    start: Start
+    version: Callable[[], str]
+
+
+def _first_line(*command: str) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30, cwd=ROOT)
+    return (done.stdout + done.stderr).strip().partition("\n")[0]
+
+
+def _text(address: Address) -> str:
+    return f"{address[0]}:{address[1]}"
+
+
+@contextlib.contextmanager
+def _direct(directory: Path, origin: Address) -> Iterator[Running]:
+    yield Running(origin)
+
+
+# --- lbcore -------------------------------------------------------------------------------------------------
+
+
+def _lbcore(*options: str) -> Start:
+    @contextlib.contextmanager
+    def start(directory: Path, origin: Address) -> Iterator[Running]:
+        command = [sys.executable, "-m", "lbcore", "run", "--name", f"bench-{os.getpid()}"]
+        command += ["--listen", "tcp://127.0.0.1:0", "--backend", _text(origin)]
+        command += ["--workers", "1", "--admin", "off", "--health", "off", *options]
+        with running(command, directory / "log", cwd=ROOT) as child:
+            line = child.read_line(START_S)
+            found = re.search(r"\blisten=tcp://([\d.]+):(\d+)", line)
+            if found is None:
+                raise ChildFailed(f"lbcore said {line!r}, not that it is ready")
+            address = (found[1], int(found[2]))
+            wait_ready(child, address)
+            workers = _only_children(child.pid)
+            yield Running(address, workers, [child.pid], " ".join(command), line)
+
+    return start
+
+
+def _only_children(pid: int) -> list[int]:
+    """The worker of `lbcore run --workers 1`: its one child. Raises ChildFailed."""
+    workers = descendants(pid)
+    if len(workers) != 1:
+        raise ChildFailed(f"lbcore run --workers 1 has {len(workers)} child processes, not 1")
+    return workers
+
+
+def _lbcore_version() -> str:
+    if importlib.util.find_spec("lbcore") is None:
+        raise Missing("lbcore is not installed (pip install .)")
+    probe = "import importlib.metadata as m; import lbcore._engine; print(m.version('lbcore'))"
+    line = _first_line(sys.executable, "-c", probe)
+    if not re.match(r"\d", line):
+        raise Missing("lbcore is not built (pip install .)")
+    return line
+
+
+# --- HAProxy ------------------------------------------------------------------------------------------------
+
+
+_SPLICE = "option splice-request\n    option splice-response"
+"""Not splice-auto: seen with strace, it goes on copying in all of these scenarios."""
+
+
+def _haproxy(*, tuning: str = "", options: str = "") -> Start:
+    @contextlib.contextmanager
+    def start(directory: Path, origin: Address) -> Iterator[Running]:
+        port = free_port()
+        text = _HAPROXY.format(
+            sessions=min(6000, descriptors() * 2 // 5 - 100),
+            tuning=tuning,
+            options=options,
+            port=port,
+            origin=_text(origin),
+        )
+        config = directory / "haproxy.cfg"
+        config.write_text(text)
+        command = [find("haproxy"), "-db", "-f", str(config)]
+        with running(command, directory / "log") as child:
+            wait_ready(child, ("127.0.0.1", port))
+            yield Running(("127.0.0.1", port), [child.pid], [], " ".join(command), text)
+
+    return start
+
+
+def _haproxy_version() -> str:
+    return _first_line(find("haproxy"), "-v")
+
+
+# --- nginx --------------------------------------------------------------------------------------------------
+
+
+def _nginx_build() -> str:
+    return subprocess.run(
+        [find("nginx"), "-V"], capture_output=True, text=True, check=False, timeout=30
+    ).stderr
+
+
+def _stream_module() -> str:
+    """The directive that loads nginx's stream module; empty when it is built in. Raises Missing."""
+    build = _nginx_build()
+    if not re.search(r"--with-stream=dynamic(\s|$)", build) and re.search(r"--with-stream(\s|$)", build):
+        return ""
+    modules = re.search(r"--modules-path=(\S+)", build)
+    path = Path(modules[1] if modules else "/usr/lib/nginx/modules") / "ngx_stream_module.so"
+    if not path.exists():
+        raise Missing("nginx has no stream module (apt-get install libnginx-mod-stream)")
+    return f"load_module {path};"
+
+
+@contextlib.contextmanager
+def _nginx(directory: Path, origin: Address) -> Iterator[Running]:
+    port = free_port()
+    text = _NGINX.format(
+        module=_stream_module(),
+        user=nginx_user(),
+        descriptors=descriptors(),
+        connections=min(16384, descriptors() - 100),
+        directory=directory,
+        port=port,
+        origin=_text(origin),
+    )
+    config = directory / "nginx.conf"
+    config.write_text(text)
+    command = [find("nginx"), "-p", str(directory), "-c", str(config), "-e", "stderr"]
+    with running(command, directory / "log") as child:
+        wait_ready(child, ("127.0.0.1", port))
+        yield Running(("127.0.0.1", port), _nginx_workers(child.pid), [child.pid], " ".join(command), text)
+
+
+def _nginx_workers(master: int) -> list[int]:
+    deadline = time.monotonic() + START_S
+    while not (workers := descendants(master)):
+        if time.monotonic() > deadline:
+            raise ChildFailed("nginx started no worker")
+        time.sleep(0.01)
+    return workers
+
+
+def _nginx_version() -> str:
+    _stream_module()
+    return _first_line(find("nginx"), "-v")
+
+
+TARGETS: dict[str, Target] = {
+    target.name: target
+    for target in (
+        Target("direct", "no balancer", _direct, lambda: ""),
+        Target("lbcore", "lbcore", _lbcore(), _lbcore_version),
+        Target("lbcore-copy", "lbcore, copy", _lbcore("--datapath", "copy"), _lbcore_version),
+        Target("lbcore-splice", "lbcore, splice", _lbcore("--datapath", "splice"), _lbcore_version),
+        Target("haproxy", "HAProxy (tcp)", _haproxy(), _haproxy_version),
+        Target(
+            "haproxy-splice",
+            "HAProxy (tcp, splice)",
+            _haproxy(tuning="tune.pipesize 1048576", options=_SPLICE),
+            _haproxy_version,
+        ),
+        Target(
+            "haproxy-auto",
+            "HAProxy (tcp, splice-auto)",
+            _haproxy(options="option splice-auto"),
+            _haproxy_version,
+        ),
+        Target("nginx", "nginx (stream)", _nginx, _nginx_version),
+    )
+}
+"""Those that no scenario names (lbcore-copy, …) run when they are asked for with --targets."""
