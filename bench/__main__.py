@@ -122,7 +122,8 @@ def main() -> int:
         document = json.loads(arguments.render.read_text())
         write(document, arguments.out or arguments.render.parent)
         return 0
-    signal.signal(signal.SIGTERM, _stop)
+    for interruption in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(interruption, _stop)
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     try:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bench import render, stats
-from bench.children import ChildFailed, running
+from bench.children import ChildFailed, descendants, running
 from bench.load import Done, LoadFailed, _read_report
 from bench.measure import Usage
 from bench.run import figures
@@ -182,9 +185,45 @@ def test_wrong_usage_exits_2(options: list[str]) -> None:
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.skipif(
+needs_tools = pytest.mark.skipif(
     not (shutil.which("wrk") and shutil.which("nginx")), reason="wrk or nginx is not installed"
 )
+
+
+def name_of(pid: int) -> str:
+    """What the kernel calls a process; empty when it is gone."""
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return ""
+
+
+@needs_tools
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_run_leaves_no_process_and_writes_nothing(tmp_path: Path, number: int) -> None:
+    options = [
+        "--only",
+        "keepalive",
+        "--targets",
+        "direct",
+        "--seconds",
+        "20",
+        "--out",
+        str(tmp_path / "out"),
+    ]
+    bench = subprocess.Popen([sys.executable, "-m", "bench", *options], stderr=subprocess.PIPE, cwd=ROOT)
+    deadline = time.monotonic() + 20
+    while not any(name_of(pid) == "wrk" for pid in (found := descendants(bench.pid))):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    os.kill(bench.pid, number)
+    _, errors = bench.communicate(timeout=20)
+    assert bench.returncode == 130, errors
+    assert not (tmp_path / "out").exists()
+    assert not [pid for pid in found if name_of(pid) in ("wrk", "nginx")]
+
+
+@needs_tools
 def test_short_run_writes_the_page(tmp_path: Path) -> None:
     options = ["--only", "keepalive", "--targets", "direct", "--rounds", "1", "--seconds", "1"]
     command = [sys.executable, "-m", "bench", *options, "--out", str(tmp_path)]
