@@ -213,9 +213,11 @@ def test_interrupted_run_leaves_no_process_and_writes_nothing(tmp_path: Path, nu
     ]
     bench = subprocess.Popen([sys.executable, "-m", "bench", *options], stderr=subprocess.PIPE, cwd=ROOT)
     deadline = time.monotonic() + 20
-    while not any(name_of(pid) == "wrk" for pid in (found := descendants(bench.pid))):
+    found: list[int] = []
+    while "wrk" not in map(name_of, found):
         assert time.monotonic() < deadline
         time.sleep(0.02)
+        found = descendants(bench.pid)
     os.kill(bench.pid, number)
     _, errors = bench.communicate(timeout=20)
     assert bench.returncode == 130, errors
