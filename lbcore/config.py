@@ -1,0 +1,197 @@
+"""Configuration files: TOML in, checked settings out, with all that is wrong reported at once.
+
+The pydantic models are generated from `lbcore.options`, so that each option is declared once; `json_schema()` is for editors.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from typing import Annotated, Any
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    WithJsonSchema,
+    create_model,
+)
+
+from lbcore import options
+from lbcore.errors import ConfigError
+from lbcore.settings import (
+    AdminSettings,
+    BackendSettings,
+    BalancerSettings,
+    LeaseSettings,
+    ListenerSettings,
+    PoolSettings,
+    ProbeSettings,
+)
+
+MAX_BYTES = 16 << 20
+
+_SCHEMA_TYPES: dict[str, dict[str, Any]] = {
+    "duration": {"type": ["string", "number"]},
+    "int": {"type": "integer"},
+    "flag": {"type": "boolean"},
+    "cidrs": {"type": "array", "items": {"type": "string"}},
+}
+
+
+def _schema(option: options.Option) -> dict[str, Any]:
+    schema = dict(_SCHEMA_TYPES.get(option.kind, {"type": "string"}))
+    if option.kind == "int":
+        schema |= {"minimum": option.low, "maximum": option.high}
+    if option.choices:
+        schema["enum"] = list(option.choices)
+    if option.default is not None:
+        schema["default"] = option.default_text if option.kind == "duration" else option.default
+    return schema | {"description": f"{option.help} ({option.allowed})"}
+
+
+def _field(option: options.Option) -> Any:
+    """An option as a pydantic field: checked by the option itself, kept as it was written."""
+
+    def check(value: object) -> object:
+        option.parse(value)
+        return value
+
+    return Annotated[Any, BeforeValidator(check), WithJsonSchema(_schema(option))]
+
+
+def _model(name: str, table: tuple[options.Option, ...], **parts: Any) -> type[BaseModel]:
+    fields: dict[str, Any] = {option.name: (_field(option), None) for option in table}
+    return create_model(name, __config__=ConfigDict(extra="forbid"), **fields, **parts)
+
+
+Probe = _model("Probe", options.PROBE)
+Lease = _model("Lease", options.LEASE)
+Backend = _model("Backend", options.BACKEND)
+Listener = _model("Listener", options.LISTENER)
+Admin = _model("Admin", options.ADMIN)
+Pool = _model("Pool", options.POOL, probe=(Probe | None, None), lease=(Lease | None, None), backend=(list[Backend], []))
+File = _model(
+    "File",
+    options.TOP,
+    admin=(Admin | None, None),
+    listener=(list[Listener], []),
+    pool=(list[Pool], Field(default_factory=list)),
+)
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON schema of a configuration file, for editors."""
+    return File.model_json_schema()
+
+
+def load(path: str | os.PathLike[str]) -> BalancerSettings:
+    """Read a file. Raises ConfigError, one problem a line, each naming the file, the key, the value and what is allowed."""
+    name = os.fspath(path)
+    try:
+        with open(name, "rb") as file:
+            text = file.read(MAX_BYTES + 1)
+        if len(text) > MAX_BYTES:
+            raise ConfigError(f"{name}: larger than {MAX_BYTES >> 20} MiB")
+        document = tomllib.loads(text.decode())
+    except OSError as error:
+        raise ConfigError(f"{name}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{name}: not UTF-8 text") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{name}: not TOML: {error}") from None
+    try:
+        return from_document(document, path=os.path.abspath(name))
+    except ConfigError as error:
+        raise ConfigError(f"{name}: {problem}" for problem in error.problems) from None
+
+
+def from_document(document: dict[str, Any], path: str | None = None) -> BalancerSettings:
+    """Settings of a parsed file. Raises ConfigError with everything that is wrong."""
+    if "route" in document:
+        raise ConfigError("route: needs http listeners, which are not available in this version")
+    try:
+        file = File.model_validate(document)
+    except ValidationError as error:
+        raise ConfigError(_problem(entry) for entry in error.errors()) from None
+    return _build(_given(file), path)
+
+
+def _given(model: BaseModel) -> dict[str, Any]:
+    return model.model_dump(exclude_unset=True)
+
+
+def _problem(entry: Any) -> str:
+    """A pydantic error as one line: key, value, allowed."""
+    where = re.sub(r"\.(\d+)", r"[\1]", ".".join(str(part) for part in entry["loc"]))
+    kind, value = entry["type"], entry["input"]
+    if kind == "extra_forbidden":
+        return f"{where}: unknown key"
+    if kind == "value_error":
+        reason = str(entry["ctx"]["error"])
+        parent, _, _ = where.rpartition(".")
+        return f"{parent}.{reason}" if parent else reason
+    wanted = {"list_type": "an array of tables, [[...]]", "model_type": "a table", "dict_type": "a table"}
+    return f"{where}: {value!r} is not allowed (allowed: {wanted.get(kind, entry['msg'].lower())})"
+
+
+class _Problems:
+    """Collects what goes wrong, with the key under which it did."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def made(self, where: str, kind: type[Any], values: dict[str, Any]) -> Any:
+        """An object of this kind, or None with its problems noted."""
+        try:
+            return kind(**values)
+        except ConfigError as error:
+            own = getattr(kind, "KEY", "")
+            self.lines += [f"{where}{problem.removeprefix(own)}" for problem in error.problems]
+            return None
+
+
+def _build(given: dict[str, Any], path: str | None) -> BalancerSettings:
+    problems = _Problems()
+    pools = [_pool(problems, f"pool[{at}].", values) for at, values in enumerate(given.pop("pool", ()))]
+    listeners = [
+        problems.made(f"listener[{at}].", ListenerSettings, values)
+        for at, values in enumerate(given.pop("listener", ()))
+    ]
+    admin_values = given.pop("admin", None)
+    admin = None if admin_values is None else _admin(problems, admin_values, path)
+    if not problems.lines:
+        top = {**given, "pools": pools, "listeners": listeners, "admin": admin, "path": path}
+        settings: BalancerSettings | None = problems.made("", BalancerSettings, top)
+        if settings is not None:
+            return settings
+    raise ConfigError(problems.lines)
+
+
+def _pool(problems: _Problems, where: str, values: dict[str, Any]) -> PoolSettings | None:
+    parts = {
+        "probe": problems.made(f"{where}probe.", ProbeSettings, values.pop("probe", None) or {}),
+        "lease": problems.made(f"{where}lease.", LeaseSettings, values.pop("lease", None) or {}),
+        "backends": [
+            problems.made(f"{where}backend[{at}].", BackendSettings, backend)
+            for at, backend in enumerate(values.pop("backend", ()))
+        ],
+    }
+    if None in parts["backends"] or parts["probe"] is None or parts["lease"] is None:
+        return None
+    pool: PoolSettings | None = problems.made(where, PoolSettings, {**values, **parts})
+    return pool
+
+
+def _admin(problems: _Problems, values: dict[str, Any], path: str | None) -> AdminSettings | None:
+    """Relative file names are meant from the configuration's own folder."""
+    token_file = values.get("token_file")
+    if token_file is not None and path is not None:
+        values["token_file"] = os.path.join(os.path.dirname(path), token_file)
+    if values.get("listen") == "off":
+        return None
+    admin: AdminSettings | None = problems.made("admin.", AdminSettings, values)
+    return admin

@@ -1,0 +1,213 @@
+"""The prober: one thread asks every backend how it is, for all workers. Results go to membership, which judges them.
+
+asyncio is loaded in the thread, aiohttp with the first http probe.
+"""
+
+from __future__ import annotations
+
+import heapq
+import random
+import threading
+import time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
+    from typing import Any
+
+    from lbcore.discovery.membership import Membership
+    from lbcore.settings import ProbeSettings
+    from lbcore.table import Row
+
+CONCURRENT = 256
+"""Probes under way at once, at most."""
+REFRESH_S = 1.0
+FIRST_WITHIN_S = 0.25
+JITTER = 0.1
+
+
+class ProbeFailed(Exception):
+    """A probe's bad end, in words."""
+
+
+class Prober:
+    """Probes what `membership.targets()` names, each at its interval give or take a tenth, never two at once of one backend."""
+
+    def __init__(self, membership: Membership, log: Callable[[str], None]) -> None:
+        self._membership = membership
+        self._log = log
+        self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._woken: asyncio.Event | None = None
+        self._stopping = False
+        self._schedule: list[tuple[float, int, Row]] = []
+        self._known: set[str] = set()
+        self._urgent: list[Row] = []
+        self._serial = 0
+        self._session: Any = None
+        self._begun = threading.Event()
+
+    def start(self) -> None:
+        """Begin to probe."""
+        self._thread = threading.Thread(target=self._main, name="lbcore-probes", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread; probes under way are given up."""
+        self._stopping = True
+        if self._thread:
+            self._begun.wait()
+            self._wake()
+            self._thread.join()
+
+    def poke(self, row: Row) -> None:
+        """Probe this backend now: somebody waits for the answer."""
+        self._urgent.append(row)
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._loop is not None and self._woken is not None:
+            try:
+                self._loop.call_soon_threadsafe(self._woken.set)
+            except RuntimeError:
+                return  # the loop has just ended
+
+    def _main(self) -> None:
+        import asyncio
+
+        try:
+            asyncio.run(self._run())
+        finally:
+            self._begun.set()
+
+    # --- the schedule --------------------------------------------------------------------------------------------
+
+    async def _run(self) -> None:
+        import asyncio
+
+        self._loop, self._woken = asyncio.get_running_loop(), asyncio.Event()
+        self._begun.set()
+        places = asyncio.Semaphore(CONCURRENT)
+        under_way: set[asyncio.Task[None]] = set()
+        refresh_at = 0.0
+        try:
+            while not self._stopping:
+                now = time.monotonic()
+                self._take_urgent(now)
+                if now >= refresh_at:
+                    self._take_new(now)
+                    refresh_at = now + REFRESH_S
+                while self._schedule and self._schedule[0][0] <= now:
+                    await places.acquire()
+                    task = asyncio.create_task(self._probe(heapq.heappop(self._schedule)[2], places))
+                    under_way.add(task)
+                    task.add_done_callback(under_way.discard)
+                until = min(refresh_at, self._schedule[0][0] if self._schedule else refresh_at)
+                await self._sleep(until - time.monotonic())
+        finally:
+            for task in under_way:
+                task.cancel()
+            await asyncio.gather(*under_way, return_exceptions=True)
+            if self._session is not None:
+                await self._session.close()
+
+    async def _sleep(self, seconds: float) -> None:
+        import asyncio
+
+        assert self._woken is not None
+        try:
+            await asyncio.wait_for(self._woken.wait(), max(0.001, seconds))
+        except TimeoutError:
+            return
+        self._woken.clear()
+
+    def _plan(self, row: Row, when: float) -> None:
+        self._serial += 1
+        heapq.heappush(self._schedule, (when, self._serial, row))
+
+    def _take_new(self, now: float) -> None:
+        for target in self._membership.targets():
+            if target.row.id not in self._known:
+                self._known.add(target.row.id)
+                self._plan(target.row, now + random.uniform(0, min(FIRST_WITHIN_S, target.probe.interval_ms / 1000)))
+
+    def _take_urgent(self, now: float) -> None:
+        while self._urgent:
+            row = self._urgent.pop()
+            if row.id not in self._known and self._membership.target(row) is not None:
+                self._known.add(row.id)
+                self._plan(row, now)
+
+    async def _probe(self, row: Row, places: asyncio.Semaphore) -> None:
+        """One probe of one backend, its verdict, and its next appointment."""
+        try:
+            probe = self._membership.target(row)
+            if probe is None:
+                self._known.discard(row.id)
+                return
+            began = time.monotonic()
+            try:
+                await self._ask(row, probe)
+            except ProbeFailed as failure:
+                self._membership.probe_result(row, False, str(failure))
+            else:
+                self._membership.probe_result(row, True)
+            self._plan(row, began + probe.interval_ms / 1000 * random.uniform(1 - JITTER, 1 + JITTER))
+        finally:
+            places.release()
+            self._wake()
+
+    # --- one probe -----------------------------------------------------------------------------------------------
+
+    async def _ask(self, row: Row, probe: ProbeSettings) -> None:
+        """Raises ProbeFailed."""
+        import asyncio
+
+        ask = self._ask_http if probe.kind == "http" else self._ask_tcp
+        try:
+            async with asyncio.timeout(probe.timeout_ms / 1000):
+                await ask(row, probe)
+        except TimeoutError:
+            raise ProbeFailed(f"timed out after {probe.timeout_ms / 1000:g}s") from None
+        except OSError as error:
+            raise ProbeFailed(_words(error)) from None
+
+    async def _ask_tcp(self, row: Row, probe: ProbeSettings) -> None:
+        import asyncio
+        import socket
+
+        port = probe.port or row.port
+        loop = asyncio.get_running_loop()
+        with socket.socket(row.family, socket.SOCK_STREAM) as probing:
+            probing.setblocking(False)
+            await loop.sock_connect(probing, (row.ip, port, 0, row.scope) if ":" in row.ip else (row.ip, port))
+            # a port of our own range that nobody listens on may be connected to itself (simultaneous open, RFC 9293 3.5)
+            if probing.getsockname()[:2] == probing.getpeername()[:2]:
+                raise ProbeFailed("connection refused")
+
+    async def _ask_http(self, row: Row, probe: ProbeSettings) -> None:
+        import aiohttp
+
+        if self._session is None:
+            connector = aiohttp.TCPConnector(limit=0, force_close=True)
+            self._session = aiohttp.ClientSession(
+                connector=connector, headers={"User-Agent": "lbcore-probe", "Connection": "close"}, auto_decompress=False
+            )
+        host = f"[{row.ip}]" if ":" in row.ip else row.ip
+        url = f"http://{host}:{probe.port or row.port}{probe.path}"
+        try:
+            async with self._session.get(url, headers={"Host": row.address}, allow_redirects=False) as answer:
+                if not 200 <= answer.status < 400:
+                    raise ProbeFailed(f"status {answer.status}")
+        except aiohttp.ClientConnectorError as error:
+            raise ProbeFailed(_words(error.os_error)) from None
+        except aiohttp.ClientError as error:
+            raise ProbeFailed(f"no HTTP answer: {error or type(error).__name__}") from None
+
+
+def _words(error: OSError) -> str:
+    """What an errno means, without the address around it."""
+    import os
+
+    return os.strerror(error.errno).lower() if error.errno else str(error)

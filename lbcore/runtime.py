@@ -1,0 +1,164 @@
+"""Where running balancers leave word of themselves, so that commands find them by name.
+
+In one directory, private to the user: NAME.json says where, NAME.sock is the control socket, and NAME.lock is locked (flock) as
+long as the balancer lives, so that what a crash left behind is told from what is true.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import stat
+
+from lbcore.errors import LbcoreError, NameTaken, NotRunning
+from lbcore.options import TOP
+from lbcore.version import VERSION
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+DEFAULT_NAME = next(option.default for option in TOP if option.name == "name")
+MOST_NAMESAKES = 1000
+
+
+def directory() -> str:
+    """The runtime directory: $LBCORE_RUNTIME_DIR, $XDG_RUNTIME_DIR/lbcore, /run/lbcore for root, or /tmp/lbcore-UID."""
+    explicit = os.environ.get("LBCORE_RUNTIME_DIR")
+    if explicit:
+        return explicit
+    session = os.environ.get("XDG_RUNTIME_DIR")
+    if session:
+        return os.path.join(session, "lbcore")
+    return "/run/lbcore" if os.geteuid() == 0 else f"/tmp/lbcore-{os.geteuid()}"
+
+
+def _make_directory() -> str:
+    """The directory, made if need be. Raises LbcoreError when somebody else could tamper with it."""
+    path = directory()
+    try:
+        os.makedirs(path, mode=0o700, exist_ok=True)
+        found = os.lstat(path)
+    except OSError as error:
+        raise LbcoreError(f"runtime directory {path}: {error.strerror}") from None
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o022:
+        raise LbcoreError(f"runtime directory {path}: must be a directory of this user that no other can write")
+    return path
+
+
+class Instance:
+    """A name that this process holds. `release()` gives it up and removes the files."""
+
+    def __init__(self, name: str, path: str, lock: int) -> None:
+        self.name = name
+        self._path = path
+        self._lock = lock
+
+    @classmethod
+    def claim(cls, name: str) -> Instance:
+        """Take a name. The default name gives way to "lbcore-2", "lbcore-3", ...; another that is taken raises NameTaken."""
+        path = _make_directory()
+        if len(os.path.join(path, f"{name}.sock")) > 107:
+            raise LbcoreError(f"runtime directory {path}: too long for a unix socket in it (at most 107 bytes)")
+        names = [name]
+        if name == DEFAULT_NAME:
+            names += [f"{name}-{number}" for number in range(2, MOST_NAMESAKES)]
+        for candidate in names:
+            lock = _try_lock(os.path.join(path, f"{candidate}.lock"))
+            if lock is not None:
+                return cls(candidate, path, lock)
+        holder = _read(os.path.join(path, f"{name}.json")) or {}
+        raise NameTaken(f"name: {name!r} is in use by process {holder.get('pid', 'unknown')}")
+
+    def _file(self, extension: str) -> str:
+        return os.path.join(self._path, f"{self.name}.{extension}")
+
+    @property
+    def control_path(self) -> str:
+        """Where its control socket belongs."""
+        return self._file("sock")
+
+    def publish(self, *, segment: str, admin: str | None, workers: list[int]) -> None:
+        """Say where everything is. Written whole or not at all."""
+        word = {
+            "name": self.name,
+            "pid": os.getpid(),
+            "version": VERSION,
+            "segment": segment,
+            "admin": admin,
+            "control": self.control_path,
+            "workers": workers,
+        }
+        draft = self._file("json.new")
+        with open(draft, "w", encoding="utf-8", opener=_private) as file:
+            json.dump(word, file)
+        os.replace(draft, self._file("json"))
+
+    def release(self) -> None:
+        """Remove the files and let the name go."""
+        for extension in ("json", "sock", "lock"):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self._file(extension))
+        os.close(self._lock)
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_CLOEXEC, 0o600)
+
+
+def _try_lock(path: str) -> int | None:
+    """A locked descriptor of the file at this path, or None when another process holds it."""
+    while True:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(fd)
+            return None
+        # its last holder may have unlinked the file between our open and our lock
+        with contextlib.suppress(FileNotFoundError):
+            if os.stat(path).st_ino == os.fstat(fd).st_ino:
+                return fd
+        os.close(fd)
+
+
+def _read(path: str) -> dict[str, Any] | None:
+    try:
+        with open(path, encoding="utf-8") as file:
+            word = json.load(file)
+    except (OSError, ValueError):
+        return None
+    return word if isinstance(word, dict) else None
+
+
+def is_alive(word: dict[str, Any]) -> bool:
+    """Does the process that left this word still run?"""
+    try:
+        os.kill(int(word["pid"]), 0)
+    except PermissionError:
+        return True
+    except (OSError, KeyError, ValueError, TypeError):
+        return False
+    return os.path.exists(str(word.get("segment")))
+
+
+def find(name: str = DEFAULT_NAME) -> dict[str, Any]:
+    """The word that a running balancer left: name, pid, segment, admin, control, workers, version. Raises NotRunning."""
+    word = _read(os.path.join(directory(), f"{name}.json"))
+    if word is None or not is_alive(word):
+        others = [other for other in names() if other != name]
+        hint = f" (running: {', '.join(others)})" if others else ""
+        raise NotRunning(f"no balancer named {name!r} is running{hint}")
+    return word
+
+
+def names() -> list[str]:
+    """The names of the balancers that run."""
+    try:
+        files = sorted(os.listdir(directory()))
+    except OSError:
+        return []
+    words = (_read(os.path.join(directory(), file)) for file in files if file.endswith(".json"))
+    return [str(word["name"]) for word in words if word and is_alive(word)]
