@@ -187,6 +187,9 @@ class BackendSettings(Settings):
     weight: int
 
     def check(self) -> Iterable[str]:
+        if self.address is None:
+            yield "address: missing (HOST:PORT)"
+            return
         try:
             self.address = join_host_port(*parse_address(self.address))
         except ValueError as error:

@@ -58,7 +58,9 @@ class _Collector:
         )
         states = GaugeMetricFamily("lbcore_backend_state", "1 for the state it is in.", labels=(*labels, "state"))
         for pool in self._document["pools"]:
-            for backend in pool["backends"]:
+            # an address that left and came back may stand twice: the newest speaks
+            newest = {backend["address"]: backend for backend in pool["backends"]}
+            for backend in newest.values():
                 names = [pool["name"], backend["address"]]
                 for family, key in figures:
                     family.add_metric(names, backend[key])

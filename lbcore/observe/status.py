@@ -61,7 +61,7 @@ def _pools(segment: Segment) -> list[dict[str, Any]]:
         {
             "name": text(segment.pool(index).name),
             "policy": _POLICY_NAMES.get(segment.pool(index).policy, "?"),
-            "backends": members.get(index, []),
+            "backends": sorted(members.get(index, []), key=lambda backend: backend["generation"]),
         }
         for index in range(segment.head.max_pools)
         if segment.pool(index).state

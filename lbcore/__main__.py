@@ -1,0 +1,14 @@
+"""`python -m lbcore`, and the `lbcore` command."""
+
+import sys
+
+
+def main() -> None:
+    """Run the command line. Exits 0 done, 1 failed while running, 2 wrong usage or configuration."""
+    from lbcore.cli import run
+
+    sys.exit(run(sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    main()

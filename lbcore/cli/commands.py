@@ -1,0 +1,212 @@
+"""The commands and their flags, declared for typer. What each does is in a module of its own, loaded when it is called."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Optional
+
+import click
+import typer
+
+from lbcore import options
+from lbcore.runtime import DEFAULT_NAME
+
+_HELP = {option.name: option for option in (*options.POOL, *options.TOP)}  # TOP's own `name` wins
+
+Name = Annotated[str, typer.Option("--name", help="The balancer's name.")]
+Pool = Annotated[Optional[str], typer.Option("--pool", help="The pool; default: the only one, or 'default'.")]  # noqa: UP045
+Address = Annotated[str, typer.Argument(help="HOST:PORT")]
+
+
+def _help(name: str) -> str:
+    option = _HELP[name]
+    return f"{option.help[0].upper()}{option.help[1:]} ({option.allowed})."
+
+
+def _no_arguments(context: typer.Context) -> None:
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
+
+
+app = typer.Typer(
+    help="A load balancer: one address in front of a pool of servers.",
+    invoke_without_command=True,
+    callback=_no_arguments,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+backend = typer.Typer(help="Change the backends of a running balancer.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(backend, name="backend")
+
+
+def application() -> click.Command:
+    """The whole command line as a click command."""
+    return typer.main.get_command(app)
+
+
+@app.command()
+def run(
+    config: Annotated[Optional[Path], typer.Option("-c", "--config", help="A TOML file.")] = None,  # noqa: UP045
+    name: Annotated[Optional[str], typer.Option(help=_help("name"))] = None,  # noqa: UP045
+    listen: Annotated[Optional[list[str]], typer.Option(help="MODE://HOST:PORT; port 0 for any.")] = None,  # noqa: UP045
+    backend: Annotated[Optional[list[str]], typer.Option(help="HOST:PORT or HOST:PORT,weight=N.")] = None,  # noqa: UP045
+    policy: Annotated[Optional[str], typer.Option(help=_help("policy"))] = None,  # noqa: UP045
+    health: Annotated[Optional[str], typer.Option(help="How to probe: a path (http), tcp, or off.")] = None,  # noqa: UP045
+    workers: Annotated[Optional[str], typer.Option(help=_help("workers"))] = None,  # noqa: UP045
+    admin: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="Admin address: HOST:PORT, unix:PATH, or off (default 127.0.0.1:9900)."),
+    ] = None,
+    datapath: Annotated[Optional[str], typer.Option(help=_help("datapath"))] = None,  # noqa: UP045
+    drain_timeout: Annotated[Optional[str], typer.Option(help=_help("drain_timeout"))] = None,  # noqa: UP045
+    max_sessions: Annotated[Optional[str], typer.Option(help=_help("max_sessions"))] = None,  # noqa: UP045
+    pin: Annotated[bool, typer.Option("--pin", help=_help("pin"))] = False,
+) -> int:
+    """Balance until stopped: TERM or INT drains, a second one stops now, HUP reloads."""
+    from lbcore.cli import serve
+
+    top = {
+        "name": name,
+        "workers": workers,
+        "datapath": datapath,
+        "drain_timeout": drain_timeout,
+        "max_sessions": max_sessions,
+        "pin": True if pin else None,
+    }
+    return serve.main(config, listen or [], backend or [], policy, health, admin, top)
+
+
+@app.command()
+def check(file: Annotated[Path, typer.Argument(help="A TOML file.")]) -> int:
+    """Say what is wrong with a configuration, without starting."""
+    from lbcore.config import load
+
+    settings = load(file)
+    backends = sum(len(pool.backends) for pool in settings.pools)
+    click.echo(f"{file}: ok, {len(settings.listeners)} listeners, {len(settings.pools)} pools, {backends} backends")
+    return 0
+
+
+@app.command()
+def schema() -> int:
+    """Print the JSON schema of configuration files, for editors."""
+    import json
+
+    from lbcore.config import json_schema
+
+    click.echo(json.dumps(json_schema(), indent=2))
+    return 0
+
+
+@app.command()
+def demo(
+    seconds: Annotated[float, typer.Option(min=4, max=60, help="How long it shows.")] = 12,
+) -> int:
+    """Backends that register themselves, a balancer, load, a failure, the recovery: on one screen."""
+    from lbcore import demo
+
+    return demo.main(seconds)
+
+
+@app.command()
+def status(
+    name: Name = DEFAULT_NAME, json: Annotated[bool, typer.Option("--json", help="The whole document.")] = False
+) -> int:
+    """What a running balancer is doing; read from shared memory."""
+    from lbcore.cli import show
+
+    return show.main(name, json)
+
+
+def _order(verb: str, address: str, pool: str | None, name: str, weight: int | None = None) -> int:
+    from lbcore.cli import steer
+
+    return steer.order(name, verb, address, pool, weight)
+
+
+@backend.command("add")
+def backend_add(
+    address: Address,
+    weight: Annotated[int, typer.Option(help="0 to 256.")] = 1,
+    pool: Pool = None,
+    name: Name = DEFAULT_NAME,
+) -> int:
+    """Add a backend."""
+    return _order("add", address, pool, name, weight)
+
+
+@backend.command("drain")
+def backend_drain(address: Address, pool: Pool = None, name: Name = DEFAULT_NAME) -> int:
+    """Give a backend no new sessions; those that it has go on."""
+    return _order("drain", address, pool, name)
+
+
+@backend.command("ready")
+def backend_ready(address: Address, pool: Pool = None, name: Name = DEFAULT_NAME) -> int:
+    """Undo drain."""
+    return _order("ready", address, pool, name)
+
+
+@backend.command("remove")
+def backend_remove(address: Address, pool: Pool = None, name: Name = DEFAULT_NAME) -> int:
+    """Drain a backend, then let it go."""
+    return _order("remove", address, pool, name)
+
+
+@backend.command("weight")
+def backend_weight(
+    address: Address,
+    weight: Annotated[int, typer.Argument(help="0 to 256.")],
+    pool: Pool = None,
+    name: Name = DEFAULT_NAME,
+) -> int:
+    """Change a backend's weight."""
+    return _order("weight", address, pool, name, weight)
+
+
+@app.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+def register(
+    lb: Annotated[str, typer.Option(help="The admin server: http://HOST:PORT or unix:PATH.")],
+    port: Annotated[int, typer.Option(min=1, max=65_535, help="Where this host serves.")],
+    pool: Pool = None,
+    interval: Annotated[
+        Optional[float],  # noqa: UP045
+        typer.Option(min=0.05, help="Seconds between heartbeats; default: as the balancer asks."),
+    ] = None,
+    weight: Annotated[Optional[int], typer.Option(min=0, max=256, help="Its share of sessions.")] = None,  # noqa: UP045
+    server_ip: Annotated[Optional[str], typer.Option(help="The address to register; default: this host's.")] = None,  # noqa: UP045
+    token_file: Annotated[Optional[Path], typer.Option(help="A file whose first line is the token.")] = None,  # noqa: UP045
+    command: Annotated[Optional[list[str]], typer.Argument(help="-- COMMAND ...")] = None,  # noqa: UP045
+) -> int:
+    """Register this host, send heartbeats, run COMMAND, deregister when it ends."""
+    from lbcore.cli import enlist
+
+    return enlist.main(lb, port, pool, interval, weight, server_ip, token_file, command or [])
+
+
+@app.command()
+def reload(name: Name = DEFAULT_NAME) -> int:
+    """Have a running balancer read its configuration again."""
+    from lbcore.cli import steer
+
+    return steer.reload(name)
+
+
+@app.command()
+def stop(
+    name: Name = DEFAULT_NAME,
+    now: Annotated[bool, typer.Option("--now", help="Do not wait for sessions to finish.")] = False,
+) -> int:
+    """Drain a running balancer and wait until it has ended."""
+    from lbcore.cli import steer
+
+    return steer.stop(name, now)
+
+
+@app.command()
+def version() -> int:
+    """Versions, and which kernel features this machine offers."""
+    from lbcore.cli import features
+
+    return features.main()

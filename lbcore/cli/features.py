@@ -1,0 +1,63 @@
+"""lbcore version: versions, and what this machine offers."""
+
+from __future__ import annotations
+
+import os
+import platform
+import resource
+import socket
+
+from lbcore.version import VERSION
+
+
+def main() -> int:
+    """Print one line a fact."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    facts = {
+        "lbcore": VERSION,
+        "python": platform.python_version(),
+        "kernel": platform.release(),
+        "engine": _engine(),
+        "cores": len(os.sched_getaffinity(0)),
+        "descriptors": f"{hard} (soft {soft})",
+        "memfd": _yes(hasattr(os, "memfd_create")),
+        "reuseport": _yes(hasattr(socket, "SO_REUSEPORT")),
+        "splice": _splice(),
+        "offload": "no (not in this version)",
+        "tls": "no (not in this version)",
+    }
+    for name, value in facts.items():
+        print(f"{name}: {value}")
+    return 0
+
+
+def _yes(there: bool) -> str:
+    return "yes" if there else "no"
+
+
+def _engine() -> str:
+    try:
+        from lbcore import _engine  # noqa: F401
+    except ImportError as error:
+        return f"no ({error})"
+    return "yes"
+
+
+def _splice() -> str:
+    """Move a byte from a socket through a pipe, and ask how large a pipe may be."""
+    import fcntl
+
+    here, there = socket.socketpair()
+    out, into = os.pipe()
+    try:
+        here.send(b"!")
+        os.splice(there.fileno(), into, 1)
+        size = fcntl.fcntl(into, fcntl.F_SETPIPE_SZ, 1 << 20)
+    except OSError as error:
+        return f"no ({error.strerror})"
+    finally:
+        here.close()
+        there.close()
+        os.close(out)
+        os.close(into)
+    return f"yes (pipes of {size >> 10} KiB)"

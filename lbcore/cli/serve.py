@@ -1,0 +1,169 @@
+"""lbcore run: settings from a file and flags, a balancer, and the signals that steer it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+
+from lbcore.balancer import Balancer
+from lbcore.errors import ConfigError, LbcoreError
+from lbcore.settings import (
+    DEFAULT_POOL,
+    BackendSettings,
+    ListenerSettings,
+    admin_of,
+    join_host_port,
+    probe_of,
+    simple,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pathlib import Path
+    from typing import Any
+
+    from lbcore.settings import BalancerSettings, PoolSettings
+
+DEFAULT_ADMIN = "127.0.0.1:9900"
+
+
+def main(
+    config: Path | None,
+    listen: list[str],
+    backends: list[str],
+    policy: str | None,
+    health: str | None,
+    admin: str | None,
+    top: dict[str, Any],
+) -> int:
+    """Serve until a signal ends it: the exit code. Raises what start() raises."""
+    given = {key: value for key, value in top.items() if value is not None}
+    if config is None:
+        if not listen:
+            raise ConfigError("listen: missing (give --listen MODE://HOST:PORT, or -c FILE)")
+        settings = simple(
+            listen, backends, policy=policy, health=health or "tcp", admin=admin or DEFAULT_ADMIN, **given
+        )
+    else:
+        from lbcore.config import load
+
+        settings = override(load(config), listen, backends, policy, health, admin, given)
+    return Command(settings).run()
+
+
+def override(
+    settings: BalancerSettings,
+    listen: list[str],
+    backends: list[str],
+    policy: str | None,
+    health: str | None,
+    admin: str | None,
+    top: dict[str, Any],
+) -> BalancerSettings:
+    """A file's settings with flags laid over them. Flags for a pool mean the default or only one. Raises ConfigError."""
+    changes: dict[str, Any] = dict(top)
+    if "drain_timeout" in changes:
+        changes["drain_timeout_ms"] = _milliseconds(changes.pop("drain_timeout"))
+    if listen:
+        changes["listeners"] = [ListenerSettings(bind=url) for url in listen]
+    if backends or policy or health:
+        changes["pools"] = [_override_pool(pool, backends, policy, health, settings) for pool in settings.pools]
+    if admin:
+        changes["admin"] = admin_of(admin)
+    return settings.replace(**changes) if changes else settings
+
+
+def _milliseconds(text: str) -> int:
+    from lbcore.options import TOP
+
+    option = next(option for option in TOP if option.name == "drain_timeout")
+    try:
+        value = option.parse(text)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+    assert isinstance(value, int)
+    return value
+
+
+def _override_pool(
+    pool: PoolSettings, backends: list[str], policy: str | None, health: str | None, settings: BalancerSettings
+) -> PoolSettings:
+    if pool.name != DEFAULT_POOL and len(settings.pools) > 1:
+        return pool
+    changes: dict[str, Any] = {}
+    if backends:
+        changes["backends"] = [BackendSettings.parse(backend) for backend in backends]
+    if policy:
+        changes["policy"] = policy
+    if health:
+        changes["probe"] = probe_of(health)
+    return pool.replace(**changes)
+
+
+class Command:
+    """A balancer run as a command."""
+
+    def __init__(self, settings: BalancerSettings) -> None:
+        self._balancer = Balancer(settings=settings, isolation="processes", control=True, log=log)
+        self._wake = threading.Event()
+        self._ends = 0
+        self._reload = False
+
+    def run(self) -> int:
+        """Start, say so, and follow signals until one ends it."""
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, self._on_signal)
+        self._balancer.start()
+        print(ready_line(self._balancer), flush=True)
+        while not self._ends:
+            self._wake.wait()
+            self._wake.clear()
+            if self._reload:
+                self._reload = False
+                self._reload_now()
+        log("draining")
+        self._balancer.stop()
+        log("stopped")
+        return 0
+
+    def _on_signal(self, number: int, frame: object) -> None:
+        if number == signal.SIGHUP:
+            self._reload = True
+        else:
+            self._ends += 1
+            if self._ends > 1:
+                self._balancer.hurry()
+        self._wake.set()
+
+    def _reload_now(self) -> None:
+        try:
+            self._balancer.reload()
+        except ConfigError as error:
+            for problem in error.problems:
+                log(f"not reloaded: {problem}")
+        except (LbcoreError, OSError) as error:
+            log(f"not reloaded: {error}")
+
+
+def ready_line(balancer: Balancer) -> str:
+    """The one line on stdout that says where everything is."""
+    status = balancer.status()
+    modes = {listener["name"]: listener["mode"] for listener in status["listeners"]}
+    listens = " ".join(
+        f"listen={modes[name]}://{join_host_port(*address)}" for name, address in balancer.addresses.items()
+    )
+    return (
+        f"lbcore ready name={balancer.name} {listens} admin={balancer.admin_address or 'off'} "
+        f"workers={len(status['workers'])} datapath={balancer.settings.datapath} pid={os.getpid()}"
+    )
+
+
+def log(line: str) -> None:
+    """One line on stderr, with the time. A closed or full stderr is no reason to stop."""
+    try:
+        print(f"{time.strftime('%Y-%m-%dT%H:%M:%S%z')} lbcore: {line}", file=sys.stderr, flush=True)
+    except OSError:
+        return

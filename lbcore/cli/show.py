@@ -1,0 +1,81 @@
+"""lbcore status: the status document as tables, read from shared memory."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+from lbcore import runtime
+from lbcore.observe.status import document
+from lbcore.segment import Segment
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def main(name: str, as_json: bool) -> int:
+    """Print the status of a running balancer. Raises NotRunning or OSError."""
+    word = runtime.find(name)
+    with Segment.attach(word["segment"]) as segment:
+        status = document(segment)
+    status["admin"] = word.get("admin")
+    if as_json:
+        print(json.dumps(status, indent=2))
+    else:
+        _print(status)
+    return 0
+
+
+def _print(status: dict[str, Any]) -> None:
+    state = "draining" if status["draining"] else "serving"
+    print(
+        f"{status['name']}: {state} for {status['uptime_s']:.0f} s, pid {status['pid']}, lbcore {status['version']}, "
+        f"datapath {status['datapath']}, admin {status['admin'] or 'off'}"
+    )
+    table(
+        ("listener", "address", "pool"),
+        [(entry["name"], f"{entry['mode']}://{entry['address']}", entry["pool"]) for entry in status["listeners"]],
+    )
+    table(
+        ("pool", "policy", "backend", "state", "weight", "active", "sessions", "failures", "ms", "source", "reason"),
+        [_backend_row(pool, backend) for pool in status["pools"] for backend in pool["backends"] or [None]],
+    )
+    columns = ("accepted", "active", "closed", "refused", "bytes_in", "bytes_out")
+    table(
+        ("worker", "pid", *columns),
+        [(worker["id"], worker["pid"], *(worker[column] for column in columns)) for worker in status["workers"]],
+    )
+
+
+def _backend_row(pool: dict[str, Any], backend: dict[str, Any] | None) -> tuple[object, ...]:
+    if backend is None:
+        return (pool["name"], pool["policy"], "(none)", *[""] * 8)
+    keys = ("address", "state", "weight", "active", "sessions", "failures", "latency_ms", "source", "reason")
+    return (pool["name"], pool["policy"], *(backend[key] for key in keys))
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """A table: rich on a terminal, aligned plain text elsewhere."""
+    print()
+    if sys.stdout.isatty():
+        _rich_table(head, rows)
+        return
+    cells = [list(head), *([str(cell) for cell in row] for row in rows)]
+    widths = [max(len(row[at]) for row in cells) for at in range(len(head))]
+    for row in cells:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+_COLOURS = {"up": "green", "down": "red", "busy": "yellow", "starting": "cyan", "draining": "magenta"}
+
+
+def _rich_table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    drawn = Table(*head, box=None, pad_edge=False, header_style="bold")
+    for row in rows:
+        drawn.add_row(*(Text(str(cell), style=_COLOURS.get(str(cell), "")) for cell in row))
+    Console().print(drawn)

@@ -1,0 +1,68 @@
+"""lbcore backend, reload and stop: orders to a running balancer, through its control socket and signals."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from typing import Any
+
+from lbcore import runtime
+from lbcore.errors import ConfigError, LbcoreError
+from lbcore.registration import AdminClient
+
+CONTROL_LIMIT_S = 30.0
+
+
+def _call(name: str, path: str, body: dict[str, Any]) -> dict[str, Any]:
+    word = runtime.find(name)
+    try:
+        status, answer = AdminClient(f"unix:{word['control']}", timeout=CONTROL_LIMIT_S).call("POST", path, body)
+    except OSError as error:
+        raise LbcoreError(f"{name}: its control socket does not answer: {error}") from None
+    if status == 422:
+        raise ConfigError(answer.get("problems") or [str(answer.get("error"))])
+    if status >= 300:
+        raise LbcoreError(str(answer.get("error", f"status {status}")))
+    return answer
+
+
+def order(name: str, verb: str, address: str, pool: str | None, weight: int | None) -> int:
+    """Change a backend and print what became of it. Raises NotRunning, ConfigError or LbcoreError."""
+    body = {"address": address, "pool": pool, "weight": weight}
+    answer = _call(name, f"/backends/{verb}", {key: value for key, value in body.items() if value is not None})
+    print(f"{answer['address']} in pool {answer['pool']}: {answer['state']}, weight {answer['weight']}")
+    return 0
+
+
+def reload(name: str) -> int:
+    """Have the file read again. Raises ConfigError with the old configuration still in force."""
+    _call(name, "/reload", {})
+    print(f"{name}: reloaded")
+    return 0
+
+
+def stop(name: str, now: bool) -> int:
+    """Signal a balancer and wait for its end. Raises NotRunning."""
+    pid = int(runtime.find(name)["pid"])
+    started = _start_of(pid)
+    os.kill(pid, signal.SIGTERM)
+    if now:
+        time.sleep(0.1)  # two signals at once would be one
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
+    while started is not None and _start_of(pid) == started:
+        time.sleep(0.05)
+    print(f"{name}: stopped")
+    return 0
+
+
+def _start_of(pid: int) -> str | None:
+    """When the process began, in clock ticks: a recycled pid is another process. None: gone, or a zombie."""
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            fields = file.read().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] in "ZX" else fields[19]
