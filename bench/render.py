@@ -250,8 +250,13 @@ def _machine(document: Document) -> str:
         lines.append(
             f"- CPU that went to others: median {foreign.median:.1f} %, at most {foreign.high:.1f} %;"
             f" stolen by the host: median {steal.median:.1f} %, at most {steal.high:.1f} %."
+            f" {sum(map(_disturbed, usages))} of {len(usages)} samples lost over a tenth of the machine to them."
         )
     return "## Machine and versions\n\n" + "\n".join(lines)
+
+
+def _disturbed(usage: dict[str, Any]) -> bool:
+    return bool(usage["foreign"] + usage["steal"] > 0.1)
 
 
 def _how(document: Document) -> str:

@@ -150,12 +150,13 @@ def _describe(scenario: Scenario, seconds: float) -> dict[str, Any]:
 
 def _measured(scenario: Scenario, origin: Origin, target: Running, seconds: float) -> dict[str, Any]:
     meter = Meter(target.workers, target.control, [origin.child.pid, *descendants(origin.child.pid)])
+    base = private_b([*target.workers, *target.control])
     meter.begin()
     done = scenario.load.run(target.address, seconds, lambda: private_b(target.workers))
     usage = meter.end()
     return {
         "ok": True,
-        "figures": figures(scenario.unit, done, usage),
+        "figures": figures(scenario.unit, done, usage) | {"base_mb": round(base / 1e6, 1)},
         "usage": asdict(usage) | {"foreign": round(usage.foreign, 4), "steal": round(usage.steal, 4)},
         "load": {key: value for key, value in asdict(done).items() if key not in ("latency_us", "memory_b")},
     }

@@ -82,6 +82,7 @@ def cpu(unit: Unit) -> tuple[Metric, Metric]:
 
 
 MEMORY = Metric("memory_b", "user memory per idle session", "B", "lower")
+BASE = Metric("base_mb", "all its processes before the first", "MB", "lower")
 
 BALANCERS = ("lbcore", "haproxy", "nginx")
 ALL = ("direct", *BALANCERS)
@@ -153,7 +154,7 @@ SCENARIOS: tuple[Scenario, ...] = (
         origin="static",
         load=Idle(SMALL_PATH, first=500, more=2500),
         unit=SESSION,
-        metrics=(MEMORY,),
+        metrics=(MEMORY, BASE),
         targets=BALANCERS,
         goals=(Goal("idle: user memory per session, B", "memory_b", 640),),
     ),
