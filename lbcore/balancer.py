@@ -152,9 +152,7 @@ class Balancer:
     ) -> None:
         if isolation not in ("threads", "processes"):
             raise ConfigError(f"isolation: {isolation!r} is not allowed (allowed: threads, processes)")
-        self._settings = settings or simple(
-            listen, backends, policy=policy, health=health, admin=admin, **top
-        )
+        self._settings = settings or simple(listen, backends, policy=policy, health=health, admin=admin, **top)
         self._processes = isolation == "processes"
         self._control = control
         self._log = log or _log
@@ -202,9 +200,7 @@ class Balancer:
             datapath=settings.datapath,
         )
         pools = {pool.name: pool for pool in settings.pools}
-        self._membership = membership = Membership(
-            table, pools, drain_ms=settings.drain_timeout_ms, log=self._log
-        )
+        self._membership = membership = Membership(table, pools, drain_ms=settings.drain_timeout_ms, log=self._log)
         membership.apply(pools, settings.drain_timeout_ms)
         self._supervisor = supervisor = Supervisor(
             table,
@@ -222,7 +218,9 @@ class Balancer:
         self._follow_probes()
         if self._instance and self._admin:
             self._instance.publish(
-                segment=f"/proc/{os.getpid()}/fd/{table.fd}", admin=self._admin.address, workers=supervisor.pids
+                segment=f"/proc/{os.getpid()}/fd/{table.fd}",
+                admin=self._admin.address,
+                workers=supervisor.pids,
             )
 
     def _start_admin(self) -> None:
@@ -375,7 +373,7 @@ class Balancer:
 
     @property
     def admin_address(self) -> str | None:
-        """"http://HOST:PORT" or "unix:PATH" of the admin server; None without one."""
+        """ "http://HOST:PORT" or "unix:PATH" of the admin server; None without one."""
         return self._admin.address if self._admin else None
 
     def status(self) -> dict[str, Any]:

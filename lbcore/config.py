@@ -68,13 +68,19 @@ def _model(name: str, table: tuple[options.Option, ...], **parts: Any) -> type[B
     return create_model(name, __config__=ConfigDict(extra="forbid"), **fields, **parts)
 
 
-Probe = _model("Probe", options.PROBE)
-Lease = _model("Lease", options.LEASE)
-Backend = _model("Backend", options.BACKEND)
-Listener = _model("Listener", options.LISTENER)
-Admin = _model("Admin", options.ADMIN)
-Pool = _model("Pool", options.POOL, probe=(Probe | None, None), lease=(Lease | None, None), backend=(list[Backend], []))
-File = _model(
+Probe: Any = _model("Probe", options.PROBE)
+Lease: Any = _model("Lease", options.LEASE)
+Backend: Any = _model("Backend", options.BACKEND)
+Listener: Any = _model("Listener", options.LISTENER)
+Admin: Any = _model("Admin", options.ADMIN)
+Pool: Any = _model(
+    "Pool",
+    options.POOL,
+    probe=(Probe | None, None),
+    lease=(Lease | None, None),
+    backend=(list[Backend], []),
+)
+File: Any = _model(
     "File",
     options.TOP,
     admin=(Admin | None, None),
@@ -85,7 +91,8 @@ File = _model(
 
 def json_schema() -> dict[str, Any]:
     """The JSON schema of a configuration file, for editors."""
-    return File.model_json_schema()
+    schema: dict[str, Any] = File.model_json_schema()
+    return schema
 
 
 def load(path: str | os.PathLike[str]) -> BalancerSettings:
@@ -158,8 +165,7 @@ def _build(given: dict[str, Any], path: str | None) -> BalancerSettings:
     problems = _Problems()
     pools = [_pool(problems, f"pool[{at}].", values) for at, values in enumerate(given.pop("pool", ()))]
     listeners = [
-        problems.made(f"listener[{at}].", ListenerSettings, values)
-        for at, values in enumerate(given.pop("listener", ()))
+        problems.made(f"listener[{at}].", ListenerSettings, values) for at, values in enumerate(given.pop("listener", ()))
     ]
     admin_values = given.pop("admin", None)
     admin = None if admin_values is None else _admin(problems, admin_values, path)

@@ -18,7 +18,14 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from lbcore.balancer import Balancer
-from lbcore.settings import AdminSettings, BalancerSettings, LeaseSettings, ListenerSettings, PoolSettings, ProbeSettings
+from lbcore.settings import (
+    AdminSettings,
+    BalancerSettings,
+    LeaseSettings,
+    ListenerSettings,
+    PoolSettings,
+    ProbeSettings,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -169,7 +176,11 @@ class _Screen:
             for backend in self._balancer.status()["pools"][0]["backends"]:
                 state = Text(backend["state"], style=colours[backend["state"]])
                 table.add_row(
-                    backend["address"], state, str(backend["sessions"]), str(backend["active"]), backend["reason"]
+                    backend["address"],
+                    state,
+                    str(backend["sessions"]),
+                    str(backend["active"]),
+                    backend["reason"],
                 )
         load = self._load()
         counts = f"{len(load.latencies_s)} requests, {load.failed} failed" if load else ""
@@ -248,19 +259,15 @@ def _states(balancer: Balancer) -> Counter[str]:
     return Counter(backend.state for backend in balancer.pool().backends())
 
 
-def _enter(
-    balancer: Balancer, backends: list[_Backend], names: tuple[str, ...], screen: _Screen, promises: _Promises
-) -> None:
+def _enter(balancer: Balancer, backends: list[_Backend], names: tuple[str, ...], screen: _Screen, promises: _Promises) -> None:
     assert balancer.admin_address is not None
     backends += [_Backend(name, balancer.admin_address) for name in names]
-    wanted = len([backend for backend in backends])
+    wanted = len(backends)
     took_s = promises.wait("the backends register", lambda: _states(balancer)["up"] >= wanted)
     screen.say(f"{len(names)} backends registered themselves and were probed: all up after {took_s:.2f} s")
 
 
-def _kill_one(
-    balancer: Balancer, victim: _Backend, load: _Load, screen: _Screen, promises: _Promises
-) -> float:
+def _kill_one(balancer: Balancer, victim: _Backend, load: _Load, screen: _Screen, promises: _Promises) -> float:
     screen.say(f"kill -9 of backend {victim.name!r}")
     up = _states(balancer)["up"]
     victim.kill()
@@ -269,14 +276,13 @@ def _kill_one(
     return took_s
 
 
-def _join_one(
-    balancer: Balancer, backends: list[_Backend], load: _Load, screen: _Screen, promises: _Promises
-) -> float:
+def _join_one(balancer: Balancer, backends: list[_Backend], load: _Load, screen: _Screen, promises: _Promises) -> float:
     assert balancer.admin_address is not None
     known = {backend.id for backend in balancer.pool().backends()}
     backends.append(_Backend("four", balancer.admin_address))
     promises.wait(
-        "the new backend registers", lambda: any(entry.id not in known for entry in balancer.pool().backends())
+        "the new backend registers",
+        lambda: any(entry.id not in known for entry in balancer.pool().backends()),
     )
     took_s = promises.wait("the new backend serves", lambda: "four" in load.first_answer)
     screen.say(f"backend 'four' joined: its first request {took_s * 1000:.0f} ms after it registered")
@@ -296,9 +302,7 @@ def _drain_one(balancer: Balancer, screen: _Screen, promises: _Promises) -> None
     screen.say(f"{leaving.address} is empty after {took_s * 1000:.0f} ms")
 
 
-def _report(
-    load: _Load, figures: dict[str, float], ledger: list[dict[str, Any]], promises: _Promises
-) -> int:
+def _report(load: _Load, figures: dict[str, float], ledger: list[dict[str, Any]], promises: _Promises) -> int:
     total = len(load.latencies_s)
     spread = ", ".join(f"{name} {count}" for name, count in sorted(load.answers.items()))
     print()

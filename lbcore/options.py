@@ -108,9 +108,7 @@ class Option:
         if value is None and self.default is None:
             return None
         if isinstance(value, str) and value in self.later:
-            raise ValueError(
-                f"{self.name}: {value!r} is not available in this version (allowed: {self.allowed})"
-            )
+            raise ValueError(f"{self.name}: {value!r} is not available in this version (allowed: {self.allowed})")
         try:
             return _PARSERS[self.kind](self, value)
         except (ValueError, TypeError):
@@ -238,7 +236,12 @@ POOL = (
         later=("ewma", "maglev"),
     ),
     Option(
-        "connect_timeout", "duration", 2 * _SECOND, "limit of one attempt to reach a backend", low=10, high=_MINUTE
+        "connect_timeout",
+        "duration",
+        2 * _SECOND,
+        "limit of one attempt to reach a backend",
+        low=10,
+        high=_MINUTE,
     ),
     Option("retries", "int", 2, "further backends that a session may try", low=0, high=7),
     Option("retry_budget", "int", 20, "retries allowed, percent of recent sessions", low=0, high=100),
@@ -259,7 +262,14 @@ POOL = (
         low=100,
         high=_HOUR,
     ),
-    Option("keepalive", "duration", 60 * _SECOND, "idle time before TCP keep-alive; 0: off", low=0, high=2 * _HOUR),
+    Option(
+        "keepalive",
+        "duration",
+        60 * _SECOND,
+        "idle time before TCP keep-alive; 0: off",
+        low=0,
+        high=2 * _HOUR,
+    ),
     Option(
         "user_timeout",
         "duration",

@@ -20,7 +20,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-DEFAULT_NAME = next(option.default for option in TOP if option.name == "name")
+DEFAULT_NAME = str(next(option.default for option in TOP if option.name == "name"))
 MOST_NAMESAKES = 1000
 
 

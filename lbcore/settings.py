@@ -130,7 +130,7 @@ class Settings:
         return type(self)(**{**self.values(), **changes})
 
     def __eq__(self, other: object) -> bool:
-        return type(self) is type(other) and self.values() == other.values()  # type: ignore[attr-defined]
+        return type(self) is type(other) and self.values() == other.values()
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -265,14 +265,23 @@ class PoolSettings(Settings):
 class ListenerSettings(Settings):
     """An address that clients connect to. Given as bind="tcp://HOST:PORT" or as mode, host and port."""
 
-    __slots__ = ("backlog", "half_closed_timeout_ms", "host", "idle_timeout_ms", "mode", "name", "pool", "port")
+    __slots__ = (
+        "backlog",
+        "half_closed_timeout_ms",
+        "host",
+        "idle_timeout_ms",
+        "mode",
+        "name",
+        "pool",
+        "port",
+    )
     OPTIONS = options.LISTENER
 
-    name: str | None
+    name: str  # empty until the balancer's settings name it
     mode: str
     host: str
     port: int
-    pool: str | None
+    pool: str  # likewise
     idle_timeout_ms: int
     half_closed_timeout_ms: int
     backlog: int
@@ -387,9 +396,7 @@ class BalancerSettings(Settings):
         yield from _twice("bind", [entry.url for entry in self.listeners if entry.port])
         for listener in self.listeners:
             if listener.pool not in pools:
-                yield (
-                    f"listener {listener.name}: pool {listener.pool!r} is unknown (known: {', '.join(pools)})"
-                )
+                yield (f"listener {listener.name}: pool {listener.pool!r} is unknown (known: {', '.join(pools)})")
         for kind, found, most in (("listeners", names, 64), ("pools", pools, 256)):
             if len(found) > most:
                 yield f"{kind}: {len(found)} are too many (allowed: at most {most})"
@@ -442,16 +449,14 @@ def simple(
     parts: dict[str, Any] = {}
     makers: Mapping[str, Any] = {
         "listeners": lambda: [ListenerSettings(bind=url) for url in urls],
-        "pools": lambda: [
-            PoolSettings(name=DEFAULT_POOL, policy=policy, probe=probe_of(health), backends=list(backends))
-        ],
+        "pools": lambda: [PoolSettings(name=DEFAULT_POOL, policy=policy, probe=probe_of(health), backends=list(backends))],
         "admin": lambda: admin_of(admin),
     }
     for part, make in makers.items():
         try:
             parts[part] = make()
         except ConfigError as error:
-            problems += error.problems
+            problems += [problem.replace("bind:", "listen:", 1) for problem in error.problems]
     try:
         settings = BalancerSettings(**parts, **top)
     except ConfigError as error:

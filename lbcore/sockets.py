@@ -35,7 +35,7 @@ class ListenerSockets:
         except OSError as error:
             self.close()
             raise _explain(listener, error) from None
-        self.host, self.port = str(address[0]), int(address[1])
+        self.host, self.port = self.sockets[0].getsockname()[:2]
 
     @property
     def host_port(self) -> str:
@@ -49,9 +49,7 @@ class ListenerSockets:
 
 
 def _resolve(listener: ListenerSettings) -> tuple[int, tuple[object, ...]]:
-    found = socket.getaddrinfo(
-        listener.host, listener.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-    )
+    found = socket.getaddrinfo(listener.host, listener.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     family, _, _, _, address = min(found, key=lambda entry: entry[0] != socket.AF_INET)
     return family, address
 
@@ -95,7 +93,5 @@ def _explain(listener: ListenerSettings, error: OSError) -> Exception:
     if error.errno == errno.EADDRINUSE:
         return PortTaken(f"{where}: the port is in use")
     if error.errno == errno.EACCES:
-        return ConfigError(
-            f"{where}: permission denied (allowed: ports from 1024, or any with CAP_NET_BIND_SERVICE)"
-        )
+        return ConfigError(f"{where}: permission denied (allowed: ports from 1024, or any with CAP_NET_BIND_SERVICE)")
     return ConfigError(f"{where}: {error.strerror or error}")

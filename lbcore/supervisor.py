@@ -68,9 +68,7 @@ class Supervisor:
         self._make = crew.ProcessWorker if processes else crew.ThreadWorker
         self._bounds = _bounds(settings, workers, processes)
         self._tick, self._on_failing, self._log = tick, on_failing, log
-        self._posts = [
-            Post(number, cores[number % len(cores)] if settings.pin else None) for number in range(workers)
-        ]
+        self._posts = [Post(number, cores[number % len(cores)] if settings.pin else None) for number in range(workers)]
         self._listeners: dict[int, tuple[ListenerSettings, ListenerSockets]] = {}
         self._changed = threading.Condition()
         self._lock = threading.RLock()  # listeners and posts: reload and restart may meet

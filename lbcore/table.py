@@ -50,9 +50,7 @@ MAX_POOLS = 256
 REST_S = 1.0
 """How long a removed row rests at least: a worker may hold a pick of it that it has not counted yet."""
 
-Outcome = namedtuple(
-    "Outcome", "active sessions failures failures_in_row last_errno latency_ms last_success", module=__name__
-)
+Outcome = namedtuple("Outcome", "active sessions failures failures_in_row last_errno latency_ms last_success", module=__name__)
 Outcome.__doc__ = """What the data path saw of a backend, over all workers.
 
 active: sessions now. sessions: connects that succeeded. failures: connects that failed. failures_in_row: the most that one
@@ -137,9 +135,7 @@ class Table:
     def __init__(self, *, name: str, version: str, workers: int, max_backends: int, datapath: str) -> None:
         """Raises OSError when the memory cannot be had."""
         limits = (MAX_LISTENERS, MAX_POOLS, max_backends, workers)
-        size = _engine.segment_bytes(
-            listeners=MAX_LISTENERS, pools=MAX_POOLS, backends=max_backends, workers=workers
-        )
+        size = _engine.segment_bytes(listeners=MAX_LISTENERS, pools=MAX_POOLS, backends=max_backends, workers=workers)
         self.lock = threading.RLock()
         self.fd = make_memory(size)
         self.memory = map_shared(self.fd)
@@ -272,9 +268,7 @@ class Table:
 
     # --- changing backends ---------------------------------------------------------------------------------------
 
-    def add(
-        self, pool: str, address: str, *, weight: int = 1, source: str, state: str = "up", reason: str = ""
-    ) -> Row:
+    def add(self, pool: str, address: str, *, weight: int = 1, source: str, state: str = "up", reason: str = "") -> Row:
         """Put a backend into a pool.
 
         address: "host:port", resolved here. Raises ValueError when the address is bad, cannot be resolved or is there already,
@@ -344,7 +338,7 @@ class Table:
                 self._pen.load(row.index, -1.0 if load is None else load)
 
     def remove(self, row: Row, drain_ms: int) -> None:
-        """Let a backend leave: no new sessions, old ones are cut after drain_ms at the latest, then its row rests and is free."""
+        """Let a backend leave: no new sessions, old ones are cut after drain_ms at the latest; its row rests, then is free."""
         with self.lock:
             if row.leaving or self._rows.get(row.index) is not row:
                 return

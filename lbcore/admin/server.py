@@ -135,7 +135,11 @@ class AdminServer:
     async def _serve(self) -> None:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
         runner = web.AppRunner(
-            self._application(), handle_signals=False, access_log=None, keepalive_timeout=IDLE_S, shutdown_timeout=0.5
+            self._application(),
+            handle_signals=False,
+            access_log=None,
+            keepalive_timeout=IDLE_S,
+            shutdown_timeout=0.5,
         )
         await runner.setup()
         for bound in self._sockets:

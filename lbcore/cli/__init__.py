@@ -11,18 +11,21 @@ if TYPE_CHECKING:
 
 def run(arguments: Sequence[str]) -> int:
     """Run a command: its exit code. Every failure is one line a problem on stderr, never a traceback."""
-    import click
+    import typer
 
     from lbcore.cli.commands import application
     from lbcore.errors import ConfigError, LbcoreError
 
+    # click's exceptions, which newer versions of typer carry inside themselves
+    usage_error: type[Exception] = typer.BadParameter.__mro__[2]
     try:
-        return application()(list(arguments), prog_name="lbcore", standalone_mode=False) or 0
-    except click.exceptions.Exit as stop:
-        return stop.exit_code
-    except click.ClickException as error:
-        return _fail(2, [error.format_message().replace("\n", " ")])
-    except click.exceptions.Abort:
+        code = application()(list(arguments), prog_name="lbcore", standalone_mode=False)
+        return code if isinstance(code, int) else 0
+    except typer.Exit as stop:
+        return int(stop.exit_code)
+    except usage_error as error:
+        return _fail(2, [str(error.format_message()).replace("\n", " ")])  # type: ignore[attr-defined]
+    except typer.Abort:
         return 130
     except ConfigError as error:
         return _fail(2, error.problems)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Optional
 
-import click
 import typer
 
 from lbcore import options
 from lbcore.runtime import DEFAULT_NAME
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _HELP = {option.name: option for option in (*options.POOL, *options.TOP)}  # TOP's own `name` wins
 
@@ -25,7 +27,7 @@ def _help(name: str) -> str:
 
 def _no_arguments(context: typer.Context) -> None:
     if context.invoked_subcommand is None:
-        click.echo(context.get_help())
+        typer.echo(context.get_help())
 
 
 app = typer.Typer(
@@ -40,7 +42,7 @@ backend = typer.Typer(help="Change the backends of a running balancer.", no_args
 app.add_typer(backend, name="backend")
 
 
-def application() -> click.Command:
+def application() -> Callable[..., object]:
     """The whole command line as a click command."""
     return typer.main.get_command(app)
 
@@ -84,7 +86,7 @@ def check(file: Annotated[Path, typer.Argument(help="A TOML file.")]) -> int:
 
     settings = load(file)
     backends = sum(len(pool.backends) for pool in settings.pools)
-    click.echo(f"{file}: ok, {len(settings.listeners)} listeners, {len(settings.pools)} pools, {backends} backends")
+    typer.echo(f"{file}: ok, {len(settings.listeners)} listeners, {len(settings.pools)} pools, {backends} backends")
     return 0
 
 
@@ -95,7 +97,7 @@ def schema() -> int:
 
     from lbcore.config import json_schema
 
-    click.echo(json.dumps(json_schema(), indent=2))
+    typer.echo(json.dumps(json_schema(), indent=2))
     return 0
 
 
@@ -111,7 +113,8 @@ def demo(
 
 @app.command()
 def status(
-    name: Name = DEFAULT_NAME, json: Annotated[bool, typer.Option("--json", help="The whole document.")] = False
+    name: Name = DEFAULT_NAME,
+    json: Annotated[bool, typer.Option("--json", help="The whole document.")] = False,
 ) -> int:
     """What a running balancer is doing; read from shared memory."""
     from lbcore.cli import show

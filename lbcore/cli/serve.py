@@ -44,9 +44,7 @@ def main(
     if config is None:
         if not listen:
             raise ConfigError("listen: missing (give --listen MODE://HOST:PORT, or -c FILE)")
-        settings = simple(
-            listen, backends, policy=policy, health=health or "tcp", admin=admin or DEFAULT_ADMIN, **given
-        )
+        settings = simple(listen, backends, policy=policy, health=health or "tcp", admin=admin or DEFAULT_ADMIN, **given)
     else:
         from lbcore.config import load
 
@@ -89,7 +87,11 @@ def _milliseconds(text: str) -> int:
 
 
 def _override_pool(
-    pool: PoolSettings, backends: list[str], policy: str | None, health: str | None, settings: BalancerSettings
+    pool: PoolSettings,
+    backends: list[str],
+    policy: str | None,
+    health: str | None,
+    settings: BalancerSettings,
 ) -> PoolSettings:
     if pool.name != DEFAULT_POOL and len(settings.pools) > 1:
         return pool
@@ -152,9 +154,7 @@ def ready_line(balancer: Balancer) -> str:
     """The one line on stdout that says where everything is."""
     status = balancer.status()
     modes = {listener["name"]: listener["mode"] for listener in status["listeners"]}
-    listens = " ".join(
-        f"listen={modes[name]}://{join_host_port(*address)}" for name, address in balancer.addresses.items()
-    )
+    listens = " ".join(f"listen={modes[name]}://{join_host_port(*address)}" for name, address in balancer.addresses.items())
     return (
         f"lbcore ready name={balancer.name} {listens} admin={balancer.admin_address or 'off'} "
         f"workers={len(status['workers'])} datapath={balancer.settings.datapath} pid={os.getpid()}"

@@ -38,7 +38,19 @@ def _print(status: dict[str, Any]) -> None:
         [(entry["name"], f"{entry['mode']}://{entry['address']}", entry["pool"]) for entry in status["listeners"]],
     )
     table(
-        ("pool", "policy", "backend", "state", "weight", "active", "sessions", "failures", "ms", "source", "reason"),
+        (
+            "pool",
+            "policy",
+            "backend",
+            "state",
+            "weight",
+            "active",
+            "sessions",
+            "failures",
+            "ms",
+            "source",
+            "reason",
+        ),
         [_backend_row(pool, backend) for pool in status["pools"] for backend in pool["backends"] or [None]],
     )
     columns = ("accepted", "active", "closed", "refused", "bytes_in", "bytes_out")

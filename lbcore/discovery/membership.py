@@ -1,7 +1,8 @@
 """Membership: the one place that decides who can serve.
 
-Users, the admin server, the prober and the supervisor all come here; evidence is judged by the pure rules of `evidence`, and the
-verdicts are written to the table. Thread-safe. Work per call does not grow with the pool, except when its last good backend fails.
+Users, the admin server, the prober and the supervisor all come here; evidence is judged by the pure rules of `evidence`,
+and the verdicts are written to the table. Thread-safe. Work per call does not grow with the pool, except when its last good
+backend fails.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 STALL_S = 1.0
 """A tick that comes later than asked by more than this was held up with the whole process: leases are not to blame."""
 
-Report = namedtuple("Report", "status weight capacity load for_s", defaults=(None,) * 5, module=__name__)
+Report = namedtuple("Report", "status weight capacity load for_s", defaults=[None, None, None, None, None], module=__name__)
 Report.__doc__ = """What a backend says of itself; None: nothing.
 
 status: ready, alive, starting, busy or draining. weight: 0..256. capacity: becomes the weight where none is given.

@@ -192,7 +192,9 @@ class Prober:
         if self._session is None:
             connector = aiohttp.TCPConnector(limit=0, force_close=True)
             self._session = aiohttp.ClientSession(
-                connector=connector, headers={"User-Agent": "lbcore-probe", "Connection": "close"}, auto_decompress=False
+                connector=connector,
+                headers={"User-Agent": "lbcore-probe", "Connection": "close"},
+                auto_decompress=False,
             )
         host = f"[{row.ip}]" if ":" in row.ip else row.ip
         url = f"http://{host}:{probe.port or row.port}{probe.path}"

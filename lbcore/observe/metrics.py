@@ -53,8 +53,14 @@ class _Collector:
         figures = (
             (GaugeMetricFamily("lbcore_backend_active", "Sessions now.", labels=labels), "active"),
             (GaugeMetricFamily("lbcore_backend_weight", "Weight.", labels=labels), "weight"),
-            (CounterMetricFamily("lbcore_backend_sessions", "Connects that succeeded.", labels=labels), "sessions"),
-            (CounterMetricFamily("lbcore_backend_failures", "Connects that failed.", labels=labels), "failures"),
+            (
+                CounterMetricFamily("lbcore_backend_sessions", "Connects that succeeded.", labels=labels),
+                "sessions",
+            ),
+            (
+                CounterMetricFamily("lbcore_backend_failures", "Connects that failed.", labels=labels),
+                "failures",
+            ),
         )
         states = GaugeMetricFamily("lbcore_backend_state", "1 for the state it is in.", labels=(*labels, "state"))
         for pool in self._document["pools"]:
@@ -73,5 +79,5 @@ class _Collector:
 def render(document: dict[str, Any]) -> bytes:
     """The text of a scrape."""
     registry = CollectorRegistry()
-    registry.register(_Collector(document))  # type: ignore[arg-type]  # has the one method that is asked of it
+    registry.register(_Collector(document))
     return generate_latest(registry)
