@@ -21,7 +21,7 @@ from bench.targets import ROOT, TARGETS
 
 RESULTS = ROOT / "bench" / "results"
 PARTIAL = ROOT / "build" / "bench"
-FULL = {"rounds": 5, "seconds": 4.0}
+FULL = {"rounds": 9, "seconds": 2.0}
 QUICK = {"rounds": 3, "seconds": 1.0}
 MICRO = "micro"
 

@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
@@ -50,8 +50,15 @@ def descendants(pid: int) -> list[int]:
 class Child:
     """A started command in a session of its own (a ctrl-C reaches only the benchmark, which then ends it)."""
 
-    def __init__(self, command: Sequence[str], log: Path, *, cwd: Path | None = None) -> None:
-        """Start it; stdout is a pipe, stderr goes to `log`. Raises OSError."""
+    def __init__(
+        self,
+        command: Sequence[str],
+        log: Path,
+        *,
+        cwd: Path | None = None,
+        env: Mapping[str, str] | None = None,
+    ) -> None:
+        """Start it; stdout is a pipe, stderr goes to `log`, `env` adds to the environment. Raises OSError."""
         self.command = list(command)
         self.log = log
         with log.open("wb") as stderr:
@@ -61,6 +68,7 @@ class Child:
                 stdout=subprocess.PIPE,
                 stderr=stderr,
                 cwd=cwd,
+                env={**os.environ, **(env or {})},
                 start_new_session=True,
                 preexec_fn=_die_with_parent,
             )
@@ -135,9 +143,11 @@ def _end_left_behind(tree: dict[int, int], grace_s: float) -> None:
 
 
 @contextlib.contextmanager
-def running(command: Sequence[str], log: Path, *, cwd: Path | None = None) -> Iterator[Child]:
+def running(
+    command: Sequence[str], log: Path, *, cwd: Path | None = None, env: Mapping[str, str] | None = None
+) -> Iterator[Child]:
     """A child for the length of a with block."""
-    child = Child(command, log, cwd=cwd)
+    child = Child(command, log, cwd=cwd, env=env)
     try:
         yield child
     finally:

@@ -102,7 +102,8 @@ def _lbcore(*options: str) -> Start:
         command = [sys.executable, "-m", "lbcore", "run", "--name", f"bench-{os.getpid()}"]
         command += ["--listen", "tcp://127.0.0.1:0", "--backend", _text(origin)]
         command += ["--workers", "1", "--admin", "off", "--health", "off", *options]
-        with running(command, directory / "log", cwd=ROOT) as child:
+        env = {"LBCORE_RUNTIME_DIR": str(directory)}
+        with running(command, directory / "log", cwd=ROOT, env=env) as child:
             line = child.read_line(START_S)
             found = re.search(r"\blisten=tcp://([\d.]+):(\d+)", line)
             if found is None:
