@@ -54,39 +54,25 @@ def _between(low: float, high: float, kind: type[int] | type[float]) -> Any:
 
 def _parser() -> argparse.ArgumentParser:
     scenarios = [scenario.name for scenario in SCENARIOS] + [MICRO]
-    parser = argparse.ArgumentParser(
-        "python -m bench", description="lbcore beside no balancer, HAProxy and nginx."
-    )
+    parser = argparse.ArgumentParser("python -m bench", description="lbcore beside no balancer, HAProxy and nginx.")
     parser.add_argument("--quick", action="store_true", help="the rough picture in under 3 minutes")
     parser.add_argument("--rounds", type=_between(1, 100, int), help=f"rounds (default {FULL['rounds']})")
-    parser.add_argument(
-        "--seconds", type=_between(1, 60, float), help=f"of each sample (default {FULL['seconds']:g})"
-    )
-    parser.add_argument(
-        "--only", type=_names(scenarios), action="extend", help=f"scenarios: {', '.join(scenarios)}"
-    )
-    parser.add_argument(
-        "--targets", type=_names(list(TARGETS)), action="extend", help=f"of {', '.join(TARGETS)}"
-    )
+    parser.add_argument("--seconds", type=_between(1, 60, float), help=f"of each sample (default {FULL['seconds']:g})")
+    parser.add_argument("--only", type=_names(scenarios), action="extend", help=f"scenarios: {', '.join(scenarios)}")
+    parser.add_argument("--targets", type=_names(list(TARGETS)), action="extend", help=f"of {', '.join(TARGETS)}")
     parser.add_argument(
         "--out",
         type=Path,
         help="directory for latest.json and README.md (default bench/results; "
         "build/bench when --only or --targets leave something out)",
     )
-    parser.add_argument(
-        "--render", type=Path, metavar="JSON", help="make the page of an earlier run again, measure nothing"
-    )
+    parser.add_argument("--render", type=Path, metavar="JSON", help="make the page of an earlier run again, measure nothing")
     return parser
 
 
 def _options(arguments: argparse.Namespace) -> Options:
     defaults = QUICK if arguments.quick else FULL
-    wanted = [
-        s
-        for s in SCENARIOS
-        if (s.name in arguments.only if arguments.only else s.in_quick or not arguments.quick)
-    ]
+    wanted = [s for s in SCENARIOS if (s.name in arguments.only if arguments.only else s.in_quick or not arguments.quick)]
     return Options(
         rounds=int(arguments.rounds or defaults["rounds"]),
         seconds=float(arguments.seconds or defaults["seconds"]),

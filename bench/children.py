@@ -81,9 +81,7 @@ class Child:
     def check(self) -> None:
         """Raises ChildFailed when it has ended."""
         if not self.alive():
-            raise ChildFailed(
-                f"{self.command[0]} ended with code {self._process.returncode}: {self.last_words()}"
-            )
+            raise ChildFailed(f"{self.command[0]} ended with code {self._process.returncode}: {self.last_words()}")
 
     def last_words(self) -> str:
         """The end of what it wrote to stderr, on one line."""
@@ -99,9 +97,7 @@ class Child:
         line = b""
         while not line.endswith(b"\n"):
             if time.monotonic() > deadline:
-                raise ChildFailed(
-                    f"{self.command[0]} wrote no line within {timeout_s:g} s: {self.last_words()}"
-                )
+                raise ChildFailed(f"{self.command[0]} wrote no line within {timeout_s:g} s: {self.last_words()}")
             with contextlib.suppress(BlockingIOError):
                 piece = os.read(fd, 1)
                 if not piece:

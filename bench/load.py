@@ -102,9 +102,7 @@ class Sequential:
         took.sort()
         latency = {name: _quantile(took, share) / 1e3 for name, share in _SHARES}
         wall = (time.perf_counter_ns() - start) / 1e9
-        text = (
-            f"one socket, one GET {self.path} after the other for {seconds:g} s (bench/load.py, Sequential)"
-        )
+        text = f"one socket, one GET {self.path} after the other for {seconds:g} s (bench/load.py, Sequential)"
         return Done(text, wall, len(took), size, latency)
 
 
@@ -169,9 +167,7 @@ def _output_of(command: list[str], timeout_s: float) -> str:
     except subprocess.TimeoutExpired:
         raise LoadFailed(f"{command[0]} did not end within {timeout_s:g} s") from None
     if done.returncode:
-        raise LoadFailed(
-            f"{command[0]} ended with code {done.returncode}: {done.stderr.strip() or done.stdout.strip()}"
-        )
+        raise LoadFailed(f"{command[0]} ended with code {done.returncode}: {done.stderr.strip() or done.stdout.strip()}")
     return done.stdout
 
 

@@ -71,9 +71,7 @@ def _field(path: str, pattern: str) -> str:
 
 def _git(*arguments: str) -> str:
     try:
-        done = subprocess.run(
-            ["git", *arguments], capture_output=True, text=True, check=False, cwd=ROOT, timeout=30
-        )
+        done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False, cwd=ROOT, timeout=30)
     except OSError:
         return ""
     return done.stdout

@@ -123,9 +123,7 @@ def static(directory: Path) -> Iterator[Origin]:
     )
     config = directory / "nginx.conf"
     config.write_text(text)
-    with running(
-        [program, "-p", str(directory), "-c", str(config), "-e", "stderr"], directory / "log"
-    ) as child:
+    with running([program, "-p", str(directory), "-c", str(config), "-e", "stderr"], directory / "log") as child:
         wait_ready(child, ("127.0.0.1", port))
         yield Origin(child, ("127.0.0.1", port), text)
 
@@ -140,9 +138,7 @@ def uvicorn(directory: Path) -> Iterator[Origin]:
     directory.mkdir()
     port = free_port()
     where = f"--host 127.0.0.1 --port {port}"
-    options = (
-        f"--workers 2 --loop asyncio --http h11 --lifespan off {where} --log-level warning --no-access-log"
-    )
+    options = f"--workers 2 --loop asyncio --http h11 --lifespan off {where} --log-level warning --no-access-log"
     command = [sys.executable, "-m", "uvicorn", "bench.uvicorn_app:app", *options.split()]
     root = Path(__file__).resolve().parent.parent
     with running(command, directory / "log", cwd=root) as child:

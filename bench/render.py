@@ -25,9 +25,7 @@ def goals_text(document: Document) -> str:
     """The verdicts as plain lines, for a terminal."""
     lines = []
     for _, goal, found in _verdicts(document):
-        lines.append(
-            f"{found.state.upper():13} {goal['text']}: {_plain(_measured(goal, found))}, reach {_reach(goal)}"
-        )
+        lines.append(f"{found.state.upper():13} {goal['text']}: {_plain(_measured(goal, found))}, reach {_reach(goal)}")
     return "\n".join(lines)
 
 
@@ -50,11 +48,7 @@ def _range(found: Spread, unit: str = "") -> str:
 
 
 def _ratio(found: Spread) -> str:
-    return (
-        f"**{found.median:.2f}** ({found.low:.2f}..{found.high:.2f})"
-        if found.count > 1
-        else f"**{found.median:.2f}**"
-    )
+    return f"**{found.median:.2f}** ({found.low:.2f}..{found.high:.2f})" if found.count > 1 else f"**{found.median:.2f}**"
 
 
 def _plain(text: str) -> str:
@@ -130,19 +124,12 @@ def _medians(document: Document, scenario: Scenario, key: str) -> str:
 
 def _scenario(document: Document, scenario: Scenario) -> str:
     names = _names(scenario)
-    columns = [
-        metric
-        for metric in scenario["metrics"]
-        if any(values(scenario["samples"], n, metric["key"]) for n in names)
-    ]
+    columns = [metric for metric in scenario["metrics"] if any(values(scenario["samples"], n, metric["key"]) for n in names)]
     head = ["", *(metric["title"] + (f", {metric['unit']}" if metric["unit"] else "") for metric in columns)]
     rows = [_row(document, scenario, name, columns) for name in names]
     compared = _compared(document, scenario, columns)
     notes = [f"- {_title(document, name)}: skipped, {why}" for name, why in scenario["skipped"].items()]
-    notes += [
-        f"- {_title(document, s['target'])}, round {s['round']}: **failed**, {s['error']}"
-        for s in _failed(scenario)
-    ]
+    notes += [f"- {_title(document, s['target'])}, round {s['round']}: **failed**, {s['error']}" for s in _failed(scenario)]
     parts = [f"## {scenario['title']}", f"{scenario['what'][0].upper()}{scenario['what'][1:]}.", compared]
     parts += [_table(head, rows) if rows else "", "\n".join(notes)]
     return "\n\n".join(part for part in parts if part)
@@ -202,9 +189,7 @@ def _micro(document: Document) -> str:
 
 
 def _time(row: dict[str, Any]) -> str:
-    scale, unit = (
-        (1, "ns") if row["median_ns"] < 1e3 else (1e3, "µs") if row["median_ns"] < 1e6 else (1e6, "ms")
-    )
+    scale, unit = (1, "ns") if row["median_ns"] < 1e3 else (1e3, "µs") if row["median_ns"] < 1e6 else (1e6, "ms")
     middle, low, high = (number(row[f"{key}_ns"] / scale) for key in ("median", "q1", "q3"))
     return f"**{middle}** {unit} ({low}..{high})"
 
@@ -284,8 +269,4 @@ def _configurations(document: Document) -> str:
             blocks.append(f"**{_title(document, name)}**\n\n```\n{target['command']}\n\n{config}\n```")
     if not blocks:
         return ""
-    return (
-        "<details><summary>Command lines and configurations</summary>\n\n"
-        + "\n\n".join(blocks)
-        + "\n\n</details>"
-    )
+    return "<details><summary>Command lines and configurations</summary>\n\n" + "\n\n".join(blocks) + "\n\n</details>"

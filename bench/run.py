@@ -182,9 +182,7 @@ def _brief(scenario: Scenario, sample: dict[str, Any]) -> str:
     if not sample["ok"]:
         return f"FAILED: {sample['error']}"
     shown = [metric for metric in scenario.metrics if metric.key in sample["figures"]][:3]
-    return ", ".join(
-        f"{metric.title} {sample['figures'][metric.key]:,.4g} {metric.unit}".strip() for metric in shown
-    )
+    return ", ".join(f"{metric.title} {sample['figures'][metric.key]:,.4g} {metric.unit}".strip() for metric in shown)
 
 
 def say_to_stderr(line: str) -> None:

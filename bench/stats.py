@@ -40,9 +40,7 @@ def values(samples: list[Sample], target: str, metric: str) -> dict[int, float]:
     return {sample["round"]: sample["figures"][metric] for sample in good}
 
 
-def ratios(
-    samples: list[Sample], metric: str, better: str, rivals: list[str], target: str = "lbcore"
-) -> list[float]:
+def ratios(samples: list[Sample], metric: str, better: str, rivals: list[str], target: str = "lbcore") -> list[float]:
     """`target` over the best rival, round by round; without the rounds in which a side has no figure."""
     best = min if better == "lower" else max
     rival_values = [values(samples, rival, metric) for rival in rivals]

@@ -170,9 +170,7 @@ def _haproxy_version() -> str:
 
 
 def _nginx_build() -> str:
-    return subprocess.run(
-        [find("nginx"), "-V"], capture_output=True, text=True, check=False, timeout=30
-    ).stderr
+    return subprocess.run([find("nginx"), "-V"], capture_output=True, text=True, check=False, timeout=30).stderr
 
 
 def _stream_module() -> str:

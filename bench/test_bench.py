@@ -44,9 +44,7 @@ def sample(target: str, number: int, value: float | None) -> dict[str, Any]:
     }
 
 
-def scenario(
-    better: str = "lower", limit: float = 0.9, rivals: tuple[str, ...] = ("a", "b")
-) -> dict[str, Any]:
+def scenario(better: str = "lower", limit: float = 0.9, rivals: tuple[str, ...] = ("a", "b")) -> dict[str, Any]:
     """Four rounds of lbcore and of two rivals that take turns in being the better one; some failed."""
     rows: dict[str, list[float | None]] = {
         "lbcore": [8.0, 9.0, None, 6.0],
@@ -185,9 +183,7 @@ def test_wrong_usage_exits_2(options: list[str]) -> None:
     assert "Traceback" not in done.stderr
 
 
-needs_tools = pytest.mark.skipif(
-    not (shutil.which("wrk") and shutil.which("nginx")), reason="wrk or nginx is not installed"
-)
+needs_tools = pytest.mark.skipif(not (shutil.which("wrk") and shutil.which("nginx")), reason="wrk or nginx is not installed")
 
 
 def name_of(pid: int) -> str:

@@ -33,9 +33,6 @@ def fill(table: Table) -> Fill:
     def make(count: int, policy: str = "p2c") -> list[Row]:
         table.set_pool(PoolSettings(name="default", policy=policy))
         with table.batch():
-            return [
-                table.add("default", address(number), weight=1 + number % 3, source="config")
-                for number in range(count)
-            ]
+            return [table.add("default", address(number), weight=1 + number % 3, source="config") for number in range(count)]
 
     return make
