@@ -1,0 +1,36 @@
+"""Every test ends as it began: no thread, descriptor or child process is left."""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+from harness import descriptors, wait_for
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+def _children() -> set[str]:
+    with open(f"/proc/self/task/{os.getpid()}/children") as file:
+        return set(file.read().split())
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left_behind() -> Iterator[None]:
+    threads, open_before, children = set(threading.enumerate()), descriptors(), _children()
+    yield
+
+    def left() -> list[object]:
+        return [
+            *(thread for thread in set(threading.enumerate()) - threads if thread.name.startswith("lbcore")),
+            *(entry for entry in descriptors() - open_before if "memfd" in entry or "pipe" in entry or "eventpoll" in entry),
+            *(_children() - children),
+        ]
+
+    try:
+        wait_for(lambda: not left(), "nothing is left behind", 3)
+    except AssertionError:
+        pytest.fail(f"left behind: {left()}")

@@ -1,0 +1,308 @@
+"""What the tests share: a balancer whose books are checked, real peers, and waiting with a deadline."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lbcore.balancer import Balancer
+from lbcore.registration import AdminClient
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+PATIENCE_S = 10.0
+SLOWER = 4 if "LBCORE_SANITIZED" in os.environ else 1
+"""How much slower a sanitized engine may be."""
+
+
+def wait_for(condition: Callable[[], Any], what: str, limit_s: float = PATIENCE_S) -> Any:
+    """The condition's first true value. Fails the test when there is none in time."""
+    deadline = time.monotonic() + limit_s * SLOWER
+    while True:
+        value = condition()
+        if value:
+            return value
+        assert time.monotonic() < deadline, f"did not happen within {limit_s} s: {what}"
+        time.sleep(0.005)
+
+
+# --- books -----------------------------------------------------------------------------------------------------------
+
+
+def totals(status: dict[str, Any]) -> dict[str, int]:
+    """The workers' figures, summed."""
+    names = [name for name in status["workers"][0] if name not in ("id", "pid", "state")]
+    return {name: sum(worker[name] for worker in status["workers"]) for name in names}
+
+
+def check_ledger(status: dict[str, Any]) -> None:
+    """The equations beside the counters in csrc/shm_layout.h, for every worker."""
+    for worker in status["workers"]:
+        assert worker["accepted"] == worker["active"] + worker["closed"] + worker["refused"], worker
+        for kind in ("refused", "closed"):
+            parts = sum(value for name, value in worker.items() if name.startswith(f"{kind}_"))
+            assert worker[kind] == parts, (kind, worker)
+
+
+def check_idle(status: dict[str, Any]) -> None:
+    """Nothing is under way, so nothing is held."""
+    figures = totals(status)
+    for name in ("active", "buffers", "pipes"):
+        assert figures[name] == 0, (name, figures)
+    for pool in status["pools"]:
+        for backend in pool["backends"]:
+            assert backend["active"] == 0, backend
+
+
+def descriptors() -> set[str]:
+    """What this process has open."""
+    found = set()
+    for entry in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):
+            found.add(f"{entry} {os.readlink(f'/proc/self/fd/{entry}')}")
+    return found
+
+
+# --- balancers -------------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def balanced(**options: Any) -> Iterator[Balancer]:
+    """An embedded balancer on a port of its own; its books are checked at the end."""
+    options = {"listen": "tcp://127.0.0.1:0", "health": "off", "workers": 1, "drain_timeout": "2s"} | options
+    if "settings" in options:
+        options = {"settings": options["settings"]}
+    balancer = Balancer(**options)
+    balancer.start()
+    try:
+        yield balancer
+        wait_for(lambda: totals(balancer.status())["active"] == 0, "all sessions end")
+        check_ledger(balancer.status())
+        check_idle(balancer.status())
+    finally:
+        balancer.stop(0)
+
+
+class Command:
+    """`lbcore run` as a process. address, admin, name, pid: from its ready line."""
+
+    def __init__(self, directory: Path, *arguments: str, env: dict[str, str] | None = None, nofile: int = 0) -> None:
+        self.directory = directory
+        self.stderr = directory / f"stderr-{time.monotonic_ns()}"
+        self.env = {**os.environ, "LBCORE_RUNTIME_DIR": str(directory), **(env or {})}
+        prefix = ["prlimit", f"--nofile={nofile}:{nofile}"] if nofile else []
+        with self.stderr.open("w") as log:
+            self.process = subprocess.Popen(
+                [*prefix, sys.executable, "-m", "lbcore", "run", *arguments],
+                stdout=subprocess.PIPE,
+                stderr=log,
+                env=self.env,
+                text=True,
+            )
+        self.ready_line = self._first_line()
+        pairs = [word.partition("=") for word in self.ready_line.split()[2:]]
+        self.listens = [value for key, _, value in pairs if key == "listen"]
+        words = {key: value for key, _, value in pairs}
+        self.name, self.admin, self.pid = words["name"], words["admin"], int(words["pid"])
+        self.control = AdminClient(f"unix:{directory}/{self.name}.sock")
+
+    def _first_line(self) -> str:
+        assert self.process.stdout is not None
+        with selectors.DefaultSelector() as selector:
+            selector.register(self.process.stdout, selectors.EVENT_READ)
+            assert selector.select(PATIENCE_S * SLOWER * 2), f"no ready line; stderr: {self.stderr.read_text()}"
+        line = self.process.stdout.readline()
+        assert line.startswith("lbcore ready "), f"{line!r}; stderr: {self.stderr.read_text()}"
+        return line.strip()
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Where the first listener listens."""
+        host, _, port = self.listens[0].partition("://")[2].rpartition(":")
+        return host.strip("[]"), int(port)
+
+    def status(self) -> dict[str, Any]:
+        """The status document, over the control socket."""
+        code, document = self.control.call("GET", "/status")
+        assert code == 200, document
+        return document
+
+    def call(self, path: str, **body: Any) -> tuple[int, dict[str, Any]]:
+        """An operator's call."""
+        return self.control.call("POST", path, body)
+
+    def cli(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Another lbcore command, in this one's runtime directory."""
+        return subprocess.run(
+            [sys.executable, "-m", "lbcore", *arguments], env=self.env, capture_output=True, text=True, timeout=60
+        )
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """Signal it and wait: its exit code."""
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        code = self.process.wait(PATIENCE_S * SLOWER * 3)
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+        return code
+
+
+@contextlib.contextmanager
+def command(directory: Path, *arguments: str, **options: Any) -> Iterator[Command]:
+    """A running `lbcore run` whose books are checked at the end. --workers 1 --admin off unless said otherwise."""
+    defaults = {"--workers": "1", "--admin": "off"}
+    extra = [word for flag, value in defaults.items() if flag not in arguments for word in (flag, value)]
+    running = Command(directory, *arguments, *extra, **options)
+    try:
+        yield running
+        if running.process.poll() is None:
+            wait_for(lambda: totals(running.status())["active"] == 0, "all sessions end")
+            check_ledger(running.status())
+            check_idle(running.status())
+        assert running.stop() == 0, running.stderr.read_text()
+    finally:
+        if running.process.poll() is None:
+            running.process.kill()
+            running.process.wait()
+
+
+# --- peers -----------------------------------------------------------------------------------------------------------
+
+
+class Peer:
+    """A server in a thread a connection. `serve(connection)` is the whole of a connection's life."""
+
+    def __init__(self, serve: Callable[[socket.socket], None], host: str = "127.0.0.1", port: int = 0) -> None:
+        self._serve = serve
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self.socket = socket.socket(family, socket.SOCK_STREAM)
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self.socket.bind((host, port))
+        self.socket.listen(4096)
+        self.host, self.port = self.socket.getsockname()[:2]
+        self.connections = 0
+        self.open: set[socket.socket] = set()
+        self._threads: list[threading.Thread] = []
+        self._acceptor = threading.Thread(target=self._accept, daemon=True)
+        self._acceptor.start()
+
+    @property
+    def address(self) -> str:
+        """HOST:PORT."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection, _ = self.socket.accept()
+            except OSError:
+                return
+            self.connections += 1
+            self.open.add(connection)
+            thread = threading.Thread(target=self._run, args=(connection,), daemon=True)
+            self._threads.append(thread)
+            thread.start()
+
+    def _run(self, connection: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            self._serve(connection)
+        self.open.discard(connection)
+        connection.close()
+
+    def close(self) -> None:
+        """Stop listening and cut what is open."""
+        with contextlib.suppress(OSError):
+            self.socket.shutdown(socket.SHUT_RDWR)
+        self.socket.close()
+        self._acceptor.join()
+        for connection in list(self.open):
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+        for thread in self._threads:
+            thread.join(PATIENCE_S)
+
+    def __enter__(self) -> Peer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def echo(connection: socket.socket) -> None:
+    """Send back what comes, until it ends."""
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    while data := connection.recv(1 << 16):
+        connection.sendall(data)
+
+
+def named(name: bytes) -> Callable[[socket.socket], None]:
+    """Say the name at once, then wait for the end."""
+
+    def serve(connection: socket.socket) -> None:
+        connection.sendall(name)
+        while connection.recv(1 << 16):
+            pass
+
+    return serve
+
+
+def reset(connection: socket.socket) -> None:
+    """Close with a reset."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+    connection.close()
+
+
+def dial(address: tuple[str, int], limit_s: float = PATIENCE_S) -> socket.socket:
+    """A client's connection."""
+    connection = socket.create_connection(address, limit_s * SLOWER)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return connection
+
+
+def read_exactly(connection: socket.socket, count: int) -> bytes:
+    """So many bytes, or what came before the end."""
+    parts = []
+    while count and (part := connection.recv(min(count, 1 << 20))):
+        parts.append(part)
+        count -= len(part)
+    return b"".join(parts)
+
+
+def read_all(connection: socket.socket) -> bytes:
+    """Everything up to the end."""
+    parts = []
+    while part := connection.recv(1 << 20):
+        parts.append(part)
+    return b"".join(parts)
+
+
+def free_port() -> int:
+    """A port that nobody listens on, as far as one can know."""
+    with socket.socket() as trial:
+        trial.bind(("127.0.0.1", 0))
+        return int(trial.getsockname()[1])
+
+
+@contextlib.contextmanager
+def black_hole() -> Iterator[str]:
+    """An address whose connects neither succeed nor fail: a listener whose queue is full (tcp(7), somaxconn)."""
+    with socket.socket() as listener, contextlib.ExitStack() as stack:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        address = listener.getsockname()
+        for _ in range(8):
+            filler = stack.enter_context(socket.socket())
+            filler.setblocking(False)
+            filler.connect_ex(address)
+        time.sleep(0.05)  # the queue fills by itself; nothing tells when
+        yield f"127.0.0.1:{address[1]}"
