@@ -16,7 +16,12 @@ SANITIZERS = os.environ.get("LBCORE_SANITIZE", "")
 compile_args = ["-std=c11", "-D_GNU_SOURCE", "-O2", "-g", "-fvisibility=hidden", "-Wall", "-Wextra"]
 link_args: list[str] = []
 if SANITIZERS:
-    compile_args += ["-O1", "-fno-omit-frame-pointer", f"-fsanitize={SANITIZERS}", "-fno-sanitize-recover=undefined"]
+    compile_args += [
+        "-O1",
+        "-fno-omit-frame-pointer",
+        f"-fsanitize={SANITIZERS}",
+        "-fno-sanitize-recover=undefined",
+    ]
     link_args += [f"-fsanitize={SANITIZERS}"]
 
 engine = Extension(

@@ -269,6 +269,16 @@ def dial(address: tuple[str, int], limit_s: float = PATIENCE_S) -> socket.socket
     return connection
 
 
+def is_refused(address: tuple[str, int]) -> bool:
+    """Does a client that comes read a reset?"""
+    try:
+        with dial(address) as client:
+            client.recv(1)
+    except (ConnectionResetError, ConnectionRefusedError):
+        return True
+    return False
+
+
 def read_exactly(connection: socket.socket, count: int) -> bytes:
     """So many bytes, or what came before the end."""
     parts = []

@@ -3,10 +3,11 @@
 #include <errno.h>
 #include <stdlib.h>
 
+/* A member's next turn: due at (2 * taken + 1) / (2 * weight) of the cycle. */
 struct turn {
-    double due; /* place in the cycle, 0..1 */
-    uint32_t at; /* index into members: ties keep the members' order */
+    uint32_t taken;
     uint32_t weight;
+    uint32_t at; /* index into members: ties keep the members' order */
 };
 
 static uint32_t common_divisor(uint32_t a, uint32_t b)
@@ -31,7 +32,9 @@ static uint32_t share(uint32_t weight, uint32_t divisor, uint64_t sum, uint32_t 
 
 static int before(const struct turn *a, const struct turn *b)
 {
-    return a->due < b->due || (a->due <= b->due && a->at < b->at);
+    uint64_t mine = (2 * (uint64_t)a->taken + 1) * b->weight;
+    uint64_t other = (2 * (uint64_t)b->taken + 1) * a->weight;
+    return mine < other || (mine == other && a->at < b->at);
 }
 
 static void sift_down(struct turn *heap, uint32_t count, uint32_t at)
@@ -71,14 +74,14 @@ int64_t lb_schedule_build(const uint32_t *members, const uint32_t *weights, uint
     uint64_t total = 0;
     for (uint32_t i = 0; i < count; i++) {
         uint32_t weight = share(weights[i], divisor, sum, count, room);
-        heap[i] = (struct turn){0.5 / weight, i, weight};
+        heap[i] = (struct turn){.weight = weight, .at = i};
         total += weight;
     }
     for (uint32_t i = count / 2; i-- > 0;)
         sift_down(heap, count, i);
     for (uint64_t slot = 0; slot < total; slot++) {
         slots[slot] = members[heap[0].at];
-        heap[0].due += 1.0 / heap[0].weight;
+        heap[0].taken++;
         sift_down(heap, count, 0);
     }
     free(heap);

@@ -1,0 +1,191 @@
+"""Reaching a backend: failures are met by another backend, never by one already tried, and within the budget."""
+
+from __future__ import annotations
+
+import time
+
+from harness import (
+    SLOWER,
+    Peer,
+    balanced,
+    black_hole,
+    dial,
+    echo,
+    free_port,
+    is_refused,
+    named,
+    read_exactly,
+    totals,
+    wait_for,
+)
+
+from lbcore.settings import BalancerSettings, ListenerSettings, PoolSettings, ProbeSettings
+
+
+def settings(backends: list[str], **pool: object) -> BalancerSettings:
+    """One listener, one pool without probes."""
+    rules = {"probe": ProbeSettings(kind="off"), "policy": "round_robin", "retry_after": "1h"} | pool
+    return BalancerSettings(
+        workers=1,
+        listeners=[ListenerSettings(bind="tcp://127.0.0.1:0")],
+        pools=[PoolSettings(backends=backends, **rules)],
+    )
+
+
+def test_refused_backend_is_passed_over() -> None:
+    with Peer(named(b"alive")) as peer:
+        rules = settings([f"127.0.0.1:{free_port()}", peer.address], fail_after=0)
+        with balanced(settings=rules) as lb:
+            for _ in range(10):
+                with dial(lb.address) as client:
+                    assert read_exactly(client, 5) == b"alive"
+            figures = totals(lb.status())
+            assert figures["retries"] == figures["connect_failures"] > 0
+            assert figures["refused"] == 0
+
+
+def test_black_holed_backend_costs_one_time_limit() -> None:
+    with black_hole() as hole, Peer(named(b"alive")) as peer:
+        with balanced(settings=settings([hole, peer.address], connect_timeout="200ms")) as lb:
+            for _ in range(2):
+                began = time.monotonic()
+                with dial(lb.address) as client:
+                    assert read_exactly(client, 5) == b"alive"
+                assert time.monotonic() - began < 1.0 * SLOWER
+            assert 1 <= totals(lb.status())["connect_timeouts"] <= 2
+
+
+def test_no_backend_at_all_is_a_reset_and_no_failure_to_start() -> None:
+    with balanced() as lb:
+        assert is_refused(lb.address)
+        assert totals(lb.status())["refused_no_backend"] == 1
+        with Peer(named(b"late")) as peer:
+            lb.pool().add(peer.address)
+            with dial(lb.address) as client:
+                assert read_exactly(client, 4) == b"late"
+
+
+def test_never_one_already_tried() -> None:
+    """Three dead backends and two retries: each is tried once, then the client is told."""
+    dead = [f"127.0.0.1:{free_port()}" for _ in range(3)]
+    for policy in ("round_robin", "least_conn", "p2c", "random"):
+        with balanced(settings=settings(dead, policy=policy, retries=7, fail_after=0)) as lb:
+            assert is_refused(lb.address)
+            backends = lb.status()["pools"][0]["backends"]
+            assert [backend["failures"] for backend in backends] == [1, 1, 1], policy
+            assert totals(lb.status())["refused_connect"] == 1
+
+
+def test_retries_are_limited_for_each_session() -> None:
+    dead = [f"127.0.0.1:{free_port()}" for _ in range(5)]
+    with balanced(settings=settings(dead, retries=1, fail_after=0)) as lb:
+        assert is_refused(lb.address)
+        assert totals(lb.status())["connects"] == 2
+
+
+def test_retries_stay_within_the_budget() -> None:
+    """With a budget of 10 percent and no floor, a hundred failing sessions make ten retries, not two hundred."""
+    dead = [f"127.0.0.1:{free_port()}" for _ in range(3)]
+    rules = settings(dead, retries=2, retry_budget=10, retry_floor=0, fail_after=0)
+    with balanced(settings=rules) as lb:
+        for _ in range(100):
+            is_refused(lb.address)
+        figures = totals(lb.status())
+        assert 5 <= figures["retries"] <= 12
+        assert figures["retries_denied"] >= 80
+
+
+def test_connect_failures_in_a_row_take_a_backend_out_and_time_brings_it_back() -> None:
+    port = free_port()
+    rules = settings([f"127.0.0.1:{port}"], fail_after=3, retry_after="300ms")
+    with Peer(named(b"other")) as other, balanced(settings=rules) as lb:
+        lb.pool().add(other.address)
+        dead = lb.pool().get(f"127.0.0.1:{port}")
+        assert dead is not None
+        for _ in range(8):
+            with dial(lb.address) as client:
+                assert read_exactly(client, 5) == b"other"
+        wait_for(lambda: dead.state == "down", "it is out")
+        assert dead.reason == "3 connects failed in a row: connection refused"
+        with Peer(named(b"again"), port=port):
+            wait_for(lambda: dead.state == "up", "it is tried again")
+
+            def served() -> bool:
+                with dial(lb.address) as client:
+                    return read_exactly(client, 5) == b"again"
+
+            wait_for(served, "it serves again")
+
+
+def test_the_last_backend_is_kept_whatever_fails() -> None:
+    port = free_port()
+    with balanced(settings=settings([f"127.0.0.1:{port}"], fail_after=2)) as lb:
+        backend = lb.pool().backends()[0]
+        for _ in range(4):
+            is_refused(lb.address)
+        wait_for(lambda: backend.reason.startswith("kept: "), "the floor holds it")
+        assert backend.state == "up"
+        with Peer(named(b"back"), port=port), dial(lb.address) as client:
+            assert read_exactly(client, 4) == b"back"
+
+
+def test_client_leaves_while_a_backend_is_being_reached() -> None:
+    with black_hole() as hole, balanced(settings=settings([hole], connect_timeout="10s")) as lb:
+        client = dial(lb.address)
+        wait_for(lambda: totals(lb.status())["active"] == 1, "the session is there")
+        client.setsockopt(1, 13, b"\1\0\0\0\0\0\0\0")  # SO_LINGER 0: close resets
+        client.close()
+        wait_for(lambda: totals(lb.status())["refused_client_left"] == 1, "it ends at once", 2)
+
+
+def test_a_removed_backend_finishes_its_sessions_then_its_row_is_free() -> None:
+    with Peer(echo) as one, Peer(echo) as two, balanced(backends=[one.address]) as lb:
+        client = dial(lb.address)
+        client.sendall(b"before")
+        assert read_exactly(client, 6) == b"before"
+        first = lb.pool().backends()[0]
+        lb.pool().add(two.address)
+        lb.pool().remove(first, drain_timeout=30)
+        for _ in range(5):
+            with dial(lb.address) as other:
+                other.sendall(b"x")
+                assert read_exactly(other, 1) == b"x"
+        assert (one.connections, two.connections) == (1, 5)
+        client.sendall(b"after")
+        assert read_exactly(client, 5) == b"after"
+        client.close()
+        wait_for(lambda: len(lb.status()["pools"][0]["backends"]) == 1, "its row is free", 5)
+        again = lb.pool().add(one.address)
+        assert again.generation > first.generation
+        assert lb.pool().get(one.address).id != first.id
+
+
+def test_a_removed_backend_is_cut_at_its_deadline() -> None:
+    with Peer(echo) as peer, balanced(backends=[peer.address]) as lb, dial(lb.address) as client:
+        client.sendall(b"x")
+        assert read_exactly(client, 1) == b"x"
+        lb.pool().remove(peer.address, drain_timeout=0.2)
+        client.settimeout(5 * SLOWER)
+        assert client.recv(1) == b""
+        wait_for(lambda: totals(lb.status())["closed_cut"] == 1, "it is counted")
+
+
+def test_a_drained_backend_gets_nothing_new_until_it_is_ready() -> None:
+    with Peer(named(b"1")) as one, Peer(named(b"2")) as two, balanced(backends=[one.address, two.address]) as lb:
+        first = lb.pool().get(one.address)
+        first.drain()
+        assert (first.state, first.reason) == ("draining", "drained by an operator")
+        for _ in range(6):
+            with dial(lb.address) as client:
+                assert read_exactly(client, 1) == b"2"
+        first.ready()
+        seen = set()
+        for _ in range(40):
+            with dial(lb.address) as client:
+                seen.add(read_exactly(client, 1))
+        assert seen == {b"1", b"2"}
+
+
+def test_localhost_by_name() -> None:
+    with Peer(named(b"hi")) as peer, balanced(backends=[f"localhost:{peer.port}"]) as lb, dial(lb.address) as client:
+        assert read_exactly(client, 2) == b"hi"
