@@ -263,14 +263,14 @@ class Membership:
         self._review(member, now)
 
     def _forgive_stall(self, now: float) -> None:
-        """When the process itself was held up, heartbeats could not be heard: leases get that time back."""
+        """When the process itself was held up, heartbeats could not be heard: every lease gets the time for one more."""
         if self._wanted is None or now <= self._wanted + STALL_S:
             return
-        stall_s = now - self._wanted
-        self._log(f"held up for {stall_s:.1f} s: leases are extended by that")
+        self._log(f"held up for {now - self._wanted:.1f} s: leases are extended")
         for member in self._members.values():
-            if member.evidence.lease_until is not None:
-                member.evidence.lease_until += stall_s
+            evidence, lease = member.evidence, self._pools[member.row.pool].lease
+            if evidence.lease_until is not None:
+                evidence.lease_until = max(evidence.lease_until, now + 1.5 * lease.heartbeat_ms / 1000)
 
     def _deadline(self, when: float, row: Row) -> None:
         heapq.heappush(self._deadlines, (when, row.id))
