@@ -36,9 +36,7 @@ class Bench:
         lease = LeaseSettings(heartbeat="5s", missed=3)
         self.pool = PoolSettings(name="p", **({"probe": probe, "lease": lease} | rules))
         self.lines: list[str] = []
-        self.membership = Membership(
-            self.table, {"p": self.pool}, drain_ms=30_000, log=self.lines.append, clock=self.clock
-        )
+        self.membership = Membership(self.table, {"p": self.pool}, drain_ms=30_000, log=self.lines.append, clock=self.clock)
         self.membership.apply({"p": self.pool}, 30_000)
 
     def later(self, seconds: float) -> None:

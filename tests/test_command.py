@@ -1,0 +1,329 @@
+"""`lbcore run` and the commands that steer it, as processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from harness import SLOWER, Peer, command, dial, echo, named, read_exactly, totals, wait_for
+
+RUN = [sys.executable, "-m", "lbcore", "run"]
+
+
+def fails(tmp_path: Path, *arguments: str) -> tuple[int, str]:
+    """Run a command that must fail: its exit code and its one line."""
+    env = {**os.environ, "LBCORE_RUNTIME_DIR": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-m", "lbcore", *arguments], env=env, capture_output=True, text=True, timeout=60)
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+    assert done.stderr.startswith("lbcore: "), done.stderr
+    return done.returncode, done.stderr.strip()
+
+
+def test_ready_line_status_and_end(tmp_path: Path) -> None:
+    with Peer(named(b"hi")) as peer:
+        flags = ["--listen", "tcp://127.0.0.1:0", "--listen", "tcp://[::1]:0", "--backend", f"{peer.address},weight=7"]
+        with command(tmp_path, *flags, "--name", "web", "--workers", "2", "--admin", "127.0.0.1:0") as lb:
+            words = lb.ready_line.split()
+            assert [word.partition("=")[0] for word in words[2:]] == [
+                "name", "listen", "listen", "admin", "workers", "datapath", "pid",
+            ]  # fmt: skip
+            assert (lb.name, lb.pid, lb.process.pid) == ("web", lb.process.pid, lb.pid)
+            with dial(lb.address) as client:
+                assert read_exactly(client, 2) == b"hi"
+            status = json.loads(lb.cli("status", "--json", "--name", "web").stdout)
+            assert status["pools"][0]["backends"][0]["weight"] == 7
+            assert [listener["mode"] for listener in status["listeners"]] == ["tcp", "tcp"]
+            assert {"name", "pid", "uptime_s", "version", "datapath", "generation", "listeners", "pools", "workers"} <= set(
+                status
+            )
+            plain = lb.cli("status", "--name", "web").stdout
+            assert peer.address in plain
+            assert lb.cli("stop", "--name", "web").stdout == "web: stopped\n"
+            assert lb.process.wait(5) == 0
+    assert os.listdir(tmp_path) == [lb.stderr.name]
+
+
+def test_backend_commands(tmp_path: Path) -> None:
+    with command(tmp_path, "--listen", "tcp://127.0.0.1:0", "--health", "off") as lb:
+        assert (
+            "127.0.0.1:4000 in pool default: up, weight 2" in lb.cli("backend", "add", "127.0.0.1:4000", "--weight", "2").stdout
+        )
+        assert "draining" in lb.cli("backend", "drain", "127.0.0.1:4000").stdout
+        assert "up" in lb.cli("backend", "ready", "127.0.0.1:4000").stdout
+        assert "weight 5" in lb.cli("backend", "weight", "127.0.0.1:4000", "5").stdout
+        assert lb.cli("backend", "weight", "127.0.0.1:4000", "500").returncode == 2
+        assert lb.cli("backend", "add", "nonsense").returncode == 2
+        assert lb.cli("backend", "remove", "127.0.0.1:4000").returncode == 0
+        missing = lb.cli("backend", "remove", "127.0.0.1:4000")
+        assert (missing.returncode, missing.stderr) == (1, "lbcore: 127.0.0.1:4000 is not in pool default\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ([], "listen: missing"),
+        (["--listen", "127.0.0.1:80"], "listen: '127.0.0.1:80' is not MODE://HOST:PORT"),
+        (["--listen", "http://127.0.0.1:80"], "mode http is not available in this version"),
+        (["--listen", "tcp://127.0.0.1:99999"], "port 99999"),
+        (["--listen", "tcp://127.0.0.1:0", "--backend", "nonsense"], "'nonsense' is not HOST:PORT"),
+        (["--listen", "tcp://127.0.0.1:0", "--backend", "a:1,speed=3"], "speed=3"),
+        (["--listen", "tcp://127.0.0.1:0", "--policy", "best"], "policy: 'best' is not allowed (allowed: round_robin"),
+        (["--listen", "tcp://127.0.0.1:0", "--policy", "maglev"], "not available in this version"),
+        (
+            ["--listen", "tcp://127.0.0.1:0", "--workers", "0"],
+            "workers: '0' is not allowed (allowed: a whole number from 1 to 64)",
+        ),
+        (["--listen", "tcp://127.0.0.1:0", "--health", "ping"], "health: 'ping' is not allowed"),
+        (["--listen", "tcp://127.0.0.1:0", "--datapath", "offload"], "datapath: 'offload' is not available in this version"),
+        (["--listen", "tcp://127.0.0.1:0", "--admin", "0.0.0.0:0"], "admin.listen: '0.0.0.0:0' is not loopback"),
+        (["--listen", "tcp://127.0.0.1:0", "--name", "a b"], "name: 'a b' is not allowed"),
+        (["--listen", "tcp://127.0.0.1:0", "--turbo"], "--turbo"),
+        (["--listen", "tcp://192.0.2.1:0", "--admin", "off"], "tcp://192.0.2.1:0: "),
+        (["-c", "/no/such/file"], "/no/such/file: No such file or directory"),
+    ],
+)
+def test_wrong_usage_is_one_line_and_exit_2(tmp_path: Path, arguments: list[str], says: str) -> None:
+    code, line = fails(tmp_path, "run", *arguments)
+    assert (code, line.count("\n")) == (2, 0), line
+    assert says in line
+
+
+def test_a_taken_port_is_exit_1(tmp_path: Path) -> None:
+    with Peer(echo) as holder:
+        code, line = fails(tmp_path, "run", "--listen", f"tcp://{holder.address}", "--admin", "off")
+        assert (code, line) == (1, f"lbcore: listener listener-1: tcp://{holder.address}: the port is in use")
+
+
+def test_another_balancers_port_is_taken_too(tmp_path: Path) -> None:
+    """SO_REUSEPORT would let both bind and split the clients between them."""
+    with command(tmp_path, "--listen", "tcp://127.0.0.1:0") as lb:
+        code, line = fails(tmp_path, "run", "--listen", lb.listens[0], "--admin", "off")
+        assert (code, "the port is in use" in line) == (1, True)
+
+
+def test_names(tmp_path: Path) -> None:
+    with command(tmp_path, "--listen", "tcp://127.0.0.1:0", "--name", "one"):
+        code, line = fails(tmp_path, "run", "--listen", "tcp://127.0.0.1:0", "--name", "one", "--admin", "off")
+        assert (code, "name: 'one' is in use by process" in line) == (1, True)
+        with (
+            command(tmp_path, "--listen", "tcp://127.0.0.1:0") as two,
+            command(tmp_path, "--listen", "tcp://127.0.0.1:0") as three,
+        ):
+            assert (two.name, three.name) == ("lbcore", "lbcore-2")
+        code, line = fails(tmp_path, "status", "--name", "three")
+        assert (code, line) == (1, "lbcore: no balancer named 'three' is running (running: one)")
+
+
+def test_a_killed_worker_is_replaced_on_the_same_socket(tmp_path: Path) -> None:
+    """Under load: its own sessions are lost, nobody else's, and no queued connection."""
+    with Peer(echo) as peer:
+        flags = ["--listen", "tcp://127.0.0.1:0", "--backend", peer.address, "--health", "off", "--workers", "2"]
+        with command(tmp_path, *flags) as lb:
+            refused: list[OSError] = []
+            cut = 0
+            stop = threading.Event()
+
+            def load() -> None:
+                nonlocal cut
+                while not stop.is_set():
+                    try:
+                        client = dial(lb.address)
+                    except OSError as error:
+                        refused.append(error)
+                        continue
+                    with client:
+                        try:
+                            client.sendall(b"x")
+                            cut += client.recv(1) != b"x"
+                        except OSError:
+                            cut += 1
+
+            threads = [threading.Thread(target=load) for _ in range(4)]
+            for thread in threads:
+                thread.start()
+            for _ in range(3):
+                victim = lb.status()["workers"][0]["pid"]
+                accepted = lb.status()["workers"][0]["accepted"]
+                os.kill(victim, signal.SIGKILL)
+                wait_for(lambda victim=victim: lb.status()["workers"][0]["pid"] != victim, "a new worker")
+                wait_for(lambda accepted=accepted: lb.status()["workers"][0]["accepted"] > accepted, "it accepts", 15)
+            stop.set()
+            for thread in threads:
+                thread.join()
+            assert not refused
+            assert cut <= 3 * 4 * 2, "at most the sessions of the killed worker are cut"
+            assert "killed by signal 9" in lb.stderr.read_text()
+
+
+def test_a_worker_outlives_the_control_plane_and_term_ends_it(tmp_path: Path) -> None:
+    with Peer(echo) as peer:
+        running = command(tmp_path, "--listen", "tcp://127.0.0.1:0", "--backend", peer.address, "--health", "off")
+        with pytest.raises(AssertionError), running as lb:
+            worker = psutil.Process(lb.status()["workers"][0]["pid"])
+            client = dial(lb.address)
+            client.sendall(b"x")
+            assert read_exactly(client, 1) == b"x"
+            lb.process.kill()
+            lb.process.wait()
+            client.sendall(b"y")
+            assert read_exactly(client, 1) == b"y"
+            with dial(lb.address) as new:
+                new.sendall(b"z")
+                assert read_exactly(new, 1) == b"z"
+            worker.terminate()
+            worker.wait(5)
+            client.close()
+
+
+def test_status_of_a_balancer_that_hangs(tmp_path: Path) -> None:
+    with command(tmp_path, "--listen", "tcp://127.0.0.1:0") as lb:
+        lb.process.send_signal(signal.SIGSTOP)
+        try:
+            assert lb.cli("status", "--json").returncode == 0
+        finally:
+            lb.process.send_signal(signal.SIGCONT)
+
+
+def test_both_datapaths_can_be_pinned(tmp_path: Path) -> None:
+    for datapath in ("copy", "splice"):
+        with Peer(echo) as peer:
+            flags = ["--listen", "tcp://127.0.0.1:0", "--backend", peer.address, "--datapath", datapath, "--pin"]
+            with command(tmp_path, *flags) as lb:
+                assert f"datapath={datapath}" in lb.ready_line
+                with dial(lb.address) as client:
+                    client.sendall(b"x" * 1000)
+                    assert read_exactly(client, 1000) == b"x" * 1000
+                assert (totals(lb.status())["bytes_spliced"] == 2000) == (datapath == "splice")
+
+
+# --- reload ----------------------------------------------------------------------------------------------------------
+
+
+def configuration(path: Path, listeners: dict[str, str], backends: list[str], extra: str = "") -> Path:
+    """A configuration file with these listeners (name: URL) and backends."""
+    parts = [f'[[listener]]\nname = "{name}"\nbind = "{url}"\n' for name, url in listeners.items()]
+    parts.append(f'[[pool]]\nname = "default"\npolicy = "round_robin"\n{extra}[pool.probe]\nkind = "off"\n')
+    parts += [f'[[pool.backend]]\naddress = "{address}"\n' for address in backends]
+    path.write_text("workers = 2\ndrain_timeout = '2s'\n" + "".join(parts))
+    return path
+
+
+def test_reload_under_load_loses_nothing(tmp_path: Path) -> None:
+    with Peer(echo) as one, Peer(echo) as two, socket.socket() as reserved:
+        reserved.bind(("127.0.0.1", 0))
+        second = f"tcp://127.0.0.1:{reserved.getsockname()[1]}"
+        reserved.close()
+        file = configuration(tmp_path / "lb.toml", {"a": "tcp://127.0.0.1:0"}, [one.address])
+        with command(tmp_path, "-c", str(file), "--workers", "2") as lb:
+            steady = dial(lb.address)
+            failures: list[BaseException] = []
+            stop = threading.Event()
+
+            def load() -> None:
+                while not stop.is_set():
+                    try:
+                        with dial(lb.address) as client:
+                            client.sendall(b"x")
+                            assert client.recv(1) == b"x"
+                    except (OSError, AssertionError) as error:
+                        failures.append(error)
+
+            threads = [threading.Thread(target=load) for _ in range(3)]
+            for thread in threads:
+                thread.start()
+            for turn in range(6):
+                more = {"b": second} if turn % 2 else {}
+                configuration(file, {"a": "tcp://127.0.0.1:0"} | more, [one.address, two.address][turn % 2 :], "retries = 1\n")
+                if turn % 3:
+                    assert lb.cli("reload").stdout == "lbcore: reloaded\n"
+                else:
+                    count = lb.stderr.read_text().count("reloaded")
+                    lb.process.send_signal(signal.SIGHUP)
+                    wait_for(lambda count=count: lb.stderr.read_text().count("reloaded") > count, "it reloads")
+                names = [listener["name"] for listener in lb.status()["listeners"]]
+                assert names == ["a", *more]
+                if more:
+                    port = int(second.rpartition(":")[2])
+                    with dial(("127.0.0.1", port)) as client:
+                        client.sendall(b"x")
+                        assert read_exactly(client, 1) == b"x"
+            stop.set()
+            for thread in threads:
+                thread.join()
+            assert not failures
+            steady.sendall(b"still here")
+            assert read_exactly(steady, 10) == b"still here"
+            steady.close()
+            assert two.connections > 0
+
+
+def test_a_broken_file_is_refused_and_the_old_one_stays(tmp_path: Path) -> None:
+    with Peer(named(b"hi")) as peer:
+        file = configuration(tmp_path / "lb.toml", {"a": "tcp://127.0.0.1:0"}, [peer.address])
+        with command(tmp_path, "-c", str(file), "--workers", "2") as lb:
+            for broken, says in (
+                ("nonsense", "not TOML"),
+                ("zork = 1\n", "zork: unknown key"),
+                ('workers = 2\nname = "other"\n', "name: 'other' instead of 'lbcore' takes a restart"),
+            ):
+                file.write_text(broken)
+                done = lb.cli("reload")
+                assert (done.returncode, says in done.stderr) == (2, True), done.stderr
+                lb.process.send_signal(signal.SIGHUP)
+                wait_for(lambda says=says: f"not reloaded: {file}: {says}" in lb.stderr.read_text()
+                         or says in lb.stderr.read_text(), "it is logged")  # fmt: skip
+            with dial(lb.address) as client:
+                assert read_exactly(client, 2) == b"hi"
+
+
+def test_a_taken_port_on_reload_changes_nothing(tmp_path: Path) -> None:
+    with Peer(named(b"hi")) as peer, Peer(echo) as holder:
+        file = configuration(tmp_path / "lb.toml", {"a": "tcp://127.0.0.1:0"}, [peer.address])
+        with command(tmp_path, "-c", str(file), "--workers", "2") as lb:
+            configuration(file, {"a": "tcp://127.0.0.1:0", "b": f"tcp://{holder.address}"}, [])
+            done = lb.cli("reload")
+            assert (done.returncode, "the port is in use" in done.stderr) == (1, True)
+            with dial(lb.address) as client:
+                assert read_exactly(client, 2) == b"hi"
+
+
+def test_no_file_no_reload(tmp_path: Path) -> None:
+    with command(tmp_path, "--listen", "tcp://127.0.0.1:0") as lb:
+        assert lb.cli("reload").returncode == 2
+
+
+def test_stopping_is_quick_when_nothing_is_under_way(tmp_path: Path) -> None:
+    with command(tmp_path, "--listen", "tcp://127.0.0.1:0", "--workers", "2") as lb:
+        began = time.monotonic()
+        assert lb.stop(signal.SIGINT) == 0
+        assert time.monotonic() - began < 1.5 * SLOWER
+
+
+def test_version_and_check(tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-m", "lbcore", "version"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0
+    assert {"lbcore", "python", "kernel", "splice", "offload"} <= {line.partition(":")[0] for line in done.stdout.splitlines()}
+    file = configuration(tmp_path / "lb.toml", {"a": "tcp://127.0.0.1:0"}, ["127.0.0.1:1"])
+    done = subprocess.run([sys.executable, "-m", "lbcore", "check", file], capture_output=True, text=True, timeout=60)
+    assert done.stdout == f"{file}: ok, 1 listeners, 1 pools, 1 backends\n"
+
+
+def test_demo_keeps_its_promises() -> None:
+    began = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-m", "lbcore", "demo", "--seconds", "4"], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert time.monotonic() - began < 30 * SLOWER
+    assert "kill -9" in done.stdout
+    assert "register to request" in done.stdout

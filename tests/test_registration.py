@@ -1,0 +1,196 @@
+"""The backend's side: registers, beats, heals after a restart of the balancer, says goodbye."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from harness import PATIENCE_S, Peer, balanced, command, dial, free_port, named, read_exactly, wait_for
+
+from lbcore import ConfigError, Registration
+from lbcore.settings import (
+    AdminSettings,
+    BalancerSettings,
+    LeaseSettings,
+    ListenerSettings,
+    PoolSettings,
+    ProbeSettings,
+)
+
+
+def settings(admin: str = "127.0.0.1:0", token: str | None = None) -> BalancerSettings:
+    """A balancer that wants a heartbeat every 100 ms."""
+    return BalancerSettings(
+        workers=1,
+        drain_timeout="1s",
+        listeners=[ListenerSettings(bind="tcp://127.0.0.1:0")],
+        pools=[PoolSettings(probe=ProbeSettings(kind="off"), lease=LeaseSettings(heartbeat="100ms", missed=4))],
+        admin=AdminSettings(listen=admin, token=token),
+    )
+
+
+def test_a_backend_is_there_as_long_as_it_says_so() -> None:
+    with Peer(named(b"hi")) as peer, balanced(settings=settings()) as lb:
+        with Registration(lb.admin_address, peer.port, load=lambda: 0.25, weight=5) as registration:
+            assert registration.wait(PATIENCE_S)
+            backend = lb.pool().backends()[0]
+            assert (backend.address, backend.weight, backend.source) == (peer.address, 5, "lease")
+            until = time.monotonic() + 1
+            while time.monotonic() < until:  # more than two leases long
+                with dial(lb.address) as client:
+                    assert read_exactly(client, 2) == b"hi"
+            assert backend.row.load == 0.25
+        assert lb.pool().backends() == []
+
+
+def test_what_it_says_of_itself() -> None:
+    with balanced(settings=settings()) as lb, Registration(lb.admin_address, free_port()) as registration:
+        assert registration.wait(PATIENCE_S)
+        backend = lb.pool().backends()[0]
+        registration.busy(30)
+        wait_for(lambda: backend.state == "busy", "busy is heard at once")
+        registration.ready()
+        wait_for(lambda: backend.state == "up", "ready is heard at once")
+        registration.draining()
+        wait_for(lambda: backend.state == "draining", "draining is heard at once")
+
+
+def test_a_balancer_that_restarts_gets_its_backends_back() -> None:
+    port = free_port()
+    with Registration(f"http://127.0.0.1:{port}", free_port()) as registration:
+        for _ in range(2):
+            with balanced(settings=settings(f"127.0.0.1:{port}")) as lb:
+                wait_for(lambda lb=lb: lb.pool().backends(), "it registers")
+                wait_for(registration.wait, "it knows")
+
+
+def test_a_load_function_that_fails_does_no_harm() -> None:
+    def broken() -> float:
+        raise RuntimeError("no sensor")
+
+    lines: list[str] = []
+    with balanced(settings=settings()) as lb:
+        with Registration(lb.admin_address, free_port(), load=broken, log=lines.append) as registration:
+            assert registration.wait(PATIENCE_S)
+            assert "no sensor" in lines[0]
+
+
+def test_token() -> None:
+    lines: list[str] = []
+    with balanced(settings=settings(token="open sesame")) as lb:
+        with Registration(lb.admin_address, free_port(), log=lines.append) as stranger:
+            wait_for(lambda: lines, "it is refused")
+            assert "401" in lines[0]
+            assert not stranger.wait(0)
+        with Registration(lb.admin_address, free_port(), token="open sesame") as friend:
+            assert friend.wait(PATIENCE_S)
+
+
+def test_unix_socket(tmp_path: Path) -> None:
+    with balanced(settings=settings(f"unix:{tmp_path}/a.sock")) as lb:
+        with Registration(lb.admin_address, free_port()) as registration:
+            assert registration.wait(PATIENCE_S)
+
+
+def test_in_an_asgi_lifespan() -> None:
+    async def lifespan(address: str) -> int:
+        async with Registration(address, free_port()) as registration:
+            await asyncio.to_thread(registration.wait, PATIENCE_S)
+            return len(lb.pool().backends())
+
+    with balanced(settings=settings()) as lb:
+        assert asyncio.run(lifespan(str(lb.admin_address))) == 1
+        assert lb.pool().backends() == []
+
+
+@pytest.mark.parametrize("wrong", [{"lb": "ftp://x"}, {"lb": "http://"}, {"lb": "http://a:b"}, {"port": 0}, {"interval": 0}])
+def test_wrong_arguments_are_named(wrong: dict[str, object]) -> None:
+    with pytest.raises(ConfigError, match=str(next(iter(wrong)))):
+        Registration(**({"lb": "http://127.0.0.1:1", "port": 80} | wrong))
+
+
+def test_register_command_passes_signals_and_the_exit_code(tmp_path: Path) -> None:
+    child = "import signal, sys; signal.signal(signal.SIGTERM, lambda *_: sys.exit(7)); print('up', flush=True); signal.pause()"
+    with command(tmp_path, "--listen", "tcp://127.0.0.1:0", "--admin", "127.0.0.1:0", "--health", "off") as lb:
+        register = [sys.executable, "-m", "lbcore", "register", "--lb", lb.admin, "--port", "4000", "--"]
+        process = subprocess.Popen([*register, sys.executable, "-c", child], stdout=subprocess.PIPE)
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"up\n"
+        wait_for(lambda: lb.status()["pools"][0]["backends"], "it registers")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(PATIENCE_S) == 7
+        process.stdout.close()
+        wait_for(lambda: not lb.status()["pools"][0]["backends"], "it has gone")
+        missing = subprocess.run([*register, "/no/such/program"], capture_output=True, text=True, timeout=30)
+        assert missing.returncode == 2
+        assert missing.stderr.startswith("lbcore: command: '/no/such/program'")
+
+
+def test_uvicorn_backends_come_and_go_under_load(tmp_path: Path) -> None:
+    """Real servers that register themselves; one is killed. No request fails where a healthy backend exists."""
+    application = tmp_path / "app.py"
+    application.write_text(
+        "import os, lbcore\n"
+        "registration = lbcore.Registration(os.environ['LB'], int(os.environ['PORT']))\n"
+        "async def app(scope, receive, send):\n"
+        "    if scope['type'] == 'lifespan':\n"
+        "        while True:\n"
+        "            event = (await receive())['type']\n"
+        "            if event == 'lifespan.startup': registration.start()\n"
+        "            else: registration.stop()\n"
+        "            await send({'type': event + '.complete'})\n"
+        "            if event.endswith('shutdown'): return\n"
+        "    await send({'type': 'http.response.start', 'status': 200, 'headers': [(b'content-length', b'2')]})\n"
+        "    await send({'type': 'http.response.body', 'body': b'ok'})\n"
+    )
+
+    def backend() -> subprocess.Popen[bytes]:
+        port = free_port()
+        return subprocess.Popen(
+            [sys.executable, "-m", "uvicorn", "app:app", "--port", str(port), "--log-level", "error"],
+            cwd=tmp_path,
+            env={**os.environ, "LB": str(lb.admin_address), "PORT": str(port)},
+        )
+
+    def ask() -> None:
+        with dial(lb.address) as client:
+            client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            answer = b""
+            while piece := client.recv(4096):
+                answer += piece
+            assert answer.endswith(b"ok"), answer
+
+    rules = settings().replace(
+        pools=[
+            PoolSettings(
+                probe=ProbeSettings(kind="http", path="/", interval="200ms", fall=2),
+                lease=LeaseSettings(heartbeat="200ms", missed=3),
+            )
+        ]
+    )
+    with balanced(settings=rules) as lb:
+        servers = [backend() for _ in range(3)]
+        try:
+            wait_for(lambda: sum(entry.state == "up" for entry in lb.pool().backends()) == 3, "all are up", 30)
+            for _ in range(100):
+                ask()
+            servers[0].kill()
+            servers[0].wait()
+            for _ in range(200):
+                ask()
+            wait_for(lambda: len(lb.pool().backends()) == 2, "its lease ends")
+            servers[1].terminate()
+            servers[1].wait(PATIENCE_S)
+            for _ in range(100):
+                ask()
+            assert len(lb.pool().backends()) == 1
+        finally:
+            for server in servers:
+                server.kill()
+                server.wait()
