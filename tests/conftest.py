@@ -13,6 +13,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
+def pytest_sessionstart() -> None:
+    """A sanitized run that tests the ordinary engine would prove nothing."""
+    if "LBCORE_SANITIZED" in os.environ:
+        import lbcore._engine
+
+        with open("/proc/self/maps") as file:
+            assert "libasan" in file.read()
+        assert lbcore._engine.__file__.startswith(os.environ["PYTHONPATH"]), lbcore._engine.__file__
+
+
 def _children() -> set[str]:
     with open(f"/proc/self/task/{os.getpid()}/children") as file:
         return set(file.read().split())

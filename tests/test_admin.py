@@ -241,7 +241,7 @@ def test_a_taken_admin_port_is_one_clear_line_and_nothing_is_left() -> None:
     with socket.socket() as holder:
         holder.bind(("127.0.0.1", 0))
         holder.listen()
-        listen = "127.0.0.1:%d" % holder.getsockname()[1]
+        listen = f"127.0.0.1:{holder.getsockname()[1]}"
         with pytest.raises(PortTaken, match="in use"):
             Balancer(settings=settings({"listen": listen})).start()
 

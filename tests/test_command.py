@@ -168,7 +168,7 @@ def test_a_killed_worker_is_replaced_on_the_same_socket(tmp_path: Path) -> None:
 def test_a_worker_outlives_the_control_plane_and_term_ends_it(tmp_path: Path) -> None:
     with Peer(echo) as peer:
         running = command(tmp_path, "--listen", "tcp://127.0.0.1:0", "--backend", peer.address, "--health", "off")
-        with pytest.raises(AssertionError), running as lb:
+        with pytest.raises(AssertionError), running as lb:  # noqa: PT012  # it cannot end in good order
             worker = psutil.Process(lb.status()["workers"][0]["pid"])
             client = dial(lb.address)
             client.sendall(b"x")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import random
@@ -197,13 +198,13 @@ def test_client_leaves_while_the_backend_reads_nothing() -> None:
     with Peer(lambda connection: (hold.wait(20), None)[1]) as peer, balanced(backends=[peer.address]) as lb:
         client = dial(lb.address)
         client.setblocking(False)
-        try:
-            while True:
+
+        def bytes_are_held() -> bool:
+            with contextlib.suppress(BlockingIOError):
                 client.send(bytes(1 << 20))
-                time.sleep(0.01)
-        except BlockingIOError:
-            pass
-        wait_for(lambda: totals(lb.status())["buffers"] == 1, "bytes are held")
+            return totals(lb.status())["buffers"] == 1
+
+        wait_for(bytes_are_held, "bytes are held")
         reset(client)
         wait_for(lambda: totals(lb.status())["active"] == 0, "the session ends", 2)
         hold.set()

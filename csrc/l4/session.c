@@ -145,8 +145,6 @@ static void end(struct lb_plane *plane, struct lb_session *session, enum ending 
     struct lb_worker_row *row = plane->row;
     int reset = ends_in_reset(session, why);
 
-    close_side(&session->side[LB_CLIENT], reset);
-    close_side(&session->side[LB_BACKEND], reset);
     lb_relay_drop(plane, &session->flow[LB_CLIENT]);
     lb_relay_drop(plane, &session->flow[LB_BACKEND]);
     leave_backend(plane, session);
@@ -155,6 +153,9 @@ static void end(struct lb_plane *plane, struct lb_session *session, enum ending 
     lb_add(ending_counter(row, why), 1);
     lb_add(why <= REFUSED_RESOURCE ? &row->refused : &row->closed, 1);
     lb_add(&row->active, UINT64_MAX); /* one less */
+    /* last: whoever sees the end finds it counted */
+    close_side(&session->side[LB_CLIENT], reset);
+    close_side(&session->side[LB_BACKEND], reset);
     if (!session->queued) /* else the list gives it back */
         lb_slab_give(&plane->sessions, index_of(plane, session));
 }

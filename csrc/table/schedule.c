@@ -54,6 +54,12 @@ static void sift_down(struct turn *heap, uint32_t count, uint32_t at)
     heap[at] = moving;
 }
 
+/* A worker that was overtaken may still read this array: no plain store. */
+static void set(uint32_t *slots, uint64_t at, uint32_t member)
+{
+    __atomic_store_n(&slots[at], member, __ATOMIC_RELAXED);
+}
+
 int64_t lb_schedule_build(const uint32_t *members, const uint32_t *weights, uint32_t count, uint32_t *slots, uint32_t room)
 {
     uint32_t divisor = 0;
@@ -64,7 +70,7 @@ int64_t lb_schedule_build(const uint32_t *members, const uint32_t *weights, uint
         sum += weights[i] / divisor;
     if (sum == count) {
         for (uint32_t i = 0; i < count; i++)
-            slots[i] = members[i];
+            set(slots, i, members[i]);
         return count;
     }
 
@@ -80,7 +86,7 @@ int64_t lb_schedule_build(const uint32_t *members, const uint32_t *weights, uint
     for (uint32_t i = count / 2; i-- > 0;)
         sift_down(heap, count, i);
     for (uint64_t slot = 0; slot < total; slot++) {
-        slots[slot] = members[heap[0].at];
+        set(slots, slot, members[heap[0].at]);
         heap[0].taken++;
         sift_down(heap, count, 0);
     }

@@ -32,8 +32,8 @@ int64_t lb_view_publish(const struct lb_shm *shm, uint32_t pool)
     free(weights);
     if (slots < 0)
         return slots;
-    view->members = count;
-    view->slots = (uint32_t)slots;
+    __atomic_store_n(&view->members, count, __ATOMIC_RELAXED);
+    __atomic_store_n(&view->slots, (uint32_t)slots, __ATOMIC_RELAXED);
     __atomic_store_n(&shm->pools[pool].view, next, __ATOMIC_RELEASE);
     __atomic_store_n(&head->generation, head->generation + 1, __ATOMIC_RELEASE);
     return count;

@@ -1,0 +1,87 @@
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "check.h"
+#include "core/buffer_pool.h"
+#include "core/pipe_pool.h"
+#include "core/slab.h"
+
+static void slab_hands_out_each_index_once_up_to_its_limit(void)
+{
+    struct lb_slab slab;
+    int seen[100] = {0};
+    CHECK(lb_slab_open(&slab, 24, 100) == 0);
+    for (int i = 0; i < 100; i++) {
+        uint32_t index = lb_slab_take(&slab);
+        CHECK(index < 100 && !seen[index]++);
+        memset(lb_slab_at(&slab, index), 0xff, 24);
+    }
+    CHECK(lb_slab_take(&slab) == LB_SLAB_NONE);
+    lb_slab_give(&slab, 42);
+    CHECK(lb_slab_take(&slab) == 42);
+    CHECK(slab.used == 100);
+    lb_slab_close(&slab);
+}
+
+static void slab_of_nothing_is_refused(void)
+{
+    struct lb_slab slab;
+    CHECK(lb_slab_open(&slab, 24, 0) < 0);
+    lb_slab_close(&slab);
+}
+
+static void buffers_are_whole_and_bounded(void)
+{
+    struct lb_buffer_pool pool;
+    CHECK(lb_buffer_pool_open(&pool, 200) == 0);
+    for (uint32_t i = 0; i < 200; i++) {
+        CHECK(lb_buffer_pool_ready(&pool));
+        uint32_t buffer = lb_buffer_take(&pool);
+        memset(lb_buffer_at(&pool, buffer), (int)i, LB_BUFFER_BYTES);
+    }
+    CHECK(!lb_buffer_pool_ready(&pool));
+    for (uint32_t i = 0; i < 200; i++) {
+        CHECK(*lb_buffer_at(&pool, i) == (char)i);
+        lb_buffer_give(&pool, i);
+    }
+    CHECK(lb_buffer_pool_ready(&pool));
+    lb_buffer_pool_close(&pool);
+}
+
+static int open_descriptors(void)
+{
+    int count = 0;
+    for (int fd = 0; fd < 256; fd++)
+        count += fcntl(fd, F_GETFD) >= 0;
+    return count;
+}
+
+static void a_pipe_with_bytes_in_it_never_comes_back(void)
+{
+    struct lb_pipe_pool pool;
+    char byte;
+    int before = open_descriptors();
+    CHECK(lb_pipe_pool_open(&pool, 2) == 0);
+    uint32_t one = lb_pipe_take(&pool), two = lb_pipe_take(&pool);
+    CHECK(lb_pipe_take(&pool) == LB_SLAB_NONE);
+    CHECK(write(lb_pipe_at(&pool, one)->in, "x", 1) == 1);
+    lb_pipe_give(&pool, one, 0);
+    lb_pipe_give(&pool, two, 1);
+    CHECK(open_descriptors() == before + 2);
+    for (int i = 0; i < 2; i++) {
+        uint32_t pipe = lb_pipe_take(&pool);
+        CHECK(read(lb_pipe_at(&pool, pipe)->out, &byte, 1) < 0);
+    }
+    lb_pipe_pool_close(&pool);
+    CHECK(open_descriptors() == before);
+}
+
+int main(void)
+{
+    RUN(slab_hands_out_each_index_once_up_to_its_limit);
+    RUN(slab_of_nothing_is_refused);
+    RUN(buffers_are_whole_and_bounded);
+    RUN(a_pipe_with_bytes_in_it_never_comes_back);
+    return 0;
+}

@@ -1,0 +1,183 @@
+"""Configuration files: what is right is read, what is wrong is named, all at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lbcore import options
+from lbcore.config import from_document, json_schema, load
+from lbcore.errors import ConfigError
+from lbcore.settings import BackendSettings, ListenerSettings, PoolSettings, parse_address, parse_listen, simple
+
+SHOP = """
+name = "shop"
+workers = 2
+[admin]
+listen = "127.0.0.1:9900"
+token_file = "token"
+allow = ["10.0.0.0/8"]
+[[listener]]
+name = "web"
+bind = "tcp://0.0.0.0:8080"
+pool = "app"
+[[pool]]
+name = "app"
+policy = "p2c"
+[pool.probe]
+kind = "http"
+path = "/health"
+interval = "2s"
+timeout = "1s"
+rise = 2
+fall = 3
+[pool.lease]
+heartbeat = "5s"
+missed = 3
+port = 8000
+[[pool.backend]]
+address = "10.0.0.5:8000"
+weight = 10
+"""
+
+
+def problems(text: str, path: Path) -> list[str]:
+    """What load says of this text, without the file's name."""
+    path.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        load(path)
+    return [line.removeprefix(f"{path}: ") for line in caught.value.problems]
+
+
+def test_the_documented_example(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("correct horse\n")
+    (tmp_path / "lb.toml").write_text(SHOP)
+    settings = load(tmp_path / "lb.toml")
+    assert (settings.name, settings.workers, settings.path) == ("shop", 2, str(tmp_path / "lb.toml"))
+    assert (settings.admin.token, settings.admin.allow) == ("correct horse", ["10.0.0.0/8"])
+    listener, pool = settings.listeners[0], settings.pools[0]
+    assert (listener.mode, listener.host, listener.port, listener.pool) == ("tcp", "0.0.0.0", 8080, "app")
+    assert (pool.probe.interval_ms, pool.probe.timeout_ms, pool.lease.heartbeat_ms) == (2000, 1000, 5000)
+    assert pool.backends == [BackendSettings(address="10.0.0.5:8000", weight=10)]
+
+
+def test_an_empty_file_is_a_balancer_without_anything(tmp_path: Path) -> None:
+    (tmp_path / "lb.toml").write_text("")
+    settings = load(tmp_path / "lb.toml")
+    assert (settings.listeners, [pool.name for pool in settings.pools]) == ([], ["default"])
+
+
+def test_everything_wrong_is_named_at_once(tmp_path: Path) -> None:
+    said = problems(
+        """
+        name = "sh op"
+        workers = 200
+        zork = 1
+        [[pool]]
+        policy = "foo"
+        [pool.probe]
+        interval = "2x"
+        rise = 0
+        [[pool.backend]]
+        address = "10.0.0.1:80"
+        weight = 1000
+        """,
+        tmp_path / "lb.toml",
+    )
+    assert said == [
+        "name: 'sh op' is not allowed (allowed: 1 to 63 letters, digits, '_', '.' or '-')",
+        "workers: 200 is not allowed (allowed: a whole number from 1 to 64)",
+        "pool[0].policy: 'foo' is not allowed (allowed: round_robin, least_conn, p2c, random)",
+        "pool[0].probe.interval: '2x' is not allowed (allowed: a duration from 50ms to 1h)",
+        "pool[0].probe.rise: 0 is not allowed (allowed: a whole number from 1 to 100)",
+        "pool[0].backend[0].weight: 1000 is not allowed (allowed: a whole number from 0 to 256)",
+        "zork: unknown key",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("a = ", "not TOML"),
+        ("listener = 5", "listener: 5 is not allowed (allowed: an array of tables, [[...]])"),
+        ("[listener]", "listener: {} is not allowed (allowed: an array of tables, [[...]])"),
+        ("[[listener]]\n", "listener[0].bind: missing (MODE://HOST:PORT)"),
+        ('[[listener]]\nbind = "udp://a:1"', "listener[0].bind: 'udp://a:1': mode udp is not available in this version"),
+        ('[[listener]]\nbind = "tcp://a"', "listener[0].bind: 'a' is not HOST:PORT"),
+        ("[[pool]]\n[[pool.backend]]\n", "pool[0].backend[0].address: missing (HOST:PORT)"),
+        ('[[pool]]\n[[pool.backend]]\naddress = "a:0"', "with a port from 1 to 65535"),
+        ('[[pool]]\n[pool.probe]\npath = "health"', "pool[0].probe.path: 'health' is not allowed"),
+        ('[[pool]]\n[pool.probe]\nkind = "grpc"', "'grpc' is not available in this version"),
+        ('[[pool]]\nname = "a"\n[[pool]]\nname = "a"', "pool: 'a' is used twice"),
+        ('[[listener]]\nbind = "tcp://a:1"\npool = "b"', "listener listener-1: pool 'b' is unknown (known: default)"),
+        ('[[listener]]\nbind = "tcp://a:1"\n[[listener]]\nbind = "tcp://a:1"', "bind: 'tcp://a:1' is used twice"),
+        ('[admin]\nlisten = "0.0.0.0:1"', "admin.listen: '0.0.0.0:1' is not loopback, so a token is required"),
+        ('[admin]\ntoken_file = "/no/such"', "admin.token_file: '/no/such' cannot be read (No such file or directory)"),
+        ('[admin]\ntoken = "x"', "admin.token: too short"),
+        ('[admin]\nallow = ["10.0.0.1/8"]', "admin.allow: ['10.0.0.1/8'] is not allowed"),
+        ('datapath = "offload"', "datapath: 'offload' is not available in this version"),
+        ("drain_timeout = true", "drain_timeout: True is not allowed"),
+        ("[[route]]", "route: needs http listeners"),
+        ('max_backends = 1\n[[pool]]\n[[pool.backend]]\naddress = "a:1"\n[[pool.backend]]\naddress = "a:2"', "max_backends: 1"),
+        ('[[pool]]\n[[pool.backend]]\naddress = "a:1"\n[[pool.backend]]\naddress = "a:1"', "backend a:1 is named twice"),
+    ],
+)
+def test_one_fault_one_line(tmp_path: Path, text: str, says: str) -> None:
+    said = problems(text, tmp_path / "lb.toml")
+    assert len(said) == 1, said
+    assert says in said[0]
+
+
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+    (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
+    for path, says in ((tmp_path / "none", "No such file"), (tmp_path, "Is a directory"), (tmp_path / "binary", "not UTF-8")):
+        with pytest.raises(ConfigError, match=says):
+            load(path)
+
+
+def test_numbers_are_seconds() -> None:
+    settings = from_document({"drain_timeout": 1.5})
+    assert settings.drain_timeout_ms == 1500
+
+
+def test_the_schema_knows_every_option() -> None:
+    text = str(json_schema())
+    for table in (options.TOP, options.LISTENER, options.POOL, options.PROBE, options.LEASE, options.BACKEND, options.ADMIN):
+        for option in table:
+            assert f"'{option.name}'" in text
+
+
+@pytest.mark.parametrize(
+    ("ms", "text"), [(0, "0s"), (1, "1ms"), (1500, "1500ms"), (2000, "2s"), (60_000, "1m"), (3_600_000, "1h"), (90_000, "90s")]
+)
+def test_durations_there_and_back(ms: int, text: str) -> None:
+    assert options.duration_text(ms) == text
+    assert options.parse_duration(text) == ms
+
+
+@given(st.text(max_size=40))
+def test_addresses_never_raise_anything_but_value_error(text: str) -> None:
+    for parse in (parse_address, parse_listen, options.parse_duration, BackendSettings.parse):
+        try:
+            parse(text)
+        except ValueError:
+            continue
+
+
+def test_defaults_hold_their_own_bounds() -> None:
+    for table in (options.TOP, options.LISTENER, options.POOL, options.PROBE, options.LEASE, options.BACKEND):
+        for option in table:
+            if option.default is not None:
+                assert option.parse(option.default_text if option.kind == "duration" else option.default) == option.default
+
+
+def test_settings_compare_and_copy() -> None:
+    one = simple("tcp://127.0.0.1:0", ["127.0.0.1:1"])
+    assert one == simple("tcp://127.0.0.1:0", ["127.0.0.1:1"])
+    assert one.replace(workers=2) != one
+    assert one.replace(workers=2).replace(workers=None) == one
+    assert PoolSettings(retry_after_ms=300).retry_after_ms == 300
+    assert ListenerSettings(bind="tcp://[::1]:80").url == "tcp://[::1]:80"

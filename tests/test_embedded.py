@@ -1,0 +1,173 @@
+"""The balancer as a Python object."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from harness import Peer, balanced, dial, echo, named, read_exactly, totals
+
+import lbcore
+from lbcore import Balancer, ConfigError, NotRunning, PortTaken
+
+
+def open_descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+def mappings() -> int:
+    with open("/proc/self/maps") as file:
+        return sum("memfd:lbcore" in line for line in file)
+
+
+def test_the_documented_example() -> None:
+    with Peer(named(b"1")) as one, Peer(named(b"2")) as two:
+        with lbcore.Balancer(listen="tcp://127.0.0.1:0", backends=[one.address]) as lb:
+            host, port = lb.address
+            assert (host, port > 0) == ("127.0.0.1", True)
+            pool = lb.pool()
+            backend = pool.add(two.address, weight=2)
+            assert lb.status()["pools"][0]["backends"][1]["weight"] == 2
+            backend.drain()
+            assert backend.state == "draining"
+            pool.remove(backend)
+            with dial(lb.address) as client:
+                assert read_exactly(client, 1) == b"1"
+
+
+def test_started_and_stopped_many_times_leaves_nothing_behind() -> None:
+    with Peer(named(b"x")) as peer:
+        lb = Balancer(listen="tcp://127.0.0.1:0", backends=[peer.address], admin="127.0.0.1:0", workers=2)
+        with lb:
+            pass  # what is loaded once is loaded now
+        threads, descriptors = threading.active_count(), open_descriptors()
+        for _ in range(10):
+            lb.start()
+            lb.start()
+            with dial(lb.address) as client:
+                assert read_exactly(client, 1) == b"x"
+            lb.stop()
+            lb.stop()
+        assert threading.active_count() == threads
+        assert open_descriptors() == descriptors
+        assert mappings() == 0
+
+
+def test_two_balancers_in_one_process() -> None:
+    with Peer(named(b"1")) as one, Peer(named(b"2")) as two:
+        with balanced(backends=[one.address]) as first, balanced(backends=[two.address]) as second:
+            for lb, want in ((first, b"1"), (second, b"2"), (first, b"1")):
+                with dial(lb.address) as client:
+                    assert read_exactly(client, 1) == want
+            assert totals(first.status())["accepted"] == 2
+            assert totals(second.status())["accepted"] == 1
+
+
+def test_a_stopped_balancer_says_so() -> None:
+    lb = Balancer(listen="tcp://127.0.0.1:0")
+    for ask in (lambda: lb.address, lb.status, lb.pool, lb.reload):
+        with pytest.raises(NotRunning):
+            ask()
+    assert not lb.running
+
+
+def test_a_failed_start_leaves_nothing_and_can_be_repeated() -> None:
+    with Peer(echo) as holder:
+        lb = Balancer(listen=f"tcp://{holder.address}", workers=2)
+        before = open_descriptors()
+        for _ in range(3):
+            with pytest.raises(PortTaken):
+                lb.start()
+        assert open_descriptors() == before
+        assert mappings() == 0
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"listen": "nonsense"},
+        {"listen": "http://127.0.0.1:0"},
+        {"backends": ["nonsense"]},
+        {"policy": "best"},
+        {"health": "ping"},
+        {"workers": 0},
+        {"speed": 9},
+        {"admin": "0.0.0.0:1"},
+        {"isolation": "fibres"},
+    ],
+)
+def test_wrong_arguments_are_value_errors_with_one_line(wrong: dict[str, object]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        Balancer(**wrong)
+    assert isinstance(caught.value, ValueError)
+    assert isinstance(caught.value, lbcore.LbcoreError)
+    assert len(caught.value.problems) == 1
+
+
+def test_pool_refuses_what_is_wrong() -> None:
+    with balanced() as lb:
+        pool = lb.pool()
+        with pytest.raises(ValueError, match="weight"):
+            pool.add("127.0.0.1:1", weight=300)
+        with pytest.raises(ValueError, match="HOST:PORT"):
+            pool.add("127.0.0.1")
+        pool.add("127.0.0.1:1")
+        with pytest.raises(ValueError, match="already"):
+            pool.add("127.0.0.1:1")
+        with pytest.raises(ValueError, match="not in pool"):
+            pool.remove("127.0.0.1:2")
+        with pytest.raises(KeyError, match="nope"):
+            lb.pool("nope")
+
+
+def test_from_file(tmp_path: Path) -> None:
+    file = tmp_path / "lb.toml"
+    with Peer(named(b"f")) as peer:
+        file.write_text(
+            '[[listener]]\nbind = "tcp://127.0.0.1:0"\npool = "app"\n'
+            f'[[pool]]\nname = "app"\n[[pool.backend]]\naddress = "{peer.address}"\n'
+        )
+        with Balancer.from_file(file) as lb:
+            with dial(lb.address) as client:
+                assert read_exactly(client, 1) == b"f"
+            assert lb.pool().name == "app"
+            file.write_text(file.read_text() + 'weight = 9\n[[pool]]\nname = "other"\n')
+            lb.reload()
+            assert lb.pool("app").get(peer.address).weight == 9
+            assert lb.pool("other").backends() == []
+
+
+def test_admin_of_an_embedded_balancer() -> None:
+    with balanced(admin="127.0.0.1:0") as lb:
+        assert str(lb.admin_address).startswith("http://127.0.0.1:")
+
+
+def test_what_is_loaded_and_how_long_it_takes() -> None:
+    """A balancer without admin loads none of the heavy packages."""
+    code = (
+        "import sys, lbcore\n"
+        "lbcore.Balancer(listen='tcp://127.0.0.1:0', backends=['127.0.0.1:1'])\n"
+        "heavy = {'aiohttp', 'typer', 'rich', 'pydantic', 'asyncio', 'psutil', 'prometheus_client'} & set(sys.modules)\n"
+        "sys.exit(f'loaded: {heavy}' if heavy else 0)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_a_worker_process_loads_only_the_engine() -> None:
+    code = (
+        "import sys, lbcore.worker\n"
+        "ours = {name for name in sys.modules if name.startswith('lbcore')}\n"
+        "sys.exit(0 if ours == {'lbcore', 'lbcore.worker', 'lbcore._engine'} else str(ours))\n"
+    )
+    subprocess.run([sys.executable, "-S", "-c", code], check=True, timeout=60, cwd=Path(lbcore.__file__).parents[1])
+
+
+def test_public_names() -> None:
+    for name in lbcore.__all__:
+        assert getattr(lbcore, name)
+    with pytest.raises(AttributeError, match="zork"):
+        lbcore.zork  # noqa: B018

@@ -1,0 +1,54 @@
+"""The behaviour tests again, on an engine built with AddressSanitizer and UndefinedBehaviorSanitizer."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+SUITES = ["test_relay.py", "test_connect.py", "test_limits.py"]
+
+
+def runtime_library() -> str | None:
+    """The sanitizer's library, which must be loaded before Python."""
+    if shutil.which("gcc") is None:
+        return None
+    found = subprocess.run(["gcc", "-print-file-name=libasan.so"], capture_output=True, text=True, check=True).stdout.strip()
+    return found if os.path.isabs(found) else None
+
+
+@pytest.mark.skipif("LBCORE_SANITIZED" in os.environ, reason="this is the sanitized run")
+@pytest.mark.skipif(runtime_library() is None, reason="gcc has no libasan here")
+@pytest.mark.timeout(600)
+def test_behaviour_on_the_sanitized_engine(tmp_path: Path) -> None:
+    for name in ("csrc", "lbcore", "tests"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("*.so", "__pycache__"))
+    for name in ("setup.py", "pyproject.toml", "README.md"):
+        shutil.copy(ROOT / name, tmp_path)
+    env = {**os.environ, "LBCORE_SANITIZE": "address,undefined"}
+    built = subprocess.run(
+        [sys.executable, "setup.py", "-q", "build_ext", "--inplace"], cwd=tmp_path, env=env, capture_output=True, text=True
+    )
+    assert built.returncode == 0, built.stderr
+    env |= {
+        "LBCORE_SANITIZED": "1",
+        "LD_PRELOAD": str(runtime_library()),
+        "ASAN_OPTIONS": "detect_leaks=0:abort_on_error=1:handle_segv=1",
+        "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1",
+        "PYTHONPATH": str(tmp_path),
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *SUITES],
+        cwd=tmp_path / "tests",
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=580,
+    )
+    assert done.returncode == 0, (done.stdout + done.stderr)[-6000:]
+    assert "runtime error" not in done.stderr

@@ -1,0 +1,139 @@
+"""The segment: what is foreign, torn or of another version is refused; C and cffi agree on every byte."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from lbcore import _engine
+from lbcore._layout import ffi
+from lbcore.segment import COUNTERS, Segment, SegmentError, make_memory, map_shared
+from lbcore.table import Table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+LIMITS = {"listeners": 2, "pools": 2, "backends": 8, "workers": 2}
+
+
+@pytest.fixture
+def table() -> Iterator[Table]:
+    table = Table(name="t", version="1.2.3", workers=2, max_backends=8, datapath="auto")
+    yield table
+    table.close()
+
+
+def test_another_process_reads_it_without_the_engine(table: Table) -> None:
+    code = (
+        "import sys; from lbcore.segment import Segment, text\n"
+        "segment = Segment.attach(sys.argv[1])\n"
+        "assert text(segment.head.name) == 't' and text(segment.head.version) == '1.2.3'\n"
+        "assert 'lbcore._engine' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code, f"/proc/{os.getpid()}/fd/{table.fd}"], check=True, timeout=60)
+
+
+def test_it_can_be_neither_shrunk_nor_grown(table: Table) -> None:
+    for size in (0, 1 << 30):
+        with pytest.raises(PermissionError):
+            os.ftruncate(table.fd, size)
+
+
+@pytest.mark.parametrize("content", [b"", b"x", bytes(320), bytes(1 << 16), os.urandom(1 << 16)])
+def test_foreign_memory_is_refused(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "foreign"
+    file.write_bytes(content)
+    with pytest.raises((SegmentError, ValueError)):
+        Segment.attach(str(file))
+
+
+def test_damaged_heads_are_refused_by_c_and_python() -> None:
+    """Every field of the head that says how large or where something is: changed, it is refused, never followed."""
+    chance = random.Random(3)
+    size = _engine.segment_bytes(**LIMITS)
+    changing = {"started_ms", "control_pid", "datapath", "name", "version", "generation", "row_generation", "cuts"}
+    changing |= {"draining", "rows_used", "pad0"}
+    for name, field in ffi.typeof("struct lb_head").fields:
+        if name in changing:
+            continue
+        fd = make_memory(size)
+        memory = map_shared(fd)
+        os.close(fd)
+        pen = _engine.Pen(memory, create=tuple(LIMITS.values()))
+        pen.release()
+        width = ffi.sizeof(field.type)
+        memory[field.offset : field.offset + width] = chance.randbytes(width)
+        with pytest.raises(OSError, match="engine"):
+            _engine.Pen(memory)
+        memory.close()
+
+
+def test_sizes_and_version_are_named(table: Table) -> None:
+    head = ffi.cast("struct lb_head *", ffi.from_buffer(table.memory))
+    for field, value, says in (("layout", 99, "layout 99"), ("pool_size", 7, "lb_pool_row has 7 bytes"), ("magic", 1, "magic")):
+        before = getattr(head, field)
+        setattr(head, field, value)
+        with pytest.raises(SegmentError, match=says):
+            Segment.attach(f"/proc/self/fd/{table.fd}")
+        setattr(head, field, before)
+    Segment.attach(f"/proc/self/fd/{table.fd}").close()
+
+
+@pytest.mark.parametrize(
+    "limits", [{"workers": 0}, {"workers": 65}, {"backends": 0}, {"backends": 1_000_001}, {"pools": 0}, {"listeners": 0}]
+)
+def test_impossible_limits(limits: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match="no segment has"):
+        _engine.segment_bytes(**(LIMITS | limits))
+
+
+def test_rows_out_of_range_are_refused() -> None:
+    fd = make_memory(_engine.segment_bytes(**LIMITS))
+    memory = map_shared(fd)
+    os.close(fd)
+    pen = _engine.Pen(memory, create=tuple(LIMITS.values()))
+    for call in (
+        lambda: pen.state(8, 2, b""),
+        lambda: pen.weight(8, 2),
+        lambda: pen.load(8, 2.0),
+        lambda: pen.free(8),
+        lambda: pen.in_flight(8),
+        lambda: pen.publish(2),
+        lambda: pen.pool(2, state=1),
+        lambda: pen.listener(2, state=1),
+        lambda: pen.bury(2),
+        lambda: _engine.Picker(pen, 2),
+    ):
+        with pytest.raises(IndexError):
+            call()
+    with pytest.raises(ValueError, match="longer than"):
+        pen.pool(0, state=1, name=b"x" * 64)
+    pen.release()
+    with pytest.raises(ValueError, match="closed"):
+        pen.state(0, 2, b"")
+    memory.close()
+
+
+def test_every_counter_is_in_the_status_document_and_the_metrics(table: Table) -> None:
+    from lbcore.observe.metrics import render
+    from lbcore.observe.status import document
+
+    status = document(table.segment)
+    assert set(COUNTERS) <= set(status["workers"][0])
+    text = render(status).decode()
+    for name in COUNTERS:
+        assert f"lbcore_worker_{name}" in text
+
+
+def test_texts_are_cut_to_their_field(table: Table) -> None:
+    from lbcore.settings import PoolSettings
+
+    table.set_pool(PoolSettings(name="p"))
+    row = table.add("p", "127.0.0.1:1", source="api", reason="r" * 1000)
+    assert table.segment.texts(row.index)[2] == "r" * 207
