@@ -1,4 +1,4 @@
-"""The engine's C units, each compiled with its test under AddressSanitizer and UndefinedBehaviorSanitizer, or ThreadSanitizer."""
+"""The engine's C units, each compiled with its test under AddressSanitizer and UBSan; views under ThreadSanitizer too."""
 
 from __future__ import annotations
 
