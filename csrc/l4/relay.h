@@ -16,7 +16,7 @@
 
 #include "plane.h"
 
-enum { LB_STREAMING = 3, LB_ACK_CREDIT = 512, LB_ACK_FIRST_TRIAL = 2048 };
+enum { LB_STREAMING = 2, LB_ACK_CREDIT = 512, LB_ACK_FIRST_TRIAL = 2048 };
 
 enum lb_ack { LB_ACK_NO, LB_ACK_YES, LB_ACK_TRIAL };
 
