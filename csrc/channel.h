@@ -14,8 +14,7 @@ enum lb_note_kind {
     /* from the worker */
     LB_NOTE_READY = 16,     /* the loop runs */
     LB_NOTE_LISTENING = 17, /* id: listener row that is served now */
-    LB_NOTE_UNLISTENED = 18,
-    LB_NOTE_FAILING = 19, /* id: backend row whose connect failures in a row reached the pool's fail_after */
+    LB_NOTE_FAILING = 18, /* id: backend row whose connect failures in a row reached the pool's fail_after */
 };
 
 struct lb_note {

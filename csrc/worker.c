@@ -99,18 +99,10 @@ static void listen_on(struct worker *worker, uint32_t listener, int fd)
         (void)lb_channel_send(worker->channel, LB_NOTE_LISTENING, listener);
 }
 
-static void unlisten(struct worker *worker, uint32_t listener)
-{
-    lb_listeners_remove(&worker->listeners, &worker->plane, listener);
-    if (worker->channel >= 0)
-        (void)lb_channel_send(worker->channel, LB_NOTE_UNLISTENED, listener);
-}
-
 static void drain(struct worker *worker, uint64_t limit_ms)
 {
     for (uint32_t i = 0; i < worker->listeners.count; i++)
-        if (worker->listeners.fds[i] >= 0)
-            unlisten(worker, i);
+        lb_listeners_remove(&worker->listeners, &worker->plane, i);
     worker->drain_until_ms = lb_now_ms(&worker->plane) + limit_ms + 1;
     set_state(worker, LB_WORKER_DRAINING);
 }
@@ -125,7 +117,7 @@ static void obey(struct worker *worker, const struct lb_note *note, int descript
             listen_on(worker, note->id, descriptor);
         break;
     case LB_NOTE_UNLISTEN:
-        unlisten(worker, note->id);
+        lb_listeners_remove(&worker->listeners, &worker->plane, note->id);
         break;
     case LB_NOTE_DRAIN:
         drain(worker, note->value);
@@ -136,7 +128,6 @@ static void obey(struct worker *worker, const struct lb_note *note, int descript
     case LB_NOTE_WAKE:
     case LB_NOTE_READY:
     case LB_NOTE_LISTENING:
-    case LB_NOTE_UNLISTENED:
     case LB_NOTE_FAILING:
         break;
     }
@@ -230,8 +221,8 @@ static int patience_ms(const struct worker *worker)
 
 static int drained(const struct worker *worker)
 {
-    return worker->drain_until_ms &&
-           (worker->plane.row->active == 0 || lb_now_ms(&worker->plane) >= worker->drain_until_ms);
+    int idle = worker->plane.row->active == 0 && worker->listeners.open == 0;
+    return worker->drain_until_ms && (idle || lb_now_ms(&worker->plane) >= worker->drain_until_ms);
 }
 
 static int turn(struct worker *worker)

@@ -21,7 +21,7 @@ def _strerror(number):
 
 
 cdef int put_text(uint8_t *field, size_t size, bytes text) except -1:
-    if len(text) >= size:
+    if <size_t>len(text) >= size:
         raise ValueError(f"{text.decode(errors='replace')!r} is longer than {size - 1} bytes")
     memset(field, 0, size)
     memcpy(field, <const char *>text, len(text))

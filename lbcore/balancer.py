@@ -210,18 +210,20 @@ class Balancer:
             tick=membership.tick,
             on_failing=membership.connect_failed,
             log=self._log,
+            on_crew=self._publish,
         )
         membership.sooner = supervisor.poke
-        table.on_cut.append(supervisor.wake_workers)
+        table.on_cut = supervisor.wake_workers
         supervisor.start(settings)
         self._start_admin()
         self._follow_probes()
-        if self._instance and self._admin:
-            self._instance.publish(
-                segment=f"/proc/{os.getpid()}/fd/{table.fd}",
-                admin=self._admin.address,
-                workers=supervisor.pids,
-            )
+        self._publish(supervisor.pids)
+
+    def _publish(self, workers: list[int]) -> None:
+        """Leave word of ourselves where commands look for it."""
+        if self._instance and self._admin and self._table:
+            segment = f"/proc/{os.getpid()}/fd/{self._table.fd}"
+            self._instance.publish(segment=segment, admin=self._admin.address, workers=workers)
 
     def _start_admin(self) -> None:
         settings = self._settings.admin

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 # enum lb_note_kind in csrc/channel.h
 LISTEN, UNLISTEN, DRAIN, STOP, WAKE = 1, 2, 3, 4, 5
-READY, LISTENING, UNLISTENED, FAILING = 16, 17, 18, 19
+READY, LISTENING, FAILING = 16, 17, 18
 
 _NOTE = struct.Struct("=IIQ")
 

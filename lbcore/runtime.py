@@ -154,6 +154,23 @@ def find(name: str = DEFAULT_NAME) -> dict[str, Any]:
     return word
 
 
+def orphans(name: str) -> list[int]:
+    """Process ids of workers that go on although the control plane of that name is gone."""
+    word = _read(os.path.join(directory(), f"{name}.json"))
+    if word is None or is_alive(word):
+        return []
+    return [int(pid) for pid in word.get("workers", ()) if _is_worker(int(pid))]
+
+
+def _is_worker(pid: int) -> bool:
+    """Is it one of ours still? A recycled pid has another name (lbcore/worker.py gives it)."""
+    try:
+        with open(f"/proc/{pid}/comm") as file:
+            return file.read().startswith("lbcore-")
+    except OSError:
+        return False
+
+
 def names() -> list[str]:
     """The names of the balancers that run."""
     try:

@@ -23,11 +23,10 @@ PRIVATE_NETWORKS = [
     "10.0.0.0/8",
     "172.16.0.0/12",
     "192.168.0.0/16",
-    "169.254.0.0/16",
     "fc00::/7",
-    "fe80::/10",
 ]
-"""Who may register by default: loopback (RFC 6890), private (RFC 1918, RFC 4193) and link-local addresses."""
+"""Who may register by default: loopback (RFC 6890) and private (RFC 1918, RFC 4193) addresses. Not link-local ones: clouds keep
+their metadata servers there."""
 
 MODES = ("tcp",)
 LATER_MODES = ("udp", "http", "https", "tls")

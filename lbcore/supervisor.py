@@ -49,7 +49,7 @@ class Supervisor:
 
     tick: called on the supervisor's thread; returns when it wants to be called again (monotonic seconds) or None.
     on_failing: called with a backend row's index when a worker reports connect failures in a row.
-    log: called with one line.
+    log: called with one line. on_crew: called with the workers' process ids when a worker was replaced.
     """
 
     def __init__(
@@ -62,12 +62,13 @@ class Supervisor:
         tick: Callable[[float], float | None],
         on_failing: Callable[[int], None],
         log: Callable[[str], None],
+        on_crew: Callable[[list[int]], None] = lambda pids: None,
     ) -> None:
         cores = sorted(os.sched_getaffinity(0))
         self._table = table
         self._make = crew.ProcessWorker if processes else crew.ThreadWorker
         self._bounds = _bounds(settings, workers, processes)
-        self._tick, self._on_failing, self._log = tick, on_failing, log
+        self._tick, self._on_failing, self._log, self._on_crew = tick, on_failing, log, on_crew
         self._posts = [Post(number, cores[number % len(cores)] if settings.pin else None) for number in range(workers)]
         self._listeners: dict[int, tuple[ListenerSettings, ListenerSockets]] = {}
         self._changed = threading.Condition()
@@ -279,6 +280,7 @@ class Supervisor:
             for post in self._posts:
                 if post.restart_at is not None and now >= post.restart_at and not self._draining:
                     self._fill(post)
+                    self._on_crew(self.pids)
             try:
                 wanted = self._tick(now)
             except Exception as error:

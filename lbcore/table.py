@@ -20,7 +20,7 @@ from lbcore.settings import parse_address
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from lbcore.settings import ListenerSettings, PoolSettings
 
@@ -47,6 +47,10 @@ DATAPATHS = {
 
 MAX_LISTENERS = 64
 MAX_POOLS = 256
+LARGE_POOL = 500
+PUBLISH_EVERY_S = 0.02
+"""Views of large pools are made anew at most so often: a state is seen at once anyway, since it is written in place; a schedule
+follows. Ten thousand backends that register one after another would else cost as many views of ten thousand."""
 REST_S = 1.0
 """How long a removed row rests at least: a worker may hold a pick of it that it has not counted yet."""
 
@@ -116,14 +120,18 @@ class Row:
         return f"<Row {self.pool} {self.address} {self.state} weight={self.weight} id={self.id}>"
 
 
-def resolve(host: str, port: int) -> tuple[int, str, int]:
-    """(family, ip, scope) of the first address of a host, IPv4 before IPv6. Raises ValueError if it has none."""
+Resolved = namedtuple("Resolved", "family ip scope", module=__name__)
+
+
+def resolve(host: str, port: int) -> Resolved:
+    """The first address of a host, IPv4 before IPv6. May take seconds. Raises ValueError if it has none."""
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except OSError as error:
         raise ValueError(f"{host}: cannot be resolved: {error.strerror or error}") from None
     family, _, _, _, address = min(found, key=lambda entry: entry[0] != socket.AF_INET)
-    return int(family), str(address[0]).partition("%")[0], int(address[3]) if len(address) == 4 else 0
+    scope = int(address[3]) if len(address) == 4 else 0
+    return Resolved(int(family), str(address[0]).partition("%")[0], scope)
 
 
 class Table:
@@ -157,7 +165,10 @@ class Table:
         self._max_backends = max_backends
         self._batch_depth = 0
         self._dirty: set[str] = set()
-        self.on_cut: list[object] = []
+        self._put_off: dict[str, float] = {}
+        self._published: dict[str, tuple[float, int]] = {}
+        self.on_cut: Callable[[], None] = lambda: None
+        self.on_put_off: Callable[[float], None] = lambda when: None
 
     def close(self) -> None:
         """Unmap and give the memory back. The table is not to be used any more."""
@@ -172,10 +183,16 @@ class Table:
     # --- listeners and pools -------------------------------------------------------------------------------------
 
     def set_listener(self, index: int, listener: ListenerSettings | None, address: str = "") -> None:
-        """Write a listener row; None frees it."""
+        """Write a listener row; None frees it, but leaves its time limits to the sessions that came through it."""
         with self.lock:
             if listener is None:
-                self._pen.listener(index, state=0)
+                row = self.segment.listener(index)
+                self._pen.listener(
+                    index,
+                    state=0,
+                    idle_timeout_ms=row.idle_timeout_ms,
+                    half_closed_timeout_ms=row.half_closed_timeout_ms,
+                )
                 return
             self._pen.listener(
                 index,
@@ -268,14 +285,25 @@ class Table:
 
     # --- changing backends ---------------------------------------------------------------------------------------
 
-    def add(self, pool: str, address: str, *, weight: int = 1, source: str, state: str = "up", reason: str = "") -> Row:
+    def add(
+        self,
+        pool: str,
+        address: str,
+        *,
+        weight: int = 1,
+        source: str,
+        state: str = "up",
+        reason: str = "",
+        resolved: Resolved | None = None,
+    ) -> Row:
         """Put a backend into a pool.
 
-        address: "host:port", resolved here. Raises ValueError when the address is bad, cannot be resolved or is there already,
+        address: "host:port". resolved: what `resolve` said of it; asked here if not given, which may take its time. Raises
+        ValueError when the address is bad, cannot be resolved or is there already,
         KeyError when there is no such pool, TableFull at max_backends.
         """
         host, port = parse_address(address)
-        family, ip, scope = resolve(host, port)
+        family, ip, scope = resolved or resolve(host, port)
         with self.lock:
             if (pool, address) in self._by_address:
                 raise ValueError(f"backend {address} is in pool {pool} already")
@@ -348,9 +376,15 @@ class Table:
             del self._by_address[row.pool, row.address]
 
     def sweep(self, now: float) -> float | None:
-        """Cut and free the leaving rows whose time has come: when to look again (monotonic seconds), or None."""
+        """Cut and free the leaving rows whose time has come, and make the views that were put off.
+
+        Returns when to look again (monotonic seconds), or None.
+        """
         with self.lock:
-            return min((self._sweep_row(self._rows[index], now) for index in list(self._leaving)), default=None)
+            self._publish_due(now)
+            times = [self._sweep_row(self._rows[index], now) for index in list(self._leaving)]
+            times += self._put_off.values()
+            return min((when for when in times if when != float("inf")), default=None)
 
     def _sweep_row(self, row: Row, now: float) -> float:
         """One step of a leaving row; a row that was freed wants nothing and answers with infinity."""
@@ -360,7 +394,7 @@ class Table:
             if not idle and now < row.cut_at:
                 return min(row.cut_at, now + REST_S)
             self._pen.state(row.index, GONE, row.reason.encode())
-            self._wake()
+            self.on_cut()
             row.free_at = now + REST_S
         if idle and now >= row.free_at:
             self._pen.free(row.index)
@@ -369,10 +403,6 @@ class Table:
             self._free.append(row.index)
             return float("inf")
         return max(row.free_at, now + 0.05)
-
-    def _wake(self) -> None:
-        for wake in self.on_cut:
-            wake()  # type: ignore[operator]
 
     # --- publication ---------------------------------------------------------------------------------------------
 
@@ -388,13 +418,30 @@ class Table:
                 if not self._batch_depth:
                     dirty, self._dirty = self._dirty, set()
                     for pool in dirty & set(self._pools):
-                        self._pen.publish(self._pools[pool])
+                        self._publish_now(pool)
 
     def _publish(self, pool: str) -> None:
+        """Publish a pool, now, at the end of a batch, or, when it is large and has just been, a moment later."""
         if self._batch_depth or pool not in self._pools:
             self._dirty.add(pool)
-        else:
-            self._pen.publish(self._pools[pool])
+            return
+        last, members = self._published.get(pool, (0.0, 0))
+        if members < LARGE_POOL or time.monotonic() >= last + PUBLISH_EVERY_S:
+            self._publish_now(pool)
+        elif pool not in self._put_off:
+            self._put_off[pool] = last + PUBLISH_EVERY_S
+            self.on_put_off(last + PUBLISH_EVERY_S)
+
+    def _publish_now(self, pool: str) -> None:
+        self._put_off.pop(pool, None)
+        self._published[pool] = (time.monotonic(), self._pen.publish(self._pools[pool]))
+
+    def _publish_due(self, now: float) -> None:
+        for pool, when in list(self._put_off.items()):
+            if now >= when or pool not in self._pools:
+                del self._put_off[pool]
+                if pool in self._pools:
+                    self._publish_now(pool)
 
     # --- workers -------------------------------------------------------------------------------------------------
 

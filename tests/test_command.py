@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from harness import SLOWER, Peer, command, dial, echo, named, read_exactly, totals, wait_for
+from harness import SLOWER, Command, Peer, command, dial, echo, named, read_exactly, totals, wait_for
 
 RUN = [sys.executable, "-m", "lbcore", "run"]
 
@@ -165,7 +165,7 @@ def test_a_killed_worker_is_replaced_on_the_same_socket(tmp_path: Path) -> None:
             assert "killed by signal 9" in lb.stderr.read_text()
 
 
-def test_a_worker_outlives_the_control_plane_and_term_ends_it(tmp_path: Path) -> None:
+def test_a_worker_outlives_the_control_plane_and_stop_ends_it(tmp_path: Path) -> None:
     with Peer(echo) as peer:
         running = command(tmp_path, "--listen", "tcp://127.0.0.1:0", "--backend", peer.address, "--health", "off")
         with pytest.raises(AssertionError), running as lb:  # noqa: PT012  # it cannot end in good order
@@ -180,7 +180,7 @@ def test_a_worker_outlives_the_control_plane_and_term_ends_it(tmp_path: Path) ->
             with dial(lb.address) as new:
                 new.sendall(b"z")
                 assert read_exactly(new, 1) == b"z"
-            worker.terminate()
+            assert lb.cli("stop").stdout == "lbcore: its control plane was gone; 1 workers stopped\n"
             worker.wait(5)
             client.close()
 
@@ -327,3 +327,15 @@ def test_demo_keeps_its_promises() -> None:
     assert time.monotonic() - began < 30 * SLOWER
     assert "kill -9" in done.stdout
     assert "register to request" in done.stdout
+
+
+def test_the_default_admin_port_gives_way(tmp_path: Path) -> None:
+    running = []
+    try:
+        for number in range(2):
+            running.append(Command(tmp_path, "--listen", "tcp://127.0.0.1:0", "--workers", "1", "--name", f"n{number}"))
+        assert running[0].admin != running[1].admin
+        assert running[1].admin.startswith("http://127.0.0.1:")
+    finally:
+        for one in running:
+            one.stop()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 from pathlib import Path
 
@@ -142,3 +143,24 @@ def test_second_signal_stops_now(tmp_path: Path) -> None:
             lb.process.terminate()
             assert lb.process.wait(5 * SLOWER) == 0
             client.close()
+
+
+def test_drain_at_the_bound_serves_what_is_queued() -> None:
+    """A socket with connections in its queue is not closed over them, not even when there is no room for them yet."""
+    with Peer(echo) as peer:
+        with balanced(settings=settings(peer.address, top={"max_sessions": 2, "drain_timeout": "10s"})) as lb:
+            first = [dial(lb.address) for _ in range(2)]
+            for client in first:
+                client.sendall(b"x")
+                assert read_exactly(client, 1) == b"x"
+            queued = [dial(lb.address) for _ in range(5)]
+            wait_for(lambda: totals(lb.status())["accept_pauses"] == 1, "the bound is met")
+            stopping = threading.Thread(target=lb.stop)
+            stopping.start()
+            for client in [*first, *queued]:
+                client.sendall(b"served")
+                assert read_exactly(client, 6) == b"served"
+                client.close()
+            stopping.join(10 * SLOWER)
+            assert not lb.running
+            lb.start()  # for the books at the end

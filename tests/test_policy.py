@@ -182,3 +182,18 @@ def test_p2c_is_better_than_random() -> None:
             client.close()
     for peer in peers:
         peer.close()
+
+
+def test_a_large_pools_view_follows_a_storm_of_changes(table: Table) -> None:
+    """Its views are put off by a moment under a storm; states count at once, and the last view is made."""
+    fill(table, "round_robin", [1] * 2000)
+    wanted: list[float] = []
+    table.on_put_off = wanted.append
+    rows = table.rows("p")
+    for row in rows[:1000]:
+        table.set_state(row, "down", "storm")
+    dead = {row.index for row in rows[:1000]}
+    assert not dead & set(table.picker("p").picks(2000))
+    assert wanted
+    table.sweep(wanted[-1] + 1)
+    assert set(table.picker("p").picks(1000)) == {row.index for row in rows[1000:]}

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <netinet/tcp.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -58,6 +59,18 @@ int lb_net_error(int fd)
     if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &length) < 0)
         return errno;
     return error;
+}
+
+int lb_net_is_self(int fd)
+{
+    union lb_address mine = {0}, peer = {0};
+    socklen_t mine_length = sizeof mine, peer_length = sizeof peer;
+    if (getsockname(fd, &mine.any, &mine_length) < 0 || getpeername(fd, &peer.any, &peer_length) < 0)
+        return 0;
+    if (mine.any.sa_family == AF_INET6)
+        return mine.v6.sin6_port == peer.v6.sin6_port &&
+               memcmp(&mine.v6.sin6_addr, &peer.v6.sin6_addr, sizeof mine.v6.sin6_addr) == 0;
+    return mine.v4.sin_port == peer.v4.sin_port && mine.v4.sin_addr.s_addr == peer.v4.sin_addr.s_addr;
 }
 
 void lb_net_reset(int fd)

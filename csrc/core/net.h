@@ -21,6 +21,10 @@ __attribute__((warn_unused_result)) int lb_net_set_options(int fd, uint32_t keep
 /* The pending error of a socket, cleared by the call; 0 if there is none. */
 int lb_net_error(int fd);
 
+/* Is the socket connected to itself? A port of the ephemeral range that nobody listens on may be reached so, by simultaneous
+ * open (RFC 9293 3.5). */
+int lb_net_is_self(int fd);
+
 /* Close with a reset: the peer reads ECONNRESET, not an end of file. */
 void lb_net_reset(int fd);
 

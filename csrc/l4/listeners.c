@@ -10,28 +10,28 @@ enum { ACCEPTS_PER_EVENT = 64, ERROR_PAUSE_MS = 50 };
 
 int lb_listeners_open(struct lb_listeners *listeners, uint32_t count)
 {
-    *listeners = (struct lb_listeners){.count = count, .fds = malloc(count * sizeof(int))};
-    if (!listeners->fds)
+    *listeners = (struct lb_listeners){.count = count, .at = malloc(count * sizeof *listeners->at)};
+    if (!listeners->at)
         return -ENOMEM;
     for (uint32_t i = 0; i < count; i++)
-        listeners->fds[i] = -1;
+        listeners->at[i] = (struct lb_listener){.fd = -1};
     return 0;
 }
 
 void lb_listeners_close(struct lb_listeners *listeners)
 {
-    for (uint32_t i = 0; listeners->fds && i < listeners->count; i++)
-        if (listeners->fds[i] >= 0)
-            close(listeners->fds[i]);
-    free(listeners->fds);
-    listeners->fds = NULL;
+    for (uint32_t i = 0; listeners->at && i < listeners->count; i++)
+        if (listeners->at[i].fd >= 0)
+            close(listeners->at[i].fd);
+    free(listeners->at);
+    listeners->at = NULL;
 }
 
 int lb_listeners_add(struct lb_listeners *listeners, struct lb_plane *plane, uint32_t listener, int fd)
 {
     struct epoll_event event = {.events = listeners->paused ? 0 : EPOLLIN,
                                 .data.u64 = lb_tag_of(LB_TAG_LISTENER, listener, 0)};
-    if (listener >= listeners->count || listeners->fds[listener] >= 0) {
+    if (listener >= listeners->count || listeners->at[listener].fd >= 0) {
         close(fd);
         return -EINVAL;
     }
@@ -40,16 +40,17 @@ int lb_listeners_add(struct lb_listeners *listeners, struct lb_plane *plane, uin
         close(fd);
         return -error;
     }
-    listeners->fds[listener] = fd;
+    listeners->at[listener] = (struct lb_listener){.fd = fd};
+    listeners->open++;
     return 0;
 }
 
 static void set_interest(struct lb_listeners *listeners, struct lb_plane *plane, uint32_t events)
 {
     for (uint32_t i = 0; i < listeners->count; i++)
-        if (listeners->fds[i] >= 0) {
+        if (listeners->at[i].fd >= 0) {
             struct epoll_event event = {.events = events, .data.u64 = lb_tag_of(LB_TAG_LISTENER, i, 0)};
-            (void)epoll_ctl(plane->epoll, EPOLL_CTL_MOD, listeners->fds[i], &event);
+            (void)epoll_ctl(plane->epoll, EPOLL_CTL_MOD, listeners->at[i].fd, &event);
         }
 }
 
@@ -89,44 +90,51 @@ static int concerns_one_client(int error)
     }
 }
 
-/* 1: took one or lost one. 0: the queue is empty or nothing may be accepted now. */
-static int accept_one(struct lb_listeners *listeners, struct lb_plane *plane, uint32_t listener)
+enum accepted { ACCEPT_MORE, ACCEPT_EMPTY, ACCEPT_LATER };
+
+static enum accepted accept_one(struct lb_listeners *listeners, struct lb_plane *plane, uint32_t listener)
 {
     if (!has_room(plane)) {
         pause_accepting(listeners, plane, 0);
-        return 0;
+        return ACCEPT_LATER;
     }
-    int fd = accept4(listeners->fds[listener], NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    int fd = accept4(listeners->at[listener].fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (fd >= 0) {
         lb_session_open(plane, fd, listener);
-        return 1;
+        return ACCEPT_MORE;
     }
     if (errno == EAGAIN)
-        return 0;
+        return ACCEPT_EMPTY;
     lb_add(&plane->row->accept_errors, 1);
     if (concerns_one_client(errno))
-        return 1;
+        return ACCEPT_MORE;
     pause_accepting(listeners, plane, lb_now_ms(plane) + ERROR_PAUSE_MS); /* EMFILE, ENFILE, ENOBUFS, ENOMEM */
-    return 0;
+    return ACCEPT_LATER;
 }
 
 void lb_listeners_event(struct lb_listeners *listeners, struct lb_plane *plane, uint32_t listener)
 {
-    if (listeners->paused || listener >= listeners->count || listeners->fds[listener] < 0)
+    if (listeners->paused || listener >= listeners->count || listeners->at[listener].fd < 0)
         return;
     for (int i = 0; i < ACCEPTS_PER_EVENT; i++)
-        if (!accept_one(listeners, plane, listener))
+        if (accept_one(listeners, plane, listener) != ACCEPT_MORE)
             return;
 }
 
 void lb_listeners_remove(struct lb_listeners *listeners, struct lb_plane *plane, uint32_t listener)
 {
-    if (listener >= listeners->count || listeners->fds[listener] < 0)
+    enum accepted last;
+    if (listener >= listeners->count || listeners->at[listener].fd < 0)
         return;
-    while (accept_one(listeners, plane, listener))
-        ;
-    close(listeners->fds[listener]);
-    listeners->fds[listener] = -1;
+    do
+        last = accept_one(listeners, plane, listener);
+    while (last == ACCEPT_MORE);
+    listeners->at[listener].closing = 1;
+    if (last == ACCEPT_LATER)
+        return;
+    close(listeners->at[listener].fd);
+    listeners->at[listener].fd = -1;
+    listeners->open--;
 }
 
 void lb_listeners_resume(struct lb_listeners *listeners, struct lb_plane *plane)
@@ -136,6 +144,9 @@ void lb_listeners_resume(struct lb_listeners *listeners, struct lb_plane *plane)
     listeners->paused = 0;
     listeners->retry_ms = 0;
     set_interest(listeners, plane, EPOLLIN);
+    for (uint32_t i = 0; i < listeners->count; i++)
+        if (listeners->at[i].closing)
+            lb_listeners_remove(listeners, plane, i);
 }
 
 int lb_listeners_wait(const struct lb_listeners *listeners, const struct lb_plane *plane)

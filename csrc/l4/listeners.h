@@ -4,11 +4,17 @@
 
 #include "plane.h"
 
+struct lb_listener {
+    int fd;          /* -1: not served */
+    uint8_t closing; /* to be closed as soon as its queue is empty */
+};
+
 struct lb_listeners {
-    int *fds;           /* by listener row; -1: not served */
-    uint32_t count;     /* listener rows of the segment */
-    uint8_t paused;     /* at a bound: nothing is accepted */
-    uint64_t retry_ms;  /* when to try again after an error that no ending session cures; 0: none is waited for */
+    struct lb_listener *at; /* by listener row */
+    uint32_t count;         /* listener rows of the segment */
+    uint32_t open;
+    uint8_t paused;    /* at a bound: nothing is accepted */
+    uint64_t retry_ms; /* when to try again after an error that no ending session cures; 0: none is waited for */
 };
 
 __attribute__((warn_unused_result)) int lb_listeners_open(struct lb_listeners *listeners, uint32_t count);
@@ -18,7 +24,8 @@ void lb_listeners_close(struct lb_listeners *listeners);
 __attribute__((warn_unused_result)) int lb_listeners_add(struct lb_listeners *listeners, struct lb_plane *plane,
                                                          uint32_t listener, int fd);
 
-/* Accept what is queued on it, then close it: a socket with a queue is never closed. */
+/* Accept what is queued on it, then close it: at a bound that waits until there is room. A socket with a queue is never closed
+ * (lb_listeners_close, at the worker's end, excepted). */
 void lb_listeners_remove(struct lb_listeners *listeners, struct lb_plane *plane, uint32_t listener);
 
 /* An epoll event on it. */

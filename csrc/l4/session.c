@@ -386,6 +386,12 @@ static void connected_or_not(struct lb_plane *plane, struct lb_session *session,
     }
     if (!session->side[LB_BACKEND].writable)
         return;
+    /* only a backend that is not known to be there can be mistaken for ourselves: the others are spared the question */
+    if (!outcome_of(plane, session->backend)->last_success_ms || outcome_of(plane, session->backend)->failures_in_row)
+        if (lb_net_is_self(session->side[LB_BACKEND].fd)) {
+            reach(plane, session, ECONNREFUSED);
+            return;
+        }
     note_success(plane, session);
     session->moved_ms = (uint32_t)lb_now_ms(plane);
     move(plane, session, LB_SESSION_OPEN);

@@ -82,14 +82,23 @@ class AdminServer:
         except BaseException:
             self._unbind()
             raise
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), name="lbcore-admin", daemon=True)
+        self._thread = threading.Thread(target=self._main, name="lbcore-admin", daemon=True)
         self._thread.start()
         self._started.wait()
+
+    def _main(self) -> None:
+        try:
+            asyncio.run(self._serve())
+        except Exception as error:
+            self._log(f"admin: the server failed: {error!r}")
+        finally:
+            self._started.set()
 
     def stop(self) -> None:
         """Close everything; requests under way are given up."""
         if self._thread and self._loop and self._stop:
-            self._loop.call_soon_threadsafe(self._stop.set)
+            with contextlib.suppress(RuntimeError):  # its loop has ended by itself
+                self._loop.call_soon_threadsafe(self._stop.set)
             self._thread.join()
         self._unbind()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import sys
 import threading
 import time
@@ -18,6 +19,7 @@ from lbcore.settings import (
     join_host_port,
     probe_of,
     simple,
+    split_host_port,
 )
 
 TYPE_CHECKING = False
@@ -44,12 +46,25 @@ def main(
     if config is None:
         if not listen:
             raise ConfigError("listen: missing (give --listen MODE://HOST:PORT, or -c FILE)")
-        settings = simple(listen, backends, policy=policy, health=health or "tcp", admin=admin or DEFAULT_ADMIN, **given)
+        settings = simple(listen, backends, policy=policy, health=health or "tcp", admin=admin or _default_admin(), **given)
     else:
         from lbcore.config import load
 
         settings = override(load(config), listen, backends, policy, health, admin, given)
     return Command(settings).run()
+
+
+def _default_admin() -> str:
+    """The default admin address, or one beside it when it is taken: nobody asked for that very port."""
+    host, port = split_host_port(DEFAULT_ADMIN)
+    with socket.socket() as trial:
+        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            trial.bind((host, port))
+        except OSError:
+            log(f"{DEFAULT_ADMIN} is taken: the admin server takes another port (--admin HOST:PORT chooses one)")
+            return join_host_port(host, 0)
+    return DEFAULT_ADMIN
 
 
 def override(

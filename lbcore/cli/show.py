@@ -55,9 +55,24 @@ def _print(status: dict[str, Any]) -> None:
     )
     columns = ("accepted", "active", "closed", "refused", "bytes_in", "bytes_out")
     table(
-        ("worker", "pid", *columns),
-        [(worker["id"], worker["pid"], *(worker[column] for column in columns)) for worker in status["workers"]],
+        ("worker", "pid", "cpu s", "MiB", *columns),
+        [
+            (worker["id"], worker["pid"], *_process(worker["pid"]), *(worker[column] for column in columns))
+            for worker in status["workers"]
+        ],
     )
+
+
+def _process(pid: int) -> tuple[str, str]:
+    """CPU seconds and private MiB of a process, as far as they can be read."""
+    import psutil
+
+    try:
+        process = psutil.Process(pid)
+        times, memory = process.cpu_times(), process.memory_full_info()
+    except psutil.Error:
+        return "?", "?"
+    return f"{times.user + times.system:.1f}", f"{memory.uss / (1 << 20):.1f}"
 
 
 def _backend_row(pool: dict[str, Any], backend: dict[str, Any] | None) -> tuple[object, ...]:

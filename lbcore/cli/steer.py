@@ -44,7 +44,13 @@ def reload(name: str) -> int:
 
 
 def stop(name: str, now: bool) -> int:
-    """Signal a balancer and wait for its end. Raises NotRunning."""
+    """Signal a balancer, or the workers that its crash left, and wait for the end. Raises NotRunning."""
+    left = runtime.orphans(name)
+    if left:
+        for pid in left:
+            os.kill(pid, signal.SIGTERM)
+        print(f"{name}: its control plane was gone; {len(left)} workers stopped")
+        return 0
     pid = int(runtime.find(name)["pid"])
     started = _start_of(pid)
     os.kill(pid, signal.SIGTERM)

@@ -16,13 +16,14 @@ from collections import namedtuple
 from lbcore.discovery import evidence as rules_of
 from lbcore.discovery.evidence import Evidence, Verdict
 from lbcore.settings import join_host_port, parse_address
+from lbcore.table import resolve
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from lbcore.settings import PoolSettings, ProbeSettings
-    from lbcore.table import Row, Table
+    from lbcore.table import Resolved, Row, Table
 
 STALL_S = 1.0
 """A tick that comes later than asked by more than this was held up with the whole process: leases are not to blame."""
@@ -76,6 +77,7 @@ class Membership:
         self._deadlines: list[tuple[float, str]] = []
         self._wanted: float | None = None
         self.sooner: Callable[[], None] = lambda: None
+        table.on_put_off = self._wants
         self.on_new: Callable[[Row], None] = lambda row: None
 
     # --- asking --------------------------------------------------------------------------------------------------
@@ -122,6 +124,7 @@ class Membership:
 
     def add(self, pool: str, address: str, weight: int = 1, source: str = "api") -> Row:
         """Add a backend. Raises KeyError (no such pool) or ValueError (bad, unknown or doubled address, table full)."""
+        self.rules(pool)
         return self._enter(pool, address, weight, source, Evidence())
 
     def remove(self, row: Row, drain_ms: int | None = None, reason: str = "removed") -> None:
@@ -245,7 +248,7 @@ class Membership:
                     self._see_to(member, now)
             swept = self._table.sweep(now)
             times = [self._deadlines[0][0]] if self._deadlines else []
-            if swept is not None and swept != float("inf"):
+            if swept is not None:
                 times.append(swept)
             self._wanted = min(times, default=None)
             return self._wanted
@@ -293,7 +296,10 @@ class Membership:
 
     # --- verdicts ------------------------------------------------------------------------------------------------
 
-    def _enter(self, pool: str, address: str, weight: int, source: str, evidence: Evidence) -> Row:
+    def _enter(
+        self, pool: str, address: str, weight: int, source: str, evidence: Evidence, resolved: Resolved | None = None
+    ) -> Row:
+        resolved = resolved or resolve(*parse_address(address))  # before the lock: a name may take seconds
         with self._lock:
             verdict = rules_of.judge(evidence, self.rules(pool), self._clock())
             row = self._table.add(
@@ -303,6 +309,7 @@ class Membership:
                 source=source,
                 state=verdict.state,
                 reason=verdict.reason,
+                resolved=resolved,
             )
             member = _Member(row, evidence)
             self._members[row.id] = self._in_pool[pool][row.id] = member
@@ -360,6 +367,7 @@ class Membership:
         Backends that the configuration names are added, changed or removed; rows that stay keep their state, evidence and
         generation. Leases and backends added at run time stay as long as their pool does.
         """
+        resolved = {backend.address: _try_resolve(backend.address) for pool in pools.values() for backend in pool.backends}
         with self._lock, self._table.batch():
             self._drain_ms = drain_ms
             for name, pool in pools.items():
@@ -370,7 +378,7 @@ class Membership:
             for name in set(self._pools) - set(pools):
                 self._drop_pool(name)
             for pool in pools.values():
-                self._follow(pool)
+                self._follow(pool, resolved)
 
     def _drop_pool(self, name: str) -> None:
         for member in list(self._in_pool[name].values()):
@@ -378,7 +386,7 @@ class Membership:
         del self._pools[name], self._in_pool[name], self._healthy[name]
         self._table.drop_pool(name)
 
-    def _follow(self, pool: PoolSettings) -> None:
+    def _follow(self, pool: PoolSettings, resolved: dict[str, Resolved | ValueError]) -> None:
         wanted = {backend.address: backend.weight for backend in pool.backends}
         for member in list(self._in_pool[pool.name].values()):
             row = member.row
@@ -387,15 +395,25 @@ class Membership:
             elif row.source == "config":
                 self.remove(row, reason="not in the configuration any more")
         for address, weight in wanted.items():
+            found = resolved[address]
             try:
-                self.add(pool.name, address, weight, source="config")
+                if isinstance(found, ValueError):
+                    raise found
+                self._enter(pool.name, address, weight, "config", Evidence(), found)
             except ValueError as error:
-                self._log(f"pool {pool.name}: {error}")
+                self._log(f"pool {pool.name}: {address} is left out: {error}")
 
 
 def normal(address: str) -> str:
     """One spelling of an address. Raises ValueError."""
     return join_host_port(*parse_address(address))
+
+
+def _try_resolve(address: str) -> Resolved | ValueError:
+    try:
+        return resolve(*parse_address(address))
+    except ValueError as error:
+        return error
 
 
 def _weight_of(report: Report) -> int | None:

@@ -151,6 +151,9 @@ class Prober:
                 await self._ask(row, probe)
             except ProbeFailed as failure:
                 self._membership.probe_result(row, False, str(failure))
+            except Exception as error:  # nothing that a backend sends may end its probes
+                self._log(f"probe of {row.address}: {error!r}")
+                self._membership.probe_result(row, False, f"probe failed: {error!r}")
             else:
                 self._membership.probe_result(row, True)
             self._plan(row, began + probe.interval_ms / 1000 * random.uniform(1 - JITTER, 1 + JITTER))
