@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from bench.micro.conftest import Fill
+from lbcore._layout import ffi
 from lbcore.table import POLICIES, Table
 
 PICKS = 1000
@@ -18,9 +19,19 @@ LEAST_CONN_NS = 2000
 def test_pick(benchmark: Any, table: Table, fill: Fill, policy: str, count: int) -> None:
     """`PICKS` picks a call, without Python between."""
     fill(count, policy)
+    _occupy(table, count)
     picker = table.picker("default")
     assert picker.pick() is not None
     benchmark.extra_info |= {"title": f"pick, {policy}, {count:,} backends", "operations": PICKS}
     if (policy, count) == ("least_conn", 1000):
         benchmark.extra_info["limit_ns"] = LEAST_CONN_NS
     benchmark(picker.spin, PICKS)
+
+
+def _occupy(table: Table, count: int) -> None:
+    """Sessions on every backend, as a worker would count them: among idle ones least_conn has nothing to look for."""
+    head = table.segment.head
+    start = head.off_workers + head.off_active
+    active = ffi.cast("uint32_t *", ffi.from_buffer(table.memory) + start)
+    for index in range(count):
+        active[index] = 1 + index * 7 % 13

@@ -4,13 +4,16 @@
 
 enum { TRIES = 16 }; /* slots looked at before the members are searched one by one */
 
-static float cost_of(const struct lb_choice *choice, uint32_t backend)
+static inline float read_cost(const float *at)
 {
     float cost;
-    if (backend >= choice->shm->head->max_backends)
-        return INFINITY;
-    __atomic_load(&choice->shm->costs[backend], &cost, __ATOMIC_RELAXED);
+    __atomic_load(at, &cost, __ATOMIC_RELAXED);
     return cost;
+}
+
+static float cost_of(const struct lb_choice *choice, uint32_t backend)
+{
+    return backend < choice->shm->head->max_backends ? read_cost(&choice->shm->costs[backend]) : INFINITY;
 }
 
 static int usable(const struct lb_choice *choice, uint32_t backend)
@@ -89,28 +92,39 @@ static uint32_t two_choices(const struct lb_choice *choice, struct lb_cursor *cu
     return burden(choice, second) < burden(choice, first) ? second : first;
 }
 
-/* The sums are done array by array, not by lb_shm_in_flight: this loop is the cost of least_conn. */
+/* Every worker's sessions, as arrays by backend row. */
+struct in_flight {
+    const uint32_t *by_worker[LB_MAX_WORKERS];
+    uint32_t workers;
+};
+
+static inline uint32_t sessions_on(const struct in_flight *all, uint32_t backend)
+{
+    uint32_t sum = entry(all->by_worker[0], backend);
+    for (uint32_t worker = 1; worker < all->workers; worker++)
+        sum += entry(all->by_worker[worker], backend);
+    return sum;
+}
+
+/* The loop is the cost of least_conn: what can be hoisted is, and only a better one is asked whether it was tried. */
 static uint32_t least_conn(const struct lb_choice *choice, struct lb_cursor *cursor)
 {
     const struct lb_shm *shm = choice->shm;
-    const uint32_t limit = shm->head->max_backends, workers = shm->head->workers;
-    const uint64_t stride = shm->head->worker_stride / sizeof(uint32_t);
-    const uint32_t *active = lb_shm_active(shm, 0);
+    const uint32_t limit = shm->head->max_backends, count = choice->member_count, *members = choice->members;
+    const float *costs = shm->costs;
+    struct in_flight all = {.workers = shm->head->workers};
+    for (uint32_t worker = 0; worker < all.workers; worker++)
+        all.by_worker[worker] = lb_shm_active(shm, worker);
+
     uint32_t best = round_robin(choice, cursor);
     if (best == LB_NONE)
         return LB_NONE;
     float least = burden(choice, best);
-
-    for (uint32_t i = 0; i < choice->member_count; i++) {
-        uint32_t backend = entry(choice->members, i);
+    for (uint32_t i = 0; i < count && least > 0; i++) { /* nobody has fewer than none */
+        uint32_t backend = entry(members, i);
         if (backend >= limit)
             continue;
-        uint32_t sessions = entry(active, backend);
-        for (uint32_t worker = 1; worker < workers; worker++)
-            sessions += entry(active + worker * stride, backend);
-        float cost;
-        __atomic_load(&shm->costs[backend], &cost, __ATOMIC_RELAXED);
-        float here = (float)sessions * cost;
+        float here = (float)(int32_t)sessions_on(&all, backend) * read_cost(&costs[backend]);
         if (here < least && usable(choice, backend)) {
             best = backend;
             least = here;
