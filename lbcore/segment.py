@@ -12,6 +12,10 @@ import os
 
 from lbcore._layout import ffi
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any  # cffi structs have no static type
+
 MAGIC = 0x6C62636F72653031  # LB_MAGIC in csrc/table/shm.h: "lbcore01"
 
 _SIZES = {
@@ -35,9 +39,9 @@ class SegmentError(ValueError):
     """What was attached is not a segment of this version of lbcore."""
 
 
-def text(field: object) -> str:
+def text(field: Any) -> str:
     """A NUL-ended text field as str."""
-    return str(ffi.string(ffi.cast("char *", field)).decode(errors="replace"))
+    return bytes(ffi.buffer(field)).partition(b"\0")[0].decode(errors="replace")
 
 
 def make_memory(size: int) -> int:
@@ -116,46 +120,47 @@ class Segment:
         if head.bytes != len(self.memory) or end != head.bytes:
             raise SegmentError(f"{len(self.memory)} bytes, but its head speaks of {head.bytes}")
 
-    def _at(self, struct: str, offset: int):  # type: ignore[no-untyped-def]  # cffi structs have no static type
+    def _at(self, struct: str, offset: int) -> Any:
         return ffi.cast(f"{struct} *", self._base + offset)
 
     @property
-    def head(self):  # type: ignore[no-untyped-def]
+    def head(self) -> Any:
         """The struct lb_head."""
         return self._at("struct lb_head", 0)
 
-    def listener(self, index: int):  # type: ignore[no-untyped-def]
+    def listener(self, index: int) -> Any:
         """The struct lb_listener_row."""
         return self._at("struct lb_listener_row", self.head.off_listeners) + index
 
-    def pool(self, index: int):  # type: ignore[no-untyped-def]
+    def pool(self, index: int) -> Any:
         """The struct lb_pool_row."""
         return self._at("struct lb_pool_row", self.head.off_pools) + index
 
-    def backend(self, index: int):  # type: ignore[no-untyped-def]
-        """The struct lb_backend_row."""
-        return self._at("struct lb_backend_row", self.head.off_backends) + index
+    def backends(self) -> Any:
+        """All struct lb_backend_row, to be indexed below head.rows_used."""
+        return self._at("struct lb_backend_row", self.head.off_backends)
 
-    def worker(self, index: int):  # type: ignore[no-untyped-def]
+    def backend(self, index: int) -> Any:
+        """One struct lb_backend_row."""
+        return self.backends() + index
+
+    def worker(self, index: int) -> Any:
         """The struct lb_worker_row."""
         head = self.head
         return self._at("struct lb_worker_row", head.off_workers + index * head.worker_stride)
 
-    def outcome(self, worker: int, backend: int):  # type: ignore[no-untyped-def]
-        """The struct lb_outcome that a worker keeps of a backend; check its generation."""
+    def outcomes(self, worker: int) -> Any:
+        """What a worker keeps of the backends: struct lb_outcome by row; check the generation."""
         head = self.head
-        start = head.off_workers + worker * head.worker_stride + head.off_outcomes
-        return self._at("struct lb_outcome", start) + backend
+        return self._at("struct lb_outcome", head.off_workers + worker * head.worker_stride + head.off_outcomes)
 
-    def active(self, worker: int, backend: int) -> int:
-        """Sessions of a worker on a backend row."""
+    def actives(self, worker: int) -> Any:
+        """A worker's sessions: uint32_t by backend row."""
         head = self.head
-        start = head.off_workers + worker * head.worker_stride + head.off_active
-        return int(self._at("uint32_t", start)[backend])
+        return self._at("uint32_t", head.off_workers + worker * head.worker_stride + head.off_active)
 
-    def texts(self, index: int) -> tuple[str, str, str]:
+    def texts(self, row: Any) -> tuple[str, str, str]:
         """A backend row's address, source and reason, whole also while the control plane writes them."""
-        row = self.backend(index)
         for _ in range(100):
             version = row.text_version
             texts = text(row.address), text(row.source), text(row.reason)

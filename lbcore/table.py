@@ -268,18 +268,17 @@ class Table:
     def outcomes(self, row: Row) -> Outcome:
         """What the workers saw of a backend."""
         active = sessions = failures = in_row = errno = latency = latest = 0
-        failed_ms = -1
         segment = self.segment
         for worker in range(segment.head.workers):
-            active += segment.active(worker, row.index)
-            seen = segment.outcome(worker, row.index)
+            active += segment.actives(worker)[row.index]
+            seen = segment.outcomes(worker)[row.index]
             if seen.generation != row.generation:
                 continue
             sessions += seen.sessions
             failures += seen.failures
             latency = max(latency, seen.latency_us)
             latest = max(latest, seen.last_success_ms)
-            if seen.failures_in_row > max(in_row, failed_ms):
+            if seen.failures_in_row > in_row:
                 in_row, errno = seen.failures_in_row, seen.last_errno
         return Outcome(active, sessions, failures, in_row, errno, latency / 1000, latest / 1000)
 

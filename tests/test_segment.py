@@ -136,4 +136,4 @@ def test_texts_are_cut_to_their_field(table: Table) -> None:
 
     table.set_pool(PoolSettings(name="p"))
     row = table.add("p", "127.0.0.1:1", source="api", reason="r" * 1000)
-    assert table.segment.texts(row.index)[2] == "r" * 207
+    assert table.segment.texts(table.segment.backend(row.index))[2] == "r" * 207

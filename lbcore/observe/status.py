@@ -53,10 +53,12 @@ def _listeners(segment: Segment) -> list[dict[str, Any]]:
 
 def _pools(segment: Segment) -> list[dict[str, Any]]:
     members: dict[int, list[dict[str, Any]]] = {}
+    rows = segment.backends()
+    seen = [(segment.actives(worker), segment.outcomes(worker)) for worker in range(segment.head.workers)]
     for index in range(segment.head.rows_used):
-        row = segment.backend(index)
+        row = rows[index]
         if row.state in _STATE_NAMES:
-            members.setdefault(row.pool, []).append(_backend(segment, index, row))
+            members.setdefault(row.pool, []).append(_backend(segment, index, row, seen))
     return [
         {
             "name": text(segment.pool(index).name),
@@ -68,20 +70,20 @@ def _pools(segment: Segment) -> list[dict[str, Any]]:
     ]
 
 
-def _backend(segment: Segment, index: int, row: Any) -> dict[str, Any]:
-    address, source, reason = segment.texts(index)
-    active = sessions = failures = latency_us = 0
-    for worker in range(segment.head.workers):
-        active += segment.active(worker, index)
-        seen = segment.outcome(worker, index)
-        if seen.generation == row.generation:
-            sessions += seen.sessions
-            failures += seen.failures
-            latency_us = max(latency_us, seen.latency_us)
+def _backend(segment: Segment, index: int, row: Any, seen: list[tuple[Any, Any]]) -> dict[str, Any]:
+    address, source, reason = segment.texts(row)
+    generation, active, sessions, failures, latency_us = row.generation, 0, 0, 0, 0
+    for actives, outcomes in seen:
+        active += actives[index]
+        outcome = outcomes[index]
+        if outcome.generation == generation:
+            sessions += outcome.sessions
+            failures += outcome.failures
+            latency_us = max(latency_us, outcome.latency_us)
     return {
-        "id": f"{index}.{row.generation}",
+        "id": f"{index}.{generation}",
         "address": address,
-        "generation": row.generation,
+        "generation": generation,
         "source": source,
         "state": _STATE_NAMES.get(row.state, "down"),
         "reason": reason,
