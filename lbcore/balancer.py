@@ -384,6 +384,8 @@ class Balancer:
 
         table = self._running()[0]
         with table.lock:
+            if table.closed:  # stopped by another thread, between the two lines above
+                raise NotRunning("the balancer is not running")
             return document(table.segment)
 
     def _readiness(self) -> tuple[bool, str]:

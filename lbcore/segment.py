@@ -71,11 +71,12 @@ class Segment:
     def __init__(self, memory: mmap.mmap) -> None:
         """Raises SegmentError when the memory is foreign, of another layout, or damaged."""
         self.memory = memory
-        self._base = ffi.from_buffer(memory, require_writable=False)
+        self._base: Any = ffi.from_buffer(memory, require_writable=False)
         try:
             self._check()
         except SegmentError:
             ffi.release(self._base)
+            self._base = None
             raise
 
     @classmethod
@@ -102,9 +103,10 @@ class Segment:
         self.close()
 
     def close(self) -> None:
-        """Unmap. Structs that were handed out must not be used any more."""
-        if not self.memory.closed:
+        """Unmap. Structs that were handed out must not be used any more; the segment itself raises SegmentError."""
+        if self._base is not None:
             ffi.release(self._base)
+            self._base = None
             self.memory.close()
 
     def _check(self) -> None:
@@ -121,6 +123,8 @@ class Segment:
             raise SegmentError(f"{len(self.memory)} bytes, but its head speaks of {head.bytes}")
 
     def _at(self, struct: str, offset: int) -> Any:
+        if self._base is None:
+            raise SegmentError("the segment is closed")
         return ffi.cast(f"{struct} *", self._base + offset)
 
     @property

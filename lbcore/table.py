@@ -180,6 +180,11 @@ class Table:
                 os.close(self.fd)
                 self.fd = -1
 
+    @property
+    def closed(self) -> bool:
+        """Has it been closed?"""
+        return self.fd < 0
+
     # --- listeners and pools -------------------------------------------------------------------------------------
 
     def set_listener(self, index: int, listener: ListenerSettings | None, address: str = "") -> None:
@@ -267,20 +272,21 @@ class Table:
 
     def outcomes(self, row: Row) -> Outcome:
         """What the workers saw of a backend."""
-        active = sessions = failures = in_row = errno = latency = latest = 0
-        segment = self.segment
-        for worker in range(segment.head.workers):
-            active += segment.actives(worker)[row.index]
-            seen = segment.outcomes(worker)[row.index]
-            if seen.generation != row.generation:
-                continue
-            sessions += seen.sessions
-            failures += seen.failures
-            latency = max(latency, seen.latency_us)
-            latest = max(latest, seen.last_success_ms)
-            if seen.failures_in_row > in_row:
-                in_row, errno = seen.failures_in_row, seen.last_errno
-        return Outcome(active, sessions, failures, in_row, errno, latency / 1000, latest / 1000)
+        with self.lock:
+            active = sessions = failures = in_row = errno = latency = latest = 0
+            segment = self.segment
+            for worker in range(segment.head.workers):
+                active += segment.actives(worker)[row.index]
+                seen = segment.outcomes(worker)[row.index]
+                if seen.generation != row.generation:
+                    continue
+                sessions += seen.sessions
+                failures += seen.failures
+                latency = max(latency, seen.latency_us)
+                latest = max(latest, seen.last_success_ms)
+                if seen.failures_in_row > in_row:
+                    in_row, errno = seen.failures_in_row, seen.last_errno
+            return Outcome(active, sessions, failures, in_row, errno, latency / 1000, latest / 1000)
 
     # --- changing backends ---------------------------------------------------------------------------------------
 

@@ -339,3 +339,11 @@ def test_the_default_admin_port_gives_way(tmp_path: Path) -> None:
     finally:
         for one in running:
             one.stop()
+
+
+def test_demo_on_a_terminal() -> None:
+    """Its live table reads the status from a thread of its own, up to the end."""
+    line = f"{sys.executable} -m lbcore demo --seconds 4"
+    done = subprocess.run(["script", "-qec", line, "/dev/null"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout[-2000:]
+    assert "register to request" in done.stdout

@@ -171,3 +171,30 @@ def test_public_names() -> None:
         assert getattr(lbcore, name)
     with pytest.raises(AttributeError, match="zork"):
         lbcore.zork  # noqa: B018
+
+
+def test_status_while_another_thread_stops_is_an_answer_or_not_running() -> None:
+    """Never a look at memory that is gone."""
+    done = threading.Event()
+    strange: list[BaseException] = []
+
+    def ask(lb: Balancer) -> None:
+        while not done.is_set():
+            try:
+                lb.status()
+            except NotRunning:
+                continue
+            except BaseException as error:
+                strange.append(error)
+
+    lb = Balancer(listen="tcp://127.0.0.1:0", backends=["127.0.0.1:1"], health="off", workers=1)
+    threads = [threading.Thread(target=ask, args=(lb,)) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for _ in range(30):
+        lb.start()
+        lb.stop(0)
+    done.set()
+    for thread in threads:
+        thread.join()
+    assert not strange
