@@ -1,4 +1,5 @@
 #include <errno.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -261,13 +262,29 @@ static int serve(struct worker *worker)
     return error;
 }
 
+/* splice(2) into a broken connection raises SIGPIPE, unlike send with MSG_NOSIGNAL; and in somebody else's process, signals are
+ * for other threads. */
+static void block_signals(int own_process, sigset_t *before)
+{
+    sigset_t blocked;
+    if (own_process) {
+        sigemptyset(&blocked);
+        sigaddset(&blocked, SIGPIPE);
+    } else {
+        sigfillset(&blocked);
+    }
+    pthread_sigmask(SIG_BLOCK, &blocked, before);
+}
+
 int lb_worker_run(const struct lb_worker_setup *setup)
 {
+    sigset_t signals_before;
     struct worker *worker = calloc(1, sizeof *worker);
     if (!worker)
         return -ENOMEM;
     worker->channel = setup->channel;
     worker->own_process = setup->own_process;
+    block_signals(setup->own_process, &signals_before);
     int error = open_plane(&worker->plane, setup);
     if (!error)
         error = lb_listeners_open(&worker->listeners, worker->plane.shm.head->max_listeners);
@@ -276,5 +293,6 @@ int lb_worker_run(const struct lb_worker_setup *setup)
     lb_listeners_close(&worker->listeners);
     close_plane(&worker->plane);
     free(worker);
+    pthread_sigmask(SIG_SETMASK, &signals_before, NULL);
     return error;
 }

@@ -198,3 +198,17 @@ def test_status_while_another_thread_stops_is_an_answer_or_not_running() -> None
     for thread in threads:
         thread.join()
     assert not strange
+
+
+def test_a_broken_pipe_in_a_program_that_does_not_ignore_it() -> None:
+    """A client that resets in the middle of a spliced stream raises SIGPIPE nowhere but in the worker, where it is blocked."""
+    code = (
+        "import signal, socket, sys, time; signal.signal(signal.SIGPIPE, signal.SIG_DFL)\n"
+        "sys.path.insert(0, sys.argv[1])\n"
+        "from harness import Peer, balanced, dial, reset\n"
+        "with Peer(lambda connection: connection.sendall(bytes(50_000_000))) as peer:\n"
+        "    with balanced(backends=[peer.address], datapath='splice') as lb:\n"
+        "        for _ in range(20):\n"
+        "            client = dial(lb.address); client.recv(100_000); reset(client)\n"
+    )
+    subprocess.run([sys.executable, "-c", code, str(Path(__file__).parent)], check=True, timeout=60)
