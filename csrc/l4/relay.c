@@ -11,6 +11,7 @@ enum {
     TURN_BYTES = 1 << 20,  /* one direction's share of a turn */
     TRICKLE_BYTES = 32768, /* a spliced direction that moves less goes back to copying */
     SMALL_ANSWER = 16384,  /* the kernel acknowledges larger reads by itself */
+    RAREST_TRIAL = 1 << 24, /* answers */
     SLOW_PART_MS = 30,     /* a part this late, and ... */
     LATE_PART_MS = 250,    /* ... not later than this was held back for an acknowledgement (TCP_DELACK_MIN .. MAX) */
 };
@@ -30,9 +31,15 @@ struct lane {
     uint64_t moved; /* bytes in this call */
 };
 
+/* A signal says nothing of the socket: ask again, or an edge would be missed. */
+#define AGAIN_IF_INTERRUPTED(result, call)                                                                               \
+    do                                                                                                                   \
+        (result) = (call);                                                                                               \
+    while ((result) < 0 && errno == EINTR)
+
 static enum io blocked_or_failed(void)
 {
-    return errno == EAGAIN || errno == EINTR ? IO_BLOCKED : IO_FAILED;
+    return errno == EAGAIN ? IO_BLOCKED : IO_FAILED;
 }
 
 void lb_relay_drop(struct lb_plane *plane, struct lb_flow *flow)
@@ -71,7 +78,9 @@ static int further_part(struct lb_outcome *outcome, int how, uint32_t pause_ms)
 {
     int held_back = pause_ms >= SLOW_PART_MS && pause_ms <= LATE_PART_MS;
     if (how == LB_ACK_TRIAL) {
-        outcome->ack_trial_in = outcome->ack_trial_gap *= 2;
+        if (outcome->ack_trial_gap < RAREST_TRIAL)
+            outcome->ack_trial_gap *= 2;
+        outcome->ack_trial_in = outcome->ack_trial_gap;
         outcome->ack_credit = held_back ? LB_ACK_CREDIT : 0;
     } else if (how == LB_ACK_YES || held_back) {
         outcome->ack_credit = LB_ACK_CREDIT;
@@ -135,7 +144,8 @@ static enum io source_silent(struct lane *lane, ssize_t got)
 
 static enum io send_some(struct lane *lane, const char *bytes, size_t count, size_t *sent)
 {
-    ssize_t took = send(lane->to->fd, bytes, count, MSG_NOSIGNAL | MSG_DONTWAIT);
+    ssize_t took;
+    AGAIN_IF_INTERRUPTED(took, send(lane->to->fd, bytes, count, MSG_NOSIGNAL | MSG_DONTWAIT));
     *sent = took < 0 ? 0 : (size_t)took;
     if (*sent == count)
         return IO_MOVED;
@@ -150,7 +160,8 @@ static enum io copy_step(struct lane *lane)
     char *scratch = lane->plane->scratch;
     if (!lb_buffer_pool_ready(&lane->plane->buffers))
         return IO_STARVED;
-    ssize_t got = recv(lane->from->fd, scratch, LB_SCRATCH_BYTES, MSG_DONTWAIT);
+    ssize_t got;
+    AGAIN_IF_INTERRUPTED(got, recv(lane->from->fd, scratch, LB_SCRATCH_BYTES, MSG_DONTWAIT));
     if (got <= 0)
         return source_silent(lane, got);
     size_t count = (size_t)got, sent;
@@ -187,8 +198,9 @@ static int take_pipe(struct lane *lane)
 static enum io splice_step(struct lane *lane)
 {
     struct lb_pipe *pipe = lb_pipe_at(&lane->plane->pipes, lane->flow->held);
-    ssize_t got =
-        splice(lane->from->fd, NULL, pipe->in, NULL, LB_PIPE_BYTES, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+    const unsigned flags = SPLICE_F_MOVE | SPLICE_F_NONBLOCK;
+    ssize_t got;
+    AGAIN_IF_INTERRUPTED(got, splice(lane->from->fd, NULL, pipe->in, NULL, LB_PIPE_BYTES, flags));
     if (got > 0) {
         lane->flow->pending = (uint32_t)got;
         arrived(lane, (size_t)got);
@@ -213,8 +225,9 @@ static enum io flush_pipe(struct lane *lane)
 {
     struct lb_flow *flow = lane->flow;
     struct lb_pipe *pipe = lb_pipe_at(&lane->plane->pipes, flow->held);
-    ssize_t took =
-        splice(pipe->out, NULL, lane->to->fd, NULL, flow->pending, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+    const unsigned flags = SPLICE_F_MOVE | SPLICE_F_NONBLOCK;
+    ssize_t took;
+    AGAIN_IF_INTERRUPTED(took, splice(pipe->out, NULL, lane->to->fd, NULL, flow->pending, flags));
     if (took > 0) {
         flow->pending -= (uint32_t)took;
         return IO_MOVED;

@@ -356,12 +356,12 @@ static void flow(struct lb_plane *plane, struct lb_session *session)
 {
     enum lb_pump out = lb_relay_pump(plane, session, LB_CLIENT);
     enum lb_pump back = lb_relay_pump(plane, session, LB_BACKEND);
-    if (out == LB_PUMP_STARVED || back == LB_PUMP_STARVED) {
+    if (out == LB_PUMP_STARVED || back == LB_PUMP_STARVED)
         lb_add(&plane->row->buffer_waits, 1);
-        run_again(plane, session, &plane->starved);
-    } else if (out == LB_PUMP_MORE || back == LB_PUMP_MORE) {
+    if (out == LB_PUMP_MORE || back == LB_PUMP_MORE)
         run_again(plane, session, &plane->ready);
-    }
+    else if (out == LB_PUMP_STARVED || back == LB_PUMP_STARVED)
+        run_again(plane, session, &plane->starved);
     judge(plane, session);
 }
 
