@@ -262,3 +262,25 @@ def test_a_slow_caller_holds_up_nobody() -> None:
         assert client(lb).call("GET", "/healthz")[0] == 200
         for connection in slow:
             connection.close()
+
+
+def test_a_heartbeat_without_a_port_means_the_only_backend_of_its_host() -> None:
+    with balanced(settings=settings()) as lb:
+        admin, me = client(lb), {"server_ip": "127.0.0.1", "status": "alive"}
+        status, answer = admin.call("POST", "/heartbeat", me)
+        assert (status, answer["action"]) == (404, "register")
+        first = admin.call("POST", "/register", ME)[1]
+        assert admin.call("POST", "/heartbeat", me)[1]["id"] == first["id"]
+        admin.call("POST", "/register", ME | {"port": 4001})
+        status, answer = admin.call("POST", "/heartbeat", me)
+        assert (status, answer["key"]) == (422, "port")
+        assert admin.call("POST", "/deregister", {"server_ip": "127.0.0.1", "port": 4001})[0] == 200
+        assert admin.call("POST", "/deregister", {"server_ip": "127.0.0.1"})[0] == 200
+        assert lb.pool().backends() == []
+
+
+def test_the_leases_port_stands_in() -> None:
+    with balanced(settings=settings(lease=LeaseSettings(heartbeat="5s", port=8000))) as lb:
+        me = {"server_ip": "127.0.0.1", "status": "ready"}
+        assert client(lb).call("POST", "/register", me)[1]["address"] == "127.0.0.1:8000"
+        assert client(lb).call("POST", "/heartbeat", me)[0] == 200

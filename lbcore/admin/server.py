@@ -217,7 +217,7 @@ class AdminServer:
         body = parse(await request.read(), Announcement)
         self._check_may_speak(request, body.server_ip, joins=True)
         pool = self._pool(body.pool)
-        address = join_host_port(body.server_ip, self._port(pool, body.server_ip, body.port))
+        address = join_host_port(body.server_ip, self._port_to_join(pool, body.port))
         try:
             row, new = self._membership.register(pool, address, body.report)
         except ValueError as error:
@@ -228,7 +228,7 @@ class AdminServer:
         body = parse(await request.read(), Announcement)
         self._check_may_speak(request, body.server_ip, joins=False)
         pool = self._pool(body.pool)
-        address = join_host_port(body.server_ip, self._port(pool, body.server_ip, body.port))
+        address = self._known_address(pool, body.server_ip, body.port)
         row = self._membership.heartbeat(pool, address, body.report)
         if row is None:
             raise _Refusal(404, f"{address} has no lease in pool {pool}", action="register")
@@ -238,7 +238,7 @@ class AdminServer:
         body = parse(await request.read(), Farewell)
         self._check_may_speak(request, body.server_ip, joins=False)
         pool = self._pool(body.pool)
-        address = join_host_port(body.server_ip, self._port(pool, body.server_ip, body.port))
+        address = self._known_address(pool, body.server_ip, body.port)
         row = self._membership.find(pool, address)
         if row is not None and row.source != "lease" and not self._is_operator(request):
             raise _Refusal(403, f"{address} was not registered: it is named by {row.source}")
@@ -255,11 +255,27 @@ class AdminServer:
             raise BadBody(f"pool: {named!r} is unknown (known: {', '.join(pools)})", "pool")
         return named
 
-    def _port(self, pool: str, server_ip: str, named: int | None) -> int:
+    def _port_to_join(self, pool: str, named: int | None) -> int:
         port = named or self._membership.rules(pool).lease.port
         if port is None:
             raise BadBody(f"port: missing (pool {pool} has no lease.port)", "port")
         return port
+
+    def _known_address(self, pool: str, server_ip: str, named: int | None) -> str:
+        """The backend that a caller means. Without a port: the pool's lease.port, or the only backend of that host."""
+        port = named or self._membership.rules(pool).lease.port
+        if port is not None:
+            address = join_host_port(server_ip, port)
+            if named or self._membership.find(pool, address):
+                return address
+        here = self._membership.on_host(pool, server_ip)
+        if len(here) == 1:
+            return here[0].address
+        if port is not None:
+            return join_host_port(server_ip, port)
+        if here:
+            raise BadBody(f"port: missing ({server_ip} has {len(here)} backends in pool {pool})", "port")
+        raise _Refusal(404, f"{server_ip} has no lease in pool {pool}", action="register")
 
     def _lease(self, row: Row) -> dict[str, Any]:
         lease = self._membership.rules(row.pool).lease

@@ -97,6 +97,11 @@ class Membership:
         self.rules(pool)
         return self._table.find(pool, normal(address))
 
+    def on_host(self, pool: str, ip: str) -> list[Row]:
+        """The backends of a pool on one host. Looks at the whole pool. Raises KeyError."""
+        self.rules(pool)
+        return [row for row in self._table.rows(pool) if row.ip == ip and not row.leaving]
+
     def targets(self) -> list[Target]:
         """What is to be probed, and how."""
         with self._lock:
