@@ -2,24 +2,54 @@
  * The shared segment. Read by the C compiler and, as it stands, by cffi: fixed-width integers, enums and plain structs;
  * no include, no guard, no attribute. Padding is named. Sizes and offsets are asserted in table/shm.c.
  *
- *   head | listener rows | pool rows | backend rows | costs | views (two a pool) | workers (one section each)
+ *   head | listener rows | pool rows | backend rows | costs | routes (two copies) | views (two a pool) | workers (one section each)
  *
  * One writer per line: the control plane writes everything but the worker sections; each worker writes only its own.
  * Readers never lock. Offsets and indices, never pointers.
  */
 enum {
-    LB_LAYOUT = 1,       /* raised with every change of this file */
+    LB_LAYOUT = 2,       /* raised with every change of this file */
     LB_NAME = 64,        /* bytes of a name, NUL included */
     LB_ADDRESS = 96,     /* bytes of a printed address */
     LB_SOURCE = 16,      /* bytes of a backend's source */
     LB_REASON = 208,     /* bytes of a reason in words */
     LB_WINDOW = 8,       /* seconds that the retry budget looks back */
+    LB_NO_POOL = 0x7fffffff,
     LB_MAX_WORKERS = 64, /* sections that a segment may hold */
+    LB_KEY = 64,         /* bytes of a field's or a cookie's name, NUL included */
+    LB_NETWORKS = 32,    /* trusted networks of a listener */
+    LB_BODY = 1024,      /* bytes of a listener's own error body, NUL included */
+    LB_ROUTES_BYTES = 1048576,  /* one copy of the routes */
+    LB_EXPRESSION_BYTES = 1024, /* bytes of a route's regular expression */
 };
 
-enum lb_mode { LB_MODE_TCP = 1 };
+enum lb_mode { LB_MODE_TCP = 1, LB_MODE_HTTP = 2 };
 
-enum lb_policy { LB_ROUND_ROBIN = 1, LB_LEAST_CONN = 2, LB_P2C = 3, LB_RANDOM = 4 };
+enum lb_policy {
+    LB_ROUND_ROBIN = 1,
+    LB_LEAST_CONN = 2,
+    LB_P2C = 3,
+    LB_RANDOM = 4,
+    LB_EWMA = 5,
+    LB_MAGLEV = 6,
+};
+
+/* What maglev hashes. */
+enum lb_hash_key { LB_HASH_ADDRESS = 0, LB_HASH_PATH = 1, LB_HASH_HEADER = 2, LB_HASH_COOKIE = 3 };
+
+/* Which fields tell a backend who the client is. */
+enum lb_forwarded { LB_FORWARDED_OFF = 0, LB_FORWARDED_X = 1, LB_FORWARDED_RFC7239 = 2, LB_FORWARDED_BOTH = 3 };
+
+enum lb_route_host { LB_ROUTE_HOST_ANY = 0, LB_ROUTE_HOST_EXACT = 1, LB_ROUTE_HOST_WILDCARD = 2 };
+
+enum lb_route_path {
+    LB_ROUTE_PATH_ANY = 0,
+    LB_ROUTE_PATH_EXACT = 1,
+    LB_ROUTE_PATH_PREFIX = 2,
+    LB_ROUTE_PATH_REGEX = 3,
+};
+
+enum lb_condition { LB_CONDITION_HEADER = 0, LB_CONDITION_COOKIE = 1 };
 
 enum lb_datapath { LB_AUTO = 0, LB_COPY = 1, LB_SPLICE = 2 };
 
@@ -57,6 +87,7 @@ struct lb_head {
     uint64_t off_pools;
     uint64_t off_backends;
     uint64_t off_costs;
+    uint64_t off_routes;
     uint64_t off_views;
     uint64_t view_stride;
     uint64_t off_workers;
@@ -69,26 +100,49 @@ struct lb_head {
     uint32_t datapath;
     uint8_t name[64];
     uint8_t version[24];
+    uint8_t pad1[56];
     /* the line that changes: written by the control plane */
     uint64_t generation;     /* raised by every change of the table */
     uint64_t row_generation; /* the last generation given to a backend row */
     uint64_t cuts;           /* raised when rows turn LB_GONE: workers look for sessions to cut */
     uint32_t draining;
     uint32_t rows_used; /* backend rows below this index have been used at some time */
-    uint8_t pad0[32];
+    uint32_t routes;    /* publication counter of the routes; its lowest bit names the current copy */
+    uint8_t pad0[28];
+};
+
+/* An address range; IPv4 is mapped into IPv6 (RFC 4291 2.5.5.2). */
+struct lb_network {
+    uint8_t ip[16];
+    uint32_t bits;
+    uint8_t pad0[12];
 };
 
 /* A listener. Writer: control plane. */
 struct lb_listener_row {
     uint32_t state;
     uint32_t mode;
-    uint32_t pool; /* index of its pool row */
+    uint32_t pool; /* index of its pool row; LB_NO_POOL: only routes lead on */
     uint32_t idle_timeout_ms;
     uint32_t half_closed_timeout_ms;
-    uint8_t pad0[44];
+    /* mode http */
+    uint32_t head_timeout_ms;
+    uint32_t body_timeout_ms;
+    uint32_t keepalive_timeout_ms;
+    uint32_t max_head;   /* bytes */
+    uint32_t max_target; /* bytes */
+    uint32_t max_fields;
+    uint32_t forwarded;  /* enum lb_forwarded */
+    uint64_t max_body;   /* bytes; 0: no limit */
+    uint32_t request_id; /* give every request one */
+    uint32_t half_close; /* a client's FIN is no farewell */
+    uint32_t network_count;
+    uint8_t pad0[60];
     uint8_t name[64];
     uint8_t address[96];
-    uint8_t pad1[32];
+    uint8_t error_type[96];   /* media type of the body below */
+    uint8_t error_body[1024]; /* of answers that the balancer makes; empty: its own words */
+    struct lb_network networks[32]; /* peers whose word on the client is taken */
 };
 
 /* A pool. Writer: control plane. */
@@ -103,8 +157,22 @@ struct lb_pool_row {
     uint32_t keepalive_s;    /* TCP keep-alive idle time; 0: off */
     uint32_t user_timeout_ms;
     uint32_t view; /* publication counter; its lowest bit names the current view */
-    uint8_t pad0[24];
+    uint32_t max_active; /* sessions or exchanges on one backend; 0: no limit */
+    /* what follows is for exchanges */
+    uint32_t fail_answers; /* failed answers in a row that are reported; 0: never */
+    uint32_t answer_timeout_ms;
+    uint32_t queue;            /* exchanges that may wait for a backend, each worker */
+    uint32_t queue_timeout_ms;
+    uint32_t reuse_ms;  /* how long an idle connection is kept for a backend that does not say; 0: none is */
+    uint32_t reuse_max; /* idle connections to one backend, each worker */
+    uint32_t hash_key;  /* enum lb_hash_key */
+    uint32_t retry_after_s; /* what 503 tells clients */
+    uint8_t pad0[52];
     uint8_t name[64];
+    uint8_t hash_name[64];   /* of the field or cookie that is hashed, fields in lower case */
+    uint8_t sticky[64];      /* the cookie's name; empty: off */
+    uint8_t sticky_key[16];  /* secret */
+    uint8_t pad1[48];
 };
 
 /* A backend. Writer: control plane. The first line is all that the data path reads. */
@@ -128,15 +196,52 @@ struct lb_backend_row {
 /* One of a pool's two views; max_backends members (u32) and max_slots slots (u32) follow. Writer: control plane. */
 struct lb_view {
     uint32_t members; /* usable backends */
-    uint32_t slots;   /* entries of the schedule: each member as often as its weight, evenly spaced */
-    uint8_t pad0[56];
+    uint32_t slots;   /* entries of the schedule: each member as often as its weight, evenly spaced; of maglev: the table */
+    uint64_t weight;  /* of all members */
+    uint8_t pad0[48];
+};
+
+/* The routes, in one of two copies: this head, the rows, the conditions, the text that both point into. Writer: control plane. */
+struct lb_routes_head {
+    uint32_t count;
+    uint32_t conditions;
+    uint32_t text_bytes;
+    uint32_t pad0;
+};
+
+/* One route. Offsets are into the text. */
+struct lb_route_row {
+    uint32_t listener; /* row; UINT32_MAX: any */
+    uint32_t pool;     /* row */
+    uint32_t host;     /* lower case; of a wildcard without its star: ".example.com" */
+    uint32_t host_length;
+    uint32_t path; /* normal (l7/path.h); of a prefix without its last slash; or the expression */
+    uint32_t path_length;
+    uint32_t methods; /* names apart by spaces; none: any */
+    uint32_t methods_length;
+    uint32_t condition; /* the first of its conditions; all must hold */
+    uint32_t condition_count;
+    uint32_t host_kind; /* enum lb_route_host */
+    uint32_t path_kind; /* enum lb_route_path */
+};
+
+/* One condition of a route. */
+struct lb_condition_row {
+    uint32_t kind;    /* enum lb_condition */
+    uint32_t present; /* the value does not matter */
+    uint32_t name;    /* a header's in lower case */
+    uint32_t name_length;
+    uint32_t value;
+    uint32_t value_length;
 };
 
 /* What a worker counts. Writer: the worker; the supervisor after its death. All but gauges only grow.
  *   accepted = active + closed + refused
  *   refused  = refused_no_backend + refused_connect + refused_client_left + refused_resource
  *   closed   = closed_done + closed_client_reset + closed_backend_reset + closed_idle + closed_half + closed_cut
- *              + closed_stopped + closed_lost */
+ *              + closed_stopped + closed_lost
+ *   exchanges = exchanges_active + exchanges_done + exchanges_refused + exchanges_client_left + exchanges_failed
+ *               + exchanges_stopped + exchanges_lost */
 struct lb_worker_row {
     uint32_t pid;
     uint32_t state;
@@ -174,7 +279,30 @@ struct lb_worker_row {
     uint64_t buffers; /* gauge: buffers held */
     uint64_t pipes;   /* gauge: pipes held by sessions */
     uint64_t turns;
-    uint8_t pad0[40];
+    uint64_t exchanges;             /* requests that a client began to send */
+    uint64_t exchanges_active;      /* gauge */
+    uint64_t exchanges_done;        /* a backend's answer was delivered, or the connection went over to another protocol */
+    uint64_t exchanges_refused;     /* the balancer answered by itself */
+    uint64_t exchanges_client_left; /* the client went before its answer was delivered */
+    uint64_t exchanges_failed;      /* the answer broke off */
+    uint64_t exchanges_stopped;     /* the balancer stopped, or their backend was removed, in the middle */
+    uint64_t exchanges_lost;        /* the worker died */
+    uint64_t exchanges_queued;      /* had to wait for a backend */
+    uint64_t queued;                /* gauge: that wait now */
+    uint64_t answers_1xx; /* sent to clients, the balancer's own included */
+    uint64_t answers_2xx;
+    uint64_t answers_3xx;
+    uint64_t answers_4xx;
+    uint64_t answers_5xx;
+    uint64_t requests_bad;      /* refused by the reader: what of an exchange broke the rules of HTTP or a limit */
+    uint64_t answers_bad;       /* likewise of backends */
+    uint64_t answer_timeouts;
+    uint64_t connections_reused; /* exchanges on a connection that was kept */
+    uint64_t connections_kept;   /* gauge: idle connections to backends */
+    uint64_t connections_stale;  /* kept connections that were closed by the backend when a request came */
+    uint64_t replays;            /* requests sent again because of that */
+    uint64_t upgrades;
+    uint8_t pad0[48];
 };
 
 /* Sessions and retries of a pool in the last seconds, as one worker saw them. Writer: the worker. */
@@ -182,20 +310,28 @@ struct lb_budget {
     uint32_t second[8]; /* which second an entry counts */
     uint32_t sessions[8];
     uint32_t retries[8];
-    uint8_t pad0[32];
+    uint32_t active; /* gauge: sessions and exchanges on backends */
+    uint32_t queued; /* gauge: exchanges that wait for a backend */
+    uint8_t pad0[24];
 };
 
 /* What a worker saw of a backend. Writer: the worker. Valid for the row's generation only. */
 struct lb_outcome {
     uint64_t generation;
-    uint64_t sessions;
-    uint64_t failures;        /* connects that failed */
+    uint64_t sessions;        /* sessions, and exchanges that were answered */
+    uint64_t failures;        /* connects and answers that failed */
     uint64_t last_success_ms; /* monotonic */
-    uint32_t failures_in_row;
+    uint32_t failures_in_row; /* of connects */
     int32_t last_errno;
-    uint32_t latency_us; /* of connects, exponentially weighted */
-    uint32_t ack_credit;   /* answers for which TCP_QUICKACK is still tried; see l4/relay.h */
+    uint32_t latency_us; /* of connects, or from request to answer; exponentially weighted */
+    uint32_t ack_credit;   /* answers for which TCP_QUICKACK is still tried; see l4/ack.h */
     uint32_t ack_trial_in; /* of these until one goes without */
     uint32_t ack_trial_gap;
-    uint8_t pad0[8];
+    uint32_t answers_in_row; /* failed answers, likewise */
+    uint32_t last_status;    /* of the last failed answer; 0: none came in time, or it broke off */
+    float peak_us;           /* peak EWMA of the latency, for the policy ewma; see table/policy.h */
+    uint32_t peak_ms;        /* monotonic, low 32 bits: when it was taken */
+    uint32_t closes_after_ms; /* the soonest that the backend closed an idle connection; 0: not seen */
+    uint32_t keeps_ms;        /* how long it says that it keeps one; 0: it does not say */
+    uint8_t pad0[48];
 };

@@ -4,16 +4,20 @@
 #include <stddef.h>
 
 /* The layout is part of the interface between processes: a change here must raise LB_LAYOUT. */
-_Static_assert(sizeof(struct lb_head) == 320, "head");
-_Static_assert(offsetof(struct lb_head, generation) == 256, "head's changing line starts a line");
-_Static_assert(sizeof(struct lb_listener_row) == 256, "listener row");
-_Static_assert(sizeof(struct lb_pool_row) == 128, "pool row");
+_Static_assert(sizeof(struct lb_head) == 384, "head");
+_Static_assert(offsetof(struct lb_head, generation) == 320, "head's changing line starts a line");
+_Static_assert(sizeof(struct lb_network) == 32, "network");
+_Static_assert(sizeof(struct lb_listener_row) == 2432, "listener row");
+_Static_assert(sizeof(struct lb_pool_row) == 384, "pool row");
 _Static_assert(sizeof(struct lb_backend_row) == 384, "backend row");
 _Static_assert(offsetof(struct lb_backend_row, address) == 64, "the data path reads one line of a backend row");
 _Static_assert(sizeof(struct lb_view) == 64, "view");
-_Static_assert(sizeof(struct lb_worker_row) == 320, "worker row");
+_Static_assert(sizeof(struct lb_routes_head) == 16, "routes head");
+_Static_assert(sizeof(struct lb_route_row) == 48, "route row");
+_Static_assert(sizeof(struct lb_condition_row) == 24, "condition row");
+_Static_assert(sizeof(struct lb_worker_row) == 512, "worker row");
 _Static_assert(sizeof(struct lb_budget) == 128, "budget");
-_Static_assert(sizeof(struct lb_outcome) == 64, "outcome");
+_Static_assert(sizeof(struct lb_outcome) == 128, "outcome");
 
 enum { PAGE = 4096, MAX_LISTENERS = 256, MAX_POOLS = 4096, MAX_BACKENDS = 1000000, MIN_SLOTS = 65536 };
 
@@ -48,6 +52,8 @@ static void plan(struct lb_head *head, const struct lb_limits *limits)
     at = round_up(at + (uint64_t)limits->backends * sizeof(struct lb_backend_row), PAGE);
     head->off_costs = at;
     at = round_up(at + (uint64_t)limits->backends * sizeof(float), PAGE);
+    head->off_routes = at;
+    at = round_up(at + 2 * (uint64_t)LB_ROUTES_BYTES, PAGE);
     head->off_views = at;
     head->view_stride =
         round_up(sizeof(struct lb_view) + ((uint64_t)limits->backends + head->max_slots) * sizeof(uint32_t), PAGE);
@@ -98,7 +104,7 @@ static int same_plan(const struct lb_head *head)
            want.max_slots == head->max_slots && want.bytes == head->bytes &&
            want.off_listeners == head->off_listeners && want.off_pools == head->off_pools &&
            want.off_backends == head->off_backends && want.off_costs == head->off_costs &&
-           want.off_views == head->off_views && want.view_stride == head->view_stride &&
+           want.off_routes == head->off_routes && want.off_views == head->off_views && want.view_stride == head->view_stride &&
            want.off_workers == head->off_workers && want.worker_stride == head->worker_stride &&
            want.off_budgets == head->off_budgets && want.off_outcomes == head->off_outcomes &&
            want.off_active == head->off_active;
@@ -134,6 +140,11 @@ uint32_t *lb_shm_members(const struct lb_shm *shm, struct lb_view *view)
 uint32_t *lb_shm_slots(const struct lb_shm *shm, struct lb_view *view)
 {
     return (uint32_t *)(view + 1) + shm->head->max_backends;
+}
+
+void *lb_shm_routes(const struct lb_shm *shm, uint32_t which)
+{
+    return (char *)shm->head + shm->head->off_routes + (size_t)(which & 1) * LB_ROUTES_BYTES;
 }
 
 static char *section(const struct lb_shm *shm, uint32_t worker)

@@ -38,6 +38,9 @@ struct lb_view *lb_shm_view(const struct lb_shm *shm, uint32_t pool, uint32_t wh
 uint32_t *lb_shm_members(const struct lb_shm *shm, struct lb_view *view);
 uint32_t *lb_shm_slots(const struct lb_shm *shm, struct lb_view *view);
 
+/* One of the two copies of the routes: LB_ROUTES_BYTES. */
+void *lb_shm_routes(const struct lb_shm *shm, uint32_t which);
+
 struct lb_worker_row *lb_shm_worker(const struct lb_shm *shm, uint32_t worker);
 struct lb_budget *lb_shm_budget(const struct lb_shm *shm, uint32_t worker, uint32_t pool);
 struct lb_outcome *lb_shm_outcome(const struct lb_shm *shm, uint32_t worker, uint32_t backend);

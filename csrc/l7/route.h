@@ -1,0 +1,37 @@
+/* Routes: which pool a request goes to. Written by the control plane into the segment, compiled by each worker into an index of
+ * its own whenever they change; a request then costs a few look-ups by host and by path segment, however many routes there are. */
+#ifndef LB_ROUTE_H
+#define LB_ROUTE_H
+
+#include "../table/shm.h"
+#include "message.h"
+
+struct lb_routes; /* compiled; owned by the worker */
+
+/* Compile what is published: 0, -ENOMEM, or -EINVAL if it is damaged; *routes is replaced only on success (NULL at first).
+ * *version: what was compiled; the segment's head->routes. */
+__attribute__((warn_unused_result)) int lb_routes_compile(struct lb_routes **routes, const struct lb_shm *shm,
+                                                          uint32_t *version);
+void lb_routes_free(struct lb_routes *routes);
+
+enum lb_routed {
+    LB_ROUTED,
+    LB_ROUTED_NOWHERE,   /* no route matches */
+    LB_ROUTED_AMBIGUOUS, /* the path is broken, or its route depends on how one reads it: refuse */
+};
+
+/* The pool of the first route that matches, in *pool. listener: row index. */
+__attribute__((warn_unused_result)) enum lb_routed lb_routes_match(struct lb_routes *routes, uint32_t listener,
+                                                                   const struct lb_message *message, const char *bytes,
+                                                                   uint32_t *pool);
+
+/* The value of a cookie (RFC 6265 5.4) by its name; length 0 with at UINT32_MAX when there is none. */
+struct lb_span lb_cookie_find(const struct lb_message *message, const char *bytes, const char *name, uint32_t length);
+
+/* The first field of that name, in lower case; NULL if there is none. */
+const struct lb_field *lb_field_find(const struct lb_message *message, const char *bytes, const char *name, uint32_t length);
+
+/* Can this expression be compiled (regcomp(3), REG_EXTENDED)? 0, or -EINVAL with the reason in words. */
+int lb_route_expression_check(const char *expression, char *reason, size_t size);
+
+#endif

@@ -1,0 +1,31 @@
+/* A stretch of bytes in a buffer, by offset: it survives the buffer's being moved. */
+#ifndef LB_SPAN_H
+#define LB_SPAN_H
+
+#include <stdint.h>
+#include <string.h>
+
+#include "syntax.h"
+
+struct lb_span {
+    uint32_t at;
+    uint32_t length;
+};
+
+static inline int lb_same(const char *a, uint32_t a_length, const char *b, uint32_t b_length)
+{
+    return a_length == b_length && memcmp(a, b, a_length) == 0;
+}
+
+/* Equal but for case; b is in lower case. */
+static inline int lb_same_word(const char *a, uint32_t a_length, const char *b, uint32_t b_length)
+{
+    if (a_length != b_length)
+        return 0;
+    for (uint32_t i = 0; i < a_length; i++)
+        if (lb_lower(a[i]) != b[i])
+            return 0;
+    return 1;
+}
+
+#endif

@@ -1,0 +1,36 @@
+/* The characters of HTTP: which byte may stand where (RFC 9110 5.5, 5.6.2). */
+#ifndef LB_SYNTAX_H
+#define LB_SYNTAX_H
+
+#include <stdint.h>
+
+enum lb_char {
+    LB_TCHAR = 1,  /* in a token: methods, field names */
+    LB_VCHAR = 2,  /* in a field's value: visible, obs-text, SP, HTAB */
+    LB_TARGET = 4, /* in a request target: visible ASCII but '#' */
+    LB_HOST = 8,   /* in a registered name or an IPv4 address (RFC 3986 3.2.2) */
+    LB_UNRESERVED = 16, /* RFC 3986 2.3 */
+};
+
+extern const uint8_t lb_chars[256];
+
+static inline int lb_is(char c, enum lb_char kind)
+{
+    return (lb_chars[(uint8_t)c] & (uint8_t)kind) != 0;
+}
+
+static inline char lb_lower(char c)
+{
+    return c >= 'A' && c <= 'Z' ? (char)(c + 32) : c;
+}
+
+/* The value of a hexadecimal digit, or -1. */
+static inline int lb_hex(char c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    c = lb_lower(c);
+    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+#endif
