@@ -36,8 +36,8 @@ int lb_channel_receive(int channel, struct lb_note *note, int *descriptor)
     return 1;
 }
 
-int lb_channel_send(int channel, enum lb_note_kind kind, uint32_t id)
+int lb_channel_send(int channel, enum lb_note_kind kind, uint32_t id, uint64_t value)
 {
-    struct lb_note note = {.kind = kind, .id = id};
+    struct lb_note note = {.kind = kind, .id = id, .value = value};
     return send(channel, &note, sizeof note, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 ? -errno : 0;
 }

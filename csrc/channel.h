@@ -14,8 +14,10 @@ enum lb_note_kind {
     /* from the worker */
     LB_NOTE_READY = 16,     /* the loop runs */
     LB_NOTE_LISTENING = 17, /* id: listener row that is served now */
-    LB_NOTE_FAILING = 18, /* id: backend row whose connect failures in a row reached the pool's fail_after */
+    LB_NOTE_FAILING = 18,   /* id: backend row whose failures in a row reached the pool's bound; value: enum lb_failing */
 };
+
+enum lb_failing { LB_FAILING_CONNECTS = 0, LB_FAILING_ANSWERS = 1 };
 
 struct lb_note {
     uint32_t kind;
@@ -27,6 +29,6 @@ struct lb_note {
 __attribute__((warn_unused_result)) int lb_channel_receive(int channel, struct lb_note *note, int *descriptor);
 
 /* Never waits: 0, or -errno with the note lost. */
-int lb_channel_send(int channel, enum lb_note_kind kind, uint32_t id);
+int lb_channel_send(int channel, enum lb_note_kind kind, uint32_t id, uint64_t value);
 
 #endif

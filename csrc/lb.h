@@ -3,6 +3,8 @@
 #define LB_H
 
 #include "channel.h"
+#include "l7/route.h"
+#include "table/load.h"
 #include "table/policy.h"
 #include "table/shm.h"
 #include "table/table.h"

@@ -302,7 +302,8 @@ struct lb_worker_row {
     uint64_t connections_stale;  /* kept connections that were closed by the backend when a request came */
     uint64_t replays;            /* requests sent again because of that */
     uint64_t upgrades;
-    uint8_t pad0[48];
+    uint64_t routes_refused; /* times that new routes could not be compiled: out of memory */
+    uint8_t pad0[40];
 };
 
 /* Sessions and retries of a pool in the last seconds, as one worker saw them. Writer: the worker. */

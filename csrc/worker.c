@@ -9,13 +9,15 @@
 #include "core/net.h"
 #include "l4/listeners.h"
 #include "l4/plane.h"
+#include "l7/http.h"
 #include "lb.h"
 
-enum { EVENTS = 256 };
+enum { EVENTS = 256, WARM_BUFFERS = 64 };
 
 /* A worker: one thread, one poller, all sessions that it accepted. */
 struct worker {
     struct lb_plane plane;
+    struct lb_l7 l7;
     struct lb_listeners listeners;
     int own_process;
     int channel; /* -1 once the control plane is gone: go on with the table as it stands */
@@ -50,13 +52,12 @@ static int open_plane(struct lb_plane *plane, const struct lb_worker_setup *setu
         return error ? error : -EINVAL;
     plane->worker = setup->worker;
     plane->row = lb_shm_worker(&plane->shm, setup->worker);
-    plane->active = lb_shm_active(&plane->shm, setup->worker);
     plane->datapath = plane->shm.head->datapath;
     plane->now_us = lb_net_now_us();
     lb_wheel_open(&plane->wheel, lb_now_ms(plane));
     error = lb_slab_open(&plane->sessions, sizeof(struct lb_session), setup->max_sessions);
     if (!error)
-        error = lb_buffer_pool_open(&plane->buffers, setup->max_buffers);
+        error = lb_buffer_pool_open(&plane->buffers, LB_BUFFER_BYTES, setup->max_buffers, WARM_BUFFERS);
     if (!error)
         error = lb_pipe_pool_open(&plane->pipes, setup->max_pipes);
     if (!error)
@@ -97,7 +98,7 @@ static void set_state(struct worker *worker, enum lb_worker_state state)
 static void listen_on(struct worker *worker, uint32_t listener, int fd)
 {
     if (lb_listeners_add(&worker->listeners, &worker->plane, listener, fd) == 0)
-        (void)lb_channel_send(worker->channel, LB_NOTE_LISTENING, listener);
+        (void)lb_channel_send(worker->channel, LB_NOTE_LISTENING, listener, 0);
 }
 
 static void drain(struct worker *worker, uint64_t limit_ms)
@@ -105,6 +106,7 @@ static void drain(struct worker *worker, uint64_t limit_ms)
     for (uint32_t i = 0; i < worker->listeners.count; i++)
         lb_listeners_remove(&worker->listeners, &worker->plane, i);
     worker->drain_until_ms = lb_now_ms(&worker->plane) + limit_ms + 1;
+    lb_l7_drain(&worker->l7);
     set_state(worker, LB_WORKER_DRAINING);
 }
 
@@ -154,25 +156,52 @@ static void report_alerts(struct worker *worker)
 {
     struct lb_plane *plane = &worker->plane;
     for (uint32_t i = 0; i < plane->alerts && worker->channel >= 0; i++)
-        (void)lb_channel_send(worker->channel, LB_NOTE_FAILING, plane->alert[i]);
+        (void)lb_channel_send(worker->channel, LB_NOTE_FAILING, plane->alert[i].backend, plane->alert[i].what);
     plane->alerts = 0;
 }
 
 /* --- one turn of the loop ------------------------------------------------------------------------------------------- */
 
+static void session_event(struct lb_plane *plane, uint32_t index, uint32_t generation, enum lb_side_name side,
+                          uint32_t events)
+{
+    struct lb_session *session = lb_slab_at(&plane->sessions, index);
+    if (session->generation == generation && session->state != LB_SESSION_FREE)
+        lb_session_event(plane, session, side, events);
+}
+
+/* An accepted connection, by its listener's mode. */
+static void take(void *context, int client, uint32_t listener, const union lb_address *peer)
+{
+    struct worker *worker = context;
+    if (worker->plane.shm.listeners[listener].mode == LB_MODE_HTTP)
+        lb_http_open(&worker->l7, client, listener, peer);
+    else
+        lb_session_open(&worker->plane, client, listener, peer);
+}
+
 static void dispatch(struct worker *worker, const struct epoll_event *event)
 {
     struct lb_plane *plane = &worker->plane;
-    uint32_t index = (uint32_t)event->data.u64 >> 2;
-    enum lb_tag tag = (enum lb_tag)(event->data.u64 & 3);
-    if (tag == LB_TAG_CHANNEL) {
+    uint32_t index = (uint32_t)event->data.u64 >> 3, generation = (uint32_t)(event->data.u64 >> 32);
+    enum lb_tag tag = (enum lb_tag)(event->data.u64 & 7);
+    switch (tag) {
+    case LB_TAG_CHANNEL:
         hear(worker);
-    } else if (tag == LB_TAG_LISTENER) {
+        break;
+    case LB_TAG_LISTENER:
         lb_listeners_event(&worker->listeners, plane, index);
-    } else {
-        struct lb_session *session = lb_slab_at(&plane->sessions, index);
-        if (session->generation == event->data.u64 >> 32 && session->state != LB_SESSION_FREE)
-            lb_session_event(plane, session, (enum lb_side_name)tag, event->events);
+        break;
+    case LB_TAG_CLIENT:
+    case LB_TAG_BACKEND:
+        session_event(plane, index, generation, (enum lb_side_name)tag, event->events);
+        break;
+    case LB_TAG_HTTP:
+        lb_http_event(&worker->l7, index, generation, event->events);
+        break;
+    case LB_TAG_CONNECTION:
+        lb_http_conn_event(&worker->l7, index, generation, event->events);
+        break;
     }
 }
 
@@ -199,6 +228,7 @@ static void look_at_table(struct worker *worker)
     if (cuts != worker->cuts_seen) {
         worker->cuts_seen = cuts;
         lb_session_cut(plane);
+        lb_l7_cut(&worker->l7);
     }
     plane->row->generation = __atomic_load_n(&plane->shm.head->generation, __ATOMIC_ACQUIRE);
 }
@@ -215,6 +245,7 @@ static int patience_ms(const struct worker *worker)
     if (plane->ready != LB_SLAB_NONE || (plane->starved != LB_SLAB_NONE && lb_buffer_pool_ready(&plane->buffers)))
         return 0;
     int wait = sooner(lb_wheel_wait(&plane->wheel, now_ms), lb_listeners_wait(&worker->listeners, plane));
+    wait = sooner(wait, lb_l7_wait(&worker->l7));
     if (worker->drain_until_ms)
         wait = sooner(wait, worker->drain_until_ms > now_ms ? (int)(worker->drain_until_ms - now_ms) : 0);
     return wait;
@@ -239,6 +270,7 @@ static int turn(struct worker *worker)
     if (plane->starved != LB_SLAB_NONE && lb_buffer_pool_ready(&plane->buffers))
         run_list(plane, &plane->starved);
     lb_wheel_turn(&plane->wheel, lb_now_ms(plane), fire, plane);
+    lb_l7_turn(&worker->l7);
     look_at_table(worker);
     lb_listeners_resume(&worker->listeners, plane);
     if (plane->alerts)
@@ -254,10 +286,11 @@ static int serve(struct worker *worker)
     if (error)
         return error;
     set_state(worker, LB_WORKER_SERVING);
-    (void)lb_channel_send(worker->channel, LB_NOTE_READY, worker->plane.worker);
+    (void)lb_channel_send(worker->channel, LB_NOTE_READY, worker->plane.worker, 0);
     while (!error && !worker->done && !drained(worker))
         error = turn(worker);
     lb_session_stop_all(&worker->plane);
+    lb_l7_stop(&worker->l7);
     set_state(worker, LB_WORKER_GONE);
     return error;
 }
@@ -287,10 +320,13 @@ int lb_worker_run(const struct lb_worker_setup *setup)
     block_signals(setup->own_process, &signals_before);
     int error = open_plane(&worker->plane, setup);
     if (!error)
-        error = lb_listeners_open(&worker->listeners, worker->plane.shm.head->max_listeners);
+        error = lb_l7_open(&worker->l7, &worker->plane, setup->max_sessions);
+    if (!error)
+        error = lb_listeners_open(&worker->listeners, worker->plane.shm.head->max_listeners, take, worker);
     if (!error)
         error = serve(worker);
     lb_listeners_close(&worker->listeners);
+    lb_l7_close(&worker->l7);
     close_plane(&worker->plane);
     free(worker);
     pthread_sigmask(SIG_SETMASK, &signals_before, NULL);

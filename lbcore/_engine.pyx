@@ -88,30 +88,24 @@ cdef class Pen:
         self.usable()
         self.shm.head.draining = draining
 
-    def listener(self, uint32_t index, *, uint32_t state, uint32_t mode=0, uint32_t pool=0,
-                 uint32_t idle_timeout_ms=0, uint32_t half_closed_timeout_ms=0, bytes name=b"", bytes address=b""):
-        """Write a listener row."""
-        cdef lb_listener_row row
+    def listener(self, uint32_t index, bytes row):
+        """Write a struct lb_listener_row."""
         self.within(index, self.shm.head.max_listeners)
-        memset(&row, 0, sizeof(row))
-        row.state, row.mode, row.pool = state, mode, pool
-        row.idle_timeout_ms, row.half_closed_timeout_ms = idle_timeout_ms, half_closed_timeout_ms
-        put_text(row.name, sizeof(row.name), name)
-        put_text(row.address, sizeof(row.address), address)
-        lb_table_set_listener(&self.shm, index, &row)
+        if <size_t>len(row) != sizeof(lb_listener_row):
+            raise ValueError("not a listener row")
+        lb_table_set_listener(&self.shm, index, <const lb_listener_row *><const char *>row)
 
-    def pool(self, uint32_t index, *, uint32_t state, uint32_t policy=0, uint32_t connect_timeout_ms=0,
-             uint32_t retries=0, uint32_t budget_percent=0, uint32_t budget_floor=0, uint32_t fail_after=0,
-             uint32_t keepalive_s=0, uint32_t user_timeout_ms=0, bytes name=b""):
-        """Write a pool row; its view stays."""
-        cdef lb_pool_row row
+    def pool(self, uint32_t index, bytes row):
+        """Write a struct lb_pool_row; its view stays."""
         self.within(index, self.shm.head.max_pools)
-        memset(&row, 0, sizeof(row))
-        row.state, row.policy, row.connect_timeout_ms, row.retries = state, policy, connect_timeout_ms, retries
-        row.budget_percent, row.budget_floor, row.fail_after = budget_percent, budget_floor, fail_after
-        row.keepalive_s, row.user_timeout_ms = keepalive_s, user_timeout_ms
-        put_text(row.name, sizeof(row.name), name)
-        lb_table_set_pool(&self.shm, index, &row)
+        if <size_t>len(row) != sizeof(lb_pool_row):
+            raise ValueError("not a pool row")
+        lb_table_set_pool(&self.shm, index, <const lb_pool_row *><const char *>row)
+
+    def routes(self, bytes table):
+        """Publish routes: a struct lb_routes_head and what follows it."""
+        self.usable()
+        check(lb_table_set_routes(&self.shm, <const char *>table, <uint64_t>len(table)))
 
     def put(self, uint32_t index, *, uint32_t pool, uint32_t weight, uint16_t family, bytes ip, uint16_t port,
             uint32_t scope, bytes address, bytes source):
@@ -176,24 +170,27 @@ cdef class Picker:
         self.pool = pool
         self.cursor = lb_cursor(seed or 1, 0)
 
-    def pick(self, tried=()):
-        """A backend row's index, or None."""
+    def pick(self, tried=(), *, uint64_t key=0, uint32_t worker=0, uint32_t now_ms=0):
+        """A backend row's index, or None. key: what maglev hashes. now_ms: for ewma."""
         cdef uint32_t already[LB_MAX_TRIED]
-        cdef uint32_t count = 0
+        cdef lb_wish wish = lb_wish(NULL, 0, worker, now_ms, key)
         self.pen.usable()
+        wish.tried = &already[0]
         for index in tried[:LB_MAX_TRIED]:
-            already[count] = index
-            count += 1
-        cdef uint32_t backend = lb_view_pick(&self.pen.shm, self.pool, already, count, &self.cursor)
+            already[wish.tried_count] = index
+            wish.tried_count += 1
+        cdef uint32_t backend = lb_view_pick(&self.pen.shm, self.pool, &wish, &self.cursor)
         return None if backend == LB_NONE else backend
 
-    def picks(self, uint32_t count):
-        """Pick so many times, without Python between: how often each row was picked, as a dict."""
+    def picks(self, uint32_t count, *, uint64_t key_step=0):
+        """Pick so many times, without Python between: how often each row was picked, as a dict. key_step: between the keys."""
         counts = {}
         cdef uint32_t backend
+        cdef lb_wish wish = lb_wish(NULL, 0, 0, 0, 0)
         self.pen.usable()
         for _ in range(count):
-            backend = lb_view_pick(&self.pen.shm, self.pool, NULL, 0, &self.cursor)
+            wish.key += key_step
+            backend = lb_view_pick(&self.pen.shm, self.pool, &wish, &self.cursor)
             counts[backend] = counts.get(backend, 0) + 1
         return counts
 
@@ -201,11 +198,32 @@ cdef class Picker:
         """Pick so many times and throw the picks away: for measuring."""
         cdef uint32_t i
         cdef uint32_t last = 0
+        cdef uint64_t step = 0x9e3779b97f4a7c15  # keys far apart
+        cdef lb_wish wish = lb_wish(NULL, 0, 0, 0, 0)
         self.pen.usable()
         with nogil:
             for i in range(count):
-                last += lb_view_pick(&self.pen.shm, self.pool, NULL, 0, &self.cursor)
+                wish.key += step
+                last += lb_view_pick(&self.pen.shm, self.pool, &wish, &self.cursor)
         return last
+
+    def take(self, uint32_t backend, uint32_t worker=0):
+        """Charge a backend row as a worker does; False at the pool's max_active."""
+        self.pen.within(backend, self.pen.shm.head.max_backends)
+        return bool(lb_load_take(&self.pen.shm, worker, self.pool, backend))
+
+    def give(self, uint32_t backend, uint32_t worker=0):
+        """Undo `take`."""
+        self.pen.within(backend, self.pen.shm.head.max_backends)
+        lb_load_give(&self.pen.shm, worker, self.pool, backend)
+
+
+def check_expression(bytes expression):
+    """What is wrong with a route's regular expression (POSIX extended), in words; None: nothing."""
+    cdef char reason[256]
+    if lb_route_expression_check(expression, reason, sizeof(reason)) < 0:
+        return (<bytes>reason[:strlen(reason)]).decode(errors="replace")
+    return None
 
 
 def run_worker(memory, *, uint32_t worker, int channel, uint32_t max_sessions, uint32_t max_buffers,

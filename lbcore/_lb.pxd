@@ -29,25 +29,10 @@ cdef extern from "lb.h" nogil:
         uint32_t max_listeners
 
     struct lb_listener_row:
-        uint32_t state
-        uint32_t mode
-        uint32_t pool
-        uint32_t idle_timeout_ms
-        uint32_t half_closed_timeout_ms
-        uint8_t name[64]
-        uint8_t address[96]
+        pass
 
     struct lb_pool_row:
-        uint32_t state
-        uint32_t policy
-        uint32_t connect_timeout_ms
-        uint32_t retries
-        uint32_t budget_percent
-        uint32_t budget_floor
-        uint32_t fail_after
-        uint32_t keepalive_s
-        uint32_t user_timeout_ms
-        uint8_t name[64]
+        pass
 
     struct lb_shm:
         lb_head *head
@@ -65,6 +50,13 @@ cdef extern from "lb.h" nogil:
     struct lb_cursor:
         uint64_t seed
         uint32_t turn
+
+    struct lb_wish:
+        const uint32_t *tried
+        uint32_t tried_count
+        uint32_t worker
+        uint32_t now_ms
+        uint64_t key
 
     struct lb_worker_setup:
         void *memory
@@ -91,7 +83,12 @@ cdef extern from "lb.h" nogil:
     void lb_table_bury_worker(const lb_shm *shm, uint32_t worker)
 
     int64_t lb_view_publish(const lb_shm *shm, uint32_t pool)
-    uint32_t lb_view_pick(const lb_shm *shm, uint32_t pool, const uint32_t *tried, uint32_t tried_count,
-                          lb_cursor *cursor)
+    uint32_t lb_view_pick(const lb_shm *shm, uint32_t pool, const lb_wish *wish, lb_cursor *cursor)
+
+    int lb_table_set_routes(const lb_shm *shm, const void *bytes, uint64_t count)
+    int lb_route_expression_check(const char *expression, char *reason, size_t size)
+
+    int lb_load_take(const lb_shm *shm, uint32_t worker, uint32_t pool, uint32_t backend)
+    void lb_load_give(const lb_shm *shm, uint32_t worker, uint32_t pool, uint32_t backend)
 
     int lb_worker_run(const lb_worker_setup *setup)

@@ -208,7 +208,7 @@ class Balancer:
             workers=workers,
             processes=self._processes,
             tick=membership.tick,
-            on_failing=membership.connect_failed,
+            on_failing=membership.failing,
             log=self._log,
             on_crew=self._publish,
         )

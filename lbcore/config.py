@@ -30,12 +30,14 @@ from lbcore.settings import (
     ListenerSettings,
     PoolSettings,
     ProbeSettings,
+    RouteSettings,
 )
 
 MAX_BYTES = 16 << 20
 
 _SCHEMA_TYPES: dict[str, dict[str, Any]] = {
     "duration": {"type": ["string", "number"]},
+    "size": {"type": ["string", "integer"]},
     "int": {"type": "integer"},
     "flag": {"type": "boolean"},
     "cidrs": {"type": "array", "items": {"type": "string"}},
@@ -49,7 +51,7 @@ def _schema(option: options.Option) -> dict[str, Any]:
     if option.choices:
         schema["enum"] = list(option.choices)
     if option.default is not None:
-        schema["default"] = option.default_text if option.kind == "duration" else option.default
+        schema["default"] = option.default_text if option.kind in ("duration", "size") else option.default
     return schema | {"description": f"{option.help} ({option.allowed})"}
 
 
@@ -73,6 +75,13 @@ Lease: Any = _model("Lease", options.LEASE)
 Backend: Any = _model("Backend", options.BACKEND)
 Listener: Any = _model("Listener", options.LISTENER)
 Admin: Any = _model("Admin", options.ADMIN)
+Route: Any = _model(
+    "Route",
+    options.ROUTE,
+    method=(list[str] | str | None, None),
+    header=(dict[str, str | bool] | None, None),
+    cookie=(dict[str, str | bool] | None, None),
+)
 Pool: Any = _model(
     "Pool",
     options.POOL,
@@ -85,6 +94,7 @@ File: Any = _model(
     options.TOP,
     admin=(Admin | None, None),
     listener=(list[Listener], []),
+    route=(list[Route], []),
     pool=(list[Pool], Field(default_factory=list)),
 )
 
@@ -118,8 +128,6 @@ def load(path: str | os.PathLike[str]) -> BalancerSettings:
 
 def from_document(document: dict[str, Any], path: str | None = None) -> BalancerSettings:
     """Settings of a parsed file. Raises ConfigError with everything that is wrong."""
-    if "route" in document:
-        raise ConfigError("route: needs http listeners, which are not available in this version")
     try:
         file = File.model_validate(document)
     except ValidationError as error:
@@ -167,10 +175,11 @@ def _build(given: dict[str, Any], path: str | None) -> BalancerSettings:
     listeners = [
         problems.made(f"listener[{at}].", ListenerSettings, values) for at, values in enumerate(given.pop("listener", ()))
     ]
+    routes = [problems.made(f"route[{at}].", RouteSettings, values) for at, values in enumerate(given.pop("route", ()))]
     admin_values = given.pop("admin", None)
     admin = None if admin_values is None else _admin(problems, admin_values, path)
     if not problems.lines:
-        top = {**given, "pools": pools, "listeners": listeners, "admin": admin, "path": path}
+        top = {**given, "pools": pools, "listeners": listeners, "routes": routes, "admin": admin, "path": path}
         settings: BalancerSettings | None = problems.made("", BalancerSettings, top)
         if settings is not None:
             return settings

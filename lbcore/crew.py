@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 # enum lb_note_kind in csrc/channel.h
 LISTEN, UNLISTEN, DRAIN, STOP, WAKE = 1, 2, 3, 4, 5
 READY, LISTENING, FAILING = 16, 17, 18
+# enum lb_failing there
+CONNECTS, ANSWERS = 0, 1
 
 _NOTE = struct.Struct("=IIQ")
 

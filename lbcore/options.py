@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 _UNITS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
+_SIZES = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
+_SIZE = re.compile(r"(\d{1,15})\s*([bkmg]?)i?b?", re.IGNORECASE)
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,63}")
 
 Value = object
@@ -40,6 +42,24 @@ def parse_duration(value: object) -> int:
     raise ValueError
 
 
+def size_text(count: int) -> str:
+    """Bytes as the shortest text that means them: 16384 -> "16k"."""
+    for unit in ("g", "m", "k"):
+        if count and count % _SIZES[unit] == 0:
+            return f"{count // _SIZES[unit]}{unit}"
+    return str(count)
+
+
+def parse_size(value: object) -> int:
+    """Bytes of 16384, "16k", "1m" or "2g" (powers of 1024). Raises ValueError."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    match = _SIZE.fullmatch(value.strip()) if isinstance(value, str) else None
+    if not match:
+        raise ValueError
+    return int(match[1]) * _SIZES[match[2].lower()]
+
+
 class Option:
     """One option. `parse(value)` checks a value from TOML, a flag or Python and returns what settings hold."""
 
@@ -57,7 +77,7 @@ class Option:
         choices: tuple[str, ...] = (),
         later: tuple[str, ...] = (),
     ) -> None:
-        """kind: one of duration, int, flag, choice, name, text, cidrs.
+        """kind: one of duration, size, int, flag, choice, name, text, cidrs.
 
         default, low and high of a duration are milliseconds. later: words that are known but not available yet.
         """
@@ -84,6 +104,10 @@ class Option:
             assert self.low is not None
             assert self.high is not None
             return f"a duration from {duration_text(self.low)} to {duration_text(self.high)}"
+        if self.kind == "size":
+            assert self.low is not None
+            assert self.high is not None
+            return f"a size from {size_text(self.low)} to {size_text(self.high)}"
         if self.kind == "int":
             return f"a whole number from {self.low} to {self.high}"
         return {
@@ -101,6 +125,9 @@ class Option:
         if self.kind == "duration":
             assert isinstance(self.default, int)
             return duration_text(self.default)
+        if self.kind == "size":
+            assert isinstance(self.default, int)
+            return size_text(self.default)
         return str(self.default).lower() if self.kind == "flag" else str(self.default)
 
     def parse(self, value: object) -> object:
@@ -161,6 +188,7 @@ def _parse_cidrs(option: Option, value: object) -> list[str]:
 
 _PARSERS: dict[str, Callable[[Option, object], object]] = {
     "duration": lambda option, value: _within(option, parse_duration(value)),
+    "size": lambda option, value: _within(option, parse_size(value)),
     "int": _parse_int,
     "choice": _parse_choice,
     "flag": _parse_flag,
@@ -222,6 +250,46 @@ LISTENER = (
         low=100,
         high=_HOUR,
     ),
+    Option("head_timeout", "duration", 10 * _SECOND, "http: a request's head must come within it", low=100, high=_HOUR),
+    Option(
+        "body_timeout",
+        "duration",
+        30 * _SECOND,
+        "http: a client that sends or takes no byte of a body for so long is closed",
+        low=100,
+        high=_HOUR,
+    ),
+    Option(
+        "keepalive_timeout",
+        "duration",
+        60 * _SECOND,
+        "http: how long a client's connection is kept between requests",
+        low=100,
+        high=24 * _HOUR,
+    ),
+    Option("max_head", "size", 16 << 10, "http: bytes of a request's head", low=1 << 10, high=28 << 10),
+    Option("max_target", "size", 8 << 10, "http: bytes of a request's target", low=64, high=28 << 10),
+    Option("max_fields", "int", 100, "http: fields of a request", low=1, high=128),
+    Option("max_body", "size", 0, "http: bytes of a request's body; 0: no limit", low=0, high=1 << 50),
+    Option(
+        "forwarded",
+        "choice",
+        "both",
+        "http: fields that tell backends of the client: X-Forwarded-For, -Proto and -Host, Forwarded (RFC 7239), both, or off",
+        choices=("both", "x", "rfc7239", "off"),
+    ),
+    Option(
+        "trusted_proxies",
+        "cidrs",
+        None,
+        "http: peers whose X-Forwarded-*, Forwarded and X-Request-Id are kept and added to; of others they are replaced",
+    ),
+    Option("request_id", "flag", True, "http: give each request an X-Request-Id"),
+    Option(
+        "half_close", "flag", False, "http: a client may finish sending before its answer comes; else it counts as gone"
+    ),
+    Option("error_body", "text", None, "http: body of the balancer's own answers; {status} and {reason} are filled in"),
+    Option("error_type", "text", None, "http: its media type; default: text/plain; charset=utf-8"),
     Option("backlog", "int", 4096, "connections that may wait to be accepted, each worker", low=1, high=65_535),
 )
 
@@ -232,9 +300,51 @@ POOL = (
         "choice",
         "p2c",
         "how a backend is picked",
-        choices=("round_robin", "least_conn", "p2c", "random"),
-        later=("ewma", "maglev"),
+        choices=("round_robin", "least_conn", "p2c", "ewma", "random", "maglev"),
     ),
+    Option(
+        "hash",
+        "text",
+        "address",
+        "what maglev keeps together: address, path, header:NAME or cookie:NAME (the address where a request has none)",
+    ),
+    Option("max_active", "int", 0, "sessions or requests that a backend is given at once; 0: no limit", low=0, high=1_000_000),
+    Option(
+        "queue",
+        "int",
+        None,
+        "http: requests that may wait until a backend can take them, each worker; default: 0, with max_active 1024",
+        low=0,
+        high=1_000_000,
+    ),
+    Option("queue_timeout", "duration", 5 * _SECOND, "http: how long they wait", low=10, high=_HOUR),
+    Option(
+        "answer_timeout",
+        "duration",
+        60 * _SECOND,
+        "http: how long a backend may take until its answer begins",
+        low=10,
+        high=24 * _HOUR,
+    ),
+    Option(
+        "reuse",
+        "duration",
+        _SECOND,
+        "http: how long an idle connection to a backend is kept when it does not say how long it keeps it; 0: none is",
+        low=0,
+        high=_HOUR,
+    ),
+    Option("reuse_max", "int", 256, "http: idle connections to a backend, each worker", low=0, high=100_000),
+    Option(
+        "fail_answers",
+        "int",
+        10,
+        "http: failed answers in a row (status 5xx, broken, late) that take a backend out; 0: never",
+        low=0,
+        high=100_000,
+    ),
+    Option("sticky", "text", None, "http: name of a cookie that keeps a client with its backend; default: off"),
+    Option("sticky_secret", "text", None, "http: what signs that cookie; default: a new one at each start"),
     Option(
         "connect_timeout",
         "duration",
@@ -278,6 +388,15 @@ POOL = (
         low=0,
         high=_HOUR,
     ),
+)
+
+ROUTE = (
+    Option("listener", "name", None, "the http listener that it belongs to; default: all of them"),
+    Option("host", "text", None, '"api.example.com", or "*.example.com" for all below; port and case do not matter'),
+    Option("path", "text", None, "the whole path"),
+    Option("path_prefix", "text", None, 'a path by segments: "/v2/" takes /v2 and /v2/x, not /v2x'),
+    Option("path_regex", "text", None, "a POSIX extended regular expression that the path contains"),
+    Option("pool", "name", None, "pool that serves it"),
 )
 
 PROBE = (

@@ -158,6 +158,11 @@ class Segment:
         head = self.head
         return self._at("struct lb_outcome", head.off_workers + worker * head.worker_stride + head.off_outcomes)
 
+    def budget(self, worker: int, pool: int) -> Any:
+        """What a worker counts of a pool: the struct lb_budget."""
+        head = self.head
+        return self._at("struct lb_budget", head.off_workers + worker * head.worker_stride + head.off_budgets) + pool
+
     def actives(self, worker: int) -> Any:
         """A worker's sessions: uint32_t by backend row."""
         head = self.head

@@ -28,8 +28,17 @@ PRIVATE_NETWORKS = [
 """Who may register by default: loopback (RFC 6890) and private (RFC 1918, RFC 4193) addresses. Not link-local ones: clouds keep
 their metadata servers there."""
 
-MODES = ("tcp",)
-LATER_MODES = ("udp", "http", "https", "tls")
+DEFAULT_QUEUE = 1024
+MAX_ERROR_BODY, MAX_ERROR_TYPE, MAX_TRUSTED, MAX_EXPRESSION = 1023, 95, 32, 1024
+"""The room of their fields in csrc/shm_layout.h."""
+
+MODES = ("tcp", "http")
+LATER_MODES = ("udp", "https", "tls")
+
+
+def is_token(text: str) -> bool:
+    """May it name a field, a method or a cookie (RFC 9110 5.6.2), and is it short enough?"""
+    return 0 < len(text) < 64 and text.isascii() and all(char.isalnum() or char in "!#$%&'*+-.^_`|~" for char in text)
 
 
 def parse_address(address: str) -> tuple[str, int]:
@@ -213,18 +222,28 @@ class PoolSettings(Settings):
     """A pool: its policy, its limits, its health rules, and the backends that the configuration names."""
 
     __slots__ = (
+        "answer_timeout_ms",
         "backends",
         "connect_timeout_ms",
         "fail_after",
+        "fail_answers",
+        "hash",
         "keepalive_ms",
         "lease",
+        "max_active",
         "name",
         "policy",
         "probe",
+        "queue",
+        "queue_timeout_ms",
         "retries",
         "retry_after_ms",
         "retry_budget",
         "retry_floor",
+        "reuse_max",
+        "reuse_ms",
+        "sticky",
+        "sticky_secret",
         "user_timeout_ms",
     )
     OPTIONS = options.POOL
@@ -239,6 +258,16 @@ class PoolSettings(Settings):
     retry_after_ms: int
     keepalive_ms: int
     user_timeout_ms: int
+    hash: str
+    max_active: int
+    queue: int | None
+    queue_timeout_ms: int
+    answer_timeout_ms: int
+    reuse_ms: int
+    reuse_max: int
+    fail_answers: int
+    sticky: str | None
+    sticky_secret: str | None
     probe: ProbeSettings
     lease: LeaseSettings
     backends: list[BackendSettings]
@@ -253,7 +282,26 @@ class PoolSettings(Settings):
             except ConfigError as error:
                 yield from error.problems
 
+    @property
+    def queue_length(self) -> int:
+        """Requests that may wait, each worker."""
+        return self.queue if self.queue is not None else DEFAULT_QUEUE if self.max_active else 0
+
+    @property
+    def hash_parts(self) -> tuple[str, str]:
+        """("header", "X-Tenant") of "header:X-Tenant"; ("address", "")."""
+        kind, _, name = self.hash.partition(":")
+        return kind, name
+
     def check(self) -> Iterable[str]:
+        kind, name = self.hash_parts
+        named = kind in ("header", "cookie")
+        if kind not in ("address", "path", "header", "cookie") or named != is_token(name):
+            yield f"hash: {self.hash!r} is not allowed (allowed: address, path, header:NAME, cookie:NAME)"
+        if self.sticky is not None and not is_token(self.sticky):
+            yield f"sticky: {self.sticky!r} is not allowed (allowed: the name of a cookie)"
+        if self.sticky_secret is not None and len(self.sticky_secret) < 16:
+            yield "sticky_secret: too short (allowed: 16 characters or more)"
         seen: set[str] = set()
         for backend in self.backends:
             if backend.address in seen:
@@ -266,13 +314,26 @@ class ListenerSettings(Settings):
 
     __slots__ = (
         "backlog",
+        "body_timeout_ms",
+        "error_body",
+        "error_type",
+        "forwarded",
+        "half_close",
         "half_closed_timeout_ms",
+        "head_timeout_ms",
         "host",
         "idle_timeout_ms",
+        "keepalive_timeout_ms",
+        "max_body",
+        "max_fields",
+        "max_head",
+        "max_target",
         "mode",
         "name",
         "pool",
         "port",
+        "request_id",
+        "trusted_proxies",
     )
     OPTIONS = options.LISTENER
 
@@ -280,16 +341,35 @@ class ListenerSettings(Settings):
     mode: str
     host: str
     port: int
-    pool: str  # likewise
+    pool: str | None  # likewise; None: only routes lead on
     idle_timeout_ms: int
     half_closed_timeout_ms: int
     backlog: int
+    head_timeout_ms: int
+    body_timeout_ms: int
+    keepalive_timeout_ms: int
+    max_head: int
+    max_target: int
+    max_fields: int
+    max_body: int
+    forwarded: str
+    trusted_proxies: list[str]
+    request_id: bool
+    half_close: bool
+    error_body: str | None
+    error_type: str | None
 
     def take(self, values: dict[str, Any]) -> Iterable[str]:
         bind = values.pop("bind", None)
         if bind is None and "mode" in values:
             bind = f"{values.pop('mode')}://{join_host_port(values.pop('host'), values.pop('port'))}"
         self.mode, self.host, self.port = "tcp", "", 0
+        self.trusted_proxies = self.trusted_proxies or []
+        for name, most in (("error_body", MAX_ERROR_BODY), ("error_type", MAX_ERROR_TYPE)):
+            if len((getattr(self, name) or "").encode()) > most:
+                yield f"{name}: longer than {most} bytes"
+        if len(self.trusted_proxies) > MAX_TRUSTED:
+            yield f"trusted_proxies: {len(self.trusted_proxies)} are too many (allowed: at most {MAX_TRUSTED})"
         if bind is None:
             yield "bind: missing (MODE://HOST:PORT)"
             return
@@ -302,6 +382,72 @@ class ListenerSettings(Settings):
     def url(self) -> str:
         """MODE://HOST:PORT as asked for: port 0 stays 0."""
         return f"{self.mode}://{join_host_port(self.host, self.port)}"
+
+
+class RouteSettings(Settings):
+    """Where requests go that fit: all that is named must hold."""
+
+    __slots__ = ("cookie", "header", "host", "listener", "method", "path", "path_prefix", "path_regex", "pool")
+    OPTIONS = options.ROUTE
+    KEY = "route."
+
+    listener: str | None
+    host: str | None
+    path: str | None
+    path_prefix: str | None
+    path_regex: str | None
+    pool: str
+    method: list[str]
+    header: dict[str, str | bool]
+    cookie: dict[str, str | bool]
+
+    def take(self, values: dict[str, Any]) -> Iterable[str]:
+        method = values.pop("method", None) or []
+        self.method = [method] if isinstance(method, str) else list(method)
+        if not all(is_token(name) for name in self.method):
+            yield f"method: {method!r} is not allowed (allowed: names of methods)"
+        self.header, self.cookie = {}, {}
+        for key in ("header", "cookie"):
+            wanted = values.pop(key, None) or {}
+            if not isinstance(wanted, dict) or not all(_is_condition(name, value) for name, value in wanted.items()):
+                yield f'{key}: {wanted!r} is not allowed (allowed: a table of names, each with a value or true for "present")'
+            else:
+                setattr(self, key, dict(wanted))
+
+    def check(self) -> Iterable[str]:
+        if self.pool is None:
+            yield "pool: missing (the pool that serves it)"
+        if self.host is not None:
+            self.host = self.host.lower().rstrip(".")
+            name = self.host.removeprefix("*.")
+            if not name or "*" in name or any(char in name for char in "/: ") or not name.isascii() or len(name) > 253:
+                yield f"host: {self.host!r} is not allowed (allowed: api.example.com or *.example.com, without a port)"
+        paths = [key for key in ("path", "path_prefix", "path_regex") if getattr(self, key) is not None]
+        if len(paths) > 1:
+            yield f"{paths[1]}: a route has one of path, path_prefix and path_regex"
+        for key in ("path", "path_prefix"):
+            value = getattr(self, key)
+            if value is not None and (not value.startswith("/") or not value.isascii() or " " in value or "?" in value):
+                yield f"{key}: {value!r} is not allowed (allowed: an absolute path without a query, such as /v2/)"
+        if self.path_regex is not None:
+            yield from _expression_faults(self.path_regex)
+
+
+def _is_condition(name: object, value: object) -> bool:
+    return isinstance(name, str) and is_token(name) and (value is True or isinstance(value, str))
+
+
+def _expression_faults(expression: str) -> Iterable[str]:
+    from lbcore._engine import check_expression
+
+    if not expression.isascii() or len(expression) > MAX_EXPRESSION:
+        yield f"path_regex: {expression!r} is not allowed (allowed: at most {MAX_EXPRESSION} ASCII characters)"
+    elif any(f"\\{digit}" in expression for digit in range(1, 10)):
+        yield f"path_regex: {expression!r} refers back, which takes exponential time"
+    else:
+        fault = check_expression(expression.encode())
+        if fault:
+            yield f"path_regex: {expression!r} is not allowed ({fault})"
 
 
 class AdminSettings(Settings):
@@ -363,6 +509,7 @@ class BalancerSettings(Settings):
         "path",
         "pin",
         "pools",
+        "routes",
         "workers",
     )
     OPTIONS = options.TOP
@@ -376,12 +523,14 @@ class BalancerSettings(Settings):
     pin: bool
     listeners: list[ListenerSettings]
     pools: list[PoolSettings]
+    routes: list[RouteSettings]
     admin: AdminSettings | None
     path: str | None
 
     def take(self, values: dict[str, Any]) -> Iterable[str]:
         self.listeners = list(values.pop("listeners", ()))
         self.pools = list(values.pop("pools", ())) or [PoolSettings(name=DEFAULT_POOL)]
+        self.routes = list(values.pop("routes", ()))
         self.admin = values.pop("admin", None)
         self.path = values.pop("path", None)
         return ()
@@ -393,7 +542,10 @@ class BalancerSettings(Settings):
         names = [str(listener.name) for listener in self.listeners]
         yield from _twice("listener", names)
         yield from _twice("bind", [entry.url for entry in self.listeners if entry.port])
+        yield from self._route_faults(pools)
         for listener in self.listeners:
+            if listener.pool is None and listener.mode == "http" and self.routes:
+                continue
             if listener.pool not in pools:
                 yield (f"listener {listener.name}: pool {listener.pool!r} is unknown (known: {', '.join(pools)})")
         for kind, found, most in (("listeners", names, 64), ("pools", pools, 256)):
@@ -403,9 +555,22 @@ class BalancerSettings(Settings):
         if count > self.max_backends:
             yield f"max_backends: {self.max_backends} is less than the {count} backends that are named"
 
+    def _route_faults(self, pools: list[str]) -> Iterable[str]:
+        http = [listener.name for listener in self.listeners if listener.mode == "http"]
+        if self.routes and not http:
+            yield "route: needs a listener of mode http"
+        for at, route in enumerate(self.routes):
+            if route.pool not in pools:
+                yield f"route[{at}].pool: {route.pool!r} is unknown (known: {', '.join(pools)})"
+            if route.listener is not None and http and route.listener not in http:
+                yield f"route[{at}].listener: {route.listener!r} is no http listener (known: {', '.join(http)})"
+
     def _named(self, index: int, listener: ListenerSettings) -> ListenerSettings:
         """A listener with the defaults that depend on its neighbours."""
-        only = self.pools[0].name if len(self.pools) == 1 else DEFAULT_POOL
+        names = [pool.name for pool in self.pools]
+        only: str | None = names[0] if len(names) == 1 else DEFAULT_POOL
+        if self.routes and listener.mode == "http" and only not in names:
+            only = None
         return listener.replace(name=listener.name or f"listener-{index}", pool=listener.pool or only)
 
 

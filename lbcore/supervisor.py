@@ -24,6 +24,8 @@ START_LIMIT_S = 20.0
 STABLE_S = 10.0
 """A worker that lived so long is restarted at once; one that did not, after a pause that doubles each time."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 5.0
+NO_ROUTES = 16
+"""Bytes of an empty routes table: its head, all zero."""
 RESERVED_DESCRIPTORS = 64
 MAX_BUFFERS = 1024
 MAX_PIPES = 128
@@ -48,7 +50,8 @@ class Supervisor:
     """Starts the workers of a table, keeps them alive, and ends them.
 
     tick: called on the supervisor's thread; returns when it wants to be called again (monotonic seconds) or None.
-    on_failing: called with a backend row's index when a worker reports connect failures in a row.
+    on_failing: called with a backend row's index when a worker reports failures in a row, and with what fails: crew.CONNECTS or
+    crew.ANSWERS.
     log: called with one line. on_crew: called with the workers' process ids when a worker was replaced.
     """
 
@@ -60,7 +63,7 @@ class Supervisor:
         workers: int,
         processes: bool,
         tick: Callable[[float], float | None],
-        on_failing: Callable[[int], None],
+        on_failing: Callable[[int, int], None],
         log: Callable[[str], None],
         on_crew: Callable[[list[int]], None] = lambda pids: None,
     ) -> None:
@@ -92,6 +95,7 @@ class Supervisor:
         try:
             for index, listener in enumerate(settings.listeners):
                 self._open_listener(index, listener, settings)
+            self._table.set_routes(self._packed_routes(settings))
             for post in self._posts:
                 self._fill(post)
             self._thread = threading.Thread(target=self._run, name="lbcore-supervisor", daemon=True)
@@ -164,7 +168,7 @@ class Supervisor:
     # --- listeners -----------------------------------------------------------------------------------------------
 
     def _open_listener(self, index: int, listener: ListenerSettings, settings: BalancerSettings) -> None:
-        pool = next(pool for pool in settings.pools if pool.name == listener.pool)
+        pool = next((pool for pool in settings.pools if pool.name == listener.pool), settings.pools[0])
         sockets = ListenerSockets(listener, pool, len(self._posts))
         self._listeners[index] = (listener, sockets)
         self._write_listener(index)
@@ -172,6 +176,15 @@ class Supervisor:
     def _write_listener(self, index: int) -> None:
         listener, sockets = self._listeners[index]
         self._table.set_listener(index, listener, f"{listener.mode}://{sockets.host_port}")
+
+    def _packed_routes(self, settings: BalancerSettings) -> bytes:
+        if not settings.routes:
+            return bytes(NO_ROUTES)
+        from lbcore.routes import pack
+
+        wanted = {listener.url: str(listener.name) for listener in settings.listeners}
+        rows = {wanted[entry.url]: index for index, (entry, _) in self._listeners.items() if entry.url in wanted}
+        return pack(settings.routes, rows, self._table.pool_rows())
 
     def apply(self, settings: BalancerSettings) -> None:
         """Follow new listeners: kept ones take their new settings, new ones are served, the rest is drained and closed.
@@ -192,6 +205,7 @@ class Supervisor:
                 index = next(number for number in range(1 << 16) if number not in self._listeners)
                 self._open_listener(index, listener, settings)
                 opened.append(index)
+            routes = self._packed_routes(settings)
         except LbcoreError:
             for index in opened:
                 self._close_listener(index)
@@ -202,6 +216,7 @@ class Supervisor:
         for index, listener in kept.items():
             self._listeners[index] = (listener, self._listeners[index][1])
             self._write_listener(index)
+        self._table.set_routes(routes)
         for index in set(by_url.values()) - set(kept):
             self._close_listener(index)
 
@@ -314,7 +329,7 @@ class Supervisor:
                     post.listening.add(note.id)
                 self._changed.notify_all()
             if note.kind == crew.FAILING:
-                self._on_failing(note.id)
+                self._on_failing(note.id, note.value)
 
 
 def _bounds(settings: BalancerSettings, workers: int, processes: bool) -> crew.Bounds:

@@ -7,6 +7,7 @@ through the engine's pen and publishes the pools that it touched.
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import os
 import socket
 import threading
@@ -37,8 +38,23 @@ POLICIES = {
     "least_conn": ffi.integer_const("LB_LEAST_CONN"),
     "p2c": ffi.integer_const("LB_P2C"),
     "random": ffi.integer_const("LB_RANDOM"),
+    "ewma": ffi.integer_const("LB_EWMA"),
+    "maglev": ffi.integer_const("LB_MAGLEV"),
 }
-MODES = {"tcp": ffi.integer_const("LB_MODE_TCP")}
+MODES = {"tcp": ffi.integer_const("LB_MODE_TCP"), "http": ffi.integer_const("LB_MODE_HTTP")}
+FORWARDED = {
+    "off": ffi.integer_const("LB_FORWARDED_OFF"),
+    "x": ffi.integer_const("LB_FORWARDED_X"),
+    "rfc7239": ffi.integer_const("LB_FORWARDED_RFC7239"),
+    "both": ffi.integer_const("LB_FORWARDED_BOTH"),
+}
+HASH_KEYS = {
+    "address": ffi.integer_const("LB_HASH_ADDRESS"),
+    "path": ffi.integer_const("LB_HASH_PATH"),
+    "header": ffi.integer_const("LB_HASH_HEADER"),
+    "cookie": ffi.integer_const("LB_HASH_COOKIE"),
+}
+NO_POOL: int = ffi.integer_const("LB_NO_POOL")
 DATAPATHS = {
     "auto": ffi.integer_const("LB_AUTO"),
     "copy": ffi.integer_const("LB_COPY"),
@@ -54,13 +70,42 @@ follows. Ten thousand backends that register one after another would else cost a
 REST_S = 1.0
 """How long a removed row rests at least: a worker may hold a pick of it that it has not counted yet."""
 
-Outcome = namedtuple("Outcome", "active sessions failures failures_in_row last_errno latency_ms last_success", module=__name__)
+Outcome = namedtuple(
+    "Outcome",
+    "active sessions failures failures_in_row last_errno latency_ms last_success answers_in_row last_status",
+    module=__name__,
+)
 Outcome.__doc__ = """What the data path saw of a backend, over all workers.
 
 active: sessions now. sessions: connects that succeeded. failures: connects that failed. failures_in_row: the most that one
 worker saw since its last success. last_errno: of the last failure, 0 if none. latency_ms: of connects, exponentially weighted.
-last_success: monotonic seconds, 0 if never.
+last_success: monotonic seconds, 0 if never. answers_in_row, last_status: the same of failed answers; status 0: none came.
 """
+
+
+def _row(struct: str, **fields: object) -> bytes:
+    """The bytes of a struct of csrc/shm_layout.h. Raises ValueError when a text does not fit into its field."""
+    row = ffi.new(f"{struct} *")
+    for name, value in fields.items():
+        if not isinstance(value, bytes):
+            setattr(row, name, value)
+            continue
+        field = getattr(row, name)
+        if len(value) > len(field):
+            raise ValueError(f"{name}: {value.decode(errors='replace')!r} is longer than {len(field)} bytes")
+        ffi.memmove(field, value, len(value))
+    return bytes(ffi.buffer(row))
+
+
+def _networks(cidrs: list[str]) -> list[dict[str, object]]:
+    """struct lb_network of each: IPv4 mapped into IPv6."""
+    found = []
+    for cidr in cidrs:
+        network = ipaddress.ip_network(cidr)
+        v4 = network.version == 4
+        packed = (b"\0" * 10 + b"\xff\xff" if v4 else b"") + network.network_address.packed
+        found.append({"ip": list(packed), "bits": network.prefixlen + (96 if v4 else 0)})
+    return found
 
 
 class TableFull(ValueError):
@@ -157,6 +202,8 @@ class Table:
         )
         self.segment = Segment(self.memory)
         self._pools: dict[str, int] = {}
+        self._policies: dict[str, str] = {}
+        self._secret = os.urandom(16)
         self._rows: dict[int, Row] = {}
         self._by_address: dict[tuple[str, str], Row] = {}
         self._leaving: set[int] = set()
@@ -192,22 +239,36 @@ class Table:
         with self.lock:
             if listener is None:
                 row = self.segment.listener(index)
-                self._pen.listener(
-                    index,
-                    state=0,
-                    idle_timeout_ms=row.idle_timeout_ms,
-                    half_closed_timeout_ms=row.half_closed_timeout_ms,
-                )
+                row_bytes = bytearray(ffi.buffer(row, ffi.sizeof("struct lb_listener_row")))
+                row_bytes[:4] = bytes(4)  # state comes first
+                self._pen.listener(index, bytes(row_bytes))
                 return
             self._pen.listener(
                 index,
-                state=1,
-                mode=MODES[listener.mode],
-                pool=self._pools[listener.pool],
-                idle_timeout_ms=listener.idle_timeout_ms,
-                half_closed_timeout_ms=listener.half_closed_timeout_ms,
-                name=listener.name.encode(),
-                address=address.encode(),
+                _row(
+                    "struct lb_listener_row",
+                    state=1,
+                    mode=MODES[listener.mode],
+                    pool=NO_POOL if listener.pool is None else self._pools[listener.pool],
+                    idle_timeout_ms=listener.idle_timeout_ms,
+                    half_closed_timeout_ms=listener.half_closed_timeout_ms,
+                    head_timeout_ms=listener.head_timeout_ms,
+                    body_timeout_ms=listener.body_timeout_ms,
+                    keepalive_timeout_ms=listener.keepalive_timeout_ms,
+                    max_head=listener.max_head,
+                    max_target=listener.max_target,
+                    max_fields=listener.max_fields,
+                    max_body=listener.max_body,
+                    forwarded=FORWARDED[listener.forwarded],
+                    request_id=int(listener.request_id),
+                    half_close=int(listener.half_close),
+                    network_count=len(listener.trusted_proxies),
+                    networks=_networks(listener.trusted_proxies),
+                    name=listener.name.encode(),
+                    address=address.encode(),
+                    error_body=(listener.error_body or "").encode(),
+                    error_type=(listener.error_type or "").encode(),
+                ),
             )
 
     def set_pool(self, pool: PoolSettings) -> None:
@@ -216,27 +277,65 @@ class Table:
             index = self._pools.get(pool.name)
             if index is None:
                 index = self._free_pool()
+            hash_key, hash_name = pool.hash_parts
             self._pen.pool(
                 index,
-                state=1,
-                policy=POLICIES[pool.policy],
-                connect_timeout_ms=pool.connect_timeout_ms,
-                retries=pool.retries,
-                budget_percent=pool.retry_budget,
-                budget_floor=pool.retry_floor,
-                fail_after=pool.fail_after,
-                keepalive_s=pool.keepalive_ms // 1000,
-                user_timeout_ms=pool.user_timeout_ms,
-                name=pool.name.encode(),
+                _row(
+                    "struct lb_pool_row",
+                    state=1,
+                    policy=POLICIES[pool.policy],
+                    connect_timeout_ms=pool.connect_timeout_ms,
+                    retries=pool.retries,
+                    budget_percent=pool.retry_budget,
+                    budget_floor=pool.retry_floor,
+                    fail_after=pool.fail_after,
+                    keepalive_s=pool.keepalive_ms // 1000,
+                    user_timeout_ms=pool.user_timeout_ms,
+                    max_active=pool.max_active,
+                    fail_answers=pool.fail_answers,
+                    answer_timeout_ms=pool.answer_timeout_ms,
+                    queue=pool.queue_length,
+                    queue_timeout_ms=pool.queue_timeout_ms,
+                    reuse_ms=pool.reuse_ms,
+                    reuse_max=pool.reuse_max,
+                    hash_key=HASH_KEYS[hash_key],
+                    retry_after_s=max(1, pool.probe.interval_ms // 1000),
+                    name=pool.name.encode(),
+                    hash_name=hash_name.lower().encode() if hash_key == "header" else hash_name.encode(),
+                    sticky=(pool.sticky or "").encode(),
+                    sticky_key=self._sticky_key(pool),
+                ),
             )
-            if pool.name not in self._pools:
-                self._pools[pool.name] = index
+            known = self._pools.get(pool.name)
+            self._pools[pool.name] = index
+            if known is None or self._policies.get(pool.name) != pool.policy:
+                self._policies[pool.name] = pool.policy
                 self._publish(pool.name)
+
+    def _sticky_key(self, pool: PoolSettings) -> bytes:
+        """What signs the pool's cookie: of its secret, or of one that lives as long as the table."""
+        if not pool.sticky:
+            return b""
+        import hashlib
+
+        secret = pool.sticky_secret.encode() if pool.sticky_secret else self._secret
+        return hashlib.sha256(b"lbcore sticky\0" + pool.name.encode() + b"\0" + secret).digest()[:16]
+
+    def set_routes(self, table: bytes) -> None:
+        """Publish routes, as `lbcore.routes.pack` made them."""
+        with self.lock:
+            self._pen.routes(table)
+
+    def pool_rows(self) -> dict[str, int]:
+        """The row of each pool, by name."""
+        with self.lock:
+            return dict(self._pools)
 
     def drop_pool(self, name: str) -> None:
         """Free a pool's row. Its backends must have been removed."""
         with self.lock:
-            self._pen.pool(self._pools.pop(name), state=0)
+            self._pen.pool(self._pools.pop(name), _row("struct lb_pool_row", state=0))
+            self._policies.pop(name, None)
 
     def _free_pool(self) -> int:
         taken = set(self._pools.values()) | {self._row_pool(row) for row in self._rows.values() if row.leaving}
@@ -273,7 +372,7 @@ class Table:
     def outcomes(self, row: Row) -> Outcome:
         """What the workers saw of a backend."""
         with self.lock:
-            active = sessions = failures = in_row = errno = latency = latest = 0
+            active = sessions = failures = in_row = errno = latency = latest = answers_in_row = status = 0
             segment = self.segment
             for worker in range(segment.head.workers):
                 active += segment.actives(worker)[row.index]
@@ -286,7 +385,11 @@ class Table:
                 latest = max(latest, seen.last_success_ms)
                 if seen.failures_in_row > in_row:
                     in_row, errno = seen.failures_in_row, seen.last_errno
-            return Outcome(active, sessions, failures, in_row, errno, latency / 1000, latest / 1000)
+                if seen.answers_in_row > answers_in_row:
+                    answers_in_row, status = seen.answers_in_row, seen.last_status
+            return Outcome(
+                active, sessions, failures, in_row, errno, latency / 1000, latest / 1000, answers_in_row, status
+            )
 
     # --- changing backends ---------------------------------------------------------------------------------------
 

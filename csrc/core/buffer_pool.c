@@ -2,11 +2,10 @@
 
 #include <sys/mman.h>
 
-enum { WARM = 64 }; /* buffers whose memory is kept when they come back; more is given back to the system */
-
-int lb_buffer_pool_open(struct lb_buffer_pool *pool, uint32_t capacity)
+int lb_buffer_pool_open(struct lb_buffer_pool *pool, size_t bytes, uint32_t capacity, uint32_t warm)
 {
-    return lb_slab_open(&pool->slab, LB_BUFFER_BYTES, capacity);
+    pool->warm = warm;
+    return lb_slab_open(&pool->slab, bytes, capacity);
 }
 
 void lb_buffer_pool_close(struct lb_buffer_pool *pool)
@@ -27,8 +26,8 @@ uint32_t lb_buffer_take(struct lb_buffer_pool *pool)
 void lb_buffer_give(struct lb_buffer_pool *pool, uint32_t buffer)
 {
     lb_slab_give(&pool->slab, buffer);
-    if (buffer >= WARM)
-        madvise(lb_buffer_at(pool, buffer), LB_BUFFER_BYTES, MADV_DONTNEED);
+    if (buffer >= pool->warm)
+        madvise(lb_buffer_at(pool, buffer), pool->slab.size, MADV_DONTNEED);
 }
 
 char *lb_buffer_at(const struct lb_buffer_pool *pool, uint32_t buffer)

@@ -8,9 +8,12 @@ enum { LB_BUFFER_BYTES = 65536 };
 
 struct lb_buffer_pool {
     struct lb_slab slab;
+    uint32_t warm; /* buffers whose memory is kept when they come back; more is given back to the system */
 };
 
-__attribute__((warn_unused_result)) int lb_buffer_pool_open(struct lb_buffer_pool *pool, uint32_t capacity);
+/* bytes: of a buffer, a multiple of the page size. */
+__attribute__((warn_unused_result)) int lb_buffer_pool_open(struct lb_buffer_pool *pool, size_t bytes, uint32_t capacity,
+                                                            uint32_t warm);
 void lb_buffer_pool_close(struct lb_buffer_pool *pool);
 
 /* Is one left? Asked before a read, whose bytes may need it. */

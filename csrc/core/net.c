@@ -7,6 +7,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "siphash.h"
+
 enum { KEEPALIVE_PROBES = 3, KEEPALIVE_INTERVAL_S = 10 };
 
 static int set(int fd, int level, int name, int value)
@@ -83,6 +85,14 @@ void lb_net_reset(int fd)
 void lb_net_quickack(int fd)
 {
     (void)set(fd, IPPROTO_TCP, TCP_QUICKACK, 1);
+}
+
+uint64_t lb_net_address_hash(const union lb_address *address)
+{
+    static const uint8_t key[16] = "lbcore address1";
+    if (address->any.sa_family == AF_INET6)
+        return lb_siphash(key, &address->v6.sin6_addr, sizeof address->v6.sin6_addr);
+    return lb_siphash(key, &address->v4.sin_addr, sizeof address->v4.sin_addr);
 }
 
 uint64_t lb_net_now_us(void)

@@ -31,6 +31,9 @@ void lb_net_reset(int fd);
 /* Acknowledge what has arrived now, not in 40 ms. */
 void lb_net_quickack(int fd);
 
+/* The address without its port, the same hash everywhere. */
+uint64_t lb_net_address_hash(const union lb_address *address);
+
 /* Monotonic clock, microseconds. */
 uint64_t lb_net_now_us(void);
 

@@ -8,9 +8,10 @@
 
 enum { ACCEPTS_PER_EVENT = 64, ERROR_PAUSE_MS = 50 };
 
-int lb_listeners_open(struct lb_listeners *listeners, uint32_t count)
+int lb_listeners_open(struct lb_listeners *listeners, uint32_t count, lb_accept_fn take, void *context)
 {
-    *listeners = (struct lb_listeners){.count = count, .at = malloc(count * sizeof *listeners->at)};
+    *listeners = (struct lb_listeners){
+        .take = take, .context = context, .count = count, .at = malloc(count * sizeof *listeners->at)};
     if (!listeners->at)
         return -ENOMEM;
     for (uint32_t i = 0; i < count; i++)
@@ -66,7 +67,7 @@ static void pause_accepting(struct lb_listeners *listeners, struct lb_plane *pla
 
 static int has_room(const struct lb_plane *plane)
 {
-    return plane->sessions.used < plane->sessions.capacity;
+    return plane->row->active < plane->sessions.capacity;
 }
 
 /* A connection that failed in the queue is the client's affair (accept(2), "Error handling"): take the next. */
@@ -98,9 +99,11 @@ static enum accepted accept_one(struct lb_listeners *listeners, struct lb_plane 
         pause_accepting(listeners, plane, 0);
         return ACCEPT_LATER;
     }
-    int fd = accept4(listeners->at[listener].fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    union lb_address peer;
+    socklen_t length = sizeof peer;
+    int fd = accept4(listeners->at[listener].fd, &peer.any, &length, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (fd >= 0) {
-        lb_session_open(plane, fd, listener);
+        listeners->take(listeners->context, fd, listener, &peer);
         return ACCEPT_MORE;
     }
     if (errno == EAGAIN)

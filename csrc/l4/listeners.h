@@ -9,7 +9,12 @@ struct lb_listener {
     uint8_t closing; /* to be closed as soon as its queue is empty */
 };
 
+/* What becomes of an accepted connection, by its listener's mode; the descriptor is the taker's. */
+typedef void (*lb_accept_fn)(void *context, int client, uint32_t listener, const union lb_address *peer);
+
 struct lb_listeners {
+    lb_accept_fn take;
+    void *context;
     struct lb_listener *at; /* by listener row */
     uint32_t count;         /* listener rows of the segment */
     uint32_t open;
@@ -17,7 +22,8 @@ struct lb_listeners {
     uint64_t retry_ms; /* when to try again after an error that no ending session cures; 0: none is waited for */
 };
 
-__attribute__((warn_unused_result)) int lb_listeners_open(struct lb_listeners *listeners, uint32_t count);
+__attribute__((warn_unused_result)) int lb_listeners_open(struct lb_listeners *listeners, uint32_t count, lb_accept_fn take,
+                                                          void *context);
 void lb_listeners_close(struct lb_listeners *listeners);
 
 /* Serve a socket (owned from now on, also on failure). */

@@ -2,6 +2,7 @@
 #ifndef LB_PLANE_H
 #define LB_PLANE_H
 
+#include "../channel.h"
 #include "../core/buffer_pool.h"
 #include "../core/pipe_pool.h"
 #include "../core/slab.h"
@@ -12,13 +13,25 @@
 
 enum { LB_SCRATCH_BYTES = LB_BUFFER_BYTES, LB_ALERTS = 64 };
 
-/* What epoll hands back: generation << 32 | index << 2 | kind. */
-enum lb_tag { LB_TAG_CLIENT = LB_CLIENT, LB_TAG_BACKEND = LB_BACKEND, LB_TAG_LISTENER = 2, LB_TAG_CHANNEL = 3 };
+/* What epoll hands back: generation << 32 | index << 3 | kind. */
+enum lb_tag {
+    LB_TAG_CLIENT = LB_CLIENT, /* of a session */
+    LB_TAG_BACKEND = LB_BACKEND,
+    LB_TAG_LISTENER = 2,
+    LB_TAG_CHANNEL = 3,
+    LB_TAG_HTTP = 4,       /* a client that speaks HTTP */
+    LB_TAG_CONNECTION = 5, /* a connection to a backend that exchanges take turns on */
+};
+
+/* A backend that keeps failing. */
+struct lb_alert {
+    uint32_t backend;
+    uint32_t what; /* enum lb_failing */
+};
 
 struct lb_plane {
     struct lb_shm shm;
     struct lb_worker_row *row; /* this worker's counters */
-    uint32_t *active;          /* this worker's sessions by backend */
     struct lb_cursor *cursors; /* by pool */
     uint32_t worker;
     uint32_t datapath; /* enum lb_datapath */
@@ -30,7 +43,7 @@ struct lb_plane {
     struct lb_pipe_pool pipes;
     uint32_t ready;   /* sessions to run again next turn, linked by next */
     uint32_t starved; /* sessions that wait for a buffer, linked by next */
-    uint32_t alert[LB_ALERTS]; /* backends whose failures in a row reached the pool's bound in this turn */
+    struct lb_alert alert[LB_ALERTS]; /* whose failures in a row reached the pool's bound in this turn */
     uint32_t alerts;
     char *scratch; /* LB_SCRATCH_BYTES: where a copied message lives between its read and its write */
 };
@@ -42,7 +55,7 @@ static inline uint64_t lb_now_ms(const struct lb_plane *plane)
 
 static inline uint64_t lb_tag_of(enum lb_tag kind, uint32_t index, uint32_t generation)
 {
-    return (uint64_t)generation << 32 | (uint64_t)index << 2 | (uint64_t)kind;
+    return (uint64_t)generation << 32 | (uint64_t)index << 3 | (uint64_t)kind;
 }
 
 #endif

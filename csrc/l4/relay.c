@@ -1,19 +1,16 @@
 #include "relay.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <string.h>
 #include <sys/socket.h>
 
+#include "../core/io.h"
 #include "../core/net.h"
 
 enum {
     TURN_BYTES = 1 << 20,  /* one direction's share of a turn */
     TRICKLE_BYTES = 32768, /* a spliced direction that moves less goes back to copying */
     SMALL_ANSWER = 16384,  /* the kernel acknowledges larger reads by itself */
-    RAREST_TRIAL = 1 << 24, /* answers */
-    SLOW_PART_MS = 30,     /* a part this late, and ... */
-    LATE_PART_MS = 250,    /* ... not later than this was held back for an acknowledgement (TCP_DELACK_MIN .. MAX) */
 };
 
 /* What one read or write came to. */
@@ -30,12 +27,6 @@ struct lane {
     enum lb_side_name name;
     uint64_t moved; /* bytes in this call */
 };
-
-/* A signal says nothing of the socket: ask again, or an edge would be missed. */
-#define AGAIN_IF_INTERRUPTED(result, call)                                                                               \
-    do                                                                                                                   \
-        (result) = (call);                                                                                               \
-    while ((result) < 0 && errno == EINTR)
 
 static enum io blocked_or_failed(void)
 {
@@ -60,43 +51,14 @@ void lb_relay_drop(struct lb_plane *plane, struct lb_flow *flow)
     flow->pending = 0;
 }
 
-/* The first part of an answer: acknowledge at once? */
-static int first_part(struct lb_outcome *outcome)
-{
-    if (!outcome->ack_credit)
-        return LB_ACK_NO;
-    outcome->ack_credit--;
-    if (outcome->ack_trial_in) {
-        outcome->ack_trial_in--;
-        return LB_ACK_YES;
-    }
-    return LB_ACK_TRIAL;
-}
-
-/* A further part: what does its coming say of the last acknowledgement, or of its absence? */
-static int further_part(struct lb_outcome *outcome, int how, uint32_t pause_ms)
-{
-    int held_back = pause_ms >= SLOW_PART_MS && pause_ms <= LATE_PART_MS;
-    if (how == LB_ACK_TRIAL) {
-        if (outcome->ack_trial_gap < RAREST_TRIAL)
-            outcome->ack_trial_gap *= 2;
-        outcome->ack_trial_in = outcome->ack_trial_gap;
-        outcome->ack_credit = held_back ? LB_ACK_CREDIT : 0;
-    } else if (how == LB_ACK_YES || held_back) {
-        outcome->ack_credit = LB_ACK_CREDIT;
-    }
-    return outcome->ack_credit ? LB_ACK_YES : LB_ACK_NO;
-}
-
-/* An answer's part arrived from the backend. See relay.h for the why. */
+/* An answer's part arrived from the backend. See ack.h for the why. */
 static void acknowledge(struct lane *lane, size_t bytes)
 {
     struct lb_plane *plane = lane->plane;
     struct lb_session *session = lane->session;
     struct lb_outcome *outcome = lb_shm_outcome(&plane->shm, plane->worker, session->backend);
     uint32_t pause_ms = (uint32_t)lb_now_ms(plane) - session->moved_ms;
-    session->acked =
-        (uint8_t)(session->asked ? first_part(outcome) : further_part(outcome, session->acked, pause_ms));
+    session->acked = (uint8_t)lb_ack_part(outcome, session->asked, (enum lb_ack)session->acked, pause_ms);
     session->asked = 0;
     if (session->acked == LB_ACK_YES && bytes < SMALL_ANSWER) {
         lb_net_quickack(lane->from->fd);
@@ -144,8 +106,7 @@ static enum io source_silent(struct lane *lane, ssize_t got)
 
 static enum io send_some(struct lane *lane, const char *bytes, size_t count, size_t *sent)
 {
-    ssize_t took;
-    AGAIN_IF_INTERRUPTED(took, send(lane->to->fd, bytes, count, MSG_NOSIGNAL | MSG_DONTWAIT));
+    ssize_t took = lb_send(lane->to->fd, bytes, count);
     *sent = took < 0 ? 0 : (size_t)took;
     if (*sent == count)
         return IO_MOVED;
@@ -160,8 +121,7 @@ static enum io copy_step(struct lane *lane)
     char *scratch = lane->plane->scratch;
     if (!lb_buffer_pool_ready(&lane->plane->buffers))
         return IO_STARVED;
-    ssize_t got;
-    AGAIN_IF_INTERRUPTED(got, recv(lane->from->fd, scratch, LB_SCRATCH_BYTES, MSG_DONTWAIT));
+    ssize_t got = lb_recv(lane->from->fd, scratch, LB_SCRATCH_BYTES);
     if (got <= 0)
         return source_silent(lane, got);
     size_t count = (size_t)got, sent;
@@ -198,9 +158,7 @@ static int take_pipe(struct lane *lane)
 static enum io splice_step(struct lane *lane)
 {
     struct lb_pipe *pipe = lb_pipe_at(&lane->plane->pipes, lane->flow->held);
-    const unsigned flags = SPLICE_F_MOVE | SPLICE_F_NONBLOCK;
-    ssize_t got;
-    AGAIN_IF_INTERRUPTED(got, splice(lane->from->fd, NULL, pipe->in, NULL, LB_PIPE_BYTES, flags));
+    ssize_t got = lb_splice(lane->from->fd, pipe->in, LB_PIPE_BYTES);
     if (got > 0) {
         lane->flow->pending = (uint32_t)got;
         arrived(lane, (size_t)got);
@@ -225,9 +183,7 @@ static enum io flush_pipe(struct lane *lane)
 {
     struct lb_flow *flow = lane->flow;
     struct lb_pipe *pipe = lb_pipe_at(&lane->plane->pipes, flow->held);
-    const unsigned flags = SPLICE_F_MOVE | SPLICE_F_NONBLOCK;
-    ssize_t took;
-    AGAIN_IF_INTERRUPTED(took, splice(pipe->out, NULL, lane->to->fd, NULL, flow->pending, flags));
+    ssize_t took = lb_splice(pipe->out, lane->to->fd, flow->pending);
     if (took > 0) {
         flow->pending -= (uint32_t)took;
         return IO_MOVED;

@@ -3,22 +3,14 @@
  * Copy: one read into the worker's scratch buffer, one write from it; what the destination refuses goes to a pooled buffer.
  * Splice: source to pipe to destination, without a byte in user space. Dearer for a small message, cheaper for a stream.
  * auto changes to splice when reads keep filling the scratch buffer, and back when little arrives. Nothing is held between
- * messages.
- *
- * A backend that leaves Nagle on and writes an answer in parts waits for our acknowledgement of the first before it sends
- * the second; ours would wait 40 ms for data to ride on (RFC 1122 4.2.3.2, 4.2.3.4). So small answers are acknowledged at
- * once, as long as that is seen to help: every backend starts with a credit, an answer that comes in one part costs one of
- * it, one that comes in more restores it. Backends that answer in one write soon pay nothing. Now and then, twice as rarely
- * each time, one answer goes without, as a trial: if its second part comes as soon all the same, the backend has Nagle off,
- * and the credit is gone until a part comes as late as a delayed acknowledgement. */
+ * messages. Small answers may need to be acknowledged at once: ack.h. */
 #ifndef LB_RELAY_H
 #define LB_RELAY_H
 
+#include "ack.h"
 #include "plane.h"
 
-enum { LB_STREAMING = 2, LB_ACK_CREDIT = 512, LB_ACK_FIRST_TRIAL = 2048 };
-
-enum lb_ack { LB_ACK_NO, LB_ACK_YES, LB_ACK_TRIAL };
+enum { LB_STREAMING = 2 };
 
 enum lb_pump {
     LB_PUMP_WAIT,    /* nothing to do before the next event */

@@ -7,6 +7,9 @@
 
 #include "../core/net.h"
 #include "../table/budget.h"
+#include "../table/load.h"
+#include "../table/view.h"
+#include "outcome.h"
 #include "plane.h"
 #include "relay.h"
 
@@ -102,8 +105,7 @@ static void leave_backend(struct lb_plane *plane, struct lb_session *session)
 {
     if (session->backend == LB_NONE)
         return;
-    uint32_t *active = &plane->active[session->backend];
-    __atomic_store_n(active, *active - 1, __ATOMIC_RELAXED);
+    lb_load_give(&plane->shm, plane->worker, session->pool, session->backend);
     session->backend = LB_NONE;
 }
 
@@ -171,78 +173,33 @@ static int watch(struct lb_plane *plane, struct lb_session *session, enum lb_sid
     return epoll_ctl(plane->epoll, EPOLL_CTL_ADD, session->side[side].fd, &event) < 0 ? -errno : 0;
 }
 
-static union lb_address address_of(const struct lb_backend_row *row)
+/* A backend, charged with this session. One that another worker filled up at the same moment is passed over. */
+static uint32_t pick(struct lb_plane *plane, struct lb_session *session)
 {
-    union lb_address to;
-    memset(&to, 0, sizeof to);
-    if (row->family == AF_INET6) {
-        to.v6 = (struct sockaddr_in6){
-            .sin6_family = AF_INET6, .sin6_port = htons(row->port), .sin6_scope_id = row->scope};
-        memcpy(&to.v6.sin6_addr, row->ip, sizeof to.v6.sin6_addr);
-    } else {
-        to.v4 = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons(row->port)};
-        memcpy(&to.v4.sin_addr, row->ip, sizeof to.v4.sin_addr);
+    struct lb_wish wish = {.tried = session->tried,
+                           .tried_count = session->tried_count,
+                           .worker = plane->worker,
+                           .now_ms = (uint32_t)lb_now_ms(plane),
+                           .key = session->key};
+    for (int i = 0; i < LB_CLAIMS; i++) {
+        uint32_t backend = lb_view_pick(&plane->shm, session->pool, &wish, &plane->cursors[session->pool]);
+        if (backend == LB_NONE || lb_load_take(&plane->shm, plane->worker, session->pool, backend))
+            return backend;
     }
-    return to;
-}
-
-/* This worker's notes on a backend; those on an earlier tenant of the row are thrown away. */
-static struct lb_outcome *outcome_of(struct lb_plane *plane, uint32_t backend)
-{
-    struct lb_outcome *outcome = lb_shm_outcome(&plane->shm, plane->worker, backend);
-    uint64_t generation = plane->shm.backends[backend].generation;
-    if (outcome->generation != generation) {
-        *outcome = (struct lb_outcome){
-            .ack_credit = LB_ACK_CREDIT, .ack_trial_in = LB_ACK_FIRST_TRIAL, .ack_trial_gap = LB_ACK_FIRST_TRIAL};
-        __atomic_store_n(&outcome->generation, generation, __ATOMIC_RELEASE);
-    }
-    return outcome;
-}
-
-static void note_success(struct lb_plane *plane, struct lb_session *session)
-{
-    struct lb_outcome *outcome = outcome_of(plane, session->backend);
-    uint32_t took_us = (uint32_t)plane->now_us - session->connect_us;
-    outcome->latency_us = outcome->sessions ? (outcome->latency_us * 7 + took_us) / 8 : took_us;
-    outcome->failures_in_row = 0;
-    outcome->last_success_ms = lb_now_ms(plane);
-    lb_add(&outcome->sessions, 1);
-}
-
-static void note_failure(struct lb_plane *plane, struct lb_session *session, int error)
-{
-    struct lb_outcome *outcome = outcome_of(plane, session->backend);
-    lb_add(&outcome->failures, 1);
-    outcome->last_errno = error;
-    outcome->failures_in_row++;
-    lb_add(&plane->row->connect_failures, 1);
-    if (error == ETIMEDOUT)
-        lb_add(&plane->row->connect_timeouts, 1);
-    uint32_t bound = plane->shm.pools[session->pool].fail_after;
-    if (bound && outcome->failures_in_row % bound == 0 && plane->alerts < LB_ALERTS)
-        plane->alert[plane->alerts++] = session->backend;
-}
-
-/* Nothing that a backend did: this host ran out of something. */
-static int is_local(int error)
-{
-    return error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM || error == ENOSPC ||
-           error == EADDRNOTAVAIL;
+    return LB_NONE;
 }
 
 /* Pick and begin to connect: 0, or a positive errno with session->backend charged, or -1 if none is left to pick. */
 static int try_backend(struct lb_plane *plane, struct lb_session *session)
 {
-    uint32_t backend = lb_view_pick(&plane->shm, session->pool, session->tried, session->tried_count,
-                                    &plane->cursors[session->pool]);
+    uint32_t backend = pick(plane, session);
     if (backend == LB_NONE)
         return -1;
     const struct lb_pool_row *pool = &plane->shm.pools[session->pool];
-    union lb_address to = address_of(&plane->shm.backends[backend]);
+    union lb_address to = lb_backend_address(&plane->shm.backends[backend]);
     session->tried[session->tried_count++] = backend;
     session->backend = backend;
     session->connect_us = (uint32_t)plane->now_us;
-    __atomic_store_n(&plane->active[backend], plane->active[backend] + 1, __ATOMIC_RELAXED);
     lb_add(&plane->row->connects, 1);
 
     int fd = lb_net_connect(&to, pool->keepalive_s, pool->user_timeout_ms);
@@ -252,32 +209,19 @@ static int try_backend(struct lb_plane *plane, struct lb_session *session)
     return -watch(plane, session, LB_BACKEND);
 }
 
-static int may_retry(struct lb_plane *plane, struct lb_session *session)
-{
-    const struct lb_pool_row *pool = &plane->shm.pools[session->pool];
-    if (session->tried_count > pool->retries || session->tried_count == LB_MAX_TRIED)
-        return 0;
-    if (!lb_budget_retry(&plane->shm, plane->worker, session->pool, (uint32_t)(plane->now_us / 1000000))) {
-        lb_add(&plane->row->retries_denied, 1);
-        return 0;
-    }
-    lb_add(&plane->row->retries, 1);
-    return 1;
-}
-
 /* Reach a backend, or end the session. error: what the attempt before came to, 0 at first. */
 static void reach(struct lb_plane *plane, struct lb_session *session, int error)
 {
     do {
         if (error) {
-            if (is_local(error)) {
+            if (lb_error_is_local(error)) {
                 end(plane, session, REFUSED_RESOURCE);
                 return;
             }
-            note_failure(plane, session, error);
+            lb_outcome_unreachable(plane, session->pool, session->backend, error);
             close_side(&session->side[LB_BACKEND], 0);
             leave_backend(plane, session);
-            if (!may_retry(plane, session)) {
+            if (!lb_may_retry(plane, session->pool, session->tried_count)) {
                 end(plane, session, REFUSED_CONNECT);
                 return;
             }
@@ -290,7 +234,7 @@ static void reach(struct lb_plane *plane, struct lb_session *session, int error)
         move(plane, session, LB_SESSION_CONNECTING);
 }
 
-void lb_session_open(struct lb_plane *plane, int client, uint32_t listener)
+void lb_session_open(struct lb_plane *plane, int client, uint32_t listener, const union lb_address *peer)
 {
     struct lb_session *session = lb_slab_at(&plane->sessions, lb_slab_take(&plane->sessions));
     uint32_t generation = session->generation;
@@ -298,6 +242,7 @@ void lb_session_open(struct lb_plane *plane, int client, uint32_t listener)
         .side = {{.fd = client, .writable = 1}, {.fd = -1}},
         .generation = generation,
         .backend = LB_NONE,
+        .key = lb_net_address_hash(peer),
         .listener = (uint16_t)listener,
         .pool = (uint16_t)plane->shm.listeners[listener].pool,
     };
@@ -311,8 +256,6 @@ void lb_session_open(struct lb_plane *plane, int client, uint32_t listener)
         reach(plane, session, 0);
 }
 
-/* --- flowing -------------------------------------------------------------------------------------------------------- */
-
 static void run_again(struct lb_plane *plane, struct lb_session *session, uint32_t *list)
 {
     if (session->queued)
@@ -321,6 +264,51 @@ static void run_again(struct lb_plane *plane, struct lb_session *session, uint32
     session->next = *list;
     *list = index_of(plane, session);
 }
+
+/* Bytes that were read before the session began. */
+static void preload(struct lb_plane *plane, struct lb_flow *flow, const char *bytes, uint32_t count)
+{
+    if (!count)
+        return;
+    *flow = (struct lb_flow){.held = lb_buffer_take(&plane->buffers), .pending = count, .holds = LB_HOLDS_BUFFER};
+    memcpy(lb_buffer_at(&plane->buffers, flow->held), bytes, count);
+    plane->row->buffers++;
+}
+
+int lb_session_adopt(struct lb_plane *plane, const struct lb_adoption *child)
+{
+    if (plane->buffers.slab.capacity - plane->buffers.slab.used < 2)
+        return -ENOBUFS;
+    uint32_t index = lb_slab_take(&plane->sessions);
+    if (index == LB_SLAB_NONE)
+        return -ENOBUFS;
+    struct lb_session *session = lb_slab_at(&plane->sessions, index);
+    uint32_t generation = session->generation;
+    *session = (struct lb_session){
+        .side = {{.fd = child->client, .readable = 1, .writable = 1}, {.fd = child->server, .readable = 1, .writable = 1}},
+        .generation = generation,
+        .backend = child->backend,
+        .moved_ms = (uint32_t)lb_now_ms(plane),
+        .listener = (uint16_t)child->listener,
+        .pool = (uint16_t)child->pool,
+    };
+    preload(plane, &session->flow[LB_CLIENT], child->from_client, child->from_client_count);
+    preload(plane, &session->flow[LB_BACKEND], child->from_server, child->from_server_count);
+    move(plane, session, LB_SESSION_CONNECTING);
+    move(plane, session, LB_SESSION_OPEN);
+    for (int side = LB_CLIENT; side <= LB_BACKEND; side++) {
+        struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET,
+                                    .data.u64 = lb_tag_of((enum lb_tag)side, index, generation)};
+        if (epoll_ctl(plane->epoll, EPOLL_CTL_MOD, session->side[side].fd, &event) < 0) {
+            end(plane, session, CLOSED_BACKEND_RESET);
+            return 0;
+        }
+    }
+    run_again(plane, session, &plane->ready);
+    return 0;
+}
+
+/* --- flowing -------------------------------------------------------------------------------------------------------- */
 
 /* A client that is gone frees its backend now, whatever is still under way (its FIN alone is only half a goodbye). */
 static void client_gone(struct lb_plane *plane, struct lb_session *session)
@@ -386,13 +374,11 @@ static void connected_or_not(struct lb_plane *plane, struct lb_session *session,
     }
     if (!session->side[LB_BACKEND].writable)
         return;
-    /* only a backend that is not known to be there can be mistaken for ourselves: the others are spared the question */
-    if (!outcome_of(plane, session->backend)->last_success_ms || outcome_of(plane, session->backend)->failures_in_row)
-        if (lb_net_is_self(session->side[LB_BACKEND].fd)) {
-            reach(plane, session, ECONNREFUSED);
-            return;
-        }
-    note_success(plane, session);
+    if (lb_outcome_is_self(plane, session->backend, session->side[LB_BACKEND].fd)) {
+        reach(plane, session, ECONNREFUSED);
+        return;
+    }
+    lb_outcome_connected(plane, session->backend, (uint32_t)plane->now_us - session->connect_us);
     session->moved_ms = (uint32_t)lb_now_ms(plane);
     move(plane, session, LB_SESSION_OPEN);
     flow(plane, session);

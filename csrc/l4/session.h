@@ -4,8 +4,11 @@
 
 #include <stdint.h>
 
+#include "../core/net.h"
 #include "../core/timer.h"
 #include "../table/policy.h"
+
+enum { LB_CLAIMS = 4 }; /* times to pick again when max_active was reached in between */
 
 enum lb_side_name { LB_CLIENT = 0, LB_BACKEND = 1 };
 
@@ -51,6 +54,7 @@ struct lb_session {
     struct lb_timer timer; /* first: a timer is its session */
     struct lb_side side[2];
     struct lb_flow flow[2];
+    uint64_t key;        /* hash of the client's address, for maglev */
     uint32_t generation; /* in every event: those of an earlier tenant are dropped */
     uint32_t backend;    /* row; counted in active[] while the session is not free */
     uint32_t moved_ms;   /* monotonic, low 32 bits: when a byte last moved */
@@ -70,7 +74,23 @@ struct lb_session {
 struct lb_plane;
 
 /* Take over an accepted connection; the caller has seen that there is room. */
-void lb_session_open(struct lb_plane *plane, int client, uint32_t listener);
+void lb_session_open(struct lb_plane *plane, int client, uint32_t listener, const union lb_address *peer);
+
+/* Two connections that something else established, watched by the poller already, and what it read of them. */
+struct lb_adoption {
+    int client;
+    int server;
+    uint32_t backend; /* charged with it */
+    uint32_t pool;
+    uint32_t listener;
+    const char *from_client;
+    uint32_t from_client_count; /* at most LB_BUFFER_BYTES */
+    const char *from_server;
+    uint32_t from_server_count;
+};
+
+/* Go on as a session, which counts as accepted already: 0, or -ENOBUFS with nothing taken. */
+__attribute__((warn_unused_result)) int lb_session_adopt(struct lb_plane *plane, const struct lb_adoption *child);
 
 /* An epoll event for one side. */
 void lb_session_event(struct lb_plane *plane, struct lb_session *session, enum lb_side_name side, uint32_t events);

@@ -14,15 +14,26 @@ struct lb_cursor {
     uint32_t turn; /* next slot of the schedule */
 };
 
-/* One decision: whom to choose from, and whom not. */
+/* Who asks for a backend. */
+struct lb_wish {
+    const uint32_t *tried; /* backends that this session or exchange has tried */
+    uint32_t tried_count;
+    uint32_t worker;
+    uint32_t now_ms; /* monotonic, low 32 bits */
+    uint64_t key;    /* hash of what maglev keeps together */
+};
+
+/* One decision: whom to choose from, and for whom. */
 struct lb_choice {
     const struct lb_shm *shm;
     const uint32_t *members;
     const uint32_t *slots;
     uint32_t member_count;
     uint32_t slot_count;
-    const uint32_t *tried; /* backends that this session has tried */
-    uint32_t tried_count;
+    uint32_t pool;
+    uint32_t max_active;
+    uint64_t weight; /* of all members */
+    const struct lb_wish *wish;
 };
 
 /* Pick a usable, untried backend row by an enum lb_policy, or LB_NONE.
@@ -32,7 +43,15 @@ struct lb_choice {
  * p2c          two slots, the one with fewer sessions per weight (Mitzenmacher, "The Power of Two Choices", 2001)
  * least_conn   the fewest sessions per weight of all members; the schedule decides among equals
  *
- * Reads at most a few rows, but least_conn all members. A torn view gives a wrong choice, never a wild index. */
+ * ewma         two slots, the one with the lower peak EWMA of latency x (what is under way + 1) per weight (Twitter's Finagle): a
+ *              slow answer counts at once, and is forgotten with a half-life of seven seconds
+ * maglev       the slot that the key falls into (table/maglev.h); another one by a second hash when that backend has more than
+ *              1.25 of its share under way (Mirrokni, Thorup and Zadimoghaddam, "Consistent Hashing with Bounded Loads", 2018)
+ *
+ * A backend with max_active under way is not usable. Reads at most a few rows, but least_conn all members. A torn view gives a wrong choice, never a wild index. */
 uint32_t lb_policy_pick(uint32_t policy, const struct lb_choice *choice, struct lb_cursor *cursor);
+
+/* Take a latency into the peak EWMA of an outcome. */
+void lb_policy_observe(struct lb_outcome *outcome, uint32_t latency_us, uint32_t now_ms);
 
 #endif

@@ -1,5 +1,6 @@
 #include "table.h"
 
+#include <errno.h>
 #include <math.h>
 #include <string.h>
 
@@ -108,15 +109,33 @@ void lb_table_set_pool(const struct lb_shm *shm, uint32_t index, const struct lb
     touch(shm);
 }
 
+int lb_table_set_routes(const struct lb_shm *shm, const void *bytes, uint64_t count)
+{
+    if (count > LB_ROUTES_BYTES)
+        return -E2BIG;
+    uint32_t next = shm->head->routes + 1;
+    memcpy(lb_shm_routes(shm, next), bytes, count);
+    __atomic_store_n(&shm->head->routes, next, __ATOMIC_RELEASE);
+    touch(shm);
+    return 0;
+}
+
 void lb_table_bury_worker(const struct lb_shm *shm, uint32_t worker)
 {
     struct lb_worker_row *row = lb_shm_worker(shm, worker);
     uint64_t lost = row->accepted - row->closed - row->refused;
     lb_add(&row->closed_lost, lost);
     lb_add(&row->closed, lost);
+    lb_add(&row->exchanges_lost, row->exchanges_active);
     row->active = row->buffers = row->pipes = 0;
+    row->exchanges_active = row->queued = row->connections_kept = 0;
     row->state = LB_WORKER_ABSENT;
     uint32_t *active = lb_shm_active(shm, worker);
     for (uint32_t i = 0; i < shm->head->rows_used; i++)
         __atomic_store_n(&active[i], 0, __ATOMIC_RELAXED);
+    for (uint32_t i = 0; i < shm->head->max_pools; i++) {
+        struct lb_budget *budget = lb_shm_budget(shm, worker, i);
+        __atomic_store_n(&budget->active, 0, __ATOMIC_RELAXED);
+        __atomic_store_n(&budget->queued, 0, __ATOMIC_RELAXED);
+    }
 }

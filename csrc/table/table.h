@@ -32,6 +32,9 @@ void lb_table_set_listener(const struct lb_shm *shm, uint32_t index, const struc
 /* Replaces all but the current view. */
 void lb_table_set_pool(const struct lb_shm *shm, uint32_t index, const struct lb_pool_row *row);
 
+/* Publish routes (struct lb_routes_head and what follows): 0, or -E2BIG. */
+__attribute__((warn_unused_result)) int lb_table_set_routes(const struct lb_shm *shm, const void *bytes, uint64_t count);
+
 /* The supervisor, after a worker's death: its sessions are lost; settle its counters and its in-flight figures. */
 void lb_table_bury_worker(const struct lb_shm *shm, uint32_t worker);
 

@@ -9,8 +9,7 @@
  * Returns the number of members or -ENOMEM (the old view stays). */
 __attribute__((warn_unused_result)) int64_t lb_view_publish(const struct lb_shm *shm, uint32_t pool);
 
-/* Worker: pick a backend of the pool that is not in tried[], or LB_NONE. */
-uint32_t lb_view_pick(const struct lb_shm *shm, uint32_t pool, const uint32_t *tried, uint32_t tried_count,
-                      struct lb_cursor *cursor);
+/* Worker: pick a backend of the pool that was not tried, or LB_NONE. */
+uint32_t lb_view_pick(const struct lb_shm *shm, uint32_t pool, const struct lb_wish *wish, struct lb_cursor *cursor);
 
 #endif

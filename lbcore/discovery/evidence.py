@@ -86,6 +86,11 @@ def note_connects_failed(evidence: Evidence, count: int, detail: str, now: float
     _die(evidence, f"{_times(count, 'connect')} failed in a row: {detail}", now)
 
 
+def note_answers_failed(evidence: Evidence, count: int, detail: str, now: float) -> None:
+    """Failed answers in a row on the data path (5xx, late, broken; never 4xx) take a backend out at once."""
+    _die(evidence, f"{_times(count, 'answer')} failed in a row: {detail}", now)
+
+
 def note_retry_due(evidence: Evidence, rules: PoolSettings, now: float) -> None:
     """Without probes, time alone brings a backend back: the next sessions are its trial."""
     if evidence.dead and rules.probe.kind == "off" and now >= evidence.died_at + rules.retry_after_ms / 1000:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from lbcore.settings import PoolSettings, ProbeSettings
     from lbcore.table import Resolved, Row, Table
 
+ANSWERS = 1  # enum lb_failing in csrc/channel.h
 STALL_S = 1.0
 """A tick that comes later than asked by more than this was held up with the whole process: leases are not to blame."""
 
@@ -224,8 +225,11 @@ class Membership:
                 rules_of.note_bad_probe(member.evidence, detail, rules, now)
             self._review(member, now)
 
-    def connect_failed(self, index: int) -> None:
-        """A worker reports that its connects to the backend in this row fail one after another."""
+    def failing(self, index: int, what: int) -> None:
+        """A worker reports that connects to the backend in this row, or its answers, fail one after another.
+
+        what: CONNECTS or ANSWERS of lbcore.crew.
+        """
         with self._lock:
             row = self._table.by_index(index)
             member = self._members.get(row.id) if row else None
@@ -233,10 +237,14 @@ class Membership:
                 return
             now = self._clock()
             outcome = self._table.outcomes(row)
-            if not outcome.failures_in_row:
+            if what == ANSWERS and outcome.answers_in_row:
+                detail = f"status {outcome.last_status}" if outcome.last_status else "none came, or it broke off"
+                rules_of.note_answers_failed(member.evidence, outcome.answers_in_row, detail, now)
+            elif what != ANSWERS and outcome.failures_in_row:
+                detail = os.strerror(outcome.last_errno).lower()
+                rules_of.note_connects_failed(member.evidence, outcome.failures_in_row, detail, now)
+            else:
                 return
-            detail = os.strerror(outcome.last_errno).lower()
-            rules_of.note_connects_failed(member.evidence, outcome.failures_in_row, detail, now)
             if self._pools[row.pool].probe.kind == "off":
                 self._deadline(now + self._pools[row.pool].retry_after_ms / 1000, row)
             self._review(member, now)

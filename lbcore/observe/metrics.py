@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
-GAUGES = {"active", "buffers", "pipes"}
+GAUGES = {"active", "buffers", "pipes", "exchanges_active", "queued", "connections_kept"}
 STATES = ("up", "down", "starting", "busy", "draining")
 
 
@@ -51,14 +51,14 @@ class _Collector:
     def _backends(self) -> Iterable[Metric]:
         labels = ("pool", "backend")
         figures = (
-            (GaugeMetricFamily("lbcore_backend_active", "Sessions now.", labels=labels), "active"),
+            (GaugeMetricFamily("lbcore_backend_active", "Sessions and exchanges now.", labels=labels), "active"),
             (GaugeMetricFamily("lbcore_backend_weight", "Weight.", labels=labels), "weight"),
             (
-                CounterMetricFamily("lbcore_backend_sessions", "Connects that succeeded.", labels=labels),
+                CounterMetricFamily("lbcore_backend_sessions", "Connects that succeeded, and exchanges that were answered.", labels=labels),
                 "sessions",
             ),
             (
-                CounterMetricFamily("lbcore_backend_failures", "Connects that failed.", labels=labels),
+                CounterMetricFamily("lbcore_backend_failures", "Connects and answers that failed.", labels=labels),
                 "failures",
             ),
         )

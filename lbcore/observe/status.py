@@ -6,7 +6,7 @@ import time
 
 from lbcore._layout import ffi
 from lbcore.segment import COUNTERS, Segment, text
-from lbcore.table import DATAPATHS, GONE, POLICIES, STATES
+from lbcore.table import DATAPATHS, GONE, MODES, NO_POOL, POLICIES, STATES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ _STATE_NAMES = {number: name for name, number in STATES.items()} | {GONE: "drain
 _POLICY_NAMES = {number: name for name, number in POLICIES.items()}
 _DATAPATH_NAMES = {number: name for name, number in DATAPATHS.items()}
 _WORKER_STATES = {0: "absent", 1: "serving", 2: "draining", 3: "gone"}
-_MODE_NAMES = {ffi.integer_const("LB_MODE_TCP"): "tcp"}
+_MODE_NAMES = {number: name for name, number in MODES.items()}
 
 
 def document(segment: Segment) -> dict[str, Any]:
@@ -44,7 +44,7 @@ def _listeners(segment: Segment) -> list[dict[str, Any]]:
             "name": text(row.name),
             "address": text(row.address).partition("://")[2],
             "mode": _MODE_NAMES.get(row.mode, "?"),
-            "pool": text(segment.pool(row.pool).name),
+            "pool": None if row.pool == NO_POOL else text(segment.pool(row.pool).name),
         }
         for row in rows
         if row.state
@@ -63,6 +63,7 @@ def _pools(segment: Segment) -> list[dict[str, Any]]:
         {
             "name": text(segment.pool(index).name),
             "policy": _POLICY_NAMES.get(segment.pool(index).policy, "?"),
+            "queued": sum(segment.budget(worker, index).queued for worker in range(segment.head.workers)),
             "backends": sorted(members.get(index, []), key=lambda backend: backend["generation"]),
         }
         for index in range(segment.head.max_pools)
@@ -72,7 +73,7 @@ def _pools(segment: Segment) -> list[dict[str, Any]]:
 
 def _backend(segment: Segment, index: int, row: Any, seen: list[tuple[Any, Any]]) -> dict[str, Any]:
     address, source, reason = segment.texts(row)
-    generation, active, sessions, failures, latency_us = row.generation, 0, 0, 0, 0
+    generation, active, sessions, failures, latency_us, closes_ms = row.generation, 0, 0, 0, 0, 0
     for actives, outcomes in seen:
         active += actives[index]
         outcome = outcomes[index]
@@ -80,6 +81,8 @@ def _backend(segment: Segment, index: int, row: Any, seen: list[tuple[Any, Any]]
             sessions += outcome.sessions
             failures += outcome.failures
             latency_us = max(latency_us, outcome.latency_us)
+            seen_ms = outcome.closes_after_ms
+            closes_ms = min(closes_ms, seen_ms) if closes_ms and seen_ms else closes_ms or seen_ms
     return {
         "id": f"{index}.{generation}",
         "address": address,
@@ -93,6 +96,7 @@ def _backend(segment: Segment, index: int, row: Any, seen: list[tuple[Any, Any]]
         "sessions": sessions,
         "failures": failures,
         "latency_ms": round(latency_us / 1000, 3),
+        "closes_idle_after_s": round(closes_ms / 1000, 3) if closes_ms else None,
     }
 
 

@@ -1,0 +1,115 @@
+#include "outcome.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "../table/budget.h"
+#include "../table/policy.h"
+#include "ack.h"
+
+union lb_address lb_backend_address(const struct lb_backend_row *row)
+{
+    union lb_address to;
+    memset(&to, 0, sizeof to);
+    if (row->family == AF_INET6) {
+        to.v6 = (struct sockaddr_in6){
+            .sin6_family = AF_INET6, .sin6_port = htons(row->port), .sin6_scope_id = row->scope};
+        memcpy(&to.v6.sin6_addr, row->ip, sizeof to.v6.sin6_addr);
+    } else {
+        to.v4 = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons(row->port)};
+        memcpy(&to.v4.sin_addr, row->ip, sizeof to.v4.sin_addr);
+    }
+    return to;
+}
+
+struct lb_outcome *lb_outcome_of(struct lb_plane *plane, uint32_t backend)
+{
+    struct lb_outcome *outcome = lb_shm_outcome(&plane->shm, plane->worker, backend);
+    uint64_t generation = plane->shm.backends[backend].generation;
+    if (outcome->generation != generation) {
+        *outcome = (struct lb_outcome){0};
+        lb_ack_begin(outcome);
+        __atomic_store_n(&outcome->generation, generation, __ATOMIC_RELEASE);
+    }
+    return outcome;
+}
+
+static void take_latency(struct lb_plane *plane, struct lb_outcome *outcome, uint32_t took_us)
+{
+    outcome->latency_us = outcome->sessions ? (outcome->latency_us * 7 + took_us) / 8 : took_us;
+    lb_policy_observe(outcome, took_us, (uint32_t)lb_now_ms(plane));
+    outcome->last_success_ms = lb_now_ms(plane);
+}
+
+void lb_outcome_connected(struct lb_plane *plane, uint32_t backend, uint32_t took_us)
+{
+    struct lb_outcome *outcome = lb_outcome_of(plane, backend);
+    take_latency(plane, outcome, took_us);
+    outcome->failures_in_row = 0;
+    lb_add(&outcome->sessions, 1);
+}
+
+/* Another failure in a row: tell the control plane at the bound, and at its multiples. */
+static void report(struct lb_plane *plane, uint32_t backend, uint32_t in_row, uint32_t bound, enum lb_failing what)
+{
+    if (bound && in_row % bound == 0 && plane->alerts < LB_ALERTS)
+        plane->alert[plane->alerts++] = (struct lb_alert){backend, what};
+}
+
+void lb_outcome_unreachable(struct lb_plane *plane, uint32_t pool, uint32_t backend, int error)
+{
+    struct lb_outcome *outcome = lb_outcome_of(plane, backend);
+    lb_add(&outcome->failures, 1);
+    outcome->last_errno = error;
+    outcome->failures_in_row++;
+    lb_add(&plane->row->connect_failures, 1);
+    if (error == ETIMEDOUT)
+        lb_add(&plane->row->connect_timeouts, 1);
+    report(plane, backend, outcome->failures_in_row, plane->shm.pools[pool].fail_after, LB_FAILING_CONNECTS);
+}
+
+void lb_outcome_answered(struct lb_plane *plane, uint32_t pool, uint32_t backend, uint32_t took_us)
+{
+    (void)pool;
+    struct lb_outcome *outcome = lb_outcome_of(plane, backend);
+    take_latency(plane, outcome, took_us);
+    outcome->failures_in_row = 0;
+    outcome->answers_in_row = 0;
+    lb_add(&outcome->sessions, 1);
+}
+
+void lb_outcome_unanswered(struct lb_plane *plane, uint32_t pool, uint32_t backend, uint32_t status)
+{
+    struct lb_outcome *outcome = lb_outcome_of(plane, backend);
+    lb_add(&outcome->failures, 1);
+    if (status)
+        lb_add(&outcome->sessions, 1);
+    outcome->last_status = status;
+    outcome->answers_in_row++;
+    report(plane, backend, outcome->answers_in_row, plane->shm.pools[pool].fail_answers, LB_FAILING_ANSWERS);
+}
+
+int lb_error_is_local(int error)
+{
+    return error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM || error == ENOSPC ||
+           error == EADDRNOTAVAIL;
+}
+
+int lb_may_retry(struct lb_plane *plane, uint32_t pool, uint32_t tried_count)
+{
+    if (tried_count > plane->shm.pools[pool].retries || tried_count == LB_MAX_TRIED)
+        return 0;
+    if (!lb_budget_retry(&plane->shm, plane->worker, pool, (uint32_t)(plane->now_us / 1000000))) {
+        lb_add(&plane->row->retries_denied, 1);
+        return 0;
+    }
+    lb_add(&plane->row->retries, 1);
+    return 1;
+}
+
+int lb_outcome_is_self(struct lb_plane *plane, uint32_t backend, int fd)
+{
+    /* only a backend that is not known to be there can be mistaken for ourselves: the others are spared the question */
+    const struct lb_outcome *outcome = lb_outcome_of(plane, backend);
+    return (!outcome->last_success_ms || outcome->failures_in_row) && lb_net_is_self(fd);
+}

@@ -1,0 +1,33 @@
+/* What a worker makes of its backends: their addresses, its attempts at them, and what came of these. */
+#ifndef LB_OUTCOME_H
+#define LB_OUTCOME_H
+
+#include "../core/net.h"
+#include "plane.h"
+
+/* This worker's outcome of a backend, fresh if the row has a new tenant. */
+struct lb_outcome *lb_outcome_of(struct lb_plane *plane, uint32_t backend);
+
+union lb_address lb_backend_address(const struct lb_backend_row *row);
+
+/* A connect succeeded, and took so long. */
+void lb_outcome_connected(struct lb_plane *plane, uint32_t backend, uint32_t took_us);
+
+/* A connect failed. Failures in a row are reported at the pool's fail_after. */
+void lb_outcome_unreachable(struct lb_plane *plane, uint32_t pool, uint32_t backend, int error);
+
+/* An exchange was answered well, or it failed: a status of 500 and more (501 and 505 speak of the request, not of the backend), or
+ * 0 for an answer that never came or broke off. Reported at fail_answers. */
+void lb_outcome_answered(struct lb_plane *plane, uint32_t pool, uint32_t backend, uint32_t took_us);
+void lb_outcome_unanswered(struct lb_plane *plane, uint32_t pool, uint32_t backend, uint32_t status);
+
+/* Nothing that a backend did: this host ran out of something. */
+int lb_error_is_local(int error);
+
+/* May another backend be tried after so many? Counts the retry. */
+int lb_may_retry(struct lb_plane *plane, uint32_t pool, uint32_t tried_count);
+
+/* Is the socket of a backend that has not proven itself connected to itself? */
+int lb_outcome_is_self(struct lb_plane *plane, uint32_t backend, int fd);
+
+#endif

@@ -1,0 +1,327 @@
+#include "compose.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static char *put(char *to, const void *bytes, size_t count)
+{
+    memcpy(to, bytes, count);
+    return to + count;
+}
+
+#define PUT(to, literal) put(to, literal, sizeof(literal) - 1)
+
+static char *put_span(char *to, const char *bytes, struct lb_span span)
+{
+    return put(to, bytes + span.at, span.length);
+}
+
+/* All lines but those that leave() names; neighbours go in one piece. */
+static char *put_fields(char *to, const struct lb_message *message, const char *bytes,
+                        int (*leave)(const struct lb_message *, const char *, const struct lb_field *, const void *),
+                        const void *context)
+{
+    const struct lb_message_head *head = &message->head;
+    uint32_t from = 0, until = 0;
+    for (uint32_t i = 0; i < head->field_count; i++) {
+        const struct lb_field *field = &head->fields[i];
+        if ((field->known != LB_OTHER || message->nominated_count) && leave(message, bytes, field, context)) {
+            to = put(to, bytes + from, until - from);
+            from = until = 0;
+            continue;
+        }
+        if (from == until)
+            from = field->line.at;
+        until = field->line.at + field->line.length;
+    }
+    return put(to, bytes + from, until - from);
+}
+
+/* --- requests ------------------------------------------------------------------------------------------------------- */
+
+/* Fields of a request that the balancer writes itself, or that a stranger must not bring. */
+static int leave_in_request(const struct lb_message *message, const char *bytes, const struct lb_field *field,
+                            const void *context)
+{
+    const struct lb_hop *hop = context;
+    const struct lb_listener_row *listener = hop->listener;
+    switch ((enum lb_field_name)field->known) {
+    case LB_HOST_FIELD:
+        return message->absolute;
+    case LB_X_FORWARDED_FOR:
+        return listener->forwarded != LB_FORWARDED_OFF;
+    case LB_X_FORWARDED_PROTO:
+    case LB_X_FORWARDED_HOST:
+    case LB_FORWARDED:
+        return listener->forwarded != LB_FORWARDED_OFF && !hop->trusted;
+    case LB_X_REQUEST_ID:
+        return listener->request_id && !hop->trusted;
+    case LB_OTHER:
+    case LB_CONTENT_LENGTH:
+    case LB_TRANSFER_ENCODING:
+    case LB_CONNECTION:
+    case LB_KEEP_ALIVE:
+    case LB_PROXY_CONNECTION:
+    case LB_TE:
+    case LB_UPGRADE:
+    case LB_EXPECT:
+    case LB_COOKIE:
+    case LB_DATE:
+    case LB_HTTP2_SETTINGS:
+    case LB_TRAILER:
+        break;
+    }
+    return lb_message_is_hop_field(message, bytes, field);
+}
+
+static int has(const struct lb_message *message, enum lb_field_name name)
+{
+    for (uint32_t i = 0; i < message->head.field_count; i++)
+        if (message->head.fields[i].known == (uint32_t)name)
+            return 1;
+    return 0;
+}
+
+/* One field with all that came before us in it, then our peer. */
+static char *put_forwarded_for(char *to, const struct lb_message *message, const char *bytes, const struct lb_hop *hop)
+{
+    to = PUT(to, "X-Forwarded-For: ");
+    for (uint32_t i = 0; hop->trusted && i < message->head.field_count; i++)
+        if (message->head.fields[i].known == LB_X_FORWARDED_FOR && message->head.fields[i].value.length) {
+            to = put_span(to, bytes, message->head.fields[i].value);
+            to = PUT(to, ", ");
+        }
+    to = put(to, hop->peer, hop->peer_length);
+    return PUT(to, "\r\n");
+}
+
+static char *put_x_forwarded(char *to, const struct lb_message *message, const char *bytes, const struct lb_hop *hop)
+{
+    to = put_forwarded_for(to, message, bytes, hop);
+    if (!hop->trusted || !has(message, LB_X_FORWARDED_PROTO))
+        to = PUT(to, "X-Forwarded-Proto: http\r\n");
+    if (message->authority.length && (!hop->trusted || !has(message, LB_X_FORWARDED_HOST))) {
+        to = PUT(to, "X-Forwarded-Host: ");
+        to = put_span(to, bytes, message->authority);
+        to = PUT(to, "\r\n");
+    }
+    return to;
+}
+
+/* RFC 7239 4 and 6: an IPv6 address is bracketed and quoted, a host may need quotes. A line of its own joins the list. */
+static char *put_rfc7239(char *to, const struct lb_message *message, const char *bytes, const struct lb_hop *hop)
+{
+    int v6 = memchr(hop->peer, ':', hop->peer_length) != NULL;
+    to = PUT(to, "Forwarded: for=");
+    if (v6)
+        to = PUT(to, "\"[");
+    to = put(to, hop->peer, hop->peer_length);
+    if (v6)
+        to = PUT(to, "]\"");
+    if (message->authority.length) {
+        to = PUT(to, ";host=\"");
+        to = put_span(to, bytes, message->authority);
+        to = PUT(to, "\"");
+    }
+    return PUT(to, ";proto=http\r\n");
+}
+
+static char *put_id(char *to, const uint64_t id[2])
+{
+    static const char digits[] = "0123456789abcdef";
+    to = PUT(to, "X-Request-Id: ");
+    for (int half = 0; half < 2; half++)
+        for (int shift = 60; shift >= 0; shift -= 4)
+            *to++ = digits[id[half] >> shift & 15];
+    return PUT(to, "\r\n");
+}
+
+/* Who passed it on, and how it came (RFC 9110 7.6.3). */
+static char *put_via(char *to, uint8_t minor)
+{
+    return minor ? PUT(to, "Via: 1.1 lbcore\r\n") : PUT(to, "Via: 1.0 lbcore\r\n");
+}
+
+/* origin-form, also of an absolute target (RFC 9112 3.2.1, 3.2.2). */
+static char *put_request_line(char *to, const struct lb_message *message, const char *bytes, const char *backend)
+{
+    to = put_span(to, bytes, message->head.method);
+    *to++ = ' ';
+    if (!message->absolute) {
+        to = put_span(to, bytes, message->head.target);
+    } else {
+        if (!message->path.length)
+            *to++ = message->method == LB_OPTIONS && !message->query.length ? '*' : '/';
+        to = put_span(to, bytes, message->path);
+        to = put_span(to, bytes, message->query);
+    }
+    to = PUT(to, " HTTP/1.1\r\n");
+    if (!message->absolute && message->authority.length)
+        return to; /* its Host is among the fields */
+    to = PUT(to, "Host: ");
+    if (message->authority.length)
+        to = put_span(to, bytes, message->authority);
+    else /* HTTP/1.0 may do without (RFC 9112 3.2); we may not */
+        to = put(to, backend, strlen(backend));
+    return PUT(to, "\r\n");
+}
+
+size_t lb_compose_request(char *out, const struct lb_message *message, const char *bytes, const struct lb_hop *hop)
+{
+    const struct lb_listener_row *listener = hop->listener;
+    char *to = put_request_line(out, message, bytes, hop->backend);
+    to = put_fields(to, message, bytes, leave_in_request, hop);
+    if (message->framing == LB_BODY_CHUNKED)
+        to = PUT(to, "Transfer-Encoding: chunked\r\n");
+    if (message->upgrade) {
+        to = PUT(to, "Connection: Upgrade\r\nUpgrade: ");
+        to = put_span(to, bytes, message->upgrade_to);
+        to = PUT(to, "\r\n");
+    }
+    if (listener->forwarded & LB_FORWARDED_X)
+        to = put_x_forwarded(to, message, bytes, hop);
+    if (listener->forwarded & LB_FORWARDED_RFC7239)
+        to = put_rfc7239(to, message, bytes, hop);
+    if (listener->request_id && (!hop->trusted || !has(message, LB_X_REQUEST_ID)))
+        to = put_id(to, hop->id);
+    to = put_via(to, message->head.minor);
+    to = PUT(to, "\r\n");
+    return (size_t)(to - out);
+}
+
+/* --- answers -------------------------------------------------------------------------------------------------------- */
+
+/* 426 needs its Upgrade (RFC 9110 15.5.22). */
+static int leave_in_answer(const struct lb_message *message, const char *bytes, const struct lb_field *field,
+                           const void *context)
+{
+    const struct lb_farewell *farewell = context;
+    if (field->known == LB_UPGRADE)
+        return !farewell->switches && message->head.status != 426;
+    return lb_message_is_hop_field(message, bytes, field);
+}
+
+static char *put_connection(char *to, const struct lb_farewell *farewell, uint16_t status)
+{
+    if (farewell->switches)
+        return PUT(to, "Connection: Upgrade\r\n");
+    if (!farewell->persistent)
+        return PUT(to, "Connection: close\r\n");
+    if (status == 426)
+        return PUT(to, "Connection: Upgrade\r\n");
+    return farewell->client_minor ? to : PUT(to, "Connection: keep-alive\r\n");
+}
+
+size_t lb_compose_answer(char *out, const struct lb_message *message, const char *bytes, const struct lb_farewell *farewell)
+{
+    const struct lb_message_head *head = &message->head;
+    char *to = PUT(out, "HTTP/1.1 ");
+    *to++ = (char)('0' + head->status / 100);
+    *to++ = (char)('0' + head->status / 10 % 10);
+    *to++ = (char)('0' + head->status % 10);
+    *to++ = ' ';
+    to = put_span(to, bytes, head->reason);
+    to = PUT(to, "\r\n");
+    to = put_fields(to, message, bytes, leave_in_answer, farewell);
+    if (head->status < 200 && head->status != 101) {
+        to = PUT(to, "\r\n");
+        return (size_t)(to - out);
+    }
+    if (farewell->chunked)
+        to = PUT(to, "Transfer-Encoding: chunked\r\n");
+    if (!has(message, LB_DATE)) { /* RFC 9110 6.6.1 */
+        to = PUT(to, "Date: ");
+        to = put(to, farewell->date, strlen(farewell->date));
+        to = PUT(to, "\r\n");
+    }
+    if (farewell->cookie) {
+        to = PUT(to, "Set-Cookie: ");
+        to = put(to, farewell->cookie, strlen(farewell->cookie));
+        to = PUT(to, "\r\n");
+    }
+    to = put_connection(to, farewell, head->status);
+    to = put_via(to, head->minor);
+    to = PUT(to, "\r\n");
+    return (size_t)(to - out);
+}
+
+/* --- the balancer's own --------------------------------------------------------------------------------------------- */
+
+const char *lb_status_words(uint16_t status)
+{
+    switch (status) {
+    case 400:
+        return "Bad Request";
+    case 404:
+        return "Not Found";
+    case 408:
+        return "Request Timeout";
+    case 413:
+        return "Content Too Large";
+    case 414:
+        return "URI Too Long";
+    case 417:
+        return "Expectation Failed";
+    case 431:
+        return "Request Header Fields Too Large";
+    case 501:
+        return "Not Implemented";
+    case 502:
+        return "Bad Gateway";
+    case 503:
+        return "Service Unavailable";
+    case 504:
+        return "Gateway Timeout";
+    case 505:
+        return "HTTP Version Not Supported";
+    default:
+        return "Error";
+    }
+}
+
+/* The listener's body with {status} and {reason} filled in, or a line of our own. */
+static size_t own_body(char *body, size_t room, const struct lb_own_answer *answer)
+{
+    const char *form = (const char *)answer->listener->error_body;
+    size_t length = 0;
+    if (!*form) {
+        int count = snprintf(body, room, "%u %s: %s\n", answer->status, lb_status_words(answer->status), answer->why);
+        return count > 0 ? (size_t)count : 0;
+    }
+    while (*form && length < room - 64) {
+        if (strncmp(form, "{status}", 8) == 0) {
+            length += (size_t)snprintf(body + length, room - length, "%u", answer->status);
+            form += 8;
+        } else if (strncmp(form, "{reason}", 8) == 0) {
+            length += (size_t)snprintf(body + length, room - length, "%.60s", answer->why);
+            form += 8;
+        } else {
+            body[length++] = *form++;
+        }
+    }
+    return length;
+}
+
+size_t lb_compose_own(char *out, const struct lb_own_answer *answer)
+{
+    char body[4096], line[256];
+    size_t length = own_body(body, sizeof body, answer);
+    const char *type = (const char *)answer->listener->error_type;
+    int count = snprintf(line, sizeof line, "HTTP/1.1 %u %s\r\nDate: %s\r\nContent-Length: %zu\r\n", answer->status,
+                         lb_status_words(answer->status), answer->date, length);
+    char *to = put(out, line, (size_t)count);
+    count = snprintf(line, sizeof line, "Content-Type: %s\r\n", *type ? type : "text/plain; charset=utf-8");
+    to = put(to, line, (size_t)count);
+    if (answer->retry_after_s) {
+        count = snprintf(line, sizeof line, "Retry-After: %u\r\n", answer->retry_after_s);
+        to = put(to, line, (size_t)count);
+    }
+    if (!answer->persistent)
+        to = PUT(to, "Connection: close\r\n");
+    else if (!answer->client_minor)
+        to = PUT(to, "Connection: keep-alive\r\n");
+    to = PUT(to, "\r\n");
+    if (!answer->head_only)
+        to = put(to, body, length);
+    return (size_t)(to - out);
+}

@@ -1,0 +1,57 @@
+/* Heads as they go out. The fields of one hop are left out, those that tell of the client are set, the rest is passed on as it
+ * came, byte for byte. */
+#ifndef LB_COMPOSE_H
+#define LB_COMPOSE_H
+
+#include "../table/shm.h"
+#include "message.h"
+
+enum {
+    LB_AUTHORITY_BYTES = 1024, /* a longer one is refused */
+    LB_COMPOSE_ROOM = 8192,    /* what composing may add to a head */
+    LB_COOKIE_BYTES = 192,
+};
+
+/* What the balancer knows of a request's way. */
+struct lb_hop {
+    const struct lb_listener_row *listener;
+    const char *peer; /* printed address of the client's end */
+    uint32_t peer_length;
+    const char *backend; /* HOST:PORT, for requests without a Host */
+    int trusted; /* the peer is a proxy whose word is taken */
+    uint64_t id[2]; /* of the request */
+};
+
+/* Into out, of message->head.bytes + LB_COMPOSE_ROOM bytes; the length. */
+size_t lb_compose_request(char *out, const struct lb_message *message, const char *bytes, const struct lb_hop *hop);
+
+/* What becomes of an answer. */
+struct lb_farewell {
+    uint8_t client_minor; /* the client's HTTP/1.minor */
+    uint8_t persistent;   /* its connection goes on */
+    uint8_t chunked;      /* the body goes out chunked */
+    uint8_t switches;     /* to another protocol */
+    const char *date;     /* now, "Sun, 06 Nov 1994 08:49:37 GMT" */
+    const char *cookie;   /* a Set-Cookie value to add, or NULL */
+};
+
+size_t lb_compose_answer(char *out, const struct lb_message *message, const char *bytes, const struct lb_farewell *farewell);
+
+/* An answer of the balancer's own, body included (LB_COMPOSE_ROOM bytes suffice). */
+struct lb_own_answer {
+    uint16_t status;
+    uint16_t retry_after_s; /* 0: none */
+    uint8_t client_minor;
+    uint8_t persistent;
+    uint8_t head_only; /* the request's method was HEAD */
+    const char *date;
+    const char *why; /* in words, for the body */
+    const struct lb_listener_row *listener;
+};
+
+size_t lb_compose_own(char *out, const struct lb_own_answer *answer);
+
+/* The words of a status code. */
+const char *lb_status_words(uint16_t status);
+
+#endif

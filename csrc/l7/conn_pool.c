@@ -1,0 +1,240 @@
+#include "conn_pool.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#include "../core/net.h"
+#include "../l4/outcome.h"
+
+enum { MARGIN_MS = 2000, SHORTEST_MS = 50 };
+
+int lb_conn_pool_open(struct lb_conn_pool *pool, struct lb_plane *plane, uint32_t capacity)
+{
+    uint32_t backends = plane->shm.head->max_backends;
+    pool->plane = plane;
+    pool->youngest = pool->eldest = LB_SLAB_NONE;
+    lb_wheel_open(&pool->wheel, lb_now_ms(plane));
+    int error = lb_slab_open(&pool->slab, sizeof(struct lb_conn), capacity);
+    if (error)
+        return error;
+    pool->stacks = malloc(backends * sizeof *pool->stacks);
+    if (!pool->stacks)
+        return -ENOMEM;
+    for (uint32_t i = 0; i < backends; i++)
+        pool->stacks[i] = (struct lb_conn_stack){LB_SLAB_NONE, 0};
+    return 0;
+}
+
+void lb_conn_pool_close(struct lb_conn_pool *pool)
+{
+    for (uint32_t i = 0; pool->slab.memory && i < pool->slab.touched; i++)
+        if (lb_conn_at(pool, i)->state != LB_CONN_FREE)
+            close(lb_conn_at(pool, i)->side.fd);
+    lb_slab_close(&pool->slab);
+    free(pool->stacks);
+    pool->stacks = NULL;
+}
+
+static uint32_t index_of(const struct lb_conn_pool *pool, const struct lb_conn *conn)
+{
+    return (uint32_t)((size_t)((const char *)conn - pool->slab.memory) / sizeof *conn);
+}
+
+/* --- the lists of idle ones ----------------------------------------------------------------------------------------- */
+
+static void link_idle(struct lb_conn_pool *pool, struct lb_conn *conn)
+{
+    struct lb_conn_stack *stack = &pool->stacks[conn->backend];
+    uint32_t index = index_of(pool, conn);
+    conn->newer = LB_SLAB_NONE;
+    conn->older = stack->newest;
+    if (stack->newest != LB_SLAB_NONE)
+        lb_conn_at(pool, stack->newest)->newer = index;
+    stack->newest = index;
+    stack->count++;
+    conn->younger = LB_SLAB_NONE;
+    conn->elder = pool->youngest;
+    if (pool->youngest != LB_SLAB_NONE)
+        lb_conn_at(pool, pool->youngest)->younger = index;
+    else
+        pool->eldest = index;
+    pool->youngest = index;
+    conn->state = LB_CONN_IDLE;
+    lb_add(&pool->plane->row->connections_kept, 1);
+}
+
+static void unlink_idle(struct lb_conn_pool *pool, struct lb_conn *conn)
+{
+    struct lb_conn_stack *stack = &pool->stacks[conn->backend];
+    if (conn->newer != LB_SLAB_NONE)
+        lb_conn_at(pool, conn->newer)->older = conn->older;
+    else
+        stack->newest = conn->older;
+    if (conn->older != LB_SLAB_NONE)
+        lb_conn_at(pool, conn->older)->newer = conn->newer;
+    stack->count--;
+    if (conn->younger != LB_SLAB_NONE)
+        lb_conn_at(pool, conn->younger)->elder = conn->elder;
+    else
+        pool->youngest = conn->elder;
+    if (conn->elder != LB_SLAB_NONE)
+        lb_conn_at(pool, conn->elder)->younger = conn->younger;
+    else
+        pool->eldest = conn->younger;
+    conn->state = LB_CONN_BUSY;
+    lb_add(&pool->plane->row->connections_kept, UINT64_MAX);
+}
+
+/* --- life ----------------------------------------------------------------------------------------------------------- */
+
+void lb_conn_forget(struct lb_conn_pool *pool, struct lb_conn *conn)
+{
+    if (conn->state == LB_CONN_IDLE)
+        unlink_idle(pool, conn);
+    lb_timer_cancel(&conn->timer);
+    conn->state = LB_CONN_FREE;
+    conn->generation++;
+    lb_slab_give(&pool->slab, index_of(pool, conn));
+}
+
+void lb_conn_drop(struct lb_conn_pool *pool, struct lb_conn *conn)
+{
+    int fd = conn->side.fd;
+    lb_conn_forget(pool, conn);
+    close(fd);
+}
+
+static uint32_t told_or_seen_ms(const struct lb_outcome *outcome)
+{
+    uint32_t seen = outcome->closes_after_ms, told = outcome->keeps_ms;
+    return !seen ? told : !told || seen < told ? seen : told;
+}
+
+uint32_t lb_conn_limit_ms(const struct lb_conn_pool *pool, uint32_t backend)
+{
+    const struct lb_plane *plane = pool->plane;
+    const struct lb_outcome *outcome = lb_shm_outcome(&plane->shm, plane->worker, backend);
+    const struct lb_backend_row *row = &plane->shm.backends[backend];
+    uint32_t reuse_ms = plane->shm.pools[row->pool].reuse_ms;
+    uint32_t known_ms = outcome->generation == row->generation ? told_or_seen_ms(outcome) : 0;
+    if (!known_ms || !reuse_ms)
+        return reuse_ms;
+    if (known_ms >= 2 * MARGIN_MS)
+        return known_ms - MARGIN_MS;
+    return known_ms / 2;
+}
+
+static int is_current(const struct lb_conn_pool *pool, const struct lb_conn *conn)
+{
+    const struct lb_backend_row *row = &pool->plane->shm.backends[conn->backend];
+    return row->generation == conn->row_generation && row->state != LB_GONE && row->state != LB_FREE;
+}
+
+static uint32_t idle_for_ms(const struct lb_conn_pool *pool, const struct lb_conn *conn)
+{
+    return (uint32_t)lb_now_ms(pool->plane) - conn->idle_ms;
+}
+
+struct lb_conn *lb_conn_take(struct lb_conn_pool *pool, uint32_t backend, uint32_t fresher_ms)
+{
+    uint32_t limit_ms = lb_conn_limit_ms(pool, backend);
+    if (fresher_ms && fresher_ms < limit_ms)
+        limit_ms = fresher_ms;
+    while (pool->stacks[backend].newest != LB_SLAB_NONE) {
+        struct lb_conn *conn = lb_conn_at(pool, pool->stacks[backend].newest);
+        if (!is_current(pool, conn)) {
+            lb_conn_drop(pool, conn);
+            continue;
+        }
+        if (idle_for_ms(pool, conn) >= limit_ms)
+            return NULL; /* so are all older ones: their timers will see to them */
+        unlink_idle(pool, conn);
+        return conn;
+    }
+    return NULL;
+}
+
+int lb_conn_connect(struct lb_conn_pool *pool, uint32_t backend, uint32_t row, struct lb_conn **conn)
+{
+    struct lb_plane *plane = pool->plane;
+    const struct lb_pool_row *limits = &plane->shm.pools[row];
+    if (pool->slab.used == pool->slab.capacity && pool->eldest != LB_SLAB_NONE)
+        lb_conn_drop(pool, lb_conn_at(pool, pool->eldest));
+    uint32_t index = lb_slab_take(&pool->slab);
+    if (index == LB_SLAB_NONE)
+        return ENOBUFS;
+    union lb_address to = lb_backend_address(&plane->shm.backends[backend]);
+    int fd = lb_net_connect(&to, limits->keepalive_s, limits->user_timeout_ms);
+    if (fd == -EMFILE && pool->eldest != LB_SLAB_NONE) {
+        lb_conn_drop(pool, lb_conn_at(pool, pool->eldest));
+        fd = lb_net_connect(&to, limits->keepalive_s, limits->user_timeout_ms);
+    }
+    *conn = lb_conn_at(pool, index);
+    uint32_t generation = (*conn)->generation;
+    struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET,
+                                .data.u64 = lb_tag_of(LB_TAG_CONNECTION, index, generation)};
+    if (fd < 0 || epoll_ctl(plane->epoll, EPOLL_CTL_ADD, fd, &event) < 0) {
+        int error = fd < 0 ? -fd : errno;
+        if (fd >= 0)
+            close(fd);
+        lb_slab_give(&pool->slab, index);
+        return error;
+    }
+    **conn = (struct lb_conn){.side = {.fd = fd},
+                              .generation = generation,
+                              .backend = backend,
+                              .row_generation = plane->shm.backends[backend].generation,
+                              .state = LB_CONN_BUSY};
+    lb_add(&plane->row->connects, 1);
+    return 0;
+}
+
+void lb_conn_keep(struct lb_conn_pool *pool, struct lb_conn *conn, uint32_t backend_pool)
+{
+    uint32_t limit_ms = lb_conn_limit_ms(pool, conn->backend);
+    if (!limit_ms || !is_current(pool, conn) || conn->side.hung_up ||
+        pool->stacks[conn->backend].count >= pool->plane->shm.pools[backend_pool].reuse_max) {
+        lb_conn_drop(pool, conn);
+        return;
+    }
+    conn->exchanges++;
+    conn->idle_ms = (uint32_t)lb_now_ms(pool->plane);
+    link_idle(pool, conn);
+    if (!conn->timer.next)
+        lb_timer_set(&pool->wheel, &conn->timer, lb_now_ms(pool->plane) + limit_ms);
+}
+
+void lb_conn_fire(void *context, struct lb_timer *timer)
+{
+    struct lb_conn_pool *pool = context;
+    struct lb_conn *conn = (struct lb_conn *)(void *)timer;
+    if (conn->state != LB_CONN_IDLE)
+        return; /* set again when it is kept */
+    uint32_t idle_ms = idle_for_ms(pool, conn), limit_ms = lb_conn_limit_ms(pool, conn->backend);
+    if (idle_ms >= limit_ms)
+        lb_conn_drop(pool, conn);
+    else
+        lb_timer_set(&pool->wheel, timer, lb_now_ms(pool->plane) + limit_ms - idle_ms);
+}
+
+/* A backend that closes idle connections: after how long? A close within moments of its answer says nothing of that: the
+ * backend restarts, or limits the requests of a connection. */
+void lb_conn_idle_event(struct lb_conn_pool *pool, struct lb_conn *conn)
+{
+    struct lb_outcome *outcome = lb_outcome_of(pool->plane, conn->backend);
+    uint32_t idle_ms = idle_for_ms(pool, conn);
+    if (idle_ms >= SHORTEST_MS && (!outcome->closes_after_ms || idle_ms < outcome->closes_after_ms))
+        outcome->closes_after_ms = idle_ms;
+    lb_conn_drop(pool, conn);
+}
+
+void lb_conn_cut(struct lb_conn_pool *pool, int all)
+{
+    for (uint32_t i = 0; i < pool->slab.touched; i++) {
+        struct lb_conn *conn = lb_conn_at(pool, i);
+        if (conn->state == LB_CONN_IDLE && (all || !is_current(pool, conn)))
+            lb_conn_drop(pool, conn);
+    }
+}

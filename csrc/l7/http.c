@@ -1,0 +1,588 @@
+#include "http.h"
+
+#include <arpa/inet.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/random.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "../core/io.h"
+#include "../l4/outcome.h"
+#include "../l4/relay.h"
+#include "parts.h"
+
+enum {
+    STEPS = 32,             /* of one client in a turn */
+    LINGER_MS = 2000,       /* how long what a client still sends is thrown away */
+    QUEUE_POLL_MS = 4,      /* other workers' backends become free without a word */
+    WARM_HEADS = 1024,      /* head buffers whose memory is kept */
+};
+
+/* --- birth and death of the whole ----------------------------------------------------------------------------------- */
+
+static int open_queues(struct lb_l7 *l7)
+{
+    l7->queues = calloc(l7->plane->shm.head->max_pools, sizeof *l7->queues);
+    return l7->queues ? 0 : -ENOMEM;
+}
+
+int lb_l7_open(struct lb_l7 *l7, struct lb_plane *plane, uint32_t max_clients)
+{
+    *l7 = (struct lb_l7){.plane = plane, .ready = LB_SLAB_NONE, .starved = LB_SLAB_NONE};
+    lb_wheel_open(&l7->wheel, lb_now_ms(plane));
+    if (getrandom(&l7->random, sizeof l7->random, 0) != sizeof l7->random || !l7->random)
+        l7->random = plane->now_us | 1;
+    int error = lb_slab_open(&l7->clients, sizeof(struct lb_http), max_clients);
+    if (!error)
+        error = lb_buffer_pool_open(&l7->heads, LB_HEAD_BYTES, 2 * max_clients, WARM_HEADS);
+    if (!error)
+        error = lb_conn_pool_open(&l7->conns, plane, max_clients);
+    if (!error)
+        error = open_queues(l7);
+    if (!error && !(l7->out = malloc(LB_OUT_BYTES)))
+        error = -ENOMEM;
+    if (!error)
+        error = lb_routes_compile(&l7->routes, &plane->shm, &l7->routes_version);
+    return error;
+}
+
+void lb_l7_close(struct lb_l7 *l7)
+{
+    lb_routes_free(l7->routes);
+    free(l7->out);
+    free(l7->queues);
+    lb_conn_pool_close(&l7->conns);
+    lb_buffer_pool_close(&l7->heads);
+    lb_slab_close(&l7->clients);
+}
+
+/* --- small answers to the other files ------------------------------------------------------------------------------- */
+
+struct lb_listener_row *lb_http_listener(const struct lb_l7 *l7, const struct lb_http *client)
+{
+    return &l7->plane->shm.listeners[client->listener];
+}
+
+struct lb_pool_row *lb_http_pool(const struct lb_l7 *l7, const struct lb_http *client)
+{
+    return &l7->plane->shm.pools[client->pool];
+}
+
+uint32_t lb_http_index(const struct lb_l7 *l7, const struct lb_http *client)
+{
+    return (uint32_t)((size_t)((const char *)client - l7->clients.memory) / sizeof *client);
+}
+
+int lb_http_must_close(const struct lb_l7 *l7, const struct lb_http *client)
+{
+    return l7->draining || lb_http_listener(l7, client)->state != LB_ROW_LIVE;
+}
+
+uint64_t lb_http_random(struct lb_l7 *l7)
+{
+    uint64_t x = l7->random; /* xorshift64*, as in policy.c: names, not secrets */
+    x ^= x >> 12;
+    x ^= x << 25;
+    x ^= x >> 27;
+    l7->random = x;
+    return x * UINT64_C(0x2545F4914F6CDD1D);
+}
+
+/* IMF-fixdate (RFC 9110 5.6.7), whatever the locale. */
+const char *lb_http_date(struct lb_l7 *l7)
+{
+    static const char days[] = "SunMonTueWedThuFriSat", months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
+    struct timespec now;
+    struct tm t;
+    clock_gettime(CLOCK_REALTIME_COARSE, &now);
+    if (l7->date_s != (uint64_t)now.tv_sec) {
+        l7->date_s = (uint64_t)now.tv_sec;
+        gmtime_r(&now.tv_sec, &t);
+        (void)snprintf(l7->date, sizeof l7->date, "%.3s, %02u %.3s %04u %02u:%02u:%02u GMT", days + 3 * t.tm_wday,
+                       (unsigned)t.tm_mday % 100, months + 3 * t.tm_mon, (unsigned)(t.tm_year + 1900) % 10000,
+                       (unsigned)t.tm_hour % 100, (unsigned)t.tm_min % 100, (unsigned)t.tm_sec % 100);
+    }
+    return l7->date;
+}
+
+/* --- state and time ------------------------------------------------------------------------------------------------- */
+
+/* from \ to        FREE READING QUEUED CONNECTING EXCHANGE ANSWERING LINGERING */
+static const uint8_t allowed[7][7] = {
+    [LB_HTTP_FREE] = {0, 1, 0, 0, 0, 0, 0},
+    [LB_HTTP_READING] = {1, 0, 1, 1, 1, 1, 0},
+    [LB_HTTP_QUEUED] = {1, 1, 0, 0, 0, 1, 0}, /* to reading: it is looked at again */
+    [LB_HTTP_CONNECTING] = {1, 0, 0, 1, 1, 1, 0},
+    [LB_HTTP_EXCHANGE] = {1, 1, 0, 0, 0, 1, 1},
+    [LB_HTTP_ANSWERING] = {1, 1, 0, 0, 0, 0, 1},
+    [LB_HTTP_LINGERING] = {1, 0, 0, 0, 0, 0, 0},
+};
+
+/* How long may it be as it is? */
+static uint32_t limit_ms(const struct lb_l7 *l7, const struct lb_http *client)
+{
+    const struct lb_listener_row *listener = lb_http_listener(l7, client);
+    const struct lb_pool_row *pool = lb_http_pool(l7, client);
+    switch ((enum lb_http_state)client->state) {
+    case LB_HTTP_FREE:
+        return 0;
+    case LB_HTTP_READING:
+        return client->in_end > client->in_start ? listener->head_timeout_ms : listener->keepalive_timeout_ms;
+    case LB_HTTP_QUEUED:
+        return pool->queue_timeout_ms;
+    case LB_HTTP_CONNECTING:
+        return pool->connect_timeout_ms;
+    case LB_HTTP_EXCHANGE:
+        if (!client->request.whole)
+            return listener->body_timeout_ms;
+        return client->stage == LB_ANSWER_AWAITED ? pool->answer_timeout_ms : listener->idle_timeout_ms;
+    case LB_HTTP_ANSWERING:
+        return listener->body_timeout_ms;
+    case LB_HTTP_LINGERING:
+        return LINGER_MS;
+    }
+    return 0;
+}
+
+/* The timer never fires too late; that it fires too early costs a look. So it is hardly ever moved. */
+void lb_http_rearm(struct lb_l7 *l7, struct lb_http *client)
+{
+    uint64_t now_ms = lb_now_ms(l7->plane), passed_ms = (uint32_t)now_ms - client->since_ms;
+    uint64_t limit = limit_ms(l7, client), due_ms = now_ms + (limit > passed_ms ? limit - passed_ms : 0);
+    if (!client->timer.next || client->timer.due * LB_TIMER_TICK_MS > due_ms + LB_TIMER_TICK_MS)
+        lb_timer_set(&l7->wheel, &client->timer, due_ms);
+}
+
+/* The one place where a client's state changes; its timer follows. */
+void lb_http_move(struct lb_l7 *l7, struct lb_http *client, enum lb_http_state to)
+{
+    if (!allowed[client->state][to])
+        __builtin_trap();
+    client->state = (uint8_t)to;
+    if (to == LB_HTTP_FREE)
+        lb_timer_cancel(&client->timer);
+    else
+        lb_http_rearm(l7, client);
+}
+
+/* --- life of a client ----------------------------------------------------------------------------------------------- */
+
+static uint64_t *ending_counter(struct lb_worker_row *row, enum lb_http_end why)
+{
+    switch (why) {
+    case LB_END_DONE:
+        return &row->closed_done;
+    case LB_END_CLIENT_LEFT:
+        return &row->closed_client_reset;
+    case LB_END_BACKEND:
+        return &row->closed_backend_reset;
+    case LB_END_IDLE:
+        return &row->closed_idle;
+    case LB_END_CUT:
+        return &row->closed_cut;
+    case LB_END_STOPPED:
+        return &row->closed_stopped;
+    case LB_END_RESOURCE:
+        return &row->closed_cut;
+    case LB_END_ADOPTED:
+        return NULL;
+    }
+    return NULL;
+}
+
+static uint64_t *exchange_counter(struct lb_worker_row *row, enum lb_http_end why)
+{
+    switch (why) {
+    case LB_END_CLIENT_LEFT:
+        return &row->exchanges_client_left;
+    case LB_END_DONE:
+    case LB_END_ADOPTED:
+        return &row->exchanges_done;
+    case LB_END_BACKEND:
+    case LB_END_IDLE:
+    case LB_END_RESOURCE:
+        return &row->exchanges_failed;
+    case LB_END_CUT:
+    case LB_END_STOPPED:
+        return &row->exchanges_stopped;
+    }
+    return &row->exchanges_failed;
+}
+
+static void give_buffers(struct lb_l7 *l7, struct lb_http *client)
+{
+    lb_http_drop_flow(l7, &client->up);
+    lb_http_drop_flow(l7, &client->down);
+    if (client->in != LB_SLAB_NONE)
+        lb_buffer_give(&l7->heads, client->in);
+    if (client->part != LB_SLAB_NONE)
+        lb_buffer_give(&l7->heads, client->part);
+    client->in = client->part = LB_SLAB_NONE;
+}
+
+static void count_end(struct lb_worker_row *row, struct lb_http *client, enum lb_http_end why)
+{
+    if (client->open) {
+        lb_add(&row->exchanges_active, UINT64_MAX);
+        lb_add(exchange_counter(row, why), 1);
+        client->open = 0;
+    }
+    if (why == LB_END_ADOPTED)
+        return;
+    lb_add(ending_counter(row, why), 1);
+    lb_add(&row->closed, 1);
+    lb_add(&row->active, UINT64_MAX);
+}
+
+enum lb_next lb_http_end(struct lb_l7 *l7, struct lb_http *client, enum lb_http_end why)
+{
+    int fd = client->client.fd;
+    /* a cut answer must not be taken for a whole one */
+    int reset = why != LB_END_DONE && (client->stage == LB_ANSWER_BODY || client->down.pending) && client->open;
+    lb_http_leave_queue(l7, client);
+    lb_http_leave_backend(l7, client, 0);
+    give_buffers(l7, client);
+    lb_http_move(l7, client, LB_HTTP_FREE);
+    client->generation++;
+    count_end(l7->plane->row, client, why);
+    /* last: whoever sees the end finds it counted */
+    if (why != LB_END_ADOPTED) {
+        if (reset)
+            lb_net_reset(fd);
+        else
+            close(fd);
+    }
+    if (!client->queued) /* else the list gives it back */
+        lb_slab_give(&l7->clients, lb_http_index(l7, client));
+    return LB_NEXT_OVER;
+}
+
+/* Is the address (IPv4 mapped into IPv6) one that the listener trusts? */
+static int is_trusted(const struct lb_listener_row *listener, const uint8_t ip[16])
+{
+    const struct lb_network *networks = listener->networks;
+    for (uint32_t i = 0; i < listener->network_count && i < LB_NETWORKS; i++) {
+        uint32_t bits = networks[i].bits, whole = bits / 8, rest = bits % 8;
+        if (bits > 128 || memcmp(ip, networks[i].ip, whole) != 0)
+            continue;
+        if (!rest || (ip[whole] ^ networks[i].ip[whole]) >> (8 - rest) == 0)
+            return 1;
+    }
+    return 0;
+}
+
+/* The address in print and in the form of a network's, and whether its word is taken. */
+static void know_peer(struct lb_l7 *l7, struct lb_http *client, const union lb_address *peer)
+{
+    uint8_t ip[16] = {[10] = 0xff, [11] = 0xff};
+    char text[INET6_ADDRSTRLEN];
+    int v4 = peer->any.sa_family != AF_INET6;
+    if (v4)
+        memcpy(ip + 12, &peer->v4.sin_addr, 4);
+    else
+        memcpy(ip, &peer->v6.sin6_addr, 16);
+    v4 = v4 || IN6_IS_ADDR_V4MAPPED(&peer->v6.sin6_addr);
+    if (!inet_ntop(v4 ? AF_INET : AF_INET6, v4 ? ip + 12 : ip, text, sizeof text))
+        text[0] = 0;
+    client->peer_length = (uint8_t)strnlen(text, LB_PEER_BYTES);
+    memcpy(client->peer, text, client->peer_length);
+    client->key = lb_net_address_hash(peer);
+    client->trusted = (uint8_t)is_trusted(lb_http_listener(l7, client), ip);
+}
+
+void lb_http_open(struct lb_l7 *l7, int fd, uint32_t listener, const union lb_address *peer)
+{
+    uint32_t index = lb_slab_take(&l7->clients);
+    struct lb_http *client = lb_slab_at(&l7->clients, index);
+    uint32_t generation = client->generation;
+    *client = (struct lb_http){
+        .client = {.fd = fd, .writable = 1},
+        .generation = generation,
+        .conn = LB_SLAB_NONE,
+        .backend = LB_NONE,
+        .since_ms = (uint32_t)lb_now_ms(l7->plane),
+        .in = LB_SLAB_NONE,
+        .part = LB_SLAB_NONE,
+        .listener = (uint16_t)listener,
+    };
+    know_peer(l7, client, peer);
+    lb_add(&l7->plane->row->accepted, 1);
+    lb_add(&l7->plane->row->active, 1);
+    lb_http_move(l7, client, LB_HTTP_READING);
+    struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET,
+                                .data.u64 = lb_tag_of(LB_TAG_HTTP, index, generation)};
+    if (epoll_ctl(l7->plane->epoll, EPOLL_CTL_ADD, fd, &event) < 0)
+        lb_http_end(l7, client, LB_END_RESOURCE);
+}
+
+/* Throw away what a client sends that has been told all. */
+static enum lb_next linger(struct lb_l7 *l7, struct lb_http *client)
+{
+    if (!client->client.readable)
+        return LB_NEXT_WAIT;
+    ssize_t got = lb_recv(client->client.fd, l7->plane->scratch, LB_SCRATCH_BYTES);
+    if (got > 0)
+        return LB_NEXT_AGAIN;
+    if (got < 0 && errno == EAGAIN) {
+        client->client.readable = 0;
+        return LB_NEXT_WAIT;
+    }
+    return lb_http_end(l7, client, LB_END_DONE);
+}
+
+static enum lb_next deliver_own(struct lb_l7 *l7, struct lb_http *client)
+{
+    int flushed = lb_http_flush(l7, &client->client, &client->down);
+    if (flushed < 0)
+        return lb_http_end(l7, client, LB_END_CLIENT_LEFT);
+    return flushed ? lb_http_finish(l7, client) : LB_NEXT_WAIT;
+}
+
+/* A client that has sent FIN after its request has left (unless the listener says otherwise): nobody waits for the answer. */
+static int has_left(const struct lb_l7 *l7, const struct lb_http *client)
+{
+    return client->client.hung_up && client->request.whole && !lb_http_listener(l7, client)->half_close;
+}
+
+static enum lb_next step(struct lb_l7 *l7, struct lb_http *client)
+{
+    switch ((enum lb_http_state)client->state) {
+    case LB_HTTP_FREE:
+        return LB_NEXT_OVER;
+    case LB_HTTP_READING:
+        return lb_http_take_request(l7, client);
+    case LB_HTTP_QUEUED:
+    case LB_HTTP_CONNECTING:
+        return has_left(l7, client) ? lb_http_end(l7, client, LB_END_CLIENT_LEFT) : LB_NEXT_WAIT;
+    case LB_HTTP_EXCHANGE:
+        return has_left(l7, client) ? lb_http_end(l7, client, LB_END_CLIENT_LEFT) : lb_http_carry(l7, client);
+    case LB_HTTP_ANSWERING:
+        return deliver_own(l7, client);
+    case LB_HTTP_LINGERING:
+        return linger(l7, client);
+    }
+    return LB_NEXT_WAIT;
+}
+
+static void run_again(struct lb_l7 *l7, struct lb_http *client, uint32_t *list)
+{
+    if (client->queued)
+        return;
+    client->queued = 1;
+    client->next = *list;
+    *list = lb_http_index(l7, client);
+}
+
+void lb_http_run(struct lb_l7 *l7, struct lb_http *client)
+{
+    enum lb_next next = LB_NEXT_AGAIN;
+    for (int i = 0; next == LB_NEXT_AGAIN && i < STEPS; i++)
+        next = step(l7, client);
+    switch (next) {
+    case LB_NEXT_OVER:
+        return;
+    case LB_NEXT_WAIT:
+        lb_http_rearm(l7, client);
+        return;
+    case LB_NEXT_AGAIN:
+    case LB_NEXT_LATER:
+        run_again(l7, client, &l7->ready);
+        return;
+    case LB_NEXT_STARVED:
+        lb_add(&l7->plane->row->buffer_waits, 1);
+        run_again(l7, client, &l7->starved);
+        return;
+    }
+}
+
+/* --- events --------------------------------------------------------------------------------------------------------- */
+
+static void note_readiness(struct lb_side *side, uint32_t events)
+{
+    if (events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR))
+        side->readable = 1;
+    if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR))
+        side->hung_up = 1;
+    if (events & (EPOLLOUT | EPOLLHUP | EPOLLERR))
+        side->writable = 1;
+}
+
+void lb_http_event(struct lb_l7 *l7, uint32_t index, uint32_t generation, uint32_t events)
+{
+    struct lb_http *client = lb_slab_at(&l7->clients, index);
+    if (client->generation != generation || client->state == LB_HTTP_FREE)
+        return;
+    note_readiness(&client->client, events);
+    if (events & EPOLLERR)
+        lb_http_end(l7, client, client->open ? LB_END_CLIENT_LEFT : LB_END_DONE);
+    else if (events != EPOLLOUT || client->state != LB_HTTP_READING)
+        lb_http_run(l7, client);
+}
+
+static void connected_or_not(struct lb_l7 *l7, struct lb_http *client, struct lb_conn *conn, uint32_t events)
+{
+    enum lb_next next;
+    int error = events & (EPOLLERR | EPOLLHUP) ? lb_net_error(conn->side.fd) : 0;
+    if (error)
+        next = lb_http_connect_failed(l7, client, error);
+    else if (conn->side.writable)
+        next = lb_http_connected(l7, client);
+    else
+        return;
+    if (next == LB_NEXT_AGAIN)
+        lb_http_run(l7, client);
+}
+
+void lb_http_conn_event(struct lb_l7 *l7, uint32_t index, uint32_t generation, uint32_t events)
+{
+    struct lb_conn *conn = lb_conn_at(&l7->conns, index);
+    if (conn->generation != generation || conn->state == LB_CONN_FREE)
+        return;
+    note_readiness(&conn->side, events);
+    if (conn->state == LB_CONN_IDLE) {
+        if (events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR))
+            lb_conn_idle_event(&l7->conns, conn);
+        return;
+    }
+    struct lb_http *client = lb_slab_at(&l7->clients, conn->owner);
+    if (client->state == LB_HTTP_CONNECTING)
+        connected_or_not(l7, client, conn, events);
+    else
+        lb_http_run(l7, client);
+}
+
+/* --- time ----------------------------------------------------------------------------------------------------------- */
+
+static enum lb_next exchange_timeout(struct lb_l7 *l7, struct lb_http *client)
+{
+    if (client->stage != LB_ANSWER_AWAITED)
+        return lb_http_end(l7, client, client->down.pending ? LB_END_IDLE : LB_END_BACKEND);
+    if (!client->request.whole && !client->up.pending)
+        return lb_http_answer(l7, client, 408, "the request did not come in time");
+    lb_add(&l7->plane->row->answer_timeouts, 1);
+    return lb_http_backend_lost(l7, client, 504, "the backend did not answer in time");
+}
+
+static enum lb_next timeout(struct lb_l7 *l7, struct lb_http *client)
+{
+    switch ((enum lb_http_state)client->state) {
+    case LB_HTTP_FREE:
+        return LB_NEXT_OVER;
+    case LB_HTTP_READING:
+        if (client->in_end == client->in_start)
+            return lb_http_end(l7, client, LB_END_IDLE);
+        client->persistent = 0;
+        client->minor = 1;
+        client->request.whole = 0;
+        return lb_http_answer(l7, client, 408, "the request did not come in time");
+    case LB_HTTP_QUEUED:
+        return lb_http_answer(l7, client, 503, "no backend could take the request in time");
+    case LB_HTTP_CONNECTING:
+        return lb_http_connect_failed(l7, client, ETIMEDOUT);
+    case LB_HTTP_EXCHANGE:
+        return exchange_timeout(l7, client);
+    case LB_HTTP_ANSWERING:
+    case LB_HTTP_LINGERING:
+        return lb_http_end(l7, client, LB_END_IDLE);
+    }
+    return LB_NEXT_WAIT;
+}
+
+static void fire(void *context, struct lb_timer *timer)
+{
+    struct lb_l7 *l7 = context;
+    struct lb_http *client = (struct lb_http *)(void *)timer;
+    if ((uint32_t)lb_now_ms(l7->plane) - client->since_ms < limit_ms(l7, client))
+        lb_http_rearm(l7, client);
+    else if (timeout(l7, client) == LB_NEXT_AGAIN)
+        lb_http_run(l7, client);
+}
+
+/* --- a turn --------------------------------------------------------------------------------------------------------- */
+
+static void run_list(struct lb_l7 *l7, uint32_t *list)
+{
+    uint32_t index = *list;
+    *list = LB_SLAB_NONE;
+    while (index != LB_SLAB_NONE) {
+        struct lb_http *client = lb_slab_at(&l7->clients, index);
+        index = client->next;
+        client->queued = 0;
+        if (client->state == LB_HTTP_FREE) /* ended while it was listed */
+            lb_slab_give(&l7->clients, lb_http_index(l7, client));
+        else
+            lb_http_run(l7, client);
+    }
+}
+
+void lb_l7_turn(struct lb_l7 *l7)
+{
+    struct lb_plane *plane = l7->plane;
+    uint64_t now_ms = lb_now_ms(plane);
+    run_list(l7, &l7->ready);
+    if (l7->starved != LB_SLAB_NONE && lb_buffer_pool_ready(&plane->buffers))
+        run_list(l7, &l7->starved);
+    lb_wheel_turn(&l7->wheel, now_ms, fire, l7);
+    lb_wheel_turn(&l7->conns.wheel, now_ms, lb_conn_fire, &l7->conns);
+    if (l7->waiting)
+        lb_http_serve_queues(l7);
+    if (__atomic_load_n(&plane->shm.head->routes, __ATOMIC_ACQUIRE) != l7->routes_version &&
+        lb_routes_compile(&l7->routes, &plane->shm, &l7->routes_version) < 0)
+        lb_add(&plane->row->routes_refused, 1); /* the old ones stay */
+}
+
+static int sooner(int a, int b)
+{
+    return a < 0 ? b : b < 0 ? a : a < b ? a : b;
+}
+
+int lb_l7_wait(const struct lb_l7 *l7)
+{
+    uint64_t now_ms = lb_now_ms(l7->plane);
+    if (l7->ready != LB_SLAB_NONE || (l7->starved != LB_SLAB_NONE && lb_buffer_pool_ready(&l7->plane->buffers)))
+        return 0;
+    int wait = sooner(lb_wheel_wait(&l7->wheel, now_ms), lb_wheel_wait(&l7->conns.wheel, now_ms));
+    return l7->waiting ? sooner(wait, QUEUE_POLL_MS) : wait;
+}
+
+/* --- the end of many ------------------------------------------------------------------------------------------------ */
+
+void lb_l7_drain(struct lb_l7 *l7)
+{
+    l7->draining = 1;
+    for (uint32_t i = 0; i < l7->clients.touched; i++) {
+        struct lb_http *client = lb_slab_at(&l7->clients, i);
+        if (client->state == LB_HTTP_READING && client->in_end == client->in_start && !client->client.readable)
+            lb_http_end(l7, client, LB_END_DONE);
+    }
+}
+
+void lb_l7_cut(struct lb_l7 *l7)
+{
+    for (uint32_t i = 0; i < l7->clients.touched; i++) {
+        struct lb_http *client = lb_slab_at(&l7->clients, i);
+        if (client->state == LB_HTTP_FREE || client->backend == LB_NONE ||
+            l7->plane->shm.backends[client->backend].state != LB_GONE)
+            continue;
+        if (client->state == LB_HTTP_CONNECTING) {
+            if (lb_http_connect_failed(l7, client, ECONNABORTED) == LB_NEXT_AGAIN)
+                lb_http_run(l7, client);
+        } else {
+            lb_http_end(l7, client, LB_END_CUT);
+        }
+    }
+    lb_conn_cut(&l7->conns, 0);
+}
+
+void lb_l7_stop(struct lb_l7 *l7)
+{
+    for (uint32_t i = 0; i < l7->clients.touched; i++) {
+        struct lb_http *client = lb_slab_at(&l7->clients, i);
+        if (client->state != LB_HTTP_FREE)
+            lb_http_end(l7, client, LB_END_STOPPED);
+    }
+    lb_conn_cut(&l7->conns, 1);
+}

@@ -1,0 +1,143 @@
+/* A client that speaks HTTP/1: one connection, and the exchanges that it asks for, one after another. Each goes to a backend of its
+ * own, over a connection that exchanges take turns on. */
+#ifndef LB_HTTP_H
+#define LB_HTTP_H
+
+#include "../l4/plane.h"
+#include "chunked.h"
+#include "compose.h"
+#include "conn_pool.h"
+#include "message.h"
+#include "route.h"
+
+enum {
+    LB_HEAD_BYTES = 32768, /* of a head buffer: no limit of heads is higher than this less LB_COMPOSE_ROOM / 2 */
+    LB_MAX_HEAD = 28672,
+    LB_OUT_BYTES = LB_BUFFER_BYTES,
+    LB_PEER_BYTES = 46, /* of a printed address */
+};
+
+enum lb_http_state {
+    LB_HTTP_FREE = 0,
+    LB_HTTP_READING = 1,    /* no exchange: a request is awaited, or its head has begun to come */
+    LB_HTTP_QUEUED = 2,     /* the request waits for a backend that can take it */
+    LB_HTTP_CONNECTING = 3, /* one is being reached */
+    LB_HTTP_EXCHANGE = 4,   /* the request goes out, the answer comes in */
+    LB_HTTP_ANSWERING = 5,  /* the balancer's own answer goes out */
+    LB_HTTP_LINGERING = 6,  /* all is said: what the client still sends is thrown away, so that no reset takes the answer with it */
+};
+
+/* Where the answer stands. */
+enum lb_answer { LB_ANSWER_AWAITED = 0, LB_ANSWER_BODY = 1, LB_ANSWER_WHOLE = 2 };
+
+/* A body on its way: what is still to come of it. */
+struct lb_body {
+    uint64_t left; /* LB_BODY_LENGTH: bytes */
+    struct lb_chunked chunked;
+    uint8_t framing; /* enum lb_framing */
+    uint8_t whole;   /* nothing is to come any more */
+    uint8_t streak;  /* reads in a row that were full: LB_STREAMING: splice */
+    uint8_t pad[5];
+};
+
+struct lb_http {
+    struct lb_timer timer; /* first: a timer is its client. Never later than due; looked at when it fires */
+    struct lb_side client;
+    uint32_t generation;
+    uint32_t conn;    /* to the backend; LB_SLAB_NONE: none */
+    uint32_t backend; /* row, charged with the exchange; LB_NONE: none */
+    uint32_t since_ms; /* monotonic, low 32 bits: since when we wait for what we wait for */
+    uint32_t sent_us;  /* likewise: when the request or the connect went out */
+    uint32_t in;       /* head buffer: what the client sent and is not done with; LB_SLAB_NONE: none */
+    uint32_t in_start; /* the request under way, or the next */
+    uint32_t in_next;  /* what follows the bytes of it that were read so far */
+    uint32_t in_end;
+    uint32_t in_seen; /* bytes of an incomplete head that have been looked at */
+    uint32_t part;    /* head buffer: an answer's head that came in parts */
+    uint32_t part_end;
+    uint32_t next;   /* in the list of clients to run again */
+    uint32_t behind; /* in the queue of its pool */
+    struct lb_body request;
+    struct lb_body answer;
+    struct lb_flow up;   /* what the backend did not take yet */
+    struct lb_flow down; /* what the client did not take yet */
+    uint64_t key;        /* hash of what maglev keeps together */
+    uint16_t listener;
+    uint16_t pool;
+    uint8_t state;  /* enum lb_http_state */
+    uint8_t method; /* enum lb_method */
+    uint8_t minor;  /* HTTP/1.minor of the request */
+    uint8_t stage;  /* enum lb_answer */
+    uint8_t persistent;  /* the client's connection goes on after this exchange */
+    uint8_t conn_keeps;  /* so does the backend's */
+    uint8_t replayable;  /* the whole request is in the buffer, and idempotent */
+    uint8_t fresh_only;  /* a kept connection failed: no other is tried */
+    uint8_t reused;      /* the connection had carried exchanges before */
+    uint8_t upgrade;     /* the request asked for another protocol */
+    uint8_t sticky_new;  /* its cookie is to be set */
+    uint8_t queued;      /* it is in the list of clients to run again */
+    uint8_t acked;       /* enum lb_ack */
+    uint8_t parts;       /* the answer has begun to come: acknowledge its further parts */
+    uint8_t tried_count;
+    uint8_t trusted; /* the peer is a proxy whose word is taken */
+    uint8_t open;    /* an exchange is counted as active */
+    uint8_t timed_out; /* a connect of this exchange ran out of time */
+    uint8_t peer_length;
+    char peer[LB_PEER_BYTES]; /* printed address, no NUL */
+    uint32_t tried[LB_MAX_TRIED];
+};
+
+/* Requests that wait for a backend of a pool, first come, first served. */
+struct lb_http_queue {
+    uint32_t first;
+    uint32_t last;
+    uint32_t count;
+};
+
+/* What a worker's HTTP clients share. One thread's own. */
+struct lb_l7 {
+    struct lb_plane *plane;
+    struct lb_slab clients;
+    struct lb_wheel wheel;
+    struct lb_conn_pool conns;
+    struct lb_buffer_pool heads; /* LB_HEAD_BYTES each, two a client: never short */
+    struct lb_routes *routes;
+    uint32_t routes_version;
+    uint32_t ready;   /* clients to run again next turn, linked by next */
+    uint32_t starved; /* clients that wait for a buffer, likewise */
+    struct lb_http_queue *queues; /* by pool */
+    uint32_t waiting;             /* in all of them */
+    int draining;
+    char *out;       /* LB_OUT_BYTES: where heads are composed */
+    uint64_t random; /* of xorshift64* */
+    uint64_t date_s; /* Unix time of the text below */
+    char date[32];
+    struct lb_message message; /* the one under the hands of this thread */
+};
+
+__attribute__((warn_unused_result)) int lb_l7_open(struct lb_l7 *l7, struct lb_plane *plane, uint32_t max_clients);
+void lb_l7_close(struct lb_l7 *l7);
+
+/* Take over an accepted connection; the caller has seen that there is room. */
+void lb_http_open(struct lb_l7 *l7, int client, uint32_t listener, const union lb_address *peer);
+
+/* An epoll event on a client, or on a connection to a backend. */
+void lb_http_event(struct lb_l7 *l7, uint32_t client, uint32_t generation, uint32_t events);
+void lb_http_conn_event(struct lb_l7 *l7, uint32_t conn, uint32_t generation, uint32_t events);
+
+/* The rest of a turn: clients that wait for it, time, the queues, the table. */
+void lb_l7_turn(struct lb_l7 *l7);
+
+/* Milliseconds until lb_l7_turn has something to do by time; -1: nothing; 0: at once. */
+int lb_l7_wait(const struct lb_l7 *l7);
+
+/* Answer what is under way, and let connections that are idle go. */
+void lb_l7_drain(struct lb_l7 *l7);
+
+/* End exchanges on removed backends. */
+void lb_l7_cut(struct lb_l7 *l7);
+
+/* End all. */
+void lb_l7_stop(struct lb_l7 *l7);
+
+#endif

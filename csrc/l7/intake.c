@@ -1,0 +1,280 @@
+#include <string.h>
+
+#include "../core/io.h"
+#include "../table/budget.h"
+#include "parts.h"
+
+char *lb_http_in(const struct lb_l7 *l7, const struct lb_http *client)
+{
+    return lb_buffer_at(&l7->heads, client->in);
+}
+
+static void drop_in(struct lb_l7 *l7, struct lb_http *client)
+{
+    if (client->in != LB_SLAB_NONE)
+        lb_buffer_give(&l7->heads, client->in);
+    client->in = LB_SLAB_NONE;
+    client->in_start = client->in_next = client->in_end = client->in_seen = 0;
+}
+
+void lb_http_consume(struct lb_l7 *l7, struct lb_http *client)
+{
+    client->in_start = client->in_next;
+    client->in_seen = 0;
+    if (client->in_start == client->in_end)
+        drop_in(l7, client);
+}
+
+static struct lb_head_limits limits_of(const struct lb_listener_row *listener)
+{
+    return (struct lb_head_limits){listener->max_head, listener->max_target, listener->max_fields};
+}
+
+void lb_http_reread(struct lb_l7 *l7, struct lb_http *client)
+{
+    struct lb_head_limits limits = {LB_MAX_HEAD, LB_MAX_HEAD, LB_FIELD_ROOM}; /* it has passed the listener's */
+    const char *bytes = lb_http_in(l7, client) + client->in_start;
+    if (lb_message_request(&l7->message, bytes, client->in_end - client->in_start, &limits) != LB_READ_DONE)
+        __builtin_trap(); /* the same bytes were read well before */
+}
+
+/* --- refusals ------------------------------------------------------------------------------------------------------- */
+
+static void count_answer(struct lb_worker_row *row, uint16_t status)
+{
+    lb_add(status < 500 ? &row->answers_4xx : &row->answers_5xx, 1);
+}
+
+enum lb_next lb_http_answer(struct lb_l7 *l7, struct lb_http *client, uint16_t status, const char *why)
+{
+    struct lb_listener_row *listener = lb_http_listener(l7, client);
+    if (client->down.pending) /* an interim answer is stuck: nothing fits behind it */
+        return lb_http_end(l7, client, LB_END_BACKEND);
+    int goes_on = client->persistent && client->request.whole && !lb_http_must_close(l7, client);
+    struct lb_own_answer answer = {
+        .status = status,
+        .client_minor = client->minor,
+        .persistent = (uint8_t)goes_on,
+        .head_only = client->method == LB_HEAD,
+        .date = lb_http_date(l7),
+        .why = why,
+        .listener = listener,
+    };
+    if (status == 503)
+        answer.retry_after_s = (uint16_t)lb_http_pool(l7, client)->retry_after_s;
+    lb_http_leave_queue(l7, client);
+    lb_http_leave_backend(l7, client, 0);
+    lb_http_drop_flow(l7, &client->up);
+    client->persistent = (uint8_t)goes_on;
+    count_answer(l7->plane->row, status);
+    if (client->open) {
+        client->open = 0;
+        lb_add(&l7->plane->row->exchanges_active, UINT64_MAX);
+        lb_add(&l7->plane->row->exchanges_refused, 1);
+    }
+    lb_http_move(l7, client, LB_HTTP_ANSWERING);
+    size_t length = lb_compose_own(l7->out, &answer);
+    if (!lb_buffer_pool_ready(&l7->plane->buffers))
+        return lb_http_end(l7, client, LB_END_RESOURCE);
+    if (lb_http_send_parts(l7, &client->client, &client->down, l7->out, length, NULL, 0) < 0)
+        return lb_http_end(l7, client, LB_END_CLIENT_LEFT);
+    return LB_NEXT_AGAIN;
+}
+
+static void begin_exchange(struct lb_l7 *l7, struct lb_http *client)
+{
+    struct lb_worker_row *row = l7->plane->row;
+    lb_add(&row->exchanges, 1);
+    lb_add(&row->exchanges_active, 1);
+    client->open = 1;
+    client->tried_count = client->fresh_only = client->sticky_new = client->timed_out = client->parts = 0;
+    client->persistent = client->replayable = client->upgrade = 0;
+    client->stage = LB_ANSWER_AWAITED;
+    client->request = (struct lb_body){0};
+    client->answer = (struct lb_body){0};
+}
+
+/* A head that breaks the rules, or a limit. */
+static enum lb_next refuse(struct lb_l7 *l7, struct lb_http *client, enum lb_reading reading)
+{
+    const char *why = "the request breaks the rules of HTTP";
+    switch (reading) {
+    case LB_READ_DONE:
+    case LB_READ_PARTIAL:
+    case LB_READ_BAD:
+        reading = LB_READ_BAD;
+        break;
+    case LB_READ_TOO_LARGE:
+        why = "the body is too large";
+        break;
+    case LB_READ_TARGET_LONG:
+        why = "the target is too long";
+        break;
+    case LB_READ_EXPECTATION:
+        why = "only 100-continue can be expected";
+        break;
+    case LB_READ_HEAD_LARGE:
+        why = "the head is too large";
+        break;
+    case LB_READ_UNKNOWN:
+        why = "this method or transfer coding is not known here";
+        break;
+    case LB_READ_VERSION:
+        why = "only HTTP/1.0 and HTTP/1.1 are spoken here";
+        break;
+    }
+    lb_add(&l7->plane->row->requests_bad, 1);
+    client->persistent = 0;
+    return lb_http_answer(l7, client, (uint16_t)reading, why);
+}
+
+/* --- a whole head --------------------------------------------------------------------------------------------------- */
+
+/* What has come of the body already. */
+static enum lb_reading take_body(struct lb_l7 *l7, struct lb_http *client, const struct lb_message *message)
+{
+    struct lb_body *body = &client->request;
+    uint64_t most = lb_http_listener(l7, client)->max_body;
+    uint32_t here = client->in_end - client->in_next, used;
+    body->framing = message->framing;
+    switch ((enum lb_framing)message->framing) {
+    case LB_BODY_NONE:
+    case LB_BODY_TO_END:
+        body->whole = 1;
+        return LB_READ_DONE;
+    case LB_BODY_LENGTH:
+        if (most && message->length > most)
+            return LB_READ_TOO_LARGE;
+        used = here < message->length ? here : (uint32_t)message->length;
+        client->in_next += used;
+        body->left = message->length - used;
+        body->whole = body->left == 0;
+        return LB_READ_DONE;
+    case LB_BODY_CHUNKED:
+        switch (lb_chunked_read(&body->chunked, lb_http_in(l7, client) + client->in_next, here, &used, NULL, NULL)) {
+        case LB_CHUNKS_BAD:
+            return LB_READ_BAD;
+        case LB_CHUNKS_DONE:
+            body->whole = 1;
+            break;
+        case LB_CHUNKS_MORE:
+            break;
+        }
+        client->in_next += used;
+        body->left = used; /* of a chunked body: what has passed */
+        return most && body->left > most ? LB_READ_TOO_LARGE : LB_READ_DONE;
+    }
+    return LB_READ_BAD;
+}
+
+/* Which pool is it for? */
+static enum lb_next route(struct lb_l7 *l7, struct lb_http *client, const char *bytes)
+{
+    uint32_t pool = lb_http_listener(l7, client)->pool;
+    switch (lb_routes_match(l7->routes, client->listener, &l7->message, bytes, &pool)) {
+    case LB_ROUTED:
+    case LB_ROUTED_NOWHERE:
+        break;
+    case LB_ROUTED_AMBIGUOUS:
+        return refuse(l7, client, LB_READ_BAD);
+    }
+    if (pool >= l7->plane->shm.head->max_pools)
+        return lb_http_answer(l7, client, 404, "no route leads there");
+    client->pool = (uint16_t)pool;
+    lb_budget_session(&l7->plane->shm, l7->plane->worker, pool, (uint32_t)(l7->plane->now_us / 1000000));
+    return lb_http_reach(l7, client);
+}
+
+static enum lb_next begin(struct lb_l7 *l7, struct lb_http *client)
+{
+    const struct lb_message *message = &l7->message;
+    const char *bytes = lb_http_in(l7, client) + client->in_start;
+    client->method = message->method;
+    client->minor = message->head.minor;
+    client->upgrade = message->upgrade && message->framing == LB_BODY_NONE &&
+                      !lb_same_word(bytes + message->upgrade_to.at, message->upgrade_to.length, "h2c", 3);
+    client->in_next = client->in_start + message->head.bytes;
+    client->since_ms = (uint32_t)lb_now_ms(l7->plane);
+    if (message->authority.length > LB_AUTHORITY_BYTES)
+        return refuse(l7, client, LB_READ_BAD);
+    enum lb_reading reading = take_body(l7, client, message);
+    if (reading != LB_READ_DONE)
+        return refuse(l7, client, reading);
+    client->persistent = message->persistent && !lb_http_must_close(l7, client);
+    client->replayable = client->request.whole && lb_method_is_idempotent((enum lb_method)client->method);
+    return route(l7, client, bytes);
+}
+
+/* --- bytes from the client ------------------------------------------------------------------------------------------ */
+
+/* Make room behind what is there. */
+static void pack(struct lb_l7 *l7, struct lb_http *client)
+{
+    if (client->in == LB_SLAB_NONE) {
+        client->in = lb_buffer_take(&l7->heads);
+        return;
+    }
+    if (!client->in_start)
+        return;
+    char *in = lb_http_in(l7, client);
+    memmove(in, in + client->in_start, client->in_end - client->in_start);
+    client->in_end -= client->in_start;
+    client->in_start = 0;
+}
+
+static enum lb_next client_silent(struct lb_l7 *l7, struct lb_http *client, ssize_t got)
+{
+    int blocked = got < 0 && errno == EAGAIN, part = client->in_end > client->in_start;
+    if (!part)
+        drop_in(l7, client);
+    if (blocked) {
+        client->client.readable = 0;
+        return LB_NEXT_WAIT;
+    }
+    return lb_http_end(l7, client, part || got < 0 ? LB_END_CLIENT_LEFT : LB_END_DONE);
+}
+
+static enum lb_next fill(struct lb_l7 *l7, struct lb_http *client)
+{
+    pack(l7, client);
+    size_t room = LB_HEAD_BYTES - client->in_end;
+    ssize_t got = lb_recv(client->client.fd, lb_http_in(l7, client) + client->in_end, room);
+    if (got <= 0)
+        return client_silent(l7, client, got);
+    if ((size_t)got < room && !client->client.hung_up)
+        client->client.readable = 0; /* the socket is empty: what comes next raises an edge */
+    if (client->in_end == client->in_start) {
+        client->since_ms = (uint32_t)lb_now_ms(l7->plane);
+        client->in_seen = 0;
+    }
+    client->in_end += (uint32_t)got;
+    lb_add(&l7->plane->row->bytes_in, (uint64_t)got);
+    return LB_NEXT_AGAIN;
+}
+
+enum lb_next lb_http_take_request(struct lb_l7 *l7, struct lb_http *client)
+{
+    struct lb_head_limits limits = limits_of(lb_http_listener(l7, client));
+    uint32_t count = client->in_end - client->in_start;
+    const char *bytes = count ? lb_http_in(l7, client) + client->in_start : NULL;
+    if (!count || (client->in_seen && lb_head_waits(bytes, client->in_seen, count, &limits))) {
+        client->in_seen = count;
+        if (!client->client.readable) {
+            lb_http_rearm(l7, client);
+            return LB_NEXT_WAIT;
+        }
+        return fill(l7, client);
+    }
+    enum lb_reading reading = lb_message_request(&l7->message, bytes, count, &limits);
+    client->in_seen = count;
+    if (reading == LB_READ_PARTIAL) {
+        lb_http_rearm(l7, client);
+        return client->client.readable ? fill(l7, client) : LB_NEXT_WAIT;
+    }
+    begin_exchange(l7, client);
+    if (reading == LB_READ_DONE)
+        return begin(l7, client);
+    client->minor = 1;
+    client->method = LB_METHOD_OTHER;
+    return refuse(l7, client, reading);
+}

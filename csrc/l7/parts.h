@@ -1,0 +1,74 @@
+/* What the files of an HTTP client say to each other: http.c its life, intake.c requests, reach.c backends, carry.c bytes. */
+#ifndef LB_PARTS_H
+#define LB_PARTS_H
+
+#include "http.h"
+
+/* What is to be done next with a client. Consumed by the loop in http.c. */
+enum lb_next {
+    LB_NEXT_WAIT,    /* for an event */
+    LB_NEXT_AGAIN,   /* it moved: look again */
+    LB_NEXT_LATER,   /* its share of the turn is used up */
+    LB_NEXT_STARVED, /* a buffer is needed and none is free */
+    LB_NEXT_OVER,    /* it is gone */
+};
+
+/* Why a client's connection ended. */
+enum lb_http_end {
+    LB_END_DONE,
+    LB_END_CLIENT_LEFT, /* in the middle */
+    LB_END_BACKEND,     /* the answer broke off */
+    LB_END_IDLE,
+    LB_END_CUT,
+    LB_END_STOPPED,
+    LB_END_RESOURCE,
+    LB_END_ADOPTED, /* it goes on as a session */
+};
+
+/* --- http.c --- */
+struct lb_listener_row *lb_http_listener(const struct lb_l7 *l7, const struct lb_http *client);
+struct lb_pool_row *lb_http_pool(const struct lb_l7 *l7, const struct lb_http *client);
+uint32_t lb_http_index(const struct lb_l7 *l7, const struct lb_http *client);
+void lb_http_move(struct lb_l7 *l7, struct lb_http *client, enum lb_http_state to);
+void lb_http_rearm(struct lb_l7 *l7, struct lb_http *client);
+enum lb_next lb_http_end(struct lb_l7 *l7, struct lb_http *client, enum lb_http_end why);
+void lb_http_run(struct lb_l7 *l7, struct lb_http *client);
+int lb_http_must_close(const struct lb_l7 *l7, const struct lb_http *client); /* the balancer or the listener drains */
+const char *lb_http_date(struct lb_l7 *l7);
+uint64_t lb_http_random(struct lb_l7 *l7);
+
+/* --- intake.c --- */
+enum lb_next lb_http_take_request(struct lb_l7 *l7, struct lb_http *client);
+/* The request under way, read again from the buffer into l7->message. */
+void lb_http_reread(struct lb_l7 *l7, struct lb_http *client);
+/* Its bytes are not needed any more. */
+void lb_http_consume(struct lb_l7 *l7, struct lb_http *client);
+char *lb_http_in(const struct lb_l7 *l7, const struct lb_http *client);
+/* The balancer answers by itself; the exchange ends with it. */
+enum lb_next lb_http_answer(struct lb_l7 *l7, struct lb_http *client, uint16_t status, const char *why);
+
+/* --- reach.c --- */
+enum lb_next lb_http_reach(struct lb_l7 *l7, struct lb_http *client);
+enum lb_next lb_http_connect_failed(struct lb_l7 *l7, struct lb_http *client, int error);
+enum lb_next lb_http_connected(struct lb_l7 *l7, struct lb_http *client);
+void lb_http_leave_backend(struct lb_l7 *l7, struct lb_http *client, int keep);
+void lb_http_leave_queue(struct lb_l7 *l7, struct lb_http *client);
+void lb_http_serve_queues(struct lb_l7 *l7);
+/* Set-Cookie for the backend of this exchange into text. */
+void lb_http_sticky_cookie(struct lb_l7 *l7, struct lb_http *client, char text[LB_COOKIE_BYTES]);
+
+/* --- carry.c --- */
+enum lb_next lb_http_send_request(struct lb_l7 *l7, struct lb_http *client);
+enum lb_next lb_http_carry(struct lb_l7 *l7, struct lb_http *client);
+/* The backend failed the exchange: replay it, answer for it, or break off. status: what to answer. */
+enum lb_next lb_http_backend_lost(struct lb_l7 *l7, struct lb_http *client, uint16_t status, const char *why);
+/* Send bytes to a side; what it does not take is held in flow (a buffer must be free). 0, or -1 when the side failed. */
+int lb_http_send_parts(struct lb_l7 *l7, struct lb_side *to, struct lb_flow *flow, const char *a, size_t a_count,
+                       const char *b, size_t b_count);
+/* Send on what is held: 1 nothing is left, 0 the side takes no more, -1 it failed. */
+int lb_http_flush(struct lb_l7 *l7, struct lb_side *to, struct lb_flow *flow);
+void lb_http_drop_flow(struct lb_l7 *l7, struct lb_flow *flow);
+/* The exchange is over: on to the next, or to the end. */
+enum lb_next lb_http_finish(struct lb_l7 *l7, struct lb_http *client);
+
+#endif

@@ -1,0 +1,294 @@
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "../core/siphash.h"
+#include "../l4/outcome.h"
+#include "../table/load.h"
+#include "../table/view.h"
+#include "parts.h"
+#include "sticky.h"
+
+/* --- whom to ask ---------------------------------------------------------------------------------------------------- */
+
+static uint64_t hash_of(const char *bytes, struct lb_span span)
+{
+    static const uint8_t key[16] = "lbcore request1";
+    return lb_siphash(key, bytes + span.at, span.length);
+}
+
+/* What maglev keeps together; the client's address where the request has no such thing. */
+static uint64_t key_of(struct lb_l7 *l7, const struct lb_http *client, const struct lb_pool_row *pool)
+{
+    const struct lb_message *message = &l7->message;
+    const char *bytes = lb_http_in(l7, client) + client->in_start, *name = (const char *)pool->hash_name;
+    uint32_t length = (uint32_t)strnlen(name, sizeof pool->hash_name);
+    struct lb_span cookie;
+    const struct lb_field *field;
+    switch ((enum lb_hash_key)pool->hash_key) {
+    case LB_HASH_ADDRESS:
+        break;
+    case LB_HASH_PATH:
+        return hash_of(bytes, message->path);
+    case LB_HASH_HEADER:
+        field = lb_field_find(message, bytes, name, length);
+        if (field)
+            return hash_of(bytes, field->value);
+        break;
+    case LB_HASH_COOKIE:
+        cookie = lb_cookie_find(message, bytes, name, length);
+        if (cookie.at != UINT32_MAX)
+            return hash_of(bytes, cookie);
+        break;
+    }
+    return client->key;
+}
+
+static int takes_more(const struct lb_l7 *l7, uint32_t backend, const struct lb_pool_row *pool)
+{
+    float cost;
+    __atomic_load(&l7->plane->shm.costs[backend], &cost, __ATOMIC_RELAXED);
+    return cost < INFINITY && (!pool->max_active || lb_shm_in_flight(&l7->plane->shm, backend) < pool->max_active);
+}
+
+/* The backend of the client's cookie, if it may be used. */
+static uint32_t sticky_backend(struct lb_l7 *l7, struct lb_http *client, const struct lb_pool_row *pool)
+{
+    const char *bytes = lb_http_in(l7, client) + client->in_start, *name = (const char *)pool->sticky;
+    struct lb_span value =
+        lb_cookie_find(&l7->message, bytes, name, (uint32_t)strnlen(name, sizeof pool->sticky));
+    uint32_t backend = LB_NONE;
+    if (value.at != UINT32_MAX)
+        backend = lb_sticky_read(&l7->plane->shm, client->pool, bytes + value.at, value.length);
+    if (backend != LB_NONE && takes_more(l7, backend, pool) &&
+        lb_load_take(&l7->plane->shm, l7->plane->worker, client->pool, backend))
+        return backend;
+    client->sticky_new = 1;
+    return LB_NONE;
+}
+
+/* A backend, charged with this exchange, or LB_NONE. l7->message is the request. */
+static uint32_t pick(struct lb_l7 *l7, struct lb_http *client)
+{
+    struct lb_plane *plane = l7->plane;
+    const struct lb_pool_row *pool = lb_http_pool(l7, client);
+    uint32_t backend = LB_NONE;
+    if (pool->sticky[0] && !client->tried_count)
+        backend = sticky_backend(l7, client, pool);
+    else if (pool->sticky[0])
+        client->sticky_new = 1;
+    struct lb_wish wish = {.tried = client->tried,
+                           .tried_count = client->tried_count,
+                           .worker = plane->worker,
+                           .now_ms = (uint32_t)lb_now_ms(plane)};
+    if (backend == LB_NONE && pool->policy == LB_MAGLEV)
+        wish.key = key_of(l7, client, pool);
+    for (int i = 0; backend == LB_NONE && i < LB_CLAIMS; i++) {
+        uint32_t found = lb_view_pick(&plane->shm, client->pool, &wish, &plane->cursors[client->pool]);
+        if (found == LB_NONE)
+            return LB_NONE;
+        if (lb_load_take(&plane->shm, plane->worker, client->pool, found))
+            backend = found;
+    }
+    return backend;
+}
+
+void lb_http_sticky_cookie(struct lb_l7 *l7, struct lb_http *client, char text[LB_COOKIE_BYTES])
+{
+    char value[LB_STICKY_BYTES];
+    const struct lb_pool_row *pool = lb_http_pool(l7, client);
+    lb_sticky_write(&l7->plane->shm, client->pool, client->backend, value);
+    (void)snprintf(text, LB_COOKIE_BYTES, "%.63s=%.*s; Path=/; HttpOnly; SameSite=Lax", (const char *)pool->sticky,
+                   LB_STICKY_BYTES, value);
+}
+
+/* --- the queue ------------------------------------------------------------------------------------------------------ */
+
+static void set_queued(struct lb_l7 *l7, uint32_t pool, uint32_t change)
+{
+    struct lb_http_queue *queue = &l7->queues[pool];
+    queue->count += change;
+    l7->waiting += change;
+    l7->plane->row->queued = l7->waiting;
+    __atomic_store_n(&lb_shm_budget(&l7->plane->shm, l7->plane->worker, pool)->queued, queue->count, __ATOMIC_RELAXED);
+}
+
+static enum lb_next enqueue(struct lb_l7 *l7, struct lb_http *client)
+{
+    struct lb_http_queue *queue = &l7->queues[client->pool];
+    if (queue->count >= lb_http_pool(l7, client)->queue)
+        return lb_http_answer(l7, client, 503, "no backend can take the request");
+    uint32_t index = lb_http_index(l7, client);
+    client->behind = LB_SLAB_NONE;
+    if (queue->count)
+        ((struct lb_http *)lb_slab_at(&l7->clients, queue->last))->behind = index;
+    else
+        queue->first = index;
+    queue->last = index;
+    set_queued(l7, client->pool, 1);
+    lb_add(&l7->plane->row->exchanges_queued, 1);
+    client->since_ms = (uint32_t)lb_now_ms(l7->plane);
+    lb_http_move(l7, client, LB_HTTP_QUEUED);
+    return LB_NEXT_WAIT;
+}
+
+void lb_http_leave_queue(struct lb_l7 *l7, struct lb_http *client)
+{
+    if (client->state != LB_HTTP_QUEUED)
+        return;
+    struct lb_http_queue *queue = &l7->queues[client->pool];
+    uint32_t index = lb_http_index(l7, client), before = LB_SLAB_NONE;
+    for (uint32_t at = queue->first; at != index;) {
+        before = at;
+        at = ((struct lb_http *)lb_slab_at(&l7->clients, at))->behind;
+    }
+    if (before == LB_SLAB_NONE)
+        queue->first = client->behind;
+    else
+        ((struct lb_http *)lb_slab_at(&l7->clients, before))->behind = client->behind;
+    if (queue->last == index)
+        queue->last = before;
+    set_queued(l7, client->pool, UINT32_MAX);
+}
+
+/* --- reaching ------------------------------------------------------------------------------------------------------- */
+
+void lb_http_leave_backend(struct lb_l7 *l7, struct lb_http *client, int keep)
+{
+    if (client->conn != LB_SLAB_NONE) {
+        struct lb_conn *conn = lb_conn_at(&l7->conns, client->conn);
+        client->conn = LB_SLAB_NONE;
+        conn->owner = LB_SLAB_NONE;
+        if (keep)
+            lb_conn_keep(&l7->conns, conn, client->pool);
+        else
+            lb_conn_drop(&l7->conns, conn);
+    }
+    if (client->backend != LB_NONE) {
+        lb_load_give(&l7->plane->shm, l7->plane->worker, client->pool, client->backend);
+        client->backend = LB_NONE;
+    }
+}
+
+static void own(struct lb_l7 *l7, struct lb_http *client, struct lb_conn *conn)
+{
+    conn->owner = lb_http_index(l7, client);
+    client->conn = (uint32_t)((size_t)((char *)conn - l7->conns.slab.memory) / sizeof *conn);
+    client->reused = conn->exchanges > 0;
+    client->conn_keeps = 1;
+    client->sent_us = (uint32_t)l7->plane->now_us;
+}
+
+/* A request that must not be sent twice goes only where nothing can have happened: to a connection that was used a moment ago and
+ * has nothing to read, which would be its end. */
+static struct lb_conn *kept_conn(struct lb_l7 *l7, struct lb_http *client, uint32_t backend)
+{
+    if (client->fresh_only || client->upgrade)
+        return NULL;
+    if (client->replayable)
+        return lb_conn_take(&l7->conns, backend, 0);
+    struct lb_conn *conn;
+    char byte;
+    while ((conn = lb_conn_take(&l7->conns, backend, lb_conn_limit_ms(&l7->conns, backend) / 2 + 1))) {
+        if (recv(conn->side.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && errno == EAGAIN)
+            return conn;
+        lb_add(&l7->plane->row->connections_stale, 1);
+        lb_conn_drop(&l7->conns, conn);
+    }
+    return NULL;
+}
+
+/* Nobody is left to ask, or the budget is spent. */
+static enum lb_next give_up(struct lb_l7 *l7, struct lb_http *client)
+{
+    if (client->timed_out)
+        return lb_http_answer(l7, client, 504, "no backend accepted a connection in time");
+    return lb_http_answer(l7, client, 502, "no backend could be reached");
+}
+
+/* error: what the attempt before came to, 0 at first. backend: picked already, or LB_NONE. l7->message is the request. */
+static enum lb_next reach(struct lb_l7 *l7, struct lb_http *client, int error, uint32_t backend)
+{
+    struct lb_plane *plane = l7->plane;
+    for (;;) {
+        if (error && lb_error_is_local(error))
+            return lb_http_answer(l7, client, 503, "the balancer has no connection left");
+        if (error) {
+            lb_outcome_unreachable(plane, client->pool, client->backend, error);
+            client->timed_out |= error == ETIMEDOUT;
+            lb_http_leave_backend(l7, client, 0);
+            if (!lb_may_retry(plane, client->pool, client->tried_count))
+                return give_up(l7, client);
+        }
+        if (backend == LB_NONE)
+            backend = pick(l7, client);
+        if (backend == LB_NONE)
+            return client->tried_count ? give_up(l7, client) : enqueue(l7, client);
+        client->backend = backend;
+        struct lb_conn *conn = kept_conn(l7, client, backend);
+        if (conn) {
+            own(l7, client, conn);
+            lb_add(&plane->row->connections_reused, 1);
+            return lb_http_send_request(l7, client);
+        }
+        client->tried[client->tried_count++] = backend;
+        error = lb_conn_connect(&l7->conns, backend, client->pool, &conn);
+        backend = LB_NONE;
+        if (error)
+            continue;
+        own(l7, client, conn);
+        client->since_ms = (uint32_t)lb_now_ms(plane);
+        lb_http_move(l7, client, LB_HTTP_CONNECTING);
+        return LB_NEXT_WAIT;
+    }
+}
+
+enum lb_next lb_http_reach(struct lb_l7 *l7, struct lb_http *client)
+{
+    if (l7->queues[client->pool].count && client->state != LB_HTTP_QUEUED)
+        return enqueue(l7, client); /* others were first */
+    return reach(l7, client, 0, LB_NONE);
+}
+
+enum lb_next lb_http_connect_failed(struct lb_l7 *l7, struct lb_http *client, int error)
+{
+    lb_http_reread(l7, client);
+    return reach(l7, client, error, LB_NONE);
+}
+
+enum lb_next lb_http_connected(struct lb_l7 *l7, struct lb_http *client)
+{
+    struct lb_conn *conn = lb_conn_at(&l7->conns, client->conn);
+    if (lb_outcome_is_self(l7->plane, client->backend, conn->side.fd))
+        return lb_http_connect_failed(l7, client, ECONNREFUSED);
+    lb_outcome_of(l7->plane, client->backend)->failures_in_row = 0;
+    lb_outcome_of(l7->plane, client->backend)->last_success_ms = lb_now_ms(l7->plane);
+    client->sent_us = (uint32_t)l7->plane->now_us;
+    lb_http_reread(l7, client);
+    return lb_http_send_request(l7, client);
+}
+
+/* Give the first of each queue a backend, as long as there are any. */
+static void serve_queue(struct lb_l7 *l7, uint32_t pool)
+{
+    struct lb_http_queue *queue = &l7->queues[pool];
+    while (queue->count) {
+        struct lb_http *client = lb_slab_at(&l7->clients, queue->first);
+        lb_http_reread(l7, client);
+        uint32_t backend = pick(l7, client);
+        if (backend == LB_NONE)
+            return;
+        lb_http_leave_queue(l7, client);
+        lb_http_move(l7, client, LB_HTTP_READING);
+        if (reach(l7, client, 0, backend) == LB_NEXT_AGAIN)
+            lb_http_run(l7, client);
+    }
+}
+
+void lb_http_serve_queues(struct lb_l7 *l7)
+{
+    for (uint32_t pool = 0; l7->waiting && pool < l7->plane->shm.head->max_pools; pool++)
+        if (l7->queues[pool].count)
+            serve_queue(l7, pool);
+}

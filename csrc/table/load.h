@@ -1,0 +1,16 @@
+/* What is under way on a backend: taken before it is reached, given back when the session or exchange is over. */
+#ifndef LB_LOAD_H
+#define LB_LOAD_H
+
+#include "shm.h"
+
+/* Charge one to a backend: 1, or 0 when that would pass the pool's max_active. Strict over all workers: of two that take the last
+ * place at once, both may be refused, never both served. */
+__attribute__((warn_unused_result)) int lb_load_take(const struct lb_shm *shm, uint32_t worker, uint32_t pool,
+                                                     uint32_t backend);
+void lb_load_give(const struct lb_shm *shm, uint32_t worker, uint32_t pool, uint32_t backend);
+
+/* All that is under way in a pool. */
+uint64_t lb_load_of_pool(const struct lb_shm *shm, uint32_t pool);
+
+#endif
