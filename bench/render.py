@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from bench.stats import Spread, Verdict, ratios, spread, values, verdict
+from bench.stats import Spread, Verdict, ratios, spread, subject, values, verdict
 
 Document = dict[str, Any]
 Scenario = dict[str, Any]
@@ -163,12 +163,13 @@ def _compared(document: Document, scenario: Scenario, columns: list[dict[str, An
     """One line a metric: lbcore over each rival, round by round."""
     names = _names(scenario)
     rivals = [name for name in names if name != "direct" and not name.startswith("lbcore")]
-    if "lbcore" not in names or not rivals:
+    ours = subject(names)
+    if ours not in names or not rivals:
         return ""
     head = ["lbcore ÷ …", *(metric["title"] for metric in columns)]
     rows = []
     for name in rivals:
-        found = [spread(ratios(scenario["samples"], m["key"], m["better"], [name])) for m in columns]
+        found = [spread(ratios(scenario["samples"], m["key"], m["better"], [name], ours)) for m in columns]
         if any(found):
             rows.append([_title(document, name), *(_ratio(one) if one else "-" for one in found)])
     return _table(head, rows) if rows else ""

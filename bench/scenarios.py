@@ -88,6 +88,10 @@ BALANCERS = ("lbcore", "haproxy", "nginx")
 ALL = ("direct", *BALANCERS)
 STREAMERS = ("direct", "lbcore", "haproxy", "haproxy-splice", "nginx")
 BETTER = ("haproxy", "nginx")
+HTTP = ("direct", "lbcore-http", "haproxy-http", "nginx-http")
+HTTP_BETTER = ("haproxy-http", "nginx-http")
+HTTP_STREAMERS = ("lbcore-http", "haproxy-http", "haproxy-http-splice", "nginx-http")
+HTTP_SPLICED = ("haproxy-http", "haproxy-http-splice", "nginx-http")
 
 SCENARIOS: tuple[Scenario, ...] = (
     Scenario(
@@ -168,5 +172,87 @@ SCENARIOS: tuple[Scenario, ...] = (
         metrics=(P50, P99, rate(REQUEST)),
         targets=ALL,
         goals=(Goal("behind uvicorn: p50 latency, µs", "p50_us", 1000),),
+    ),
+    Scenario(
+        name="http",
+        title="HTTP: keep-alive requests, 2-byte answers",
+        what="64 connections, each sends its next request when the answer is there (wrk)",
+        origin="static",
+        load=Wrk(SMALL_PATH, connections=64),
+        unit=REQUEST,
+        metrics=(rate(REQUEST), *cpu(REQUEST), P50, P99, P999),
+        targets=HTTP,
+        goals=(
+            Goal("http: worker CPU per request", "worker_cpu", 0.80, HTTP_BETTER),
+            Goal("http: requests per second", "rate", 1.10, HTTP_BETTER),
+        ),
+    ),
+    Scenario(
+        name="http-single",
+        title="HTTP: one connection, one request at a time",
+        what="1 keep-alive connection, 2-byte answers (wrk): what a balancer adds when nothing queues",
+        origin="static",
+        load=Wrk(SMALL_PATH, connections=1),
+        unit=REQUEST,
+        metrics=(P50, P99, P999, rate(REQUEST), *cpu(REQUEST)),
+        targets=HTTP,
+        in_quick=False,
+    ),
+    Scenario(
+        name="http-short",
+        title="HTTP: a new client connection each request",
+        what="64 at a time, `Connection: close`, 2-byte answers (wrk); latency counts once it is connected",
+        origin="static",
+        load=Wrk(SMALL_PATH, connections=64, close=True),
+        unit=CONNECTION,
+        metrics=(rate(CONNECTION), *cpu(CONNECTION), P50, P99, P999),
+        targets=HTTP,
+        goals=(Goal("http, new connections: worker CPU per request", "worker_cpu", 0.95, HTTP_BETTER),),
+    ),
+    Scenario(
+        name="http-medium",
+        title="HTTP: 64 KiB answers",
+        what="64 connections (wrk)",
+        origin="static",
+        load=Wrk(MEDIUM_PATH, connections=64),
+        unit=REQUEST,
+        metrics=(rate(REQUEST), *cpu(REQUEST), P50, P99, P999),
+        targets=HTTP_STREAMERS,
+        goals=(Goal("http, 64 KiB: worker CPU per request", "worker_cpu", 0.80, HTTP_SPLICED),),
+        in_quick=False,
+    ),
+    Scenario(
+        name="http-stream",
+        title="HTTP: 10 MB answers",
+        what="4 keep-alive connections (wrk); the origin sends a file of 10,000,000 bytes with sendfile",
+        origin="static",
+        load=Wrk(BIG_PATH, connections=4),
+        unit=GIGABYTE,
+        metrics=(*cpu(GIGABYTE), rate(GIGABYTE)),
+        targets=HTTP_STREAMERS,
+        goals=(Goal("http, 10 MB: worker CPU per GB", "worker_cpu", 0.80, HTTP_SPLICED),),
+    ),
+    Scenario(
+        name="http-idle",
+        title="HTTP: idle client connections",
+        what="2,500 clients after the first 500, each has done one request; private memory",
+        origin="static",
+        load=Idle(SMALL_PATH, first=500, more=2500),
+        unit=SESSION,
+        metrics=(MEMORY, BASE),
+        targets=("lbcore-http", "haproxy-http", "nginx-http"),
+        goals=(Goal("http, idle: user memory per client, B", "memory_b", 768),),
+        in_quick=False,
+    ),
+    Scenario(
+        name="http-uvicorn",
+        title="HTTP: keep-alive latency behind `uvicorn --workers 2`",
+        what="one client, one request after the other; loop asyncio, http h11 (Kludex/uvicorn #3149)",
+        origin="uvicorn",
+        load=Sequential("/"),
+        unit=REQUEST,
+        metrics=(P50, P99, rate(REQUEST)),
+        targets=HTTP,
+        goals=(Goal("http, behind uvicorn: p50 latency, µs", "p50_us", 1000),),
     ),
 )

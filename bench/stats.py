@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from statistics import median
 from typing import Any, Literal
@@ -40,6 +41,11 @@ def values(samples: list[Sample], target: str, metric: str) -> dict[int, float]:
     return {sample["round"]: sample["figures"][metric] for sample in good}
 
 
+def subject(names: Iterable[str]) -> str:
+    """The target that the others are compared with: lbcore, as this scenario runs it first."""
+    return next((name for name in names if name.startswith("lbcore")), "lbcore")
+
+
 def ratios(samples: list[Sample], metric: str, better: str, rivals: list[str], target: str = "lbcore") -> list[float]:
     """`target` over the best rival, round by round; without the rounds in which a side has no figure."""
     best = min if better == "lower" else max
@@ -55,12 +61,13 @@ def ratios(samples: list[Sample], metric: str, better: str, rivals: list[str], t
 def verdict(scenario: dict[str, Any], goal: dict[str, Any]) -> Verdict:
     """The median decides. A rival that is absent is named in the note."""
     samples = scenario["samples"]
+    ours = subject(sample["target"] for sample in samples)
     better = next(m["better"] for m in scenario["metrics"] if m["key"] == goal["metric"])
     present = [rival for rival in goal["rivals"] if values(samples, rival, goal["metric"])]
     if goal["rivals"]:
-        found = ratios(samples, goal["metric"], better, present)
+        found = ratios(samples, goal["metric"], better, present, ours)
     else:
-        found = list(values(samples, "lbcore", goal["metric"]).values())
+        found = list(values(samples, ours, goal["metric"]).values())
     measured = spread(found)
     absent = [rival for rival in goal["rivals"] if rival not in present]
     note = f"without {' and '.join(absent)}" if absent else ""

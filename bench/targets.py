@@ -25,7 +25,7 @@ global
     maxconn {sessions}
     {tuning}
 defaults
-    mode tcp
+    mode {mode}
     timeout connect 5s
     timeout client 10m
     timeout server 10m
@@ -44,12 +44,37 @@ worker_rlimit_nofile {descriptors};
 pid {directory}/pid;
 error_log stderr crit;
 events {{ worker_connections {connections}; }}
+{body}
+"""
+
+_NGINX_STREAM = """\
 stream {{
     server {{
         listen 127.0.0.1:{port} backlog=4096;
         proxy_connect_timeout 5s;
         proxy_timeout 10m;
         proxy_pass {origin};
+    }}
+}}
+"""
+
+_NGINX_HTTP = """\
+http {{
+    access_log off;
+    upstream origin {{
+        server {origin};
+        keepalive 512;
+        keepalive_requests 1000000000;
+    }}
+    server {{
+        listen 127.0.0.1:{port} backlog=4096;
+        keepalive_requests 1000000000;
+        keepalive_timeout 10m;
+        location / {{
+            proxy_pass http://origin;
+            proxy_http_version 1.1;
+            proxy_set_header Connection "";
+        }}
     }}
 }}
 """
@@ -96,16 +121,16 @@ def _direct(directory: Path, origin: Address) -> Iterator[Running]:
 # --- lbcore -------------------------------------------------------------------------------------------------
 
 
-def _lbcore(*options: str) -> Start:
+def _lbcore(*options: str, mode: str = "tcp") -> Start:
     @contextlib.contextmanager
     def start(directory: Path, origin: Address) -> Iterator[Running]:
         command = [sys.executable, "-m", "lbcore", "run", "--name", f"bench-{os.getpid()}"]
-        command += ["--listen", "tcp://127.0.0.1:0", "--backend", _text(origin)]
+        command += ["--listen", f"{mode}://127.0.0.1:0", "--backend", _text(origin)]
         command += ["--workers", "1", "--admin", "off", "--health", "off", *options]
         env = {"LBCORE_RUNTIME_DIR": str(directory)}
         with running(command, directory / "log", cwd=ROOT, env=env) as child:
             line = child.read_line(START_S)
-            found = re.search(r"\blisten=tcp://([\d.]+):(\d+)", line)
+            found = re.search(r"\blisten=\w+://([\d.]+):(\d+)", line)
             if found is None:
                 raise ChildFailed(f"lbcore said {line!r}, not that it is ready")
             address = (found[1], int(found[2]))
@@ -141,12 +166,13 @@ _SPLICE = "option splice-request\n    option splice-response"
 """Not splice-auto: seen with strace, it goes on copying in all of these scenarios."""
 
 
-def _haproxy(*, tuning: str = "", options: str = "") -> Start:
+def _haproxy(*, mode: str = "tcp", tuning: str = "", options: str = "") -> Start:
     @contextlib.contextmanager
     def start(directory: Path, origin: Address) -> Iterator[Running]:
         port = free_port()
         text = _HAPROXY.format(
             sessions=min(6000, descriptors() * 2 // 5 - 100),
+            mode=mode,
             tuning=tuning,
             options=options,
             port=port,
@@ -185,18 +211,29 @@ def _stream_module() -> str:
     return f"load_module {path};"
 
 
-@contextlib.contextmanager
-def _nginx(directory: Path, origin: Address) -> Iterator[Running]:
-    port = free_port()
-    text = _NGINX.format(
-        module=_stream_module(),
+def _nginx_text(directory: Path, port: int, origin: Address, *, http: bool) -> str:
+    return _NGINX.format(
+        module="" if http else _stream_module(),
         user=nginx_user(),
         descriptors=descriptors(),
         connections=min(16384, descriptors() - 100),
         directory=directory,
-        port=port,
-        origin=_text(origin),
+        body=(_NGINX_HTTP if http else _NGINX_STREAM).format(port=port, origin=_text(origin)),
     )
+
+
+def _nginx(*, http: bool = False) -> Start:
+    @contextlib.contextmanager
+    def start(directory: Path, origin: Address) -> Iterator[Running]:
+        port = free_port()
+        with _nginx_on(directory, port, _nginx_text(directory, port, origin, http=http)) as running_nginx:
+            yield running_nginx
+
+    return start
+
+
+@contextlib.contextmanager
+def _nginx_on(directory: Path, port: int, text: str) -> Iterator[Running]:
     config = directory / "nginx.conf"
     config.write_text(text)
     command = [find("nginx"), "-p", str(directory), "-c", str(config), "-e", "stderr"]
@@ -239,7 +276,22 @@ TARGETS: dict[str, Target] = {
             _haproxy(options="option splice-auto"),
             _haproxy_version,
         ),
-        Target("nginx", "nginx (stream)", _nginx, _nginx_version),
+        Target("nginx", "nginx (stream)", _nginx(), _nginx_version),
+        Target("lbcore-http", "lbcore (http)", _lbcore(mode="http"), _lbcore_version),
+        Target(
+            "lbcore-http-plain",
+            "lbcore (http), copy",
+            _lbcore("--datapath", "copy", mode="http"),
+            _lbcore_version,
+        ),
+        Target("haproxy-http", "HAProxy (http)", _haproxy(mode="http", options="http-reuse always"), _haproxy_version),
+        Target(
+            "haproxy-http-splice",
+            "HAProxy (http, splice)",
+            _haproxy(mode="http", tuning="tune.pipesize 1048576", options="http-reuse always\n    " + _SPLICE),
+            _haproxy_version,
+        ),
+        Target("nginx-http", "nginx (http)", _nginx(http=True), lambda: _first_line(find("nginx"), "-v")),
     )
 }
 """Those that no scenario names (lbcore-copy, …) run when they are asked for with --targets."""

@@ -28,7 +28,7 @@ static void notes_pass_with_and_without_a_descriptor(void)
     struct lb_note note;
     CHECK(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair) == 0);
     CHECK(lb_channel_receive(pair[1], &note, &descriptor) == 0);
-    CHECK(lb_channel_send(pair[0], LB_NOTE_FAILING, 7) == 0);
+    CHECK(lb_channel_send(pair[0], LB_NOTE_FAILING, 7, 1) == 0);
     CHECK(lb_channel_receive(pair[1], &note, &descriptor) == 1);
     CHECK(note.kind == LB_NOTE_FAILING && note.id == 7 && descriptor == -1);
     send_with_descriptor(pair[0], 0);
@@ -37,7 +37,7 @@ static void notes_pass_with_and_without_a_descriptor(void)
     close(descriptor);
     close(pair[0]);
     CHECK(lb_channel_receive(pair[1], &note, &descriptor) == -EPIPE);
-    CHECK(lb_channel_send(pair[1], LB_NOTE_READY, 0) < 0);
+    CHECK(lb_channel_send(pair[1], LB_NOTE_READY, 0, 0) < 0);
     close(pair[1]);
 }
 

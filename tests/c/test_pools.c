@@ -34,7 +34,7 @@ static void slab_of_nothing_is_refused(void)
 static void buffers_are_whole_and_bounded(void)
 {
     struct lb_buffer_pool pool;
-    CHECK(lb_buffer_pool_open(&pool, 200) == 0);
+    CHECK(lb_buffer_pool_open(&pool, LB_BUFFER_BYTES, 200, 64) == 0);
     for (uint32_t i = 0; i < 200; i++) {
         CHECK(lb_buffer_pool_ready(&pool));
         uint32_t buffer = lb_buffer_take(&pool);

@@ -13,6 +13,7 @@
 enum { BACKENDS = 500 };
 
 static const struct lb_limits limits = {.listeners = 2, .pools = 3, .backends = BACKENDS, .workers = 2};
+static const struct lb_wish anybody;
 static struct lb_shm shm;
 static void *memory;
 
@@ -61,9 +62,9 @@ static void views_hold_who_is_up_and_has_weight(void)
     struct lb_cursor cursor = {.seed = 1};
     int counts[5] = {0};
     for (int i = 0; i < 30; i++)
-        counts[lb_view_pick(&shm, 1, NULL, 0, &cursor)]++;
+        counts[lb_view_pick(&shm, 1, &anybody, &cursor)]++;
     CHECK(counts[0] == 10 && counts[4] == 20);
-    CHECK(lb_view_pick(&shm, 0, NULL, 0, &cursor) == LB_NONE);
+    CHECK(lb_view_pick(&shm, 0, &anybody, &cursor) == LB_NONE);
     close_table();
 }
 
@@ -79,9 +80,9 @@ static void least_conn_looks_at_every_worker(void)
     lb_shm_active(&shm, 1)[1] = 5;
     lb_shm_active(&shm, 0)[2] = 1;
     lb_shm_active(&shm, 1)[2] = 1;
-    CHECK(lb_view_pick(&shm, 0, NULL, 0, &cursor) == 2);
+    CHECK(lb_view_pick(&shm, 0, &anybody, &cursor) == 2);
     uint32_t tried = 2;
-    CHECK(lb_view_pick(&shm, 0, &tried, 1, &cursor) == 0);
+    CHECK(lb_view_pick(&shm, 0, &(struct lb_wish){.tried = &tried, .tried_count = 1}, &cursor) == 0);
     CHECK(lb_shm_in_flight(&shm, 1) == 5);
     close_table();
 }
@@ -149,7 +150,7 @@ static void *pick_all_the_time(void *argument)
     struct lb_cursor cursor = {.seed = (uint64_t)(uintptr_t)argument + 1};
     long picks = 0;
     while (!__atomic_load_n(&stop, __ATOMIC_RELAXED)) {
-        uint32_t backend = lb_view_pick(&shm, 0, NULL, 0, &cursor);
+        uint32_t backend = lb_view_pick(&shm, 0, &anybody, &cursor);
         CHECK(backend == LB_NONE || (backend < BACKENDS && backend % 5));
         picks++;
     }
