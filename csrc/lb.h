@@ -3,6 +3,9 @@
 #define LB_H
 
 #include "channel.h"
+#include "l7/chunked.h"
+#include "l7/message.h"
+#include "l7/path.h"
 #include "l7/route.h"
 #include "table/load.h"
 #include "table/policy.h"

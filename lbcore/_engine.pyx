@@ -218,6 +218,66 @@ cdef class Picker:
         lb_load_give(&self.pen.shm, worker, self.pool, backend)
 
 
+cdef object piece(bytes data, lb_span span):
+    return data[span.at:span.at + span.length]
+
+
+cdef dict message_dict(bytes data, lb_message *message):
+    fields = [(piece(data, message.head.fields[i].name), piece(data, message.head.fields[i].value))
+              for i in range(message.head.field_count)]
+    return {"bytes": message.head.bytes, "minor": message.head.minor, "fields": fields,
+            "framing": ("none", "length", "chunked", "to end")[message.framing], "length": message.length,
+            "persistent": bool(message.persistent)}
+
+
+def read_request(bytes data, *, uint32_t max_head=16384, uint32_t max_target=8192, uint32_t max_fields=100):
+    """Read a request's head as an http listener does: (reading, what was read).
+
+    reading: 0 whole, 1 more bytes are needed, else the status that refuses it. what: a dict when whole, else None.
+    """
+    cdef lb_message message
+    cdef lb_head_limits limits = lb_head_limits(max_head, max_target, max_fields)
+    cdef int reading = lb_message_request(&message, data, <uint32_t>len(data), &limits)
+    if reading:
+        return reading, None
+    return 0, message_dict(data, &message) | {
+        "method": piece(data, message.head.method), "target": piece(data, message.head.target),
+        "authority": piece(data, message.authority), "path": piece(data, message.path)}
+
+
+def read_answer(bytes data, *, bint to_head=False):
+    """Read an answer's head, of a GET or a HEAD: as `read_request`, with "status"."""
+    cdef lb_message message
+    cdef lb_head_limits limits = lb_head_limits(28672, 28672, 128)
+    cdef int reading = lb_message_answer(&message, data, <uint32_t>len(data), &limits, 2 if to_head else 1)
+    return (reading, None) if reading else (0, message_dict(data, &message) | {"status": message.head.status})
+
+
+def read_chunked(pieces):
+    """Read a chunked body that comes in these pieces: ("more" | "done" | "bad", its content, bytes used)."""
+    cdef lb_chunked chunked
+    cdef uint32_t used = 0, count = 0
+    cdef int state = 0
+    cdef bytes piece
+    memset(&chunked, 0, sizeof(chunked))
+    content, total = b"", 0
+    for piece in pieces:
+        out = bytearray(len(piece) + 1)
+        state = lb_chunked_read(&chunked, piece, <uint32_t>len(piece), &used, out, &count)
+        content += bytes(out[:count])
+        total += used
+        if state:
+            break
+    return ("more", "done", "bad")[state], content, total
+
+
+def normal_path(bytes path, *, bint slashed=False):
+    """A path as routes compare it; None when it is refused. slashed: "%2F", "\\" and "//" are one slash."""
+    out = bytearray(len(path) + 2)
+    cdef int64_t length = lb_path_normal(path, <uint32_t>len(path), slashed, out)
+    return None if length < 0 else bytes(out[:length])
+
+
 def check_expression(bytes expression):
     """What is wrong with a route's regular expression (POSIX extended), in words; None: nothing."""
     cdef char reason[256]

@@ -88,6 +88,47 @@ cdef extern from "lb.h" nogil:
     int lb_table_set_routes(const lb_shm *shm, const void *bytes, uint64_t count)
     int lb_route_expression_check(const char *expression, char *reason, size_t size)
 
+    struct lb_span:
+        uint32_t at
+        uint32_t length
+
+    struct lb_field:
+        lb_span name
+        lb_span value
+
+    struct lb_message_head:
+        uint32_t bytes
+        uint32_t field_count
+        uint16_t status
+        uint8_t minor
+        lb_span method
+        lb_span target
+        lb_field fields[128]
+
+    struct lb_message:
+        lb_message_head head
+        uint64_t length
+        uint8_t framing
+        uint8_t method
+        uint8_t persistent
+        lb_span authority
+        lb_span path
+
+    struct lb_head_limits:
+        uint32_t head
+        uint32_t target
+        uint32_t fields
+
+    struct lb_chunked:
+        uint64_t left
+
+    int lb_message_request(lb_message *message, const char *data, uint32_t count, const lb_head_limits *limits)
+    int lb_message_answer(lb_message *message, const char *data, uint32_t count, const lb_head_limits *limits,
+                          int method)
+    int lb_chunked_read(lb_chunked *chunked, const char *data, uint32_t count, uint32_t *used, char *out,
+                        uint32_t *out_count)
+    int64_t lb_path_normal(const char *path, uint32_t length, int reading, char *out)
+
     int lb_load_take(const lb_shm *shm, uint32_t worker, uint32_t pool, uint32_t backend)
     void lb_load_give(const lb_shm *shm, uint32_t worker, uint32_t pool, uint32_t backend)
 

@@ -11,6 +11,7 @@
 enum {
     FIRST_READ = 32768,   /* of an answer: its head and this much of its body fit into one buffer if the client is slow */
     SMALL_ANSWER = 16384, /* the kernel acknowledges larger reads by itself */
+    SMALL_BODY = 2048,
     SPLICED_BODY = 65536, /* what is left of a body must be this long to be worth a pipe */
 };
 
@@ -503,9 +504,13 @@ static enum lb_next final_answer(struct lb_l7 *l7, struct lb_http *client, char 
     hear_keep_alive(l7, client, bytes);
     judge_answer(l7, client, message->head.status);
     client->stage = client->answer.whole ? LB_ANSWER_WHOLE : LB_ANSWER_BODY;
-    size_t head = lb_compose_answer(l7->out, message, bytes, &farewell);
-    int sent = lb_http_send_parts(l7, &client->client, &client->down, l7->out, head, bytes + message->head.bytes,
-                                  (size_t)body);
+    size_t head = lb_compose_answer(l7->out, message, bytes, &farewell), apart = (size_t)body;
+    if (apart <= SMALL_BODY) { /* one short copy is cheaper than a second part */
+        memcpy(l7->out + head, bytes + message->head.bytes, apart);
+        head += apart;
+        apart = 0;
+    }
+    int sent = lb_http_send_parts(l7, &client->client, &client->down, l7->out, head, bytes + message->head.bytes, apart);
     drop_part(l7, client);
     if (client->replayable)
         lb_http_consume(l7, client);

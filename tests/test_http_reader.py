@@ -1,0 +1,454 @@
+"""The HTTP/1 reader: each rule by its name, and beside it the readers of others (llhttp, h11) over generated heads."""
+
+from __future__ import annotations
+
+import h11
+import httptools
+import pytest
+from hypothesis import assume, example, given, settings
+from hypothesis import strategies as st
+
+from lbcore import _engine
+
+HOST = b"Host: a.example\r\n"
+
+
+def request(head: bytes, **limits: int) -> int:
+    """The reading of a request: 0 whole, 1 partial, else a status."""
+    return _engine.read_request(head, **limits)[0]
+
+
+def with_fields(fields: bytes, line: bytes = b"POST / HTTP/1.1\r\n") -> int:
+    """The reading of a request with a Host and these field lines."""
+    return request(line + HOST + fields + b"\r\n")
+
+
+REFUSED = {
+    "bare_lf_after_request_line": (b"GET / HTTP/1.1\nHost: a\r\n\r\n", 400),
+    "bare_lf_after_field": (b"GET / HTTP/1.1\r\nHost: a\n\r\n", 400),
+    "bare_lf_at_the_end": (b"GET / HTTP/1.1\r\nHost: a\r\n\n", 400),
+    "bare_cr_in_value": (b"GET / HTTP/1.1\r\nHost: a\rb\r\n\r\n", 400),
+    "bare_cr_in_target": (b"GET /\r HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+    "obs_fold": (b"GET / HTTP/1.1\r\nHost: a\r\nX: b\r\n c\r\n\r\n", 400),
+    "obs_fold_of_the_first_field": (b"GET / HTTP/1.1\r\n Host: a\r\n\r\n", 400),
+    "space_before_colon": (b"GET / HTTP/1.1\r\nHost : a\r\n\r\n", 400),
+    "tab_before_colon": (b"GET / HTTP/1.1\r\nHost\t: a\r\n\r\n", 400),
+    "no_colon": (b"GET / HTTP/1.1\r\nHost: a\r\nnonsense\r\n\r\n", 400),
+    "empty_field_name": (b"GET / HTTP/1.1\r\nHost: a\r\n: b\r\n\r\n", 400),
+    "nul_in_value": (b"GET / HTTP/1.1\r\nHost: a\r\nX: \0\r\n\r\n", 400),
+    "control_in_value": (b"GET / HTTP/1.1\r\nHost: a\r\nX: \x0b\r\n\r\n", 400),
+    "delete_in_value": (b"GET / HTTP/1.1\r\nHost: a\r\nX: \x7f\r\n\r\n", 400),
+    "eight_bit_field_name": (b"GET / HTTP/1.1\r\nHost: a\r\nX\xe9: b\r\n\r\n", 400),
+    "method_with_a_paren": (b"G(T / HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+    "no_method": (b" / HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+    "two_spaces": (b"GET  / HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+    "tab_instead_of_space": (b"GET\t/ HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+    "space_after_version": (b"GET / HTTP/1.1 \r\nHost: a\r\n\r\n", 400),
+    "no_version": (b"GET /\r\nHost: a\r\n\r\n", 400),
+    "lower_case_version": (b"GET / http/1.1\r\nHost: a\r\n\r\n", 400),
+    "eight_bit_target": (b"GET /\xff HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+    "fragment_in_target": (b"GET /a#b HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+    "relative_target": (b"GET a HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+    "asterisk_of_get": (b"GET * HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+    "https_target": (b"GET https://a/ HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+    "user_in_target": (b"GET http://u@a/ HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+    "tls_client_hello": (b"\x16\x03\x01\x02\x00\x01\x00", 400),
+    "two_empty_lines_first": (b"\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+    "http_2_preface": (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505),
+    "version_0_9": (b"GET / HTTP/0.9\r\nHost: a\r\n\r\n", 505),
+    "version_1_2": (b"GET / HTTP/1.2\r\nHost: a\r\n\r\n", 505),
+    "connect": (b"CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n", 501),
+    "method_of_33_bytes": (b"A" * 33 + b" / HTTP/1.1\r\nHost: a\r\n\r\n", 501),
+    "missing_host": (b"GET / HTTP/1.1\r\n\r\n", 400),
+    "repeated_host": (b"GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n", 400),
+    "empty_host": (b"GET / HTTP/1.1\r\nHost:\r\n\r\n", 400),
+    "host_with_a_path": (b"GET / HTTP/1.1\r\nHost: a/b\r\n\r\n", 400),
+    "host_with_a_space": (b"GET / HTTP/1.1\r\nHost: a b\r\n\r\n", 400),
+    "host_with_a_user": (b"GET / HTTP/1.1\r\nHost: u@a\r\n\r\n", 400),
+    "host_with_two_ports": (b"GET / HTTP/1.1\r\nHost: a:1:2\r\n\r\n", 400),
+    "host_with_port_65536": (b"GET / HTTP/1.1\r\nHost: a:65536\r\n\r\n", 400),
+    "host_of_open_bracket": (b"GET / HTTP/1.1\r\nHost: [::1\r\n\r\n", 400),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refused_by_name(name: str) -> None:
+    head, status = REFUSED[name]
+    assert request(head) == status
+
+
+FRAMING = {
+    "length_and_coding": (b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n", 400),
+    "two_lengths": (b"Content-Length: 5\r\nContent-Length: 6\r\n", 400),
+    "two_equal_lengths": (b"Content-Length: 5\r\nContent-Length: 5\r\n", 400),
+    "list_of_lengths": (b"Content-Length: 5, 5\r\n", 400),
+    "signed_length": (b"Content-Length: +5\r\n", 400),
+    "negative_length": (b"Content-Length: -5\r\n", 400),
+    "hexadecimal_length": (b"Content-Length: 0x5\r\n", 400),
+    "empty_length": (b"Content-Length:\r\n", 400),
+    "length_with_a_space": (b"Content-Length: 5 5\r\n", 400),
+    "length_beyond_all_bounds": (b"Content-Length: 99999999999999999999\r\n", 400),
+    "chunked_twice": (b"Transfer-Encoding: chunked, chunked\r\n", 400),
+    "chunked_in_two_fields": (b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n", 400),
+    "chunked_not_last": (b"Transfer-Encoding: chunked, gzip\r\n", 501),
+    "gzip_alone": (b"Transfer-Encoding: gzip\r\n", 501),
+    "gzip_then_chunked": (b"Transfer-Encoding: gzip, chunked\r\n", 501),
+    "identity": (b"Transfer-Encoding: identity\r\n", 501),
+    "xchunked": (b"Transfer-Encoding: xchunked\r\n", 501),
+    "chunked_with_a_parameter": (b"Transfer-Encoding: chunked;q=1\r\n", 400),
+    "quoted_chunked": (b'Transfer-Encoding: "chunked"\r\n', 400),
+    "empty_coding": (b"Transfer-Encoding:\r\n", 400),
+    "unknown_expectation": (b"Expect: 200-ok\r\n", 417),
+}
+
+
+@pytest.mark.parametrize("name", FRAMING)
+def test_framing_refused_by_name(name: str) -> None:
+    fields, status = FRAMING[name]
+    assert with_fields(fields) == status
+
+
+def test_a_coding_in_http_1_0_is_faulty() -> None:
+    assert with_fields(b"Transfer-Encoding: chunked\r\n", b"POST / HTTP/1.0\r\n") == 400
+
+
+def test_unknown_coding_beside_a_fault_is_a_fault() -> None:
+    assert with_fields(b"Transfer-Encoding: gzip\r\nContent-Length: x\r\n") == 400
+
+
+def test_limits() -> None:
+    assert request(b"GET /" + b"a" * 100 + b" HTTP/1.1\r\n" + HOST + b"\r\n", max_target=100) == 414
+    assert request(b"GET /" + b"a" * 200, max_target=100) == 414
+    assert request(b"GET / HTTP/1.1\r\n" + HOST + b"X: " + b"a" * 2000 + b"\r\n\r\n", max_head=1024) == 431
+    assert request(b"GET / HTTP/1.1\r\n" + HOST + b"X: " + b"a" * 2000, max_head=1024) == 431
+    assert request(b"GET / HTTP/1.1\r\n" + HOST + b"X: b\r\n" * 10 + b"\r\n", max_fields=10) == 431
+    assert request(b"GET / HTTP/1.1\r\n" + HOST + b"X: b\r\n" * 9 + b"\r\n", max_fields=10) == 0
+
+
+def test_accepted() -> None:
+    for head in (
+        b"GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GET / HTTP/1.0\r\n\r\n",
+        b"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GET http://b.example:80/x?y HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost:a:8080\r\nX:\r\nY: \xe9 b\tc \t \r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: [2001:db8::1]:80\r\n\r\n",
+        b"PURGE / HTTP/1.1\r\nHost: a\r\n\r\n",
+    ):
+        assert request(head) == 0, head
+
+
+def test_absolute_target_beats_host() -> None:
+    _, what = _engine.read_request(b"GET http://b.example/x HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert what is not None
+    assert (what["authority"], what["path"]) == (b"b.example", b"/x")
+
+
+def test_persistence() -> None:
+    def persistent(version: bytes, connection: bytes) -> bool:
+        _, what = _engine.read_request(b"GET / HTTP/1." + version + b"\r\nHost: a\r\nConnection: " + connection + b"\r\n\r\n")
+        assert what is not None
+        return bool(what["persistent"])
+
+    assert persistent(b"1", b"x")
+    assert not persistent(b"1", b"foo, Close")
+    assert not persistent(b"0", b"x")
+    assert persistent(b"0", b"Keep-Alive")
+    assert not persistent(b"0", b"keep-alive, close")
+
+
+SAMPLE = (
+    b"\r\nPOST /a/b?c=d HTTP/1.1\r\nHost: a.example:80\r\nContent-Length: 12\r\n"
+    b"Connection: keep-alive, X-Mine\r\nX-Mine: 1\r\nCookie: a=b; c=d\r\n\r\n"
+)
+
+
+def test_partial_at_every_split_point() -> None:
+    for cut in range(len(SAMPLE)):
+        assert request(SAMPLE[:cut]) == 1, SAMPLE[:cut]
+    assert request(SAMPLE) == 0
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nServer: x\r\n\r\n"
+    for cut in range(len(answer)):
+        assert _engine.read_answer(answer[:cut])[0] == 1, answer[:cut]
+    assert _engine.read_answer(answer)[0] == 0
+
+
+# --- answers ---------------------------------------------------------------------------------------------------------
+
+ANSWERS = {
+    "not_http": b"nonsense\r\n\r\n",
+    "http_2": b"HTTP/2.0 200 OK\r\n\r\n",
+    "two_digit_status": b"HTTP/1.1 20 OK\r\n\r\n",
+    "four_digit_status": b"HTTP/1.1 2000 OK\r\n\r\n",
+    "status_of_600": b"HTTP/1.1 600 X\r\n\r\n",
+    "status_of_99": b"HTTP/1.1 099 X\r\n\r\n",
+    "control_in_reason": b"HTTP/1.1 200 O\x01K\r\n\r\n",
+    "bare_lf": b"HTTP/1.1 200 OK\nX: y\r\n\r\n",
+    "obs_fold": b"HTTP/1.1 200 OK\r\nX: y\r\n z\r\n\r\n",
+    "space_before_colon": b"HTTP/1.1 200 OK\r\nX : y\r\n\r\n",
+    "length_and_coding": b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+    "two_lengths": b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\n",
+    "gzip_coding": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n",
+    "coding_in_1_0": b"HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+    "bad_length": b"HTTP/1.1 200 OK\r\nContent-Length: 1 2\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_answer_refused_by_name(name: str) -> None:
+    assert _engine.read_answer(ANSWERS[name])[0] >= 400
+
+
+def test_answers_without_a_body() -> None:
+    for status in (100, 204, 304):
+        head = b"HTTP/1.1 %d X\r\nContent-Length: 5\r\n\r\n" % status
+        assert _engine.read_answer(head)[1]["framing"] == "none"  # type: ignore[index]
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n"
+    assert _engine.read_answer(head, to_head=True)[1]["framing"] == "none"  # type: ignore[index]
+    assert _engine.read_answer(head)[1]["framing"] == "length"  # type: ignore[index]
+    assert _engine.read_answer(b"HTTP/1.1 200 OK\r\n\r\n")[1]["framing"] == "to end"  # type: ignore[index]
+
+
+# --- chunked ---------------------------------------------------------------------------------------------------------
+
+CHUNKED_REFUSED = {
+    "no_size": b"\r\nabc\r\n0\r\n\r\n",
+    "junk_size": b"3g\r\nabc\r\n0\r\n\r\n",
+    "signed_size": b"+3\r\nabc\r\n0\r\n\r\n",
+    "size_with_0x": b"0x3\r\nabc\r\n0\r\n\r\n",
+    "size_with_a_space": b"3 \r\nabc\r\n0\r\n\r\n",
+    "size_that_overflows": b"fffffffffffffffff\r\n",
+    "size_of_16_digits": b"0000000000000003\r\nabc\r\n0\r\n\r\n",
+    "bare_lf_after_size": b"3\nabc\r\n0\r\n\r\n",
+    "bare_cr_after_size": b"3\rabc\r\n0\r\n\r\n",
+    "data_longer_than_its_size": b"3\r\nabcd\r\n0\r\n\r\n",
+    "bare_lf_after_data": b"3\r\nabc\n0\r\n\r\n",
+    "lf_in_extension": b"3;a=\nb\r\nabc\r\n0\r\n\r\n",
+    "cr_in_extension": b"3;a=\rb\r\nabc\r\n0\r\n\r\n",
+    "empty_extension": b"3;\r\nabc\r\n0\r\n\r\n",
+    "endless_extension": b"3;" + b"a" * 2000 + b"\r\nabc\r\n0\r\n\r\n",
+    "trailer_without_colon": b"0\r\nabc\r\n\r\n",
+    "trailer_obs_fold": b"0\r\nA: b\r\n c\r\n\r\n",
+    "trailer_content_length": b"0\r\nContent-Length: 5\r\n\r\n",
+    "trailer_transfer_encoding": b"0\r\nTransfer-Encoding: chunked\r\n\r\n",
+    "trailer_host": b"0\r\nhost: b\r\n\r\n",
+    "bare_lf_at_the_end": b"0\r\n\n",
+    "endless_trailers": b"0\r\n" + b"A: b\r\n" * 2000 + b"\r\n",
+}
+
+
+@pytest.mark.parametrize("name", CHUNKED_REFUSED)
+def test_chunked_refused_by_name(name: str) -> None:
+    body = CHUNKED_REFUSED[name]
+    assert _engine.read_chunked([body])[0] == "bad"
+    assert _engine.read_chunked([body[i : i + 1] for i in range(len(body))])[0] == "bad"
+
+
+@given(
+    chunks=st.lists(st.binary(min_size=1, max_size=40), max_size=6),
+    trailers=st.lists(st.sampled_from([b"A: b", b"X-Sum:", b"Z: \xe9"]), max_size=2),
+    cuts=st.lists(st.integers(0, 400), max_size=8),
+    rest=st.binary(max_size=5),
+)
+@settings(max_examples=300, deadline=None)
+def test_chunked_bodies_survive_every_cut(chunks: list[bytes], trailers: list[bytes], cuts: list[int], rest: bytes) -> None:
+    body = b"".join(b"%x;ext=1\r\n%s\r\n" % (len(chunk), chunk) for chunk in chunks)
+    body += b"0\r\n" + b"".join(trailer + b"\r\n" for trailer in trailers) + b"\r\n"
+    sent = body + rest
+    edges = sorted({0, len(sent), *(cut for cut in cuts if cut < len(sent))})
+    pieces = [sent[start:end] for start, end in zip(edges, edges[1:], strict=False)]
+    state, content, used = _engine.read_chunked(pieces)
+    assert (state, content, used) == ("done", b"".join(chunks), len(body))
+
+
+# --- beside llhttp and h11 -------------------------------------------------------------------------------------------
+
+
+class _Sink:
+    """What llhttp says of a request."""
+
+    def __init__(self) -> None:
+        self.complete = False
+        self.fields: list[tuple[bytes, bytes]] = []
+        self.target = b""
+
+    def on_url(self, url: bytes) -> None:
+        self.target += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.fields.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        self.complete = True
+
+
+def by_llhttp(head: bytes) -> _Sink | None:
+    """What llhttp makes of it; None when it refuses, or waits for more."""
+    sink = _Sink()
+    try:
+        httptools.HttpRequestParser(sink).feed_data(head)
+    except httptools.HttpParserUpgrade:
+        pass
+    except httptools.HttpParserError:
+        return None
+    return sink if sink.complete else None
+
+
+def by_h11(head: bytes) -> h11.Request | None:
+    """Likewise h11."""
+    connection = h11.Connection(h11.SERVER)
+    try:
+        connection.receive_data(head)
+        event = connection.next_event()
+    except h11.RemoteProtocolError:
+        return None
+    return event if isinstance(event, h11.Request) else None
+
+
+TOKENS = st.text("ABCdef-_.!09", min_size=1, max_size=8).map(str.encode)
+VALUES = st.text("ab 1,;=/\t:\x80", max_size=12).map(lambda text: text.strip(" \t").encode("latin-1"))
+FIELDS = st.tuples(TOKENS, VALUES).map(lambda pair: pair[0] + b": " + pair[1])
+KNOWN = st.sampled_from(
+    [
+        b"Content-Length: 5",
+        b"Content-Length: 7",
+        b"Content-Length: a",
+        b"Transfer-Encoding: chunked",
+        b"Transfer-Encoding: gzip",
+        b"Connection: close",
+        b"Connection: keep-alive, x",
+        b"Host: b",
+        b"Expect: 100-continue",
+    ]
+)
+HEADS = st.builds(
+    lambda method, target, version, host, fields: (
+        method + b" /" + target + b" HTTP/" + version + b"\r\n" + b"".join(f + b"\r\n" for f in [*host, *fields]) + b"\r\n"
+    ),
+    st.sampled_from([b"GET", b"POST", b"PUT", b"DELETE", b"OPTIONS"]),
+    st.text("ab/?.=%&~", max_size=12).map(str.encode),
+    st.sampled_from([b"1.1", b"1.1", b"1.1", b"1.0", b"2.0", b"1.9"]),
+    st.sampled_from([[b"Host: a.example"]] * 4 + [[]]),
+    st.lists(st.one_of(FIELDS, KNOWN), max_size=5),
+)
+DIRT = st.sampled_from([b"\n", b"\r", b"\0", b" ", b"\t", b":", b"\x7f", b"\xff", b"\r\n", b",", b"X", b""])
+
+
+@st.composite
+def mutated(draw: st.DrawFn) -> bytes:
+    """A head with up to two bytes replaced by dirt."""
+    head = draw(HEADS)
+    for _ in range(draw(st.integers(0, 2))):
+        at = draw(st.integers(0, len(head) - 1))
+        head = head[:at] + draw(DIRT) + head[at + draw(st.integers(0, 1)) :]
+    return head
+
+
+@given(mutated())
+@example(b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\n")
+@settings(max_examples=1500, deadline=None)
+def test_nothing_is_accepted_that_llhttp_or_h11_refuse(head: bytes) -> None:
+    reading, what = _engine.read_request(head)
+    assume(reading == 0)
+    assert what is not None
+    ours = [(name.lower(), value) for name, value in what["fields"]]
+    head = head[: what["bytes"]]
+    theirs = by_llhttp(head)
+    if theirs is not None:
+        assert [(name.lower(), value.rstrip(b" \t")) for name, value in theirs.fields] == ours
+        assert theirs.target == what["target"]
+    else:
+        assert llhttp_is_narrower(head), head
+    event = by_h11(head)
+    if event is not None:
+        assert [(name.lower(), value) for name, value in event.headers] == ours
+        assert event.target == what["target"]
+    else:
+        assert h11_is_narrower(head, what), head
+
+
+def llhttp_is_narrower(head: bytes) -> bool:
+    """Where llhttp refuses what we take, and RFC 9112 is with us."""
+    line = head.lstrip(b"\r\n").partition(b"\r\n")[0].split(b" ")
+    methods = {b"GET", b"POST", b"PUT", b"DELETE", b"OPTIONS"}
+    lower = head.lower()
+    return (
+        line[0] not in methods  # llhttp knows a list of methods; any token is one (RFC 9110 9.1)
+        or b"upgrade" in lower
+        or b"\nproxy-connection" in lower
+        or any(byte > 0x7E for byte in line[1])
+    )
+
+
+def h11_is_narrower(head: bytes, what: dict[str, object]) -> bool:
+    """Where h11 refuses what we take: it has no empty line to spare, wants Host lines of its own, and no obs-text before 0.15."""
+    return head.startswith(b"\r\n") or what["minor"] == 0 or b"\nexpect" in head.lower()
+
+
+@given(HEADS)
+@settings(max_examples=800, deadline=None)
+def test_what_both_others_accept_is_refused_only_by_our_rules(head: bytes) -> None:
+    assume(by_llhttp(head) is not None and by_h11(head) is not None)
+    reading, _ = _engine.read_request(head)
+    lower = head.lower()
+    stricter = (
+        lower.count(b"\r\ncontent-length:") > 1  # equal ones are joined by h11 (RFC 9112 6.3 allows it, we do not)
+        or lower.count(b"\r\nhost:") > 1
+        or (b"\r\ntransfer-encoding:" in lower and (b"http/1.0" in lower or b"\r\ncontent-length:" in lower))
+        or lower.count(b"\r\ntransfer-encoding:") > 1
+        or b"http/1.9" in lower  # both read on whatever the version; we answer 505
+        or b"http/2.0" in lower
+        or lower.count(b"\r\nexpect:") > 1
+    )
+    assert reading == 0 or stricter, (reading, head)
+
+
+# --- paths -----------------------------------------------------------------------------------------------------------
+
+PATHS = {
+    b"/a/b": b"/a/b",
+    b"/a/./b/": b"/a/b/",
+    b"/a/../b": b"/b",
+    b"/../../a": b"/a",
+    b"/a/b/..": b"/a/",
+    b"/a/.": b"/a/",
+    b"/%61%2E%2e/b": b"/a../b",
+    b"/%2e%2E/b": b"/b",
+    b"/a%2fb": b"/a%2Fb",
+    b"/%7Euser": b"/~user",
+    b"/a//b": b"/a//b",
+    b"/..a/b..": b"/..a/b..",
+    b"/": b"/",
+}
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_normal_path(path: bytes) -> None:
+    assert _engine.normal_path(path) == PATHS[path]
+
+
+@pytest.mark.parametrize("path", [b"/%", b"/%4", b"/%zz", b"/a%00b"])
+def test_broken_escapes_and_nul_are_refused(path: bytes) -> None:
+    assert _engine.normal_path(path) is None
+
+
+def test_slashed_reading() -> None:
+    assert _engine.normal_path(b"/a%2f..%2Fb", slashed=True) == b"/b"
+    assert _engine.normal_path(b"//a///b", slashed=True) == b"/a/b"
+    assert _engine.normal_path(b"/a\\..\\b", slashed=True) == b"/b"
+    assert _engine.normal_path(b"/a%5c..%5Cb", slashed=True) == b"/b"
+
+
+@given(st.text("ab./%2eEfF~5cC", max_size=20).map(lambda text: b"/" + text.encode()))
+@settings(max_examples=500, deadline=None)
+def test_normal_paths_stay_as_they_are_and_agree_with_python(path: bytes) -> None:
+    from lbcore.routes import normal_path
+
+    once = _engine.normal_path(path)
+    assume(once is not None)
+    assert once is not None
+    assert b"/../" not in once
+    assert b"/./" not in once
+    assert normal_path(path.decode()).encode() == once
+    assert _engine.normal_path(once) == once
