@@ -233,7 +233,7 @@ TOP = (
 LISTENER = (
     Option("name", "name", None, 'name of the listener; default: "listener-1", "listener-2", ...'),
     Option("bind", "text", None, "MODE://HOST:PORT, port 0 for any"),
-    Option("pool", "name", None, 'pool that serves it; default: the only pool, or "default"'),
+    Option("pool", "name", None, 'pool that serves it; default: the only pool, or "default"; with routes: none, so that what fits no route is 404'),
     Option(
         "idle_timeout",
         "duration",

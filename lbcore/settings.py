@@ -569,8 +569,8 @@ class BalancerSettings(Settings):
         """A listener with the defaults that depend on its neighbours."""
         names = [pool.name for pool in self.pools]
         only: str | None = names[0] if len(names) == 1 else DEFAULT_POOL
-        if self.routes and listener.mode == "http" and only not in names:
-            only = None
+        if self.routes and listener.mode == "http":
+            only = None  # whom no route leads on is told 404
         return listener.replace(name=listener.name or f"listener-{index}", pool=listener.pool or only)
 
 
