@@ -73,12 +73,11 @@ def test_backend_commands(tmp_path: Path) -> None:
     [
         ([], "listen: missing"),
         (["--listen", "127.0.0.1:80"], "listen: '127.0.0.1:80' is not MODE://HOST:PORT"),
-        (["--listen", "http://127.0.0.1:80"], "mode http is not available in this version"),
+        (["--listen", "https://127.0.0.1:80"], "mode https is not available in this version"),
         (["--listen", "tcp://127.0.0.1:99999"], "port 99999"),
         (["--listen", "tcp://127.0.0.1:0", "--backend", "nonsense"], "'nonsense' is not HOST:PORT"),
         (["--listen", "tcp://127.0.0.1:0", "--backend", "a:1,speed=3"], "speed=3"),
         (["--listen", "tcp://127.0.0.1:0", "--policy", "best"], "policy: 'best' is not allowed (allowed: round_robin"),
-        (["--listen", "tcp://127.0.0.1:0", "--policy", "maglev"], "not available in this version"),
         (
             ["--listen", "tcp://127.0.0.1:0", "--workers", "0"],
             "workers: '0' is not allowed (allowed: a whole number from 1 to 64)",

@@ -11,7 +11,14 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-SUITES = ["test_relay.py", "test_connect.py", "test_limits.py"]
+SUITES = [
+    "test_relay.py",
+    "test_connect.py",
+    "test_limits.py",
+    "test_http_forwarding.py",
+    "test_http_failures.py",
+    "test_http_routing.py",
+]
 
 
 def runtime_library() -> str | None:

@@ -1,0 +1,169 @@
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "check.h"
+#include "core/siphash.h"
+#include "l7/chunked.h"
+#include "l7/compose.h"
+#include "l7/message.h"
+#include "l7/path.h"
+
+/* A copy that ends where an unmapped page begins: one byte too far is a fault. */
+struct edge {
+    char *pages;
+    size_t bytes;
+};
+
+static char *at_the_edge(struct edge *edge, const char *bytes, size_t count)
+{
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    edge->bytes = (count / page + 2) * page;
+    edge->pages = mmap(NULL, edge->bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    CHECK(edge->pages != MAP_FAILED);
+    CHECK(mprotect(edge->pages + edge->bytes - page, page, PROT_NONE) == 0);
+    char *copy = edge->pages + edge->bytes - page - count;
+    memcpy(copy, bytes, count);
+    return copy;
+}
+
+static void leave_the_edge(struct edge *edge)
+{
+    munmap(edge->pages, edge->bytes);
+}
+
+static const struct lb_head_limits limits = {16384, 8192, 100};
+
+static const char request[] = "\r\nPOST http://a.example:80/x%2F../y?q=1 HTTP/1.1\r\nHost: [2001:db8::1]:8080\r\n"
+                              "Connection: keep-alive, X-A,,x-b , upgrade\r\nX-A: 1\r\nTransfer-Encoding: chunked\r\n"
+                              "Expect: 100-continue\r\nUpgrade: websocket\r\nCookie: a=b; c=%00\r\nX-Empty:\r\n\r\n";
+
+static const char answer[] = "HTTP/1.1 200 OK\r\nContent-Length: 12\r\nConnection: close, X-Q\r\nX-Q: z\r\n\r\n";
+
+static enum lb_reading read_edged(const char *bytes, uint32_t count, int is_answer)
+{
+    static struct lb_message message;
+    struct edge edge;
+    char *copy = at_the_edge(&edge, bytes, count);
+    enum lb_reading reading = is_answer ? lb_message_answer(&message, copy, count, &limits, LB_GET)
+                                        : lb_message_request(&message, copy, count, &limits);
+    leave_the_edge(&edge);
+    return reading;
+}
+
+static void every_split_point(const char *bytes, size_t count, int is_answer)
+{
+    for (uint32_t i = 0; i < count; i++)
+        CHECK(read_edged(bytes, i, is_answer) == LB_READ_PARTIAL);
+    CHECK(read_edged(bytes, (uint32_t)count, is_answer) == LB_READ_DONE);
+}
+
+/* Whatever byte stands wherever: a reading, never a read too far. */
+static void every_byte_everywhere(const char *bytes, size_t count, int is_answer)
+{
+    static const char dirt[] = {0, '\n', '\r', ' ', '\t', ':', ',', 'x', '\x7f', '\xff', '%', '[', '0'};
+    char copy[512];
+    for (uint32_t i = 0; i < count; i++)
+        for (size_t d = 0; d < sizeof dirt; d++) {
+            memcpy(copy, bytes, count);
+            copy[i] = dirt[d];
+            enum lb_reading reading = read_edged(copy, (uint32_t)count, is_answer);
+            CHECK(reading == LB_READ_DONE || reading == LB_READ_PARTIAL || reading >= 400);
+        }
+}
+
+static void waiting_heads_are_not_read_again(void)
+{
+    CHECK(lb_head_waits("GET / HTTP", 3, 10, &limits));
+    CHECK(!lb_head_waits("GET /\n", 3, 6, &limits));
+    CHECK(lb_head_waits("GET /\nxx", 6, 8, &limits));
+    struct lb_head_limits tight = {8, 8, 8};
+    CHECK(!lb_head_waits("GET /aaa", 3, 8, &tight));
+}
+
+static void composed_heads_stay_in_their_room(void)
+{
+    static struct lb_message message;
+    static struct lb_listener_row listener = {.forwarded = LB_FORWARDED_BOTH, .request_id = 1};
+    char head[16384], out[16384 + LB_COMPOSE_ROOM];
+    int length = snprintf(head, sizeof head, "GET / HTTP/1.1\r\nHost: %0*d\r\n", LB_AUTHORITY_BYTES, 0);
+    while (length < 16000)
+        length += snprintf(head + length, sizeof head - (size_t)length, "X-Forwarded-For: 2001:db8::%d\r\n", length);
+    length += snprintf(head + length, sizeof head - (size_t)length, "\r\n");
+    struct lb_head_limits wide = {28672, 8192, 128};
+    enum lb_reading reading = lb_message_request(&message, head, (uint32_t)length, &wide);
+    CHECK(reading == LB_READ_HEAD_LARGE); /* more fields than there is room for */
+    length = snprintf(head, sizeof head, "GET / HTTP/1.1\r\nHost: %0*d\r\n", LB_AUTHORITY_BYTES, 0);
+    for (int i = 0; i < 90; i++)
+        length += snprintf(head + length, sizeof head - (size_t)length, "X-Forwarded-For: 2001:db8::%d\r\n", i);
+    length += snprintf(head + length, sizeof head - (size_t)length, "\r\n");
+    CHECK(lb_message_request(&message, head, (uint32_t)length, &wide) == LB_READ_DONE);
+    struct lb_hop hop = {.listener = &listener, .peer = "2001:db8::1", .peer_length = 11, .trusted = 1, .backend = "b:1"};
+    size_t count = lb_compose_request(out, &message, head, &hop);
+    CHECK(count < (size_t)length + LB_COMPOSE_ROOM);
+    CHECK(count > 4 && memcmp(out + count - 4, "\r\n\r\n", 4) == 0);
+}
+
+static void chunks_at_every_split_point(void)
+{
+    static const char body[] = "5;a=\"b\"\r\nhello\r\nA\r\n0123456789\r\n0\r\nX: y\r\n\r\nrest";
+    const uint32_t whole = sizeof body - 5;
+    for (uint32_t cut = 0; cut <= whole; cut++) {
+        struct lb_chunked chunked = {0};
+        char data[64];
+        uint32_t used, more, count, gathered = 0;
+        struct edge edge;
+        char *first = at_the_edge(&edge, body, cut);
+        enum lb_chunking chunking = lb_chunked_read(&chunked, first, cut, &used, data, &count);
+        leave_the_edge(&edge);
+        CHECK(used == cut && chunking == (cut == whole ? LB_CHUNKS_DONE : LB_CHUNKS_MORE));
+        gathered = count;
+        if (cut < whole) {
+            chunking = lb_chunked_read(&chunked, body + cut, whole + 4 - cut, &more, data + gathered, &count);
+            CHECK(chunking == LB_CHUNKS_DONE && cut + more == whole);
+            gathered += count;
+        }
+        CHECK(gathered == 15 && memcmp(data, "hello0123456789", 15) == 0);
+    }
+}
+
+static void paths_at_the_edge(void)
+{
+    static const char *const paths[] = {"/", "/%", "/%4", "/%41", "/a/..", "/a/.", "/%2e%2e", "/..%2f", "/\\..\\", "//", "/a%2F"};
+    char out[32];
+    for (unsigned i = 0; i < sizeof paths / sizeof *paths; i++)
+        for (int reading = 0; reading < 2; reading++) {
+            struct edge edge;
+            uint32_t length = (uint32_t)strlen(paths[i]);
+            char *copy = at_the_edge(&edge, paths[i], length);
+            int64_t made = lb_path_normal(copy, length, (enum lb_path_reading)reading, out);
+            CHECK(made <= length && (made < 0 || out[made] == 0));
+            leave_the_edge(&edge);
+        }
+}
+
+/* The vectors of the paper's appendix A: key 00..0f, message 00..0e. */
+static void siphash_vector(void)
+{
+    uint8_t key[16], message[15];
+    for (uint8_t i = 0; i < 16; i++)
+        key[i] = i;
+    for (uint8_t i = 0; i < 15; i++)
+        message[i] = i;
+    CHECK(lb_siphash(key, message, 15) == UINT64_C(0xa129ca6149be45e5));
+    CHECK(lb_siphash(key, message, 0) == UINT64_C(0x726fdb47dd0e0e31));
+}
+
+int main(void)
+{
+    every_split_point(request, sizeof request - 1, 0);
+    every_split_point(answer, sizeof answer - 1, 1);
+    every_byte_everywhere(request, sizeof request - 1, 0);
+    every_byte_everywhere(answer, sizeof answer - 1, 1);
+    waiting_heads_are_not_read_again();
+    composed_heads_stay_in_their_room();
+    chunks_at_every_split_point();
+    paths_at_the_edge();
+    siphash_vector();
+    return 0;
+}

@@ -1,0 +1,118 @@
+/* libFuzzer's target for everything that reads what peers send: requests, answers, chunked bodies, paths. Beside finding reads
+ * too far (AddressSanitizer), it checks what must hold of any reading. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "l7/chunked.h"
+#include "l7/compose.h"
+#include "l7/message.h"
+#include "l7/path.h"
+#include "l7/route.h"
+
+static struct lb_message message, again;
+static char out[28672 + LB_COMPOSE_ROOM + 65536];
+
+static void demand(int condition)
+{
+    if (!condition)
+        abort();
+}
+
+/* Spans lie within the head, and the head within the bytes. */
+static void check_head(const struct lb_message_head *head, uint32_t count)
+{
+    demand(head->bytes <= count && head->field_count <= LB_FIELD_ROOM);
+    for (uint32_t i = 0; i < head->field_count; i++) {
+        const struct lb_field *field = &head->fields[i];
+        demand(field->line.at + field->line.length <= head->bytes);
+        demand(field->name.at >= field->line.at && field->value.at + field->value.length <= field->line.at + field->line.length);
+    }
+}
+
+/* What we send on, we would take ourselves: no request goes out that another reader could split elsewhere. */
+static void check_forwarded(const char *bytes)
+{
+    static struct lb_listener_row listener = {.forwarded = LB_FORWARDED_BOTH, .request_id = 1};
+    const struct lb_head_limits wide = {LB_COMPOSE_ROOM + 28672, 28672, LB_FIELD_ROOM};
+    struct lb_hop hop = {.listener = &listener, .peer = "192.0.2.1", .peer_length = 9, .trusted = 1, .backend = "b:1"};
+    if (message.authority.length > LB_AUTHORITY_BYTES || message.head.field_count > LB_FIELD_ROOM - 16)
+        return;
+    uint32_t count = (uint32_t)lb_compose_request(out, &message, bytes, &hop);
+    demand(count <= message.head.bytes + LB_COMPOSE_ROOM);
+    demand(lb_message_request(&again, out, count, &wide) == LB_READ_DONE);
+    demand(again.head.bytes == count && again.framing == message.framing && again.length == message.length);
+}
+
+static void fuzz_request(const char *bytes, uint32_t count)
+{
+    const struct lb_head_limits limits = {16384, 8192, 100};
+    if (lb_message_request(&message, bytes, count, &limits) != LB_READ_DONE)
+        return;
+    check_head(&message.head, count);
+    for (uint32_t cut = 0; cut < message.head.bytes && cut < 64; cut++)
+        demand(lb_message_request(&again, bytes, cut, &limits) == LB_READ_PARTIAL);
+    check_forwarded(bytes);
+    (void)lb_cookie_find(&message, bytes, "a", 1);
+}
+
+static void fuzz_answer(const char *bytes, uint32_t count)
+{
+    const struct lb_head_limits limits = {28672, 28672, LB_FIELD_ROOM};
+    struct lb_farewell farewell = {.client_minor = 1, .persistent = 1, .date = "now"};
+    if (lb_message_answer(&message, bytes, count, &limits, LB_GET) != LB_READ_DONE)
+        return;
+    check_head(&message.head, count);
+    farewell.chunked = message.framing == LB_BODY_CHUNKED;
+    uint32_t length = (uint32_t)lb_compose_answer(out, &message, bytes, &farewell);
+    const struct lb_head_limits wide = {LB_COMPOSE_ROOM + 28672, 28672, LB_FIELD_ROOM};
+    if (message.head.field_count < LB_FIELD_ROOM - 8 && message.head.status >= 200) {
+        demand(lb_message_answer(&again, out, length, &wide, LB_GET) == LB_READ_DONE);
+        demand(again.head.bytes == length && again.framing == message.framing && again.length == message.length);
+    }
+}
+
+/* In one piece and in two, it reads the same. */
+static void fuzz_chunked(const char *bytes, uint32_t count, uint32_t cut)
+{
+    struct lb_chunked whole = {0}, parts = {0};
+    uint32_t used, first, second = 0;
+    enum lb_chunking one = lb_chunked_read(&whole, bytes, count, &used, NULL, NULL);
+    enum lb_chunking two = lb_chunked_read(&parts, bytes, cut, &first, NULL, NULL);
+    if (two == LB_CHUNKS_MORE)
+        two = lb_chunked_read(&parts, bytes + cut, count - cut, &second, NULL, NULL);
+    demand(one == two && used == first + second);
+}
+
+static void fuzz_path(const char *bytes, uint32_t count)
+{
+    for (int reading = 0; reading < 2; reading++) {
+        int64_t length = lb_path_normal(bytes, count, (enum lb_path_reading)reading, out);
+        demand(length <= (int64_t)count);
+        if (length < 0)
+            continue;
+        demand(strstr(out, "/../") == NULL);
+    }
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    if (size < 2 || size > 20000)
+        return 0;
+    const char *bytes = (const char *)data + 2;
+    uint32_t count = (uint32_t)size - 2;
+    switch (data[0] & 3) {
+    case 0:
+        fuzz_request(bytes, count);
+        break;
+    case 1:
+        fuzz_answer(bytes, count);
+        break;
+    case 2:
+        fuzz_chunked(bytes, count, count ? data[1] % count : 0);
+        break;
+    default:
+        if (count && bytes[0] == '/' && count < 8192 && !memchr(bytes, 0, count))
+            fuzz_path(bytes, count);
+    }
+    return 0;
+}

@@ -1,0 +1,287 @@
+"""HTTP beside the programs that people use: uvicorn, gunicorn and nginx behind it; curl, httpx, aiohttp and websockets in front."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import aiohttp
+import httpx
+import pytest
+from harness import SLOWER, command, free_port, totals, wait_for
+from test_http_forwarding import OFF, figure, http
+from test_real_peers import needs, nginx, running
+
+from lbcore.settings import BalancerSettings, ListenerSettings, PoolSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+APP = '''
+import asyncio, hashlib, json
+
+
+async def body_of(receive):
+    parts = []
+    while True:
+        message = await receive()
+        parts.append(message.get("body", b""))
+        if not message.get("more_body"):
+            return b"".join(parts)
+
+
+async def websocket(receive, send):
+    await receive()
+    await send({"type": "websocket.accept"})
+    while True:
+        message = await receive()
+        if message["type"] == "websocket.disconnect":
+            return
+        await send({"type": "websocket.send", "bytes": message.get("bytes"), "text": message.get("text")})
+
+
+async def app(scope, receive, send):
+    if scope["type"] == "lifespan":
+        return
+    if scope["type"] == "websocket":
+        return await websocket(receive, send)
+    body = await body_of(receive)
+    head = {"type": "http.response.start", "status": 200, "headers": []}
+    if scope["path"] == "/sleep":
+        await asyncio.sleep(10)
+    if scope["path"] == "/stream":
+        await send(head)
+        for number in range(5):
+            await send({"type": "http.response.body", "body": b"token %d\\n" % number, "more_body": True})
+            await asyncio.sleep(0.1)
+        return await send({"type": "http.response.body", "body": b""})
+    answer = {name.decode(): value.decode() for name, value in scope["headers"]}
+    answer |= {"sum": hashlib.sha256(body).hexdigest(), "size": len(body), "client": scope["client"][0]}
+    content = json.dumps(answer).encode()
+    head["headers"] = [(b"content-type", b"application/json"), (b"content-length", str(len(content)).encode())]
+    await send(head)
+    await send({"type": "http.response.body", "body": content})
+
+
+def wsgi(environ, start_response):
+    body = environ["wsgi.input"].read()
+    content = json.dumps({"size": len(body), "for": environ.get("HTTP_X_FORWARDED_FOR")}).encode()
+    start_response("200 OK", [("Content-Type", "application/json"), ("Content-Length", str(len(content)))])
+    return [content]
+'''
+
+
+@contextlib.contextmanager
+def uvicorn(tmp_path: Path, *options: str) -> Iterator[str]:
+    """uvicorn with the app above: its address."""
+    (tmp_path / "app.py").write_text(APP)
+    port = free_port()
+    line = [sys.executable, "-m", "uvicorn", "app:app", "--port", str(port), "--log-level", "error", *options]
+    with running(line, port, tmp_path):
+        yield f"127.0.0.1:{port}"
+
+
+@contextlib.contextmanager
+def gunicorn(tmp_path: Path, *options: str) -> Iterator[str]:
+    """gunicorn with the WSGI app: its address."""
+    (tmp_path / "app.py").write_text(APP)
+    port = free_port()
+    line = [sys.executable, "-m", "gunicorn", "app:wsgi", "-b", f"127.0.0.1:{port}", "--log-level", "error", *options]
+    with running(line, port, tmp_path):
+        yield f"127.0.0.1:{port}"
+
+
+def url_of(lb: object) -> str:
+    """http://HOST:PORT."""
+    host, port = lb.address  # type: ignore[attr-defined]
+    return f"http://{host}:{port}"
+
+
+def test_httpx_before_uvicorn(tmp_path: Path) -> None:
+    content = os.urandom(3_000_000)
+    with uvicorn(tmp_path) as address, http(address) as lb, httpx.Client(base_url=url_of(lb)) as client:
+        seen = client.get("/x", headers={"X-Custom": "1"}).json()
+        assert seen["x-custom"] == "1"
+        assert seen["x-forwarded-for"] == "127.0.0.1"
+        assert seen["via"] == "1.1 lbcore"
+        for _ in range(3):
+            assert client.post("/", content=content).json()["sum"] == hashlib.sha256(content).hexdigest()
+        pieces = (content[at : at + 100_000] for at in range(0, len(content), 100_000))
+        assert client.put("/", content=pieces).json()["size"] == len(content)
+        assert client.head("/").status_code == 200
+
+
+def test_tokens_stream_through_one_by_one(tmp_path: Path) -> None:
+    with uvicorn(tmp_path) as address, http(address) as lb, httpx.Client(base_url=url_of(lb)) as client:
+        arrivals = []
+        with client.stream("GET", "/stream") as answer:
+            for line in answer.iter_lines():
+                arrivals.append((line, time.monotonic()))
+        assert [line for line, _ in arrivals] == [f"token {number}" for number in range(5)]
+        assert arrivals[-1][1] - arrivals[0][1] > 0.3, "tokens came at once"
+
+
+def test_uvicorn_answers_in_no_time(tmp_path: Path) -> None:
+    """Kludex/uvicorn #3149, as in test_real_peers."""
+    options = ("--workers", "2", "--loop", "asyncio", "--http", "h11")
+    with uvicorn(tmp_path, *options) as address, http(address) as lb, httpx.Client(base_url=url_of(lb)) as client:
+        took = []
+        for _ in range(60):
+            began = time.perf_counter()
+            assert client.get("/").status_code == 200
+            took.append(time.perf_counter() - began)
+        assert sorted(took)[30] < 0.03 * SLOWER
+
+
+def test_uvicorn_that_closes_idle_connections_gives_no_502(tmp_path: Path) -> None:
+    """uvicorn's keep-alive is made 1 s, and requests come at just that pace."""
+    with uvicorn(tmp_path, "--timeout-keep-alive", "1") as address, http(address, reuse="1h") as lb:
+        with httpx.Client(base_url=url_of(lb)) as client:
+            for pause in (0, 0.98, 1.0, 1.02, 0.99, 1.0, 1.01):
+                time.sleep(pause)
+                assert client.get("/").status_code == 200
+        backend = lb.status()["pools"][0]["backends"][0]
+        assert backend["failures"] == 0
+
+
+def test_gunicorn_sync_and_threads(tmp_path: Path) -> None:
+    for options in (("--workers", "2"), ("--threads", "2", "--keep-alive", "2")):
+        with gunicorn(tmp_path, *options) as address, http(address) as lb, httpx.Client(base_url=url_of(lb)) as client:
+            for size in (0, 10, 200_000):
+                assert client.post("/", content=b"x" * size).json() == {"size": size, "for": "127.0.0.1"}
+            for _ in range(20):
+                assert client.get("/").status_code == 200
+
+
+@needs("nginx")
+@needs("curl")
+@pytest.mark.parametrize("datapath", ["auto", "copy", "splice"])
+def test_curl_before_nginx(tmp_path: Path, datapath: str) -> None:
+    with nginx(tmp_path) as port, http(f"127.0.0.1:{port}", top={"datapath": datapath}) as lb:
+        url = f"{url_of(lb)}/big"
+        for extra in ((), ("--http1.0",), ("-H", "Connection: close")):
+            done = subprocess.run(["curl", "-sS", *extra, url, url], capture_output=True, timeout=60)
+            assert done.returncode == 0, done.stderr
+            want = hashlib.sha256((tmp_path / "big").read_bytes() * 2).digest()
+            assert hashlib.sha256(done.stdout).digest() == want
+        ranged = subprocess.run(["curl", "-sS", "-r", "5-9", url], capture_output=True, timeout=60)
+        assert ranged.stdout == (tmp_path / "big").read_bytes()[5:10]
+        headers = subprocess.run(["curl", "-sSI", url], capture_output=True, text=True, timeout=60).stdout
+        assert "Content-Length: 30000000" in headers
+
+
+@needs("nginx")
+def test_aiohttp_with_many_at_once(tmp_path: Path) -> None:
+    async def load(url: str) -> set[str]:
+        async with aiohttp.ClientSession() as session:
+
+            async def one() -> str:
+                async with session.get(f"{url}/short") as answer:
+                    assert answer.status == 200
+                    return await answer.text()
+
+            return set(await asyncio.gather(*(one() for _ in range(500))))
+
+    with nginx(tmp_path) as port, http(f"127.0.0.1:{port}") as lb:
+        assert asyncio.run(load(url_of(lb))) == {"ok"}
+        assert figure(lb, "exchanges_done") == 500
+        assert figure(lb, "connects") < 200
+
+
+def test_websockets_before_uvicorn(tmp_path: Path) -> None:
+    from websockets.sync.client import connect
+
+    with uvicorn(tmp_path) as address, http(address) as lb:
+        with connect(url_of(lb).replace("http", "ws") + "/socket", max_size=None) as socket:
+            for message in ("hello", "x" * 200_000, os.urandom(500_000)):
+                socket.send(message)
+                assert socket.recv() == message
+            assert lb.status()["pools"][0]["backends"][0]["active"] == 1
+        wait_for(lambda: lb.status()["pools"][0]["backends"][0]["active"] == 0, "the session is over")
+
+
+def test_client_that_gives_up_frees_its_backend(tmp_path: Path) -> None:
+    with uvicorn(tmp_path) as address, http(address) as lb:
+        with httpx.Client(base_url=url_of(lb), timeout=0.3 * SLOWER) as client, pytest.raises(httpx.ReadTimeout):
+            client.get("/sleep")
+        wait_for(lambda: figure(lb, "exchanges_client_left") == 1, "the exchange is over")
+        assert lb.status()["pools"][0]["backends"][0]["active"] == 0
+
+
+@needs("nginx")
+def test_a_backend_is_killed_under_http_load_and_nobody_fails(tmp_path: Path) -> None:
+    (tmp_path / "1").mkdir()
+    (tmp_path / "2").mkdir()
+    with contextlib.ExitStack() as stack:
+        ports = [stack.enter_context(nginx(tmp_path / name)) for name in ("1", "2")]
+        flags = [word for port in ports for word in ("--backend", f"127.0.0.1:{port}")]
+        lb = stack.enter_context(command(tmp_path, "--listen", "http://127.0.0.1:0", "--workers", "2", *flags))
+        statuses: list[int] = []
+        stop = threading.Event()
+
+        def load() -> None:
+            with httpx.Client(base_url=url_of(lb)) as client:
+                while not stop.is_set():
+                    statuses.append(client.get("/short").status_code)
+
+        threads = [threading.Thread(target=load) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        wait_for(lambda: len(statuses) > 200, "load flows")
+        os.kill(int((tmp_path / "1" / "nginx.pid").read_text()), signal.SIGTERM)
+        wait_for(lambda: [entry["state"] for entry in lb.status()["pools"][0]["backends"]].count("down") == 1, "it is out", 20)
+        seen = len(statuses)
+        wait_for(lambda: len(statuses) > seen + 200, "load flows on")
+        stop.set()
+        for thread in threads:
+            thread.join()
+        assert set(statuses) == {200}, totals(lb.status())
+
+
+@needs("nginx")
+def test_reload_under_http_load_loses_nothing(tmp_path: Path) -> None:
+    """Routes, policy and backends change again and again while clients keep asking over connections that stay."""
+    with contextlib.ExitStack() as stack:
+        (tmp_path / "1").mkdir()
+        (tmp_path / "2").mkdir()
+        one, two = (f"127.0.0.1:{stack.enter_context(nginx(tmp_path / name))}" for name in ("1", "2"))
+        lb = stack.enter_context(http(one))
+        port = lb.address[1]
+        statuses: list[int] = []
+        stop = threading.Event()
+
+        def load() -> None:
+            with httpx.Client(base_url=url_of(lb)) as client:
+                while not stop.is_set():
+                    statuses.append(client.get("/short").status_code)
+
+        threads = [threading.Thread(target=load) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for turn in range(12):
+            pools = [PoolSettings(probe=OFF, backends=[(one, two)[turn % 2]], policy=("p2c", "maglev", "ewma")[turn % 3])]
+            lb.reload(
+                BalancerSettings(
+                    workers=1,
+                    drain_timeout="2s",
+                    listeners=[ListenerSettings(bind="http://127.0.0.1:0", max_fields=50 + turn)],
+                    pools=pools,
+                )
+            )
+            seen = len(statuses)
+            wait_for(lambda before=seen: len(statuses) > before + 30, "load flows")  # type: ignore[misc]
+        stop.set()
+        for thread in threads:
+            thread.join()
+        assert set(statuses) == {200}, totals(lb.status())
+        assert lb.address[1] == port
+        assert figure(lb, "accepted") == 3
