@@ -90,7 +90,7 @@ def test_a_failed_start_leaves_nothing_and_can_be_repeated() -> None:
     "wrong",
     [
         {"listen": "nonsense"},
-        {"listen": "http://127.0.0.1:0"},
+        {"listen": "https://127.0.0.1:0"},
         {"backends": ["nonsense"]},
         {"policy": "best"},
         {"health": "ping"},

@@ -237,7 +237,7 @@ def test_a_backend_is_killed_under_http_load_and_nobody_fails(tmp_path: Path) ->
         for thread in threads:
             thread.start()
         wait_for(lambda: len(statuses) > 200, "load flows")
-        os.kill(int((tmp_path / "1" / "nginx.pid").read_text()), signal.SIGTERM)
+        os.kill(int((tmp_path / "1" / "nginx.pid").read_text()), signal.SIGQUIT)
         wait_for(lambda: [entry["state"] for entry in lb.status()["pools"][0]["backends"]].count("down") == 1, "it is out", 20)
         seen = len(statuses)
         wait_for(lambda: len(statuses) > seen + 200, "load flows on")

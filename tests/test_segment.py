@@ -58,7 +58,7 @@ def test_damaged_heads_are_refused_by_c_and_python() -> None:
     chance = random.Random(3)
     size = _engine.segment_bytes(**LIMITS)
     changing = {"started_ms", "control_pid", "datapath", "name", "version", "generation", "row_generation", "cuts"}
-    changing |= {"draining", "rows_used", "pad0"}
+    changing |= {"draining", "rows_used", "routes", "pad0", "pad1"}
     for name, field in ffi.typeof("struct lb_head").fields:
         if name in changing:
             continue
@@ -105,15 +105,18 @@ def test_rows_out_of_range_are_refused() -> None:
         lambda: pen.free(8),
         lambda: pen.in_flight(8),
         lambda: pen.publish(2),
-        lambda: pen.pool(2, state=1),
-        lambda: pen.listener(2, state=1),
+        lambda: pen.pool(2, bytes(ffi.sizeof("struct lb_pool_row"))),
+        lambda: pen.listener(2, bytes(ffi.sizeof("struct lb_listener_row"))),
         lambda: pen.bury(2),
         lambda: _engine.Picker(pen, 2),
     ):
         with pytest.raises(IndexError):
             call()
-    with pytest.raises(ValueError, match="longer than"):
-        pen.pool(0, state=1, name=b"x" * 64)
+    for call in (lambda: pen.pool(0, b"short"), lambda: pen.listener(0, b"short")):
+        with pytest.raises(ValueError, match="not a"):
+            call()
+    with pytest.raises(OSError, match="too long"):
+        pen.routes(bytes((1 << 20) + 1))
     pen.release()
     with pytest.raises(ValueError, match="closed"):
         pen.state(0, 2, b"")

@@ -43,7 +43,8 @@ static void hold(struct lb_l7 *l7, struct lb_flow *flow, struct iovec parts[2], 
     char *to = lb_buffer_at(buffers, flow->held);
     for (int i = 0; i < 2; i++) {
         size_t skip = sent < parts[i].iov_len ? sent : parts[i].iov_len, rest = parts[i].iov_len - skip;
-        memcpy(to + flow->pending, (const char *)parts[i].iov_base + skip, rest);
+        if (rest)
+            memcpy(to + flow->pending, (const char *)parts[i].iov_base + skip, rest);
         flow->pending += (uint32_t)rest;
         sent -= skip;
     }
