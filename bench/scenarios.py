@@ -88,9 +88,11 @@ BALANCERS = ("lbcore", "haproxy", "nginx")
 ALL = ("direct", *BALANCERS)
 STREAMERS = ("direct", "lbcore", "haproxy", "haproxy-splice", "nginx")
 BETTER = ("haproxy", "nginx")
-HTTP = ("direct", "lbcore-http", "haproxy-http", "nginx-http")
+HTTP = ("direct", "lbcore-http-bare", "haproxy-http", "nginx-http")
+HTTP_FIELDS = ("direct", "lbcore-http", "haproxy-http-fields", "nginx-http-fields")
+HTTP_FIELDS_BETTER = ("haproxy-http-fields", "nginx-http-fields")
 HTTP_BETTER = ("haproxy-http", "nginx-http")
-HTTP_STREAMERS = ("lbcore-http", "haproxy-http", "haproxy-http-splice", "nginx-http")
+HTTP_STREAMERS = ("lbcore-http-bare", "haproxy-http", "haproxy-http-splice", "nginx-http")
 HTTP_SPLICED = ("haproxy-http", "haproxy-http-splice", "nginx-http")
 
 SCENARIOS: tuple[Scenario, ...] = (
@@ -176,7 +178,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     Scenario(
         name="http",
         title="HTTP: keep-alive requests, 2-byte answers",
-        what="64 connections, each sends its next request when the answer is there (wrk)",
+        what="64 connections (wrk); no fields that tell of the client, by none of them",
         origin="static",
         load=Wrk(SMALL_PATH, connections=64),
         unit=REQUEST,
@@ -186,6 +188,21 @@ SCENARIOS: tuple[Scenario, ...] = (
             Goal("http: worker CPU per request", "worker_cpu", 0.80, HTTP_BETTER),
             Goal("http: requests per second", "rate", 1.10, HTTP_BETTER),
         ),
+    ),
+    Scenario(
+        name="http-fields",
+        title="HTTP: the same, and backends are told of the client",
+        what="each sets X-Forwarded-For, -Proto, -Host and X-Request-Id; lbcore as it comes, which adds Forwarded and Via",
+        origin="static",
+        load=Wrk(SMALL_PATH, connections=64),
+        unit=REQUEST,
+        metrics=(rate(REQUEST), *cpu(REQUEST), P50, P99, P999),
+        targets=HTTP_FIELDS,
+        goals=(
+            Goal("http, forwarding fields: worker CPU per request", "worker_cpu", 0.80, HTTP_FIELDS_BETTER),
+            Goal("http, forwarding fields: requests per second", "rate", 1.10, HTTP_FIELDS_BETTER),
+        ),
+        in_quick=False,
     ),
     Scenario(
         name="http-single",
@@ -240,7 +257,7 @@ SCENARIOS: tuple[Scenario, ...] = (
         load=Idle(SMALL_PATH, first=500, more=2500),
         unit=SESSION,
         metrics=(MEMORY, BASE),
-        targets=("lbcore-http", "haproxy-http", "nginx-http"),
+        targets=("lbcore-http-bare", "haproxy-http", "nginx-http"),
         goals=(Goal("http, idle: user memory per client, B", "memory_b", 768),),
         in_quick=False,
     ),

@@ -32,6 +32,7 @@ defaults
     {options}
 listen bench
     bind 127.0.0.1:{port} backlog 4096
+    {fields}
     server origin {origin}
 """
 
@@ -74,6 +75,7 @@ http {{
             proxy_pass http://origin;
             proxy_http_version 1.1;
             proxy_set_header Connection "";
+            {fields}
         }}
     }}
 }}
@@ -121,12 +123,32 @@ def _direct(directory: Path, origin: Address) -> Iterator[Running]:
 # --- lbcore -------------------------------------------------------------------------------------------------
 
 
-def _lbcore(*options: str, mode: str = "tcp") -> Start:
+_BARE = """\
+name = "bench-{pid}"
+workers = 1
+[[listener]]
+bind = "http://127.0.0.1:0"
+forwarded = "off"
+request_id = false
+[[pool]]
+[pool.probe]
+kind = "off"
+[[pool.backend]]
+address = "{origin}"
+"""
+
+
+def _lbcore(*options: str, mode: str = "tcp", file: str = "") -> Start:
     @contextlib.contextmanager
     def start(directory: Path, origin: Address) -> Iterator[Running]:
-        command = [sys.executable, "-m", "lbcore", "run", "--name", f"bench-{os.getpid()}"]
-        command += ["--listen", f"{mode}://127.0.0.1:0", "--backend", _text(origin)]
-        command += ["--workers", "1", "--admin", "off", "--health", "off", *options]
+        command = [sys.executable, "-m", "lbcore", "run"]
+        if file:
+            config = directory / "lbcore.toml"
+            config.write_text(file.format(pid=os.getpid(), origin=_text(origin)))
+            command += ["-c", str(config)]
+        else:
+            command += ["--name", f"bench-{os.getpid()}", "--listen", f"{mode}://127.0.0.1:0", "--backend", _text(origin)]
+            command += ["--workers", "1", "--admin", "off", "--health", "off", *options]
         env = {"LBCORE_RUNTIME_DIR": str(directory)}
         with running(command, directory / "log", cwd=ROOT, env=env) as child:
             line = child.read_line(START_S)
@@ -162,17 +184,23 @@ def _lbcore_version() -> str:
 # --- HAProxy ------------------------------------------------------------------------------------------------
 
 
+_HAPROXY_FIELDS = """option forwardfor
+    http-request set-header X-Forwarded-Proto http
+    http-request set-header X-Forwarded-Host %[req.hdr(Host)]
+    unique-id-format %{+X}o%ci:%cp_%fi:%fp_%Ts_%rt:%pid
+    unique-id-header X-Request-Id"""
 _SPLICE = "option splice-request\n    option splice-response"
 """Not splice-auto: seen with strace, it goes on copying in all of these scenarios."""
 
 
-def _haproxy(*, mode: str = "tcp", tuning: str = "", options: str = "") -> Start:
+def _haproxy(*, mode: str = "tcp", tuning: str = "", options: str = "", fields: str = "") -> Start:
     @contextlib.contextmanager
     def start(directory: Path, origin: Address) -> Iterator[Running]:
         port = free_port()
         text = _HAPROXY.format(
             sessions=min(6000, descriptors() * 2 // 5 - 100),
             mode=mode,
+            fields=fields,
             tuning=tuning,
             options=options,
             port=port,
@@ -211,22 +239,29 @@ def _stream_module() -> str:
     return f"load_module {path};"
 
 
-def _nginx_text(directory: Path, port: int, origin: Address, *, http: bool) -> str:
+def _nginx_text(directory: Path, port: int, origin: Address, *, http: bool, fields: str) -> str:
     return _NGINX.format(
         module="" if http else _stream_module(),
         user=nginx_user(),
         descriptors=descriptors(),
         connections=min(16384, descriptors() - 100),
         directory=directory,
-        body=(_NGINX_HTTP if http else _NGINX_STREAM).format(port=port, origin=_text(origin)),
+        body=(_NGINX_HTTP if http else _NGINX_STREAM).format(port=port, origin=_text(origin), fields=fields),
     )
 
 
-def _nginx(*, http: bool = False) -> Start:
+_NGINX_FIELDS = """proxy_set_header Host $http_host;
+            proxy_set_header X-Forwarded-For $remote_addr;
+            proxy_set_header X-Forwarded-Proto $scheme;
+            proxy_set_header X-Forwarded-Host $http_host;
+            proxy_set_header X-Request-Id $request_id;"""
+
+
+def _nginx(*, http: bool = False, fields: str = "") -> Start:
     @contextlib.contextmanager
     def start(directory: Path, origin: Address) -> Iterator[Running]:
         port = free_port()
-        with _nginx_on(directory, port, _nginx_text(directory, port, origin, http=http)) as running_nginx:
+        with _nginx_on(directory, port, _nginx_text(directory, port, origin, http=http, fields=fields)) as running_nginx:
             yield running_nginx
 
     return start
@@ -283,6 +318,19 @@ TARGETS: dict[str, Target] = {
             "lbcore (http), copy",
             _lbcore("--datapath", "copy", mode="http"),
             _lbcore_version,
+        ),
+        Target("lbcore-http-bare", "lbcore (http, no forwarding fields)", _lbcore(file=_BARE), _lbcore_version),
+        Target(
+            "haproxy-http-fields",
+            "HAProxy (http, forwarding fields)",
+            _haproxy(mode="http", options="http-reuse always", fields=_HAPROXY_FIELDS),
+            _haproxy_version,
+        ),
+        Target(
+            "nginx-http-fields",
+            "nginx (http, forwarding fields)",
+            _nginx(http=True, fields=_NGINX_FIELDS),
+            lambda: _first_line(find("nginx"), "-v"),
         ),
         Target("haproxy-http", "HAProxy (http)", _haproxy(mode="http", options="http-reuse always"), _haproxy_version),
         Target(

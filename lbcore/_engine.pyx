@@ -278,6 +278,41 @@ def normal_path(bytes path, *, bint slashed=False):
     return None if length < 0 else bytes(out[:length])
 
 
+cdef class Router:
+    """Routes as a worker compiles them from a segment, for tests and benchmarks."""
+
+    cdef Pen pen
+    cdef lb_routes *routes
+
+    def __cinit__(self, Pen pen):
+        cdef uint32_t version
+        pen.usable()
+        self.pen = pen
+        self.routes = NULL
+        check(lb_routes_compile(&self.routes, &pen.shm, &version))
+
+    def __dealloc__(self):
+        lb_routes_free(self.routes)
+
+    def match(self, bytes head, uint32_t listener=0, uint32_t times=1):
+        """The pool row that a request's head is routed to, matched so many times over; None: nowhere. Raises ValueError for a
+        head or a path that is refused."""
+        cdef lb_message message
+        cdef lb_head_limits limits = lb_head_limits(28672, 28672, 128)
+        cdef uint32_t pool = 0
+        cdef uint32_t i
+        cdef int routed = 0
+        cdef const char *data = head
+        if lb_message_request(&message, data, <uint32_t>len(head), &limits):
+            raise ValueError("the head is refused")
+        with nogil:
+            for i in range(times):
+                routed = lb_routes_match(self.routes, listener, &message, data, &pool)
+        if routed == 2:
+            raise ValueError("the path is refused")
+        return None if routed else pool
+
+
 def check_expression(bytes expression):
     """What is wrong with a route's regular expression (POSIX extended), in words; None: nothing."""
     cdef char reason[256]

@@ -86,6 +86,12 @@ cdef extern from "lb.h" nogil:
     uint32_t lb_view_pick(const lb_shm *shm, uint32_t pool, const lb_wish *wish, lb_cursor *cursor)
 
     int lb_table_set_routes(const lb_shm *shm, const void *bytes, uint64_t count)
+    struct lb_routes:
+        pass
+
+    int lb_routes_compile(lb_routes **routes, const lb_shm *shm, uint32_t *version)
+    void lb_routes_free(lb_routes *routes)
+    int lb_routes_match(lb_routes *routes, uint32_t listener, const lb_message *message, const char *data, uint32_t *pool)
     int lb_route_expression_check(const char *expression, char *reason, size_t size)
 
     struct lb_span:
