@@ -233,7 +233,12 @@ TOP = (
 LISTENER = (
     Option("name", "name", None, 'name of the listener; default: "listener-1", "listener-2", ...'),
     Option("bind", "text", None, "MODE://HOST:PORT, port 0 for any"),
-    Option("pool", "name", None, 'pool that serves it; default: the only pool, or "default"; with routes: none, so that what fits no route is 404'),
+    Option(
+        "pool",
+        "name",
+        None,
+        'pool that serves it; default: the only pool, or "default"; with routes: none, so that what fits no route is 404',
+    ),
     Option(
         "idle_timeout",
         "duration",
@@ -285,9 +290,7 @@ LISTENER = (
         "http: peers whose X-Forwarded-*, Forwarded and X-Request-Id are kept and added to; of others they are replaced",
     ),
     Option("request_id", "flag", True, "http: give each request an X-Request-Id"),
-    Option(
-        "half_close", "flag", False, "http: a client may finish sending before its answer comes; else it counts as gone"
-    ),
+    Option("half_close", "flag", False, "http: a client may finish sending before its answer comes; else it counts as gone"),
     Option("error_body", "text", None, "http: body of the balancer's own answers; {status} and {reason} are filled in"),
     Option("error_type", "text", None, "http: its media type; default: text/plain; charset=utf-8"),
     Option("backlog", "int", 4096, "connections that may wait to be accepted, each worker", low=1, high=65_535),

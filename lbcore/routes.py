@@ -36,7 +36,7 @@ class _Text:
 
 
 def normal_path(path: str) -> str:
-    """A path as requests' paths are compared: escapes of unreserved characters decoded, dot segments removed (RFC 3986 6.2.2)."""
+    """A path as requests' paths are compared: unreserved escapes decoded, dot segments removed (RFC 3986 6.2.2)."""
 
     def decode(match: re.Match[str]) -> str:
         byte = unquote_to_bytes(match[0])
@@ -122,7 +122,9 @@ def pack(routes: list[RouteSettings], listeners: dict[str, int], pools: dict[str
             }
         )
         conditions += own
-    head = ffi.new("struct lb_routes_head *", {"count": len(rows), "conditions": len(conditions), "text_bytes": len(text.bytes)})
+    head = ffi.new(
+        "struct lb_routes_head *", {"count": len(rows), "conditions": len(conditions), "text_bytes": len(text.bytes)}
+    )
     parts = [head, ffi.new("struct lb_route_row[]", rows), ffi.new("struct lb_condition_row[]", conditions)]
     packed = b"".join(bytes(ffi.buffer(part)) for part in parts) + bytes(text.bytes)
     if len(packed) > ROOM:

@@ -387,9 +387,7 @@ class Table:
                     in_row, errno = seen.failures_in_row, seen.last_errno
                 if seen.answers_in_row > answers_in_row:
                     answers_in_row, status = seen.answers_in_row, seen.last_status
-            return Outcome(
-                active, sessions, failures, in_row, errno, latency / 1000, latest / 1000, answers_in_row, status
-            )
+            return Outcome(active, sessions, failures, in_row, errno, latency / 1000, latest / 1000, answers_in_row, status)
 
     # --- changing backends ---------------------------------------------------------------------------------------
 

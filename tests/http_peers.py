@@ -16,7 +16,6 @@ Answer = namedtuple("Answer", "status head body")
 Answer.__doc__ = "status: int. head: bytes up to and with the empty line. body: bytes."
 
 
-
 class Reader:
     """Reads messages from a socket one by one, and nothing beyond them."""
 

@@ -120,7 +120,7 @@ def test_everything_wrong_is_named_at_once(tmp_path: Path) -> None:
         ('[admin]\nallow = ["10.0.0.1/8"]', "admin.allow: ['10.0.0.1/8'] is not allowed"),
         ('datapath = "offload"', "datapath: 'offload' is not available in this version"),
         ("drain_timeout = true", "drain_timeout: True is not allowed"),
-        ("[[route]]\npool = \"default\"", "route: needs a listener of mode http"),
+        ('[[route]]\npool = "default"', "route: needs a listener of mode http"),
         ('max_backends = 1\n[[pool]]\n[[pool.backend]]\naddress = "a:1"\n[[pool.backend]]\naddress = "a:2"', "max_backends: 1"),
         ('[[pool]]\n[[pool.backend]]\naddress = "a:1"\n[[pool.backend]]\naddress = "a:1"', "backend a:1 is named twice"),
     ],

@@ -351,7 +351,10 @@ def test_removed_backend_cuts_its_exchanges_at_the_deadline() -> None:
 
 
 def test_error_body_is_configurable() -> None:
-    listener = {"error_body": '{{"code": {status}, "why": "{reason}"}}'.replace("{{", "{").replace("}}", "}"), "error_type": "application/json"}
+    listener = {
+        "error_body": '{{"code": {status}, "why": "{reason}"}}'.replace("{{", "{").replace("}}", "}"),
+        "error_type": "application/json",
+    }
     with http(listener=listener) as lb, Client(lb.address) as client:
         answer = client.get()
         assert answer.status == 503

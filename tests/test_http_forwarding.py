@@ -29,7 +29,11 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 @contextlib.contextmanager
 def http(
-    *backends: Backend | str, listener: dict[str, Any] | None = None, workers: int = 1, top: dict[str, Any] | None = None, **pool: Any
+    *backends: Backend | str,
+    listener: dict[str, Any] | None = None,
+    workers: int = 1,
+    top: dict[str, Any] | None = None,
+    **pool: Any,
 ) -> Iterator[Balancer]:
     """A balancer of mode http before these backends."""
     addresses = [entry if isinstance(entry, str) else entry.address for entry in backends]
@@ -57,9 +61,7 @@ def test_request_line_and_fields_pass_byte_for_byte() -> None:
         client.send(b"GET /A%2fb/../c?d=%41 HTTP/1.1\r\nHOST: A.example:80\r\nx-odd:  a \t b\xe9 \r\nX-Empty:\r\n\r\n")
         assert client.answer().status == 200
         head = backend.heads[0]
-        assert head.startswith(
-            b"GET /A%2fb/../c?d=%41 HTTP/1.1\r\nHOST: A.example:80\r\nx-odd:  a \t b\xe9 \r\nX-Empty:\r\n"
-        )
+        assert head.startswith(b"GET /A%2fb/../c?d=%41 HTTP/1.1\r\nHOST: A.example:80\r\nx-odd:  a \t b\xe9 \r\nX-Empty:\r\n")
 
 
 def test_hop_by_hop_fields_and_nominated_ones_are_removed() -> None:
@@ -69,7 +71,16 @@ def test_hop_by_hop_fields_and_nominated_ones_are_removed() -> None:
             b"Proxy-Connection: x\r\nTE: trailers\r\nUpgrade: h2c\r\nHTTP2-Settings: x\r\nLast: 4\r\n"
         )
         head = backend.heads[0]
-        for gone in (b"Connection", b"X-Mine", b"X-Other", b"Keep-Alive", b"Proxy-Connection", b"TE", b"Upgrade", b"HTTP2-Settings"):
+        for gone in (
+            b"Connection",
+            b"X-Mine",
+            b"X-Other",
+            b"Keep-Alive",
+            b"Proxy-Connection",
+            b"TE",
+            b"Upgrade",
+            b"HTTP2-Settings",
+        ):
             assert field(head, gone) is None, gone
         assert (field(head, b"Keep"), field(head, b"Last")) == (b"2", b"4")
 
@@ -406,7 +417,10 @@ def test_both_bodies_flow_at_once() -> None:
 
 
 def test_slow_client_bounds_what_is_held() -> None:
-    with Backend(answering(b"HTTP/1.1 200 OK\r\nContent-Length: 20000000\r\n\r\n" + b"x" * 20_000_000)) as backend, http(backend) as lb:
+    with (
+        Backend(answering(b"HTTP/1.1 200 OK\r\nContent-Length: 20000000\r\n\r\n" + b"x" * 20_000_000)) as backend,
+        http(backend) as lb,
+    ):
         with Client(lb.address) as client:
             client.send(GET)
             time.sleep(0.3)
@@ -435,7 +449,11 @@ BAD_ANSWERS = {
 @pytest.mark.parametrize("name", BAD_ANSWERS)
 def test_bad_answer_is_502_and_its_connection_is_not_used_again(name: str) -> None:
     ends = name in ("nothing", "half_a_head")
-    with Backend(answering(BAD_ANSWERS[name], end=ends)) as backend, http(backend, fail_answers=0) as lb, Client(lb.address) as client:
+    with (
+        Backend(answering(BAD_ANSWERS[name], end=ends)) as backend,
+        http(backend, fail_answers=0) as lb,
+        Client(lb.address) as client,
+    ):
         for _ in range(2):
             answer = client.get()
             assert answer.status == 502
@@ -556,7 +574,7 @@ def test_client_that_leaves_cancels_the_exchange_within_a_turn() -> None:
             left.clear()
             client = Client(lb.address)
             client.send(GET)
-            wait_for(lambda: len(backend.heads) == (1 if how == "close" else 2), "the request arrives")
+            wait_for(lambda seen=how: len(backend.heads) == (1 if seen == "close" else 2), "the request arrives")  # type: ignore[misc]
             started = time.monotonic()
             if how == "close":
                 client.close()

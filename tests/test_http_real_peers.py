@@ -1,4 +1,4 @@
-"""HTTP beside the programs that people use: uvicorn, gunicorn and nginx behind it; curl, httpx, aiohttp and websockets in front."""
+"""HTTP beside real programs: uvicorn, gunicorn and nginx behind it; curl, httpx, aiohttp and websockets in front."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-APP = '''
+APP = """
 import asyncio, hashlib, json
 
 
@@ -77,7 +77,7 @@ def wsgi(environ, start_response):
     content = json.dumps({"size": len(body), "for": environ.get("HTTP_X_FORWARDED_FOR")}).encode()
     start_response("200 OK", [("Content-Type", "application/json"), ("Content-Length", str(len(content)))])
     return [content]
-'''
+"""
 
 
 @contextlib.contextmanager

@@ -173,7 +173,9 @@ def test_reload_changes_routes_and_keeps_connections() -> None:
 
 
 def test_a_thousand_routes() -> None:
-    routes = [{"host": f"h{number}.example.com", "path_prefix": f"/p{number}", "pool": f"p{number % 3}"} for number in range(1000)]
+    routes = [
+        {"host": f"h{number}.example.com", "path_prefix": f"/p{number}", "pool": f"p{number % 3}"} for number in range(1000)
+    ]
     with routed(routes) as (_, client):
         for number in (0, 1, 500, 999):
             assert client.get(f"/p{number}/x", host=b"h%d.example.com" % number).body == b"p%d" % (number % 3)
@@ -229,7 +231,12 @@ def test_sticky_cookie_keeps_a_client_with_its_backend() -> None:
 
 
 def test_sticky_cookie_of_a_backend_that_left_is_set_anew() -> None:
-    with Backend(name=b"one") as one, Backend(name=b"two") as two, http(one, two, sticky="lb") as lb, Client(lb.address) as client:
+    with (
+        Backend(name=b"one") as one,
+        Backend(name=b"two") as two,
+        http(one, two, sticky="lb") as lb,
+        Client(lb.address) as client,
+    ):
         first = client.get()
         gone, stays = (one, b"two") if first.body == b"one" else (two, b"one")
         lb.pool().remove(gone.address, drain_timeout=0)

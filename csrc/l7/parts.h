@@ -1,4 +1,5 @@
-/* What the files of an HTTP client say to each other: http.c its life, intake.c requests, reach.c backends, carry.c bytes. */
+/* What the files of an HTTP client say to each other: http.c its life, intake.c requests, reach.c backends,
+ * carry.c both directions of an exchange, answer.c answers, outbox.c bytes that somebody does not take yet; l7.c is all clients. */
 #ifndef LB_PARTS_H
 #define LB_PARTS_H
 
@@ -30,10 +31,14 @@ struct lb_listener_row *lb_http_listener(const struct lb_l7 *l7, const struct lb
 struct lb_pool_row *lb_http_pool(const struct lb_l7 *l7, const struct lb_http *client);
 uint32_t lb_http_index(const struct lb_l7 *l7, const struct lb_http *client);
 void lb_http_move(struct lb_l7 *l7, struct lb_http *client, enum lb_http_state to);
+uint32_t lb_http_limit_ms(const struct lb_l7 *l7, const struct lb_http *client); /* how long may it be as it is? */
+enum lb_next lb_http_timeout(struct lb_l7 *l7, struct lb_http *client);        /* it was so for too long */
 void lb_http_rearm(struct lb_l7 *l7, struct lb_http *client);
 enum lb_next lb_http_end(struct lb_l7 *l7, struct lb_http *client, enum lb_http_end why);
 void lb_http_run(struct lb_l7 *l7, struct lb_http *client);
 int lb_http_must_close(const struct lb_l7 *l7, const struct lb_http *client); /* the balancer or the listener drains */
+
+/* --- l7.c --- */
 const char *lb_http_date(struct lb_l7 *l7);
 uint64_t lb_http_random(struct lb_l7 *l7);
 
@@ -57,18 +62,37 @@ void lb_http_serve_queues(struct lb_l7 *l7);
 /* Set-Cookie for the backend of this exchange into text. */
 void lb_http_sticky_cookie(struct lb_l7 *l7, struct lb_http *client, char text[LB_COOKIE_BYTES]);
 
+static inline struct lb_conn *lb_http_conn(const struct lb_l7 *l7, const struct lb_http *client)
+{
+    return lb_conn_at(&l7->conns, client->conn);
+}
+
+/* Something happened: time counts from now. */
+static inline void lb_http_moved(struct lb_l7 *l7, struct lb_http *client)
+{
+    client->since_ms = (uint32_t)lb_now_ms(l7->plane);
+}
+
 /* --- carry.c --- */
 enum lb_next lb_http_send_request(struct lb_l7 *l7, struct lb_http *client);
 enum lb_next lb_http_carry(struct lb_l7 *l7, struct lb_http *client);
+/* The exchange is over: on to the next, or to the end. */
+enum lb_next lb_http_finish(struct lb_l7 *l7, struct lb_http *client);
+
+/* --- answer.c --- */
+enum lb_next lb_http_await_answer(struct lb_l7 *l7, struct lb_http *client);
+/* An answer's head, or several, that begin at bytes. */
+enum lb_next lb_http_read_answer(struct lb_l7 *l7, struct lb_http *client, char *bytes, uint32_t count);
+enum lb_next lb_http_carry_answer(struct lb_l7 *l7, struct lb_http *client);
 /* The backend failed the exchange: replay it, answer for it, or break off. status: what to answer. */
 enum lb_next lb_http_backend_lost(struct lb_l7 *l7, struct lb_http *client, uint16_t status, const char *why);
+
+/* --- outbox.c --- */
 /* Send bytes to a side; what it does not take is held in flow (a buffer must be free). 0, or -1 when the side failed. */
 int lb_http_send_parts(struct lb_l7 *l7, struct lb_side *to, struct lb_flow *flow, const char *a, size_t a_count,
                        const char *b, size_t b_count);
 /* Send on what is held: 1 nothing is left, 0 the side takes no more, -1 it failed. */
 int lb_http_flush(struct lb_l7 *l7, struct lb_side *to, struct lb_flow *flow);
 void lb_http_drop_flow(struct lb_l7 *l7, struct lb_flow *flow);
-/* The exchange is over: on to the next, or to the end. */
-enum lb_next lb_http_finish(struct lb_l7 *l7, struct lb_http *client);
 
 #endif

@@ -54,7 +54,9 @@ class _Collector:
             (GaugeMetricFamily("lbcore_backend_active", "Sessions and exchanges now.", labels=labels), "active"),
             (GaugeMetricFamily("lbcore_backend_weight", "Weight.", labels=labels), "weight"),
             (
-                CounterMetricFamily("lbcore_backend_sessions", "Connects that succeeded, and exchanges that were answered.", labels=labels),
+                CounterMetricFamily(
+                    "lbcore_backend_sessions", "Connects that succeeded, and exchanges that were answered.", labels=labels
+                ),
                 "sessions",
             ),
             (

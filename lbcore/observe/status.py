@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 
-from lbcore._layout import ffi
 from lbcore.segment import COUNTERS, Segment, text
 from lbcore.table import DATAPATHS, GONE, MODES, NO_POOL, POLICIES, STATES
 

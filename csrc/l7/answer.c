@@ -1,0 +1,348 @@
+#include <string.h>
+
+#include "../core/io.h"
+#include "../l4/ack.h"
+#include "../l4/outcome.h"
+#include "../table/budget.h"
+#include "body.h"
+#include "parts.h"
+
+enum {
+    FIRST_READ = 32768,   /* of an answer: its head and this much of its body fit into one buffer if the client is slow */
+    SMALL_ANSWER = 16384, /* the kernel acknowledges larger reads by itself */
+    SMALL_BODY = 2048,    /* is copied behind its head rather than sent as a second part */
+};
+
+/* --- the answer's head ---------------------------------------------------------------------------------------------- */
+
+static void drop_part(struct lb_l7 *l7, struct lb_http *client)
+{
+    if (client->part != LB_SLAB_NONE)
+        lb_buffer_give(&l7->heads, client->part);
+    client->part = LB_SLAB_NONE;
+    client->part_end = 0;
+}
+
+/* The same request once more, when the connection was an old one that its backend had closed meanwhile (RFC 9112 9.3.1). */
+static int may_replay(struct lb_l7 *l7, struct lb_http *client)
+{
+    struct lb_plane *plane = l7->plane;
+    if (!client->reused || client->stage != LB_ANSWER_AWAITED || client->part_end || client->down.pending)
+        return 0;
+    lb_add(&plane->row->connections_stale, 1);
+    if (!client->replayable)
+        return 0;
+    if (!lb_budget_retry(&plane->shm, plane->worker, client->pool, (uint32_t)(plane->now_us / 1000000))) {
+        lb_add(&plane->row->retries_denied, 1);
+        return 0;
+    }
+    lb_add(&plane->row->replays, 1);
+    return 1;
+}
+
+enum lb_next lb_http_backend_lost(struct lb_l7 *l7, struct lb_http *client, uint16_t status, const char *why)
+{
+    int old = client->reused && status == 502;
+    if (status == 502 && may_replay(l7, client)) {
+        client->fresh_only = 1;
+        lb_http_drop_flow(l7, &client->up);
+        lb_http_leave_backend(l7, client, 0);
+        lb_http_reread(l7, client);
+        lb_http_move(l7, client, LB_HTTP_READING);
+        return lb_http_reach(l7, client);
+    }
+    if (!old)
+        lb_outcome_unanswered(l7->plane, client->pool, client->backend, 0);
+    drop_part(l7, client);
+    if (client->stage != LB_ANSWER_AWAITED || client->down.pending)
+        return lb_http_end(l7, client, LB_END_BACKEND);
+    if (client->in != LB_SLAB_NONE && client->in_start != client->in_next)
+        lb_http_consume(l7, client);
+    return lb_http_answer(l7, client, status, why);
+}
+
+static enum lb_next answer_is_bad(struct lb_l7 *l7, struct lb_http *client)
+{
+    lb_add(&l7->plane->row->answers_bad, 1);
+    client->reused = 0; /* not the race of an old connection */
+    return lb_http_backend_lost(l7, client, 502, "the backend's answer breaks the rules of HTTP");
+}
+
+/* Keep-Alive: timeout=N, seconds (RFC 2068 19.7.1.1): how long the backend says that it keeps an idle connection. */
+static void hear_keep_alive(struct lb_l7 *l7, struct lb_http *client, const char *bytes)
+{
+    const struct lb_field *field = lb_field_find(&l7->message, bytes, "keep-alive", 10);
+    uint32_t at = 0, seconds = 0;
+    if (!field)
+        return;
+    for (;;) {
+        struct lb_span word = lb_list_next(bytes, field->value, &at);
+        if (!word.length)
+            return;
+        if (word.length < 9 || word.length > 14 || !lb_same_word(bytes + word.at, 8, "timeout=", 8))
+            continue;
+        for (uint32_t i = 8; i < word.length && bytes[word.at + i] >= '0' && bytes[word.at + i] <= '9'; i++)
+            seconds = seconds * 10 + (uint32_t)(bytes[word.at + i] - '0');
+        lb_outcome_of(l7->plane, client->backend)->keeps_ms = seconds * 1000;
+        return;
+    }
+}
+
+static void judge_answer(struct lb_l7 *l7, struct lb_http *client, uint16_t status)
+{
+    struct lb_worker_row *row = l7->plane->row;
+    uint32_t took_us = (uint32_t)l7->plane->now_us - client->sent_us;
+    uint64_t *classes[] = {&row->answers_2xx, &row->answers_3xx, &row->answers_4xx, &row->answers_5xx};
+    lb_add(classes[status / 100 - 2], 1);
+    if (status >= 500 && status != 501 && status != 505)
+        lb_outcome_unanswered(l7->plane, client->pool, client->backend, status);
+    else
+        lb_outcome_answered(l7->plane, client->pool, client->backend, took_us);
+}
+
+/* What has come of the body with the head: bytes of it that go out, or -1. They may be gathered in place. */
+static int64_t first_of_body(struct lb_http *client, char *bytes, uint32_t count)
+{
+    struct lb_body *body = &client->answer;
+    uint32_t used = 0, data = 0;
+    switch ((enum lb_framing)body->framing) {
+    case LB_BODY_NONE:
+        body->whole = 1;
+        break;
+    case LB_BODY_LENGTH:
+        data = used = count < body->left ? count : (uint32_t)body->left;
+        lb_body_took(body, used);
+        break;
+    case LB_BODY_TO_END:
+        data = used = count;
+        break;
+    case LB_BODY_CHUNKED:
+        switch (lb_chunked_read(&body->chunked, bytes, count, &used, client->minor ? NULL : bytes, &data)) {
+        case LB_CHUNKS_BAD:
+            return -1;
+        case LB_CHUNKS_DONE:
+            body->whole = 1;
+            break;
+        case LB_CHUNKS_MORE:
+            break;
+        }
+        data = client->minor ? used : data;
+        break;
+    }
+    if (used < count)
+        client->conn_keeps = 0; /* more than an answer: the next one cannot be trusted */
+    return data;
+}
+
+static enum lb_next final_answer(struct lb_l7 *l7, struct lb_http *client, char *bytes, uint32_t count)
+{
+    struct lb_message *message = &l7->message;
+    char cookie[LB_COOKIE_BYTES];
+    client->conn_keeps = client->conn_keeps && message->persistent;
+    client->answer = (struct lb_body){.framing = message->framing, .left = message->length};
+    int64_t body = first_of_body(client, bytes + message->head.bytes, count - message->head.bytes);
+    if (body < 0)
+        return answer_is_bad(l7, client);
+    int to_end = message->framing == LB_BODY_TO_END || (message->framing == LB_BODY_CHUNKED && !client->minor);
+    client->persistent =
+        client->persistent && client->request.whole && !to_end && !lb_http_must_close(l7, client);
+    struct lb_farewell farewell = {
+        .client_minor = client->minor,
+        .persistent = client->persistent,
+        .chunked = message->framing == LB_BODY_CHUNKED && client->minor,
+        .date = lb_http_date(l7),
+        .cookie = client->sticky_new ? cookie : NULL,
+    };
+    if (client->sticky_new)
+        lb_http_sticky_cookie(l7, client, cookie);
+    hear_keep_alive(l7, client, bytes);
+    judge_answer(l7, client, message->head.status);
+    client->stage = client->answer.whole ? LB_ANSWER_WHOLE : LB_ANSWER_BODY;
+    size_t head = lb_compose_answer(l7->out, message, bytes, &farewell), apart = (size_t)body;
+    if (apart <= SMALL_BODY) { /* one short copy is cheaper than a second part */
+        memcpy(l7->out + head, bytes + message->head.bytes, apart);
+        head += apart;
+        apart = 0;
+    }
+    int sent = lb_http_send_parts(l7, &client->client, &client->down, l7->out, head, bytes + message->head.bytes, apart);
+    drop_part(l7, client);
+    if (client->replayable)
+        lb_http_consume(l7, client);
+    client->replayable = 0;
+    return sent < 0 ? lb_http_end(l7, client, LB_END_CLIENT_LEFT) : LB_NEXT_AGAIN;
+}
+
+/* 101: both connections go on as a session. */
+static enum lb_next switch_protocols(struct lb_l7 *l7, struct lb_http *client, const char *bytes, uint32_t count)
+{
+    struct lb_message *message = &l7->message;
+    struct lb_farewell farewell = {.client_minor = 1, .switches = 1, .date = lb_http_date(l7)};
+    if (!client->upgrade || client->down.pending || client->up.pending)
+        return answer_is_bad(l7, client);
+    size_t head = lb_compose_answer(l7->out, message, bytes, &farewell);
+    memcpy(l7->out + head, bytes + message->head.bytes, count - message->head.bytes);
+    judge_answer(l7, client, 200);
+    int early = client->in != LB_SLAB_NONE && client->in_end > client->in_next;
+    struct lb_conn *conn = lb_http_conn(l7, client);
+    struct lb_adoption child = {
+        .client = client->client.fd,
+        .server = conn->side.fd,
+        .backend = client->backend,
+        .pool = client->pool,
+        .listener = client->listener,
+        .from_client = early ? lb_http_in(l7, client) + client->in_next : NULL,
+        .from_client_count = early ? client->in_end - client->in_next : 0,
+        .from_server = l7->out,
+        .from_server_count = (uint32_t)head + count - message->head.bytes,
+    };
+    if (lb_session_adopt(l7->plane, &child) < 0)
+        return lb_http_backend_lost(l7, client, 503, "the balancer has no session left");
+    lb_add(&l7->plane->row->upgrades, 1);
+    drop_part(l7, client);
+    client->conn = LB_SLAB_NONE;
+    client->backend = LB_NONE;
+    lb_conn_forget(&l7->conns, conn);
+    return lb_http_end(l7, client, LB_END_ADOPTED);
+}
+
+/* 100 and its like go through to those who know them (RFC 9110 15.2). */
+static int pass_interim(struct lb_l7 *l7, struct lb_http *client, const char *bytes)
+{
+    struct lb_farewell farewell = {.client_minor = 1, .persistent = 1, .date = ""};
+    lb_add(&l7->plane->row->answers_1xx, 1);
+    if (!client->minor)
+        return 0;
+    size_t head = lb_compose_answer(l7->out, &l7->message, bytes, &farewell);
+    return lb_http_send_parts(l7, &client->client, &client->down, l7->out, head, NULL, 0);
+}
+
+/* Keep bytes of the answer for later, at the start of the part buffer. They may lie in it. */
+static void keep_part(struct lb_l7 *l7, struct lb_http *client, const char *bytes, uint32_t count)
+{
+    if (client->part == LB_SLAB_NONE)
+        client->part = lb_buffer_take(&l7->heads);
+    memmove(lb_buffer_at(&l7->heads, client->part), bytes, count);
+    client->part_end = count;
+}
+
+enum lb_next lb_http_read_answer(struct lb_l7 *l7, struct lb_http *client, char *bytes, uint32_t count)
+{
+    static const struct lb_head_limits limits = {LB_MAX_HEAD, LB_MAX_HEAD, LB_FIELD_ROOM};
+    while (count) {
+        enum lb_reading reading =
+            lb_message_answer(&l7->message, bytes, count, &limits, (enum lb_method)client->method);
+        if (reading == LB_READ_PARTIAL)
+            break;
+        if (reading != LB_READ_DONE)
+            return answer_is_bad(l7, client);
+        if (l7->message.head.status == 101)
+            return switch_protocols(l7, client, bytes, count);
+        if (l7->message.head.status >= 200)
+            return final_answer(l7, client, bytes, count);
+        if (pass_interim(l7, client, bytes) < 0)
+            return lb_http_end(l7, client, LB_END_CLIENT_LEFT);
+        bytes += l7->message.head.bytes;
+        count -= l7->message.head.bytes;
+        if (client->down.pending)
+            break; /* read on when the client has taken it */
+    }
+    if (count)
+        keep_part(l7, client, bytes, count);
+    else
+        drop_part(l7, client);
+    return LB_NEXT_AGAIN;
+}
+
+/* Small parts of an answer that is not whole may wait for our acknowledgement. */
+static void acknowledge(struct lb_l7 *l7, struct lb_http *client, size_t bytes, uint32_t pause_ms)
+{
+    struct lb_plane *plane = l7->plane;
+    if (client->conn == LB_SLAB_NONE || client->stage == LB_ANSWER_WHOLE)
+        return;
+    struct lb_outcome *outcome = lb_outcome_of(plane, client->backend);
+    client->acked = (uint8_t)lb_ack_part(outcome, !client->parts, (enum lb_ack)client->acked, pause_ms);
+    client->parts = 1;
+    if (client->acked == LB_ACK_YES && bytes < SMALL_ANSWER) {
+        lb_net_quickack(lb_http_conn(l7, client)->side.fd);
+        lb_add(&plane->row->quickacks, 1);
+    }
+}
+
+/* A further part that makes the answer whole says whether the acknowledgement before helped. */
+static void last_part(struct lb_l7 *l7, struct lb_http *client, uint32_t pause_ms)
+{
+    if (client->parts && client->stage == LB_ANSWER_WHOLE && client->backend != LB_NONE)
+        (void)lb_ack_part(lb_outcome_of(l7->plane, client->backend), 0, (enum lb_ack)client->acked, pause_ms);
+}
+
+enum lb_next lb_http_await_answer(struct lb_l7 *l7, struct lb_http *client)
+{
+    struct lb_side *from = &lb_http_conn(l7, client)->side;
+    char *bytes = l7->plane->scratch;
+    size_t room = FIRST_READ;
+    if (client->part != LB_SLAB_NONE) {
+        bytes = lb_buffer_at(&l7->heads, client->part) + client->part_end;
+        room = LB_HEAD_BYTES - client->part_end;
+    }
+    ssize_t got = room ? lb_recv(from->fd, bytes, room) : 0;
+    if (got < 0 && errno == EAGAIN) {
+        from->readable = 0;
+        return LB_NEXT_WAIT;
+    }
+    if (got <= 0)
+        return lb_http_backend_lost(l7, client, 502, "the backend closed the connection before it answered");
+    uint32_t pause_ms = (uint32_t)lb_now_ms(l7->plane) - client->since_ms, generation = client->generation;
+    if ((size_t)got < room && !from->hung_up)
+        from->readable = 0;
+    lb_add(&l7->plane->row->bytes_out, (uint64_t)got);
+    lb_http_moved(l7, client);
+    if (client->part != LB_SLAB_NONE) {
+        client->part_end += (uint32_t)got;
+        bytes = lb_buffer_at(&l7->heads, client->part);
+        got = client->part_end;
+    }
+    enum lb_next next = lb_http_read_answer(l7, client, bytes, (uint32_t)got);
+    if (next != LB_NEXT_OVER && client->generation == generation && client->state == LB_HTTP_EXCHANGE)
+        acknowledge(l7, client, (size_t)got, pause_ms);
+    return next;
+}
+
+/* --- the answer's body ---------------------------------------------------------------------------------------------- */
+
+static enum lb_next answer_broke(struct lb_l7 *l7, struct lb_http *client)
+{
+    lb_outcome_unanswered(l7->plane, client->pool, client->backend, 0);
+    return lb_http_end(l7, client, LB_END_BACKEND);
+}
+
+enum lb_next lb_http_carry_answer(struct lb_l7 *l7, struct lb_http *client)
+{
+    struct lb_side *from = &lb_http_conn(l7, client)->side;
+    struct lb_lane lane = {l7, client, from, &client->client, &client->down, &client->answer, &l7->plane->row->bytes_out};
+    uint32_t pause_ms = (uint32_t)lb_now_ms(l7->plane) - client->since_ms;
+    uint64_t before = l7->plane->row->bytes_out;
+    switch (client->answer.framing == LB_BODY_CHUNKED ? lb_body_chunked_answer(&lane) : lb_body_plain(&lane)) {
+    case LB_STEP_MOVED:
+        if (client->answer.whole)
+            client->stage = LB_ANSWER_WHOLE;
+        acknowledge(l7, client, l7->plane->row->bytes_out - before, pause_ms);
+        last_part(l7, client, pause_ms);
+        return LB_NEXT_AGAIN;
+    case LB_STEP_BLOCKED:
+        return LB_NEXT_WAIT;
+    case LB_STEP_END:
+        if (client->answer.framing != LB_BODY_TO_END)
+            return answer_broke(l7, client);
+        client->stage = LB_ANSWER_WHOLE;
+        return LB_NEXT_AGAIN;
+    case LB_STEP_BAD:
+        lb_add(&l7->plane->row->answers_bad, 1);
+        return answer_broke(l7, client);
+    case LB_STEP_FROM_FAILED:
+    case LB_STEP_TOO_LARGE:
+        return answer_broke(l7, client);
+    case LB_STEP_TO_FAILED:
+        return lb_http_end(l7, client, LB_END_CLIENT_LEFT);
+    }
+    return LB_NEXT_WAIT;
+}

@@ -1,0 +1,166 @@
+#include "body.h"
+
+#include <string.h>
+
+#include "../core/io.h"
+#include "../l4/relay.h"
+#include "parts.h"
+
+enum { SPLICED_BODY = 65536 }; /* what is left of a body must be this long to be worth a pipe */
+
+static enum lb_step silent(struct lb_lane *lane, ssize_t got)
+{
+    if (got == 0)
+        return LB_STEP_END;
+    if (errno != EAGAIN)
+        return LB_STEP_FROM_FAILED;
+    lane->from->readable = 0;
+    if (lane->flow->holds == LB_HOLDS_PIPE && !lane->flow->pending)
+        lb_relay_drop(lane->l7->plane, lane->flow); /* what waits holds nothing */
+    return LB_STEP_BLOCKED;
+}
+
+static void arrived(struct lb_lane *lane, size_t bytes, size_t asked)
+{
+    if (bytes < asked && !lane->from->hung_up)
+        lane->from->readable = 0;
+    lb_add(lane->counter, bytes);
+    lb_http_moved(lane->l7, lane->client);
+}
+
+static int wants_splice(const struct lb_lane *lane)
+{
+    const struct lb_body *body = lane->body;
+    if (body->framing == LB_BODY_CHUNKED || (body->framing == LB_BODY_LENGTH && body->left < SPLICED_BODY))
+        return 0;
+    switch ((enum lb_datapath)lane->l7->plane->datapath) {
+    case LB_COPY:
+        return 0;
+    case LB_SPLICE:
+        return 1;
+    case LB_AUTO:
+        return body->streak >= LB_STREAMING || lane->flow->holds == LB_HOLDS_PIPE;
+    }
+    return 0;
+}
+
+static int take_pipe(struct lb_lane *lane)
+{
+    struct lb_plane *plane = lane->l7->plane;
+    if (lane->flow->holds == LB_HOLDS_PIPE)
+        return 1;
+    uint32_t pipe = lb_pipe_take(&plane->pipes);
+    if (pipe == LB_SLAB_NONE) {
+        lb_add(&plane->row->pipe_misses, 1);
+        return 0;
+    }
+    *lane->flow = (struct lb_flow){.held = pipe, .holds = LB_HOLDS_PIPE};
+    plane->row->pipes++;
+    return 1;
+}
+
+void lb_body_took(struct lb_body *body, size_t bytes)
+{
+    if (body->framing != LB_BODY_LENGTH)
+        return;
+    body->left -= bytes;
+    body->whole = body->left == 0;
+}
+
+static enum lb_step splice_step(struct lb_lane *lane)
+{
+    struct lb_pipe *pipe = lb_pipe_at(&lane->l7->plane->pipes, lane->flow->held);
+    uint64_t most = LB_PIPE_BYTES;
+    if (lane->body->framing == LB_BODY_LENGTH && lane->body->left < most)
+        most = lane->body->left;
+    ssize_t got = lb_splice(lane->from->fd, pipe->in, most);
+    if (got <= 0)
+        return silent(lane, got);
+    arrived(lane, (size_t)got, 0);
+    lb_add(&lane->l7->plane->row->bytes_spliced, (uint64_t)got);
+    lane->flow->pending = (uint32_t)got;
+    lb_body_took(lane->body, (size_t)got);
+    return lb_http_flush(lane->l7, lane->to, lane->flow) < 0 ? LB_STEP_TO_FAILED : LB_STEP_MOVED;
+}
+
+static enum lb_step send_on(struct lb_lane *lane, const char *bytes, size_t count)
+{
+    if (count && lb_http_send_parts(lane->l7, lane->to, lane->flow, bytes, count, NULL, 0) < 0)
+        return LB_STEP_TO_FAILED;
+    return LB_STEP_MOVED;
+}
+
+static enum lb_step copy_step(struct lb_lane *lane)
+{
+    char *scratch = lane->l7->plane->scratch;
+    size_t most = LB_SCRATCH_BYTES;
+    if (lane->body->framing == LB_BODY_LENGTH && lane->body->left < most)
+        most = lane->body->left;
+    lb_relay_drop(lane->l7->plane, lane->flow);
+    ssize_t got = lb_recv(lane->from->fd, scratch, most);
+    if (got <= 0)
+        return silent(lane, got);
+    arrived(lane, (size_t)got, most);
+    lb_body_took(lane->body, (size_t)got);
+    if (got < LB_SCRATCH_BYTES)
+        lane->body->streak = 0;
+    else if (lane->body->streak < LB_STREAMING)
+        lane->body->streak++;
+    return send_on(lane, scratch, (size_t)got);
+}
+
+/* What follows a chunked request is the next one's. */
+static void keep_rest(struct lb_l7 *l7, struct lb_http *client, const char *bytes, uint32_t count)
+{
+    if (!count)
+        return;
+    client->in = lb_buffer_take(&l7->heads);
+    memcpy(lb_http_in(l7, client), bytes, count);
+    client->in_start = client->in_next = client->in_seen = 0;
+    client->in_end = count;
+}
+
+enum lb_step lb_body_chunked_request(struct lb_lane *lane)
+{
+    char *scratch = lane->l7->plane->scratch;
+    uint64_t most = lb_http_listener(lane->l7, lane->client)->max_body;
+    uint32_t used;
+    ssize_t got = lb_recv(lane->from->fd, scratch, LB_HEAD_BYTES);
+    if (got <= 0)
+        return silent(lane, got);
+    arrived(lane, (size_t)got, LB_HEAD_BYTES);
+    enum lb_chunking chunking = lb_chunked_read(&lane->body->chunked, scratch, (uint32_t)got, &used, NULL, NULL);
+    lane->body->left += used;
+    if (chunking == LB_CHUNKS_BAD)
+        return LB_STEP_BAD;
+    if (most && lane->body->left > most)
+        return LB_STEP_TOO_LARGE;
+    lane->body->whole = chunking == LB_CHUNKS_DONE;
+    keep_rest(lane->l7, lane->client, scratch + used, (uint32_t)got - used);
+    return send_on(lane, scratch, used);
+}
+
+enum lb_step lb_body_chunked_answer(struct lb_lane *lane)
+{
+    char *scratch = lane->l7->plane->scratch;
+    struct lb_http *client = lane->client;
+    uint32_t used, data;
+    ssize_t got = lb_recv(lane->from->fd, scratch, LB_SCRATCH_BYTES);
+    if (got <= 0)
+        return silent(lane, got);
+    arrived(lane, (size_t)got, LB_SCRATCH_BYTES);
+    int strip = client->minor == 0; /* HTTP/1.0 knows no chunks */
+    enum lb_chunking chunking =
+        lb_chunked_read(&lane->body->chunked, scratch, (uint32_t)got, &used, strip ? scratch : NULL, &data);
+    if (chunking == LB_CHUNKS_BAD)
+        return LB_STEP_BAD;
+    lane->body->whole = chunking == LB_CHUNKS_DONE;
+    if (used < (uint32_t)got)
+        client->conn_keeps = 0; /* more than an answer: the next one cannot be trusted */
+    return send_on(lane, scratch, strip ? data : used);
+}
+
+enum lb_step lb_body_plain(struct lb_lane *lane)
+{
+    return wants_splice(lane) && take_pipe(lane) ? splice_step(lane) : copy_step(lane);
+}

@@ -1,0 +1,175 @@
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/random.h>
+#include <time.h>
+
+#include "../core/io.h"
+#include "parts.h"
+
+enum {
+    QUEUE_POLL_MS = 4, /* other workers' backends become free without a word */
+    WARM_HEADS = 1024, /* head buffers whose memory is kept */
+};
+
+/* --- birth and death of the whole ----------------------------------------------------------------------------------- */
+
+static int open_queues(struct lb_l7 *l7)
+{
+    l7->queues = calloc(l7->plane->shm.head->max_pools, sizeof *l7->queues);
+    return l7->queues ? 0 : -ENOMEM;
+}
+
+int lb_l7_open(struct lb_l7 *l7, struct lb_plane *plane, uint32_t max_clients)
+{
+    *l7 = (struct lb_l7){.plane = plane, .ready = LB_SLAB_NONE, .starved = LB_SLAB_NONE};
+    lb_wheel_open(&l7->wheel, lb_now_ms(plane));
+    if (getrandom(&l7->random, sizeof l7->random, 0) != sizeof l7->random || !l7->random)
+        l7->random = plane->now_us | 1;
+    int error = lb_slab_open(&l7->clients, sizeof(struct lb_http), max_clients);
+    if (!error)
+        error = lb_buffer_pool_open(&l7->heads, LB_HEAD_BYTES, 2 * max_clients, WARM_HEADS);
+    if (!error)
+        error = lb_conn_pool_open(&l7->conns, plane, max_clients);
+    if (!error)
+        error = open_queues(l7);
+    if (!error && !(l7->out = malloc(LB_OUT_BYTES)))
+        error = -ENOMEM;
+    if (!error)
+        error = lb_routes_compile(&l7->routes, &plane->shm, &l7->routes_version);
+    return error;
+}
+
+void lb_l7_close(struct lb_l7 *l7)
+{
+    lb_routes_free(l7->routes);
+    free(l7->out);
+    free(l7->queues);
+    lb_conn_pool_close(&l7->conns);
+    lb_buffer_pool_close(&l7->heads);
+    lb_slab_close(&l7->clients);
+}
+
+/* --- for all of them ------------------------------------------------------------------------------------------------ */
+
+uint64_t lb_http_random(struct lb_l7 *l7)
+{
+    uint64_t x = l7->random; /* xorshift64*, as in policy.c: names, not secrets */
+    x ^= x >> 12;
+    x ^= x << 25;
+    x ^= x >> 27;
+    l7->random = x;
+    return x * UINT64_C(0x2545F4914F6CDD1D);
+}
+
+/* IMF-fixdate (RFC 9110 5.6.7), whatever the locale. */
+const char *lb_http_date(struct lb_l7 *l7)
+{
+    static const char days[] = "SunMonTueWedThuFriSat", months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
+    struct timespec now;
+    struct tm t;
+    clock_gettime(CLOCK_REALTIME_COARSE, &now);
+    if (l7->date_s != (uint64_t)now.tv_sec) {
+        l7->date_s = (uint64_t)now.tv_sec;
+        gmtime_r(&now.tv_sec, &t);
+        (void)snprintf(l7->date, sizeof l7->date, "%.3s, %02u %.3s %04u %02u:%02u:%02u GMT", days + 3 * t.tm_wday,
+                       (unsigned)t.tm_mday % 100, months + 3 * t.tm_mon, (unsigned)(t.tm_year + 1900) % 10000,
+                       (unsigned)t.tm_hour % 100, (unsigned)t.tm_min % 100, (unsigned)t.tm_sec % 100);
+    }
+    return l7->date;
+}
+
+/* --- a turn --------------------------------------------------------------------------------------------------------- */
+
+static void fire(void *context, struct lb_timer *timer)
+{
+    struct lb_l7 *l7 = context;
+    struct lb_http *client = (struct lb_http *)(void *)timer;
+    if ((uint32_t)lb_now_ms(l7->plane) - client->since_ms < lb_http_limit_ms(l7, client))
+        lb_http_rearm(l7, client);
+    else if (lb_http_timeout(l7, client) == LB_NEXT_AGAIN)
+        lb_http_run(l7, client);
+}
+
+static void run_list(struct lb_l7 *l7, uint32_t *list)
+{
+    uint32_t index = *list;
+    *list = LB_SLAB_NONE;
+    while (index != LB_SLAB_NONE) {
+        struct lb_http *client = lb_slab_at(&l7->clients, index);
+        index = client->next;
+        client->queued = 0;
+        if (client->state == LB_HTTP_FREE) /* ended while it was listed */
+            lb_slab_give(&l7->clients, lb_http_index(l7, client));
+        else
+            lb_http_run(l7, client);
+    }
+}
+
+void lb_l7_turn(struct lb_l7 *l7)
+{
+    struct lb_plane *plane = l7->plane;
+    uint64_t now_ms = lb_now_ms(plane);
+    run_list(l7, &l7->ready);
+    if (l7->starved != LB_SLAB_NONE && lb_buffer_pool_ready(&plane->buffers))
+        run_list(l7, &l7->starved);
+    lb_wheel_turn(&l7->wheel, now_ms, fire, l7);
+    lb_wheel_turn(&l7->conns.wheel, now_ms, lb_conn_fire, &l7->conns);
+    if (l7->waiting)
+        lb_http_serve_queues(l7);
+    if (__atomic_load_n(&plane->shm.head->routes, __ATOMIC_ACQUIRE) != l7->routes_version &&
+        lb_routes_compile(&l7->routes, &plane->shm, &l7->routes_version) < 0)
+        lb_add(&plane->row->routes_refused, 1); /* the old ones stay */
+}
+
+static int sooner(int a, int b)
+{
+    return a < 0 ? b : b < 0 ? a : a < b ? a : b;
+}
+
+int lb_l7_wait(const struct lb_l7 *l7)
+{
+    uint64_t now_ms = lb_now_ms(l7->plane);
+    if (l7->ready != LB_SLAB_NONE || (l7->starved != LB_SLAB_NONE && lb_buffer_pool_ready(&l7->plane->buffers)))
+        return 0;
+    int wait = sooner(lb_wheel_wait(&l7->wheel, now_ms), lb_wheel_wait(&l7->conns.wheel, now_ms));
+    return l7->waiting ? sooner(wait, QUEUE_POLL_MS) : wait;
+}
+
+/* --- the end of many ------------------------------------------------------------------------------------------------ */
+
+void lb_l7_drain(struct lb_l7 *l7)
+{
+    l7->draining = 1;
+    for (uint32_t i = 0; i < l7->clients.touched; i++) {
+        struct lb_http *client = lb_slab_at(&l7->clients, i);
+        if (client->state == LB_HTTP_READING && client->in_end == client->in_start && !client->client.readable)
+            lb_http_end(l7, client, LB_END_DONE);
+    }
+}
+
+void lb_l7_cut(struct lb_l7 *l7)
+{
+    for (uint32_t i = 0; i < l7->clients.touched; i++) {
+        struct lb_http *client = lb_slab_at(&l7->clients, i);
+        if (client->state == LB_HTTP_FREE || client->backend == LB_NONE ||
+            l7->plane->shm.backends[client->backend].state != LB_GONE)
+            continue;
+        if (client->state == LB_HTTP_CONNECTING) {
+            if (lb_http_connect_failed(l7, client, ECONNABORTED) == LB_NEXT_AGAIN)
+                lb_http_run(l7, client);
+        } else {
+            lb_http_end(l7, client, LB_END_CUT);
+        }
+    }
+    lb_conn_cut(&l7->conns, 0);
+}
+
+void lb_l7_stop(struct lb_l7 *l7)
+{
+    for (uint32_t i = 0; i < l7->clients.touched; i++) {
+        struct lb_http *client = lb_slab_at(&l7->clients, i);
+        if (client->state != LB_HTTP_FREE)
+            lb_http_end(l7, client, LB_END_STOPPED);
+    }
+    lb_conn_cut(&l7->conns, 1);
+}

@@ -1,0 +1,65 @@
+#include <string.h>
+
+#include "../core/io.h"
+#include "../l4/relay.h"
+#include "parts.h"
+
+void lb_http_drop_flow(struct lb_l7 *l7, struct lb_flow *flow)
+{
+    lb_relay_drop(l7->plane, flow);
+    flow->pending = 0;
+}
+
+/* Keep the end of two parts, of which `sent` bytes are gone. */
+static void hold(struct lb_l7 *l7, struct lb_flow *flow, struct iovec parts[2], size_t sent)
+{
+    struct lb_buffer_pool *buffers = &l7->plane->buffers;
+    lb_relay_drop(l7->plane, flow);
+    *flow = (struct lb_flow){.held = lb_buffer_take(buffers), .holds = LB_HOLDS_BUFFER};
+    l7->plane->row->buffers++;
+    char *to = lb_buffer_at(buffers, flow->held);
+    for (int i = 0; i < 2; i++) {
+        size_t skip = sent < parts[i].iov_len ? sent : parts[i].iov_len, rest = parts[i].iov_len - skip;
+        if (rest)
+            memcpy(to + flow->pending, (const char *)parts[i].iov_base + skip, rest);
+        flow->pending += (uint32_t)rest;
+        sent -= skip;
+    }
+}
+
+int lb_http_send_parts(struct lb_l7 *l7, struct lb_side *to, struct lb_flow *flow, const char *a, size_t a_count,
+                       const char *b, size_t b_count)
+{
+    struct iovec parts[2] = {{(void *)(uintptr_t)a, a_count}, {(void *)(uintptr_t)b, b_count}};
+    ssize_t sent = b_count ? lb_send_parts(to->fd, parts, 2) : lb_send(to->fd, a, a_count);
+    if (sent < 0 && errno != EAGAIN)
+        return -1;
+    size_t took = sent < 0 ? 0 : (size_t)sent;
+    if (took < a_count + b_count) {
+        to->writable = 0;
+        hold(l7, flow, parts, took);
+    }
+    return 0;
+}
+
+int lb_http_flush(struct lb_l7 *l7, struct lb_side *to, struct lb_flow *flow)
+{
+    while (flow->pending) {
+        if (!to->writable)
+            return 0;
+        int piped = flow->holds == LB_HOLDS_PIPE;
+        ssize_t took = piped ? lb_splice(lb_pipe_at(&l7->plane->pipes, flow->held)->out, to->fd, flow->pending)
+                             : lb_send(to->fd, lb_buffer_at(&l7->plane->buffers, flow->held) + flow->start, flow->pending);
+        if (took < 0 && errno != EAGAIN)
+            return -1;
+        if (took <= 0) {
+            to->writable = 0;
+            return 0;
+        }
+        flow->start += (uint32_t)took;
+        flow->pending -= (uint32_t)took;
+    }
+    if (flow->holds == LB_HOLDS_BUFFER)
+        lb_relay_drop(l7->plane, flow);
+    return 1;
+}
