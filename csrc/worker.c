@@ -170,11 +170,26 @@ static void session_event(struct lb_plane *plane, uint32_t index, uint32_t gener
         lb_session_event(plane, session, side, events);
 }
 
+/* Places of connections that have ended are free only when the lists of this turn have let go of them. */
+static int refuse_without_place(struct lb_plane *plane, const struct lb_slab *slab, int client)
+{
+    if (slab->used < slab->capacity)
+        return 0;
+    lb_add(&plane->row->accepted, 1);
+    lb_add(&plane->row->refused, 1);
+    lb_add(&plane->row->refused_resource, 1);
+    lb_net_reset(client);
+    return 1;
+}
+
 /* An accepted connection, by its listener's mode. */
 static void take(void *context, int client, uint32_t listener, const union lb_address *peer)
 {
     struct worker *worker = context;
-    if (worker->plane.shm.listeners[listener].mode == LB_MODE_HTTP)
+    int http = worker->plane.shm.listeners[listener].mode == LB_MODE_HTTP;
+    if (refuse_without_place(&worker->plane, http ? &worker->l7.clients : &worker->plane.sessions, client))
+        return;
+    if (http)
         lb_http_open(&worker->l7, client, listener, peer);
     else
         lb_session_open(&worker->plane, client, listener, peer);

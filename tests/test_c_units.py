@@ -16,7 +16,7 @@ SOURCES = [path for path in sorted((ROOT / "csrc").rglob("*.c")) if path.name !=
 WORDS = ["-std=c11", "-D_GNU_SOURCE", "-O1", "-g", "-Wall", "-Wextra", "-Werror", f"-I{ROOT / 'csrc'}"]
 SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer")
 FUZZ_S = int(os.environ.get("LBCORE_FUZZ_S", "10"))
-"""Seconds of fuzzing; tools/fuzz runs for longer."""
+"""Seconds of fuzzing."""
 
 needs_gcc = pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc is not installed")
 

@@ -68,9 +68,8 @@ void lb_outcome_unreachable(struct lb_plane *plane, uint32_t pool, uint32_t back
     report(plane, backend, outcome->failures_in_row, plane->shm.pools[pool].fail_after, LB_FAILING_CONNECTS);
 }
 
-void lb_outcome_answered(struct lb_plane *plane, uint32_t pool, uint32_t backend, uint32_t took_us)
+void lb_outcome_answered(struct lb_plane *plane, uint32_t backend, uint32_t took_us)
 {
-    (void)pool;
     struct lb_outcome *outcome = lb_outcome_of(plane, backend);
     take_latency(plane, outcome, took_us);
     outcome->failures_in_row = 0;

@@ -18,7 +18,7 @@ void lb_outcome_unreachable(struct lb_plane *plane, uint32_t pool, uint32_t back
 
 /* An exchange was answered well, or it failed: a status of 500 and more (501 and 505 speak of the request, not of the backend), or
  * 0 for an answer that never came or broke off. Reported at fail_answers. */
-void lb_outcome_answered(struct lb_plane *plane, uint32_t pool, uint32_t backend, uint32_t took_us);
+void lb_outcome_answered(struct lb_plane *plane, uint32_t backend, uint32_t took_us);
 void lb_outcome_unanswered(struct lb_plane *plane, uint32_t pool, uint32_t backend, uint32_t status);
 
 /* Nothing that a backend did: this host ran out of something. */

@@ -97,7 +97,7 @@ static void judge_answer(struct lb_l7 *l7, struct lb_http *client, uint16_t stat
     if (status >= 500 && status != 501 && status != 505)
         lb_outcome_unanswered(l7->plane, client->pool, client->backend, status);
     else
-        lb_outcome_answered(l7->plane, client->pool, client->backend, took_us);
+        lb_outcome_answered(l7->plane, client->backend, took_us);
 }
 
 /* What has come of the body with the head: bytes of it that go out, or -1. They may be gathered in place. */
@@ -176,12 +176,17 @@ static enum lb_next final_answer(struct lb_l7 *l7, struct lb_http *client, char 
 static enum lb_next switch_protocols(struct lb_l7 *l7, struct lb_http *client, const char *bytes, uint32_t count)
 {
     struct lb_message *message = &l7->message;
-    struct lb_farewell farewell = {.client_minor = 1, .switches = 1, .date = lb_http_date(l7)};
+    char cookie[LB_COOKIE_BYTES];
+    struct lb_farewell farewell = {
+        .client_minor = 1, .switches = 1, .date = lb_http_date(l7), .cookie = client->sticky_new ? cookie : NULL};
     if (!client->upgrade || client->down.pending || client->up.pending)
         return answer_is_bad(l7, client);
+    if (client->sticky_new)
+        lb_http_sticky_cookie(l7, client, cookie);
     size_t head = lb_compose_answer(l7->out, message, bytes, &farewell);
     memcpy(l7->out + head, bytes + message->head.bytes, count - message->head.bytes);
-    judge_answer(l7, client, 200);
+    lb_add(&l7->plane->row->answers_1xx, 1);
+    lb_outcome_answered(l7->plane, client->backend, (uint32_t)l7->plane->now_us - client->sent_us);
     int early = client->in != LB_SLAB_NONE && client->in_end > client->in_next;
     struct lb_conn *conn = lb_http_conn(l7, client);
     struct lb_adoption child = {

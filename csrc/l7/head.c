@@ -218,6 +218,7 @@ enum lb_reading lb_head_request(struct lb_message_head *head, const char *bytes,
 {
     struct reader reader = {bytes, 0, count};
     head->target = head->method = (struct lb_span){0, 0};
+    head->status = 0;
     enum lb_reading reading = stray_line(&reader);
     head->first = reader.at;
     if (reading == LB_READ_DONE)

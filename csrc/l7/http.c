@@ -66,6 +66,8 @@ uint32_t lb_http_limit_ms(const struct lb_l7 *l7, const struct lb_http *client)
     case LB_HTTP_EXCHANGE:
         if (!client->request.whole)
             return listener->body_timeout_ms;
+        if (client->down.pending)
+            return listener->body_timeout_ms;
         return client->stage == LB_ANSWER_AWAITED ? pool->answer_timeout_ms : listener->idle_timeout_ms;
     case LB_HTTP_ANSWERING:
         return listener->body_timeout_ms;

@@ -215,6 +215,21 @@ static enum lb_reading read_connection(struct lb_message *message, const char *b
     }
 }
 
+/* Beside an absolute target it is not used, but not allowed to be nonsense either. In an answer it means nothing. */
+static enum lb_reading read_host(struct lb_message *message, const char *bytes, struct lb_span value)
+{
+    struct lb_span authority = message->authority, host = message->host;
+    if (message->head.status)
+        return LB_READ_DONE;
+    if (!read_authority(message, bytes, value))
+        return LB_READ_BAD;
+    if (message->absolute) {
+        message->authority = authority;
+        message->host = host;
+    }
+    return LB_READ_DONE;
+}
+
 static enum lb_reading read_field(struct lb_message *message, const char *bytes, const struct lb_field *field,
                                   struct tally *tally)
 {
@@ -222,9 +237,7 @@ static enum lb_reading read_field(struct lb_message *message, const char *bytes,
     case LB_HOST_FIELD:
         if (tally->hosts++)
             return LB_READ_BAD;
-        if (message->absolute) /* not used, but not allowed to be nonsense */
-            return LB_READ_DONE;
-        return read_authority(message, bytes, field->value) ? LB_READ_DONE : LB_READ_BAD;
+        return read_host(message, bytes, field->value);
     case LB_CONTENT_LENGTH:
         return tally->lengths++ ? LB_READ_BAD : read_length(message, bytes, field->value);
     case LB_TRANSFER_ENCODING:
@@ -337,9 +350,7 @@ enum lb_reading lb_message_answer(struct lb_message *message, const char *bytes,
     if (reading != LB_READ_DONE)
         return reading;
     clear(message);
-    message->absolute = 1; /* a Host here means nothing */
     reading = read_fields(message, bytes, &tally);
-    message->absolute = 0;
     if (reading != LB_READ_DONE && reading != LB_READ_EXPECTATION)
         return reading;
     reading = framing_faults(message, &tally);

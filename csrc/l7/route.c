@@ -104,22 +104,31 @@ static int row_ok(const struct lb_routes *routes, const struct lb_route_row *row
     return 1;
 }
 
+/* Bytes that published routes take; as large as the room for more. */
+static uint64_t bytes_of(const struct lb_routes_head *head)
+{
+    uint64_t bytes = sizeof *head + (uint64_t)head->count * sizeof(struct lb_route_row) +
+                     (uint64_t)head->conditions * sizeof(struct lb_condition_row) + head->text_bytes;
+    return bytes < LB_ROUTES_BYTES ? bytes : LB_ROUTES_BYTES;
+}
+
 /* Take the published bytes, whole: they may be replaced while they are read. */
 static int take_copy(struct lb_routes *routes, const struct lb_shm *shm, uint32_t *version)
 {
     for (;;) {
         *version = __atomic_load_n(&shm->head->routes, __ATOMIC_ACQUIRE);
-        memcpy(routes->copy, lb_shm_routes(shm, *version), LB_ROUTES_BYTES);
+        const void *published = lb_shm_routes(shm, *version);
+        memcpy(routes->copy, published, bytes_of(published));
         __atomic_thread_fence(__ATOMIC_ACQUIRE);
         if (__atomic_load_n(&shm->head->routes, __ATOMIC_RELAXED) - *version < 2)
             break;
     }
-    routes->head = (const void *)routes->copy;
-    uint64_t count = routes->head->count, conditions = routes->head->conditions;
-    uint64_t bytes = sizeof *routes->head + count * sizeof *routes->rows + conditions * sizeof *routes->conditions +
-                     routes->head->text_bytes;
+    const struct lb_routes_head *head = (const void *)routes->copy;
+    uint64_t count = head->count, conditions = head->conditions;
+    uint64_t bytes = sizeof *head + count * sizeof *routes->rows + conditions * sizeof *routes->conditions + head->text_bytes;
     if (bytes > LB_ROUTES_BYTES)
         return -EINVAL;
+    routes->head = head;
     routes->rows = (const void *)(routes->head + 1);
     routes->conditions = (const void *)(routes->rows + count);
     routes->text = (const void *)(routes->conditions + conditions);
