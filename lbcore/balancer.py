@@ -301,12 +301,18 @@ class Balancer:
             fresh = settings or self._read_again()
             self._refuse_fixed(fresh)
             pools = {pool.name: pool for pool in fresh.pools}
-            for name, pool in pools.items():
-                if name not in membership.pools():
-                    assert self._table is not None
-                    self._table.set_pool(pool)
-            supervisor.apply(fresh)
-            membership.apply(pools, fresh.drain_timeout_ms)
+            table = self._running()[0]
+            new = [pool for name, pool in pools.items() if name not in membership.pools()]
+            try:
+                for pool in new:
+                    table.set_pool(pool)
+                supervisor.apply(fresh, lambda: membership.admit(pools, fresh.drain_timeout_ms))
+            except (LbcoreError, ValueError):
+                for pool in new:
+                    if pool.name not in membership.pools() and pool.name in table.pools():
+                        table.drop_pool(pool.name)
+                raise
+            membership.dismiss(pools)
             self._settings = fresh
             self._follow_probes()
         self._log("reloaded")

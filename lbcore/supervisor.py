@@ -186,16 +186,17 @@ class Supervisor:
         rows = {wanted[entry.url]: index for index, (entry, _) in self._listeners.items() if entry.url in wanted}
         return pack(settings.routes, rows, self._table.pool_rows())
 
-    def apply(self, settings: BalancerSettings) -> None:
+    def apply(self, settings: BalancerSettings, ready: Callable[[], None] = lambda: None) -> None:
         """Follow new listeners: kept ones take their new settings, new ones are served, the rest is drained and closed.
 
-        All new ones are bound before anything else changes. Raises PortTaken or ConfigError with nothing changed.
+        All new ones are bound before anything else changes; then `ready` is called: whom routes lead to must be there when they
+        hold. Raises PortTaken or ConfigError with nothing changed.
         """
         with self._lock:
-            self._apply(settings)
+            self._apply(settings, ready)
         self._await(lambda: all(self._serves(post) for post in self._posts), "did not take the new listeners")
 
-    def _apply(self, settings: BalancerSettings) -> None:
+    def _apply(self, settings: BalancerSettings, ready: Callable[[], None]) -> None:
         by_url = {listener.url: index for index, (listener, _) in self._listeners.items()}
         fresh = [listener for listener in settings.listeners if listener.url not in by_url]
         kept = {by_url[entry.url]: entry for entry in settings.listeners if entry.url in by_url}
@@ -210,6 +211,7 @@ class Supervisor:
             for index in opened:
                 self._close_listener(index)
             raise
+        ready()
         for index in opened:
             for post in self._posts:
                 self._hand_over(post, index)

@@ -375,11 +375,16 @@ class Membership:
     # --- reload --------------------------------------------------------------------------------------------------
 
     def apply(self, pools: dict[str, PoolSettings], drain_ms: int) -> None:
-        """Follow new settings.
+        """Follow new settings: `admit` whom they name, then `dismiss` the others, so that no request falls between.
 
         Backends that the configuration names are added, changed or removed; rows that stay keep their state, evidence and
         generation. Leases and backends added at run time stay as long as their pool does.
         """
+        self.admit(pools, drain_ms)
+        self.dismiss(pools)
+
+    def admit(self, pools: dict[str, PoolSettings], drain_ms: int) -> None:
+        """The first half of `apply`: new settings, new pools, new backends."""
         resolved = {backend.address: _try_resolve(backend.address) for pool in pools.values() for backend in pool.backends}
         with self._lock, self._table.batch():
             self._drain_ms = drain_ms
@@ -388,10 +393,19 @@ class Membership:
                 self._pools[name] = pool
                 self._in_pool.setdefault(name, {})
                 self._healthy.setdefault(name, set())
+            for pool in pools.values():
+                self._follow(pool, resolved)
+
+    def dismiss(self, pools: dict[str, PoolSettings]) -> None:
+        """The second half of `apply`: pools and backends that the settings do not name any more go."""
+        with self._lock, self._table.batch():
             for name in set(self._pools) - set(pools):
                 self._drop_pool(name)
             for pool in pools.values():
-                self._follow(pool, resolved)
+                named = {backend.address for backend in pool.backends}
+                for member in list(self._in_pool[pool.name].values()):
+                    if member.row.source == "config" and member.row.address not in named:
+                        self.remove(member.row, reason="not in the configuration any more")
 
     def _drop_pool(self, name: str) -> None:
         for member in list(self._in_pool[name].values()):
@@ -405,8 +419,6 @@ class Membership:
             row = member.row
             if row.address in wanted:
                 self._table.set_weight(row, wanted.pop(row.address))
-            elif row.source == "config":
-                self.remove(row, reason="not in the configuration any more")
         for address, weight in wanted.items():
             found = resolved[address]
             try:
