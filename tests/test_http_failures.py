@@ -385,3 +385,46 @@ def test_killed_worker_costs_only_its_own_exchanges(tmp_path) -> None:  # type: 
             with Client(running.address) as client:
                 assert client.get().status == 200
             assert totals(running.status())["closed_lost"] == 1
+
+
+# --- what the status says --------------------------------------------------------------------------------------------
+
+
+def test_status_names_a_backend_whose_keep_alive_is_too_short(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    class Impatient(Backend):
+        def _talk(self, connection: socket.socket) -> None:
+            connection.settimeout(0.2)
+            with contextlib.suppress(TimeoutError):
+                while connection.recv(65536):
+                    connection.sendall(OK)
+
+    with Impatient() as backend:
+        arguments = ["--listen", "http://127.0.0.1:0", "--backend", backend.address, "--health", "off"]
+        with command(tmp_path, *arguments) as running, Client(running.address) as client:
+            client.get()
+            wait_for(lambda: running.status()["pools"][0]["backends"][0]["closes_idle_after_s"], "the close is seen")
+            said = running.cli("status").stdout
+            assert f"{backend.address} closes idle connections after 0.2" in said
+            assert "keep-alive too short" in said
+
+
+def test_client_that_takes_nothing_is_let_go() -> None:
+    script = answering(b"HTTP/1.1 200 OK\r\nContent-Length: 30000000\r\n\r\n" + b"x" * 30_000_000)
+    with Backend(script) as backend, http(backend, listener={"body_timeout": "300ms"}) as lb, Client(lb.address) as client:
+        client.send(GET)
+        wait_for(lambda: figure(lb, "exchanges_failed") == 1, "it is given up")
+        assert backend.ended.wait(5)
+
+
+def test_slow_clients_at_every_stage_do_not_keep_others_from_being_served() -> None:
+    """Many clients that send half a head, or a byte of a body: the next one is answered as ever."""
+    with Backend() as backend, http(backend) as lb, contextlib.ExitStack() as stack:
+        for number in range(300):
+            slow = stack.enter_context(Client(lb.address))
+            if number % 2:
+                slow.send(b"GET / HTTP/1.1\r\nX-Slow: " + b"y" * number)
+            else:
+                slow.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nx")
+        with Client(lb.address) as client:
+            for _ in range(20):
+                assert client.get().status == 200

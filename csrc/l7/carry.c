@@ -36,6 +36,10 @@ enum lb_next lb_http_send_request(struct lb_l7 *l7, struct lb_http *client)
     if (!lb_buffer_pool_ready(&l7->plane->buffers))
         return lb_http_answer(l7, client, 503, "the balancer has no buffer left");
     if (lb_http_send_parts(l7, &lb_http_conn(l7, client)->side, &client->up, l7->out, head, bytes + message->head.bytes, body) < 0) {
+        if (!client->reused) {
+            lb_http_move(l7, client, LB_HTTP_READING);
+            return lb_http_connect_failed(l7, client, ECONNRESET); /* it accepted the connection, and then nothing */
+        }
         client->replayable = 1; /* not a byte of it was accepted */
         return lb_http_backend_lost(l7, client, 502, "the backend closed the connection");
     }

@@ -206,6 +206,13 @@ void lb_conn_keep(struct lb_conn_pool *pool, struct lb_conn *conn, uint32_t back
         lb_timer_set(&pool->wheel, &conn->timer, lb_now_ms(pool->plane) + limit_ms);
 }
 
+/* It kept this one for as long as we did: what was seen of it once, perhaps at its restart, is believed a little less. */
+static void relent(struct lb_outcome *outcome)
+{
+    if (outcome->closes_after_ms)
+        outcome->closes_after_ms += outcome->closes_after_ms / 16 + 1;
+}
+
 void lb_conn_fire(void *context, struct lb_timer *timer)
 {
     struct lb_conn_pool *pool = context;
@@ -213,10 +220,12 @@ void lb_conn_fire(void *context, struct lb_timer *timer)
     if (conn->state != LB_CONN_IDLE)
         return; /* set again when it is kept */
     uint32_t idle_ms = idle_for_ms(pool, conn), limit_ms = lb_conn_limit_ms(pool, conn->backend);
-    if (idle_ms >= limit_ms)
+    if (idle_ms >= limit_ms) {
+        relent(lb_outcome_of(pool->plane, conn->backend));
         lb_conn_drop(pool, conn);
-    else
+    } else {
         lb_timer_set(&pool->wheel, timer, lb_now_ms(pool->plane) + limit_ms - idle_ms);
+    }
 }
 
 /* A backend that closes idle connections: after how long? A close within moments of its answer says nothing of that: the

@@ -35,7 +35,10 @@ def _print(status: dict[str, Any]) -> None:
     )
     table(
         ("listener", "address", "pool"),
-        [(entry["name"], f"{entry['mode']}://{entry['address']}", entry["pool"]) for entry in status["listeners"]],
+        [
+            (entry["name"], f"{entry['mode']}://{entry['address']}", entry["pool"] or "(routes)")
+            for entry in status["listeners"]
+        ],
     )
     table(
         (
@@ -53,6 +56,7 @@ def _print(status: dict[str, Any]) -> None:
         ),
         [_backend_row(pool, backend) for pool in status["pools"] for backend in pool["backends"] or [None]],
     )
+    _print_impatient(status)
     columns = ("accepted", "active", "closed", "refused", "bytes_in", "bytes_out")
     table(
         ("worker", "pid", "cpu s", "MiB", *columns),
@@ -61,6 +65,19 @@ def _print(status: dict[str, Any]) -> None:
             for worker in status["workers"]
         ],
     )
+
+
+def _print_impatient(status: dict[str, Any]) -> None:
+    """Backends that were seen to close a kept connection before lbcore did: their keep-alive is too short for what it knew."""
+    for pool in status["pools"]:
+        for backend in pool["backends"]:
+            seen_s = backend["closes_idle_after_s"]
+            if seen_s is not None:
+                print(
+                    f"\n{pool['name']}: {backend['address']} closes idle connections after {seen_s:g} s: keep-alive too short;",
+                    end="",
+                )
+                print(" lbcore now closes them sooner. Raise it there (uvicorn --timeout-keep-alive, gunicorn --keep-alive).")
 
 
 def _process(pid: int) -> tuple[str, str]:
