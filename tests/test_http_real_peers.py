@@ -217,6 +217,28 @@ def test_client_that_gives_up_frees_its_backend(tmp_path: Path) -> None:
         assert lb.status()["pools"][0]["backends"][0]["active"] == 0
 
 
+@contextlib.contextmanager
+def load_on(url: str, clients: int) -> Iterator[list[int]]:
+    """Clients that keep asking over connections that stay: the statuses that they get."""
+    statuses: list[int] = []
+    stop = threading.Event()
+
+    def load() -> None:
+        with httpx.Client(base_url=url) as client:
+            while not stop.is_set():
+                statuses.append(client.get("/short").status_code)
+
+    threads = [threading.Thread(target=load) for _ in range(clients)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield statuses
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+
+
 @needs("nginx")
 def test_a_backend_is_killed_under_http_load_and_nobody_fails(tmp_path: Path) -> None:
     (tmp_path / "1").mkdir()
@@ -225,63 +247,33 @@ def test_a_backend_is_killed_under_http_load_and_nobody_fails(tmp_path: Path) ->
         ports = [stack.enter_context(nginx(tmp_path / name)) for name in ("1", "2")]
         flags = [word for port in ports for word in ("--backend", f"127.0.0.1:{port}")]
         lb = stack.enter_context(command(tmp_path, "--listen", "http://127.0.0.1:0", "--workers", "2", *flags))
-        statuses: list[int] = []
-        stop = threading.Event()
-
-        def load() -> None:
-            with httpx.Client(base_url=url_of(lb)) as client:
-                while not stop.is_set():
-                    statuses.append(client.get("/short").status_code)
-
-        threads = [threading.Thread(target=load) for _ in range(4)]
-        for thread in threads:
-            thread.start()
-        wait_for(lambda: len(statuses) > 200, "load flows")
-        os.kill(int((tmp_path / "1" / "nginx.pid").read_text()), signal.SIGQUIT)
-        wait_for(lambda: [entry["state"] for entry in lb.status()["pools"][0]["backends"]].count("down") == 1, "it is out", 20)
-        seen = len(statuses)
-        wait_for(lambda: len(statuses) > seen + 200, "load flows on")
-        stop.set()
-        for thread in threads:
-            thread.join()
+        with load_on(url_of(lb), 4) as statuses:
+            wait_for(lambda: len(statuses) > 200, "load flows")
+            os.kill(int((tmp_path / "1" / "nginx.pid").read_text()), signal.SIGQUIT)
+            wait_for(
+                lambda: [entry["state"] for entry in lb.status()["pools"][0]["backends"]].count("down") == 1, "it is out", 20
+            )
+            seen = len(statuses)
+            wait_for(lambda: len(statuses) > seen + 200, "load flows on")
         assert set(statuses) == {200}, totals(lb.status())
 
 
 @needs("nginx")
 def test_reload_under_http_load_loses_nothing(tmp_path: Path) -> None:
-    """Routes, policy and backends change again and again while clients keep asking over connections that stay."""
+    """Policy, limits and backends change again and again."""
     with contextlib.ExitStack() as stack:
         (tmp_path / "1").mkdir()
         (tmp_path / "2").mkdir()
         one, two = (f"127.0.0.1:{stack.enter_context(nginx(tmp_path / name))}" for name in ("1", "2"))
         lb = stack.enter_context(http(one))
         port = lb.address[1]
-        statuses: list[int] = []
-        stop = threading.Event()
-
-        def load() -> None:
-            with httpx.Client(base_url=url_of(lb)) as client:
-                while not stop.is_set():
-                    statuses.append(client.get("/short").status_code)
-
-        threads = [threading.Thread(target=load) for _ in range(3)]
-        for thread in threads:
-            thread.start()
-        for turn in range(12):
-            pools = [PoolSettings(probe=OFF, backends=[(one, two)[turn % 2]], policy=("p2c", "maglev", "ewma")[turn % 3])]
-            lb.reload(
-                BalancerSettings(
-                    workers=1,
-                    drain_timeout="2s",
-                    listeners=[ListenerSettings(bind="http://127.0.0.1:0", max_fields=50 + turn)],
-                    pools=pools,
-                )
-            )
-            seen = len(statuses)
-            wait_for(lambda before=seen: len(statuses) > before + 30, "load flows")  # type: ignore[misc]
-        stop.set()
-        for thread in threads:
-            thread.join()
+        with load_on(url_of(lb), 3) as statuses:
+            for turn in range(12):
+                pools = [PoolSettings(probe=OFF, backends=[(one, two)[turn % 2]], policy=("p2c", "maglev", "ewma")[turn % 3])]
+                listeners = [ListenerSettings(bind="http://127.0.0.1:0", max_fields=50 + turn)]
+                lb.reload(BalancerSettings(workers=1, drain_timeout="2s", listeners=listeners, pools=pools))
+                seen = len(statuses)
+                wait_for(lambda before=seen: len(statuses) > before + 30, "load flows")  # type: ignore[misc]
         assert set(statuses) == {200}, totals(lb.status())
         assert lb.address[1] == port
         assert figure(lb, "accepted") == 3

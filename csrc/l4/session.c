@@ -353,7 +353,7 @@ static void flow(struct lb_plane *plane, struct lb_session *session)
     judge(plane, session);
 }
 
-static void note_readiness(struct lb_side *side, uint32_t events)
+void lb_side_note(struct lb_side *side, uint32_t events)
 {
     if (events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR))
         side->readable = 1;
@@ -386,7 +386,7 @@ static void connected_or_not(struct lb_plane *plane, struct lb_session *session,
 
 void lb_session_event(struct lb_plane *plane, struct lb_session *session, enum lb_side_name side, uint32_t events)
 {
-    note_readiness(&session->side[side], events);
+    lb_side_note(&session->side[side], events);
     if (side == LB_CLIENT && events & EPOLLERR)
         client_gone(plane, session);
     else if (session->state != LB_SESSION_CONNECTING)

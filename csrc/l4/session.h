@@ -39,6 +39,9 @@ struct lb_side {
     uint8_t failed;  /* a call said so */
 };
 
+/* What an epoll event says of it. */
+void lb_side_note(struct lb_side *side, uint32_t events);
+
 /* One direction. flow[LB_CLIENT] runs from the client, flow[LB_BACKEND] from the backend. */
 struct lb_flow {
     uint32_t held;    /* buffer or pipe */

@@ -330,22 +330,12 @@ void lb_http_run(struct lb_l7 *l7, struct lb_http *client)
 
 /* --- events --------------------------------------------------------------------------------------------------------- */
 
-static void note_readiness(struct lb_side *side, uint32_t events)
-{
-    if (events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR))
-        side->readable = 1;
-    if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR))
-        side->hung_up = 1;
-    if (events & (EPOLLOUT | EPOLLHUP | EPOLLERR))
-        side->writable = 1;
-}
-
 void lb_http_event(struct lb_l7 *l7, uint32_t index, uint32_t generation, uint32_t events)
 {
     struct lb_http *client = lb_slab_at(&l7->clients, index);
     if (client->generation != generation || client->state == LB_HTTP_FREE)
         return;
-    note_readiness(&client->client, events);
+    lb_side_note(&client->client, events);
     if (events & EPOLLERR)
         lb_http_end(l7, client, client->open ? LB_END_CLIENT_LEFT : LB_END_DONE);
     else if (events != EPOLLOUT || client->state != LB_HTTP_READING)
@@ -371,7 +361,7 @@ void lb_http_conn_event(struct lb_l7 *l7, uint32_t index, uint32_t generation, u
     struct lb_conn *conn = lb_conn_at(&l7->conns, index);
     if (conn->generation != generation || conn->state == LB_CONN_FREE)
         return;
-    note_readiness(&conn->side, events);
+    lb_side_note(&conn->side, events);
     if (conn->state == LB_CONN_IDLE) {
         if (events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR))
             lb_conn_idle_event(&l7->conns, conn);
