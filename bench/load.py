@@ -10,10 +10,14 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 REPORT = Path(__file__).with_name("wrk_report.lua")
+PACED = Path(__file__).with_name("paced.c")
+WARMUP_S = 0.3
+"""Of a paced load: requests of this time are sent and not counted."""
+
 TIMEOUT_S = 5
 """An answer that takes longer is an error."""
 
@@ -83,6 +87,39 @@ class Wrk:
 
 
 @dataclass(frozen=True)
+class Paced:
+    """Requests at a fixed rate over `connections`, whether or not answers come; latency from when each was due.
+
+    So a stall is counted in every request that it held up, and not only in one (coordinated omission).
+    `share`: of the rate that `rival` reaches under `flat_out`, found once before the first round. `rate`: what that was.
+    """
+
+    path: str
+    connections: int
+    share: float
+    rival: str
+    rate: float = 0.0
+
+    @property
+    def flat_out(self) -> Wrk:
+        """The load whose rate is the whole."""
+        return Wrk(self.path, connections=64)
+
+    def at(self, whole: float) -> Paced:
+        """This load, of a rival that reaches `whole` requests a second."""
+        return replace(self, rate=round(self.share * whole))
+
+    def run(self, address: Address, seconds: float, memory: Memory) -> Done:
+        """Raises LoadFailed: also when it could not keep up its rate."""
+        numbers = [self.connections, self.rate, seconds, WARMUP_S]
+        command = [str(_compiled()), address[0], str(address[1]), self.path, *(f"{number:g}" for number in numbers)]
+        report = _read_report(_output_of(command, seconds + 4 * TIMEOUT_S))
+        latency = {key: report[key] for key, _ in _SHARES}
+        wall, answers, size = report["duration_us"] / 1e6, int(report["requests"]), int(report["bytes"])
+        return Done(_shown(command), wall, answers, size, latency, raw=report)
+
+
+@dataclass(frozen=True)
 class Sequential:
     """One client on one keep-alive connection: a request, its answer, the next request."""
 
@@ -140,7 +177,7 @@ class Idle:
         time.sleep(1)
 
 
-Load = Wrk | Sequential | Idle
+Load = Wrk | Paced | Sequential | Idle
 _SHARES = (("p50_us", 0.5), ("p99_us", 0.99), ("p999_us", 0.999), ("max_us", 1.0))
 
 
@@ -148,6 +185,18 @@ def get(address: Address, path: str) -> int:
     """One request on a new connection: the answer's size in bytes. Raises LoadFailed."""
     with _connected(address) as client:
         return _exchange(client, path)
+
+
+def _compiled() -> Path:
+    """paced.c as a program, compiled when it is not there yet or older than its text. Raises LoadFailed."""
+    program = PACED.parent.parent / "build" / "bench" / "paced"
+    if program.exists() and program.stat().st_mtime > PACED.stat().st_mtime:
+        return program
+    program.parent.mkdir(parents=True, exist_ok=True)
+    fresh = program.with_name(f"paced.{os.getpid()}")
+    _output_of([os.environ.get("CC", "cc"), "-std=c11", "-D_GNU_SOURCE", "-O2", "-o", str(fresh), str(PACED)], 60)
+    fresh.replace(program)
+    return program
 
 
 def _url(address: Address, path: str) -> str:
@@ -175,11 +224,11 @@ def _read_report(output: str) -> dict[str, float]:
     """The REPORT line of wrk_report.lua. Raises LoadFailed for errors in it, or when nothing was answered."""
     line = next((line for line in output.splitlines() if line.startswith("REPORT ")), None)
     if line is None:
-        raise LoadFailed("wrk printed no report")
+        raise LoadFailed("the load printed no report")
     report: dict[str, float] = json.loads(line.removeprefix("REPORT "))
     errors = {key: value for key, value in report.items() if key.endswith(("_errors", "timeouts")) and value}
     if errors:
-        raise LoadFailed("wrk counted " + ", ".join(f"{value:g} {key}" for key, value in errors.items()))
+        raise LoadFailed("the load counted " + ", ".join(f"{value:g} {key}" for key, value in errors.items()))
     if not report["requests"]:
         raise LoadFailed("no request was answered")
     return report

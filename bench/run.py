@@ -14,13 +14,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from bench import machine, micro
 from bench.children import ChildFailed, descendants
-from bench.load import Done, LoadFailed
+from bench.load import Done, LoadFailed, Paced
 from bench.measure import Meter, ProcessGone, Usage, private_b
 from bench.origin import KINDS, Missing, Origin
 from bench.scenarios import SCENARIOS, Scenario, Unit
@@ -101,12 +101,26 @@ class _Bench:
         try:
             with KINDS[scenario.origin](self._fresh(scenario.origin)) as origin:
                 part["origin"] = origin.text
+                scenario = self.paced(scenario, origin)
+                part["load"] |= asdict(scenario.load)
                 for number in range(1, self.options.rounds + 1):
                     part["samples"] += [self.sample(scenario, origin, name, number) for name in names]
-        except (ChildFailed, Missing) as error:
-            self.say(f"{scenario.name}: no origin: {error}")
-            part["skipped"] |= dict.fromkeys(names, f"no origin: {error}")
+        except (ChildFailed, Missing, LoadFailed) as error:
+            self.say(f"{scenario.name}: nothing to measure with: {error}")
+            part["skipped"] |= dict.fromkeys(names, f"nothing to measure with: {error}")
         return part
+
+    def paced(self, scenario: Scenario, origin: Origin) -> Scenario:
+        """The scenario with its load's rate found, when the load has one. Raises ChildFailed, Missing, LoadFailed."""
+        load = scenario.load
+        if not isinstance(load, Paced):
+            return scenario
+        with self._running(load.rival, origin) as target:
+            done = load.flat_out.run(target.address, self.options.seconds, lambda: 0)
+        whole = done.answers / done.seconds
+        load = load.at(whole)
+        self.say(f"{scenario.name}: {load.rival} reaches {whole:,.0f} requests/s; the load is {load.rate:,.0f}")
+        return replace(scenario, load=load)
 
     def sample(self, scenario: Scenario, origin: Origin, name: str, number: int) -> dict[str, Any]:
         """Start the target, load it, read what that cost, stop it."""
@@ -125,6 +139,7 @@ class _Bench:
         directory.mkdir()
         with TARGETS[name].start(directory, origin.address) as target:
             texts = {"command": target.command, "config": target.config}
+            self.known.setdefault(name, {"title": TARGETS[name].title})
             self.known[name] |= {key: text.replace(str(directory), "DIR") for key, text in texts.items()}
             yield target
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from bench.load import Idle, Load, Sequential, Wrk
+from bench.load import Idle, Load, Paced, Sequential, Wrk
 from bench.origin import BIG_PATH, MEDIUM_PATH, SMALL_PATH
 
 OriginKind = Literal["static", "uvicorn"]
@@ -214,6 +214,22 @@ SCENARIOS: tuple[Scenario, ...] = (
         metrics=(P50, P99, P999, rate(REQUEST), *cpu(REQUEST)),
         targets=HTTP,
         in_quick=False,
+    ),
+    Scenario(
+        name="http-paced",
+        title="HTTP: latency at a fifth of the load",
+        what="64 connections, requests at a fixed rate: 20% of what HAProxy reaches when they do not wait (bench/paced.c);"
+        " latency counts from when a request was due, so what a stall held up is in it",
+        origin="static",
+        load=Paced(SMALL_PATH, connections=64, share=0.2, rival="haproxy-http"),
+        unit=REQUEST,
+        metrics=(P50, P99, P999, *cpu(REQUEST)),
+        targets=HTTP,
+        goals=(
+            Goal("http, 20% load: p50 latency", "p50_us", 1.0, HTTP_BETTER),
+            Goal("http, 20% load: p99 latency", "p99_us", 1.0, HTTP_BETTER),
+            Goal("http, 20% load: p99.9 latency", "p999_us", 1.0, HTTP_BETTER),
+        ),
     ),
     Scenario(
         name="http-short",

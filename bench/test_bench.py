@@ -16,7 +16,7 @@ import pytest
 
 from bench import render, stats
 from bench.children import ChildFailed, descendants, running
-from bench.load import Done, LoadFailed, _read_report
+from bench.load import Done, LoadFailed, Paced, _read_report
 from bench.measure import Usage
 from bench.run import figures
 from bench.scenarios import GIGABYTE, REQUEST, SCENARIOS
@@ -181,6 +181,21 @@ def test_wrong_usage_exits_2(options: list[str]) -> None:
     assert done.returncode == 2
     assert options[1] in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_paced_latency_counts_from_when_a_request_was_due(tmp_path: Path) -> None:
+    """A server that takes 10 ms each, one connection, 200 requests a second: none waits less than those before it."""
+    server = (
+        "import socket, time; s = socket.create_server(('127.0.0.1', 0))\n"
+        "print(s.getsockname()[1], flush=True); c, _ = s.accept()\n"
+        "while c.recv(4096): time.sleep(0.01); c.sendall(b'HTTP/1.1 200 OK\\r\\nContent-Length: 2\\r\\n\\r\\nok')"
+    )
+    with running([sys.executable, "-c", server], tmp_path / "log") as child:
+        address = ("127.0.0.1", int(child.read_line(10)))
+        done = Paced("/", connections=1, share=1.0, rival="none", rate=200).run(address, 1.0, lambda: 0)
+    assert done.answers == 260
+    assert done.latency_us["max_us"] > 1_000_000
+    assert done.latency_us["p50_us"] > 500_000
 
 
 needs_tools = pytest.mark.skipif(not (shutil.which("wrk") and shutil.which("nginx")), reason="wrk or nginx is not installed")
