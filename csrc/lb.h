@@ -8,10 +8,12 @@
 #include "l7/path.h"
 #include "l7/route.h"
 #include "table/load.h"
+#include "table/picker.h"
 #include "table/policy.h"
 #include "table/shm.h"
 #include "table/table.h"
 #include "table/view.h"
+#include "table/why.h"
 
 /* What a worker is given. The memory and the channel stay the caller's. */
 struct lb_worker_setup {

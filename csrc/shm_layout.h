@@ -2,20 +2,24 @@
  * The shared segment. Read by the C compiler and, as it stands, by cffi: fixed-width integers, enums and plain structs;
  * no include, no guard, no attribute. Padding is named. Sizes and offsets are asserted in table/shm.c.
  *
- *   head | listener rows | pool rows | backend rows | costs | routes (two copies) | views (two a pool) | workers (one section each)
+ *   head | listener rows | pool rows | backend rows | costs | routes (two copies) | views (two a pool) | sections (workers, pickers)
  *
- * One writer per line: the control plane writes everything but the worker sections; each worker writes only its own.
+ * One writer per line: the control plane writes everything but the sections; each worker, and each process that picks without
+ * the proxy, writes only its own.
  * Readers never lock. Offsets and indices, never pointers.
  */
 enum {
-    LB_LAYOUT = 2,       /* raised with every change of this file */
+    LB_LAYOUT = 3,       /* raised with every change of this file */
     LB_NAME = 64,        /* bytes of a name, NUL included */
     LB_ADDRESS = 96,     /* bytes of a printed address */
     LB_SOURCE = 16,      /* bytes of a backend's source */
-    LB_REASON = 208,     /* bytes of a reason in words */
+    LB_REASON = 192,     /* bytes of a reason in words */
     LB_WINDOW = 8,       /* seconds that the retry budget looks back */
     LB_NO_POOL = 0x7fffffff,
-    LB_MAX_WORKERS = 64, /* sections that a segment may hold */
+    LB_MAX_WORKERS = 64,
+    LB_PICKERS = 4,      /* sections of processes that pick without the proxy */
+    LB_DECISIONS = 1024, /* that a section remembers */
+    LB_MOST_COST = 65535, /* of one session or exchange */
     LB_KEY = 64,         /* bytes of a field's or a cookie's name, NUL included */
     LB_NETWORKS = 32,    /* trusted networks of a listener */
     LB_BODY = 1024,      /* bytes of a listener's own error body, NUL included */
@@ -65,7 +69,36 @@ enum lb_backend_state {
     LB_GONE = 6,     /* removed: its sessions are cut, the slot rests until none is left */
 };
 
-enum lb_worker_state { LB_WORKER_ABSENT = 0, LB_WORKER_SERVING = 1, LB_WORKER_DRAINING = 2, LB_WORKER_GONE = 3 };
+enum lb_worker_state {
+    LB_WORKER_ABSENT = 0,
+    LB_WORKER_SERVING = 1,
+    LB_WORKER_DRAINING = 2,
+    LB_WORKER_GONE = 3,
+    LB_WORKER_PICKING = 4, /* the section belongs to a process that picks without the proxy */
+};
+
+/* Why a decision fell as it did. */
+enum lb_why {
+    LB_WHY_NONE = 0,   /* nobody could be picked */
+    LB_WHY_TURN = 1,   /* it was its turn in the schedule, or the draw fell on it */
+    LB_WHY_BETTER = 2, /* of two candidates it had the lower score */
+    LB_WHY_LEAST = 3,  /* of all it had the lowest score */
+    LB_WHY_ALONE = 4,  /* no second candidate was found */
+    LB_WHY_KEY = 5,    /* the key falls to it */
+    LB_WHY_MOVED = 6,  /* the key's own backend was full, not usable, or ramping up */
+    LB_WHY_SEARCH = 7, /* the schedule offered nobody usable: the first of the members that was */
+    LB_WHY_STICKY = 8, /* the client's cookie names it */
+};
+
+/* What came of a decision. */
+enum lb_fate {
+    LB_FATE_OPEN = 0, /* under way */
+    LB_FATE_DONE = 1,
+    LB_FATE_UNREACHABLE = 2, /* the connect failed */
+    LB_FATE_FAILED = 3,      /* a failed answer, or a connection that broke off */
+    LB_FATE_LEFT = 4,        /* the client went */
+    LB_FATE_ENDED = 5,       /* the balancer ended it: a time limit, a cut, a stop */
+};
 
 /* The first bytes of the segment. Written once at creation, except the last line. */
 struct lb_head {
@@ -81,7 +114,7 @@ struct lb_head {
     uint32_t max_pools;
     uint32_t max_backends;
     uint32_t max_slots; /* entries of a view's schedule */
-    uint32_t workers;   /* sections in use: worker ids are 0 .. workers - 1 */
+    uint32_t workers;   /* their sections are 0 .. workers - 1 */
     uint64_t bytes;
     uint64_t off_listeners;
     uint64_t off_pools;
@@ -90,17 +123,20 @@ struct lb_head {
     uint64_t off_routes;
     uint64_t off_views;
     uint64_t view_stride;
-    uint64_t off_workers;
+    uint64_t off_workers; /* the sections: workers first, then pickers */
     uint64_t worker_stride;
-    uint64_t off_budgets;  /* inside a worker's section */
-    uint64_t off_outcomes; /* inside a worker's section */
-    uint64_t off_active;   /* inside a worker's section */
+    uint64_t off_budgets;  /* inside a section */
+    uint64_t off_outcomes; /* inside a section */
+    uint64_t off_active;   /* inside a section: sessions and exchanges by backend */
+    uint64_t off_charged;  /* likewise: what they cost */
+    uint64_t off_decisions; /* inside a section */
     uint64_t started_ms;   /* Unix time */
     uint32_t control_pid;
     uint32_t datapath;
     uint8_t name[64];
     uint8_t version[24];
-    uint8_t pad1[56];
+    uint32_t decision_size;
+    uint8_t pad1[36];
     /* the line that changes: written by the control plane */
     uint64_t generation;     /* raised by every change of the table */
     uint64_t row_generation; /* the last generation given to a backend row */
@@ -108,7 +144,8 @@ struct lb_head {
     uint32_t draining;
     uint32_t rows_used; /* backend rows below this index have been used at some time */
     uint32_t routes;    /* publication counter of the routes; its lowest bit names the current copy */
-    uint8_t pad0[28];
+    uint32_t sections;  /* those that count: workers, and pickers as far as any has joined (raised by pickers) */
+    uint8_t pad0[24];
 };
 
 /* An address range; IPv4 is mapped into IPv6 (RFC 4291 2.5.5.2). */
@@ -167,7 +204,8 @@ struct lb_pool_row {
     uint32_t reuse_max; /* idle connections to one backend, each worker */
     uint32_t hash_key;  /* enum lb_hash_key */
     uint32_t retry_after_s; /* what 503 tells clients */
-    uint8_t pad0[52];
+    uint32_t max_cost;      /* the most that X-LB-Cost may charge; 0: it is not read */
+    uint8_t pad0[48];
     uint8_t name[64];
     uint8_t hash_name[64];   /* of the field or cookie that is hashed, fields in lower case */
     uint8_t sticky[64];      /* the cookie's name; empty: off */
@@ -187,10 +225,15 @@ struct lb_backend_row {
     uint32_t scope;  /* IPv6 scope id */
     uint8_t ip[16];
     uint32_t text_version; /* odd while the strings below are being written */
-    uint8_t pad0[12];
+    uint32_t ramp_from_ms; /* slow start: monotonic, low 32 bits */
+    uint32_t ramp_ms;      /* how long its share grows; 0: it has all of it */
+    float elsewhere;       /* what it says to have under way beside what came from here */
     uint8_t address[96];
     uint8_t source[16];
-    uint8_t reason[208];
+    uint8_t reason[192];
+    uint64_t leaves_ms; /* monotonic: when its last sessions are cut; 0: it stays */
+    float capacity;     /* as declared; 0: not */
+    uint8_t pad0[4];
 };
 
 /* One of a pool's two views; max_backends members (u32) and max_slots slots (u32) follow. Writer: control plane. */
@@ -223,6 +266,8 @@ struct lb_route_row {
     uint32_t condition_count;
     uint32_t host_kind; /* enum lb_route_host */
     uint32_t path_kind; /* enum lb_route_path */
+    uint32_t cost;      /* of a request that does not say; 0: 1 */
+    uint32_t pad0[3];
 };
 
 /* One condition of a route. */
@@ -303,7 +348,8 @@ struct lb_worker_row {
     uint64_t replays;            /* requests sent again because of that */
     uint64_t upgrades;
     uint64_t routes_refused; /* times that new routes could not be compiled: out of memory */
-    uint8_t pad0[40];
+    uint64_t decisions;      /* picks, and the number of the last one in the ring */
+    uint8_t pad0[32];
 };
 
 /* Sessions and retries of a pool in the last seconds, as one worker saw them. Writer: the worker. */
@@ -311,7 +357,7 @@ struct lb_budget {
     uint32_t second[8]; /* which second an entry counts */
     uint32_t sessions[8];
     uint32_t retries[8];
-    uint32_t active; /* gauge: sessions and exchanges on backends */
+    uint32_t active; /* gauge: what sessions and exchanges on backends cost */
     uint32_t queued; /* gauge: exchanges that wait for a backend */
     uint8_t pad0[24];
 };
@@ -334,5 +380,27 @@ struct lb_outcome {
     uint32_t peak_ms;        /* monotonic, low 32 bits: when it was taken */
     uint32_t closes_after_ms; /* the soonest that the backend closed an idle connection; 0: not seen */
     uint32_t keeps_ms;        /* how long it says that it keeps one; 0: it does not say */
-    uint8_t pad0[48];
+    uint64_t good;            /* sessions whose connect succeeded, exchanges that were answered well */
+    uint64_t last_answer_ms;  /* monotonic: of the last of these exchanges */
+    uint8_t pad0[32];
+};
+
+/* A decision, in a section's ring: number n lies at n % LB_DECISIONS. Writer: the section's owner. Whoever reads it copies it and
+ * sees that the number stayed the same. */
+struct lb_decision {
+    uint64_t number; /* from 1; 0 while it is being written */
+    uint64_t at_us;  /* monotonic */
+    uint64_t generation; /* of the backend */
+    uint32_t backend;    /* row; UINT32_MAX: none */
+    uint32_t pool;
+    uint32_t candidate[2]; /* rows that were compared; UINT32_MAX: none */
+    float score[2];        /* theirs, lower is better; negative: not asked for */
+    uint32_t took_us;      /* from the decision to its end */
+    uint16_t status;       /* of the answer; 0: none */
+    uint8_t why;           /* enum lb_why */
+    uint8_t fate;          /* enum lb_fate */
+    uint16_t cost;
+    uint8_t policy;        /* enum lb_policy */
+    uint8_t tried;         /* backends that were tried before */
+    uint32_t pad0;
 };

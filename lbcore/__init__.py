@@ -13,8 +13,10 @@ if TYPE_CHECKING:
     from lbcore.balancer import Pool as Pool
     from lbcore.errors import ConfigError as ConfigError
     from lbcore.errors import LbcoreError as LbcoreError
+    from lbcore.errors import NoBackend as NoBackend
     from lbcore.errors import NotRunning as NotRunning
     from lbcore.errors import PortTaken as PortTaken
+    from lbcore.picks import attach as attach
     from lbcore.registration import Registration as Registration
     from lbcore.version import VERSION as __version__
 
@@ -23,10 +25,12 @@ _HOMES = {
     "Balancer": "balancer",
     "ConfigError": "errors",
     "LbcoreError": "errors",
+    "NoBackend": "errors",
     "NotRunning": "errors",
     "Pool": "balancer",
     "PortTaken": "errors",
     "Registration": "registration",
+    "attach": "picks",
 }
 
 __all__ = [
@@ -34,11 +38,13 @@ __all__ = [
     "Balancer",
     "ConfigError",
     "LbcoreError",
+    "NoBackend",
     "NotRunning",
     "Pool",
     "PortTaken",
     "Registration",
     "__version__",
+    "attach",
 ]
 
 

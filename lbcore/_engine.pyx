@@ -1,5 +1,7 @@
 """The engine's verbs. What they change is read through lbcore.segment; the contract of each is in csrc/lb.h."""
 
+from array import array
+
 from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memcpy, memset, strlen
@@ -130,10 +132,24 @@ cdef class Pen:
         self.within(index, self.shm.head.max_backends)
         lb_table_set_weight(&self.shm, index, weight)
 
-    def load(self, uint32_t index, float load):
-        """load: 0..1, or negative for unknown."""
+    def load(self, uint32_t index, float load, float elsewhere=0):
+        """load: 0..1, or negative for unknown. elsewhere: what is under way there that did not come from here."""
         self.within(index, self.shm.head.max_backends)
-        lb_table_set_load(&self.shm, index, load)
+        lb_table_set_load(&self.shm, index, load, elsewhere)
+
+    def ramp(self, uint32_t index, uint32_t from_ms, uint32_t ramp_ms):
+        """Slow start from a monotonic time (low 32 bits) on; ramp_ms 0: none."""
+        self.within(index, self.shm.head.max_backends)
+        lb_table_set_ramp(&self.shm, index, from_ms, ramp_ms)
+
+    def capacity(self, uint32_t index, float capacity):
+        self.within(index, self.shm.head.max_backends)
+        lb_table_set_capacity(&self.shm, index, capacity)
+
+    def leaves(self, uint32_t index, uint64_t leaves_ms):
+        """When a leaving row's sessions are cut, monotonic."""
+        self.within(index, self.shm.head.max_backends)
+        lb_table_set_leaves(&self.shm, index, leaves_ms)
 
     def free(self, uint32_t index):
         self.within(index, self.shm.head.max_backends)
@@ -146,6 +162,29 @@ cdef class Pen:
         check(members)
         return members
 
+    def totals(self):
+        """Of each row below rows_used, four figures in turn: requests that ended well, that failed, latency in microseconds, and
+        connect failures in a row that pickers saw. An array of uint64."""
+        cdef uint32_t rows, section, index, sections
+        cdef lb_outcome *outcome
+        self.usable()
+        rows, sections = self.shm.head.rows_used, lb_shm_sections(&self.shm)
+        figures = array("Q", bytes(32 * rows))
+        cdef uint64_t[:] out = figures if rows else array("Q", [0])
+        with nogil:
+            for section in range(sections):
+                for index in range(rows):
+                    outcome = lb_shm_outcome(&self.shm, section, index)
+                    if outcome.generation != self.shm.backends[index].generation:
+                        continue
+                    out[4 * index] += outcome.good
+                    out[4 * index + 1] += outcome.failures
+                    if outcome.latency_us > out[4 * index + 2]:
+                        out[4 * index + 2] = outcome.latency_us
+                    if section >= self.shm.head.workers and outcome.failures_in_row > out[4 * index + 3]:
+                        out[4 * index + 3] = outcome.failures_in_row
+        return figures
+
     def in_flight(self, uint32_t index):
         """Sessions on a backend row, over all workers."""
         self.within(index, self.shm.head.max_backends)
@@ -155,6 +194,11 @@ cdef class Pen:
         """Settle the section of a worker that died."""
         self.within(worker, self.shm.head.workers)
         lb_table_bury_worker(&self.shm, worker)
+
+    def bury_picker(self, uint32_t section):
+        """Free the section of a picking process that is gone."""
+        self.within(section, self.shm.head.workers + LB_PICKERS)
+        lb_picker_bury(&self.shm, section)
 
 
 cdef class Picker:
@@ -173,7 +217,7 @@ cdef class Picker:
     def pick(self, tried=(), *, uint64_t key=0, uint32_t worker=0, uint32_t now_ms=0):
         """A backend row's index, or None. key: what maglev hashes. now_ms: for ewma."""
         cdef uint32_t already[LB_MAX_TRIED]
-        cdef lb_wish wish = lb_wish(NULL, 0, worker, now_ms, key)
+        cdef lb_wish wish = lb_wish(NULL, 0, worker, now_ms, key, NULL)
         self.pen.usable()
         wish.tried = &already[0]
         for index in tried[:LB_MAX_TRIED]:
@@ -186,7 +230,7 @@ cdef class Picker:
         """Pick so many times, without Python between: how often each row was picked, as a dict. key_step: between the keys."""
         counts = {}
         cdef uint32_t backend
-        cdef lb_wish wish = lb_wish(NULL, 0, 0, 0, 0)
+        cdef lb_wish wish = lb_wish(NULL, 0, 0, 0, 0, NULL)
         self.pen.usable()
         for _ in range(count):
             wish.key += key_step
@@ -199,7 +243,7 @@ cdef class Picker:
         cdef uint32_t i
         cdef uint32_t last = 0
         cdef uint64_t step = 0x9e3779b97f4a7c15  # keys far apart
-        cdef lb_wish wish = lb_wish(NULL, 0, 0, 0, 0)
+        cdef lb_wish wish = lb_wish(NULL, 0, 0, 0, 0, NULL)
         self.pen.usable()
         with nogil:
             for i in range(count):
@@ -207,15 +251,117 @@ cdef class Picker:
                 last += lb_view_pick(&self.pen.shm, self.pool, &wish, &self.cursor)
         return last
 
-    def take(self, uint32_t backend, uint32_t worker=0):
+    def take(self, uint32_t backend, uint32_t worker=0, uint32_t cost=1):
         """Charge a backend row as a worker does; False at the pool's max_active."""
         self.pen.within(backend, self.pen.shm.head.max_backends)
-        return bool(lb_load_take(&self.pen.shm, worker, self.pool, backend))
+        return bool(lb_load_take(&self.pen.shm, worker, self.pool, backend, cost))
 
-    def give(self, uint32_t backend, uint32_t worker=0):
+    def give(self, uint32_t backend, uint32_t worker=0, uint32_t cost=1):
         """Undo `take`."""
         self.pen.within(backend, self.pen.shm.head.max_backends)
-        lb_load_give(&self.pen.shm, worker, self.pool, backend)
+        lb_load_give(&self.pen.shm, worker, self.pool, backend, cost)
+
+
+cdef dict FATES = {"ok": LB_FATE_DONE, "refused": LB_FATE_UNREACHABLE, "failed": LB_FATE_FAILED, "left": LB_FATE_LEFT}
+
+
+cdef class Pick:
+    """A backend that was picked: `address`, "HOST:PORT", and `id`. Give it back with `release`, or use it in a `with` block."""
+
+    cdef Picks picks
+    cdef lb_picked picked
+    cdef bint held
+    cdef readonly str address
+
+    @property
+    def id(self):
+        """INDEX.GENERATION of the backend."""
+        return f"{self.picked.backend}.{self.picked.generation}"
+
+    cpdef release(self, str outcome="ok"):
+        """Say what came of it: "ok", "refused" (no connection), "failed" (a bad answer, or none), or "left" (says nothing of the
+        backend). The first word counts. Raises ValueError."""
+        cdef object fate = FATES.get(outcome)
+        if fate is None:
+            raise ValueError(f"outcome: {outcome!r} is not allowed (allowed: {', '.join(FATES)})")
+        if self.held:
+            self.held = False
+            self.picks.give(&self.picked, fate)
+
+    def __dealloc__(self):
+        if self.held and self.picks is not None:
+            self.picks.give(&self.picked, LB_FATE_LEFT)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, error, trace):
+        self.release("ok" if kind is None else "refused" if issubclass(kind, ConnectionRefusedError) else
+                     "failed" if issubclass(kind, (OSError, TimeoutError)) else "left")
+
+    def __repr__(self):
+        return f"<Pick {self.address}>"
+
+
+cdef class Picks:
+    """Picks without the proxy, charged in a section of their own of a mapped segment. Any thread of the process that made it."""
+
+    cdef Py_buffer view
+    cdef lb_picker picker
+    cdef dict addresses
+    cdef bint joined, mapped
+
+    def __cinit__(self, memory, uint64_t seed):
+        cdef lb_shm shm
+        self.addresses = {}
+        PyObject_GetBuffer(memory, &self.view, PyBUF_WRITABLE)
+        self.mapped = True
+        check(lb_shm_attach(&shm, self.view.buf, <uint64_t>self.view.len))
+        check(lb_picker_join(&self.picker, &shm, seed))
+        self.joined = True
+
+    cpdef leave(self, bint forked=False):
+        """Give back the section with all that is held. forked: this is a child, the section is its parent's."""
+        if self.joined:
+            self.joined = False
+            if forked:
+                lb_picker_forget(&self.picker)
+            else:
+                lb_picker_leave(&self.picker)
+        if self.mapped:
+            self.mapped = False
+            PyBuffer_Release(&self.view)
+
+    def __dealloc__(self):
+        self.leave()
+
+    cdef void give(self, lb_picked *picked, int fate) noexcept:
+        if self.joined:
+            lb_picker_release(&self.picker, picked, <lb_fate>fate)
+
+    def pick(self, uint32_t pool, bytes key=None, uint32_t cost=1):
+        """A Pick from a pool row; None when nobody can take it. key: what maglev keeps together. Raises KeyError when the pool is
+        gone, ValueError after `leave`."""
+        cdef Pick pick
+        cdef lb_picked picked
+        cdef uint64_t hashed = 0
+        if not self.joined:
+            raise ValueError("the segment was left")
+        if key is not None:
+            hashed = lb_picker_key(<const char *>key, len(key))
+        cdef int result = lb_picker_pick(&self.picker, pool, hashed, cost, &picked)
+        if result == -2:
+            raise KeyError("the pool is gone")
+        if result:
+            return None
+        pick = Pick.__new__(Pick)
+        pick.picks, pick.picked, pick.held = self, picked, True
+        known = self.addresses.get(picked.backend)
+        if known is None or known[0] != picked.generation:
+            text = (<char *>self.picker.shm.backends[picked.backend].address).decode()
+            known = self.addresses[picked.backend] = picked.generation, text
+        pick.address = known[1]
+        return pick
 
 
 cdef object piece(bytes data, lb_span span):
@@ -299,7 +445,7 @@ cdef class Router:
         head or a path that is refused."""
         cdef lb_message message
         cdef lb_head_limits limits = lb_head_limits(28672, 28672, 128)
-        cdef uint32_t pool = 0
+        cdef lb_routed_to to = lb_routed_to(0, 0)
         cdef uint32_t i
         cdef int routed = 0
         cdef const char *data = head
@@ -307,10 +453,10 @@ cdef class Router:
             raise ValueError("the head is refused")
         with nogil:
             for i in range(times):
-                routed = lb_routes_match(self.routes, listener, &message, data, &pool)
+                routed = lb_routes_match(self.routes, listener, &message, data, &to)
         if routed == 2:
             raise ValueError("the path is refused")
-        return None if routed else pool
+        return None if routed else to.pool
 
 
 def check_expression(bytes expression):

@@ -34,8 +34,20 @@ cdef extern from "lb.h" nogil:
     struct lb_pool_row:
         pass
 
+    struct lb_backend_row:
+        uint64_t generation
+        uint8_t address[96]
+
+    struct lb_outcome:
+        uint64_t generation
+        uint64_t good
+        uint64_t failures
+        uint32_t latency_us
+        uint32_t failures_in_row
+
     struct lb_shm:
         lb_head *head
+        lb_backend_row *backends
 
     struct lb_backend_spec:
         uint32_t pool
@@ -57,6 +69,10 @@ cdef extern from "lb.h" nogil:
         uint32_t worker
         uint32_t now_ms
         uint64_t key
+        lb_thought *thought
+
+    struct lb_thought:
+        pass
 
     struct lb_worker_setup:
         void *memory
@@ -71,12 +87,17 @@ cdef extern from "lb.h" nogil:
     uint64_t lb_shm_bytes(const lb_limits *limits)
     int lb_shm_create(void *memory, const lb_limits *limits)
     int lb_shm_attach(lb_shm *shm, void *memory, uint64_t bytes)
+    uint32_t lb_shm_sections(const lb_shm *shm)
+    lb_outcome *lb_shm_outcome(const lb_shm *shm, uint32_t worker, uint32_t backend)
     uint32_t lb_shm_in_flight(const lb_shm *shm, uint32_t backend)
 
     uint64_t lb_table_put(const lb_shm *shm, uint32_t index, const lb_backend_spec *spec)
     void lb_table_set_state(const lb_shm *shm, uint32_t index, uint32_t state, const char *reason)
     void lb_table_set_weight(const lb_shm *shm, uint32_t index, uint32_t weight)
-    void lb_table_set_load(const lb_shm *shm, uint32_t index, float load)
+    void lb_table_set_load(const lb_shm *shm, uint32_t index, float load, float elsewhere)
+    void lb_table_set_ramp(const lb_shm *shm, uint32_t index, uint32_t from_ms, uint32_t ramp_ms)
+    void lb_table_set_capacity(const lb_shm *shm, uint32_t index, float capacity)
+    void lb_table_set_leaves(const lb_shm *shm, uint32_t index, uint64_t leaves_ms)
     void lb_table_free(const lb_shm *shm, uint32_t index)
     void lb_table_set_listener(const lb_shm *shm, uint32_t index, const lb_listener_row *row)
     void lb_table_set_pool(const lb_shm *shm, uint32_t index, const lb_pool_row *row)
@@ -89,9 +110,14 @@ cdef extern from "lb.h" nogil:
     struct lb_routes:
         pass
 
+    struct lb_routed_to:
+        uint32_t pool
+        uint32_t cost
+
     int lb_routes_compile(lb_routes **routes, const lb_shm *shm, uint32_t *version)
     void lb_routes_free(lb_routes *routes)
-    int lb_routes_match(lb_routes *routes, uint32_t listener, const lb_message *message, const char *data, uint32_t *pool)
+    int lb_routes_match(lb_routes *routes, uint32_t listener, const lb_message *message, const char *data,
+                        lb_routed_to *to)
     int lb_route_expression_check(const char *expression, char *reason, size_t size)
 
     struct lb_span:
@@ -135,7 +161,36 @@ cdef extern from "lb.h" nogil:
                         uint32_t *out_count)
     int64_t lb_path_normal(const char *path, uint32_t length, int reading, char *out)
 
-    int lb_load_take(const lb_shm *shm, uint32_t worker, uint32_t pool, uint32_t backend)
-    void lb_load_give(const lb_shm *shm, uint32_t worker, uint32_t pool, uint32_t backend)
+    int lb_load_take(const lb_shm *shm, uint32_t worker, uint32_t pool, uint32_t backend, uint32_t cost)
+    void lb_load_give(const lb_shm *shm, uint32_t worker, uint32_t pool, uint32_t backend, uint32_t cost)
+
+    enum lb_fate:
+        LB_FATE_DONE
+        LB_FATE_UNREACHABLE
+        LB_FATE_FAILED
+        LB_FATE_LEFT
+
+    enum:
+        LB_PICKERS
+
+    struct lb_picker:
+        lb_shm shm
+        uint32_t section
+
+    struct lb_picked:
+        uint64_t at_us
+        uint64_t generation
+        uint32_t backend
+        uint32_t pool
+        uint32_t cost
+        uint32_t decision
+
+    int lb_picker_join(lb_picker *picker, const lb_shm *shm, uint64_t seed)
+    void lb_picker_leave(lb_picker *picker)
+    void lb_picker_forget(lb_picker *picker)
+    int lb_picker_pick(lb_picker *picker, uint32_t pool, uint64_t key, uint32_t cost, lb_picked *picked)
+    void lb_picker_release(lb_picker *picker, const lb_picked *picked, lb_fate fate)
+    void lb_picker_bury(const lb_shm *shm, uint32_t section)
+    uint64_t lb_picker_key(const void *bytes, size_t count)
 
     int lb_worker_run(const lb_worker_setup *setup)

@@ -8,7 +8,7 @@ import threading
 
 from lbcore.discovery.membership import Membership
 from lbcore.errors import ConfigError, LbcoreError, NotRunning
-from lbcore.settings import DEFAULT_POOL, BalancerSettings, simple
+from lbcore.settings import DEFAULT_POOL, BalancerSettings, simple, split_host_port
 from lbcore.supervisor import Supervisor
 from lbcore.table import Table
 from lbcore.version import VERSION
@@ -18,10 +18,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import Any, Self
 
+    from lbcore._engine import Pick
     from lbcore.admin.server import AdminServer
     from lbcore.discovery.prober import Prober
+    from lbcore.discovery.sources import Found, Sources
+    from lbcore.picks import Picking, PickPool
     from lbcore.runtime import Instance
     from lbcore.settings import AdminSettings, BackendSettings
+    from lbcore.state import StateFile
     from lbcore.table import Row
 
 
@@ -86,9 +90,11 @@ class Backend:
 class Pool:
     """A pool of a running balancer. Comes from `Balancer.pool`."""
 
-    def __init__(self, membership: Membership, table: Table, name: str) -> None:
+    def __init__(self, membership: Membership, table: Table, name: str, picks: Callable[[str], PickPool]) -> None:
         self._membership = membership
         self._table = table
+        self._find_picks = picks
+        self._picks: PickPool | None = None
         self.name = name
 
     def add(self, address: str, weight: int = 1) -> Backend:
@@ -114,6 +120,12 @@ class Pool:
         """The backend of that address, or None."""
         row = self._membership.find(self.name, address)
         return None if row is None else Backend(self._membership, row)
+
+    def pick(self, key: str | bytes | None = None, cost: int = 1) -> Pick:
+        """A backend, by the pool's policy, for a caller that goes there by itself: see `lbcore.picks.PickPool.pick`."""
+        if self._picks is None:
+            self._picks = self._find_picks(self.name)
+        return self._picks.pick(key, cost)
 
     def backends(self) -> list[Backend]:
         """All backends, those that are leaving excluded."""
@@ -163,6 +175,11 @@ class Balancer:
         self._prober: Prober | None = None
         self._admin: AdminServer | None = None
         self._instance: Instance | None = None
+        self._state: StateFile | None = None
+        self._sources: Sources | None = None
+        self._picking: Picking | None = None
+        self._leaving = False
+        self._hurried = threading.Event()
 
     @classmethod
     def from_file(cls, path: str | os.PathLike[str], **options: Any) -> Self:
@@ -214,10 +231,29 @@ class Balancer:
         )
         membership.sooner = supervisor.poke
         table.on_cut = supervisor.wake_workers
+        self._leaving = False
+        self._hurried.clear()
+        self._restore(membership)
         supervisor.start(settings)
         self._start_admin()
         self._follow_probes()
+        if any(pool.sources for pool in settings.pools):
+            self._follow_sources()
         self._publish(supervisor.pids)
+
+    def _restore(self, membership: Membership) -> None:
+        """Begin with the backends that the state file knows, and keep it true from now on."""
+        path = self._settings.state_file
+        if path is None:
+            return
+        from lbcore.state import StateFile, load
+
+        count = membership.restore(load(path, self._log))
+        if count:
+            self._log(f"state_file: {count} backends are back, on probation")
+        self._state = StateFile(path, membership.snapshot, self._log)
+        membership.on_change = self._state.changed
+        self._state.start()
 
     def _publish(self, workers: list[int]) -> None:
         """Leave word of ourselves where commands look for it."""
@@ -239,9 +275,28 @@ class Balancer:
             status=self.status,
             ready=self._readiness,
             reload=self.reload,
+            pick=lambda pool, key, cost: self._pick_pool(pool).pick(key, cost),
+            own=self._own_addresses,
             log=self._log,
         )
         self._admin.start()
+
+    def _own_addresses(self) -> list[tuple[str, int]]:
+        """Where this balancer listens itself."""
+        found = list(self.addresses.values())
+        admin = self.admin_address
+        if admin is not None and admin.startswith("http://"):
+            found.append(split_host_port(admin.removeprefix("http://")))
+        return found
+
+    def _pick_pool(self, name: str) -> PickPool:
+        from lbcore.picks import Picking, PickPool
+
+        table = self._running()[0]
+        with self._lock:
+            if self._picking is None:
+                self._picking = Picking(table.memory)
+            return PickPool(self._picking, name, lambda: table.pool_rows()[name])
 
     def _follow_probes(self) -> None:
         """Have a prober while some pool wants probes."""
@@ -254,29 +309,66 @@ class Balancer:
             self._membership.on_new = self._prober.poke
             self._prober.start()
 
+    def _follow_sources(self) -> None:
+        """Run the sources that the pools name; what only a source named that is not there any more goes."""
+        from lbcore.discovery.sources import Sources, made
+
+        before: set[tuple[str, str]] = set()
+        if self._sources:
+            before = self._sources.claims
+            self._sources.stop()
+        self._sources = Sources(made(self._settings.pools, self._log), self._found, self._log)
+        for pool, claim in before - self._sources.claims:
+            self._found(pool, claim, [])
+        self._sources.start()
+
+    def _found(self, pool: str, claim: str, found: list[Found]) -> None:
+        membership = self._membership
+        if membership is not None and pool in membership.pools():
+            membership.follow_source(pool, claim, found)
+
     def stop(self, drain_timeout: float | None = None) -> None:
         """Stop accepting, let sessions finish for drain_timeout seconds (default: the configured time), then end all.
 
-        Calling it on a stopped balancer does nothing.
+        With `drain_delay` it first goes on serving for that long while readyz says 503. Calling it on a stopped balancer does
+        nothing.
         """
+        if self.running and drain_timeout is None:
+            self._announce_leave()
         with self._lock:
             self._stop(self._settings.drain_timeout_ms / 1000 if drain_timeout is None else drain_timeout)
 
+    def _announce_leave(self) -> None:
+        """readyz says 503 from now on; whoever looks at it has the time to send clients elsewhere."""
+        self._leaving = True
+        delay_s = self._settings.drain_delay_ms / 1000
+        if delay_s:
+            self._log(f"leaving: readyz is 503, accepting for {delay_s:g} s more")
+            self._hurried.wait(delay_s)
+
     def _stop(self, drain_s: float) -> None:
+        if self._state:
+            self._state.close()
+        if self._sources:
+            self._sources.stop()
         if self._prober:
             self._prober.stop()
         if self._supervisor:
             self._supervisor.stop(drain_s)
         if self._admin:
             self._admin.stop()
+        if self._picking:
+            self._picking.close()
         if self._table:
             self._table.close()
         if self._instance:
             self._instance.release()
+        self._state = self._picking = self._sources = None
         self._prober = self._supervisor = self._admin = self._table = self._membership = self._instance = None
 
     def hurry(self) -> None:
         """End a drain that another thread's, or the interrupted, `stop()` is waiting for."""
+        self._hurried.set()
         supervisor = self._supervisor
         if supervisor:
             supervisor.hurry()
@@ -313,8 +405,11 @@ class Balancer:
                         table.drop_pool(pool.name)
                 raise
             membership.dismiss(pools)
+            before, after = ({p.name: p.sources for p in one.pools} for one in (self._settings, fresh))
             self._settings = fresh
             self._follow_probes()
+            if before != after:
+                self._follow_sources()
         self._log("reloaded")
 
     def _read_again(self) -> BalancerSettings:
@@ -325,7 +420,7 @@ class Balancer:
         return load(self._settings.path)
 
     def _refuse_fixed(self, fresh: BalancerSettings) -> None:
-        fixed = ("name", "workers", "datapath", "max_backends", "max_sessions", "pin", "admin")
+        fixed = ("name", "workers", "datapath", "max_backends", "max_sessions", "pin", "admin", "state_file")
         problems = [
             f"{key}: {getattr(fresh, key)!r} instead of {getattr(self._settings, key)!r} takes a restart"
             for key in fixed
@@ -342,7 +437,7 @@ class Balancer:
             name = names[0]
         if name not in names:
             raise KeyError(f"no pool {name!r} (known: {', '.join(names)})")
-        return Pool(membership, table, name)
+        return Pool(membership, table, name, self._pick_pool)
 
     # --- looking -------------------------------------------------------------------------------------------------
 
@@ -400,7 +495,7 @@ class Balancer:
             table, membership, _ = self._running()
         except LbcoreError:
             return False, "not running"
-        if table.segment.head.draining:
+        if self._leaving or table.segment.head.draining:
             return False, "draining"
         return (True, "ready") if membership.usable() else (False, "no pool has a usable backend")
 

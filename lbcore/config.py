@@ -28,9 +28,11 @@ from lbcore.settings import (
     BalancerSettings,
     LeaseSettings,
     ListenerSettings,
+    OutlierSettings,
     PoolSettings,
     ProbeSettings,
     RouteSettings,
+    SourceSettings,
 )
 
 MAX_BYTES = 16 << 20
@@ -72,6 +74,8 @@ def _model(name: str, table: tuple[options.Option, ...], **parts: Any) -> type[B
 
 Probe: Any = _model("Probe", options.PROBE)
 Lease: Any = _model("Lease", options.LEASE)
+Outlier: Any = _model("Outlier", options.OUTLIER)
+Source: Any = _model("Source", options.SOURCE)
 Backend: Any = _model("Backend", options.BACKEND)
 Listener: Any = _model("Listener", options.LISTENER)
 Admin: Any = _model("Admin", options.ADMIN)
@@ -87,7 +91,9 @@ Pool: Any = _model(
     options.POOL,
     probe=(Probe | None, None),
     lease=(Lease | None, None),
+    outlier=(Outlier | None, None),
     backend=(list[Backend], []),
+    source=(list[Source], []),
 )
 File: Any = _model(
     "File",
@@ -171,11 +177,12 @@ class _Problems:
 
 def _build(given: dict[str, Any], path: str | None) -> BalancerSettings:
     problems = _Problems()
-    pools = [_pool(problems, f"pool[{at}].", values) for at, values in enumerate(given.pop("pool", ()))]
+    pools = [_pool(problems, f"pool[{at}].", values, path) for at, values in enumerate(given.pop("pool", ()))]
     listeners = [
         problems.made(f"listener[{at}].", ListenerSettings, values) for at, values in enumerate(given.pop("listener", ()))
     ]
     routes = [problems.made(f"route[{at}].", RouteSettings, values) for at, values in enumerate(given.pop("route", ()))]
+    _from_own_folder(given, ("state_file",), path)
     admin_values = given.pop("admin", None)
     admin = None if admin_values is None else _admin(problems, admin_values, path)
     if not problems.lines:
@@ -186,26 +193,46 @@ def _build(given: dict[str, Any], path: str | None) -> BalancerSettings:
     raise ConfigError(problems.lines)
 
 
-def _pool(problems: _Problems, where: str, values: dict[str, Any]) -> PoolSettings | None:
+def _pool(problems: _Problems, where: str, values: dict[str, Any], path: str | None) -> PoolSettings | None:
+    lease = values.pop("lease", None) or {}
+    _from_own_folder(lease, ("token_file", "hmac_key_file"), path)
     parts = {
         "probe": problems.made(f"{where}probe.", ProbeSettings, values.pop("probe", None) or {}),
-        "lease": problems.made(f"{where}lease.", LeaseSettings, values.pop("lease", None) or {}),
+        "lease": problems.made(f"{where}lease.", LeaseSettings, lease),
+        "outlier": problems.made(f"{where}outlier.", OutlierSettings, values.pop("outlier", None) or {}),
+        "sources": [
+            _source(problems, f"{where}source[{at}].", source, path) for at, source in enumerate(values.pop("source", ()))
+        ],
         "backends": [
             problems.made(f"{where}backend[{at}].", BackendSettings, backend)
             for at, backend in enumerate(values.pop("backend", ()))
         ],
     }
-    if None in parts["backends"] or parts["probe"] is None or parts["lease"] is None:
+    if (
+        None in parts["backends"]
+        or None in parts["sources"]
+        or any(parts[name] is None for name in ("probe", "lease", "outlier"))
+    ):
         return None
     pool: PoolSettings | None = problems.made(where, PoolSettings, {**values, **parts})
     return pool
 
 
-def _admin(problems: _Problems, values: dict[str, Any], path: str | None) -> AdminSettings | None:
+def _source(problems: _Problems, where: str, values: dict[str, Any], path: str | None) -> SourceSettings | None:
+    _from_own_folder(values, ("path",), path)
+    source: SourceSettings | None = problems.made(where, SourceSettings, values)
+    return source
+
+
+def _from_own_folder(values: dict[str, Any], names: tuple[str, ...], path: str | None) -> None:
     """Relative file names are meant from the configuration's own folder."""
-    token_file = values.get("token_file")
-    if token_file is not None and path is not None:
-        values["token_file"] = os.path.join(os.path.dirname(path), token_file)
+    for name in names:
+        if values.get(name) is not None and path is not None:
+            values[name] = os.path.join(os.path.dirname(path), values[name])
+
+
+def _admin(problems: _Problems, values: dict[str, Any], path: str | None) -> AdminSettings | None:
+    _from_own_folder(values, ("token_file",), path)
     if values.get("listen") == "off":
         return None
     admin: AdminSettings | None = problems.made("admin.", AdminSettings, values)

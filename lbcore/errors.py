@@ -26,6 +26,10 @@ class NotRunning(LbcoreError):
     """No balancer of that name runs, or this one is not started."""
 
 
+class NoBackend(LbcoreError):
+    """No backend of the pool can be picked now."""
+
+
 class NameTaken(LbcoreError):
     """A balancer of that name runs already."""
 

@@ -219,6 +219,20 @@ TOP = (
         high=_HOUR,
     ),
     Option(
+        "drain_delay",
+        "duration",
+        0,
+        "how long readyz says 503 before the balancer stops accepting, so that what stands in front of it leaves in time",
+        low=0,
+        high=_HOUR,
+    ),
+    Option(
+        "state_file",
+        "text",
+        None,
+        "where registered and added backends are kept over a restart, which begins with them on probation; default: nowhere",
+    ),
+    Option(
         "max_sessions",
         "int",
         0,
@@ -356,6 +370,32 @@ POOL = (
         low=10,
         high=_MINUTE,
     ),
+    Option(
+        "slow_start",
+        "duration",
+        0,
+        "how long a backend that comes to others, or comes back, takes until it has its whole share; 0: at once",
+        low=0,
+        high=_HOUR,
+    ),
+    Option(
+        "max_cost",
+        "int",
+        1000,
+        "http: the most that X-LB-Cost may charge a request with; 0: the field is not read",
+        low=0,
+        high=65_535,
+    ),
+    Option(
+        "hold_down",
+        "duration",
+        _SECOND,
+        "after failures that follow each other: how long a backend stays out at least; 0 after the first, then so long, then "
+        "about twice as long each time, up to hold_down_max; a failure counts half after each hold_down_max without one",
+        low=0,
+        high=_HOUR,
+    ),
+    Option("hold_down_max", "duration", _MINUTE, "the longest of these", low=100, high=24 * _HOUR),
     Option("retries", "int", 2, "further backends that a session may try", low=0, high=7),
     Option("retry_budget", "int", 20, "retries allowed, percent of recent sessions", low=0, high=100),
     Option("retry_floor", "int", 10, "retries a second allowed in any case", low=0, high=10_000),
@@ -400,6 +440,32 @@ ROUTE = (
     Option("path_prefix", "text", None, 'a path by segments: "/v2/" takes /v2 and /v2/x, not /v2x'),
     Option("path_regex", "text", None, "a POSIX extended regular expression that the path contains"),
     Option("pool", "name", None, "pool that serves it"),
+    Option("cost", "int", None, "what a request counts as under way that brings no X-LB-Cost; default: 1", low=1, high=65_535),
+)
+
+OUTLIER = (
+    Option("interval", "duration", 5 * _SECOND, "how often backends are compared with each other", low=100, high=_HOUR),
+    Option("min_requests", "int", 20, "a backend with fewer in an interval is not compared", low=1, high=1_000_000),
+    Option(
+        "success_gap",
+        "int",
+        25,
+        "a success rate so many percentage points under that of the pool's rest ejects a backend; 0: never",
+        low=0,
+        high=100,
+    ),
+    Option(
+        "latency_factor",
+        "int",
+        0,
+        "http: a latency so many times the median of the pool's rest ejects a backend; 0: never",
+        low=0,
+        high=1000,
+    ),
+    Option("ejection", "duration", 10 * _SECOND, "how long an ejected backend stays out, at first", low=100, high=_HOUR),
+    Option(
+        "max_ejected", "int", 50, "percent of a pool that may be ejected at once, but always one of several", low=0, high=100
+    ),
 )
 
 PROBE = (
@@ -416,6 +482,35 @@ LEASE = (
     Option("heartbeat", "duration", 5 * _SECOND, "interval that registered backends are told", low=50, high=_HOUR),
     Option("missed", "int", 3, "silent intervals that end a lease", low=1, high=100),
     Option("port", "int", None, "port of registrations that name none", low=1, high=65_535),
+    Option("token", "text", None, "what registrations of this pool must show instead of the operators' token"),
+    Option("token_file", "text", None, "file whose first line is that token"),
+    Option(
+        "hmac_key", "text", None, "key that must sign registrations and heartbeats (lbcore/signature.py); better kept in a file"
+    ),
+    Option("hmac_key_file", "text", None, "file whose first line is that key"),
+)
+
+SOURCE = (
+    Option(
+        "kind",
+        "choice",
+        "dns",
+        "where it names backends: the addresses of a name (A, AAAA), services (SRV), or a file",
+        choices=("dns", "srv", "file"),
+    ),
+    Option("name", "text", None, 'the name in DNS: "app.internal", or of services "_http._tcp.app.internal"'),
+    Option("port", "int", None, "dns: the port of all its addresses", low=1, high=65_535),
+    Option("path", "text", None, 'file: a line a backend, "IP:PORT" or "IP:PORT weight=N"; JSON when it ends in .json'),
+    Option(
+        "interval",
+        "duration",
+        _SECOND,
+        "file: how often it is looked at; dns: the shortest time between two questions, whatever the time to live",
+        low=50,
+        high=_HOUR,
+    ),
+    Option("max_ttl", "duration", 5 * _MINUTE, "dns: the longest time between two questions", low=100, high=24 * _HOUR),
+    Option("server", "text", None, 'dns: the server to ask, "IP:PORT"; default: the system\'s'),
 )
 
 BACKEND = (
@@ -428,4 +523,7 @@ ADMIN = (
     Option("token_file", "text", None, "file whose first line is the operators' token"),
     Option("token", "text", None, "the token itself; better kept in a file"),
     Option("allow", "cidrs", None, "networks that may register; default: loopback and private addresses"),
+    Option(
+        "rate", "int", 1000, "calls a second from one address without the token, at most; 0: no limit", low=0, high=1_000_000
+    ),
 )

@@ -119,6 +119,7 @@ def pack(routes: list[RouteSettings], listeners: dict[str, int], pools: dict[str
                 "condition_count": len(own),
                 "host_kind": ffi.integer_const(host_kind),
                 "path_kind": ffi.integer_const(path_kind),
+                "cost": route.cost or 0,
             }
         )
         conditions += own

@@ -154,6 +154,28 @@ def find(name: str = DEFAULT_NAME) -> dict[str, Any]:
     return word
 
 
+def segment_of(name: str = DEFAULT_NAME) -> str:
+    """A path to the segment of that balancer: its own, or, when it is gone, one that its workers hold. Raises NotRunning."""
+    word = _read(os.path.join(directory(), f"{name}.json"))
+    for pid in orphans(name):
+        for fd in _descriptors(pid):
+            path = f"/proc/{pid}/fd/{fd}"
+            with contextlib.suppress(OSError):
+                if os.readlink(path).startswith("/memfd:lbcore"):
+                    return path
+    if word is None or not is_alive(word):
+        find(name)  # says what runs instead
+    assert word is not None
+    return str(word["segment"])
+
+
+def _descriptors(pid: int) -> list[str]:
+    try:
+        return os.listdir(f"/proc/{pid}/fd")
+    except OSError:
+        return []
+
+
 def orphans(name: str) -> list[int]:
     """Process ids of workers that go on although the control plane of that name is gone."""
     word = _read(os.path.join(directory(), f"{name}.json"))

@@ -25,6 +25,7 @@ _SIZES = {
     "backend_size": "struct lb_backend_row",
     "worker_size": "struct lb_worker_row",
     "outcome_size": "struct lb_outcome",
+    "decision_size": "struct lb_decision",
 }
 
 COUNTERS: tuple[str, ...] = tuple(
@@ -118,7 +119,7 @@ class Segment:
         for field, struct in _SIZES.items():
             if getattr(head, field) != ffi.sizeof(struct):
                 raise SegmentError(f"{struct} has {getattr(head, field)} bytes there, {ffi.sizeof(struct)} here")
-        end = head.off_workers + head.workers * head.worker_stride
+        end = head.off_workers + (head.workers + ffi.integer_const("LB_PICKERS")) * head.worker_stride
         if head.bytes != len(self.memory) or end != head.bytes:
             raise SegmentError(f"{len(self.memory)} bytes, but its head speaks of {head.bytes}")
 
@@ -163,10 +164,26 @@ class Segment:
         head = self.head
         return self._at("struct lb_budget", head.off_workers + worker * head.worker_stride + head.off_budgets) + pool
 
+    @property
+    def sections(self) -> int:
+        """Sections that count: workers, then processes that pick without the proxy."""
+        head = self.head
+        return int(min(head.sections, head.workers + ffi.integer_const("LB_PICKERS")))
+
+    def decisions(self, section: int) -> Any:
+        """What a section remembers of its picks: struct lb_decision, number n at n % LB_DECISIONS."""
+        head = self.head
+        return self._at("struct lb_decision", head.off_workers + section * head.worker_stride + head.off_decisions)
+
     def actives(self, worker: int) -> Any:
-        """A worker's sessions: uint32_t by backend row."""
+        """A section's sessions: uint32_t by backend row."""
         head = self.head
         return self._at("uint32_t", head.off_workers + worker * head.worker_stride + head.off_active)
+
+    def charges(self, worker: int) -> Any:
+        """What a section's sessions cost: uint32_t by backend row."""
+        head = self.head
+        return self._at("uint32_t", head.off_workers + worker * head.worker_stride + head.off_charged)
 
     def texts(self, row: Any) -> tuple[str, str, str]:
         """A backend row's address, source and reason, whole also while the control plane writes them."""

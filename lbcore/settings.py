@@ -125,6 +125,16 @@ class Settings:
         """Set what the options do not describe, popping it; yield what is wrong."""
         return ()
 
+    def take_secret(self, name: str, path: Any) -> Iterable[str]:
+        """Set a secret from the first line of its file, if one is named."""
+        if path is None:
+            return
+        try:
+            with open(path, encoding="utf-8") as file:
+                setattr(self, name, file.readline().strip())
+        except (OSError, UnicodeDecodeError) as error:
+            yield f"{name}_file: {str(path)!r} cannot be read ({getattr(error, 'strerror', error)})"
+
     def check(self) -> Iterable[str]:
         """Yield what is wrong between values that are each right."""
         return ()
@@ -170,18 +180,79 @@ class ProbeSettings(Settings):
 class LeaseSettings(Settings):
     """What registered backends owe."""
 
-    __slots__ = ("heartbeat_ms", "missed", "port")
+    __slots__ = ("heartbeat_ms", "hmac_key", "missed", "port", "token")
     OPTIONS = options.LEASE
     KEY = "lease."
 
     heartbeat_ms: int
     missed: int
     port: int | None
+    token: str | None
+    hmac_key: str | None
+
+    def take(self, values: dict[str, Any]) -> Iterable[str]:
+        for name in ("token", "hmac_key"):
+            yield from self.take_secret(name, values.pop(f"{name}_file", None))
+
+    def check(self) -> Iterable[str]:
+        for name, least in (("token", 8), ("hmac_key", 16)):
+            if getattr(self, name) is not None and len(getattr(self, name)) < least:
+                yield f"{name}: too short (allowed: {least} characters or more)"
 
     @property
     def length_ms(self) -> int:
         """How long a lease lives after a heartbeat."""
         return self.heartbeat_ms * self.missed
+
+
+class OutlierSettings(Settings):
+    """When a backend is ejected because it is worse than the others of its pool."""
+
+    __slots__ = ("ejection_ms", "interval_ms", "latency_factor", "max_ejected", "min_requests", "success_gap")
+    OPTIONS = options.OUTLIER
+    KEY = "outlier."
+
+    interval_ms: int
+    min_requests: int
+    success_gap: int
+    latency_factor: int
+    ejection_ms: int
+    max_ejected: int
+
+    def may_eject(self, size: int) -> int:
+        """How many of so many may be ejected at once: never all."""
+        return min(size - 1, max(1, size * self.max_ejected // 100)) if size > 1 and self.max_ejected else 0
+
+
+class SourceSettings(Settings):
+    """A place beside the configuration that names backends of a pool."""
+
+    __slots__ = ("interval_ms", "kind", "max_ttl_ms", "name", "path", "port", "server")
+    OPTIONS = options.SOURCE
+    KEY = "source."
+
+    kind: str
+    name: str | None
+    port: int | None
+    path: str | None
+    interval_ms: int
+    max_ttl_ms: int
+    server: str | None
+
+    def check(self) -> Iterable[str]:
+        needed = {"dns": ("name", "port"), "srv": ("name",), "file": ("path",)}[self.kind]
+        for name in ("name", "port", "path"):
+            if name in needed and getattr(self, name) is None:
+                yield f"{name}: missing (a source of kind {self.kind} needs it)"
+            if name not in needed and getattr(self, name) is not None:
+                yield f"{name}: {getattr(self, name)!r} means nothing to a source of kind {self.kind}"
+        if self.name is not None and (len(self.name) > 253 or not self.name.isascii() or " " in self.name):
+            yield f"name: {self.name!r} is not allowed (allowed: a name in DNS)"
+        if self.server is not None:
+            try:
+                ipaddress.ip_address(parse_address(self.server)[0])
+            except ValueError:
+                yield f"server: {self.server!r} is not allowed (allowed: IP:PORT)"
 
 
 class BackendSettings(Settings):
@@ -228,10 +299,14 @@ class PoolSettings(Settings):
         "fail_after",
         "fail_answers",
         "hash",
+        "hold_down_max_ms",
+        "hold_down_ms",
         "keepalive_ms",
         "lease",
         "max_active",
+        "max_cost",
         "name",
+        "outlier",
         "policy",
         "probe",
         "queue",
@@ -242,6 +317,8 @@ class PoolSettings(Settings):
         "retry_floor",
         "reuse_max",
         "reuse_ms",
+        "slow_start_ms",
+        "sources",
         "sticky",
         "sticky_secret",
         "user_timeout_ms",
@@ -268,13 +345,21 @@ class PoolSettings(Settings):
     fail_answers: int
     sticky: str | None
     sticky_secret: str | None
+    slow_start_ms: int
+    max_cost: int
+    hold_down_ms: int
+    hold_down_max_ms: int
     probe: ProbeSettings
     lease: LeaseSettings
+    outlier: OutlierSettings
+    sources: list[SourceSettings]
     backends: list[BackendSettings]
 
     def take(self, values: dict[str, Any]) -> Iterable[str]:
         self.probe = values.pop("probe", None) or ProbeSettings()
         self.lease = values.pop("lease", None) or LeaseSettings()
+        self.outlier = values.pop("outlier", None) or OutlierSettings()
+        self.sources = list(values.pop("sources", ()))
         self.backends = []
         for backend in values.pop("backends", ()):
             try:
@@ -387,7 +472,7 @@ class ListenerSettings(Settings):
 class RouteSettings(Settings):
     """Where requests go that fit: all that is named must hold."""
 
-    __slots__ = ("cookie", "header", "host", "listener", "method", "path", "path_prefix", "path_regex", "pool")
+    __slots__ = ("cookie", "cost", "header", "host", "listener", "method", "path", "path_prefix", "path_regex", "pool")
     OPTIONS = options.ROUTE
     KEY = "route."
 
@@ -397,6 +482,7 @@ class RouteSettings(Settings):
     path_prefix: str | None
     path_regex: str | None
     pool: str
+    cost: int | None
     method: list[str]
     header: dict[str, str | bool]
     cookie: dict[str, str | bool]
@@ -453,23 +539,18 @@ def _expression_faults(expression: str) -> Iterable[str]:
 class AdminSettings(Settings):
     """Where the admin server listens, and whom it hears."""
 
-    __slots__ = ("allow", "listen", "token")
+    __slots__ = ("allow", "listen", "rate", "token")
     OPTIONS = options.ADMIN
     KEY = "admin."
 
     listen: str
     token: str | None
     allow: list[str]
+    rate: int
 
     def take(self, values: dict[str, Any]) -> Iterable[str]:
         self.allow = list(PRIVATE_NETWORKS) if self.allow is None else self.allow
-        path = values.pop("token_file", None)
-        if path is not None:
-            try:
-                with open(path, encoding="utf-8") as file:
-                    self.token = file.readline().strip()
-            except (OSError, UnicodeDecodeError) as error:
-                yield f"token_file: {str(path)!r} cannot be read ({getattr(error, 'strerror', error)})"
+        yield from self.take_secret("token", values.pop("token_file", None))
 
     def check(self) -> Iterable[str]:
         if self.token is not None and len(self.token) < 8:
@@ -501,6 +582,7 @@ class BalancerSettings(Settings):
     __slots__ = (
         "admin",
         "datapath",
+        "drain_delay_ms",
         "drain_timeout_ms",
         "listeners",
         "max_backends",
@@ -510,6 +592,7 @@ class BalancerSettings(Settings):
         "pin",
         "pools",
         "routes",
+        "state_file",
         "workers",
     )
     OPTIONS = options.TOP
@@ -518,6 +601,8 @@ class BalancerSettings(Settings):
     workers: int | None
     datapath: str
     drain_timeout_ms: int
+    drain_delay_ms: int
+    state_file: str | None
     max_sessions: int
     max_backends: int
     pin: bool

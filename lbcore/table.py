@@ -72,14 +72,15 @@ REST_S = 1.0
 
 Outcome = namedtuple(
     "Outcome",
-    "active sessions failures failures_in_row last_errno latency_ms last_success answers_in_row last_status",
+    "active sessions failures failures_in_row last_errno latency_ms last_success answers_in_row last_status last_answer",
     module=__name__,
 )
 Outcome.__doc__ = """What the data path saw of a backend, over all workers.
 
 active: sessions now. sessions: connects that succeeded. failures: connects that failed. failures_in_row: the most that one
 worker saw since its last success. last_errno: of the last failure, 0 if none. latency_ms: of connects, exponentially weighted.
-last_success: monotonic seconds, 0 if never. answers_in_row, last_status: the same of failed answers; status 0: none came.
+last_success, last_answer: monotonic seconds, 0 if never; of connects and answers, of answers only.
+answers_in_row, last_status: the same of failed answers; status 0: none came.
 """
 
 
@@ -117,7 +118,9 @@ class Row:
 
     __slots__ = (
         "address",
+        "capacity",
         "cut_at",
+        "elsewhere",
         "family",
         "free_at",
         "generation",
@@ -146,6 +149,8 @@ class Row:
     source: str
     weight: int
     load: float | None
+    elsewhere: float
+    capacity: float | None
     state: str
     reason: str
     cut_at: float | None
@@ -300,6 +305,7 @@ class Table:
                     reuse_max=pool.reuse_max,
                     hash_key=HASH_KEYS[hash_key],
                     retry_after_s=max(1, pool.probe.interval_ms // 1000),
+                    max_cost=pool.max_cost,
                     name=pool.name.encode(),
                     hash_name=hash_name.lower().encode() if hash_key == "header" else hash_name.encode(),
                     sticky=(pool.sticky or "").encode(),
@@ -372,9 +378,9 @@ class Table:
     def outcomes(self, row: Row) -> Outcome:
         """What the workers saw of a backend."""
         with self.lock:
-            active = sessions = failures = in_row = errno = latency = latest = answers_in_row = status = 0
+            active = sessions = failures = in_row = errno = latency = latest = answers_in_row = status = answered = 0
             segment = self.segment
-            for worker in range(segment.head.workers):
+            for worker in range(segment.sections):
                 active += segment.actives(worker)[row.index]
                 seen = segment.outcomes(worker)[row.index]
                 if seen.generation != row.generation:
@@ -382,12 +388,20 @@ class Table:
                 sessions += seen.sessions
                 failures += seen.failures
                 latency = max(latency, seen.latency_us)
-                latest = max(latest, seen.last_success_ms)
+                latest, answered = max(latest, seen.last_success_ms), max(answered, seen.last_answer_ms)
                 if seen.failures_in_row > in_row:
                     in_row, errno = seen.failures_in_row, seen.last_errno
                 if seen.answers_in_row > answers_in_row:
                     answers_in_row, status = seen.answers_in_row, seen.last_status
-            return Outcome(active, sessions, failures, in_row, errno, latency / 1000, latest / 1000, answers_in_row, status)
+            times = latency / 1000, latest / 1000, answers_in_row, status, answered / 1000
+            return Outcome(active, sessions, failures, in_row, errno, *times)
+
+    def totals(self) -> list[tuple[int, int, int, int]]:
+        """Of every backend row used so far: requests that ended well, that failed, latency in microseconds, and connect
+        failures in a row of those who pick without the proxy. One pass of the engine over all sections."""
+        with self.lock:
+            figures = self._pen.totals()
+        return list(zip(figures[::4], figures[1::4], figures[2::4], figures[3::4], strict=True))
 
     # --- changing backends ---------------------------------------------------------------------------------------
 
@@ -417,7 +431,7 @@ class Table:
             row.index = self._take_index()
             row.pool, row.address, row.host, row.port = pool, address, host, port
             row.family, row.ip, row.scope = family, ip, scope
-            row.source, row.weight, row.load = source, weight, None
+            row.source, row.weight, row.load, row.elsewhere, row.capacity = source, weight, None, 0.0, None
             row.cut_at = row.free_at = None
             row.generation = self._pen.put(
                 row.index,
@@ -464,12 +478,41 @@ class Table:
                 self._pen.weight(row.index, weight)
                 self._publish(row.pool)
 
-    def set_load(self, row: Row, load: float | None) -> None:
-        """Write a reported load, 0..1; None: unknown."""
+    def set_load(self, row: Row, load: float | None, elsewhere: float = 0.0) -> None:
+        """Write a reported load, 0..1, None: unknown; and what is under way there that did not come from here."""
         with self.lock:
-            if row.load != load:
-                row.load = load
-                self._pen.load(row.index, -1.0 if load is None else load)
+            if (row.load, row.elsewhere) != (load, elsewhere):
+                row.load, row.elsewhere = load, elsewhere
+                self._pen.load(row.index, -1.0 if load is None else load, elsewhere)
+
+    def set_ramp(self, row: Row, now: float, ramp_ms: int) -> None:
+        """Begin a slow start at a monotonic time; 0: end it."""
+        with self.lock:
+            self._pen.ramp(row.index, int(now * 1000) & 0xFFFFFFFF, ramp_ms)
+
+    def set_capacity(self, row: Row, capacity: float | None) -> None:
+        """Write the capacity that was declared, for those who look."""
+        with self.lock:
+            if row.capacity != capacity:
+                row.capacity = capacity
+                self._pen.capacity(row.index, capacity or 0.0)
+
+    def in_flight(self, row: Row) -> int:
+        """Sessions and exchanges that are under way on a backend."""
+        with self.lock:
+            return self._pen.in_flight(row.index)
+
+    def pickers(self) -> dict[int, int]:
+        """Process ids of those who pick without the proxy, by section."""
+        with self.lock:
+            head = self.segment.head
+            pids = {section: self.segment.worker(section).pid for section in range(head.workers, self.segment.sections)}
+            return {section: pid for section, pid in pids.items() if pid}
+
+    def bury_picker(self, section: int) -> None:
+        """Free the section of a picking process that is gone."""
+        with self.lock:
+            self._pen.bury_picker(section)
 
     def remove(self, row: Row, drain_ms: int) -> None:
         """Let a backend leave: no new sessions, old ones are cut after drain_ms at the latest; its row rests, then is free."""
@@ -478,6 +521,7 @@ class Table:
                 return
             self._write_state(row, "draining", row.reason if row.state == "draining" else "removed")
             row.cut_at = time.monotonic() + drain_ms / 1000
+            self._pen.leaves(row.index, int(row.cut_at * 1000))
             self._leaving.add(row.index)
             del self._by_address[row.pool, row.address]
 

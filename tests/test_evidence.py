@@ -7,12 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lbcore.discovery import evidence as rules_of
+from lbcore.discovery import floor, outliers
 from lbcore.discovery.evidence import Evidence
-from lbcore.settings import LeaseSettings, PoolSettings, ProbeSettings
+from lbcore.settings import LeaseSettings, OutlierSettings, PoolSettings, ProbeSettings
 
 RULES = PoolSettings(probe=ProbeSettings(rise=2, fall=3, interval="1s", timeout="500ms"), retry_after="10s")
 UNPROBED = RULES.replace(probe=ProbeSettings(kind="off"))
 NOW = 1000.0
+LATER = NOW + 1000
 
 
 def tell(story: str, *, leased: bool = False, rules: PoolSettings = RULES) -> Evidence:
@@ -20,11 +22,11 @@ def tell(story: str, *, leased: bool = False, rules: PoolSettings = RULES) -> Ev
     evidence = Evidence(leased=leased)
     for at, event in enumerate(story):
         if event == "g":
-            rules_of.note_good_probe(evidence, rules)
+            rules_of.note_good_probe(evidence, rules, NOW + at)
         elif event == "b":
             rules_of.note_bad_probe(evidence, "connection refused", rules, NOW + at)
         else:
-            rules_of.note_connects_failed(evidence, 3, "connection refused", NOW + at)
+            rules_of.note_connects_failed(evidence, 3, "connection refused", rules, NOW + at)
     return evidence
 
 
@@ -121,10 +123,10 @@ def test_floor(deaths: list[float], others: list[str], kept: list[int]) -> None:
     pool = []
     for at in deaths:
         evidence = Evidence()
-        rules_of.note_connects_failed(evidence, 3, "timed out", NOW + at)
+        rules_of.note_connects_failed(evidence, 3, "timed out", RULES, NOW + at)
         pool.append((evidence, rules_of.judge(evidence, RULES, NOW + 200)))
     pool += [(Evidence(), rules_of.Verdict(state, "")) for state in others]
-    changed = rules_of.keep(pool, RULES)
+    changed = floor.keep(pool, RULES)
     assert sorted(changed) == kept
     for verdict in changed.values():
         assert verdict.state == "up"
@@ -138,20 +140,170 @@ stories = st.text(alphabet="gbc", max_size=30)
 
 @given(stories, st.booleans())
 def test_one_bad_probe_after_a_good_one_never_ejects(story: str, leased: bool) -> None:
-    evidence = tell(story + "gg", leased=leased)
-    rules_of.note_bad_probe(evidence, "x", RULES, NOW)
-    assert rules_of.judge(evidence, RULES, NOW).state == "up"
+    evidence = tell(story, leased=leased)
+    for _ in range(2):
+        rules_of.note_good_probe(evidence, RULES, LATER)
+    rules_of.note_bad_probe(evidence, "x", RULES, LATER)
+    assert rules_of.judge(evidence, RULES, LATER).state == "up"
 
 
 @given(stories, st.booleans())
 def test_every_backend_returns_with_good_probes(story: str, leased: bool) -> None:
-    assert rules_of.judge(tell(story + "g" * RULES.probe.rise, leased=leased), RULES, NOW).state == "up"
+    """Once its hold-down, which has an end, is over."""
+    evidence = tell(story, leased=leased)
+    assert evidence.hold_until <= NOW + len(story) + RULES.hold_down_max_ms / 1000
+    for _ in range(RULES.probe.rise):
+        rules_of.note_good_probe(evidence, RULES, LATER)
+    assert rules_of.judge(evidence, RULES, LATER).state == "up"
 
 
-@given(st.lists(stories, min_size=1, max_size=8))
-def test_failures_never_empty_a_pool(histories: list[str]) -> None:
+@given(stories)
+def test_no_flap_is_faster_than_the_hold_down(story: str) -> None:
+    evidence = Evidence()
+    held = 0.0
+    for at, event in enumerate(story):
+        was_dead = evidence.dead
+        if event == "g":
+            rules_of.note_good_probe(evidence, RULES, NOW + at / 10)
+        else:
+            rules_of.note_connects_failed(evidence, 3, "timed out", RULES, NOW + at / 10)
+        if evidence.dead and not was_dead:
+            held = evidence.hold_until
+        if was_dead and not evidence.dead:
+            assert NOW + at / 10 >= held
+
+
+@given(st.lists(stories, min_size=1, max_size=8), st.booleans())
+def test_failures_never_empty_a_pool(histories: list[str], doubting: bool) -> None:
     pool = [(evidence, rules_of.judge(evidence, RULES, NOW)) for evidence in map(tell, histories)]
-    kept = rules_of.keep(pool, RULES)
+    kept = floor.keep(pool, RULES, doubting=doubting)
     states = [kept.get(at, verdict).state for at, (_, verdict) in enumerate(pool)]
     assert "up" in states
     assert all(pool[at][1].state == "down" for at in kept)
+
+
+@given(st.lists(st.tuples(st.integers(0, 60), st.integers(0, 60)), max_size=8), st.integers(0, 100))
+def test_outliers_are_never_all_of_a_pool(counts: list[tuple[int, int]], percent: int) -> None:
+    rules = OutlierSettings(max_ejected=percent)
+    figures = {str(at): outliers.Figures(good, bad, 0) for at, (good, bad) in enumerate(counts)}
+    found = outliers.worse(figures, rules)
+    assert min(len(found), rules.may_eject(len(counts))) < max(1, len(counts))
+    assert all(sum(figures[name][:2]) >= rules.min_requests for name in found)
+
+
+# --- hold-down, lateness, ejection, outliers ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("deaths", "held"), [(1, 0), (2, 1), (3, 3), (4, 7), (5, 15), (6, 31), (7, 60), (30, 60)])
+def test_hold_down_grows_with_each_flap(deaths: int, held: float) -> None:
+    assert rules_of.hold_s(deaths, RULES) == held
+
+
+def test_flaps_decay() -> None:
+    evidence = tell("cggcgg")
+    assert rules_of.flaps_at(evidence, RULES, evidence.flapped_at) == pytest.approx(2, abs=0.1)
+    assert rules_of.flaps_at(evidence, RULES, evidence.flapped_at + 60) == pytest.approx(1, abs=0.1)
+    assert rules_of.flaps_at(evidence, RULES, evidence.flapped_at + 600) < 0.01
+
+
+def test_held_down_says_so_and_comes_back_by_itself() -> None:
+    evidence = tell("cggc")
+    rules_of.note_good_probe(evidence, RULES, NOW + 3.1)
+    rules_of.note_good_probe(evidence, RULES, NOW + 3.2)
+    verdict = rules_of.judge(evidence, RULES, NOW + 3.2)
+    assert verdict.state == "down"
+    assert "probes succeed again, held down after 2 failures" in verdict.reason
+    rules_of.note_retry_due(evidence, RULES, evidence.hold_until - 0.01)
+    assert evidence.dead
+    rules_of.note_retry_due(evidence, RULES, evidence.hold_until)
+    assert not evidence.dead
+
+
+@pytest.mark.parametrize(
+    ("late", "served_before", "state"),
+    [
+        (True, 0.5, "busy"),  # slow, and alive
+        (True, 1.6, "busy"),
+        (True, 1.8, "down"),  # its last answer is too old to speak for it
+        (True, None, "down"),
+        (False, 0.5, "down"),  # refused, or a wrong answer: that is no lateness
+    ],
+)
+def test_late_probes_of_one_that_answers_requests(late: bool, served_before: float | None, state: str) -> None:
+    evidence = tell("g")
+    for _ in range(5):
+        served_at = 0.0 if served_before is None else NOW - served_before
+        rules_of.note_bad_probe(evidence, "timed out after 0.5s", RULES, NOW, late=late, served_at=served_at)
+    assert rules_of.judge(evidence, RULES, NOW).state == state
+
+
+def test_disagreeing_heartbeats_are_named() -> None:
+    evidence = tell("gbbb", leased=True)
+    evidence.lease_until = NOW + 5
+    assert rules_of.judge(evidence, RULES, NOW).reason == "3 probes failed: connection refused; it still sends heartbeats"
+
+
+def test_an_ejected_backend_returns_in_time() -> None:
+    evidence = tell("g")
+    rules_of.eject(evidence, "10 answers failed in a row: status 500", RULES, NOW)
+    assert rules_of.judge(evidence, RULES, NOW) == ("down", "10 answers failed in a row: status 500")
+    assert rules_of.judge(evidence, RULES, NOW + 10).state == "up"
+    rules_of.eject(evidence, "x", RULES, NOW + 10)
+    assert rules_of.judge(evidence, RULES, NOW + 20.5).state == "down"  # the second time it takes longer
+
+
+def test_probation_ends_with_one_bad_probe_or_a_good_one() -> None:
+    for good, state in ((True, "up"), (False, "down")):
+        evidence = Evidence(leased=True, probation=True)
+        assert rules_of.judge(evidence, RULES, NOW).state == "up"
+        if good:
+            rules_of.note_good_probe(evidence, RULES, NOW)
+        else:
+            rules_of.note_bad_probe(evidence, "timed out", RULES, NOW)
+        assert rules_of.judge(evidence, RULES, NOW).state == state
+
+
+@pytest.mark.parametrize(
+    ("figures", "rules", "found"),
+    [
+        ({"a": (100, 0, 0), "b": (100, 0, 0)}, {}, []),
+        ({"a": (100, 0, 0), "b": (70, 30, 0)}, {}, ["b"]),
+        ({"a": (100, 0, 0), "b": (80, 20, 0)}, {}, []),  # not worse enough
+        ({"a": (100, 0, 0), "b": (5, 10, 0)}, {}, []),  # too few to compare
+        ({"a": (100, 0, 0)}, {}, []),
+        ({"a": (0, 100, 0), "b": (0, 100, 0)}, {}, []),  # all are bad: it is not they
+        ({"a": (100, 0, 0), "b": (0, 100, 0)}, {"success_gap": 0}, []),
+        ({"a": (99, 0, 1000), "b": (99, 0, 1200), "c": (99, 0, 9000)}, {"latency_factor": 5}, ["c"]),
+        ({"a": (99, 0, 1000), "b": (99, 0, 1200), "c": (99, 0, 9000)}, {}, []),
+        ({"a": (99, 0, 1000), "b": (10, 90, 900), "c": (99, 0, 90000)}, {"latency_factor": 5}, ["b", "c"]),
+    ],
+)
+def test_outliers(figures: dict[str, tuple[int, int, int]], rules: dict[str, int], found: list[str]) -> None:
+    pool = {name: outliers.Figures(*values) for name, values in figures.items()}
+    assert list(outliers.worse(pool, OutlierSettings(**rules))) == found
+
+
+@pytest.mark.parametrize(
+    ("size", "percent", "most"), [(1, 50, 0), (2, 50, 1), (2, 0, 0), (3, 10, 1), (10, 50, 5), (10, 100, 9)]
+)
+def test_outliers_that_may_be_ejected(size: int, percent: int, most: int) -> None:
+    assert OutlierSettings(max_ejected=percent).may_eject(size) == most
+
+
+@pytest.mark.parametrize(
+    ("why", "up", "doubting", "kept"),
+    [
+        ("timed out", 1, True, [0, 1]),
+        ("timed out", 1, False, []),
+        ("connection refused", 1, True, []),  # somebody refused: that is no fault of ours
+        ("connection refused", 0, False, [0, 1]),
+    ],
+)
+def test_doubt_keeps_whom_no_answer_came_from(why: str, up: int, doubting: bool, kept: list[int]) -> None:
+    pool = []
+    for at in (0.0, 1.0):
+        evidence = Evidence()
+        rules_of.note_connects_failed(evidence, 3, why, RULES, NOW + at)
+        pool.append((evidence, rules_of.judge(evidence, RULES, NOW + 2)))
+    pool += [(Evidence(), rules_of.Verdict("up", ""))] * up
+    assert sorted(floor.keep(pool, RULES, doubting=doubting)) == kept

@@ -165,6 +165,8 @@ def test_the_last_good_set_is_kept_and_let_go(bench: Bench) -> None:
     assert not bench.membership.usable()
     bench.membership.probe_result(two, True)
     bench.membership.probe_result(two, True)
+    assert (one.state, two.state, three.state) == ("up", "up", "up")  # it doubts itself
+    bench.later(5)
     assert (one.state, two.state, three.state) == ("down", "up", "down")
     assert bench.membership.usable()
 

@@ -47,6 +47,7 @@ void lb_outcome_connected(struct lb_plane *plane, uint32_t backend, uint32_t too
     take_latency(plane, outcome, took_us);
     outcome->failures_in_row = 0;
     lb_add(&outcome->sessions, 1);
+    lb_add(&outcome->good, 1);
 }
 
 /* Another failure in a row: tell the control plane at the bound, and at its multiples. */
@@ -74,7 +75,9 @@ void lb_outcome_answered(struct lb_plane *plane, uint32_t backend, uint32_t took
     take_latency(plane, outcome, took_us);
     outcome->failures_in_row = 0;
     outcome->answers_in_row = 0;
+    outcome->last_answer_ms = lb_now_ms(plane);
     lb_add(&outcome->sessions, 1);
+    lb_add(&outcome->good, 1);
 }
 
 void lb_outcome_unanswered(struct lb_plane *plane, uint32_t pool, uint32_t backend, uint32_t status)

@@ -9,6 +9,7 @@
 #include "../table/budget.h"
 #include "../table/load.h"
 #include "../table/view.h"
+#include "../table/why.h"
 #include "outcome.h"
 #include "plane.h"
 #include "relay.h"
@@ -101,11 +102,35 @@ static uint32_t index_of(const struct lb_plane *plane, const struct lb_session *
 
 /* --- the end -------------------------------------------------------------------------------------------------------- */
 
-static void leave_backend(struct lb_plane *plane, struct lb_session *session)
+static enum lb_fate fate_of(enum ending ending)
+{
+    switch (ending) {
+    case CLOSED_DONE:
+        return LB_FATE_DONE;
+    case REFUSED_CONNECT:
+    case REFUSED_RESOURCE:
+        return LB_FATE_UNREACHABLE;
+    case CLOSED_BACKEND_RESET:
+        return LB_FATE_FAILED;
+    case REFUSED_CLIENT_LEFT:
+    case CLOSED_CLIENT_RESET:
+        return LB_FATE_LEFT;
+    case REFUSED_NO_BACKEND:
+    case CLOSED_IDLE:
+    case CLOSED_HALF:
+    case CLOSED_CUT:
+    case CLOSED_STOPPED:
+        return LB_FATE_ENDED;
+    }
+    return LB_FATE_ENDED;
+}
+
+static void leave_backend(struct lb_plane *plane, struct lb_session *session, enum lb_fate fate)
 {
     if (session->backend == LB_NONE)
         return;
-    lb_load_give(&plane->shm, plane->worker, session->pool, session->backend);
+    lb_load_give(&plane->shm, plane->worker, session->pool, session->backend, session->cost);
+    lb_why_end(&plane->shm, plane->worker, session->decision, fate, 0, plane->now_us);
     session->backend = LB_NONE;
 }
 
@@ -149,7 +174,7 @@ static void end(struct lb_plane *plane, struct lb_session *session, enum ending 
 
     lb_relay_drop(plane, &session->flow[LB_CLIENT]);
     lb_relay_drop(plane, &session->flow[LB_BACKEND]);
-    leave_backend(plane, session);
+    leave_backend(plane, session, fate_of(why));
     move(plane, session, LB_SESSION_FREE);
     session->generation++;
     lb_add(ending_counter(row, why), 1);
@@ -176,17 +201,24 @@ static int watch(struct lb_plane *plane, struct lb_session *session, enum lb_sid
 /* A backend, charged with this session. One that another worker filled up at the same moment is passed over. */
 static uint32_t pick(struct lb_plane *plane, struct lb_session *session)
 {
+    struct lb_thought thought;
     struct lb_wish wish = {.tried = session->tried,
                            .tried_count = session->tried_count,
                            .worker = plane->worker,
                            .now_ms = (uint32_t)lb_now_ms(plane),
-                           .key = session->key};
+                           .key = session->key,
+                           .thought = &thought};
+    uint32_t backend = LB_NONE;
     for (int i = 0; i < LB_CLAIMS; i++) {
-        uint32_t backend = lb_view_pick(&plane->shm, session->pool, &wish, &plane->cursors[session->pool]);
-        if (backend == LB_NONE || lb_load_take(&plane->shm, plane->worker, session->pool, backend))
-            return backend;
+        backend = lb_view_pick(&plane->shm, session->pool, &wish, &plane->cursors[session->pool]);
+        if (backend == LB_NONE || lb_load_take(&plane->shm, plane->worker, session->pool, backend, session->cost))
+            break;
+        backend = LB_NONE;
     }
-    return LB_NONE;
+    struct lb_pick picked = {plane->now_us, plane->worker,        session->pool, backend,
+                             session->cost, session->tried_count, &thought};
+    session->decision = lb_why_note(&plane->shm, &picked);
+    return backend;
 }
 
 /* Pick and begin to connect: 0, or a positive errno with session->backend charged, or -1 if none is left to pick. */
@@ -220,7 +252,7 @@ static void reach(struct lb_plane *plane, struct lb_session *session, int error)
             }
             lb_outcome_unreachable(plane, session->pool, session->backend, error);
             close_side(&session->side[LB_BACKEND], 0);
-            leave_backend(plane, session);
+            leave_backend(plane, session, LB_FATE_UNREACHABLE);
             if (!lb_may_retry(plane, session->pool, session->tried_count)) {
                 end(plane, session, REFUSED_CONNECT);
                 return;
@@ -242,6 +274,7 @@ void lb_session_open(struct lb_plane *plane, int client, uint32_t listener, cons
         .side = {{.fd = client, .writable = 1}, {.fd = -1}},
         .generation = generation,
         .backend = LB_NONE,
+        .cost = 1,
         .key = lb_net_address_hash(peer),
         .listener = (uint16_t)listener,
         .pool = (uint16_t)plane->shm.listeners[listener].pool,
@@ -288,6 +321,8 @@ int lb_session_adopt(struct lb_plane *plane, const struct lb_adoption *child)
         .side = {{.fd = child->client, .readable = 1, .writable = 1}, {.fd = child->server, .readable = 1, .writable = 1}},
         .generation = generation,
         .backend = child->backend,
+        .cost = (uint16_t)child->cost,
+        .decision = child->decision,
         .moved_ms = (uint32_t)lb_now_ms(plane),
         .listener = (uint16_t)child->listener,
         .pool = (uint16_t)child->pool,

@@ -70,7 +70,9 @@ struct lb_session {
     uint8_t asked;       /* the client sent something since the backend's last bytes */
     uint8_t acked;       /* enum lb_ack: whether the last part of an answer was acknowledged at once */
     uint8_t tried_count;
-    uint8_t pad[3];
+    uint8_t pad;
+    uint16_t cost;       /* what it is charged with */
+    uint32_t decision;   /* the pick of its backend, for table/why.h */
     uint32_t tried[LB_MAX_TRIED];
 };
 
@@ -84,6 +86,8 @@ struct lb_adoption {
     int client;
     int server;
     uint32_t backend; /* charged with it */
+    uint32_t cost;    /* so much */
+    uint32_t decision;
     uint32_t pool;
     uint32_t listener;
     const char *from_client;

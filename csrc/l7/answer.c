@@ -43,6 +43,7 @@ static int may_replay(struct lb_l7 *l7, struct lb_http *client)
 enum lb_next lb_http_backend_lost(struct lb_l7 *l7, struct lb_http *client, uint16_t status, const char *why)
 {
     int old = client->reused && status == 502;
+    lb_http_decided(l7, client, LB_FATE_FAILED);
     if (status == 502 && may_replay(l7, client)) {
         client->fresh_only = 1;
         lb_http_drop_flow(l7, &client->up);
@@ -93,6 +94,7 @@ static void judge_answer(struct lb_l7 *l7, struct lb_http *client, uint16_t stat
     struct lb_worker_row *row = l7->plane->row;
     uint32_t took_us = (uint32_t)l7->plane->now_us - client->sent_us;
     uint64_t *classes[] = {&row->answers_2xx, &row->answers_3xx, &row->answers_4xx, &row->answers_5xx};
+    client->status = status;
     lb_add(classes[status / 100 - 2], 1);
     if (status >= 500 && status != 501 && status != 505)
         lb_outcome_unanswered(l7->plane, client->pool, client->backend, status);
@@ -193,6 +195,8 @@ static enum lb_next switch_protocols(struct lb_l7 *l7, struct lb_http *client, c
         .client = client->client.fd,
         .server = conn->side.fd,
         .backend = client->backend,
+        .cost = client->cost,
+        .decision = client->decision,
         .pool = client->pool,
         .listener = client->listener,
         .from_client = early ? lb_http_in(l7, client) + client->in_next : NULL,
@@ -316,6 +320,7 @@ enum lb_next lb_http_await_answer(struct lb_l7 *l7, struct lb_http *client)
 
 static enum lb_next answer_broke(struct lb_l7 *l7, struct lb_http *client)
 {
+    lb_http_decided(l7, client, LB_FATE_FAILED);
     lb_outcome_unanswered(l7->plane, client->pool, client->backend, 0);
     return lb_http_end(l7, client, LB_END_BACKEND);
 }

@@ -167,21 +167,41 @@ static enum lb_reading take_body(struct lb_l7 *l7, struct lb_http *client, const
     return LB_READ_BAD;
 }
 
+/* What the exchange is charged with: what X-LB-Cost says, up to the pool's max_cost; else its route's cost; else 1. */
+static uint32_t cost_of(struct lb_l7 *l7, const char *bytes, uint32_t pool, uint32_t route_cost)
+{
+    uint32_t most = l7->plane->shm.pools[pool].max_cost, cost = 0;
+    const struct lb_field *field = most ? lb_field_find(&l7->message, bytes, "x-lb-cost", 9) : NULL;
+    for (uint32_t i = 0; field && i < field->value.length; i++) {
+        char digit = bytes[field->value.at + i];
+        if (digit < '0' || digit > '9') {
+            cost = 0;
+            break;
+        }
+        cost = cost * 10 + (uint32_t)(digit - '0');
+        cost = cost < LB_MOST_COST ? cost : LB_MOST_COST;
+    }
+    if (cost)
+        return cost < most ? cost : most;
+    return route_cost ? route_cost : 1;
+}
+
 /* Which pool is it for? */
 static enum lb_next route(struct lb_l7 *l7, struct lb_http *client, const char *bytes)
 {
-    uint32_t pool = lb_http_listener(l7, client)->pool;
-    switch (lb_routes_match(l7->routes, client->listener, &l7->message, bytes, &pool)) {
+    struct lb_routed_to to = {.pool = lb_http_listener(l7, client)->pool};
+    switch (lb_routes_match(l7->routes, client->listener, &l7->message, bytes, &to)) {
     case LB_ROUTED:
     case LB_ROUTED_NOWHERE:
         break;
     case LB_ROUTED_AMBIGUOUS:
         return refuse(l7, client, LB_READ_BAD);
     }
-    if (pool >= l7->plane->shm.head->max_pools)
+    if (to.pool >= l7->plane->shm.head->max_pools)
         return lb_http_answer(l7, client, 404, "no route leads there");
-    client->pool = (uint16_t)pool;
-    lb_budget_session(&l7->plane->shm, l7->plane->worker, pool, (uint32_t)(l7->plane->now_us / 1000000));
+    client->pool = (uint16_t)to.pool;
+    client->cost = (uint16_t)cost_of(l7, bytes, to.pool, to.cost);
+    lb_budget_session(&l7->plane->shm, l7->plane->worker, to.pool, (uint32_t)(l7->plane->now_us / 1000000));
     return lb_http_reach(l7, client);
 }
 

@@ -57,6 +57,8 @@ enum lb_next lb_http_reach(struct lb_l7 *l7, struct lb_http *client);
 enum lb_next lb_http_connect_failed(struct lb_l7 *l7, struct lb_http *client, int error);
 enum lb_next lb_http_connected(struct lb_l7 *l7, struct lb_http *client);
 void lb_http_leave_backend(struct lb_l7 *l7, struct lb_http *client, int keep);
+/* What came of the pick of this exchange's backend; the first word counts. */
+void lb_http_decided(struct lb_l7 *l7, const struct lb_http *client, enum lb_fate fate);
 void lb_http_leave_queue(struct lb_l7 *l7, struct lb_http *client);
 void lb_http_serve_queues(struct lb_l7 *l7);
 /* Set-Cookie for the backend of this exchange into text. */

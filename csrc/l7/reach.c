@@ -7,6 +7,7 @@
 #include "../l4/outcome.h"
 #include "../table/load.h"
 #include "../table/view.h"
+#include "../table/why.h"
 #include "parts.h"
 #include "sticky.h"
 
@@ -62,7 +63,7 @@ static uint32_t sticky_backend(struct lb_l7 *l7, struct lb_http *client, const s
     if (value.at != UINT32_MAX)
         backend = lb_sticky_read(&l7->plane->shm, client->pool, bytes + value.at, value.length);
     if (backend != LB_NONE && takes_more(l7, backend, pool) &&
-        lb_load_take(&l7->plane->shm, l7->plane->worker, client->pool, backend))
+        lb_load_take(&l7->plane->shm, l7->plane->worker, client->pool, backend, client->cost))
         return backend;
     client->sticky_new = 1;
     return LB_NONE;
@@ -73,6 +74,7 @@ static uint32_t pick(struct lb_l7 *l7, struct lb_http *client)
 {
     struct lb_plane *plane = l7->plane;
     const struct lb_pool_row *pool = lb_http_pool(l7, client);
+    struct lb_thought thought = {{LB_NONE, LB_NONE}, {-1, -1}, LB_WHY_STICKY};
     uint32_t backend = LB_NONE;
     if (pool->sticky[0] && !client->tried_count)
         backend = sticky_backend(l7, client, pool);
@@ -81,16 +83,23 @@ static uint32_t pick(struct lb_l7 *l7, struct lb_http *client)
     struct lb_wish wish = {.tried = client->tried,
                            .tried_count = client->tried_count,
                            .worker = plane->worker,
-                           .now_ms = (uint32_t)lb_now_ms(plane)};
+                           .now_ms = (uint32_t)lb_now_ms(plane),
+                           .thought = &thought};
     if (backend == LB_NONE && pool->policy == LB_MAGLEV)
         wish.key = key_of(l7, client, pool);
     for (int i = 0; backend == LB_NONE && i < LB_CLAIMS; i++) {
         uint32_t found = lb_view_pick(&plane->shm, client->pool, &wish, &plane->cursors[client->pool]);
         if (found == LB_NONE)
-            return LB_NONE;
-        if (lb_load_take(&plane->shm, plane->worker, client->pool, found))
+            break;
+        if (lb_load_take(&plane->shm, plane->worker, client->pool, found, client->cost))
             backend = found;
     }
+    if (backend != LB_NONE || client->state != LB_HTTP_QUEUED) { /* who waits asks again and again */
+        struct lb_pick picked = {plane->now_us, plane->worker, client->pool,        backend,
+                                 client->cost,  client->tried_count, &thought};
+        client->decision = lb_why_note(&plane->shm, &picked);
+    }
+    client->status = 0;
     return backend;
 }
 
@@ -154,6 +163,11 @@ void lb_http_leave_queue(struct lb_l7 *l7, struct lb_http *client)
 
 /* --- reaching ------------------------------------------------------------------------------------------------------- */
 
+void lb_http_decided(struct lb_l7 *l7, const struct lb_http *client, enum lb_fate fate)
+{
+    lb_why_end(&l7->plane->shm, l7->plane->worker, client->decision, fate, client->status, l7->plane->now_us);
+}
+
 void lb_http_leave_backend(struct lb_l7 *l7, struct lb_http *client, int keep)
 {
     if (client->conn != LB_SLAB_NONE) {
@@ -166,7 +180,8 @@ void lb_http_leave_backend(struct lb_l7 *l7, struct lb_http *client, int keep)
             lb_conn_drop(&l7->conns, conn);
     }
     if (client->backend != LB_NONE) {
-        lb_load_give(&l7->plane->shm, l7->plane->worker, client->pool, client->backend);
+        lb_load_give(&l7->plane->shm, l7->plane->worker, client->pool, client->backend, client->cost);
+        lb_http_decided(l7, client, client->stage == LB_ANSWER_WHOLE ? LB_FATE_DONE : LB_FATE_LEFT);
         client->backend = LB_NONE;
     }
 }
@@ -216,6 +231,7 @@ static enum lb_next reach(struct lb_l7 *l7, struct lb_http *client, int error, u
             return lb_http_answer(l7, client, 503, "the balancer has no connection left");
         if (error) {
             lb_outcome_unreachable(plane, client->pool, client->backend, error);
+            lb_http_decided(l7, client, LB_FATE_UNREACHABLE);
             client->timed_out |= error == ETIMEDOUT;
             lb_http_leave_backend(l7, client, 0);
             if (!lb_may_retry(plane, client->pool, client->tried_count))

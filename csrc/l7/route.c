@@ -442,7 +442,7 @@ static uint32_t first_match(struct search *search)
 }
 
 enum lb_routed lb_routes_match(struct lb_routes *routes, uint32_t listener, const struct lb_message *message,
-                               const char *bytes, uint32_t *pool)
+                               const char *bytes, struct lb_routed_to *to)
 {
     struct lb_span path = message->path;
     struct search search = {.routes = routes, .message = message, .bytes = bytes, .listener = listener};
@@ -465,6 +465,6 @@ enum lb_routed lb_routes_match(struct lb_routes *routes, uint32_t listener, cons
     }
     if (route == NONE)
         return LB_ROUTED_NOWHERE;
-    *pool = routes->rows[route].pool;
+    *to = (struct lb_routed_to){routes->rows[route].pool, routes->rows[route].cost};
     return LB_ROUTED;
 }

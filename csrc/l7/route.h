@@ -20,10 +20,16 @@ enum lb_routed {
     LB_ROUTED_AMBIGUOUS, /* the path is broken, or its route depends on how one reads it: refuse */
 };
 
-/* The pool of the first route that matches, in *pool. listener: row index. */
+/* Where a request goes, and what it costs there: 0 where its route does not say. */
+struct lb_routed_to {
+    uint32_t pool;
+    uint32_t cost;
+};
+
+/* Of the first route that matches; *to stays as it is when none does. listener: row index. */
 __attribute__((warn_unused_result)) enum lb_routed lb_routes_match(struct lb_routes *routes, uint32_t listener,
                                                                    const struct lb_message *message, const char *bytes,
-                                                                   uint32_t *pool);
+                                                                   struct lb_routed_to *to);
 
 /* The value of a cookie (RFC 6265 5.4) by its name; length 0 with at UINT32_MAX when there is none. */
 struct lb_span lb_cookie_find(const struct lb_message *message, const char *bytes, const char *name, uint32_t length);

@@ -37,7 +37,7 @@ int lb_budget_retry(const struct lb_shm *shm, uint32_t worker, uint32_t pool, ui
 {
     const struct lb_pool_row *row = &shm->pools[pool];
     uint64_t sessions = 0, retries = 0;
-    for (uint32_t i = 0; i < shm->head->workers; i++)
+    for (uint32_t i = 0, sections = lb_shm_sections(shm); i < sections; i++)
         sum_window(lb_shm_budget(shm, i, pool), second, &sessions, &retries);
     if (retries * 100 >= sessions * row->budget_percent + (uint64_t)row->budget_floor * LB_WINDOW * 100)
         return 0;

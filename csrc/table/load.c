@@ -5,7 +5,7 @@ static void change(uint32_t *figure, uint32_t by)
     __atomic_store_n(figure, *figure + by, __ATOMIC_RELAXED);
 }
 
-int lb_load_take(const struct lb_shm *shm, uint32_t worker, uint32_t pool, uint32_t backend)
+int lb_load_take(const struct lb_shm *shm, uint32_t worker, uint32_t pool, uint32_t backend, uint32_t cost)
 {
     uint32_t *mine = &lb_shm_active(shm, worker)[backend], most = shm->pools[pool].max_active;
     change(mine, 1);
@@ -17,20 +17,22 @@ int lb_load_take(const struct lb_shm *shm, uint32_t worker, uint32_t pool, uint3
             return 0;
         }
     }
-    change(&lb_shm_budget(shm, worker, pool)->active, 1);
+    change(&lb_shm_charged(shm, worker)[backend], cost);
+    change(&lb_shm_budget(shm, worker, pool)->active, cost);
     return 1;
 }
 
-void lb_load_give(const struct lb_shm *shm, uint32_t worker, uint32_t pool, uint32_t backend)
+void lb_load_give(const struct lb_shm *shm, uint32_t worker, uint32_t pool, uint32_t backend, uint32_t cost)
 {
     change(&lb_shm_active(shm, worker)[backend], UINT32_MAX);
-    change(&lb_shm_budget(shm, worker, pool)->active, UINT32_MAX);
+    change(&lb_shm_charged(shm, worker)[backend], -cost);
+    change(&lb_shm_budget(shm, worker, pool)->active, -cost);
 }
 
 uint64_t lb_load_of_pool(const struct lb_shm *shm, uint32_t pool)
 {
     uint64_t sum = 0;
-    for (uint32_t worker = 0; worker < shm->head->workers; worker++)
+    for (uint32_t worker = 0, count = lb_shm_sections(shm); worker < count; worker++)
         sum += __atomic_load_n(&lb_shm_budget(shm, worker, pool)->active, __ATOMIC_RELAXED);
     return sum;
 }

@@ -4,13 +4,13 @@
 
 #include "shm.h"
 
-/* Charge one to a backend: 1, or 0 when that would pass the pool's max_active. Strict over all workers: of two that take the last
- * place at once, both may be refused, never both served. */
+/* Charge a session or exchange of this cost to a backend: 1, or 0 when that would pass the pool's max_active, which counts them by
+ * number. Strict over all sections: of two that take the last place at once, both may be refused, never both served. */
 __attribute__((warn_unused_result)) int lb_load_take(const struct lb_shm *shm, uint32_t worker, uint32_t pool,
-                                                     uint32_t backend);
-void lb_load_give(const struct lb_shm *shm, uint32_t worker, uint32_t pool, uint32_t backend);
+                                                     uint32_t backend, uint32_t cost);
+void lb_load_give(const struct lb_shm *shm, uint32_t worker, uint32_t pool, uint32_t backend, uint32_t cost);
 
-/* All that is under way in a pool. */
+/* The cost of all that is under way in a pool. */
 uint64_t lb_load_of_pool(const struct lb_shm *shm, uint32_t pool);
 
 #endif

@@ -4,11 +4,14 @@
 
 #include "load.h"
 
+#define NOT_ASKED (-1.0f)
+
 enum { TRIES = 16 }; /* slots looked at before the members are searched one by one */
 
 #define EWMA_TAU_MS 10000.0f    /* Finagle's: what is older than this hardly counts */
 #define UNKNOWN_US 1000000.0f   /* a backend that has not answered its first exchanges yet is not flooded with more */
 #define BOUNDED_LOAD 1.25f      /* the paper's c */
+#define FIRST_SHARE 0.02f       /* slow start begins with so much: a backend without any request never warms up */
 #define BOUND_FLOOR 4.0f        /* under so much, keeping a key together is worth more than evenness */
 
 static inline float read_cost(const float *at)
@@ -18,9 +21,39 @@ static inline float read_cost(const float *at)
     return cost;
 }
 
-static float cost_of(const struct lb_choice *choice, uint32_t backend)
+/* Negative: there is more to it in the row. */
+static float raw_cost(const struct lb_choice *choice, uint32_t backend)
 {
     return backend < choice->shm->head->max_backends ? read_cost(&choice->shm->costs[backend]) : INFINITY;
+}
+
+static float cost_of(const struct lb_choice *choice, uint32_t backend)
+{
+    return fabsf(raw_cost(choice, backend));
+}
+
+/* How much of its share may a backend have: less than 1 while it ramps up. */
+static float ramp_of(const struct lb_choice *choice, uint32_t backend)
+{
+    const struct lb_backend_row *row = &choice->shm->backends[backend];
+    uint32_t ramp_ms = __atomic_load_n(&row->ramp_ms, __ATOMIC_RELAXED);
+    uint32_t age_ms = choice->wish->now_ms - __atomic_load_n(&row->ramp_from_ms, __ATOMIC_RELAXED);
+    if (!ramp_ms || (age_ms >= ramp_ms && age_ms < UINT32_MAX / 2))
+        return 1;
+    float share = age_ms < ramp_ms ? (float)age_ms / (float)ramp_ms : 0;
+    return share > FIRST_SHARE ? share : FIRST_SHARE;
+}
+
+static float elsewhere(const struct lb_choice *choice, uint32_t backend)
+{
+    return read_cost(&choice->shm->backends[backend].elsewhere);
+}
+
+/* What is under way on a backend, in units of cost. */
+static float work_on(const struct lb_choice *choice, uint32_t backend)
+{
+    float here = (float)lb_shm_charge(choice->shm, backend);
+    return raw_cost(choice, backend) < 0 ? here + elsewhere(choice, backend) : here;
 }
 
 static int usable(const struct lb_choice *choice, uint32_t backend)
@@ -49,26 +82,52 @@ static uint32_t draw(struct lb_cursor *cursor, uint32_t below)
     return (uint32_t)(((uint64_t)high * below) >> 32);
 }
 
+/* Does a turn that falls to this backend hold, or is it one that slow start gives to others? */
+static int admitted(const struct lb_choice *choice, struct lb_cursor *cursor, uint32_t backend)
+{
+    if (raw_cost(choice, backend) >= 0)
+        return 1;
+    float share = ramp_of(choice, backend);
+    return share >= 1 || (float)draw(cursor, 1 << 16) < share * (1 << 16);
+}
+
+static void think(const struct lb_choice *choice, enum lb_why why)
+{
+    if (choice->wish->thought)
+        choice->wish->thought->why = (uint8_t)why;
+}
+
+static void compare(const struct lb_choice *choice, uint32_t at, uint32_t backend, float score)
+{
+    if (choice->wish->thought) {
+        choice->wish->thought->candidate[at] = backend;
+        choice->wish->thought->score[at] = score;
+    }
+}
+
 /* The members one by one from anywhere: what is left when the schedule offered nobody. */
 static uint32_t search(const struct lb_choice *choice, struct lb_cursor *cursor)
 {
     uint32_t start = draw(cursor, choice->member_count);
+    think(choice, LB_WHY_SEARCH);
     for (uint32_t i = 0; i < choice->member_count; i++) {
         uint32_t at = start + i < choice->member_count ? start + i : start + i - choice->member_count;
         uint32_t backend = entry(choice->members, at);
         if (usable(choice, backend))
             return backend;
     }
+    think(choice, LB_WHY_NONE);
     return LB_NONE;
 }
 
 static uint32_t round_robin(const struct lb_choice *choice, struct lb_cursor *cursor)
 {
+    think(choice, LB_WHY_TURN);
     for (uint32_t i = 0; i < TRIES; i++) {
         if (cursor->turn >= choice->slot_count)
             cursor->turn = 0;
         uint32_t backend = entry(choice->slots, cursor->turn++);
-        if (usable(choice, backend))
+        if (usable(choice, backend) && admitted(choice, cursor, backend))
             return backend;
     }
     return search(choice, cursor);
@@ -76,9 +135,10 @@ static uint32_t round_robin(const struct lb_choice *choice, struct lb_cursor *cu
 
 static uint32_t weighted_random(const struct lb_choice *choice, struct lb_cursor *cursor)
 {
+    think(choice, LB_WHY_TURN);
     for (uint32_t i = 0; i < TRIES; i++) {
         uint32_t backend = entry(choice->slots, draw(cursor, choice->slot_count));
-        if (usable(choice, backend))
+        if (usable(choice, backend) && admitted(choice, cursor, backend))
             return backend;
     }
     return search(choice, cursor);
@@ -86,7 +146,7 @@ static uint32_t weighted_random(const struct lb_choice *choice, struct lb_cursor
 
 static float burden(const struct lb_choice *choice, uint32_t backend)
 {
-    return (float)lb_shm_in_flight(choice->shm, backend) * cost_of(choice, backend);
+    return work_on(choice, backend) * cost_of(choice, backend);
 }
 
 static float peak_now(const struct lb_outcome *outcome, uint32_t now_ms)
@@ -108,7 +168,7 @@ static float delay(const struct lb_choice *choice, uint32_t backend)
 {
     const struct lb_wish *wish = choice->wish;
     const struct lb_outcome *outcome = lb_shm_outcome(choice->shm, wish->worker, backend);
-    float in_flight = (float)lb_shm_in_flight(choice->shm, backend), peak_us = 0;
+    float in_flight = work_on(choice, backend), peak_us = 0;
     if (outcome->generation == choice->shm->backends[backend].generation)
         peak_us = peak_now(outcome, wish->now_ms);
     if (peak_us <= 0)
@@ -123,9 +183,18 @@ static uint32_t better_of_two(const struct lb_choice *choice, struct lb_cursor *
     uint32_t second = weighted_random(choice, cursor);
     for (uint32_t i = 0; i < TRIES && second == first && choice->member_count > 1; i++)
         second = weighted_random(choice, cursor);
-    if (first == LB_NONE || second == LB_NONE || first == second)
+    if (first == LB_NONE || second == LB_NONE)
+        return LB_NONE;
+    if (first == second) {
+        compare(choice, 0, first, NOT_ASKED);
+        think(choice, LB_WHY_ALONE);
         return first;
-    return score(choice, second) < score(choice, first) ? second : first;
+    }
+    float one = score(choice, first), other = score(choice, second);
+    compare(choice, 0, first, one);
+    compare(choice, 1, second, other);
+    think(choice, LB_WHY_BETTER);
+    return other < one ? second : first;
 }
 
 /* May this backend take one more, or has it its share and a quarter already? */
@@ -133,7 +202,7 @@ static int within_bound(const struct lb_choice *choice, uint32_t backend, float 
 {
     float share = (float)choice->shm->backends[backend].weight / (float)choice->weight;
     float bound = BOUNDED_LOAD * (all + 1) * share;
-    return (float)lb_shm_in_flight(choice->shm, backend) + 1 <= (bound < BOUND_FLOOR ? BOUND_FLOOR : ceilf(bound));
+    return work_on(choice, backend) + 1 <= (bound < BOUND_FLOOR ? BOUND_FLOOR : ceilf(bound));
 }
 
 static uint64_t hash_again(uint64_t key)
@@ -143,30 +212,48 @@ static uint64_t hash_again(uint64_t key)
     return key ^ key >> 33;
 }
 
+/* Of a backend in slow start, a growing share of the keys: the same ones each time. */
+static int owns(const struct lb_choice *choice, uint32_t backend, uint64_t key)
+{
+    if (raw_cost(choice, backend) >= 0)
+        return 1;
+    return (float)(hash_again(key) >> 48) < ramp_of(choice, backend) * (1 << 16);
+}
+
 static uint32_t by_key(const struct lb_choice *choice, struct lb_cursor *cursor)
 {
     float all = (float)lb_load_of_pool(choice->shm, choice->pool);
     uint64_t key = choice->wish->key;
     for (uint32_t i = 0; i < TRIES; i++, key = hash_again(key)) {
         uint32_t backend = entry(choice->slots, (uint32_t)(key % choice->slot_count));
-        if (usable(choice, backend) && within_bound(choice, backend, all))
+        if (usable(choice, backend) && owns(choice, backend, key) && within_bound(choice, backend, all)) {
+            think(choice, i ? LB_WHY_MOVED : LB_WHY_KEY);
             return backend;
+        }
     }
     return search(choice, cursor);
 }
 
-/* Every worker's sessions, as arrays by backend row. */
-struct in_flight {
-    const uint32_t *by_worker[LB_MAX_WORKERS];
-    uint32_t workers;
+/* Every section's charges, as arrays by backend row. */
+struct charges {
+    const uint32_t *by_section[LB_MAX_WORKERS + LB_PICKERS];
+    uint32_t sections;
 };
 
-static inline uint32_t sessions_on(const struct in_flight *all, uint32_t backend)
+static inline uint32_t charge_on(const struct charges *all, uint32_t backend)
 {
-    uint32_t sum = entry(all->by_worker[0], backend);
-    for (uint32_t worker = 1; worker < all->workers; worker++)
-        sum += entry(all->by_worker[worker], backend);
+    uint32_t sum = entry(all->by_section[0], backend);
+    for (uint32_t section = 1; section < all->sections; section++)
+        sum += entry(all->by_section[section], backend);
     return sum;
+}
+
+/* Of a backend whose row says more: what it has from elsewhere counts, and one that ramps up is counted as fuller than it is, one
+ * more and divided by its share; its own turn of the schedule stays to it. */
+static float heavier(const struct lb_choice *choice, uint32_t backend, float charge)
+{
+    float share = ramp_of(choice, backend), work = charge + elsewhere(choice, backend);
+    return (share < 1 ? (work + 1) / share : work) * cost_of(choice, backend);
 }
 
 /* The loop is the cost of least_conn: what can be hoisted is, and only a better one is asked whether it was tried. */
@@ -175,29 +262,38 @@ static uint32_t least_conn(const struct lb_choice *choice, struct lb_cursor *cur
     const struct lb_shm *shm = choice->shm;
     const uint32_t limit = shm->head->max_backends, count = choice->member_count, *members = choice->members;
     const float *costs = shm->costs;
-    struct in_flight all = {.workers = shm->head->workers};
-    for (uint32_t worker = 0; worker < all.workers; worker++)
-        all.by_worker[worker] = lb_shm_active(shm, worker);
+    struct charges all = {.sections = lb_shm_sections(shm)};
+    for (uint32_t section = 0; section < all.sections; section++)
+        all.by_section[section] = lb_shm_charged(shm, section);
 
     uint32_t best = round_robin(choice, cursor);
     if (best == LB_NONE)
         return LB_NONE;
     float least = burden(choice, best);
+    compare(choice, 0, best, least);
     for (uint32_t i = 0; i < count && least > 0; i++) { /* nobody has fewer than none */
         uint32_t backend = entry(members, i);
         if (backend >= limit)
             continue;
-        float here = (float)(int32_t)sessions_on(&all, backend) * read_cost(&costs[backend]);
+        float here = (float)(int32_t)charge_on(&all, backend) * read_cost(&costs[backend]);
+        if (here >= least) /* a negative cost is looked at closely */
+            continue;
+        if (read_cost(&costs[backend]) < 0)
+            here = heavier(choice, backend, (float)charge_on(&all, backend));
         if (here < least && usable(choice, backend)) {
             best = backend;
             least = here;
         }
     }
+    think(choice, LB_WHY_LEAST);
+    compare(choice, 1, best, least);
     return best;
 }
 
 uint32_t lb_policy_pick(uint32_t policy, const struct lb_choice *choice, struct lb_cursor *cursor)
 {
+    if (choice->wish->thought)
+        *choice->wish->thought = (struct lb_thought){{LB_NONE, LB_NONE}, {NOT_ASKED, NOT_ASKED}, LB_WHY_NONE};
     if (!choice->member_count || !choice->slot_count)
         return LB_NONE;
     switch ((enum lb_policy)policy) {

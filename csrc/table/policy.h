@@ -21,6 +21,14 @@ struct lb_wish {
     uint32_t worker;
     uint32_t now_ms; /* monotonic, low 32 bits */
     uint64_t key;    /* hash of what maglev keeps together */
+    struct lb_thought *thought; /* what went through its head is written here; NULL: nobody asks */
+};
+
+/* How a decision came about: the first lines of a struct lb_decision. */
+struct lb_thought {
+    uint32_t candidate[2];
+    float score[2];
+    uint8_t why; /* enum lb_why */
 };
 
 /* One decision: whom to choose from, and for whom. */
@@ -48,7 +56,8 @@ struct lb_choice {
  * maglev       the slot that the key falls into (table/maglev.h); another one by a second hash when that backend has more than
  *              1.25 of its share under way (Mirrokni, Thorup and Zadimoghaddam, "Consistent Hashing with Bounded Loads", 2018)
  *
- * A backend with max_active under way is not usable. Reads at most a few rows, but least_conn all members. A torn view gives a wrong choice, never a wild index. */
+ * In all of them a backend in slow start takes only a growing share of the turns that fall to it (of maglev's: of its keys), and what
+ * is under way counts by its cost, with what the backend reports from elsewhere. A backend with max_active under way is not usable. Reads at most a few rows, but least_conn all members. A torn view gives a wrong choice, never a wild index. */
 uint32_t lb_policy_pick(uint32_t policy, const struct lb_choice *choice, struct lb_cursor *cursor);
 
 /* Take a latency into the peak EWMA of an outcome. */

@@ -13,13 +13,14 @@ _Static_assert(sizeof(struct lb_backend_row) == 384, "backend row");
 _Static_assert(offsetof(struct lb_backend_row, address) == 64, "the data path reads one line of a backend row");
 _Static_assert(sizeof(struct lb_view) == 64, "view");
 _Static_assert(sizeof(struct lb_routes_head) == 16, "routes head");
-_Static_assert(sizeof(struct lb_route_row) == 48, "route row");
+_Static_assert(sizeof(struct lb_route_row) == 64, "route row");
 _Static_assert(sizeof(struct lb_condition_row) == 24, "condition row");
 _Static_assert(sizeof(struct lb_worker_row) == 512, "worker row");
 _Static_assert(sizeof(struct lb_budget) == 128, "budget");
 _Static_assert(sizeof(struct lb_outcome) == 128, "outcome");
+_Static_assert(sizeof(struct lb_decision) == 64, "decision");
 
-enum { PAGE = 4096, MAX_LISTENERS = 256, MAX_POOLS = 4096, MAX_BACKENDS = 1000000, MIN_SLOTS = 65536 };
+enum { LINE = 64, PAGE = 4096, MAX_LISTENERS = 256, MAX_POOLS = 4096, MAX_BACKENDS = 1000000, MIN_SLOTS = 65536 };
 
 static uint64_t round_up(uint64_t n, uint64_t unit)
 {
@@ -37,6 +38,7 @@ static void plan(struct lb_head *head, const struct lb_limits *limits)
     head->backend_size = sizeof(struct lb_backend_row);
     head->worker_size = sizeof(struct lb_worker_row);
     head->outcome_size = sizeof(struct lb_outcome);
+    head->decision_size = sizeof(struct lb_decision);
     head->max_listeners = limits->listeners;
     head->max_pools = limits->pools;
     head->max_backends = limits->backends;
@@ -62,8 +64,10 @@ static void plan(struct lb_head *head, const struct lb_limits *limits)
     head->off_budgets = sizeof(struct lb_worker_row);
     head->off_outcomes = head->off_budgets + (uint64_t)limits->pools * sizeof(struct lb_budget);
     head->off_active = head->off_outcomes + (uint64_t)limits->backends * sizeof(struct lb_outcome);
-    head->worker_stride = round_up(head->off_active + (uint64_t)limits->backends * sizeof(uint32_t), PAGE);
-    head->bytes = at + head->worker_stride * limits->workers;
+    head->off_charged = round_up(head->off_active + (uint64_t)limits->backends * sizeof(uint32_t), LINE);
+    head->off_decisions = round_up(head->off_charged + (uint64_t)limits->backends * sizeof(uint32_t), LINE);
+    head->worker_stride = round_up(head->off_decisions + LB_DECISIONS * sizeof(struct lb_decision), PAGE);
+    head->bytes = at + head->worker_stride * (limits->workers + LB_PICKERS);
 }
 
 static int limits_ok(const struct lb_limits *limits)
@@ -86,7 +90,9 @@ int lb_shm_create(void *memory, const struct lb_limits *limits)
 {
     if (!limits_ok(limits))
         return -EINVAL;
-    plan(memory, limits);
+    struct lb_head *head = memory;
+    plan(head, limits);
+    head->sections = limits->workers;
     return 0;
 }
 
@@ -107,7 +113,8 @@ static int same_plan(const struct lb_head *head)
            want.off_routes == head->off_routes && want.off_views == head->off_views && want.view_stride == head->view_stride &&
            want.off_workers == head->off_workers && want.worker_stride == head->worker_stride &&
            want.off_budgets == head->off_budgets && want.off_outcomes == head->off_outcomes &&
-           want.off_active == head->off_active;
+           want.off_active == head->off_active && want.off_charged == head->off_charged &&
+           want.off_decisions == head->off_decisions && want.decision_size == head->decision_size;
 }
 
 int lb_shm_attach(struct lb_shm *shm, void *memory, uint64_t bytes)
@@ -172,10 +179,35 @@ uint32_t *lb_shm_active(const struct lb_shm *shm, uint32_t worker)
     return (void *)(section(shm, worker) + shm->head->off_active);
 }
 
+uint32_t *lb_shm_charged(const struct lb_shm *shm, uint32_t worker)
+{
+    return (void *)(section(shm, worker) + shm->head->off_charged);
+}
+
+struct lb_decision *lb_shm_decision(const struct lb_shm *shm, uint32_t worker, uint64_t number)
+{
+    return (struct lb_decision *)(void *)(section(shm, worker) + shm->head->off_decisions) + number % LB_DECISIONS;
+}
+
+uint32_t lb_shm_sections(const struct lb_shm *shm)
+{
+    uint32_t sections = __atomic_load_n(&shm->head->sections, __ATOMIC_ACQUIRE);
+    uint32_t most = shm->head->workers + LB_PICKERS;
+    return sections < most ? sections : most;
+}
+
 uint32_t lb_shm_in_flight(const struct lb_shm *shm, uint32_t backend)
 {
     uint32_t sum = 0;
-    for (uint32_t worker = 0; worker < shm->head->workers; worker++)
+    for (uint32_t worker = 0, count = lb_shm_sections(shm); worker < count; worker++)
         sum += __atomic_load_n(&lb_shm_active(shm, worker)[backend], __ATOMIC_RELAXED);
+    return sum;
+}
+
+uint32_t lb_shm_charge(const struct lb_shm *shm, uint32_t backend)
+{
+    uint32_t sum = 0;
+    for (uint32_t worker = 0, count = lb_shm_sections(shm); worker < count; worker++)
+        sum += __atomic_load_n(&lb_shm_charged(shm, worker)[backend], __ATOMIC_RELAXED);
     return sum;
 }

@@ -22,7 +22,8 @@ struct lb_shm {
     struct lb_listener_row *listeners;
     struct lb_pool_row *pools;
     struct lb_backend_row *backends;
-    float *costs; /* cost of one session on a backend: 1 / (weight x (1 - load)); infinite when it takes none */
+    float *costs; /* cost of one session on a backend: 1 / (weight x (1 - load)); infinite when it takes none; negative when there is
+                   * more to it in its row: it is ramping up, or has work from elsewhere */
 };
 
 /* Bytes that a segment of these limits takes; 0 if a limit is out of range. */
@@ -45,9 +46,15 @@ struct lb_worker_row *lb_shm_worker(const struct lb_shm *shm, uint32_t worker);
 struct lb_budget *lb_shm_budget(const struct lb_shm *shm, uint32_t worker, uint32_t pool);
 struct lb_outcome *lb_shm_outcome(const struct lb_shm *shm, uint32_t worker, uint32_t backend);
 uint32_t *lb_shm_active(const struct lb_shm *shm, uint32_t worker);
+uint32_t *lb_shm_charged(const struct lb_shm *shm, uint32_t worker);
+struct lb_decision *lb_shm_decision(const struct lb_shm *shm, uint32_t worker, uint64_t number);
 
-/* Sessions on a backend, summed over the workers. */
+/* Sections that count: workers, and pickers as far as any has joined. */
+uint32_t lb_shm_sections(const struct lb_shm *shm);
+
+/* Sessions on a backend, and what they cost, summed over the sections. */
 uint32_t lb_shm_in_flight(const struct lb_shm *shm, uint32_t backend);
+uint32_t lb_shm_charge(const struct lb_shm *shm, uint32_t backend);
 
 /* Add to a counter that only this thread writes and others read. */
 static inline void lb_add(uint64_t *counter, uint64_t n)

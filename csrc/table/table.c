@@ -19,6 +19,8 @@ static void price(const struct lb_shm *shm, uint32_t index)
     if (row->state == LB_UP && row->weight > 0) {
         float load = row->load < 0 ? 0 : row->load > HEAVIEST_LOAD ? HEAVIEST_LOAD : row->load;
         cost = 1.0f / ((float)row->weight * (1.0f - load));
+        if (row->ramp_ms || row->elsewhere > 0)
+            cost = -cost;
     }
     __atomic_store(&shm->costs[index], &cost, __ATOMIC_RELEASE);
     touch(shm);
@@ -50,6 +52,9 @@ uint64_t lb_table_put(const struct lb_shm *shm, uint32_t index, const struct lb_
     row->pool = spec->pool;
     row->weight = spec->weight;
     row->load = -1;
+    row->elsewhere = row->capacity = 0;
+    row->ramp_ms = 0;
+    row->leaves_ms = 0;
     row->family = spec->family;
     row->port = spec->port;
     row->scope = spec->scope;
@@ -82,10 +87,28 @@ void lb_table_set_weight(const struct lb_shm *shm, uint32_t index, uint32_t weig
     price(shm, index);
 }
 
-void lb_table_set_load(const struct lb_shm *shm, uint32_t index, float load)
+void lb_table_set_load(const struct lb_shm *shm, uint32_t index, float load, float elsewhere)
 {
     __atomic_store(&shm->backends[index].load, &load, __ATOMIC_RELAXED);
+    __atomic_store(&shm->backends[index].elsewhere, &elsewhere, __ATOMIC_RELAXED);
     price(shm, index);
+}
+
+void lb_table_set_ramp(const struct lb_shm *shm, uint32_t index, uint32_t from_ms, uint32_t ramp_ms)
+{
+    __atomic_store_n(&shm->backends[index].ramp_from_ms, from_ms, __ATOMIC_RELAXED);
+    __atomic_store_n(&shm->backends[index].ramp_ms, ramp_ms, __ATOMIC_RELAXED);
+    price(shm, index);
+}
+
+void lb_table_set_capacity(const struct lb_shm *shm, uint32_t index, float capacity)
+{
+    shm->backends[index].capacity = capacity;
+}
+
+void lb_table_set_leaves(const struct lb_shm *shm, uint32_t index, uint64_t leaves_ms)
+{
+    shm->backends[index].leaves_ms = leaves_ms;
 }
 
 void lb_table_free(const struct lb_shm *shm, uint32_t index)
@@ -130,9 +153,11 @@ void lb_table_bury_worker(const struct lb_shm *shm, uint32_t worker)
     row->active = row->buffers = row->pipes = 0;
     row->exchanges_active = row->queued = row->connections_kept = 0;
     row->state = LB_WORKER_ABSENT;
-    uint32_t *active = lb_shm_active(shm, worker);
-    for (uint32_t i = 0; i < shm->head->rows_used; i++)
+    uint32_t *active = lb_shm_active(shm, worker), *charged = lb_shm_charged(shm, worker);
+    for (uint32_t i = 0; i < shm->head->rows_used; i++) {
         __atomic_store_n(&active[i], 0, __ATOMIC_RELAXED);
+        __atomic_store_n(&charged[i], 0, __ATOMIC_RELAXED);
+    }
     for (uint32_t i = 0; i < shm->head->max_pools; i++) {
         struct lb_budget *budget = lb_shm_budget(shm, worker, i);
         __atomic_store_n(&budget->active, 0, __ATOMIC_RELAXED);

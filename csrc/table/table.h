@@ -22,7 +22,16 @@ uint64_t lb_table_put(const struct lb_shm *shm, uint32_t index, const struct lb_
 /* Written in place, seen by the next pick. Publish the pool's view after them, so that schedules follow. */
 void lb_table_set_state(const struct lb_shm *shm, uint32_t index, uint32_t state, const char *reason);
 void lb_table_set_weight(const struct lb_shm *shm, uint32_t index, uint32_t weight);
-void lb_table_set_load(const struct lb_shm *shm, uint32_t index, float load); /* 0..1; negative: unknown */
+
+/* What the backend reports: load 0..1, negative: unknown; elsewhere: what it has under way that did not come from here, 0: nothing. */
+void lb_table_set_load(const struct lb_shm *shm, uint32_t index, float load, float elsewhere);
+
+/* Slow start: its share grows from nothing to all within ramp_ms of from_ms (monotonic, low 32 bits); 0: it has all of it. */
+void lb_table_set_ramp(const struct lb_shm *shm, uint32_t index, uint32_t from_ms, uint32_t ramp_ms);
+
+/* For those who look only: the declared capacity (0: none), and when a leaving row's sessions are cut (0: it stays). */
+void lb_table_set_capacity(const struct lb_shm *shm, uint32_t index, float capacity);
+void lb_table_set_leaves(const struct lb_shm *shm, uint32_t index, uint64_t leaves_ms);
 
 /* Give the row back. The caller has seen that no worker reports a session on it. */
 void lb_table_free(const struct lb_shm *shm, uint32_t index);

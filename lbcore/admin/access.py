@@ -4,8 +4,16 @@ from __future__ import annotations
 
 import hmac
 import ipaddress
+import socket
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+NEVER: list[Network] = [
+    ipaddress.ip_network(network)
+    for network in ("169.254.0.0/16", "fe80::/10", "fd00:ec2::254/128", "100.100.100.200/32", "0.0.0.0/8", "::/128")
+]
+"""Nobody's backends: link-local addresses (RFC 3927, RFC 4291 2.5.6), where clouds keep their metadata servers, and those that
+stand elsewhere (AWS's over IPv6, Alibaba Cloud's)."""
 
 
 class Access:
@@ -19,11 +27,8 @@ class Access:
         self._allow: list[Network] = [ipaddress.ip_network(network) for network in allow]
 
     def has_token(self, header: str | None) -> bool:
-        """Does the Authorization header hold the token? In constant time (RFC 6750 2.1)."""
-        if self._token is None or header is None:
-            return False
-        scheme, _, shown = header.partition(" ")
-        return hmac.compare_digest(shown.strip().encode(), self._token.encode()) and scheme.lower() == "bearer"
+        """Does the Authorization header hold the operators' token?"""
+        return self._token is not None and shows(header, self._token)
 
     @property
     def needs_token(self) -> bool:
@@ -41,6 +46,47 @@ class Access:
         """Is the address in a network that may register?"""
         address = _plain(server_ip)
         return any(address.version == network.version and address in network for network in self._allow)
+
+
+def shows(header: str | None, token: str) -> bool:
+    """Does an Authorization header hold this token? In constant time (RFC 6750 2.1)."""
+    if header is None:
+        return False
+    scheme, _, shown = header.partition(" ")
+    return hmac.compare_digest(shown.strip().encode(), token.encode()) and scheme.lower() == "bearer"
+
+
+def is_nobodys(server_ip: str) -> bool:
+    """Is it an address at which no backend may stand, whoever says so?"""
+    address = _plain(server_ip)
+    return any(address.version == network.version and address in network for network in NEVER)
+
+
+def is_loopback(address: str | None) -> bool:
+    """Does a caller or a backend stand on the host itself? None: a unix socket's."""
+    return address is None or _plain(address).is_loopback
+
+
+def is_own(ip: str, port: int, bound: list[tuple[str, int]]) -> bool:
+    """Is that where this balancer itself listens? Then requests would go round in circles."""
+    for host, own_port in bound:
+        if port != own_port:
+            continue
+        listens = _plain(host)
+        if listens == _plain(ip) or (listens.is_unspecified and _is_here(ip)):
+            return True
+    return False
+
+
+def _is_here(ip: str) -> bool:
+    """Is it an address of this machine? The kernel binds to no other."""
+    family = socket.AF_INET6 if ":" in ip else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as trial:
+        try:
+            trial.bind((ip, 0))
+        except OSError:
+            return False
+    return True
 
 
 def _plain(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:

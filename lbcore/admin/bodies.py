@@ -31,6 +31,12 @@ def _plain_address(value: str) -> str:
     return str(address)
 
 
+def _load(value: float) -> float:
+    if value > 1 and value != int(value):
+        raise ValueError("a share from 0 to 1, or a whole number of requests in flight")
+    return value
+
+
 Address = Annotated[str, Field(max_length=64), AfterValidator(_plain_address)]
 Port = Annotated[int, Field(ge=1, le=65_535)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,63}$")]
@@ -50,13 +56,19 @@ class Announcement(_Strict):
     pool: Name | None = None
     weight: Weight | None = None
     capacity: Annotated[float, Field(gt=0, le=1e6)] | None = None
-    load: Annotated[float, Field(ge=0, le=1)] | None = None
+    load: Annotated[float, Field(ge=0, le=1e6), AfterValidator(_load)] | None = None
+    in_flight: Annotated[int, Field(ge=0, le=10_000_000)] | None = None
+    seq: Annotated[int, Field(ge=0, le=2**63 - 1)] | None = None
     for_s: Annotated[float, Field(ge=0, le=86_400)] | None = None
 
     @property
     def report(self) -> Report:
-        """What it says of the backend itself."""
-        return Report(self.status, self.weight, self.capacity, self.load, self.for_s)
+        """What it says of the backend itself. A load over 1 is a number of requests in flight."""
+        load, in_flight = self.load, self.in_flight
+        if load is not None and load > 1:
+            in_flight = int(load) if in_flight is None else in_flight
+            load = None
+        return Report(self.status, self.weight, self.capacity, load, self.for_s, in_flight, self.seq)
 
 
 class Farewell(_Strict):
@@ -65,6 +77,13 @@ class Farewell(_Strict):
     server_ip: Address
     port: Port | None = None
     pool: Name | None = None
+
+
+class Release(_Strict):
+    """POST /release: the end of what `GET /pick?hold_s=N` began."""
+
+    pick: Annotated[str, Field(max_length=64)]
+    outcome: Literal["ok", "refused", "failed", "left"] = "ok"
 
 
 class BackendOrder(_Strict):

@@ -12,15 +12,20 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
+from lbcore.admin import access
 from lbcore.admin.access import Access
-from lbcore.admin.bodies import Announcement, BackendOrder, BadBody, Farewell, parse
+from lbcore.admin.bodies import Announcement, BackendOrder, BadBody, Farewell, Release, parse
+from lbcore.admin.holds import Holds
+from lbcore.admin.limits import Rate, Refusals
 from lbcore.discovery.membership import Membership, normal
-from lbcore.errors import ConfigError, LbcoreError, PortTaken
+from lbcore.errors import ConfigError, LbcoreError, NoBackend, PortTaken
 from lbcore.settings import DEFAULT_POOL, AdminSettings, join_host_port, split_host_port
+from lbcore.signature import Verifier
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from lbcore._engine import Pick
     from lbcore.table import Row
 
 MAX_BODY = 64 << 10
@@ -28,14 +33,17 @@ IDLE_S = 75.0
 HEADER_S = 10.0
 
 _UNGUARDED = {"/healthz", "/readyz"}
+_OF_BACKENDS = {"/register", "/heartbeat", "/deregister"}
+"""Calls that a pool's own token or key may admit too."""
 
 
 class _Refusal(Exception):
     """An answer that is no success: a status, and a body."""
 
-    def __init__(self, status: int, error: str, **more: Any) -> None:
+    def __init__(self, status: int, error: str, *, retry_after_s: int | None = None, **more: Any) -> None:
         super().__init__(error)
         self.status = status
+        self.headers = {} if retry_after_s is None else {"Retry-After": str(retry_after_s)}
         self.body = {"error": error, **more}
 
 
@@ -43,7 +51,7 @@ class AdminServer:
     """Serves until `stop()`.
 
     settings: the public listener, or None for the control socket only. control_path: a unix socket for operators, or None.
-    status, ready, reload: what the balancer answers.
+    status, ready, reload, pick: what the balancer answers. own: where the balancer itself listens, (host, port) each.
     """
 
     def __init__(
@@ -55,8 +63,15 @@ class AdminServer:
         status: Callable[[], dict[str, Any]],
         ready: Callable[[], tuple[bool, str]],
         reload: Callable[[], None],
+        pick: Callable[[str, str | None, int], Pick],
+        own: Callable[[], list[tuple[str, int]]],
         log: Callable[[str], None],
     ) -> None:
+        self._pick, self._own = pick, own
+        self._rate = Rate(settings.rate if settings else 0)
+        self._refusals = Refusals(log)
+        self._verifier = Verifier()
+        self._holds = Holds()
         self._settings = settings
         self._control_path = control_path
         self._membership = membership
@@ -156,6 +171,7 @@ class AdminServer:
         self._started.set()
         await self._stop.wait()
         await runner.cleanup()
+        self._holds.close()
 
     def _application(self) -> web.Application:
         application = web.Application(middlewares=[self._guard], client_max_size=MAX_BODY)
@@ -169,6 +185,8 @@ class AdminServer:
                 web.get("/healthz", self._healthz),
                 web.get("/readyz", self._readyz),
                 web.get("/metrics", self._metrics),
+                web.get("/pick", self._get_pick),
+                web.post("/release", self._release),
                 web.post("/backends/{verb}", self._order),
                 web.post("/reload", self._post_reload),
             ]
@@ -184,10 +202,14 @@ class AdminServer:
         """Rights first; then every failure becomes one JSON line."""
         try:
             self._check_token(request)
+            self._check_rate(request)
             return await handler(request)
         except _Refusal as refusal:
-            return web.json_response(refusal.body, status=refusal.status)
+            if refusal.status in (401, 403, 429):
+                self._refusals.note(refusal.status, _caller(request), request.path, str(refusal))
+            return web.json_response(refusal.body, status=refusal.status, headers=refusal.headers)
         except BadBody as error:
+            self._refusals.note(422, _caller(request), request.path, str(error))
             return web.json_response({"error": str(error), "key": error.key}, status=422)
         except web.HTTPException as error:
             return web.json_response({"error": error.reason}, status=error.status, headers=_only_allow(error))
@@ -198,9 +220,38 @@ class AdminServer:
     def _check_token(self, request: web.Request) -> None:
         if _by_unix(request) or request.path in _UNGUARDED:
             return
+        if request.path in _OF_BACKENDS and self._may_be_member(request):
+            return
         header = request.headers.get("Authorization")
         if (self._access.needs_token or header is not None) and not self._access.has_token(header):
             raise _Refusal(401, "no token, or a wrong one")
+
+    def _check_rate(self, request: web.Request) -> None:
+        if not _by_unix(request) and not self._is_operator(request) and not self._rate.allows(request.remote):
+            raise _Refusal(429, "too many calls from your address (admin.rate)", retry_after_s=1)
+
+    def _may_be_member(self, request: web.Request) -> bool:
+        """Does the caller show what any pool admits? Which pool it means is in its body, which strangers are not asked for."""
+        header, signed = request.headers.get("Authorization"), "X-LB-Signature" in request.headers
+        leases = [self._membership.rules(pool).lease for pool in self._membership.pools()]
+        return any((signed and lease.hmac_key) or (lease.token and access.shows(header, lease.token)) for lease in leases)
+
+    def _check_member(self, request: web.Request, pool: str, body: bytes) -> None:
+        """May the caller speak for backends of this pool? With the operators' token or the pool's, signed if it has a key."""
+        lease, header = self._membership.rules(pool).lease, request.headers.get("Authorization")
+        if self._is_operator(request):
+            return
+        if lease.token is not None:
+            shown = access.shows(header, lease.token)
+        else:
+            shown = not self._access.needs_token and (header is None or lease.hmac_key is not None)
+            shown = shown or (lease.hmac_key is not None and header is None)
+        if not shown:
+            raise _Refusal(401, "no token, or a wrong one")
+        if lease.hmac_key is not None:
+            fault = self._verifier.fault(lease.hmac_key, request.method, request.path, request.headers, body)
+            if fault:
+                raise _Refusal(401, f"the call does not count: {fault}")
 
     def _is_operator(self, request: web.Request) -> bool:
         return _by_unix(request) or self._access.has_token(request.headers.get("Authorization"))
@@ -208,16 +259,29 @@ class AdminServer:
     def _check_may_speak(self, request: web.Request, server_ip: str, *, joins: bool) -> None:
         if not self._is_operator(request) and not self._access.may_speak_for(request.remote, server_ip):
             raise _Refusal(403, f"server_ip: {server_ip} is not the address you call from")
-        if joins and not self._access.is_allowed(server_ip):
+        if not joins:
+            return
+        if access.is_nobodys(server_ip):
+            raise _Refusal(403, f"server_ip: {server_ip} is link-local, or a cloud's metadata server: no backend")
+        if access.is_loopback(server_ip) and not access.is_loopback(_caller(request)):
+            raise _Refusal(403, f"server_ip: {server_ip} is this host, you call from another")
+        if not self._access.is_allowed(server_ip):
             raise _Refusal(403, f"server_ip: {server_ip} is not in a network that may register (admin.allow)")
+
+    def _check_not_own(self, server_ip: str, port: int) -> None:
+        if access.is_own(server_ip, port, self._own()):
+            raise _Refusal(403, f"{join_host_port(server_ip, port)} is this balancer itself")
 
     # --- backends ------------------------------------------------------------------------------------------------
 
     async def _register(self, request: web.Request) -> web.Response:
         body = parse(await request.read(), Announcement)
-        self._check_may_speak(request, body.server_ip, joins=True)
         pool = self._pool(body.pool)
-        address = join_host_port(body.server_ip, self._port_to_join(pool, body.port))
+        self._check_member(request, pool, await request.read())
+        self._check_may_speak(request, body.server_ip, joins=True)
+        port = self._port_to_join(pool, body.port)
+        self._check_not_own(body.server_ip, port)
+        address = join_host_port(body.server_ip, port)
         try:
             row, new = self._membership.register(pool, address, body.report)
         except ValueError as error:
@@ -226,8 +290,9 @@ class AdminServer:
 
     async def _heartbeat(self, request: web.Request) -> web.Response:
         body = parse(await request.read(), Announcement)
-        self._check_may_speak(request, body.server_ip, joins=False)
         pool = self._pool(body.pool)
+        self._check_member(request, pool, await request.read())
+        self._check_may_speak(request, body.server_ip, joins=False)
         address = self._known_address(pool, body.server_ip, body.port)
         row = self._membership.heartbeat(pool, address, body.report)
         if row is None:
@@ -236,16 +301,17 @@ class AdminServer:
 
     async def _deregister(self, request: web.Request) -> web.Response:
         body = parse(await request.read(), Farewell)
-        self._check_may_speak(request, body.server_ip, joins=False)
         pool = self._pool(body.pool)
+        self._check_member(request, pool, await request.read())
+        self._check_may_speak(request, body.server_ip, joins=False)
         address = self._known_address(pool, body.server_ip, body.port)
         row = self._membership.find(pool, address)
         if row is not None and row.source != "lease" and not self._is_operator(request):
             raise _Refusal(403, f"{address} was not registered: it is named by {row.source}")
-        row = self._membership.deregister(pool, address)
+        row = self._membership.deregister(pool, address) or self._membership.leaving(pool, address)
         if row is None:
             raise _Refusal(404, f"{address} is not in pool {pool}")
-        return web.json_response(self._lease(row))
+        return web.json_response(self._lease(row) | {"active": self._membership.active(row)})
 
     def _pool(self, named: str | None) -> str:
         pools = self._membership.pools()
@@ -313,7 +379,37 @@ class AdminServer:
     async def _metrics(self, request: web.Request) -> web.Response:
         from lbcore.observe.metrics import CONTENT_TYPE, render
 
-        return web.Response(body=render(self._document()), headers={"Content-Type": CONTENT_TYPE})
+        body = render(self._document(), self._refusals.counts)
+        return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE})
+
+    # --- picking without the proxy ---------------------------------------------------------------------------------
+
+    async def _get_pick(self, request: web.Request) -> web.Response:
+        """A backend by the pool's policy. hold_s: it counts as in use for so long, or until POST /release."""
+        pool = self._pool(request.query.get("pool"))
+        hold_s = _number(request, "hold_s", 0, 3600)
+        cost = int(_number(request, "cost", 1, 65_535))
+        try:
+            picked = self._pick(pool, request.query.get("key"), max(1, cost))
+        except NoBackend as error:
+            raise _Refusal(503, str(error), retry_after_s=1) from None
+        except OSError as error:
+            raise _Refusal(503, f"no section is free to pick from: {error.strerror}") from None
+        answer: dict[str, Any] = {"address": picked.address, "id": picked.id, "pool": pool}
+        if not hold_s:
+            picked.release("left")
+            return web.json_response(answer)
+        name = self._holds.keep(picked, hold_s)
+        if name is None:
+            picked.release("left")
+            raise _Refusal(503, "too many picks are held")
+        return web.json_response(answer | {"pick": name, "hold_s": hold_s})
+
+    async def _release(self, request: web.Request) -> web.Response:
+        body = parse(await request.read(), Release)
+        if not self._holds.release(body.pick, body.outcome):
+            raise _Refusal(404, "no such pick is held: it was released, or its time is over")
+        return web.json_response({"status": "released"})
 
     # --- operators -----------------------------------------------------------------------------------------------
 
@@ -361,6 +457,25 @@ class AdminServer:
         except LbcoreError as error:
             raise _Refusal(409, str(error), problems=[str(error)]) from None
         return web.json_response({"status": "reloaded"})
+
+
+def _caller(request: web.Request) -> str | None:
+    """The address that calls; None over a unix socket."""
+    return None if _by_unix(request) else request.remote
+
+
+def _number(request: web.Request, name: str, default: float, most: float) -> float:
+    """A number of the query. Raises BadBody."""
+    text = request.query.get(name)
+    if text is None:
+        return default
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= most:
+        raise BadBody(f"{name}: {text!r} is not allowed (allowed: a number from 0 to {most:g})", name)
+    return value
 
 
 def _by_unix(request: web.Request) -> bool:

@@ -122,6 +122,26 @@ def status(
     return show.main(name, json)
 
 
+@app.command()
+def why(
+    name: Name = DEFAULT_NAME,
+    pool: Annotated[Optional[str], typer.Option(help="Only of this pool.")] = None,  # noqa: UP045
+    backend: Annotated[Optional[str], typer.Option(help="Only for this backend, HOST:PORT.")] = None,  # noqa: UP045
+    outcome: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="Only: open, done, unreachable, failed, 'client left', ended, nobody."),
+    ] = None,
+    worker: Annotated[Optional[str], typer.Option(help="Only of this worker.")] = None,  # noqa: UP045
+    last: Annotated[int, typer.Option(min=1, max=100_000, help="The last so many.")] = 20,
+    json: Annotated[bool, typer.Option("--json", help="A JSON object a line.")] = False,
+) -> int:
+    """Why recent sessions and requests went where they went; read from shared memory, also when the balancer has crashed."""
+    from lbcore.cli import explain
+
+    wanted = {"pool": pool, "backend": backend, "outcome": outcome, "worker": worker}
+    return explain.main(name, wanted, last, json)
+
+
 def _order(verb: str, address: str, pool: str | None, name: str, weight: int | None = None) -> int:
     from lbcore.cli import steer
 

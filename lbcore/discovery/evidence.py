@@ -1,6 +1,7 @@
 """The rules of health, pure: what was seen of a backend goes in, a state and its reason come out. No clock, no sockets.
 
-`note_*` add to the evidence; `judge` reads it; `keep` is the floor under a whole pool. Times are monotonic seconds.
+`note_*` add to the evidence; `judge` reads it. What concerns a pool as a whole is in `floor` and `outliers`.
+Times are monotonic seconds.
 """
 
 from __future__ import annotations
@@ -9,19 +10,23 @@ from collections import namedtuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from lbcore.settings import PoolSettings
 
 Verdict = namedtuple("Verdict", "state reason", module=__name__)
 Verdict.__doc__ = "A state of lbcore.table.STATES, and why, in words."
 
+REFUSED = "connection refused"
+
 
 class Evidence:
     """What is known of one backend.
 
-    leased: it registered itself. proven: it has answered well at least once. dead: failures took it out, `death` says which
-    and `died_at` when. declared: what it says of itself: ready, starting, busy or draining. drained: an operator said so.
+    leased: it registered itself. proven: it has answered well at least once. probation: it is known from before a restart
+    only. dead: failures took it out; `death` says which, `died_at` when, `hard` that its host refused the connection, which
+    no fault of the balancer's own looks like. flaps: how often that happened lately, as of flapped_at; hold_until: before
+    that it does not come back. ejected_until, ejection: likewise for one that is worse than the others. declared: what it
+    says of itself: ready, starting, busy or draining. late_until: its probes time out, but requests succeed. drained: an
+    operator said so.
     """
 
     __slots__ = (
@@ -32,70 +37,144 @@ class Evidence:
         "declared",
         "died_at",
         "drained",
+        "ejected_until",
+        "ejection",
+        "flapped_at",
+        "flaps",
         "good_probes",
+        "hard",
+        "hold_until",
+        "late_until",
         "lease_until",
         "leased",
+        "probation",
         "proven",
     )
 
-    def __init__(self, *, leased: bool = False) -> None:
+    def __init__(self, *, leased: bool = False, probation: bool = False) -> None:
         self.leased = leased
+        self.probation = probation
         self.proven = False
         self.dead = False
+        self.hard = False
         self.death = ""
         self.died_at = 0.0
+        self.flaps = 0.0
+        self.flapped_at = 0.0
+        self.hold_until = 0.0
+        self.ejected_until = 0.0
+        self.ejection = ""
         self.good_probes = 0
         self.bad_probes = 0
         self.declared = "ready"
         self.busy_until = 0.0
+        self.late_until = 0.0
         self.drained = False
         self.lease_until: float | None = None
 
 
-def _times(count: int, what: str) -> str:
+def times(count: int, what: str) -> str:
+    """ "1 probe", "3 probes"."""
     return f"1 {what}" if count == 1 else f"{count} {what}s"
 
 
-def _die(evidence: Evidence, why: str, now: float) -> None:
+# --- flaps -----------------------------------------------------------------------------------------------------------
+
+
+def flaps_at(evidence: Evidence, rules: PoolSettings, now: float) -> float:
+    """Recent failures: each counts half after every hold_down_max without another."""
+    age = max(0.0, now - evidence.flapped_at)
+    return float(evidence.flaps * 0.5 ** (age * 1000 / rules.hold_down_max_ms))
+
+
+def hold_s(flaps: float, rules: PoolSettings) -> float:
+    """How long a backend stays out after so many: 0 after the first, hold_down after two, then 3, 7, ... times it."""
+    most = rules.hold_down_max_ms / 1000
+    return min(most, rules.hold_down_ms / 1000 * (2 ** min(flaps - 1, 40) - 1)) if flaps > 1 else 0.0
+
+
+def _flap(evidence: Evidence, rules: PoolSettings, now: float) -> float:
+    """One more: how long it holds."""
+    evidence.flaps = flaps_at(evidence, rules, now) + 1
+    evidence.flapped_at = now
+    return hold_s(evidence.flaps, rules)
+
+
+def _die(evidence: Evidence, why: str, rules: PoolSettings, now: float, *, hard: bool) -> None:
     if not evidence.dead:
         evidence.died_at = now
+        evidence.hold_until = now + _flap(evidence, rules, now)
+        evidence.hard = hard
+    evidence.hard = evidence.hard or hard
     evidence.dead = True
     evidence.death = why
     evidence.good_probes = 0
+    evidence.probation = False
 
 
-def note_good_probe(evidence: Evidence, rules: PoolSettings) -> None:
-    """`rise` good probes in a row bring a dead backend back; one proves a new one."""
+def _revive(evidence: Evidence) -> None:
+    evidence.dead = evidence.hard = False
+    evidence.proven = True
+
+
+# --- what was seen ----------------------------------------------------------------------------------------------------
+
+
+def note_good_probe(evidence: Evidence, rules: PoolSettings, now: float) -> None:
+    """`rise` good probes in a row bring a dead backend back, not before its hold-down is over; one proves a new one."""
     evidence.bad_probes = 0
     evidence.good_probes += 1
-    if not evidence.dead or evidence.good_probes >= rules.probe.rise:
-        evidence.dead = False
-        evidence.proven = True
+    evidence.late_until = 0.0
+    evidence.probation = False
+    if not evidence.dead or (evidence.good_probes >= rules.probe.rise and now >= evidence.hold_until):
+        _revive(evidence)
 
 
-def note_bad_probe(evidence: Evidence, detail: str, rules: PoolSettings, now: float) -> None:
-    """`fall` bad probes in a row take a backend out. One alone never does (unless fall is 1)."""
+def note_bad_probe(
+    evidence: Evidence, detail: str, rules: PoolSettings, now: float, *, late: bool = False, served_at: float = 0.0
+) -> None:
+    """`fall` bad probes in a row take a backend out. One alone never does, unless fall is 1 or it is on probation.
+
+    late: it timed out. served_at: when it last answered a request, 0: never. One that answers requests while probes time out is
+    busy, not dead: such probes do not count.
+    """
     evidence.good_probes = 0
+    if late and not evidence.dead and served_at and now - served_at <= served_window_s(rules):
+        evidence.late_until = now + served_window_s(rules)
+        return
     evidence.bad_probes += 1
-    if evidence.bad_probes >= rules.probe.fall:
-        _die(evidence, f"{_times(evidence.bad_probes, 'probe')} failed: {detail}", now)
+    if evidence.bad_probes >= rules.probe.fall or evidence.probation:
+        why = f"{times(evidence.bad_probes, 'probe')} failed: {detail}"
+        _die(evidence, why, rules, now, hard=REFUSED in detail)
 
 
-def note_connects_failed(evidence: Evidence, count: int, detail: str, now: float) -> None:
+def served_window_s(rules: PoolSettings) -> float:
+    """An answer not older than this speaks for a backend whose probe timed out."""
+    return float((rules.probe.interval_ms * 1.2 + rules.probe.timeout_ms) / 1000)
+
+
+def note_connects_failed(evidence: Evidence, count: int, detail: str, rules: PoolSettings, now: float) -> None:
     """Connect failures in a row on the data path take a backend out at once."""
-    _die(evidence, f"{_times(count, 'connect')} failed in a row: {detail}", now)
-
-
-def note_answers_failed(evidence: Evidence, count: int, detail: str, now: float) -> None:
-    """Failed answers in a row on the data path (5xx, late, broken; never 4xx) take a backend out at once."""
-    _die(evidence, f"{_times(count, 'answer')} failed in a row: {detail}", now)
+    why = f"{times(count, 'connect')} failed in a row: {detail}"
+    _die(evidence, why, rules, now, hard=REFUSED in detail)
 
 
 def note_retry_due(evidence: Evidence, rules: PoolSettings, now: float) -> None:
-    """Without probes, time alone brings a backend back: the next sessions are its trial."""
-    if evidence.dead and rules.probe.kind == "off" and now >= evidence.died_at + rules.retry_after_ms / 1000:
-        evidence.dead = False
-        evidence.proven = True
+    """What time alone brings back: without probes a dead backend, whose next sessions are its trial; with them one whose
+    hold-down was all that kept it out."""
+    if not evidence.dead or now < evidence.hold_until:
+        return
+    if rules.probe.kind == "off":
+        if now >= evidence.died_at + rules.retry_after_ms / 1000:
+            _revive(evidence)
+    elif evidence.good_probes >= rules.probe.rise:
+        _revive(evidence)
+
+
+def eject(evidence: Evidence, why: str, rules: PoolSettings, now: float) -> None:
+    """It is alive, but worse than the others: out for the ejection time, longer when that follows other failures."""
+    evidence.ejection = why
+    evidence.ejected_until = now + rules.outlier.ejection_ms / 1000 + _flap(evidence, rules, now)
 
 
 def lease_is_over(evidence: Evidence, now: float) -> bool:
@@ -103,20 +182,33 @@ def lease_is_over(evidence: Evidence, now: float) -> bool:
     return evidence.lease_until is not None and now >= evidence.lease_until
 
 
+# --- the verdict ------------------------------------------------------------------------------------------------------
+
+
 def judge(evidence: Evidence, rules: PoolSettings, now: float) -> Verdict:
     """The state that a backend's own evidence calls for. The strongest word comes first."""
     if evidence.drained:
         return Verdict("draining", "drained by an operator")
     if lease_is_over(evidence, now):
-        return Verdict("draining", f"{_times(rules.lease.missed, 'heartbeat')} missed")
+        return Verdict("draining", f"{times(rules.lease.missed, 'heartbeat')} missed")
     if evidence.declared == "draining":
         return Verdict("draining", "the backend says that it is draining")
     if evidence.declared == "busy" and now < evidence.busy_until:
         return Verdict("busy", "the backend says that it is busy")
     if evidence.dead:
-        return Verdict("down", evidence.death)
+        return Verdict("down", _death(evidence, rules, now))
+    if now < evidence.ejected_until:
+        return Verdict("down", evidence.ejection)
+    if now < evidence.late_until:
+        return Verdict("busy", "probes time out, but requests succeed")
     if evidence.declared == "starting":
         return Verdict("starting", "the backend says that it is starting")
+    return _alive(evidence, rules)
+
+
+def _alive(evidence: Evidence, rules: PoolSettings) -> Verdict:
+    if evidence.probation:
+        return Verdict("up", "on probation: known from before the restart")
     if evidence.proven:
         return Verdict("up", "probes succeed" if rules.probe.kind != "off" else "not probed")
     if rules.probe.kind == "off":
@@ -126,29 +218,17 @@ def judge(evidence: Evidence, rules: PoolSettings, now: float) -> Verdict:
     return Verdict("up", "configured, not probed yet")
 
 
-def window_s(rules: PoolSettings) -> float:
-    """Failures within so many seconds happened at once: as long as one failure takes to be noticed everywhere."""
-    probe = rules.probe
-    return max(1.0, (probe.fall * probe.interval_ms * 1.2 + probe.timeout_ms) / 1000)
+def _death(evidence: Evidence, rules: PoolSettings, now: float) -> str:
+    """Why it is out, with what speaks against that."""
+    words = [evidence.death]
+    if evidence.good_probes >= rules.probe.rise and now < evidence.hold_until:
+        words.append(f"probes succeed again, held down after {evidence.flaps:.0f} failures")
+    elif evidence.lease_until is not None:
+        words.append("it still sends heartbeats")
+    return "; ".join(words)
 
 
-def keep(pool: Iterable[tuple[Evidence, Verdict]], rules: PoolSettings) -> dict[int, Verdict]:
-    """The floor: failures never empty a pool.
-
-    When no verdict of a pool is "up", those whose verdict is "down" and who died together with the last are kept: they were the
-    last good set. A balancer that finds everybody dead at once doubts itself. Returns the changed verdicts by position.
-    """
-    entries = list(pool)
-    dead = [(at, evidence) for at, (evidence, verdict) in enumerate(entries) if verdict.state == "down"]
-    if not dead or any(verdict.state == "up" for _, verdict in entries):
-        return {}
-    since = max(evidence.died_at for _, evidence in dead) - window_s(rules)
-    return {
-        at: Verdict("up", f"{KEPT}: every usable backend of the pool failed at once ({evidence.death})")
-        for at, evidence in dead
-        if evidence.died_at >= since
-    }
-
-
-KEPT = "kept"
-"""How the reason of a backend begins that only the floor holds up."""
+def next_change(evidence: Evidence, now: float) -> float | None:
+    """When time alone may change the verdict next, leases apart."""
+    ends = (evidence.busy_until, evidence.late_until, evidence.ejected_until, evidence.hold_until if evidence.dead else 0.0)
+    return min((end for end in ends if end > now), default=None)

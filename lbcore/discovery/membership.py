@@ -14,40 +14,85 @@ import time
 from collections import namedtuple
 
 from lbcore.discovery import evidence as rules_of
+from lbcore.discovery import floor, outliers
 from lbcore.discovery.evidence import Evidence, Verdict
 from lbcore.settings import join_host_port, parse_address
 from lbcore.table import resolve
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
+    from typing import Any
 
     from lbcore.settings import PoolSettings, ProbeSettings
     from lbcore.table import Resolved, Row, Table
 
-ANSWERS = 1  # enum lb_failing in csrc/channel.h
+CONNECTS, ANSWERS = 0, 1  # enum lb_failing in csrc/channel.h
 STALL_S = 1.0
 """A tick that comes later than asked by more than this was held up with the whole process: leases are not to blame."""
 
-Report = namedtuple("Report", "status weight capacity load for_s", defaults=[None, None, None, None, None], module=__name__)
+PICKERS_EVERY_S = 1.0
+"""How often processes that pick without the proxy are looked after."""
+TOGETHER_S = 1.0
+"""Backends that come within so long of a pool's first one need no slow start: there is nobody whose share they could take."""
+
+Report = namedtuple(
+    "Report",
+    "status weight capacity load for_s in_flight seq",
+    defaults=[None, None, None, None, None, None, None],
+    module=__name__,
+)
 Report.__doc__ = """What a backend says of itself; None: nothing.
 
 status: ready, alive, starting, busy or draining. weight: 0..256. capacity: becomes the weight where none is given.
-load: 0..1. for_s: how long it stays busy, seconds.
+load: 0..1. for_s: how long it stays busy, seconds. in_flight: requests that it has under way, from wherever they came.
+seq: grows with each report; one that is not newer than the last changes nothing.
 """
 
 Target = namedtuple("Target", "row probe", module=__name__)
 
 
 class _Member:
-    """A backend's evidence beside its row."""
+    """A backend's evidence beside its row.
 
-    __slots__ = ("evidence", "row", "verdict")
+    claims: the sources that name it; it goes when none does any more. load, elsewhere, heard_at: its last report of load. good,
+    bad: its requests when the pool was last compared. ramp_until: end of its slow start, 0: none.
+    """
+
+    __slots__ = ("bad", "claims", "elsewhere", "evidence", "good", "heard_at", "load", "ramp_until", "row", "seq", "verdict")
 
     def __init__(self, row: Row, evidence: Evidence) -> None:
         self.row = row
         self.evidence = evidence
         self.verdict = Verdict(row.state, row.reason)
+        self.claims = {row.source}
+        self.load: float | None = None
+        self.elsewhere = 0.0
+        self.heard_at = 0.0
+        self.good = self.bad = 0
+        self.ramp_until = 0.0
+        self.seq = -1
+
+
+class _Standing:
+    """What a pool knows of its backends as a whole: by row id.
+
+    healthy: up by their own evidence. lost: when those died that the balancer may be to blame for, oldest first. ejected: who
+    is out for being worse than the rest. doubting: the floor holds some up, until doubt_until. filled_at: when it last got its
+    first healthy one.
+    """
+
+    __slots__ = ("compare_at", "doubt_until", "doubting", "ejected", "filled_at", "healthy", "lost", "members")
+
+    def __init__(self) -> None:
+        self.members: dict[str, _Member] = {}
+        self.healthy: set[str] = set()
+        self.lost: dict[str, float] = {}
+        self.ejected: set[str] = set()
+        self.doubting = False
+        self.doubt_until = 0.0
+        self.filled_at = -TOGETHER_S
+        self.compare_at = 0.0
 
 
 class Membership:
@@ -73,13 +118,14 @@ class Membership:
         self._clock = clock
         self._lock = threading.RLock()
         self._members: dict[str, _Member] = {}  # by row id
-        self._in_pool: dict[str, dict[str, _Member]] = {name: {} for name in pools}
-        self._healthy: dict[str, set[str]] = {name: set() for name in pools}
+        self._standing: dict[str, _Standing] = {name: _Standing() for name in pools}
+        self._pickers_at = 0.0
         self._deadlines: list[tuple[float, str]] = []
         self._wanted: float | None = None
         self.sooner: Callable[[], None] = lambda: None
         table.on_put_off = self._wants
         self.on_new: Callable[[Row], None] = lambda row: None
+        self.on_change: Callable[[], None] = lambda: None
 
     # --- asking --------------------------------------------------------------------------------------------------
 
@@ -124,7 +170,7 @@ class Membership:
     def usable(self) -> bool:
         """Has some pool a backend that is up by its own evidence?"""
         with self._lock:
-            return any(self._healthy.values())
+            return any(standing.healthy for standing in self._standing.values())
 
     # --- operators -----------------------------------------------------------------------------------------------
 
@@ -139,13 +185,23 @@ class Membership:
             member = self._members.pop(row.id, None)
             if member is None:
                 return
-            del self._in_pool[row.pool][row.id]
-            self._healthy[row.pool].discard(row.id)
+            standing = self._standing[row.pool]
+            del standing.members[row.id]
+            standing.healthy.discard(row.id)
+            standing.ejected.discard(row.id)
+            standing.lost.pop(row.id, None)
             self._table.set_state(row, "draining", reason)
             self._table.remove(row, self._drain_ms if drain_ms is None else drain_ms)
-            if not self._healthy[row.pool]:
+            if self._doubt_anew(row.pool, self._clock()) or not standing.healthy:
                 self._settle(row.pool)
+        self.on_change()
         self._wants(self._clock())
+
+    def _unclaim(self, member: _Member, source: str, reason: str) -> None:
+        """A source names a backend no more: it leaves, unless another does."""
+        member.claims.discard(source)
+        if not member.claims:
+            self.remove(member.row, reason=reason)
 
     def drain(self, row: Row) -> None:
         """No new sessions until `ready`."""
@@ -170,6 +226,7 @@ class Membership:
             new = row is None
             if row is None:
                 row = self._enter(pool, address, _weight_of(report) or 1, "lease", Evidence(leased=True))
+            self._members[row.id].seq = -1
             self._hear(row, report)
         if new:
             self.on_new(row)
@@ -191,11 +248,26 @@ class Membership:
                 self.remove(row, reason="deregistered")
             return row
 
+    def leaving(self, pool: str, address: str) -> Row | None:
+        """The backend of that address that is on its way out and was there last. Raises KeyError or ValueError."""
+        self.rules(pool)
+        found = [row for row in self._table.rows(pool) if row.leaving and row.address == normal(address)]
+        return max(found, key=lambda row: row.generation, default=None)
+
+    def active(self, row: Row) -> int:
+        """Sessions and exchanges that are under way on a backend."""
+        return self._table.in_flight(row)
+
     def _hear(self, row: Row, report: Report) -> None:
         """Take in what a backend says. A report is a full state: what it leaves out is ordinary."""
         now = self._clock()
         member = self._members[row.id]
         evidence, lease = member.evidence, self._pools[row.pool].lease
+        if report.seq is not None:
+            if report.seq <= member.seq:
+                return  # late, or said before
+            member.seq = report.seq
+        evidence.probation = False
         evidence.declared = "ready" if report.status in (None, "alive") else report.status
         if evidence.leased:
             evidence.lease_until = now + lease.length_ms / 1000
@@ -207,8 +279,26 @@ class Membership:
         weight = _weight_of(report)
         if weight is not None and evidence.leased:
             self._table.set_weight(row, weight)
-        self._table.set_load(row, report.load)
+        if report.capacity is not None:
+            self._table.set_capacity(row, report.capacity)
+        member.load, member.heard_at = report.load, now
+        member.elsewhere = 0.0 if report.in_flight is None else float(max(0, report.in_flight - self._table.in_flight(row)))
+        self._age_load(member, now)
         self._review(member, now)
+
+    def _age_load(self, member: _Member, now: float) -> None:
+        """A report of load counts whole for a heartbeat's time, half for another, then not at all: silence is not idleness."""
+        if member.load is None and not member.elsewhere:
+            self._table.set_load(member.row, None)
+            return
+        step_s = self._pools[member.row.pool].lease.heartbeat_ms / 1000 * 1.2
+        ages = int((now - member.heard_at) / step_s + 1e-9)
+        if ages >= 2:
+            member.load, member.elsewhere = None, 0.0
+        factor = 0.5 if ages else 1.0
+        self._table.set_load(member.row, None if member.load is None else member.load * factor, member.elsewhere * factor)
+        if ages < 2:
+            self._deadline(member.heard_at + (ages + 1) * step_s, member.row)
 
     # --- evidence ------------------------------------------------------------------------------------------------
 
@@ -220,9 +310,11 @@ class Membership:
                 return
             now, rules = self._clock(), self._pools[row.pool]
             if ok:
-                rules_of.note_good_probe(member.evidence, rules)
+                rules_of.note_good_probe(member.evidence, rules, now)
             else:
-                rules_of.note_bad_probe(member.evidence, detail, rules, now)
+                late = detail.startswith("timed out")
+                served_at = self._table.outcomes(row).last_answer if late else 0.0
+                rules_of.note_bad_probe(member.evidence, detail, rules, now, late=late, served_at=served_at)
             self._review(member, now)
 
     def failing(self, index: int, what: int) -> None:
@@ -239,15 +331,50 @@ class Membership:
             outcome = self._table.outcomes(row)
             if what == ANSWERS and outcome.answers_in_row:
                 detail = f"status {outcome.last_status}" if outcome.last_status else "none came, or it broke off"
-                rules_of.note_answers_failed(member.evidence, outcome.answers_in_row, detail, now)
+                self._eject(member, f"{rules_of.times(outcome.answers_in_row, 'answer')} failed in a row: {detail}", now)
             elif what != ANSWERS and outcome.failures_in_row:
                 detail = os.strerror(outcome.last_errno).lower()
-                rules_of.note_connects_failed(member.evidence, outcome.failures_in_row, detail, now)
-            else:
-                return
-            if self._pools[row.pool].probe.kind == "off":
-                self._deadline(now + self._pools[row.pool].retry_after_ms / 1000, row)
-            self._review(member, now)
+                rules = self._pools[row.pool]
+                rules_of.note_connects_failed(member.evidence, outcome.failures_in_row, detail, rules, now)
+                if rules.probe.kind == "off":
+                    self._deadline(now + rules.retry_after_ms / 1000, row)
+                self._review(member, now)
+
+    def _eject(self, member: _Member, why: str, now: float) -> None:
+        """Take out a backend that is worse than the others, unless too many of its pool are out for that already."""
+        row, standing = member.row, self._standing[member.row.pool]
+        rules = self._pools[row.pool]
+        standing.ejected = {id for id in standing.ejected if standing.members[id].evidence.ejected_until > now}
+        if row.id in standing.ejected or member.evidence.dead:
+            return
+        if len(standing.ejected) >= rules.outlier.may_eject(len(standing.members)):
+            self._log(f"pool {row.pool}: {row.address} is not ejected, max_ejected is reached: {why}")
+            return
+        standing.ejected.add(row.id)
+        rules_of.eject(member.evidence, why, rules, now)
+        self._review(member, now)
+
+    def compare(self, now: float) -> None:
+        """Compare the backends of each pool whose time has come, by what was seen since the last time."""
+        with self._lock:
+            due = [name for name, standing in self._standing.items() if now >= standing.compare_at]
+            if due:
+                totals = self._table.totals()
+                for name in due:
+                    self._compare_pool(name, totals, now)
+
+    def _compare_pool(self, name: str, totals: Any, now: float) -> None:
+        standing, rules = self._standing[name], self._pools[name].outlier
+        standing.compare_at = now + rules.interval_ms / 1000
+        figures = {}
+        for id, member in standing.members.items():
+            good, bad, latency_us, in_row = totals[member.row.index]
+            figures[id] = outliers.Figures(good - member.good, bad - member.bad, latency_us)
+            member.good, member.bad = good, bad
+            if in_row and in_row >= self._pools[name].fail_after > 0:
+                self.failing(member.row.index, CONNECTS)  # of those who pick without the proxy: nobody else reports for them
+        for id, why in outliers.worse(figures, rules).items():
+            self._eject(standing.members[id], f"ejected: {why}", now)
 
     # --- time ----------------------------------------------------------------------------------------------------
 
@@ -255,12 +382,18 @@ class Membership:
         """See to everything that is due: leases, busy times, retries, leaving rows. When to come again, or None."""
         with self._lock:
             self._forgive_stall(now)
+            self.compare(now)
+            self._end_doubts(now)
+            self._bury_pickers(now)
             while self._deadlines and self._deadlines[0][0] <= now:
                 member = self._members.get(heapq.heappop(self._deadlines)[1])
                 if member is not None:
                     self._see_to(member, now)
             swept = self._table.sweep(now)
             times = [self._deadlines[0][0]] if self._deadlines else []
+            times += [standing.compare_at for standing in self._standing.values() if len(standing.members) > 1]
+            times += [standing.doubt_until for standing in self._standing.values() if standing.doubting]
+            times.append(self._pickers_at)
             if swept is not None:
                 times.append(swept)
             self._wanted = min(times, default=None)
@@ -271,12 +404,35 @@ class Membership:
         if rules_of.lease_is_over(evidence, now):
             reason = rules_of.judge(evidence, self._pools[row.pool], now).reason
             self._log(f"pool {row.pool}: {row.address} leaves: {reason}")
-            self.remove(row, reason=reason)
+            evidence.lease_until, evidence.leased = None, False
+            self._unclaim(member, "lease", reason)
             return
         if evidence.lease_until is not None:
             self._deadline(evidence.lease_until, row)
+        if member.load is not None or member.elsewhere:
+            self._age_load(member, now)
+        if member.ramp_until and now >= member.ramp_until:
+            self._ramp(member, now, 0)
         rules_of.note_retry_due(evidence, self._pools[row.pool], now)
         self._review(member, now)
+
+    def _end_doubts(self, now: float) -> None:
+        """A balancer that has doubted itself for long enough believes what it sees."""
+        for name, standing in self._standing.items():
+            if standing.doubting and now >= standing.doubt_until:
+                standing.doubting = False
+                standing.lost.clear()
+                self._settle(name)
+
+    def _bury_pickers(self, now: float) -> None:
+        """Free the sections of processes that picked without the proxy and are gone."""
+        if now < self._pickers_at:
+            return
+        for section, pid in self._table.pickers().items():
+            if not _lives(pid):
+                self._log(f"process {pid}, which picked without the proxy, is gone: what it held is free")
+                self._table.bury_picker(section)
+        self._pickers_at = now + PICKERS_EVERY_S
 
     def _forgive_stall(self, now: float) -> None:
         """When the process itself was held up, heartbeats could not be heard: every lease gets the time for one more."""
@@ -325,13 +481,33 @@ class Membership:
                 resolved=resolved,
             )
             member = _Member(row, evidence)
-            self._members[row.id] = self._in_pool[pool][row.id] = member
+            standing = self._standing[pool]
+            self._members[row.id] = standing.members[row.id] = member
             if verdict.state == "up":
-                self._healthy[pool].add(row.id)
-                self._release_kept(pool)
+                self._comes_up(member, self._clock())
+                if self._doubt_anew(pool, self._clock()) or len(standing.healthy) == 1:
+                    self._settle(pool)
         if source != "lease":
             self.on_new(row)
+        self.on_change()
         return row
+
+    def _comes_up(self, member: _Member, now: float) -> None:
+        """It joins the healthy ones of its pool: slowly, when there are others whose share it takes over."""
+        standing = self._standing[member.row.pool]
+        if not standing.healthy:
+            standing.filled_at = now
+        elif now - standing.filled_at >= TOGETHER_S:
+            self._ramp(member, now, self._pools[member.row.pool].slow_start_ms)
+        standing.healthy.add(member.row.id)
+
+    def _ramp(self, member: _Member, now: float, ramp_ms: int) -> None:
+        if not ramp_ms and not member.ramp_until:
+            return
+        member.ramp_until = now + ramp_ms / 1000 if ramp_ms else 0.0
+        self._table.set_ramp(member.row, now, ramp_ms)
+        if ramp_ms:
+            self._deadline(member.ramp_until, member.row)
 
     def _change(self, row: Row, change: Callable[[Evidence], None]) -> None:
         with self._lock:
@@ -342,35 +518,136 @@ class Membership:
 
     def _review(self, member: _Member, now: float) -> None:
         """Judge one backend anew, and its pool where the floor is concerned."""
-        row = member.row
+        row, standing = member.row, self._standing[member.row.pool]
         before = member.verdict
         member.verdict = rules_of.judge(member.evidence, self._pools[row.pool], now)
+        change = rules_of.next_change(member.evidence, now)
+        if change is not None and member.verdict.state != "up":
+            self._deadline(change, row)
         if member.verdict == before:
             return
+        was_empty = not standing.healthy
         if member.verdict.state != before.state:
             self._log(f"pool {row.pool}: {row.address} {before.state} -> {member.verdict.state}: {member.verdict.reason}")
-        healthy = self._healthy[row.pool]
-        was_empty = not healthy
-        (healthy.add if member.verdict.state == "up" else healthy.discard)(row.id)
-        if healthy and not was_empty:
-            self._table.set_state(row, *member.verdict)
-        else:
+            self._stand(member, now)
+            self.on_change()
+        self._follow_loss(member)
+        if self._doubt_anew(row.pool, now) or was_empty or not standing.healthy:
             self._settle(row.pool)
+        elif standing.doubting and row.id in standing.lost:
+            self._table.set_state(row, *floor.doubted(member.verdict))
+        else:
+            self._table.set_state(row, *member.verdict)
 
-    def _release_kept(self, pool: str) -> None:
-        if len(self._healthy[pool]) == 1:
-            self._settle(pool)
+    def _doubt_anew(self, pool: str, now: float) -> bool:
+        """Does the balancer doubt itself by what it knows of the pool now? True when that changed."""
+        standing = self._standing[pool]
+        before, standing.doubting = standing.doubting, floor.doubts(len(standing.healthy), len(standing.lost))
+        if standing.doubting and not before:
+            standing.doubt_until = now + floor.window_s(self._pools[pool])
+            self._wants(standing.doubt_until)
+        return standing.doubting != before
+
+    def _stand(self, member: _Member, now: float) -> None:
+        """Its state changed: is it among the healthy ones?"""
+        if member.verdict.state == "up":
+            self._comes_up(member, now)
+        else:
+            self._standing[member.row.pool].healthy.discard(member.row.id)
+
+    def _follow_loss(self, member: _Member) -> None:
+        """Is it among those that were lost at once? They stand in the order of their deaths: what is too old goes first."""
+        lost, evidence = self._standing[member.row.pool].lost, member.evidence
+        if not floor.is_lost(evidence, member.verdict):
+            lost.pop(member.row.id, None)
+            return
+        lost.setdefault(member.row.id, evidence.died_at)
+        since = evidence.died_at - floor.window_s(self._pools[member.row.pool])
+        while (oldest := next(iter(lost))) != member.row.id and lost[oldest] < since:
+            del lost[oldest]
 
     def _settle(self, pool: str) -> None:
-        """Write every verdict of a pool whose last good backend just failed, or whose first just came."""
-        members = list(self._in_pool[pool].values())
-        kept = rules_of.keep(((member.evidence, member.verdict) for member in members), self._pools[pool])
+        """Write every verdict of a pool whose floor holds somebody up now, or does not any more."""
+        standing = self._standing[pool]
+        members = list(standing.members.values())
+        entries = ((member.evidence, member.verdict) for member in members)
+        kept = floor.keep(entries, self._pools[pool], doubting=standing.doubting)
         with self._table.batch():
             for at, member in enumerate(members):
                 verdict = kept.get(at, member.verdict)
                 self._table.set_state(member.row, verdict.state, verdict.reason)
         if kept:
-            self._log(f"pool {pool}: no backend is usable by its evidence: {len(kept)} kept")
+            self._log(
+                f"pool {pool}: {len(kept)} of {len(members)} backends failed at once: they are kept, the fault may be ours"
+            )
+
+    # --- sources -------------------------------------------------------------------------------------------------
+
+    def follow_source(self, pool: str, claim: str, found: Iterable[tuple[str, int]]) -> None:
+        """The whole set of (address, weight) that a source knows for a pool now: who is new comes, who is gone leaves, unless
+        another source names it too. claim: the source, "KIND:WHAT"; KIND is shown. Raises KeyError (no such pool)."""
+        self.rules(pool)
+        source = claim.partition(":")[0]
+        wanted = {normal(address): weight for address, weight in found}
+        with self._lock, self._table.batch():
+            standing = self._standing[pool]
+            for member in list(standing.members.values()):
+                row = member.row
+                if row.address not in wanted:
+                    if claim in member.claims:
+                        self._unclaim(member, claim, f"{source} names it no more")
+                    continue
+                weight = wanted.pop(row.address)
+                member.claims.add(claim)
+                if row.source == source:
+                    self._table.set_weight(row, weight)
+            for address, weight in wanted.items():
+                try:
+                    row = self._enter(pool, address, weight, source, Evidence())
+                    self._members[row.id].claims = {claim}
+                except ValueError as error:
+                    self._log(f"pool {pool}: {address}, which {source} names, is left out: {error}")
+
+    # --- what outlives a restart ------------------------------------------------------------------------------------
+
+    def snapshot(self) -> list[dict[str, Any]]:
+        """Backends that came at run time, by registration or by an operator: what `restore` takes, JSON-ready."""
+        with self._lock:
+            return [
+                {
+                    "pool": member.row.pool,
+                    "address": member.row.address,
+                    "source": member.row.source,
+                    "weight": member.row.weight,
+                    "capacity": member.row.capacity,
+                    "drained": member.evidence.drained,
+                    "up": member.verdict.state in ("up", "busy"),
+                }
+                for member in self._members.values()
+                if member.row.source in ("lease", "api")
+            ]
+
+    def restore(self, saved: Iterable[dict[str, Any]]) -> int:
+        """Take them in again, on probation: one bad probe, or a lease's time of silence, takes them out. How many came."""
+        count = 0
+        for entry in saved:
+            try:
+                pool, address, source = str(entry["pool"]), str(entry["address"]), str(entry["source"])
+                rules = self.rules(pool)
+                evidence = Evidence(leased=source == "lease", probation=bool(entry["up"]))
+                evidence.drained = bool(entry["drained"])
+                row = self._enter(pool, address, min(256, max(0, int(entry["weight"]))), source, evidence)
+            except (KeyError, ValueError, TypeError) as error:
+                self._log(f"state: {entry!r:.200} is left out: {error}")
+                continue
+            count += 1
+            with self._lock:
+                if entry.get("capacity"):
+                    self._table.set_capacity(row, float(entry["capacity"]))
+                if evidence.leased:
+                    evidence.lease_until = self._clock() + rules.lease.length_ms / 1000
+                    self._deadline(evidence.lease_until, row)
+        return count
 
     # --- reload --------------------------------------------------------------------------------------------------
 
@@ -391,8 +668,7 @@ class Membership:
             for name, pool in pools.items():
                 self._table.set_pool(pool)
                 self._pools[name] = pool
-                self._in_pool.setdefault(name, {})
-                self._healthy.setdefault(name, set())
+                self._standing.setdefault(name, _Standing())
             for pool in pools.values():
                 self._follow(pool, resolved)
 
@@ -403,21 +679,22 @@ class Membership:
                 self._drop_pool(name)
             for pool in pools.values():
                 named = {backend.address for backend in pool.backends}
-                for member in list(self._in_pool[pool.name].values()):
-                    if member.row.source == "config" and member.row.address not in named:
-                        self.remove(member.row, reason="not in the configuration any more")
+                for member in list(self._standing[pool.name].members.values()):
+                    if "config" in member.claims and member.row.address not in named:
+                        self._unclaim(member, "config", "not in the configuration any more")
 
     def _drop_pool(self, name: str) -> None:
-        for member in list(self._in_pool[name].values()):
+        for member in list(self._standing[name].members.values()):
             self.remove(member.row, reason="its pool was removed")
-        del self._pools[name], self._in_pool[name], self._healthy[name]
+        del self._pools[name], self._standing[name]
         self._table.drop_pool(name)
 
     def _follow(self, pool: PoolSettings, resolved: dict[str, Resolved | ValueError]) -> None:
         wanted = {backend.address: backend.weight for backend in pool.backends}
-        for member in list(self._in_pool[pool.name].values()):
+        for member in list(self._standing[pool.name].members.values()):
             row = member.row
             if row.address in wanted:
+                member.claims.add("config")
                 self._table.set_weight(row, wanted.pop(row.address))
         for address, weight in wanted.items():
             found = resolved[address]
@@ -439,6 +716,16 @@ def _try_resolve(address: str) -> Resolved | ValueError:
         return resolve(*parse_address(address))
     except ValueError as error:
         return error
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def _weight_of(report: Report) -> int | None:

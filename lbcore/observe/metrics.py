@@ -23,12 +23,19 @@ STATES = ("up", "down", "starting", "busy", "draining")
 class _Collector:
     """Turns one status document into metric families."""
 
-    def __init__(self, document: dict[str, Any]) -> None:
+    def __init__(self, document: dict[str, Any], refusals: dict[int, int]) -> None:
         self._document = document
+        self._refusals = refusals
 
     def collect(self) -> Iterable[Metric]:
         """All families."""
         yield from self._instance()
+        refused = CounterMetricFamily(
+            "lbcore_admin_refused", "Calls of the admin server that were refused.", labels=("status",)
+        )
+        for status, count in sorted(self._refusals.items()):
+            refused.add_metric([str(status)], count)
+        yield refused
         yield from self._workers()
         yield from self._backends()
 
@@ -78,8 +85,8 @@ class _Collector:
         yield states
 
 
-def render(document: dict[str, Any]) -> bytes:
-    """The text of a scrape."""
+def render(document: dict[str, Any], refusals: dict[int, int] | None = None) -> bytes:
+    """The text of a scrape. refusals: of the admin server, by status."""
     registry = CollectorRegistry()
-    registry.register(_Collector(document))
+    registry.register(_Collector(document, refusals or {}))
     return generate_latest(registry)

@@ -53,7 +53,7 @@ def _listeners(segment: Segment) -> list[dict[str, Any]]:
 def _pools(segment: Segment) -> list[dict[str, Any]]:
     members: dict[int, list[dict[str, Any]]] = {}
     rows = segment.backends()
-    seen = [(segment.actives(worker), segment.outcomes(worker)) for worker in range(segment.head.workers)]
+    seen = [(segment.actives(worker), segment.outcomes(worker)) for worker in range(segment.sections)]
     for index in range(segment.head.rows_used):
         row = rows[index]
         if row.state in _STATE_NAMES:
@@ -73,6 +73,7 @@ def _pools(segment: Segment) -> list[dict[str, Any]]:
 def _backend(segment: Segment, index: int, row: Any, seen: list[tuple[Any, Any]]) -> dict[str, Any]:
     address, source, reason = segment.texts(row)
     generation, active, sessions, failures, latency_us, closes_ms = row.generation, 0, 0, 0, 0, 0
+    now_ms = int(time.monotonic() * 1000)
     for actives, outcomes in seen:
         active += actives[index]
         outcome = outcomes[index]
@@ -91,12 +92,22 @@ def _backend(segment: Segment, index: int, row: Any, seen: list[tuple[Any, Any]]
         "reason": reason,
         "weight": row.weight,
         "load": None if row.load < 0 else round(row.load, 3),
+        "elsewhere": round(row.elsewhere, 3),
+        "capacity": round(row.capacity, 3) or None,
+        "share": _share(row, now_ms),
+        "leaves_in_s": round(max(0, row.leaves_ms - now_ms) / 1000, 1) if row.leaves_ms else None,
         "active": active,
         "sessions": sessions,
         "failures": failures,
         "latency_ms": round(latency_us / 1000, 3),
         "closes_idle_after_s": round(closes_ms / 1000, 3) if closes_ms else None,
     }
+
+
+def _share(row: Any, now_ms: int) -> float:
+    """How much of its share a backend has: less than 1 in slow start."""
+    age_ms = (now_ms - row.ramp_from_ms) & 0xFFFFFFFF
+    return round(age_ms / row.ramp_ms, 3) if row.ramp_ms and age_ms < row.ramp_ms else 1.0
 
 
 def _worker(segment: Segment, index: int) -> dict[str, Any]:

@@ -7,6 +7,7 @@
 #include "check.h"
 #include "table/budget.h"
 #include "table/schedule.h"
+#include "table/load.h"
 #include "table/table.h"
 #include "table/view.h"
 
@@ -76,14 +77,15 @@ static void least_conn_looks_at_every_worker(void)
         put(i, 0, 1);
     CHECK(lb_view_publish(&shm, 0) == 3);
     struct lb_cursor cursor = {.seed = 1};
-    lb_shm_active(&shm, 0)[0] = 3;
-    lb_shm_active(&shm, 1)[1] = 5;
-    lb_shm_active(&shm, 0)[2] = 1;
-    lb_shm_active(&shm, 1)[2] = 1;
+    CHECK(lb_load_take(&shm, 0, 0, 0, 3));
+    CHECK(lb_load_take(&shm, 1, 0, 1, 5));
+    CHECK(lb_load_take(&shm, 0, 0, 2, 1));
+    CHECK(lb_load_take(&shm, 1, 0, 2, 1));
     CHECK(lb_view_pick(&shm, 0, &anybody, &cursor) == 2);
     uint32_t tried = 2;
     CHECK(lb_view_pick(&shm, 0, &(struct lb_wish){.tried = &tried, .tried_count = 1}, &cursor) == 0);
-    CHECK(lb_shm_in_flight(&shm, 1) == 5);
+    CHECK(lb_shm_charge(&shm, 1) == 5);
+    CHECK(lb_shm_in_flight(&shm, 1) == 1);
     close_table();
 }
 

@@ -1,0 +1,154 @@
+#include "picker.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "../core/siphash.h"
+#include "load.h"
+#include "table.h"
+#include "view.h"
+
+enum { CLAIMS = 4 };
+
+static uint64_t now_us(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000u + (uint64_t)now.tv_nsec / 1000u;
+}
+
+uint64_t lb_picker_key(const void *bytes, size_t count)
+{
+    static const uint8_t key[16] = "lbcore request1";
+    return lb_siphash(key, bytes, count);
+}
+
+static void raise_sections(struct lb_head *head, uint32_t count)
+{
+    uint32_t now = __atomic_load_n(&head->sections, __ATOMIC_RELAXED);
+    while (now < count &&
+           !__atomic_compare_exchange_n(&head->sections, &now, count, 0, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
+        ;
+}
+
+int lb_picker_join(struct lb_picker *picker, const struct lb_shm *shm, uint64_t seed)
+{
+    struct lb_cursor *cursors = calloc(shm->head->max_pools, sizeof *cursors);
+    if (!cursors)
+        return -ENOMEM;
+    for (uint32_t i = 0; i < shm->head->max_pools; i++)
+        cursors[i].seed = (seed + i) * 2 + 1;
+    for (uint32_t section = shm->head->workers; section < shm->head->workers + LB_PICKERS; section++) {
+        struct lb_worker_row *row = lb_shm_worker(shm, section);
+        uint32_t nobody = 0;
+        if (!__atomic_compare_exchange_n(&row->pid, &nobody, (uint32_t)getpid(), 0, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
+            continue;
+        row->state = LB_WORKER_PICKING;
+        raise_sections(shm->head, section + 1);
+        *picker = (struct lb_picker){.shm = *shm, .section = section, .cursors = cursors};
+        return 0;
+    }
+    free(cursors);
+    return -EUSERS;
+}
+
+void lb_picker_bury(const struct lb_shm *shm, uint32_t section)
+{
+    lb_table_bury_worker(shm, section);
+    __atomic_store_n(&lb_shm_worker(shm, section)->pid, 0, __ATOMIC_RELEASE);
+}
+
+void lb_picker_forget(struct lb_picker *picker)
+{
+    free(picker->cursors);
+    picker->cursors = NULL;
+}
+
+void lb_picker_leave(struct lb_picker *picker)
+{
+    lb_picker_bury(&picker->shm, picker->section);
+    lb_picker_forget(picker);
+}
+
+static void begin(struct lb_picker *picker)
+{
+    while (__atomic_test_and_set(&picker->busy, __ATOMIC_ACQUIRE))
+        ;
+}
+
+static void done(struct lb_picker *picker)
+{
+    __atomic_clear(&picker->busy, __ATOMIC_RELEASE);
+}
+
+static uint32_t claim(struct lb_picker *picker, uint32_t pool, uint64_t key, uint32_t cost, struct lb_picked *picked)
+{
+    struct lb_thought thought;
+    struct lb_wish wish = {
+        .worker = picker->section, .now_ms = (uint32_t)(picked->at_us / 1000), .key = key, .thought = &thought};
+    uint32_t backend = LB_NONE;
+    for (int i = 0; i < CLAIMS; i++) {
+        backend = lb_view_pick(&picker->shm, pool, &wish, &picker->cursors[pool]);
+        if (backend == LB_NONE || lb_load_take(&picker->shm, picker->section, pool, backend, cost))
+            break;
+        backend = LB_NONE;
+    }
+    struct lb_pick pick = {picked->at_us, picker->section, pool, backend, cost, 0, &thought};
+    picked->decision = lb_why_note(&picker->shm, &pick);
+    return backend;
+}
+
+int lb_picker_pick(struct lb_picker *picker, uint32_t pool, uint64_t key, uint32_t cost, struct lb_picked *picked)
+{
+    if (pool >= picker->shm.head->max_pools || !picker->shm.pools[pool].state)
+        return -ENOENT;
+    *picked = (struct lb_picked){.at_us = now_us(), .pool = pool, .cost = cost};
+    begin(picker);
+    uint32_t backend = claim(picker, pool, key, cost, picked);
+    done(picker);
+    picked->backend = backend;
+    if (backend == LB_NONE)
+        return -EAGAIN;
+    picked->generation = picker->shm.backends[backend].generation;
+    return 0;
+}
+
+static void learn(struct lb_picker *picker, const struct lb_picked *picked, enum lb_fate fate, uint64_t now)
+{
+    struct lb_outcome *outcome = lb_shm_outcome(&picker->shm, picker->section, picked->backend);
+    if (outcome->generation != picked->generation) {
+        *outcome = (struct lb_outcome){0};
+        __atomic_store_n(&outcome->generation, picked->generation, __ATOMIC_RELEASE);
+    }
+    if (fate == LB_FATE_DONE) {
+        uint32_t took_us = (uint32_t)(now - picked->at_us);
+        outcome->latency_us = outcome->sessions ? (uint32_t)(((uint64_t)outcome->latency_us * 7 + took_us) / 8) : took_us;
+        lb_policy_observe(outcome, took_us, (uint32_t)(now / 1000));
+        outcome->last_success_ms = outcome->last_answer_ms = now / 1000;
+        outcome->failures_in_row = outcome->answers_in_row = 0;
+        lb_add(&outcome->sessions, 1);
+        lb_add(&outcome->good, 1);
+    } else if (fate == LB_FATE_UNREACHABLE) {
+        lb_add(&outcome->failures, 1);
+        outcome->failures_in_row++;
+        outcome->last_errno = ECONNREFUSED;
+    } else if (fate == LB_FATE_FAILED) {
+        lb_add(&outcome->sessions, 1);
+        lb_add(&outcome->failures, 1);
+        outcome->answers_in_row++;
+        outcome->last_status = 0;
+    }
+}
+
+void lb_picker_release(struct lb_picker *picker, const struct lb_picked *picked, enum lb_fate fate)
+{
+    uint64_t now = now_us();
+    begin(picker);
+    lb_load_give(&picker->shm, picker->section, picked->pool, picked->backend, picked->cost);
+    lb_why_end(&picker->shm, picker->section, picked->decision, fate, 0, now);
+    if (picker->shm.backends[picked->backend].generation == picked->generation)
+        learn(picker, picked, fate, now);
+    done(picker);
+}

@@ -1,0 +1,49 @@
+/* Picking without the proxy: a process that has the segment mapped asks for a backend and says what came of it, in a section of its
+ * own, so that its sessions count beside the workers'. */
+#ifndef LB_PICKER_H
+#define LB_PICKER_H
+
+#include <stddef.h>
+
+#include "why.h"
+
+struct lb_picker {
+    struct lb_shm shm;
+    uint32_t section;
+    uint8_t busy; /* a thread is at it */
+    struct lb_cursor *cursors; /* by pool */
+};
+
+/* What was picked: to be given back by lb_picker_release, once. */
+struct lb_picked {
+    uint64_t at_us;
+    uint64_t generation;
+    uint32_t backend; /* row */
+    uint32_t pool;
+    uint32_t cost;
+    uint32_t decision;
+};
+
+/* Take a free section of the attached segment: 0, -EUSERS when all are taken, or -ENOMEM. */
+__attribute__((warn_unused_result)) int lb_picker_join(struct lb_picker *picker, const struct lb_shm *shm, uint64_t seed);
+
+/* Give it back with all that is still held. */
+void lb_picker_leave(struct lb_picker *picker);
+
+/* After a fork, in the child: forget the section, which stays the parent's. */
+void lb_picker_forget(struct lb_picker *picker);
+
+/* Pick as an exchange of this cost would, and be charged: 0, or -ENOENT (no such pool) or -EAGAIN (nobody can take it). Any thread. */
+__attribute__((warn_unused_result)) int lb_picker_pick(struct lb_picker *picker, uint32_t pool, uint64_t key, uint32_t cost,
+                                                       struct lb_picked *picked);
+
+/* fate: LB_FATE_DONE proves the backend, LB_FATE_UNREACHABLE and LB_FATE_FAILED speak against it, others say nothing. */
+void lb_picker_release(struct lb_picker *picker, const struct lb_picked *picked, enum lb_fate fate);
+
+/* The control plane: free the section of a process that is gone. */
+void lb_picker_bury(const struct lb_shm *shm, uint32_t section);
+
+/* The same hash of a key as of a field's or cookie's value in a request. */
+uint64_t lb_picker_key(const void *bytes, size_t count);
+
+#endif

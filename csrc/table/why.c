@@ -1,0 +1,42 @@
+#include "why.h"
+
+uint32_t lb_why_note(const struct lb_shm *shm, const struct lb_pick *pick)
+{
+    struct lb_worker_row *row = lb_shm_worker(shm, pick->section);
+    uint64_t number = row->decisions + 1;
+    struct lb_decision *decision = lb_shm_decision(shm, pick->section, number);
+    const struct lb_thought *thought = pick->thought;
+    int found = pick->backend != LB_NONE;
+
+    __atomic_store_n(&decision->number, 0, __ATOMIC_RELAXED);
+    __atomic_thread_fence(__ATOMIC_RELEASE);
+    decision->at_us = pick->now_us;
+    decision->generation = found ? shm->backends[pick->backend].generation : 0;
+    decision->backend = pick->backend;
+    decision->pool = pick->pool;
+    for (int i = 0; i < 2; i++) {
+        decision->candidate[i] = thought->candidate[i];
+        decision->score[i] = thought->score[i];
+    }
+    decision->took_us = 0;
+    decision->status = 0;
+    decision->why = found ? thought->why : LB_WHY_NONE;
+    decision->fate = found ? LB_FATE_OPEN : LB_FATE_ENDED;
+    decision->cost = (uint16_t)pick->cost;
+    decision->policy = (uint8_t)shm->pools[pick->pool].policy;
+    decision->tried = (uint8_t)pick->tried;
+    __atomic_store_n(&decision->number, number, __ATOMIC_RELEASE);
+    lb_add(&row->decisions, 1);
+    return (uint32_t)number;
+}
+
+void lb_why_end(const struct lb_shm *shm, uint32_t section, uint32_t number, enum lb_fate fate, uint32_t status,
+                uint64_t now_us)
+{
+    struct lb_decision *decision = lb_shm_decision(shm, section, number);
+    if ((uint32_t)decision->number != number || decision->fate != LB_FATE_OPEN)
+        return;
+    decision->took_us = (uint32_t)(now_us - decision->at_us);
+    decision->status = (uint16_t)status;
+    __atomic_store_n(&decision->fate, (uint8_t)fate, __ATOMIC_RELEASE);
+}

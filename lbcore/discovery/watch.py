@@ -1,0 +1,120 @@
+"""A file that names backends: a line each, "HOST:PORT" or "HOST:PORT weight=N", or JSON; followed as it changes."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import json
+import os
+from typing import TYPE_CHECKING, Any
+
+from lbcore.discovery.sources import Complaints, Found
+from lbcore.settings import join_host_port, parse_address
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from lbcore.discovery.sources import Publish
+
+MAX_BYTES = 1 << 20
+MAX_BACKENDS = 10_000
+
+
+class FileSource:
+    """Looks at a file each interval. Missing, unreadable or wrong: what it said last stays true, and the fault is told once.
+
+    Lines may be empty or begin with "#". A path that ends in .json holds a list of "HOST:PORT" or {"address", "weight"}. Hosts
+    are IP addresses. A file without a backend is taken at its word.
+    """
+
+    def __init__(self, pool: str, path: str, log: Callable[[str], None], *, interval_s: float = 1.0) -> None:
+        self.pool = pool
+        self.claim = f"file:{path}"
+        self._path = path
+        self._interval_s = interval_s
+        self._complaints = Complaints(log, f"pool {pool}: {path}")
+
+    async def run(self, publish: Publish) -> None:
+        """Until cancelled."""
+        seen: object = None
+        last: list[Found] | None = None
+        while True:
+            now = self._stamp()
+            if now is not None and now != seen:
+                found = self._read()
+                seen = now if found is not None else None
+                if found is not None and found != last:
+                    publish(found)
+                    last = found
+            await asyncio.sleep(self._interval_s)
+
+    def _stamp(self) -> object:
+        """What changes with the file; None when it cannot be looked at."""
+        try:
+            stat = os.stat(self._path)
+        except OSError as error:
+            self._complaints.tell(error.strerror or str(error))
+            return None
+        return stat.st_mtime_ns, stat.st_size, stat.st_ino
+
+    def _read(self) -> list[Found] | None:
+        try:
+            with open(self._path, "rb") as file:
+                raw = file.read(MAX_BYTES + 1)
+            if len(raw) > MAX_BYTES:
+                raise ValueError(f"larger than {MAX_BYTES >> 20} MiB")
+            found = parse(raw.decode(), is_json=self._path.endswith(".json"))
+        except (OSError, ValueError, RecursionError) as error:
+            self._complaints.tell(f"left as it was: {error}")
+            return None
+        self._complaints.tell("")
+        return found
+
+
+def parse(text: str, *, is_json: bool) -> list[Found]:
+    """The backends of a file. Raises ValueError naming the line or entry."""
+    entries = _entries(text) if is_json else _lines(text)
+    found: dict[str, Found] = {}
+    for where, address, weight in entries:
+        try:
+            one = _found(address, weight)
+        except ValueError as error:
+            raise ValueError(f"{where}: {error}") from None
+        if one.address in found:
+            raise ValueError(f"{where}: {one.address} is named twice")
+        found[one.address] = one
+        if len(found) > MAX_BACKENDS:
+            raise ValueError(f"{where}: more than {MAX_BACKENDS} backends")
+    return list(found.values())
+
+
+def _lines(text: str) -> Iterable[tuple[str, Any, Any]]:
+    for number, line in enumerate(text.splitlines(), 1):
+        words = line.partition("#")[0].split()
+        if not words:
+            continue
+        weight: Any = 1
+        for word in words[1:]:
+            key, _, value = word.partition("=")
+            if key != "weight" or not value.isdigit():
+                raise ValueError(f"line {number}: {word!r} is not allowed (allowed: weight=N)")
+            weight = int(value)
+        yield f"line {number}", words[0], weight
+
+
+def _entries(text: str) -> Iterable[tuple[str, Any, Any]]:
+    document = json.loads(text)
+    if not isinstance(document, list):
+        raise ValueError('not a list of "HOST:PORT" or {"address", "weight"}')
+    for number, entry in enumerate(document):
+        if isinstance(entry, dict):
+            yield f"entry {number}", entry.get("address"), entry.get("weight", 1)
+        else:
+            yield f"entry {number}", entry, 1
+
+
+def _found(address: Any, weight: Any) -> Found:
+    host, port = parse_address(address)
+    if not isinstance(weight, int) or isinstance(weight, bool) or not 0 <= weight <= 256:
+        raise ValueError(f"weight: {weight!r} is not allowed (allowed: a whole number from 0 to 256)")
+    return Found(join_host_port(str(ipaddress.ip_address(host)), port), weight)

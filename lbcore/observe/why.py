@@ -1,0 +1,105 @@
+"""The flight recorder: what each worker decided lately, read from a segment alone; also when its workers hang or have died."""
+
+from __future__ import annotations
+
+import time
+
+from lbcore._layout import ffi
+from lbcore.segment import Segment, text
+from lbcore.table import POLICIES
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+RING: int = ffi.integer_const("LB_DECISIONS")
+NONE = 0xFFFFFFFF
+WHY = {
+    0: "nobody could be picked",
+    1: "its turn",
+    2: "the better of two",
+    3: "the least loaded of all",
+    4: "no second candidate",
+    5: "the key is its",
+    6: "the key's own backend was full, out, or ramping up",
+    7: "found by search",
+    8: "sticky cookie",
+}
+FATES = {0: "open", 1: "done", 2: "unreachable", 3: "failed", 4: "client left", 5: "ended"}
+_POLICY_NAMES = {number: name for name, number in POLICIES.items()}
+
+
+def decisions(segment: Segment) -> list[dict[str, Any]]:
+    """The decisions that are remembered, oldest first.
+
+    Each: at (Unix seconds), worker ("0", or "pid 123" of a process that picks without the proxy), pool, policy, backend
+    (address, None: nobody), id, why, candidates [{"backend", "score"}], cost, tried, outcome, status (None: not of HTTP),
+    took_ms (None: under way).
+    """
+    names = _Names(segment)
+    found = []
+    for section in range(segment.sections):
+        newest = segment.worker(section).decisions
+        ring = segment.decisions(section)
+        for number in range(max(1, newest - RING + 1), newest + 1):
+            seen = _copy(ring, number)
+            if seen is not None:
+                found.append((seen.at_us, _shown(seen, section, names)))
+    return [decision for _, decision in sorted(found, key=lambda entry: entry[0])]
+
+
+def _copy(ring: Any, number: int) -> Any:
+    """A decision as it was, or None when it was overwritten meanwhile."""
+    live = ring + number % RING
+    copy = ffi.new("struct lb_decision *")
+    ffi.memmove(copy, live, ffi.sizeof("struct lb_decision"))
+    return copy if copy.number == number == live.number else None
+
+
+class _Names:
+    """Names of pools, backends and sections, each read once."""
+
+    def __init__(self, segment: Segment) -> None:
+        self._segment = segment
+        self._backends: dict[int, str] = {}
+        self._pools: dict[int, str] = {}
+        self.offset = time.time() - time.monotonic()
+
+    def backend(self, row: int) -> str | None:
+        if row == NONE:
+            return None
+        if row not in self._backends:
+            self._backends[row] = self._segment.texts(self._segment.backend(row))[0]
+        return self._backends[row]
+
+    def pool(self, row: int) -> str:
+        if row not in self._pools:
+            self._pools[row] = text(self._segment.pool(row).name)
+        return self._pools[row]
+
+    def section(self, section: int) -> str:
+        is_worker = section < self._segment.head.workers
+        return str(section) if is_worker else f"pid {self._segment.worker(section).pid}"
+
+
+def _shown(seen: Any, section: int, names: _Names) -> dict[str, Any]:
+    candidates = [
+        {"backend": names.backend(row), "score": round(score, 6) if score >= 0 else None}
+        for row, score in zip(seen.candidate, seen.score, strict=True)
+        if row != NONE
+    ]
+    return {
+        "at": round(names.offset + seen.at_us / 1e6, 6),
+        "worker": names.section(section),
+        "pool": names.pool(seen.pool),
+        "policy": _POLICY_NAMES.get(seen.policy, "?"),
+        "backend": names.backend(seen.backend),
+        "id": None if seen.backend == NONE else f"{seen.backend}.{seen.generation}",
+        "why": WHY.get(seen.why, "?"),
+        "candidates": candidates,
+        "cost": seen.cost,
+        "tried": seen.tried,
+        "outcome": "nobody" if seen.backend == NONE else FATES.get(seen.fate, "?"),
+        "status": seen.status or None,
+        "took_ms": round(seen.took_us / 1000, 3) if seen.fate else None,
+    }
