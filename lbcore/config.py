@@ -196,8 +196,10 @@ def _build(given: dict[str, Any], path: str | None) -> BalancerSettings:
 def _pool(problems: _Problems, where: str, values: dict[str, Any], path: str | None) -> PoolSettings | None:
     lease = values.pop("lease", None) or {}
     _from_own_folder(lease, ("token_file", "hmac_key_file"), path)
+    probe = values.pop("probe", None) or {}
+    _from_own_folder(probe, ("tls_ca",), path)
     parts = {
-        "probe": problems.made(f"{where}probe.", ProbeSettings, values.pop("probe", None) or {}),
+        "probe": problems.made(f"{where}probe.", ProbeSettings, probe),
         "lease": problems.made(f"{where}lease.", LeaseSettings, lease),
         "outlier": problems.made(f"{where}outlier.", OutlierSettings, values.pop("outlier", None) or {}),
         "sources": [

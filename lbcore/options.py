@@ -469,8 +469,21 @@ OUTLIER = (
 )
 
 PROBE = (
-    Option("kind", "choice", "tcp", "what a probe does", choices=("tcp", "http", "off"), later=("grpc",)),
-    Option("path", "text", "/health", "what an http probe asks for; 200 to 399 is good"),
+    Option("kind", "choice", "tcp", "what a probe does", choices=("tcp", "http", "grpc", "off")),
+    Option("path", "text", "/health", "http: what is asked for"),
+    Option("method", "choice", "GET", "http: how", choices=("GET", "HEAD")),
+    Option("status", "text", "200-399", 'http: statuses that are good, such as "200,204,300-399"'),
+    Option("body", "text", None, "http: what must occur in the first 64 KiB of the body"),
+    Option(
+        "host",
+        "text",
+        None,
+        "http, grpc: the Host or authority; tls: whom the certificate must be for; default: the backend",
+    ),
+    Option("service", "text", None, "grpc: the service that is asked about (grpc.health.v1); default: all of the server"),
+    Option("tls", "flag", False, "over TLS; kind tcp: a handshake"),
+    Option("tls_ca", "text", None, "file of the certificates that are trusted, PEM; default: the system's"),
+    Option("tls_verify", "flag", True, "check the certificate and its name"),
     Option("interval", "duration", 2 * _SECOND, "between two probes of a backend", low=50, high=_HOUR),
     Option("timeout", "duration", _SECOND, "limit of one probe", low=10, high=_MINUTE),
     Option("rise", "int", 2, "good probes in a row that bring a backend back", low=1, high=100),

@@ -157,10 +157,38 @@ class Settings:
         return f"{type(self).__name__}({inside})"
 
 
+def _statuses(text: str) -> list[tuple[int, int]]:
+    """Ranges of "200,204,300-399". Raises ValueError."""
+    found = []
+    for part in text.split(","):
+        low, dash, high = part.strip().partition("-")
+        first, last = int(low), int(high if dash else low)
+        if not 100 <= first <= last <= 599:
+            raise ValueError
+        found.append((first, last))
+    return found
+
+
 class ProbeSettings(Settings):
     """How a pool's backends are probed."""
 
-    __slots__ = ("fall", "interval_ms", "kind", "path", "port", "rise", "timeout_ms")
+    __slots__ = (
+        "body",
+        "fall",
+        "host",
+        "interval_ms",
+        "kind",
+        "method",
+        "path",
+        "port",
+        "rise",
+        "service",
+        "status",
+        "timeout_ms",
+        "tls",
+        "tls_ca",
+        "tls_verify",
+    )
     OPTIONS = options.PROBE
     KEY = "probe."
 
@@ -171,8 +199,33 @@ class ProbeSettings(Settings):
     rise: int
     fall: int
     port: int | None
+    method: str
+    status: str
+    body: str | None
+    host: str | None
+    service: str | None
+    tls: bool
+    tls_ca: str | None
+    tls_verify: bool
+
+    def is_good(self, status: int) -> bool:
+        """Is that a status of a healthy backend?"""
+        return any(low <= status <= high for low, high in _statuses(self.status))
 
     def check(self) -> Iterable[str]:
+        try:
+            _statuses(self.status)
+        except ValueError:
+            yield f'status: {self.status!r} is not allowed (allowed: statuses and ranges such as "200,204,300-399")'
+        if self.body is not None and self.method == "HEAD":
+            yield "body: an answer to HEAD has none"
+        if self.tls_ca is not None:
+            try:
+                import ssl
+
+                ssl.create_default_context(cafile=self.tls_ca)
+            except (OSError, ValueError) as error:
+                yield f"tls_ca: {self.tls_ca!r} cannot be used ({getattr(error, 'strerror', None) or error})"
         if not self.path.startswith("/") or " " in self.path or not self.path.isascii():
             yield f"path: {self.path!r} is not allowed (allowed: an absolute path such as /health)"
 

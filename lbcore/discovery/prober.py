@@ -14,10 +14,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
-    from typing import Any
 
     from lbcore.discovery.membership import Membership
-    from lbcore.settings import ProbeSettings
+    from lbcore.discovery.probe import Asker
     from lbcore.table import Row
 
 CONCURRENT = 256
@@ -25,10 +24,6 @@ CONCURRENT = 256
 REFRESH_S = 1.0
 FIRST_WITHIN_S = 0.25
 JITTER = 0.1
-
-
-class ProbeFailed(Exception):
-    """A probe's bad end, in words."""
 
 
 class Prober:
@@ -45,7 +40,7 @@ class Prober:
         self._known: set[str] = set()
         self._urgent: list[Row] = []
         self._serial = 0
-        self._session: Any = None
+        self._asker: Asker | None = None
         self._begun = threading.Event()
 
     def start(self) -> None:
@@ -109,8 +104,8 @@ class Prober:
             for task in under_way:
                 task.cancel()
             await asyncio.gather(*under_way, return_exceptions=True)
-            if self._session is not None:
-                await self._session.close()
+            if self._asker is not None:
+                await self._asker.close()
 
     async def _sleep(self, seconds: float) -> None:
         import asyncio
@@ -139,8 +134,17 @@ class Prober:
                 self._known.add(row.id)
                 self._plan(row, now)
 
+    def _asks(self) -> Asker:
+        from lbcore.discovery.probe import Asker
+
+        if self._asker is None:
+            self._asker = Asker()
+        return self._asker
+
     async def _probe(self, row: Row, places: asyncio.Semaphore) -> None:
         """One probe of one backend, its verdict, and its next appointment."""
+        from lbcore.discovery.probe import ProbeFailed
+
         try:
             probe = self._membership.target(row)
             if probe is None:
@@ -148,7 +152,7 @@ class Prober:
                 return
             began = time.monotonic()
             try:
-                await self._ask(row, probe)
+                await self._asks().ask(row, probe)
             except ProbeFailed as failure:
                 self._membership.probe_result(row, False, str(failure))
             except Exception as error:  # nothing that a backend sends may end its probes
@@ -160,59 +164,3 @@ class Prober:
         finally:
             places.release()
             self._wake()
-
-    # --- one probe -----------------------------------------------------------------------------------------------
-
-    async def _ask(self, row: Row, probe: ProbeSettings) -> None:
-        """Raises ProbeFailed."""
-        import asyncio
-
-        ask = self._ask_http if probe.kind == "http" else self._ask_tcp
-        try:
-            async with asyncio.timeout(probe.timeout_ms / 1000):
-                await ask(row, probe)
-        except TimeoutError:
-            raise ProbeFailed(f"timed out after {probe.timeout_ms / 1000:g}s") from None
-        except OSError as error:
-            raise ProbeFailed(_words(error)) from None
-
-    async def _ask_tcp(self, row: Row, probe: ProbeSettings) -> None:
-        import asyncio
-        import socket
-
-        port = probe.port or row.port
-        loop = asyncio.get_running_loop()
-        with socket.socket(row.family, socket.SOCK_STREAM) as probing:
-            probing.setblocking(False)
-            await loop.sock_connect(probing, (row.ip, port, 0, row.scope) if ":" in row.ip else (row.ip, port))
-            # a port of our own range that nobody listens on may be connected to itself (simultaneous open, RFC 9293 3.5)
-            if probing.getsockname()[:2] == probing.getpeername()[:2]:
-                raise ProbeFailed("connection refused")
-
-    async def _ask_http(self, row: Row, probe: ProbeSettings) -> None:
-        import aiohttp
-
-        if self._session is None:
-            connector = aiohttp.TCPConnector(limit=0, force_close=True)
-            self._session = aiohttp.ClientSession(
-                connector=connector,
-                headers={"User-Agent": "lbcore-probe", "Connection": "close"},
-                auto_decompress=False,
-            )
-        host = f"[{row.ip}]" if ":" in row.ip else row.ip
-        url = f"http://{host}:{probe.port or row.port}{probe.path}"
-        try:
-            async with self._session.get(url, headers={"Host": row.address}, allow_redirects=False) as answer:
-                if not 200 <= answer.status < 400:
-                    raise ProbeFailed(f"status {answer.status}")
-        except aiohttp.ClientConnectorError as error:
-            raise ProbeFailed(_words(error.os_error)) from None
-        except aiohttp.ClientError as error:
-            raise ProbeFailed(f"no HTTP answer: {error or type(error).__name__}") from None
-
-
-def _words(error: OSError) -> str:
-    """What an errno means, without the address around it."""
-    import os
-
-    return os.strerror(error.errno).lower() if error.errno else str(error)
