@@ -1,4 +1,4 @@
-"""The backend's side: register with a balancer, send heartbeats, say goodbye. Standard library only.
+"""The backend's side: register with balancers, send heartbeats, say goodbye. Standard library only.
 
     with lbcore.Registration(lb="http://127.0.0.1:9900", port=8000):
         serve()
@@ -8,24 +8,24 @@ In an ASGI lifespan, `async with lbcore.Registration(...)` does the same without
 
 from __future__ import annotations
 
-import http.client
-import json
+import os
 import random
-import socket
 import threading
 import time
-from urllib.parse import urlsplit
 
+from lbcore.admin_client import AdminClient as AdminClient
 from lbcore.errors import ConfigError, LbcoreError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from typing import Any, Self
 
-CALL_LIMIT_S = 5.0
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 5.0
 JITTER = 0.1
+MOST_BALANCERS = 16
+GOODBYE_S = 5.0
+"""How long all goodbyes may take together."""
 
 
 class RegistrationRefused(LbcoreError):
@@ -36,97 +36,137 @@ class RegistrationRefused(LbcoreError):
         self.status = status
 
 
-class _UnixConnection(http.client.HTTPConnection):
-    """HTTP over a unix socket."""
+class _Link:
+    """The registration with one balancer, in a thread of its own: one that is dead or slow holds up no other."""
 
-    def __init__(self, path: str, timeout: float) -> None:
-        super().__init__("localhost", timeout=timeout)
-        self._path = path
+    def __init__(self, owner: Registration, client: AdminClient) -> None:
+        self._owner = owner
+        self._client = client
+        self._server_ip = owner.server_ip
+        self._told_s = 5.0
+        self._seq = time.time_ns() // 1000
+        self._said = ""
+        self._again = False
+        self._thread: threading.Thread | None = None
+        self.registered = threading.Event()
+        self.answer: dict[str, Any] = {}
 
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(self._path)
+    @property
+    def lb(self) -> str:
+        """The balancer's address."""
+        return self._client.lb
 
+    def start(self) -> None:
+        """Begin."""
+        self._thread = threading.Thread(target=self._run, name="lbcore-registration", daemon=True)
+        self._thread.start()
 
-class AdminClient:
-    """Calls an admin server. lb: "http://HOST:PORT" or "unix:PATH". One connection a call; safe from several threads."""
+    def join(self) -> None:
+        """Wait until no more is sent."""
+        if self._thread is not None:
+            self._thread.join()
 
-    def __init__(self, lb: str, token: str | None = None, timeout: float = CALL_LIMIT_S) -> None:
-        """Raises ConfigError when lb is no such address."""
-        self.lb = lb
-        self._token = token
-        self._timeout = timeout
-        self._path: str | None = None
-        if lb.startswith("unix:"):
-            self._path = lb.removeprefix("unix:")
-            return
-        parts = urlsplit(lb)
+    def hurry(self) -> None:
+        """There is something new to say. Called with the owner's condition held."""
+        self._again = True
+
+    def _run(self) -> None:
+        pause_s = FIRST_PAUSE_S
+        while self._owner.goes_on():
+            try:
+                self._beat() if self.registered.is_set() else self._register()
+            except (OSError, LbcoreError) as error:
+                self._tell(f"registration with {self.lb}: {error}")
+                if isinstance(error, RegistrationRefused) and error.status < 500:
+                    pause_s = LONGEST_PAUSE_S  # asking again at once would change nothing
+                self._sleep(pause_s * random.uniform(0.5, 1.0))
+                pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+                continue
+            self._said, pause_s = "", FIRST_PAUSE_S
+            if self.registered.is_set():
+                self._sleep((self._owner.interval or self._told_s) * random.uniform(1 - JITTER, 1))
+
+    def _tell(self, line: str) -> None:
+        """Once, until it changes."""
+        if line != self._said:
+            self._said = line
+            self._owner.log(line)
+
+    def _sleep(self, seconds: float) -> None:
+        with self._owner.wake:
+            self._owner.wake.wait_for(lambda: self._again or not self._owner.goes_on(), seconds)
+            self._again = False
+
+    def _body(self, ordinary: str) -> dict[str, Any]:
+        self._seq += 1
+        return {"server_ip": self._server_ip, "seq": self._seq, **self._owner.report(ordinary)}
+
+    def _register(self) -> None:
+        if self._server_ip is None:
+            self._server_ip = self._client.own_address()
+        status, answer = self._client.call("POST", "/register", self._body("ready"))
+        if status not in (200, 201):
+            raise RegistrationRefused(status, str(answer.get("error", "")))
+        self._take(answer)
+        self.registered.set()
+        self._owner.was_taken()
+
+    def _beat(self) -> None:
+        status, answer = self._client.call("POST", "/heartbeat", self._body("alive"))
+        if status == 404:
+            self.registered.clear()  # it restarted, or the lease ran out: register at once
+        elif status == 200:
+            self._take(answer)
+        else:
+            raise RegistrationRefused(status, str(answer.get("error", "")))
+
+    def _take(self, answer: dict[str, Any]) -> None:
+        self.answer = self._owner.answer = answer
+        told = answer.get("heartbeat_s")
+        if isinstance(told, int | float) and told > 0:
+            self._told_s = float(told)
+
+    def say_goodbye(self) -> int:
+        """Deregister: how many sessions and exchanges this backend still has from there."""
+        if not self.registered.is_set():
+            return 0
+        body = {"server_ip": self._server_ip, **self._owner.place()}
         try:
-            self._host, self._port = parts.hostname, parts.port or 80
-        except ValueError:
-            self._host = None
-        if parts.scheme != "http" or not self._host:
-            raise ConfigError(f"lb: {lb!r} is not allowed (allowed: http://HOST:PORT or unix:PATH)")
-
-    def _connect(self) -> http.client.HTTPConnection:
-        if self._path is not None:
-            return _UnixConnection(self._path, self._timeout)
-        assert self._host is not None
-        return http.client.HTTPConnection(self._host, self._port, timeout=self._timeout)
-
-    def own_address(self) -> str:
-        """The address that the balancer sees this host under. Raises OSError when it cannot be reached."""
-        if self._path is not None:
-            return "127.0.0.1"
-        with socket.create_connection((str(self._host), self._port), self._timeout) as probe:
-            return str(probe.getsockname()[0])
-
-    def call(self, method: str, path: str, body: dict[str, Any] | None = None) -> tuple[int, dict[str, Any]]:
-        """(status, answer). Raises OSError when the balancer cannot be reached or speaks no HTTP."""
-        headers = {"Content-Type": "application/json"}
-        if self._token:
-            headers["Authorization"] = f"Bearer {self._token}"
-        connection = self._connect()
-        try:
-            connection.request(method, path, None if body is None else json.dumps(body), headers)
-            answer = connection.getresponse()
-            text = answer.read(1 << 24)
-        except http.client.HTTPException as error:
-            raise OSError(f"{self.lb}: no HTTP answer: {error!r}") from None
-        finally:
-            connection.close()
-        try:
-            value = json.loads(text)
-        except ValueError:
-            value = {}
-        return answer.status, value if isinstance(value, dict) else {}
+            status, answer = self._client.call("POST", "/deregister", body)
+        except OSError as error:
+            self._tell(f"registration with {self.lb}: not deregistered: {error}")
+            return 0
+        return int(answer.get("active", 0)) if status == 200 else 0
 
 
 class Registration:
-    """Keeps this host registered with a balancer, from `start()` to `stop()`. A context manager, plain and async.
+    """Keeps this host registered with one balancer or several, from `start()` to `stop()`. A context manager, plain and async.
 
-    lb: "http://HOST:PORT" or "unix:PATH" of the admin server. port: where this backend serves; None: the pool's lease.port.
-    interval: seconds between heartbeats; default: what the balancer asks for. load: called for each heartbeat; returns 0..1,
-    or None for unknown. weight 0..256 or capacity (> 0, becomes the weight). server_ip: default: the address under which the
-    balancer sees this host. token: for admin servers that ask for one.
+    lb: "http://HOST:PORT" or "unix:PATH" of an admin server, or a list of at most 16. port: where this backend serves;
+    None: the pool's lease.port. interval: seconds between heartbeats; default: what each balancer asks for. load: called
+    for each heartbeat; returns 0..1, or None for unknown. in_flight: likewise; requests that are under way here, wherever
+    they came from. weight 0..256 or capacity (> 0, becomes the weight), or functions that return them. server_ip: default:
+    the address under which the balancer sees this host. token, hmac_key: for admin servers that ask for them.
 
     A balancer that cannot be reached is tried again, with growing pauses; one that has forgotten this backend (it restarted)
-    gets a new registration at once. Nothing that happens here ever ends the program around it.
+    gets a new registration at once. Nothing that happens here ever ends the program around it. A child of a fork is not
+    registered: it is its parent that beats.
     """
 
     def __init__(
         self,
-        lb: str,
+        lb: str | Sequence[str],
         port: int | None = None,
         *,
         pool: str | None = None,
         interval: float | None = None,
         load: Callable[[], float | None] | None = None,
-        weight: int | None = None,
-        capacity: float | None = None,
+        in_flight: Callable[[], int | None] | None = None,
+        weight: int | Callable[[], int | None] | None = None,
+        capacity: float | Callable[[], float | None] | None = None,
         server_ip: str | None = None,
         token: str | None = None,
+        hmac_key: str | bytes | None = None,
         log: Callable[[str], None] | None = None,
     ) -> None:
         """Raises ConfigError."""
@@ -134,46 +174,76 @@ class Registration:
             raise ConfigError(f"port: {port!r} is not allowed (allowed: a whole number from 1 to 65535)")
         if interval is not None and interval <= 0:
             raise ConfigError(f"interval: {interval!r} is not allowed (allowed: seconds, more than 0)")
-        self._client = AdminClient(lb, token)
-        self._fixed = {"port": port, "pool": pool, "weight": weight, "capacity": capacity}
-        self._interval, self._load, self._server_ip = interval, load, server_ip
-        self._log = log or (lambda line: None)
-        self._status: tuple[str, float | None] = ("ready", None)
-        self._told_s = 5.0
-        self._thread: threading.Thread | None = None
-        self._wake = threading.Condition()
-        self._stopping = False
-        self._again = False
-        self._registered = threading.Event()
+        addresses = [lb] if isinstance(lb, str) else list(lb)
+        if not 1 <= len(addresses) <= MOST_BALANCERS or len(set(addresses)) < len(addresses):
+            raise ConfigError(f"lb: {addresses!r} is not allowed (allowed: 1 to {MOST_BALANCERS} different addresses)")
+        self.interval, self.server_ip = interval, server_ip
+        self.log = log or (lambda line: None)
+        self.wake = threading.Condition()
         self.answer: dict[str, Any] = {}
-        """The balancer's last answer: id, address, pool, generation, heartbeat_s, lease_s, state."""
+        """The last answer of any balancer: id, address, pool, generation, heartbeat_s, lease_s, state."""
+        self._place = {"port": port, "pool": pool}
+        self._figures = {"weight": weight, "capacity": capacity, "load": load, "in_flight": in_flight}
+        self._status: tuple[str, float | None] = ("ready", None)
+        self._links = [_Link(self, AdminClient(address, token, hmac_key=hmac_key)) for address in addresses]
+        self._pid = 0
+        self._running = False
 
     # --- life ----------------------------------------------------------------------------------------------------
 
     def start(self) -> Self:
-        """Begin to register, in a thread. Returns at once; `wait` waits for success."""
-        if self._thread is None:
-            self._stopping = False
-            self._thread = threading.Thread(target=self._run, name="lbcore-registration", daemon=True)
-            self._thread.start()
+        """Begin to register, in a thread a balancer. Returns at once; `wait` waits for success."""
+        if not self._running:
+            self._running, self._pid = True, os.getpid()
+            for link in self._links:
+                link.start()
         return self
 
-    def stop(self) -> None:
-        """End the heartbeats and deregister: the balancer drains this backend."""
-        thread, self._thread = self._thread, None
-        if thread is None:
-            return
-        with self._wake:
-            self._stopping = True
-            self._wake.notify_all()
-        thread.join()
-        if self._registered.is_set():
-            self._registered.clear()
-            self._say_goodbye()
+    def stop(self, *, drain_timeout: float = 0.0) -> bool:
+        """End the heartbeats and deregister everywhere: the balancers drain this backend.
 
-    def wait(self, timeout: float | None = None) -> bool:
-        """Wait until the balancer has taken the registration; False when the seconds ran out."""
-        return self._registered.wait(timeout)
+        drain_timeout: wait so many seconds at most until no session is left. Returns whether none is, as far as is known.
+        """
+        if not self._running or self._pid != os.getpid():
+            return True
+        with self.wake:
+            self._running = False
+            self.wake.notify_all()
+        for link in self._links:
+            link.join()
+        deadline = time.monotonic() + drain_timeout
+        while (left := self._say_goodbye()) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        for link in self._links:
+            link.registered.clear()
+        return not left
+
+    def _say_goodbye(self) -> int:
+        """To all at once: how many sessions are left."""
+        left: list[int] = []
+        threads = [
+            threading.Thread(target=lambda link=link: left.append(link.say_goodbye()), daemon=True) for link in self._links
+        ]
+        deadline = time.monotonic() + GOODBYE_S
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+        return sum(left)
+
+    def wait(self, timeout: float | None = None, *, all: bool = False) -> bool:
+        """Wait until a balancer has taken the registration, or until all have; False when the seconds ran out."""
+        with self.wake:
+            return self.wake.wait_for(lambda: self._is_registered(all=all), timeout)
+
+    def _is_registered(self, *, all: bool) -> bool:
+        taken = [link.registered.is_set() for link in self._links]
+        return False not in taken if all else True in taken
+
+    @property
+    def answers(self) -> dict[str, dict[str, Any]]:
+        """The last answer of each balancer, by its address."""
+        return {link.lb: link.answer for link in self._links}
 
     def __enter__(self) -> Self:
         return self.start()
@@ -199,88 +269,61 @@ class Registration:
         """Ask for sessions again."""
         self._say("ready", None)
 
+    def starting(self) -> None:
+        """Ask for no sessions yet."""
+        self._say("starting", None)
+
     def draining(self) -> None:
         """Ask for no new sessions from now on."""
         self._say("draining", None)
 
     def _say(self, status: str, for_s: float | None) -> None:
         until = None if for_s is None else time.monotonic() + for_s
-        with self._wake:
+        with self.wake:
+            if self._status[0] == status and until is None:
+                return
             self._status = (status, until)
-            self._again = True
-            self._wake.notify_all()
+            for link in self._links:
+                link.hurry()
+            self.wake.notify_all()
 
-    def _body(self, ordinary: str) -> dict[str, Any]:
+    # --- for the links -------------------------------------------------------------------------------------------
+
+    def goes_on(self) -> bool:
+        """Are heartbeats to be sent?"""
+        return self._running
+
+    def was_taken(self) -> None:
+        """A balancer has taken the registration."""
+        with self.wake:
+            self.wake.notify_all()
+
+    def place(self) -> dict[str, Any]:
+        """Which backend this is, beside its address."""
+        return {key: value for key, value in self._place.items() if value is not None}
+
+    def report(self, ordinary: str) -> dict[str, Any]:
+        """The state to send now. ordinary: how "ready" is said in this call."""
         status, until = self._status
-        body: dict[str, Any] = {"server_ip": self._server_ip, "status": status, **self._fixed}
-        if status == "busy" and until is not None:
+        body: dict[str, Any] = {"status": status, **self.place()}
+        if until is not None:
             body["for_s"] = max(0.0, until - time.monotonic())
             if body["for_s"] == 0:
                 self._status, body["status"] = ("ready", None), "ready"
         if body["status"] == "ready":
             body["status"] = ordinary
-        if self._load is not None:
-            body["load"] = self._measure()
+        body |= {name: self._measure(name, figure) for name, figure in self._figures.items()}
         return {key: value for key, value in body.items() if value is not None}
 
-    def _measure(self) -> float | None:
-        """The caller's load; a load function that fails says nothing."""
-        assert self._load is not None
+    def _measure(self, name: str, figure: Any) -> float | int | None:
+        """A figure as it is, or as its function says; a function that fails says nothing."""
         try:
-            load = self._load()
+            value = figure() if callable(figure) else figure
+            if value is None:
+                return None
+            if name == "load":
+                return min(1.0, max(0.0, float(value)))
+            return float(value) if name == "capacity" else max(0, int(value))
         except Exception as error:
-            self._log(f"registration: load failed: {error!r}")
+            self.log(f"registration: {name} failed: {error!r}")
             return None
-        return None if load is None else min(1.0, max(0.0, float(load)))
-
-    # --- the thread ----------------------------------------------------------------------------------------------
-
-    def _run(self) -> None:
-        pause_s = FIRST_PAUSE_S
-        while not self._stopping:
-            try:
-                self._beat() if self._registered.is_set() else self._register()
-            except (OSError, LbcoreError) as error:
-                self._log(f"registration: {error}")
-                self._sleep(pause_s * random.uniform(0.5, 1.5))
-                pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
-                continue
-            pause_s = FIRST_PAUSE_S
-            if self._registered.is_set():
-                self._sleep((self._interval or self._told_s) * random.uniform(1 - JITTER, 1))
-
-    def _sleep(self, seconds: float) -> None:
-        with self._wake:
-            self._wake.wait_for(lambda: self._stopping or self._again, seconds)
-            self._again = False
-
-    def _register(self) -> None:
-        if self._server_ip is None:
-            self._server_ip = self._client.own_address()
-        status, answer = self._client.call("POST", "/register", self._body("ready"))
-        if status not in (200, 201):
-            raise RegistrationRefused(status, str(answer.get("error", "")))
-        self._take(answer)
-        self._registered.set()
-
-    def _beat(self) -> None:
-        status, answer = self._client.call("POST", "/heartbeat", self._body("alive"))
-        if status == 404:
-            self._registered.clear()  # it restarted, or the lease ran out: register at once
-        elif status == 200:
-            self._take(answer)
-        else:
-            raise RegistrationRefused(status, str(answer.get("error", "")))
-
-    def _take(self, answer: dict[str, Any]) -> None:
-        self.answer = answer
-        told = answer.get("heartbeat_s")
-        if isinstance(told, int | float) and told > 0:
-            self._told_s = float(told)
-
-    def _say_goodbye(self) -> None:
-        body = {key: self._fixed[key] for key in ("port", "pool")} | {"server_ip": self._server_ip}
-        try:
-            self._client.call("POST", "/deregister", {key: value for key, value in body.items() if value is not None})
-        except OSError as error:
-            self._log(f"registration: not deregistered: {error}")

@@ -7,11 +7,14 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import psutil
 import pytest
-from harness import PATIENCE_S, Peer, balanced, command, dial, free_port, named, read_exactly, wait_for
+from harness import PATIENCE_S, Peer, balanced, command, dial, free_port, named, read_all, read_exactly, wait_for
 
 from lbcore import ConfigError, Registration
 from lbcore.settings import (
@@ -22,6 +25,11 @@ from lbcore.settings import (
     PoolSettings,
     ProbeSettings,
 )
+
+if TYPE_CHECKING:
+    import socket
+
+    from lbcore.balancer import Balancer
 
 
 def settings(admin: str = "127.0.0.1:0", token: str | None = None) -> BalancerSettings:
@@ -118,7 +126,7 @@ def test_wrong_arguments_are_named(wrong: dict[str, object]) -> None:
 def test_register_command_passes_signals_and_the_exit_code(tmp_path: Path) -> None:
     child = "import signal, sys; signal.signal(signal.SIGTERM, lambda *_: sys.exit(7)); print('up', flush=True); signal.pause()"
     with command(tmp_path, "--listen", "tcp://127.0.0.1:0", "--admin", "127.0.0.1:0", "--health", "off") as lb:
-        register = [sys.executable, "-m", "lbcore", "register", "--lb", lb.admin, "--port", "4000", "--"]
+        register = [sys.executable, "-m", "lbcore", "register", "--lb", lb.admin, "--port", "4000", "--health", "off", "--"]
         process = subprocess.Popen([*register, sys.executable, "-c", child], stdout=subprocess.PIPE)
         assert process.stdout is not None
         assert process.stdout.readline() == b"up\n"
@@ -194,3 +202,151 @@ def test_uvicorn_backends_come_and_go_under_load(tmp_path: Path) -> None:
             for server in servers:
                 server.kill()
                 server.wait()
+
+
+# --- several balancers ----------------------------------------------------------------------------------------------------
+
+
+def test_several_balancers_are_registered_with_each_on_its_own() -> None:
+    """One that is dead, and one that accepts and never answers, hold up nobody."""
+
+    def silent(connection: socket.socket) -> None:
+        connection.recv(65536)
+        time.sleep(3)
+
+    with Peer(silent) as stuck, balanced(settings=settings()) as one, balanced(settings=settings()) as two:
+        assert one.admin_address
+        assert two.admin_address
+        dead = f"http://127.0.0.1:{free_port()}"
+        addresses = [dead, f"http://{stuck.address}", one.admin_address, two.admin_address]
+        with Registration(addresses, free_port()) as registration:
+            assert registration.wait(PATIENCE_S)
+            wait_for(lambda: one.pool().backends() and two.pool().backends(), "both know it", 2)
+            assert not registration.wait(0.1, all=True)
+            assert set(registration.answers) == set(addresses)
+            assert registration.answers[dead] == {}
+            registration.busy(30)
+            wait_for(lambda: one.pool().backends()[0].state == two.pool().backends()[0].state == "busy", "both hear it")
+        assert one.pool().backends() == two.pool().backends() == []
+
+
+def test_wrong_lists_of_balancers_are_named() -> None:
+    for wrong in ([], ["http://a:1", "http://a:1"], [f"http://a:{port}" for port in range(1, 18)]):
+        with pytest.raises(ConfigError, match="lb: "):
+            Registration(wrong, 80)
+
+
+def test_figures_may_be_functions_and_the_key_signs() -> None:
+    key = "sixteen bytes of key"
+    rules = settings()
+    lease = LeaseSettings(heartbeat="100ms", missed=4, hmac_key=key)
+    with balanced(settings=rules.replace(pools=[rules.pools[0].replace(lease=lease)])) as lb:
+        lines: list[str] = []
+        with Registration(lb.admin_address, free_port(), log=lines.append):
+            wait_for(lambda: any("not signed" in line for line in lines), "it is refused")
+        assert len(lines) == 1  # once, not each time
+        figures = {"weight": lambda: 9, "in_flight": lambda: 4, "hmac_key": key}
+        with Registration(lb.admin_address, free_port(), **figures) as registration:
+            assert registration.wait(PATIENCE_S)
+            backend = lb.pool().backends()[0]
+            assert backend.weight == 9
+            assert backend.row.elsewhere == 4
+
+
+def test_stop_waits_for_the_drain() -> None:
+    with balanced(settings=settings()) as lb:
+        registration = Registration(lb.admin_address, free_port()).start()
+        assert registration.wait(PATIENCE_S)
+        pick = lb.pool().pick()
+        threading.Timer(0.5, pick.release).start()
+        began = time.monotonic()
+        assert registration.stop(drain_timeout=10)
+        assert 0.4 < time.monotonic() - began < 5
+
+
+def test_a_child_of_a_fork_does_not_say_goodbye() -> None:
+    with balanced(settings=settings()) as lb, Registration(lb.admin_address, free_port()) as registration:
+        assert registration.wait(PATIENCE_S)
+        child = os.fork()
+        if not child:
+            registration.stop()
+            os._exit(0)
+        os.waitpid(child, 0)
+        time.sleep(0.3)
+        assert len(lb.pool().backends()) == 1
+
+
+# --- the sidecar -----------------------------------------------------------------------------------------------------------
+
+SERVER = """
+import http.server, signal, sys, time
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        time.sleep(float(self.path.partition("=")[2] or 0))
+        self.send_response(200); self.end_headers(); self.wfile.write(b"ok")
+    def log_message(self, *_): pass
+time.sleep(float(sys.argv[2]))
+server = http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler)
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(7))
+server.serve_forever()
+"""
+
+
+def sidecar(lb: Balancer, port: int, *options: str, delay: float = 0) -> subprocess.Popen[bytes]:
+    words = [sys.executable, "-m", "lbcore", "register", "--lb", str(lb.admin_address), "--port", str(port), *options, "--"]
+    return subprocess.Popen([*words, sys.executable, "-c", SERVER, str(port), str(delay)], stderr=subprocess.PIPE)
+
+
+def test_sidecar_registers_when_the_command_listens() -> None:
+    port = free_port()
+    with balanced(settings=settings()) as lb, sidecar(lb, port, delay=1.5) as process:
+        time.sleep(1)
+        assert lb.pool().backends() == []
+        backend = wait_for(lambda: lb.pool().backends(), "it registers")[0]
+        assert backend.address == f"127.0.0.1:{port}"
+        process.terminate()
+        assert process.wait(PATIENCE_S) == 7
+        assert lb.pool().backends() == []
+
+
+def test_sidecar_drains_before_the_command_hears_of_the_signal() -> None:
+    port = free_port()
+    with balanced(settings=settings()) as lb, sidecar(lb, port) as process:
+        wait_for(lambda: lb.pool().backends(), "it registers")
+        with dial(lb.address) as client:
+            client.sendall(b"GET /?=0.8 HTTP/1.0\r\n\r\n")
+            wait_for(lambda: lb.status()["pools"][0]["backends"][0]["active"], "a request is under way")
+            process.terminate()
+            assert read_all(client).endswith(b"ok")
+        assert process.wait(PATIENCE_S) == 7
+
+
+def test_sidecar_passes_a_second_signal_on_at_once() -> None:
+    port = free_port()
+    with balanced(settings=settings()) as lb, sidecar(lb, port) as process:
+        wait_for(lambda: lb.pool().backends(), "it registers")
+        pick = lb.pool().pick()
+        process.terminate()
+        wait_for(lambda: not lb.pool().backends(), "it says goodbye")
+        assert process.poll() is None
+        process.terminate()
+        assert process.wait(PATIENCE_S) == 7
+        pick.release()
+
+
+def test_sidecar_gives_up_on_a_command_that_never_serves() -> None:
+    with balanced(settings=settings()) as lb, sidecar(lb, free_port(), "--start-timeout", "0.5", delay=60) as process:
+        assert process.wait(PATIENCE_S) == 1
+        assert process.stderr is not None
+        assert b"does not serve within 0.5 s" in process.stderr.read()
+        assert lb.pool().backends() == []
+
+
+def test_sidecar_of_a_command_that_dies_says_goodbye_at_once() -> None:
+    port = free_port()
+    with balanced(settings=settings()) as lb, sidecar(lb, port, "--health", "/") as process:
+        wait_for(lambda: lb.pool().backends(), "it registers")
+        (child,) = psutil.Process(process.pid).children()
+        child.kill()
+        assert process.wait(PATIENCE_S) == 128 + 9
+        assert lb.pool().backends() == []

@@ -190,7 +190,7 @@ def backend_weight(
 
 @app.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
 def register(
-    lb: Annotated[str, typer.Option(help="The admin server: http://HOST:PORT or unix:PATH.")],
+    lb: Annotated[list[str], typer.Option(help="An admin server, http://HOST:PORT or unix:PATH; may be given several times.")],
     port: Annotated[int, typer.Option(min=1, max=65_535, help="Where this host serves.")],
     pool: Pool = None,
     interval: Annotated[
@@ -198,14 +198,39 @@ def register(
         typer.Option(min=0.05, help="Seconds between heartbeats; default: as the balancer asks."),
     ] = None,
     weight: Annotated[Optional[int], typer.Option(min=0, max=256, help="Its share of sessions.")] = None,  # noqa: UP045
+    capacity: Annotated[
+        float | None, typer.Option(min=0.001, help="What it can do, beside the others; the weight follows.")
+    ] = None,
     server_ip: Annotated[Optional[str], typer.Option(help="The address to register; default: this host's.")] = None,  # noqa: UP045
     token_file: Annotated[Optional[Path], typer.Option(help="A file whose first line is the token.")] = None,  # noqa: UP045
+    hmac_key_file: Annotated[Optional[Path], typer.Option(help="A file whose first line signs each call.")] = None,  # noqa: UP045
+    health: Annotated[
+        str, typer.Option(help="When COMMAND serves: a path that answers 2xx or 3xx, tcp (it listens), or off.")
+    ] = "tcp",
+    drain_timeout: Annotated[
+        float, typer.Option(min=0, max=3600, help="Seconds to wait for sessions before COMMAND is ended.")
+    ] = 30,
+    start_timeout: Annotated[float, typer.Option(min=0, help="Seconds that COMMAND has until it serves; 0: no limit.")] = 0,
     command: Annotated[Optional[list[str]], typer.Argument(help="-- COMMAND ...")] = None,  # noqa: UP045
 ) -> int:
-    """Register this host, send heartbeats, run COMMAND, deregister when it ends."""
+    """Run COMMAND, register this host when it serves, send heartbeats, deregister and drain before it ends."""
     from lbcore.cli import enlist
 
-    return enlist.main(lb, port, pool, interval, weight, server_ip, token_file, command or [])
+    return enlist.main(
+        lb,
+        port,
+        command or [],
+        pool=pool,
+        interval=interval,
+        weight=weight,
+        capacity=capacity,
+        server_ip=server_ip,
+        token_file=token_file,
+        hmac_key_file=hmac_key_file,
+        health=health,
+        drain_timeout=drain_timeout,
+        start_timeout=start_timeout,
+    )
 
 
 @app.command()

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import signal
-import subprocess
 import sys
-import threading
 from typing import TYPE_CHECKING
 
+from lbcore.cli.sidecar import Sidecar, Watch
 from lbcore.errors import ConfigError
 from lbcore.registration import Registration
 
@@ -16,14 +14,20 @@ if TYPE_CHECKING:
 
 
 def main(
-    lb: str,
+    lb: list[str],
     port: int,
+    command: list[str],
+    *,
     pool: str | None,
     interval: float | None,
     weight: int | None,
+    capacity: float | None,
     server_ip: str | None,
     token_file: Path | None,
-    command: list[str],
+    hmac_key_file: Path | None,
+    health: str,
+    drain_timeout: float,
+    start_timeout: float,
 ) -> int:
     """Stay registered as long as COMMAND runs, or until a signal. The exit code is COMMAND's."""
     registration = Registration(
@@ -32,46 +36,25 @@ def main(
         pool=pool,
         interval=interval,
         weight=weight,
+        capacity=capacity,
         server_ip=server_ip,
-        token=_token(token_file),
-        log=lambda line: print(f"lbcore: {line}", file=sys.stderr, flush=True),
+        token=_secret("token_file", token_file),
+        hmac_key=_secret("hmac_key_file", hmac_key_file),
+        log=say,
     )
-    return _beside(command, registration) if command else _alone(registration)
+    watch = Watch(server_ip, port, health)
+    return Sidecar(registration, watch, command, drain_timeout, start_timeout, say).run()
 
 
-def _token(path: Path | None) -> str | None:
+def say(line: str) -> None:
+    """One line on stderr."""
+    print(f"lbcore: {line}", file=sys.stderr, flush=True)
+
+
+def _secret(option: str, path: Path | None) -> str | None:
     if path is None:
         return None
     try:
         return path.read_text(encoding="utf-8").splitlines()[0].strip()
     except (OSError, IndexError, UnicodeDecodeError):
-        raise ConfigError(f"token_file: {str(path)!r} cannot be read, or is empty") from None
-
-
-def _alone(registration: Registration) -> int:
-    done = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: done.set())
-    with registration:
-        done.wait()
-    return 0
-
-
-def _beside(command: list[str], registration: Registration) -> int:
-    """The goodbye comes before the command hears of the signal: the balancer sends nothing new to one that is stopping."""
-    try:
-        child = subprocess.Popen(command)
-    except OSError as error:
-        raise ConfigError(f"command: {command[0]!r} cannot be run: {error.strerror}") from None
-    received: list[int] = []
-
-    def on_signal(number: int, frame: object) -> None:
-        received.append(number)
-        registration.stop()
-        child.send_signal(number)
-
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, on_signal)
-    with registration:
-        code = child.wait()
-    return code if code >= 0 else 128 - code
+        raise ConfigError(f"{option}: {str(path)!r} cannot be read, or is empty") from None

@@ -1,0 +1,94 @@
+"""Calls of a balancer's admin server. Standard library only: backends use it too."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+from urllib.parse import urlsplit
+
+from lbcore.errors import ConfigError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+CALL_LIMIT_S = 5.0
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    """HTTP over a unix socket."""
+
+    def __init__(self, path: str, timeout: float) -> None:
+        super().__init__("localhost", timeout=timeout)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
+
+
+class AdminClient:
+    """Calls an admin server. lb: "http://HOST:PORT" or "unix:PATH". One connection a call; safe from several threads.
+
+    token: shown with each call. hmac_key: signs each POST (see lbcore.signature).
+    """
+
+    def __init__(
+        self, lb: str, token: str | None = None, timeout: float = CALL_LIMIT_S, *, hmac_key: str | bytes | None = None
+    ) -> None:
+        """Raises ConfigError when lb is no such address."""
+        self.lb = lb
+        self._token = token
+        self._hmac_key = hmac_key
+        self._timeout = timeout
+        self._path: str | None = None
+        if lb.startswith("unix:"):
+            self._path = lb.removeprefix("unix:")
+            return
+        parts = urlsplit(lb)
+        try:
+            self._host, self._port = parts.hostname, parts.port or 80
+        except ValueError:
+            self._host = None
+        if parts.scheme != "http" or not self._host:
+            raise ConfigError(f"lb: {lb!r} is not allowed (allowed: http://HOST:PORT or unix:PATH)")
+
+    def _connect(self) -> http.client.HTTPConnection:
+        if self._path is not None:
+            return _UnixConnection(self._path, self._timeout)
+        assert self._host is not None
+        return http.client.HTTPConnection(self._host, self._port, timeout=self._timeout)
+
+    def own_address(self) -> str:
+        """The address that the balancer sees this host under. Raises OSError when it cannot be reached."""
+        if self._path is not None:
+            return "127.0.0.1"
+        with socket.create_connection((str(self._host), self._port), self._timeout) as probe:
+            return str(probe.getsockname()[0])
+
+    def call(self, method: str, path: str, body: dict[str, Any] | None = None) -> tuple[int, dict[str, Any]]:
+        """(status, answer). Raises OSError when the balancer cannot be reached or speaks no HTTP."""
+        headers = {"Content-Type": "application/json"}
+        if self._token:
+            headers["Authorization"] = f"Bearer {self._token}"
+        data = b"" if body is None else json.dumps(body).encode()
+        if self._hmac_key is not None:
+            from lbcore import signature
+
+            headers |= signature.headers(self._hmac_key, method, path, data)
+        connection = self._connect()
+        try:
+            connection.request(method, path, data or None, headers)
+            answer = connection.getresponse()
+            text = answer.read(1 << 24)
+        except http.client.HTTPException as error:
+            raise OSError(f"{self.lb}: no HTTP answer: {error!r}") from None
+        finally:
+            connection.close()
+        try:
+            value = json.loads(text)
+        except ValueError:
+            value = {}
+        return answer.status, value if isinstance(value, dict) else {}
