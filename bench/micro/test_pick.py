@@ -8,10 +8,12 @@ import pytest
 
 from bench.micro.conftest import Fill
 from lbcore._layout import ffi
+from lbcore.picks import Picking, PickPool
 from lbcore.table import POLICIES, Table
 
 PICKS = 1000
 LEAST_CONN_NS = 2000
+PAIR_NS = 2000
 
 
 @pytest.mark.parametrize("count", [10, 1000, 10_000])
@@ -31,7 +33,25 @@ def test_pick(benchmark: Any, table: Table, fill: Fill, policy: str, count: int)
 def _occupy(table: Table, count: int) -> None:
     """Sessions on every backend, as a worker would count them: among idle ones least_conn has nothing to look for."""
     head = table.segment.head
-    start = head.off_workers + head.off_active
-    active = ffi.cast("uint32_t *", ffi.from_buffer(table.memory) + start)
-    for index in range(count):
-        active[index] = 1 + index * 7 % 13
+    for offset in (head.off_active, head.off_charged):
+        figures = ffi.cast("uint32_t *", ffi.from_buffer(table.memory) + head.off_workers + offset)
+        for index in range(count):
+            figures[index] = 1 + index * 7 % 13
+
+
+@pytest.mark.parametrize("count", [10, 1000, 10_000])
+def test_pick_and_release_in_python(benchmark: Any, table: Table, fill: Fill, count: int) -> None:
+    """`pool.pick()` and `release()`, counted and recorded, as a program that goes to the backend by itself calls them."""
+    fill(count, "p2c")
+    picking = Picking(table.memory)
+    pool = PickPool(picking, "default", lambda: table.pool_rows()["default"])
+    pool.pick().release()
+
+    def pairs() -> None:
+        for _ in range(PICKS):
+            pool.pick().release()
+
+    benchmark.extra_info |= {"title": f"pool.pick() and release(), p2c, {count:,} backends", "operations": PICKS}
+    benchmark.extra_info["limit_ns"] = PAIR_NS
+    benchmark(pairs)
+    picking.close()

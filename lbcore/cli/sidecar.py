@@ -33,7 +33,7 @@ PASSED_ON = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH, sig
 
 
 class Watch:
-    """Whether the command serves: health is a path for GET, "tcp" for a connect, or "off". host: None: all of this machine's."""
+    """Whether the command serves: health is a path for GET, "tcp" for a connect, "off". host: None: all of this machine's."""
 
     def __init__(self, host: str | None, port: int, health: str) -> None:
         """Raises ConfigError."""
