@@ -256,6 +256,13 @@ cdef class Picker:
         self.pen.within(backend, self.pen.shm.head.max_backends)
         return bool(lb_load_take(&self.pen.shm, worker, self.pool, backend, cost))
 
+    def observe(self, uint32_t backend, uint32_t latency_us, uint32_t now_ms, uint32_t worker=0):
+        """Take a latency into what a worker knows of a backend, for ewma."""
+        self.pen.within(backend, self.pen.shm.head.max_backends)
+        cdef lb_outcome *outcome = lb_shm_outcome(&self.pen.shm, worker, backend)
+        outcome.generation = self.pen.shm.backends[backend].generation
+        lb_policy_observe(outcome, latency_us, now_ms)
+
     def give(self, uint32_t backend, uint32_t worker=0, uint32_t cost=1):
         """Undo `take`."""
         self.pen.within(backend, self.pen.shm.head.max_backends)
