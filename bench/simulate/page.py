@@ -49,7 +49,7 @@ def page(found: Results, count: int, first_seed: int) -> str:
         f" {len(POOLS[0].servers)} servers, {count:,} requests a run arrive at random (Poisson), {len(SEEDS)} seeds; medians,"
         " and in brackets least..greatest. `p99 ÷` is the 99th percentile of the response time over that of `round_robin` with"
         " the same seed; `spread` the most used server over the least used one, each measured by its capacity. No socket and no"
-        f" noise is in it: `python -m bench.simulate --requests {count} --seed {first_seed}` gives this page again, byte by byte.",
+        f" noise is in it: `python -m bench.simulate --requests {count} --seed {first_seed}` gives this very page again.",
         _lessons(found),
     ]
     for work in WORKS:
