@@ -23,6 +23,7 @@ from lbcore.settings import (
     BalancerSettings,
     LeaseSettings,
     ListenerSettings,
+    OutlierSettings,
     PoolSettings,
     ProbeSettings,
 )
@@ -37,8 +38,10 @@ APP = """
 import asyncio, os
 async def app(scope, receive, send):
     if scope["type"] != "http": return
+    if scope["path"] == "/health": await asyncio.sleep(float(os.environ["SLOW_HEALTH"]))
+    status = int(os.environ["STATUS"]) if scope["path"] == "/" else 200
     if scope["path"] == "/": await asyncio.sleep(float(os.environ.get("SLOW", "0.002")))
-    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+    await send({"type": "http.response.start", "status": status, "headers": [(b"content-length", b"2")]})
     await send({"type": "http.response.body", "body": b"ok"})
 """
 CLIENTS = 4
@@ -47,11 +50,11 @@ CLIENTS = 4
 class Server:
     """uvicorn on a port of its own."""
 
-    def __init__(self, directory: Path, port: int = 0, slow: str = "0.002") -> None:
+    def __init__(self, directory: Path, *, slow: float = 0.002, slow_health: float = 0, status: int = 200) -> None:
         (directory / "app.py").write_text(APP)
-        self.port = port or free_port()
+        self.port = free_port()
         self._directory = directory
-        self._slow = slow
+        self._env = {"SLOW": str(slow), "SLOW_HEALTH": str(slow_health), "STATUS": str(status), "PATH": ""}
         self.process = self._start()
 
     @property
@@ -60,7 +63,7 @@ class Server:
 
     def _start(self) -> subprocess.Popen[bytes]:
         line = [sys.executable, "-m", "uvicorn", "app:app", "--port", str(self.port), "--log-level", "error"]
-        process = subprocess.Popen(line, cwd=self._directory, env={"SLOW": self._slow, "PATH": ""})
+        process = subprocess.Popen(line, cwd=self._directory, env=self._env)
         wait_for(self.answers, "uvicorn serves", 20)
         return process
 
@@ -211,7 +214,7 @@ def test_leases_end_without_a_word_and_nobody_else_notices(pair: tuple[Server, S
 
 def test_lies_about_load_move_work_and_fail_nobody(tmp_path: Path) -> None:
     """A slow one says that it is idle, a quick one that it is full: their own figures of requests under way speak, too."""
-    with Server(tmp_path, slow="0.05") as slow, Server(tmp_path) as quick:
+    with Server(tmp_path, slow=0.05) as slow, Server(tmp_path) as quick:
         with balanced(settings=settings(admin=True, policy="least_conn")) as lb:
             registrations = [
                 Registration(lb.admin_address, slow.port, load=lambda: 0.0),
@@ -224,6 +227,33 @@ def test_lies_about_load_move_work_and_fail_nobody(tmp_path: Path) -> None:
                 assert load.bad == []
                 served = {backend["address"]: backend["sessions"] for backend in lb.status()["pools"][0]["backends"]}
                 assert min(served.values()) > 0
+
+
+def test_one_that_serves_but_answers_probes_late_is_busy_not_dead(tmp_path: Path) -> None:
+    with Server(tmp_path, slow_health=1.0) as late, Server(tmp_path) as other:
+        # with one client on each, its answers keep coming while its probes time out
+        with balanced(settings=settings(late, other)) as lb, Load(lb.address) as load:
+            wait_for(lambda: states(lb)[late.address] == "busy", "it is busy")
+            reasons = {backend.address: backend.reason for backend in lb.pool().backends()}
+            assert reasons[late.address] == "probes time out, but requests succeed"
+            load.flows()
+    assert load.bad == []
+
+
+def test_one_that_fails_more_than_the_rest_is_ejected(tmp_path: Path) -> None:
+    """Its probes are good, and no ten answers in a row fail: only beside the others it is bad."""
+    with contextlib.ExitStack() as stack:
+        good = [stack.enter_context(Server(tmp_path)) for _ in range(2)]
+        bad = stack.enter_context(Server(tmp_path, status=500))
+        rules = {"outlier": OutlierSettings(interval="300ms", ejection="1h"), "fail_answers": 0}
+        with balanced(settings=settings(*good, bad, policy="round_robin", **rules)) as lb, Load(lb.address) as load:
+            wait_for(lambda: states(lb)[bad.address] == "down", "it is ejected")
+            reason = next(backend.reason for backend in lb.pool().backends() if backend.address == bad.address)
+            assert reason == "ejected: 0% of its requests succeed, 100% of the rest's"
+            seen = len(load.bad)
+            load.flows()
+            assert len(load.bad) <= seen + CLIENTS
+        assert all(what.startswith("500") for _, what in load.bad)
 
 
 def test_a_whole_pool_that_is_killed_and_comes_back(pair: tuple[Server, Server]) -> None:

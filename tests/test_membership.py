@@ -10,7 +10,7 @@ import pytest
 
 from lbcore.discovery.membership import Membership, Report
 from lbcore.settings import BackendSettings, LeaseSettings, PoolSettings, ProbeSettings
-from lbcore.table import Table
+from lbcore.table import Row, Table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -291,3 +291,64 @@ def test_many_threads_at_once(bench: Bench) -> None:
     for thread in threads:
         thread.join()
     assert sum(not row.leaving for row in bench.table.rows()) == 200
+
+
+# --- ejection ---------------------------------------------------------------------------------------------------------------
+
+
+def fail(bench: Bench, row: Row, answers: int) -> None:
+    """A worker reports that so many answers of a backend failed in a row."""
+    outcome = bench.table.segment.outcomes(0)[row.index]
+    outcome.generation, outcome.answers_in_row, outcome.last_status = row.generation, answers, 500
+    bench.membership.failing(row.index, 1)
+
+
+def test_at_most_max_ejected_of_a_pool_are_out_for_being_worse(bench: Bench) -> None:
+    rows = [bench.membership.add("p", address(number)) for number in range(4)]
+    for row in rows:
+        fail(bench, row, 10)
+    assert [row.state for row in rows] == ["down", "down", "up", "up"]
+    assert any("max_ejected is reached" in line for line in bench.lines)
+    bench.later(10.1)
+    assert [row.state for row in rows] == ["up"] * 4
+
+
+def test_the_only_backend_is_never_ejected(bench: Bench) -> None:
+    row = bench.membership.add("p", address(1))
+    fail(bench, row, 10)
+    assert row.state == "up"
+
+
+def test_a_balancer_that_loses_most_of_a_pool_at_once_doubts_itself_for_a_while(bench: Bench) -> None:
+    rows = [bench.membership.add("p", address(number)) for number in range(5)]
+    for row in rows[:3]:
+        for _ in range(3):
+            bench.membership.probe_result(row, False, "timed out after 0.5s")
+    assert [row.state for row in rows] == ["up"] * 5
+    assert "more than half of the pool failed at once (3 probes failed: timed out" in rows[0].reason
+    assert any("the fault may be ours" in line for line in bench.lines)
+    bench.later(5)
+    assert [row.state for row in rows] == ["down", "down", "down", "up", "up"]
+
+
+def test_refused_connections_leave_no_doubt(bench: Bench) -> None:
+    rows = [bench.membership.add("p", address(number)) for number in range(3)]
+    for row in rows[:2]:
+        for _ in range(3):
+            bench.membership.probe_result(row, False, "connection refused")
+    assert [row.state for row in rows] == ["down", "down", "up"]
+
+
+def test_a_backend_that_flaps_is_held_down_and_says_so(bench: Bench) -> None:
+    bench.membership.add("p", address(1))
+    row = bench.membership.add("p", address(2))
+    for flap in range(3):
+        for _ in range(3):
+            bench.membership.probe_result(row, False, "connection refused")
+        for _ in range(2):
+            bench.membership.probe_result(row, True)
+        assert row.state == ("up" if flap == 0 else "down")
+        if flap:
+            assert "held down" in row.reason
+            bench.later(8)
+            assert row.state == "up"

@@ -95,8 +95,12 @@ def _process(pid: int) -> tuple[str, str]:
 def _backend_row(pool: dict[str, Any], backend: dict[str, Any] | None) -> tuple[object, ...]:
     if backend is None:
         return (pool["name"], pool["policy"], "(none)", *[""] * 8)
-    keys = ("address", "state", "weight", "active", "sessions", "failures", "latency_ms", "source", "reason")
-    return (pool["name"], pool["policy"], *(backend[key] for key in keys))
+    keys = ("active", "sessions", "failures", "latency_ms", "source")
+    share, left_s = backend["share"], backend["leaves_in_s"]
+    weight = f"{backend['weight']} ({share:.0%})" if share < 1 else backend["weight"]
+    reason = backend["reason"] + (f", {left_s:g} s left" if left_s else "")
+    names = (pool["name"], pool["policy"], backend["address"], backend["state"], weight)
+    return (*names, *(backend[key] for key in keys), reason)
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
