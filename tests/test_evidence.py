@@ -307,3 +307,40 @@ def test_doubt_keeps_whom_no_answer_came_from(why: str, up: int, doubting: bool,
         pool.append((evidence, rules_of.judge(evidence, RULES, NOW + 2)))
     pool += [(Evidence(), rules_of.Verdict("up", ""))] * up
     assert sorted(floor.keep(pool, RULES, doubting=doubting)) == kept
+
+
+# --- every combination --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("probed", [True, False], ids=["probed", "unprobed"])
+@pytest.mark.parametrize("leased", [True, False], ids=["leased", "configured"])
+@pytest.mark.parametrize("proven", [True, False], ids=["proven", "new"])
+@pytest.mark.parametrize("trouble", ["", "dead", "ejected", "late", "dead ejected late"])
+@pytest.mark.parametrize("says", ["ready", "starting", "busy", "busy over", "draining"])
+@pytest.mark.parametrize("order", ["", "drained", "lease over"])
+def test_the_strongest_word_counts(order: str, says: str, trouble: str, proven: bool, leased: bool, probed: bool) -> None:
+    """600 cases. From above: an operator, a lease that is over, what it says of leaving or being busy, failures, ejection,
+    lateness, what it says of starting; then whether it is proven or need not be."""
+    evidence = Evidence(leased=leased)
+    evidence.proven, evidence.drained = proven, order == "drained"
+    evidence.lease_until = NOW if order == "lease over" else NOW + 5
+    evidence.declared, evidence.busy_until = says.partition(" ")[0], NOW + (5 if says == "busy" else 0)
+    evidence.dead, evidence.death, evidence.ejection = "dead" in trouble, "it failed", "it is worse"
+    evidence.ejected_until = NOW + 5 if "ejected" in trouble else NOW - 1
+    evidence.late_until = NOW + 5 if "late" in trouble else NOW - 1
+    ladder = [
+        (order == "drained", "draining"),
+        (order == "lease over", "draining"),
+        (says == "draining", "draining"),
+        (says == "busy", "busy"),
+        ("dead" in trouble, "down"),
+        ("ejected" in trouble, "down"),
+        ("late" in trouble, "busy"),
+        (says == "starting", "starting"),
+        (not proven and leased and probed, "starting"),
+        (True, "up"),
+    ]
+    expected = next(state for holds, state in ladder if holds)
+    verdict = rules_of.judge(evidence, RULES if probed else UNPROBED, NOW)
+    assert verdict.state == expected
+    assert verdict.reason
