@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 30.0
 LIMIT_S = 5.0
+FAMILIES = ("A", "AAAA")
 
 
 class DnsFailed(Exception):
@@ -33,6 +34,7 @@ class DnsSource:
         self._settings = settings
         self._complaints = Complaints(log, f"pool {pool}: dns {settings.name}")
         self._resolver: Any = None
+        self._known: dict[tuple[str, str], list[str]] = {}  # by name and family
 
     async def run(self, publish: Publish) -> None:
         """Until cancelled."""
@@ -70,32 +72,43 @@ class DnsSource:
             raise DnsFailed("no SRV record")
         least = min(record.priority for record in answer)
         chosen = [record for record in answer if record.priority == least and str(record.target) != "."]
+        asked = await asyncio.gather(*(self._addresses(str(record.target)) for record in chosen), return_exceptions=True)
         found: dict[str, Found] = {}
-        ttl_s, faults = answer.rrset.ttl, []
-        for record, weight in zip(chosen, _scaled([record.weight for record in chosen]), strict=True):
-            try:
-                addresses, own_ttl_s = await self._addresses(str(record.target))
-            except DnsFailed as failure:
-                faults.append(str(failure))
+        ttl_s, faults = answer.chaining_result.minimum_ttl, []
+        for record, weight, known in zip(chosen, _scaled([record.weight for record in chosen]), asked, strict=True):
+            if isinstance(known, DnsFailed):
+                faults.append(known)
                 continue
+            if isinstance(known, BaseException):
+                raise known
+            addresses, own_ttl_s = known
             ttl_s = min(ttl_s, own_ttl_s)
             for ip in addresses:
                 address = join_host_port(ip, record.port)
                 found[address] = Found(address, weight)
-        if faults or not found:
-            raise DnsFailed(faults[0] if faults else "no service is offered")
-        return sorted(found.values()), ttl_s
+        if not found:
+            raise faults[0] if faults else DnsFailed("no service is offered")
+        return sorted(found.values()), ttl_s if not faults else 0
 
     async def _addresses(self, name: str) -> tuple[list[str], int]:
-        """Of both families; there are servers that refuse to speak of one. Raises DnsFailed when neither has any."""
-        answers = await asyncio.gather(self._query(name, "A"), self._query(name, "AAAA"), return_exceptions=True)
-        faults = [answer for answer in answers if isinstance(answer, BaseException)]
-        if faults and not isinstance(faults[0], DnsFailed):
-            raise faults[0]
-        found: list[Any] = [answer for answer in answers if answer is not None and answer not in faults]
-        if not found:
+        """Of both families. One that fails is as it was when it last answered. Raises DnsFailed when no address is known."""
+        answers = await asyncio.gather(*(self._query(name, kind) for kind in FAMILIES), return_exceptions=True)
+        found: list[str] = []
+        ttls: list[int] = []
+        faults: list[DnsFailed] = []
+        for kind, answer in zip(FAMILIES, answers, strict=True):
+            if isinstance(answer, DnsFailed):
+                faults.append(answer)
+                ttls.append(0)
+            elif isinstance(answer, BaseException):
+                raise answer
+            else:
+                self._known[name, kind] = [] if answer is None else [record.address for record in answer]
+                ttls += [] if answer is None else [answer.chaining_result.minimum_ttl]
+            found += self._known.get((name, kind), [])
+        if not found or len(faults) == len(FAMILIES):
             raise faults[0] if faults else DnsFailed(f"{name} has no address")
-        return [record.address for answer in found for record in answer], min(answer.rrset.ttl for answer in found)
+        return found, min(ttls)
 
     async def _query(self, name: str, kind: str) -> Any:
         """An answer, or None when the name has no such record. Raises DnsFailed."""

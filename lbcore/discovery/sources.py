@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import random
 import threading
+import time
 from collections import namedtuple
 
 TYPE_CHECKING = False
@@ -67,6 +68,7 @@ class Sources:
         self._main: asyncio.Task[None] | None = None
         self._begun = threading.Event()
         self._thread: threading.Thread | None = None
+        self._stopping = False
 
     @property
     def claims(self) -> set[tuple[str, str]]:
@@ -75,6 +77,7 @@ class Sources:
 
     def start(self) -> None:
         """Begin, in a thread."""
+        self._stopping = False
         self._thread = threading.Thread(target=self._run, name="lbcore-sources", daemon=True)
         self._thread.start()
         self._begun.wait()
@@ -83,6 +86,7 @@ class Sources:
         """End all and wait for it."""
         if self._thread is None:
             return
+        self._stopping = True
         if self._loop is not None and self._main is not None:
             with contextlib.suppress(RuntimeError):  # the loop has ended by itself
                 self._loop.call_soon_threadsafe(self._main.cancel)
@@ -109,10 +113,17 @@ class Sources:
 
         pause_s = FIRST_PAUSE_S
         while True:
+            began = time.monotonic()
             try:
                 await source.run(lambda found: self._on_found(source.pool, source.claim, found))
+            except asyncio.CancelledError as error:
+                if self._stopping:
+                    raise
+                self._log(f"pool {source.pool}: source {source.claim} failed: {error!r}")  # a cancellation of its own making
             except Exception as error:
                 self._log(f"pool {source.pool}: source {source.claim} failed: {error!r}")
+            if time.monotonic() - began > LONGEST_PAUSE_S:
+                pause_s = FIRST_PAUSE_S
             await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
 

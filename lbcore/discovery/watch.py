@@ -6,6 +6,7 @@ import asyncio
 import ipaddress
 import json
 import os
+import stat
 from typing import TYPE_CHECKING, Any
 
 from lbcore.discovery.sources import Complaints, Found
@@ -40,7 +41,9 @@ class FileSource:
         last: list[Found] | None = None
         while True:
             now = self._stamp()
-            if now is not None and now != seen:
+            if now is None:
+                seen = None  # when it is back, it is read, whether it changed or not
+            elif now != seen:
                 found = self._read()
                 seen = now if found is not None else None
                 if found is not None and found != last:
@@ -51,15 +54,17 @@ class FileSource:
     def _stamp(self) -> object:
         """What changes with the file; None when it cannot be looked at."""
         try:
-            stat = os.stat(self._path)
+            found = os.stat(self._path)
         except OSError as error:
             self._complaints.tell(error.strerror or str(error))
             return None
-        return stat.st_mtime_ns, stat.st_size, stat.st_ino
+        return found.st_mtime_ns, found.st_size, found.st_ino
 
     def _read(self) -> list[Found] | None:
         try:
-            with open(self._path, "rb") as file:
+            with open(self._path, "rb", opener=_without_waiting) as file:
+                if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                    raise ValueError("not a file")
                 raw = file.read(MAX_BYTES + 1)
             if len(raw) > MAX_BYTES:
                 raise ValueError(f"larger than {MAX_BYTES >> 20} MiB")
@@ -69,6 +74,11 @@ class FileSource:
             return None
         self._complaints.tell("")
         return found
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """A FIFO in the file's place would wait for a writer, and with it every source."""
+    return os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)
 
 
 def parse(text: str, *, is_json: bool) -> list[Found]:
@@ -96,7 +106,7 @@ def _lines(text: str) -> Iterable[tuple[str, Any, Any]]:
         weight: Any = 1
         for word in words[1:]:
             key, _, value = word.partition("=")
-            if key != "weight" or not value.isdigit():
+            if key != "weight" or not (value.isascii() and value.isdigit()):
                 raise ValueError(f"line {number}: {word!r} is not allowed (allowed: weight=N)")
             weight = int(value)
         yield f"line {number}", words[0], weight
@@ -108,6 +118,8 @@ def _entries(text: str) -> Iterable[tuple[str, Any, Any]]:
         raise ValueError('not a list of "HOST:PORT" or {"address", "weight"}')
     for number, entry in enumerate(document):
         if isinstance(entry, dict):
+            for key in set(entry) - {"address", "weight"}:
+                raise ValueError(f"entry {number}: {key!r} is unknown (allowed: address, weight)")
             yield f"entry {number}", entry.get("address"), entry.get("weight", 1)
         else:
             yield f"entry {number}", entry, 1
