@@ -63,7 +63,7 @@ class Backend:
 
     @property
     def source(self) -> str:
-        """config, api or lease."""
+        """Who named it first: config, api, lease, or the kind of a source (dns, file)."""
         return self.row.source
 
     @property
@@ -139,7 +139,7 @@ class Balancer:
     """A load balancer in this process.
 
     listen: "tcp://HOST:PORT" or several; port 0 asks the kernel for one. backends: "HOST:PORT" or "HOST:PORT,weight=N".
-    policy: round_robin, least_conn, p2c (default) or random. health: "tcp" (default), "off", or a path such as "/health" for
+    policy: round_robin, least_conn, p2c (default), ewma, random or maglev. health: "tcp" (default), "off", or a path such as "/health" for
     http probes. admin: "HOST:PORT" or "unix:PATH" to serve the admin endpoints (off by default). workers: data-path threads;
     default: the cores this process may use. Further keys of the configuration's top level may be given (name, datapath,
     drain_timeout, max_sessions, max_backends, pin), or all of it at once as `settings`. Raises ConfigError.

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from lbcore.discovery.membership import Membership, Report
+from lbcore.discovery.membership import Membership
+from lbcore.discovery.standing import Report
 from lbcore.settings import BackendSettings, LeaseSettings, PoolSettings, ProbeSettings
 from lbcore.table import Row, Table
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from lbcore.discovery.membership import Report
+from lbcore.discovery.standing import Report
 
 Body = TypeVar("Body", bound=BaseModel)
 

@@ -15,7 +15,8 @@ from collections import namedtuple
 
 from lbcore.discovery import evidence as rules_of
 from lbcore.discovery import floor, outliers
-from lbcore.discovery.evidence import Evidence, Verdict
+from lbcore.discovery.evidence import Evidence
+from lbcore.discovery.standing import TOGETHER_S, Member, Report, Standing
 from lbcore.settings import join_host_port, parse_address
 from lbcore.table import resolve
 
@@ -33,66 +34,8 @@ STALL_S = 1.0
 
 PICKERS_EVERY_S = 1.0
 """How often processes that pick without the proxy are looked after."""
-TOGETHER_S = 1.0
-"""Backends that come within so long of a pool's first one need no slow start: there is nobody whose share they could take."""
-
-Report = namedtuple(
-    "Report",
-    "status weight capacity load for_s in_flight seq",
-    defaults=[None, None, None, None, None, None, None],
-    module=__name__,
-)
-Report.__doc__ = """What a backend says of itself; None: nothing.
-
-status: ready, alive, starting, busy or draining. weight: 0..256. capacity: becomes the weight where none is given.
-load: 0..1. for_s: how long it stays busy, seconds. in_flight: requests that it has under way, from wherever they came.
-seq: grows with each report; one that is not newer than the last changes nothing.
-"""
 
 Target = namedtuple("Target", "row probe", module=__name__)
-
-
-class _Member:
-    """A backend's evidence beside its row.
-
-    claims: the sources that name it; it goes when none does any more. load, elsewhere, heard_at: its last report of load. good,
-    bad: its requests when the pool was last compared. ramp_until: end of its slow start, 0: none.
-    """
-
-    __slots__ = ("bad", "claims", "elsewhere", "evidence", "good", "heard_at", "load", "ramp_until", "row", "seq", "verdict")
-
-    def __init__(self, row: Row, evidence: Evidence) -> None:
-        self.row = row
-        self.evidence = evidence
-        self.verdict = Verdict(row.state, row.reason)
-        self.claims = {row.source}
-        self.load: float | None = None
-        self.elsewhere = 0.0
-        self.heard_at = 0.0
-        self.good = self.bad = 0
-        self.ramp_until = 0.0
-        self.seq = -1
-
-
-class _Standing:
-    """What a pool knows of its backends as a whole: by row id.
-
-    healthy: up by their own evidence. lost: when those died that the balancer may be to blame for, oldest first. ejected: who
-    is out for being worse than the rest. doubting: the floor holds some up, until doubt_until. filled_at: when it last got its
-    first healthy one.
-    """
-
-    __slots__ = ("compare_at", "doubt_until", "doubting", "ejected", "filled_at", "healthy", "lost", "members")
-
-    def __init__(self) -> None:
-        self.members: dict[str, _Member] = {}
-        self.healthy: set[str] = set()
-        self.lost: dict[str, float] = {}
-        self.ejected: set[str] = set()
-        self.doubting = False
-        self.doubt_until = 0.0
-        self.filled_at = -TOGETHER_S
-        self.compare_at = 0.0
 
 
 class Membership:
@@ -117,8 +60,8 @@ class Membership:
         self._log = log
         self._clock = clock
         self._lock = threading.RLock()
-        self._members: dict[str, _Member] = {}  # by row id
-        self._standing: dict[str, _Standing] = {name: _Standing() for name in pools}
+        self._members: dict[str, Member] = {}  # by row id
+        self._standing: dict[str, Standing] = {name: Standing() for name in pools}
         self._pickers_at = 0.0
         self._deadlines: list[tuple[float, str]] = []
         self._wanted: float | None = None
@@ -186,18 +129,15 @@ class Membership:
             if member is None:
                 return
             standing = self._standing[row.pool]
-            del standing.members[row.id]
-            standing.healthy.discard(row.id)
-            standing.ejected.discard(row.id)
-            standing.lost.pop(row.id, None)
+            standing.leave(row.id)
             self._table.set_state(row, "draining", reason)
             self._table.remove(row, self._drain_ms if drain_ms is None else drain_ms)
-            if self._doubt_anew(row.pool, self._clock()) or not standing.healthy:
+            if self._doubts_anew(row.pool, self._clock()) or not standing.healthy:
                 self._settle(row.pool)
         self.on_change()
         self._wants(self._clock())
 
-    def _unclaim(self, member: _Member, source: str, reason: str) -> None:
+    def _unclaim(self, member: Member, source: str, reason: str) -> None:
         """A source names a backend no more: it leaves, unless another does."""
         member.claims.discard(source)
         if not member.claims:
@@ -286,7 +226,7 @@ class Membership:
         self._age_load(member, now)
         self._review(member, now)
 
-    def _age_load(self, member: _Member, now: float) -> None:
+    def _age_load(self, member: Member, now: float) -> None:
         """A report of load counts whole for a heartbeat's time, half for another, then not at all: silence is not idleness."""
         if member.load is None and not member.elsewhere:
             self._table.set_load(member.row, None)
@@ -340,14 +280,14 @@ class Membership:
                     self._deadline(now + rules.retry_after_ms / 1000, row)
                 self._review(member, now)
 
-    def _eject(self, member: _Member, why: str, now: float) -> None:
+    def _eject(self, member: Member, why: str, now: float) -> None:
         """Take out a backend that is worse than the others, unless too many of its pool are out for that already."""
         row, standing = member.row, self._standing[member.row.pool]
         rules = self._pools[row.pool]
-        standing.ejected = {id for id in standing.ejected if standing.members[id].evidence.ejected_until > now}
+        may = standing.may_eject(rules, now)
         if row.id in standing.ejected or member.evidence.dead:
             return
-        if len(standing.ejected) >= rules.outlier.may_eject(len(standing.members)):
+        if not may:
             self._log(f"pool {row.pool}: {row.address} is not ejected, max_ejected is reached: {why}")
             return
         standing.ejected.add(row.id)
@@ -399,7 +339,7 @@ class Membership:
             self._wanted = min(times, default=None)
             return self._wanted
 
-    def _see_to(self, member: _Member, now: float) -> None:
+    def _see_to(self, member: Member, now: float) -> None:
         row, evidence = member.row, member.evidence
         if rules_of.lease_is_over(evidence, now):
             reason = rules_of.judge(evidence, self._pools[row.pool], now).reason
@@ -480,19 +420,20 @@ class Membership:
                 reason=verdict.reason,
                 resolved=resolved,
             )
-            member = _Member(row, evidence)
+            member = Member(row, evidence)
             standing = self._standing[pool]
-            self._members[row.id] = standing.members[row.id] = member
+            self._members[row.id] = member
+            standing.enter(member)
             if verdict.state == "up":
                 self._comes_up(member, self._clock())
-                if self._doubt_anew(pool, self._clock()) or len(standing.healthy) == 1:
+                if self._doubts_anew(pool, self._clock()) or len(standing.healthy) == 1:
                     self._settle(pool)
         if source != "lease":
             self.on_new(row)
         self.on_change()
         return row
 
-    def _comes_up(self, member: _Member, now: float) -> None:
+    def _comes_up(self, member: Member, now: float) -> None:
         """It joins the healthy ones of its pool: slowly, when there are others whose share it takes over."""
         standing = self._standing[member.row.pool]
         if not standing.healthy:
@@ -501,7 +442,7 @@ class Membership:
             self._ramp(member, now, self._pools[member.row.pool].slow_start_ms)
         standing.healthy.add(member.row.id)
 
-    def _ramp(self, member: _Member, now: float, ramp_ms: int) -> None:
+    def _ramp(self, member: Member, now: float, ramp_ms: int) -> None:
         if not ramp_ms and not member.ramp_until:
             return
         member.ramp_until = now + ramp_ms / 1000 if ramp_ms else 0.0
@@ -516,7 +457,7 @@ class Membership:
                 change(member.evidence)
                 self._review(member, self._clock())
 
-    def _review(self, member: _Member, now: float) -> None:
+    def _review(self, member: Member, now: float) -> None:
         """Judge one backend anew, and its pool where the floor is concerned."""
         row, standing = member.row, self._standing[member.row.pool]
         before = member.verdict
@@ -531,40 +472,28 @@ class Membership:
             self._log(f"pool {row.pool}: {row.address} {before.state} -> {member.verdict.state}: {member.verdict.reason}")
             self._stand(member, now)
             self.on_change()
-        self._follow_loss(member)
-        if self._doubt_anew(row.pool, now) or was_empty or not standing.healthy:
+        standing.follow_loss(member, self._pools[row.pool])
+        if self._doubts_anew(row.pool, now) or was_empty or not standing.healthy:
             self._settle(row.pool)
         elif standing.doubting and row.id in standing.lost:
             self._table.set_state(row, *floor.doubted(member.verdict))
         else:
             self._table.set_state(row, *member.verdict)
 
-    def _doubt_anew(self, pool: str, now: float) -> bool:
-        """Does the balancer doubt itself by what it knows of the pool now? True when that changed."""
+    def _doubts_anew(self, pool: str, now: float) -> bool:
+        """Did it change whether the balancer doubts what it sees of a pool?"""
         standing = self._standing[pool]
-        before, standing.doubting = standing.doubting, floor.doubts(len(standing.healthy), len(standing.lost))
-        if standing.doubting and not before:
-            standing.doubt_until = now + floor.window_s(self._pools[pool])
+        changed = standing.doubt_anew(self._pools[pool], now)
+        if changed and standing.doubting:
             self._wants(standing.doubt_until)
-        return standing.doubting != before
+        return changed
 
-    def _stand(self, member: _Member, now: float) -> None:
+    def _stand(self, member: Member, now: float) -> None:
         """Its state changed: is it among the healthy ones?"""
         if member.verdict.state == "up":
             self._comes_up(member, now)
         else:
             self._standing[member.row.pool].healthy.discard(member.row.id)
-
-    def _follow_loss(self, member: _Member) -> None:
-        """Is it among those that were lost at once? They stand in the order of their deaths: what is too old goes first."""
-        lost, evidence = self._standing[member.row.pool].lost, member.evidence
-        if not floor.is_lost(evidence, member.verdict):
-            lost.pop(member.row.id, None)
-            return
-        lost.setdefault(member.row.id, evidence.died_at)
-        since = evidence.died_at - floor.window_s(self._pools[member.row.pool])
-        while (oldest := next(iter(lost))) != member.row.id and lost[oldest] < since:
-            del lost[oldest]
 
     def _settle(self, pool: str) -> None:
         """Write every verdict of a pool whose floor holds somebody up now, or does not any more."""
@@ -668,7 +597,7 @@ class Membership:
             for name, pool in pools.items():
                 self._table.set_pool(pool)
                 self._pools[name] = pool
-                self._standing.setdefault(name, _Standing())
+                self._standing.setdefault(name, Standing())
             for pool in pools.values():
                 self._follow(pool, resolved)
 

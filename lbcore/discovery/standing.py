@@ -1,0 +1,105 @@
+"""What is known of backends, beside their rows: of each one, and of a pool as a whole. Kept by membership."""
+
+from __future__ import annotations
+
+from collections import namedtuple
+
+from lbcore.discovery import floor
+from lbcore.discovery.evidence import Evidence, Verdict
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from lbcore.settings import PoolSettings
+    from lbcore.table import Row
+
+TOGETHER_S = 1.0
+"""Backends that come within so long of a pool's first one need no slow start: there is nobody whose share they could take."""
+
+Report = namedtuple(
+    "Report",
+    "status weight capacity load for_s in_flight seq",
+    defaults=[None, None, None, None, None, None, None],
+    module=__name__,
+)
+Report.__doc__ = """What a backend says of itself; None: nothing.
+
+status: ready, alive, starting, busy or draining. weight: 0..256. capacity: becomes the weight where none is given.
+load: 0..1. for_s: how long it stays busy, seconds. in_flight: requests that it has under way, from wherever they came.
+seq: grows with each report; one that is not newer than the last changes nothing.
+"""
+
+
+class Member:
+    """A backend's evidence beside its row.
+
+    claims: the sources that name it; it goes when none does any more. load, elsewhere, heard_at: its last report of load. good,
+    bad: its requests when the pool was last compared. ramp_until: end of its slow start, 0: none.
+    """
+
+    __slots__ = ("bad", "claims", "elsewhere", "evidence", "good", "heard_at", "load", "ramp_until", "row", "seq", "verdict")
+
+    def __init__(self, row: Row, evidence: Evidence) -> None:
+        self.row = row
+        self.evidence = evidence
+        self.verdict = Verdict(row.state, row.reason)
+        self.claims = {row.source}
+        self.load: float | None = None
+        self.elsewhere = 0.0
+        self.heard_at = 0.0
+        self.good = self.bad = 0
+        self.ramp_until = 0.0
+        self.seq = -1
+
+
+class Standing:
+    """What a pool knows of its backends as a whole: by row id.
+
+    healthy: up by their own evidence. lost: when those died that the balancer may be to blame for, oldest first. ejected: who
+    is out for being worse than the rest. doubting: the floor holds some up, until doubt_until. filled_at: when it last got its
+    first healthy one.
+    """
+
+    __slots__ = ("compare_at", "doubt_until", "doubting", "ejected", "filled_at", "healthy", "lost", "members")
+
+    def __init__(self) -> None:
+        self.members: dict[str, Member] = {}
+        self.healthy: set[str] = set()
+        self.lost: dict[str, float] = {}
+        self.ejected: set[str] = set()
+        self.doubting = False
+        self.doubt_until = 0.0
+        self.filled_at = -TOGETHER_S
+        self.compare_at = 0.0
+
+    def enter(self, member: Member) -> None:
+        """One more."""
+        self.members[member.row.id] = member
+
+    def leave(self, id: str) -> None:
+        """One less."""
+        del self.members[id]
+        self.healthy.discard(id)
+        self.ejected.discard(id)
+        self.lost.pop(id, None)
+
+    def doubt_anew(self, rules: PoolSettings, now: float) -> bool:
+        """Does the balancer doubt itself by what it knows of the pool now? True when that changed."""
+        before, self.doubting = self.doubting, floor.doubts(len(self.healthy), len(self.lost))
+        if self.doubting and not before:
+            self.doubt_until = now + floor.window_s(rules)
+        return self.doubting != before
+
+    def follow_loss(self, member: Member, rules: PoolSettings) -> None:
+        """Is it among those that were lost at once? They stand in the order of their deaths: what is too old goes first."""
+        if not floor.is_lost(member.evidence, member.verdict):
+            self.lost.pop(member.row.id, None)
+            return
+        self.lost.setdefault(member.row.id, member.evidence.died_at)
+        since = member.evidence.died_at - floor.window_s(rules)
+        while (oldest := next(iter(self.lost))) != member.row.id and self.lost[oldest] < since:
+            del self.lost[oldest]
+
+    def may_eject(self, rules: PoolSettings, now: float) -> bool:
+        """May one more be out for being worse than the rest?"""
+        self.ejected = {other for other in self.ejected if self.members[other].evidence.ejected_until > now}
+        return len(self.ejected) < rules.outlier.may_eject(len(self.members))
