@@ -250,7 +250,7 @@ static inline uint32_t charge_on(const struct charges *all, uint32_t backend)
 
 /* Of a backend whose row says more: what it has from elsewhere counts, and one that ramps up is counted as fuller than it is, one
  * more and divided by its share; its own turn of the schedule stays to it. */
-static float heavier(const struct lb_choice *choice, uint32_t backend, float charge)
+static __attribute__((noinline, cold)) float heavier(const struct lb_choice *choice, uint32_t backend, float charge)
 {
     float share = ramp_of(choice, backend), work = charge + elsewhere(choice, backend);
     return (share < 1 ? (work + 1) / share : work) * cost_of(choice, backend);
@@ -275,10 +275,10 @@ static uint32_t least_conn(const struct lb_choice *choice, struct lb_cursor *cur
         uint32_t backend = entry(members, i);
         if (backend >= limit)
             continue;
-        float here = (float)(int32_t)charge_on(&all, backend) * read_cost(&costs[backend]);
-        if (here >= least) /* a negative cost is looked at closely */
+        float cost = read_cost(&costs[backend]), here = (float)(int32_t)charge_on(&all, backend) * cost;
+        if (__builtin_expect(here >= least, 1))
             continue;
-        if (read_cost(&costs[backend]) < 0)
+        if (cost < 0) /* there is more to it */
             here = heavier(choice, backend, (float)charge_on(&all, backend));
         if (here < least && usable(choice, backend)) {
             best = backend;
