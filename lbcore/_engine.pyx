@@ -355,7 +355,7 @@ cdef class Picks:
         if not self.joined:
             raise ValueError("the segment was left")
         if key is not None:
-            hashed = lb_picker_key(<const char *>key, len(key))
+            hashed = lb_policy_key(<const char *>key, len(key))
         cdef int result = lb_picker_pick(&self.picker, pool, hashed, cost, &picked)
         if result == -2:
             raise KeyError("the pool is gone")

@@ -192,6 +192,6 @@ cdef extern from "lb.h" nogil:
     int lb_picker_pick(lb_picker *picker, uint32_t pool, uint64_t key, uint32_t cost, lb_picked *picked)
     void lb_picker_release(lb_picker *picker, const lb_picked *picked, lb_fate fate)
     void lb_picker_bury(const lb_shm *shm, uint32_t section)
-    uint64_t lb_picker_key(const void *bytes, size_t count)
+    uint64_t lb_policy_key(const void *bytes, size_t count)
 
     int lb_worker_run(const lb_worker_setup *setup)

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "../table/budget.h"
-#include "../table/policy.h"
+#include "../table/learn.h"
 #include "ack.h"
 
 union lb_address lb_backend_address(const struct lb_backend_row *row)
@@ -24,30 +24,16 @@ union lb_address lb_backend_address(const struct lb_backend_row *row)
 
 struct lb_outcome *lb_outcome_of(struct lb_plane *plane, uint32_t backend)
 {
-    struct lb_outcome *outcome = lb_shm_outcome(&plane->shm, plane->worker, backend);
-    uint64_t generation = plane->shm.backends[backend].generation;
-    if (outcome->generation != generation) {
-        *outcome = (struct lb_outcome){0};
+    int fresh;
+    struct lb_outcome *outcome = lb_learn_of(&plane->shm, plane->worker, backend, &fresh);
+    if (fresh)
         lb_ack_begin(outcome);
-        __atomic_store_n(&outcome->generation, generation, __ATOMIC_RELEASE);
-    }
     return outcome;
-}
-
-static void take_latency(struct lb_plane *plane, struct lb_outcome *outcome, uint32_t took_us)
-{
-    outcome->latency_us = outcome->sessions ? (outcome->latency_us * 7 + took_us) / 8 : took_us;
-    lb_policy_observe(outcome, took_us, (uint32_t)lb_now_ms(plane));
-    outcome->last_success_ms = lb_now_ms(plane);
 }
 
 void lb_outcome_connected(struct lb_plane *plane, uint32_t backend, uint32_t took_us)
 {
-    struct lb_outcome *outcome = lb_outcome_of(plane, backend);
-    take_latency(plane, outcome, took_us);
-    outcome->failures_in_row = 0;
-    lb_add(&outcome->sessions, 1);
-    lb_add(&outcome->good, 1);
+    lb_learn_reached(lb_outcome_of(plane, backend), took_us, lb_now_ms(plane));
 }
 
 /* Another failure in a row: tell the control plane at the bound, and at its multiples. */
@@ -60,9 +46,7 @@ static void report(struct lb_plane *plane, uint32_t backend, uint32_t in_row, ui
 void lb_outcome_unreachable(struct lb_plane *plane, uint32_t pool, uint32_t backend, int error)
 {
     struct lb_outcome *outcome = lb_outcome_of(plane, backend);
-    lb_add(&outcome->failures, 1);
-    outcome->last_errno = error;
-    outcome->failures_in_row++;
+    lb_learn_unreachable(outcome, error);
     lb_add(&plane->row->connect_failures, 1);
     if (error == ETIMEDOUT)
         lb_add(&plane->row->connect_timeouts, 1);
@@ -71,23 +55,13 @@ void lb_outcome_unreachable(struct lb_plane *plane, uint32_t pool, uint32_t back
 
 void lb_outcome_answered(struct lb_plane *plane, uint32_t backend, uint32_t took_us)
 {
-    struct lb_outcome *outcome = lb_outcome_of(plane, backend);
-    take_latency(plane, outcome, took_us);
-    outcome->failures_in_row = 0;
-    outcome->answers_in_row = 0;
-    outcome->last_answer_ms = lb_now_ms(plane);
-    lb_add(&outcome->sessions, 1);
-    lb_add(&outcome->good, 1);
+    lb_learn_answered(lb_outcome_of(plane, backend), took_us, lb_now_ms(plane));
 }
 
 void lb_outcome_unanswered(struct lb_plane *plane, uint32_t pool, uint32_t backend, uint32_t status)
 {
     struct lb_outcome *outcome = lb_outcome_of(plane, backend);
-    lb_add(&outcome->failures, 1);
-    if (status)
-        lb_add(&outcome->sessions, 1);
-    outcome->last_status = status;
-    outcome->answers_in_row++;
+    lb_learn_unanswered(outcome, status);
     report(plane, backend, outcome->answers_in_row, plane->shm.pools[pool].fail_answers, LB_FAILING_ANSWERS);
 }
 

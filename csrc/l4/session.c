@@ -198,7 +198,7 @@ static int watch(struct lb_plane *plane, struct lb_session *session, enum lb_sid
     return epoll_ctl(plane->epoll, EPOLL_CTL_ADD, session->side[side].fd, &event) < 0 ? -errno : 0;
 }
 
-/* A backend, charged with this session. One that another worker filled up at the same moment is passed over. */
+/* A backend, charged with this session. */
 static uint32_t pick(struct lb_plane *plane, struct lb_session *session)
 {
     struct lb_thought thought;
@@ -208,13 +208,7 @@ static uint32_t pick(struct lb_plane *plane, struct lb_session *session)
                            .now_ms = (uint32_t)lb_now_ms(plane),
                            .key = session->key,
                            .thought = &thought};
-    uint32_t backend = LB_NONE;
-    for (int i = 0; i < LB_CLAIMS; i++) {
-        backend = lb_view_pick(&plane->shm, session->pool, &wish, &plane->cursors[session->pool]);
-        if (backend == LB_NONE || lb_load_take(&plane->shm, plane->worker, session->pool, backend, session->cost))
-            break;
-        backend = LB_NONE;
-    }
+    uint32_t backend = lb_view_claim(&plane->shm, session->pool, &wish, &plane->cursors[session->pool], session->cost);
     struct lb_pick picked = {plane->now_us, plane->worker,        session->pool, backend,
                              session->cost, session->tried_count, &thought};
     session->decision = lb_why_note(&plane->shm, &picked);

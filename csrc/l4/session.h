@@ -8,8 +8,6 @@
 #include "../core/timer.h"
 #include "../table/policy.h"
 
-enum { LB_CLAIMS = 4 }; /* times to pick again when max_active was reached in between */
-
 enum lb_side_name { LB_CLIENT = 0, LB_BACKEND = 1 };
 
 enum lb_session_state {

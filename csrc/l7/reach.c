@@ -3,7 +3,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "../core/siphash.h"
 #include "../l4/outcome.h"
 #include "../table/load.h"
 #include "../table/view.h"
@@ -15,8 +14,7 @@
 
 static uint64_t hash_of(const char *bytes, struct lb_span span)
 {
-    static const uint8_t key[16] = "lbcore request1";
-    return lb_siphash(key, bytes + span.at, span.length);
+    return lb_policy_key(bytes + span.at, span.length);
 }
 
 /* What maglev keeps together; the client's address where the request has no such thing. */
@@ -87,13 +85,8 @@ static uint32_t pick(struct lb_l7 *l7, struct lb_http *client)
                            .thought = &thought};
     if (backend == LB_NONE && pool->policy == LB_MAGLEV)
         wish.key = key_of(l7, client, pool);
-    for (int i = 0; backend == LB_NONE && i < LB_CLAIMS; i++) {
-        uint32_t found = lb_view_pick(&plane->shm, client->pool, &wish, &plane->cursors[client->pool]);
-        if (found == LB_NONE)
-            break;
-        if (lb_load_take(&plane->shm, plane->worker, client->pool, found, client->cost))
-            backend = found;
-    }
+    if (backend == LB_NONE)
+        backend = lb_view_claim(&plane->shm, client->pool, &wish, &plane->cursors[client->pool], client->cost);
     if (backend != LB_NONE || client->state != LB_HTTP_QUEUED) { /* who waits asks again and again */
         struct lb_pick picked = {plane->now_us, plane->worker, client->pool,        backend,
                                  client->cost,  client->tried_count, &thought};

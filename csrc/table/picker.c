@@ -5,24 +5,16 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "../core/siphash.h"
+#include "learn.h"
 #include "load.h"
 #include "table.h"
 #include "view.h"
-
-enum { CLAIMS = 4 };
 
 static uint64_t now_us(void)
 {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     return (uint64_t)now.tv_sec * 1000000u + (uint64_t)now.tv_nsec / 1000u;
-}
-
-uint64_t lb_picker_key(const void *bytes, size_t count)
-{
-    static const uint8_t key[16] = "lbcore request1";
-    return lb_siphash(key, bytes, count);
 }
 
 static void raise_sections(struct lb_head *head, uint32_t count)
@@ -88,13 +80,7 @@ static uint32_t claim(struct lb_picker *picker, uint32_t pool, uint64_t key, uin
     struct lb_thought thought;
     struct lb_wish wish = {
         .worker = picker->section, .now_ms = (uint32_t)(picked->at_us / 1000), .key = key, .thought = &thought};
-    uint32_t backend = LB_NONE;
-    for (int i = 0; i < CLAIMS; i++) {
-        backend = lb_view_pick(&picker->shm, pool, &wish, &picker->cursors[pool]);
-        if (backend == LB_NONE || lb_load_take(&picker->shm, picker->section, pool, backend, cost))
-            break;
-        backend = LB_NONE;
-    }
+    uint32_t backend = lb_view_claim(&picker->shm, pool, &wish, &picker->cursors[pool], cost);
     struct lb_pick pick = {picked->at_us, picker->section, pool, backend, cost, 0, &thought};
     picked->decision = lb_why_note(&picker->shm, &pick);
     return backend;
@@ -117,28 +103,15 @@ int lb_picker_pick(struct lb_picker *picker, uint32_t pool, uint64_t key, uint32
 
 static void learn(struct lb_picker *picker, const struct lb_picked *picked, enum lb_fate fate, uint64_t now)
 {
-    struct lb_outcome *outcome = lb_shm_outcome(&picker->shm, picker->section, picked->backend);
-    if (outcome->generation != picked->generation) {
-        *outcome = (struct lb_outcome){0};
-        __atomic_store_n(&outcome->generation, picked->generation, __ATOMIC_RELEASE);
-    }
+    int fresh;
+    struct lb_outcome *outcome = lb_learn_of(&picker->shm, picker->section, picked->backend, &fresh);
     if (fate == LB_FATE_DONE) {
-        uint32_t took_us = (uint32_t)(now - picked->at_us);
-        outcome->latency_us = outcome->sessions ? (uint32_t)(((uint64_t)outcome->latency_us * 7 + took_us) / 8) : took_us;
-        lb_policy_observe(outcome, took_us, (uint32_t)(now / 1000));
-        outcome->last_success_ms = outcome->last_answer_ms = now / 1000;
-        outcome->failures_in_row = outcome->answers_in_row = 0;
-        lb_add(&outcome->sessions, 1);
-        lb_add(&outcome->good, 1);
+        lb_learn_answered(outcome, (uint32_t)(now - picked->at_us), now / 1000);
     } else if (fate == LB_FATE_UNREACHABLE) {
-        lb_add(&outcome->failures, 1);
-        outcome->failures_in_row++;
-        outcome->last_errno = ECONNREFUSED;
+        lb_learn_unreachable(outcome, ECONNREFUSED);
     } else if (fate == LB_FATE_FAILED) {
-        lb_add(&outcome->sessions, 1);
-        lb_add(&outcome->failures, 1);
-        outcome->answers_in_row++;
-        outcome->last_status = 0;
+        lb_learn_unanswered(outcome, 0);
+        lb_add(&outcome->sessions, 1); /* it was reached */
     }
 }
 

@@ -3,8 +3,6 @@
 #ifndef LB_PICKER_H
 #define LB_PICKER_H
 
-#include <stddef.h>
-
 #include "why.h"
 
 struct lb_picker {
@@ -42,8 +40,5 @@ void lb_picker_release(struct lb_picker *picker, const struct lb_picked *picked,
 
 /* The control plane: free the section of a process that is gone. */
 void lb_picker_bury(const struct lb_shm *shm, uint32_t section);
-
-/* The same hash of a key as of a field's or cookie's value in a request. */
-uint64_t lb_picker_key(const void *bytes, size_t count);
 
 #endif

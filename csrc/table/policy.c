@@ -2,6 +2,7 @@
 
 #include <math.h>
 
+#include "../core/siphash.h"
 #include "load.h"
 
 #define NOT_ASKED (-1.0f)
@@ -288,6 +289,12 @@ static uint32_t least_conn(const struct lb_choice *choice, struct lb_cursor *cur
     think(choice, LB_WHY_LEAST);
     compare(choice, 1, best, least);
     return best;
+}
+
+uint64_t lb_policy_key(const void *bytes, size_t count)
+{
+    static const uint8_t key[16] = "lbcore request1";
+    return lb_siphash(key, bytes, count);
 }
 
 uint32_t lb_policy_pick(uint32_t policy, const struct lb_choice *choice, struct lb_cursor *cursor)

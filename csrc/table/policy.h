@@ -2,6 +2,7 @@
 #ifndef LB_POLICY_H
 #define LB_POLICY_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 #include "shm.h"
@@ -59,6 +60,9 @@ struct lb_choice {
  * In all of them a backend in slow start takes only a growing share of the turns that fall to it (of maglev's: of its keys), and what
  * is under way counts by its cost, with what the backend reports from elsewhere. A backend with max_active under way is not usable. Reads at most a few rows, but least_conn all members. A torn view gives a wrong choice, never a wild index. */
 uint32_t lb_policy_pick(uint32_t policy, const struct lb_choice *choice, struct lb_cursor *cursor);
+
+/* The hash of what a key or a request's own bytes are kept together by: the same for a request and for a pick without the proxy. */
+uint64_t lb_policy_key(const void *bytes, size_t count);
 
 /* Take a latency into the peak EWMA of an outcome. */
 void lb_policy_observe(struct lb_outcome *outcome, uint32_t latency_us, uint32_t now_ms);

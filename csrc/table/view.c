@@ -5,9 +5,11 @@
 #include <string.h>
 
 #include "../core/siphash.h"
+#include "load.h"
 #include "maglev.h"
 #include "schedule.h"
 
+enum { CLAIMS = 4 };  /* times to pick again when max_active was reached in between */
 enum { REREADS = 4 }; /* a pick that publications overtook so often keeps what it has: stale, not wild */
 
 static int electable(const struct lb_backend_row *row, uint32_t pool)
@@ -93,4 +95,15 @@ uint32_t lb_view_pick(const struct lb_shm *shm, uint32_t pool, const struct lb_w
             break;
     }
     return backend;
+}
+
+uint32_t lb_view_claim(const struct lb_shm *shm, uint32_t pool, const struct lb_wish *wish, struct lb_cursor *cursor,
+                       uint32_t cost)
+{
+    for (int i = 0; i < CLAIMS; i++) {
+        uint32_t backend = lb_view_pick(shm, pool, wish, cursor);
+        if (backend == LB_NONE || lb_load_take(shm, wish->worker, pool, backend, cost))
+            return backend;
+    }
+    return LB_NONE;
 }

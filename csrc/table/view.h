@@ -12,4 +12,9 @@ __attribute__((warn_unused_result)) int64_t lb_view_publish(const struct lb_shm 
 /* Worker: pick a backend of the pool that was not tried, or LB_NONE. */
 uint32_t lb_view_pick(const struct lb_shm *shm, uint32_t pool, const struct lb_wish *wish, struct lb_cursor *cursor);
 
+/* Pick a backend and charge it with a cost (table/load.h), or LB_NONE. One that another worker filled up at the same moment is passed
+ * over. */
+uint32_t lb_view_claim(const struct lb_shm *shm, uint32_t pool, const struct lb_wish *wish, struct lb_cursor *cursor,
+                       uint32_t cost);
+
 #endif
