@@ -332,6 +332,17 @@ def test_a_balancer_that_loses_most_of_a_pool_at_once_doubts_itself_for_a_while(
     assert [row.state for row in rows] == ["down", "down", "down", "up", "up"]
 
 
+def test_doubt_ends_though_probes_go_on_failing(bench: Bench) -> None:
+    """Each further failure changes the reason; that is no new death."""
+    rows = [bench.membership.add("p", address(number)) for number in range(5)]
+    for second in range(12):
+        for row in rows[:3]:
+            bench.membership.probe_result(row, False, "timed out after 0.5s")
+        assert [row.state for row in rows] == (["up"] * 5 if second < 7 else ["down"] * 3 + ["up"] * 2)
+        bench.later(1)
+    assert len([line for line in bench.lines if "the fault may be ours" in line]) == 1
+
+
 def test_refused_connections_leave_no_doubt(bench: Bench) -> None:
     rows = [bench.membership.add("p", address(number)) for number in range(3)]
     for row in rows[:2]:

@@ -360,8 +360,7 @@ class Membership:
         """A balancer that has doubted itself for long enough believes what it sees."""
         for name, standing in self._standing.items():
             if standing.doubting and now >= standing.doubt_until:
-                standing.doubting = False
-                standing.lost.clear()
+                standing.believe(now)
                 self._settle(name)
 
     def _bury_pickers(self, now: float) -> None:

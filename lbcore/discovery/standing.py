@@ -55,11 +55,11 @@ class Standing:
     """What a pool knows of its backends as a whole: by row id.
 
     healthy: up by their own evidence. lost: when those died that the balancer may be to blame for, oldest first. ejected: who
-    is out for being worse than the rest. doubting: the floor holds some up, until doubt_until. filled_at: when it last got its
-    first healthy one.
+    is out for being worse than the rest. doubting: the floor holds some up, until doubt_until. believed_at: when a doubt last
+    ended: deaths before it are believed. filled_at: when it last got its first healthy one.
     """
 
-    __slots__ = ("compare_at", "doubt_until", "doubting", "ejected", "filled_at", "healthy", "lost", "members")
+    __slots__ = ("believed_at", "compare_at", "doubt_until", "doubting", "ejected", "filled_at", "healthy", "lost", "members")
 
     def __init__(self) -> None:
         self.members: dict[str, Member] = {}
@@ -68,6 +68,7 @@ class Standing:
         self.ejected: set[str] = set()
         self.doubting = False
         self.doubt_until = 0.0
+        self.believed_at = 0.0
         self.filled_at = -TOGETHER_S
         self.compare_at = 0.0
 
@@ -89,9 +90,15 @@ class Standing:
             self.doubt_until = now + floor.window_s(rules)
         return self.doubting != before
 
+    def believe(self, now: float) -> None:
+        """End a doubt: who died before now is dead, and stays so however its reason changes."""
+        self.doubting = False
+        self.believed_at = now
+        self.lost.clear()
+
     def follow_loss(self, member: Member, rules: PoolSettings) -> None:
         """Is it among those that were lost at once? They stand in the order of their deaths: what is too old goes first."""
-        if not floor.is_lost(member.evidence, member.verdict):
+        if not floor.is_lost(member.evidence, member.verdict) or member.evidence.died_at <= self.believed_at:
             self.lost.pop(member.row.id, None)
             return
         self.lost.setdefault(member.row.id, member.evidence.died_at)
