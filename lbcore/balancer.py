@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import threading
 
 from lbcore.discovery.membership import Membership
 from lbcore.errors import ConfigError, LbcoreError, NotRunning
+from lbcore.picks import Picking
 from lbcore.settings import DEFAULT_POOL, BalancerSettings, simple, split_host_port
 from lbcore.supervisor import Supervisor
 from lbcore.table import Table
@@ -15,14 +17,14 @@ from lbcore.version import VERSION
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
     from typing import Any, Self
 
     from lbcore._engine import Pick
     from lbcore.admin.server import AdminServer
     from lbcore.discovery.prober import Prober
     from lbcore.discovery.sources import Found, Sources
-    from lbcore.picks import Picking, PickPool
+    from lbcore.picks import PickPool
     from lbcore.runtime import Instance
     from lbcore.settings import AdminSettings, BackendSettings
     from lbcore.state import StateFile
@@ -217,6 +219,7 @@ class Balancer:
             max_backends=settings.max_backends,
             datapath=settings.datapath,
         )
+        self._picking = Picking(table.memory)
         pools = {pool.name: pool for pool in settings.pools}
         self._membership = membership = Membership(table, pools, drain_ms=settings.drain_timeout_ms, log=self._log)
         membership.apply(pools, settings.drain_timeout_ms)
@@ -291,13 +294,13 @@ class Balancer:
         return found
 
     def _pick_pool(self, name: str) -> PickPool:
-        from lbcore.picks import Picking, PickPool
+        """Takes no lock of ours: the admin server asks, which `stop` waits for while it holds it. Raises NotRunning."""
+        from lbcore.picks import PickPool
 
-        table = self._running()[0]
-        with self._lock:
-            if self._picking is None:
-                self._picking = Picking(table.memory)
-            return PickPool(self._picking, name, lambda: table.pool_rows()[name])
+        table, picking = self._running()[0], self._picking
+        if picking is None:
+            raise NotRunning("the balancer is not running")
+        return PickPool(picking, name, lambda: table.pool_rows()[name])
 
     def _follow_probes(self) -> None:
         """Have a prober while some pool wants probes."""
@@ -334,14 +337,15 @@ class Balancer:
         With `drain_delay` it first goes on serving for that long while readyz says 503. Calling it on a stopped balancer does
         nothing.
         """
-        if self.running and drain_timeout is None:
-            self._announce_leave()
+        if self.running:
+            self._leaving = True  # readyz is 503 from now on, and no reload waits for its turn any more
+            if drain_timeout is None:
+                self._delay_leave()
         with self._lock:
             self._stop(self._settings.drain_timeout_ms / 1000 if drain_timeout is None else drain_timeout)
 
-    def _announce_leave(self) -> None:
-        """readyz says 503 from now on; whoever looks at it has the time to send clients elsewhere."""
-        self._leaving = True
+    def _delay_leave(self) -> None:
+        """Whoever looks at readyz has the time to send clients elsewhere."""
         delay_s = self._settings.drain_delay_ms / 1000
         if delay_s:
             self._log(f"leaving: readyz is 503, accepting for {delay_s:g} s more")
@@ -389,7 +393,7 @@ class Balancer:
         max_sessions, pin and admin take a restart: changing them is an error. Raises ConfigError, PortTaken or NotRunning with
         the old settings still in force.
         """
-        with self._lock:
+        with self._turn():
             _, membership, supervisor = self._running()
             fresh = settings or self._read_again()
             self._refuse_fixed(fresh)
@@ -412,6 +416,17 @@ class Balancer:
             if before != after:
                 self._follow_sources()
         self._log("reloaded")
+
+    @contextlib.contextmanager
+    def _turn(self) -> Iterator[None]:
+        """The lock, for the admin server's threads: not while `stop`, which has it, waits for them. Raises NotRunning."""
+        while not self._lock.acquire(timeout=0.1):
+            if self._leaving:
+                raise NotRunning("the balancer is stopping")
+        try:
+            yield
+        finally:
+            self._lock.release()
 
     def _read_again(self) -> BalancerSettings:
         if self._settings.path is None:

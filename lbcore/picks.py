@@ -26,33 +26,39 @@ _all: weakref.WeakSet[Picking] = weakref.WeakSet()
 class Picking:
     """A process's picks in one segment: takes a section of it with the first pick, and gives it back with `close`.
 
-    memory: the mapped segment, writable. Any thread. A child of a fork takes a section of its own.
+    memory: the mapped segment, writable. Any thread. A child of a fork takes a section of its own; after `close` there is none.
     """
 
     def __init__(self, memory: mmap.mmap) -> None:
         self._memory = memory
         self._picks: _engine.Picks | None = None
+        self._closed = False
         self._lock = threading.Lock()
         _all.add(self)
 
     def picks(self) -> _engine.Picks:
-        """Raises OSError (EUSERS) when four other processes pick already."""
+        """Raises OSError (EUSERS) when four other processes pick already, NotRunning after `close`."""
         with self._lock:
+            if self._closed:
+                raise NotRunning("the balancer is not running")
             if self._picks is None:
                 self._picks = _engine.Picks(self._memory, int.from_bytes(os.urandom(7), "little"))
             return self._picks
 
-    def close(self, forked: bool = False) -> None:
+    def close(self) -> None:
         """Give the section back; what is still held counts no more."""
         with self._lock:
+            self._closed = True
             picks, self._picks = self._picks, None
         if picks is not None:
-            picks.leave(forked)
+            picks.leave()
 
     def forget(self) -> None:
         """After a fork, in the child: the section is the parent's."""
         self._lock = threading.Lock()
-        self.close(forked=True)
+        picks, self._picks = self._picks, None
+        if picks is not None:
+            picks.leave(forked=True)
 
 
 def _after_fork() -> None:

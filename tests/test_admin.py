@@ -7,6 +7,7 @@ import json
 import os
 import socket
 import stat
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -284,3 +285,20 @@ def test_the_leases_port_stands_in() -> None:
         me = {"server_ip": "127.0.0.1", "status": "ready"}
         assert client(lb).call("POST", "/register", me)[1]["address"] == "127.0.0.1:8000"
         assert client(lb).call("POST", "/heartbeat", me)[0] == 200
+
+
+@pytest.mark.parametrize(("method", "path"), [("GET", "/pick"), ("POST", "/reload")])
+def test_a_call_that_comes_while_it_drains_does_not_keep_it_from_stopping(method: str, path: str) -> None:
+    with Peer(echo) as peer:
+        lb = Balancer(settings=settings({"token": "operators"}, backends=[BackendSettings(address=peer.address)])).start()
+        admin, answers = client(lb, "operators"), list[int]()
+        with dial(lb.address) as session:
+            session.sendall(b"x")
+            assert session.recv(1) == b"x"  # a session that the drain waits for
+            stopping = threading.Thread(target=lb.stop, args=(1.0,), daemon=True)
+            stopping.start()
+            wait_for(lambda: lb.status()["draining"], "it drains")
+            answers.append(admin.call(method, path, {} if method == "POST" else None)[0])
+            stopping.join(10)
+            assert not stopping.is_alive()
+        assert answers[0] in (200, 409, 503)
