@@ -324,6 +324,18 @@ static void block_signals(int own_process, sigset_t *before)
     pthread_sigmask(SIG_BLOCK, &blocked, before);
 }
 
+/* A SIGPIPE that was raised meanwhile still waits for this thread: it is taken, else it would come with the old mask. */
+static void restore_signals(const sigset_t *before)
+{
+    static const struct timespec now = {0, 0};
+    sigset_t broken_pipe;
+    sigemptyset(&broken_pipe);
+    sigaddset(&broken_pipe, SIGPIPE);
+    while (sigtimedwait(&broken_pipe, NULL, &now) < 0 && errno == EINTR)
+        ;
+    pthread_sigmask(SIG_SETMASK, before, NULL);
+}
+
 int lb_worker_run(const struct lb_worker_setup *setup)
 {
     sigset_t signals_before;
@@ -344,6 +356,6 @@ int lb_worker_run(const struct lb_worker_setup *setup)
     lb_l7_close(&worker->l7);
     close_plane(&worker->plane);
     free(worker);
-    pthread_sigmask(SIG_SETMASK, &signals_before, NULL);
+    restore_signals(&signals_before);
     return error;
 }
