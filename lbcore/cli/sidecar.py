@@ -181,6 +181,8 @@ class Sidecar:
         leaving.start()
         while leaving.is_alive() and not self._signals and child.poll() is None:
             leaving.join(0.05)
+        if self._signals:  # the one that ends the waiting goes in the first one's stead: to many servers, two are a kill
+            number = self._signals.pop(0)
         with contextlib.suppress(ProcessLookupError):
             child.send_signal(number)
         while child.poll() is None:
