@@ -32,6 +32,8 @@ CONNECTS, ANSWERS = 0, 1  # enum lb_failing in csrc/channel.h
 STALL_S = 1.0
 """A tick that comes later than asked by more than this was held up with the whole process: leases are not to blame."""
 
+LATE_S = 1.0
+"""So much later than it should a heartbeat may come at least before its load is taken for old: hosts are busy."""
 PICKERS_EVERY_S = 1.0
 """How often processes that pick without the proxy are looked after."""
 
@@ -231,7 +233,8 @@ class Membership:
         if member.load is None and not member.elsewhere:
             self._table.set_load(member.row, None)
             return
-        step_s = self._pools[member.row.pool].lease.heartbeat_ms / 1000 * 1.2
+        beat_s = self._pools[member.row.pool].lease.heartbeat_ms / 1000
+        step_s = beat_s + max(LATE_S, 0.2 * beat_s)
         ages = int((now - member.heard_at) / step_s + 1e-9)
         if ages >= 2:
             member.load, member.elsewhere = None, 0.0
