@@ -14,6 +14,7 @@ import threading
 import time
 
 from lbcore.admin_client import AdminClient as AdminClient
+from lbcore.complaints import Complaints
 from lbcore.errors import ConfigError, LbcoreError
 
 TYPE_CHECKING = False
@@ -45,7 +46,7 @@ class _Link:
         self._server_ip = owner.server_ip
         self._told_s = 5.0
         self._seq = time.time_ns() // 1000
-        self._said = ""
+        self._complaints = Complaints(owner.log, f"registration with {client.lb}")
         self._again = False
         self._thread: threading.Thread | None = None
         self.registered = threading.Event()
@@ -76,21 +77,16 @@ class _Link:
             try:
                 self._beat() if self.registered.is_set() else self._register()
             except (OSError, LbcoreError) as error:
-                self._tell(f"registration with {self.lb}: {error}")
+                self._complaints.tell(str(error))
                 if isinstance(error, RegistrationRefused) and error.status < 500:
                     pause_s = LONGEST_PAUSE_S  # asking again at once would change nothing
                 self._sleep(pause_s * random.uniform(0.5, 1.0))
                 pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
                 continue
-            self._said, pause_s = "", FIRST_PAUSE_S
+            self._complaints.tell("")
+            pause_s = FIRST_PAUSE_S
             if self.registered.is_set():
                 self._sleep((self._owner.interval or self._told_s) * random.uniform(1 - JITTER, 1))
-
-    def _tell(self, line: str) -> None:
-        """Once, until it changes."""
-        if line != self._said:
-            self._said = line
-            self._owner.log(line)
 
     def _sleep(self, seconds: float) -> None:
         with self._owner.wake:
@@ -134,7 +130,7 @@ class _Link:
         try:
             status, answer = self._client.call("POST", "/deregister", body)
         except OSError as error:
-            self._tell(f"registration with {self.lb}: not deregistered: {error}")
+            self._complaints.tell(f"not deregistered: {error}")
             return 0
         return int(answer.get("active", 0)) if status == 200 else 0
 

@@ -87,6 +87,15 @@ def parse_listen(url: str) -> tuple[str, str, int]:
     return mode, host, port
 
 
+def read_secret(path: Any) -> str:
+    """The first line of a file. Raises ValueError, which names the file."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            return file.readline().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{str(path)!r} cannot be read ({getattr(error, 'strerror', error)})") from None
+
+
 class Settings:
     """The common ground of all settings: keyword-only, checked, comparable, printable."""
 
@@ -130,10 +139,9 @@ class Settings:
         if path is None:
             return
         try:
-            with open(path, encoding="utf-8") as file:
-                setattr(self, name, file.readline().strip())
-        except (OSError, UnicodeDecodeError) as error:
-            yield f"{name}_file: {str(path)!r} cannot be read ({getattr(error, 'strerror', error)})"
+            setattr(self, name, read_secret(path))
+        except ValueError as error:
+            yield f"{name}_file: {error}"
 
     def check(self) -> Iterable[str]:
         """Yield what is wrong between values that are each right."""

@@ -7,6 +7,8 @@ import os
 import threading
 import time
 
+from lbcore.complaints import Complaints
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,10 +25,9 @@ class StateFile:
     def __init__(self, path: str, take: Callable[[], list[dict[str, Any]]], log: Callable[[str], None]) -> None:
         self._path = path
         self._take = take
-        self._log = log
+        self._complaints = Complaints(log, "state_file")
         self._dirty = threading.Event()
         self._stopping = threading.Event()
-        self._said = ""
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
@@ -62,15 +63,9 @@ class StateFile:
                 json.dump({"format": FORMAT, "saved_at": time.time(), "backends": self._take()}, file)
             os.replace(draft, self._path)
         except OSError as error:
-            self._say(f"state_file: {self._path} cannot be written: {error.strerror or error}")
+            self._complaints.tell(f"{self._path} cannot be written: {error.strerror or error}")
         else:
-            self._said = ""
-
-    def _say(self, line: str) -> None:
-        """Once, until it changes: a full disk is told, not shouted."""
-        if line != self._said:
-            self._said = line
-            self._log(line)
+            self._complaints.tell("")
 
 
 def load(path: str, log: Callable[[str], None]) -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from lbcore.cli.sidecar import Sidecar, Watch
 from lbcore.errors import ConfigError
 from lbcore.registration import Registration
+from lbcore.settings import read_secret
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -55,6 +56,9 @@ def _secret(option: str, path: Path | None) -> str | None:
     if path is None:
         return None
     try:
-        return path.read_text(encoding="utf-8").splitlines()[0].strip()
-    except (OSError, IndexError, UnicodeDecodeError):
-        raise ConfigError(f"{option}: {str(path)!r} cannot be read, or is empty") from None
+        secret = read_secret(path)
+    except ValueError as error:
+        raise ConfigError(f"{option}: {error}") from None
+    if not secret:
+        raise ConfigError(f"{option}: {str(path)!r} is empty")
+    return secret

@@ -6,7 +6,8 @@ import asyncio
 import random
 from typing import TYPE_CHECKING, Any
 
-from lbcore.discovery.sources import MOST, Complaints, Found
+from lbcore.complaints import Complaints
+from lbcore.discovery.sources import MOST, Found
 from lbcore.settings import join_host_port, split_host_port
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ class DnsSource:
         self.pool = pool
         self.claim = f"dns:{settings.kind}:{settings.name}:{settings.port or ''}"
         self._settings = settings
-        self._complaints = Complaints(log, f"pool {pool}: dns {settings.name}")
+        self._complaints = Complaints(log, f"pool {pool}: dns {settings.name}", over="well again")
         self._resolver: Any = None
         self._known: dict[tuple[str, str], list[str]] = {}  # by name and family
 

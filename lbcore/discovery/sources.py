@@ -40,21 +40,6 @@ MOST = 1024
 """Backends that DNS may name for a pool."""
 
 
-class Complaints:
-    """Tells what goes wrong once, until it changes or ends."""
-
-    def __init__(self, log: Callable[[str], None], about: str) -> None:
-        self._log = log
-        self._about = about
-        self._last = ""
-
-    def tell(self, what: str) -> None:
-        """It goes wrong like this; "": it does not any more."""
-        if what != self._last and (what or self._last):
-            self._log(f"{self._about}: {what or 'well again'}")
-        self._last = what
-
-
 class Sources:
     """Runs sources from `start` to `stop`. on_found: called in its thread with (pool, claim, found)."""
 

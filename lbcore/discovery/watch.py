@@ -9,7 +9,8 @@ import os
 import stat
 from typing import TYPE_CHECKING, Any
 
-from lbcore.discovery.sources import Complaints, Found
+from lbcore.complaints import Complaints
+from lbcore.discovery.sources import Found
 from lbcore.settings import join_host_port, parse_address
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ class FileSource:
         self.claim = f"file:{path}"
         self._path = path
         self._interval_s = interval_s
-        self._complaints = Complaints(log, f"pool {pool}: {path}")
+        self._complaints = Complaints(log, f"pool {pool}: {path}", over="well again")
 
     async def run(self, publish: Publish) -> None:
         """Until cancelled."""
