@@ -97,15 +97,17 @@ def test_retries_stay_within_the_budget() -> None:
 
 def test_connect_failures_in_a_row_take_a_backend_out_and_time_brings_it_back() -> None:
     port = free_port()
-    rules = settings([f"127.0.0.1:{port}"], fail_after=3, retry_after="300ms")
+    rules = settings([f"127.0.0.1:{port}"], fail_after=3, retry_after="1s")
     with Peer(named(b"other")) as other, balanced(settings=rules) as lb:
         lb.pool().add(other.address)
         dead = lb.pool().get(f"127.0.0.1:{port}")
         assert dead is not None
-        for _ in range(8):
+
+        def served_by_the_other() -> bool:
             with dial(lb.address) as client:
-                assert read_exactly(client, 5) == b"other"
-        wait_for(lambda: dead.state == "down", "it is out")
+                return read_exactly(client, 5) == b"other"
+
+        wait_for(lambda: served_by_the_other() and dead.state == "down", "it is out")
         assert dead.reason == "3 connects failed in a row: connection refused"
         with Peer(named(b"again"), port=port):
             wait_for(lambda: dead.state == "up", "it is tried again")

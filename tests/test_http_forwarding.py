@@ -506,7 +506,7 @@ def test_backend_connections_are_kept_newest_first_and_counted() -> None:
             client.get()
         assert backend.connections == 1
         assert figure(lb, "connections_reused") == 9
-        assert figure(lb, "connections_kept") == 1
+        wait_for(lambda: figure(lb, "connections_kept") == 1, "the last answer's connection is kept")
 
 
 def test_idle_backend_connections_are_closed_before_the_backend_does() -> None:
