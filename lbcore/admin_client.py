@@ -32,14 +32,23 @@ class _UnixConnection(http.client.HTTPConnection):
 class AdminClient:
     """Calls an admin server. lb: "http://HOST:PORT" or "unix:PATH". One connection a call; safe from several threads.
 
-    token: shown with each call. hmac_key: signs each POST (see lbcore.signature).
+    token: shown with each call. hmac_key: signs each POST (see lbcore.signature). keep: the connection serves the next call
+    too, which must then come from one thread at a time; `close` ends it.
     """
 
     def __init__(
-        self, lb: str, token: str | None = None, timeout: float = CALL_LIMIT_S, *, hmac_key: str | bytes | None = None
+        self,
+        lb: str,
+        token: str | None = None,
+        timeout: float = CALL_LIMIT_S,
+        *,
+        hmac_key: str | bytes | None = None,
+        keep: bool = False,
     ) -> None:
         """Raises ConfigError when lb is no such address."""
         self.lb = lb
+        self._keep = keep
+        self._kept: http.client.HTTPConnection | None = None
         self._token = token
         self._hmac_key = hmac_key
         self._timeout = timeout
@@ -69,26 +78,53 @@ class AdminClient:
             return str(probe.getsockname()[0])
 
     def call(self, method: str, path: str, body: dict[str, Any] | None = None) -> tuple[int, dict[str, Any]]:
-        """(status, answer). Raises OSError when the balancer cannot be reached or speaks no HTTP."""
-        headers = {"Content-Type": "application/json"}
-        if self._token:
-            headers["Authorization"] = f"Bearer {self._token}"
-        data = b"" if body is None else json.dumps(body).encode()
-        if self._hmac_key is not None:
-            from lbcore import signature
+        """(status, answer). Raises OSError when the balancer cannot be reached or speaks no HTTP.
 
-            headers |= signature.headers(self._hmac_key, method, path, data)
-        connection = self._connect()
+        A call over a kept connection that turns out to be closed is made again over a new one: it must do no harm twice.
+        """
+        data = b"" if body is None else json.dumps(body).encode()
+        kept, self._kept = self._kept, None
+        if kept is not None:
+            try:
+                return self._call_over(kept, method, path, data)
+            except TimeoutError:
+                raise
+            except OSError:
+                pass
+        return self._call_over(self._connect(), method, path, data)
+
+    def close(self) -> None:
+        """End the kept connection, if there is one."""
+        kept, self._kept = self._kept, None
+        if kept is not None:
+            kept.close()
+
+    def _call_over(
+        self, connection: http.client.HTTPConnection, method: str, path: str, data: bytes
+    ) -> tuple[int, dict[str, Any]]:
         try:
-            connection.request(method, path, data or None, headers)
+            connection.request(method, path, data or None, self._fields(method, path, data))
             answer = connection.getresponse()
             text = answer.read(1 << 24)
+            if self._keep and connection.sock is not None:
+                self._kept = connection
         except http.client.HTTPException as error:
             raise OSError(f"{self.lb}: no HTTP answer: {error!r}") from None
         finally:
-            connection.close()
+            if self._kept is not connection:
+                connection.close()
         try:
             value = json.loads(text)
         except ValueError:
             value = {}
         return answer.status, value if isinstance(value, dict) else {}
+
+    def _fields(self, method: str, path: str, data: bytes) -> dict[str, str]:
+        fields = {"Content-Type": "application/json"}
+        if self._token:
+            fields["Authorization"] = f"Bearer {self._token}"
+        if self._hmac_key is not None:
+            from lbcore import signature
+
+            fields |= signature.headers(self._hmac_key, method, path, data)
+        return fields

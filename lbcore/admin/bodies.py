@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
+from functools import lru_cache
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
@@ -21,6 +22,7 @@ class BadBody(ValueError):
         self.key = key
 
 
+@lru_cache(maxsize=20_000)  # heartbeats name the same few addresses for ever
 def _plain_address(value: str) -> str:
     """One spelling: IPv4 inside IPv6 (RFC 4291 2.5.5.2) becomes IPv4."""
     address = ipaddress.ip_address(value)

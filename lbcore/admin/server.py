@@ -12,15 +12,17 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
-from lbcore.admin import access
 from lbcore.admin.access import Access
-from lbcore.admin.bodies import Announcement, BackendOrder, BadBody, Farewell, Release, parse
+from lbcore.admin.bodies import BackendOrder, BadBody, Release, parse
+from lbcore.admin.call import Call, Refusal
 from lbcore.admin.holds import Holds
-from lbcore.admin.limits import Rate, Refusals
+from lbcore.admin.limits import Refusals
+from lbcore.admin.members import Members
+from lbcore.admin.plain import PlainCalls
+from lbcore.admin.rights import Rights
 from lbcore.discovery.membership import Membership, normal
 from lbcore.errors import ConfigError, LbcoreError, NoBackend, PortTaken
-from lbcore.settings import DEFAULT_POOL, AdminSettings, join_host_port, split_host_port
-from lbcore.signature import Verifier
+from lbcore.settings import AdminSettings, join_host_port, split_host_port
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -30,21 +32,6 @@ if TYPE_CHECKING:
 
 MAX_BODY = 64 << 10
 IDLE_S = 75.0
-HEADER_S = 10.0
-
-_UNGUARDED = {"/healthz", "/readyz"}
-_OF_BACKENDS = {"/register", "/heartbeat", "/deregister"}
-"""Calls that a pool's own token or key may admit too."""
-
-
-class _Refusal(Exception):
-    """An answer that is no success: a status, and a body."""
-
-    def __init__(self, status: int, error: str, *, retry_after_s: int | None = None, **more: Any) -> None:
-        super().__init__(error)
-        self.status = status
-        self.headers = {} if retry_after_s is None else {"Retry-After": str(retry_after_s)}
-        self.body = {"error": error, **more}
 
 
 class AdminServer:
@@ -67,16 +54,21 @@ class AdminServer:
         own: Callable[[], list[tuple[str, int]]],
         log: Callable[[str], None],
     ) -> None:
-        self._pick, self._own = pick, own
-        self._rate = Rate(settings.rate if settings else 0)
+        self._pick = pick
         self._refusals = Refusals(log)
-        self._verifier = Verifier()
         self._holds = Holds()
         self._settings = settings
         self._control_path = control_path
         self._membership = membership
         self._status, self._ready, self._reload, self._log = status, ready, reload, log
-        self._access = Access(settings.token if settings else None, settings.allow if settings else [])
+        asked = Access(settings.token if settings else None, settings.allow if settings else [])
+        self._rights = Rights(asked, settings.rate if settings else 0, membership, own)
+        self._members = Members(membership, self._rights)
+        self._of_backends = {
+            "/register": self._members.register,
+            "/heartbeat": self._members.heartbeat,
+            "/deregister": self._members.deregister,
+        }
         self._sockets: list[socket.socket] = []
         self._paths: list[str] = []
         self._thread: threading.Thread | None = None
@@ -166,10 +158,20 @@ class AdminServer:
             shutdown_timeout=0.5,
         )
         await runner.setup()
-        for bound in self._sockets:
-            await web.SockSite(runner, bound).start()
+        others = runner.server
+        assert others is not None
+        plain: set[asyncio.Transport] = set()
+
+        def protocol() -> asyncio.Protocol:
+            return PlainCalls(self._answer, others, _caller, plain, max_body=MAX_BODY, idle_s=IDLE_S)
+
+        servers = [await self._loop.create_server(protocol, sock=bound) for bound in self._sockets]
         self._started.set()
         await self._stop.wait()
+        for server in servers:
+            server.close()
+        for transport in list(plain):
+            transport.abort()
         await runner.cleanup()
         self._holds.close()
 
@@ -177,9 +179,7 @@ class AdminServer:
         application = web.Application(middlewares=[self._guard], client_max_size=MAX_BODY)
         application.add_routes(
             [
-                web.post("/register", self._register),
-                web.post("/heartbeat", self._heartbeat),
-                web.post("/deregister", self._deregister),
+                *(web.post(path, self._of_a_backend) for path in self._of_backends),
                 web.get("/backends", self._backends),
                 web.get("/status", self._get_status),
                 web.get("/healthz", self._healthz),
@@ -200,160 +200,41 @@ class AdminServer:
         self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
         """Rights first; then every failure becomes one JSON line."""
+        call = _call_of(request)
         try:
-            self._check_token(request)
-            self._check_rate(request)
+            self._rights.check(call)
             return await handler(request)
-        except _Refusal as refusal:
-            if refusal.status in (401, 403, 429):
-                self._refusals.note(refusal.status, _caller(request), request.path, str(refusal))
-            return web.json_response(refusal.body, status=refusal.status, headers=refusal.headers)
-        except BadBody as error:
-            self._refusals.note(422, _caller(request), request.path, str(error))
-            return web.json_response({"error": str(error), "key": error.key}, status=422)
         except web.HTTPException as error:
             return web.json_response({"error": error.reason}, status=error.status, headers=_only_allow(error))
         except Exception as error:
-            self._log(f"admin: {request.method} {request.path}: {error!r}")
-            return web.json_response({"error": "internal error"}, status=500)
+            status, body, headers = self._failed(call, error)
+            return web.json_response(body, status=status, headers=headers)
 
-    def _check_token(self, request: web.Request) -> None:
-        if _by_unix(request) or request.path in _UNGUARDED:
-            return
-        if request.path in _OF_BACKENDS and self._may_be_member(request):
-            return
-        header = request.headers.get("Authorization")
-        if (self._access.needs_token or header is not None) and not self._access.has_token(header):
-            raise _Refusal(401, "no token, or a wrong one")
-
-    def _check_rate(self, request: web.Request) -> None:
-        if not _by_unix(request) and not self._is_operator(request) and not self._rate.allows(request.remote):
-            raise _Refusal(429, "too many calls from your address (admin.rate)", retry_after_s=1)
-
-    def _may_be_member(self, request: web.Request) -> bool:
-        """Does the caller show what any pool admits? Which pool it means is in its body, which strangers are not asked for."""
-        header, signed = request.headers.get("Authorization"), "X-LB-Signature" in request.headers
-        leases = [self._membership.rules(pool).lease for pool in self._membership.pools()]
-        return any((signed and lease.hmac_key) or (lease.token and access.shows(header, lease.token)) for lease in leases)
-
-    def _check_member(self, request: web.Request, pool: str, body: bytes) -> None:
-        """May the caller speak for backends of this pool? With the operators' token or the pool's, signed if it has a key."""
-        lease, header = self._membership.rules(pool).lease, request.headers.get("Authorization")
-        if self._is_operator(request):
-            return
-        if lease.token is not None:
-            shown = access.shows(header, lease.token)
-        else:
-            shown = not self._access.needs_token and (header is None or lease.hmac_key is not None)
-            shown = shown or (lease.hmac_key is not None and header is None)
-        if not shown:
-            raise _Refusal(401, "no token, or a wrong one")
-        if lease.hmac_key is not None:
-            fault = self._verifier.fault(lease.hmac_key, request.method, request.path, request.headers, body)
-            if fault:
-                raise _Refusal(401, f"the call does not count: {fault}")
-
-    def _is_operator(self, request: web.Request) -> bool:
-        return _by_unix(request) or self._access.has_token(request.headers.get("Authorization"))
-
-    def _check_may_speak(self, request: web.Request, server_ip: str, *, joins: bool) -> None:
-        if not self._is_operator(request) and not self._access.may_speak_for(request.remote, server_ip):
-            raise _Refusal(403, f"server_ip: {server_ip} is not the address you call from")
-        if not joins:
-            return
-        if access.is_nobodys(server_ip):
-            raise _Refusal(403, f"server_ip: {server_ip} is link-local, or a cloud's metadata server: no backend")
-        if access.is_loopback(server_ip) and not access.is_loopback(_caller(request)):
-            raise _Refusal(403, f"server_ip: {server_ip} is this host, you call from another")
-        if not self._access.is_allowed(server_ip):
-            raise _Refusal(403, f"server_ip: {server_ip} is not in a network that may register (admin.allow)")
-
-    def _check_not_own(self, server_ip: str, port: int) -> None:
-        if access.is_own(server_ip, port, self._own()):
-            raise _Refusal(403, f"{join_host_port(server_ip, port)} is this balancer itself")
+    def _failed(self, call: Call, error: Exception) -> tuple[int, dict[str, Any], dict[str, str]]:
+        """What is answered instead: status, body, fields of the head."""
+        if isinstance(error, Refusal):
+            if error.status in (401, 403, 429):
+                self._refusals.note(error.status, call.caller, call.path, str(error))
+            return error.status, error.body, error.headers
+        if isinstance(error, BadBody):
+            self._refusals.note(422, call.caller, call.path, str(error))
+            return 422, {"error": str(error), "key": error.key}, {}
+        self._log(f"admin: {call.method} {call.path}: {error!r}")
+        return 500, {"error": "internal error"}, {}
 
     # --- backends ------------------------------------------------------------------------------------------------
 
-    async def _register(self, request: web.Request) -> web.Response:
-        body = parse(await request.read(), Announcement)
-        pool = self._pool(body.pool)
-        self._check_member(request, pool, await request.read())
-        self._check_may_speak(request, body.server_ip, joins=True)
-        port = self._port_to_join(pool, body.port)
-        self._check_not_own(body.server_ip, port)
-        address = join_host_port(body.server_ip, port)
+    def _answer(self, call: Call, data: bytes) -> tuple[int, dict[str, Any], dict[str, str]]:
+        """To a call in plain form."""
         try:
-            row, new = self._membership.register(pool, address, body.report)
-        except ValueError as error:
-            raise _Refusal(422, str(error)) from None
-        return web.json_response(self._lease(row), status=201 if new else 200)
+            self._rights.check(call)
+            return *self._of_backends[call.path](call, data), {}
+        except Exception as error:
+            return self._failed(call, error)
 
-    async def _heartbeat(self, request: web.Request) -> web.Response:
-        body = parse(await request.read(), Announcement)
-        pool = self._pool(body.pool)
-        self._check_member(request, pool, await request.read())
-        self._check_may_speak(request, body.server_ip, joins=False)
-        address = self._known_address(pool, body.server_ip, body.port)
-        row = self._membership.heartbeat(pool, address, body.report)
-        if row is None:
-            raise _Refusal(404, f"{address} has no lease in pool {pool}", action="register")
-        return web.json_response(self._lease(row))
-
-    async def _deregister(self, request: web.Request) -> web.Response:
-        body = parse(await request.read(), Farewell)
-        pool = self._pool(body.pool)
-        self._check_member(request, pool, await request.read())
-        self._check_may_speak(request, body.server_ip, joins=False)
-        address = self._known_address(pool, body.server_ip, body.port)
-        row = self._membership.find(pool, address)
-        if row is not None and row.source != "lease" and not self._is_operator(request):
-            raise _Refusal(403, f"{address} was not registered: it is named by {row.source}")
-        row = self._membership.deregister(pool, address) or self._membership.leaving(pool, address)
-        if row is None:
-            raise _Refusal(404, f"{address} is not in pool {pool}")
-        return web.json_response(self._lease(row) | {"active": self._membership.active(row)})
-
-    def _pool(self, named: str | None) -> str:
-        pools = self._membership.pools()
-        if named is None:
-            named = pools[0] if len(pools) == 1 else DEFAULT_POOL
-        if named not in pools:
-            raise BadBody(f"pool: {named!r} is unknown (known: {', '.join(pools)})", "pool")
-        return named
-
-    def _port_to_join(self, pool: str, named: int | None) -> int:
-        port = named or self._membership.rules(pool).lease.port
-        if port is None:
-            raise BadBody(f"port: missing (pool {pool} has no lease.port)", "port")
-        return port
-
-    def _known_address(self, pool: str, server_ip: str, named: int | None) -> str:
-        """The backend that a caller means. Without a port: the pool's lease.port, or the only backend of that host."""
-        port = named or self._membership.rules(pool).lease.port
-        if port is not None:
-            address = join_host_port(server_ip, port)
-            if named or self._membership.find(pool, address):
-                return address
-        here = self._membership.on_host(pool, server_ip)
-        if len(here) == 1:
-            return here[0].address
-        if port is not None:
-            return join_host_port(server_ip, port)
-        if here:
-            raise BadBody(f"port: missing ({server_ip} has {len(here)} backends in pool {pool})", "port")
-        raise _Refusal(404, f"{server_ip} has no lease in pool {pool}", action="register")
-
-    def _lease(self, row: Row) -> dict[str, Any]:
-        lease = self._membership.rules(row.pool).lease
-        return {
-            "id": row.id,
-            "address": row.address,
-            "pool": row.pool,
-            "generation": row.generation,
-            "heartbeat_s": lease.heartbeat_ms / 1000,
-            "lease_s": lease.length_ms / 1000,
-            "state": row.state,
-        }
+    async def _of_a_backend(self, request: web.Request) -> web.Response:
+        status, answer = self._of_backends[request.path](_call_of(request), await request.read())
+        return web.json_response(answer, status=status)
 
     # --- looking -------------------------------------------------------------------------------------------------
 
@@ -367,7 +248,7 @@ class AdminServer:
         try:
             return self._status()
         except LbcoreError as error:
-            raise _Refusal(503, str(error)) from None
+            raise Refusal(503, str(error)) from None
 
     async def _healthz(self, request: web.Request) -> web.Response:
         return web.json_response({"status": "ok"})
@@ -386,15 +267,15 @@ class AdminServer:
 
     async def _get_pick(self, request: web.Request) -> web.Response:
         """A backend by the pool's policy. hold_s: it counts as in use for so long, or until POST /release."""
-        pool = self._pool(request.query.get("pool"))
+        pool = self._members.pool(request.query.get("pool"))
         hold_s = _number(request, "hold_s", 0, 3600)
         cost = int(_number(request, "cost", 1, 65_535))
         try:
             picked = self._pick(pool, request.query.get("key"), max(1, cost))
         except NoBackend as error:
-            raise _Refusal(503, str(error), retry_after_s=1) from None
+            raise Refusal(503, str(error), retry_after_s=1) from None
         except OSError as error:
-            raise _Refusal(503, f"no section is free to pick from: {error.strerror}") from None
+            raise Refusal(503, f"no section is free to pick from: {error.strerror}") from None
         answer: dict[str, Any] = {"address": picked.address, "id": picked.id, "pool": pool}
         if not hold_s:
             picked.release("left")
@@ -402,23 +283,22 @@ class AdminServer:
         name = self._holds.keep(picked, hold_s)
         if name is None:
             picked.release("left")
-            raise _Refusal(503, "too many picks are held")
+            raise Refusal(503, "too many picks are held")
         return web.json_response(answer | {"pick": name, "hold_s": hold_s})
 
     async def _release(self, request: web.Request) -> web.Response:
         body = parse(await request.read(), Release)
         if not self._holds.release(body.pick, body.outcome):
-            raise _Refusal(404, "no such pick is held: it was released, or its time is over")
+            raise Refusal(404, "no such pick is held: it was released, or its time is over")
         return web.json_response({"status": "released"})
 
     # --- operators -----------------------------------------------------------------------------------------------
 
     async def _order(self, request: web.Request) -> web.Response:
-        if not self._is_operator(request):
-            raise _Refusal(403, "this takes the token, or the control socket")
+        self._rights.check_operator(_call_of(request))
         verb = request.match_info["verb"]
         if verb not in ("add", "drain", "ready", "remove", "weight"):
-            raise _Refusal(404, f"{verb}: unknown (known: add, drain, ready, remove, weight)")
+            raise Refusal(404, f"{verb}: unknown (known: add, drain, ready, remove, weight)")
         body = parse(await request.read(), BackendOrder)
         row = await asyncio.to_thread(self._carry_out, verb, body)  # adding resolves a name, which may take its time
         return web.json_response(
@@ -426,15 +306,15 @@ class AdminServer:
         )
 
     def _carry_out(self, verb: str, body: BackendOrder) -> Row:
-        pool = self._pool(body.pool)
+        pool = self._members.pool(body.pool)
         try:
             if verb == "add":
                 return self._membership.add(pool, body.address, 1 if body.weight is None else body.weight)
             row = self._membership.find(pool, body.address)
         except ValueError as error:
-            raise _Refusal(422, f"address: {error}") from None
+            raise Refusal(422, f"address: {error}") from None
         if row is None:
-            raise _Refusal(404, f"{normal(body.address)} is not in pool {pool}")
+            raise Refusal(404, f"{normal(body.address)} is not in pool {pool}")
         if verb == "weight":
             if body.weight is None:
                 raise BadBody("weight: missing", "weight")
@@ -448,20 +328,27 @@ class AdminServer:
         return row
 
     async def _post_reload(self, request: web.Request) -> web.Response:
-        if not self._is_operator(request):
-            raise _Refusal(403, "this takes the token, or the control socket")
+        self._rights.check_operator(_call_of(request))
         try:
             await asyncio.to_thread(self._reload)
         except ConfigError as error:
-            raise _Refusal(422, "the configuration was not taken", problems=error.problems) from None
+            raise Refusal(422, "the configuration was not taken", problems=error.problems) from None
         except LbcoreError as error:
-            raise _Refusal(409, str(error), problems=[str(error)]) from None
+            raise Refusal(409, str(error), problems=[str(error)]) from None
         return web.json_response({"status": "reloaded"})
 
 
-def _caller(request: web.Request) -> str | None:
+def _call_of(request: web.Request) -> Call:
+    return Call(request.method, request.path, request.headers, _caller(request.transport))
+
+
+def _caller(transport: asyncio.BaseTransport | None) -> str | None:
     """The address that calls; None over a unix socket."""
-    return None if _by_unix(request) else request.remote
+    bound = transport.get_extra_info("socket") if transport is not None else None
+    if bound is not None and bound.family == socket.AF_UNIX:
+        return None
+    peer = transport.get_extra_info("peername") if transport is not None else None
+    return str(peer[0]) if peer else ""
 
 
 def _number(request: web.Request, name: str, default: float, most: float) -> float:
@@ -476,12 +363,6 @@ def _number(request: web.Request, name: str, default: float, most: float) -> flo
     if not 0 <= value <= most:
         raise BadBody(f"{name}: {text!r} is not allowed (allowed: a number from 0 to {most:g})", name)
     return value
-
-
-def _by_unix(request: web.Request) -> bool:
-    transport = request.transport
-    bound = transport.get_extra_info("socket") if transport is not None else None
-    return bound is not None and bound.family == socket.AF_UNIX
 
 
 def _only_allow(error: web.HTTPException) -> dict[str, str]:

@@ -228,7 +228,9 @@ def _death(evidence: Evidence, rules: PoolSettings, now: float) -> str:
     return "; ".join(words)
 
 
-def next_change(evidence: Evidence, now: float) -> float | None:
+def next_change(evidence: Evidence, rules: PoolSettings, now: float) -> float | None:
     """When time alone may change the verdict next, leases apart."""
-    ends = (evidence.busy_until, evidence.late_until, evidence.ejected_until, evidence.hold_until if evidence.dead else 0.0)
+    ends = [evidence.busy_until, evidence.late_until, evidence.ejected_until]
+    if evidence.dead:
+        ends += [evidence.hold_until, evidence.died_at + rules.retry_after_ms / 1000 if rules.probe.kind == "off" else 0.0]
     return min((end for end in ends if end > now), default=None)

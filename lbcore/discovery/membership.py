@@ -7,7 +7,6 @@ backend fails.
 
 from __future__ import annotations
 
-import heapq
 import os
 import threading
 import time
@@ -15,6 +14,7 @@ from collections import namedtuple
 
 from lbcore.discovery import evidence as rules_of
 from lbcore.discovery import floor, outliers
+from lbcore.discovery.agenda import Agenda
 from lbcore.discovery.evidence import Evidence
 from lbcore.discovery.standing import TOGETHER_S, Member, Report, Standing
 from lbcore.settings import join_host_port, parse_address
@@ -32,6 +32,8 @@ CONNECTS, ANSWERS = 0, 1  # enum lb_failing in csrc/channel.h
 STALL_S = 1.0
 """A tick that comes later than asked by more than this was held up with the whole process: leases are not to blame."""
 
+TICK_S = 0.01
+"""Ends of leases, ramps and the like are seen to at most so often."""
 LATE_S = 1.0
 """So much later than it should a heartbeat may come at least before its load is taken for old: hosts are busy."""
 PICKERS_EVERY_S = 1.0
@@ -65,7 +67,7 @@ class Membership:
         self._members: dict[str, Member] = {}  # by row id
         self._standing: dict[str, Standing] = {name: Standing() for name in pools}
         self._pickers_at = 0.0
-        self._deadlines: list[tuple[float, str]] = []
+        self._agenda = Agenda()
         self._wanted: float | None = None
         self.sooner: Callable[[], None] = lambda: None
         table.on_put_off = self._wants
@@ -130,6 +132,7 @@ class Membership:
             member = self._members.pop(row.id, None)
             if member is None:
                 return
+            self._agenda.forget(row.id)
             standing = self._standing[row.pool]
             standing.leave(row.id)
             self._table.set_state(row, "draining", reason)
@@ -217,7 +220,6 @@ class Membership:
         if evidence.declared == "busy":
             busy_s = lease.length_ms / 1000 if report.for_s is None else report.for_s
             evidence.busy_until = now + busy_s
-            self._deadline(evidence.busy_until, row)
         weight = _weight_of(report)
         if weight is not None and evidence.leased:
             self._table.set_weight(row, weight)
@@ -277,10 +279,7 @@ class Membership:
                 self._eject(member, f"{rules_of.times(outcome.answers_in_row, 'answer')} failed in a row: {detail}", now)
             elif what != ANSWERS and outcome.failures_in_row:
                 detail = os.strerror(outcome.last_errno).lower()
-                rules = self._pools[row.pool]
-                rules_of.note_connects_failed(member.evidence, outcome.failures_in_row, detail, rules, now)
-                if rules.probe.kind == "off":
-                    self._deadline(now + rules.retry_after_ms / 1000, row)
+                rules_of.note_connects_failed(member.evidence, outcome.failures_in_row, detail, self._pools[row.pool], now)
                 self._review(member, now)
 
     def _eject(self, member: Member, why: str, now: float) -> None:
@@ -328,12 +327,12 @@ class Membership:
             self.compare(now)
             self._end_doubts(now)
             self._bury_pickers(now)
-            while self._deadlines and self._deadlines[0][0] <= now:
-                member = self._members.get(heapq.heappop(self._deadlines)[1])
-                if member is not None:
-                    self._see_to(member, now)
+            for row_id in self._agenda.take(now):
+                if row_id in self._members:
+                    self._see_to(self._members[row_id], now)
             swept = self._table.sweep(now)
-            times = [self._deadlines[0][0]] if self._deadlines else []
+            first = self._agenda.first
+            times = [] if first is None else [max(first, now + TICK_S)]
             times += [standing.compare_at for standing in self._standing.values() if len(standing.members) > 1]
             times += [standing.doubt_until for standing in self._standing.values() if standing.doubting]
             times.append(self._pickers_at)
@@ -356,6 +355,8 @@ class Membership:
             self._age_load(member, now)
         if member.ramp_until and now >= member.ramp_until:
             self._ramp(member, now, 0)
+        elif member.ramp_until:
+            self._deadline(member.ramp_until, row)
         rules_of.note_retry_due(evidence, self._pools[row.pool], now)
         self._review(member, now)
 
@@ -387,18 +388,8 @@ class Membership:
                 evidence.lease_until = max(evidence.lease_until, now + 1.5 * lease.heartbeat_ms / 1000)
 
     def _deadline(self, when: float, row: Row) -> None:
-        heapq.heappush(self._deadlines, (when, row.id))
-        if len(self._deadlines) > 64 + 4 * len(self._members):
-            self._deadlines = sorted(set(self._tidy()))
-        self._wants(when)
-
-    def _tidy(self) -> list[tuple[float, str]]:
-        """Each heartbeat leaves a stale deadline behind: keep the earliest of each row."""
-        first: dict[str, float] = {}
-        for when, row_id in self._deadlines:
-            if row_id in self._members:
-                first[row_id] = min(when, first.get(row_id, when))
-        return [(when, row_id) for row_id, when in first.items()]
+        if self._agenda.add(when, row.id):
+            self._wants(when)
 
     def _wants(self, when: float) -> None:
         if self._wanted is None or when < self._wanted:
@@ -464,7 +455,7 @@ class Membership:
         row, standing = member.row, self._standing[member.row.pool]
         before = member.verdict
         member.verdict = rules_of.judge(member.evidence, self._pools[row.pool], now)
-        change = rules_of.next_change(member.evidence, now)
+        change = rules_of.next_change(member.evidence, self._pools[row.pool], now)
         if change is not None and member.verdict.state != "up":
             self._deadline(change, row)
         if member.verdict == before:

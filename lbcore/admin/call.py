@@ -1,0 +1,32 @@
+"""A call of the admin server, whoever read it from the wire; and the answer that it is no success."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class Call(NamedTuple):
+    """caller: the address that calls; None over a unix socket. fields: of the head, by name in any case."""
+
+    method: str
+    path: str
+    fields: Mapping[str, str]
+    caller: str | None
+
+    @property
+    def authorization(self) -> str | None:
+        """What it shows."""
+        return self.fields.get("Authorization")
+
+
+class Refusal(Exception):
+    """An answer that is no success: a status, and a body."""
+
+    def __init__(self, status: int, error: str, *, retry_after_s: int | None = None, **more: Any) -> None:
+        super().__init__(error)
+        self.status = status
+        self.headers = {} if retry_after_s is None else {"Retry-After": str(retry_after_s)}
+        self.body = {"error": error, **more}

@@ -1,0 +1,106 @@
+"""The calls that backends make for themselves: register, heartbeat, deregister."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from lbcore.admin.bodies import Announcement, BadBody, Farewell, parse
+from lbcore.admin.call import Call, Refusal
+from lbcore.settings import DEFAULT_POOL, join_host_port
+
+if TYPE_CHECKING:
+    from lbcore.admin.rights import Rights
+    from lbcore.discovery.membership import Membership
+    from lbcore.table import Row
+
+
+class Members:
+    """Each call takes its body and returns (status, answer). Raises Refusal or BadBody."""
+
+    def __init__(self, membership: Membership, rights: Rights) -> None:
+        self._membership = membership
+        self._rights = rights
+
+    def register(self, call: Call, data: bytes) -> tuple[int, dict[str, Any]]:
+        """201: a new backend; 200: one that is known."""
+        body = parse(data, Announcement)
+        pool = self.pool(body.pool)
+        self._rights.check_member(call, pool, data)
+        self._rights.check_may_speak(call, body.server_ip, joins=True)
+        port = self._port_to_join(pool, body.port)
+        self._rights.check_not_own(body.server_ip, port)
+        try:
+            row, new = self._membership.register(pool, join_host_port(body.server_ip, port), body.report)
+        except ValueError as error:
+            raise Refusal(422, str(error)) from None
+        return 201 if new else 200, self._lease(row)
+
+    def heartbeat(self, call: Call, data: bytes) -> tuple[int, dict[str, Any]]:
+        """Renew a lease; 404 with `action: register` when there is none."""
+        body = parse(data, Announcement)
+        pool = self.pool(body.pool)
+        self._rights.check_member(call, pool, data)
+        self._rights.check_may_speak(call, body.server_ip, joins=False)
+        address = self._known_address(pool, body.server_ip, body.port)
+        row = self._membership.heartbeat(pool, address, body.report)
+        if row is None:
+            raise Refusal(404, f"{address} has no lease in pool {pool}", action="register")
+        return 200, self._lease(row)
+
+    def deregister(self, call: Call, data: bytes) -> tuple[int, dict[str, Any]]:
+        """The backend drains, then goes; `active` says how far it is."""
+        body = parse(data, Farewell)
+        pool = self.pool(body.pool)
+        self._rights.check_member(call, pool, data)
+        self._rights.check_may_speak(call, body.server_ip, joins=False)
+        address = self._known_address(pool, body.server_ip, body.port)
+        row = self._membership.find(pool, address)
+        if row is not None and row.source != "lease" and not self._rights.is_operator(call):
+            raise Refusal(403, f"{address} was not registered: it is named by {row.source}")
+        row = self._membership.deregister(pool, address) or self._membership.leaving(pool, address)
+        if row is None:
+            raise Refusal(404, f"{address} is not in pool {pool}")
+        return 200, self._lease(row) | {"active": self._membership.active(row)}
+
+    def pool(self, named: str | None) -> str:
+        """The pool that a caller means. Raises BadBody."""
+        pools = self._membership.pools()
+        if named is None:
+            named = pools[0] if len(pools) == 1 else DEFAULT_POOL
+        if named not in pools:
+            raise BadBody(f"pool: {named!r} is unknown (known: {', '.join(pools)})", "pool")
+        return named
+
+    def _port_to_join(self, pool: str, named: int | None) -> int:
+        port = named or self._membership.rules(pool).lease.port
+        if port is None:
+            raise BadBody(f"port: missing (pool {pool} has no lease.port)", "port")
+        return port
+
+    def _known_address(self, pool: str, server_ip: str, named: int | None) -> str:
+        """The backend that a caller means. Without a port: the pool's lease.port, or the only backend of that host."""
+        port = named or self._membership.rules(pool).lease.port
+        if port is not None:
+            address = join_host_port(server_ip, port)
+            if named or self._membership.find(pool, address):
+                return address
+        here = self._membership.on_host(pool, server_ip)
+        if len(here) == 1:
+            return here[0].address
+        if port is not None:
+            return join_host_port(server_ip, port)
+        if here:
+            raise BadBody(f"port: missing ({server_ip} has {len(here)} backends in pool {pool})", "port")
+        raise Refusal(404, f"{server_ip} has no lease in pool {pool}", action="register")
+
+    def _lease(self, row: Row) -> dict[str, Any]:
+        lease = self._membership.rules(row.pool).lease
+        return {
+            "id": row.id,
+            "address": row.address,
+            "pool": row.pool,
+            "generation": row.generation,
+            "heartbeat_s": lease.heartbeat_ms / 1000,
+            "lease_s": lease.length_ms / 1000,
+            "state": row.state,
+        }

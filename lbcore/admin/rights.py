@@ -1,0 +1,100 @@
+"""Whether a call may do what it asks: tokens, signatures, rates, and for which address it may speak."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lbcore.admin import access
+from lbcore.admin.call import Call, Refusal
+from lbcore.admin.limits import Rate
+from lbcore.settings import join_host_port
+from lbcore.signature import Verifier
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from lbcore.admin.access import Access
+    from lbcore.discovery.membership import Membership
+
+_UNGUARDED = {"/healthz", "/readyz"}
+_OF_BACKENDS = {"/register", "/heartbeat", "/deregister"}
+"""Calls that a pool's own token or key may admit too."""
+
+
+class Rights:
+    """The rules of one admin server; each check raises Refusal.
+
+    rate: calls a second from one address, 0: any. own: where the balancer itself listens, (host, port) each.
+    """
+
+    def __init__(self, asked: Access, rate: int, membership: Membership, own: Callable[[], list[tuple[str, int]]]) -> None:
+        self._access = asked
+        self._rate = Rate(rate)
+        self._membership = membership
+        self._own = own
+        self._verifier = Verifier()
+
+    def check(self, call: Call) -> None:
+        """May it be heard at all?"""
+        self._check_token(call)
+        if call.caller is not None and not self.is_operator(call) and not self._rate.allows(call.caller):
+            raise Refusal(429, "too many calls from your address (admin.rate)", retry_after_s=1)
+
+    def is_operator(self, call: Call) -> bool:
+        """Does it hold the operators' token, or come over a unix socket?"""
+        return call.caller is None or self._access.has_token(call.authorization)
+
+    def check_operator(self, call: Call) -> None:
+        """May it change what it did not register?"""
+        if not self.is_operator(call):
+            raise Refusal(403, "this takes the token, or the control socket")
+
+    def _check_token(self, call: Call) -> None:
+        header = call.authorization
+        if call.caller is None or call.path in _UNGUARDED or (header is None and not self._access.needs_token):
+            return
+        if call.path in _OF_BACKENDS and self._may_be_member(call):
+            return
+        if not self._access.has_token(header):
+            raise Refusal(401, "no token, or a wrong one")
+
+    def _may_be_member(self, call: Call) -> bool:
+        """Does the caller show what any pool admits? Which pool it means is in its body, which strangers are not asked for."""
+        header, signed = call.authorization, "X-LB-Signature" in call.fields
+        leases = [self._membership.rules(pool).lease for pool in self._membership.pools()]
+        return any((signed and lease.hmac_key) or (lease.token and access.shows(header, lease.token)) for lease in leases)
+
+    def check_member(self, call: Call, pool: str, body: bytes) -> None:
+        """May the caller speak for backends of this pool? With the operators' token or the pool's, signed if it has a key."""
+        lease, header = self._membership.rules(pool).lease, call.authorization
+        if self.is_operator(call):
+            return
+        if lease.token is not None:
+            shown = access.shows(header, lease.token)
+        else:
+            shown = not self._access.needs_token and (header is None or lease.hmac_key is not None)
+            shown = shown or (lease.hmac_key is not None and header is None)
+        if not shown:
+            raise Refusal(401, "no token, or a wrong one")
+        if lease.hmac_key is not None:
+            fault = self._verifier.fault(lease.hmac_key, call.method, call.path, call.fields, body)
+            if fault:
+                raise Refusal(401, f"the call does not count: {fault}")
+
+    def check_may_speak(self, call: Call, server_ip: str, *, joins: bool) -> None:
+        """May it speak for a backend at this address, and, when it joins, may one stand there?"""
+        if not self.is_operator(call) and not self._access.may_speak_for(call.caller, server_ip):
+            raise Refusal(403, f"server_ip: {server_ip} is not the address you call from")
+        if not joins:
+            return
+        if access.is_nobodys(server_ip):
+            raise Refusal(403, f"server_ip: {server_ip} is link-local, or a cloud's metadata server: no backend")
+        if access.is_loopback(server_ip) and not access.is_loopback(call.caller):
+            raise Refusal(403, f"server_ip: {server_ip} is this host, you call from another")
+        if not self._access.is_allowed(server_ip):
+            raise Refusal(403, f"server_ip: {server_ip} is not in a network that may register (admin.allow)")
+
+    def check_not_own(self, server_ip: str, port: int) -> None:
+        """Does it name another server than this balancer?"""
+        if access.is_own(server_ip, port, self._own()):
+            raise Refusal(403, f"{join_host_port(server_ip, port)} is this balancer itself")
