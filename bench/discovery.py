@@ -175,8 +175,8 @@ def _cpu_s(pid: int) -> float:
 
 
 def heartbeats(count: int, seconds: float) -> dict[str, float]:
-    """`count` leased backends, each beating once in 5 s over 1,000 kept connections: CPU of the control plane, in cores; and the rate
-    that one core could take."""
+    """`count` leased backends, each beating once in 5 s over 1,000 kept connections: CPU of the control plane, in cores; and
+    the rate that one core could take."""
     with running("off") as lb:
         connections = [socket.create_connection(lb.admin, timeout=10) for _ in range(1000)]
         bodies = [

@@ -7,6 +7,7 @@
 #include "l7/message.h"
 #include "l7/path.h"
 #include "l7/route.h"
+#include "table/learn.h"
 #include "table/load.h"
 #include "table/picker.h"
 #include "table/policy.h"

@@ -261,7 +261,7 @@ cdef class Picker:
         self.pen.within(backend, self.pen.shm.head.max_backends)
         cdef lb_outcome *outcome = lb_shm_outcome(&self.pen.shm, worker, backend)
         outcome.generation = self.pen.shm.backends[backend].generation
-        lb_policy_observe(outcome, latency_us, now_ms)
+        lb_learn_reached(outcome, latency_us, now_ms)
 
     def give(self, uint32_t backend, uint32_t worker=0, uint32_t cost=1):
         """Undo `take`."""

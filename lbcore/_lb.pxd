@@ -161,7 +161,7 @@ cdef extern from "lb.h" nogil:
                         uint32_t *out_count)
     int64_t lb_path_normal(const char *path, uint32_t length, int reading, char *out)
 
-    void lb_policy_observe(lb_outcome *outcome, uint32_t latency_us, uint32_t now_ms)
+    void lb_learn_reached(lb_outcome *outcome, uint32_t took_us, uint64_t now_ms)
     int lb_load_take(const lb_shm *shm, uint32_t worker, uint32_t pool, uint32_t backend, uint32_t cost)
     void lb_load_give(const lb_shm *shm, uint32_t worker, uint32_t pool, uint32_t backend, uint32_t cost)
 

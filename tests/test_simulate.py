@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import random
+from statistics import median
 
 import pytest
 
+from bench.simulate import reports
 from bench.simulate.model import Server, Simulation
 from bench.simulate.page import page, quantile, results, simulate
-from bench.simulate.scenarios import POLICIES, POOLS, WORKS, capacity, servers
+from bench.simulate.scenarios import POLICIES, POOLS, WORKS, Work, capacity, servers
 
 SHORT, LONG, LLM = WORKS
 DECLARED, UNDECLARED, LIES = POOLS
@@ -59,3 +61,17 @@ def test_ewma_keeps_away_from_one_that_is_slower_than_it_says(seed: int) -> None
     used = {policy: simulate(SHORT, LIES, 0.7, policy, seed, 3000).used for policy in ("round_robin", "ewma")}
     served = {policy: figures[-1] * 0.2 / sum(figures[:-1]) for policy, figures in used.items()}
     assert served["ewma"] < 0.5 * served["round_robin"]
+
+
+@pytest.mark.parametrize("policy", reports.POLICIES)
+@pytest.mark.parametrize("work", [SHORT, LONG], ids=["short", "long-tailed"])
+def test_reports_of_load_that_say_nothing_new_do_little_harm(work: Work, policy: str) -> None:
+    """Stale and noisy as they are, all that they tell is in the balancer's own counts already."""
+    ratios = [reports.p99(work, policy, 0.05, 0, seed, 3000) / reports.p99(work, policy, 0, 0, seed, 3000) for seed in range(5)]
+    assert median(ratios) < 1.15
+
+
+def test_ewma_remembers_answers_that_take_a_minute() -> None:
+    """A server of a fifth of its speed stays known as such between its answers."""
+    tails = [quantile(simulate(LLM, LIES, 0.7, policy, 1, 3000).responses, 0.99) for policy in ("ewma", "p2c")]
+    assert tails[0] < tails[1]

@@ -17,19 +17,25 @@ from lbcore.settings import PoolSettings
 from lbcore.table import Table
 
 WORKERS = 2
+NOBODY = -1
+ARRIVAL, REPORT, ELSEWHERE = -1, -2, -3
+"""Events that are no backend's end of a request; what they concern stands in the version's place."""
 GOLDEN = 0x9E3779B97F4A7C15
 CLIENTS = 1000
 
 
 @dataclass(frozen=True)
 class Server:
-    """A backend: how fast it is, and the weight that it declares. comes_at: seconds after the start."""
+    """A backend: how fast it is, and the weight that it declares. comes_at: seconds after the start. elsewhere: requests a
+    second that reach it past this balancer; beat_s: how often it reports its load, the share of its slots in use, 0: never."""
 
     speed: float
     weight: int
     slots: int = 4
     slowdown: float = 0.0
     comes_at: float = 0.0
+    elsewhere: float = 0.0
+    beat_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -97,8 +103,14 @@ class Simulation:
             if not server.comes_at:
                 self._join(server, 0.0)
         self._pickers = [self._table.picker("p", seed=seed * WORKERS + worker + 1) for worker in range(WORKERS)]
-        self._events: list[tuple[float, int, int, int]] = []  # when, serial, backend row or -1: an arrival, its version
+        self._events: list[tuple[float, int, int, int]] = []  # when, serial, backend row or kind of event, its version
         self._serial = 0
+        self._arrived = 0
+        for row, backend in self._backends.items():
+            if backend.server.beat_s:
+                self._expect(backend.server.beat_s * self._random.random(), REPORT, row)
+            if backend.server.elsewhere:
+                self._expect(self._random.expovariate(backend.server.elsewhere), ELSEWHERE, row)
         self._responses: list[float] = []
 
     def __enter__(self) -> Simulation:
@@ -109,16 +121,13 @@ class Simulation:
 
     def run(self, count: int) -> Outcome:
         """Until so many requests have arrived and ended."""
-        arrived, now = 0, 0.0
-        self._expect(self._random.expovariate(self._rate), -1, 0)
-        while self._events:
+        now = 0.0
+        self._expect(self._random.expovariate(self._rate), ARRIVAL, count)
+        while self._events and len(self._responses) < count:
             now, _, row, version = heapq.heappop(self._events)
             self._let_join(now)
             if row < 0:
-                self._arrive(now)
-                arrived += 1
-                if arrived < count:
-                    self._expect(now + self._random.expovariate(self._rate), -1, 0)
+                self._happen(now, row, version)
             elif self._backends[row].version == version:
                 self._end(self._backends[row], now)
         used = [backend.done / (backend.server.speed * backend.server.slots * now) for backend in self._backends.values()]
@@ -142,6 +151,28 @@ class Simulation:
         self._serial += 1
         heapq.heappush(self._events, (when, self._serial, row, version))
 
+    def _happen(self, now: float, kind: int, what: int) -> None:
+        if kind == ARRIVAL:
+            self._arrive(now)
+            self._arrived += 1
+            if self._arrived < what:
+                self._expect(now + self._random.expovariate(self._rate), ARRIVAL, what)
+            return
+        backend = self._backends[what]
+        if kind == REPORT:
+            row = self._table.by_index(what)
+            assert row is not None
+            self._table.set_load(row, len(backend.active) / backend.server.slots)
+            self._expect(now + backend.server.beat_s, REPORT, what)
+            return
+        self._enqueue(backend, _Request(now, self._work(self._random), NOBODY), now)
+        self._expect(now + self._random.expovariate(backend.server.elsewhere), ELSEWHERE, what)
+
+    def _enqueue(self, backend: _Backend, request: _Request, now: float) -> None:
+        backend.advance(now)
+        backend.queue.append(request)
+        self._go_on(backend)
+
     def _arrive(self, now: float) -> None:
         worker = self._random.randrange(WORKERS)
         client = int(CLIENTS ** self._random.random())  # some ask much more than others
@@ -149,15 +180,15 @@ class Simulation:
         row = picker.pick(key=client * GOLDEN & (1 << 64) - 1, worker=worker, now_ms=int(now * 1000) & 0xFFFFFFFF)
         assert row is not None
         assert picker.take(row, worker)
-        backend = self._backends[row]
-        backend.advance(now)
-        backend.queue.append(_Request(now, self._work(self._random), worker))
-        self._go_on(backend)
+        self._enqueue(self._backends[row], _Request(now, self._work(self._random), worker), now)
 
     def _end(self, backend: _Backend, now: float) -> None:
         backend.advance(now)
         _, _, request = heapq.heappop(backend.active)
         backend.done += request.work
+        if request.worker == NOBODY:
+            self._go_on(backend)
+            return
         self._responses.append(now - request.arrived)
         picker = self._pickers[request.worker]
         picker.give(backend.row, request.worker)

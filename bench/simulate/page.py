@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from statistics import median
 
+from bench.simulate import reports
 from bench.simulate.model import Outcome, Simulation
 from bench.simulate.scenarios import LOADS, POLICIES, POOLS, SEEDS, WORKS, Pool, Work, capacity, servers
 
@@ -56,6 +57,7 @@ def page(found: Results, count: int, first_seed: int) -> str:
         parts.append(f"## {work.name[0].upper()}{work.name[1:]} work: {work.what}")
         for pool in POOLS:
             parts.append(f"**{pool.what[0].upper()}{pool.what[1:]}:**\n\n{_table(found, work, pool)}")
+    parts.append(reports.section(count, first_seed))
     return "\n\n".join(parts) + "\n"
 
 

@@ -4,7 +4,6 @@
 #include <math.h>
 #include <string.h>
 
-#define HEAVIEST_LOAD 0.95f /* a backend that calls itself full still gets one session in twenty of its share */
 
 static void touch(const struct lb_shm *shm)
 {
@@ -17,8 +16,10 @@ static void price(const struct lb_shm *shm, uint32_t index)
     const struct lb_backend_row *row = &shm->backends[index];
     float cost = INFINITY;
     if (row->state == LB_UP && row->weight > 0) {
-        float load = row->load < 0 ? 0 : row->load > HEAVIEST_LOAD ? HEAVIEST_LOAD : row->load;
-        cost = 1.0f / ((float)row->weight * (1.0f - load));
+        /* A report is old by the time it counts, and what it counts is mostly in our own figures: one that is full weighs twice,
+         * no more, or all turn to whoever was idle a heartbeat ago (python -m bench.simulate). */
+        float load = row->load < 0 ? 0 : row->load > 1 ? 1 : row->load;
+        cost = (1.0f + load * load) / (float)row->weight;
         if (row->ramp_ms || row->elsewhere > 0)
             cost = -cost;
     }
