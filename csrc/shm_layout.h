@@ -9,7 +9,7 @@
  * Readers never lock. Offsets and indices, never pointers.
  */
 enum {
-    LB_LAYOUT = 3,       /* raised with every change of this file */
+    LB_LAYOUT = 4,       /* raised with every change of this file */
     LB_NAME = 64,        /* bytes of a name, NUL included */
     LB_ADDRESS = 96,     /* bytes of a printed address */
     LB_SOURCE = 16,      /* bytes of a backend's source */
@@ -27,7 +27,7 @@ enum {
     LB_EXPRESSION_BYTES = 1024, /* bytes of a route's regular expression */
 };
 
-enum lb_mode { LB_MODE_TCP = 1, LB_MODE_HTTP = 2 };
+enum lb_mode { LB_MODE_TCP = 1, LB_MODE_HTTP = 2, LB_MODE_UDP = 3 };
 
 enum lb_policy {
     LB_ROUND_ROBIN = 1,
@@ -174,7 +174,8 @@ struct lb_listener_row {
     uint32_t request_id; /* give every request one */
     uint32_t half_close; /* a client's FIN is no farewell */
     uint32_t network_count;
-    uint8_t pad0[60];
+    uint32_t responses; /* mode udp: answers to each datagram, after which a session ends; 0: not known */
+    uint8_t pad0[56];
     uint8_t name[64];
     uint8_t address[96];
     uint8_t error_type[96];   /* media type of the body below */
@@ -349,7 +350,10 @@ struct lb_worker_row {
     uint64_t upgrades;
     uint64_t routes_refused; /* times that new routes could not be compiled: out of memory */
     uint64_t decisions;      /* picks, and the number of the last one in the ring */
-    uint8_t pad0[32];
+    uint64_t datagrams_in;      /* client to backend */
+    uint64_t datagrams_out;     /* backend to client */
+    uint64_t datagrams_dropped; /* lost here: no place, no backend, or no room in a socket */
+    uint8_t pad0[8];
 };
 
 /* Sessions and retries of a pool in the last seconds, as one worker saw them. Writer: the worker. */

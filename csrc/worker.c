@@ -9,6 +9,7 @@
 #include "core/net.h"
 #include "l4/listeners.h"
 #include "l4/plane.h"
+#include "l4/udp.h"
 #include "l7/http.h"
 #include "lb.h"
 
@@ -18,6 +19,7 @@ enum { EVENTS = 256, WARM_BUFFERS = 64 };
 struct worker {
     struct lb_plane plane;
     struct lb_l7 l7;
+    struct lb_udp udp;
     struct lb_listeners listeners;
     int own_process;
     int channel; /* -1 once the control plane is gone: go on with the table as it stands */
@@ -97,14 +99,25 @@ static void set_state(struct worker *worker, enum lb_worker_state state)
 
 static void listen_on(struct worker *worker, uint32_t listener, int fd)
 {
-    if (lb_listeners_add(&worker->listeners, &worker->plane, listener, fd) == 0)
+    int udp = listener < worker->listeners.count && worker->plane.shm.listeners[listener].mode == LB_MODE_UDP;
+    int error = udp ? lb_udp_add(&worker->udp, listener, fd)
+                    : lb_listeners_add(&worker->listeners, &worker->plane, listener, fd);
+    if (!error)
         (void)lb_channel_send(worker->channel, LB_NOTE_LISTENING, listener, 0);
+}
+
+static void stop_listening(struct worker *worker, uint32_t listener)
+{
+    if (lb_udp_has(&worker->udp, listener))
+        lb_udp_remove(&worker->udp, listener);
+    else
+        lb_listeners_remove(&worker->listeners, &worker->plane, listener);
 }
 
 static void drain(struct worker *worker, uint64_t limit_ms)
 {
     for (uint32_t i = 0; i < worker->listeners.count; i++)
-        lb_listeners_remove(&worker->listeners, &worker->plane, i);
+        stop_listening(worker, i);
     worker->drain_until_ms = lb_now_ms(&worker->plane) + limit_ms + 1;
     lb_l7_drain(&worker->l7);
     set_state(worker, LB_WORKER_DRAINING);
@@ -120,7 +133,7 @@ static void obey(struct worker *worker, const struct lb_note *note, int descript
             listen_on(worker, note->id, descriptor);
         break;
     case LB_NOTE_UNLISTEN:
-        lb_listeners_remove(&worker->listeners, &worker->plane, note->id);
+        stop_listening(worker, note->id);
         break;
     case LB_NOTE_DRAIN:
         drain(worker, note->value);
@@ -205,7 +218,10 @@ static void dispatch(struct worker *worker, const struct epoll_event *event)
         hear(worker);
         break;
     case LB_TAG_LISTENER:
-        lb_listeners_event(&worker->listeners, plane, index);
+        if (lb_udp_has(&worker->udp, index))
+            lb_udp_listener_event(&worker->udp, index);
+        else
+            lb_listeners_event(&worker->listeners, plane, index);
         break;
     case LB_TAG_CLIENT:
     case LB_TAG_BACKEND:
@@ -216,6 +232,9 @@ static void dispatch(struct worker *worker, const struct epoll_event *event)
         break;
     case LB_TAG_CONNECTION:
         lb_http_conn_event(&worker->l7, index, generation, event->events);
+        break;
+    case LB_TAG_UDP:
+        lb_udp_event(&worker->udp, index, generation, event->events);
         break;
     }
 }
@@ -244,6 +263,7 @@ static void look_at_table(struct worker *worker)
         worker->cuts_seen = cuts;
         lb_session_cut(plane);
         lb_l7_cut(&worker->l7);
+        lb_udp_cut(&worker->udp);
     }
     plane->row->generation = __atomic_load_n(&plane->shm.head->generation, __ATOMIC_ACQUIRE);
 }
@@ -261,6 +281,7 @@ static int patience_ms(const struct worker *worker)
         return 0;
     int wait = sooner(lb_wheel_wait(&plane->wheel, now_ms), lb_listeners_wait(&worker->listeners, plane));
     wait = sooner(wait, lb_l7_wait(&worker->l7));
+    wait = sooner(wait, lb_udp_wait(&worker->udp));
     if (worker->drain_until_ms)
         wait = sooner(wait, worker->drain_until_ms > now_ms ? (int)(worker->drain_until_ms - now_ms) : 0);
     return wait;
@@ -268,7 +289,7 @@ static int patience_ms(const struct worker *worker)
 
 static int drained(const struct worker *worker)
 {
-    int idle = worker->plane.row->active == 0 && worker->listeners.open == 0;
+    int idle = worker->plane.row->active == 0 && worker->listeners.open == 0 && worker->udp.open == 0;
     return worker->drain_until_ms && (idle || lb_now_ms(&worker->plane) >= worker->drain_until_ms);
 }
 
@@ -286,6 +307,7 @@ static int turn(struct worker *worker)
         run_list(plane, &plane->starved);
     lb_wheel_turn(&plane->wheel, lb_now_ms(plane), fire, plane);
     lb_l7_turn(&worker->l7);
+    lb_udp_turn(&worker->udp);
     look_at_table(worker);
     lb_listeners_resume(&worker->listeners, plane);
     if (plane->alerts)
@@ -306,6 +328,7 @@ static int serve(struct worker *worker)
         error = turn(worker);
     lb_session_stop_all(&worker->plane);
     lb_l7_stop(&worker->l7);
+    lb_udp_stop(&worker->udp);
     set_state(worker, LB_WORKER_GONE);
     return error;
 }
@@ -349,11 +372,14 @@ int lb_worker_run(const struct lb_worker_setup *setup)
     if (!error)
         error = lb_l7_open(&worker->l7, &worker->plane, setup->max_sessions);
     if (!error)
+        error = lb_udp_open(&worker->udp, &worker->plane, setup->max_sessions);
+    if (!error)
         error = lb_listeners_open(&worker->listeners, worker->plane.shm.head->max_listeners, take, worker);
     if (!error)
         error = serve(worker);
     lb_listeners_close(&worker->listeners);
     lb_l7_close(&worker->l7);
+    lb_udp_close(&worker->udp);
     close_plane(&worker->plane);
     free(worker);
     restore_signals(&signals_before);

@@ -141,11 +141,11 @@ class Balancer:
     """A load balancer in this process.
 
     listen: "tcp://HOST:PORT" or several; port 0 asks the kernel for one. backends: "HOST:PORT" or "HOST:PORT,weight=N".
-    policy: round_robin, least_conn, p2c (default), ewma, random or maglev. health: "tcp" (default), "off", or a path such
-    as "/health" for http probes. admin: "HOST:PORT" or "unix:PATH" to serve the admin endpoints (off by default). workers:
-    data-path threads; default: the cores this process may use. Further keys of the configuration's top level may be given
-    (name, datapath, drain_timeout, max_sessions, max_backends, pin), or all of it at once as `settings`. Raises
-    ConfigError.
+    policy: round_robin, least_conn, p2c (default), ewma, random or maglev. health: "tcp" (default; with udp listeners alone
+    "off"), "off", or a path such as "/health" for http probes. admin: "HOST:PORT" or "unix:PATH" to serve the admin endpoints
+    (off by default). workers: data-path threads; default: the cores this process may use. Further keys of the configuration's
+    top level may be given (name, datapath, drain_timeout, max_sessions, max_backends, pin), or all of it at once as
+    `settings`. Raises ConfigError.
 
     A context manager. `start()` and `stop()` may be called any number of times in turn; nothing is left behind by `stop()`.
     Starting raises the soft limit of open descriptors to the hard one.
@@ -157,7 +157,7 @@ class Balancer:
         backends: Iterable[str | BackendSettings] = (),
         *,
         policy: str | None = None,
-        health: str = "tcp",
+        health: str | None = None,
         admin: str | AdminSettings | None = None,
         settings: BalancerSettings | None = None,
         isolation: str = "threads",

@@ -256,8 +256,8 @@ LISTENER = (
     Option(
         "idle_timeout",
         "duration",
-        10 * _MINUTE,
-        "a session that moves no byte for so long is closed",
+        None,
+        "a session that moves no byte for so long is closed; default: 10min, udp: 30s",
         low=100,
         high=24 * _HOUR,
     ),
@@ -307,6 +307,14 @@ LISTENER = (
     Option("half_close", "flag", False, "http: a client may finish sending before its answer comes; else it counts as gone"),
     Option("error_body", "text", None, "http: body of the balancer's own answers; {status} and {reason} are filled in"),
     Option("error_type", "text", None, "http: its media type; default: text/plain; charset=utf-8"),
+    Option(
+        "responses",
+        "int",
+        0,
+        "udp: answers to each datagram, after the last of which a session ends, such as 1 for DNS; 0: not known",
+        low=0,
+        high=1_000_000,
+    ),
     Option("backlog", "int", 4096, "connections that may wait to be accepted, each worker", low=1, high=65_535),
 )
 
@@ -469,7 +477,15 @@ OUTLIER = (
 )
 
 PROBE = (
-    Option("kind", "choice", "tcp", "what a probe does", choices=("tcp", "http", "grpc", "off")),
+    Option(
+        "kind",
+        "choice",
+        "tcp",
+        "what a probe does; default of a pool that only udp listeners lead to: off",
+        choices=("tcp", "http", "grpc", "udp", "off"),
+    ),
+    Option("send", "text", None, 'udp: what is sent, as text or as "hex:0001...."; an answer must come'),
+    Option("expect", "text", None, "udp: what must occur in the answer, likewise; default: any answer will do"),
     Option("path", "text", "/health", "http: what is asked for"),
     Option("method", "choice", "GET", "http: how", choices=("GET", "HEAD")),
     Option("status", "text", "200-399", 'http: statuses that are good, such as "200,204,300-399"'),

@@ -29,11 +29,14 @@ PRIVATE_NETWORKS = [
 their metadata servers there."""
 
 DEFAULT_QUEUE = 1024
+IDLE_MS = {"udp": 30_000}
+"""Where an idle_timeout is not said; of other modes OTHER_IDLE_MS."""
+OTHER_IDLE_MS = 600_000
 MAX_ERROR_BODY, MAX_ERROR_TYPE, MAX_TRUSTED, MAX_EXPRESSION = 1023, 95, 32, 1024
 """The room of their fields in csrc/shm_layout.h."""
 
-MODES = ("tcp", "http")
-LATER_MODES = ("udp", "https", "tls")
+MODES = ("tcp", "udp", "http")
+LATER_MODES = ("https", "tls")
 
 
 def is_token(text: str) -> bool:
@@ -85,6 +88,11 @@ def parse_listen(url: str) -> tuple[str, str, int]:
         raise ValueError(f"{url!r} is not MODE://HOST:PORT with a mode of: {', '.join(MODES)}")
     host, port = split_host_port(rest)
     return mode, host, port
+
+
+def datagram(text: str) -> bytes:
+    """The bytes that "text" or "hex:0a0b" means. Raises ValueError."""
+    return bytes.fromhex(text[4:]) if text.startswith("hex:") else text.encode()
 
 
 def read_secret(path: Any) -> str:
@@ -182,6 +190,8 @@ class ProbeSettings(Settings):
 
     __slots__ = (
         "body",
+        "chosen",
+        "expect",
         "fall",
         "host",
         "interval_ms",
@@ -190,6 +200,7 @@ class ProbeSettings(Settings):
         "path",
         "port",
         "rise",
+        "send",
         "service",
         "status",
         "timeout_ms",
@@ -212,9 +223,17 @@ class ProbeSettings(Settings):
     body: str | None
     host: str | None
     service: str | None
+    send: str | None
+    expect: str | None
+    chosen: bool
+    """Was the kind asked for?"""
     tls: bool
     tls_ca: str | None
     tls_verify: bool
+
+    def _fill(self, values: dict[str, Any]) -> Iterable[str]:
+        self.chosen = bool(values.pop("chosen", values.get("kind") is not None))
+        return super()._fill(values)
 
     def is_good(self, status: int) -> bool:
         """Is that a status of a healthy backend?"""
@@ -234,6 +253,13 @@ class ProbeSettings(Settings):
                 ssl.create_default_context(cafile=self.tls_ca)
             except (OSError, ValueError) as error:
                 yield f"tls_ca: {self.tls_ca!r} cannot be used ({getattr(error, 'strerror', None) or error})"
+        if self.kind == "udp" and not self.send:
+            yield "send: missing (what a udp probe sends)"
+        for name in ("send", "expect"):
+            try:
+                datagram(getattr(self, name) or "")
+            except ValueError:
+                yield f"{name}: {getattr(self, name)!r} is not allowed (allowed: text, or hex: and pairs of hex digits)"
         if not self.path.startswith("/") or " " in self.path or not self.path.isascii():
             yield f"path: {self.path!r} is not allowed (allowed: an absolute path such as /health)"
 
@@ -479,6 +505,7 @@ class ListenerSettings(Settings):
         "pool",
         "port",
         "request_id",
+        "responses",
         "trusted_proxies",
     )
     OPTIONS = options.LISTENER
@@ -502,6 +529,7 @@ class ListenerSettings(Settings):
     trusted_proxies: list[str]
     request_id: bool
     half_close: bool
+    responses: int
     error_body: str | None
     error_type: str | None
 
@@ -523,6 +551,10 @@ class ListenerSettings(Settings):
             self.mode, self.host, self.port = parse_listen(bind)
         except ValueError as error:
             yield f"bind: {error}"
+        if self.idle_timeout_ms is None:
+            self.idle_timeout_ms = IDLE_MS.get(self.mode, OTHER_IDLE_MS)
+        if self.responses and self.mode != "udp":
+            yield f"responses: only of mode udp, this is {self.mode}"
 
     @property
     def url(self) -> str:
@@ -685,6 +717,7 @@ class BalancerSettings(Settings):
         pools = [pool.name for pool in self.pools]
         yield from _twice("pool", pools)
         self.listeners = [self._named(index, listener) for index, listener in enumerate(self.listeners, 1)]
+        self.pools = [self._probed(pool) for pool in self.pools]
         names = [str(listener.name) for listener in self.listeners]
         yield from _twice("listener", names)
         yield from _twice("bind", [entry.url for entry in self.listeners if entry.port])
@@ -711,6 +744,14 @@ class BalancerSettings(Settings):
             if route.listener is not None and http and route.listener not in http:
                 yield f"route[{at}].listener: {route.listener!r} is no http listener (known: {', '.join(http)})"
 
+    def _probed(self, pool: PoolSettings) -> PoolSettings:
+        """A pool that only datagrams reach is not probed over TCP unless that was asked for."""
+        modes = {listener.mode for listener in self.listeners if listener.pool == pool.name}
+        routed = any(route.pool == pool.name for route in self.routes)
+        if pool.probe.chosen or routed or modes != {"udp"}:
+            return pool
+        return pool.replace(probe=pool.probe.replace(kind="off", chosen=False))
+
     def _named(self, index: int, listener: ListenerSettings) -> ListenerSettings:
         """A listener with the defaults that depend on its neighbours."""
         names = [pool.name for pool in self.pools]
@@ -725,8 +766,10 @@ def _twice(kind: str, names: list[str]) -> Iterable[str]:
         yield f"{kind}: {name!r} is used twice"
 
 
-def probe_of(health: str) -> ProbeSettings:
-    """The probe that a --health flag means: a path, "tcp" or "off". Raises ConfigError."""
+def probe_of(health: str | None) -> ProbeSettings:
+    """The probe that a --health flag means: a path, "tcp" or "off"; None: what suits the listeners. Raises ConfigError."""
+    if health is None:
+        return ProbeSettings()
     if health.startswith("/"):
         return ProbeSettings(kind="http", path=health)
     if health in ("tcp", "off"):
@@ -746,7 +789,7 @@ def simple(
     backends: Iterable[str | BackendSettings] = (),
     *,
     policy: str | None = None,
-    health: str = "tcp",
+    health: str | None = None,
     admin: str | AdminSettings | None = None,
     **top: Any,
 ) -> BalancerSettings:

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from lbcore.settings import ListenerSettings, PoolSettings
 
 
+DATAGRAM_ROOM = 4 << 20
+"""Bytes of a udp socket's queues that are asked for; net.core.rmem_max and wmem_max say how many are given."""
+
+
 class ListenerSockets:
     """The sockets of one listener. host, port: where it really listens."""
 
@@ -23,15 +27,20 @@ class ListenerSockets:
         """Bind and listen. Raises PortTaken when the port is in use, ConfigError when it cannot be had at all."""
         self.sockets: list[socket.socket] = []
         try:
-            family, address = _resolve(listener)
+            kind = socket.SOCK_DGRAM if listener.mode == "udp" else socket.SOCK_STREAM
+            family, address = _resolve(listener, kind)
             if listener.port:
-                _probe_port(family, address)
+                _probe_port(family, kind, address)
             for _ in range(count):
-                bound = _bind(family, address, shared=True)
+                bound = _bind(family, kind, address, shared=True)
                 self.sockets.append(bound)
                 address = bound.getsockname()
-                _set_options(bound, pool)
-                bound.listen(listener.backlog)
+                if kind == socket.SOCK_STREAM:
+                    _set_options(bound, pool)
+                    bound.listen(listener.backlog)
+                else:
+                    bound.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, DATAGRAM_ROOM)
+                    bound.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, DATAGRAM_ROOM)
         except OSError as error:
             self.close()
             raise _explain(listener, error) from None
@@ -48,27 +57,28 @@ class ListenerSockets:
             self.sockets.pop().close()
 
 
-def _resolve(listener: ListenerSettings) -> tuple[int, tuple[object, ...]]:
-    found = socket.getaddrinfo(listener.host, listener.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+def _resolve(listener: ListenerSettings, kind: int) -> tuple[int, tuple[object, ...]]:
+    found = socket.getaddrinfo(listener.host, listener.port, type=kind, flags=socket.AI_PASSIVE)
     family, _, _, _, address = min(found, key=lambda entry: entry[0] != socket.AF_INET)
     return family, address
 
 
-def _probe_port(family: int, address: tuple[object, ...]) -> None:
+def _probe_port(family: int, kind: int, address: tuple[object, ...]) -> None:
     """A group with SO_REUSEPORT would join another balancer's sockets in silence: find out whether the port is free."""
-    _bind(family, address, shared=False).close()
+    _bind(family, kind, address, shared=False).close()
 
 
-def _bind(family: int, address: tuple[object, ...], *, shared: bool) -> socket.socket:
-    fresh = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+def _bind(family: int, kind: int, address: tuple[object, ...], *, shared: bool) -> socket.socket:
+    fresh = socket.socket(family, kind | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
     try:
-        fresh.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if kind == socket.SOCK_STREAM:  # of datagrams it would let anybody bind the same port
+            fresh.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if shared:
             fresh.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if family == socket.AF_INET6:
             fresh.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         fresh.bind(address)
-        if not shared:
+        if not shared and kind == socket.SOCK_STREAM:
             fresh.listen(1)
     except OSError:
         fresh.close()

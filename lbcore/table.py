@@ -41,7 +41,7 @@ POLICIES = {
     "ewma": ffi.integer_const("LB_EWMA"),
     "maglev": ffi.integer_const("LB_MAGLEV"),
 }
-MODES = {"tcp": ffi.integer_const("LB_MODE_TCP"), "http": ffi.integer_const("LB_MODE_HTTP")}
+MODES = {name: ffi.integer_const(f"LB_MODE_{name.upper()}") for name in ("tcp", "http", "udp")}
 FORWARDED = {
     "off": ffi.integer_const("LB_FORWARDED_OFF"),
     "x": ffi.integer_const("LB_FORWARDED_X"),
@@ -267,6 +267,7 @@ class Table:
                     forwarded=FORWARDED[listener.forwarded],
                     request_id=int(listener.request_id),
                     half_close=int(listener.half_close),
+                    responses=listener.responses,
                     network_count=len(listener.trusted_proxies),
                     networks=_networks(listener.trusted_proxies),
                     name=listener.name.encode(),

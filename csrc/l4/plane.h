@@ -21,6 +21,7 @@ enum lb_tag {
     LB_TAG_CHANNEL = 3,
     LB_TAG_HTTP = 4,       /* a client that speaks HTTP */
     LB_TAG_CONNECTION = 5, /* a connection to a backend that exchanges take turns on */
+    LB_TAG_UDP = 6,        /* a udp session's backend */
 };
 
 /* A backend that keeps failing. */

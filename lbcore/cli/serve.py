@@ -46,7 +46,7 @@ def main(
     if config is None:
         if not listen:
             raise ConfigError("listen: missing (give --listen MODE://HOST:PORT, or -c FILE)")
-        settings = simple(listen, backends, policy=policy, health=health or "tcp", admin=admin or _default_admin(), **given)
+        settings = simple(listen, backends, policy=policy, health=health, admin=admin or _default_admin(), **given)
     else:
         from lbcore.config import load
 

@@ -1,4 +1,5 @@
-"""One probe of one backend: by connecting, by an HTTP request, or by the gRPC health protocol; plain or over TLS.
+"""One probe of one backend: by connecting, by an HTTP request, or by the gRPC health protocol, each plain or over TLS; or by a
+datagram and its answer.
 
 A probe that ends well returns; any other raises ProbeFailed, which says in words what was wrong.
 """
@@ -9,6 +10,8 @@ import asyncio
 import os
 import ssl
 from typing import TYPE_CHECKING, Any
+
+from lbcore.settings import datagram
 
 if TYPE_CHECKING:
     from lbcore.settings import ProbeSettings
@@ -36,7 +39,7 @@ class Asker:
 
     async def ask(self, row: Row, probe: ProbeSettings) -> None:
         """Raises ProbeFailed."""
-        ways = {"tcp": self._ask_tcp, "http": self._ask_http, "grpc": self._ask_grpc}
+        ways = {"tcp": self._ask_tcp, "http": self._ask_http, "grpc": self._ask_grpc, "udp": self._ask_udp}
         try:
             async with asyncio.timeout(probe.timeout_ms / 1000):
                 await ways[probe.kind](row, probe)
@@ -78,6 +81,20 @@ class Asker:
             if context is not None:
                 _, writer = await asyncio.open_connection(sock=probing, ssl=context, server_hostname=_name(row, probe))
                 writer.transport.abort()
+
+    # --- udp -----------------------------------------------------------------------------------------------------
+
+    async def _ask_udp(self, row: Row, probe: ProbeSettings) -> None:
+        import socket
+
+        port, loop = probe.port or row.port, asyncio.get_running_loop()
+        with socket.socket(row.family, socket.SOCK_DGRAM) as asking:
+            asking.setblocking(False)
+            asking.connect((row.ip, port, 0, row.scope) if ":" in row.ip else (row.ip, port))
+            asking.send(datagram(probe.send or ""))
+            answer = await loop.sock_recv(asking, BODY_ROOM)
+            if probe.expect and datagram(probe.expect) not in answer:
+                raise ProbeFailed(f"the answer lacks {probe.expect!r}")
 
     # --- http ----------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,443 @@
+"""Listeners of mode udp: sessions by client, answers that find their way, and what becomes of both when backends go."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import struct
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+from harness import SLOWER, check_ledger, free_port, totals, wait_for
+
+from lbcore import Balancer, ConfigError
+from lbcore.settings import BalancerSettings, ListenerSettings, PoolSettings, ProbeSettings
+
+UDP_SEGMENT = 103
+WAIT_S = 3 * SLOWER
+
+
+class Server:
+    """A server of datagrams in a thread. answer: what a datagram is answered with, as datagrams. got: what came, from whom."""
+
+    def __init__(self, answer: Callable[[bytes], list[bytes]], host: str = "127.0.0.1", port: int = 0) -> None:
+        self._answer = answer
+        self.socket = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
+        self.socket.bind((host, port))
+        self.host, self.port = self.socket.getsockname()[:2]
+        self.got: list[tuple[bytes, object]] = []
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    @property
+    def address(self) -> str:
+        """HOST:PORT."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    def _run(self) -> None:
+        while True:
+            try:
+                data, peer = self.socket.recvfrom(65536)
+            except OSError:
+                return
+            if peer is None:  # it was shut down
+                return
+            self.got.append((data, peer))
+            for part in self._answer(data):
+                self.socket.sendto(part, peer)
+
+    def __enter__(self) -> Server:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """From now on its port refuses."""
+        with suppress(OSError):
+            self.socket.shutdown(socket.SHUT_RDWR)  # wakes the thread, though it says ENOTCONN
+        self.socket.close()
+        self._thread.join(WAIT_S)
+
+
+def echo(data: bytes) -> list[bytes]:
+    return [data]
+
+
+def named(name: bytes) -> Callable[[bytes], list[bytes]]:
+    return lambda data: [name]
+
+
+def settings(backends: list[str], listener: dict[str, object] | None = None, **pool: object) -> BalancerSettings:
+    return BalancerSettings(
+        workers=pool.pop("workers", 1),
+        drain_timeout=pool.pop("drain_timeout", "1s"),
+        max_sessions=pool.pop("max_sessions", 10_000),
+        listeners=[ListenerSettings(**({"bind": "udp://127.0.0.1:0"} | (listener or {})))],
+        pools=[PoolSettings(**({"backends": backends} | pool))],
+    )
+
+
+@contextmanager
+def balanced(*, settings: BalancerSettings) -> Iterator[Balancer]:
+    """An embedded balancer; its books are checked at the end. Sessions may still be open: they end by time alone."""
+    lb = Balancer(settings=settings)
+    lb.start()
+    try:
+        yield lb
+        if lb.running:
+            check_ledger(lb.status())
+    finally:
+        lb.stop(0)
+
+
+@contextmanager
+def client(address: tuple[str, int]) -> Iterator[socket.socket]:
+    with socket.socket(socket.AF_INET6 if ":" in address[0] else socket.AF_INET, socket.SOCK_DGRAM) as made:
+        made.settimeout(WAIT_S)
+        made.connect(address)
+        yield made
+
+
+def ask(made: socket.socket, data: bytes = b"?") -> bytes:
+    made.send(data)
+    return made.recv(65536)
+
+
+def figures(lb: Balancer) -> dict[str, int]:
+    return totals(lb.status())
+
+
+def test_a_session_stays_with_its_backend_and_others_go_elsewhere() -> None:
+    with Server(named(b"a")) as one, Server(named(b"b")) as two:
+        with balanced(settings=settings([one.address, two.address], policy="round_robin")) as lb:
+            seen = []
+            for _ in range(6):
+                with client(lb.address) as made:
+                    answers = {ask(made) for _ in range(5)}
+                    assert len(answers) == 1
+                    seen.append(answers.pop())
+            assert sorted(seen) == [b"a"] * 3 + [b"b"] * 3
+
+
+@pytest.mark.parametrize("size", [0, 1, 512, 1472, 1473, 9000, 65_507])
+def test_answers_of_any_size(size: int) -> None:
+    with Server(echo) as server, balanced(settings=settings([server.address])) as lb, client(lb.address) as made:
+        assert ask(made, b"x" * size) == b"x" * size
+
+
+def test_a_datagram_has_many_answers_and_a_server_may_speak_later() -> None:
+    with Server(lambda data: [b"%d" % number for number in range(100)]) as server:
+        with balanced(settings=settings([server.address])) as lb, client(lb.address) as made:
+            made.send(b"go")
+            assert [made.recv(100) for _ in range(100)] == [b"%d" % number for number in range(100)]
+            server.socket.sendto(b"later", server.got[0][1])
+            assert made.recv(100) == b"later"
+
+
+def test_datagrams_of_a_session_keep_their_order() -> None:
+    """A burst of more than a batch, each way."""
+    with Server(echo) as server, balanced(settings=settings([server.address])) as lb, client(lb.address) as made:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
+        for burst in range(20):
+            sent = [b"%d.%d" % (burst, number) for number in range(60)]
+            for datagram in sent:
+                made.send(datagram)
+            assert [made.recv(100) for _ in sent] == sent
+
+
+def test_a_train_of_datagrams_arrives_as_its_cars() -> None:
+    """UDP_SEGMENT at the client, UDP_GRO and UDP_SEGMENT here: what was 30 datagrams is 30 datagrams."""
+    with Server(echo) as server, balanced(settings=settings([server.address])) as lb, client(lb.address) as made:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
+        cars = [bytes([number]) * 1000 for number in range(29)] + [b"short"]
+        made.sendmsg([b"".join(cars)], [(socket.IPPROTO_UDP, UDP_SEGMENT, struct.pack("H", 1000))])
+        assert [made.recv(65536) for _ in cars] == cars
+        assert figures(lb)["datagrams_in"] == 30
+        wait_for(lambda: figures(lb)["datagrams_out"] == 30, "all answers are counted")
+
+
+def test_the_last_answer_frees_the_session_where_their_number_is_known() -> None:
+    with Server(echo) as server:
+        with balanced(settings=settings([server.address], {"responses": 1})) as lb, client(lb.address) as made:
+            for _ in range(20):
+                assert ask(made) == b"?"
+            wait_for(lambda: figures(lb)["closed_done"] == 20, "each ends with its answer")
+            assert figures(lb)["active"] == 0
+            made.send(b"1")
+            made.send(b"2")
+            made.send(b"3")
+            assert {made.recv(10) for _ in range(3)} == {b"1", b"2", b"3"}
+
+
+def test_an_idle_session_ends_and_the_next_datagram_begins_another() -> None:
+    with Server(echo) as server:
+        with balanced(settings=settings([server.address], {"idle_timeout": "200ms"})) as lb, client(lb.address) as made:
+            ask(made)
+            first = server.got[-1][1]
+            for _ in range(4):
+                time.sleep(0.1)
+                ask(made)
+                assert server.got[-1][1] == first
+            wait_for(lambda: figures(lb)["active"] == 0, "it is idle")
+            assert figures(lb)["closed_idle"] == 1
+            ask(made)
+            assert server.got[-1][1] != first
+
+
+def test_a_refusal_is_evidence_and_the_datagram_goes_to_another() -> None:
+    """ICMP port unreachable comes back to the connected socket: the session moves, and the backend is soon out."""
+    dead = f"127.0.0.1:{free_port()}"
+    with Server(named(b"alive")) as server:
+        rules = settings([dead, server.address], fail_after=2, retry_after="60s", policy="round_robin")
+        with balanced(settings=rules) as lb:
+            backend = lb.pool().get(dead)
+            assert backend is not None
+
+            def served() -> bool:
+                with client(lb.address) as made:
+                    made.settimeout(0.2 * SLOWER)
+                    for _ in range(5):  # the first may be lost: nothing is kept of it when the refusal comes
+                        made.send(b"?")
+                        try:
+                            return made.recv(10) == b"alive"
+                        except TimeoutError:
+                            continue
+                    return False
+
+            for _ in range(8):
+                assert served()
+            wait_for(lambda: backend.state == "down", "two refusals in a row took it out")
+            assert "connection refused" in backend.reason
+            assert all(served() for _ in range(8))
+
+
+def test_no_datagram_goes_to_a_backend_that_is_down() -> None:
+    with Server(named(b"a")) as one, Server(named(b"b")) as two:
+        probe = ProbeSettings(kind="udp", send="ping", interval="50ms", timeout="200ms", fall=2, rise=1)
+        with balanced(settings=settings([one.address, two.address], probe=probe)) as lb:
+            wait_for(
+                lambda: all(row.state == "up" and "succeed" in row.reason for row in lb.pool().backends()), "both are proven"
+            )
+            with client(lb.address) as made:
+                first = ask(made)
+                victim, other = (one, b"b") if first == b"a" else (two, b"a")
+                before = lb.pool().get(victim.address)
+                victim.close()
+                assert before is not None
+                wait_for(lambda: before.state == "down", "its probes fail")
+                assert ask(made) == other
+                assert before.reason.startswith(("2 probes failed", "3 probes failed", "4 probes failed"))
+
+
+@pytest.mark.parametrize(
+    ("expect", "state"), [(None, "up"), ("po", "up"), ("hex:706f6e67", "up"), ("hex:00", "down"), ("nothing", "down")]
+)
+def test_a_probe_looks_at_the_answer(expect: str | None, state: str) -> None:
+    with Server(named(b"pong")) as server, Server(named(b"nothing, hex 00: \0")) as fine:
+        probe = ProbeSettings(kind="udp", send="hex:70696e67", expect=expect, interval="50ms", timeout="100ms", fall=1, rise=1)
+        with balanced(settings=settings([server.address, fine.address], probe=probe)) as lb:
+            backend = lb.pool().get(server.address)
+            assert backend is not None
+            wait_for(lambda: backend.state == state and "not probed" not in backend.reason, f"it is {state}")
+            if state == "down":
+                assert f"the answer lacks {expect!r}" in backend.reason
+            assert (b"ping", server.got[0][1]) == server.got[0]
+
+
+def test_a_pool_that_only_datagrams_reach_is_not_probed_over_tcp() -> None:
+    with Server(echo) as server, Balancer(listen="udp://127.0.0.1:0", backends=[server.address]) as lb:
+        time.sleep(0.2)
+        assert lb.pool().backends()[0].reason == "configured, not probed"
+    assert settings(["127.0.0.1:1"], probe=ProbeSettings(kind="tcp")).pools[0].probe.kind == "tcp"
+
+
+def test_a_backend_that_leaves_moves_only_its_own_sessions() -> None:
+    """1,000 clients over four backends; then one goes."""
+    servers = [Server(named(b"%d" % number)) for number in range(4)]
+    rules = settings([server.address for server in servers], policy="maglev", drain_timeout="1s", workers=2)
+    with balanced(settings=rules) as lb:
+        sockets = []
+        try:
+            for number in range(1000):
+                made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+                made.bind((f"127.0.{number // 200 + 1}.{number % 200 + 1}", 0))
+                made.settimeout(WAIT_S)
+                made.connect(lb.address)
+                sockets.append(made)
+            before = [ask(made) for made in sockets]
+            assert {before.count(b"%d" % number) // 100 for number in range(4)} <= {2}
+            assert figures(lb)["active"] == 1000
+            lb.pool().remove(f"127.0.0.1:{servers[2].port}")
+            wait_for(lambda: figures(lb)["closed_cut"] == before.count(b"2"), "its sessions are cut when its time is over")
+            after = [ask(made) for made in sockets]
+            assert all(now != b"2" for now in after)
+            assert all(now == then for now, then in zip(after, before, strict=True) if then != b"2")
+        finally:
+            for made in sockets:
+                made.close()
+    for server in servers:
+        server.close()
+
+
+def test_maglev_sends_a_client_to_the_same_backend_after_a_restart_and_by_any_worker() -> None:
+    servers = [Server(named(b"%d" % number)) for number in range(5)]
+    rules = settings([server.address for server in servers], policy="maglev", workers=2)
+    seen = []
+    for _ in range(2):
+        with balanced(settings=rules) as lb:
+            answers = []
+            for host in range(1, 30):
+                with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as made:
+                    made.bind((f"127.0.0.{host}", 0))
+                    made.settimeout(WAIT_S)
+                    made.connect(lb.address)
+                    answers.append(ask(made))
+            seen.append(answers)
+    assert seen[0] == seen[1]
+    assert len(set(seen[0])) >= 4
+    for server in servers:
+        server.close()
+
+
+def test_a_listener_on_all_addresses_answers_from_the_one_that_was_asked() -> None:
+    with Server(echo) as server, balanced(settings=settings([server.address], {"bind": "udp://0.0.0.0:0"})) as lb:
+        port = lb.address[1]
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as made:
+            made.settimeout(WAIT_S)
+            for host in ("127.0.0.5", "127.0.0.6"):
+                made.sendto(b"to " + host.encode(), (host, port))
+                assert made.recvfrom(100) == (b"to " + host.encode(), (host, port))
+        assert len({peer for _, peer in server.got}) == 2
+
+
+def test_over_ipv6() -> None:
+    with Server(echo, "::1") as server, balanced(settings=settings([server.address], {"bind": "udp://[::]:0"})) as lb:
+        with client(("::1", lb.address[1])) as made:
+            assert ask(made, b"six") == b"six"
+
+
+def test_at_the_bound_new_clients_are_turned_away_and_counted() -> None:
+    with Server(echo) as server, balanced(settings=settings([server.address], max_sessions=4)) as lb:
+        sockets = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(6)]
+        for made in sockets:
+            made.connect(lb.address)
+            made.settimeout(0.2 * SLOWER)
+        for made in sockets[:4]:
+            assert ask(made) == b"?"
+        for made in sockets[4:]:
+            made.send(b"?")
+            with pytest.raises(TimeoutError):
+                made.recv(10)
+        found = figures(lb)
+        assert (found["active"], found["refused_resource"], found["datagrams_dropped"]) == (4, 2, 2)
+        assert found["accepted"] == found["active"] + found["closed"] + found["refused"]
+        assert ask(sockets[0]) == b"?"
+        for made in sockets:
+            made.close()
+
+
+def test_without_a_backend_datagrams_are_dropped_and_counted() -> None:
+    with balanced(settings=settings([])) as lb, client(lb.address) as made:
+        made.send(b"?")
+        wait_for(lambda: figures(lb)["refused_no_backend"] == 1, "it is counted")
+        assert figures(lb)["datagrams_dropped"] == 1
+
+
+def test_draining_serves_old_clients_and_no_new_ones() -> None:
+    with Server(echo) as server:
+        rules = settings([server.address], {"idle_timeout": "1s"}, drain_timeout="20s")
+        with balanced(settings=rules) as lb, client(lb.address) as old, client(lb.address) as new:
+            ask(old)
+            stopping = threading.Thread(target=lb.stop)
+            stopping.start()
+            time.sleep(0.3)
+            assert ask(old, b"still") == b"still"
+            new.settimeout(0.3)
+            with pytest.raises((TimeoutError, ConnectionRefusedError)):
+                ask(new)
+            began = time.monotonic()
+            stopping.join(15)
+            assert not stopping.is_alive()
+            assert time.monotonic() - began < 10
+
+
+def test_a_taken_port_is_one_clear_line() -> None:
+    with Server(echo) as taken, pytest.raises(Exception, match="the port is in use"):
+        Balancer(settings=settings([], {"bind": f"udp://127.0.0.1:{taken.port}"})).start()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"listener": {"bind": "tcp://127.0.0.1:0", "responses": 1}}, "responses: only of mode udp, this is tcp"),
+        ({"probe": {"kind": "udp"}}, "send: missing"),
+        ({"probe": {"kind": "udp", "send": "hex:0"}}, "send: 'hex:0' is not allowed"),
+        ({"probe": {"kind": "udp", "send": "x", "expect": "hex:zz"}}, "expect: 'hex:zz' is not allowed"),
+    ],
+)
+def test_wrong_settings_are_named(wrong: dict[str, dict[str, object]], words: str) -> None:
+    kinds = {"probe": ProbeSettings, "listener": ListenerSettings}
+    ((kind, values),) = wrong.items()
+    with pytest.raises(ConfigError, match=words):
+        kinds[kind](**values)
+
+
+def test_a_killed_backend_comes_back() -> None:
+    with Server(echo) as server, balanced(settings=settings([server.address])) as lb, client(lb.address) as made:
+        ask(made)
+        port = server.port
+        server.close()
+        for _ in range(3):
+            made.send(b"lost")
+            time.sleep(0.02)
+        with Server(echo, port=port):
+
+            def served() -> bool:
+                made.settimeout(0.2)
+                try:
+                    return ask(made) == b"?"
+                except TimeoutError:
+                    return False
+
+            wait_for(served, "the same client is served again")
+
+
+@pytest.mark.skipif(
+    shutil.which("dnsmasq") is None or os.geteuid() != 0, reason="dnsmasq is not installed, or this is not root"
+)
+def test_a_real_dns_server_behind_it(tmp_path: Path) -> None:
+    """dnsmasq answers for us; asked by a real resolver's packets, large answers (EDNS0) included."""
+    import dns.message
+    import dns.query
+
+    port = free_port()
+    text = "x" * 200
+    words = ["dnsmasq", "-k", "-p", str(port), "--listen-address=127.0.0.1", "--bind-interfaces", "--no-resolv", "--no-hosts"]
+    words += ["--conf-file=/dev/null", f"--pid-file={tmp_path}/pid", "--user=root", "--address=/app.test/10.1.2.3"]
+    words += [f"--txt-record=big.test,{text},{text},{text},{text}", "--edns-packet-max=4096"]
+    process = subprocess.Popen(words, stderr=subprocess.DEVNULL)
+    query = dns.message.make_query("app.test", "A")
+    probe = ProbeSettings(kind="udp", send=f"hex:{query.to_wire().hex()}", interval="100ms", rise=1)
+    try:
+        with balanced(settings=settings([f"127.0.0.1:{port}"], {"responses": 1}, probe=probe)) as lb:
+            backend = lb.pool().backends()[0]
+            wait_for(lambda: backend.reason == "probes succeed", "the probe is answered")
+            for _ in range(50):
+                question = dns.message.make_query("app.test", "A")
+                answer = dns.query.udp(question, "127.0.0.1", port=lb.address[1], timeout=WAIT_S)
+                assert [str(item) for record in answer.answer for item in record] == ["10.1.2.3"]
+            question = dns.message.make_query("big.test", "TXT", use_edns=0, payload=4096)
+            answer = dns.query.udp(question, "127.0.0.1", port=lb.address[1], timeout=WAIT_S)
+            assert len(answer.to_wire()) > 800
+            wait_for(lambda: figures(lb)["active"] == 0, "each question is a session of its own")
+    finally:
+        process.terminate()
+        process.wait()
