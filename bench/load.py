@@ -15,6 +15,7 @@ from pathlib import Path
 
 REPORT = Path(__file__).with_name("wrk_report.lua")
 PACED = Path(__file__).with_name("paced.c")
+DATAGRAMS = Path(__file__).with_name("datagrams.c")
 WARMUP_S = 0.3
 """Of a paced load: requests of this time are sent and not counted."""
 
@@ -112,7 +113,7 @@ class Paced:
     def run(self, address: Address, seconds: float, memory: Memory) -> Done:
         """Raises LoadFailed: also when it could not keep up its rate."""
         numbers = [self.connections, self.rate, seconds, WARMUP_S]
-        command = [str(_compiled()), address[0], str(address[1]), self.path, *(f"{number:g}" for number in numbers)]
+        command = [str(compiled(PACED)), address[0], str(address[1]), self.path, *(f"{number:g}" for number in numbers)]
         report = _read_report(_output_of(command, seconds + 4 * TIMEOUT_S))
         latency = {key: report[key] for key, _ in _SHARES}
         wall, answers, size = report["duration_us"] / 1e6, int(report["requests"]), int(report["bytes"])
@@ -177,7 +178,26 @@ class Idle:
         time.sleep(1)
 
 
-Load = Wrk | Paced | Sequential | Idle
+@dataclass(frozen=True)
+class Datagrams:
+    """`clients`, each one datagram of `size` bytes at a time, the next when its answer is there."""
+
+    clients: int
+    size: int
+
+    def run(self, address: Address, seconds: float, memory: Memory) -> Done:
+        """Raises LoadFailed: also when more than one in a thousand was lost."""
+        numbers = [address[1], self.clients, self.size, f"{seconds:g}"]
+        command = [str(compiled(DATAGRAMS)), "load", address[0], *map(str, numbers)]
+        report = _read_report(_output_of(command, seconds + 4 * TIMEOUT_S))
+        answers = int(report["requests"])
+        if report["lost"] > answers / 1000:
+            raise LoadFailed(f"{report['lost']:g} datagrams of {answers} were lost")
+        latency = {key: report[key] for key, _ in _SHARES if key in report}
+        return Done(_shown(command), report["duration_us"] / 1e6, answers, int(report["bytes"]), latency, raw=report)
+
+
+Load = Wrk | Paced | Sequential | Idle | Datagrams
 _SHARES = (("p50_us", 0.5), ("p99_us", 0.99), ("p999_us", 0.999), ("max_us", 1.0))
 
 
@@ -187,14 +207,14 @@ def get(address: Address, path: str) -> int:
         return _exchange(client, path)
 
 
-def _compiled() -> Path:
-    """paced.c as a program, compiled when it is not there yet or older than its text. Raises LoadFailed."""
-    program = PACED.parent.parent / "build" / "bench" / "paced"
-    if program.exists() and program.stat().st_mtime > PACED.stat().st_mtime:
+def compiled(source: Path) -> Path:
+    """A program of this folder, made when it is missing or older than its source. Raises LoadFailed."""
+    program = source.parent.parent / "build" / "bench" / source.stem
+    if program.exists() and program.stat().st_mtime > source.stat().st_mtime:
         return program
     program.parent.mkdir(parents=True, exist_ok=True)
-    fresh = program.with_name(f"paced.{os.getpid()}")
-    _output_of([os.environ.get("CC", "cc"), "-std=c11", "-D_GNU_SOURCE", "-O2", "-o", str(fresh), str(PACED)], 60)
+    fresh = program.with_name(f"{source.stem}.{os.getpid()}")
+    _output_of([os.environ.get("CC", "cc"), "-std=c11", "-D_GNU_SOURCE", "-O2", "-o", str(fresh), str(source)], 60)
     fresh.replace(program)
     return program
 

@@ -1,4 +1,4 @@
-"""The origins behind every target: nginx with fixed answers, and `uvicorn --workers 2`."""
+"""The origins behind every target: nginx with fixed answers, `uvicorn --workers 2`, and an echo of datagrams."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bench.children import Child, ChildFailed, running
-from bench.load import Address, LoadFailed, client_threads, get
+from bench.load import DATAGRAMS, TIMEOUT_S, Address, LoadFailed, client_threads, compiled, get
 
 SMALL_PATH = "/"
 MEDIUM_PATH = "/medium"
@@ -82,12 +82,24 @@ def nginx_user() -> str:
     return "user root;" if os.geteuid() == 0 else ""
 
 
-def wait_ready(child: Child, address: Address, path: str = SMALL_PATH) -> None:
+def get_datagram(address: Address) -> None:
+    """One datagram and its answer. Raises LoadFailed."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
+        asking.settimeout(TIMEOUT_S / 10)
+        try:
+            asking.connect(address)
+            asking.send(b"?")
+            asking.recv(16)
+        except OSError as error:
+            raise LoadFailed(f"no datagram comes back from {address[0]}:{address[1]}: {error}") from None
+
+
+def wait_ready(child: Child, address: Address, *, datagrams: bool = False) -> None:
     """Until `address` answers. Raises ChildFailed when the child ends or START_S passes."""
     deadline = time.monotonic() + START_S
     while True:
         try:
-            get(address, path)
+            get_datagram(address) if datagrams else get(address, SMALL_PATH)
             return
         except LoadFailed as error:
             child.check()
@@ -146,4 +158,12 @@ def uvicorn(directory: Path) -> Iterator[Origin]:
         yield Origin(child, ("127.0.0.1", port), " ".join(command))
 
 
-KINDS = {"static": static, "uvicorn": uvicorn}
+@contextlib.contextmanager
+def datagrams(directory: Path) -> Iterator[Origin]:
+    """bench/datagrams.c sends back what it gets. Raises ChildFailed, LoadFailed."""
+    directory.mkdir()
+    with running([str(compiled(DATAGRAMS)), "echo"], directory / "log") as child:
+        yield Origin(child, ("127.0.0.1", int(child.read_line(START_S))), "datagrams echo (bench/datagrams.c)")
+
+
+KINDS = {"static": static, "uvicorn": uvicorn, "datagrams": datagrams}

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from bench.load import Idle, Load, Paced, Sequential, Wrk
+from bench.load import Datagrams, Idle, Load, Paced, Sequential, Wrk
 from bench.origin import BIG_PATH, MEDIUM_PATH, SMALL_PATH
 
-OriginKind = Literal["static", "uvicorn"]
+OriginKind = Literal["static", "uvicorn", "datagrams"]
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,7 @@ class Scenario:
 REQUEST = Unit("request", "requests/s", "µs", 1e3)
 CONNECTION = Unit("connection", "connections/s", "µs", 1e3)
 GIGABYTE = Unit("GB", "GB/s", "ms", 1e6, scale=1e9)
+DATAGRAM = Unit("datagram", "datagrams/s", "µs", 1e3)
 SESSION = Unit("session", "sessions/s", "µs", 1e3)
 
 P50 = Metric("p50_us", "p50", "µs", "lower")
@@ -287,5 +288,16 @@ SCENARIOS: tuple[Scenario, ...] = (
         metrics=(P50, P99, rate(REQUEST)),
         targets=HTTP,
         goals=(Goal("http, behind uvicorn: p50 latency, µs", "p50_us", 1000),),
+    ),
+    Scenario(
+        name="udp",
+        title="Datagrams of 64 bytes, echoed",
+        what="64 clients, each sends its next datagram when the answer is there (bench/datagrams.c); counted with its answer",
+        origin="datagrams",
+        load=Datagrams(clients=64, size=64),
+        unit=DATAGRAM,
+        metrics=(rate(DATAGRAM), *cpu(DATAGRAM), P50, P99, P999),
+        targets=("direct", "lbcore-udp", "nginx-udp"),
+        goals=(Goal("udp: worker CPU per datagram", "worker_cpu", 0.60, ("nginx-udp",)),),
     ),
 )

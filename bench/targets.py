@@ -59,6 +59,16 @@ stream {{
 }}
 """
 
+_NGINX_UDP = """\
+stream {{
+    server {{
+        listen 127.0.0.1:{port} udp;
+        proxy_timeout 10m;
+        proxy_pass {origin};
+    }}
+}}
+"""
+
 _NGINX_HTTP = """\
 http {{
     access_log off;
@@ -156,7 +166,7 @@ def _lbcore(*options: str, mode: str = "tcp", file: str = "") -> Start:
             if found is None:
                 raise ChildFailed(f"lbcore said {line!r}, not that it is ready")
             address = (found[1], int(found[2]))
-            wait_ready(child, address)
+            wait_ready(child, address, datagrams=mode == "udp")
             workers = _only_children(child.pid)
             yield Running(address, workers, [child.pid], " ".join(command), line)
 
@@ -239,14 +249,17 @@ def _stream_module() -> str:
     return f"load_module {path};"
 
 
-def _nginx_text(directory: Path, port: int, origin: Address, *, http: bool, fields: str) -> str:
+_NGINX_BODIES = {"tcp": _NGINX_STREAM, "udp": _NGINX_UDP, "http": _NGINX_HTTP}
+
+
+def _nginx_text(directory: Path, port: int, origin: Address, *, mode: str, fields: str) -> str:
     return _NGINX.format(
-        module="" if http else _stream_module(),
+        module="" if mode == "http" else _stream_module(),
         user=nginx_user(),
         descriptors=descriptors(),
         connections=min(16384, descriptors() - 100),
         directory=directory,
-        body=(_NGINX_HTTP if http else _NGINX_STREAM).format(port=port, origin=_text(origin), fields=fields),
+        body=_NGINX_BODIES[mode].format(port=port, origin=_text(origin), fields=fields),
     )
 
 
@@ -257,23 +270,24 @@ _NGINX_FIELDS = """proxy_set_header Host $http_host;
             proxy_set_header X-Request-Id $request_id;"""
 
 
-def _nginx(*, http: bool = False, fields: str = "") -> Start:
+def _nginx(mode: str = "tcp", *, fields: str = "") -> Start:
     @contextlib.contextmanager
     def start(directory: Path, origin: Address) -> Iterator[Running]:
         port = free_port()
-        with _nginx_on(directory, port, _nginx_text(directory, port, origin, http=http, fields=fields)) as running_nginx:
+        text = _nginx_text(directory, port, origin, mode=mode, fields=fields)
+        with _nginx_on(directory, port, text, datagrams=mode == "udp") as running_nginx:
             yield running_nginx
 
     return start
 
 
 @contextlib.contextmanager
-def _nginx_on(directory: Path, port: int, text: str) -> Iterator[Running]:
+def _nginx_on(directory: Path, port: int, text: str, *, datagrams: bool) -> Iterator[Running]:
     config = directory / "nginx.conf"
     config.write_text(text)
     command = [find("nginx"), "-p", str(directory), "-c", str(config), "-e", "stderr"]
     with running(command, directory / "log") as child:
-        wait_ready(child, ("127.0.0.1", port))
+        wait_ready(child, ("127.0.0.1", port), datagrams=datagrams)
         yield Running(("127.0.0.1", port), _nginx_workers(child.pid), [child.pid], " ".join(command), text)
 
 
@@ -312,6 +326,8 @@ TARGETS: dict[str, Target] = {
             _haproxy_version,
         ),
         Target("nginx", "nginx (stream)", _nginx(), _nginx_version),
+        Target("lbcore-udp", "lbcore (udp)", _lbcore(mode="udp"), _lbcore_version),
+        Target("nginx-udp", "nginx (stream, udp)", _nginx("udp"), _nginx_version),
         Target("lbcore-http", "lbcore (http)", _lbcore(mode="http"), _lbcore_version),
         Target(
             "lbcore-http-plain",
@@ -329,7 +345,7 @@ TARGETS: dict[str, Target] = {
         Target(
             "nginx-http-fields",
             "nginx (http, forwarding fields)",
-            _nginx(http=True, fields=_NGINX_FIELDS),
+            _nginx("http", fields=_NGINX_FIELDS),
             lambda: _first_line(find("nginx"), "-v"),
         ),
         Target("haproxy-http", "HAProxy (http)", _haproxy(mode="http", options="http-reuse always"), _haproxy_version),
@@ -339,7 +355,7 @@ TARGETS: dict[str, Target] = {
             _haproxy(mode="http", tuning="tune.pipesize 1048576", options="http-reuse always\n    " + _SPLICE),
             _haproxy_version,
         ),
-        Target("nginx-http", "nginx (http)", _nginx(http=True), lambda: _first_line(find("nginx"), "-v")),
+        Target("nginx-http", "nginx (http)", _nginx("http"), lambda: _first_line(find("nginx"), "-v")),
     )
 }
 """Those that no scenario names (lbcore-copy, …) run when they are asked for with --targets."""

@@ -18,6 +18,7 @@ SUITES = [
     "test_http_forwarding.py",
     "test_http_failures.py",
     "test_http_routing.py",
+    "test_udp.py",
 ]
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
+import signal
 import socket
 import struct
 import subprocess
@@ -14,13 +16,15 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from harness import SLOWER, check_ledger, free_port, totals, wait_for
+from harness import SLOWER, Command, check_ledger, free_port, totals, wait_for
 
 from lbcore import Balancer, ConfigError
 from lbcore.settings import BalancerSettings, ListenerSettings, PoolSettings, ProbeSettings
 
 UDP_SEGMENT = 103
 WAIT_S = 3 * SLOWER
+PLAIN = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
+"""For other programs: a sanitizer's library is not for them."""
 
 
 class Server:
@@ -423,7 +427,7 @@ def test_a_real_dns_server_behind_it(tmp_path: Path) -> None:
     words = ["dnsmasq", "-k", "-p", str(port), "--listen-address=127.0.0.1", "--bind-interfaces", "--no-resolv", "--no-hosts"]
     words += ["--conf-file=/dev/null", f"--pid-file={tmp_path}/pid", "--user=root", "--address=/app.test/10.1.2.3"]
     words += [f"--txt-record=big.test,{text},{text},{text},{text}", "--edns-packet-max=4096"]
-    process = subprocess.Popen(words, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(words, stderr=subprocess.DEVNULL, env=PLAIN)
     query = dns.message.make_query("app.test", "A")
     probe = ProbeSettings(kind="udp", send=f"hex:{query.to_wire().hex()}", interval="100ms", rise=1)
     try:
@@ -441,3 +445,88 @@ def test_a_real_dns_server_behind_it(tmp_path: Path) -> None:
     finally:
         process.terminate()
         process.wait()
+
+
+def written(directory: Path) -> Path:
+    """A configuration whose drain does not wait for idle flows."""
+    config = directory / "lb.toml"
+    config.write_text('drain_timeout = "1s"\n[[listener]]\nbind = "udp://127.0.0.1:0"\n[[pool]]\npolicy = "maglev"\n')
+    return config
+
+
+def test_ten_thousand_flows_and_a_backend_that_leaves(tmp_path: Path) -> None:
+    """Each keeps its backend but those of the one that leaves; none is lost track of."""
+    servers = [Server(named(b"%d" % number)) for number in range(4)]
+    words = [word for server in servers for word in ("--backend", server.address)]
+    running = Command(tmp_path, "-c", str(written(tmp_path)), "--workers", "2", "--admin", "off", *words)
+    sockets: list[socket.socket] = []
+    try:
+        for number in range(10_000):
+            made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            made.bind((f"127.{number // 62_500 + 1}.{number // 250 % 250}.{number % 250 + 1}", 0))
+            made.settimeout(WAIT_S)
+            made.connect(running.address)
+            sockets.append(made)
+        before = [ask(made) for made in sockets]
+        assert totals(running.status())["active"] == 10_000
+        assert running.call("/backends/remove", address=servers[1].address)[0] == 200
+        wait_for(lambda: totals(running.status())["closed_cut"] == before.count(b"1"), "its flows are cut")
+        after = [ask(made) for made in sockets]
+        assert after.count(b"1") == 0
+        assert all(now == then for now, then in zip(after, before, strict=True) if then != b"1")
+        check_ledger(running.status())
+        assert totals(running.status())["datagrams_dropped"] == 0
+    finally:
+        running.stop(signal.SIGTERM)
+        for closing in (*sockets, *servers):
+            closing.close()
+
+
+def test_a_killed_worker_loses_no_client_for_good(tmp_path: Path) -> None:
+    with Server(echo) as server:
+        running = Command(
+            tmp_path, "-c", str(written(tmp_path)), "--backend", server.address, "--workers", "1", "--admin", "off"
+        )
+        try:
+            with client(running.address) as made:
+                ask(made)
+                os.kill(running.status()["workers"][0]["pid"], signal.SIGKILL)
+                assert ask(made, b"what waits is for the next worker") == b"what waits is for the next worker"
+            found = totals(running.status())
+            assert (found["closed_lost"], found["active"]) == (1, 1)
+        finally:
+            running.stop(signal.SIGTERM)
+
+
+@pytest.mark.skipif(shutil.which("iperf3") is None, reason="iperf3 is not installed")
+def test_iperf3_in_udp_mode_through_it() -> None:
+    """Its control connection is TCP, its data UDP, both to one port: 100 Mbit/s each way, nothing lost."""
+    port, front = free_port(), free_port()
+    server = subprocess.Popen(
+        ["iperf3", "-s", "-1", "-p", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=PLAIN
+    )
+    listeners = [ListenerSettings(bind=f"{mode}://127.0.0.1:{front}") for mode in ("tcp", "udp")]
+    pools = [PoolSettings(backends=[f"127.0.0.1:{port}"], probe=ProbeSettings(kind="off"))]
+    rules = BalancerSettings(workers=1, drain_timeout="1s", listeners=listeners, pools=pools)
+    try:
+        with balanced(settings=rules) as lb:
+            wait_for(lambda: is_bound(port), "iperf3 listens")
+            words = ["iperf3", "-c", "127.0.0.1", "-p", str(front), "-u", "-b", "100M", "-l", "1200", "-t", "2", "-R", "-J"]
+            done = subprocess.run(words, capture_output=True, text=True, timeout=60, env=PLAIN)
+            assert done.returncode == 0, done.stdout
+            found = json.loads(done.stdout)["end"]["sum"]
+            assert found["packets"] > 10_000
+            assert found["lost_percent"] < 1
+            assert figures(lb)["datagrams_out"] >= found["packets"] * 0.99
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def is_bound(port: int) -> bool:
+    with socket.socket() as trial:
+        try:
+            trial.bind(("127.0.0.1", port))
+        except OSError:
+            return True
+        return False
