@@ -12,6 +12,8 @@
 #define UDP_GRO 104
 #endif
 
+enum { ANSWERS_A_CALL = 4 }; /* most sessions have one: places for more are prepared in vain */
+
 /* --- receiving ------------------------------------------------------------------------------------------------------ */
 
 int lb_inbox_open(struct lb_inbox *inbox)
@@ -163,7 +165,8 @@ int lb_datagram_send(int fd, const struct lb_datagram *datagram)
 int lb_outbox_receive(struct lb_outbox *outbox, int from, int fd)
 {
     outbox->fd = fd;
-    return receive(&outbox->room, from, outbox->used, LB_BATCH - outbox->used);
+    uint32_t room = LB_BATCH - outbox->used;
+    return receive(&outbox->room, from, outbox->used, room < ANSWERS_A_CALL ? room : ANSWERS_A_CALL);
 }
 
 struct lb_datagram lb_outbox_at(struct lb_outbox *outbox, uint32_t at)
