@@ -27,7 +27,7 @@ enum {
     LB_EXPRESSION_BYTES = 1024, /* bytes of a route's regular expression */
 };
 
-enum lb_mode { LB_MODE_TCP = 1, LB_MODE_HTTP = 2, LB_MODE_UDP = 3 };
+enum lb_mode { LB_MODE_TCP = 1, LB_MODE_HTTP = 2, LB_MODE_UDP = 3, LB_MODE_TLS = 4 };
 
 enum lb_policy {
     LB_ROUND_ROBIN = 1,
@@ -53,7 +53,7 @@ enum lb_route_path {
     LB_ROUTE_PATH_REGEX = 3,
 };
 
-enum lb_condition { LB_CONDITION_HEADER = 0, LB_CONDITION_COOKIE = 1 };
+enum lb_condition { LB_CONDITION_HEADER = 0, LB_CONDITION_COOKIE = 1, LB_CONDITION_ALPN = 2 };
 
 enum lb_datapath { LB_AUTO = 0, LB_COPY = 1, LB_SPLICE = 2 };
 
@@ -175,7 +175,8 @@ struct lb_listener_row {
     uint32_t half_close; /* a client's FIN is no farewell */
     uint32_t network_count;
     uint32_t responses; /* mode udp: answers to each datagram, after which a session ends; 0: not known */
-    uint8_t pad0[56];
+    uint32_t accept_proxy; /* trusted peers begin with a PROXY header */
+    uint8_t pad0[52];
     uint8_t name[64];
     uint8_t address[96];
     uint8_t error_type[96];   /* media type of the body below */
@@ -206,7 +207,8 @@ struct lb_pool_row {
     uint32_t hash_key;  /* enum lb_hash_key */
     uint32_t retry_after_s; /* what 503 tells clients */
     uint32_t max_cost;      /* the most that X-LB-Cost may charge; 0: it is not read */
-    uint8_t pad0[48];
+    uint32_t send_proxy;    /* version of the PROXY header that connections begin with; 0: none */
+    uint8_t pad0[44];
     uint8_t name[64];
     uint8_t hash_name[64];   /* of the field or cookie that is hashed, fields in lower case */
     uint8_t sticky[64];      /* the cookie's name; empty: off */
@@ -283,7 +285,7 @@ struct lb_condition_row {
 
 /* What a worker counts. Writer: the worker; the supervisor after its death. All but gauges only grow.
  *   accepted = active + closed + refused
- *   refused  = refused_no_backend + refused_connect + refused_client_left + refused_resource
+ *   refused  = refused_no_backend + refused_connect + refused_client_left + refused_resource + refused_greeting
  *   closed   = closed_done + closed_client_reset + closed_backend_reset + closed_idle + closed_half + closed_cut
  *              + closed_stopped + closed_lost
  *   exchanges = exchanges_active + exchanges_done + exchanges_refused + exchanges_client_left + exchanges_failed
@@ -353,7 +355,7 @@ struct lb_worker_row {
     uint64_t datagrams_in;      /* client to backend */
     uint64_t datagrams_out;     /* backend to client */
     uint64_t datagrams_dropped; /* lost here: no place, no backend, or no room in a socket */
-    uint8_t pad0[8];
+    uint64_t refused_greeting;  /* no PROXY header or ClientHello came in time, or a bad one; part of refused */
 };
 
 /* Sessions and retries of a pool in the last seconds, as one worker saw them. Writer: the worker. */

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "core/net.h"
+#include "l4/greeting.h"
 #include "l4/listeners.h"
 #include "l4/plane.h"
 #include "l4/udp.h"
@@ -20,6 +21,7 @@ struct worker {
     struct lb_plane plane;
     struct lb_l7 l7;
     struct lb_udp udp;
+    struct lb_greetings greetings;
     struct lb_listeners listeners;
     int own_process;
     int channel; /* -1 once the control plane is gone: go on with the table as it stands */
@@ -195,17 +197,38 @@ static int refuse_without_place(struct lb_plane *plane, const struct lb_slab *sl
     return 1;
 }
 
-/* An accepted connection, by its listener's mode. */
-static void take(void *context, int client, uint32_t listener, const union lb_address *peer)
+/* A connection that is ready to be served, by its listener's mode. pool: of a session. */
+static void serve_client(struct worker *worker, int client, uint32_t listener, uint32_t pool, const struct lb_ends *ends)
 {
-    struct worker *worker = context;
     int http = worker->plane.shm.listeners[listener].mode == LB_MODE_HTTP;
     if (refuse_without_place(&worker->plane, http ? &worker->l7.clients : &worker->plane.sessions, client))
         return;
     if (http)
-        lb_http_open(&worker->l7, client, listener, peer);
+        lb_http_open(&worker->l7, client, listener, &ends->client);
     else
-        lb_session_open(&worker->plane, client, listener, peer);
+        lb_session_open(&worker->plane, client, listener, pool, ends);
+}
+
+/* An accepted connection. */
+static void take(void *context, int client, uint32_t listener, const union lb_address *peer)
+{
+    struct worker *worker = context;
+    if (!lb_greeting_is_due(&worker->plane, listener, peer)) {
+        struct lb_ends ends = {.client = *peer};
+        serve_client(worker, client, listener, worker->plane.shm.listeners[listener].pool, &ends);
+    } else if (!refuse_without_place(&worker->plane, &worker->greetings.slab, client)) {
+        lb_greeting_open(&worker->greetings, client, listener, peer);
+    }
+}
+
+/* One that has said what it had to say first. */
+static void greeted(void *context, int client, uint32_t listener, const struct lb_ends *ends, const struct lb_hello *hello)
+{
+    struct worker *worker = context;
+    struct lb_routed_to to = {.pool = worker->plane.shm.listeners[listener].pool};
+    if (hello && lb_routes_match_name(worker->l7.routes, listener, hello, &to) != LB_ROUTED)
+        to.pool = worker->plane.shm.listeners[listener].pool;
+    serve_client(worker, client, listener, to.pool, ends);
 }
 
 static void dispatch(struct worker *worker, const struct epoll_event *event)
@@ -235,6 +258,9 @@ static void dispatch(struct worker *worker, const struct epoll_event *event)
         break;
     case LB_TAG_UDP:
         lb_udp_event(&worker->udp, index, generation, event->events);
+        break;
+    case LB_TAG_GREETING:
+        lb_greeting_event(&worker->greetings, index, generation, event->events);
         break;
     }
 }
@@ -282,6 +308,7 @@ static int patience_ms(const struct worker *worker)
     int wait = sooner(lb_wheel_wait(&plane->wheel, now_ms), lb_listeners_wait(&worker->listeners, plane));
     wait = sooner(wait, lb_l7_wait(&worker->l7));
     wait = sooner(wait, lb_udp_wait(&worker->udp));
+    wait = sooner(wait, lb_greetings_wait(&worker->greetings));
     if (worker->drain_until_ms)
         wait = sooner(wait, worker->drain_until_ms > now_ms ? (int)(worker->drain_until_ms - now_ms) : 0);
     return wait;
@@ -289,7 +316,7 @@ static int patience_ms(const struct worker *worker)
 
 static int drained(const struct worker *worker)
 {
-    int idle = worker->plane.row->active == 0 && worker->listeners.open == 0 && worker->udp.open == 0;
+    int idle = worker->plane.row->active + worker->plane.greetings == 0 && worker->listeners.open == 0 && worker->udp.open == 0;
     return worker->drain_until_ms && (idle || lb_now_ms(&worker->plane) >= worker->drain_until_ms);
 }
 
@@ -308,6 +335,7 @@ static int turn(struct worker *worker)
     lb_wheel_turn(&plane->wheel, lb_now_ms(plane), fire, plane);
     lb_l7_turn(&worker->l7);
     lb_udp_turn(&worker->udp);
+    lb_greetings_turn(&worker->greetings);
     look_at_table(worker);
     lb_listeners_resume(&worker->listeners, plane);
     if (plane->alerts)
@@ -329,6 +357,7 @@ static int serve(struct worker *worker)
     lb_session_stop_all(&worker->plane);
     lb_l7_stop(&worker->l7);
     lb_udp_stop(&worker->udp);
+    lb_greetings_stop(&worker->greetings);
     set_state(worker, LB_WORKER_GONE);
     return error;
 }
@@ -374,12 +403,15 @@ int lb_worker_run(const struct lb_worker_setup *setup)
     if (!error)
         error = lb_udp_open(&worker->udp, &worker->plane, setup->max_sessions);
     if (!error)
+        error = lb_greetings_open(&worker->greetings, &worker->plane, setup->max_sessions, greeted, worker);
+    if (!error)
         error = lb_listeners_open(&worker->listeners, worker->plane.shm.head->max_listeners, take, worker);
     if (!error)
         error = serve(worker);
     lb_listeners_close(&worker->listeners);
     lb_l7_close(&worker->l7);
     lb_udp_close(&worker->udp);
+    lb_greetings_close(&worker->greetings);
     close_plane(&worker->plane);
     free(worker);
     restore_signals(&signals_before);

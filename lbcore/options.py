@@ -269,7 +269,14 @@ LISTENER = (
         low=100,
         high=_HOUR,
     ),
-    Option("head_timeout", "duration", 10 * _SECOND, "http: a request's head must come within it", low=100, high=_HOUR),
+    Option(
+        "head_timeout",
+        "duration",
+        10 * _SECOND,
+        "a request's head, a ClientHello or a PROXY header must come within it",
+        low=100,
+        high=_HOUR,
+    ),
     Option(
         "body_timeout",
         "duration",
@@ -301,7 +308,14 @@ LISTENER = (
         "trusted_proxies",
         "cidrs",
         None,
-        "http: peers whose X-Forwarded-*, Forwarded and X-Request-Id are kept and added to; of others they are replaced",
+        "peers whose word on the client is taken: their X-Forwarded-*, Forwarded and X-Request-Id are kept and added to, of"
+        " others they are replaced; with accept_proxy, whose connections begin with a PROXY header",
+    ),
+    Option(
+        "accept_proxy",
+        "flag",
+        False,
+        "tcp, tls, http: connections of trusted_proxies must begin with a PROXY header, version 1 or 2, which names the client",
     ),
     Option("request_id", "flag", True, "http: give each request an X-Request-Id"),
     Option("half_close", "flag", False, "http: a client may finish sending before its answer comes; else it counts as gone"),
@@ -387,6 +401,13 @@ POOL = (
         high=_HOUR,
     ),
     Option(
+        "send_proxy",
+        "choice",
+        "off",
+        "tcp, tls: the PROXY header that each backend connection begins with; v2 tells the server name of tls clients too",
+        choices=("off", "v1", "v2"),
+    ),
+    Option(
         "max_cost",
         "int",
         1000,
@@ -442,12 +463,13 @@ POOL = (
 )
 
 ROUTE = (
-    Option("listener", "name", None, "the http listener that it belongs to; default: all of them"),
+    Option("listener", "name", None, "the http or tls listener that it belongs to; default: all of them"),
     Option("host", "text", None, '"api.example.com", or "*.example.com" for all below; port and case do not matter'),
     Option("path", "text", None, "the whole path"),
     Option("path_prefix", "text", None, 'a path by segments: "/v2/" takes /v2 and /v2/x, not /v2x'),
     Option("path_regex", "text", None, "a POSIX extended regular expression that the path contains"),
     Option("pool", "name", None, "pool that serves it"),
+    Option("alpn", "text", None, 'tls: a protocol that the client offers, such as "h2"'),
     Option("cost", "int", None, "what a request counts as under way that brings no X-LB-Cost; default: 1", low=1, high=65_535),
 )
 

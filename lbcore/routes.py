@@ -77,6 +77,7 @@ def _conditions(route: RouteSettings, text: _Text) -> list[dict[str, int]]:
     found = []
     wanted = [("LB_CONDITION_HEADER", name.lower(), value) for name, value in route.header.items()]
     wanted += [("LB_CONDITION_COOKIE", name, value) for name, value in route.cookie.items()]
+    wanted += [("LB_CONDITION_ALPN", "", route.alpn)] if route.alpn is not None else []
     for kind, name, value in wanted:
         name_at, name_length = text.put(name)
         value_at, value_length = text.put("" if value is True else str(value))

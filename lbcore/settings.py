@@ -35,8 +35,9 @@ OTHER_IDLE_MS = 600_000
 MAX_ERROR_BODY, MAX_ERROR_TYPE, MAX_TRUSTED, MAX_EXPRESSION = 1023, 95, 32, 1024
 """The room of their fields in csrc/shm_layout.h."""
 
-MODES = ("tcp", "udp", "http")
-LATER_MODES = ("https", "tls")
+MODES = ("tcp", "udp", "tls", "http")
+LATER_MODES = ("https",)
+ROUTED_MODES = ("http", "tls")
 
 
 def is_token(text: str) -> bool:
@@ -404,6 +405,7 @@ class PoolSettings(Settings):
         "retry_floor",
         "reuse_max",
         "reuse_ms",
+        "send_proxy",
         "slow_start_ms",
         "sources",
         "sticky",
@@ -434,6 +436,7 @@ class PoolSettings(Settings):
     sticky_secret: str | None
     slow_start_ms: int
     max_cost: int
+    send_proxy: str
     hold_down_ms: int
     hold_down_max_ms: int
     probe: ProbeSettings
@@ -485,6 +488,7 @@ class ListenerSettings(Settings):
     """An address that clients connect to. Given as bind="tcp://HOST:PORT" or as mode, host and port."""
 
     __slots__ = (
+        "accept_proxy",
         "backlog",
         "body_timeout_ms",
         "error_body",
@@ -530,6 +534,7 @@ class ListenerSettings(Settings):
     request_id: bool
     half_close: bool
     responses: int
+    accept_proxy: bool
     error_body: str | None
     error_type: str | None
 
@@ -555,6 +560,10 @@ class ListenerSettings(Settings):
             self.idle_timeout_ms = IDLE_MS.get(self.mode, OTHER_IDLE_MS)
         if self.responses and self.mode != "udp":
             yield f"responses: only of mode udp, this is {self.mode}"
+        if self.accept_proxy and self.mode == "udp":
+            yield "accept_proxy: not of mode udp"
+        if self.accept_proxy and not self.trusted_proxies:
+            yield "accept_proxy: needs trusted_proxies, the networks whose word is taken"
 
     @property
     def url(self) -> str:
@@ -565,7 +574,7 @@ class ListenerSettings(Settings):
 class RouteSettings(Settings):
     """Where requests go that fit: all that is named must hold."""
 
-    __slots__ = ("cookie", "cost", "header", "host", "listener", "method", "path", "path_prefix", "path_regex", "pool")
+    __slots__ = ("alpn", "cookie", "cost", "header", "host", "listener", "method", "path", "path_prefix", "path_regex", "pool")
     OPTIONS = options.ROUTE
     KEY = "route."
 
@@ -576,6 +585,7 @@ class RouteSettings(Settings):
     path_regex: str | None
     pool: str
     cost: int | None
+    alpn: str | None
     method: list[str]
     header: dict[str, str | bool]
     cookie: dict[str, str | bool]
@@ -601,6 +611,10 @@ class RouteSettings(Settings):
             name = self.host.removeprefix("*.")
             if not name or "*" in name or any(char in name for char in "/: ") or not name.isascii() or len(name) > 253:
                 yield f"host: {self.host!r} is not allowed (allowed: api.example.com or *.example.com, without a port)"
+        if self.alpn is not None and not (self.alpn.isascii() and 0 < len(self.alpn) < 256):
+            yield f"alpn: {self.alpn!r} is not allowed (allowed: the name of a protocol, such as h2)"
+        if self.alpn is not None and self.of_requests:
+            yield f"alpn: a route of tls connections cannot ask for {self.of_requests[0]}"
         paths = [key for key in ("path", "path_prefix", "path_regex") if getattr(self, key) is not None]
         if len(paths) > 1:
             yield f"{paths[1]}: a route has one of path, path_prefix and path_regex"
@@ -610,6 +624,13 @@ class RouteSettings(Settings):
                 yield f"{key}: {value!r} is not allowed (allowed: an absolute path without a query, such as /v2/)"
         if self.path_regex is not None:
             yield from _expression_faults(self.path_regex)
+
+    @property
+    def of_requests(self) -> list[str]:
+        """What it asks for that only requests have."""
+        return [
+            key for key in ("path", "path_prefix", "path_regex", "method", "header", "cookie", "cost") if getattr(self, key)
+        ]
 
 
 def _is_condition(name: object, value: object) -> bool:
@@ -722,8 +743,9 @@ class BalancerSettings(Settings):
         yield from _twice("listener", names)
         yield from _twice("bind", [entry.url for entry in self.listeners if entry.port])
         yield from self._route_faults(pools)
+        yield from self._header_faults()
         for listener in self.listeners:
-            if listener.pool is None and listener.mode == "http" and self.routes:
+            if listener.pool is None and self._is_routed(listener):
                 continue
             if listener.pool not in pools:
                 yield (f"listener {listener.name}: pool {listener.pool!r} is unknown (known: {', '.join(pools)})")
@@ -734,15 +756,28 @@ class BalancerSettings(Settings):
         if count > self.max_backends:
             yield f"max_backends: {self.max_backends} is less than the {count} backends that are named"
 
+    def _header_faults(self) -> Iterable[str]:
+        """A PROXY header speaks of one client: connections that many clients' requests share cannot begin with one."""
+        telling = {pool.name for pool in self.pools if pool.send_proxy != "off"}
+        for listener in self.listeners:
+            reached = {listener.pool} | {route.pool for route in self.routes if route.listener in (None, listener.name)}
+            if listener.mode in ("http", "udp"):
+                for name in sorted(telling & {name for name in reached if name}):
+                    yield f"pool {name}: send_proxy: not for listeners of mode {listener.mode} ({listener.name})"
+
     def _route_faults(self, pools: list[str]) -> Iterable[str]:
-        http = [listener.name for listener in self.listeners if listener.mode == "http"]
-        if self.routes and not http:
-            yield "route: needs a listener of mode http"
+        modes = {str(listener.name): listener.mode for listener in self.listeners if listener.mode in ROUTED_MODES}
+        if self.routes and not modes:
+            yield "route: needs a listener of mode http or tls"
         for at, route in enumerate(self.routes):
             if route.pool not in pools:
                 yield f"route[{at}].pool: {route.pool!r} is unknown (known: {', '.join(pools)})"
-            if route.listener is not None and http and route.listener not in http:
-                yield f"route[{at}].listener: {route.listener!r} is no http listener (known: {', '.join(http)})"
+            if route.listener is not None and modes and route.listener not in modes:
+                yield f"route[{at}].listener: {route.listener!r} is no http or tls listener (known: {', '.join(modes)})"
+            if modes.get(route.listener or "") == "tls" and route.of_requests:
+                yield f"route[{at}].{route.of_requests[0]}: connections of mode tls have none: only host and alpn are known"
+            if modes.get(route.listener or "") == "http" and route.alpn is not None:
+                yield f"route[{at}].alpn: only of tls listeners"
 
     def _probed(self, pool: PoolSettings) -> PoolSettings:
         """A pool that only datagrams reach is not probed over TCP unless that was asked for."""
@@ -754,11 +789,18 @@ class BalancerSettings(Settings):
 
     def _named(self, index: int, listener: ListenerSettings) -> ListenerSettings:
         """A listener with the defaults that depend on its neighbours."""
+        listener = listener.replace(name=listener.name or f"listener-{index}")
         names = [pool.name for pool in self.pools]
         only: str | None = names[0] if len(names) == 1 else DEFAULT_POOL
-        if self.routes and listener.mode == "http":
-            only = None  # whom no route leads on is told 404
-        return listener.replace(name=listener.name or f"listener-{index}", pool=listener.pool or only)
+        if self._is_routed(listener):
+            only = None  # whom no route leads on is told 404, or closed
+        return listener.replace(pool=listener.pool or only)
+
+    def _is_routed(self, listener: ListenerSettings) -> bool:
+        """Does any route lead on from there?"""
+        if listener.mode == "tls":
+            return any(route.listener in (None, listener.name) and not route.of_requests for route in self.routes)
+        return listener.mode == "http" and bool(self.routes)
 
 
 def _twice(kind: str, names: list[str]) -> Iterable[str]:

@@ -41,7 +41,8 @@ POLICIES = {
     "ewma": ffi.integer_const("LB_EWMA"),
     "maglev": ffi.integer_const("LB_MAGLEV"),
 }
-MODES = {name: ffi.integer_const(f"LB_MODE_{name.upper()}") for name in ("tcp", "http", "udp")}
+SEND_PROXY = {"off": 0, "v1": 1, "v2": 2}
+MODES = {name: ffi.integer_const(f"LB_MODE_{name.upper()}") for name in ("tcp", "http", "udp", "tls")}
 FORWARDED = {
     "off": ffi.integer_const("LB_FORWARDED_OFF"),
     "x": ffi.integer_const("LB_FORWARDED_X"),
@@ -268,6 +269,7 @@ class Table:
                     request_id=int(listener.request_id),
                     half_close=int(listener.half_close),
                     responses=listener.responses,
+                    accept_proxy=int(listener.accept_proxy),
                     network_count=len(listener.trusted_proxies),
                     networks=_networks(listener.trusted_proxies),
                     name=listener.name.encode(),
@@ -307,6 +309,7 @@ class Table:
                     hash_key=HASH_KEYS[hash_key],
                     retry_after_s=max(1, pool.probe.interval_ms // 1000),
                     max_cost=pool.max_cost,
+                    send_proxy=SEND_PROXY[pool.send_proxy],
                     name=pool.name.encode(),
                     hash_name=hash_name.lower().encode() if hash_key == "header" else hash_name.encode(),
                     sticky=(pool.sticky or "").encode(),

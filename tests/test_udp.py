@@ -198,8 +198,9 @@ def test_an_idle_session_ends_and_the_next_datagram_begins_another() -> None:
 
 def test_a_refusal_is_evidence_and_the_datagram_goes_to_another() -> None:
     """ICMP port unreachable comes back to the connected socket: the session moves, and the backend is soon out."""
-    dead = f"127.0.0.1:{free_port()}"
-    with Server(named(b"alive")) as server:
+    with Server(named(b"alive")) as server, Server(echo) as gone:
+        dead = gone.address
+        gone.close()
         rules = settings([dead, server.address], fail_after=2, retry_after="60s", policy="round_robin")
         with balanced(settings=rules) as lb:
             backend = lb.pool().get(dead)

@@ -11,6 +11,12 @@ union lb_address {
     struct sockaddr_in6 v6;
 };
 
+/* A client, and the address of ours (or of the proxy before us) that it came to; family 0: not asked for yet. */
+struct lb_ends {
+    union lb_address client;
+    union lb_address here;
+};
+
 /* Begin to connect: a descriptor whose connect is under way or done, or -errno. */
 __attribute__((warn_unused_result)) int lb_net_connect(const union lb_address *to, uint32_t keepalive_s,
                                                        uint32_t user_timeout_ms);

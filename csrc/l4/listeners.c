@@ -67,7 +67,7 @@ static void pause_accepting(struct lb_listeners *listeners, struct lb_plane *pla
 
 static int has_room(const struct lb_plane *plane)
 {
-    return plane->row->active < plane->sessions.capacity;
+    return plane->row->active + plane->greetings < plane->sessions.capacity;
 }
 
 /* A connection that failed in the queue is the client's affair (accept(2), "Error handling"): take the next. */

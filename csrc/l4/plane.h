@@ -10,6 +10,7 @@
 #include "../table/shm.h"
 #include "../table/view.h"
 #include "session.h"
+#include "trust.h"
 
 enum { LB_SCRATCH_BYTES = LB_BUFFER_BYTES, LB_ALERTS = 64 };
 
@@ -22,6 +23,7 @@ enum lb_tag {
     LB_TAG_HTTP = 4,       /* a client that speaks HTTP */
     LB_TAG_CONNECTION = 5, /* a connection to a backend that exchanges take turns on */
     LB_TAG_UDP = 6,        /* a udp session's backend */
+    LB_TAG_GREETING = 7,   /* a connection whose first words are waited for */
 };
 
 /* A backend that keeps failing. */
@@ -46,6 +48,7 @@ struct lb_plane {
     uint32_t starved; /* sessions that wait for a buffer, linked by next */
     struct lb_alert alert[LB_ALERTS]; /* whose failures in a row reached the pool's bound in this turn */
     uint32_t alerts;
+    uint32_t greetings; /* connections that wait for their first words */
     char *scratch; /* LB_SCRATCH_BYTES: where a copied message lives between its read and its write */
 };
 

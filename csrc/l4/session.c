@@ -10,6 +10,7 @@
 #include "../table/load.h"
 #include "../table/view.h"
 #include "../table/why.h"
+#include "introduce.h"
 #include "outcome.h"
 #include "plane.h"
 #include "relay.h"
@@ -260,8 +261,20 @@ static void reach(struct lb_plane *plane, struct lb_session *session, int error)
         move(plane, session, LB_SESSION_CONNECTING);
 }
 
-void lb_session_open(struct lb_plane *plane, int client, uint32_t listener, const union lb_address *peer)
+static void refuse_unrouted(struct lb_plane *plane, int client)
 {
+    lb_add(&plane->row->accepted, 1);
+    lb_add(&plane->row->refused, 1);
+    lb_add(&plane->row->refused_no_backend, 1);
+    close(client);
+}
+
+void lb_session_open(struct lb_plane *plane, int client, uint32_t listener, uint32_t pool, const struct lb_ends *ends)
+{
+    if (pool >= plane->shm.head->max_pools) {
+        refuse_unrouted(plane, client);
+        return;
+    }
     struct lb_session *session = lb_slab_at(&plane->sessions, lb_slab_take(&plane->sessions));
     uint32_t generation = session->generation;
     *session = (struct lb_session){
@@ -269,9 +282,10 @@ void lb_session_open(struct lb_plane *plane, int client, uint32_t listener, cons
         .generation = generation,
         .backend = LB_NONE,
         .cost = 1,
-        .key = lb_net_address_hash(peer),
+        .ends = *ends,
+        .key = lb_net_address_hash(&ends->client),
         .listener = (uint16_t)listener,
-        .pool = (uint16_t)plane->shm.listeners[listener].pool,
+        .pool = (uint16_t)pool,
     };
     lb_add(&plane->row->accepted, 1);
     lb_add(&plane->row->active, 1);
@@ -405,6 +419,10 @@ static void connected_or_not(struct lb_plane *plane, struct lb_session *session,
         return;
     if (lb_outcome_is_self(plane, session->backend, session->side[LB_BACKEND].fd)) {
         reach(plane, session, ECONNREFUSED);
+        return;
+    }
+    if (plane->shm.pools[session->pool].send_proxy && lb_introduce(plane, session) < 0) {
+        reach(plane, session, ECONNRESET);
         return;
     }
     lb_outcome_connected(plane, session->backend, (uint32_t)plane->now_us - session->connect_us);

@@ -55,6 +55,7 @@ struct lb_session {
     struct lb_timer timer; /* first: a timer is its session */
     struct lb_side side[2];
     struct lb_flow flow[2];
+    struct lb_ends ends; /* for a PROXY header */
     uint64_t key;        /* hash of the client's address, for maglev */
     uint32_t generation; /* in every event: those of an earlier tenant are dropped */
     uint32_t backend;    /* row; counted in active[] while the session is not free */
@@ -76,8 +77,8 @@ struct lb_session {
 
 struct lb_plane;
 
-/* Take over an accepted connection; the caller has seen that there is room. */
-void lb_session_open(struct lb_plane *plane, int client, uint32_t listener, const union lb_address *peer);
+/* Take over an accepted connection; the caller has seen that there is room. pool: row, or LB_NO_POOL: nobody serves it. */
+void lb_session_open(struct lb_plane *plane, int client, uint32_t listener, uint32_t pool, const struct lb_ends *ends);
 
 /* Two connections that something else established, watched by the poller already, and what it read of them. */
 struct lb_adoption {

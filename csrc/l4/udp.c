@@ -200,7 +200,7 @@ static uint64_t idle_ms(const struct lb_udp *udp, const struct lb_udp_session *s
 /* Places are counted over all that a worker has: the bound of sessions is one. */
 static int has_room(const struct lb_udp *udp)
 {
-    return udp->plane->row->active < udp->plane->sessions.capacity && udp->sessions.used < udp->sessions.capacity;
+    return udp->plane->row->active + udp->plane->greetings < udp->plane->sessions.capacity && udp->sessions.used < udp->sessions.capacity;
 }
 
 static void refuse_without_place(struct lb_udp *udp)

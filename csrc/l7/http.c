@@ -190,20 +190,6 @@ enum lb_next lb_http_end(struct lb_l7 *l7, struct lb_http *client, enum lb_http_
     return LB_NEXT_OVER;
 }
 
-/* Is the address (IPv4 mapped into IPv6) one that the listener trusts? */
-static int is_trusted(const struct lb_listener_row *listener, const uint8_t ip[16])
-{
-    const struct lb_network *networks = listener->networks;
-    for (uint32_t i = 0; i < listener->network_count && i < LB_NETWORKS; i++) {
-        uint32_t bits = networks[i].bits, whole = bits / 8, rest = bits % 8;
-        if (bits > 128 || memcmp(ip, networks[i].ip, whole) != 0)
-            continue;
-        if (!rest || (ip[whole] ^ networks[i].ip[whole]) >> (8 - rest) == 0)
-            return 1;
-    }
-    return 0;
-}
-
 /* The address in print and in the form of a network's, and whether its word is taken. */
 static void know_peer(struct lb_l7 *l7, struct lb_http *client, const union lb_address *peer)
 {
@@ -220,7 +206,7 @@ static void know_peer(struct lb_l7 *l7, struct lb_http *client, const union lb_a
     client->peer_length = (uint8_t)strnlen(text, LB_PEER_BYTES);
     memcpy(client->peer, text, client->peer_length);
     client->key = lb_net_address_hash(peer);
-    client->trusted = (uint8_t)is_trusted(lb_http_listener(l7, client), ip);
+    client->trusted = (uint8_t)lb_listener_trusts(lb_http_listener(l7, client), peer);
 }
 
 void lb_http_open(struct lb_l7 *l7, int fd, uint32_t listener, const union lb_address *peer)

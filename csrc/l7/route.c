@@ -321,6 +321,8 @@ static int condition_holds(const struct lb_message *message, const char *bytes, 
 {
     if (condition->kind == LB_CONDITION_HEADER)
         return header_holds(message, bytes, condition, text);
+    if (condition->kind != LB_CONDITION_COOKIE)
+        return 0;
     struct lb_span value = lb_cookie_find(message, bytes, text + condition->name, condition->name_length);
     if (value.at == NONE)
         return 0;
@@ -346,13 +348,28 @@ static int method_holds(const char *methods, uint32_t methods_length, const char
 /* A request under way through the index. */
 struct search {
     const struct lb_routes *routes;
-    const struct lb_message *message;
+    const struct lb_message *message; /* NULL: a TLS client, */
+    const struct lb_hello *hello;     /* which said this */
     const char *bytes;
     const char *path; /* normal, NUL-ended */
     uint32_t path_length;
     uint32_t listener;
     uint32_t best; /* the first route that matched so far */
 };
+
+static int hello_holds(const struct search *search, const struct lb_route_row *row)
+{
+    const struct lb_routes *routes = search->routes;
+    if (row->methods_length)
+        return 0;
+    for (uint32_t i = 0; i < row->condition_count; i++) {
+        const struct lb_condition_row *condition = &routes->conditions[row->condition + i];
+        if (condition->kind != LB_CONDITION_ALPN ||
+            !lb_hello_offers(search->hello, routes->text + condition->value, condition->value_length))
+            return 0;
+    }
+    return 1;
+}
 
 static int row_holds(const struct search *search, uint32_t route)
 {
@@ -361,6 +378,8 @@ static int row_holds(const struct search *search, uint32_t route)
     const struct lb_message *message = search->message;
     if (row->listener != NONE && row->listener != search->listener)
         return 0;
+    if (!message)
+        return hello_holds(search, row);
     if (row->methods_length &&
         !method_holds(routes->text + row->methods, row->methods_length, search->bytes + message->head.method.at,
                       message->head.method.length))
@@ -394,6 +413,8 @@ static void look(struct search *search, enum key_kind kind, uint64_t hash, uint3
 static void search_host(struct search *search, uint32_t host)
 {
     look(search, KEY_ANY_PATH, hash_start(KEY_ANY_PATH, host), 0);
+    if (!search->message)
+        return; /* TLS has no path */
     uint64_t prefix = hash_start(KEY_PREFIX, host), exact = hash_start(KEY_EXACT, host);
     for (uint32_t i = 0; i < search->path_length; i++) {
         if (search->path[i] == '/')
@@ -426,10 +447,9 @@ static uint32_t plain_host(const struct lb_message *message, const char *bytes, 
     return length;
 }
 
-static uint32_t first_match(struct search *search)
+/* host: in lower case, without a final dot; length 0: none. */
+static uint32_t first_match_of(struct search *search, const char *host, uint32_t length)
 {
-    char host[LONGEST_HOST];
-    uint32_t length = plain_host(search->message, search->bytes, host);
     search->best = NONE;
     search_host(search, ANY_HOST);
     if (!length)
@@ -439,6 +459,24 @@ static uint32_t first_match(struct search *search)
         if (host[i] == '.')
             search_named(search, KEY_WILDCARD, host + i, length - i);
     return search->best;
+}
+
+static uint32_t first_match(struct search *search)
+{
+    char host[LONGEST_HOST];
+    uint32_t length = plain_host(search->message, search->bytes, host);
+    return first_match_of(search, host, length);
+}
+
+enum lb_routed lb_routes_match_name(struct lb_routes *routes, uint32_t listener, const struct lb_hello *hello,
+                                    struct lb_routed_to *to)
+{
+    struct search search = {.routes = routes, .hello = hello, .path = "", .listener = listener};
+    uint32_t route = routes->head->count ? first_match_of(&search, hello->name, hello->name_length) : NONE;
+    if (route == NONE)
+        return LB_ROUTED_NOWHERE;
+    *to = (struct lb_routed_to){routes->rows[route].pool, routes->rows[route].cost};
+    return LB_ROUTED;
 }
 
 enum lb_routed lb_routes_match(struct lb_routes *routes, uint32_t listener, const struct lb_message *message,

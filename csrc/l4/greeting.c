@@ -1,0 +1,212 @@
+#include "greeting.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "../core/io.h"
+#include "proxy_protocol.h"
+
+enum next { NEXT_WAIT, NEXT_AGAIN, NEXT_OVER };
+
+static const struct lb_listener_row *listener_of(const struct lb_greetings *greetings, const struct lb_greeting *greeting)
+{
+    return &greetings->plane->shm.listeners[greeting->listener];
+}
+
+static int says_header(const struct lb_plane *plane, uint32_t listener, const union lb_address *peer)
+{
+    const struct lb_listener_row *row = &plane->shm.listeners[listener];
+    return row->accept_proxy && lb_listener_trusts(row, peer);
+}
+
+int lb_greeting_is_due(const struct lb_plane *plane, uint32_t listener, const union lb_address *peer)
+{
+    return plane->shm.listeners[listener].mode == LB_MODE_TLS || says_header(plane, listener, peer);
+}
+
+/* --- the end -------------------------------------------------------------------------------------------------------- */
+
+static void let_go(struct lb_greetings *greetings, struct lb_greeting *greeting)
+{
+    uint32_t index = (uint32_t)((size_t)((const char *)greeting - greetings->slab.memory) / sizeof *greeting);
+    lb_timer_cancel(&greeting->timer);
+    greeting->live = 0;
+    greeting->generation++;
+    greetings->plane->greetings--;
+    lb_slab_give(&greetings->slab, index);
+}
+
+/* Without a session: it counts as accepted and refused in one. */
+static enum next refuse(struct lb_greetings *greetings, struct lb_greeting *greeting, uint64_t *reason)
+{
+    struct lb_worker_row *row = greetings->plane->row;
+    int fd = greeting->fd;
+    let_go(greetings, greeting);
+    lb_add(&row->accepted, 1);
+    lb_add(&row->refused, 1);
+    lb_add(reason, 1);
+    close(fd);
+    return NEXT_OVER;
+}
+
+static enum next refuse_words(struct lb_greetings *greetings, struct lb_greeting *greeting)
+{
+    return refuse(greetings, greeting, &greetings->plane->row->refused_greeting);
+}
+
+static enum next hand_on(struct lb_greetings *greetings, struct lb_greeting *greeting, const struct lb_hello *hello)
+{
+    struct lb_ends ends = greeting->ends;
+    uint32_t listener = greeting->listener;
+    int fd = greeting->fd;
+    (void)epoll_ctl(greetings->plane->epoll, EPOLL_CTL_DEL, fd, NULL);
+    let_go(greetings, greeting);
+    greetings->done(greetings->context, fd, listener, &ends, hello);
+    return NEXT_OVER;
+}
+
+/* --- what it says --------------------------------------------------------------------------------------------------- */
+
+static void take_address(union lb_address *to, const struct sockaddr_storage *from)
+{
+    memcpy(to, from, from->ss_family == AF_INET6 ? sizeof to->v6 : sizeof to->v4);
+}
+
+static enum next take_header(struct lb_greetings *greetings, struct lb_greeting *greeting, uint32_t count)
+{
+    struct lb_proxy_told told;
+    char *bytes = greetings->plane->scratch;
+    switch (lb_proxy_read(&told, (const uint8_t *)bytes, count)) {
+    case LB_PROXY_MORE:
+        return NEXT_WAIT;
+    case LB_PROXY_BAD:
+        return refuse_words(greetings, greeting);
+    case LB_PROXY_DONE:
+        break;
+    }
+    if (lb_recv(greeting->fd, bytes, told.bytes) != (ssize_t)told.bytes)
+        return refuse_words(greetings, greeting);
+    greeting->expects_header = 0;
+    if (told.from.ss_family != AF_UNSPEC) {
+        take_address(&greeting->ends.client, &told.from);
+        take_address(&greeting->ends.here, &told.to);
+    }
+    if (listener_of(greetings, greeting)->mode != LB_MODE_TLS)
+        return hand_on(greetings, greeting, NULL);
+    return NEXT_AGAIN;
+}
+
+static enum next look_at_hello(struct lb_greetings *greetings, struct lb_greeting *greeting, uint32_t count)
+{
+    struct lb_hello hello;
+    switch (lb_hello_read(&hello, (const uint8_t *)greetings->plane->scratch, count)) {
+    case LB_HELLO_MORE:
+        return NEXT_WAIT;
+    case LB_HELLO_DONE:
+        return hand_on(greetings, greeting, &hello);
+    default:
+        return refuse_words(greetings, greeting);
+    }
+}
+
+static ssize_t peek(int fd, char *bytes)
+{
+    ssize_t got;
+    do
+        got = recv(fd, bytes, LB_SCRATCH_BYTES, MSG_PEEK | MSG_DONTWAIT);
+    while (got < 0 && errno == EINTR);
+    return got;
+}
+
+static enum next step(struct lb_greetings *greetings, struct lb_greeting *greeting)
+{
+    ssize_t got = peek(greeting->fd, greetings->plane->scratch);
+    if (got < 0 && errno == EAGAIN)
+        return NEXT_WAIT;
+    if (got <= 0)
+        return refuse(greetings, greeting, &greetings->plane->row->refused_client_left);
+    if (greeting->expects_header)
+        return take_header(greetings, greeting, (uint32_t)got);
+    return look_at_hello(greetings, greeting, (uint32_t)got);
+}
+
+static enum next listen_to(struct lb_greetings *greetings, struct lb_greeting *greeting)
+{
+    enum next next;
+    do
+        next = step(greetings, greeting);
+    while (next == NEXT_AGAIN);
+    return next;
+}
+
+/* --- its life ------------------------------------------------------------------------------------------------------- */
+
+void lb_greeting_open(struct lb_greetings *greetings, int client, uint32_t listener, const union lb_address *peer)
+{
+    struct lb_plane *plane = greetings->plane;
+    uint32_t index = lb_slab_take(&greetings->slab);
+    struct lb_greeting *greeting = lb_slab_at(&greetings->slab, index);
+    *greeting = (struct lb_greeting){.ends.client = *peer,
+                                     .fd = client,
+                                     .generation = greeting->generation,
+                                     .listener = (uint16_t)listener,
+                                     .live = 1,
+                                     .expects_header = (uint8_t)says_header(plane, listener, peer)};
+    struct epoll_event event = {.events = EPOLLIN | EPOLLRDHUP | EPOLLET,
+                                .data.u64 = lb_tag_of(LB_TAG_GREETING, index, greeting->generation)};
+    plane->greetings++;
+    lb_timer_set(&greetings->wheel, &greeting->timer, lb_now_ms(plane) + plane->shm.listeners[listener].head_timeout_ms);
+    if (epoll_ctl(plane->epoll, EPOLL_CTL_ADD, client, &event) < 0)
+        (void)refuse(greetings, greeting, &plane->row->refused_resource);
+    /* what has come already is told by the first event */
+}
+
+void lb_greeting_event(struct lb_greetings *greetings, uint32_t index, uint32_t generation, uint32_t events)
+{
+    struct lb_greeting *greeting = lb_slab_at(&greetings->slab, index);
+    if (index >= greetings->slab.touched || !greeting->live || greeting->generation != generation)
+        return;
+    if (listen_to(greetings, greeting) == NEXT_WAIT && events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR))
+        (void)refuse(greetings, greeting, &greetings->plane->row->refused_client_left); /* the rest will never come */
+}
+
+static void fire(void *context, struct lb_timer *timer)
+{
+    (void)refuse_words(context, (struct lb_greeting *)(void *)timer);
+}
+
+void lb_greetings_turn(struct lb_greetings *greetings)
+{
+    lb_wheel_turn(&greetings->wheel, lb_now_ms(greetings->plane), fire, greetings);
+}
+
+int lb_greetings_wait(const struct lb_greetings *greetings)
+{
+    return lb_wheel_wait(&greetings->wheel, lb_now_ms(greetings->plane));
+}
+
+void lb_greetings_stop(struct lb_greetings *greetings)
+{
+    for (uint32_t i = 0; i < greetings->slab.touched; i++) {
+        struct lb_greeting *greeting = lb_slab_at(&greetings->slab, i);
+        if (greeting->live)
+            (void)refuse(greetings, greeting, &greetings->plane->row->refused_resource);
+    }
+}
+
+int lb_greetings_open(struct lb_greetings *greetings, struct lb_plane *plane, uint32_t most, lb_greeted_fn done, void *context)
+{
+    greetings->plane = plane;
+    greetings->done = done;
+    greetings->context = context;
+    lb_wheel_open(&greetings->wheel, lb_now_ms(plane));
+    return lb_slab_open(&greetings->slab, sizeof(struct lb_greeting), most);
+}
+
+void lb_greetings_close(struct lb_greetings *greetings)
+{
+    lb_slab_close(&greetings->slab);
+}

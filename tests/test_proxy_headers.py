@@ -1,0 +1,284 @@
+"""The PROXY protocol, in and out: who the client is, told by those whose word is taken, and told to backends that ask."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import socket
+import struct
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from harness import SLOWER, Peer, balanced, dial, free_port, read_all, read_exactly, totals, wait_for
+
+from lbcore import ConfigError
+from lbcore.settings import BalancerSettings, ListenerSettings, PoolSettings, ProbeSettings, RouteSettings
+
+V2 = b"\r\n\r\n\0\r\nQUIT\n"
+V1_HEADER = b"PROXY TCP4 192.0.2.7 198.51.100.1 4711 443\r\n"
+LOOPBACK = ["127.0.0.0/8"]
+
+
+def v2(body: bytes, *, command: int = 0x21, family: int = 0x11) -> bytes:
+    return V2 + bytes([command, family]) + struct.pack("!H", len(body)) + body
+
+
+V2_HEADER = v2(socket.inet_aton("192.0.2.7") + socket.inet_aton("198.51.100.1") + struct.pack("!HH", 4711, 443))
+V2_SIX = v2(
+    socket.inet_pton(socket.AF_INET6, "2001:db8::7")
+    + socket.inet_pton(socket.AF_INET6, "2001:db8::1")
+    + struct.pack("!HH", 4711, 443),
+    family=0x21,
+)
+
+
+def rules(mode: str, backends: list[str], listener: dict[str, object] | None = None, **pool: object) -> BalancerSettings:
+    made = ListenerSettings(**({"bind": f"{mode}://127.0.0.1:0"} | (listener or {})))
+    pools = [PoolSettings(backends=backends, probe=ProbeSettings(kind="off"), **pool)]
+    return BalancerSettings(workers=1, drain_timeout="1s", listeners=[made], pools=pools)
+
+
+ACCEPTING = {"accept_proxy": True, "trusted_proxies": LOOPBACK}
+
+
+def head_of(connection: socket.socket) -> bytes:
+    """A request's head."""
+    found = b""
+    while not found.endswith(b"\r\n\r\n"):
+        found += connection.recv(4096)
+    return found
+
+
+def tell_head(connection: socket.socket) -> None:
+    """An HTTP server that answers with the head that it got."""
+    head = head_of(connection)
+    connection.sendall(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s" % (len(head), head))
+
+
+def tell_all(connection: socket.socket) -> None:
+    """Sends back everything, once the client has finished."""
+    connection.sendall(read_all(connection))
+
+
+@pytest.mark.parametrize("header", [V1_HEADER, V2_HEADER], ids=["v1", "v2"])
+def test_the_header_of_a_trusted_peer_is_taken_off_and_tells_who_the_client_is(header: bytes) -> None:
+    with Peer(tell_head) as peer, balanced(settings=rules("http", [peer.address], ACCEPTING)) as lb:
+        with dial(lb.address) as client:
+            client.sendall(header + b"GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 10.9.9.9\r\n\r\n")
+            answer = client.recv(65536)
+        assert b"X-Forwarded-For: 192.0.2.7\r\n" in answer
+        assert b"PROXY" not in answer
+        assert b"10.9.9.9" not in answer  # the client is no trusted proxy, whoever brought it here
+
+
+def test_over_ipv6_in_the_header() -> None:
+    with Peer(tell_head) as peer, balanced(settings=rules("http", [peer.address], ACCEPTING)) as lb:
+        with dial(lb.address) as client:
+            client.sendall(V2_SIX + b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            assert b"X-Forwarded-For: 2001:db8::7\r\n" in client.recv(65536)
+
+
+@pytest.mark.parametrize("header", [b"PROXY UNKNOWN\r\n", v2(b"", command=0x20, family=0)], ids=["v1", "v2"])
+def test_a_proxys_own_connection_is_its_own(header: bytes) -> None:
+    with Peer(tell_head) as peer, balanced(settings=rules("http", [peer.address], ACCEPTING)) as lb:
+        with dial(lb.address) as client:
+            client.sendall(header + b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            assert b"X-Forwarded-For: 127.0.0.1\r\n" in client.recv(65536)
+
+
+@pytest.mark.parametrize("header", [V1_HEADER, V2_HEADER, V2_SIX], ids=["v1", "v2", "v2 over IPv6"])
+def test_a_header_in_any_two_pieces(header: bytes) -> None:
+    with Peer(tell_all) as peer, balanced(settings=rules("tcp", [peer.address], ACCEPTING)) as lb:
+        for cut in range(1, len(header) + 2):
+            with dial(lb.address) as client:
+                whole = header + b"data"
+                client.sendall(whole[:cut])
+                time.sleep(0.002)
+                client.sendall(whole[cut:])
+                client.shutdown(socket.SHUT_WR)
+                assert read_all(client) == b"data"
+
+
+@pytest.mark.parametrize(
+    "junk", [b"GET / HTTP/1.1\r\n\r\n", b"PROXY TCP4 1.2.3.4\r\n", V2 + b"\x31\x11\0\0", b"\x16\x03\x01\x00\x01\x01"]
+)
+def test_a_trusted_peer_without_a_good_header_is_closed_and_counted(junk: bytes) -> None:
+    with Peer(tell_all) as peer, balanced(settings=rules("tcp", [peer.address], ACCEPTING)) as lb:
+        with dial(lb.address) as client, contextlib.suppress(ConnectionResetError):
+            client.sendall(junk)
+            assert client.recv(1) == b""
+        assert totals(lb.status())["refused_greeting"] == 1
+        assert peer.connections == 0
+
+
+def test_a_stranger_cannot_say_who_it_is() -> None:
+    """Its header is no header: the backend gets it as data."""
+    listener = {"accept_proxy": True, "trusted_proxies": ["10.0.0.0/8"]}
+    with Peer(tell_all) as peer, balanced(settings=rules("tcp", [peer.address], listener)) as lb, dial(lb.address) as client:
+        client.sendall(V1_HEADER)
+        client.shutdown(socket.SHUT_WR)
+        assert read_all(client) == V1_HEADER
+
+
+def test_a_trusted_peer_that_says_nothing_is_closed_in_time() -> None:
+    with balanced(settings=rules("tcp", [], {**ACCEPTING, "head_timeout": "200ms"})) as lb, dial(lb.address) as client:
+        assert client.recv(1) == b""
+        assert totals(lb.status())["refused_greeting"] == 1
+
+
+def test_maglev_goes_by_the_client_that_the_header_names() -> None:
+    peers = [Peer(lambda connection, number=number: connection.sendall(b"%d" % number)) for number in range(4)]
+    with balanced(settings=rules("tcp", [peer.address for peer in peers], ACCEPTING, policy="maglev")) as lb:
+        seen = []
+        for _ in range(2):
+            answers = []
+            for host in range(20):
+                with dial(lb.address) as client:
+                    client.sendall(b"PROXY TCP4 10.0.0.%d 10.0.0.99 5 6\r\n" % host)
+                    answers.append(client.recv(1))
+            seen.append(answers)
+        assert seen[0] == seen[1]
+        assert len(set(seen[0])) >= 3
+    for peer in peers:
+        peer.close()
+
+
+# --- out -------------------------------------------------------------------------------------------------------------
+
+
+def test_version_1_tells_the_backend_whose_connection_it_is() -> None:
+    with Peer(tell_all) as peer, balanced(settings=rules("tcp", [peer.address], send_proxy="v1")) as lb:
+        with dial(lb.address) as client:
+            own = client.getsockname()
+            client.sendall(b"data")
+            client.shutdown(socket.SHUT_WR)
+            expected = f"PROXY TCP4 127.0.0.1 127.0.0.1 {own[1]} {lb.address[1]}\r\ndata"
+            assert read_all(client) == expected.encode()
+
+
+def test_version_2_tells_the_backend_whose_connection_it_is() -> None:
+    with Peer(tell_all) as peer, balanced(settings=rules("tcp", [peer.address], send_proxy="v2")) as lb:
+        with dial(lb.address) as client:
+            own = client.getsockname()
+            client.shutdown(socket.SHUT_WR)
+            found = read_all(client)
+            addresses = 2 * socket.inet_aton("127.0.0.1") + struct.pack("!HH", own[1], lb.address[1])
+            assert found[:14] == V2 + b"\x21\x11"
+            assert found[16:28] == addresses
+
+
+def test_what_came_in_is_what_goes_out() -> None:
+    """The client behind the proxy before us, not that proxy."""
+    with Peer(tell_all) as peer, balanced(settings=rules("tcp", [peer.address], ACCEPTING, send_proxy="v1")) as lb:
+        with dial(lb.address) as client:
+            client.sendall(V2_HEADER + b"data")
+            client.shutdown(socket.SHUT_WR)
+            assert read_all(client) == V1_HEADER + b"data"
+
+
+def test_version_2_tells_the_server_name_of_a_tls_client() -> None:
+    from test_tls_passthrough import hello
+
+    with Peer(lambda connection: connection.sendall(connection.recv(65536))) as peer:
+        with balanced(settings=rules("tls", [peer.address], send_proxy="v2")) as lb, dial(lb.address) as client:
+            client.sendall(hello("name.test"))
+            found = client.recv(65536)
+            assert found.startswith(V2)
+            assert b"\x02\x00\x09name.test" in found  # PP2_TYPE_AUTHORITY
+
+
+def test_every_attempt_begins_with_the_header(tmp_path: Path) -> None:
+    """Also that at the second backend, when the first refuses."""
+    with Peer(tell_all) as peer:
+        dead = f"127.0.0.1:{free_port()}"
+        with balanced(settings=rules("tcp", [dead, peer.address], send_proxy="v1", policy="round_robin", fail_after=0)) as lb:
+            for _ in range(4):
+                with dial(lb.address) as client:
+                    client.shutdown(socket.SHUT_WR)
+                    assert read_all(client).startswith(b"PROXY TCP4 127.0.0.1 127.0.0.1 ")
+
+
+@pytest.mark.parametrize(
+    ("listener", "pool", "words"),
+    [
+        ({"bind": "tcp://127.0.0.1:0", "accept_proxy": True}, {}, "accept_proxy: needs trusted_proxies"),
+        ({"bind": "udp://127.0.0.1:0", **ACCEPTING}, {}, "accept_proxy: not of mode udp"),
+        ({"bind": "http://127.0.0.1:0"}, {"send_proxy": "v1"}, "send_proxy: not for listeners of mode http"),
+        ({"bind": "tcp://127.0.0.1:0"}, {"send_proxy": "v3"}, "send_proxy: 'v3' is not allowed"),
+    ],
+)
+def test_wrong_settings_are_named(listener: dict[str, object], pool: dict[str, object], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        BalancerSettings(listeners=[ListenerSettings(**listener)], pools=[PoolSettings(**pool)])
+
+
+def test_a_route_to_such_a_pool_from_http_is_refused() -> None:
+    with pytest.raises(ConfigError, match="pool told: send_proxy: not for listeners of mode http"):
+        BalancerSettings(
+            listeners=[ListenerSettings(bind="http://127.0.0.1:0")],
+            pools=[PoolSettings(), PoolSettings(name="told", send_proxy="v2")],
+            routes=[RouteSettings(path="/x", pool="told")],
+        )
+
+
+# --- real peers ------------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def haproxy(directory: Path, front: str, back: str) -> Iterator[int]:
+    """HAProxy between: what its bind line and its server line end with. Its port."""
+    port = free_port()
+    config = directory / "haproxy.cfg"
+    config.write_text(
+        "defaults\n mode tcp\n timeout connect 5s\n timeout client 30s\n timeout server 30s\n"
+        f"listen it\n bind 127.0.0.1:{port} {front}\n server one {back}\n"
+    )
+    env = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
+    process = subprocess.Popen(["haproxy", "-db", "-f", str(config)], stderr=subprocess.DEVNULL, env=env)
+    try:
+        wait_for(lambda: _listens(port), "haproxy listens")
+        yield port
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as trial:
+        return trial.connect_ex(("127.0.0.1", port)) == 0
+
+
+needs_haproxy = pytest.mark.skipif(
+    shutil.which("haproxy", path=os.environ.get("PATH", "") + ":/usr/sbin") is None, reason="haproxy is not installed"
+)
+
+
+@needs_haproxy
+@pytest.mark.parametrize("version", ["send-proxy", "send-proxy-v2"])
+def test_behind_haproxy(tmp_path: Path, version: str) -> None:
+    with Peer(tell_head) as peer, balanced(settings=rules("http", [peer.address], ACCEPTING)) as lb:
+        with haproxy(tmp_path, "", f"127.0.0.1:{lb.address[1]} {version}") as port:
+            with socket.socket() as client:
+                client.settimeout(5 * SLOWER)
+                client.bind(("127.0.0.77", 0))
+                client.connect(("127.0.0.1", port))
+                client.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+                assert b"X-Forwarded-For: 127.0.0.77\r\n" in client.recv(65536)
+
+
+@needs_haproxy
+@pytest.mark.parametrize("version", ["v1", "v2"])
+def test_before_haproxy(tmp_path: Path, version: str) -> None:
+    """It takes our header off, and sends on the client's address in one of its own."""
+    with Peer(lambda connection: connection.sendall(connection.recv(4096))) as peer:
+        with haproxy(tmp_path, "accept-proxy", f"{peer.address} send-proxy") as port:
+            with balanced(settings=rules("tcp", [f"127.0.0.1:{port}"], send_proxy=version)) as lb, socket.socket() as client:
+                client.settimeout(5 * SLOWER)
+                client.bind(("127.0.0.78", 0))
+                client.connect(lb.address)
+                client.sendall(b"data")
+                assert read_exactly(client, 22) == b"PROXY TCP4 127.0.0.78 "
