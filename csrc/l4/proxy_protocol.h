@@ -29,7 +29,7 @@ struct lb_proxy_extra {
     const char *alpn;
     uint32_t alpn_length;
     uint8_t tls;             /* the client spoke TLS; without it, the next three are not said */
-    uint32_t verify;         /* 0: its certificate was verified */
+    uint32_t verify;         /* 0: its certificate was verified; anything else: it was not, or there was none */
     const char *tls_version; /* or NULL */
     const char *common_name; /* of its certificate, or NULL */
     uint8_t crc;             /* add a checksum */
