@@ -53,7 +53,7 @@ struct lb_choice {
  * least_conn   the fewest sessions per weight of all members; the schedule decides among equals
  *
  * ewma         two slots, the one with the lower peak EWMA of latency x (what is under way + 1) per weight (Twitter's Finagle): a
- *              slow answer counts at once, and is forgotten with a half-life of seven seconds
+ *              slow answer counts at once, and is forgotten with a half-life of seven seconds (and seven times its latency)
  * maglev       the slot that the key falls into (table/maglev.h); another one by a second hash when that backend has more than
  *              1.25 of its share under way (Mirrokni, Thorup and Zadimoghaddam, "Consistent Hashing with Bounded Loads", 2018)
  *
