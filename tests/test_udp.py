@@ -264,34 +264,6 @@ def test_a_pool_that_only_datagrams_reach_is_not_probed_over_tcp() -> None:
     assert settings(["127.0.0.1:1"], probe=ProbeSettings(kind="tcp")).pools[0].probe.kind == "tcp"
 
 
-def test_a_backend_that_leaves_moves_only_its_own_sessions() -> None:
-    """1,000 clients over four backends; then one goes."""
-    servers = [Server(named(b"%d" % number)) for number in range(4)]
-    rules = settings([server.address for server in servers], policy="maglev", drain_timeout="1s", workers=2)
-    with balanced(settings=rules) as lb:
-        sockets = []
-        try:
-            for number in range(1000):
-                made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-                made.bind((f"127.0.{number // 200 + 1}.{number % 200 + 1}", 0))
-                made.settimeout(WAIT_S)
-                made.connect(lb.address)
-                sockets.append(made)
-            before = [ask(made) for made in sockets]
-            assert {before.count(b"%d" % number) // 100 for number in range(4)} <= {2}
-            assert figures(lb)["active"] == 1000
-            lb.pool().remove(f"127.0.0.1:{servers[2].port}")
-            wait_for(lambda: figures(lb)["closed_cut"] == before.count(b"2"), "its sessions are cut when its time is over")
-            after = [ask(made) for made in sockets]
-            assert all(now != b"2" for now in after)
-            assert all(now == then for now, then in zip(after, before, strict=True) if then != b"2")
-        finally:
-            for made in sockets:
-                made.close()
-    for server in servers:
-        server.close()
-
-
 def test_maglev_sends_a_client_to_the_same_backend_after_a_restart_and_by_any_worker() -> None:
     servers = [Server(named(b"%d" % number)) for number in range(5)]
     rules = settings([server.address for server in servers], policy="maglev", workers=2)
@@ -455,7 +427,7 @@ def written(directory: Path) -> Path:
     return config
 
 
-def test_ten_thousand_flows_and_a_backend_that_leaves(tmp_path: Path) -> None:
+def test_of_ten_thousand_flows_only_those_of_a_backend_that_leaves_move(tmp_path: Path) -> None:
     """Each keeps its backend but those of the one that leaves; none is lost track of."""
     servers = [Server(named(b"%d" % number)) for number in range(4)]
     words = [word for server in servers for word in ("--backend", server.address)]
@@ -469,6 +441,7 @@ def test_ten_thousand_flows_and_a_backend_that_leaves(tmp_path: Path) -> None:
             made.connect(running.address)
             sockets.append(made)
         before = [ask(made) for made in sockets]
+        assert all(2000 < before.count(b"%d" % number) < 3000 for number in range(4))
         assert totals(running.status())["active"] == 10_000
         assert running.call("/backends/remove", address=servers[1].address)[0] == 200
         wait_for(lambda: totals(running.status())["closed_cut"] == before.count(b"1"), "its flows are cut")

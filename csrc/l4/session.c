@@ -8,8 +8,8 @@
 #include "../core/net.h"
 #include "../table/budget.h"
 #include "../table/load.h"
-#include "../table/view.h"
 #include "../table/why.h"
+#include "claim.h"
 #include "introduce.h"
 #include "outcome.h"
 #include "plane.h"
@@ -199,27 +199,11 @@ static int watch(struct lb_plane *plane, struct lb_session *session, enum lb_sid
     return epoll_ctl(plane->epoll, EPOLL_CTL_ADD, session->side[side].fd, &event) < 0 ? -errno : 0;
 }
 
-/* A backend, charged with this session. */
-static uint32_t pick(struct lb_plane *plane, struct lb_session *session)
-{
-    struct lb_thought thought;
-    struct lb_wish wish = {.tried = session->tried,
-                           .tried_count = session->tried_count,
-                           .worker = plane->worker,
-                           .now_ms = (uint32_t)lb_now_ms(plane),
-                           .key = session->key,
-                           .thought = &thought};
-    uint32_t backend = lb_view_claim(&plane->shm, session->pool, &wish, &plane->cursors[session->pool], session->cost);
-    struct lb_pick picked = {plane->now_us, plane->worker,        session->pool, backend,
-                             session->cost, session->tried_count, &thought};
-    session->decision = lb_why_note(&plane->shm, &picked);
-    return backend;
-}
-
 /* Pick and begin to connect: 0, or a positive errno with session->backend charged, or -1 if none is left to pick. */
 static int try_backend(struct lb_plane *plane, struct lb_session *session)
 {
-    uint32_t backend = pick(plane, session);
+    struct lb_claim claim = {session->pool, session->cost, session->key, session->tried, session->tried_count};
+    uint32_t backend = lb_claim_backend(plane, &claim, &session->decision);
     if (backend == LB_NONE)
         return -1;
     const struct lb_pool_row *pool = &plane->shm.pools[session->pool];

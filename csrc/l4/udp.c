@@ -12,6 +12,7 @@
 #include "../table/budget.h"
 #include "../table/load.h"
 #include "../table/why.h"
+#include "claim.h"
 #include "outcome.h"
 
 enum { BATCHES_PER_EVENT = 4 };
@@ -144,16 +145,8 @@ static int connect_to(struct lb_udp *udp, struct lb_udp_session *session)
 static int try_backend(struct lb_udp *udp, struct lb_udp_session *session)
 {
     struct lb_plane *plane = udp->plane;
-    struct lb_thought thought;
-    struct lb_wish wish = {.tried = session->tried,
-                           .tried_count = session->tried_count,
-                           .worker = plane->worker,
-                           .now_ms = (uint32_t)lb_now_ms(plane),
-                           .key = session->key,
-                           .thought = &thought};
-    uint32_t backend = lb_view_claim(&plane->shm, session->pool, &wish, &plane->cursors[session->pool], 1);
-    struct lb_pick picked = {plane->now_us, plane->worker, session->pool, backend, 1, session->tried_count, &thought};
-    session->decision = lb_why_note(&plane->shm, &picked);
+    struct lb_claim claim = {session->pool, 1, session->key, session->tried, session->tried_count};
+    uint32_t backend = lb_claim_backend(plane, &claim, &session->decision);
     if (backend == LB_NONE)
         return -1;
     session->tried[session->tried_count++] = backend;
