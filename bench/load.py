@@ -59,6 +59,7 @@ class Wrk:
     path: str
     connections: int
     close: bool = False
+    tls: bool = False
 
     def command(self, address: Address, seconds: float) -> list[str]:
         """The command line; wrk takes whole seconds."""
@@ -70,7 +71,14 @@ class Wrk:
             f"--timeout={TIMEOUT_S}s",
         ]
         header = ["-H", "Connection: close"] if self.close else []
-        return [shutil.which("wrk") or "wrk", *options, "-s", str(REPORT), *header, _url(address, self.path)]
+        return [
+            shutil.which("wrk") or "wrk",
+            *options,
+            "-s",
+            str(REPORT),
+            *header,
+            _url(address, self.path, "https" if self.tls else "http"),
+        ]
 
     def run(self, address: Address, seconds: float, memory: Memory) -> Done:
         """Raises LoadFailed."""
@@ -201,10 +209,21 @@ Load = Wrk | Paced | Sequential | Idle | Datagrams
 _SHARES = (("p50_us", 0.5), ("p99_us", 0.99), ("p999_us", 0.999), ("max_us", 1.0))
 
 
-def get(address: Address, path: str) -> int:
+def get(address: Address, path: str, *, tls: bool = False) -> int:
     """One request on a new connection: the answer's size in bytes. Raises LoadFailed."""
     with _connected(address) as client:
-        return _exchange(client, path)
+        return _exchange(_secured(client) if tls else client, path)
+
+
+def _secured(client: socket.socket) -> socket.socket:
+    import ssl
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # the run's own certificate, on loopback
+    try:
+        return context.wrap_socket(client, server_hostname="bench")
+    except OSError as error:
+        raise LoadFailed(f"no TLS: {error}") from None
 
 
 def compiled(source: Path) -> Path:
@@ -219,8 +238,8 @@ def compiled(source: Path) -> Path:
     return program
 
 
-def _url(address: Address, path: str) -> str:
-    return f"http://{address[0]}:{address[1]}{path}"
+def _url(address: Address, path: str, scheme: str) -> str:
+    return f"{scheme}://{address[0]}:{address[1]}{path}"
 
 
 def _shown(command: list[str]) -> str:

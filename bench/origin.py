@@ -6,6 +6,7 @@ import contextlib
 import os
 import shutil
 import socket
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -43,7 +44,8 @@ http {{
     scgi_temp_path {directory}/scgi;
     open_file_cache max=16;
     server {{
-        listen 127.0.0.1:{port} backlog=4096;
+        listen 127.0.0.1:{port} {tls} backlog=4096;
+        {certificate}
         root {directory};
         location = / {{ return 200 "ok"; }}
         location / {{ }}
@@ -94,12 +96,12 @@ def get_datagram(address: Address) -> None:
             raise LoadFailed(f"no datagram comes back from {address[0]}:{address[1]}: {error}") from None
 
 
-def wait_ready(child: Child, address: Address, *, datagrams: bool = False) -> None:
-    """Until `address` answers. Raises ChildFailed when the child ends or START_S passes."""
+def wait_ready(child: Child, address: Address, kind: str = "http") -> None:
+    """Until `address` answers: http, tls or udp. Raises ChildFailed when the child ends or START_S passes."""
     deadline = time.monotonic() + START_S
     while True:
         try:
-            get_datagram(address) if datagrams else get(address, SMALL_PATH)
+            get_datagram(address) if kind == "udp" else get(address, SMALL_PATH, tls=kind == "tls")
             return
         except LoadFailed as error:
             child.check()
@@ -117,8 +119,25 @@ class Origin:
         self.text = text
 
 
+def _certificate(directory: Path) -> str:
+    """nginx's lines for a certificate that is made for this run. Raises Missing, ChildFailed."""
+    key, made = directory / "key.pem", directory / "certificate.pem"
+    words = [find("openssl"), "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=bench"]
+    done = subprocess.run([*words, "-keyout", str(key), "-out", str(made)], capture_output=True, check=False, timeout=60)
+    if done.returncode:
+        raise ChildFailed(f"openssl made no certificate: {done.stderr.decode(errors='replace')[-200:]}")
+    return f"ssl_certificate {made}; ssl_certificate_key {key};"
+
+
 @contextlib.contextmanager
-def static(directory: Path) -> Iterator[Origin]:
+def secured(directory: Path) -> Iterator[Origin]:
+    """The same over TLS. Raises Missing, ChildFailed."""
+    with static(directory, tls=True) as origin:
+        yield origin
+
+
+@contextlib.contextmanager
+def static(directory: Path, *, tls: bool = False) -> Iterator[Origin]:
     """nginx: 2 bytes at /, 64 KiB at /medium, 10 MB at /big. Raises Missing, ChildFailed."""
     program = find("nginx", " (it is the origin; apt-get install nginx)")
     directory.mkdir()
@@ -132,11 +151,13 @@ def static(directory: Path) -> Iterator[Origin]:
         connections=min(16384, descriptors() - 100),
         directory=directory,
         port=port,
+        tls="ssl" if tls else "",
+        certificate=_certificate(directory) if tls else "",
     )
     config = directory / "nginx.conf"
     config.write_text(text)
     with running([program, "-p", str(directory), "-c", str(config), "-e", "stderr"], directory / "log") as child:
-        wait_ready(child, ("127.0.0.1", port))
+        wait_ready(child, ("127.0.0.1", port), "tls" if tls else "http")
         yield Origin(child, ("127.0.0.1", port), text)
 
 
@@ -166,4 +187,4 @@ def datagrams(directory: Path) -> Iterator[Origin]:
         yield Origin(child, ("127.0.0.1", int(child.read_line(START_S))), "datagrams echo (bench/datagrams.c)")
 
 
-KINDS = {"static": static, "uvicorn": uvicorn, "datagrams": datagrams}
+KINDS = {"static": static, "secured": secured, "uvicorn": uvicorn, "datagrams": datagrams}

@@ -8,7 +8,7 @@ from typing import Literal
 from bench.load import Datagrams, Idle, Load, Paced, Sequential, Wrk
 from bench.origin import BIG_PATH, MEDIUM_PATH, SMALL_PATH
 
-OriginKind = Literal["static", "uvicorn", "datagrams"]
+OriginKind = Literal["static", "uvicorn", "datagrams", "secured"]
 
 
 @dataclass(frozen=True)
@@ -288,6 +288,18 @@ SCENARIOS: tuple[Scenario, ...] = (
         metrics=(P50, P99, rate(REQUEST)),
         targets=HTTP,
         goals=(Goal("http, behind uvicorn: p50 latency, µs", "p50_us", 1000),),
+    ),
+    Scenario(
+        name="tls-passthrough",
+        title="TLS passed through: keep-alive requests, 2-byte answers",
+        what="64 connections of wrk over TLS to nginx; the balancer decrypts nothing",
+        origin="secured",
+        load=Wrk(SMALL_PATH, connections=64, tls=True),
+        unit=REQUEST,
+        metrics=(rate(REQUEST), *cpu(REQUEST), P50, P99),
+        targets=("lbcore-tls", "lbcore-tcp-of-tls"),
+        goals=(Goal("tls by name: worker CPU per request, beside tcp", "worker_cpu", 1.05, ("lbcore-tcp-of-tls",)),),
+        in_quick=False,
     ),
     Scenario(
         name="udp",

@@ -148,7 +148,9 @@ address = "{origin}"
 """
 
 
-def _lbcore(*options: str, mode: str = "tcp", file: str = "") -> Start:
+def _lbcore(*options: str, mode: str = "tcp", file: str = "", ready: str = "http") -> Start:
+    """ready: what an origin behind it speaks: http, tls or udp."""
+
     @contextlib.contextmanager
     def start(directory: Path, origin: Address) -> Iterator[Running]:
         command = [sys.executable, "-m", "lbcore", "run"]
@@ -166,7 +168,7 @@ def _lbcore(*options: str, mode: str = "tcp", file: str = "") -> Start:
             if found is None:
                 raise ChildFailed(f"lbcore said {line!r}, not that it is ready")
             address = (found[1], int(found[2]))
-            wait_ready(child, address, datagrams=mode == "udp")
+            wait_ready(child, address, ready)
             workers = _only_children(child.pid)
             yield Running(address, workers, [child.pid], " ".join(command), line)
 
@@ -275,19 +277,19 @@ def _nginx(mode: str = "tcp", *, fields: str = "") -> Start:
     def start(directory: Path, origin: Address) -> Iterator[Running]:
         port = free_port()
         text = _nginx_text(directory, port, origin, mode=mode, fields=fields)
-        with _nginx_on(directory, port, text, datagrams=mode == "udp") as running_nginx:
+        with _nginx_on(directory, port, text, "udp" if mode == "udp" else "http") as running_nginx:
             yield running_nginx
 
     return start
 
 
 @contextlib.contextmanager
-def _nginx_on(directory: Path, port: int, text: str, *, datagrams: bool) -> Iterator[Running]:
+def _nginx_on(directory: Path, port: int, text: str, ready: str) -> Iterator[Running]:
     config = directory / "nginx.conf"
     config.write_text(text)
     command = [find("nginx"), "-p", str(directory), "-c", str(config), "-e", "stderr"]
     with running(command, directory / "log") as child:
-        wait_ready(child, ("127.0.0.1", port), datagrams=datagrams)
+        wait_ready(child, ("127.0.0.1", port), ready)
         yield Running(("127.0.0.1", port), _nginx_workers(child.pid), [child.pid], " ".join(command), text)
 
 
@@ -326,7 +328,9 @@ TARGETS: dict[str, Target] = {
             _haproxy_version,
         ),
         Target("nginx", "nginx (stream)", _nginx(), _nginx_version),
-        Target("lbcore-udp", "lbcore (udp)", _lbcore(mode="udp"), _lbcore_version),
+        Target("lbcore-udp", "lbcore (udp)", _lbcore(mode="udp", ready="udp"), _lbcore_version),
+        Target("lbcore-tls", "lbcore (tls, by server name)", _lbcore(mode="tls", ready="tls"), _lbcore_version),
+        Target("lbcore-tcp-of-tls", "lbcore (tcp)", _lbcore(ready="tls"), _lbcore_version),
         Target("nginx-udp", "nginx (stream, udp)", _nginx("udp"), _nginx_version),
         Target("lbcore-http", "lbcore (http)", _lbcore(mode="http"), _lbcore_version),
         Target(
