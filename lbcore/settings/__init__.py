@@ -1,0 +1,40 @@
+"""Checked settings: what a Balancer takes. Built from keyword arguments here, from TOML in config.py, from flags in cli.
+
+Every class fills its defaults from `lbcore.options`, checks each value and raises ConfigError with all that is wrong at once.
+Durations are given in the forms of `parse_duration` (or as NAME_ms, in milliseconds) and kept as integer milliseconds.
+"""
+
+from lbcore.settings.addresses import MODES, is_loopback, join_host_port, parse_address, parse_listen, split_host_port
+from lbcore.settings.admin import PRIVATE_NETWORKS, AdminSettings, admin_of
+from lbcore.settings.balancer import BalancerSettings, probe_of, simple
+from lbcore.settings.base import Settings, read_secret
+from lbcore.settings.health import LeaseSettings, OutlierSettings, ProbeSettings, datagram
+from lbcore.settings.listener import ListenerSettings, RouteSettings
+from lbcore.settings.pool import DEFAULT_POOL, BackendSettings, PoolSettings, SourceSettings
+
+__all__ = (
+    "DEFAULT_POOL",
+    "MODES",
+    "PRIVATE_NETWORKS",
+    "AdminSettings",
+    "BackendSettings",
+    "BalancerSettings",
+    "LeaseSettings",
+    "ListenerSettings",
+    "OutlierSettings",
+    "PoolSettings",
+    "ProbeSettings",
+    "RouteSettings",
+    "Settings",
+    "SourceSettings",
+    "admin_of",
+    "datagram",
+    "is_loopback",
+    "join_host_port",
+    "parse_address",
+    "parse_listen",
+    "probe_of",
+    "read_secret",
+    "simple",
+    "split_host_port",
+)

@@ -1,0 +1,181 @@
+"""A balancer as a whole."""
+
+from __future__ import annotations
+
+from lbcore import options
+from lbcore.errors import ConfigError
+from lbcore.settings.addresses import ROUTED_MODES
+from lbcore.settings.admin import AdminSettings, admin_of
+from lbcore.settings.base import Settings
+from lbcore.settings.health import ProbeSettings
+from lbcore.settings.listener import ListenerSettings, RouteSettings
+from lbcore.settings.pool import DEFAULT_POOL, BackendSettings, PoolSettings
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from typing import Any
+
+
+class BalancerSettings(Settings):
+    """All of a balancer. path: the file it came from, or None."""
+
+    __slots__ = (
+        "admin",
+        "datapath",
+        "drain_delay_ms",
+        "drain_timeout_ms",
+        "listeners",
+        "max_backends",
+        "max_sessions",
+        "name",
+        "path",
+        "pin",
+        "pools",
+        "routes",
+        "state_file",
+        "workers",
+    )
+    OPTIONS = options.TOP
+
+    name: str
+    workers: int | None
+    datapath: str
+    drain_timeout_ms: int
+    drain_delay_ms: int
+    state_file: str | None
+    max_sessions: int
+    max_backends: int
+    pin: bool
+    listeners: list[ListenerSettings]
+    pools: list[PoolSettings]
+    routes: list[RouteSettings]
+    admin: AdminSettings | None
+    path: str | None
+
+    def take(self, values: dict[str, Any]) -> Iterable[str]:
+        self.listeners = list(values.pop("listeners", ()))
+        self.pools = list(values.pop("pools", ())) or [PoolSettings(name=DEFAULT_POOL)]
+        self.routes = list(values.pop("routes", ()))
+        self.admin = values.pop("admin", None)
+        self.path = values.pop("path", None)
+        return ()
+
+    def check(self) -> Iterable[str]:
+        pools = [pool.name for pool in self.pools]
+        yield from _twice("pool", pools)
+        self.listeners = [self._named(index, listener) for index, listener in enumerate(self.listeners, 1)]
+        self.pools = [self._probed(pool) for pool in self.pools]
+        names = [str(listener.name) for listener in self.listeners]
+        yield from _twice("listener", names)
+        yield from _twice("bind", [entry.url for entry in self.listeners if entry.port])
+        yield from self._route_faults(pools)
+        yield from self._header_faults()
+        for listener in self.listeners:
+            if listener.pool is None and self._is_routed(listener):
+                continue
+            if listener.pool not in pools:
+                yield (f"listener {listener.name}: pool {listener.pool!r} is unknown (known: {', '.join(pools)})")
+        for kind, found, most in (("listeners", names, 64), ("pools", pools, 256)):
+            if len(found) > most:
+                yield f"{kind}: {len(found)} are too many (allowed: at most {most})"
+        count = sum(len(pool.backends) for pool in self.pools)
+        if count > self.max_backends:
+            yield f"max_backends: {self.max_backends} is less than the {count} backends that are named"
+
+    def _header_faults(self) -> Iterable[str]:
+        """A PROXY header speaks of one client: connections that many clients' requests share cannot begin with one."""
+        telling = {pool.name for pool in self.pools if pool.send_proxy != "off"}
+        for listener in self.listeners:
+            reached = {listener.pool} | {route.pool for route in self.routes if route.listener in (None, listener.name)}
+            if listener.mode in ("http", "udp"):
+                for name in sorted(telling & {name for name in reached if name}):
+                    yield f"pool {name}: send_proxy: not for listeners of mode {listener.mode} ({listener.name})"
+
+    def _route_faults(self, pools: list[str]) -> Iterable[str]:
+        modes = {str(listener.name): listener.mode for listener in self.listeners if listener.mode in ROUTED_MODES}
+        if self.routes and not modes:
+            yield "route: needs a listener of mode http or tls"
+        for at, route in enumerate(self.routes):
+            if route.pool not in pools:
+                yield f"route[{at}].pool: {route.pool!r} is unknown (known: {', '.join(pools)})"
+            if route.listener is not None and modes and route.listener not in modes:
+                yield f"route[{at}].listener: {route.listener!r} is no http or tls listener (known: {', '.join(modes)})"
+            if modes.get(route.listener or "") == "tls" and route.of_requests:
+                yield f"route[{at}].{route.of_requests[0]}: connections of mode tls have none: only host and alpn are known"
+            if modes.get(route.listener or "") == "http" and route.alpn is not None:
+                yield f"route[{at}].alpn: only of tls listeners"
+
+    def _probed(self, pool: PoolSettings) -> PoolSettings:
+        """A pool that only datagrams reach is not probed over TCP unless that was asked for."""
+        modes = {listener.mode for listener in self.listeners if listener.pool == pool.name}
+        routed = any(route.pool == pool.name for route in self.routes)
+        if pool.probe.chosen or routed or modes != {"udp"}:
+            return pool
+        return pool.replace(probe=pool.probe.replace(kind="off", chosen=False))
+
+    def _named(self, index: int, listener: ListenerSettings) -> ListenerSettings:
+        """A listener with the defaults that depend on its neighbours."""
+        listener = listener.replace(name=listener.name or f"listener-{index}")
+        names = [pool.name for pool in self.pools]
+        only: str | None = names[0] if len(names) == 1 else DEFAULT_POOL
+        if self._is_routed(listener):
+            only = None  # whom no route leads on is told 404, or closed
+        return listener.replace(pool=listener.pool or only)
+
+    def _is_routed(self, listener: ListenerSettings) -> bool:
+        """Does any route lead on from there?"""
+        if listener.mode == "tls":
+            return any(route.listener in (None, listener.name) and not route.of_requests for route in self.routes)
+        return listener.mode == "http" and bool(self.routes)
+
+
+def _twice(kind: str, names: list[str]) -> Iterable[str]:
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        yield f"{kind}: {name!r} is used twice"
+
+
+def probe_of(health: str | None) -> ProbeSettings:
+    """The probe that a --health flag means: a path, "tcp" or "off"; None: what suits the listeners. Raises ConfigError."""
+    if health is None:
+        return ProbeSettings()
+    if health.startswith("/"):
+        return ProbeSettings(kind="http", path=health)
+    if health in ("tcp", "off"):
+        return ProbeSettings(kind=health)
+    raise ConfigError(f"health: {health!r} is not allowed (allowed: a path such as /health, tcp, off)")
+
+
+def simple(
+    listen: str | Iterable[str] | None = None,
+    backends: Iterable[str | BackendSettings] = (),
+    *,
+    policy: str | None = None,
+    health: str | None = None,
+    admin: str | AdminSettings | None = None,
+    **top: Any,
+) -> BalancerSettings:
+    """Settings of one pool, "default", behind some listeners: what flags and Balancer's arguments can say.
+
+    top: further keys of the top level (name, workers, datapath, drain_timeout, ...). Raises ConfigError.
+    """
+    urls = [] if listen is None else [listen] if isinstance(listen, str) else list(listen)
+    problems: list[str] = []
+    parts: dict[str, Any] = {}
+    makers: Mapping[str, Any] = {
+        "listeners": lambda: [ListenerSettings(bind=url) for url in urls],
+        "pools": lambda: [PoolSettings(name=DEFAULT_POOL, policy=policy, probe=probe_of(health), backends=list(backends))],
+        "admin": lambda: admin_of(admin),
+    }
+    for part, make in makers.items():
+        try:
+            parts[part] = make()
+        except ConfigError as error:
+            problems += [problem.replace("bind:", "listen:", 1) for problem in error.problems]
+    try:
+        settings = BalancerSettings(**parts, **top)
+    except ConfigError as error:
+        problems += error.problems
+    if problems:
+        raise ConfigError(problems)
+    return settings

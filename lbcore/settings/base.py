@@ -1,0 +1,94 @@
+"""The common ground of all settings: filled from their options, checked, comparable."""
+
+from __future__ import annotations
+
+from lbcore import options
+from lbcore.errors import ConfigError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any, Self
+
+
+def is_token(text: str) -> bool:
+    """May it name a field, a method or a cookie (RFC 9110 5.6.2), and is it short enough?"""
+    return 0 < len(text) < 64 and text.isascii() and all(char.isalnum() or char in "!#$%&'*+-.^_`|~" for char in text)
+
+
+def read_secret(path: Any) -> str:
+    """The first line of a file. Raises ValueError, which names the file."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            return file.readline().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{str(path)!r} cannot be read ({getattr(error, 'strerror', error)})") from None
+
+
+class Settings:
+    """The common ground of all settings: keyword-only, checked, comparable, printable."""
+
+    __slots__: tuple[str, ...] = ()
+    OPTIONS: tuple[options.Option, ...] = ()
+    KEY = ""
+    """How errors name this kind of settings."""
+
+    def __init__(self, **values: Any) -> None:
+        problems = [f"{self.KEY}{problem}" for problem in self._fill(values)]
+        if not problems:
+            problems = [f"{self.KEY}{problem}" for problem in self.check()]
+        if problems:
+            raise ConfigError(problems)
+
+    def _fill(self, values: dict[str, Any]) -> Iterable[str]:
+        """Set what the options describe; yield what is wrong. What is left in values belongs to the subclass."""
+        for option in self.OPTIONS:
+            if option.attribute != option.name and option.attribute in values:
+                values[option.name] = values.pop(option.attribute) / 1000
+            if option.attribute not in self.__slots__:
+                continue
+            if values.get(option.name) is None:
+                values.pop(option.name, None)
+                setattr(self, option.attribute, option.default)
+                continue
+            try:
+                setattr(self, option.attribute, option.parse(values.pop(option.name)))
+            except ValueError as error:
+                yield str(error)
+        yield from self.take(values)
+        for name in values:
+            yield f"{name}: unknown key (allowed: {', '.join(option.name for option in self.OPTIONS)})"
+
+    def take(self, values: dict[str, Any]) -> Iterable[str]:
+        """Set what the options do not describe, popping it; yield what is wrong."""
+        return ()
+
+    def take_secret(self, name: str, path: Any) -> Iterable[str]:
+        """Set a secret from the first line of its file, if one is named."""
+        if path is None:
+            return
+        try:
+            setattr(self, name, read_secret(path))
+        except ValueError as error:
+            yield f"{name}_file: {error}"
+
+    def check(self) -> Iterable[str]:
+        """Yield what is wrong between values that are each right."""
+        return ()
+
+    def values(self) -> dict[str, Any]:
+        """All values by name."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
+    def replace(self, **changes: Any) -> Self:
+        """A copy with changes, checked anew."""
+        return type(self)(**{**self.values(), **changes})
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and self.values() == other.values()
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        inside = ", ".join(f"{name}={value!r}" for name, value in self.values().items())
+        return f"{type(self).__name__}({inside})"

@@ -1,0 +1,154 @@
+"""What tells whether a backend can serve: probes, leases, comparison with others."""
+
+from __future__ import annotations
+
+from lbcore import options
+from lbcore.settings.base import Settings
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any
+
+
+def datagram(text: str) -> bytes:
+    """The bytes that "text" or "hex:0a0b" means. Raises ValueError."""
+    return bytes.fromhex(text[4:]) if text.startswith("hex:") else text.encode()
+
+
+def _statuses(text: str) -> list[tuple[int, int]]:
+    """Ranges of "200,204,300-399". Raises ValueError."""
+    found = []
+    for part in text.split(","):
+        low, dash, high = part.strip().partition("-")
+        first, last = int(low), int(high if dash else low)
+        if not 100 <= first <= last <= 599:
+            raise ValueError
+        found.append((first, last))
+    return found
+
+
+class ProbeSettings(Settings):
+    """How a pool's backends are probed."""
+
+    __slots__ = (
+        "body",
+        "chosen",
+        "expect",
+        "fall",
+        "host",
+        "interval_ms",
+        "kind",
+        "method",
+        "path",
+        "port",
+        "rise",
+        "send",
+        "service",
+        "status",
+        "timeout_ms",
+        "tls",
+        "tls_ca",
+        "tls_verify",
+    )
+    OPTIONS = options.PROBE
+    KEY = "probe."
+
+    kind: str
+    path: str
+    interval_ms: int
+    timeout_ms: int
+    rise: int
+    fall: int
+    port: int | None
+    method: str
+    status: str
+    body: str | None
+    host: str | None
+    service: str | None
+    send: str | None
+    expect: str | None
+    chosen: bool
+    """Was the kind asked for?"""
+    tls: bool
+    tls_ca: str | None
+    tls_verify: bool
+
+    def _fill(self, values: dict[str, Any]) -> Iterable[str]:
+        self.chosen = bool(values.pop("chosen", values.get("kind") is not None))
+        return super()._fill(values)
+
+    def is_good(self, status: int) -> bool:
+        """Is that a status of a healthy backend?"""
+        return any(low <= status <= high for low, high in _statuses(self.status))
+
+    def check(self) -> Iterable[str]:
+        try:
+            _statuses(self.status)
+        except ValueError:
+            yield f'status: {self.status!r} is not allowed (allowed: statuses and ranges such as "200,204,300-399")'
+        if self.body is not None and self.method == "HEAD":
+            yield "body: an answer to HEAD has none"
+        if self.tls_ca is not None:
+            try:
+                import ssl
+
+                ssl.create_default_context(cafile=self.tls_ca)
+            except (OSError, ValueError) as error:
+                yield f"tls_ca: {self.tls_ca!r} cannot be used ({getattr(error, 'strerror', None) or error})"
+        if self.kind == "udp" and not self.send:
+            yield "send: missing (what a udp probe sends)"
+        for name in ("send", "expect"):
+            try:
+                datagram(getattr(self, name) or "")
+            except ValueError:
+                yield f"{name}: {getattr(self, name)!r} is not allowed (allowed: text, or hex: and pairs of hex digits)"
+        if not self.path.startswith("/") or " " in self.path or not self.path.isascii():
+            yield f"path: {self.path!r} is not allowed (allowed: an absolute path such as /health)"
+
+
+class LeaseSettings(Settings):
+    """What registered backends owe."""
+
+    __slots__ = ("heartbeat_ms", "hmac_key", "missed", "port", "token")
+    OPTIONS = options.LEASE
+    KEY = "lease."
+
+    heartbeat_ms: int
+    missed: int
+    port: int | None
+    token: str | None
+    hmac_key: str | None
+
+    def take(self, values: dict[str, Any]) -> Iterable[str]:
+        for name in ("token", "hmac_key"):
+            yield from self.take_secret(name, values.pop(f"{name}_file", None))
+
+    def check(self) -> Iterable[str]:
+        for name, least in (("token", 8), ("hmac_key", 16)):
+            if getattr(self, name) is not None and len(getattr(self, name)) < least:
+                yield f"{name}: too short (allowed: {least} characters or more)"
+
+    @property
+    def length_ms(self) -> int:
+        """How long a lease lives after a heartbeat."""
+        return self.heartbeat_ms * self.missed
+
+
+class OutlierSettings(Settings):
+    """When a backend is ejected because it is worse than the others of its pool."""
+
+    __slots__ = ("ejection_ms", "interval_ms", "latency_factor", "max_ejected", "min_requests", "success_gap")
+    OPTIONS = options.OUTLIER
+    KEY = "outlier."
+
+    interval_ms: int
+    min_requests: int
+    success_gap: int
+    latency_factor: int
+    ejection_ms: int
+    max_ejected: int
+
+    def may_eject(self, size: int) -> int:
+        """How many of so many may be ejected at once: never all."""
+        return min(size - 1, max(1, size * self.max_ejected // 100)) if size > 1 and self.max_ejected else 0

@@ -1,0 +1,184 @@
+"""Listeners, and the routes that lead on from them."""
+
+from __future__ import annotations
+
+from lbcore import options
+from lbcore.settings.addresses import join_host_port, parse_listen
+from lbcore.settings.base import Settings, is_token
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any
+
+IDLE_MS = {"udp": 30_000}
+"""Where an idle_timeout is not said; of other modes OTHER_IDLE_MS."""
+OTHER_IDLE_MS = 600_000
+MAX_ERROR_BODY, MAX_ERROR_TYPE, MAX_TRUSTED, MAX_EXPRESSION = 1023, 95, 32, 1024
+"""The room of their fields in csrc/shm_layout.h."""
+
+
+class ListenerSettings(Settings):
+    """An address that clients connect to. Given as bind="tcp://HOST:PORT" or as mode, host and port."""
+
+    __slots__ = (
+        "accept_proxy",
+        "backlog",
+        "body_timeout_ms",
+        "error_body",
+        "error_type",
+        "forwarded",
+        "half_close",
+        "half_closed_timeout_ms",
+        "head_timeout_ms",
+        "host",
+        "idle_timeout_ms",
+        "keepalive_timeout_ms",
+        "max_body",
+        "max_fields",
+        "max_head",
+        "max_target",
+        "mode",
+        "name",
+        "pool",
+        "port",
+        "request_id",
+        "responses",
+        "trusted_proxies",
+    )
+    OPTIONS = options.LISTENER
+
+    name: str  # empty until the balancer's settings name it
+    mode: str
+    host: str
+    port: int
+    pool: str | None  # likewise; None: only routes lead on
+    idle_timeout_ms: int
+    half_closed_timeout_ms: int
+    backlog: int
+    head_timeout_ms: int
+    body_timeout_ms: int
+    keepalive_timeout_ms: int
+    max_head: int
+    max_target: int
+    max_fields: int
+    max_body: int
+    forwarded: str
+    trusted_proxies: list[str]
+    request_id: bool
+    half_close: bool
+    responses: int
+    accept_proxy: bool
+    error_body: str | None
+    error_type: str | None
+
+    def take(self, values: dict[str, Any]) -> Iterable[str]:
+        bind = values.pop("bind", None)
+        if bind is None and "mode" in values:
+            bind = f"{values.pop('mode')}://{join_host_port(values.pop('host'), values.pop('port'))}"
+        self.mode, self.host, self.port = "tcp", "", 0
+        self.trusted_proxies = self.trusted_proxies or []
+        for name, most in (("error_body", MAX_ERROR_BODY), ("error_type", MAX_ERROR_TYPE)):
+            if len((getattr(self, name) or "").encode()) > most:
+                yield f"{name}: longer than {most} bytes"
+        if len(self.trusted_proxies) > MAX_TRUSTED:
+            yield f"trusted_proxies: {len(self.trusted_proxies)} are too many (allowed: at most {MAX_TRUSTED})"
+        if bind is None:
+            yield "bind: missing (MODE://HOST:PORT)"
+            return
+        try:
+            self.mode, self.host, self.port = parse_listen(bind)
+        except ValueError as error:
+            yield f"bind: {error}"
+        if self.idle_timeout_ms is None:
+            self.idle_timeout_ms = IDLE_MS.get(self.mode, OTHER_IDLE_MS)
+        if self.responses and self.mode != "udp":
+            yield f"responses: only of mode udp, this is {self.mode}"
+        if self.accept_proxy and self.mode == "udp":
+            yield "accept_proxy: not of mode udp"
+        if self.accept_proxy and not self.trusted_proxies:
+            yield "accept_proxy: needs trusted_proxies, the networks whose word is taken"
+
+    @property
+    def url(self) -> str:
+        """MODE://HOST:PORT as asked for: port 0 stays 0."""
+        return f"{self.mode}://{join_host_port(self.host, self.port)}"
+
+
+class RouteSettings(Settings):
+    """Where requests go that fit: all that is named must hold."""
+
+    __slots__ = ("alpn", "cookie", "cost", "header", "host", "listener", "method", "path", "path_prefix", "path_regex", "pool")
+    OPTIONS = options.ROUTE
+    KEY = "route."
+
+    listener: str | None
+    host: str | None
+    path: str | None
+    path_prefix: str | None
+    path_regex: str | None
+    pool: str
+    cost: int | None
+    alpn: str | None
+    method: list[str]
+    header: dict[str, str | bool]
+    cookie: dict[str, str | bool]
+
+    def take(self, values: dict[str, Any]) -> Iterable[str]:
+        method = values.pop("method", None) or []
+        self.method = [method] if isinstance(method, str) else list(method)
+        if not all(is_token(name) for name in self.method):
+            yield f"method: {method!r} is not allowed (allowed: names of methods)"
+        self.header, self.cookie = {}, {}
+        for key in ("header", "cookie"):
+            wanted = values.pop(key, None) or {}
+            if not isinstance(wanted, dict) or not all(_is_condition(name, value) for name, value in wanted.items()):
+                yield f'{key}: {wanted!r} is not allowed (allowed: a table of names, each with a value or true for "present")'
+            else:
+                setattr(self, key, dict(wanted))
+
+    def check(self) -> Iterable[str]:
+        if self.pool is None:
+            yield "pool: missing (the pool that serves it)"
+        if self.host is not None:
+            self.host = self.host.lower().rstrip(".")
+            name = self.host.removeprefix("*.")
+            if not name or "*" in name or any(char in name for char in "/: ") or not name.isascii() or len(name) > 253:
+                yield f"host: {self.host!r} is not allowed (allowed: api.example.com or *.example.com, without a port)"
+        if self.alpn is not None and not (self.alpn.isascii() and 0 < len(self.alpn) < 256):
+            yield f"alpn: {self.alpn!r} is not allowed (allowed: the name of a protocol, such as h2)"
+        if self.alpn is not None and self.of_requests:
+            yield f"alpn: a route of tls connections cannot ask for {self.of_requests[0]}"
+        paths = [key for key in ("path", "path_prefix", "path_regex") if getattr(self, key) is not None]
+        if len(paths) > 1:
+            yield f"{paths[1]}: a route has one of path, path_prefix and path_regex"
+        for key in ("path", "path_prefix"):
+            value = getattr(self, key)
+            if value is not None and (not value.startswith("/") or not value.isascii() or " " in value or "?" in value):
+                yield f"{key}: {value!r} is not allowed (allowed: an absolute path without a query, such as /v2/)"
+        if self.path_regex is not None:
+            yield from _expression_faults(self.path_regex)
+
+    @property
+    def of_requests(self) -> list[str]:
+        """What it asks for that only requests have."""
+        return [
+            key for key in ("path", "path_prefix", "path_regex", "method", "header", "cookie", "cost") if getattr(self, key)
+        ]
+
+
+def _is_condition(name: object, value: object) -> bool:
+    return isinstance(name, str) and is_token(name) and (value is True or isinstance(value, str))
+
+
+def _expression_faults(expression: str) -> Iterable[str]:
+    from lbcore._engine import check_expression
+
+    if not expression.isascii() or len(expression) > MAX_EXPRESSION:
+        yield f"path_regex: {expression!r} is not allowed (allowed: at most {MAX_EXPRESSION} ASCII characters)"
+    elif any(f"\\{digit}" in expression for digit in range(1, 10)):
+        yield f"path_regex: {expression!r} refers back, which takes exponential time"
+    else:
+        fault = check_expression(expression.encode())
+        if fault:
+            yield f"path_regex: {expression!r} is not allowed ({fault})"

@@ -1,0 +1,191 @@
+"""Pools and the backends that they name."""
+
+from __future__ import annotations
+
+import ipaddress
+
+from lbcore import options
+from lbcore.errors import ConfigError
+from lbcore.settings.addresses import join_host_port, parse_address
+from lbcore.settings.base import Settings, is_token
+from lbcore.settings.health import LeaseSettings, OutlierSettings, ProbeSettings
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any
+
+DEFAULT_POOL = "default"
+DEFAULT_QUEUE = 1024
+
+
+class SourceSettings(Settings):
+    """A place beside the configuration that names backends of a pool."""
+
+    __slots__ = ("interval_ms", "kind", "max_ttl_ms", "name", "path", "port", "server")
+    OPTIONS = options.SOURCE
+    KEY = "source."
+
+    kind: str
+    name: str | None
+    port: int | None
+    path: str | None
+    interval_ms: int
+    max_ttl_ms: int
+    server: str | None
+
+    def check(self) -> Iterable[str]:
+        needed = {"dns": ("name", "port"), "srv": ("name",), "file": ("path",)}[self.kind]
+        for name in ("name", "port", "path"):
+            if name in needed and getattr(self, name) is None:
+                yield f"{name}: missing (a source of kind {self.kind} needs it)"
+            if name not in needed and getattr(self, name) is not None:
+                yield f"{name}: {getattr(self, name)!r} means nothing to a source of kind {self.kind}"
+        if self.name is not None and (len(self.name) > 253 or not self.name.isascii() or " " in self.name):
+            yield f"name: {self.name!r} is not allowed (allowed: a name in DNS)"
+        if self.server is not None:
+            try:
+                ipaddress.ip_address(parse_address(self.server)[0])
+            except ValueError:
+                yield f"server: {self.server!r} is not allowed (allowed: IP:PORT)"
+
+
+class BackendSettings(Settings):
+    """A backend that the configuration names."""
+
+    __slots__ = ("address", "weight")
+    OPTIONS = options.BACKEND
+    KEY = "backend."
+
+    address: str
+    weight: int
+
+    def check(self) -> Iterable[str]:
+        if self.address is None:
+            yield "address: missing (HOST:PORT)"
+            return
+        try:
+            self.address = join_host_port(*parse_address(self.address))
+        except ValueError as error:
+            yield f"address: {error}"
+
+    @classmethod
+    def parse(cls, text: str | BackendSettings) -> BackendSettings:
+        """Of "10.0.0.5:8000" or "10.0.0.5:8000,weight=10". Raises ConfigError."""
+        if isinstance(text, BackendSettings):
+            return text
+        address, *extras = text.split(",") if isinstance(text, str) else [repr(text)]
+        values: dict[str, Any] = {"address": address}
+        for extra in extras:
+            name, equals, value = extra.partition("=")
+            if name != "weight" or not equals:
+                raise ConfigError(f"backend {text!r}: {extra!r} is not allowed (allowed: weight=N)")
+            values["weight"] = value
+        return cls(**values)
+
+
+class PoolSettings(Settings):
+    """A pool: its policy, its limits, its health rules, and the backends that the configuration names."""
+
+    __slots__ = (
+        "answer_timeout_ms",
+        "backends",
+        "connect_timeout_ms",
+        "fail_after",
+        "fail_answers",
+        "hash",
+        "hold_down_max_ms",
+        "hold_down_ms",
+        "keepalive_ms",
+        "lease",
+        "max_active",
+        "max_cost",
+        "name",
+        "outlier",
+        "policy",
+        "probe",
+        "queue",
+        "queue_timeout_ms",
+        "retries",
+        "retry_after_ms",
+        "retry_budget",
+        "retry_floor",
+        "reuse_max",
+        "reuse_ms",
+        "send_proxy",
+        "slow_start_ms",
+        "sources",
+        "sticky",
+        "sticky_secret",
+        "user_timeout_ms",
+    )
+    OPTIONS = options.POOL
+
+    name: str
+    policy: str
+    connect_timeout_ms: int
+    retries: int
+    retry_budget: int
+    retry_floor: int
+    fail_after: int
+    retry_after_ms: int
+    keepalive_ms: int
+    user_timeout_ms: int
+    hash: str
+    max_active: int
+    queue: int | None
+    queue_timeout_ms: int
+    answer_timeout_ms: int
+    reuse_ms: int
+    reuse_max: int
+    fail_answers: int
+    sticky: str | None
+    sticky_secret: str | None
+    slow_start_ms: int
+    max_cost: int
+    send_proxy: str
+    hold_down_ms: int
+    hold_down_max_ms: int
+    probe: ProbeSettings
+    lease: LeaseSettings
+    outlier: OutlierSettings
+    sources: list[SourceSettings]
+    backends: list[BackendSettings]
+
+    def take(self, values: dict[str, Any]) -> Iterable[str]:
+        self.probe = values.pop("probe", None) or ProbeSettings()
+        self.lease = values.pop("lease", None) or LeaseSettings()
+        self.outlier = values.pop("outlier", None) or OutlierSettings()
+        self.sources = list(values.pop("sources", ()))
+        self.backends = []
+        for backend in values.pop("backends", ()):
+            try:
+                self.backends.append(BackendSettings.parse(backend))
+            except ConfigError as error:
+                yield from error.problems
+
+    @property
+    def queue_length(self) -> int:
+        """Requests that may wait, each worker."""
+        return self.queue if self.queue is not None else DEFAULT_QUEUE if self.max_active else 0
+
+    @property
+    def hash_parts(self) -> tuple[str, str]:
+        """("header", "X-Tenant") of "header:X-Tenant"; ("address", "")."""
+        kind, _, name = self.hash.partition(":")
+        return kind, name
+
+    def check(self) -> Iterable[str]:
+        kind, name = self.hash_parts
+        named = kind in ("header", "cookie")
+        if kind not in ("address", "path", "header", "cookie") or named != is_token(name):
+            yield f"hash: {self.hash!r} is not allowed (allowed: address, path, header:NAME, cookie:NAME)"
+        if self.sticky is not None and not is_token(self.sticky):
+            yield f"sticky: {self.sticky!r} is not allowed (allowed: the name of a cookie)"
+        if self.sticky_secret is not None and len(self.sticky_secret) < 16:
+            yield "sticky_secret: too short (allowed: 16 characters or more)"
+        seen: set[str] = set()
+        for backend in self.backends:
+            if backend.address in seen:
+                yield f"pool {self.name}: backend {backend.address} is named twice"
+            seen.add(backend.address)
