@@ -3,6 +3,7 @@
 #define LB_H
 
 #include "channel.h"
+#include "l4/proxy_protocol.h"
 #include "l7/chunked.h"
 #include "l7/message.h"
 #include "l7/path.h"

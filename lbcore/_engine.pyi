@@ -70,6 +70,19 @@ def read_request(
 def read_answer(data: bytes, *, to_head: bool = False) -> tuple[int, dict[str, Any] | None]: ...
 def read_chunked(pieces: Iterable[bytes]) -> tuple[str, bytes, int]: ...
 def normal_path(path: bytes, *, slashed: bool = False) -> bytes | None: ...
+def read_proxy(data: bytes) -> dict[str, Any] | None: ...
+def write_proxy(
+    version: int,
+    source: tuple[str, int] | None,
+    target: tuple[str, int] | None,
+    authority: bytes | None = None,
+    alpn: bytes | None = None,
+    tls: bool = False,
+    *,
+    tls_version: bytes | None = None,
+    common_name: bytes | None = None,
+    crc: bool = False,
+) -> bytes: ...
 def check_expression(expression: bytes) -> str | None: ...
 def run_worker(
     memory: Any,

@@ -1,9 +1,10 @@
 """The engine's verbs. What they change is read through lbcore.segment; the contract of each is in csrc/lb.h."""
 
+import sys
 from array import array
 
 from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset, strlen
 
 from lbcore._lb cimport *
@@ -429,6 +430,77 @@ def normal_path(bytes path, *, bint slashed=False):
     out = bytearray(len(path) + 2)
     cdef int64_t length = lb_path_normal(path, <uint32_t>len(path), slashed, out)
     return None if length < 0 else bytes(out[:length])
+
+
+cdef object address_of(const sockaddr_storage *stored):
+    """(ip, port); None for no address."""
+    import socket
+
+    cdef bytes raw = (<const char *>stored)[:24]
+    family = int.from_bytes(raw[:2], sys.byteorder)
+    if family == socket.AF_UNSPEC:
+        return None
+    ip = raw[4:8] if family == socket.AF_INET else raw[8:24]
+    return socket.inet_ntop(family, ip), int.from_bytes(raw[2:4], "big")
+
+
+cdef int store_address(sockaddr_storage *stored, address) except -1:
+    import socket
+
+    memset(stored, 0, sizeof(stored[0]))
+    if address is None:
+        return 0
+    ip, port = address
+    family = socket.AF_INET6 if ":" in ip else socket.AF_INET
+    cdef bytes raw = family.to_bytes(2, sys.byteorder) + port.to_bytes(2, "big")
+    raw += bytes(4 if family == socket.AF_INET6 else 0) + socket.inet_pton(family, ip)
+    memcpy(stored, <const char *>raw, len(raw))
+    return 0
+
+
+def read_proxy(bytes data):
+    """Read a header of the PROXY protocol as a listener does: a dict, None when more bytes are needed. source and target are
+    (ip, port), or None where the connection's own count. Raises ValueError for what is no header."""
+    cdef lb_proxy_told told
+    cdef const char *start = data
+    cdef int fate = lb_proxy_read(&told, <const uint8_t *>start, <uint32_t>len(data))
+    if fate == LB_PROXY_BAD:
+        raise ValueError("not a header of the PROXY protocol")
+    if fate == LB_PROXY_MORE:
+        return None
+    return {"source": address_of(&told.source), "target": address_of(&told.target), "bytes": told.bytes,
+            "authority": data[told.authority_at:told.authority_at + told.authority_length] or None,
+            "alpn": data[told.alpn_at:told.alpn_at + told.alpn_length] or None, "tls": bool(told.tls)}
+
+
+def write_proxy(int version, source, target, bytes authority=None, bytes alpn=None, bint tls=False, *,
+                bytes tls_version=None, bytes common_name=None, bint crc=False):
+    """A header of version 1 or 2, as a backend gets it. Version 1 says the addresses only, and without
+    both of one family, version 2 says nothing. Raises ValueError when it becomes too long."""
+    cdef sockaddr_storage ends[2]
+    cdef lb_proxy_extra extra
+    cdef uint32_t count
+    store_address(&ends[0], source)
+    store_address(&ends[1], target)
+    out = bytearray(LB_PROXY_MOST)
+    cdef char *start = out
+    if version == 1:
+        return bytes(out[:lb_proxy_write_v1(start, &ends[0], &ends[1])])
+    memset(&extra, 0, sizeof(extra))
+    if authority is not None:
+        extra.authority, extra.authority_length = <const char *>authority, <uint32_t>len(authority)
+    if alpn is not None:
+        extra.alpn, extra.alpn_length = <const char *>alpn, <uint32_t>len(alpn)
+    if tls_version is not None:
+        extra.tls_version = tls_version
+    if common_name is not None:
+        extra.common_name = common_name
+    extra.tls, extra.crc = tls, crc
+    extra.verify = common_name is None  # no certificate, none verified
+    count = lb_proxy_write_v2(<uint8_t *>start, LB_PROXY_MOST, &ends[0], &ends[1], &extra)
+    if not count:
+        raise ValueError(f"the header becomes longer than {LB_PROXY_MOST} bytes")
+    return bytes(out[:count])
 
 
 cdef class Router:

@@ -2,6 +2,11 @@
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 
+cdef extern from "<sys/socket.h>" nogil:
+    struct sockaddr_storage:
+        pass
+
+
 cdef extern from "lb.h" nogil:
     uint64_t LB_MAGIC
     enum:
@@ -160,6 +165,38 @@ cdef extern from "lb.h" nogil:
     int lb_chunked_read(lb_chunked *chunked, const char *data, uint32_t count, uint32_t *used, char *out,
                         uint32_t *out_count)
     int64_t lb_path_normal(const char *path, uint32_t length, int reading, char *out)
+
+    enum:
+        LB_PROXY_LINE
+        LB_PROXY_MOST
+        LB_PROXY_MORE
+        LB_PROXY_BAD
+
+    struct lb_proxy_told:
+        sockaddr_storage source "from"
+        sockaddr_storage target "to"
+        uint32_t bytes
+        uint32_t authority_at
+        uint32_t authority_length
+        uint32_t alpn_at
+        uint32_t alpn_length
+        uint8_t tls
+
+    struct lb_proxy_extra:
+        const char *authority
+        uint32_t authority_length
+        const char *alpn
+        uint32_t alpn_length
+        uint8_t tls
+        uint32_t verify
+        const char *tls_version
+        const char *common_name
+        uint8_t crc
+
+    int lb_proxy_read(lb_proxy_told *told, const uint8_t *data, uint32_t count)
+    uint32_t lb_proxy_write_v1(char *out, const sockaddr_storage *source, const sockaddr_storage *target)
+    uint32_t lb_proxy_write_v2(uint8_t *out, uint32_t room, const sockaddr_storage *source, const sockaddr_storage *target,
+                               const lb_proxy_extra *extra)
 
     void lb_learn_reached(lb_outcome *outcome, uint32_t took_us, uint64_t now_ms)
     int lb_load_take(const lb_shm *shm, uint32_t worker, uint32_t pool, uint32_t backend, uint32_t cost)

@@ -155,7 +155,6 @@ enum {
     VERSION = 0x20,
     LOCAL = 0,
     PROXY = 1,
-    FAMILY_UNSPEC = 0,
     FAMILY_INET = 1,
     FAMILY_INET6 = 2,
     FAMILY_UNIX = 3,
@@ -468,7 +467,7 @@ static void add_ends(struct pen *pen, int family, const struct ends *ends)
 {
     uint32_t width = family == FAMILY_INET ? 4 : 16;
     uint8_t *block = reserve(pen, bytes_of_ends(family));
-    if (!block || family == FAMILY_UNSPEC)
+    if (!block)
         return;
     for (uint32_t i = 0; i < 2; i++) {
         memcpy(block + i * width, ends->ip[i], width);
@@ -500,12 +499,16 @@ uint32_t lb_proxy_write_v2(uint8_t *out, uint32_t room, const struct sockaddr_st
     struct pen pen = {out, room < LB_PROXY_MOST ? room : LB_PROXY_MOST, 0, 0};
     struct ends ends;
     int ours = gather(&ends, from, to);
-    int family = ours == AF_INET ? FAMILY_INET : ours == AF_INET6 ? FAMILY_INET6 : FAMILY_UNSPEC;
     if (!reserve(&pen, START))
         return 0;
     memcpy(out, signature, sizeof signature);
-    out[12] = VERSION | PROXY; /* not LOCAL, also without a family: it is relayed, and TLVs of LOCAL are not read */
-    out[13] = (uint8_t)(family == FAMILY_UNSPEC ? PROTOCOL_UNSPEC : family << 4 | STREAM);
+    if (ours == AF_UNSPEC) { /* LOCAL, which everybody takes: PROXY of no family may be refused (2.2), and HAProxy does */
+        memcpy(out + sizeof signature, (const uint8_t[]){VERSION | LOCAL, 0, 0, 0}, START - sizeof signature);
+        return START;
+    }
+    int family = ours == AF_INET ? FAMILY_INET : FAMILY_INET6;
+    out[12] = VERSION | PROXY;
+    out[13] = (uint8_t)(family << 4 | STREAM);
     add_ends(&pen, family, &ends);
     if (extra)
         add_extra(&pen, extra);

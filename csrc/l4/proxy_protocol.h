@@ -44,7 +44,8 @@ __attribute__((warn_unused_result)) enum lb_proxy_fate lb_proxy_read(struct lb_p
 /* out: LB_PROXY_LINE + 1 bytes. NUL-ended. */
 uint32_t lb_proxy_write_v1(char *out, const struct sockaddr_storage *from, const struct sockaddr_storage *to);
 
-/* extra may be NULL. 0: it does not fit into the room, or is longer than LB_PROXY_MOST. */
+/* extra may be NULL; where the ends are not told, it is not either. 0: it does not fit into the room, or is longer than
+ * LB_PROXY_MOST. */
 __attribute__((warn_unused_result)) uint32_t lb_proxy_write_v2(uint8_t *out, uint32_t room,
                                                                const struct sockaddr_storage *from,
                                                                const struct sockaddr_storage *to,

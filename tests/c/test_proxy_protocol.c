@@ -383,10 +383,10 @@ static void lines_and_blocks(void)
             OF(SIGNATURE "\x21\x11\0\x0c" V4_ENDS));
     written("::ffff:192.0.2.1", "198.51.100.2", "PROXY TCP4 192.0.2.1 198.51.100.2 56324 443\r\n",
             OF(SIGNATURE "\x21\x11\0\x0c" V4_ENDS));
-    written("192.0.2.1", "2001:db8::2", "PROXY UNKNOWN\r\n", OF(SIGNATURE "\x21\0\0\0"));
-    written("2001:db8::1", "198.51.100.2", "PROXY UNKNOWN\r\n", OF(SIGNATURE "\x21\0\0\0"));
-    written("2001:db8::1", NULL, "PROXY UNKNOWN\r\n", OF(SIGNATURE "\x21\0\0\0"));
-    written(NULL, NULL, "PROXY UNKNOWN\r\n", OF(SIGNATURE "\x21\0\0\0"));
+    written("192.0.2.1", "2001:db8::2", "PROXY UNKNOWN\r\n", OF(SIGNATURE "\x20\0\0\0"));
+    written("2001:db8::1", "198.51.100.2", "PROXY UNKNOWN\r\n", OF(SIGNATURE "\x20\0\0\0"));
+    written("2001:db8::1", NULL, "PROXY UNKNOWN\r\n", OF(SIGNATURE "\x20\0\0\0"));
+    written(NULL, NULL, "PROXY UNKNOWN\r\n", OF(SIGNATURE "\x20\0\0\0"));
 }
 
 static void the_longest_line(void)
@@ -413,14 +413,15 @@ static void all_that_v2_can_say(void)
 static void a_common_name_and_its_bits(void)
 {
     uint8_t out[128];
-    struct sockaddr_storage none = {0};
+    struct sockaddr_storage source = end_of("192.0.2.1", 56324), target = end_of("198.51.100.2", 443), none = {0};
     struct lb_proxy_extra extra = {.tls = 1, .common_name = "cn"};
-    static const char expected[] = SIGNATURE "\x21\0\0\x0d\x20\0\x0a\x05\0\0\0\0\x22\0\x02"
+    static const char expected[] = SIGNATURE "\x21\x11\0\x19" V4_ENDS "\x20\0\x0a\x05\0\0\0\0\x22\0\x02"
                                              "cn";
-    CHECK(lb_proxy_write_v2(out, sizeof out, &none, &none, &extra) == sizeof expected - 1);
+    CHECK(lb_proxy_write_v2(out, sizeof out, &source, &target, &extra) == sizeof expected - 1);
     CHECK(memcmp(out, expected, sizeof expected - 1) == 0);
+    CHECK(lb_proxy_write_v2(out, sizeof out, &source, &none, &extra) == 16); /* without both ends, nothing is said */
     extra.tls = 0;
-    CHECK(lb_proxy_write_v2(out, sizeof out, &none, &none, &extra) == 16);
+    CHECK(lb_proxy_write_v2(out, sizeof out, &source, &target, &extra) == 28);
 }
 
 static void every_room_too_small(void)
