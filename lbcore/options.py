@@ -1,6 +1,6 @@
 """Every option, declared once: its name, default, bounds, unit and help.
 
-From these tables come the TOML keys (config.py), the flags (cli), the arguments of settings.py, the texts of errors and the
+From these tables come the TOML keys (config.py), the flags (cli), the arguments of lbcore.settings, the texts of errors and the
 option tables of the README.
 """
 

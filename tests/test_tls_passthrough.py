@@ -22,6 +22,8 @@ from lbcore.settings import BalancerSettings, ListenerSettings, PoolSettings, Pr
 @pytest.fixture(scope="session")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A key and its certificate, for any name."""
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl is not installed")
     made = tmp_path_factory.mktemp("tls") / "both.pem"
     words = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=test"]
     subprocess.run([*words, "-keyout", f"{made}.key", "-out", f"{made}.crt"], check=True, capture_output=True)
