@@ -4,6 +4,7 @@
 
 #include "channel.h"
 #include "l4/proxy_protocol.h"
+#include "l4/hello.h"
 #include "l7/chunked.h"
 #include "l7/message.h"
 #include "l7/path.h"

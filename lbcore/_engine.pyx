@@ -501,6 +501,29 @@ def write_proxy(int version, source, target, bytes authority=None, bytes alpn=No
     if not count:
         raise ValueError(f"the header becomes longer than {LB_PROXY_MOST} bytes")
     return bytes(out[:count])
+cdef list protocols_of(lb_hello *hello):
+    cdef uint32_t at = 0, length
+    names = []
+    while at < hello.alpn_length:
+        length = <uint8_t>hello.alpn[at]
+        names.append(hello.alpn[at + 1:at + 1 + length])
+        at += 1 + length
+    return names
+
+
+def read_hello(bytes data):
+    """Read the ClientHello that a connection's bytes begin with: None while more of them are needed, else a dict.
+
+    name: the server_name, None if there is none; alpn: the protocols offered, as bytes; version: the highest offered. Raises
+    ValueError for what is no good hello."""
+    cdef lb_hello hello
+    cdef int fate = lb_hello_read(&hello, <const uint8_t *><const char *>data, <uint32_t>len(data))
+    if fate == LB_HELLO_BAD:
+        raise ValueError("not a TLS ClientHello, or a malformed one")
+    if fate == LB_HELLO_MORE:
+        return None
+    return {"name": hello.name[:hello.name_length].decode("ascii") if hello.name_length else None,
+            "alpn": protocols_of(&hello), "version": hello.version}
 
 
 cdef class Router:

@@ -197,6 +197,20 @@ cdef extern from "lb.h" nogil:
     uint32_t lb_proxy_write_v1(char *out, const sockaddr_storage *source, const sockaddr_storage *target)
     uint32_t lb_proxy_write_v2(uint8_t *out, uint32_t room, const sockaddr_storage *source, const sockaddr_storage *target,
                                const lb_proxy_extra *extra)
+    enum lb_hello_fate:
+        LB_HELLO_DONE
+        LB_HELLO_MORE
+        LB_HELLO_BAD
+
+    struct lb_hello:
+        char name[256]
+        uint32_t name_length
+        char alpn[256]
+        uint32_t alpn_length
+        uint32_t protocol_count
+        uint16_t version
+
+    int lb_hello_read(lb_hello *hello, const uint8_t *data, uint32_t count)
 
     void lb_learn_reached(lb_outcome *outcome, uint32_t took_us, uint64_t now_ms)
     int lb_load_take(const lb_shm *shm, uint32_t worker, uint32_t pool, uint32_t backend, uint32_t cost)

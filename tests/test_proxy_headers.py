@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from harness import SLOWER, Peer, balanced, dial, free_port, read_all, read_exactly, totals, wait_for
+from hellos import client_hello
 
 from lbcore import ConfigError
 from lbcore.settings import BalancerSettings, ListenerSettings, PoolSettings, ProbeSettings, RouteSettings
@@ -181,11 +182,9 @@ def test_what_came_in_is_what_goes_out() -> None:
 
 
 def test_version_2_tells_the_server_name_of_a_tls_client() -> None:
-    from test_tls_passthrough import hello
-
     with Peer(lambda connection: connection.sendall(connection.recv(65536))) as peer:
         with balanced(settings=rules("tls", [peer.address], send_proxy="v2")) as lb, dial(lb.address) as client:
-            client.sendall(hello("name.test"))
+            client.sendall(client_hello("name.test"))
             found = client.recv(65536)
             assert found.startswith(V2)
             assert b"\x02\x00\x09name.test" in found  # PP2_TYPE_AUTHORITY

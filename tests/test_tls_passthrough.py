@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from harness import SLOWER, Peer, balanced, dial, free_port, read_exactly, totals, wait_for
+from hellos import client_hello
 
 from lbcore import Balancer, ConfigError
 from lbcore.settings import BalancerSettings, ListenerSettings, PoolSettings, ProbeSettings, RouteSettings
@@ -90,17 +91,6 @@ def said(lb: Balancer, name: str | None, protocols: list[str] | None = None) -> 
         return b""
 
 
-def hello(name: str | None = "a.test") -> bytes:
-    """A real ClientHello."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    into, out = ssl.MemoryBIO(), ssl.MemoryBIO()
-    client = context.wrap_bio(into, out, server_hostname=name)
-    with suppress(ssl.SSLWantReadError):
-        client.do_handshake()
-    return out.read()
-
-
 def test_by_server_name_exact_wildcard_and_the_rest(certificate: Path) -> None:
     with pools(certificate, "one", "wild", "rest") as three:
         routes = [RouteSettings(host="a.test", pool="one"), RouteSettings(host="*.b.test", pool="wild")]
@@ -134,7 +124,7 @@ def test_whom_no_route_takes_is_closed_and_counted(certificate: Path) -> None:
 
 def test_a_hello_in_any_two_pieces(certificate: Path) -> None:
     """And the backend gets the very bytes."""
-    whole = hello()
+    whole = client_hello("a.test")
     got: list[bytes] = []
 
     def serve(connection: socket.socket) -> None:
@@ -155,7 +145,7 @@ def test_a_hello_in_any_two_pieces(certificate: Path) -> None:
 
 
 def test_a_hello_over_many_records_and_byte_by_byte(certificate: Path) -> None:
-    whole = hello("a.test")
+    whole = client_hello("a.test")
     body = whole[5:]
     records = b"".join(
         b"\x16\x03\x01" + len(part).to_bytes(2, "big") + part for part in (body[at : at + 7] for at in range(0, len(body), 7))
@@ -209,7 +199,7 @@ def test_a_client_that_says_nothing_is_closed_in_time() -> None:
     pool = PoolSettings(probe=ProbeSettings(kind="off"))
     with balanced(settings=rules([pool], [], head_timeout="200ms")) as lb:
         with dial(lb.address) as silent, dial(lb.address) as halting:
-            halting.sendall(hello()[:30])
+            halting.sendall(client_hello("a.test")[:30])
             assert silent.recv(1) == b""
             with suppress(ConnectionResetError):
                 assert halting.recv(1) == b""
@@ -220,13 +210,13 @@ def test_a_client_that_leaves_before_its_hello_is_whole() -> None:
     pool = PoolSettings(probe=ProbeSettings(kind="off"))
     with balanced(settings=rules([pool], [])) as lb:
         with dial(lb.address) as client:
-            client.sendall(hello()[:30])
+            client.sendall(client_hello("a.test")[:30])
             time.sleep(0.05)
         wait_for(lambda: totals(lb.status())["refused_client_left"] == 1, "it is counted")
 
 
 def test_draining_waits_for_a_hello_that_is_under_way(certificate: Path) -> None:
-    whole = hello()
+    whole = client_hello("a.test")
     with pools(certificate, "one") as one:
         lb = Balancer(settings=rules(one, [], pool="one"))
         lb.start()
