@@ -161,8 +161,8 @@ def test_a_call_that_never_ends_is_closed(lb: Balancer, monkeypatch: pytest.Monk
         assert connection.recv(1) == b""
 
 
-def test_a_caller_that_reads_nothing_is_not_heard(lb: Balancer) -> None:
-    with dial(lb) as connection:
+def test_a_caller_that_reads_nothing_is_not_heard() -> None:
+    with balanced(settings=settings({"rate": 0})) as lb, dial(lb) as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         connection.settimeout(1 * SLOWER)
         with pytest.raises(TimeoutError):

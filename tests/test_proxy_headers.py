@@ -237,9 +237,12 @@ def haproxy(directory: Path, front: str, back: str) -> Iterator[int]:
         f"listen it\n bind 127.0.0.1:{port} {front}\n server one {back}\n"
     )
     env = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
-    process = subprocess.Popen(["haproxy", "-db", "-f", str(config)], stderr=subprocess.DEVNULL, env=env)
+    log = directory / "haproxy.log"
+    with log.open("w") as words:
+        process = subprocess.Popen(["haproxy", "-db", "-f", str(config)], stderr=words, env=env)
     try:
-        wait_for(lambda: _listens(port), "haproxy listens")
+        wait_for(lambda: process.poll() is not None or _listens(port), "haproxy listens")
+        assert process.poll() is None, log.read_text()
         yield port
     finally:
         process.terminate()
