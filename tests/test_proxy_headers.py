@@ -224,6 +224,14 @@ def test_a_route_to_such_a_pool_from_http_is_refused() -> None:
         )
 
 
+def test_a_route_from_tls_does_not_concern_a_udp_listener_beside_it() -> None:
+    BalancerSettings(
+        listeners=[ListenerSettings(bind="tls://127.0.0.1:0"), ListenerSettings(bind="udp://127.0.0.1:0", pool="default")],
+        pools=[PoolSettings(), PoolSettings(name="told", send_proxy="v2")],
+        routes=[RouteSettings(host="a.test", pool="told")],
+    )
+
+
 # --- real peers ------------------------------------------------------------------------------------------------------
 
 

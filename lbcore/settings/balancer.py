@@ -87,10 +87,13 @@ class BalancerSettings(Settings):
         """A PROXY header speaks of one client: connections that many clients' requests share cannot begin with one."""
         telling = {pool.name for pool in self.pools if pool.send_proxy != "off"}
         for listener in self.listeners:
-            reached = {listener.pool} | {route.pool for route in self.routes if route.listener in (None, listener.name)}
-            if listener.mode in ("http", "udp"):
-                for name in sorted(telling & {name for name in reached if name}):
-                    yield f"pool {name}: send_proxy: not for listeners of mode {listener.mode} ({listener.name})"
+            if listener.mode not in ("http", "udp"):
+                continue
+            reached = {listener.pool or ""}
+            if listener.mode == "http":  # no route leads on from udp
+                reached |= {route.pool for route in self.routes if route.listener in (None, listener.name)}
+            for name in sorted(telling & reached):
+                yield f"pool {name}: send_proxy: not for listeners of mode {listener.mode} ({listener.name})"
 
     def _route_faults(self, pools: list[str]) -> Iterable[str]:
         modes = {str(listener.name): listener.mode for listener in self.listeners if listener.mode in ROUTED_MODES}
