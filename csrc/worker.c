@@ -190,9 +190,7 @@ static int refuse_without_place(struct lb_plane *plane, const struct lb_slab *sl
 {
     if (slab->used < slab->capacity)
         return 0;
-    lb_add(&plane->row->accepted, 1);
-    lb_add(&plane->row->refused, 1);
-    lb_add(&plane->row->refused_resource, 1);
+    lb_count_refused(plane, &plane->row->refused_resource);
     lb_net_reset(client);
     return 1;
 }
@@ -226,8 +224,8 @@ static void greeted(void *context, int client, uint32_t listener, const struct l
 {
     struct worker *worker = context;
     struct lb_routed_to to = {.pool = worker->plane.shm.listeners[listener].pool};
-    if (hello && lb_routes_match_name(worker->l7.routes, listener, hello, &to) != LB_ROUTED)
-        to.pool = worker->plane.shm.listeners[listener].pool;
+    if (hello)
+        lb_routes_match_name(worker->l7.routes, listener, hello, &to);
     serve_client(worker, client, listener, to.pool, ends);
 }
 

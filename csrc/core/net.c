@@ -95,6 +95,17 @@ uint64_t lb_net_address_hash(const union lb_address *address)
     return lb_siphash(key, &address->v4.sin_addr, sizeof address->v4.sin_addr);
 }
 
+void lb_net_as_v6(const union lb_address *address, uint8_t ip[16])
+{
+    static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
+    if (address->any.sa_family == AF_INET6) {
+        memcpy(ip, &address->v6.sin6_addr, 16);
+        return;
+    }
+    memcpy(ip, mapped, sizeof mapped);
+    memcpy(ip + 12, &address->v4.sin_addr, 4);
+}
+
 uint64_t lb_net_now_us(void)
 {
     struct timespec now;

@@ -40,6 +40,9 @@ void lb_net_quickack(int fd);
 /* The address without its port, the same hash everywhere. */
 uint64_t lb_net_address_hash(const union lb_address *address);
 
+/* The address as IPv6: IPv4 is mapped into it (RFC 4291 2.5.5.2). */
+void lb_net_as_v6(const union lb_address *address, uint8_t ip[16]);
+
 /* Monotonic clock, microseconds. */
 uint64_t lb_net_now_us(void);
 

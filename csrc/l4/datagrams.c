@@ -169,9 +169,10 @@ int lb_outbox_receive(struct lb_outbox *outbox, int from, int fd)
     return receive(&outbox->room, from, outbox->used, room < ANSWERS_A_CALL ? room : ANSWERS_A_CALL);
 }
 
-struct lb_datagram lb_outbox_at(struct lb_outbox *outbox, uint32_t at)
+struct lb_datagram lb_outbox_at(const struct lb_outbox *outbox, uint32_t at)
 {
-    return lb_inbox_at(&outbox->room, at, NULL);
+    const struct iovec *part = &outbox->part[at];
+    return (struct lb_datagram){part->iov_base, (uint32_t)part->iov_len, outbox->segment[at]};
 }
 
 static void add_arrival(struct msghdr *head, int family, const struct lb_arrival *arrival)
@@ -191,7 +192,7 @@ static void add_arrival(struct msghdr *head, int family, const struct lb_arrival
 void lb_outbox_address(struct lb_outbox *outbox, uint32_t first, const union lb_address *to, const struct lb_arrival *arrival)
 {
     for (uint32_t i = first; i < outbox->used; i++) {
-        struct lb_datagram datagram = lb_outbox_at(outbox, i);
+        struct lb_datagram datagram = lb_inbox_at(&outbox->room, i, NULL);
         struct msghdr *head = &outbox->head[i].msg_hdr;
         outbox->to[i] = *to;
         outbox->segment[i] = datagram.segment;
@@ -213,7 +214,7 @@ void lb_outbox_address(struct lb_outbox *outbox, uint32_t first, const union lb_
 /* The one that the kernel refused: a train goes car by car, anything else is lost. */
 static uint32_t send_refused(struct lb_outbox *outbox, uint32_t at, int error)
 {
-    struct lb_datagram train = {outbox->part[at].iov_base, (uint32_t)outbox->part[at].iov_len, outbox->segment[at]};
+    struct lb_datagram train = lb_outbox_at(outbox, at);
     struct msghdr *head = &outbox->head[at].msg_hdr;
     uint32_t lost = 0;
     if (!train.segment || !is_uncut(error))

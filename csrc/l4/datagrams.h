@@ -65,11 +65,11 @@ struct lb_outbox {
  * caller flushes when the box is full, or holds what another socket sends. */
 int lb_outbox_receive(struct lb_outbox *outbox, int from, int fd);
 
-/* What was received into a place. */
-struct lb_datagram lb_outbox_at(struct lb_outbox *outbox, uint32_t at);
-
 /* Address the places from `first` on. arrival: where the client's own datagrams came to. */
 void lb_outbox_address(struct lb_outbox *outbox, uint32_t first, const union lb_address *to, const struct lb_arrival *arrival);
+
+/* What waits in a place that was addressed. */
+struct lb_datagram lb_outbox_at(const struct lb_outbox *outbox, uint32_t at);
 
 /* Send all: how many datagrams could not be sent. */
 uint32_t lb_outbox_flush(struct lb_outbox *outbox);

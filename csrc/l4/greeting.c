@@ -39,15 +39,11 @@ static void let_go(struct lb_greetings *greetings, struct lb_greeting *greeting)
     lb_slab_give(&greetings->slab, index);
 }
 
-/* Without a session: it counts as accepted and refused in one. */
 static enum next refuse(struct lb_greetings *greetings, struct lb_greeting *greeting, uint64_t *reason)
 {
-    struct lb_worker_row *row = greetings->plane->row;
     int fd = greeting->fd;
     let_go(greetings, greeting);
-    lb_add(&row->accepted, 1);
-    lb_add(&row->refused, 1);
-    lb_add(reason, 1);
+    lb_count_refused(greetings->plane, reason);
     close(fd);
     return NEXT_OVER;
 }

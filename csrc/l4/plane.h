@@ -57,6 +57,14 @@ static inline uint64_t lb_now_ms(const struct lb_plane *plane)
     return plane->now_us / 1000;
 }
 
+/* A client that got no session counts as accepted and refused in one. reason: a part of refused in the worker's row. */
+static inline void lb_count_refused(struct lb_plane *plane, uint64_t *reason)
+{
+    lb_add(&plane->row->accepted, 1);
+    lb_add(&plane->row->refused, 1);
+    lb_add(reason, 1);
+}
+
 static inline uint64_t lb_tag_of(enum lb_tag kind, uint32_t index, uint32_t generation)
 {
     return (uint64_t)generation << 32 | (uint64_t)index << 3 | (uint64_t)kind;

@@ -245,18 +245,11 @@ static void reach(struct lb_plane *plane, struct lb_session *session, int error)
         move(plane, session, LB_SESSION_CONNECTING);
 }
 
-static void refuse_unrouted(struct lb_plane *plane, int client)
-{
-    lb_add(&plane->row->accepted, 1);
-    lb_add(&plane->row->refused, 1);
-    lb_add(&plane->row->refused_no_backend, 1);
-    close(client);
-}
-
 void lb_session_open(struct lb_plane *plane, int client, uint32_t listener, uint32_t pool, const struct lb_ends *ends)
 {
     if (pool >= plane->shm.head->max_pools) {
-        refuse_unrouted(plane, client);
+        lb_count_refused(plane, &plane->row->refused_no_backend);
+        close(client);
         return;
     }
     struct lb_session *session = lb_slab_at(&plane->sessions, lb_slab_take(&plane->sessions));

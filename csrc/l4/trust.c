@@ -2,22 +2,11 @@
 
 #include <string.h>
 
-static void as_v6(const union lb_address *address, uint8_t ip[16])
-{
-    static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
-    if (address->any.sa_family == AF_INET6) {
-        memcpy(ip, &address->v6.sin6_addr, 16);
-        return;
-    }
-    memcpy(ip, mapped, sizeof mapped);
-    memcpy(ip + 12, &address->v4.sin_addr, 4);
-}
-
 int lb_listener_trusts(const struct lb_listener_row *listener, const union lb_address *peer)
 {
     const struct lb_network *networks = listener->networks;
     uint8_t ip[16];
-    as_v6(peer, ip);
+    lb_net_as_v6(peer, ip);
     for (uint32_t i = 0; i < listener->network_count && i < LB_NETWORKS; i++) {
         uint32_t bits = networks[i].bits, whole = bits / 8, rest = bits % 8;
         if (bits > 128 || memcmp(ip, networks[i].ip, whole) != 0)

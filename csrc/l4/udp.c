@@ -196,14 +196,6 @@ static int has_room(const struct lb_udp *udp)
     return udp->plane->row->active + udp->plane->greetings < udp->plane->sessions.capacity && udp->sessions.used < udp->sessions.capacity;
 }
 
-static void refuse_without_place(struct lb_udp *udp)
-{
-    struct lb_worker_row *row = udp->plane->row;
-    lb_add(&row->accepted, 1);
-    lb_add(&row->refused, 1);
-    lb_add(&row->refused_resource, 1);
-}
-
 /* A new client's session, with a backend; NULL when it cannot have one. */
 static struct lb_udp_session *open_session(struct lb_udp *udp, uint32_t listener, const union lb_address *client,
                                            const struct lb_arrival *arrival)
@@ -212,7 +204,7 @@ static struct lb_udp_session *open_session(struct lb_udp *udp, uint32_t listener
     if (udp->at[listener].closing)
         return NULL;
     if (!has_room(udp)) {
-        refuse_without_place(udp);
+        lb_count_refused(plane, &plane->row->refused_resource);
         return NULL;
     }
     uint32_t index = lb_slab_take(&udp->sessions), *bucket = bucket_of(udp, listener, client);

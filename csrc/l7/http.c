@@ -190,18 +190,14 @@ enum lb_next lb_http_end(struct lb_l7 *l7, struct lb_http *client, enum lb_http_
     return LB_NEXT_OVER;
 }
 
-/* The address in print and in the form of a network's, and whether its word is taken. */
+/* The address in print, and whether its word is taken. */
 static void know_peer(struct lb_l7 *l7, struct lb_http *client, const union lb_address *peer)
 {
-    uint8_t ip[16] = {[10] = 0xff, [11] = 0xff};
+    struct in6_addr ip;
     char text[INET6_ADDRSTRLEN];
-    int v4 = peer->any.sa_family != AF_INET6;
-    if (v4)
-        memcpy(ip + 12, &peer->v4.sin_addr, 4);
-    else
-        memcpy(ip, &peer->v6.sin6_addr, 16);
-    v4 = v4 || IN6_IS_ADDR_V4MAPPED(&peer->v6.sin6_addr);
-    if (!inet_ntop(v4 ? AF_INET : AF_INET6, v4 ? ip + 12 : ip, text, sizeof text))
+    lb_net_as_v6(peer, ip.s6_addr);
+    int v4 = IN6_IS_ADDR_V4MAPPED(&ip);
+    if (!inet_ntop(v4 ? AF_INET : AF_INET6, v4 ? ip.s6_addr + 12 : ip.s6_addr, text, sizeof text))
         text[0] = 0;
     client->peer_length = (uint8_t)strnlen(text, LB_PEER_BYTES);
     memcpy(client->peer, text, client->peer_length);

@@ -468,15 +468,12 @@ static uint32_t first_match(struct search *search)
     return first_match_of(search, host, length);
 }
 
-enum lb_routed lb_routes_match_name(struct lb_routes *routes, uint32_t listener, const struct lb_hello *hello,
-                                    struct lb_routed_to *to)
+void lb_routes_match_name(struct lb_routes *routes, uint32_t listener, const struct lb_hello *hello, struct lb_routed_to *to)
 {
     struct search search = {.routes = routes, .hello = hello, .path = "", .listener = listener};
     uint32_t route = routes->head->count ? first_match_of(&search, hello->name, hello->name_length) : NONE;
-    if (route == NONE)
-        return LB_ROUTED_NOWHERE;
-    *to = (struct lb_routed_to){routes->rows[route].pool, routes->rows[route].cost};
-    return LB_ROUTED;
+    if (route != NONE)
+        *to = (struct lb_routed_to){routes->rows[route].pool, routes->rows[route].cost};
 }
 
 enum lb_routed lb_routes_match(struct lb_routes *routes, uint32_t listener, const struct lb_message *message,

@@ -32,10 +32,8 @@ __attribute__((warn_unused_result)) enum lb_routed lb_routes_match(struct lb_rou
                                                                    const struct lb_message *message, const char *bytes,
                                                                    struct lb_routed_to *to);
 
-/* Of the first route that matches a TLS client's server name and protocols: routes that ask for more than these never do. */
-__attribute__((warn_unused_result)) enum lb_routed lb_routes_match_name(struct lb_routes *routes, uint32_t listener,
-                                                                        const struct lb_hello *hello,
-                                                                        struct lb_routed_to *to);
+/* Likewise, by a TLS client's server name and protocols: routes that ask for more than these never match. */
+void lb_routes_match_name(struct lb_routes *routes, uint32_t listener, const struct lb_hello *hello, struct lb_routed_to *to);
 
 /* The value of a cookie (RFC 6265 5.4) by its name; length 0 with at UINT32_MAX when there is none. */
 struct lb_span lb_cookie_find(const struct lb_message *message, const char *bytes, const char *name, uint32_t length);

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+OF_BACKENDS = ("/register", "/heartbeat", "/deregister")
+"""Calls that backends make for themselves."""
+
 
 class Call(NamedTuple):
     """caller: the address that calls; None over a unix socket. fields: of the head, by name in any case."""

@@ -21,6 +21,12 @@ class Members:
         self._membership = membership
         self._rights = rights
 
+    def answer(self, call: Call, data: bytes) -> tuple[int, dict[str, Any]]:
+        """To a call of OF_BACKENDS."""
+        if call.path == "/heartbeat":
+            return self.heartbeat(call, data)
+        return self.register(call, data) if call.path == "/register" else self.deregister(call, data)
+
     def register(self, call: Call, data: bytes) -> tuple[int, dict[str, Any]]:
         """201: a new backend; 200: one that is known."""
         body = parse(data, Announcement)
@@ -38,10 +44,7 @@ class Members:
     def heartbeat(self, call: Call, data: bytes) -> tuple[int, dict[str, Any]]:
         """Renew a lease; 404 with `action: register` when there is none."""
         body = parse(data, Announcement)
-        pool = self.pool(body.pool)
-        self._rights.check_member(call, pool, data)
-        self._rights.check_may_speak(call, body.server_ip, joins=False)
-        address = self._known_address(pool, body.server_ip, body.port)
+        pool, address = self._speaks_for(call, data, body)
         row = self._membership.heartbeat(pool, address, body.report)
         if row is None:
             raise Refusal(404, f"{address} has no lease in pool {pool}", action="register")
@@ -49,11 +52,7 @@ class Members:
 
     def deregister(self, call: Call, data: bytes) -> tuple[int, dict[str, Any]]:
         """The backend drains, then goes; `active` says how far it is."""
-        body = parse(data, Farewell)
-        pool = self.pool(body.pool)
-        self._rights.check_member(call, pool, data)
-        self._rights.check_may_speak(call, body.server_ip, joins=False)
-        address = self._known_address(pool, body.server_ip, body.port)
+        pool, address = self._speaks_for(call, data, parse(data, Farewell))
         row = self._membership.find(pool, address)
         if row is not None and row.source != "lease" and not self._rights.is_operator(call):
             raise Refusal(403, f"{address} was not registered: it is named by {row.source}")
@@ -61,6 +60,13 @@ class Members:
         if row is None:
             raise Refusal(404, f"{address} is not in pool {pool}")
         return 200, self._lease(row) | {"active": self._membership.active(row)}
+
+    def _speaks_for(self, call: Call, data: bytes, body: Announcement | Farewell) -> tuple[str, str]:
+        """The pool and address of the backend that is known already, and that the caller may speak for."""
+        pool = self.pool(body.pool)
+        self._rights.check_member(call, pool, data)
+        self._rights.check_may_speak(call, body.server_ip, joins=False)
+        return pool, self._known_address(pool, body.server_ip, body.port)
 
     def pool(self, named: str | None) -> str:
         """The pool that a caller means. Raises BadBody."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from multidict import CIMultiDict
 
-from lbcore.admin.call import Call
+from lbcore.admin.call import OF_BACKENDS, Call
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,8 +21,7 @@ if TYPE_CHECKING:
     Answer = tuple[int, dict[str, Any], dict[str, str]]
     """Status, body, and fields of the head."""
 
-_PATHS = ("/register", "/heartbeat", "/deregister")
-_STARTS = tuple(f"POST {path} HTTP/1.1\r\n".encode() for path in _PATHS)
+_STARTS = tuple(f"POST {path} HTTP/1.1\r\n".encode() for path in OF_BACKENDS)
 _HEAD = re.compile(rb"POST ([a-z/]+) HTTP/1\.1\r\n((?:[A-Za-z][A-Za-z0-9-]*:[ ]?[!-~](?:[ -~]*[!-~])?\r\n){1,40})\r\n")
 """RFC 9112 5, without what few clients send: empty values, obs-text, white space around, names of other token characters."""
 _PART = re.compile(rb"(?:[^\r\n]+\r\n)*[^\r\n]*\r?")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lbcore.admin import access
-from lbcore.admin.call import Call, Refusal
+from lbcore.admin.call import OF_BACKENDS, Call, Refusal
 from lbcore.admin.limits import Rate
 from lbcore.settings import join_host_port
 from lbcore.signature import Verifier
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from lbcore.discovery.membership import Membership
 
 _UNGUARDED = {"/healthz", "/readyz"}
-_OF_BACKENDS = {"/register", "/heartbeat", "/deregister"}
-"""Calls that a pool's own token or key may admit too."""
 
 
 class Rights:
@@ -53,7 +51,7 @@ class Rights:
         header = call.authorization
         if call.caller is None or call.path in _UNGUARDED or (header is None and not self._access.needs_token):
             return
-        if call.path in _OF_BACKENDS and self._may_be_member(call):
+        if call.path in OF_BACKENDS and self._may_be_member(call):  # a pool's own token or key may admit these
             return
         if not self._access.has_token(header):
             raise Refusal(401, "no token, or a wrong one")

@@ -14,7 +14,7 @@ from aiohttp import web
 
 from lbcore.admin.access import Access
 from lbcore.admin.bodies import BackendOrder, BadBody, Release, parse
-from lbcore.admin.call import Call, Refusal
+from lbcore.admin.call import OF_BACKENDS, Call, Refusal
 from lbcore.admin.holds import Holds
 from lbcore.admin.limits import Refusals
 from lbcore.admin.members import Members
@@ -64,11 +64,6 @@ class AdminServer:
         asked = Access(settings.token if settings else None, settings.allow if settings else [])
         self._rights = Rights(asked, settings.rate if settings else 0, membership, own)
         self._members = Members(membership, self._rights)
-        self._of_backends = {
-            "/register": self._members.register,
-            "/heartbeat": self._members.heartbeat,
-            "/deregister": self._members.deregister,
-        }
         self._sockets: list[socket.socket] = []
         self._paths: list[str] = []
         self._thread: threading.Thread | None = None
@@ -179,7 +174,7 @@ class AdminServer:
         application = web.Application(middlewares=[self._guard], client_max_size=MAX_BODY)
         application.add_routes(
             [
-                *(web.post(path, self._of_a_backend) for path in self._of_backends),
+                *(web.post(path, self._of_a_backend) for path in OF_BACKENDS),
                 web.get("/backends", self._backends),
                 web.get("/status", self._get_status),
                 web.get("/healthz", self._healthz),
@@ -228,12 +223,12 @@ class AdminServer:
         """To a call in plain form."""
         try:
             self._rights.check(call)
-            return *self._of_backends[call.path](call, data), {}
+            return *self._members.answer(call, data), {}
         except Exception as error:
             return self._failed(call, error)
 
     async def _of_a_backend(self, request: web.Request) -> web.Response:
-        status, answer = self._of_backends[request.path](_call_of(request), await request.read())
+        status, answer = self._members.answer(_call_of(request), await request.read())
         return web.json_response(answer, status=status)
 
     # --- looking -------------------------------------------------------------------------------------------------
