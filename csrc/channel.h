@@ -11,6 +11,7 @@ enum lb_note_kind {
     LB_NOTE_DRAIN = 3,    /* value: milliseconds that sessions may still take */
     LB_NOTE_STOP = 4,     /* end now */
     LB_NOTE_WAKE = 5,     /* the table changed in a way that wants action: look at once */
+    LB_NOTE_TLS = 6,      /* value: enum lb_tls_kind, id: listener or pool row; carries its bundle (tls_layout.h); none: it ends */
     /* from the worker */
     LB_NOTE_READY = 16,     /* the loop runs */
     LB_NOTE_LISTENING = 17, /* id: listener row that is served now */

@@ -9,7 +9,7 @@
  * Readers never lock. Offsets and indices, never pointers.
  */
 enum {
-    LB_LAYOUT = 4,       /* raised with every change of this file */
+    LB_LAYOUT = 5,       /* raised with every change of this file */
     LB_NAME = 64,        /* bytes of a name, NUL included */
     LB_ADDRESS = 96,     /* bytes of a printed address */
     LB_SOURCE = 16,      /* bytes of a backend's source */
@@ -27,7 +27,7 @@ enum {
     LB_EXPRESSION_BYTES = 1024, /* bytes of a route's regular expression */
 };
 
-enum lb_mode { LB_MODE_TCP = 1, LB_MODE_HTTP = 2, LB_MODE_UDP = 3, LB_MODE_TLS = 4 };
+enum lb_mode { LB_MODE_TCP = 1, LB_MODE_HTTP = 2, LB_MODE_UDP = 3, LB_MODE_TLS = 4, LB_MODE_HTTPS = 5 };
 
 enum lb_policy {
     LB_ROUND_ROBIN = 1,
@@ -176,7 +176,9 @@ struct lb_listener_row {
     uint32_t network_count;
     uint32_t responses; /* mode udp: answers to each datagram, after which a session ends; 0: not known */
     uint32_t accept_proxy; /* trusted peers begin with a PROXY header */
-    uint8_t pad0[52];
+    uint32_t terminates;   /* mode https, and tls with a certificate: TLS ends here */
+    uint64_t certificate_expires_s; /* Unix time: when the first of its certificates does; 0: it has none */
+    uint8_t pad0[40];
     uint8_t name[64];
     uint8_t address[96];
     uint8_t error_type[96];   /* media type of the body below */
@@ -208,7 +210,8 @@ struct lb_pool_row {
     uint32_t retry_after_s; /* what 503 tells clients */
     uint32_t max_cost;      /* the most that X-LB-Cost may charge; 0: it is not read */
     uint32_t send_proxy;    /* version of the PROXY header that connections begin with; 0: none */
-    uint8_t pad0[44];
+    uint32_t tls;           /* TLS is spoken to its backends */
+    uint8_t pad0[40];
     uint8_t name[64];
     uint8_t hash_name[64];   /* of the field or cookie that is hashed, fields in lower case */
     uint8_t sticky[64];      /* the cookie's name; empty: off */
@@ -286,6 +289,7 @@ struct lb_condition_row {
 /* What a worker counts. Writer: the worker; the supervisor after its death. All but gauges only grow.
  *   accepted = active + closed + refused
  *   refused  = refused_no_backend + refused_connect + refused_client_left + refused_resource + refused_greeting
+ *              + refused_handshake
  *   closed   = closed_done + closed_client_reset + closed_backend_reset + closed_idle + closed_half + closed_cut
  *              + closed_stopped + closed_lost
  *   exchanges = exchanges_active + exchanges_done + exchanges_refused + exchanges_client_left + exchanges_failed
@@ -356,6 +360,14 @@ struct lb_worker_row {
     uint64_t datagrams_out;     /* backend to client */
     uint64_t datagrams_dropped; /* lost here: no place, no backend, or no room in a socket */
     uint64_t refused_greeting;  /* no PROXY header or ClientHello came in time, or a bad one; part of refused */
+    uint64_t refused_handshake; /* no TLS session came about: refused by either side, or too late; part of refused */
+    uint64_t handshakes;         /* TLS sessions of clients that came about */
+    uint64_t handshakes_resumed; /* of these: by a ticket */
+    uint64_t handshakes_active;  /* gauge: under way with clients, those that wait their turn included */
+    uint64_t backend_handshakes; /* TLS sessions with backends that came about */
+    uint64_t backend_handshakes_resumed;
+    uint64_t backend_handshakes_failed;
+    uint8_t pad0[8];
 };
 
 /* Sessions and retries of a pool in the last seconds, as one worker saw them. Writer: the worker. */

@@ -143,6 +143,7 @@ static void obey(struct worker *worker, const struct lb_note *note, int descript
     case LB_NOTE_STOP:
         worker->done = 1;
         break;
+    case LB_NOTE_TLS:
     case LB_NOTE_WAKE:
     case LB_NOTE_READY:
     case LB_NOTE_LISTENING:

@@ -1,14 +1,15 @@
-"""Makes lbcore/_layout.py: the shared segment's layout as cffi sees it, from the very header that the C compiler reads."""
+"""Makes lbcore/_layout.py: the shared segment and the TLS bundles as cffi sees them, from the very headers that the C compiler reads."""
 
 from pathlib import Path
 
 from cffi import FFI
 
-HEADER = Path(__file__).resolve().parent.parent / "csrc" / "shm_layout.h"
+SOURCES = Path(__file__).resolve().parent.parent / "csrc"
 
 ffi = FFI()
 ffi.set_source("lbcore._layout", None)  # no C module: processes without the engine read the segment too
-ffi.cdef(HEADER.read_text())
+for header in ("shm_layout.h", "tls_layout.h"):
+    ffi.cdef((SOURCES / header).read_text())
 
 if __name__ == "__main__":
     ffi.emit_python_code(str(Path(__file__).with_name("_layout.py")))
