@@ -14,7 +14,7 @@ HEADERS = sorted(str(path) for path in Path("csrc").rglob("*.h"))
 SANITIZERS = os.environ.get("LBCORE_SANITIZE", "")
 
 compile_args = ["-std=c11", "-D_GNU_SOURCE", "-O2", "-g", "-fvisibility=hidden", "-Wall", "-Wextra"]
-link_args: list[str] = []
+link_args: list[str] = ["-ldl", "-pthread"]
 if SANITIZERS:
     compile_args += [
         "-O1",

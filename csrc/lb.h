@@ -17,6 +17,7 @@
 #include "table/table.h"
 #include "table/view.h"
 #include "table/why.h"
+#include "tls/context.h"
 
 /* What a worker is given. The memory and the channel stay the caller's. */
 struct lb_worker_setup {
@@ -27,6 +28,7 @@ struct lb_worker_setup {
     uint32_t max_sessions; /* bounds; each at least 1 */
     uint32_t max_buffers;
     uint32_t max_pipes;
+    uint32_t max_handshakes; /* of TLS with clients, under way at once */
     int own_process; /* it is all of its process: once the control plane is gone, SIGTERM ends it */
 };
 

@@ -367,7 +367,7 @@ struct lb_worker_row {
     uint64_t backend_handshakes; /* TLS sessions with backends that came about */
     uint64_t backend_handshakes_resumed;
     uint64_t backend_handshakes_failed;
-    uint8_t pad0[8];
+    uint64_t tls_refused; /* times that new rules of TLS could not be taken: out of memory */
 };
 
 /* Sessions and retries of a pool in the last seconds, as one worker saw them. Writer: the worker. */

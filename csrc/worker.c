@@ -68,6 +68,9 @@ static int open_plane(struct lb_plane *plane, const struct lb_worker_setup *setu
         error = open_cursors(plane);
     if (!error && !(plane->scratch = malloc(LB_SCRATCH_BYTES)))
         error = -ENOMEM;
+    const struct lb_head *head = plane->shm.head;
+    /* a client each, its session's backend, and as many kept connections */
+    lb_tls_rules_prepare(&plane->tls, head->max_listeners, head->max_pools, head->max_backends, 3 * setup->max_sessions);
     if (!error && (plane->epoll = epoll_create1(EPOLL_CLOEXEC)) < 0)
         error = -errno;
     return error;
@@ -144,6 +147,9 @@ static void obey(struct worker *worker, const struct lb_note *note, int descript
         worker->done = 1;
         break;
     case LB_NOTE_TLS:
+        if (lb_tls_rules_follow(&worker->plane.tls, (enum lb_tls_kind)note->value, note->id, descriptor) < 0)
+            lb_add(&worker->plane.row->tls_refused, 1); /* the old rules stay */
+        break;
     case LB_NOTE_WAKE:
     case LB_NOTE_READY:
     case LB_NOTE_LISTENING:
@@ -187,47 +193,49 @@ static void session_event(struct lb_plane *plane, uint32_t index, uint32_t gener
 }
 
 /* Places of connections that have ended are free only when the lists of this turn have let go of them. */
-static int refuse_without_place(struct lb_plane *plane, const struct lb_slab *slab, int client)
+static int refuse_without_place(struct lb_plane *plane, const struct lb_slab *slab, const struct lb_newcomer *newcomer)
 {
+    struct lb_side client = {.fd = newcomer->fd, .tls = newcomer->tls};
     if (slab->used < slab->capacity)
         return 0;
     lb_count_refused(plane, &plane->row->refused_resource);
-    lb_net_reset(client);
+    lb_side_close(&client, 1);
     return 1;
 }
 
-/* A connection that is ready to be served, by its listener's mode. pool: of a session. */
-static void serve_client(struct worker *worker, int client, uint32_t listener, uint32_t pool, const struct lb_ends *ends)
+/* A client that is ready to be served, by its listener's mode. */
+static void serve_client(void *context, const struct lb_newcomer *newcomer)
 {
-    int http = worker->plane.shm.listeners[listener].mode == LB_MODE_HTTP;
-    if (refuse_without_place(&worker->plane, http ? &worker->l7.clients : &worker->plane.sessions, client))
+    struct worker *worker = context;
+    uint32_t mode = worker->plane.shm.listeners[newcomer->listener].mode;
+    int http = mode == LB_MODE_HTTP || mode == LB_MODE_HTTPS;
+    if (refuse_without_place(&worker->plane, http ? &worker->l7.clients : &worker->plane.sessions, newcomer))
         return;
     if (http)
-        lb_http_open(&worker->l7, client, listener, &ends->client);
+        lb_http_open(&worker->l7, newcomer);
     else
-        lb_session_open(&worker->plane, client, listener, pool, ends);
+        lb_session_open(&worker->plane, newcomer);
 }
 
 /* An accepted connection. */
 static void take(void *context, int client, uint32_t listener, const union lb_address *peer)
 {
     struct worker *worker = context;
-    if (!lb_greeting_is_due(&worker->plane, listener, peer)) {
-        struct lb_ends ends = {.client = *peer};
-        serve_client(worker, client, listener, worker->plane.shm.listeners[listener].pool, &ends);
-    } else if (!refuse_without_place(&worker->plane, &worker->greetings.slab, client)) {
+    struct lb_newcomer newcomer = {
+        .fd = client, .listener = listener, .pool = worker->plane.shm.listeners[listener].pool, .ends.client = *peer};
+    if (!lb_greeting_is_due(&worker->plane, listener, peer))
+        serve_client(worker, &newcomer);
+    else if (!refuse_without_place(&worker->plane, &worker->greetings.slab, &newcomer))
         lb_greeting_open(&worker->greetings, client, listener, peer);
-    }
 }
 
-/* One that has said what it had to say first. */
-static void greeted(void *context, int client, uint32_t listener, const struct lb_ends *ends, const struct lb_hello *hello)
+/* Where a client of TLS wants to go. */
+static uint32_t pool_of_name(void *context, uint32_t listener, const struct lb_hello *hello)
 {
     struct worker *worker = context;
     struct lb_routed_to to = {.pool = worker->plane.shm.listeners[listener].pool};
-    if (hello)
-        lb_routes_match_name(worker->l7.routes, listener, hello, &to);
-    serve_client(worker, client, listener, to.pool, ends);
+    lb_routes_match_name(worker->l7.routes, listener, hello, &to);
+    return to.pool;
 }
 
 static void dispatch(struct worker *worker, const struct epoll_event *event)
@@ -402,7 +410,10 @@ int lb_worker_run(const struct lb_worker_setup *setup)
     if (!error)
         error = lb_udp_open(&worker->udp, &worker->plane, setup->max_sessions);
     if (!error)
-        error = lb_greetings_open(&worker->greetings, &worker->plane, setup->max_sessions, greeted, worker);
+        error = lb_greetings_open(&worker->greetings, &worker->plane, setup->max_sessions, setup->max_handshakes);
+    worker->greetings.done = serve_client;
+    worker->greetings.named = pool_of_name;
+    worker->greetings.context = worker;
     if (!error)
         error = lb_listeners_open(&worker->listeners, worker->plane.shm.head->max_listeners, take, worker);
     if (!error)
@@ -411,6 +422,7 @@ int lb_worker_run(const struct lb_worker_setup *setup)
     lb_l7_close(&worker->l7);
     lb_udp_close(&worker->udp);
     lb_greetings_close(&worker->greetings);
+    lb_tls_rules_close(&worker->plane.tls);
     close_plane(&worker->plane);
     free(worker);
     restore_signals(&signals_before);

@@ -569,8 +569,34 @@ def check_expression(bytes expression):
     return None
 
 
+def tls_library(bytes path):
+    """The version of the libssl behind a path or name, which this process keeps from now on. Raises OSError when it cannot be used."""
+    cdef char why[200]
+    cdef int error = lb_openssl_open(path, why, sizeof(why))
+    if error < 0:
+        raise OSError(-error, why.decode(errors="replace"))
+    return lb_ssl.OpenSSL_version(0).decode()
+
+
+def tls_check(bytes bundle):
+    """Make all that a worker makes of a bundle (csrc/tls_layout.h): of each certificate its DNS names, and when it expires in Unix time.
+    Raises ValueError with what is wrong."""
+    cdef char why[200]
+    cdef lb_tls_context *context
+    cdef uint32_t i
+    if lb_tls_context_open(&context, <const char *>bundle, len(bundle), why, sizeof(why)) < 0:
+        raise ValueError(why.decode(errors="replace"))
+    try:
+        return [
+            (context.own[i].names[:context.own[i].names_bytes].decode().split("\0")[:-1], context.own[i].expires_s)
+            for i in range(context.own_count)
+        ]
+    finally:
+        lb_tls_context_release(context)
+
+
 def run_worker(memory, *, uint32_t worker, int channel, uint32_t max_sessions, uint32_t max_buffers,
-               uint32_t max_pipes, bint own_process=False):
+               uint32_t max_pipes, uint32_t max_handshakes=256, bint own_process=False):
     """Serve until drained or stopped. The channel stays the caller's. Raises OSError when the worker cannot go on."""
     cdef Py_buffer view
     cdef lb_worker_setup setup
@@ -578,7 +604,7 @@ def run_worker(memory, *, uint32_t worker, int channel, uint32_t max_sessions, u
     PyObject_GetBuffer(memory, &view, PyBUF_WRITABLE)
     try:
         setup = lb_worker_setup(view.buf, <uint64_t>view.len, worker, channel, max_sessions, max_buffers, max_pipes,
-                                own_process)
+                                max_handshakes, own_process)
         with nogil:
             result = lb_worker_run(&setup)
         check(result)

@@ -87,6 +87,7 @@ cdef extern from "lb.h" nogil:
         uint32_t max_sessions
         uint32_t max_buffers
         uint32_t max_pipes
+        uint32_t max_handshakes
         int own_process
 
     uint64_t lb_shm_bytes(const lb_limits *limits)
@@ -244,5 +245,23 @@ cdef extern from "lb.h" nogil:
     void lb_picker_release(lb_picker *picker, const lb_picked *picked, lb_fate fate)
     void lb_picker_bury(const lb_shm *shm, uint32_t section)
     uint64_t lb_policy_key(const void *bytes, size_t count)
+
+    struct lb_openssl:
+        const char *(*OpenSSL_version)(int)
+
+    lb_openssl lb_ssl
+    int lb_openssl_open(const char *library, char *why, size_t room)
+
+    struct lb_tls_own:
+        char *names
+        uint32_t names_bytes
+        int64_t expires_s
+
+    struct lb_tls_context:
+        uint32_t own_count
+        lb_tls_own *own
+
+    int lb_tls_context_open(lb_tls_context **context, const void *bytes, size_t count, char *why, size_t room)
+    void lb_tls_context_release(lb_tls_context *context)
 
     int lb_worker_run(const lb_worker_setup *setup)

@@ -11,9 +11,19 @@
 
 enum next { NEXT_WAIT, NEXT_AGAIN, NEXT_OVER };
 
+struct lb_greeting *lb_greeting_at(const struct lb_greetings *greetings, uint32_t index)
+{
+    return lb_slab_at(&greetings->slab, index);
+}
+
+uint32_t lb_greeting_index(const struct lb_greetings *greetings, const struct lb_greeting *greeting)
+{
+    return (uint32_t)((size_t)((const char *)greeting - greetings->slab.memory) / sizeof *greeting);
+}
+
 static const struct lb_listener_row *listener_of(const struct lb_greetings *greetings, const struct lb_greeting *greeting)
 {
-    return &greetings->plane->shm.listeners[greeting->listener];
+    return &greetings->plane->shm.listeners[greeting->newcomer.listener];
 }
 
 static int says_header(const struct lb_plane *plane, uint32_t listener, const union lb_address *peer)
@@ -24,27 +34,39 @@ static int says_header(const struct lb_plane *plane, uint32_t listener, const un
 
 int lb_greeting_is_due(const struct lb_plane *plane, uint32_t listener, const union lb_address *peer)
 {
-    return plane->shm.listeners[listener].mode == LB_MODE_TLS || says_header(plane, listener, peer);
+    const struct lb_listener_row *row = &plane->shm.listeners[listener];
+    return row->terminates || row->mode == LB_MODE_TLS || says_header(plane, listener, peer);
 }
 
 /* --- the end -------------------------------------------------------------------------------------------------------- */
 
+void lb_greeting_give(struct lb_greetings *greetings, uint32_t index)
+{
+    lb_slab_give(&greetings->slab, index);
+}
+
 static void let_go(struct lb_greetings *greetings, struct lb_greeting *greeting)
 {
-    uint32_t index = (uint32_t)((size_t)((const char *)greeting - greetings->slab.memory) / sizeof *greeting);
+    lb_handshake_forget(greetings, greeting);
     lb_timer_cancel(&greeting->timer);
     greeting->live = 0;
     greeting->generation++;
     greetings->plane->greetings--;
-    lb_slab_give(&greetings->slab, index);
+    if (!greeting->queued) /* else the list gives it back */
+        lb_greeting_give(greetings, lb_greeting_index(greetings, greeting));
+}
+
+void lb_greeting_refuse(struct lb_greetings *greetings, struct lb_greeting *greeting, uint64_t *reason)
+{
+    struct lb_side client = {.fd = greeting->newcomer.fd, .tls = greeting->newcomer.tls};
+    let_go(greetings, greeting);
+    lb_count_refused(greetings->plane, reason);
+    lb_side_close(&client, 0);
 }
 
 static enum next refuse(struct lb_greetings *greetings, struct lb_greeting *greeting, uint64_t *reason)
 {
-    int fd = greeting->fd;
-    let_go(greetings, greeting);
-    lb_count_refused(greetings->plane, reason);
-    close(fd);
+    lb_greeting_refuse(greetings, greeting, reason);
     return NEXT_OVER;
 }
 
@@ -53,14 +75,21 @@ static enum next refuse_words(struct lb_greetings *greetings, struct lb_greeting
     return refuse(greetings, greeting, &greetings->plane->row->refused_greeting);
 }
 
-static enum next hand_on(struct lb_greetings *greetings, struct lb_greeting *greeting, const struct lb_hello *hello)
+void lb_greeting_hand_on(struct lb_greetings *greetings, struct lb_greeting *greeting)
 {
-    struct lb_ends ends = greeting->ends;
-    uint32_t listener = greeting->listener;
-    int fd = greeting->fd;
-    (void)epoll_ctl(greetings->plane->epoll, EPOLL_CTL_DEL, fd, NULL);
+    struct lb_newcomer newcomer = greeting->newcomer;
+    (void)epoll_ctl(greetings->plane->epoll, EPOLL_CTL_DEL, newcomer.fd, NULL);
     let_go(greetings, greeting);
-    greetings->done(greetings->context, fd, listener, &ends, hello);
+    greetings->done(greetings->context, &newcomer);
+}
+
+/* Its words are said. */
+static enum next go_on(struct lb_greetings *greetings, struct lb_greeting *greeting)
+{
+    if (listener_of(greetings, greeting)->terminates)
+        lb_handshake_begin(greetings, greeting);
+    else
+        lb_greeting_hand_on(greetings, greeting);
     return NEXT_OVER;
 }
 
@@ -83,15 +112,15 @@ static enum next take_header(struct lb_greetings *greetings, struct lb_greeting 
     case LB_PROXY_DONE:
         break;
     }
-    if (lb_recv(greeting->fd, bytes, told.bytes) != (ssize_t)told.bytes)
+    if (lb_recv(greeting->newcomer.fd, bytes, told.bytes) != (ssize_t)told.bytes)
         return refuse_words(greetings, greeting);
-    greeting->expects_header = 0;
     if (told.from.ss_family != AF_UNSPEC) {
-        take_address(&greeting->ends.client, &told.from);
-        take_address(&greeting->ends.here, &told.to);
+        take_address(&greeting->newcomer.ends.client, &told.from);
+        take_address(&greeting->newcomer.ends.here, &told.to);
     }
     if (listener_of(greetings, greeting)->mode != LB_MODE_TLS)
-        return hand_on(greetings, greeting, NULL);
+        return go_on(greetings, greeting);
+    greeting->stage = LB_GREETING_HELLO;
     return NEXT_AGAIN;
 }
 
@@ -102,7 +131,8 @@ static enum next look_at_hello(struct lb_greetings *greetings, struct lb_greetin
     case LB_HELLO_MORE:
         return NEXT_WAIT;
     case LB_HELLO_DONE:
-        return hand_on(greetings, greeting, &hello);
+        greeting->newcomer.pool = greetings->named(greetings->context, greeting->newcomer.listener, &hello);
+        return go_on(greetings, greeting);
     default:
         return refuse_words(greetings, greeting);
     }
@@ -119,12 +149,12 @@ static ssize_t peek(int fd, char *bytes)
 
 static enum next step(struct lb_greetings *greetings, struct lb_greeting *greeting)
 {
-    ssize_t got = peek(greeting->fd, greetings->plane->scratch);
+    ssize_t got = peek(greeting->newcomer.fd, greetings->plane->scratch);
     if (got < 0 && errno == EAGAIN)
         return NEXT_WAIT;
     if (got <= 0)
         return refuse(greetings, greeting, &greetings->plane->row->refused_client_left);
-    if (greeting->expects_header)
+    if (greeting->stage == LB_GREETING_HEADER)
         return take_header(greetings, greeting, (uint32_t)got);
     return look_at_hello(greetings, greeting, (uint32_t)got);
 }
@@ -140,21 +170,29 @@ static enum next listen_to(struct lb_greetings *greetings, struct lb_greeting *g
 
 /* --- its life ------------------------------------------------------------------------------------------------------- */
 
+static enum lb_greeting_stage first_stage(const struct lb_plane *plane, uint32_t listener, const union lb_address *peer)
+{
+    if (says_header(plane, listener, peer))
+        return LB_GREETING_HEADER;
+    return plane->shm.listeners[listener].mode == LB_MODE_TLS ? LB_GREETING_HELLO : LB_GREETING_SHAKE;
+}
+
 void lb_greeting_open(struct lb_greetings *greetings, int client, uint32_t listener, const union lb_address *peer)
 {
     struct lb_plane *plane = greetings->plane;
+    const struct lb_listener_row *row = &plane->shm.listeners[listener];
     uint32_t index = lb_slab_take(&greetings->slab);
-    struct lb_greeting *greeting = lb_slab_at(&greetings->slab, index);
-    *greeting = (struct lb_greeting){.ends.client = *peer,
-                                     .fd = client,
-                                     .generation = greeting->generation,
-                                     .listener = (uint16_t)listener,
-                                     .live = 1,
-                                     .expects_header = (uint8_t)says_header(plane, listener, peer)};
-    struct epoll_event event = {.events = EPOLLIN | EPOLLRDHUP | EPOLLET,
+    struct lb_greeting *greeting = lb_greeting_at(greetings, index);
+    *greeting = (struct lb_greeting){
+        .newcomer = {.fd = client, .listener = listener, .pool = row->pool, .ends.client = *peer},
+        .generation = greeting->generation,
+        .live = 1,
+        .stage = (uint8_t)first_stage(plane, listener, peer),
+    };
+    struct epoll_event event = {.events = EPOLLIN | EPOLLRDHUP | EPOLLET | (row->terminates ? EPOLLOUT : 0),
                                 .data.u64 = lb_tag_of(LB_TAG_GREETING, index, greeting->generation)};
     plane->greetings++;
-    lb_timer_set(&greetings->wheel, &greeting->timer, lb_now_ms(plane) + plane->shm.listeners[listener].head_timeout_ms);
+    lb_timer_set(&greetings->wheel, &greeting->timer, lb_now_ms(plane) + row->head_timeout_ms);
     if (epoll_ctl(plane->epoll, EPOLL_CTL_ADD, client, &event) < 0)
         (void)refuse(greetings, greeting, &plane->row->refused_resource);
     /* what has come already is told by the first event */
@@ -162,42 +200,52 @@ void lb_greeting_open(struct lb_greetings *greetings, int client, uint32_t liste
 
 void lb_greeting_event(struct lb_greetings *greetings, uint32_t index, uint32_t generation, uint32_t events)
 {
-    struct lb_greeting *greeting = lb_slab_at(&greetings->slab, index);
+    struct lb_greeting *greeting = lb_greeting_at(greetings, index);
     if (index >= greetings->slab.touched || !greeting->live || greeting->generation != generation)
         return;
-    if (listen_to(greetings, greeting) == NEXT_WAIT && events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR))
+    if (greeting->stage == LB_GREETING_SHAKE)
+        lb_handshake_event(greetings, greeting, events);
+    else if (events != EPOLLOUT && listen_to(greetings, greeting) == NEXT_WAIT && events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR))
         (void)refuse(greetings, greeting, &greetings->plane->row->refused_client_left); /* the rest will never come */
 }
 
 static void fire(void *context, struct lb_timer *timer)
 {
-    (void)refuse_words(context, (struct lb_greeting *)(void *)timer);
+    struct lb_greetings *greetings = context;
+    struct lb_greeting *greeting = (struct lb_greeting *)(void *)timer;
+    struct lb_worker_row *row = greetings->plane->row;
+    lb_greeting_refuse(greetings, greeting,
+                       greeting->stage == LB_GREETING_SHAKE ? &row->refused_handshake : &row->refused_greeting);
 }
 
 void lb_greetings_turn(struct lb_greetings *greetings)
 {
+    lb_handshakes_turn(greetings);
     lb_wheel_turn(&greetings->wheel, lb_now_ms(greetings->plane), fire, greetings);
 }
 
 int lb_greetings_wait(const struct lb_greetings *greetings)
 {
-    return lb_wheel_wait(&greetings->wheel, lb_now_ms(greetings->plane));
+    int handshakes = lb_handshakes_wait(greetings), timers = lb_wheel_wait(&greetings->wheel, lb_now_ms(greetings->plane));
+    return handshakes < 0 || (timers >= 0 && timers < handshakes) ? timers : handshakes;
 }
 
 void lb_greetings_stop(struct lb_greetings *greetings)
 {
     for (uint32_t i = 0; i < greetings->slab.touched; i++) {
-        struct lb_greeting *greeting = lb_slab_at(&greetings->slab, i);
+        struct lb_greeting *greeting = lb_greeting_at(greetings, i);
         if (greeting->live)
-            (void)refuse(greetings, greeting, &greetings->plane->row->refused_resource);
+            lb_greeting_refuse(greetings, greeting, &greetings->plane->row->refused_resource);
     }
 }
 
-int lb_greetings_open(struct lb_greetings *greetings, struct lb_plane *plane, uint32_t most, lb_greeted_fn done, void *context)
+int lb_greetings_open(struct lb_greetings *greetings, struct lb_plane *plane, uint32_t most, uint32_t most_shaking)
 {
+    static const struct lb_greeting_list none = {LB_SLAB_NONE, LB_SLAB_NONE};
     greetings->plane = plane;
-    greetings->done = done;
-    greetings->context = context;
+    greetings->ready = greetings->waiting = none;
+    greetings->eldest = greetings->youngest = LB_SLAB_NONE;
+    greetings->most_shaking = most_shaking;
     lb_wheel_open(&greetings->wheel, lb_now_ms(plane));
     return lb_slab_open(&greetings->slab, sizeof(struct lb_greeting), most);
 }

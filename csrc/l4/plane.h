@@ -9,6 +9,7 @@
 #include "../core/timer.h"
 #include "../table/shm.h"
 #include "../table/view.h"
+#include "../tls/rules.h"
 #include "session.h"
 #include "trust.h"
 
@@ -48,7 +49,8 @@ struct lb_plane {
     uint32_t starved; /* sessions that wait for a buffer, linked by next */
     struct lb_alert alert[LB_ALERTS]; /* whose failures in a row reached the pool's bound in this turn */
     uint32_t alerts;
-    uint32_t greetings; /* connections that wait for their first words */
+    uint32_t greetings; /* connections that wait for their first words or for TLS */
+    struct lb_tls_rules tls;
     char *scratch; /* LB_SCRATCH_BYTES: where a copied message lives between its read and its write */
 };
 

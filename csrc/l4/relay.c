@@ -106,7 +106,7 @@ static enum io source_silent(struct lane *lane, ssize_t got)
 
 static enum io send_some(struct lane *lane, const char *bytes, size_t count, size_t *sent)
 {
-    ssize_t took = lb_send(lane->to->fd, bytes, count);
+    ssize_t took = lb_side_send(lane->to, bytes, count);
     *sent = took < 0 ? 0 : (size_t)took;
     if (*sent == count)
         return IO_MOVED;
@@ -121,7 +121,7 @@ static enum io copy_step(struct lane *lane)
     char *scratch = lane->plane->scratch;
     if (!lb_buffer_pool_ready(&lane->plane->buffers))
         return IO_STARVED;
-    ssize_t got = lb_recv(lane->from->fd, scratch, LB_SCRATCH_BYTES);
+    ssize_t got = lb_side_recv(lane->from, scratch, LB_SCRATCH_BYTES);
     if (got <= 0)
         return source_silent(lane, got);
     size_t count = (size_t)got, sent;
@@ -204,6 +204,8 @@ static enum io flush(struct lane *lane)
 
 static int wants_splice(const struct lane *lane)
 {
+    if (lane->from->tls || lane->to->tls)
+        return 0;
     switch ((enum lb_datapath)lane->plane->datapath) {
     case LB_COPY:
         return 0;
@@ -215,16 +217,20 @@ static int wants_splice(const struct lane *lane)
     return 0;
 }
 
-/* All that was held is out: pass the source's end on. An end beside a broken direction is no orderly one. */
-static void finish(struct lane *lane)
+/* All that was held is out: pass the source's end on, if its last words fit. An end beside a broken direction is no orderly one. */
+static enum io finish(struct lane *lane)
 {
     if (lane->flow->end == LB_FLOW_FAILING || lane->other->end == LB_FLOW_BROKEN) {
         lane->flow->end = LB_FLOW_BROKEN;
-        return;
+        return IO_END;
     }
+    if (lane->to->tls || lane->other->end != LB_FLOW_CLOSED) /* else both ends are closed in a moment */
+        if (lb_side_finish(lane->to) < 0) {
+            lane->to->writable = 0;
+            return IO_BLOCKED;
+        }
     lane->flow->end = LB_FLOW_CLOSED;
-    if (lane->other->end != LB_FLOW_CLOSED) /* else both ends are closed in a moment */
-        (void)shutdown(lane->to->fd, SHUT_WR);
+    return IO_END;
 }
 
 /* One step: write first, then read. */
@@ -236,7 +242,7 @@ static enum io step(struct lane *lane)
     if (flow->holds == LB_HOLDS_BUFFER)
         lb_relay_drop(lane->plane, flow);
     if (flow->end != LB_FLOW_OPEN)
-        return IO_END;
+        return lane->to->writable || !lane->to->tls ? IO_END : IO_BLOCKED;
     if (!lane->from->readable || !lane->to->writable)
         return IO_BLOCKED;
     if (wants_splice(lane) && take_pipe(lane))
@@ -277,7 +283,8 @@ enum lb_pump lb_relay_pump(struct lb_plane *plane, struct lb_session *session, e
         case IO_STARVED:
             return LB_PUMP_STARVED;
         case IO_END:
-            finish(&lane);
+            if (finish(&lane) == IO_BLOCKED)
+                return LB_PUMP_WAIT;
             break;
         case IO_FAILED: /* the destination: nobody takes these bytes */
             lane.to->failed = 1;

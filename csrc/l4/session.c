@@ -14,6 +14,7 @@
 #include "outcome.h"
 #include "plane.h"
 #include "relay.h"
+#include "secure.h"
 
 /* Why a session ended; each has its counter. */
 enum ending {
@@ -135,17 +136,6 @@ static void leave_backend(struct lb_plane *plane, struct lb_session *session, en
     session->backend = LB_NONE;
 }
 
-static void close_side(struct lb_side *side, int reset)
-{
-    if (side->fd < 0)
-        return;
-    if (reset)
-        lb_net_reset(side->fd);
-    else
-        close(side->fd);
-    side->fd = -1;
-}
-
 /* A peer must not take a cut answer for a whole one; an idle one may read a plain end. */
 static int ends_in_reset(const struct lb_session *session, enum ending why)
 {
@@ -182,8 +172,8 @@ static void end(struct lb_plane *plane, struct lb_session *session, enum ending 
     lb_add(why <= REFUSED_RESOURCE ? &row->refused : &row->closed, 1);
     lb_add(&row->active, UINT64_MAX); /* one less */
     /* last: whoever sees the end finds it counted */
-    close_side(&session->side[LB_CLIENT], reset);
-    close_side(&session->side[LB_BACKEND], reset);
+    lb_side_close(&session->side[LB_CLIENT], reset);
+    lb_side_close(&session->side[LB_BACKEND], reset);
     if (!session->queued) /* else the list gives it back */
         lb_slab_give(&plane->sessions, index_of(plane, session));
 }
@@ -230,7 +220,7 @@ static void reach(struct lb_plane *plane, struct lb_session *session, int error)
                 return;
             }
             lb_outcome_unreachable(plane, session->pool, session->backend, error);
-            close_side(&session->side[LB_BACKEND], 0);
+            lb_side_close(&session->side[LB_BACKEND], 0);
             leave_backend(plane, session, LB_FATE_UNREACHABLE);
             if (!lb_may_retry(plane, session->pool, session->tried_count)) {
                 end(plane, session, REFUSED_CONNECT);
@@ -245,24 +235,25 @@ static void reach(struct lb_plane *plane, struct lb_session *session, int error)
         move(plane, session, LB_SESSION_CONNECTING);
 }
 
-void lb_session_open(struct lb_plane *plane, int client, uint32_t listener, uint32_t pool, const struct lb_ends *ends)
+void lb_session_open(struct lb_plane *plane, const struct lb_newcomer *newcomer)
 {
-    if (pool >= plane->shm.head->max_pools) {
+    struct lb_side client = {.fd = newcomer->fd, .readable = newcomer->tls != NULL, .writable = 1, .tls = newcomer->tls};
+    if (newcomer->pool >= plane->shm.head->max_pools) {
         lb_count_refused(plane, &plane->row->refused_no_backend);
-        close(client);
+        lb_side_close(&client, 0);
         return;
     }
     struct lb_session *session = lb_slab_at(&plane->sessions, lb_slab_take(&plane->sessions));
     uint32_t generation = session->generation;
     *session = (struct lb_session){
-        .side = {{.fd = client, .writable = 1}, {.fd = -1}},
+        .side = {client, {.fd = -1}},
         .generation = generation,
         .backend = LB_NONE,
         .cost = 1,
-        .ends = *ends,
-        .key = lb_net_address_hash(&ends->client),
-        .listener = (uint16_t)listener,
-        .pool = (uint16_t)pool,
+        .ends = newcomer->ends,
+        .key = lb_net_address_hash(&newcomer->ends.client),
+        .listener = (uint16_t)newcomer->listener,
+        .pool = (uint16_t)newcomer->pool,
     };
     lb_add(&plane->row->accepted, 1);
     lb_add(&plane->row->active, 1);
@@ -303,7 +294,8 @@ int lb_session_adopt(struct lb_plane *plane, const struct lb_adoption *child)
     struct lb_session *session = lb_slab_at(&plane->sessions, index);
     uint32_t generation = session->generation;
     *session = (struct lb_session){
-        .side = {{.fd = child->client, .readable = 1, .writable = 1}, {.fd = child->server, .readable = 1, .writable = 1}},
+        .side = {{.fd = child->client.fd, .readable = 1, .writable = 1, .tls = child->client.tls},
+                 {.fd = child->server.fd, .readable = 1, .writable = 1, .tls = child->server.tls}},
         .generation = generation,
         .backend = child->backend,
         .cost = (uint16_t)child->cost,
@@ -373,14 +365,15 @@ static void flow(struct lb_plane *plane, struct lb_session *session)
     judge(plane, session);
 }
 
-void lb_side_note(struct lb_side *side, uint32_t events)
+/* What is said on a fresh connection before the client's bytes: 0, EAGAIN while TLS is being agreed on, or a positive errno. */
+static int first_words(struct lb_plane *plane, struct lb_session *session)
 {
-    if (events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR))
-        side->readable = 1;
-    if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR))
-        side->hung_up = 1;
-    if (events & (EPOLLOUT | EPOLLHUP | EPOLLERR))
-        side->writable = 1;
+    struct lb_side *server = &session->side[LB_BACKEND];
+    if (!server->tls && lb_outcome_is_self(plane, session->backend, server->fd))
+        return ECONNREFUSED;
+    if (!server->tls && plane->shm.pools[session->pool].send_proxy && lb_introduce(plane, session) < 0)
+        return ECONNRESET;
+    return lb_secure_backend(plane, session->pool, session->backend, server);
 }
 
 static void connected_or_not(struct lb_plane *plane, struct lb_session *session, uint32_t events)
@@ -394,12 +387,10 @@ static void connected_or_not(struct lb_plane *plane, struct lb_session *session,
     }
     if (!session->side[LB_BACKEND].writable)
         return;
-    if (lb_outcome_is_self(plane, session->backend, session->side[LB_BACKEND].fd)) {
-        reach(plane, session, ECONNREFUSED);
-        return;
-    }
-    if (plane->shm.pools[session->pool].send_proxy && lb_introduce(plane, session) < 0) {
-        reach(plane, session, ECONNRESET);
+    int error = first_words(plane, session);
+    if (error) {
+        if (error != EAGAIN)
+            reach(plane, session, error);
         return;
     }
     lb_outcome_connected(plane, session->backend, (uint32_t)plane->now_us - session->connect_us);

@@ -7,6 +7,7 @@
 #include "../core/net.h"
 #include "../core/timer.h"
 #include "../table/policy.h"
+#include "side.h"
 
 enum lb_side_name { LB_CLIENT = 0, LB_BACKEND = 1 };
 
@@ -27,18 +28,6 @@ enum lb_flow_end {
     LB_FLOW_CLOSED = 3,  /* all delivered, FIN sent */
     LB_FLOW_BROKEN = 4,  /* a side failed: nothing more moves */
 };
-
-/* One end. Readiness is edge-triggered: true until a call says otherwise. */
-struct lb_side {
-    int fd; /* -1: none */
-    uint8_t readable;
-    uint8_t writable;
-    uint8_t hung_up; /* its FIN or error is at hand: read on until it shows */
-    uint8_t failed;  /* a call said so */
-};
-
-/* What an epoll event says of it. */
-void lb_side_note(struct lb_side *side, uint32_t events);
 
 /* One direction. flow[LB_CLIENT] runs from the client, flow[LB_BACKEND] from the backend. */
 struct lb_flow {
@@ -77,13 +66,22 @@ struct lb_session {
 
 struct lb_plane;
 
-/* Take over an accepted connection; the caller has seen that there is room. pool: row, or LB_NO_POOL: nobody serves it. */
-void lb_session_open(struct lb_plane *plane, int client, uint32_t listener, uint32_t pool, const struct lb_ends *ends);
+/* A client that is ready to be served. */
+struct lb_newcomer {
+    int fd;             /* not watched by the poller */
+    uint32_t listener;  /* row */
+    uint32_t pool;      /* row, or LB_NO_POOL: nobody serves it. Of a client of mode http it says nothing */
+    struct lb_tls *tls; /* its handshake is over; NULL: it speaks none */
+    struct lb_ends ends;
+};
+
+/* Take over a client; the caller has seen that there is room. */
+void lb_session_open(struct lb_plane *plane, const struct lb_newcomer *newcomer);
 
 /* Two connections that something else established, watched by the poller already, and what it read of them. */
 struct lb_adoption {
-    int client;
-    int server;
+    struct lb_side client; /* descriptor and TLS count */
+    struct lb_side server;
     uint32_t backend; /* charged with it */
     uint32_t cost;    /* so much */
     uint32_t decision;

@@ -192,8 +192,8 @@ static enum lb_next switch_protocols(struct lb_l7 *l7, struct lb_http *client, c
     int early = client->in != LB_SLAB_NONE && client->in_end > client->in_next;
     struct lb_conn *conn = lb_http_conn(l7, client);
     struct lb_adoption child = {
-        .client = client->client.fd,
-        .server = conn->side.fd,
+        .client = client->client,
+        .server = conn->side,
         .backend = client->backend,
         .cost = client->cost,
         .decision = client->decision,
@@ -293,7 +293,7 @@ enum lb_next lb_http_await_answer(struct lb_l7 *l7, struct lb_http *client)
         bytes = lb_buffer_at(&l7->heads, client->part) + client->part_end;
         room = LB_HEAD_BYTES - client->part_end;
     }
-    ssize_t got = room ? lb_recv(from->fd, bytes, room) : 0;
+    ssize_t got = room ? lb_side_recv(from, bytes, room) : 0;
     if (got < 0 && errno == EAGAIN) {
         from->readable = 0;
         return LB_NEXT_WAIT;

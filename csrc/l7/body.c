@@ -31,6 +31,8 @@ static void arrived(struct lb_lane *lane, size_t bytes, size_t asked)
 static int wants_splice(const struct lb_lane *lane)
 {
     const struct lb_body *body = lane->body;
+    if (lane->from->tls || lane->to->tls)
+        return 0;
     if (body->framing == LB_BODY_CHUNKED || (body->framing == LB_BODY_LENGTH && body->left < SPLICED_BODY))
         return 0;
     switch ((enum lb_datapath)lane->l7->plane->datapath) {
@@ -97,7 +99,7 @@ static enum lb_step copy_step(struct lb_lane *lane)
     if (lane->body->framing == LB_BODY_LENGTH && lane->body->left < most)
         most = lane->body->left;
     lb_relay_drop(lane->l7->plane, lane->flow);
-    ssize_t got = lb_recv(lane->from->fd, scratch, most);
+    ssize_t got = lb_side_recv(lane->from, scratch, most);
     if (got <= 0)
         return silent(lane, got);
     arrived(lane, (size_t)got, most);
@@ -125,7 +127,7 @@ enum lb_step lb_body_chunked_request(struct lb_lane *lane)
     char *scratch = lane->l7->plane->scratch;
     uint64_t most = lb_http_listener(lane->l7, lane->client)->max_body;
     uint32_t used;
-    ssize_t got = lb_recv(lane->from->fd, scratch, LB_HEAD_BYTES);
+    ssize_t got = lb_side_recv(lane->from, scratch, LB_HEAD_BYTES);
     if (got <= 0)
         return silent(lane, got);
     arrived(lane, (size_t)got, LB_HEAD_BYTES);
@@ -145,7 +147,7 @@ enum lb_step lb_body_chunked_answer(struct lb_lane *lane)
     char *scratch = lane->l7->plane->scratch;
     struct lb_http *client = lane->client;
     uint32_t used, data;
-    ssize_t got = lb_recv(lane->from->fd, scratch, LB_SCRATCH_BYTES);
+    ssize_t got = lb_side_recv(lane->from, scratch, LB_SCRATCH_BYTES);
     if (got <= 0)
         return silent(lane, got);
     arrived(lane, (size_t)got, LB_SCRATCH_BYTES);

@@ -1,6 +1,7 @@
 #include <string.h>
 
 #include "../core/io.h"
+#include "../tls/stream.h"
 #include "body.h"
 #include "parts.h"
 
@@ -13,6 +14,8 @@ static void fill_hop(struct lb_l7 *l7, const struct lb_http *client, struct lb_h
         .peer = client->peer,
         .peer_length = client->peer_length,
         .trusted = client->trusted,
+        .tls = client->client.tls != NULL,
+        .certificate = client->client.tls ? client->client.tls->certificate : NULL,
         .backend = (const char *)l7->plane->shm.backends[client->backend].address,
     };
     if (hop->listener->request_id) {
@@ -149,7 +152,11 @@ enum lb_next lb_http_carry(struct lb_l7 *l7, struct lb_http *client)
 enum lb_next lb_http_finish(struct lb_l7 *l7, struct lb_http *client)
 {
     struct lb_worker_row *row = l7->plane->row;
-    int whole = client->request.whole && !client->up.pending;
+    int whole = client->request.whole && !client->up.pending, goes_on = client->persistent && whole;
+    if (!goes_on && client->client.tls && lb_side_finish(&client->client) < 0) {
+        client->client.writable = 0;
+        return LB_NEXT_WAIT;
+    }
     lb_http_drop_flow(l7, &client->up);
     lb_http_drop_flow(l7, &client->down);
     lb_http_leave_backend(l7, client, client->conn_keeps && whole);
@@ -161,13 +168,15 @@ enum lb_next lb_http_finish(struct lb_l7 *l7, struct lb_http *client)
     if (client->in != LB_SLAB_NONE)
         lb_http_consume(l7, client);
     lb_http_moved(l7, client);
-    if (client->persistent && whole) {
+    if (goes_on) {
         lb_http_move(l7, client, LB_HTTP_READING);
         return LB_NEXT_AGAIN;
     }
-    if (whole && client->in == LB_SLAB_NONE && !client->client.readable)
+    /* a client of TLS says goodbye, too: a close that leaves it unread would be a reset */
+    if (whole && client->in == LB_SLAB_NONE && !client->client.readable && !client->client.tls)
         return lb_http_end(l7, client, LB_END_DONE);
-    (void)shutdown(client->client.fd, SHUT_WR);
+    if (!client->client.tls)
+        (void)lb_side_finish(&client->client);
     lb_http_move(l7, client, LB_HTTP_LINGERING);
     return LB_NEXT_AGAIN;
 }

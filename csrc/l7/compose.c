@@ -56,6 +56,8 @@ static int leave_in_request(const struct lb_message *message, const char *bytes,
         return listener->forwarded != LB_FORWARDED_OFF && !hop->trusted;
     case LB_X_REQUEST_ID:
         return listener->request_id && !hop->trusted;
+    case LB_CLIENT_CERT: /* RFC 9440 4: whoever could bring one would be believed to be somebody else */
+        return !hop->trusted || hop->certificate;
     case LB_OTHER:
     case LB_CONTENT_LENGTH:
     case LB_TRANSFER_ENCODING:
@@ -99,7 +101,7 @@ static char *put_x_forwarded(char *to, const struct lb_message *message, const c
 {
     to = put_forwarded_for(to, message, bytes, hop);
     if (!hop->trusted || !has(message, LB_X_FORWARDED_PROTO))
-        to = PUT(to, "X-Forwarded-Proto: http\r\n");
+        to = hop->tls ? PUT(to, "X-Forwarded-Proto: https\r\n") : PUT(to, "X-Forwarded-Proto: http\r\n");
     if (message->authority.length && (!hop->trusted || !has(message, LB_X_FORWARDED_HOST))) {
         to = PUT(to, "X-Forwarded-Host: ");
         to = put_span(to, bytes, message->authority);
@@ -123,7 +125,15 @@ static char *put_rfc7239(char *to, const struct lb_message *message, const char 
         to = put_span(to, bytes, message->authority);
         to = PUT(to, "\"");
     }
-    return PUT(to, ";proto=http\r\n");
+    return hop->tls ? PUT(to, ";proto=https\r\n") : PUT(to, ";proto=http\r\n");
+}
+
+/* A byte sequence of a structured field (RFC 9440 2.1, RFC 8941 3.3.5). */
+static char *put_certificate(char *to, const char *certificate)
+{
+    to = PUT(to, "Client-Cert: :");
+    to = put(to, certificate, strlen(certificate));
+    return PUT(to, ":\r\n");
 }
 
 static char *put_id(char *to, const uint64_t id[2])
@@ -182,6 +192,8 @@ size_t lb_compose_request(char *out, const struct lb_message *message, const cha
         to = put_x_forwarded(to, message, bytes, hop);
     if (listener->forwarded & LB_FORWARDED_RFC7239)
         to = put_rfc7239(to, message, bytes, hop);
+    if (hop->certificate)
+        to = put_certificate(to, hop->certificate);
     if (listener->request_id && (!hop->trusted || !has(message, LB_X_REQUEST_ID)))
         to = put_id(to, hop->id);
     to = put_via(to, message->head.minor);

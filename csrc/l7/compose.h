@@ -8,7 +8,8 @@
 
 enum {
     LB_AUTHORITY_BYTES = 1024, /* a longer one is refused */
-    LB_COMPOSE_ROOM = 8192,    /* what composing may add to a head */
+    LB_COMPOSE_ROOM = 8192,    /* what composing may add to a head, beside the client's certificate */
+    LB_CERTIFICATE_ROOM = 12352, /* and what that may: 9 KiB in base64 */
     LB_COOKIE_BYTES = 192,
 };
 
@@ -19,10 +20,12 @@ struct lb_hop {
     uint32_t peer_length;
     const char *backend; /* HOST:PORT, for requests without a Host */
     int trusted; /* the peer is a proxy whose word is taken */
+    uint8_t tls; /* the client spoke TLS */
+    const char *certificate; /* its own, DER in base64; NULL: none */
     uint64_t id[2]; /* of the request */
 };
 
-/* Into out, of message->head.bytes + LB_COMPOSE_ROOM bytes; the length. */
+/* Into out, of message->head.bytes + LB_COMPOSE_ROOM + LB_CERTIFICATE_ROOM bytes; the length. */
 size_t lb_compose_request(char *out, const struct lb_message *message, const char *bytes, const struct lb_hop *hop);
 
 /* What becomes of an answer. */

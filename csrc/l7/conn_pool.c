@@ -31,7 +31,7 @@ void lb_conn_pool_close(struct lb_conn_pool *pool)
 {
     for (uint32_t i = 0; pool->slab.memory && i < pool->slab.touched; i++)
         if (lb_conn_at(pool, i)->state != LB_CONN_FREE)
-            close(lb_conn_at(pool, i)->side.fd);
+            lb_side_close(&lb_conn_at(pool, i)->side, 0);
     lb_slab_close(&pool->slab);
     free(pool->stacks);
     pool->stacks = NULL;
@@ -101,9 +101,9 @@ void lb_conn_forget(struct lb_conn_pool *pool, struct lb_conn *conn)
 
 void lb_conn_drop(struct lb_conn_pool *pool, struct lb_conn *conn)
 {
-    int fd = conn->side.fd;
+    struct lb_side side = conn->side;
     lb_conn_forget(pool, conn);
-    close(fd);
+    lb_side_close(&side, 0);
 }
 
 static uint32_t told_or_seen_ms(const struct lb_outcome *outcome)
@@ -234,6 +234,8 @@ void lb_conn_idle_event(struct lb_conn_pool *pool, struct lb_conn *conn)
 {
     struct lb_outcome *outcome = lb_outcome_of(pool->plane, conn->backend);
     uint32_t idle_ms = idle_for_ms(pool, conn);
+    if (conn->side.tls && !conn->side.hung_up && lb_side_is_silent(&conn->side))
+        return; /* a ticket, or another word of TLS's own */
     if (idle_ms >= SHORTEST_MS && (!outcome->closes_after_ms || idle_ms < outcome->closes_after_ms))
         outcome->closes_after_ms = idle_ms;
     lb_conn_drop(pool, conn);

@@ -32,6 +32,7 @@ enum lb_field_name {
     LB_X_FORWARDED_HOST,
     LB_X_REQUEST_ID,
     LB_HTTP2_SETTINGS,
+    LB_CLIENT_CERT, /* Client-Cert and Client-Cert-Chain (RFC 9440) */
     LB_TRAILER,
 };
 

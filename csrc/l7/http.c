@@ -169,7 +169,7 @@ static void count_end(struct lb_worker_row *row, struct lb_http *client, enum lb
 
 enum lb_next lb_http_end(struct lb_l7 *l7, struct lb_http *client, enum lb_http_end why)
 {
-    int fd = client->client.fd;
+    struct lb_side side = client->client;
     /* a cut answer must not be taken for a whole one */
     int reset = why != LB_END_DONE && (client->stage == LB_ANSWER_BODY || client->down.pending) && client->open;
     lb_http_leave_queue(l7, client);
@@ -179,12 +179,8 @@ enum lb_next lb_http_end(struct lb_l7 *l7, struct lb_http *client, enum lb_http_
     client->generation++;
     count_end(l7->plane->row, client, why);
     /* last: whoever sees the end finds it counted */
-    if (why != LB_END_ADOPTED) {
-        if (reset)
-            lb_net_reset(fd);
-        else
-            close(fd);
-    }
+    if (why != LB_END_ADOPTED)
+        lb_side_close(&side, reset);
     if (!client->queued) /* else the list gives it back */
         lb_slab_give(&l7->clients, lb_http_index(l7, client));
     return LB_NEXT_OVER;
@@ -205,29 +201,31 @@ static void know_peer(struct lb_l7 *l7, struct lb_http *client, const union lb_a
     client->trusted = (uint8_t)lb_listener_trusts(lb_http_listener(l7, client), peer);
 }
 
-void lb_http_open(struct lb_l7 *l7, int fd, uint32_t listener, const union lb_address *peer)
+void lb_http_open(struct lb_l7 *l7, const struct lb_newcomer *newcomer)
 {
     uint32_t index = lb_slab_take(&l7->clients);
     struct lb_http *client = lb_slab_at(&l7->clients, index);
     uint32_t generation = client->generation;
     *client = (struct lb_http){
-        .client = {.fd = fd, .writable = 1},
+        .client = {.fd = newcomer->fd, .readable = newcomer->tls != NULL, .writable = 1, .tls = newcomer->tls},
         .generation = generation,
         .conn = LB_SLAB_NONE,
         .backend = LB_NONE,
         .since_ms = (uint32_t)lb_now_ms(l7->plane),
         .in = LB_SLAB_NONE,
         .part = LB_SLAB_NONE,
-        .listener = (uint16_t)listener,
+        .listener = (uint16_t)newcomer->listener,
     };
-    know_peer(l7, client, peer);
+    know_peer(l7, client, &newcomer->ends.client);
     lb_add(&l7->plane->row->accepted, 1);
     lb_add(&l7->plane->row->active, 1);
     lb_http_move(l7, client, LB_HTTP_READING);
     struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET,
                                 .data.u64 = lb_tag_of(LB_TAG_HTTP, index, generation)};
-    if (epoll_ctl(l7->plane->epoll, EPOLL_CTL_ADD, fd, &event) < 0)
+    if (epoll_ctl(l7->plane->epoll, EPOLL_CTL_ADD, newcomer->fd, &event) < 0)
         lb_http_end(l7, client, LB_END_RESOURCE);
+    else if (newcomer->tls)
+        lb_http_run(l7, client); /* its first request may have come with the handshake's last words */
 }
 
 /* Throw away what a client sends that has been told all. */
@@ -235,7 +233,7 @@ static enum lb_next linger(struct lb_l7 *l7, struct lb_http *client)
 {
     if (!client->client.readable)
         return LB_NEXT_WAIT;
-    ssize_t got = lb_recv(client->client.fd, l7->plane->scratch, LB_SCRATCH_BYTES);
+    ssize_t got = lb_side_recv(&client->client, l7->plane->scratch, LB_SCRATCH_BYTES);
     if (got > 0)
         return LB_NEXT_AGAIN;
     if (got < 0 && errno == EAGAIN) {
@@ -320,7 +318,7 @@ void lb_http_event(struct lb_l7 *l7, uint32_t index, uint32_t generation, uint32
     lb_side_note(&client->client, events);
     if (events & EPOLLERR)
         lb_http_end(l7, client, client->open ? LB_END_CLIENT_LEFT : LB_END_DONE);
-    else if (events != EPOLLOUT || client->state != LB_HTTP_READING)
+    else if (events != EPOLLOUT || client->state != LB_HTTP_READING || client->client.readable)
         lb_http_run(l7, client);
 }
 
@@ -330,7 +328,7 @@ static void connected_or_not(struct lb_l7 *l7, struct lb_http *client, struct lb
     int error = events & (EPOLLERR | EPOLLHUP) ? lb_net_error(conn->side.fd) : 0;
     if (error)
         next = lb_http_connect_failed(l7, client, error);
-    else if (conn->side.writable)
+    else if (conn->side.writable) /* which it stays, while TLS is being agreed on */
         next = lb_http_connected(l7, client);
     else
         return;

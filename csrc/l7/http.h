@@ -121,8 +121,8 @@ struct lb_l7 {
 __attribute__((warn_unused_result)) int lb_l7_open(struct lb_l7 *l7, struct lb_plane *plane, uint32_t max_clients);
 void lb_l7_close(struct lb_l7 *l7);
 
-/* Take over an accepted connection; the caller has seen that there is room. */
-void lb_http_open(struct lb_l7 *l7, int client, uint32_t listener, const union lb_address *peer);
+/* Take over a client; the caller has seen that there is room. */
+void lb_http_open(struct lb_l7 *l7, const struct lb_newcomer *newcomer);
 
 /* An epoll event on a client, or on a connection to a backend. */
 void lb_http_event(struct lb_l7 *l7, uint32_t client, uint32_t generation, uint32_t events);

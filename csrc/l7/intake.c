@@ -258,7 +258,7 @@ static enum lb_next fill(struct lb_l7 *l7, struct lb_http *client)
 {
     pack(l7, client);
     size_t room = LB_HEAD_BYTES - client->in_end;
-    ssize_t got = lb_recv(client->client.fd, lb_http_in(l7, client) + client->in_end, room);
+    ssize_t got = lb_side_recv(&client->client, lb_http_in(l7, client) + client->in_end, room);
     if (got <= 0)
         return client_silent(l7, client, got);
     if ((size_t)got < room && !client->client.hung_up)

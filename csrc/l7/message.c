@@ -263,6 +263,7 @@ static enum lb_reading read_field(struct lb_message *message, const char *bytes,
     case LB_X_FORWARDED_HOST:
     case LB_X_REQUEST_ID:
     case LB_HTTP2_SETTINGS:
+    case LB_CLIENT_CERT:
     case LB_TRAILER:
         return LB_READ_DONE;
     }
@@ -390,6 +391,7 @@ int lb_message_is_hop_field(const struct lb_message *message, const char *bytes,
     case LB_X_FORWARDED_PROTO:
     case LB_X_FORWARDED_HOST:
     case LB_X_REQUEST_ID:
+    case LB_CLIENT_CERT:
     case LB_TRAILER:
         break;
     }

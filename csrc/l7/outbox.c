@@ -11,7 +11,7 @@ void lb_http_drop_flow(struct lb_l7 *l7, struct lb_flow *flow)
 }
 
 /* Keep the end of two parts, of which `sent` bytes are gone. */
-static void hold(struct lb_l7 *l7, struct lb_flow *flow, struct iovec parts[2], size_t sent)
+static void hold(struct lb_l7 *l7, struct lb_flow *flow, const struct iovec parts[2], size_t sent)
 {
     struct lb_buffer_pool *buffers = &l7->plane->buffers;
     lb_relay_drop(l7->plane, flow);
@@ -31,7 +31,7 @@ int lb_http_send_parts(struct lb_l7 *l7, struct lb_side *to, struct lb_flow *flo
                        const char *b, size_t b_count)
 {
     struct iovec parts[2] = {{(void *)(uintptr_t)a, a_count}, {(void *)(uintptr_t)b, b_count}};
-    ssize_t sent = b_count ? lb_send_parts(to->fd, parts, 2) : lb_send(to->fd, a, a_count);
+    ssize_t sent = lb_side_send_parts(to, a, a_count, b, b_count);
     if (sent < 0 && errno != EAGAIN)
         return -1;
     size_t took = sent < 0 ? 0 : (size_t)sent;
@@ -49,7 +49,7 @@ int lb_http_flush(struct lb_l7 *l7, struct lb_side *to, struct lb_flow *flow)
             return 0;
         int piped = flow->holds == LB_HOLDS_PIPE;
         ssize_t took = piped ? lb_splice(lb_pipe_at(&l7->plane->pipes, flow->held)->out, to->fd, flow->pending)
-                             : lb_send(to->fd, lb_buffer_at(&l7->plane->buffers, flow->held) + flow->start, flow->pending);
+                             : lb_side_send(to, lb_buffer_at(&l7->plane->buffers, flow->held) + flow->start, flow->pending);
         if (took < 0 && errno != EAGAIN)
             return -1;
         if (took <= 0) {

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "../l4/outcome.h"
+#include "../l4/secure.h"
 #include "../table/load.h"
 #include "../table/view.h"
 #include "../table/why.h"
@@ -197,9 +198,8 @@ static struct lb_conn *kept_conn(struct lb_l7 *l7, struct lb_http *client, uint3
     if (client->replayable)
         return lb_conn_take(&l7->conns, backend, 0);
     struct lb_conn *conn;
-    char byte;
     while ((conn = lb_conn_take(&l7->conns, backend, lb_conn_limit_ms(&l7->conns, backend) / 2 + 1))) {
-        if (recv(conn->side.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && errno == EAGAIN)
+        if (lb_side_is_silent(&conn->side))
             return conn;
         lb_add(&l7->plane->row->connections_stale, 1);
         lb_conn_drop(&l7->conns, conn);
@@ -269,8 +269,11 @@ enum lb_next lb_http_connect_failed(struct lb_l7 *l7, struct lb_http *client, in
 enum lb_next lb_http_connected(struct lb_l7 *l7, struct lb_http *client)
 {
     struct lb_conn *conn = lb_conn_at(&l7->conns, client->conn);
-    if (lb_outcome_is_self(l7->plane, client->backend, conn->side.fd))
+    if (!conn->side.tls && lb_outcome_is_self(l7->plane, client->backend, conn->side.fd))
         return lb_http_connect_failed(l7, client, ECONNREFUSED);
+    int error = lb_secure_backend(l7->plane, client->pool, client->backend, &conn->side);
+    if (error)
+        return error == EAGAIN ? LB_NEXT_WAIT : lb_http_connect_failed(l7, client, error);
     lb_outcome_of(l7->plane, client->backend)->failures_in_row = 0;
     lb_outcome_of(l7->plane, client->backend)->last_success_ms = lb_now_ms(l7->plane);
     client->sent_us = (uint32_t)l7->plane->now_us;

@@ -1,0 +1,58 @@
+#include "secure.h"
+
+#include <string.h>
+
+/* The host of "host:port" and "[v6]:port". */
+static void host_of(const struct lb_backend_row *row, char host[LB_ADDRESS])
+{
+    const char *text = (const char *)row->address;
+    size_t length = strnlen(text, LB_ADDRESS - 1);
+    while (length && text[length] != ':')
+        length--;
+    if (length > 2 && text[0] == '[' && text[length - 1] == ']') {
+        text++;
+        length -= 2;
+    }
+    memcpy(host, text, length);
+    host[length] = 0;
+}
+
+static int begin(struct lb_plane *plane, uint32_t pool, uint32_t backend, struct lb_side *side)
+{
+    const struct lb_backend_row *row = &plane->shm.backends[backend];
+    struct lb_tls_context *context = lb_tls_pool(&plane->tls, pool);
+    char host[LB_ADDRESS];
+    if (!context)
+        return EPROTO; /* its rules have not come, and in the clear is no answer */
+    host_of(row, host);
+    side->tls = lb_tls_connect(&plane->tls.shared, context, side->fd, host, backend, row->generation);
+    return side->tls ? 0 : ENOBUFS;
+}
+
+static int failed(struct lb_plane *plane, int error)
+{
+    lb_add(&plane->row->backend_handshakes_failed, 1);
+    return error;
+}
+
+int lb_secure_backend(struct lb_plane *plane, uint32_t pool, uint32_t backend, struct lb_side *side)
+{
+    if (!side->tls && !plane->shm.pools[pool].tls)
+        return 0;
+    int error = side->tls ? 0 : begin(plane, pool, backend, side);
+    if (error)
+        return failed(plane, error);
+    switch (lb_tls_shake(side->tls)) {
+    case LB_TLS_WAIT:
+        return EAGAIN;
+    case LB_TLS_FAILED:
+        return failed(plane, lb_tls_failure(side->tls));
+    case LB_TLS_DONE:
+        break;
+    }
+    side->readable = 1; /* its first words may have come with the handshake's last */
+    lb_add(&plane->row->backend_handshakes, 1);
+    if (lb_tls_resumed(side->tls))
+        lb_add(&plane->row->backend_handshakes_resumed, 1);
+    return 0;
+}

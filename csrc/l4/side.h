@@ -1,0 +1,50 @@
+/* One end of a connection: a socket, what is known of its readiness, and TLS where it is spoken. */
+#ifndef LB_SIDE_H
+#define LB_SIDE_H
+
+#include <stdint.h>
+
+#include "../core/io.h"
+
+struct lb_tls;
+
+/* Readiness is edge-triggered: true until a call says otherwise. */
+struct lb_side {
+    int fd; /* -1: none */
+    uint8_t readable;
+    uint8_t writable;
+    uint8_t hung_up; /* its FIN or error is at hand: read on until it shows */
+    uint8_t failed;  /* a call said so */
+    struct lb_tls *tls; /* owned; NULL: bytes go as they are */
+};
+
+/* What an epoll event says of it. */
+void lb_side_note(struct lb_side *side, uint32_t events);
+
+ssize_t lb_side_recv_tls(struct lb_side *side, void *bytes, size_t count);
+ssize_t lb_side_send_tls(struct lb_side *side, const void *bytes, size_t count);
+
+/* As recv and send with MSG_DONTWAIT. A read that brings less than it asked for has emptied the side, unless it has hung up. */
+static inline ssize_t lb_side_recv(struct lb_side *side, void *bytes, size_t count)
+{
+    return side->tls ? lb_side_recv_tls(side, bytes, count) : lb_recv(side->fd, bytes, count);
+}
+
+static inline ssize_t lb_side_send(struct lb_side *side, const void *bytes, size_t count)
+{
+    return side->tls ? lb_side_send_tls(side, bytes, count) : lb_send(side->fd, bytes, count);
+}
+
+/* Two parts in one call. */
+ssize_t lb_side_send_parts(struct lb_side *side, const void *a, size_t a_count, const void *b, size_t b_count);
+
+/* Is nothing there to be read, its end included? */
+int lb_side_is_silent(struct lb_side *side);
+
+/* Nothing more will be sent: 0, or -1 with EAGAIN when its last words do not fit now. */
+int lb_side_finish(struct lb_side *side);
+
+/* The end. reset: the peer reads ECONNRESET. */
+void lb_side_close(struct lb_side *side, int reset);
+
+#endif
