@@ -152,7 +152,7 @@ void lb_table_bury_worker(const struct lb_shm *shm, uint32_t worker)
     lb_add(&row->closed, lost);
     lb_add(&row->exchanges_lost, row->exchanges_active);
     row->active = row->buffers = row->pipes = 0;
-    row->exchanges_active = row->queued = row->connections_kept = 0;
+    row->exchanges_active = row->queued = row->connections_kept = row->handshakes_active = 0;
     row->state = LB_WORKER_ABSENT;
     uint32_t *active = lb_shm_active(shm, worker), *charged = lb_shm_charged(shm, worker);
     for (uint32_t i = 0; i < shm->head->rows_used; i++) {

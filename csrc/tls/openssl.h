@@ -92,7 +92,6 @@ enum {
 };
 #define LB_SSL_OP_IGNORE_UNEXPECTED_EOF (UINT64_C(1) << 7)
 #define LB_SSL_OP_NO_COMPRESSION (UINT64_C(1) << 17)
-#define LB_SSL_OP_PRIORITIZE_CHACHA (UINT64_C(1) << 21)
 #define LB_SSL_OP_NO_RENEGOTIATION (UINT64_C(1) << 30)
 
 /* F(result, name, arguments): every function of libssl and libcrypto that is called. */
@@ -193,6 +192,7 @@ enum {
     F(const char *, SSL_get_servername, (const SSL *ssl, int type))                                                        \
     F(int, SSL_session_reused, (const SSL *ssl))                                                                           \
     F(void, SSL_get0_alpn_selected, (const SSL *ssl, const unsigned char **name, unsigned int *count))                     \
+    F(int, SSL_version, (const SSL *ssl))                                                                                  \
     F(const char *, SSL_get_version, (const SSL *ssl))                                                                     \
     F(X509 *, SSL_get1_peer_certificate, (const SSL *ssl))                                                                 \
     F(X509 *, SSL_get_certificate, (const SSL *ssl))                                                                       \

@@ -12,7 +12,10 @@
 #include "../core/slab.h"
 #include "resumption.h"
 
-enum { LARGEST_CERTIFICATE = 9216 /* bytes of a client's, DER: it must fit into a field of a request */ };
+enum {
+    LARGEST_CERTIFICATE = 9216, /* bytes of a client's, DER: it must fit into a field of a request */
+    TLS_1_3 = 0x0304,
+};
 
 /* --- the socket, as OpenSSL sees it --------------------------------------------------------------------------------- */
 
@@ -254,7 +257,9 @@ static ssize_t silent(struct lb_tls *tls, int result, int reading)
     default:
         tls->broken = 1;
         lb_ssl.ERR_clear_error();
-        errno = tls->error ? tls->error : tls->ended ? ECONNRESET : EPROTO;
+        if (!tls->error)
+            tls->error = tls->ended ? ECONNRESET : EPROTO;
+        errno = tls->error;
         return -1;
     }
 }
@@ -270,7 +275,7 @@ ssize_t lb_tls_recv(struct lb_tls *tls, void *bytes, size_t count, int *more)
     int got = 0;
     *more = 0;
     if (tls->broken) {
-        errno = tls->error ? tls->error : EPROTO;
+        errno = tls->error;
         return -1;
     }
     lb_ssl.ERR_clear_error();
@@ -295,7 +300,7 @@ ssize_t lb_tls_send(struct lb_tls *tls, const void *bytes, size_t count)
 {
     size_t total = 0;
     if (tls->broken) {
-        errno = tls->error ? tls->error : EPIPE;
+        errno = tls->error;
         return -1;
     }
     lb_ssl.ERR_clear_error();
@@ -378,7 +383,10 @@ int lb_tls_common_name(const struct lb_tls *tls, char *to, int room)
 int lb_tls_on_ticket(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPHER_CTX *cipher, EVP_MAC_CTX *mac, int sealing)
 {
     const struct lb_tls *tls = lb_ssl.SSL_get_ex_data(ssl, LB_TLS_EX_DATA);
-    return lb_tickets_key(&tls->shared->keys, name, iv, cipher, mac, sealing);
+    int verdict = lb_tickets_key(&tls->shared->keys, name, iv, cipher, mac, sealing);
+    /* a client of TLS 1.3 uses a ticket once (RFC 8446 C.4): it is given another each time */
+    int once = !sealing && verdict == LB_TICKET_GOOD && lb_ssl.SSL_version(ssl) == TLS_1_3;
+    return once ? LB_TICKET_OLD : verdict;
 }
 
 /* A backend gave us a ticket: 1, it is kept; 0, it is not. */

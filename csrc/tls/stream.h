@@ -27,7 +27,7 @@ struct lb_tls {
     struct lb_tls_shared *shared;
     struct lb_tls_context *context;
     int fd;             /* the side's; closed by it */
-    int error;          /* errno of the last call on it that failed; 0: none did */
+    int error;          /* errno of what broke it; 0: nothing did */
     uint32_t backend;   /* row, of a connection to one; UINT32_MAX: a client's */
     uint64_t tenant;    /* the row's generation */
     char *certificate;  /* the client's, DER in base64, NUL-ended; NULL: it showed none */

@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-enum { IV_BYTES = 16, NOT_OURS = 0, GOOD = 1, GOOD_BUT_OLD = 2, FAILED = -1 };
+enum { IV_BYTES = 16 };
 
 void lb_tickets_make_up(struct lb_ticket_keys *keys)
 {
@@ -28,15 +28,15 @@ static int seal(const struct lb_ticket_key *key, unsigned char name[16], unsigne
     memcpy(name, key->name, sizeof key->name);
     if (lb_ssl.RAND_bytes(iv, IV_BYTES) != 1 || !set_mac(mac, key) ||
         lb_ssl.EVP_EncryptInit_ex(cipher, lb_ssl.ticket_cipher, NULL, key->cipher, iv) != 1)
-        return FAILED;
-    return GOOD;
+        return LB_TICKET_FAILED;
+    return LB_TICKET_GOOD;
 }
 
 int lb_tickets_key(const struct lb_ticket_keys *keys, unsigned char name[16], unsigned char iv[16], EVP_CIPHER_CTX *cipher,
                    EVP_MAC_CTX *mac, int sealing)
 {
     if (!keys->count)
-        return sealing ? FAILED : NOT_OURS;
+        return sealing ? LB_TICKET_FAILED : LB_TICKET_STRANGE;
     if (sealing)
         return seal(&keys->keys[0], name, iv, cipher, mac);
     for (uint32_t i = 0; i < keys->count; i++) {
@@ -44,8 +44,8 @@ int lb_tickets_key(const struct lb_ticket_keys *keys, unsigned char name[16], un
         if (memcmp(name, key->name, sizeof key->name) != 0)
             continue;
         if (!set_mac(mac, key) || lb_ssl.EVP_DecryptInit_ex(cipher, lb_ssl.ticket_cipher, NULL, key->cipher, iv) != 1)
-            return FAILED;
-        return i ? GOOD_BUT_OLD : GOOD;
+            return LB_TICKET_FAILED;
+        return i ? LB_TICKET_OLD : LB_TICKET_GOOD;
     }
-    return NOT_OURS;
+    return LB_TICKET_STRANGE;
 }
