@@ -1,4 +1,4 @@
-"""Makes lbcore/_layout.py: the shared segment and the TLS bundles as cffi sees them, from the very headers that the C compiler reads."""
+"""Makes lbcore/_layout.py: the shared segment and TLS bundles as cffi sees them, from the headers that the C compiler reads."""
 
 from pathlib import Path
 

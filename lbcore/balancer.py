@@ -143,9 +143,10 @@ class Balancer:
     listen: "tcp://HOST:PORT" or several; port 0 asks the kernel for one. backends: "HOST:PORT" or "HOST:PORT,weight=N".
     policy: round_robin, least_conn, p2c (default), ewma, random or maglev. health: "tcp" (default; with udp listeners alone
     "off"), "off", or a path such as "/health" for http probes. admin: "HOST:PORT" or "unix:PATH" to serve the admin endpoints
-    (off by default). workers: data-path threads; default: the cores this process may use. Further keys of the configuration's
-    top level may be given (name, datapath, drain_timeout, max_sessions, max_backends, pin), or all of it at once as
-    `settings`. Raises ConfigError.
+    (off by default). certificate, key: PEM files, for listeners of modes https and tls; without key it is in the certificate's
+    file. workers: data-path threads; default: the cores this process may use. Further keys of the configuration's top level may
+    be given (name, datapath, drain_timeout, max_sessions, max_backends, pin), or all of it at once as `settings`. Raises
+    ConfigError.
 
     A context manager. `start()` and `stop()` may be called any number of times in turn; nothing is left behind by `stop()`.
     Starting raises the soft limit of open descriptors to the hard one.
@@ -159,6 +160,8 @@ class Balancer:
         policy: str | None = None,
         health: str | None = None,
         admin: str | AdminSettings | None = None,
+        certificate: str | os.PathLike[str] | None = None,
+        key: str | os.PathLike[str] | None = None,
         settings: BalancerSettings | None = None,
         isolation: str = "threads",
         control: bool = False,
@@ -167,7 +170,9 @@ class Balancer:
     ) -> None:
         if isolation not in ("threads", "processes"):
             raise ConfigError(f"isolation: {isolation!r} is not allowed (allowed: threads, processes)")
-        self._settings = settings or simple(listen, backends, policy=policy, health=health, admin=admin, **top)
+        pem = {"certificate": certificate, "key": key}
+        shown = {name: os.fspath(path) for name, path in pem.items() if path is not None}
+        self._settings = settings or simple(listen, backends, policy=policy, health=health, admin=admin, **shown, **top)
         self._processes = isolation == "processes"
         self._control = control
         self._log = log or _log
@@ -390,8 +395,8 @@ class Balancer:
         """Follow new settings, or the file again. No session is cut that still has a place.
 
         Changes backends, weights, policies, probes, listeners and time limits. name, workers, datapath, max_backends,
-        max_sessions, pin and admin take a restart: changing them is an error. Raises ConfigError, PortTaken or NotRunning with
-        the old settings still in force.
+        max_sessions, max_handshakes, pin and admin take a restart: changing them is an error. Keys and certificates are read
+        anew. Raises ConfigError, PortTaken or NotRunning with the old settings still in force.
         """
         with self._turn():
             _, membership, supervisor = self._running()
@@ -436,7 +441,7 @@ class Balancer:
         return load(self._settings.path)
 
     def _refuse_fixed(self, fresh: BalancerSettings) -> None:
-        fixed = ("name", "workers", "datapath", "max_backends", "max_sessions", "pin", "admin", "state_file")
+        fixed = ["name", "workers", "datapath", "max_backends", "max_sessions", "max_handshakes", "pin", "admin", "state_file"]
         problems = [
             f"{key}: {getattr(fresh, key)!r} instead of {getattr(self._settings, key)!r} takes a restart"
             for key in fixed

@@ -26,6 +26,7 @@ from lbcore.settings import (
     AdminSettings,
     BackendSettings,
     BalancerSettings,
+    CertificateSettings,
     LeaseSettings,
     ListenerSettings,
     OutlierSettings,
@@ -42,6 +43,7 @@ _SCHEMA_TYPES: dict[str, dict[str, Any]] = {
     "size": {"type": ["string", "integer"]},
     "int": {"type": "integer"},
     "flag": {"type": "boolean"},
+    "texts": {"type": "array", "items": {"type": "string"}},
     "cidrs": {"type": "array", "items": {"type": "string"}},
 }
 
@@ -77,7 +79,8 @@ Lease: Any = _model("Lease", options.LEASE)
 Outlier: Any = _model("Outlier", options.OUTLIER)
 Source: Any = _model("Source", options.SOURCE)
 Backend: Any = _model("Backend", options.BACKEND)
-Listener: Any = _model("Listener", options.LISTENER)
+Certificate: Any = _model("Certificate", options.CERTIFICATE)
+Listener: Any = _model("Listener", options.LISTENER, certificate=(list[Certificate], []))
 Admin: Any = _model("Admin", options.ADMIN)
 Route: Any = _model(
     "Route",
@@ -178,9 +181,7 @@ class _Problems:
 def _build(given: dict[str, Any], path: str | None) -> BalancerSettings:
     problems = _Problems()
     pools = [_pool(problems, f"pool[{at}].", values, path) for at, values in enumerate(given.pop("pool", ()))]
-    listeners = [
-        problems.made(f"listener[{at}].", ListenerSettings, values) for at, values in enumerate(given.pop("listener", ()))
-    ]
+    listeners = [_listener(problems, f"listener[{at}].", values, path) for at, values in enumerate(given.pop("listener", ()))]
     routes = [problems.made(f"route[{at}].", RouteSettings, values) for at, values in enumerate(given.pop("route", ()))]
     _from_own_folder(given, ("state_file",), path)
     admin_values = given.pop("admin", None)
@@ -193,7 +194,20 @@ def _build(given: dict[str, Any], path: str | None) -> BalancerSettings:
     raise ConfigError(problems.lines)
 
 
+def _listener(problems: _Problems, where: str, values: dict[str, Any], path: str | None) -> ListenerSettings | None:
+    _from_own_folder(values, ("client_ca",), path)
+    certificates = []
+    for at, certificate in enumerate(values.pop("certificate", ())):
+        _from_own_folder(certificate, ("cert", "key", "ocsp"), path)
+        certificates.append(problems.made(f"{where}certificate[{at}].", CertificateSettings, certificate))
+    if None in certificates:
+        return None
+    listener: ListenerSettings | None = problems.made(where, ListenerSettings, {**values, "certificates": certificates})
+    return listener
+
+
 def _pool(problems: _Problems, where: str, values: dict[str, Any], path: str | None) -> PoolSettings | None:
+    _from_own_folder(values, ("tls_ca", "tls_cert", "tls_key"), path)
     lease = values.pop("lease", None) or {}
     _from_own_folder(lease, ("token_file", "hmac_key_file"), path)
     probe = values.pop("probe", None) or {}

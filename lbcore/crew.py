@@ -22,10 +22,13 @@ if TYPE_CHECKING:
     from lbcore.table import Table
 
 # enum lb_note_kind in csrc/channel.h
-LISTEN, UNLISTEN, DRAIN, STOP, WAKE = 1, 2, 3, 4, 5
+LISTEN, UNLISTEN, DRAIN, STOP, WAKE, TLS = 1, 2, 3, 4, 5, 6
 READY, LISTENING, FAILING = 16, 17, 18
 # enum lb_failing there
 CONNECTS, ANSWERS = 0, 1
+
+SEND_ROOM = 1 << 20
+"""Bytes of notes that may wait for a worker, as the kernel counts them; net.core.wmem_max says how many are given."""
 
 _NOTE = struct.Struct("=IIQ")
 
@@ -40,6 +43,8 @@ class Channel:
     def __init__(self) -> None:
         self.ours, self.theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.ours.setblocking(False)
+        # a worker that has not begun to read is told of all listeners and of the TLS of all pools
+        self.ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_ROOM)
         self.theirs.setblocking(False)
 
     def send(self, kind: int, id: int = 0, value: int = 0, descriptor: int | None = None) -> bool:

@@ -77,7 +77,7 @@ class Option:
         choices: tuple[str, ...] = (),
         later: tuple[str, ...] = (),
     ) -> None:
-        """kind: one of duration, size, int, flag, choice, name, text, cidrs.
+        """kind: one of duration, size, int, flag, choice, name, text, texts, cidrs.
 
         default, low and high of a duration are milliseconds. later: words that are known but not available yet.
         """
@@ -114,6 +114,7 @@ class Option:
             "flag": "true or false",
             "name": "1 to 63 letters, digits, '_', '.' or '-'",
             "text": "text",
+            "texts": 'a list of texts like "h2"',
             "cidrs": 'a list of networks like "10.0.0.0/8"',
         }[self.kind]
 
@@ -157,6 +158,8 @@ def _parse_int(option: Option, value: object) -> int:
 
 
 def _parse_choice(option: Option, value: object) -> str:
+    if isinstance(value, float):  # a version, written without quotes
+        value = str(value)
     if not isinstance(value, str) or value not in option.choices:
         raise ValueError
     return value
@@ -180,6 +183,12 @@ def _parse_text(option: Option, value: object) -> str:
     return value
 
 
+def _parse_texts(option: Option, value: object) -> list[str]:
+    if not isinstance(value, list | tuple) or not value:
+        raise ValueError
+    return [_parse_text(option, entry) for entry in value]
+
+
 def _parse_cidrs(option: Option, value: object) -> list[str]:
     if not isinstance(value, list | tuple):
         raise ValueError
@@ -194,6 +203,7 @@ _PARSERS: dict[str, Callable[[Option, object], object]] = {
     "flag": _parse_flag,
     "name": _parse_name,
     "text": _parse_text,
+    "texts": _parse_texts,
     "cidrs": _parse_cidrs,
 }
 
@@ -239,6 +249,22 @@ TOP = (
         "sessions a worker; 0: as many as the descriptor limit allows",
         low=0,
         high=1_000_000,
+    ),
+    Option(
+        "max_handshakes",
+        "int",
+        256,
+        "TLS handshakes under way at once, each worker; further clients wait",
+        low=1,
+        high=100_000,
+    ),
+    Option(
+        "ticket_rotation",
+        "duration",
+        _HOUR,
+        "how often the keys of TLS session tickets change; a ticket is good for at least one and at most three of these",
+        low=_MINUTE,
+        high=24 * _HOUR,
     ),
     Option("max_backends", "int", 16_384, "backends in all pools; fixed at start", low=1, high=1_000_000),
     Option("pin", "flag", False, "pin each worker to a core"),
@@ -315,7 +341,8 @@ LISTENER = (
         "accept_proxy",
         "flag",
         False,
-        "tcp, tls, http: connections of trusted_proxies must begin with a PROXY header, version 1 or 2, which names the client",
+        "tcp, tls, http, https: connections of trusted_proxies must begin with a PROXY header, version 1 or 2, which names the"
+        " client",
     ),
     Option("request_id", "flag", True, "http: give each request an X-Request-Id"),
     Option("half_close", "flag", False, "http: a client may finish sending before its answer comes; else it counts as gone"),
@@ -330,6 +357,30 @@ LISTENER = (
         high=1_000_000,
     ),
     Option("backlog", "int", 4096, "connections that may wait to be accepted, each worker", low=1, high=65_535),
+    Option(
+        "client_cert",
+        "choice",
+        None,
+        "https, and tls with a certificate: is a certificate of the client asked for? default: off",
+        choices=("off", "optional", "required"),
+    ),
+    Option("client_ca", "text", None, "likewise: PEM file of the CAs that may have signed it"),
+    Option("tls_min", "choice", None, "likewise: the oldest version of TLS; default: 1.2", choices=("1.2", "1.3")),
+    Option(
+        "tls_ciphers", "text", None, "likewise: ciphers of TLS 1.2, in OpenSSL's words; default: Mozilla's intermediate ones"
+    ),
+    Option(
+        "alpn",
+        "texts",
+        None,
+        "tls with a certificate: protocols that are agreed on, the best first; default: none (https: always http/1.1)",
+    ),
+)
+
+CERTIFICATE = (
+    Option("cert", "text", None, "PEM file: the certificate, then its chain"),
+    Option("key", "text", None, "PEM file of its private key, not encrypted; default: it is in the cert file"),
+    Option("ocsp", "text", None, "DER file of an OCSP response to staple"),
 )
 
 POOL = (
@@ -460,10 +511,21 @@ POOL = (
         low=0,
         high=_HOUR,
     ),
+    Option("tls", "flag", False, "TLS is spoken to the backends"),
+    Option("tls_verify", "flag", True, "tls: their certificates are checked"),
+    Option("tls_ca", "text", None, "tls: PEM file of the CAs that are trusted; default: the system's"),
+    Option(
+        "tls_name",
+        "text",
+        None,
+        "tls: the name that they must carry, and that is asked for (SNI); default: the host of each backend's address",
+    ),
+    Option("tls_cert", "text", None, "tls: PEM file of our own certificate, for backends that ask for one"),
+    Option("tls_key", "text", None, "tls: PEM file of its private key; default: it is in the tls_cert file"),
 )
 
 ROUTE = (
-    Option("listener", "name", None, "the http or tls listener that it belongs to; default: all of them"),
+    Option("listener", "name", None, "the http, https or tls listener that it belongs to; default: all of them"),
     Option("host", "text", None, '"api.example.com", or "*.example.com" for all below; port and case do not matter'),
     Option("path", "text", None, "the whole path"),
     Option("path_prefix", "text", None, 'a path by segments: "/v2/" takes /v2 and /v2/x, not /v2x'),
@@ -516,12 +578,12 @@ PROBE = (
         "host",
         "text",
         None,
-        "http, grpc: the Host or authority; tls: whom the certificate must be for; default: the backend",
+        "http, grpc: the Host or authority; tls: whom the certificate must be for; default: the pool's tls_name, the backend",
     ),
     Option("service", "text", None, "grpc: the service that is asked about (grpc.health.v1); default: all of the server"),
-    Option("tls", "flag", False, "over TLS; kind tcp: a handshake"),
-    Option("tls_ca", "text", None, "file of the certificates that are trusted, PEM; default: the system's"),
-    Option("tls_verify", "flag", True, "check the certificate and its name"),
+    Option("tls", "flag", None, "over TLS; kind tcp: a handshake; default: the pool's"),
+    Option("tls_ca", "text", None, "PEM file of the CAs that are trusted; default: the pool's, or the system's"),
+    Option("tls_verify", "flag", None, "check the certificate and its name; default: the pool's"),
     Option("interval", "duration", 2 * _SECOND, "between two probes of a backend", low=50, high=_HOUR),
     Option("timeout", "duration", _SECOND, "limit of one probe", low=10, high=_MINUTE),
     Option("rise", "int", 2, "good probes in a row that bring a backend back", low=1, high=100),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import mmap
 import os
+import time
 
 from lbcore._layout import ffi
 
@@ -43,6 +44,11 @@ class SegmentError(ValueError):
 def text(field: Any) -> str:
     """A NUL-ended text field as str."""
     return bytes(ffi.buffer(field)).partition(b"\0")[0].decode(errors="replace")
+
+
+def date_text(unix_s: int) -> str:
+    """Unix time in ISO 8601, "2027-01-31T12:00:00Z"."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(unix_s))
 
 
 def make_memory(size: int) -> int:

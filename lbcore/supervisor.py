@@ -12,6 +12,9 @@ import time
 from lbcore import crew
 from lbcore.errors import LbcoreError, WorkerFailed
 from lbcore.sockets import ListenerSockets
+from lbcore.tls.bundle import LISTENER, POOL
+from lbcore.tls.courier import Courier
+from lbcore.tls.store import Store
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -76,6 +79,7 @@ class Supervisor:
         self._listeners: dict[int, tuple[ListenerSettings, ListenerSockets]] = {}
         self._changed = threading.Condition()
         self._lock = threading.RLock()  # listeners and posts: reload and restart may meet
+        self._tls = Courier(Store(log), self._tls_rows, lambda: [post.channel for post in self._posts if post.channel], log)
         self._selector = selectors.DefaultSelector()
         self._wake_ours, self._wake_theirs = socket.socketpair()
         self._wake_ours.setblocking(False)
@@ -93,9 +97,12 @@ class Supervisor:
         Raises PortTaken, ConfigError or WorkerFailed; then nothing is left behind.
         """
         try:
+            self._tls.adopt(self._tls.read(settings), settings)
             for index, listener in enumerate(settings.listeners):
                 self._open_listener(index, listener, settings)
             self._table.set_routes(self._packed_routes(settings))
+            self._tls.tell(POOL)
+            self._tls.tell(LISTENER)
             for post in self._posts:
                 self._fill(post)
             self._thread = threading.Thread(target=self._run, name="lbcore-supervisor", daemon=True)
@@ -175,7 +182,8 @@ class Supervisor:
 
     def _write_listener(self, index: int) -> None:
         listener, sockets = self._listeners[index]
-        self._table.set_listener(index, listener, f"{listener.mode}://{sockets.host_port}")
+        address = f"{listener.mode}://{sockets.host_port}"
+        self._table.set_listener(index, listener, address, self._tls.expires_s(str(listener.name)))
 
     def _packed_routes(self, settings: BalancerSettings) -> bytes:
         if not settings.routes:
@@ -190,7 +198,7 @@ class Supervisor:
         """Follow new listeners: kept ones take their new settings, new ones are served, the rest is drained and closed.
 
         All new ones are bound before anything else changes; then `ready` is called: whom routes lead to must be there when they
-        hold. Raises PortTaken or ConfigError with nothing changed.
+        hold. Files of keys and certificates are read anew. Raises PortTaken or ConfigError with nothing changed.
         """
         with self._lock:
             self._apply(settings, ready)
@@ -201,6 +209,7 @@ class Supervisor:
         fresh = [listener for listener in settings.listeners if listener.url not in by_url]
         kept = {by_url[entry.url]: entry for entry in settings.listeners if entry.url in by_url}
         opened: list[int] = []
+        secrets = self._tls.read(settings)
         try:
             for listener in fresh:
                 index = next(number for number in range(1 << 16) if number not in self._listeners)
@@ -209,28 +218,53 @@ class Supervisor:
             routes = self._packed_routes(settings)
         except LbcoreError:
             for index in opened:
-                self._close_listener(index)
+                self._close_listener(index, self._listeners.pop(index)[1])
             raise
+        leaving = {index: self._listeners.pop(index)[1] for index in set(by_url.values()) - set(kept)}
+        self._listeners |= {index: (listener, self._listeners[index][1]) for index, listener in kept.items()}
+        self._tls.adopt(secrets, settings)
+        self._tls.tell(POOL)  # before rows say that TLS is spoken
         ready()
+        self._tls.tell(LISTENER)
+        for index in (*kept, *opened):
+            self._write_listener(index)
         for index in opened:
             for post in self._posts:
                 self._hand_over(post, index)
-        for index, listener in kept.items():
-            self._listeners[index] = (listener, self._listeners[index][1])
-            self._write_listener(index)
         self._table.set_routes(routes)
-        for index in set(by_url.values()) - set(kept):
-            self._close_listener(index)
+        for index, sockets in leaving.items():
+            self._close_listener(index, sockets)
+        self._tls.withdraw()
+        self.poke()
 
-    def _close_listener(self, index: int) -> None:
+    def _close_listener(self, index: int, sockets: ListenerSockets) -> None:
         """Our copies first: what is queued stays with the workers, who accept it before they close theirs."""
-        _, sockets = self._listeners.pop(index)
         sockets.close()
         for post in self._posts:
             post.listening.discard(index)
             if post.channel:
                 post.channel.send(crew.UNLISTEN, index)
         self._table.set_listener(index, None)
+
+    def _tls_rows(self) -> dict[tuple[int, str], int]:
+        """The row of each listener and pool, by kind and name."""
+        pools = {(POOL, name): index for name, index in self._table.pool_rows().items()}
+        return pools | {(LISTENER, str(listener.name)): index for index, (listener, _) in self._listeners.items()}
+
+    def _tend_tls(self, now: float) -> float | None:
+        """Files that changed, keys of tickets whose time has come. When to look again."""
+        wanted = self._tls.wanted_at
+        if wanted is None or now < wanted or self._draining:
+            return None if self._draining else wanted
+        if not self._lock.acquire(blocking=False):  # a reload is under way, and reads all files by itself
+            return now + 1
+        try:
+            if self._tls.tick(now):
+                for index in self._listeners:
+                    self._write_listener(index)
+            return self._tls.wanted_at
+        finally:
+            self._lock.release()
 
     def _hand_over(self, post: Post, index: int) -> None:
         sockets = self._listeners[index][1].sockets
@@ -258,6 +292,7 @@ class Supervisor:
         channel = post.channel = crew.Channel()
         post.worker = self._make(self._table, post.number, channel, self._bounds, post.core)
         self._selector.register(channel.ours, selectors.EVENT_READ, post)
+        self._tls.greet(channel)
         for index in self._listeners:
             self._hand_over(post, index)
 
@@ -299,7 +334,8 @@ class Supervisor:
                     self._fill(post)
                     self._on_crew(self.pids)
             try:
-                wanted = self._tick(now)
+                times = [when for when in (self._tick(now), self._tend_tls(now)) if when is not None]
+                wanted = min(times, default=None)
             except Exception as error:
                 self._log(f"tick failed: {error!r}")
                 wanted = now + 1

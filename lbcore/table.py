@@ -42,7 +42,7 @@ POLICIES = {
     "maglev": ffi.integer_const("LB_MAGLEV"),
 }
 SEND_PROXY = {"off": 0, "v1": 1, "v2": 2}
-MODES = {name: ffi.integer_const(f"LB_MODE_{name.upper()}") for name in ("tcp", "http", "udp", "tls")}
+MODES = {name: ffi.integer_const(f"LB_MODE_{name.upper()}") for name in ("tcp", "http", "udp", "tls", "https")}
 FORWARDED = {
     "off": ffi.integer_const("LB_FORWARDED_OFF"),
     "x": ffi.integer_const("LB_FORWARDED_X"),
@@ -240,8 +240,13 @@ class Table:
 
     # --- listeners and pools -------------------------------------------------------------------------------------
 
-    def set_listener(self, index: int, listener: ListenerSettings | None, address: str = "") -> None:
-        """Write a listener row; None frees it, but leaves its time limits to the sessions that came through it."""
+    def set_listener(
+        self, index: int, listener: ListenerSettings | None, address: str = "", certificate_expires_s: int = 0
+    ) -> None:
+        """Write a listener row; None frees it, but leaves its time limits to the sessions that came through it.
+
+        certificate_expires_s: Unix time, when the first of its certificates does; 0: it has none.
+        """
         with self.lock:
             if listener is None:
                 row = self.segment.listener(index)
@@ -270,6 +275,8 @@ class Table:
                     half_close=int(listener.half_close),
                     responses=listener.responses,
                     accept_proxy=int(listener.accept_proxy),
+                    terminates=int(listener.terminates),
+                    certificate_expires_s=certificate_expires_s,
                     network_count=len(listener.trusted_proxies),
                     networks=_networks(listener.trusted_proxies),
                     name=listener.name.encode(),
@@ -310,6 +317,7 @@ class Table:
                     retry_after_s=max(1, pool.probe.interval_ms // 1000),
                     max_cost=pool.max_cost,
                     send_proxy=SEND_PROXY[pool.send_proxy],
+                    tls=int(pool.tls),
                     name=pool.name.encode(),
                     hash_name=hash_name.lower().encode() if hash_key == "header" else hash_name.encode(),
                     sticky=(pool.sticky or "").encode(),

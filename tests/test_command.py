@@ -73,7 +73,7 @@ def test_backend_commands(tmp_path: Path) -> None:
     [
         ([], "listen: missing"),
         (["--listen", "127.0.0.1:80"], "listen: '127.0.0.1:80' is not MODE://HOST:PORT"),
-        (["--listen", "https://127.0.0.1:80"], "mode https is not available in this version"),
+        (["--listen", "https://127.0.0.1:80"], "certificate: missing (what https shows its clients"),
         (["--listen", "tcp://127.0.0.1:99999"], "port 99999"),
         (["--listen", "tcp://127.0.0.1:0", "--backend", "nonsense"], "'nonsense' is not HOST:PORT"),
         (["--listen", "tcp://127.0.0.1:0", "--backend", "a:1,speed=3"], "speed=3"),

@@ -105,7 +105,7 @@ def test_everything_wrong_is_named_at_once(tmp_path: Path) -> None:
         ("listener = 5", "listener: 5 is not allowed (allowed: an array of tables, [[...]])"),
         ("[listener]", "listener: {} is not allowed (allowed: an array of tables, [[...]])"),
         ("[[listener]]\n", "listener[0].bind: missing (MODE://HOST:PORT)"),
-        ('[[listener]]\nbind = "https://a:1"', "listener[0].bind: 'https://a:1': mode https is not available in this version"),
+        ('[[listener]]\nbind = "https://a:1"', "listener[0].certificate: missing (what https shows its clients"),
         ('[[listener]]\nbind = "tcp://a"', "listener[0].bind: 'a' is not HOST:PORT"),
         ("[[pool]]\n[[pool.backend]]\n", "pool[0].backend[0].address: missing (HOST:PORT)"),
         ('[[pool]]\n[[pool.backend]]\naddress = "a:0"', "with a port from 1 to 65535"),
@@ -149,8 +149,16 @@ def test_numbers_are_seconds() -> None:
 
 def test_the_schema_knows_every_option() -> None:
     text = str(json_schema())
-    for table in (options.TOP, options.LISTENER, options.POOL, options.PROBE, options.LEASE, options.BACKEND, options.ADMIN):
-        for option in table:
+    for table in (
+        options.TOP,
+        options.LISTENER,
+        options.CERTIFICATE,
+        options.POOL,
+        options.PROBE,
+        options.LEASE,
+        options.BACKEND,
+    ):
+        for option in (*table, *options.ADMIN):
             assert f"'{option.name}'" in text
 
 

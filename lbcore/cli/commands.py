@@ -52,6 +52,11 @@ def run(
     config: Annotated[Optional[Path], typer.Option("-c", "--config", help="A TOML file.")] = None,  # noqa: UP045
     name: Annotated[Optional[str], typer.Option(help=_help("name"))] = None,  # noqa: UP045
     listen: Annotated[Optional[list[str]], typer.Option(help="MODE://HOST:PORT; port 0 for any.")] = None,  # noqa: UP045
+    cert: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="PEM file of the certificate, then its chain, for all --listen of modes https and tls."),
+    ] = None,
+    key: Annotated[Optional[str], typer.Option(help="PEM file of its private key; default: it is in that file.")] = None,  # noqa: UP045
     backend: Annotated[Optional[list[str]], typer.Option(help="HOST:PORT or HOST:PORT,weight=N.")] = None,  # noqa: UP045
     policy: Annotated[Optional[str], typer.Option(help=_help("policy"))] = None,  # noqa: UP045
     health: Annotated[Optional[str], typer.Option(help="How to probe: a path (http), tcp, or off.")] = None,  # noqa: UP045
@@ -76,15 +81,21 @@ def run(
         "max_sessions": max_sessions,
         "pin": True if pin else None,
     }
-    return serve.main(config, listen or [], backend or [], policy, health, admin, top)
+    return serve.main(config, listen or [], backend or [], policy, health, admin, (cert, key), top)
 
 
 @app.command()
 def check(file: Annotated[Path, typer.Argument(help="A TOML file.")]) -> int:
     """Say what is wrong with a configuration, without starting."""
     from lbcore.config import load
+    from lbcore.errors import ConfigError
+    from lbcore.tls.store import Store
 
     settings = load(file)
+    try:
+        Store(lambda line: typer.echo(f"{file}: {line}", err=True)).read(settings)
+    except ConfigError as error:
+        raise ConfigError(f"{file}: {problem}" for problem in error.problems) from None
     backends = sum(len(pool.backends) for pool in settings.pools)
     typer.echo(f"{file}: ok, {len(settings.listeners)} listeners, {len(settings.pools)} pools, {backends} backends")
     return 0

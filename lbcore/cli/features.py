@@ -24,7 +24,7 @@ def main() -> int:
         "reuseport": _yes(hasattr(socket, "SO_REUSEPORT")),
         "splice": _splice(),
         "offload": "no (not in this version)",
-        "tls": "no (not in this version)",
+        "tls": _tls(),
     }
     for name, value in facts.items():
         print(f"{name}: {value}")
@@ -41,6 +41,16 @@ def _engine() -> str:
     except ImportError as error:
         return f"no ({error})"
     return "yes"
+
+
+def _tls() -> str:
+    from lbcore.errors import ConfigError
+    from lbcore.tls.library import find
+
+    try:
+        return f"yes ({find().version})"
+    except (ImportError, ConfigError) as error:
+        return f"no ({str(error).removeprefix('tls: ')})"
 
 
 def _splice() -> str:

@@ -14,9 +14,9 @@ from lbcore.errors import ConfigError, LbcoreError
 from lbcore.settings import (
     DEFAULT_POOL,
     BackendSettings,
-    ListenerSettings,
     admin_of,
     join_host_port,
+    listeners_of,
     probe_of,
     simple,
     split_host_port,
@@ -39,18 +39,20 @@ def main(
     policy: str | None,
     health: str | None,
     admin: str | None,
+    pem: tuple[str | None, str | None],
     top: dict[str, Any],
 ) -> int:
-    """Serve until a signal ends it: the exit code. Raises what start() raises."""
+    """Serve until a signal ends it: the exit code. pem: files of a certificate and its key. Raises what start() raises."""
     given = {key: value for key, value in top.items() if value is not None}
     if config is None:
         if not listen:
             raise ConfigError("listen: missing (give --listen MODE://HOST:PORT, or -c FILE)")
+        given |= {"certificate": pem[0], "key": pem[1]}
         settings = simple(listen, backends, policy=policy, health=health, admin=admin or _default_admin(), **given)
     else:
         from lbcore.config import load
 
-        settings = override(load(config), listen, backends, policy, health, admin, given)
+        settings = override(load(config), listen, backends, policy, health, admin, pem, given)
     return Command(settings).run()
 
 
@@ -74,14 +76,15 @@ def override(
     policy: str | None,
     health: str | None,
     admin: str | None,
+    pem: tuple[str | None, str | None],
     top: dict[str, Any],
 ) -> BalancerSettings:
     """A file's settings with flags laid over them. Flags for a pool mean the default or only one. Raises ConfigError."""
     changes: dict[str, Any] = dict(top)
     if "drain_timeout" in changes:
         changes["drain_timeout_ms"] = _milliseconds(changes.pop("drain_timeout"))
-    if listen:
-        changes["listeners"] = [ListenerSettings(bind=url) for url in listen]
+    if listen or any(pem):  # a certificate without --listen is told what it lacks
+        changes["listeners"] = listeners_of(listen, *pem)
     if backends or policy or health:
         changes["pools"] = [_override_pool(pool, backends, policy, health, settings) for pool in settings.pools]
     if admin:

@@ -34,9 +34,14 @@ def _print(status: dict[str, Any]) -> None:
         f"datapath {status['datapath']}, admin {status['admin'] or 'off'}"
     )
     table(
-        ("listener", "address", "pool"),
+        ("listener", "address", "pool", "certificate until"),
         [
-            (entry["name"], f"{entry['mode']}://{entry['address']}", entry["pool"] or "(routes)")
+            (
+                entry["name"],
+                f"{entry['mode']}://{entry['address']}",
+                entry["pool"] or "(routes)",
+                entry["certificate_expires"] or "",
+            )
             for entry in status["listeners"]
         ],
     )

@@ -12,6 +12,7 @@ import ssl
 from typing import TYPE_CHECKING, Any
 
 from lbcore.settings import datagram
+from lbcore.tls.files import Stamp, stamp
 
 if TYPE_CHECKING:
     from lbcore.settings import ProbeSettings
@@ -30,7 +31,7 @@ class Asker:
 
     def __init__(self) -> None:
         self._session: Any = None
-        self._contexts: dict[tuple[str | None, bool, bool], ssl.SSLContext] = {}
+        self._contexts: dict[tuple[object, ...], tuple[Stamp, ssl.SSLContext]] = {}
 
     async def close(self) -> None:
         """Let go of everything."""
@@ -54,15 +55,17 @@ class Asker:
         """How TLS is spoken; None: it is not."""
         if not probe.tls:
             return None
-        key = probe.tls_ca, probe.tls_verify, h2
-        if key not in self._contexts:
-            context = ssl.create_default_context(cafile=probe.tls_ca)
-            if not probe.tls_verify:
-                context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-            if h2:
-                context.set_alpn_protocols(["h2"])
-            self._contexts[key] = context
-        return self._contexts[key]
+        key = probe.tls_ca, probe.tls_verify, probe.tls_cert, probe.tls_key, h2
+        now = stamp(path for path in (probe.tls_ca, probe.tls_cert, probe.tls_key) if path)
+        then, context = self._contexts.get(key, ((), None))
+        if context is None or then != now:
+            try:
+                context = _made_context(probe, h2)
+            except OSError:  # ssl.SSLError, too: new files that are broken are told of by whoever watches them
+                if context is None:
+                    raise
+            self._contexts[key] = now, context
+        return context
 
     # --- tcp -----------------------------------------------------------------------------------------------------
 
@@ -154,6 +157,18 @@ class Asker:
             raise ProbeFailed(f"gRPC: {fault}")
 
 
+def _made_context(probe: ProbeSettings, h2: bool) -> ssl.SSLContext:
+    """Raises OSError."""
+    context = ssl.create_default_context(cafile=probe.tls_ca)
+    if probe.tls_verify is False:
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    if probe.tls_cert is not None:
+        context.load_cert_chain(probe.tls_cert, probe.tls_key, password="")  # none is ever asked for at the terminal
+    if h2:
+        context.set_alpn_protocols(["h2"])
+    return context
+
+
 async def _beginning(content: Any) -> bytes:
     """As much of a body as is looked at."""
     found = b""
@@ -165,7 +180,7 @@ async def _beginning(content: Any) -> bytes:
 def _name(row: Row, probe: ProbeSettings) -> str:
     """Whom the certificate must be for."""
     if probe.host is None:
-        return row.host
+        return probe.tls_name or row.host
     name, colon, port = probe.host.rpartition(":")
     return (name if colon and port.isdigit() else probe.host).strip("[]")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
-GAUGES = {"active", "buffers", "pipes", "exchanges_active", "queued", "connections_kept"}
+GAUGES = {"active", "buffers", "pipes", "exchanges_active", "queued", "connections_kept", "handshakes_active"}
 STATES = ("up", "down", "starting", "busy", "draining")
 
 
@@ -36,6 +37,7 @@ class _Collector:
         for status, count in sorted(self._refusals.items()):
             refused.add_metric([str(status)], count)
         yield refused
+        yield self._certificates()
         yield from self._workers()
         yield from self._backends()
 
@@ -46,6 +48,17 @@ class _Collector:
         yield info
         yield GaugeMetricFamily("lbcore_uptime_seconds", "Seconds since the start.", document["uptime_s"])
         yield GaugeMetricFamily("lbcore_draining", "1 while draining.", float(document["draining"]))
+
+    def _certificates(self) -> Metric:
+        family = GaugeMetricFamily(
+            "lbcore_listener_certificate_expires_seconds",
+            "Unix time when the first of a listener's certificates expires.",
+            labels=("listener",),
+        )
+        for listener in self._document["listeners"]:
+            if listener["certificate_expires"]:
+                family.add_metric([listener["name"]], datetime.fromisoformat(listener["certificate_expires"]).timestamp())
+        return family
 
     def _workers(self) -> Iterable[Metric]:
         for name in COUNTERS:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from lbcore.segment import COUNTERS, Segment, text
+from lbcore.segment import COUNTERS, Segment, date_text, text
 from lbcore.table import DATAPATHS, GONE, MODES, NO_POOL, POLICIES, STATES
 
 TYPE_CHECKING = False
@@ -44,6 +44,8 @@ def _listeners(segment: Segment) -> list[dict[str, Any]]:
             "address": text(row.address).partition("://")[2],
             "mode": _MODE_NAMES.get(row.mode, "?"),
             "pool": None if row.pool == NO_POOL else text(segment.pool(row.pool).name),
+            "tls": bool(row.terminates),
+            "certificate_expires": date_text(row.certificate_expires_s) if row.certificate_expires_s else None,
         }
         for row in rows
         if row.state

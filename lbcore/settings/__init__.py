@@ -4,21 +4,32 @@ Every class fills its defaults from `lbcore.options`, checks each value and rais
 Durations are given in the forms of `parse_duration` (or as NAME_ms, in milliseconds) and kept as integer milliseconds.
 """
 
-from lbcore.settings.addresses import MODES, is_loopback, join_host_port, parse_address, parse_listen, split_host_port
+from lbcore.settings.addresses import (
+    HTTP_MODES,
+    MODES,
+    is_loopback,
+    join_host_port,
+    parse_address,
+    parse_listen,
+    split_host_port,
+)
 from lbcore.settings.admin import PRIVATE_NETWORKS, AdminSettings, admin_of
-from lbcore.settings.balancer import BalancerSettings, probe_of, simple
+from lbcore.settings.balancer import BalancerSettings, listeners_of, probe_of, simple
 from lbcore.settings.base import Settings, read_secret
 from lbcore.settings.health import LeaseSettings, OutlierSettings, ProbeSettings, datagram
 from lbcore.settings.listener import ListenerSettings, RouteSettings
 from lbcore.settings.pool import DEFAULT_POOL, BackendSettings, PoolSettings, SourceSettings
+from lbcore.settings.tls import CertificateSettings
 
 __all__ = (
     "DEFAULT_POOL",
+    "HTTP_MODES",
     "MODES",
     "PRIVATE_NETWORKS",
     "AdminSettings",
     "BackendSettings",
     "BalancerSettings",
+    "CertificateSettings",
     "LeaseSettings",
     "ListenerSettings",
     "OutlierSettings",
@@ -31,6 +42,7 @@ __all__ = (
     "datagram",
     "is_loopback",
     "join_host_port",
+    "listeners_of",
     "parse_address",
     "parse_listen",
     "probe_of",

@@ -8,9 +8,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     pass
 
-MODES = ("tcp", "udp", "tls", "http")
-LATER_MODES = ("https",)
-ROUTED_MODES = ("http", "tls")
+MODES = ("tcp", "udp", "tls", "http", "https")
+HTTP_MODES = ("http", "https")
+ROUTED_MODES = (*HTTP_MODES, "tls")
 
 
 def parse_address(address: str) -> tuple[str, int]:
@@ -51,8 +51,6 @@ def join_host_port(host: str, port: int) -> str:
 def parse_listen(url: str) -> tuple[str, str, int]:
     """("tcp", "127.0.0.1", 8080) of "tcp://127.0.0.1:8080". Raises ValueError."""
     mode, separator, rest = url.partition("://") if isinstance(url, str) else ("", "", "")
-    if mode in LATER_MODES and separator:
-        raise ValueError(f"{url!r}: mode {mode} is not available in this version (allowed: {', '.join(MODES)})")
     if not separator or mode not in MODES:
         raise ValueError(f"{url!r} is not MODE://HOST:PORT with a mode of: {', '.join(MODES)}")
     host, port = split_host_port(rest)

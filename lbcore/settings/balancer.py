@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from lbcore import options
 from lbcore.errors import ConfigError
-from lbcore.settings.addresses import ROUTED_MODES
+from lbcore.settings.addresses import HTTP_MODES, ROUTED_MODES
 from lbcore.settings.admin import AdminSettings, admin_of
 from lbcore.settings.base import Settings
 from lbcore.settings.health import ProbeSettings
 from lbcore.settings.listener import ListenerSettings, RouteSettings
 from lbcore.settings.pool import DEFAULT_POOL, BackendSettings, PoolSettings
+from lbcore.settings.tls import CertificateSettings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ class BalancerSettings(Settings):
         "drain_timeout_ms",
         "listeners",
         "max_backends",
+        "max_handshakes",
         "max_sessions",
         "name",
         "path",
@@ -34,6 +36,7 @@ class BalancerSettings(Settings):
         "pools",
         "routes",
         "state_file",
+        "ticket_rotation_ms",
         "workers",
     )
     OPTIONS = options.TOP
@@ -46,6 +49,8 @@ class BalancerSettings(Settings):
     state_file: str | None
     max_sessions: int
     max_backends: int
+    max_handshakes: int
+    ticket_rotation_ms: int
     pin: bool
     listeners: list[ListenerSettings]
     pools: list[PoolSettings]
@@ -71,6 +76,7 @@ class BalancerSettings(Settings):
         yield from _twice("bind", [entry.url for entry in self.listeners if entry.port])
         yield from self._route_faults(pools)
         yield from self._header_faults()
+        yield from self._datagram_faults()
         for listener in self.listeners:
             if listener.pool is None and self._is_routed(listener):
                 continue
@@ -87,26 +93,32 @@ class BalancerSettings(Settings):
         """A PROXY header speaks of one client: connections that many clients' requests share cannot begin with one."""
         telling = {pool.name for pool in self.pools if pool.send_proxy != "off"}
         for listener in self.listeners:
-            if listener.mode not in ("http", "udp"):
+            if listener.mode not in (*HTTP_MODES, "udp"):
                 continue
             reached = {listener.pool or ""}
-            if listener.mode == "http":  # no route leads on from udp
+            if listener.mode in HTTP_MODES:  # no route leads on from udp
                 reached |= {route.pool for route in self.routes if route.listener in (None, listener.name)}
             for name in sorted(telling & reached):
                 yield f"pool {name}: send_proxy: not for listeners of mode {listener.mode} ({listener.name})"
 
+    def _datagram_faults(self) -> Iterable[str]:
+        secured = {pool.name for pool in self.pools if pool.tls}
+        for listener in self.listeners:
+            if listener.mode == "udp" and listener.pool in secured:
+                yield f"pool {listener.pool}: tls: not for listeners of mode udp ({listener.name})"
+
     def _route_faults(self, pools: list[str]) -> Iterable[str]:
         modes = {str(listener.name): listener.mode for listener in self.listeners if listener.mode in ROUTED_MODES}
         if self.routes and not modes:
-            yield "route: needs a listener of mode http or tls"
+            yield "route: needs a listener of mode http, https or tls"
         for at, route in enumerate(self.routes):
             if route.pool not in pools:
                 yield f"route[{at}].pool: {route.pool!r} is unknown (known: {', '.join(pools)})"
             if route.listener is not None and modes and route.listener not in modes:
-                yield f"route[{at}].listener: {route.listener!r} is no http or tls listener (known: {', '.join(modes)})"
+                yield f"route[{at}].listener: {route.listener!r} is no http, https or tls listener (known: {', '.join(modes)})"
             if modes.get(route.listener or "") == "tls" and route.of_requests:
                 yield f"route[{at}].{route.of_requests[0]}: connections of mode tls have none: only host and alpn are known"
-            if modes.get(route.listener or "") == "http" and route.alpn is not None:
+            if modes.get(route.listener or "") in HTTP_MODES and route.alpn is not None:
                 yield f"route[{at}].alpn: only of tls listeners"
 
     def _probed(self, pool: PoolSettings) -> PoolSettings:
@@ -130,7 +142,7 @@ class BalancerSettings(Settings):
         """Does any route lead on from there?"""
         if listener.mode == "tls":
             return any(route.listener in (None, listener.name) and not route.of_requests for route in self.routes)
-        return listener.mode == "http" and bool(self.routes)
+        return listener.mode in HTTP_MODES and bool(self.routes)
 
 
 def _twice(kind: str, names: list[str]) -> Iterable[str]:
@@ -149,6 +161,21 @@ def probe_of(health: str | None) -> ProbeSettings:
     raise ConfigError(f"health: {health!r} is not allowed (allowed: a path such as /health, tcp, off)")
 
 
+def listeners_of(urls: Iterable[str], certificate: str | None = None, key: str | None = None) -> list[ListenerSettings]:
+    """The listeners that --listen flags mean; those of modes https and tls show the certificate. Raises ConfigError."""
+    if key is not None and certificate is None:
+        raise ConfigError("key: means nothing without a certificate")
+    shown = [] if certificate is None else [CertificateSettings(cert=certificate, key=key)]
+    found = [ListenerSettings(bind=url, certificates=shown if _shows(url) else []) for url in urls]
+    if shown and not any(listener.terminates for listener in found):
+        raise ConfigError("certificate: needs a listener of mode https or tls")
+    return found
+
+
+def _shows(url: str) -> bool:
+    return isinstance(url, str) and url.startswith(("https://", "tls://"))
+
+
 def simple(
     listen: str | Iterable[str] | None = None,
     backends: Iterable[str | BackendSettings] = (),
@@ -156,17 +183,20 @@ def simple(
     policy: str | None = None,
     health: str | None = None,
     admin: str | AdminSettings | None = None,
+    certificate: str | None = None,
+    key: str | None = None,
     **top: Any,
 ) -> BalancerSettings:
     """Settings of one pool, "default", behind some listeners: what flags and Balancer's arguments can say.
 
+    certificate, key: PEM files, of all listeners of modes https and tls; the key may be in the certificate's file.
     top: further keys of the top level (name, workers, datapath, drain_timeout, ...). Raises ConfigError.
     """
     urls = [] if listen is None else [listen] if isinstance(listen, str) else list(listen)
     problems: list[str] = []
     parts: dict[str, Any] = {}
     makers: Mapping[str, Any] = {
-        "listeners": lambda: [ListenerSettings(bind=url) for url in urls],
+        "listeners": lambda: listeners_of(urls, certificate, key),
         "pools": lambda: [PoolSettings(name=DEFAULT_POOL, policy=policy, probe=probe_of(health), backends=list(backends))],
         "admin": lambda: admin_of(admin),
     }

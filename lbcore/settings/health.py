@@ -8,7 +8,9 @@ from lbcore.settings.base import Settings
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from typing import Any
+    from typing import Any, Self
+
+    from lbcore.settings.pool import PoolSettings
 
 
 def datagram(text: str) -> bytes:
@@ -49,6 +51,9 @@ class ProbeSettings(Settings):
         "timeout_ms",
         "tls",
         "tls_ca",
+        "tls_cert",
+        "tls_key",
+        "tls_name",
         "tls_verify",
     )
     OPTIONS = options.PROBE
@@ -70,13 +75,28 @@ class ProbeSettings(Settings):
     expect: str | None
     chosen: bool
     """Was the kind asked for?"""
-    tls: bool
+    tls: bool | None  # None: as the pool says
+    tls_verify: bool | None  # likewise, or yes
     tls_ca: str | None
-    tls_verify: bool
+    tls_name: str | None  # this and the next: always the pool's
+    tls_cert: str | None
+    tls_key: str | None
 
     def _fill(self, values: dict[str, Any]) -> Iterable[str]:
         self.chosen = bool(values.pop("chosen", values.get("kind") is not None))
         return super()._fill(values)
+
+    def take(self, values: dict[str, Any]) -> Iterable[str]:
+        for name in ("tls_name", "tls_cert", "tls_key"):  # no options: they are the pool's
+            setattr(self, name, values.pop(name, None))
+        return ()
+
+    def as_to(self, pool: PoolSettings) -> Self:
+        """These settings for a pool's backends: TLS is spoken as the pool speaks it, where they do not say otherwise."""
+        if not pool.tls or self.tls is False:
+            return self.replace(tls=bool(self.tls))
+        unsaid = [name for name in ("tls", "tls_verify", "tls_ca") if getattr(self, name) is None]
+        return self.replace(**{name: getattr(pool, name) for name in (*unsaid, "tls_name", "tls_cert", "tls_key")})
 
     def is_good(self, status: int) -> bool:
         """Is that a status of a healthy backend?"""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from lbcore import options
 from lbcore.settings.addresses import join_host_port, parse_listen
 from lbcore.settings.base import Settings, is_token
+from lbcore.settings.tls import CertificateSettings, listener_faults
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,8 +24,12 @@ class ListenerSettings(Settings):
 
     __slots__ = (
         "accept_proxy",
+        "alpn",
         "backlog",
         "body_timeout_ms",
+        "certificates",
+        "client_ca",
+        "client_cert",
         "error_body",
         "error_type",
         "forwarded",
@@ -44,6 +49,8 @@ class ListenerSettings(Settings):
         "port",
         "request_id",
         "responses",
+        "tls_ciphers",
+        "tls_min",
         "trusted_proxies",
     )
     OPTIONS = options.LISTENER
@@ -71,6 +78,12 @@ class ListenerSettings(Settings):
     accept_proxy: bool
     error_body: str | None
     error_type: str | None
+    certificates: list[CertificateSettings]
+    client_cert: str | None  # this and the next: None where no TLS ends
+    tls_min: str | None
+    tls_ciphers: str | None
+    client_ca: str | None
+    alpn: list[str] | None
 
     def take(self, values: dict[str, Any]) -> Iterable[str]:
         bind = values.pop("bind", None)
@@ -78,6 +91,7 @@ class ListenerSettings(Settings):
             bind = f"{values.pop('mode')}://{join_host_port(values.pop('host'), values.pop('port'))}"
         self.mode, self.host, self.port = "tcp", "", 0
         self.trusted_proxies = self.trusted_proxies or []
+        self.certificates = list(values.pop("certificates", ()))
         for name, most in (("error_body", MAX_ERROR_BODY), ("error_type", MAX_ERROR_TYPE)):
             if len((getattr(self, name) or "").encode()) > most:
                 yield f"{name}: longer than {most} bytes"
@@ -98,6 +112,14 @@ class ListenerSettings(Settings):
             yield "accept_proxy: not of mode udp"
         if self.accept_proxy and not self.trusted_proxies:
             yield "accept_proxy: needs trusted_proxies, the networks whose word is taken"
+
+    def check(self) -> Iterable[str]:
+        return listener_faults(self)
+
+    @property
+    def terminates(self) -> bool:
+        """Does TLS end here?"""
+        return self.mode == "https" or (self.mode == "tls" and bool(self.certificates))
 
     @property
     def url(self) -> str:

@@ -9,6 +9,7 @@ from lbcore.errors import ConfigError
 from lbcore.settings.addresses import join_host_port, parse_address
 from lbcore.settings.base import Settings, is_token
 from lbcore.settings.health import LeaseSettings, OutlierSettings, ProbeSettings
+from lbcore.settings.tls import pool_faults
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -117,6 +118,12 @@ class PoolSettings(Settings):
         "sources",
         "sticky",
         "sticky_secret",
+        "tls",
+        "tls_ca",
+        "tls_cert",
+        "tls_key",
+        "tls_name",
+        "tls_verify",
         "user_timeout_ms",
     )
     OPTIONS = options.POOL
@@ -146,6 +153,12 @@ class PoolSettings(Settings):
     send_proxy: str
     hold_down_ms: int
     hold_down_max_ms: int
+    tls: bool
+    tls_verify: bool
+    tls_ca: str | None
+    tls_name: str | None
+    tls_cert: str | None
+    tls_key: str | None
     probe: ProbeSettings
     lease: LeaseSettings
     outlier: OutlierSettings
@@ -184,6 +197,11 @@ class PoolSettings(Settings):
             yield f"sticky: {self.sticky!r} is not allowed (allowed: the name of a cookie)"
         if self.sticky_secret is not None and len(self.sticky_secret) < 16:
             yield "sticky_secret: too short (allowed: 16 characters or more)"
+        yield from pool_faults(self)
+        try:
+            self.probe = self.probe.as_to(self)
+        except ConfigError as error:  # the probe's own words are right: it is one of ours that it cannot use
+            yield from (problem.removeprefix(ProbeSettings.KEY) for problem in error.problems)
         seen: set[str] = set()
         for backend in self.backends:
             if backend.address in seen:

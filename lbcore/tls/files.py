@@ -1,0 +1,88 @@
+"""Files that hold keys and certificates: what is in them, what is wrong with them in one line, and whether they changed."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+
+from lbcore.tls.bundle import MOST_BYTES, Certificate
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+Stamp = tuple[tuple[int, ...] | None, ...]
+
+_CERTIFICATE = re.compile(rb"-----BEGIN (?:X509 )?CERTIFICATE-----.+?-----END (?:X509 )?CERTIFICATE-----", re.DOTALL)
+_KEY = re.compile(rb"-----BEGIN ([A-Z0-9 ]*)PRIVATE KEY-----.+?-----END \1PRIVATE KEY-----", re.DOTALL)
+
+
+class FileFault(ValueError):
+    """A file cannot be used: its name, and why."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(f"{path!r} {reason}")
+
+
+def stamp(paths: Iterable[str]) -> Stamp:
+    """What changes when one of these files does, or what a link leads to: size, time and inode; None: it is not there."""
+    return tuple(_stamp(path) for path in paths)
+
+
+def _stamp(path: str) -> tuple[int, ...] | None:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """A pipe that nobody writes into is nothing to wait for."""
+    return os.open(path, flags | os.O_CLOEXEC | os.O_NONBLOCK)
+
+
+def read(path: str) -> bytes:
+    """A whole file. Raises FileFault."""
+    try:
+        with open(path, "rb", opener=_without_waiting) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise FileFault(path, "is no file that can be read again")
+            data = file.read(MOST_BYTES + 1)
+    except OSError as error:
+        raise FileFault(path, f"cannot be read ({error.strerror})") from None
+    if len(data) > MOST_BYTES:
+        raise FileFault(path, f"is larger than {MOST_BYTES >> 20} MiB")
+    return data
+
+
+def certificates(path: str) -> bytes:
+    """The certificates of a PEM file, in their order. Raises FileFault."""
+    found = _CERTIFICATE.findall(read(path))
+    if not found:
+        raise FileFault(path, "has no certificate in it (PEM is wanted: -----BEGIN CERTIFICATE-----)")
+    return b"\n".join(found) + b"\n"
+
+
+def key(path: str) -> bytes:
+    """The private key of a PEM file. Raises FileFault."""
+    found = _KEY.search(read(path))
+    if found is None:
+        raise FileFault(path, "has no private key in it (PEM is wanted: -----BEGIN PRIVATE KEY-----)")
+    if found[1] == b"ENCRYPTED " or b"Proc-Type: 4,ENCRYPTED" in found[0]:
+        raise FileFault(path, "has a private key that is encrypted (openssl pkey -in FILE -out FILE takes the passphrase off)")
+    return found[0] + b"\n"
+
+
+def response(path: str) -> bytes:
+    """An OCSP response, DER. Raises FileFault."""
+    data = read(path)
+    if not data.startswith(b"\x30"):  # a SEQUENCE (RFC 6960 4.2.1)
+        raise FileFault(path, "is no OCSP response in DER")
+    return data
+
+
+def certificate(cert: str, key_path: str | None, ocsp: str | None = None) -> Certificate:
+    """The contents of a certificate's files. key_path None: the key is in the cert file. Raises FileFault."""
+    return Certificate(certificates(cert), key(key_path or cert), response(ocsp) if ocsp else b"")
