@@ -78,7 +78,7 @@ static enum next refuse_words(struct lb_greetings *greetings, struct lb_greeting
 void lb_greeting_hand_on(struct lb_greetings *greetings, struct lb_greeting *greeting)
 {
     struct lb_newcomer newcomer = greeting->newcomer;
-    (void)epoll_ctl(greetings->plane->epoll, EPOLL_CTL_DEL, newcomer.fd, NULL);
+    newcomer.watched = 1;
     let_go(greetings, greeting);
     greetings->done(greetings->context, &newcomer);
 }

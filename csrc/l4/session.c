@@ -180,13 +180,13 @@ static void end(struct lb_plane *plane, struct lb_session *session, enum ending 
 
 /* --- reaching a backend --------------------------------------------------------------------------------------------- */
 
-static int watch(struct lb_plane *plane, struct lb_session *session, enum lb_side_name side)
+static int watch(struct lb_plane *plane, struct lb_session *session, enum lb_side_name side, int operation)
 {
     struct epoll_event event = {
         .events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET,
         .data.u64 = lb_tag_of((enum lb_tag)side, index_of(plane, session), session->generation),
     };
-    return epoll_ctl(plane->epoll, EPOLL_CTL_ADD, session->side[side].fd, &event) < 0 ? -errno : 0;
+    return epoll_ctl(plane->epoll, operation, session->side[side].fd, &event) < 0 ? -errno : 0;
 }
 
 /* Pick and begin to connect: 0, or a positive errno with session->backend charged, or -1 if none is left to pick. */
@@ -207,7 +207,7 @@ static int try_backend(struct lb_plane *plane, struct lb_session *session)
     if (fd < 0)
         return -fd;
     session->side[LB_BACKEND] = (struct lb_side){.fd = fd};
-    return -watch(plane, session, LB_BACKEND);
+    return -watch(plane, session, LB_BACKEND, EPOLL_CTL_ADD);
 }
 
 /* Reach a backend, or end the session. error: what the attempt before came to, 0 at first. */
@@ -259,7 +259,7 @@ void lb_session_open(struct lb_plane *plane, const struct lb_newcomer *newcomer)
     lb_add(&plane->row->active, 1);
     lb_budget_session(&plane->shm, plane->worker, session->pool, (uint32_t)(plane->now_us / 1000000));
     move(plane, session, LB_SESSION_CONNECTING);
-    if (watch(plane, session, LB_CLIENT) < 0)
+    if (watch(plane, session, LB_CLIENT, newcomer->watched ? EPOLL_CTL_MOD : EPOLL_CTL_ADD) < 0)
         end(plane, session, REFUSED_RESOURCE);
     else
         reach(plane, session, 0);
@@ -308,14 +308,11 @@ int lb_session_adopt(struct lb_plane *plane, const struct lb_adoption *child)
     preload(plane, &session->flow[LB_BACKEND], child->from_server, child->from_server_count);
     move(plane, session, LB_SESSION_CONNECTING);
     move(plane, session, LB_SESSION_OPEN);
-    for (int side = LB_CLIENT; side <= LB_BACKEND; side++) {
-        struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET,
-                                    .data.u64 = lb_tag_of((enum lb_tag)side, index, generation)};
-        if (epoll_ctl(plane->epoll, EPOLL_CTL_MOD, session->side[side].fd, &event) < 0) {
+    for (int side = LB_CLIENT; side <= LB_BACKEND; side++)
+        if (watch(plane, session, (enum lb_side_name)side, EPOLL_CTL_MOD) < 0) {
             end(plane, session, CLOSED_BACKEND_RESET);
             return 0;
         }
-    }
     run_again(plane, session, &plane->ready);
     return 0;
 }

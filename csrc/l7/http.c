@@ -222,7 +222,7 @@ void lb_http_open(struct lb_l7 *l7, const struct lb_newcomer *newcomer)
     lb_http_move(l7, client, LB_HTTP_READING);
     struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET,
                                 .data.u64 = lb_tag_of(LB_TAG_HTTP, index, generation)};
-    if (epoll_ctl(l7->plane->epoll, EPOLL_CTL_ADD, newcomer->fd, &event) < 0)
+    if (epoll_ctl(l7->plane->epoll, newcomer->watched ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, newcomer->fd, &event) < 0)
         lb_http_end(l7, client, LB_END_RESOURCE);
     else if (newcomer->tls)
         lb_http_run(l7, client); /* its first request may have come with the handshake's last words */
