@@ -49,7 +49,8 @@ def homes(addresses: list[str]) -> list[str]:
                 table.set_state(row, "up", "")
         picker: _engine.Picker = table.picker("p")
         names = {row.index: row.address for row in rows}
-        return [names[picker.pick(key=slot)] for slot in range(SLOTS)]
+        picked = (picker.pick(key=slot) for slot in range(SLOTS))
+        return [names[row] for row in picked if row is not None]
     finally:
         table.close()
 
