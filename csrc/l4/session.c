@@ -166,6 +166,7 @@ static void end(struct lb_plane *plane, struct lb_session *session, enum ending 
     lb_relay_drop(plane, &session->flow[LB_CLIENT]);
     lb_relay_drop(plane, &session->flow[LB_BACKEND]);
     leave_backend(plane, session, fate_of(why));
+    lb_heard_drop(&plane->heard, session->ends.heard);
     move(plane, session, LB_SESSION_FREE);
     session->generation++;
     lb_add(ending_counter(row, why), 1);
@@ -240,6 +241,7 @@ void lb_session_open(struct lb_plane *plane, const struct lb_newcomer *newcomer)
     struct lb_side client = {.fd = newcomer->fd, .readable = newcomer->tls != NULL, .writable = 1, .tls = newcomer->tls};
     if (newcomer->pool >= plane->shm.head->max_pools) {
         lb_count_refused(plane, &plane->row->refused_no_backend);
+        lb_heard_drop(&plane->heard, newcomer->ends.heard);
         lb_side_close(&client, 0);
         return;
     }
@@ -362,13 +364,22 @@ static void flow(struct lb_plane *plane, struct lb_session *session)
     judge(plane, session);
 }
 
+/* A backend that wants to know whose connection it is: 0, or -errno. */
+static int introduce(struct lb_plane *plane, const struct lb_session *session)
+{
+    uint32_t version = plane->shm.pools[session->pool].send_proxy;
+    struct lb_introduction who = {&session->side[LB_CLIENT], session->side[LB_BACKEND].fd, session->listener, version,
+                                  &session->ends};
+    return version ? lb_introduce(plane, &who) : 0;
+}
+
 /* What is said on a fresh connection before the client's bytes: 0, EAGAIN while TLS is being agreed on, or a positive errno. */
 static int first_words(struct lb_plane *plane, struct lb_session *session)
 {
     struct lb_side *server = &session->side[LB_BACKEND];
     if (!server->tls && lb_outcome_is_self(plane, session->backend, server->fd))
         return ECONNREFUSED;
-    if (!server->tls && plane->shm.pools[session->pool].send_proxy && lb_introduce(plane, session) < 0)
+    if (!server->tls && introduce(plane, session) < 0)
         return ECONNRESET;
     return lb_secure_backend(plane, session->pool, session->backend, server);
 }
