@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from harness import SLOWER, Peer, balanced, dial, free_port, read_all, read_exactly, totals, wait_for
 from hellos import client_hello
+from http_peers import Client, Reader
 
 from lbcore import ConfigError, _engine
 from lbcore.settings import BalancerSettings, ListenerSettings, PoolSettings, ProbeSettings, RouteSettings
@@ -206,22 +207,13 @@ def test_every_attempt_begins_with_the_header(tmp_path: Path) -> None:
     [
         ({"bind": "tcp://127.0.0.1:0", "accept_proxy": True}, {}, "accept_proxy: needs trusted_proxies"),
         ({"bind": "udp://127.0.0.1:0", **ACCEPTING}, {}, "accept_proxy: not of mode udp"),
-        ({"bind": "http://127.0.0.1:0"}, {"send_proxy": "v1"}, "send_proxy: not for listeners of mode http"),
+        ({"bind": "udp://127.0.0.1:0"}, {"send_proxy": "v1"}, "send_proxy: not for listeners of mode udp"),
         ({"bind": "tcp://127.0.0.1:0"}, {"send_proxy": "v3"}, "send_proxy: 'v3' is not allowed"),
     ],
 )
 def test_wrong_settings_are_named(listener: dict[str, object], pool: dict[str, object], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         BalancerSettings(listeners=[ListenerSettings(**listener)], pools=[PoolSettings(**pool)])
-
-
-def test_a_route_to_such_a_pool_from_http_is_refused() -> None:
-    with pytest.raises(ConfigError, match="pool told: send_proxy: not for listeners of mode http"):
-        BalancerSettings(
-            listeners=[ListenerSettings(bind="http://127.0.0.1:0")],
-            pools=[PoolSettings(), PoolSettings(name="told", send_proxy="v2")],
-            routes=[RouteSettings(path="/x", pool="told")],
-        )
 
 
 def test_a_route_from_tls_does_not_concern_a_udp_listener_beside_it() -> None:
@@ -248,6 +240,15 @@ def told(data: bytes) -> tuple[object, ...]:
     return found["authority"], found["alpn"], found["tls"]
 
 
+def tell_header(connection: socket.socket) -> None:
+    """An HTTP server that answers with the header of version 2 that it got."""
+    reader = Reader(connection)
+    header = reader.exactly(16)
+    header += reader.exactly(struct.unpack("!H", header[14:])[0])
+    while reader.head():
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(header), header))
+
+
 EXTRAS = [
     {"authority": b"a.test", "alpn": b"h2", "tls": True},
     {"authority": b"a.test"},
@@ -270,6 +271,15 @@ def test_what_came_beside_the_addresses_goes_out(extra: dict[str, object]) -> No
             answer = read_all(client)
         assert told(answer) == expected(extra)
         assert answer.endswith(b"data")
+
+
+@pytest.mark.parametrize("extra", EXTRAS, ids=str)
+def test_what_came_beside_the_addresses_goes_out_with_requests(extra: dict[str, object]) -> None:
+    with Peer(tell_header) as peer, balanced(settings=rules("http", [peer.address], ACCEPTING, send_proxy="v2")) as lb:
+        with Client(lb.address) as client:
+            client.send(saying(**extra))
+            for _ in range(2):
+                assert told(client.get().body) == expected(extra)
 
 
 @pytest.mark.parametrize(
@@ -337,7 +347,7 @@ def test_places_of_headers_are_given_back_however_a_connection_ends(mode: str) -
     dead = f"127.0.0.1:{free_port()}"
     with Peer(lambda connection: connection.sendall(connection.recv(4096))) as peer:
         for backends in ([peer.address], [dead], []):
-            settings = rules(mode, backends, listener, fail_after=0)
+            settings = rules(mode, backends, listener, send_proxy="v2", fail_after=0)
             settings.max_sessions = 8
             with balanced(settings=settings) as lb:
                 for rest in (words, b"", b"\xff\xff\r\n\r\n", words[:7]):

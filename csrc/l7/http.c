@@ -174,6 +174,7 @@ enum lb_next lb_http_end(struct lb_l7 *l7, struct lb_http *client, enum lb_http_
     int reset = why != LB_END_DONE && (client->stage == LB_ANSWER_BODY || client->down.pending) && client->open;
     lb_http_leave_queue(l7, client);
     lb_http_leave_backend(l7, client, 0);
+    lb_conn_drop_own(&l7->conns, &client->own);
     lb_heard_drop(&l7->plane->heard, client->heard);
     give_buffers(l7, client);
     lb_http_move(l7, client, LB_HTTP_FREE);
@@ -220,6 +221,7 @@ void lb_http_open(struct lb_l7 *l7, const struct lb_newcomer *newcomer)
         .client = {.fd = newcomer->fd, .readable = newcomer->tls != NULL, .writable = 1, .tls = newcomer->tls},
         .generation = generation,
         .conn = LB_SLAB_NONE,
+        .own = {LB_SLAB_NONE, 0},
         .backend = LB_NONE,
         .since_ms = (uint32_t)lb_now_ms(l7->plane),
         .in = LB_SLAB_NONE,
