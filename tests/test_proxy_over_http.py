@@ -5,19 +5,21 @@ from __future__ import annotations
 import contextlib
 import random
 import socket
+import ssl
 import struct
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from certificates import make_certificate
 from harness import Peer, balanced, dial, free_port, wait_for
 from http_peers import Backend, Client, Reader, answering
 from test_http_forwarding import GET, OFF, OK, figure, http
 from test_real_peers import needs, running
 
 from lbcore import _engine
-from lbcore.settings import BalancerSettings, ListenerSettings, PoolSettings, RouteSettings
+from lbcore.settings import BalancerSettings, CertificateSettings, ListenerSettings, PoolSettings, RouteSettings
 
 if TYPE_CHECKING:
     from lbcore import Balancer
@@ -222,6 +224,44 @@ def test_reload_that_begins_to_tell_leaves_old_connections_alone() -> None:
             for client in (one, other, one, other):
                 assert client.get().body == v1_of(client, lb)
             assert backend.connections == 3
+
+
+# --- TLS that ends here ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", ["https", "tls"])
+@pytest.mark.parametrize("shows", [True, False], ids=["with a certificate", "without one"])
+def test_backend_is_told_what_was_agreed_on(tmp_path: Path, mode: str, shows: bool) -> None:
+    cert, key = make_certificate(tmp_path, "site.test")
+    own, own_key = make_certificate(tmp_path, "client.test")
+    certificates = [CertificateSettings(cert=str(cert), key=str(key))]
+    asks = {"client_cert": "optional", "client_ca": str(own)} | ({"alpn": ["http/1.1"]} if mode == "tls" else {})
+    listener = ListenerSettings(bind=f"{mode}://127.0.0.1:0", certificates=certificates, **asks)
+    context = ssl.create_default_context(cafile=str(cert))
+    context.set_alpn_protocols(["h3", "http/1.1"])
+    if shows:
+        context.load_cert_chain(own, own_key)
+    with Told() as backend:
+        pools = [PoolSettings(backends=[backend.address], probe=OFF, send_proxy="v2", reuse="1h")]
+        settings = BalancerSettings(workers=1, listeners=[listener], pools=pools, drain_timeout="2s")
+        with balanced(settings=settings) as lb:
+            for _ in range(2):  # not the connection that was
+                with context.wrap_socket(dial(lb.address), server_hostname="site.test") as client:
+                    source = client.getsockname()
+                    for _ in range(2):
+                        client.sendall(GET)
+                        reader = Reader(client)
+                        head = reader.head()
+                        assert head is not None
+                        told = _engine.read_proxy(header := reader.body(head))
+                        assert told is not None
+                        assert (told["source"], told["target"]) == (source, lb.address)
+                        assert (told["authority"], told["alpn"], told["tls"]) == (b"site.test", b"http/1.1", True)
+                        version = b"\x21\0\x07TLSv1.3"
+                        name = b"\x22\0\x0bclient.test"
+                        flags = b"\x05\0\0\0\0" if shows else b"\x01\0\0\0\x01"
+                        assert header.endswith(flags + version + (name if shows else b""))
+            assert backend.connections == 2
 
 
 # --- when something fails --------------------------------------------------------------------------------------------

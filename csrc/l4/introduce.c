@@ -5,10 +5,11 @@
 #include <sys/socket.h>
 
 #include "../core/io.h"
+#include "../tls/stream.h"
 #include "hello.h"
 #include "proxy_protocol.h"
 
-enum { HEADER_ROOM = 1024 };
+enum { HEADER_ROOM = 1024, NAME_ROOM = 256 };
 
 typedef int (*name_fn)(int fd, struct sockaddr *name, socklen_t *length);
 
@@ -48,10 +49,26 @@ static void tell_hello(struct lb_proxy_extra *extra, const struct lb_hello *hell
     }
 }
 
+/* What was agreed on where TLS ends here. A certificate is vouched for by its name, or not at all; common_name: room for it. */
+static void tell_tls(struct lb_proxy_extra *extra, const struct lb_tls *tls, char common_name[NAME_ROOM])
+{
+    const char *name = lb_tls_name(tls);
+    if (name) {
+        extra->authority = name;
+        extra->authority_length = (uint32_t)strlen(name);
+    }
+    extra->alpn_length = lb_tls_alpn(tls, &extra->alpn);
+    extra->tls = 1;
+    extra->tls_version = lb_tls_version(tls);
+    int length = lb_tls_common_name(tls, common_name, NAME_ROOM);
+    extra->verify = !length || strlen(common_name) != (size_t)length; /* it may hold NULs */
+    extra->common_name = extra->verify ? NULL : common_name;
+}
+
 /* What the client's hello, which still waits in its socket, says beside the addresses. */
 static int read_hello(struct lb_plane *plane, const struct lb_introduction *who, struct lb_hello *hello)
 {
-    if (plane->shm.listeners[who->listener].mode != LB_MODE_TLS || who->client->tls)
+    if (plane->shm.listeners[who->listener].mode != LB_MODE_TLS)
         return 0;
     ssize_t got = recv(who->client->fd, plane->scratch, LB_SCRATCH_BYTES, MSG_PEEK | MSG_DONTWAIT);
     return got > 0 && lb_hello_read(hello, (const uint8_t *)plane->scratch, (uint32_t)got) == LB_HELLO_DONE;
@@ -60,12 +77,15 @@ static int read_hello(struct lb_plane *plane, const struct lb_introduction *who,
 static uint32_t write_v2(struct lb_plane *plane, const struct lb_introduction *who, uint8_t *out,
                          const struct sockaddr_storage *from, const struct sockaddr_storage *to)
 {
+    char common_name[NAME_ROOM];
     struct lb_hello hello;
     struct lb_proxy_extra extra = {0};
     const struct lb_heard *heard = lb_heard_at(&plane->heard, who->ends->heard);
     if (heard)
         tell_heard(&extra, heard);
-    if (read_hello(plane, who, &hello))
+    if (who->client->tls)
+        tell_tls(&extra, who->client->tls, common_name);
+    else if (read_hello(plane, who, &hello))
         tell_hello(&extra, &hello);
     return lb_proxy_write_v2(out, HEADER_ROOM, from, to, &extra);
 }
