@@ -94,6 +94,7 @@ static void close_when_empty(struct lb_udp *udp, uint32_t listener)
         return;
     if (udp->outbox.used && udp->outbox.fd == socket->fd)
         lb_add(&udp->plane->row->datagrams_dropped, lb_outbox_flush(&udp->outbox));
+    (void)epoll_ctl(udp->plane->epoll, EPOLL_CTL_DEL, socket->fd, NULL); /* as in listeners.c: others may hold it */
     close(socket->fd);
     socket->fd = -1;
     udp->open--;
