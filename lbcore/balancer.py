@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from lbcore.runtime import Instance
     from lbcore.settings import AdminSettings, BackendSettings
     from lbcore.state import StateFile
+    from lbcore.systemd import Inherited
     from lbcore.table import Row
 
 
@@ -166,6 +167,7 @@ class Balancer:
         isolation: str = "threads",
         control: bool = False,
         log: Callable[[str], None] | None = None,
+        inherited: Inherited | None = None,
         **top: Any,
     ) -> None:
         if isolation not in ("threads", "processes"):
@@ -175,6 +177,7 @@ class Balancer:
         self._settings = settings or simple(listen, backends, policy=policy, health=health, admin=admin, **shown, **top)
         self._processes = isolation == "processes"
         self._control = control
+        self._inherited = inherited
         self._log = log or _log
         self._lock = threading.RLock()
         self._table: Table | None = None
@@ -237,6 +240,7 @@ class Balancer:
             on_failing=membership.failing,
             log=self._log,
             on_crew=self._publish,
+            inherited=self._inherited,
         )
         membership.sooner = supervisor.poke
         table.on_cut = supervisor.wake_workers
@@ -442,6 +446,7 @@ class Balancer:
 
     def _refuse_fixed(self, fresh: BalancerSettings) -> None:
         fixed = ["name", "workers", "datapath", "max_backends", "max_sessions", "max_handshakes", "pin", "admin", "state_file"]
+        fixed.append("log_format")
         problems = [
             f"{key}: {getattr(fresh, key)!r} instead of {getattr(self._settings, key)!r} takes a restart"
             for key in fixed
@@ -509,6 +514,10 @@ class Balancer:
             if table.closed:  # stopped by another thread, between the two lines above
                 raise NotRunning("the balancer is not running")
             return document(table.segment)
+
+    def held_up(self, limit_s: float) -> list[str]:
+        """Which parts did not move within so many seconds although asked to, in words. Raises NotRunning."""
+        return self._running()[2].held_up(limit_s)
 
     def _readiness(self) -> tuple[bool, str]:
         """Whether clients should be sent here, and why not."""

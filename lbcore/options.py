@@ -268,6 +268,7 @@ TOP = (
     ),
     Option("max_backends", "int", 16_384, "backends in all pools; fixed at start", low=1, high=1_000_000),
     Option("pin", "flag", False, "pin each worker to a core"),
+    Option("log_format", "choice", "text", "how the control plane's own log lines are written", choices=("text", "json")),
 )
 
 LISTENER = (

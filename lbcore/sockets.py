@@ -1,6 +1,8 @@
 """Listening sockets: bound by the control plane, one a worker in a SO_REUSEPORT group, and kept open by it.
 
-The control plane's copy outlives a worker, so that what is queued on the socket waits for the next one.
+The control plane's copy outlives a worker, so that what is queued on the socket waits for the next one. A socket that was
+inherited (lbcore/systemd.py) is one queue for all: every worker accepts from it, whoever comes first, and what waits there when
+we end waits for who is started next. Of datagrams that would tear a client's session apart: one worker serves such a socket.
 """
 
 from __future__ import annotations
@@ -23,9 +25,18 @@ DATAGRAM_ROOM = 4 << 20
 class ListenerSockets:
     """The sockets of one listener. host, port: where it really listens."""
 
-    def __init__(self, listener: ListenerSettings, pool: PoolSettings, count: int) -> None:
-        """Bind and listen. Raises PortTaken when the port is in use, ConfigError when it cannot be had at all."""
+    def __init__(
+        self, listener: ListenerSettings, pool: PoolSettings, count: int, inherited: socket.socket | None = None
+    ) -> None:
+        """Bind and listen, or take over what is bound already. count: of workers.
+
+        Raises PortTaken when the port is in use, ConfigError when it cannot be had at all.
+        """
         self.sockets: list[socket.socket] = []
+        self._shared = inherited is not None
+        if inherited is not None:
+            self._adopt(inherited, listener, pool)
+            return
         try:
             kind = socket.SOCK_DGRAM if listener.mode == "udp" else socket.SOCK_STREAM
             family, address = _resolve(listener, kind)
@@ -45,6 +56,24 @@ class ListenerSockets:
             self.close()
             raise _explain(listener, error) from None
         self.host, self.port = self.sockets[0].getsockname()[:2]
+
+    def _adopt(self, inherited: socket.socket, listener: ListenerSettings, pool: PoolSettings) -> None:
+        self.sockets = [inherited]
+        if inherited.type == socket.SOCK_STREAM:
+            _set_options(inherited, pool)
+            inherited.listen(listener.backlog)
+        else:
+            inherited.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, DATAGRAM_ROOM)
+            inherited.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, DATAGRAM_ROOM)
+        self.host, self.port = inherited.getsockname()[:2]
+
+    def of_worker(self, number: int) -> socket.socket | None:
+        """The socket that this worker serves; None: another one serves this listener alone, or it is closed."""
+        if not self.sockets:
+            return None
+        if not self._shared:
+            return self.sockets[number]
+        return self.sockets[0] if number == 0 or self.sockets[0].type == socket.SOCK_STREAM else None
 
     @property
     def host_port(self) -> str:

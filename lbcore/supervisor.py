@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from lbcore.settings import BalancerSettings, ListenerSettings
+    from lbcore.systemd import Inherited
     from lbcore.table import Table
 
 START_LIMIT_S = 20.0
@@ -56,6 +57,7 @@ class Supervisor:
     on_failing: called with a backend row's index when a worker reports failures in a row, and with what fails: crew.CONNECTS or
     crew.ANSWERS.
     log: called with one line. on_crew: called with the workers' process ids when a worker was replaced.
+    inherited: sockets that are bound already, for those listeners that they fit.
     """
 
     def __init__(
@@ -69,9 +71,12 @@ class Supervisor:
         on_failing: Callable[[int, int], None],
         log: Callable[[str], None],
         on_crew: Callable[[list[int]], None] = lambda pids: None,
+        inherited: Inherited | None = None,
     ) -> None:
         cores = sorted(os.sched_getaffinity(0))
         self._table = table
+        self._inherited = inherited
+        self._turned_at = 0.0
         self._make = crew.ProcessWorker if processes else crew.ThreadWorker
         self._bounds = _bounds(settings, workers, processes)
         self._tick, self._on_failing, self._log, self._on_crew = tick, on_failing, log, on_crew
@@ -162,6 +167,27 @@ class Supervisor:
             if post.channel:
                 post.channel.send(crew.WAKE)
 
+    def held_up(self, limit_s: float) -> list[str]:
+        """Who of us did not turn within the time although asked to, in words. A worker that is being replaced is excused."""
+        asked = time.monotonic()
+        self.wake_workers()
+        self.poke()
+
+        def late() -> list[str]:
+            found = [] if self._turned_at >= asked else ["the control plane"]
+            with self._table.lock:  # `stop` may be about to take the memory away
+                if self._table.closed:
+                    return []
+                for post in self._posts:
+                    row = self._table.segment.worker(post.number)
+                    if post.ready and row.heartbeat_ms < int(asked * 1000):
+                        found.append(f"worker {post.number}")
+            return found
+
+        while late() and time.monotonic() < asked + limit_s and not self._closing:
+            time.sleep(0.02)
+        return late()
+
     @property
     def pids(self) -> list[int]:
         """Process ids of the workers."""
@@ -176,7 +202,8 @@ class Supervisor:
 
     def _open_listener(self, index: int, listener: ListenerSettings, settings: BalancerSettings) -> None:
         pool = next((pool for pool in settings.pools if pool.name == listener.pool), settings.pools[0])
-        sockets = ListenerSockets(listener, pool, len(self._posts))
+        inherited = self._inherited.find(listener) if self._inherited else None
+        sockets = ListenerSockets(listener, pool, len(self._posts), inherited)
         self._listeners[index] = (listener, sockets)
         self._write_listener(index)
 
@@ -267,14 +294,15 @@ class Supervisor:
             self._lock.release()
 
     def _hand_over(self, post: Post, index: int) -> None:
-        sockets = self._listeners[index][1].sockets
-        if post.channel and sockets:
-            post.channel.send(crew.LISTEN, index, descriptor=sockets[post.number].fileno())
+        bound = self._listeners[index][1].of_worker(post.number)
+        if post.channel and bound:
+            post.channel.send(crew.LISTEN, index, descriptor=bound.fileno())
 
     # --- workers -------------------------------------------------------------------------------------------------
 
     def _serves(self, post: Post) -> bool:
-        return post.ready and post.listening >= set(self._listeners)
+        mine = {index for index, (_, sockets) in self._listeners.items() if sockets.of_worker(post.number)}
+        return post.ready and post.listening >= mine
 
     def _await(self, condition: Callable[[], bool], what: str) -> None:
         with self._changed:
@@ -328,7 +356,7 @@ class Supervisor:
                     self._swallow_pokes()
                 else:
                     self._hear(key.data)
-            now = time.monotonic()
+            now = self._turned_at = time.monotonic()
             for post in self._posts:
                 if post.restart_at is not None and now >= post.restart_at and not self._draining:
                     self._fill(post)

@@ -18,7 +18,7 @@ from lbcore.balancer import Balancer
 from lbcore.registration import AdminClient
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
 PATIENCE_S = 10.0
 SLOWER = 4 if "LBCORE_SANITIZED" in os.environ else 1
@@ -95,14 +95,38 @@ def balanced(**options: Any) -> Iterator[Balancer]:
         balancer.stop(0)
 
 
+PASS_ON = """
+import os, sys
+numbers, line = sys.argv[1:sys.argv.index("--")], sys.argv[sys.argv.index("--") + 1:]
+copies = [os.dup(int(number)) for number in numbers]
+copies = [os.open("/dev/null", os.O_RDONLY) for _ in range(20)] and [os.dup(copy) for copy in copies]
+for at, copy in enumerate(copies):
+    os.dup2(copy, 3 + at)
+os.closerange(3 + len(copies), 100)
+os.environ |= {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": str(len(copies))}
+os.execv(line[0], line)
+"""
+"""Puts descriptors where sd_listen_fds(3) wants them, then becomes what follows."""
+
+
 class Command:
     """`lbcore run` as a process. address, admin, name, pid: from its ready line."""
 
-    def __init__(self, directory: Path, *arguments: str, env: dict[str, str] | None = None, nofile: int = 0) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *arguments: str,
+        env: dict[str, str] | None = None,
+        nofile: int = 0,
+        sockets: Sequence[socket.socket] = (),
+    ) -> None:
+        """sockets: passed as systemd would (LISTEN_FDS)."""
         self.directory = directory
         self.stderr = directory / f"stderr-{time.monotonic_ns()}"
         self.env = {**os.environ, "LBCORE_RUNTIME_DIR": str(directory), **(env or {})}
         prefix = ["prlimit", f"--nofile={nofile}:{nofile}"] if nofile else []
+        if sockets:
+            prefix = [sys.executable, "-c", PASS_ON, *(str(passed.fileno()) for passed in sockets), "--"]
         with self.stderr.open("w") as log:
             self.process = subprocess.Popen(
                 [*prefix, sys.executable, "-m", "lbcore", "run", *arguments],
@@ -110,6 +134,7 @@ class Command:
                 stderr=log,
                 env=self.env,
                 text=True,
+                pass_fds=[passed.fileno() for passed in sockets],
             )
         self.ready_line = self._first_line()
         pairs = [word.partition("=") for word in self.ready_line.split()[2:]]

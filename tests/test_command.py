@@ -268,6 +268,17 @@ def test_reload_under_load_loses_nothing(tmp_path: Path) -> None:
             assert two.connections > 0
 
 
+def test_flags_hold_for_the_file_that_is_read_again(tmp_path: Path) -> None:
+    with Peer(named(b"hi")) as peer:
+        file = tmp_path / "lb.toml"
+        file.write_text('name = "other"\n[[listener]]\nbind = "tcp://127.0.0.1:0"\n')
+        flags = ["--name", "mine", "--workers", "1", "--backend", peer.address, "--health", "off"]
+        with command(tmp_path, "-c", str(file), *flags) as lb:
+            assert lb.cli("reload", "--name", "mine").stdout == "mine: reloaded\n"
+            with dial(lb.address) as client:
+                assert read_exactly(client, 2) == b"hi"
+
+
 def test_a_broken_file_is_refused_and_the_old_one_stays(tmp_path: Path) -> None:
     with Peer(named(b"hi")) as peer:
         file = configuration(tmp_path / "lb.toml", {"a": "tcp://127.0.0.1:0"}, [peer.address])

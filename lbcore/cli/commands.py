@@ -69,6 +69,7 @@ def run(
     drain_timeout: Annotated[Optional[str], typer.Option(help=_help("drain_timeout"))] = None,  # noqa: UP045
     max_sessions: Annotated[Optional[str], typer.Option(help=_help("max_sessions"))] = None,  # noqa: UP045
     pin: Annotated[bool, typer.Option("--pin", help=_help("pin"))] = False,
+    log_format: Annotated[Optional[str], typer.Option(help=_help("log_format"))] = None,  # noqa: UP045
 ) -> int:
     """Balance until stopped: TERM or INT drains, a second one stops now, HUP reloads."""
     from lbcore.cli import serve
@@ -80,6 +81,7 @@ def run(
         "drain_timeout": drain_timeout,
         "max_sessions": max_sessions,
         "pin": True if pin else None,
+        "log_format": log_format,
     }
     return serve.main(config, listen or [], backend or [], policy, health, admin, (cert, key), top)
 
@@ -261,6 +263,23 @@ def stop(
     from lbcore.cli import steer
 
     return steer.stop(name, now)
+
+
+@app.command("install-service")
+def install_service(
+    config: Annotated[Path, typer.Option("-c", "--config", help="The TOML file that the service runs with.")],
+    name: Annotated[Optional[str], typer.Option(help=_help("name"))] = None,  # noqa: UP045
+    user: Annotated[bool, typer.Option("--user", help="For this user's own service manager instead of the system's.")] = False,
+    run_as: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="The account that it runs as; default: one that exists only while it runs (DynamicUser)."),
+    ] = None,
+    show: Annotated[bool, typer.Option("--print", help="Print the unit, write nothing.")] = False,
+) -> int:
+    """Write a hardened systemd unit for this configuration, and say what to do next."""
+    from lbcore.cli import unit
+
+    return unit.main(config, name, user, run_as, show)
 
 
 @app.command()

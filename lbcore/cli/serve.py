@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import sys
 import threading
-import time
 
 from lbcore.balancer import Balancer
+from lbcore.cli.log import Lines
+from lbcore.cli.pulse import Pulse, summary
 from lbcore.errors import ConfigError, LbcoreError
+from lbcore.runtime import DEFAULT_NAME
 from lbcore.settings import (
     DEFAULT_POOL,
     BackendSettings,
@@ -21,9 +22,11 @@ from lbcore.settings import (
     simple,
     split_host_port,
 )
+from lbcore.systemd import Inherited, Notifier
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
     from typing import Any
 
@@ -44,19 +47,23 @@ def main(
 ) -> int:
     """Serve until a signal ends it: the exit code. pem: files of a certificate and its key. Raises what start() raises."""
     given = {key: value for key, value in top.items() if value is not None}
+    log = Lines("json" if given.get("log_format") == "json" else "text", given.get("name", DEFAULT_NAME))
     if config is None:
         if not listen:
             raise ConfigError("listen: missing (give --listen MODE://HOST:PORT, or -c FILE)")
         given |= {"certificate": pem[0], "key": pem[1]}
-        settings = simple(listen, backends, policy=policy, health=health, admin=admin or _default_admin(), **given)
+        settings = simple(listen, backends, policy=policy, health=health, admin=admin or _default_admin(log), **given)
     else:
         from lbcore.config import load
 
-        settings = override(load(config), listen, backends, policy, health, admin, pem, given)
+        def lay(read: BalancerSettings) -> BalancerSettings:
+            return override(read, listen, backends, policy, health, admin, pem, given)
+
+        return Command(lay(load(config)), lay).run()
     return Command(settings).run()
 
 
-def _default_admin() -> str:
+def _default_admin(log: Callable[[str], None]) -> str:
     """The default admin address, or one beside it when it is taken: nobody asked for that very port."""
     host, port = split_host_port(DEFAULT_ADMIN)
     with socket.socket() as trial:
@@ -123,11 +130,47 @@ def _override_pool(
     return pool.replace(**changes)
 
 
+class Announced(Balancer):
+    """A balancer whose service manager hears of each reload, whoever asked for it.
+
+    lay: lays the flags over settings: they hold for a file that is read again, too.
+    """
+
+    def __init__(self, notifier: Notifier, lay: Callable[[BalancerSettings], BalancerSettings], **options: Any) -> None:
+        super().__init__(**options)
+        self._notifier, self._lay = notifier, lay
+
+    def _read_again(self) -> BalancerSettings:
+        return self._lay(super()._read_again())
+
+    def reload(self, settings: BalancerSettings | None = None) -> None:
+        """Likewise."""
+        self._notifier.reloading()
+        try:
+            super().reload(settings)
+        finally:
+            self._notifier.ready(summary(self))
+
+
 class Command:
     """A balancer run as a command."""
 
-    def __init__(self, settings: BalancerSettings) -> None:
-        self._balancer = Balancer(settings=settings, isolation="processes", control=True, log=log)
+    def __init__(
+        self, settings: BalancerSettings, lay: Callable[[BalancerSettings], BalancerSettings] = lambda read: read
+    ) -> None:
+        self._log = Lines(settings.log_format, settings.name)
+        self._notifier = Notifier()
+        self._inherited = Inherited.receive()
+        self._balancer = Announced(
+            self._notifier,
+            lay,
+            settings=settings,
+            isolation="processes",
+            control=True,
+            log=self._log,
+            inherited=self._inherited,
+        )
+        self._pulse = Pulse(self._balancer, self._notifier)
         self._wake = threading.Event()
         self._ends = 0
         self._reload = False
@@ -137,16 +180,23 @@ class Command:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, self._on_signal)
         self._balancer.start()
+        for left in self._inherited.unused():
+            self._log(f"a socket was passed that no listener wants: {left}")
         print(ready_line(self._balancer), flush=True)
+        self._notifier.ready(summary(self._balancer))
+        self._pulse.start()
         while not self._ends:
             self._wake.wait()
             self._wake.clear()
             if self._reload:
                 self._reload = False
                 self._reload_now()
-        log("draining")
+        self._log("draining")
+        self._pulse.stop()
+        self._notifier.stopping("draining")
         self._balancer.stop()
-        log("stopped")
+        self._inherited.close()
+        self._log("stopped")
         return 0
 
     def _on_signal(self, number: int, frame: object) -> None:
@@ -163,9 +213,9 @@ class Command:
             self._balancer.reload()
         except ConfigError as error:
             for problem in error.problems:
-                log(f"not reloaded: {problem}")
+                self._log(f"not reloaded: {problem}")
         except (LbcoreError, OSError) as error:
-            log(f"not reloaded: {error}")
+            self._log(f"not reloaded: {error}")
 
 
 def ready_line(balancer: Balancer) -> str:
@@ -177,11 +227,3 @@ def ready_line(balancer: Balancer) -> str:
         f"lbcore ready name={balancer.name} {listens} admin={balancer.admin_address or 'off'} "
         f"workers={len(status['workers'])} datapath={balancer.settings.datapath} pid={os.getpid()}"
     )
-
-
-def log(line: str) -> None:
-    """One line on stderr, with the time. A closed or full stderr is no reason to stop."""
-    try:
-        print(f"{time.strftime('%Y-%m-%dT%H:%M:%S%z')} lbcore: {line}", file=sys.stderr, flush=True)
-    except OSError:
-        return

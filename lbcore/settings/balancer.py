@@ -27,6 +27,7 @@ class BalancerSettings(Settings):
         "drain_delay_ms",
         "drain_timeout_ms",
         "listeners",
+        "log_format",
         "max_backends",
         "max_handshakes",
         "max_sessions",
@@ -52,6 +53,7 @@ class BalancerSettings(Settings):
     max_handshakes: int
     ticket_rotation_ms: int
     pin: bool
+    log_format: str
     listeners: list[ListenerSettings]
     pools: list[PoolSettings]
     routes: list[RouteSettings]

@@ -1,0 +1,66 @@
+"""The control plane's lines on stderr: as text or as JSON, with a priority where the journal reads them."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+import time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+FORMATS = ("text", "json")
+ERROR, WARNING, INFO = 3, 4, 6
+"""Of syslog(3); as "<3>" before a line the journal takes them for its PRIORITY (sd-daemon(3))."""
+_LEVELS = {ERROR: "error", WARNING: "warning", INFO: "info"}
+_ERRORS = re.compile(
+    r"not reloaded|tick failed|worker \d+ (is gone|does not end)|admin: the server failed|a worker cannot be told"
+)
+_WARNINGS = re.compile(
+    r"-> down|is left out|is not ejected|admin: refused |is taken|held up|has expired|stays in force|failed: "
+    r"|no listener wants|^state_file: \D"
+)
+
+
+def level(line: str) -> int:
+    """How grave a line is, by its words: the parts that log know nothing of levels."""
+    return ERROR if _ERRORS.search(line) else WARNING if _WARNINGS.search(line) else INFO
+
+
+def is_journal(environment: Mapping[str, str] = os.environ) -> bool:
+    """Does stderr lead to the journal? It says so itself, by device and inode (systemd.exec(5), JOURNAL_STREAM)."""
+    try:
+        found = os.fstat(2)
+    except OSError:
+        return False
+    return environment.get("JOURNAL_STREAM") == f"{found.st_dev}:{found.st_ino}"
+
+
+class Lines:
+    """A callable that writes a line. A closed or full stderr is no reason to stop."""
+
+    def __init__(self, form: str = "text", name: str = "lbcore") -> None:
+        """form: of FORMATS. name: the balancer's, which JSON lines carry."""
+        self._form, self._name = form, name
+        self._journal = is_journal()
+
+    def __call__(self, line: str) -> None:
+        grave = level(line)
+        prefix = f"<{grave}>" if self._journal else ""
+        try:
+            print(f"{prefix}{self._shaped(line, grave)}", file=sys.stderr, flush=True)
+        except OSError:
+            return
+
+    def _shaped(self, line: str, grave: int) -> str:
+        if self._form == "json":
+            now = time.time()
+            stamp = f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(now))}.{int(now * 1000) % 1000:03d}Z"
+            record = {"time": stamp, "level": _LEVELS[grave], "name": self._name, "pid": os.getpid(), "message": line}
+            return json.dumps(record, ensure_ascii=False)
+        if self._journal:  # which has a time and an identifier of its own
+            return line.replace("\n", " ")
+        return f"{time.strftime('%Y-%m-%dT%H:%M:%S%z')} lbcore: {line}"
