@@ -1,0 +1,101 @@
+"""What is written for users holds: examples are read, the man page is fresh, the shell completes, notes name real options."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lbcore import options
+from lbcore.config import load
+
+ROOT = Path(__file__).resolve().parent.parent
+DOCS = ROOT / "tools/docs"
+EXAMPLES = DOCS / "examples"
+LBCORE = Path(sys.executable).with_name("lbcore")
+
+
+@pytest.mark.parametrize("example", sorted(EXAMPLES.glob("*.toml")), ids=lambda path: path.stem)
+def test_examples_are_read(example: Path) -> None:
+    done = subprocess.run([sys.executable, "-m", "lbcore", "check", str(example)], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_container_files_fit_their_configuration() -> None:
+    """The time that is given for the end, the ports, and where the file is expected, written in three places."""
+    settings = load(EXAMPLES / "container.toml")
+    compose, kubernetes, docker = ((EXAMPLES / name).read_text() for name in ("compose.yaml", "kubernetes.yaml", "Dockerfile"))
+    ends_s = (settings.drain_delay_ms + settings.drain_timeout_ms) / 1000
+    for text, key in ((compose, "stop_grace_period"), (kubernetes, "terminationGracePeriodSeconds")):
+        assert int(re.search(rf"{key}: (\d+)", text)[1]) > ends_s  # type: ignore[index]
+    port, source = settings.listeners[0].port, settings.pools[0].sources[0]
+    assert f"containerPort: {port}" in kubernetes
+    assert f"targetPort: {port}" in kubernetes
+    assert f":{port}" in compose
+    assert f"http://{settings.admin.listen}/readyz" in kubernetes  # type: ignore[union-attr]
+    assert f"port: {source.port}" in kubernetes
+    assert "/etc/lbcore/lbcore.toml" in docker
+    assert "container.toml:/etc/lbcore/lbcore.toml" in compose
+
+
+@pytest.mark.parametrize("name", ["compose.yaml", "kubernetes.yaml"])
+def test_container_files_are_yaml(name: str) -> None:
+    yaml = pytest.importorskip("yaml")
+    assert all(yaml.safe_load_all((EXAMPLES / name).read_text()))
+
+
+def test_the_migration_notes_name_options_that_exist() -> None:
+    tables = [options.TOP, options.LISTENER, options.CERTIFICATE, options.ROUTE, options.POOL, options.PROBE, options.LEASE]
+    known = {option.name for table in (*tables, options.OUTLIER, options.BACKEND, options.SOURCE) for option in table}
+    known |= {"header", "cookie", "method"}
+    unknown = set()
+    for row in (DOCS / "migration.md").read_text().splitlines():
+        last = row.rpartition(" | ")[2] if row.startswith("|") else ""
+        for code in re.findall(r"`([^`]+)`", last):
+            words = re.sub(r'\[\[?[a-z.]+\]?\]|"[^"]*"|= *\S+( \})?|\{|\}', " ", code)
+            unknown |= {word for word in re.findall(r"[a-z_]{3,}", words) if word not in known and "lbcore" not in code}
+    assert unknown <= {"metrics", "canary"}, unknown
+
+
+def test_the_links_of_all_pages_lead_somewhere() -> None:
+    for page in [ROOT / "README.md", ROOT / "csrc/README.md", ROOT / "bench/README.md", *DOCS.glob("*.md")]:
+        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page}: {target}"
+
+
+def test_the_man_page_is_fresh_and_well_formed() -> None:
+    done = subprocess.run([sys.executable, ROOT / "tools/render-man", "--check"], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    page = (DOCS / "lbcore.1").read_text()
+    for word in ("install\\-service", "drain_timeout", "backend weight", "LISTEN_FDS"):
+        assert word in page, word
+    if shutil.which("groff"):
+        done = subprocess.run(["groff", "-man", "-Tascii", "-ww", "-z", str(DOCS / "lbcore.1")], capture_output=True, text=True)
+        assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.skipif(not LBCORE.exists() or shutil.which("bash") is None, reason="no bash, or lbcore is not installed")
+@pytest.mark.parametrize(
+    ("line", "wanted"),
+    [
+        ("lbcore ba", {"backend"}),
+        ("lbcore re", {"register", "reload"}),
+        ("lbcore backend ", {"add", "drain", "ready", "remove", "weight"}),
+        ("lbcore run --po", {"--policy"}),
+        ("lbcore install-service --", {"--config", "--name", "--user", "--run-as", "--print", "--help"}),
+    ],
+)
+def test_bash_completes(line: str, wanted: set[str]) -> None:
+    """As bash does it: the function that --show-completion prints, called with the words of the line."""
+    script = subprocess.run([str(LBCORE), "--show-completion", "bash"], capture_output=True, text=True, check=True).stdout
+    words = line.split(" ")
+    call = f"{script}\nCOMP_WORDS=({' '.join(word or chr(39) * 2 for word in words)}); COMP_CWORD={len(words) - 1}\n"
+    call += '_lbcore_completion lbcore\nprintf "%s\\n" "${COMPREPLY[@]}"\n'
+    env = {**os.environ, "PATH": f"{LBCORE.parent}:{os.environ['PATH']}"}
+    done = subprocess.run(["bash", "-c", call], capture_output=True, text=True, env=env)
+    assert set(done.stdout.split()) == wanted, done.stderr
