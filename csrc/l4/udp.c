@@ -106,7 +106,18 @@ static void count_out(struct lb_udp *udp, struct lb_udp_session *session, uint32
     if (session->asked) {
         session->asked = 0;
         lb_outcome_answered(plane, session->backend, (uint32_t)plane->now_us - session->asked_us);
+    } else if (!session->many) {
+        lb_udp_session_expect_many(session);
     }
+}
+
+/* One answer to each question is what most have: it is received by the cheapest call, until there are more. */
+static int receive_answers(struct lb_udp *udp, const struct lb_udp_session *session)
+{
+    int fd = udp->at[session->listener].fd;
+    if (udp->outbox.used == LB_BATCH || (udp->outbox.used && udp->outbox.fd != fd))
+        flush(udp);
+    return session->many ? lb_outbox_receive(&udp->outbox, session->fd, fd) : lb_outbox_receive_one(&udp->outbox, session->fd, fd);
 }
 
 void lb_udp_event(struct lb_udp *udp, uint32_t index, uint32_t generation, uint32_t events)
@@ -115,11 +126,8 @@ void lb_udp_event(struct lb_udp *udp, uint32_t index, uint32_t generation, uint3
     if (index >= udp->sessions.touched || !session->live || session->generation != generation)
         return;
     (void)events; /* an error is told by the call as well */
-    int fd = udp->at[session->listener].fd;
-    if (udp->outbox.used == LB_BATCH || (udp->outbox.used && udp->outbox.fd != fd))
-        flush(udp);
+    int got = receive_answers(udp, session);
     uint32_t first = udp->outbox.used;
-    int got = lb_outbox_receive(&udp->outbox, session->fd, fd);
     if (got < 0)
         lb_udp_session_refused(udp, session, -got);
     if (got <= 0)

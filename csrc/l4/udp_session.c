@@ -108,8 +108,8 @@ static int connect_to(struct lb_udp *udp, struct lb_udp_session *session)
     struct epoll_event event = {.events = EPOLLIN,
                                 .data.u64 = lb_tag_of(LB_TAG_UDP, index_of(udp, session), session->generation)};
     socklen_t length = to.any.sa_family == AF_INET6 ? sizeof to.v6 : sizeof to.v4;
-    if (!udp->plane->shm.listeners[session->listener].responses)
-        lb_datagram_prepare(fd, to.any.sa_family, 0); /* one that answers once sends no trains */
+    if (session->many)
+        lb_datagram_prepare(fd, to.any.sa_family, 0);
     if (connect(fd, &to.any, length) < 0 || epoll_ctl(udp->plane->epoll, EPOLL_CTL_ADD, fd, &event) < 0) {
         int error = errno;
         close(fd);
@@ -160,6 +160,12 @@ int lb_udp_session_reach(struct lb_udp *udp, struct lb_udp_session *session, int
     if (error < 0)
         end(udp, session, session->tried_count ? &row->refused_connect : &row->refused_no_backend, &row->refused, LB_FATE_ENDED);
     return error == 0;
+}
+
+void lb_udp_session_expect_many(struct lb_udp_session *session)
+{
+    session->many = 1;
+    lb_datagram_prepare(session->fd, AF_UNSPEC, 0);
 }
 
 static uint64_t idle_ms(const struct lb_udp *udp, const struct lb_udp_session *session)

@@ -25,6 +25,7 @@ struct lb_udp_session {
     uint8_t live;
     uint8_t asked;
     uint8_t answered; /* once at least */
+    uint8_t many;     /* more answers than questions: its socket gives trains, and several a call */
     uint8_t tried_count;
     uint32_t tried[LB_MAX_TRIED];
 };
@@ -47,6 +48,9 @@ int lb_udp_session_has_backend(struct lb_udp *udp, struct lb_udp_session *sessio
 
 /* Give it a backend, or end it. error: what the attempt before came to, 0 at first. Has it one? */
 int lb_udp_session_reach(struct lb_udp *udp, struct lb_udp_session *session, int error);
+
+/* From now on its answers are received several a call, and trains whole. */
+void lb_udp_session_expect_many(struct lb_udp_session *session);
 
 /* A refusal came by itself: the next datagram goes to another backend, or the session ends. */
 void lb_udp_session_refused(struct lb_udp *udp, struct lb_udp_session *session, int error);
