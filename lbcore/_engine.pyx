@@ -87,6 +87,11 @@ cdef class Pen:
         self.shm.head.control_pid = control_pid
         self.shm.head.datapath = datapath
 
+    def mend(self):
+        """Make good what a writer that died left half done."""
+        self.usable()
+        lb_table_mend(&self.shm)
+
     def draining(self, bint draining):
         self.usable()
         self.shm.head.draining = draining
@@ -596,15 +601,19 @@ def tls_check(bytes bundle):
 
 
 def run_worker(memory, *, uint32_t worker, int channel, uint32_t max_sessions, uint32_t max_buffers,
-               uint32_t max_pipes, uint32_t max_handshakes=256, bint own_process=False):
-    """Serve until drained or stopped. The channel stays the caller's. Raises OSError when the worker cannot go on."""
+               uint32_t max_pipes, uint32_t max_handshakes=256, bint own_process=False, bytes refuge=None):
+    """Serve until drained or stopped. The channel stays the caller's. refuge: path of a socket where it waits for another control
+    plane when its own is gone. Raises OSError when the worker cannot go on."""
     cdef Py_buffer view
     cdef lb_worker_setup setup
     cdef int result
+    cdef const char *path = NULL
+    if refuge is not None:
+        path = refuge
     PyObject_GetBuffer(memory, &view, PyBUF_WRITABLE)
     try:
         setup = lb_worker_setup(view.buf, <uint64_t>view.len, worker, channel, max_sessions, max_buffers, max_pipes,
-                                max_handshakes, own_process)
+                                max_handshakes, own_process, path)
         with nogil:
             result = lb_worker_run(&setup)
         check(result)

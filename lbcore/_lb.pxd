@@ -89,6 +89,7 @@ cdef extern from "lb.h" nogil:
         uint32_t max_pipes
         uint32_t max_handshakes
         int own_process
+        const char *refuge
 
     uint64_t lb_shm_bytes(const lb_limits *limits)
     int lb_shm_create(void *memory, const lb_limits *limits)
@@ -107,6 +108,7 @@ cdef extern from "lb.h" nogil:
     void lb_table_free(const lb_shm *shm, uint32_t index)
     void lb_table_set_listener(const lb_shm *shm, uint32_t index, const lb_listener_row *row)
     void lb_table_set_pool(const lb_shm *shm, uint32_t index, const lb_pool_row *row)
+    void lb_table_mend(const lb_shm *shm)
     void lb_table_bury_worker(const lb_shm *shm, uint32_t worker)
 
     int64_t lb_view_publish(const lb_shm *shm, uint32_t pool)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from lbcore.admin.server import AdminServer
     from lbcore.discovery.prober import Prober
     from lbcore.discovery.sources import Found, Sources
+    from lbcore.estate import Estate
     from lbcore.picks import PickPool
     from lbcore.runtime import Instance
     from lbcore.settings import AdminSettings, BackendSettings
@@ -216,17 +217,22 @@ class Balancer:
             from lbcore.runtime import Instance
 
             self._instance = Instance.claim(settings.name)
-        workers = settings.workers or len(os.sched_getaffinity(0))
+        estate = self._find_estate()
         self._table = table = Table(
             name=self.name,
             version=VERSION,
-            workers=workers,
+            workers=settings.workers or len(os.sched_getaffinity(0)),
             max_backends=settings.max_backends,
             datapath=settings.datapath,
+            memory=estate.take_segment() if estate else None,
         )
+        workers = int(table.segment.head.workers)
         self._picking = Picking(table.memory)
         pools = {pool.name: pool for pool in settings.pools}
         self._membership = membership = Membership(table, pools, drain_ms=settings.drain_timeout_ms, log=self._log)
+        if estate:
+            count = membership.recall(self._claims_of)
+            self._log(f"{len(estate.orphans)} workers ran on without a control plane: adopted, with {count} backends")
         membership.apply(pools, settings.drain_timeout_ms)
         self._supervisor = supervisor = Supervisor(
             table,
@@ -237,12 +243,14 @@ class Balancer:
             on_failing=membership.failing,
             log=self._log,
             on_crew=self._publish,
+            refuge=self._refuge if self._instance and self._processes else None,
+            estate=estate,
         )
         membership.sooner = supervisor.poke
         table.on_cut = supervisor.wake_workers
         self._leaving = False
         self._hurried.clear()
-        self._restore(membership)
+        self._restore(membership, fresh=estate is None)
         supervisor.start(settings)
         self._start_admin()
         self._follow_probes()
@@ -250,14 +258,38 @@ class Balancer:
             self._follow_sources()
         self._publish(supervisor.pids)
 
-    def _restore(self, membership: Membership) -> None:
-        """Begin with the backends that the state file knows, and keep it true from now on."""
+    def _find_estate(self) -> Estate | None:
+        """What another control plane of our name has left, if anything."""
+        if self._instance is None or not self._processes:
+            return None
+        from lbcore.estate import find
+
+        return find(self._instance.stem, self._log)
+
+    def _refuge(self, number: int) -> str:
+        """Where a worker of ours waits when we are gone."""
+        from lbcore.estate import refuge_path
+
+        assert self._instance is not None
+        return refuge_path(self._instance.stem, number)
+
+    def _claims_of(self, pool: str, source: str) -> set[str]:
+        """Who may still name a backend that came from this source."""
+        if source in ("config", "lease", "api"):
+            return {source}
+        from lbcore.discovery.sources import made
+
+        claims = ((entry.pool, entry.claim) for entry in made(self._settings.pools, self._log))
+        return {claim for of, claim in claims if of == pool and claim.startswith(f"{source}:")}
+
+    def _restore(self, membership: Membership, *, fresh: bool) -> None:
+        """Begin with the backends that the state file knows, unless they are here, and keep it true from now on."""
         path = self._settings.state_file
         if path is None:
             return
         from lbcore.state import StateFile, load
 
-        count = membership.restore(load(path, self._log))
+        count = membership.restore(load(path, self._log)) if fresh else 0
         if count:
             self._log(f"state_file: {count} backends are back, on probation")
         self._state = StateFile(path, membership.snapshot, self._log)

@@ -6,6 +6,7 @@ The control plane's copy outlives a worker, so that what is queued on the socket
 from __future__ import annotations
 
 import errno
+import os
 import socket
 
 from lbcore.errors import ConfigError, PortTaken
@@ -35,16 +36,43 @@ class ListenerSockets:
                 bound = _bind(family, kind, address, shared=True)
                 self.sockets.append(bound)
                 address = bound.getsockname()
-                if kind == socket.SOCK_STREAM:
-                    _set_options(bound, pool)
-                    bound.listen(listener.backlog)
-                else:
-                    bound.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, DATAGRAM_ROOM)
-                    bound.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, DATAGRAM_ROOM)
+                self._begin(bound, listener, pool, kind)
         except OSError as error:
             self.close()
             raise _explain(listener, error) from None
         self.host, self.port = self.sockets[0].getsockname()[:2]
+
+    @classmethod
+    def inherited(cls, listener: ListenerSettings, pool: PoolSettings, count: int, found: dict[int, int]) -> ListenerSockets:
+        """Go on with sockets that workers hold already, by worker; a worker that has none gets a new one beside them.
+
+        The descriptors stay the caller's. Raises PortTaken or ConfigError.
+        """
+        made = cls.__new__(cls)
+        made.sockets = []
+        known = socket.socket(fileno=os.dup(next(iter(found.values()))))
+        try:
+            made.host, made.port = known.getsockname()[:2]
+            for number in range(count):
+                if number in found:
+                    made.sockets.append(socket.socket(fileno=os.dup(found[number])))
+                else:
+                    made.sockets.append(_bind(known.family, known.type, known.getsockname(), shared=True))
+                    made._begin(made.sockets[-1], listener, pool, known.type)
+        except OSError as error:
+            made.close()
+            raise _explain(listener, error) from None
+        finally:
+            known.close()
+        return made
+
+    def _begin(self, bound: socket.socket, listener: ListenerSettings, pool: PoolSettings, kind: int) -> None:
+        if kind == socket.SOCK_STREAM:
+            _set_options(bound, pool)
+            bound.listen(listener.backlog)
+        else:
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, DATAGRAM_ROOM)
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, DATAGRAM_ROOM)
 
     @property
     def host_port(self) -> str:

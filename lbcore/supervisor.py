@@ -20,7 +20,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from lbcore.settings import BalancerSettings, ListenerSettings
+    from lbcore.estate import Estate
+    from lbcore.settings import BalancerSettings, ListenerSettings, PoolSettings
     from lbcore.table import Table
 
 START_LIMIT_S = 20.0
@@ -41,7 +42,7 @@ class Post:
         self.number = number
         self.core = core
         self.channel: crew.Channel | None = None
-        self.worker: crew.ProcessWorker | crew.ThreadWorker | None = None
+        self.worker: crew.ProcessWorker | crew.ThreadWorker | crew.AdoptedWorker | None = None
         self.listening: set[int] = set()
         self.ready = False
         self.started_at = 0.0
@@ -56,6 +57,8 @@ class Supervisor:
     on_failing: called with a backend row's index when a worker reports failures in a row, and with what fails: crew.CONNECTS or
     crew.ANSWERS.
     log: called with one line. on_crew: called with the workers' process ids when a worker was replaced.
+    refuge: where a worker, by number, waits for another control plane once this one is gone. estate: what one has left; its
+    workers and sockets are taken over by `start`.
     """
 
     def __init__(
@@ -69,6 +72,8 @@ class Supervisor:
         on_failing: Callable[[int, int], None],
         log: Callable[[str], None],
         on_crew: Callable[[list[int]], None] = lambda pids: None,
+        refuge: Callable[[int], str] | None = None,
+        estate: Estate | None = None,
     ) -> None:
         cores = sorted(os.sched_getaffinity(0))
         self._table = table
@@ -85,6 +90,7 @@ class Supervisor:
         self._wake_ours.setblocking(False)
         self._wake_theirs.setblocking(False)
         self._selector.register(self._wake_ours, selectors.EVENT_READ, None)
+        self._refuge, self._estate = refuge, estate
         self._thread: threading.Thread | None = None
         self._draining = False
         self._closing = False
@@ -98,13 +104,14 @@ class Supervisor:
         """
         try:
             self._tls.adopt(self._tls.read(settings), settings)
-            for index, listener in enumerate(settings.listeners):
-                self._open_listener(index, listener, settings)
+            self._open_listeners(settings)
             self._table.set_routes(self._packed_routes(settings))
             self._tls.tell(POOL)
             self._tls.tell(LISTENER)
             for post in self._posts:
-                self._fill(post)
+                if not self._take_over(post):
+                    self._fill(post)
+            self._leave_inherited()
             self._thread = threading.Thread(target=self._run, name="lbcore-supervisor", daemon=True)
             self._thread.start()
             self._await(lambda: all(self._serves(post) for post in self._posts), "did not begin to serve")
@@ -174,11 +181,69 @@ class Supervisor:
 
     # --- listeners -----------------------------------------------------------------------------------------------
 
+    @staticmethod
+    def _pool_of(listener: ListenerSettings, settings: BalancerSettings) -> PoolSettings:
+        return next((pool for pool in settings.pools if pool.name == listener.pool), settings.pools[0])
+
     def _open_listener(self, index: int, listener: ListenerSettings, settings: BalancerSettings) -> None:
-        pool = next((pool for pool in settings.pools if pool.name == listener.pool), settings.pools[0])
-        sockets = ListenerSockets(listener, pool, len(self._posts))
+        sockets = ListenerSockets(listener, self._pool_of(listener, settings), len(self._posts))
         self._listeners[index] = (listener, sockets)
         self._write_listener(index)
+
+    def _open_listeners(self, settings: BalancerSettings) -> None:
+        """Inherited ones keep their rows, sockets and queues; the rest is bound."""
+        found = self._estate.rows if self._estate else set()
+        rest = []
+        for listener in settings.listeners:
+            row = next((row for row in found - set(self._listeners) if self._is_row_of(row, listener)), None)
+            if row is None:
+                rest.append(listener)
+                continue
+            assert self._estate is not None
+            sockets = ListenerSockets.inherited(
+                listener, self._pool_of(listener, settings), len(self._posts), self._estate.sockets(row)
+            )
+            self._listeners[row] = (listener, sockets)
+            self._write_listener(row)
+        for listener in rest:
+            index = next(number for number in range(1 << 16) if number not in self._listeners and number not in found)
+            self._open_listener(index, listener, settings)
+
+    def _is_row_of(self, row: int, listener: ListenerSettings) -> bool:
+        """Is that what this listener was called and where it listened?"""
+        name, mode, host, port = self._table.listener_at(row)
+        return mode == listener.mode and (
+            (host, port) == (listener.host, listener.port) or (name == listener.name and listener.port in (0, port))
+        )
+
+    def _take_over(self, post: Post) -> bool:
+        """Put a worker that another control plane left on its post: is there one?"""
+        orphan = self._estate.orphans.get(post.number) if self._estate else None
+        if orphan is None:
+            return False
+        try:
+            post.worker = crew.AdoptedWorker(orphan.pid)
+        except OSError:
+            return False
+        post.channel, post.ready, post.started_at = orphan.channel, True, time.monotonic()
+        post.listening = set(orphan.sockets)
+        self._selector.register(post.channel.ours, selectors.EVENT_READ, post)
+        for index in set(self._listeners) - post.listening:
+            self._hand_over(post, index)
+        return True
+
+    def _leave_inherited(self) -> None:
+        """Listeners that the settings do not name any more are served to the end of their queues, then closed."""
+        if self._estate is None:
+            return
+        for row in self._estate.rows - set(self._listeners):
+            for post in self._posts:
+                post.listening.discard(row)
+                if post.channel:
+                    post.channel.send(crew.UNLISTEN, row)
+            self._table.set_listener(row, None)
+        self._estate.release(keep_channels=True)
+        self._estate = None
 
     def _write_listener(self, index: int) -> None:
         listener, sockets = self._listeners[index]
@@ -290,7 +355,8 @@ class Supervisor:
         post.ready, post.restart_at, post.started_at = False, None, time.monotonic()
         post.listening.clear()
         channel = post.channel = crew.Channel()
-        post.worker = self._make(self._table, post.number, channel, self._bounds, post.core)
+        refuge = self._refuge(post.number) if self._refuge else None
+        post.worker = self._make(self._table, post.number, channel, self._bounds, post.core, refuge)
         self._selector.register(channel.ours, selectors.EVENT_READ, post)
         self._tls.greet(channel)
         for index in self._listeners:

@@ -15,7 +15,7 @@ from collections import namedtuple
 from lbcore.discovery import evidence as rules_of
 from lbcore.discovery import floor, outliers
 from lbcore.discovery.agenda import Agenda
-from lbcore.discovery.evidence import Evidence
+from lbcore.discovery.evidence import Evidence, Verdict
 from lbcore.discovery.standing import TOGETHER_S, Member, Report, Standing
 from lbcore.settings import join_host_port, parse_address
 from lbcore.table import resolve
@@ -570,6 +570,39 @@ class Membership:
                     evidence.lease_until = self._clock() + rules.lease.length_ms / 1000
                     self._deadline(evidence.lease_until, row)
         return count
+
+    def recall(self, claims: Callable[[str, str], set[str]]) -> int:
+        """Go on with the backends that the table holds already, left by a control plane that is gone: each keeps its row and
+        state; leases get a full time to be renewed. claims: of a pool, who may name the backends of a kind of source there.
+        How many there are."""
+        with self._lock, self._table.batch():
+            for row in self._table.rows():
+                named = claims(row.pool, row.source) if row.pool in self._pools else set()
+                if row.leaving:
+                    continue
+                if named:
+                    self._recall_row(row, named)
+                else:
+                    self._table.remove(row, self._drain_ms)
+            for pool in set(self._table.pools()) - set(self._pools):
+                self._table.drop_pool(pool)
+            return len(self._members)
+
+    def _recall_row(self, row: Row, claims: set[str]) -> None:
+        now, verdict = self._clock(), Verdict(row.state, row.reason)
+        evidence = rules_of.recalled(verdict, self._pools[row.pool], now, leased=row.source == "lease")
+        member = Member(row, evidence)
+        member.claims = claims
+        self._members[row.id] = member
+        self._standing[row.pool].enter(member)
+        if evidence.leased:
+            evidence.lease_until = now + self._pools[row.pool].lease.length_ms / 1000
+            self._deadline(evidence.lease_until, row)
+        if row.state == "up":
+            self._standing[row.pool].healthy.add(row.id)
+        else:
+            self._deadline(now, row)
+        member.load, member.elsewhere, member.heard_at = row.load, row.elsewhere, now
 
     # --- reload --------------------------------------------------------------------------------------------------
 
