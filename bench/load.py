@@ -7,9 +7,11 @@ import os
 import shlex
 import shutil
 import socket
+import ssl
 import subprocess
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -205,23 +207,58 @@ class Datagrams:
         return Done(_shown(command), report["duration_us"] / 1e6, answers, int(report["bytes"]), latency, raw=report)
 
 
-Load = Wrk | Paced | Sequential | Idle | Datagrams
+@dataclass(frozen=True)
+class Resumed:
+    """A new TLS connection a request, each resumed by the ticket of the one before: `clients` threads, one after the other."""
+
+    path: str
+    clients: int
+
+    def run(self, address: Address, seconds: float, memory: Memory) -> Done:
+        """Raises LoadFailed: also when a connection was not resumed."""
+        end = time.perf_counter() + seconds
+        start = time.perf_counter_ns()
+        with ThreadPoolExecutor(self.clients) as pool:
+            counts = list(pool.map(lambda _: self._client(address, end), range(self.clients)))
+        wall = (time.perf_counter_ns() - start) / 1e9
+        text = f"{self.clients} threads, a resumed TLS connection a GET {self.path}, {seconds:g} s (bench/load.py, Resumed)"
+        return Done(text, wall, sum(count for count, _ in counts), sum(size for _, size in counts))
+
+    def _client(self, address: Address, end: float) -> tuple[int, int]:
+        context = insecure_context()
+        ticket: ssl.SSLSession | None = None
+        count = size = 0
+        while time.perf_counter() < end:
+            with _connected(address) as client, secured(client, context, ticket) as secure:
+                size += _exchange(secure, self.path)
+                if ticket is not None and not secure.session_reused:
+                    raise LoadFailed("a ticket was not taken")
+                ticket = secure.session
+                count += 1
+        return count, size
+
+
+Load = Wrk | Paced | Sequential | Idle | Datagrams | Resumed
 _SHARES = (("p50_us", 0.5), ("p99_us", 0.99), ("p999_us", 0.999), ("max_us", 1.0))
 
 
 def get(address: Address, path: str, *, tls: bool = False) -> int:
     """One request on a new connection: the answer's size in bytes. Raises LoadFailed."""
     with _connected(address) as client:
-        return _exchange(_secured(client) if tls else client, path)
+        return _exchange(secured(client, insecure_context()) if tls else client, path)
 
 
-def _secured(client: socket.socket) -> socket.socket:
-    import ssl
-
+def insecure_context() -> ssl.SSLContext:
+    """For the run's own certificate, on loopback."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # the run's own certificate, on loopback
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
+
+
+def secured(client: socket.socket, context: ssl.SSLContext, ticket: ssl.SSLSession | None = None) -> ssl.SSLSocket:
+    """TLS over a connection. Raises LoadFailed."""
     try:
-        return context.wrap_socket(client, server_hostname="bench")
+        return context.wrap_socket(client, server_hostname="bench", session=ticket)
     except OSError as error:
         raise LoadFailed(f"no TLS: {error}") from None
 

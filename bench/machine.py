@@ -10,7 +10,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from bench.origin import Missing
+from bench.programs import Missing
 from bench.targets import ROOT, TARGETS
 
 _SYSCTLS = (

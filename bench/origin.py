@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from bench.certificate import Certificate, made_in
 from bench.children import Child, ChildFailed, running
 from bench.load import DATAGRAMS, TIMEOUT_S, Address, LoadFailed, client_threads, compiled, get
+from bench.programs import Missing, find
 
 SMALL_PATH = "/"
 MEDIUM_PATH = "/medium"
@@ -52,19 +52,6 @@ http {{
     }}
 }}
 """
-
-
-class Missing(Exception):
-    """A program that is needed is not installed."""
-
-
-def find(program: str, hint: str = "") -> str:
-    """Where a program is, the places for superusers included. Raises Missing."""
-    places = os.environ.get("PATH", "") + ":/usr/local/sbin:/usr/sbin:/sbin"
-    where = shutil.which(program, path=places)
-    if where is None:
-        raise Missing(f"{program} is not installed{hint}")
-    return where
 
 
 def free_port() -> int:
@@ -119,14 +106,9 @@ class Origin:
         self.text = text
 
 
-def _certificate(directory: Path) -> str:
-    """nginx's lines for a certificate that is made for this run. Raises Missing, ChildFailed."""
-    key, made = directory / "key.pem", directory / "certificate.pem"
-    words = [find("openssl"), "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=bench"]
-    done = subprocess.run([*words, "-keyout", str(key), "-out", str(made)], capture_output=True, check=False, timeout=60)
-    if done.returncode:
-        raise ChildFailed(f"openssl made no certificate: {done.stderr.decode(errors='replace')[-200:]}")
-    return f"ssl_certificate {made}; ssl_certificate_key {key};"
+def nginx_certificate(made: Certificate) -> str:
+    """nginx's lines for a certificate."""
+    return f"ssl_certificate {made.certificate}; ssl_certificate_key {made.key};"
 
 
 @contextlib.contextmanager
@@ -152,7 +134,7 @@ def static(directory: Path, *, tls: bool = False) -> Iterator[Origin]:
         directory=directory,
         port=port,
         tls="ssl" if tls else "",
-        certificate=_certificate(directory) if tls else "",
+        certificate=nginx_certificate(made_in(directory)) if tls else "",
     )
     config = directory / "nginx.conf"
     config.write_text(text)

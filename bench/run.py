@@ -22,7 +22,8 @@ from bench import machine, micro
 from bench.children import ChildFailed, descendants
 from bench.load import Done, LoadFailed, Paced
 from bench.measure import Meter, ProcessGone, Usage, private_b
-from bench.origin import KINDS, Missing, Origin
+from bench.origin import KINDS, Origin
+from bench.programs import Missing
 from bench.scenarios import SCENARIOS, Scenario, Unit
 from bench.targets import TARGETS, Running
 

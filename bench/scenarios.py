@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from bench.load import Datagrams, Idle, Load, Paced, Sequential, Wrk
+from bench.load import Datagrams, Idle, Load, Paced, Resumed, Sequential, Wrk
 from bench.origin import BIG_PATH, MEDIUM_PATH, SMALL_PATH
 
 OriginKind = Literal["static", "uvicorn", "datagrams", "secured"]
@@ -62,6 +62,7 @@ REQUEST = Unit("request", "requests/s", "µs", 1e3)
 CONNECTION = Unit("connection", "connections/s", "µs", 1e3)
 GIGABYTE = Unit("GB", "GB/s", "ms", 1e6, scale=1e9)
 DATAGRAM = Unit("datagram", "datagrams/s", "µs", 1e3)
+HANDSHAKE = Unit("handshake", "handshakes/s", "µs", 1e3)
 SESSION = Unit("session", "sessions/s", "µs", 1e3)
 
 P50 = Metric("p50_us", "p50", "µs", "lower")
@@ -93,6 +94,8 @@ HTTP = ("direct", "lbcore-http-bare", "haproxy-http", "nginx-http")
 HTTP_FIELDS = ("direct", "lbcore-http", "haproxy-http-fields", "nginx-http-fields")
 HTTP_FIELDS_BETTER = ("haproxy-http-fields", "nginx-http-fields")
 HTTP_BETTER = ("haproxy-http", "nginx-http")
+HTTPS = ("lbcore-https", "haproxy-https", "nginx-https")
+HTTPS_BETTER = ("haproxy-https", "nginx-https")
 HTTP_STREAMERS = ("lbcore-http-bare", "haproxy-http", "haproxy-http-splice", "nginx-http")
 HTTP_SPLICED = ("haproxy-http", "haproxy-http-splice", "nginx-http")
 
@@ -299,6 +302,51 @@ SCENARIOS: tuple[Scenario, ...] = (
         metrics=(rate(REQUEST), *cpu(REQUEST), P50, P99),
         targets=("lbcore-tls", "lbcore-tcp-of-tls"),
         goals=(Goal("tls by name: worker CPU per request, beside tcp", "worker_cpu", 1.05, ("lbcore-tcp-of-tls",)),),
+        in_quick=False,
+    ),
+    Scenario(
+        name="https",
+        title="HTTPS: keep-alive requests, 2-byte answers",
+        what="64 connections (wrk), TLS 1.3 ends at the balancer; ECDSA P-256; no forwarding fields, by none of them",
+        origin="static",
+        load=Wrk(SMALL_PATH, connections=64, tls=True),
+        unit=REQUEST,
+        metrics=(rate(REQUEST), *cpu(REQUEST), P50, P99, P999),
+        targets=HTTPS,
+        goals=(Goal("https: worker CPU per request", "worker_cpu", 0.85, HTTPS_BETTER),),
+    ),
+    Scenario(
+        name="https-new",
+        title="HTTPS: a full handshake each request",
+        what="16 at a time, `Connection: close` (wrk): no ticket is used",
+        origin="static",
+        load=Wrk(SMALL_PATH, connections=16, close=True, tls=True),
+        unit=HANDSHAKE,
+        metrics=(*cpu(HANDSHAKE), rate(HANDSHAKE)),
+        targets=HTTPS,
+        goals=(Goal("https, full handshakes: worker CPU per handshake", "worker_cpu", 0.95, HTTPS_BETTER),),
+    ),
+    Scenario(
+        name="https-resumed",
+        title="HTTPS: a resumed handshake each request",
+        what="4 threads of Python's ssl, each connection resumed by the ticket of the one before",
+        origin="static",
+        load=Resumed(SMALL_PATH, clients=4),
+        unit=HANDSHAKE,
+        metrics=(*cpu(HANDSHAKE), rate(HANDSHAKE)),
+        targets=HTTPS,
+        goals=(Goal("https, resumed handshakes: worker CPU per handshake", "worker_cpu", 0.95, HTTPS_BETTER),),
+        in_quick=False,
+    ),
+    Scenario(
+        name="https-medium",
+        title="HTTPS: 64 KiB answers",
+        what="16 connections (wrk)",
+        origin="static",
+        load=Wrk(MEDIUM_PATH, connections=16, tls=True),
+        unit=REQUEST,
+        metrics=(rate(REQUEST), *cpu(REQUEST), P50, P99),
+        targets=HTTPS,
         in_quick=False,
     ),
     Scenario(

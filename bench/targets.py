@@ -13,9 +13,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from bench.certificate import made_in
 from bench.children import ChildFailed, descendants, running
 from bench.load import Address
-from bench.origin import START_S, Missing, descriptors, find, free_port, nginx_user, wait_ready
+from bench.origin import START_S, descriptors, free_port, nginx_certificate, nginx_user, wait_ready
+from bench.programs import Missing, find
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -31,7 +33,7 @@ defaults
     timeout server 10m
     {options}
 listen bench
-    bind 127.0.0.1:{port} backlog 4096
+    bind 127.0.0.1:{port} backlog 4096 {bind}
     {fields}
     server origin {origin}
 """
@@ -78,7 +80,8 @@ http {{
         keepalive_requests 1000000000;
     }}
     server {{
-        listen 127.0.0.1:{port} backlog=4096;
+        listen 127.0.0.1:{port} {tls} backlog=4096;
+        {certificate}
         keepalive_requests 1000000000;
         keepalive_timeout 10m;
         location / {{
@@ -148,6 +151,11 @@ address = "{origin}"
 """
 
 
+_SECURED = _BARE.replace('bind = "http:', 'bind = "https:').replace(
+    "[[pool]]", '[[listener.certificate]]\ncert = "{both}"\n[[pool]]'
+)
+
+
 def _lbcore(*options: str, mode: str = "tcp", file: str = "", ready: str = "http") -> Start:
     """ready: what an origin behind it speaks: http, tls or udp."""
 
@@ -156,7 +164,8 @@ def _lbcore(*options: str, mode: str = "tcp", file: str = "", ready: str = "http
         command = [sys.executable, "-m", "lbcore", "run"]
         if file:
             config = directory / "lbcore.toml"
-            config.write_text(file.format(pid=os.getpid(), origin=_text(origin)))
+            both = made_in(directory).both if ready == "tls" else None
+            config.write_text(file.format(pid=os.getpid(), origin=_text(origin), both=both))
             command += ["-c", str(config)]
         else:
             command += ["--name", f"bench-{os.getpid()}", "--listen", f"{mode}://127.0.0.1:0", "--backend", _text(origin)]
@@ -205,7 +214,7 @@ _SPLICE = "option splice-request\n    option splice-response"
 """Not splice-auto: seen with strace, it goes on copying in all of these scenarios."""
 
 
-def _haproxy(*, mode: str = "tcp", tuning: str = "", options: str = "", fields: str = "") -> Start:
+def _haproxy(*, mode: str = "tcp", tuning: str = "", options: str = "", fields: str = "", tls: bool = False) -> Start:
     @contextlib.contextmanager
     def start(directory: Path, origin: Address) -> Iterator[Running]:
         port = free_port()
@@ -215,6 +224,7 @@ def _haproxy(*, mode: str = "tcp", tuning: str = "", options: str = "", fields: 
             fields=fields,
             tuning=tuning,
             options=options,
+            bind=f"ssl crt {made_in(directory).both} alpn http/1.1" if tls else "",
             port=port,
             origin=_text(origin),
         )
@@ -222,7 +232,7 @@ def _haproxy(*, mode: str = "tcp", tuning: str = "", options: str = "", fields: 
         config.write_text(text)
         command = [find("haproxy"), "-db", "-f", str(config)]
         with running(command, directory / "log") as child:
-            wait_ready(child, ("127.0.0.1", port))
+            wait_ready(child, ("127.0.0.1", port), "tls" if tls else "http")
             yield Running(("127.0.0.1", port), [child.pid], [], " ".join(command), text)
 
     return start
@@ -254,14 +264,20 @@ def _stream_module() -> str:
 _NGINX_BODIES = {"tcp": _NGINX_STREAM, "udp": _NGINX_UDP, "http": _NGINX_HTTP}
 
 
-def _nginx_text(directory: Path, port: int, origin: Address, *, mode: str, fields: str) -> str:
+def _nginx_text(directory: Path, port: int, origin: Address, *, mode: str, fields: str, tls: bool) -> str:
     return _NGINX.format(
         module="" if mode == "http" else _stream_module(),
         user=nginx_user(),
         descriptors=descriptors(),
         connections=min(16384, descriptors() - 100),
         directory=directory,
-        body=_NGINX_BODIES[mode].format(port=port, origin=_text(origin), fields=fields),
+        body=_NGINX_BODIES[mode].format(
+            port=port,
+            origin=_text(origin),
+            fields=fields,
+            tls="ssl" if tls else "",
+            certificate=nginx_certificate(made_in(directory)) + _NGINX_TLS if tls else "",
+        ),
     )
 
 
@@ -272,12 +288,15 @@ _NGINX_FIELDS = """proxy_set_header Host $http_host;
             proxy_set_header X-Request-Id $request_id;"""
 
 
-def _nginx(mode: str = "tcp", *, fields: str = "") -> Start:
+_NGINX_TLS = " ssl_protocols TLSv1.2 TLSv1.3; ssl_session_tickets on;"
+
+
+def _nginx(mode: str = "tcp", *, fields: str = "", tls: bool = False) -> Start:
     @contextlib.contextmanager
     def start(directory: Path, origin: Address) -> Iterator[Running]:
         port = free_port()
-        text = _nginx_text(directory, port, origin, mode=mode, fields=fields)
-        with _nginx_on(directory, port, text, "udp" if mode == "udp" else "http") as running_nginx:
+        text = _nginx_text(directory, port, origin, mode=mode, fields=fields, tls=tls)
+        with _nginx_on(directory, port, text, "tls" if tls else "udp" if mode == "udp" else "http") as running_nginx:
             yield running_nginx
 
     return start
@@ -359,6 +378,14 @@ TARGETS: dict[str, Target] = {
             _haproxy(mode="http", tuning="tune.pipesize 1048576", options="http-reuse always\n    " + _SPLICE),
             _haproxy_version,
         ),
+        Target("lbcore-https", "lbcore (https)", _lbcore(file=_SECURED, ready="tls"), _lbcore_version),
+        Target(
+            "haproxy-https",
+            "HAProxy (https)",
+            _haproxy(mode="http", options="http-reuse always", tls=True),
+            _haproxy_version,
+        ),
+        Target("nginx-https", "nginx (https)", _nginx("http", tls=True), lambda: _first_line(find("nginx"), "-v")),
         Target("nginx-http", "nginx (http)", _nginx("http"), lambda: _first_line(find("nginx"), "-v")),
     )
 }

@@ -60,6 +60,8 @@ static int open_plane(struct lb_plane *plane, const struct lb_worker_setup *setu
     plane->now_us = lb_net_now_us();
     lb_wheel_open(&plane->wheel, lb_now_ms(plane));
     error = lb_slab_open(&plane->sessions, sizeof(struct lb_session), setup->max_sessions);
+    if (!error) /* one a connection that there is room for at most: never short */
+        error = lb_slab_open(&plane->heard, sizeof(struct lb_heard), setup->max_sessions);
     if (!error)
         error = lb_buffer_pool_open(&plane->buffers, LB_BUFFER_BYTES, setup->max_buffers, WARM_BUFFERS);
     if (!error)
@@ -84,6 +86,7 @@ static void close_plane(struct lb_plane *plane)
     free(plane->cursors);
     lb_pipe_pool_close(&plane->pipes);
     lb_buffer_pool_close(&plane->buffers);
+    lb_slab_close(&plane->heard);
     lb_slab_close(&plane->sessions);
 }
 
@@ -210,8 +213,8 @@ static void serve_client(void *context, const struct lb_newcomer *newcomer)
     uint32_t mode = worker->plane.shm.listeners[newcomer->listener].mode;
     int http = mode == LB_MODE_HTTP || mode == LB_MODE_HTTPS;
     if (refuse_without_place(&worker->plane, http ? &worker->l7.clients : &worker->plane.sessions, newcomer))
-        return;
-    if (http)
+        lb_heard_drop(&worker->plane.heard, newcomer->ends.heard);
+    else if (http)
         lb_http_open(&worker->l7, newcomer);
     else
         lb_session_open(&worker->plane, newcomer);

@@ -33,8 +33,8 @@ SEND_ROOM = 1 << 20
 _NOTE = struct.Struct("=IIQ")
 
 Note = namedtuple("Note", "kind id value", module=__name__)
-Bounds = namedtuple("Bounds", "sessions buffers pipes", module=__name__)
-Bounds.__doc__ = "What a worker may hold at most: sessions, buffers of 64 KiB, pipes."
+Bounds = namedtuple("Bounds", "sessions buffers pipes handshakes", module=__name__)
+Bounds.__doc__ = "What a worker may hold at most: sessions, buffers of 64 KiB, pipes, TLS handshakes under way."
 
 
 class Channel:
@@ -137,6 +137,7 @@ class ThreadWorker:
                 max_sessions=bounds.sessions,
                 max_buffers=bounds.buffers,
                 max_pipes=bounds.pipes,
+                max_handshakes=bounds.handshakes,
             )
         except OSError as error:
             self._failure = error

@@ -455,7 +455,8 @@ POOL = (
         "send_proxy",
         "choice",
         "off",
-        "tcp, tls: the PROXY header that each backend connection begins with; v2 tells the server name of tls clients too",
+        "tcp, tls, http, https: the PROXY header that each backend connection begins with; v2 tells the server name of tls"
+        " clients too; http, https: each of these connections serves one client only",
         choices=("off", "v1", "v2"),
     ),
     Option(

@@ -19,9 +19,10 @@ def pin_to(core: int | None) -> None:
 def main(arguments: list[str]) -> int:
     """Serve until told to stop.
 
-    arguments: segment descriptor, channel descriptor, worker id, max_sessions, max_buffers, max_pipes, core (-1: any).
+    arguments: segment descriptor, channel descriptor, worker id, max_sessions, max_buffers, max_pipes, max_handshakes, core
+    (-1: any).
     """
-    segment, channel, worker, sessions, buffers, pipes, core = map(int, arguments)
+    segment, channel, worker, sessions, buffers, pipes, handshakes, core = map(int, arguments)
     # the control plane stops workers through the channel; the engine gives SIGTERM back its meaning when that is gone
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -37,6 +38,7 @@ def main(arguments: list[str]) -> int:
         max_sessions=sessions,
         max_buffers=buffers,
         max_pipes=pipes,
+        max_handshakes=handshakes,
         own_process=True,
     )
     return 0

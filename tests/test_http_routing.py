@@ -196,7 +196,7 @@ def test_a_thousand_routes() -> None:
         ({"pool": "default", "method": ["G T"]}, "method: ['G T'] is not allowed"),
         ({"pool": "default", "header": {"a b": "x"}}, "header: "),
         ({"pool": "default", "cookie": {"a": False}}, "cookie: "),
-        ({"pool": "default", "listener": "tcp"}, "'tcp' is no http or tls listener"),
+        ({"pool": "default", "listener": "tcp"}, "'tcp' is no http, https or tls listener"),
     ],
 )
 def test_bad_route_is_one_clear_line(route: dict[str, Any], problem: str) -> None:

@@ -15,8 +15,9 @@ from pathlib import Path
 import pytest
 from harness import SLOWER, Peer, balanced, dial, free_port, read_all, read_exactly, totals, wait_for
 from hellos import client_hello
+from http_peers import Client, Reader
 
-from lbcore import ConfigError
+from lbcore import ConfigError, _engine
 from lbcore.settings import BalancerSettings, ListenerSettings, PoolSettings, ProbeSettings, RouteSettings
 
 V2 = b"\r\n\r\n\0\r\nQUIT\n"
@@ -206,7 +207,7 @@ def test_every_attempt_begins_with_the_header(tmp_path: Path) -> None:
     [
         ({"bind": "tcp://127.0.0.1:0", "accept_proxy": True}, {}, "accept_proxy: needs trusted_proxies"),
         ({"bind": "udp://127.0.0.1:0", **ACCEPTING}, {}, "accept_proxy: not of mode udp"),
-        ({"bind": "http://127.0.0.1:0"}, {"send_proxy": "v1"}, "send_proxy: not for listeners of mode http"),
+        ({"bind": "udp://127.0.0.1:0"}, {"send_proxy": "v1"}, "send_proxy: not for listeners of mode udp"),
         ({"bind": "tcp://127.0.0.1:0"}, {"send_proxy": "v3"}, "send_proxy: 'v3' is not allowed"),
     ],
 )
@@ -215,21 +216,163 @@ def test_wrong_settings_are_named(listener: dict[str, object], pool: dict[str, o
         BalancerSettings(listeners=[ListenerSettings(**listener)], pools=[PoolSettings(**pool)])
 
 
-def test_a_route_to_such_a_pool_from_http_is_refused() -> None:
-    with pytest.raises(ConfigError, match="pool told: send_proxy: not for listeners of mode http"):
-        BalancerSettings(
-            listeners=[ListenerSettings(bind="http://127.0.0.1:0")],
-            pools=[PoolSettings(), PoolSettings(name="told", send_proxy="v2")],
-            routes=[RouteSettings(path="/x", pool="told")],
-        )
-
-
 def test_a_route_from_tls_does_not_concern_a_udp_listener_beside_it() -> None:
     BalancerSettings(
         listeners=[ListenerSettings(bind="tls://127.0.0.1:0"), ListenerSettings(bind="udp://127.0.0.1:0", pool="default")],
         pools=[PoolSettings(), PoolSettings(name="told", send_proxy="v2")],
         routes=[RouteSettings(host="a.test", pool="told")],
     )
+
+
+# --- what a header says beside the addresses -------------------------------------------------------------------------
+
+
+def saying(**extra: object) -> bytes:
+    """A header of version 2 that says more."""
+    return _engine.write_proxy(2, ("192.0.2.7", 4711), ("198.51.100.1", 443), **extra)
+
+
+def told(data: bytes) -> tuple[object, ...]:
+    """What the header that this begins with says: of the authority, ALPN and TLS."""
+    found = _engine.read_proxy(data)
+    assert found is not None
+    assert found["source"] == ("192.0.2.7", 4711)
+    return found["authority"], found["alpn"], found["tls"]
+
+
+def tell_header(connection: socket.socket) -> None:
+    """An HTTP server that answers with the header of version 2 that it got."""
+    reader = Reader(connection)
+    header = reader.exactly(16)
+    header += reader.exactly(struct.unpack("!H", header[14:])[0])
+    while reader.head():
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(header), header))
+
+
+EXTRAS = [
+    {"authority": b"a.test", "alpn": b"h2", "tls": True},
+    {"authority": b"a.test"},
+    {"alpn": b"http/1.1"},
+    {"tls": True},
+    {},
+]
+
+
+def expected(extra: dict[str, object]) -> tuple[object, ...]:
+    return extra.get("authority"), extra.get("alpn"), extra.get("tls", False)
+
+
+@pytest.mark.parametrize("extra", EXTRAS, ids=str)
+def test_what_came_beside_the_addresses_goes_out(extra: dict[str, object]) -> None:
+    with Peer(tell_all) as peer, balanced(settings=rules("tcp", [peer.address], ACCEPTING, send_proxy="v2")) as lb:
+        with dial(lb.address) as client:
+            client.sendall(saying(**extra) + b"data")
+            client.shutdown(socket.SHUT_WR)
+            answer = read_all(client)
+        assert told(answer) == expected(extra)
+        assert answer.endswith(b"data")
+
+
+@pytest.mark.parametrize("extra", EXTRAS, ids=str)
+def test_what_came_beside_the_addresses_goes_out_with_requests(extra: dict[str, object]) -> None:
+    with Peer(tell_header) as peer, balanced(settings=rules("http", [peer.address], ACCEPTING, send_proxy="v2")) as lb:
+        with Client(lb.address) as client:
+            client.send(saying(**extra))
+            for _ in range(2):
+                assert told(client.get().body) == expected(extra)
+
+
+@pytest.mark.parametrize(
+    ("name", "protocols", "expected"),
+    [
+        ("hello.test", ["h2"], (b"hello.test", b"h2", True)),
+        ("hello.test", [], (b"hello.test", b"old", True)),
+        (None, ["h2", "http/1.1"], (b"header.test", None, True)),  # which of them is not known yet
+    ],
+)
+def test_hello_counts_before_the_header(name: str | None, protocols: list[str], expected: tuple[object, ...]) -> None:
+    with Peer(lambda connection: connection.sendall(connection.recv(65536))) as peer:
+        with balanced(settings=rules("tls", [peer.address], ACCEPTING, send_proxy="v2")) as lb, dial(lb.address) as client:
+            client.sendall(saying(authority=b"header.test", alpn=b"old", tls=True) + client_hello(name, protocols))
+            assert told(client.recv(65536)) == expected
+
+
+def test_certificate_that_was_verified_elsewhere_is_not_vouched_for() -> None:
+    """Of the client's certificate nothing is kept: what goes out must not say that one was verified."""
+    with Peer(tell_all) as peer, balanced(settings=rules("tcp", [peer.address], ACCEPTING, send_proxy="v2")) as lb:
+        with dial(lb.address) as client:
+            client.sendall(saying(tls=True, tls_version=b"TLSv1.3", common_name=b"cn"))
+            client.shutdown(socket.SHUT_WR)
+            assert read_all(client)[28:] == b"\x20\0\5\x01\0\0\0\x01"  # PP2_TYPE_SSL: PP2_CLIENT_SSL, verify not 0
+
+
+def test_names_longer_than_any_are_not_passed_on() -> None:
+    with Peer(tell_all) as peer, balanced(settings=rules("tcp", [peer.address], ACCEPTING, send_proxy="v2")) as lb:
+        for extra, rest in [
+            ({"authority": b"a" * 256, "alpn": b"h2"}, (None, b"h2", False)),
+            ({"authority": b"a" * 255, "alpn": b"h2"}, (b"a" * 255, None, False)),
+            ({"authority": b"a" * 254, "alpn": b"h2"}, (b"a" * 254, b"h2", False)),
+            ({"authority": b"a.test", "alpn": b"b" * 256}, (b"a.test", None, False)),
+            ({"authority": b"a" * 3000, "alpn": b"b" * 900, "tls": True}, (None, None, True)),
+        ]:
+            with dial(lb.address) as client:
+                client.sendall(saying(**extra))
+                client.shutdown(socket.SHUT_WR)
+                assert told(read_all(client)) == rest
+
+
+@pytest.mark.parametrize(("tls", "scheme"), [(True, b"https"), (False, b"http")])
+def test_backends_are_told_that_the_client_spoke_tls(tls: bool, scheme: bytes) -> None:
+    with Peer(tell_head) as peer, balanced(settings=rules("http", [peer.address], ACCEPTING)) as lb, dial(lb.address) as client:
+        client.sendall(saying(authority=b"a", tls=tls) + b"GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-Proto: ftp\r\n\r\n")
+        answer = client.recv(65536)
+        assert b"X-Forwarded-Proto: " + scheme + b"\r\n" in answer
+        assert b";proto=" + scheme + b"\r\n" in answer
+        assert b"ftp" not in answer
+
+
+def test_client_that_is_no_proxy_says_nothing_of_tls() -> None:
+    """Its header is data, and no request."""
+    listener = {"accept_proxy": True, "trusted_proxies": ["10.0.0.0/8"]}
+    with Peer(tell_head) as peer, balanced(settings=rules("http", [peer.address], listener)) as lb, dial(lb.address) as client:
+        client.sendall(saying(tls=True) + b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert client.recv(65536).startswith(b"HTTP/1.1 400 ")
+
+
+@pytest.mark.parametrize("mode", ["tcp", "http", "tls"])
+def test_places_of_headers_are_given_back_however_a_connection_ends(mode: str) -> None:
+    """There are as many as connections: one that is lost would be missed soon."""
+    listener = {**ACCEPTING, "head_timeout": "300ms"}
+    words = {"tcp": b"data", "http": b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", "tls": client_hello("a.test")}[mode]
+    dead = f"127.0.0.1:{free_port()}"
+    with Peer(lambda connection: connection.sendall(connection.recv(4096))) as peer:
+        for backends in ([peer.address], [dead], []):
+            settings = rules(mode, backends, listener, send_proxy="v2", fail_after=0)
+            settings.max_sessions = 8
+            with balanced(settings=settings) as lb:
+                for rest in (words, b"", b"\xff\xff\r\n\r\n", words[:7]):
+                    for _ in range(12):
+                        with dial(lb.address) as client, contextlib.suppress(ConnectionResetError, BrokenPipeError):
+                            client.sendall(saying(authority=b"a.test", tls=True) + rest)
+                            if rest == words:
+                                client.recv(4096)
+                            if rest:
+                                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                wait_for(lambda lb=lb: totals(lb.status())["active"] == 0, "all end")
+                assert totals(lb.status())["refused_resource"] == 0
+
+
+def test_places_of_headers_are_given_back_where_no_route_leads_on() -> None:
+    settings = rules("tls", [], ACCEPTING)
+    settings = settings.replace(max_sessions=8, listeners=[settings.listeners[0].replace(pool=None)])
+    settings = settings.replace(routes=[RouteSettings(host="b.test", pool="default")])
+    with balanced(settings=settings) as lb:
+        for _ in range(12):
+            with dial(lb.address) as client, contextlib.suppress(ConnectionResetError):
+                client.sendall(saying(tls=True) + client_hello("a.test"))
+                assert client.recv(1) == b""
+        figures = totals(lb.status())
+        assert (figures["refused_no_backend"], figures["refused_resource"]) == (12, 0)
 
 
 # --- real peers ------------------------------------------------------------------------------------------------------

@@ -11,10 +11,11 @@ union lb_address {
     struct sockaddr_in6 v6;
 };
 
-/* A client, and the address of ours (or of the proxy before us) that it came to; family 0: not asked for yet. */
+/* A client, and the address of ours (or of the proxy before us) that it came to. Family 0: the socket knows it. */
 struct lb_ends {
     union lb_address client;
     union lb_address here;
+    uint32_t heard; /* where it stands what a PROXY header said (l4/heard.h), the holder's to drop; 0: nowhere */
 };
 
 /* Begin to connect: a descriptor whose connect is under way or done, or -errno. */

@@ -59,6 +59,7 @@ static void let_go(struct lb_greetings *greetings, struct lb_greeting *greeting)
 void lb_greeting_refuse(struct lb_greetings *greetings, struct lb_greeting *greeting, uint64_t *reason)
 {
     struct lb_side client = {.fd = greeting->newcomer.fd, .tls = greeting->newcomer.tls};
+    lb_heard_drop(&greetings->plane->heard, greeting->newcomer.ends.heard);
     let_go(greetings, greeting);
     lb_count_refused(greetings->plane, reason);
     lb_side_close(&client, 0);
@@ -78,7 +79,7 @@ static enum next refuse_words(struct lb_greetings *greetings, struct lb_greeting
 void lb_greeting_hand_on(struct lb_greetings *greetings, struct lb_greeting *greeting)
 {
     struct lb_newcomer newcomer = greeting->newcomer;
-    (void)epoll_ctl(greetings->plane->epoll, EPOLL_CTL_DEL, newcomer.fd, NULL);
+    newcomer.watched = 1;
     let_go(greetings, greeting);
     greetings->done(greetings->context, &newcomer);
 }
@@ -118,6 +119,9 @@ static enum next take_header(struct lb_greetings *greetings, struct lb_greeting 
         take_address(&greeting->newcomer.ends.client, &told.from);
         take_address(&greeting->newcomer.ends.here, &told.to);
     }
+    if ((told.tls || told.authority_length || told.alpn_length) &&
+        lb_heard_keep(&greetings->plane->heard, &greeting->newcomer.ends, &told, bytes) < 0)
+        return refuse(greetings, greeting, &greetings->plane->row->refused_resource);
     if (listener_of(greetings, greeting)->mode != LB_MODE_TLS)
         return go_on(greetings, greeting);
     greeting->stage = LB_GREETING_HELLO;

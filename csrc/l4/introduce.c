@@ -5,59 +5,99 @@
 #include <sys/socket.h>
 
 #include "../core/io.h"
+#include "../tls/stream.h"
 #include "hello.h"
 #include "proxy_protocol.h"
 
-enum { HEADER_ROOM = 1024 };
+enum { HEADER_ROOM = 1024, NAME_ROOM = 256 };
 
-static void know_here(struct lb_session *session)
+typedef int (*name_fn)(int fd, struct sockaddr *name, socklen_t *length);
+
+/* An end as it was told, or as the socket knows it. */
+static void know(struct sockaddr_storage *end, const union lb_address *told, name_fn ask, int fd)
 {
-    socklen_t length = sizeof session->ends.here;
-    if (session->ends.here.any.sa_family == AF_UNSPEC)
-        (void)getsockname(session->side[LB_CLIENT].fd, &session->ends.here.any, &length);
+    socklen_t length = sizeof *end;
+    memset(end, 0, sizeof *end);
+    if (told->any.sa_family != AF_UNSPEC)
+        memcpy(end, told, sizeof *told);
+    else
+        (void)ask(fd, (struct sockaddr *)end, &length);
 }
 
-static void store(struct sockaddr_storage *to, const union lb_address *from)
+static void tell_heard(struct lb_proxy_extra *extra, const struct lb_heard *heard)
 {
-    memset(to, 0, sizeof *to);
-    memcpy(to, from, sizeof *from);
+    extra->authority = heard->text;
+    extra->authority_length = heard->authority_length;
+    extra->alpn = heard->text + heard->authority_length;
+    extra->alpn_length = heard->alpn_length;
+    extra->tls = heard->tls;
+    extra->verify = 1; /* of a certificate nothing was kept: none is vouched for */
+}
+
+/* The client's own words count before what was said of it. */
+static void tell_hello(struct lb_proxy_extra *extra, const struct lb_hello *hello)
+{
+    if (hello->name_length) {
+        extra->authority = hello->name;
+        extra->authority_length = hello->name_length;
+    }
+    if (hello->protocol_count)
+        extra->alpn_length = 0;
+    if (hello->protocol_count == 1) { /* of several the backend chooses: none is agreed on yet */
+        extra->alpn = hello->alpn + 1;
+        extra->alpn_length = hello->alpn_length - 1;
+    }
+}
+
+/* What was agreed on where TLS ends here. A certificate is vouched for by its name, or not at all; common_name: room for it. */
+static void tell_tls(struct lb_proxy_extra *extra, const struct lb_tls *tls, char common_name[NAME_ROOM])
+{
+    const char *name = lb_tls_name(tls);
+    if (name) {
+        extra->authority = name;
+        extra->authority_length = (uint32_t)strlen(name);
+    }
+    extra->alpn_length = lb_tls_alpn(tls, &extra->alpn);
+    extra->tls = 1;
+    extra->tls_version = lb_tls_version(tls);
+    int length = lb_tls_common_name(tls, common_name, NAME_ROOM);
+    extra->verify = !length || strlen(common_name) != (size_t)length; /* it may hold NULs */
+    extra->common_name = extra->verify ? NULL : common_name;
 }
 
 /* What the client's hello, which still waits in its socket, says beside the addresses. */
-static int read_hello(struct lb_plane *plane, const struct lb_session *session, struct lb_hello *hello)
+static int read_hello(struct lb_plane *plane, const struct lb_introduction *who, struct lb_hello *hello)
 {
-    if (plane->shm.listeners[session->listener].mode != LB_MODE_TLS)
+    if (plane->shm.listeners[who->listener].mode != LB_MODE_TLS)
         return 0;
-    ssize_t got = recv(session->side[LB_CLIENT].fd, plane->scratch, LB_SCRATCH_BYTES, MSG_PEEK | MSG_DONTWAIT);
+    ssize_t got = recv(who->client->fd, plane->scratch, LB_SCRATCH_BYTES, MSG_PEEK | MSG_DONTWAIT);
     return got > 0 && lb_hello_read(hello, (const uint8_t *)plane->scratch, (uint32_t)got) == LB_HELLO_DONE;
 }
 
-static uint32_t write_v2(struct lb_plane *plane, const struct lb_session *session, uint8_t *out,
+static uint32_t write_v2(struct lb_plane *plane, const struct lb_introduction *who, uint8_t *out,
                          const struct sockaddr_storage *from, const struct sockaddr_storage *to)
 {
+    char common_name[NAME_ROOM];
     struct lb_hello hello;
     struct lb_proxy_extra extra = {0};
-    if (read_hello(plane, session, &hello)) {
-        extra.authority = hello.name;
-        extra.authority_length = hello.name_length;
-        if (hello.protocol_count == 1) { /* of several the backend chooses: none is agreed on yet */
-            extra.alpn = hello.alpn + 1;
-            extra.alpn_length = hello.alpn_length - 1;
-        }
-    }
+    const struct lb_heard *heard = lb_heard_at(&plane->heard, who->ends->heard);
+    if (heard)
+        tell_heard(&extra, heard);
+    if (who->client->tls)
+        tell_tls(&extra, who->client->tls, common_name);
+    else if (read_hello(plane, who, &hello))
+        tell_hello(&extra, &hello);
     return lb_proxy_write_v2(out, HEADER_ROOM, from, to, &extra);
 }
 
-int lb_introduce(struct lb_plane *plane, struct lb_session *session)
+int lb_introduce(struct lb_plane *plane, const struct lb_introduction *who)
 {
     struct sockaddr_storage from, to;
     char header[HEADER_ROOM];
-    know_here(session);
-    store(&from, &session->ends.client);
-    store(&to, &session->ends.here);
-    uint32_t count = plane->shm.pools[session->pool].send_proxy == 1
-                         ? lb_proxy_write_v1(header, &from, &to)
-                         : write_v2(plane, session, (uint8_t *)header, &from, &to);
+    know(&from, &who->ends->client, getpeername, who->client->fd);
+    know(&to, &who->ends->here, getsockname, who->client->fd);
+    uint32_t count = who->version == 1 ? lb_proxy_write_v1(header, &from, &to)
+                                       : write_v2(plane, who, (uint8_t *)header, &from, &to);
     /* a fresh connection has room for so little; one that has not is of no use */
-    return count && lb_send(session->side[LB_BACKEND].fd, header, count) == (ssize_t)count ? 0 : -EPIPE;
+    return count && lb_send(who->server, header, count) == (ssize_t)count ? 0 : -EPIPE;
 }

@@ -4,7 +4,16 @@
 
 #include "plane.h"
 
-/* Send it over the fresh connection of a session: 0, or -errno. */
-__attribute__((warn_unused_result)) int lb_introduce(struct lb_plane *plane, struct lb_session *session);
+/* Who is introduced to whom. */
+struct lb_introduction {
+    const struct lb_side *client;
+    int server; /* a fresh connection */
+    uint32_t listener;
+    uint32_t version; /* of the header */
+    const struct lb_ends *ends; /* of family 0: the socket is asked */
+};
+
+/* Send the header: 0, or -errno. */
+__attribute__((warn_unused_result)) int lb_introduce(struct lb_plane *plane, const struct lb_introduction *who);
 
 #endif

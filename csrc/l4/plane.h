@@ -10,6 +10,7 @@
 #include "../table/shm.h"
 #include "../table/view.h"
 #include "../tls/rules.h"
+#include "heard.h"
 #include "session.h"
 #include "trust.h"
 
@@ -43,6 +44,7 @@ struct lb_plane {
     uint64_t now_us; /* read once a turn */
     struct lb_wheel wheel;
     struct lb_slab sessions;
+    struct lb_slab heard; /* what PROXY headers said of clients that are there still */
     struct lb_buffer_pool buffers;
     struct lb_pipe_pool pipes;
     uint32_t ready;   /* sessions to run again next turn, linked by next */

@@ -1,5 +1,6 @@
-/* The PROXY protocol, versions 1 and 2: the addresses of a connection's first ends, said before its first byte. "2.2" and the like
- * name sections of HAProxy's proxy-protocol.txt. Nothing is kept between calls. */
+/* The PROXY protocol, versions 1 and 2, read (proxy_read.c) and written (proxy_write.c): the addresses of a connection's first
+ * ends, said before its first byte. "2.2" and the like name sections of HAProxy's proxy-protocol.txt. Nothing is kept between
+ * calls. */
 #ifndef LB_PROXY_PROTOCOL_H
 #define LB_PROXY_PROTOCOL_H
 

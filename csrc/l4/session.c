@@ -166,6 +166,7 @@ static void end(struct lb_plane *plane, struct lb_session *session, enum ending 
     lb_relay_drop(plane, &session->flow[LB_CLIENT]);
     lb_relay_drop(plane, &session->flow[LB_BACKEND]);
     leave_backend(plane, session, fate_of(why));
+    lb_heard_drop(&plane->heard, session->ends.heard);
     move(plane, session, LB_SESSION_FREE);
     session->generation++;
     lb_add(ending_counter(row, why), 1);
@@ -180,13 +181,13 @@ static void end(struct lb_plane *plane, struct lb_session *session, enum ending 
 
 /* --- reaching a backend --------------------------------------------------------------------------------------------- */
 
-static int watch(struct lb_plane *plane, struct lb_session *session, enum lb_side_name side)
+static int watch(struct lb_plane *plane, struct lb_session *session, enum lb_side_name side, int operation)
 {
     struct epoll_event event = {
         .events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET,
         .data.u64 = lb_tag_of((enum lb_tag)side, index_of(plane, session), session->generation),
     };
-    return epoll_ctl(plane->epoll, EPOLL_CTL_ADD, session->side[side].fd, &event) < 0 ? -errno : 0;
+    return epoll_ctl(plane->epoll, operation, session->side[side].fd, &event) < 0 ? -errno : 0;
 }
 
 /* Pick and begin to connect: 0, or a positive errno with session->backend charged, or -1 if none is left to pick. */
@@ -207,7 +208,7 @@ static int try_backend(struct lb_plane *plane, struct lb_session *session)
     if (fd < 0)
         return -fd;
     session->side[LB_BACKEND] = (struct lb_side){.fd = fd};
-    return -watch(plane, session, LB_BACKEND);
+    return -watch(plane, session, LB_BACKEND, EPOLL_CTL_ADD);
 }
 
 /* Reach a backend, or end the session. error: what the attempt before came to, 0 at first. */
@@ -240,6 +241,7 @@ void lb_session_open(struct lb_plane *plane, const struct lb_newcomer *newcomer)
     struct lb_side client = {.fd = newcomer->fd, .readable = newcomer->tls != NULL, .writable = 1, .tls = newcomer->tls};
     if (newcomer->pool >= plane->shm.head->max_pools) {
         lb_count_refused(plane, &plane->row->refused_no_backend);
+        lb_heard_drop(&plane->heard, newcomer->ends.heard);
         lb_side_close(&client, 0);
         return;
     }
@@ -259,7 +261,7 @@ void lb_session_open(struct lb_plane *plane, const struct lb_newcomer *newcomer)
     lb_add(&plane->row->active, 1);
     lb_budget_session(&plane->shm, plane->worker, session->pool, (uint32_t)(plane->now_us / 1000000));
     move(plane, session, LB_SESSION_CONNECTING);
-    if (watch(plane, session, LB_CLIENT) < 0)
+    if (watch(plane, session, LB_CLIENT, newcomer->watched ? EPOLL_CTL_MOD : EPOLL_CTL_ADD) < 0)
         end(plane, session, REFUSED_RESOURCE);
     else
         reach(plane, session, 0);
@@ -308,14 +310,11 @@ int lb_session_adopt(struct lb_plane *plane, const struct lb_adoption *child)
     preload(plane, &session->flow[LB_BACKEND], child->from_server, child->from_server_count);
     move(plane, session, LB_SESSION_CONNECTING);
     move(plane, session, LB_SESSION_OPEN);
-    for (int side = LB_CLIENT; side <= LB_BACKEND; side++) {
-        struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET,
-                                    .data.u64 = lb_tag_of((enum lb_tag)side, index, generation)};
-        if (epoll_ctl(plane->epoll, EPOLL_CTL_MOD, session->side[side].fd, &event) < 0) {
+    for (int side = LB_CLIENT; side <= LB_BACKEND; side++)
+        if (watch(plane, session, (enum lb_side_name)side, EPOLL_CTL_MOD) < 0) {
             end(plane, session, CLOSED_BACKEND_RESET);
             return 0;
         }
-    }
     run_again(plane, session, &plane->ready);
     return 0;
 }
@@ -365,13 +364,22 @@ static void flow(struct lb_plane *plane, struct lb_session *session)
     judge(plane, session);
 }
 
+/* A backend that wants to know whose connection it is: 0, or -errno. */
+static int introduce(struct lb_plane *plane, const struct lb_session *session)
+{
+    uint32_t version = plane->shm.pools[session->pool].send_proxy;
+    struct lb_introduction who = {&session->side[LB_CLIENT], session->side[LB_BACKEND].fd, session->listener, version,
+                                  &session->ends};
+    return version ? lb_introduce(plane, &who) : 0;
+}
+
 /* What is said on a fresh connection before the client's bytes: 0, EAGAIN while TLS is being agreed on, or a positive errno. */
 static int first_words(struct lb_plane *plane, struct lb_session *session)
 {
     struct lb_side *server = &session->side[LB_BACKEND];
     if (!server->tls && lb_outcome_is_self(plane, session->backend, server->fd))
         return ECONNREFUSED;
-    if (!server->tls && plane->shm.pools[session->pool].send_proxy && lb_introduce(plane, session) < 0)
+    if (!server->tls && introduce(plane, session) < 0)
         return ECONNRESET;
     return lb_secure_backend(plane, session->pool, session->backend, server);
 }

@@ -68,7 +68,8 @@ struct lb_plane;
 
 /* A client that is ready to be served. */
 struct lb_newcomer {
-    int fd;             /* not watched by the poller */
+    int fd;
+    int watched;        /* by the poller, under another tag */
     uint32_t listener;  /* row */
     uint32_t pool;      /* row, or LB_NO_POOL: nobody serves it. Of a client of mode http it says nothing */
     struct lb_tls *tls; /* its handshake is over; NULL: it speaks none */

@@ -8,7 +8,11 @@
 #include "../core/net.h"
 #include "../l4/outcome.h"
 
-enum { MARGIN_MS = 2000, SHORTEST_MS = 50 };
+enum {
+    MARGIN_MS = 2000,
+    SHORTEST_MS = 50,
+    OWN_MOST = 4, /* idle ones of a client's own: enough for one whose requests go here and there */
+};
 
 int lb_conn_pool_open(struct lb_conn_pool *pool, struct lb_plane *plane, uint32_t capacity)
 {
@@ -46,7 +50,7 @@ static uint32_t index_of(const struct lb_conn_pool *pool, const struct lb_conn *
 
 static void link_idle(struct lb_conn_pool *pool, struct lb_conn *conn)
 {
-    struct lb_conn_stack *stack = &pool->stacks[conn->backend];
+    struct lb_conn_stack *stack = conn->among;
     uint32_t index = index_of(pool, conn);
     conn->newer = LB_SLAB_NONE;
     conn->older = stack->newest;
@@ -67,7 +71,7 @@ static void link_idle(struct lb_conn_pool *pool, struct lb_conn *conn)
 
 static void unlink_idle(struct lb_conn_pool *pool, struct lb_conn *conn)
 {
-    struct lb_conn_stack *stack = &pool->stacks[conn->backend];
+    struct lb_conn_stack *stack = conn->among;
     if (conn->newer != LB_SLAB_NONE)
         lb_conn_at(pool, conn->newer)->older = conn->older;
     else
@@ -137,13 +141,17 @@ static uint32_t idle_for_ms(const struct lb_conn_pool *pool, const struct lb_con
     return (uint32_t)lb_now_ms(pool->plane) - conn->idle_ms;
 }
 
-struct lb_conn *lb_conn_take(struct lb_conn_pool *pool, uint32_t backend, uint32_t fresher_ms)
+struct lb_conn *lb_conn_take(struct lb_conn_pool *pool, const struct lb_conn_stack *among, uint32_t backend,
+                             uint32_t fresher_ms)
 {
     uint32_t limit_ms = lb_conn_limit_ms(pool, backend);
     if (fresher_ms && fresher_ms < limit_ms)
         limit_ms = fresher_ms;
-    while (pool->stacks[backend].newest != LB_SLAB_NONE) {
-        struct lb_conn *conn = lb_conn_at(pool, pool->stacks[backend].newest);
+    for (uint32_t at = among->newest; at != LB_SLAB_NONE;) {
+        struct lb_conn *conn = lb_conn_at(pool, at);
+        at = conn->older;
+        if (conn->backend != backend)
+            continue;
         if (!is_current(pool, conn)) {
             lb_conn_drop(pool, conn);
             continue;
@@ -186,16 +194,30 @@ int lb_conn_connect(struct lb_conn_pool *pool, uint32_t backend, uint32_t row, s
                               .generation = generation,
                               .backend = backend,
                               .row_generation = plane->shm.backends[backend].generation,
+                              .among = &pool->stacks[backend],
                               .state = LB_CONN_BUSY};
     lb_add(&plane->row->connects, 1);
     return 0;
 }
 
+void lb_conn_bind(struct lb_conn *conn, struct lb_conn_stack *own, uint32_t version)
+{
+    conn->among = own;
+    conn->header = (uint8_t)version;
+}
+
+void lb_conn_drop_own(struct lb_conn_pool *pool, const struct lb_conn_stack *own)
+{
+    while (own->count)
+        lb_conn_drop(pool, lb_conn_at(pool, own->newest));
+}
+
 void lb_conn_keep(struct lb_conn_pool *pool, struct lb_conn *conn, uint32_t backend_pool)
 {
-    uint32_t limit_ms = lb_conn_limit_ms(pool, conn->backend);
-    if (!limit_ms || !is_current(pool, conn) || conn->side.hung_up ||
-        pool->stacks[conn->backend].count >= pool->plane->shm.pools[backend_pool].reuse_max) {
+    uint32_t limit_ms = lb_conn_limit_ms(pool, conn->backend), most = pool->plane->shm.pools[backend_pool].reuse_max;
+    if (conn->header && most > OWN_MOST)
+        most = OWN_MOST;
+    if (!limit_ms || !is_current(pool, conn) || conn->side.hung_up || conn->among->count >= most) {
         lb_conn_drop(pool, conn);
         return;
     }

@@ -1,5 +1,5 @@
 /* Connections to backends that exchanges take turns on: kept open between them, the newest used first, closed before the backend
- * would. One worker's own.
+ * would. One that begins with a client's PROXY header is for that client's exchanges only. One worker's own.
  *
  * How long an idle one is kept: two seconds less than the backend says it would (Keep-Alive: timeout) or was seen to, at least
  * half of that; the pool's `reuse` when neither is known. A request that meets the backend's FIN on the wire is lost, and only
@@ -20,15 +20,17 @@ struct lb_conn {
     uint64_t row_generation; /* ... and its tenant */
     uint32_t idle_ms;    /* monotonic, low 32 bits: since when it is idle */
     uint32_t exchanges;  /* that it has carried */
-    uint32_t newer;      /* among the idle ones of its backend */
+    struct lb_conn_stack *among; /* where it waits when it is idle: its backend's, or its client's own */
+    uint32_t newer;      /* there */
     uint32_t older;
     uint32_t younger; /* among all idle ones */
     uint32_t elder;
     uint8_t state; /* enum lb_conn_state */
-    uint8_t pad[7];
+    uint8_t header; /* version of the PROXY header that it begins with: one client's alone; 0: none, and anybody's */
+    uint8_t pad[6];
 };
 
-/* The idle ones of a backend. */
+/* Idle ones: those of a backend that anybody may use, or a client's own, whose header they began with. */
 struct lb_conn_stack {
     uint32_t newest;
     uint32_t count;
@@ -52,8 +54,10 @@ static inline struct lb_conn *lb_conn_at(const struct lb_conn_pool *pool, uint32
     return lb_slab_at(&pool->slab, conn);
 }
 
-/* The newest idle connection to this backend, busy now, or NULL. fresher_ms: only one that has been idle for less; 0: any. */
-struct lb_conn *lb_conn_take(struct lb_conn_pool *pool, uint32_t backend, uint32_t fresher_ms);
+/* The newest idle connection to this backend among these, busy now, or NULL. fresher_ms: only one that has been idle for less; 0:
+ * any. */
+struct lb_conn *lb_conn_take(struct lb_conn_pool *pool, const struct lb_conn_stack *among, uint32_t backend,
+                             uint32_t fresher_ms);
 
 /* Begin to connect: 0 with *conn busy, or a positive errno. Evicts the eldest idle one when there is no room. */
 __attribute__((warn_unused_result)) int lb_conn_connect(struct lb_conn_pool *pool, uint32_t backend, uint32_t row,
@@ -61,6 +65,12 @@ __attribute__((warn_unused_result)) int lb_conn_connect(struct lb_conn_pool *poo
 
 /* Its exchange is over and it goes on. backend_pool: pool row, for its limits. */
 void lb_conn_keep(struct lb_conn_pool *pool, struct lb_conn *conn, uint32_t backend_pool);
+
+/* It begins with a PROXY header of this version: the client's own, whose idle ones these are. */
+void lb_conn_bind(struct lb_conn *conn, struct lb_conn_stack *own, uint32_t version);
+
+/* Close all of a client's own that are idle. */
+void lb_conn_drop_own(struct lb_conn_pool *pool, const struct lb_conn_stack *own);
 
 /* Close it, whatever it does. */
 void lb_conn_drop(struct lb_conn_pool *pool, struct lb_conn *conn);

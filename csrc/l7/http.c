@@ -174,6 +174,8 @@ enum lb_next lb_http_end(struct lb_l7 *l7, struct lb_http *client, enum lb_http_
     int reset = why != LB_END_DONE && (client->stage == LB_ANSWER_BODY || client->down.pending) && client->open;
     lb_http_leave_queue(l7, client);
     lb_http_leave_backend(l7, client, 0);
+    lb_conn_drop_own(&l7->conns, &client->own);
+    lb_heard_drop(&l7->plane->heard, client->heard);
     give_buffers(l7, client);
     lb_http_move(l7, client, LB_HTTP_FREE);
     client->generation++;
@@ -201,6 +203,15 @@ static void know_peer(struct lb_l7 *l7, struct lb_http *client, const union lb_a
     client->trusted = (uint8_t)lb_listener_trusts(lb_http_listener(l7, client), peer);
 }
 
+/* Addresses that came by a PROXY header are known to nobody else: 0, or -ENOBUFS. */
+static int keep_ends(struct lb_l7 *l7, struct lb_http *client, struct lb_ends ends)
+{
+    int told = ends.here.any.sa_family != AF_UNSPEC;
+    int error = told && !ends.heard ? lb_heard_keep(&l7->plane->heard, &ends, NULL, NULL) : 0;
+    client->heard = ends.heard;
+    return error;
+}
+
 void lb_http_open(struct lb_l7 *l7, const struct lb_newcomer *newcomer)
 {
     uint32_t index = lb_slab_take(&l7->clients);
@@ -210,6 +221,7 @@ void lb_http_open(struct lb_l7 *l7, const struct lb_newcomer *newcomer)
         .client = {.fd = newcomer->fd, .readable = newcomer->tls != NULL, .writable = 1, .tls = newcomer->tls},
         .generation = generation,
         .conn = LB_SLAB_NONE,
+        .own = {LB_SLAB_NONE, 0},
         .backend = LB_NONE,
         .since_ms = (uint32_t)lb_now_ms(l7->plane),
         .in = LB_SLAB_NONE,
@@ -222,7 +234,8 @@ void lb_http_open(struct lb_l7 *l7, const struct lb_newcomer *newcomer)
     lb_http_move(l7, client, LB_HTTP_READING);
     struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET,
                                 .data.u64 = lb_tag_of(LB_TAG_HTTP, index, generation)};
-    if (epoll_ctl(l7->plane->epoll, EPOLL_CTL_ADD, newcomer->fd, &event) < 0)
+    if (keep_ends(l7, client, newcomer->ends) < 0 ||
+        epoll_ctl(l7->plane->epoll, newcomer->watched ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, newcomer->fd, &event) < 0)
         lb_http_end(l7, client, LB_END_RESOURCE);
     else if (newcomer->tls)
         lb_http_run(l7, client); /* its first request may have come with the handshake's last words */

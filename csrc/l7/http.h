@@ -45,6 +45,8 @@ struct lb_http {
     struct lb_side client;
     uint32_t generation;
     uint32_t conn;    /* to the backend; LB_SLAB_NONE: none */
+    struct lb_conn_stack own; /* idle ones that began with its PROXY header: no other client's */
+    uint32_t heard;   /* what a PROXY header said of it (l4/heard.h); 0: none came */
     uint32_t backend; /* row, charged with the exchange; LB_NONE: none */
     uint32_t since_ms; /* monotonic, low 32 bits: since when we wait for what we wait for */
     uint32_t sent_us;  /* likewise: when the request or the connect went out */

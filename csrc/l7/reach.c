@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "../l4/introduce.h"
 #include "../l4/outcome.h"
 #include "../l4/secure.h"
 #include "../table/load.h"
@@ -168,7 +169,7 @@ void lb_http_leave_backend(struct lb_l7 *l7, struct lb_http *client, int keep)
         struct lb_conn *conn = lb_conn_at(&l7->conns, client->conn);
         client->conn = LB_SLAB_NONE;
         conn->owner = LB_SLAB_NONE;
-        if (keep)
+        if (keep && (client->persistent || !conn->header)) /* one with a header serves nobody else */
             lb_conn_keep(&l7->conns, conn, client->pool);
         else
             lb_conn_drop(&l7->conns, conn);
@@ -195,10 +196,11 @@ static struct lb_conn *kept_conn(struct lb_l7 *l7, struct lb_http *client, uint3
 {
     if (client->fresh_only || client->upgrade)
         return NULL;
+    const struct lb_conn_stack *among = lb_http_pool(l7, client)->send_proxy ? &client->own : &l7->conns.stacks[backend];
     if (client->replayable)
-        return lb_conn_take(&l7->conns, backend, 0);
+        return lb_conn_take(&l7->conns, among, backend, 0);
     struct lb_conn *conn;
-    while ((conn = lb_conn_take(&l7->conns, backend, lb_conn_limit_ms(&l7->conns, backend) / 2 + 1))) {
+    while ((conn = lb_conn_take(&l7->conns, among, backend, lb_conn_limit_ms(&l7->conns, backend) / 2 + 1))) {
         if (lb_side_is_silent(&conn->side))
             return conn;
         lb_add(&l7->plane->row->connections_stale, 1);
@@ -247,6 +249,8 @@ static enum lb_next reach(struct lb_l7 *l7, struct lb_http *client, int error, u
         if (error)
             continue;
         own(l7, client, conn);
+        if (lb_http_pool(l7, client)->send_proxy)
+            lb_conn_bind(conn, &client->own, lb_http_pool(l7, client)->send_proxy);
         client->since_ms = (uint32_t)lb_now_ms(plane);
         lb_http_move(l7, client, LB_HTTP_CONNECTING);
         return LB_NEXT_WAIT;
@@ -266,11 +270,23 @@ enum lb_next lb_http_connect_failed(struct lb_l7 *l7, struct lb_http *client, in
     return reach(l7, client, error, LB_NONE);
 }
 
+/* A backend that wants to know whose connection it is: 0, or -errno. */
+static int introduce(struct lb_l7 *l7, const struct lb_http *client, const struct lb_conn *conn)
+{
+    static const struct lb_ends as_the_socket_says;
+    const struct lb_heard *heard = lb_heard_at(&l7->plane->heard, client->heard);
+    struct lb_introduction who = {&client->client, conn->side.fd, client->listener, conn->header,
+                                  heard ? &heard->ends : &as_the_socket_says};
+    return conn->header ? lb_introduce(l7->plane, &who) : 0;
+}
+
 enum lb_next lb_http_connected(struct lb_l7 *l7, struct lb_http *client)
 {
     struct lb_conn *conn = lb_conn_at(&l7->conns, client->conn);
     if (!conn->side.tls && lb_outcome_is_self(l7->plane, client->backend, conn->side.fd))
         return lb_http_connect_failed(l7, client, ECONNREFUSED);
+    if (!conn->side.tls && introduce(l7, client, conn) < 0)
+        return lb_http_connect_failed(l7, client, ECONNRESET);
     int error = lb_secure_backend(l7->plane, client->pool, client->backend, &conn->side);
     if (error)
         return error == EAGAIN ? LB_NEXT_WAIT : lb_http_connect_failed(l7, client, error);

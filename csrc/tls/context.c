@@ -129,6 +129,8 @@ static void set_rules(struct making *making, SSL_CTX *ctx)
     lb_ssl.SSL_CTX_ctrl(ctx, LB_SSL_CTRL_SET_SESS_CACHE_MODE,
                         server ? LB_SSL_SESS_CACHE_OFF : LB_SSL_SESS_CACHE_CLIENT | LB_SSL_SESS_CACHE_NO_INTERNAL, NULL);
     set_groups(ctx);
+    if (server) /* one ticket a connection: clients that open several get one with each */
+        lb_ssl.SSL_CTX_set_num_tickets(ctx, 1);
     if (server)
         set_server_callbacks(ctx, making->context);
     else

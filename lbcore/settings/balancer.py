@@ -90,16 +90,11 @@ class BalancerSettings(Settings):
             yield f"max_backends: {self.max_backends} is less than the {count} backends that are named"
 
     def _header_faults(self) -> Iterable[str]:
-        """A PROXY header speaks of one client: connections that many clients' requests share cannot begin with one."""
+        """A PROXY header begins a connection: datagrams have none. No route leads on from udp."""
         telling = {pool.name for pool in self.pools if pool.send_proxy != "off"}
         for listener in self.listeners:
-            if listener.mode not in (*HTTP_MODES, "udp"):
-                continue
-            reached = {listener.pool or ""}
-            if listener.mode in HTTP_MODES:  # no route leads on from udp
-                reached |= {route.pool for route in self.routes if route.listener in (None, listener.name)}
-            for name in sorted(telling & reached):
-                yield f"pool {name}: send_proxy: not for listeners of mode {listener.mode} ({listener.name})"
+            if listener.mode == "udp" and listener.pool in telling:
+                yield f"pool {listener.pool}: send_proxy: not for listeners of mode udp ({listener.name})"
 
     def _datagram_faults(self) -> Iterable[str]:
         secured = {pool.name for pool in self.pools if pool.tls}

@@ -6,7 +6,7 @@ import os
 import re
 import stat
 
-from lbcore.tls.bundle import MOST_BYTES, Certificate
+from lbcore.tls.bundle import MOST_BYTES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -81,8 +81,3 @@ def response(path: str) -> bytes:
     if not data.startswith(b"\x30"):  # a SEQUENCE (RFC 6960 4.2.1)
         raise FileFault(path, "is no OCSP response in DER")
     return data
-
-
-def certificate(cert: str, key_path: str | None, ocsp: str | None = None) -> Certificate:
-    """The contents of a certificate's files. key_path None: the key is in the cert file. Raises FileFault."""
-    return Certificate(certificates(cert), key(key_path or cert), response(ocsp) if ocsp else b"")
