@@ -220,7 +220,7 @@ def serving(certificate: Path, *, version: ssl.TLSVersion | None = None, clients
 
 
 class Secured:
-    """A Peer's connections over TLS. asked: the server names. resumed, shown: of each handshake. faults: of those that failed."""
+    """A Peer's connections over TLS. asked: the server names. resumed, shown: of each handshake. faults: what broke some."""
 
     def __init__(self, context: ssl.SSLContext) -> None:
         self.asked: list[str | None] = []
