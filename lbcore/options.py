@@ -373,7 +373,7 @@ LISTENER = (
         "alpn",
         "texts",
         None,
-        "tls with a certificate: protocols that are agreed on, the best first; default: none (https: always http/1.1)",
+        "tls with a certificate: protocols that are agreed on, the best first; default: none (https: always http/1.1 or 1.0)",
     ),
 )
 

@@ -33,7 +33,7 @@ typedef void (*lb_greeted_fn)(void *context, const struct lb_newcomer *newcomer)
 /* Which pool does a hello lead to? */
 typedef uint32_t (*lb_named_fn)(void *context, uint32_t listener, const struct lb_hello *hello);
 
-/* First come, first served, linked by next. */
+/* Linked by next. */
 struct lb_greeting_list {
     uint32_t first;
     uint32_t last;

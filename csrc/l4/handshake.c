@@ -25,6 +25,21 @@ static void append(struct lb_greetings *greetings, struct lb_greeting_list *list
     list->last = index;
 }
 
+/* To begin a handshake. At the bound the newest is the next: behind those who came to stall, nobody would ever be served. */
+static void wait_turn(struct lb_greetings *greetings, struct lb_greeting *greeting)
+{
+    struct lb_greeting_list *list = &greetings->waiting;
+    if (list->first == LB_SLAB_NONE || greetings->shaking < greetings->most_shaking) {
+        append(greetings, list, greeting);
+        return;
+    }
+    if (greeting->queued)
+        return;
+    greeting->queued = 1;
+    greeting->next = list->first;
+    list->first = lb_greeting_index(greetings, greeting);
+}
+
 /* The next that is still alive, or NULL. */
 static struct lb_greeting *take_first(struct lb_greetings *greetings, struct lb_greeting_list *list)
 {
@@ -128,7 +143,7 @@ static void start(struct lb_greetings *greetings, struct lb_greeting *greeting)
 void lb_handshake_begin(struct lb_greetings *greetings, struct lb_greeting *greeting)
 {
     greeting->stage = LB_GREETING_SHAKE;
-    append(greetings, &greetings->waiting, greeting);
+    wait_turn(greetings, greeting);
 }
 
 void lb_handshake_event(struct lb_greetings *greetings, struct lb_greeting *greeting, uint32_t events)
@@ -139,7 +154,7 @@ void lb_handshake_event(struct lb_greetings *greetings, struct lb_greeting *gree
         if (events & (EPOLLHUP | EPOLLERR))
             lb_greeting_refuse(greetings, greeting, &greetings->plane->row->refused_client_left);
         else if (events & (EPOLLIN | EPOLLRDHUP))
-            append(greetings, &greetings->waiting, greeting);
+            wait_turn(greetings, greeting);
         return;
     }
     (void)lb_tls_note(greeting->newcomer.tls, (events & ~(uint32_t)EPOLLOUT) != 0, (events & EPOLLOUT) != 0, hung_up);

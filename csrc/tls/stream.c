@@ -236,7 +236,8 @@ int lb_tls_failure(const struct lb_tls *tls)
         return tls->error;
     if (tls->ended)
         return ECONNRESET;
-    return lb_ssl.SSL_get_verify_result(tls->ssl) != 0 ? EKEYREJECTED : EPROTO;
+    int checked = tls->context->verify != LB_TLS_VERIFY_OFF; /* else OpenSSL has its opinion all the same */
+    return checked && lb_ssl.SSL_get_verify_result(tls->ssl) != 0 ? EKEYREJECTED : EPROTO;
 }
 
 /* --- bytes ---------------------------------------------------------------------------------------------------------- */

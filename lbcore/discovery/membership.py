@@ -7,6 +7,7 @@ backend fails.
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 import time
@@ -38,6 +39,9 @@ LATE_S = 1.0
 """So much later than it should a heartbeat may come at least before its load is taken for old: hosts are busy."""
 PICKERS_EVERY_S = 1.0
 """How often processes that pick without the proxy are looked after."""
+
+_TLS_WORDS = {errno.EKEYREJECTED: "its certificate is not accepted", errno.EPROTO: "its TLS handshake failed"}
+"""What the engine means by these (csrc/l4/secure.h)."""
 
 Target = namedtuple("Target", "row probe", module=__name__)
 
@@ -278,7 +282,7 @@ class Membership:
                 detail = f"status {outcome.last_status}" if outcome.last_status else "none came, or it broke off"
                 self._eject(member, f"{rules_of.times(outcome.answers_in_row, 'answer')} failed in a row: {detail}", now)
             elif what != ANSWERS and outcome.failures_in_row:
-                detail = os.strerror(outcome.last_errno).lower()
+                detail = _TLS_WORDS.get(outcome.last_errno) or os.strerror(outcome.last_errno).lower()
                 rules_of.note_connects_failed(member.evidence, outcome.failures_in_row, detail, self._pools[row.pool], now)
                 self._review(member, now)
 
