@@ -8,7 +8,7 @@ enum lb_note_kind {
     /* to the worker */
     LB_NOTE_LISTEN = 1,   /* id: listener row; carries its socket */
     LB_NOTE_UNLISTEN = 2, /* id: listener row; serve what is queued on it, then close it */
-    LB_NOTE_DRAIN = 3,    /* value: milliseconds that sessions may still take */
+    LB_NOTE_DRAIN = 3,    /* value: milliseconds that sessions may still take; id: 1: idle clients may ask once more */
     LB_NOTE_STOP = 4,     /* end now */
     LB_NOTE_WAKE = 5,     /* the table changed in a way that wants action: look at once */
     LB_NOTE_TLS = 6,      /* value: enum lb_tls_kind, id: listener or pool row; carries its bundle (tls_layout.h); none: it ends */

@@ -129,12 +129,12 @@ static void stop_listening(struct worker *worker, uint32_t listener)
         lb_listeners_remove(&worker->listeners, &worker->plane, listener);
 }
 
-static void drain(struct worker *worker, uint64_t limit_ms)
+static void drain(struct worker *worker, uint64_t limit_ms, int gently)
 {
     for (uint32_t i = 0; i < worker->listeners.count; i++)
         stop_listening(worker, i);
     worker->drain_until_ms = lb_now_ms(&worker->plane) + limit_ms + 1;
-    lb_l7_drain(&worker->l7);
+    lb_l7_drain(&worker->l7, gently);
     set_state(worker, LB_WORKER_DRAINING);
 }
 
@@ -151,7 +151,7 @@ static void obey(struct worker *worker, const struct lb_note *note, int descript
         stop_listening(worker, note->id);
         break;
     case LB_NOTE_DRAIN:
-        drain(worker, note->value);
+        drain(worker, note->value, note->id == 1);
         break;
     case LB_NOTE_STOP:
         worker->done = 1;

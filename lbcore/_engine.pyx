@@ -87,6 +87,11 @@ cdef class Pen:
         self.shm.head.control_pid = control_pid
         self.shm.head.datapath = datapath
 
+    def sections(self, uint32_t count):
+        """So many sections count from now on."""
+        self.within(count, self.shm.head.workers + LB_PICKERS + 1)
+        self.shm.head.sections = count
+
     def mend(self):
         """Make good what a writer that died left half done."""
         self.usable()

@@ -29,6 +29,7 @@ cdef extern from "lb.h" nogil:
         uint32_t draining
         uint32_t rows_used
         uint32_t workers
+        uint32_t sections
         uint32_t max_backends
         uint32_t max_pools
         uint32_t max_listeners

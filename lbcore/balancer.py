@@ -189,6 +189,8 @@ class Balancer:
         self._picking: Picking | None = None
         self._leaving = False
         self._hurried = threading.Event()
+        self.on_upgrade: Callable[[], str] | None = None
+        """What an operator's call for an upgrade does; returns what comes. Raises LbcoreError."""
 
     @classmethod
     def from_file(cls, path: str | os.PathLike[str], **options: Any) -> Self:
@@ -226,7 +228,6 @@ class Balancer:
             datapath=settings.datapath,
             memory=estate.take_segment() if estate else None,
         )
-        workers = int(table.segment.head.workers)
         self._picking = Picking(table.memory)
         pools = {pool.name: pool for pool in settings.pools}
         self._membership = membership = Membership(table, pools, drain_ms=settings.drain_timeout_ms, log=self._log)
@@ -237,7 +238,7 @@ class Balancer:
         self._supervisor = supervisor = Supervisor(
             table,
             settings,
-            workers=workers,
+            workers=table.workers,
             processes=self._processes,
             tick=membership.tick,
             on_failing=membership.failing,
@@ -299,8 +300,12 @@ class Balancer:
     def _publish(self, workers: list[int]) -> None:
         """Leave word of ourselves where commands look for it."""
         if self._instance and self._admin and self._table:
-            segment = f"/proc/{os.getpid()}/fd/{self._table.fd}"
-            self._instance.publish(segment=segment, admin=self._admin.address, workers=workers)
+            self._instance.publish(segment=self.segment_path, admin=self._admin.address, workers=workers)
+
+    @property
+    def segment_path(self) -> str:
+        """Where other processes can map the segment. Raises NotRunning."""
+        return f"/proc/{os.getpid()}/fd/{self._running()[0].fd}"
 
     def _start_admin(self) -> None:
         settings = self._settings.admin
@@ -316,6 +321,7 @@ class Balancer:
             status=self.status,
             ready=self._readiness,
             reload=self.reload,
+            upgrade=self.on_upgrade,
             pick=lambda pool, key, cost: self._pick_pool(pool).pick(key, cost),
             own=self._own_addresses,
             log=self._log,
@@ -407,6 +413,29 @@ class Balancer:
             self._instance.release()
         self._state = self._picking = self._sources = None
         self._prober = self._supervisor = self._admin = self._table = self._membership = self._instance = None
+
+    def abdicate(self) -> None:
+        """Let go of everything but the workers, which serve on and wait for another control plane of this name (or for this
+        process, once it has become one). Only of a balancer whose workers are processes."""
+        with self._lock:
+            for part in (self._sources, self._prober, self._admin):
+                if part:
+                    part.stop()
+            if self._state:
+                self._state.close()
+            if self._supervisor:
+                self._supervisor.abandon()
+            if self._picking:
+                self._picking.close()
+            if self._table:
+                self._table.close()
+
+    def replace_workers(self) -> None:
+        """Put a new worker in the place of each, one after the other: it begins to serve, then the old one drains.
+
+        Raises WorkerFailed with the old ones still serving, or NotRunning.
+        """
+        self._running()[2].replace_workers(self._settings.drain_timeout_ms)
 
     def hurry(self) -> None:
         """End a drain that another thread's, or the interrupted, `stop()` is waiting for."""

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 # enum lb_note_kind in csrc/channel.h
 LISTEN, UNLISTEN, DRAIN, STOP, WAKE, TLS = 1, 2, 3, 4, 5, 6
 READY, LISTENING, FAILING = 16, 17, 18
+GENTLY = 1
+"""The id of a DRAIN that lets idle clients ask once more."""
 # enum lb_failing there
 CONNECTS, ANSWERS = 0, 1
 
@@ -143,7 +145,15 @@ class AdoptedWorker:
         """Is it gone within the time?"""
         poll = select.poll()
         poll.register(self._handle, select.POLLIN)
-        return bool(poll.poll(timeout * 1000))
+        if not poll.poll(timeout * 1000):
+            return False
+        with contextlib.suppress(ChildProcessError):  # ours only where this process became another control plane by exec
+            os.waitid(os.P_PIDFD, self._handle, os.WEXITED | os.WNOHANG)
+        return True
+
+    def fileno(self) -> int:
+        """What becomes readable with its end."""
+        return self._handle
 
     def __del__(self) -> None:
         if hasattr(self, "_handle"):

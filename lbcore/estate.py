@@ -33,7 +33,10 @@ def refuge_path(stem: str, number: int) -> str:
 
 
 class Orphan:
-    """A worker without a control plane, taken up. sockets: what it listens on, by listener row; descriptors, ours to close."""
+    """A worker without a control plane, taken up.
+
+    number: its section. sockets: what it listens on, by listener row; descriptors, ours to close.
+    """
 
     def __init__(self, number: int, pid: int, channel: crew.Channel, sockets: dict[int, int]) -> None:
         self.number, self.pid, self.channel, self.sockets = number, pid, channel, sockets
@@ -47,7 +50,7 @@ class Estate:
         self.segment = segment
 
     def sockets(self, row: int) -> dict[int, int]:
-        """A listener row's sockets, by worker."""
+        """A listener row's sockets, by the section of the worker that has it."""
         return {number: orphan.sockets[row] for number, orphan in self.orphans.items() if row in orphan.sockets}
 
     @property

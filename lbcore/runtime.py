@@ -12,6 +12,7 @@ import fcntl
 import json
 import os
 import stat
+import time
 
 from lbcore.errors import LbcoreError, NameTaken, NotRunning
 from lbcore.options import TOP
@@ -58,6 +59,7 @@ class Instance:
         self.name = name
         self._path = path
         self._lock = lock
+        self._began = time.time()
 
     @classmethod
     def claim(cls, name: str) -> Instance:
@@ -98,6 +100,7 @@ class Instance:
             "admin": admin,
             "control": self.control_path,
             "workers": workers,
+            "began": self._began,
         }
         draft = self._file("json.new")
         with open(draft, "w", encoding="utf-8", opener=_private) as file:

@@ -65,6 +65,11 @@ DATAPATHS = {
     "splice": ffi.integer_const("LB_SPLICE"),
 }
 
+SERVING: int = ffi.integer_const("LB_WORKER_SERVING")
+DRAINING: int = ffi.integer_const("LB_WORKER_DRAINING")
+
+SECTIONS = 2
+"""A worker's sections of the segment: one that takes its place has the other, while the old one drains."""
 MAX_LISTENERS = 64
 MAX_POOLS = 256
 LARGE_POOL = 500
@@ -201,8 +206,9 @@ class Table:
 
         Raises OSError when the memory cannot be had, SegmentError when it is of another layout.
         """
-        limits = (MAX_LISTENERS, MAX_POOLS, max_backends, workers)
-        size = _engine.segment_bytes(listeners=MAX_LISTENERS, pools=MAX_POOLS, backends=max_backends, workers=workers)
+        sections = SECTIONS * workers
+        limits = (MAX_LISTENERS, MAX_POOLS, max_backends, sections)
+        size = _engine.segment_bytes(listeners=MAX_LISTENERS, pools=MAX_POOLS, backends=max_backends, workers=sections)
         self.lock = threading.RLock()
         self.fd = make_memory(size) if memory is None else memory
         self.memory = map_shared(self.fd)
@@ -214,6 +220,9 @@ class Table:
             self.memory.close()
             raise
         head = self.segment.head
+        self.workers = int(head.workers) // SECTIONS
+        if fresh:
+            self._pen.sections(workers)  # the others count when they are used
         self._pen.head(
             name=name.encode(),
             version=version.encode(),
@@ -667,6 +676,17 @@ class Table:
                     self._publish_now(pool)
 
     # --- workers -------------------------------------------------------------------------------------------------
+
+    def use_section(self, section: int) -> None:
+        """A worker that this section is for is about to begin: what it counts is summed with the others'."""
+        with self.lock:
+            if section >= self.segment.head.sections:
+                self._pen.sections(section + 1)
+
+    def holder(self, section: int) -> int | None:
+        """The process that a worker's section belongs to, also when it drains; None: nobody."""
+        row = self.segment.worker(section)
+        return int(row.pid) if row.state in (SERVING, DRAINING) else None
 
     def set_draining(self, draining: bool) -> None:
         """Say in the segment that the balancer drains."""

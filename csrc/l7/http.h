@@ -136,8 +136,9 @@ void lb_l7_turn(struct lb_l7 *l7);
 /* Milliseconds until lb_l7_turn has something to do by time; -1: nothing; 0: at once. */
 int lb_l7_wait(const struct lb_l7 *l7);
 
-/* Answer what is under way, and let connections that are idle go. */
-void lb_l7_drain(struct lb_l7 *l7);
+/* Answer what is under way, and let connections that are idle go: at once, or gently, with their next answer, so that no request
+ * meets a connection that is being closed. */
+void lb_l7_drain(struct lb_l7 *l7, int gently);
 
 /* End exchanges on removed backends. */
 void lb_l7_cut(struct lb_l7 *l7);

@@ -137,9 +137,11 @@ int lb_l7_wait(const struct lb_l7 *l7)
 
 /* --- the end of many ------------------------------------------------------------------------------------------------ */
 
-void lb_l7_drain(struct lb_l7 *l7)
+void lb_l7_drain(struct lb_l7 *l7, int gently)
 {
     l7->draining = 1;
+    if (gently)
+        return;
     for (uint32_t i = 0; i < l7->clients.touched; i++) {
         struct lb_http *client = lb_slab_at(&l7->clients, i);
         if (client->state == LB_HTTP_READING && client->in_end == client->in_start && !client->client.readable)

@@ -8,7 +8,7 @@ import errno
 import os
 import socket
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from aiohttp import web
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from lbcore._engine import Pick
     from lbcore.table import Row
 
+T = TypeVar("T")
 MAX_BODY = 64 << 10
 IDLE_S = 75.0
 
@@ -38,7 +39,7 @@ class AdminServer:
     """Serves until `stop()`.
 
     settings: the public listener, or None for the control socket only. control_path: a unix socket for operators, or None.
-    status, ready, reload, pick: what the balancer answers. own: where the balancer itself listens, (host, port) each.
+    status, ready, reload, upgrade, pick: what the balancer answers. own: where the balancer itself listens, (host, port) each.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class AdminServer:
         status: Callable[[], dict[str, Any]],
         ready: Callable[[], tuple[bool, str]],
         reload: Callable[[], None],
+        upgrade: Callable[[], str] | None,
         pick: Callable[[str, str | None, int], Pick],
         own: Callable[[], list[tuple[str, int]]],
         log: Callable[[str], None],
@@ -60,7 +62,7 @@ class AdminServer:
         self._settings = settings
         self._control_path = control_path
         self._membership = membership
-        self._status, self._ready, self._reload, self._log = status, ready, reload, log
+        self._status, self._ready, self._reload, self._upgrade, self._log = status, ready, reload, upgrade, log
         asked = Access(settings.token if settings else None, settings.allow if settings else [])
         self._rights = Rights(asked, settings.rate if settings else 0, membership, own)
         self._members = Members(membership, self._rights)
@@ -184,6 +186,7 @@ class AdminServer:
                 web.post("/release", self._release),
                 web.post("/backends/{verb}", self._order),
                 web.post("/reload", self._post_reload),
+                web.post("/upgrade", self._post_upgrade),
             ]
         )
         return application
@@ -323,14 +326,23 @@ class AdminServer:
         return row
 
     async def _post_reload(self, request: web.Request) -> web.Response:
+        await self._obey(request, self._reload)
+        return web.json_response({"status": "reloaded"})
+
+    async def _post_upgrade(self, request: web.Request) -> web.Response:
+        if self._upgrade is None:
+            raise Refusal(409, "only a balancer that runs as a command can be upgraded")
+        return web.json_response({"status": "upgrading", "to": await self._obey(request, self._upgrade)})
+
+    async def _obey(self, request: web.Request, order: Callable[[], T]) -> T:
+        """Carry out an operator's order that may take a while."""
         self._rights.check_operator(_call_of(request))
         try:
-            await asyncio.to_thread(self._reload)
+            return await asyncio.to_thread(order)
         except ConfigError as error:
             raise Refusal(422, "the configuration was not taken", problems=error.problems) from None
         except LbcoreError as error:
             raise Refusal(409, str(error), problems=[str(error)]) from None
-        return web.json_response({"status": "reloaded"})
 
 
 def _call_of(request: web.Request) -> Call:

@@ -253,6 +253,14 @@ def reload(name: Name = DEFAULT_NAME) -> int:
 
 
 @app.command()
+def upgrade(name: Name = DEFAULT_NAME) -> int:
+    """Have a running balancer go on as the version that is installed now: no connection is cut."""
+    from lbcore.cli import steer
+
+    return steer.upgrade(name)
+
+
+@app.command()
 def stop(
     name: Name = DEFAULT_NAME,
     now: Annotated[bool, typer.Option("--now", help="Do not wait for sessions to finish.")] = False,

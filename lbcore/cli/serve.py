@@ -10,6 +10,7 @@ import threading
 import time
 
 from lbcore.balancer import Balancer
+from lbcore.cli import upgrade
 from lbcore.errors import ConfigError, LbcoreError
 from lbcore.settings import (
     DEFAULT_POOL,
@@ -21,6 +22,7 @@ from lbcore.settings import (
     simple,
     split_host_port,
 )
+from lbcore.version import VERSION
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -53,6 +55,8 @@ def main(
         from lbcore.config import load
 
         settings = override(load(config), listen, backends, policy, health, admin, pem, given)
+    if upgrade.ASKED in os.environ:
+        return upgrade.say_so(os.environ[upgrade.ASKED])
     return Command(settings).run()
 
 
@@ -128,19 +132,27 @@ class Command:
 
     def __init__(self, settings: BalancerSettings) -> None:
         self._balancer = Balancer(settings=settings, isolation="processes", control=True, log=log)
+        self._balancer.on_upgrade = self._on_upgrade
         self._wake = threading.Event()
         self._ends = 0
-        self._reload = False
+        self._reload = self._upgrade = False
 
     def run(self) -> int:
         """Start, say so, and follow signals until one ends it."""
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, self._on_signal)
+        before, ended = upgrade.predecessor()
+        self._ends += ended
         self._balancer.start()
         print(ready_line(self._balancer), flush=True)
+        if before is not None and not self._ends:
+            self._renew(before)
         while not self._ends:
             self._wake.wait()
             self._wake.clear()
+            if self._upgrade and not self._ends:
+                log("the control plane makes way for the version that is installed now")
+                upgrade.become(self._balancer, lambda: self._ends > 0)
             if self._reload:
                 self._reload = False
                 self._reload_now()
@@ -157,6 +169,21 @@ class Command:
             if self._ends > 1:
                 self._balancer.hurry()
         self._wake.set()
+
+    def _on_upgrade(self) -> str:
+        """An operator asks for it: what comes. Raises LbcoreError."""
+        version = upgrade.can_succeed(self._balancer.segment_path)
+        self._upgrade = True
+        self._wake.set()
+        return version
+
+    def _renew(self, before: str) -> None:
+        """We have come in another version's place: the workers are still its own."""
+        log(f"version {VERSION} in the place of {before}")
+        try:
+            self._balancer.replace_workers()
+        except LbcoreError as error:
+            log(f"the workers of version {before} serve on: {error}")
 
     def _reload_now(self) -> None:
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from lbcore.segment import COUNTERS, Segment, date_text, text
-from lbcore.table import DATAPATHS, GONE, MODES, NO_POOL, POLICIES, STATES
+from lbcore.table import DATAPATHS, GONE, MODES, NO_POOL, POLICIES, SECTIONS, STATES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ _MODE_NAMES = {number: name for name, number in MODES.items()}
 def document(segment: Segment) -> dict[str, Any]:
     """The status document of interface `GET /status`: JSON-ready, keys as documented in the README."""
     head = segment.head
-    workers = [_worker(segment, index) for index in range(head.workers)]
+    workers = [_worker(segment, index) for index in range(head.workers) if _is_shown(segment, index)]
     return {
         "name": text(head.name),
         "pid": head.control_pid,
@@ -34,6 +34,11 @@ def document(segment: Segment) -> dict[str, Any]:
         "pools": _pools(segment),
         "workers": workers,
     }
+
+
+def _is_shown(segment: Segment, index: int) -> bool:
+    """The first section of each worker, and the second where it has been used: an upgrade goes from one to the other."""
+    return index < segment.head.workers // SECTIONS or bool(segment.worker(index).turns)
 
 
 def _listeners(segment: Segment) -> list[dict[str, Any]]:
