@@ -21,6 +21,8 @@ SUITES = [
     "test_udp.py",
     "test_tls_passthrough.py",
     "test_proxy_headers.py",
+    "test_tls_termination.py",
+    "test_tls_backends.py",
     "test_proxy_over_http.py",
 ]
 
