@@ -9,8 +9,8 @@
 
 static int listen_at(int fd, const struct sockaddr_un *at)
 {
-    /* nobody else may connect between bind and chmod: the directory is private, and so is the peer's user checked */
-    if (bind(fd, (const struct sockaddr *)(const void *)at, sizeof *at) < 0 || chmod(at->sun_path, 0600) < 0 || listen(fd, 4) < 0)
+    /* the file that bind makes has the socket's own mode */
+    if (fchmod(fd, 0600) < 0 || bind(fd, (const struct sockaddr *)(const void *)at, sizeof *at) < 0 || listen(fd, 4) < 0)
         return -errno;
     return fd;
 }

@@ -396,6 +396,7 @@ static int turn(struct worker *worker)
     if (count < 0 && errno != EINTR)
         return -errno;
     plane->now_us = lb_net_now_us();
+    plane->tls.shared.turn++;
     for (int i = 0; i < count; i++)
         dispatch(worker, &worker->events[i]);
     run_list(plane, &plane->ready);

@@ -606,7 +606,7 @@ def tls_check(bytes bundle):
 
 
 def run_worker(memory, *, uint32_t worker, int channel, uint32_t max_sessions, uint32_t max_buffers,
-               uint32_t max_pipes, uint32_t max_handshakes=256, bint own_process=False, bytes refuge=None):
+               uint32_t max_pipes, uint32_t max_handshakes=1024, bint own_process=False, bytes refuge=None):
     """Serve until drained or stopped. The channel stays the caller's. refuge: path of a socket where it waits for another control
     plane when its own is gone. Raises OSError when the worker cannot go on."""
     cdef Py_buffer view

@@ -253,7 +253,7 @@ TOP = (
     Option(
         "max_handshakes",
         "int",
-        256,
+        1024,
         "TLS handshakes under way at once, each worker; further clients wait",
         low=1,
         high=100_000,

@@ -245,7 +245,7 @@ void lb_greetings_stop(struct lb_greetings *greetings)
 
 int lb_greetings_open(struct lb_greetings *greetings, struct lb_plane *plane, uint32_t most, uint32_t most_shaking)
 {
-    static const struct lb_greeting_list none = {LB_SLAB_NONE, LB_SLAB_NONE};
+    static const struct lb_greeting_list none = {LB_SLAB_NONE, LB_SLAB_NONE, 0};
     greetings->plane = plane;
     greetings->ready = greetings->waiting = none;
     greetings->eldest = greetings->youngest = LB_SLAB_NONE;

@@ -14,7 +14,7 @@ enum {
 };
 
 /* What one read or write came to. */
-enum io { IO_MOVED, IO_BLOCKED, IO_STARVED, IO_END, IO_FAILED };
+enum io { IO_MOVED, IO_BLOCKED, IO_STARVED, IO_LATER, IO_END, IO_FAILED };
 
 /* One direction with its two ends at hand. */
 struct lane {
@@ -95,6 +95,8 @@ static void hold(struct lane *lane, const char *bytes, size_t count)
 /* A read brought no bytes: 0 for FIN, else errno speaks. */
 static enum io source_silent(struct lane *lane, ssize_t got)
 {
+    if (got < 0 && errno == EBUSY)
+        return IO_LATER;
     if (got < 0 && blocked_or_failed() == IO_BLOCKED) {
         lane->from->readable = 0;
         return IO_BLOCKED;
@@ -129,8 +131,7 @@ static enum io copy_step(struct lane *lane)
         lane->flow->streak = 0;
     else if (lane->flow->streak < LB_STREAMING)
         lane->flow->streak++;
-    if (count < LB_SCRATCH_BYTES && !lane->from->hung_up)
-        lane->from->readable = 0; /* the socket is empty: what comes next raises an edge */
+    lb_side_got(lane->from, count, LB_SCRATCH_BYTES); /* emptied: what comes next raises an edge */
     arrived(lane, count);
     enum io result = send_some(lane, scratch, count, &sent);
     if (result == IO_BLOCKED)
@@ -224,11 +225,14 @@ static enum io finish(struct lane *lane)
         lane->flow->end = LB_FLOW_BROKEN;
         return IO_END;
     }
-    if (lane->to->tls || lane->other->end != LB_FLOW_CLOSED) /* else both ends are closed in a moment */
+    if (lb_side_is_cut(lane->from)) {
+        lb_side_finish_cut(lane->to);
+    } else if (lane->to->tls || lane->other->end != LB_FLOW_CLOSED) { /* else both ends are closed in a moment */
         if (lb_side_finish(lane->to) < 0) {
             lane->to->writable = 0;
             return IO_BLOCKED;
         }
+    }
     lane->flow->end = LB_FLOW_CLOSED;
     return IO_END;
 }
@@ -282,6 +286,8 @@ enum lb_pump lb_relay_pump(struct lb_plane *plane, struct lb_session *session, e
             return LB_PUMP_WAIT;
         case IO_STARVED:
             return LB_PUMP_STARVED;
+        case IO_LATER:
+            return LB_PUMP_MORE;
         case IO_END:
             if (finish(&lane) == IO_BLOCKED)
                 return LB_PUMP_WAIT;

@@ -52,6 +52,23 @@ int lb_side_is_silent(struct lb_side *side)
     return got < 0 && errno == EAGAIN;
 }
 
+int lb_side_is_tired(const struct lb_side *side)
+{
+    return side->tls->tired;
+}
+
+int lb_side_is_cut(const struct lb_side *side)
+{
+    return side->tls && lb_tls_is_cut(side->tls);
+}
+
+void lb_side_finish_cut(struct lb_side *side)
+{
+    if (side->tls)
+        lb_tls_say_nothing(side->tls);
+    (void)shutdown(side->fd, SHUT_WR);
+}
+
 int lb_side_finish(struct lb_side *side)
 {
     if (side->tls && lb_tls_finish(side->tls) < 0 && errno == EAGAIN)

@@ -294,6 +294,8 @@ enum lb_next lb_http_await_answer(struct lb_l7 *l7, struct lb_http *client)
         room = LB_HEAD_BYTES - client->part_end;
     }
     ssize_t got = room ? lb_side_recv(from, bytes, room) : 0;
+    if (got < 0 && errno == EBUSY)
+        return LB_NEXT_LATER;
     if (got < 0 && errno == EAGAIN) {
         from->readable = 0;
         return LB_NEXT_WAIT;
@@ -301,8 +303,7 @@ enum lb_next lb_http_await_answer(struct lb_l7 *l7, struct lb_http *client)
     if (got <= 0)
         return lb_http_backend_lost(l7, client, 502, "the backend closed the connection before it answered");
     uint32_t pause_ms = (uint32_t)lb_now_ms(l7->plane) - client->since_ms, generation = client->generation;
-    if ((size_t)got < room && !from->hung_up)
-        from->readable = 0;
+    lb_side_got(from, (size_t)got, room);
     lb_add(&l7->plane->row->bytes_out, (uint64_t)got);
     lb_http_moved(l7, client);
     if (client->part != LB_SLAB_NONE) {
@@ -340,8 +341,10 @@ enum lb_next lb_http_carry_answer(struct lb_l7 *l7, struct lb_http *client)
         return LB_NEXT_AGAIN;
     case LB_STEP_BLOCKED:
         return LB_NEXT_WAIT;
+    case LB_STEP_LATER:
+        return LB_NEXT_LATER;
     case LB_STEP_END:
-        if (client->answer.framing != LB_BODY_TO_END)
+        if (client->answer.framing != LB_BODY_TO_END || lb_side_is_cut(from)) /* RFC 9112 9.8 */
             return answer_broke(l7, client);
         client->stage = LB_ANSWER_WHOLE;
         return LB_NEXT_AGAIN;

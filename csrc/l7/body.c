@@ -12,6 +12,8 @@ static enum lb_step silent(struct lb_lane *lane, ssize_t got)
 {
     if (got == 0)
         return LB_STEP_END;
+    if (errno == EBUSY)
+        return LB_STEP_LATER;
     if (errno != EAGAIN)
         return LB_STEP_FROM_FAILED;
     lane->from->readable = 0;
@@ -22,8 +24,7 @@ static enum lb_step silent(struct lb_lane *lane, ssize_t got)
 
 static void arrived(struct lb_lane *lane, size_t bytes, size_t asked)
 {
-    if (bytes < asked && !lane->from->hung_up)
-        lane->from->readable = 0;
+    lb_side_got(lane->from, bytes, asked);
     lb_add(lane->counter, bytes);
     lb_http_moved(lane->l7, lane->client);
 }

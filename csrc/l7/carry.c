@@ -101,6 +101,8 @@ static enum lb_next carry_up(struct lb_l7 *l7, struct lb_http *client)
         return LB_NEXT_AGAIN;
     case LB_STEP_BLOCKED:
         return LB_NEXT_WAIT;
+    case LB_STEP_LATER:
+        return LB_NEXT_LATER;
     case LB_STEP_END:
     case LB_STEP_FROM_FAILED:
         return lb_http_end(l7, client, LB_END_CLIENT_LEFT);

@@ -228,7 +228,10 @@ void lb_conn_keep(struct lb_conn_pool *pool, struct lb_conn *conn, uint32_t back
     uint32_t limit_ms = lb_conn_limit_ms(pool, conn->backend), most = pool->plane->shm.pools[backend_pool].reuse_max;
     if (conn->header && most > OWN_MOST)
         most = OWN_MOST;
-    if (!limit_ms || !is_current(pool, conn) || conn->side.hung_up || conn->among->count >= most) {
+    /* what comes behind an answer is nobody's: it would be the next exchange's answer */
+    int surplus = conn->side.readable && !lb_side_is_silent(&conn->side);
+    conn->side.readable = 0;
+    if (!limit_ms || !is_current(pool, conn) || conn->side.hung_up || surplus || conn->among->count >= most) {
         lb_conn_drop(pool, conn);
         return;
     }

@@ -249,6 +249,8 @@ static enum lb_next linger(struct lb_l7 *l7, struct lb_http *client)
     ssize_t got = lb_side_recv(&client->client, l7->plane->scratch, LB_SCRATCH_BYTES);
     if (got > 0)
         return LB_NEXT_AGAIN;
+    if (got < 0 && errno == EBUSY)
+        return LB_NEXT_LATER;
     if (got < 0 && errno == EAGAIN) {
         client->client.readable = 0;
         return LB_NEXT_WAIT;

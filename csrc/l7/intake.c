@@ -244,9 +244,11 @@ static void pack(struct lb_l7 *l7, struct lb_http *client)
 
 static enum lb_next client_silent(struct lb_l7 *l7, struct lb_http *client, ssize_t got)
 {
-    int blocked = got < 0 && errno == EAGAIN, part = client->in_end > client->in_start;
+    int blocked = got < 0 && errno == EAGAIN, later = got < 0 && errno == EBUSY, part = client->in_end > client->in_start;
     if (!part)
         drop_in(l7, client);
+    if (later)
+        return LB_NEXT_LATER;
     if (blocked) {
         client->client.readable = 0;
         return LB_NEXT_WAIT;
@@ -261,8 +263,7 @@ static enum lb_next fill(struct lb_l7 *l7, struct lb_http *client)
     ssize_t got = lb_side_recv(&client->client, lb_http_in(l7, client) + client->in_end, room);
     if (got <= 0)
         return client_silent(l7, client, got);
-    if ((size_t)got < room && !client->client.hung_up)
-        client->client.readable = 0; /* the socket is empty: what comes next raises an edge */
+    lb_side_got(&client->client, (size_t)got, room); /* emptied: what comes next raises an edge */
     if (client->in_end == client->in_start) {
         client->since_ms = (uint32_t)lb_now_ms(l7->plane);
         client->in_seen = 0;
