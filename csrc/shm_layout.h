@@ -363,7 +363,7 @@ struct lb_worker_row {
     uint64_t refused_handshake; /* no TLS session came about: refused by either side, or too late; part of refused */
     uint64_t handshakes;         /* TLS sessions of clients that came about */
     uint64_t handshakes_resumed; /* of these: by a ticket */
-    uint64_t handshakes_active;  /* gauge: under way with clients, those that wait their turn included */
+    uint64_t handshakes_active;  /* gauge: under way with clients, those that wait their turn apart */
     uint64_t backend_handshakes; /* TLS sessions with backends that came about */
     uint64_t backend_handshakes_resumed;
     uint64_t backend_handshakes_failed;
