@@ -532,11 +532,57 @@ def test_tcp_bytes_both_ways_and_half_a_close(authority: Authority, here: Path) 
         wait_for(lambda: figure(lb, "closed_done") == 1, "it is done")
 
 
-def test_tcp_backend_that_ends_without_close_notify_is_a_reset(authority: Authority, here: Path) -> None:
-    with TlsPeer(serving(here), lambda connection: connection.sendall(b"half")) as peer, over_tls(TCP, authority, peer) as lb:
-        with dial(lb.address) as client, pytest.raises(ConnectionResetError):
-            read_all(client)
-        wait_for(lambda: figure(lb, "closed_backend_reset") == 1, "it is counted")
+def test_an_end_without_close_notify_is_passed_on_as_that(authority: Authority, here: Path, site: Path) -> None:
+    """A client that speaks TLS sees that nobody vouches for the end; one that does not could not be told by a FIN anyway."""
+    with TlsPeer(serving(here), lambda connection: connection.sendall(b"half")) as peer:
+        with over_tls(TCP, authority, peer) as lb:
+            with dial(lb.address) as client:
+                assert read_all(client) == b"half"
+            wait_for(lambda: figure(lb, "closed_done") == 1, "it is done")
+        with over_tls("tls://127.0.0.1:0", authority, peer, listener={"certificates": shown(site)}) as lb:
+            with TlsClient(lb.address, trusting(authority)) as client:
+                assert read_exactly(client.socket, 4) == b"half"
+                with pytest.raises(ssl.SSLEOFError):
+                    client.socket.recv(1)
+
+
+def test_a_clients_cut_upload_is_no_clean_end_for_the_backend(authority: Authority, here: Path, site: Path) -> None:
+    ends: list[BaseException | None] = []
+
+    def serve(connection: ssl.SSLSocket) -> None:
+        connection.suppress_ragged_eofs = False
+        try:
+            while connection.recv(100):
+                pass
+            ends.append(None)
+        except ssl.SSLError as error:
+            ends.append(error)
+
+    with TlsPeer(serving(here), serve) as peer:
+        with over_tls("tls://127.0.0.1:0", authority, peer, listener={"certificates": shown(site)}) as lb:
+            with ByHand(lb.address, trusting(authority)) as client:
+                client.shake()
+                client.socket.sendall(client.sealed(b"half"))
+                client.socket.shutdown(socket.SHUT_WR)
+                wait_for(lambda: len(ends) == 1, "the backend reads an end")
+            assert isinstance(ends[0], ssl.SSLEOFError)
+
+
+def test_last_words_of_a_backend_that_reads_no_more(authority: Authority, here: Path) -> None:
+    """It answers, and closes with the upload unread: its reset must not take the answer with it."""
+
+    def early(connection: ssl.SSLSocket) -> None:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # else it may not have been sent at all
+        connection.recv(1000)
+        connection.sendall(b"HTTP/1.1 413 Too Big\r\nContent-Length: 3\r\nConnection: close\r\n\r\nbig")
+
+    with TlsPeer(serving(here), early) as backend, over_tls(HTTP, authority, backend, retries=0, fail_answers=0) as lb:
+        for _ in range(20):
+            with Client(lb.address) as client:
+                client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4000000\r\n\r\n")
+                with contextlib.suppress(OSError):
+                    client.send(bytes(4_000_000))
+                assert client.answer().status == 413
 
 
 def test_a_backend_that_speaks_first(authority: Authority, here: Path) -> None:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 from certificates import openssl
-from harness import SLOWER, Peer, balanced, command, dial, echo, named, read_all, read_exactly, reset, wait_for
+from harness import PATIENCE_S, SLOWER, Peer, balanced, command, dial, echo, named, read_all, read_exactly, reset, wait_for
 from http_peers import Backend, Reader, answering, field, fields
 from test_http_forwarding import GET, OK, figure
 from tls_peers import (
@@ -321,6 +321,31 @@ def test_fin_without_close_notify_is_an_end_too(authority: Authority, site: Path
         assert client.recv(10) == b"1000"
         assert client.recv(10) == b""
         wait_for(lambda: figure(lb, "closed_done") == 1, "it is done")
+
+
+def test_a_flood_of_tiny_records_is_read_in_turns_and_whole(authority: Authority, site: Path) -> None:
+    """Each costs as much as one that carries something: the others are served meanwhile, and not a byte is lost."""
+    records, seen = 150_000, 0
+    whole = threading.Event()
+
+    def serve(connection: socket.socket) -> None:
+        nonlocal seen
+        while data := connection.recv(1 << 16):
+            assert data.strip(b"x") == b""
+            seen += len(data)
+        whole.set()
+
+    with Peer(serve) as peer, tls(site, peer) as lb, ByHand(lb.address, trusting(authority)) as client:
+        client.shake()
+        flood = client.sealed(*[b"x"] * records) + client.farewell()
+        sender = threading.Thread(target=client.socket.sendall, args=(flood,))
+        sender.start()
+        while sender.is_alive():  # others come and go meanwhile
+            with TlsClient(lb.address, trusting(authority)) as other:
+                other.socket.sendall(b"x")
+        sender.join()
+        assert whole.wait(PATIENCE_S * SLOWER)
+        wait_for(lambda: seen >= records, "all of it came")
 
 
 def test_resets_pass_through(authority: Authority, site: Path) -> None:

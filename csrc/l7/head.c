@@ -16,26 +16,22 @@ struct known {
     enum lb_field_name field;
 };
 
-/* By length, so that most names are told apart before a byte is looked at. With underscores Client-Cert is the same to backends that
- * know fields by their names in CGI (HTTP_CLIENT_CERT, RFC 3875 4.1.18). */
-static const struct known by_length[20][8] = {
+/* By length, so that most names are told apart before a byte is looked at. */
+static const struct known by_length[20][4] = {
     [2] = {{"te", LB_TE}},
     [4] = {{"host", LB_HOST_FIELD}, {"date", LB_DATE}},
     [6] = {{"cookie", LB_COOKIE}, {"expect", LB_EXPECT}},
     [7] = {{"upgrade", LB_UPGRADE}, {"trailer", LB_TRAILER}},
     [9] = {{"forwarded", LB_FORWARDED}},
     [10] = {{"connection", LB_CONNECTION}, {"keep-alive", LB_KEEP_ALIVE}},
-    [11] = {{"client-cert", LB_CLIENT_CERT}, {"client_cert", LB_CLIENT_CERT}},
+    [11] = {{"client-cert", LB_CLIENT_CERT}},
     [12] = {{"x-request-id", LB_X_REQUEST_ID}},
     [14] = {{"content-length", LB_CONTENT_LENGTH}, {"http2-settings", LB_HTTP2_SETTINGS}},
     [15] = {{"x-forwarded-for", LB_X_FORWARDED_FOR}},
     [16] = {{"proxy-connection", LB_PROXY_CONNECTION}, {"x-forwarded-host", LB_X_FORWARDED_HOST}},
     [17] = {{"transfer-encoding", LB_TRANSFER_ENCODING},
             {"x-forwarded-proto", LB_X_FORWARDED_PROTO},
-            {"client-cert-chain", LB_CLIENT_CERT},
-            {"client_cert_chain", LB_CLIENT_CERT},
-            {"client_cert-chain", LB_CLIENT_CERT},
-            {"client-cert_chain", LB_CLIENT_CERT}},
+            {"client-cert-chain", LB_CLIENT_CERT}},
 };
 
 enum { LENGTHS = sizeof by_length / sizeof by_length[0] };
@@ -55,7 +51,7 @@ static int vouches(enum lb_field_name field)
            field == LB_X_FORWARDED_HOST || field == LB_X_REQUEST_ID;
 }
 
-/* To CGI and WSGI, "Client_Cert" is Client-Cert: a field that vouches is known by that spelling, too. */
+/* To CGI and WSGI (HTTP_CLIENT_CERT, RFC 3875 4.1.18) "Client_Cert" is Client-Cert: a field that vouches is known by it, too. */
 static enum lb_field_name look_up_folded(const char *name, uint32_t length)
 {
     char folded[LENGTHS];
