@@ -9,7 +9,7 @@
  * Readers never lock. Offsets and indices, never pointers.
  */
 enum {
-    LB_LAYOUT = 5,       /* raised with every change of this file */
+    LB_LAYOUT = 6,       /* raised with every change of this file */
     LB_NAME = 64,        /* bytes of a name, NUL included */
     LB_ADDRESS = 96,     /* bytes of a printed address */
     LB_SOURCE = 16,      /* bytes of a backend's source */
@@ -25,6 +25,8 @@ enum {
     LB_BODY = 1024,      /* bytes of a listener's own error body, NUL included */
     LB_ROUTES_BYTES = 1048576,  /* one copy of the routes */
     LB_EXPRESSION_BYTES = 1024, /* bytes of a route's regular expression */
+    LB_TIMINGS = 4,             /* kinds of times that are kept of each pool: enum lb_timing */
+    LB_TIMING_BUCKETS = 511,
 };
 
 enum lb_mode { LB_MODE_TCP = 1, LB_MODE_HTTP = 2, LB_MODE_UDP = 3, LB_MODE_TLS = 4, LB_MODE_HTTPS = 5 };
@@ -100,6 +102,14 @@ enum lb_fate {
     LB_FATE_ENDED = 5,       /* the balancer ended it: a time limit, a cut, a stop */
 };
 
+/* What is timed. */
+enum lb_timing {
+    LB_TIMING_ANSWER = 0,   /* from a request's whole head to its answer's; udp: from a datagram to the first one that answers */
+    LB_TIMING_EXCHANGE = 1, /* from a request's whole head to the end of a backend's answer */
+    LB_TIMING_CONNECT = 2,  /* of a connect to a backend that succeeded, TLS included */
+    LB_TIMING_SESSION = 3,  /* from the opening of a session to its end */
+};
+
 /* The first bytes of the segment. Written once at creation, except the last line. */
 struct lb_head {
     uint64_t magic;
@@ -136,7 +146,9 @@ struct lb_head {
     uint8_t name[64];
     uint8_t version[24];
     uint32_t decision_size;
-    uint8_t pad1[36];
+    uint32_t histogram_size;
+    uint64_t off_timings; /* inside a section: histograms, LB_TIMINGS a pool */
+    uint8_t pad1[24];
     /* the line that changes: written by the control plane */
     uint64_t generation;     /* raised by every change of the table */
     uint64_t row_generation; /* the last generation given to a backend row */
@@ -211,7 +223,8 @@ struct lb_pool_row {
     uint32_t max_cost;      /* the most that X-LB-Cost may charge; 0: it is not read */
     uint32_t send_proxy;    /* version of the PROXY header that connections begin with; 0: none */
     uint32_t tls;           /* TLS is spoken to its backends */
-    uint8_t pad0[40];
+    uint32_t tenant;        /* never given twice: a row that is taken anew shares no figures with the pool that had it */
+    uint8_t pad0[36];
     uint8_t name[64];
     uint8_t hash_name[64];   /* of the field or cookie that is hashed, fields in lower case */
     uint8_t sticky[64];      /* the cookie's name; empty: off */
@@ -377,7 +390,17 @@ struct lb_budget {
     uint32_t retries[8];
     uint32_t active; /* gauge: what sessions and exchanges on backends cost */
     uint32_t queued; /* gauge: exchanges that wait for a backend */
-    uint8_t pad0[24];
+    uint32_t tenant; /* whose times these are: those of an earlier one are forgotten with the first of the next */
+    uint32_t timed;  /* bit of each lb_timing that holds anything: the others' pages are not touched */
+    uint8_t pad0[16];
+};
+
+/* How long things took: a page for each lb_timing of a pool. Bucket b holds whole microseconds, b itself below 16, else
+ * (16 + b % 16) << (b / 16 - 1) up to the next one's first: none is wider than a sixteenth of what it holds. The last holds all that
+ * is longer, 8.9 hours and more. Writer: the worker. */
+struct lb_histogram {
+    uint64_t count[511];
+    uint64_t sum_us;
 };
 
 /* What a worker saw of a backend. Writer: the worker. Valid for the row's generation only. */

@@ -191,6 +191,16 @@ cdef class Pen:
         self.within(index, self.shm.head.max_backends)
         return lb_shm_in_flight(&self.shm, index)
 
+    def time(self, uint32_t pool, uint32_t timing, uint64_t us, *, uint32_t worker=0, uint32_t times=1):
+        """Note a time as a worker does, so many times, each a little longer: for tests and for measuring."""
+        cdef uint32_t i
+        self.within(pool, self.shm.head.max_pools)
+        self.within(worker, self.shm.head.workers)
+        self.within(timing, LB_TIMINGS)
+        with nogil:
+            for i in range(times):
+                lb_timing_note(&self.shm, worker, pool, <lb_timing>timing, us + (i & 1023))
+
     def bury(self, uint32_t worker):
         """Settle the section of a worker that died."""
         self.within(worker, self.shm.head.workers)

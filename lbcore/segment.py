@@ -27,6 +27,7 @@ _SIZES = {
     "worker_size": "struct lb_worker_row",
     "outcome_size": "struct lb_outcome",
     "decision_size": "struct lb_decision",
+    "histogram_size": "struct lb_histogram",
 }
 
 COUNTERS: tuple[str, ...] = tuple(
@@ -169,6 +170,12 @@ class Segment:
         """What a worker counts of a pool: the struct lb_budget."""
         head = self.head
         return self._at("struct lb_budget", head.off_workers + worker * head.worker_stride + head.off_budgets) + pool
+
+    def timing(self, worker: int, pool: int, timing: int) -> Any:
+        """How long things of a pool took: the struct lb_histogram. A look makes its page: see `budget(...).timed` first."""
+        head = self.head
+        first = self._at("struct lb_histogram", head.off_workers + worker * head.worker_stride + head.off_timings)
+        return first + pool * ffi.integer_const("LB_TIMINGS") + timing
 
     @property
     def sections(self) -> int:

@@ -209,6 +209,8 @@ class Table:
         self.segment = Segment(self.memory)
         self._pools: dict[str, int] = {}
         self._policies: dict[str, str] = {}
+        self._tenants: dict[str, int] = {}
+        self._last_tenant = 0
         self._secret = os.urandom(16)
         self._rows: dict[int, Row] = {}
         self._by_address: dict[tuple[str, str], Row] = {}
@@ -318,6 +320,7 @@ class Table:
                     max_cost=pool.max_cost,
                     send_proxy=SEND_PROXY[pool.send_proxy],
                     tls=int(pool.tls),
+                    tenant=self._tenant(pool.name),
                     name=pool.name.encode(),
                     hash_name=hash_name.lower().encode() if hash_key == "header" else hash_name.encode(),
                     sticky=(pool.sticky or "").encode(),
@@ -339,6 +342,18 @@ class Table:
         secret = pool.sticky_secret.encode() if pool.sticky_secret else self._secret
         return hashlib.sha256(b"lbcore sticky\0" + pool.name.encode() + b"\0" + secret).digest()[:16]
 
+    def _tenant(self, pool: str) -> int:
+        """A pool's number, by which its figures are told from those of a pool that had its row before."""
+        if pool not in self._tenants:
+            self._last_tenant += 1
+            self._tenants[pool] = self._last_tenant
+        return self._tenants[pool]
+
+    def time(self, pool: str, timing: int, us: int, *, worker: int = 0, times: int = 1) -> None:
+        """Note times as a worker does (csrc/table/timing.h), for tests and benchmarks."""
+        with self.lock:
+            self._pen.time(self._pools[pool], timing, us, worker=worker, times=times)
+
     def set_routes(self, table: bytes) -> None:
         """Publish routes, as `lbcore.routes.pack` made them."""
         with self.lock:
@@ -353,6 +368,7 @@ class Table:
         """Free a pool's row. Its backends must have been removed."""
         with self.lock:
             self._pen.pool(self._pools.pop(name), _row("struct lb_pool_row", state=0))
+            self._tenants.pop(name, None)
             self._policies.pop(name, None)
 
     def _free_pool(self) -> int:

@@ -8,6 +8,7 @@
 #include "../core/net.h"
 #include "../table/budget.h"
 #include "../table/load.h"
+#include "../table/timing.h"
 #include "../table/why.h"
 #include "claim.h"
 #include "introduce.h"
@@ -163,6 +164,8 @@ static void end(struct lb_plane *plane, struct lb_session *session, enum ending 
     struct lb_worker_row *row = plane->row;
     int reset = ends_in_reset(session, why);
 
+    if (why > REFUSED_RESOURCE)
+        lb_timing_note(&plane->shm, plane->worker, session->pool, LB_TIMING_SESSION, plane->now_us - session->began_us);
     lb_relay_drop(plane, &session->flow[LB_CLIENT]);
     lb_relay_drop(plane, &session->flow[LB_BACKEND]);
     leave_backend(plane, session, fate_of(why));
@@ -254,6 +257,7 @@ void lb_session_open(struct lb_plane *plane, const struct lb_newcomer *newcomer)
         .cost = 1,
         .ends = newcomer->ends,
         .key = lb_net_address_hash(&newcomer->ends.client),
+        .began_us = plane->now_us,
         .listener = (uint16_t)newcomer->listener,
         .pool = (uint16_t)newcomer->pool,
     };
@@ -302,6 +306,7 @@ int lb_session_adopt(struct lb_plane *plane, const struct lb_adoption *child)
         .backend = child->backend,
         .cost = (uint16_t)child->cost,
         .decision = child->decision,
+        .began_us = plane->now_us,
         .moved_ms = (uint32_t)lb_now_ms(plane),
         .listener = (uint16_t)child->listener,
         .pool = (uint16_t)child->pool,
@@ -401,7 +406,7 @@ static void connected_or_not(struct lb_plane *plane, struct lb_session *session,
             reach(plane, session, error);
         return;
     }
-    lb_outcome_connected(plane, session->backend, (uint32_t)plane->now_us - session->connect_us);
+    lb_outcome_connected(plane, session->pool, session->backend, (uint32_t)plane->now_us - session->connect_us);
     session->moved_ms = (uint32_t)lb_now_ms(plane);
     move(plane, session, LB_SESSION_OPEN);
     flow(plane, session);

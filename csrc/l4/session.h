@@ -46,6 +46,7 @@ struct lb_session {
     struct lb_flow flow[2];
     struct lb_ends ends; /* for a PROXY header */
     uint64_t key;        /* hash of the client's address, for maglev */
+    uint64_t began_us;   /* monotonic: when it was opened */
     uint32_t generation; /* in every event: those of an earlier tenant are dropped */
     uint32_t backend;    /* row; counted in active[] while the session is not free */
     uint32_t moved_ms;   /* monotonic, low 32 bits: when a byte last moved */

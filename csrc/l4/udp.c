@@ -11,6 +11,7 @@
 #include "../core/siphash.h"
 #include "../table/budget.h"
 #include "../table/load.h"
+#include "../table/timing.h"
 #include "../table/why.h"
 #include "claim.h"
 #include "outcome.h"
@@ -116,7 +117,9 @@ static void end(struct lb_udp *udp, struct lb_udp_session *session, uint64_t *re
 
 static void end_closed(struct lb_udp *udp, struct lb_udp_session *session, uint64_t *reason, enum lb_fate fate)
 {
-    end(udp, session, reason, &udp->plane->row->closed, fate);
+    struct lb_plane *plane = udp->plane;
+    lb_timing_note(&plane->shm, plane->worker, session->pool, LB_TIMING_SESSION, plane->now_us - session->began_us);
+    end(udp, session, reason, &plane->row->closed, fate);
 }
 
 /* --- reaching a backend --------------------------------------------------------------------------------------------- */
@@ -212,6 +215,7 @@ static struct lb_udp_session *open_session(struct lb_udp *udp, uint32_t listener
     *session = (struct lb_udp_session){.client = *client,
                                        .arrival = *arrival,
                                        .key = lb_net_address_hash(client),
+                                       .began_us = plane->now_us,
                                        .fd = -1,
                                        .generation = session->generation,
                                        .next = *bucket,
@@ -350,6 +354,8 @@ static void count_out(struct lb_udp *udp, struct lb_udp_session *session, uint32
     session->tried_count = 0;
     if (session->asked) {
         session->asked = 0;
+        lb_timing_note(&plane->shm, plane->worker, session->pool, LB_TIMING_ANSWER,
+                       (uint32_t)plane->now_us - session->asked_us);
         lb_outcome_answered(plane, session->backend, (uint32_t)plane->now_us - session->asked_us);
     }
 }

@@ -12,6 +12,7 @@ struct lb_udp_session {
     union lb_address client;
     struct lb_arrival arrival;
     uint64_t key;        /* hash of the client's address, for maglev */
+    uint64_t began_us;   /* monotonic: when it was opened */
     uint64_t tenant;     /* generation of the backend's row */
     int fd;              /* -1: no backend */
     uint32_t generation; /* in every event: those of an earlier tenant are dropped */

@@ -4,6 +4,7 @@
 #include "../l4/ack.h"
 #include "../l4/outcome.h"
 #include "../table/budget.h"
+#include "../table/timing.h"
 #include "body.h"
 #include "parts.h"
 
@@ -95,6 +96,7 @@ static void judge_answer(struct lb_l7 *l7, struct lb_http *client, uint16_t stat
     uint32_t took_us = (uint32_t)l7->plane->now_us - client->sent_us;
     uint64_t *classes[] = {&row->answers_2xx, &row->answers_3xx, &row->answers_4xx, &row->answers_5xx};
     client->status = status;
+    lb_timing_note(&l7->plane->shm, l7->plane->worker, client->pool, LB_TIMING_ANSWER, l7->plane->now_us - client->began_us);
     lb_add(classes[status / 100 - 2], 1);
     if (status >= 500 && status != 501 && status != 505)
         lb_outcome_unanswered(l7->plane, client->pool, client->backend, status);

@@ -1,6 +1,7 @@
 #include <string.h>
 
 #include "../core/io.h"
+#include "../table/timing.h"
 #include "../tls/stream.h"
 #include "body.h"
 #include "parts.h"
@@ -162,6 +163,8 @@ enum lb_next lb_http_finish(struct lb_l7 *l7, struct lb_http *client)
     lb_http_drop_flow(l7, &client->down);
     lb_http_leave_backend(l7, client, client->conn_keeps && whole);
     if (client->open) {
+        lb_timing_note(&l7->plane->shm, l7->plane->worker, client->pool, LB_TIMING_EXCHANGE,
+                       l7->plane->now_us - client->began_us);
         client->open = 0;
         lb_add(&row->exchanges_active, UINT64_MAX);
         lb_add(&row->exchanges_done, 1);

@@ -64,6 +64,7 @@ struct lb_http {
     struct lb_flow up;   /* what the backend did not take yet */
     struct lb_flow down; /* what the client did not take yet */
     uint64_t key;        /* hash of what maglev keeps together */
+    uint64_t began_us;   /* monotonic: when the head of the request under way was whole */
     uint32_t decision;   /* the pick of its backend, for table/why.h */
     uint16_t cost;       /* what the exchange is charged with */
     uint16_t status;     /* of the answer; 0: none yet */

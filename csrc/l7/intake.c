@@ -87,6 +87,7 @@ static void begin_exchange(struct lb_l7 *l7, struct lb_http *client)
     lb_add(&row->exchanges, 1);
     lb_add(&row->exchanges_active, 1);
     client->open = 1;
+    client->began_us = l7->plane->now_us;
     client->tried_count = client->fresh_only = client->sticky_new = client->timed_out = client->parts = 0;
     client->persistent = client->replayable = client->upgrade = 0;
     client->stage = LB_ANSWER_AWAITED;

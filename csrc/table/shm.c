@@ -19,6 +19,7 @@ _Static_assert(sizeof(struct lb_worker_row) == 576, "worker row");
 _Static_assert(sizeof(struct lb_budget) == 128, "budget");
 _Static_assert(sizeof(struct lb_outcome) == 128, "outcome");
 _Static_assert(sizeof(struct lb_decision) == 64, "decision");
+_Static_assert(sizeof(struct lb_histogram) == 4096, "a histogram is a page: one that nobody writes costs nothing");
 
 enum { LINE = 64, PAGE = 4096, MAX_LISTENERS = 256, MAX_POOLS = 4096, MAX_BACKENDS = 1000000, MIN_SLOTS = 65536 };
 
@@ -39,6 +40,7 @@ static void plan(struct lb_head *head, const struct lb_limits *limits)
     head->worker_size = sizeof(struct lb_worker_row);
     head->outcome_size = sizeof(struct lb_outcome);
     head->decision_size = sizeof(struct lb_decision);
+    head->histogram_size = sizeof(struct lb_histogram);
     head->max_listeners = limits->listeners;
     head->max_pools = limits->pools;
     head->max_backends = limits->backends;
@@ -66,7 +68,8 @@ static void plan(struct lb_head *head, const struct lb_limits *limits)
     head->off_active = head->off_outcomes + (uint64_t)limits->backends * sizeof(struct lb_outcome);
     head->off_charged = round_up(head->off_active + (uint64_t)limits->backends * sizeof(uint32_t), LINE);
     head->off_decisions = round_up(head->off_charged + (uint64_t)limits->backends * sizeof(uint32_t), LINE);
-    head->worker_stride = round_up(head->off_decisions + LB_DECISIONS * sizeof(struct lb_decision), PAGE);
+    head->off_timings = round_up(head->off_decisions + LB_DECISIONS * sizeof(struct lb_decision), PAGE);
+    head->worker_stride = round_up(head->off_timings + (uint64_t)limits->pools * LB_TIMINGS * sizeof(struct lb_histogram), PAGE);
     head->bytes = at + head->worker_stride * (limits->workers + LB_PICKERS);
 }
 
@@ -114,7 +117,8 @@ static int same_plan(const struct lb_head *head)
            want.off_workers == head->off_workers && want.worker_stride == head->worker_stride &&
            want.off_budgets == head->off_budgets && want.off_outcomes == head->off_outcomes &&
            want.off_active == head->off_active && want.off_charged == head->off_charged &&
-           want.off_decisions == head->off_decisions && want.decision_size == head->decision_size;
+           want.off_decisions == head->off_decisions && want.decision_size == head->decision_size &&
+           want.off_timings == head->off_timings && want.histogram_size == head->histogram_size;
 }
 
 int lb_shm_attach(struct lb_shm *shm, void *memory, uint64_t bytes)
@@ -187,6 +191,12 @@ uint32_t *lb_shm_charged(const struct lb_shm *shm, uint32_t worker)
 struct lb_decision *lb_shm_decision(const struct lb_shm *shm, uint32_t worker, uint64_t number)
 {
     return (struct lb_decision *)(void *)(section(shm, worker) + shm->head->off_decisions) + number % LB_DECISIONS;
+}
+
+struct lb_histogram *lb_shm_timing(const struct lb_shm *shm, uint32_t worker, uint32_t pool, enum lb_timing timing)
+{
+    struct lb_histogram *all = (void *)(section(shm, worker) + shm->head->off_timings);
+    return all + (size_t)pool * LB_TIMINGS + timing;
 }
 
 uint32_t lb_shm_sections(const struct lb_shm *shm)

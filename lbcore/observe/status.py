@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from lbcore.observe.timings import latency
 from lbcore.segment import COUNTERS, Segment, date_text, text
 from lbcore.table import DATAPATHS, GONE, MODES, NO_POOL, POLICIES, STATES
 
@@ -65,6 +66,7 @@ def _pools(segment: Segment) -> list[dict[str, Any]]:
             "name": text(segment.pool(index).name),
             "policy": _POLICY_NAMES.get(segment.pool(index).policy, "?"),
             "queued": sum(segment.budget(worker, index).queued for worker in range(segment.head.workers)),
+            "latency": latency(segment, index),
             "backends": sorted(members.get(index, []), key=lambda backend: backend["generation"]),
         }
         for index in range(segment.head.max_pools)
