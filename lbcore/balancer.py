@@ -188,6 +188,7 @@ class Balancer:
         self._picking: Picking | None = None
         self._leaving = False
         self._hurried = threading.Event()
+        self._reloads = {"reloads_taken": 0, "reloads_refused": 0}
 
     @classmethod
     def from_file(cls, path: str | os.PathLike[str], **options: Any) -> Self:
@@ -282,6 +283,7 @@ class Balancer:
             control_path=self._instance.control_path if self._instance else None,
             membership=self._membership,
             status=self.status,
+            metrics=lambda refusals, openmetrics: self.metrics(openmetrics=openmetrics, refusals=refusals),
             ready=self._readiness,
             reload=self.reload,
             pick=lambda pool, key, cost: self._pick_pool(pool).pick(key, cost),
@@ -398,6 +400,15 @@ class Balancer:
         max_sessions, max_handshakes, pin and admin take a restart: changing them is an error. Keys and certificates are read
         anew. Raises ConfigError, PortTaken or NotRunning with the old settings still in force.
         """
+        try:
+            self._reload_now(settings)
+        except (LbcoreError, ValueError, OSError):
+            self._reloads["reloads_refused"] += 1
+            raise
+        self._reloads["reloads_taken"] += 1
+        self._log("reloaded")
+
+    def _reload_now(self, settings: BalancerSettings | None) -> None:
         with self._turn():
             _, membership, supervisor = self._running()
             fresh = settings or self._read_again()
@@ -420,7 +431,6 @@ class Balancer:
             self._follow_probes()
             if before != after:
                 self._follow_sources()
-        self._log("reloaded")
 
     @contextlib.contextmanager
     def _turn(self) -> Iterator[None]:
@@ -509,6 +519,27 @@ class Balancer:
             if table.closed:  # stopped by another thread, between the two lines above
                 raise NotRunning("the balancer is not running")
             return document(table.segment)
+
+    def metrics(self, *, openmetrics: bool = False, refusals: dict[int, int] | None = None) -> bytes:
+        """What `GET /metrics` answers. refusals: of the admin server, by status. Raises NotRunning."""
+        from lbcore.observe.control import figures_of_process, figures_of_workers
+        from lbcore.observe.metrics import render
+        from lbcore.observe.status import document
+        from lbcore.observe.timings import all_timings
+
+        table, membership, supervisor = self._running()
+        with table.lock:
+            if table.closed:
+                raise NotRunning("the balancer is not running")
+            status, timings = document(table.segment), all_timings(table.segment)
+        control = {
+            **figures_of_process(),
+            **membership.counts,
+            **self._reloads,
+            "refusals": refusals or {},
+            "workers": figures_of_workers(supervisor.pids),
+        }
+        return render(status, timings, control, openmetrics=openmetrics)
 
     def _readiness(self) -> tuple[bool, str]:
         """Whether clients should be sent here, and why not."""

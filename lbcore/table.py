@@ -209,7 +209,7 @@ class Table:
         self.segment = Segment(self.memory)
         self._pools: dict[str, int] = {}
         self._policies: dict[str, str] = {}
-        self._tenants: dict[str, int] = {}
+        self._tenants: dict[tuple[str, str], int] = {}
         self._last_tenant = 0
         self._secret = os.urandom(16)
         self._rows: dict[int, Row] = {}
@@ -255,6 +255,7 @@ class Table:
                 row_bytes = bytearray(ffi.buffer(row, ffi.sizeof("struct lb_listener_row")))
                 row_bytes[:4] = bytes(4)  # state comes first
                 self._pen.listener(index, bytes(row_bytes))
+                self._tenants.pop(("listener", str(index)), None)
                 return
             self._pen.listener(
                 index,
@@ -278,6 +279,7 @@ class Table:
                     responses=listener.responses,
                     accept_proxy=int(listener.accept_proxy),
                     terminates=int(listener.terminates),
+                    tenant=self._tenant(("listener", str(index))),
                     certificate_expires_s=certificate_expires_s,
                     network_count=len(listener.trusted_proxies),
                     networks=_networks(listener.trusted_proxies),
@@ -320,7 +322,7 @@ class Table:
                     max_cost=pool.max_cost,
                     send_proxy=SEND_PROXY[pool.send_proxy],
                     tls=int(pool.tls),
-                    tenant=self._tenant(pool.name),
+                    tenant=self._tenant(("pool", pool.name)),
                     name=pool.name.encode(),
                     hash_name=hash_name.lower().encode() if hash_key == "header" else hash_name.encode(),
                     sticky=(pool.sticky or "").encode(),
@@ -342,12 +344,12 @@ class Table:
         secret = pool.sticky_secret.encode() if pool.sticky_secret else self._secret
         return hashlib.sha256(b"lbcore sticky\0" + pool.name.encode() + b"\0" + secret).digest()[:16]
 
-    def _tenant(self, pool: str) -> int:
-        """A pool's number, by which its figures are told from those of a pool that had its row before."""
-        if pool not in self._tenants:
+    def _tenant(self, whose: tuple[str, str]) -> int:
+        """The number of a pool or listener, by which its figures are told from those of one that had its row before."""
+        if whose not in self._tenants:
             self._last_tenant += 1
-            self._tenants[pool] = self._last_tenant
-        return self._tenants[pool]
+            self._tenants[whose] = self._last_tenant
+        return self._tenants[whose]
 
     def time(self, pool: str, timing: int, us: int, *, worker: int = 0, times: int = 1) -> None:
         """Note times as a worker does (csrc/table/timing.h), for tests and benchmarks."""
@@ -368,7 +370,7 @@ class Table:
         """Free a pool's row. Its backends must have been removed."""
         with self.lock:
             self._pen.pool(self._pools.pop(name), _row("struct lb_pool_row", state=0))
-            self._tenants.pop(name, None)
+            self._tenants.pop(("pool", name), None)
             self._policies.pop(name, None)
 
     def _free_pool(self) -> int:

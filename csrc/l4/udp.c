@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "../core/siphash.h"
+#include "../table/account.h"
 #include "../table/budget.h"
 #include "../table/load.h"
 #include "../table/timing.h"
@@ -100,9 +101,52 @@ static void close_when_empty(struct lb_udp *udp, uint32_t listener)
     udp->open--;
 }
 
+/* By the counter of its end. */
+static enum lb_end end_of(const struct lb_worker_row *row, const uint64_t *reason)
+{
+    if (reason == &row->closed_backend_reset)
+        return LB_ENDED_BACKEND;
+    if (reason == &row->closed_idle)
+        return LB_ENDED_IDLE;
+    if (reason == &row->closed_cut)
+        return LB_ENDED_CUT;
+    if (reason == &row->closed_stopped)
+        return LB_ENDED_STOPPED;
+    if (reason == &row->refused_resource)
+        return LB_ENDED_RESOURCE;
+    if (reason == &row->refused_connect)
+        return LB_ENDED_UNREACHABLE;
+    return reason == &row->refused_no_backend ? LB_ENDED_NO_BACKEND : LB_ENDED_DONE;
+}
+
+static void account(struct lb_udp *udp, const struct lb_udp_session *session, enum lb_end why)
+{
+    struct lb_plane *plane = udp->plane;
+    uint8_t client[16];
+    lb_net_as_v6(&session->client, client);
+    struct lb_ended ended = {
+        .now_us = plane->now_us,
+        .began_us = session->began_us,
+        .bytes_in = session->bytes_in,
+        .bytes_out = session->bytes_out,
+        .listener = session->listener,
+        .pool = session->pool,
+        .backend = session->backend != LB_NONE || !session->tried_count ? session->backend : session->tried[session->tried_count - 1],
+        .connect_us = LB_NEVER_US,
+        .first_us = session->first_us,
+        .client = client,
+        .client_port = lb_net_port(&session->client),
+        .kind = LB_RECORD_DATAGRAMS,
+        .end = why == LB_ENDED_IDLE && session->answered ? LB_ENDED_DONE : why, /* as datagrams end */
+        .tried = session->tried_count,
+    };
+    lb_account(&plane->shm, plane->worker, &ended);
+}
+
 /* reason: which counter of closed or refused; whole: closed or refused. */
 static void end(struct lb_udp *udp, struct lb_udp_session *session, uint64_t *reason, uint64_t *whole, enum lb_fate fate)
 {
+    account(udp, session, end_of(udp->plane->row, reason));
     leave_backend(udp, session, fate);
     unlink_session(udp, session);
     lb_timer_cancel(&session->timer);
@@ -216,6 +260,7 @@ static struct lb_udp_session *open_session(struct lb_udp *udp, uint32_t listener
                                        .arrival = *arrival,
                                        .key = lb_net_address_hash(client),
                                        .began_us = plane->now_us,
+                                       .first_us = LB_NEVER_US,
                                        .fd = -1,
                                        .generation = session->generation,
                                        .next = *bucket,
@@ -226,6 +271,7 @@ static struct lb_udp_session *open_session(struct lb_udp *udp, uint32_t listener
                                        .live = 1};
     *bucket = index;
     udp->at[listener].sessions++;
+    lb_account_accepted(&plane->shm, plane->worker, listener);
     lb_add(&plane->row->accepted, 1);
     lb_add(&plane->row->active, 1);
     lb_budget_session(&plane->shm, plane->worker, session->pool, (uint32_t)(plane->now_us / 1000000));
@@ -266,6 +312,7 @@ static void count_in(struct lb_udp *udp, struct lb_udp_session *session, const s
     uint32_t parts = lb_datagram_parts(datagram), responses = plane->shm.listeners[session->listener].responses;
     lb_add(&plane->row->datagrams_in, parts);
     lb_add(&plane->row->bytes_in, datagram->count);
+    session->bytes_in += datagram->count;
     session->owed += parts * responses;
     session->moved_ms = (uint32_t)lb_now_ms(plane);
     if (!session->asked) {
@@ -348,6 +395,9 @@ static void count_out(struct lb_udp *udp, struct lb_udp_session *session, uint32
     }
     lb_add(&plane->row->datagrams_out, parts);
     lb_add(&plane->row->bytes_out, bytes);
+    session->bytes_out += bytes;
+    if (session->first_us == LB_NEVER_US)
+        session->first_us = lb_account_us(session->began_us, plane->now_us);
     session->moved_ms = (uint32_t)lb_now_ms(plane);
     session->owed -= parts < session->owed ? parts : session->owed;
     session->answered = 1;

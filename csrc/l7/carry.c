@@ -1,7 +1,7 @@
 #include <string.h>
 
 #include "../core/io.h"
-#include "../table/timing.h"
+#include "../table/account.h"
 #include "../tls/stream.h"
 #include "body.h"
 #include "parts.h"
@@ -26,18 +26,32 @@ static void fill_hop(struct lb_l7 *l7, const struct lb_http *client, struct lb_h
     }
 }
 
+/* The id that the request goes out with: ours, or what a trusted proxy gave it. */
+static void keep_id(struct lb_l7 *l7, const struct lb_http *client, const struct lb_hop *hop, const char *bytes)
+{
+    const struct lb_field *given = hop->trusted || !hop->listener->request_id ? lb_field_find(&l7->message, bytes, "x-request-id", 12) : NULL;
+    char id[LB_ID_BYTES];
+    if (given)
+        lb_http_draft_id(l7, client, bytes + given->value.at, given->value.length);
+    else if (hop->listener->request_id)
+        lb_http_draft_id(l7, client, id, (uint32_t)(lb_compose_id(id, hop->id) - id));
+}
+
 enum lb_next lb_http_send_request(struct lb_l7 *l7, struct lb_http *client)
 {
     struct lb_hop hop;
     struct lb_message *message = &l7->message;
     const char *bytes = lb_http_in(l7, client) + client->in_start;
     fill_hop(l7, client, &hop);
+    if (client->draft != LB_SLAB_NONE)
+        keep_id(l7, client, &hop, bytes);
     message->upgrade = client->upgrade;
     size_t head = lb_compose_request(l7->out, message, bytes, &hop);
     uint32_t body = client->in_next - client->in_start - message->head.bytes;
     lb_http_move(l7, client, LB_HTTP_EXCHANGE);
     lb_http_moved(l7, client);
     client->sent_us = (uint32_t)l7->plane->now_us;
+    client->reached_us = lb_account_us(client->began_us, l7->plane->now_us);
     if (!lb_buffer_pool_ready(&l7->plane->buffers))
         return lb_http_answer(l7, client, 503, "the balancer has no buffer left");
     if (lb_http_send_parts(l7, &lb_http_conn(l7, client)->side, &client->up, l7->out, head, bytes + message->head.bytes, body) < 0) {
@@ -161,10 +175,10 @@ enum lb_next lb_http_finish(struct lb_l7 *l7, struct lb_http *client)
     }
     lb_http_drop_flow(l7, &client->up);
     lb_http_drop_flow(l7, &client->down);
+    if (client->open)
+        lb_http_tell(l7, client, LB_ENDED_DONE, client->status, NULL);
     lb_http_leave_backend(l7, client, client->conn_keeps && whole);
     if (client->open) {
-        lb_timing_note(&l7->plane->shm, l7->plane->worker, client->pool, LB_TIMING_EXCHANGE,
-                       l7->plane->now_us - client->began_us);
         client->open = 0;
         lb_add(&row->exchanges_active, UINT64_MAX);
         lb_add(&row->exchanges_done, 1);

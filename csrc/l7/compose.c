@@ -136,13 +136,19 @@ static char *put_certificate(char *to, const char *certificate)
     return PUT(to, ":\r\n");
 }
 
-static char *put_id(char *to, const uint64_t id[2])
+char *lb_compose_id(char *to, const uint64_t id[2])
 {
     static const char digits[] = "0123456789abcdef";
-    to = PUT(to, "X-Request-Id: ");
     for (int half = 0; half < 2; half++)
         for (int shift = 60; shift >= 0; shift -= 4)
             *to++ = digits[id[half] >> shift & 15];
+    return to;
+}
+
+static char *put_id(char *to, const uint64_t id[2])
+{
+    to = PUT(to, "X-Request-Id: ");
+    to = lb_compose_id(to, id);
     return PUT(to, "\r\n");
 }
 

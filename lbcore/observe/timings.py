@@ -6,7 +6,7 @@ A bucket is a sixteenth of what it holds at most, so a quantile, taken at the mi
 from __future__ import annotations
 
 from lbcore._layout import ffi
-from lbcore.segment import Segment
+from lbcore.segment import Segment, text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -73,6 +73,12 @@ def timing(segment: Segment, pool: int, kind: str) -> Timing:
             counts = [a + b for a, b in zip(counts, ffi.unpack(row.count, BUCKETS), strict=True)]
             sum_us += row.sum_us
     return Timing(counts, sum_us)
+
+
+def all_timings(segment: Segment) -> dict[tuple[str, str], Timing]:
+    """Of every pool, all kinds, by (pool's name, kind)."""
+    pools = [index for index in range(segment.head.max_pools) if segment.pool(index).state]
+    return {(text(segment.pool(pool).name), kind): timing(segment, pool, kind) for pool in pools for kind in KINDS}
 
 
 def latency(segment: Segment, pool: int) -> dict[str, Any]:
