@@ -91,6 +91,16 @@ cdef class Pen:
         self.usable()
         self.shm.head.draining = draining
 
+    def observe(self, uint32_t log_every, uint32_t trace_every):
+        """What is recorded of what ends: one of so many for the access log, and of exchanges for traces; 0: none."""
+        self.usable()
+        self.shm.head.log_every, self.shm.head.trace_every = log_every, trace_every
+
+    def log_tally(self, uint64_t written, uint64_t lost):
+        """How far the access log is."""
+        self.usable()
+        self.shm.head.log_written, self.shm.head.log_lost = written, lost
+
     def listener(self, uint32_t index, bytes row):
         """Write a struct lb_listener_row."""
         self.within(index, self.shm.head.max_listeners)

@@ -27,6 +27,10 @@ cdef extern from "lb.h" nogil:
         uint8_t version[24]
         uint64_t generation
         uint32_t draining
+        uint32_t log_every
+        uint32_t trace_every
+        uint64_t log_written
+        uint64_t log_lost
         uint32_t rows_used
         uint32_t workers
         uint32_t max_backends

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from lbcore.admin.server import AdminServer
     from lbcore.discovery.prober import Prober
     from lbcore.discovery.sources import Found, Sources
+    from lbcore.observe.access_log import AccessLog
+    from lbcore.observe.sinks import Sink
     from lbcore.picks import PickPool
     from lbcore.runtime import Instance
     from lbcore.settings import AdminSettings, BackendSettings
@@ -186,6 +188,7 @@ class Balancer:
         self._state: StateFile | None = None
         self._sources: Sources | None = None
         self._picking: Picking | None = None
+        self._access_log: AccessLog | None = None
         self._leaving = False
         self._hurried = threading.Event()
         self._reloads = {"reloads_taken": 0, "reloads_refused": 0}
@@ -244,6 +247,7 @@ class Balancer:
         self._leaving = False
         self._hurried.clear()
         self._restore(membership)
+        self._follow_log(settings, self._open_log(settings))
         supervisor.start(settings)
         self._start_admin()
         self._follow_probes()
@@ -264,6 +268,33 @@ class Balancer:
         self._state = StateFile(path, membership.snapshot, self._log)
         membership.on_change = self._state.changed
         self._state.start()
+
+    def _open_log(self, settings: BalancerSettings) -> Sink | None:
+        """What the settings want of the access log, opened. Raises ConfigError."""
+        if settings.access_log == "off":
+            return None
+        from lbcore.observe.access_log import sink_of
+
+        return sink_of(settings)
+
+    def _follow_log(self, settings: BalancerSettings, sink: Sink | None) -> None:
+        """Write into this sink from now on."""
+        table = self._table
+        assert table is not None
+        if sink is not None and self._access_log is None:
+            from lbcore.observe.access_log import AccessLog
+
+            self._access_log = AccessLog(table, self._log)
+            self._access_log.start()
+        if self._access_log is not None:
+            self._access_log.follow(sink, settings.access_log_format)
+        table.set_observed(settings.access_log_sample if sink is not None else 0)
+
+    def reopen(self) -> None:
+        """Open the access log anew, as after it was renamed. Raises ConfigError with the old one still in use."""
+        with self._turn():
+            self._running()
+            self._follow_log(self._settings, self._open_log(self._settings))
 
     def _publish(self, workers: list[int]) -> None:
         """Leave word of ourselves where commands look for it."""
@@ -369,13 +400,15 @@ class Balancer:
             self._supervisor.stop(drain_s)
         if self._admin:
             self._admin.stop()
+        if self._access_log:
+            self._access_log.close()
         if self._picking:
             self._picking.close()
         if self._table:
             self._table.close()
         if self._instance:
             self._instance.release()
-        self._state = self._picking = self._sources = None
+        self._state = self._picking = self._sources = self._access_log = None
         self._prober = self._supervisor = self._admin = self._table = self._membership = self._instance = None
 
     def hurry(self) -> None:
@@ -398,7 +431,7 @@ class Balancer:
 
         Changes backends, weights, policies, probes, listeners and time limits. name, workers, datapath, max_backends,
         max_sessions, max_handshakes, pin and admin take a restart: changing them is an error. Keys and certificates are read
-        anew. Raises ConfigError, PortTaken or NotRunning with the old settings still in force.
+        and the access log is opened anew. Raises ConfigError, PortTaken or NotRunning with the old settings still in force.
         """
         try:
             self._reload_now(settings)
@@ -414,18 +447,21 @@ class Balancer:
             fresh = settings or self._read_again()
             self._refuse_fixed(fresh)
             pools = {pool.name: pool for pool in fresh.pools}
-            table = self._running()[0]
+            table, sink = self._running()[0], self._open_log(fresh)
             new = [pool for name, pool in pools.items() if name not in membership.pools()]
             try:
                 for pool in new:
                     table.set_pool(pool)
                 supervisor.apply(fresh, lambda: membership.admit(pools, fresh.drain_timeout_ms))
             except (LbcoreError, ValueError):
+                if sink is not None:
+                    sink.close()
                 for pool in new:
                     if pool.name not in membership.pools() and pool.name in table.pools():
                         table.drop_pool(pool.name)
                 raise
             membership.dismiss(pools)
+            self._follow_log(fresh, sink)
             before, after = ({p.name: p.sources for p in one.pools} for one in (self._settings, fresh))
             self._settings = fresh
             self._follow_probes()

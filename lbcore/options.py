@@ -243,6 +243,22 @@ TOP = (
         "where registered and added backends are kept over a restart, which begins with them on probation; default: nowhere",
     ),
     Option(
+        "access_log",
+        "text",
+        "off",
+        "where each request and session that has ended is written: off, a file, stdout, stderr, syslog, syslog:/SOCKET, or"
+        " syslog:HOST:PORT (UDP)",
+    ),
+    Option("access_log_format", "choice", "json", "its lines", choices=("json", "text")),
+    Option(
+        "access_log_sample",
+        "int",
+        1,
+        "one of so many is written; what failed always is",
+        low=1,
+        high=1_000_000,
+    ),
+    Option(
         "max_sessions",
         "int",
         0,

@@ -356,6 +356,15 @@ class Table:
         with self.lock:
             self._pen.time(self._pools[pool], timing, us, worker=worker, times=times)
 
+    def set_observed(self, log_every: int, trace_every: int = 0) -> None:
+        """Have one of so many endings recorded for the access log, and one of so many exchanges traced; 0: none."""
+        with self.lock:
+            self._pen.observe(log_every, trace_every)
+
+    def tell_log(self, written: int, lost: int) -> None:
+        """How far the access log is. Its thread is the only writer of these two, and takes no lock: it must not wait."""
+        self._pen.log_tally(written, lost)
+
     def set_routes(self, table: bytes) -> None:
         """Publish routes, as `lbcore.routes.pack` made them."""
         with self.lock:

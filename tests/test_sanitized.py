@@ -19,6 +19,8 @@ SUITES = [
     "test_http_failures.py",
     "test_http_routing.py",
     "test_udp.py",
+    "test_latency.py",
+    "test_access_log.py",
     "test_tls_passthrough.py",
     "test_proxy_headers.py",
     "test_proxy_over_http.py",

@@ -22,6 +22,9 @@ class BalancerSettings(Settings):
     """All of a balancer. path: the file it came from, or None."""
 
     __slots__ = (
+        "access_log",
+        "access_log_format",
+        "access_log_sample",
         "admin",
         "datapath",
         "drain_delay_ms",
@@ -47,6 +50,9 @@ class BalancerSettings(Settings):
     drain_timeout_ms: int
     drain_delay_ms: int
     state_file: str | None
+    access_log: str
+    access_log_format: str
+    access_log_sample: int
     max_sessions: int
     max_backends: int
     max_handshakes: int
