@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from lbcore.discovery.sources import Found, Sources
     from lbcore.observe.access_log import AccessLog
     from lbcore.observe.sinks import Sink
+    from lbcore.observe.traces import Traces
     from lbcore.picks import PickPool
     from lbcore.runtime import Instance
     from lbcore.settings import AdminSettings, BackendSettings
@@ -189,6 +190,7 @@ class Balancer:
         self._sources: Sources | None = None
         self._picking: Picking | None = None
         self._access_log: AccessLog | None = None
+        self._traces: Traces | None = None
         self._leaving = False
         self._hurried = threading.Event()
         self._reloads = {"reloads_taken": 0, "reloads_refused": 0}
@@ -247,7 +249,7 @@ class Balancer:
         self._leaving = False
         self._hurried.clear()
         self._restore(membership)
-        self._follow_log(settings, self._open_log(settings))
+        self._follow_log(settings, self._open_log(settings), self._open_traces(settings))
         supervisor.start(settings)
         self._start_admin()
         self._follow_probes()
@@ -277,24 +279,38 @@ class Balancer:
 
         return sink_of(settings)
 
-    def _follow_log(self, settings: BalancerSettings, sink: Sink | None) -> None:
-        """Write into this sink from now on."""
+    def _open_traces(self, settings: BalancerSettings) -> Traces | None:
+        """What sends the spans that the settings want: what there is, or another. Raises ConfigError."""
+        if settings.traces == "off" or (self._traces is not None and self._traces.endpoint == settings.traces):
+            return None if settings.traces == "off" else self._traces
+        from lbcore.observe.traces import traces_of
+
+        return traces_of(settings, self.name, self._log)
+
+    def _follow_log(self, settings: BalancerSettings, sink: Sink | None, traces: Traces | None) -> None:
+        """Write into this sink, and send by these, from now on."""
         table = self._table
         assert table is not None
-        if sink is not None and self._access_log is None:
+        if (sink is not None or traces is not None) and self._access_log is None:
             from lbcore.observe.access_log import AccessLog
 
             self._access_log = AccessLog(table, self._log)
             self._access_log.start()
         if self._access_log is not None:
             self._access_log.follow(sink, settings.access_log_format)
-        table.set_observed(settings.access_log_sample if sink is not None else 0)
+            self._access_log.also = traces.take if traces is not None else None
+        table.set_observed(
+            settings.access_log_sample if sink is not None else 0, settings.trace_sample if traces is not None else 0
+        )
+        before, self._traces = self._traces, traces
+        if before is not None and before is not traces:
+            before.close()
 
     def reopen(self) -> None:
         """Open the access log anew, as after it was renamed. Raises ConfigError with the old one still in use."""
         with self._turn():
             self._running()
-            self._follow_log(self._settings, self._open_log(self._settings))
+            self._follow_log(self._settings, self._open_log(self._settings), self._traces)
 
     def _publish(self, workers: list[int]) -> None:
         """Leave word of ourselves where commands look for it."""
@@ -402,13 +418,15 @@ class Balancer:
             self._admin.stop()
         if self._access_log:
             self._access_log.close()
+        if self._traces:
+            self._traces.close()
         if self._picking:
             self._picking.close()
         if self._table:
             self._table.close()
         if self._instance:
             self._instance.release()
-        self._state = self._picking = self._sources = self._access_log = None
+        self._state = self._picking = self._sources = self._access_log = self._traces = None
         self._prober = self._supervisor = self._admin = self._table = self._membership = self._instance = None
 
     def hurry(self) -> None:
@@ -447,7 +465,8 @@ class Balancer:
             fresh = settings or self._read_again()
             self._refuse_fixed(fresh)
             pools = {pool.name: pool for pool in fresh.pools}
-            table, sink = self._running()[0], self._open_log(fresh)
+            table, traces = self._running()[0], self._open_traces(fresh)
+            sink = self._open_log(fresh)
             new = [pool for name, pool in pools.items() if name not in membership.pools()]
             try:
                 for pool in new:
@@ -456,12 +475,14 @@ class Balancer:
             except (LbcoreError, ValueError):
                 if sink is not None:
                     sink.close()
+                if traces is not None and traces is not self._traces:
+                    traces.close()
                 for pool in new:
                     if pool.name not in membership.pools() and pool.name in table.pools():
                         table.drop_pool(pool.name)
                 raise
             membership.dismiss(pools)
-            self._follow_log(fresh, sink)
+            self._follow_log(fresh, sink, traces)
             before, after = ({p.name: p.sources for p in one.pools} for one in (self._settings, fresh))
             self._settings = fresh
             self._follow_probes()
@@ -572,6 +593,7 @@ class Balancer:
             **figures_of_process(),
             **membership.counts,
             **self._reloads,
+            **(self._traces.counts if self._traces else {}),
             "refusals": refusals or {},
             "workers": figures_of_workers(supervisor.pids),
         }

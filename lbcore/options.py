@@ -259,6 +259,21 @@ TOP = (
         high=1_000_000,
     ),
     Option(
+        "traces",
+        "text",
+        "off",
+        "where spans of sampled requests are sent: off, or an OTLP endpoint over HTTP such as http://127.0.0.1:4318/v1/traces;"
+        " needs lbcore[otel]. With it each request goes on with a traceparent",
+    ),
+    Option(
+        "trace_sample",
+        "int",
+        100,
+        "one of so many requests that bring no traceparent is sampled; of others its own flag decides",
+        low=1,
+        high=1_000_000,
+    ),
+    Option(
         "max_sessions",
         "int",
         0,

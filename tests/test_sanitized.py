@@ -21,6 +21,7 @@ SUITES = [
     "test_udp.py",
     "test_latency.py",
     "test_access_log.py",
+    "test_traces.py",
     "test_tls_passthrough.py",
     "test_proxy_headers.py",
     "test_proxy_over_http.py",

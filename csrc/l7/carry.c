@@ -8,7 +8,7 @@
 
 /* --- the request ---------------------------------------------------------------------------------------------------- */
 
-static void fill_hop(struct lb_l7 *l7, const struct lb_http *client, struct lb_hop *hop)
+static void fill_hop(struct lb_l7 *l7, const struct lb_http *client, struct lb_hop *hop, struct lb_trace *trace)
 {
     const struct lb_heard *heard = lb_heard_at(&l7->plane->heard, client->heard);
     *hop = (struct lb_hop){
@@ -20,6 +20,8 @@ static void fill_hop(struct lb_l7 *l7, const struct lb_http *client, struct lb_h
         .certificate = client->client.tls ? client->client.tls->certificate : NULL,
         .backend = (const char *)l7->plane->shm.backends[client->backend].address,
     };
+    if (lb_http_trace(l7, client, trace, &hop->trace_begins))
+        hop->trace = trace;
     if (hop->listener->request_id) {
         hop->id[0] = lb_http_random(l7);
         hop->id[1] = lb_http_random(l7);
@@ -40,9 +42,10 @@ static void keep_id(struct lb_l7 *l7, const struct lb_http *client, const struct
 enum lb_next lb_http_send_request(struct lb_l7 *l7, struct lb_http *client)
 {
     struct lb_hop hop;
+    struct lb_trace trace;
     struct lb_message *message = &l7->message;
     const char *bytes = lb_http_in(l7, client) + client->in_start;
-    fill_hop(l7, client, &hop);
+    fill_hop(l7, client, &hop, &trace);
     if (client->draft != LB_SLAB_NONE)
         keep_id(l7, client, &hop, bytes);
     message->upgrade = client->upgrade;

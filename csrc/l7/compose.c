@@ -58,6 +58,10 @@ static int leave_in_request(const struct lb_message *message, const char *bytes,
         return listener->request_id && !hop->trusted;
     case LB_CLIENT_CERT: /* RFC 9440 4: whoever could bring one would be believed to be somebody else */
         return !hop->trusted || hop->certificate;
+    case LB_TRACEPARENT:
+        return hop->trace != NULL;
+    case LB_TRACESTATE:
+        return hop->trace && hop->trace_begins;
     case LB_OTHER:
     case LB_CONTENT_LENGTH:
     case LB_TRANSFER_ENCODING:
@@ -152,6 +156,13 @@ static char *put_id(char *to, const uint64_t id[2])
     return PUT(to, "\r\n");
 }
 
+static char *put_trace(char *to, const struct lb_trace *trace)
+{
+    to = PUT(to, "traceparent: ");
+    to = lb_trace_write(to, trace);
+    return PUT(to, "\r\n");
+}
+
 /* Who passed it on, and how it came (RFC 9110 7.6.3). */
 static char *put_via(char *to, uint8_t minor)
 {
@@ -202,6 +213,8 @@ size_t lb_compose_request(char *out, const struct lb_message *message, const cha
         to = put_certificate(to, hop->certificate);
     if (listener->request_id && (!hop->trusted || !has(message, LB_X_REQUEST_ID)))
         to = put_id(to, hop->id);
+    if (hop->trace)
+        to = put_trace(to, hop->trace);
     to = put_via(to, message->head.minor);
     to = PUT(to, "\r\n");
     return (size_t)(to - out);

@@ -5,6 +5,7 @@
 
 #include "../table/shm.h"
 #include "message.h"
+#include "trace.h"
 
 enum {
     LB_AUTHORITY_BYTES = 1024, /* a longer one is refused */
@@ -24,6 +25,8 @@ struct lb_hop {
     uint8_t tls; /* the client spoke TLS */
     const char *certificate; /* its own, DER in base64; NULL: none */
     uint64_t id[2]; /* of the request */
+    const struct lb_trace *trace; /* goes on as the request's traceparent; NULL: what came stays */
+    int trace_begins; /* with us: a tracestate that came is not its own */
 };
 
 /* Into out, of message->head.bytes + LB_COMPOSE_ROOM + LB_CERTIFICATE_ROOM bytes; the length. */

@@ -95,6 +95,8 @@ enum lb_next lb_http_backend_lost(struct lb_l7 *l7, struct lb_http *client, uint
 void lb_http_draft(struct lb_l7 *l7, struct lb_http *client, const char *bytes);
 /* Its request goes out under this id. */
 void lb_http_draft_id(struct lb_l7 *l7, const struct lb_http *client, const char *id, uint32_t length);
+/* Its place in a trace, as it goes on to the backend: is there one? begins: with us. */
+int lb_http_trace(const struct lb_l7 *l7, const struct lb_http *client, struct lb_trace *trace, int *begins);
 /* It is over: counted, and recorded. Its backend has not been left yet. status: of the answer; 0: none. reason: of our own answer,
  * or NULL. */
 void lb_http_tell(struct lb_l7 *l7, struct lb_http *client, enum lb_end end, uint16_t status, const char *reason);

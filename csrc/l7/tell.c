@@ -24,6 +24,38 @@ static struct lb_draft *draft_of(const struct lb_l7 *l7, const struct lb_http *c
     return client->draft == LB_SLAB_NONE ? NULL : lb_slab_at(&l7->drafts, client->draft);
 }
 
+/* The caller's trace goes on through us; without one, or with several, which cannot all be meant (3.2), one begins. */
+static void place_in_trace(struct lb_l7 *l7, struct lb_draft *draft, const char *bytes, uint32_t every)
+{
+    const struct lb_message_head *head = &l7->message.head;
+    struct lb_trace found = {0};
+    uint32_t count = 0;
+    int valid = 0;
+    for (uint32_t i = 0; i < head->field_count; i++)
+        if (head->fields[i].known == LB_TRACEPARENT && ++count == 1)
+            valid = lb_trace_read(&found, bytes + head->fields[i].value.at, head->fields[i].value.length);
+    if (!valid || count > 1) {
+        found.id[0] = lb_http_random(l7);
+        found.id[1] = lb_http_random(l7);
+        found.span = 0;
+        found.flags = lb_http_random(l7) % every == 0 ? LB_TRACE_SAMPLED : 0;
+    }
+    memcpy(draft->trace, found.id, sizeof draft->trace);
+    draft->parent = found.span;
+    draft->span = lb_http_random(l7) | 1;
+    draft->trace_flags = found.flags & LB_TRACE_SAMPLED;
+}
+
+int lb_http_trace(const struct lb_l7 *l7, const struct lb_http *client, struct lb_trace *trace, int *begins)
+{
+    const struct lb_draft *draft = draft_of(l7, client);
+    if (!draft || !draft->span)
+        return 0;
+    *trace = (struct lb_trace){{draft->trace[0], draft->trace[1]}, draft->span, draft->trace_flags};
+    *begins = !draft->parent;
+    return 1;
+}
+
 /* The path without its query, which may hold what nobody should read in a log. */
 void lb_http_draft(struct lb_l7 *l7, struct lb_http *client, const char *bytes)
 {
@@ -35,6 +67,9 @@ void lb_http_draft(struct lb_l7 *l7, struct lb_http *client, const char *bytes)
     if (!draft)
         return;
     memset(draft, 0, offsetof(struct lb_draft, text));
+    uint32_t every = __atomic_load_n(&l7->plane->shm.head->trace_every, __ATOMIC_RELAXED);
+    if (every)
+        place_in_trace(l7, draft, bytes, every);
     draft->method_length = (uint8_t)put(draft, 0, bytes, message->head.method, METHOD_ROOM);
     uint32_t used = draft->method_length;
     draft->host_length = (uint8_t)put(draft, used, bytes, message->authority, HOST_ROOM);

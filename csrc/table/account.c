@@ -125,7 +125,7 @@ static int is_logged(const struct lb_tally *tally, const struct lb_ended *ended,
 
 static int is_traced(const struct lb_ended *ended, uint32_t every)
 {
-    return every && ended->draft && ended->draft->trace_flags & 1;
+    return every && ended->draft && ended->draft->span && ended->draft->trace_flags & 1;
 }
 
 void lb_account(const struct lb_shm *shm, uint32_t worker, const struct lb_ended *ended)

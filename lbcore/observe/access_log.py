@@ -31,15 +31,13 @@ LAST_WORDS_S = 1.0
 class AccessLog:
     """Writes while it runs. `follow` has it go on with other settings, or with the file opened anew.
 
-    also: called with all records of a turn, those that sampling leaves out of the log included.
+    also: called with all records of a turn, those that sampling leaves out of the log included. May be set at any time.
     """
 
-    def __init__(
-        self, table: Table, log: Callable[[str], None], also: Callable[[list[Record], Names], None] | None = None
-    ) -> None:
+    def __init__(self, table: Table, log: Callable[[str], None]) -> None:
         self._table = table
         self._complaints = Complaints(log, "access_log", "it is written again")
-        self._also = also
+        self.also: Callable[[list[Record], Names], None] | None = None
         self._lock = threading.Lock()
         self._sink: Sink | None = None
         self._next: tuple[Sink | None, str] | None = None
@@ -101,11 +99,11 @@ class AccessLog:
         self._switch()
         more = False
         if self._flush():
-            records = self._records.take()
+            records, also = self._records.take(), self.also
             self._names.forget()
             more = len(records) >= BATCH
-            if self._also is not None and records:
-                self._also(records, self._names)
+            if also is not None and records:
+                also(records, self._names)
             if self._sink is not None:
                 lines = [self._line(record, self._names) for record in records if record.flags & LOGGED]
                 self._pending = "".join(lines).encode("ascii", "backslashreplace")

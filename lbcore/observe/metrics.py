@@ -119,6 +119,8 @@ BACKEND = (
     ),
 )
 LOG = (
+    Family("spans_sent", "counter", (), "Spans of traces that were sent; absent where nothing is traced."),
+    Family("spans_lost", "counter", (), "Spans that were not: the collector did not take them, or too many waited."),
     Family("access_log_lines", "counter", (), "Lines of the access log that were written."),
     Family("access_log_lost", "counter", (), "Lines that were not: the log could not keep up, or could not be written."),
 )
@@ -225,7 +227,7 @@ TABLES = {
     "Pools": POOL,
     "Backends": BACKEND,
     "Workers": WORKER,
-    "Access log": LOG,
+    "Access log and traces": LOG,
 }
 
 _KINDS = {"counter": CounterMetricFamily, "gauge": GaugeMetricFamily, "histogram": HistogramMetricFamily}
@@ -279,6 +281,8 @@ class Observation(namedtuple("Observation", "document timings control", module=_
             ("control_threads", "threads"),
             ("registrations", "registrations"),
             ("heartbeats", "heartbeats"),
+            ("spans_sent", "spans_sent"),
+            ("spans_lost", "spans_lost"),
         ):
             if key in control:
                 yield name, (), control[key]
