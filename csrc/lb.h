@@ -15,6 +15,7 @@
 #include "table/policy.h"
 #include "table/shm.h"
 #include "table/table.h"
+#include "table/timing.h"
 #include "table/view.h"
 #include "table/why.h"
 #include "tls/context.h"

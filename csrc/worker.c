@@ -14,6 +14,7 @@
 #include "l7/http.h"
 #include "lb.h"
 #include "refuge.h"
+#include "table/account.h"
 
 enum { EVENTS = 256, WARM_BUFFERS = 64 };
 
@@ -281,7 +282,9 @@ static void take(void *context, int client, uint32_t listener, const union lb_ad
 {
     struct worker *worker = context;
     struct lb_newcomer newcomer = {
-        .fd = client, .listener = listener, .pool = worker->plane.shm.listeners[listener].pool, .ends.client = *peer};
+        .fd = client, .listener = listener, .pool = worker->plane.shm.listeners[listener].pool,
+        .accepted_us = (uint32_t)worker->plane.now_us, .ends.client = *peer};
+    lb_account_accepted(&worker->plane.shm, worker->plane.worker, listener);
     if (!lb_greeting_is_due(&worker->plane, listener, peer))
         serve_client(worker, &newcomer);
     else if (!refuse_without_place(&worker->plane, &worker->greetings.slab, &newcomer))

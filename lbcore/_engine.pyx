@@ -101,6 +101,16 @@ cdef class Pen:
         self.usable()
         self.shm.head.draining = draining
 
+    def observe(self, uint32_t log_every, uint32_t trace_every):
+        """What is recorded of what ends: one of so many for the access log, and of exchanges for traces; 0: none."""
+        self.usable()
+        self.shm.head.log_every, self.shm.head.trace_every = log_every, trace_every
+
+    def log_tally(self, uint64_t written, uint64_t lost):
+        """How far the access log is."""
+        self.usable()
+        self.shm.head.log_written, self.shm.head.log_lost = written, lost
+
     def listener(self, uint32_t index, bytes row):
         """Write a struct lb_listener_row."""
         self.within(index, self.shm.head.max_listeners)
@@ -200,6 +210,16 @@ cdef class Pen:
         """Sessions on a backend row, over all workers."""
         self.within(index, self.shm.head.max_backends)
         return lb_shm_in_flight(&self.shm, index)
+
+    def time(self, uint32_t pool, uint32_t timing, uint64_t us, *, uint32_t worker=0, uint32_t times=1):
+        """Note a time as a worker does, so many times, each a little longer: for tests and for measuring."""
+        cdef uint32_t i
+        self.within(pool, self.shm.head.max_pools)
+        self.within(worker, self.shm.head.workers)
+        self.within(timing, LB_TIMINGS)
+        with nogil:
+            for i in range(times):
+                lb_timing_note(&self.shm, worker, pool, <lb_timing>timing, us + (i & 1023))
 
     def bury(self, uint32_t worker):
         """Settle the section of a worker that died."""

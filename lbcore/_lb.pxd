@@ -27,6 +27,10 @@ cdef extern from "lb.h" nogil:
         uint8_t version[24]
         uint64_t generation
         uint32_t draining
+        uint32_t log_every
+        uint32_t trace_every
+        uint64_t log_written
+        uint64_t log_lost
         uint32_t rows_used
         uint32_t workers
         uint32_t sections
@@ -97,6 +101,10 @@ cdef extern from "lb.h" nogil:
     int lb_shm_attach(lb_shm *shm, void *memory, uint64_t bytes)
     uint32_t lb_shm_sections(const lb_shm *shm)
     lb_outcome *lb_shm_outcome(const lb_shm *shm, uint32_t worker, uint32_t backend)
+    enum lb_timing:
+        LB_TIMINGS
+
+    void lb_timing_note(const lb_shm *shm, uint32_t worker, uint32_t pool, lb_timing timing, uint64_t us)
     uint32_t lb_shm_in_flight(const lb_shm *shm, uint32_t backend)
 
     uint64_t lb_table_put(const lb_shm *shm, uint32_t index, const lb_backend_spec *spec)

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from lbcore.discovery.prober import Prober
     from lbcore.discovery.sources import Found, Sources
     from lbcore.estate import Estate
+    from lbcore.observe.access_log import AccessLog
+    from lbcore.observe.sinks import Sink
+    from lbcore.observe.traces import Traces
     from lbcore.picks import PickPool
     from lbcore.runtime import Instance
     from lbcore.settings import AdminSettings, BackendSettings
@@ -187,10 +190,13 @@ class Balancer:
         self._state: StateFile | None = None
         self._sources: Sources | None = None
         self._picking: Picking | None = None
+        self._access_log: AccessLog | None = None
+        self._traces: Traces | None = None
         self._leaving = False
         self._hurried = threading.Event()
         self.on_upgrade: Callable[[], str] | None = None
         """What an operator's call for an upgrade does; returns what comes. Raises LbcoreError."""
+        self._reloads = {"reloads_taken": 0, "reloads_refused": 0}
 
     @classmethod
     def from_file(cls, path: str | os.PathLike[str], **options: Any) -> Self:
@@ -252,6 +258,8 @@ class Balancer:
         self._leaving = False
         self._hurried.clear()
         self._restore(membership, fresh=estate is None)
+        self._restore(membership)
+        self._follow_log(settings, self._open_log(settings), self._open_traces(settings))
         supervisor.start(settings)
         self._start_admin()
         self._follow_probes()
@@ -297,6 +305,47 @@ class Balancer:
         membership.on_change = self._state.changed
         self._state.start()
 
+    def _open_log(self, settings: BalancerSettings) -> Sink | None:
+        """What the settings want of the access log, opened. Raises ConfigError."""
+        if settings.access_log == "off":
+            return None
+        from lbcore.observe.access_log import sink_of
+
+        return sink_of(settings)
+
+    def _open_traces(self, settings: BalancerSettings) -> Traces | None:
+        """What sends the spans that the settings want: what there is, or another. Raises ConfigError."""
+        if settings.traces == "off" or (self._traces is not None and self._traces.endpoint == settings.traces):
+            return None if settings.traces == "off" else self._traces
+        from lbcore.observe.traces import traces_of
+
+        return traces_of(settings, self.name, self._log)
+
+    def _follow_log(self, settings: BalancerSettings, sink: Sink | None, traces: Traces | None) -> None:
+        """Write into this sink, and send by these, from now on."""
+        table = self._table
+        assert table is not None
+        if (sink is not None or traces is not None) and self._access_log is None:
+            from lbcore.observe.access_log import AccessLog
+
+            self._access_log = AccessLog(table, self._log)
+            self._access_log.start()
+        if self._access_log is not None:
+            self._access_log.follow(sink, settings.access_log_format)
+            self._access_log.also = traces.take if traces is not None else None
+        table.set_observed(
+            settings.access_log_sample if sink is not None else 0, settings.trace_sample if traces is not None else 0
+        )
+        before, self._traces = self._traces, traces
+        if before is not None and before is not traces:
+            before.close()
+
+    def reopen(self) -> None:
+        """Open the access log anew, as after it was renamed. Raises ConfigError with the old one still in use."""
+        with self._turn():
+            self._running()
+            self._follow_log(self._settings, self._open_log(self._settings), self._traces)
+
     def _publish(self, workers: list[int]) -> None:
         """Leave word of ourselves where commands look for it."""
         if self._instance and self._admin and self._table:
@@ -319,6 +368,7 @@ class Balancer:
             control_path=self._instance.control_path if self._instance else None,
             membership=self._membership,
             status=self.status,
+            metrics=lambda refusals, openmetrics: self.metrics(openmetrics=openmetrics, refusals=refusals),
             ready=self._readiness,
             reload=self.reload,
             upgrade=self.on_upgrade,
@@ -405,13 +455,17 @@ class Balancer:
             self._supervisor.stop(drain_s)
         if self._admin:
             self._admin.stop()
+        if self._access_log:
+            self._access_log.close()
+        if self._traces:
+            self._traces.close()
         if self._picking:
             self._picking.close()
         if self._table:
             self._table.close()
         if self._instance:
             self._instance.release()
-        self._state = self._picking = self._sources = None
+        self._state = self._picking = self._sources = self._access_log = self._traces = None
         self._prober = self._supervisor = self._admin = self._table = self._membership = self._instance = None
 
     def abdicate(self) -> None:
@@ -457,31 +511,45 @@ class Balancer:
 
         Changes backends, weights, policies, probes, listeners and time limits. name, workers, datapath, max_backends,
         max_sessions, max_handshakes, pin and admin take a restart: changing them is an error. Keys and certificates are read
-        anew. Raises ConfigError, PortTaken or NotRunning with the old settings still in force.
+        and the access log is opened anew. Raises ConfigError, PortTaken or NotRunning with the old settings still in force.
         """
+        try:
+            self._reload_now(settings)
+        except (LbcoreError, ValueError, OSError):
+            self._reloads["reloads_refused"] += 1
+            raise
+        self._reloads["reloads_taken"] += 1
+        self._log("reloaded")
+
+    def _reload_now(self, settings: BalancerSettings | None) -> None:
         with self._turn():
             _, membership, supervisor = self._running()
             fresh = settings or self._read_again()
             self._refuse_fixed(fresh)
             pools = {pool.name: pool for pool in fresh.pools}
-            table = self._running()[0]
+            table, traces = self._running()[0], self._open_traces(fresh)
+            sink = self._open_log(fresh)
             new = [pool for name, pool in pools.items() if name not in membership.pools()]
             try:
                 for pool in new:
                     table.set_pool(pool)
                 supervisor.apply(fresh, lambda: membership.admit(pools, fresh.drain_timeout_ms))
             except (LbcoreError, ValueError):
+                if sink is not None:
+                    sink.close()
+                if traces is not None and traces is not self._traces:
+                    traces.close()
                 for pool in new:
                     if pool.name not in membership.pools() and pool.name in table.pools():
                         table.drop_pool(pool.name)
                 raise
             membership.dismiss(pools)
+            self._follow_log(fresh, sink, traces)
             before, after = ({p.name: p.sources for p in one.pools} for one in (self._settings, fresh))
             self._settings = fresh
             self._follow_probes()
             if before != after:
                 self._follow_sources()
-        self._log("reloaded")
 
     @contextlib.contextmanager
     def _turn(self) -> Iterator[None]:
@@ -570,6 +638,28 @@ class Balancer:
             if table.closed:  # stopped by another thread, between the two lines above
                 raise NotRunning("the balancer is not running")
             return document(table.segment)
+
+    def metrics(self, *, openmetrics: bool = False, refusals: dict[int, int] | None = None) -> bytes:
+        """What `GET /metrics` answers. refusals: of the admin server, by status. Raises NotRunning."""
+        from lbcore.observe.control import figures_of_process, figures_of_workers
+        from lbcore.observe.metrics import render
+        from lbcore.observe.status import document
+        from lbcore.observe.timings import all_timings
+
+        table, membership, supervisor = self._running()
+        with table.lock:
+            if table.closed:
+                raise NotRunning("the balancer is not running")
+            status, timings = document(table.segment), all_timings(table.segment)
+        control = {
+            **figures_of_process(),
+            **membership.counts,
+            **self._reloads,
+            **(self._traces.counts if self._traces else {}),
+            "refusals": refusals or {},
+            "workers": figures_of_workers(supervisor.pids),
+        }
+        return render(status, timings, control, openmetrics=openmetrics)
 
     def _readiness(self) -> tuple[bool, str]:
         """Whether clients should be sent here, and why not."""

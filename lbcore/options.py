@@ -243,6 +243,37 @@ TOP = (
         "where registered and added backends are kept over a restart, which begins with them on probation; default: nowhere",
     ),
     Option(
+        "access_log",
+        "text",
+        "off",
+        "where each request and session that has ended is written: off, a file, stdout, stderr, syslog, syslog:/SOCKET, or"
+        " syslog:HOST:PORT (UDP)",
+    ),
+    Option("access_log_format", "choice", "json", "its lines", choices=("json", "text")),
+    Option(
+        "access_log_sample",
+        "int",
+        1,
+        "one of so many is written; what failed always is",
+        low=1,
+        high=1_000_000,
+    ),
+    Option(
+        "traces",
+        "text",
+        "off",
+        "where spans of sampled requests are sent: off, or an OTLP endpoint over HTTP such as http://127.0.0.1:4318/v1/traces;"
+        " needs lbcore[otel]. With it each request goes on with a traceparent",
+    ),
+    Option(
+        "trace_sample",
+        "int",
+        100,
+        "one of so many requests that bring no traceparent is sampled; of others its own flag decides",
+        low=1,
+        high=1_000_000,
+    ),
+    Option(
         "max_sessions",
         "int",
         0,

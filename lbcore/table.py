@@ -232,6 +232,8 @@ class Table:
         )
         self._pools: dict[str, int] = {}
         self._policies: dict[str, str] = {}
+        self._tenants: dict[tuple[str, str], int] = {}
+        self._last_tenant = 0
         self._secret = os.urandom(16)
         self._rows: dict[int, Row] = {}
         self._by_address: dict[tuple[str, str], Row] = {}
@@ -314,6 +316,7 @@ class Table:
                 row_bytes = bytearray(ffi.buffer(row, ffi.sizeof("struct lb_listener_row")))
                 row_bytes[:4] = bytes(4)  # state comes first
                 self._pen.listener(index, bytes(row_bytes))
+                self._tenants.pop(("listener", str(index)), None)
                 return
             self._pen.listener(
                 index,
@@ -337,6 +340,7 @@ class Table:
                     responses=listener.responses,
                     accept_proxy=int(listener.accept_proxy),
                     terminates=int(listener.terminates),
+                    tenant=self._tenant(("listener", str(index))),
                     certificate_expires_s=certificate_expires_s,
                     network_count=len(listener.trusted_proxies),
                     networks=_networks(listener.trusted_proxies),
@@ -385,6 +389,7 @@ class Table:
                     max_cost=pool.max_cost,
                     send_proxy=SEND_PROXY[pool.send_proxy],
                     tls=int(pool.tls),
+                    tenant=self._tenant(("pool", pool.name)),
                     name=pool.name.encode(),
                     hash_name=hash_name.lower().encode() if hash_key == "header" else hash_name.encode(),
                     sticky=(pool.sticky or "").encode(),
@@ -409,6 +414,27 @@ class Table:
         secret = pool.sticky_secret.encode() if pool.sticky_secret else self._secret
         return hashlib.sha256(b"lbcore sticky\0" + pool.name.encode() + b"\0" + secret).digest()[:16]
 
+    def _tenant(self, whose: tuple[str, str]) -> int:
+        """The number of a pool or listener, by which its figures are told from those of one that had its row before."""
+        if whose not in self._tenants:
+            self._last_tenant += 1
+            self._tenants[whose] = self._last_tenant
+        return self._tenants[whose]
+
+    def time(self, pool: str, timing: int, us: int, *, worker: int = 0, times: int = 1) -> None:
+        """Note times as a worker does (csrc/table/timing.h), for tests and benchmarks."""
+        with self.lock:
+            self._pen.time(self._pools[pool], timing, us, worker=worker, times=times)
+
+    def set_observed(self, log_every: int, trace_every: int = 0) -> None:
+        """Have one of so many endings recorded for the access log, and one of so many exchanges traced; 0: none."""
+        with self.lock:
+            self._pen.observe(log_every, trace_every)
+
+    def tell_log(self, written: int, lost: int) -> None:
+        """How far the access log is. Its thread is the only writer of these two, and takes no lock: it must not wait."""
+        self._pen.log_tally(written, lost)
+
     def set_routes(self, table: bytes) -> None:
         """Publish routes, as `lbcore.routes.pack` made them."""
         with self.lock:
@@ -423,6 +449,7 @@ class Table:
         """Free a pool's row. Its backends must have been removed."""
         with self.lock:
             self._pen.pool(self._pools.pop(name), _row("struct lb_pool_row", state=0))
+            self._tenants.pop(("pool", name), None)
             self._policies.pop(name, None)
 
     def _free_pool(self) -> int:

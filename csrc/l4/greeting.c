@@ -188,7 +188,8 @@ void lb_greeting_open(struct lb_greetings *greetings, int client, uint32_t liste
     uint32_t index = lb_slab_take(&greetings->slab);
     struct lb_greeting *greeting = lb_greeting_at(greetings, index);
     *greeting = (struct lb_greeting){
-        .newcomer = {.fd = client, .listener = listener, .pool = row->pool, .ends.client = *peer},
+        .newcomer = {.fd = client, .listener = listener, .pool = row->pool, .accepted_us = (uint32_t)plane->now_us,
+                     .ends.client = *peer},
         .generation = greeting->generation,
         .live = 1,
         .stage = (uint8_t)first_stage(plane, listener, peer),

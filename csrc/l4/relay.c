@@ -6,6 +6,7 @@
 
 #include "../core/io.h"
 #include "../core/net.h"
+#include "../table/account.h"
 
 enum {
     TURN_BYTES = 1 << 20,  /* one direction's share of a turn */
@@ -70,12 +71,15 @@ static void arrived(struct lane *lane, size_t bytes)
 {
     struct lb_worker_row *row = lane->plane->row;
     if (lane->name == LB_BACKEND) {
+        if (lane->session->first_us == LB_NEVER_US)
+            lane->session->first_us = lb_account_us(lane->session->began_us, lane->plane->now_us);
         acknowledge(lane, bytes);
         lb_add(&row->bytes_out, bytes);
     } else {
         lane->session->asked = 1;
         lb_add(&row->bytes_in, bytes);
     }
+    lane->session->bytes[lane->name] += bytes;
     lane->session->moved_ms = (uint32_t)lb_now_ms(lane->plane);
     lane->moved += bytes;
 }

@@ -8,6 +8,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "../table/account.h"
+#include "../table/timing.h"
 #include "outcome.h"
 #include "udp_session.h"
 
@@ -32,6 +34,7 @@ static void count_in(struct lb_udp *udp, struct lb_udp_session *session, const s
     uint32_t parts = lb_datagram_parts(datagram), responses = plane->shm.listeners[session->listener].responses;
     lb_add(&plane->row->datagrams_in, parts);
     lb_add(&plane->row->bytes_in, datagram->count);
+    session->bytes_in += datagram->count;
     session->owed += parts * responses;
     session->moved_ms = (uint32_t)lb_now_ms(plane);
     if (!session->asked) {
@@ -99,12 +102,17 @@ static void count_out(struct lb_udp *udp, struct lb_udp_session *session, uint32
     }
     lb_add(&plane->row->datagrams_out, parts);
     lb_add(&plane->row->bytes_out, bytes);
+    session->bytes_out += bytes;
+    if (session->first_us == LB_NEVER_US)
+        session->first_us = lb_account_us(session->began_us, plane->now_us);
     session->moved_ms = (uint32_t)lb_now_ms(plane);
     session->owed -= parts < session->owed ? parts : session->owed;
     session->answered = 1;
     session->tried_count = 0;
     if (session->asked) {
         session->asked = 0;
+        lb_timing_note(&plane->shm, plane->worker, session->pool, LB_TIMING_ANSWER,
+                       (uint32_t)plane->now_us - session->asked_us);
         lb_outcome_answered(plane, session->backend, (uint32_t)plane->now_us - session->asked_us);
     } else if (!session->many) {
         lb_udp_session_expect_many(session);

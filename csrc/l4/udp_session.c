@@ -7,8 +7,10 @@
 #include <unistd.h>
 
 #include "../core/siphash.h"
+#include "../table/account.h"
 #include "../table/budget.h"
 #include "../table/load.h"
+#include "../table/timing.h"
 #include "../table/why.h"
 #include "claim.h"
 #include "outcome.h"
@@ -77,9 +79,52 @@ static void leave_backend(struct lb_udp *udp, struct lb_udp_session *session, en
     session->backend = LB_NONE;
 }
 
+/* By the counter of its end. */
+static enum lb_end end_of(const struct lb_worker_row *row, const uint64_t *reason)
+{
+    if (reason == &row->closed_backend_reset)
+        return LB_ENDED_BACKEND;
+    if (reason == &row->closed_idle)
+        return LB_ENDED_IDLE;
+    if (reason == &row->closed_cut)
+        return LB_ENDED_CUT;
+    if (reason == &row->closed_stopped)
+        return LB_ENDED_STOPPED;
+    if (reason == &row->refused_resource)
+        return LB_ENDED_RESOURCE;
+    if (reason == &row->refused_connect)
+        return LB_ENDED_UNREACHABLE;
+    return reason == &row->refused_no_backend ? LB_ENDED_NO_BACKEND : LB_ENDED_DONE;
+}
+
+static void account(struct lb_udp *udp, const struct lb_udp_session *session, enum lb_end why)
+{
+    struct lb_plane *plane = udp->plane;
+    uint8_t client[16];
+    lb_net_as_v6(&session->client, client);
+    struct lb_ended ended = {
+        .now_us = plane->now_us,
+        .began_us = session->began_us,
+        .bytes_in = session->bytes_in,
+        .bytes_out = session->bytes_out,
+        .listener = session->listener,
+        .pool = session->pool,
+        .backend = session->backend != LB_NONE || !session->tried_count ? session->backend : session->tried[session->tried_count - 1],
+        .connect_us = LB_NEVER_US,
+        .first_us = session->first_us,
+        .client = client,
+        .client_port = lb_net_port(&session->client),
+        .kind = LB_RECORD_DATAGRAMS,
+        .end = why == LB_ENDED_IDLE && session->answered ? LB_ENDED_DONE : why, /* as datagrams end */
+        .tried = session->tried_count,
+    };
+    lb_account(&plane->shm, plane->worker, &ended);
+}
+
 /* reason: which counter of closed or refused; whole: closed or refused. */
 static void end(struct lb_udp *udp, struct lb_udp_session *session, uint64_t *reason, uint64_t *whole, enum lb_fate fate)
 {
+    account(udp, session, end_of(udp->plane->row, reason));
     leave_backend(udp, session, fate);
     unlink_session(udp, session);
     lb_timer_cancel(&session->timer);
@@ -94,7 +139,9 @@ static void end(struct lb_udp *udp, struct lb_udp_session *session, uint64_t *re
 
 void lb_udp_session_end(struct lb_udp *udp, struct lb_udp_session *session, uint64_t *reason, enum lb_fate fate)
 {
-    end(udp, session, reason, &udp->plane->row->closed, fate);
+    struct lb_plane *plane = udp->plane;
+    lb_timing_note(&plane->shm, plane->worker, session->pool, LB_TIMING_SESSION, plane->now_us - session->began_us);
+    end(udp, session, reason, &plane->row->closed, fate);
 }
 
 /* --- reaching a backend --------------------------------------------------------------------------------------------- */
@@ -194,6 +241,8 @@ struct lb_udp_session *lb_udp_session_open(struct lb_udp *udp, uint32_t listener
     *session = (struct lb_udp_session){.client = *client,
                                        .arrival = *arrival,
                                        .key = lb_net_address_hash(client),
+                                       .began_us = plane->now_us,
+                                       .first_us = LB_NEVER_US,
                                        .fd = -1,
                                        .generation = session->generation,
                                        .next = *bucket,
@@ -204,6 +253,7 @@ struct lb_udp_session *lb_udp_session_open(struct lb_udp *udp, uint32_t listener
                                        .live = 1};
     *bucket = index;
     udp->at[listener].sessions++;
+    lb_account_accepted(&plane->shm, plane->worker, listener);
     lb_add(&plane->row->accepted, 1);
     lb_add(&plane->row->active, 1);
     lb_budget_session(&plane->shm, plane->worker, session->pool, (uint32_t)(plane->now_us / 1000000));

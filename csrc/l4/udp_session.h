@@ -11,6 +11,9 @@ struct lb_udp_session {
     union lb_address client;
     struct lb_arrival arrival;
     uint64_t key;        /* hash of the client's address, for maglev */
+    uint64_t began_us;   /* monotonic: when it was opened */
+    uint64_t bytes_in;
+    uint64_t bytes_out;
     uint64_t tenant;     /* generation of the backend's row */
     int fd;              /* -1: no backend */
     uint32_t generation; /* in every event: those of an earlier tenant are dropped */
@@ -19,6 +22,7 @@ struct lb_udp_session {
     uint32_t decision;
     uint32_t moved_ms; /* monotonic, low 32 bits: when a datagram last moved */
     uint32_t asked_us; /* likewise: when the client asked what is not answered yet */
+    uint32_t first_us; /* since it was opened: when the first answer came; LB_NEVER_US: none has */
     uint32_t owed;     /* answers that are still to come, where their number is known */
     uint16_t listener;
     uint16_t pool;

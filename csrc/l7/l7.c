@@ -4,6 +4,7 @@
 #include <time.h>
 
 #include "../core/io.h"
+#include "../table/account.h"
 #include "parts.h"
 
 enum {
@@ -27,6 +28,8 @@ int lb_l7_open(struct lb_l7 *l7, struct lb_plane *plane, uint32_t max_clients)
         l7->random = plane->now_us | 1;
     int error = lb_slab_open(&l7->clients, sizeof(struct lb_http), max_clients);
     if (!error)
+        error = lb_slab_open(&l7->drafts, sizeof(struct lb_draft), max_clients);
+    if (!error)
         error = lb_buffer_pool_open(&l7->heads, LB_HEAD_BYTES, 2 * max_clients, WARM_HEADS);
     if (!error)
         error = lb_conn_pool_open(&l7->conns, plane, max_clients);
@@ -46,6 +49,7 @@ void lb_l7_close(struct lb_l7 *l7)
     free(l7->queues);
     lb_conn_pool_close(&l7->conns);
     lb_buffer_pool_close(&l7->heads);
+    lb_slab_close(&l7->drafts);
     lb_slab_close(&l7->clients);
 }
 

@@ -265,6 +265,8 @@ static enum lb_reading read_field(struct lb_message *message, const char *bytes,
     case LB_HTTP2_SETTINGS:
     case LB_CLIENT_CERT:
     case LB_TRAILER:
+    case LB_TRACEPARENT:
+    case LB_TRACESTATE:
         return LB_READ_DONE;
     }
     return LB_READ_DONE;
@@ -393,6 +395,8 @@ int lb_message_is_hop_field(const struct lb_message *message, const char *bytes,
     case LB_X_REQUEST_ID:
     case LB_CLIENT_CERT:
     case LB_TRAILER:
+    case LB_TRACEPARENT:
+    case LB_TRACESTATE:
         break;
     }
     for (uint32_t i = 0; i < message->nominated_count; i++) {

@@ -39,7 +39,8 @@ class AdminServer:
     """Serves until `stop()`.
 
     settings: the public listener, or None for the control socket only. control_path: a unix socket for operators, or None.
-    status, ready, reload, upgrade, pick: what the balancer answers. own: where the balancer itself listens, (host, port) each.
+    status, metrics, ready, reload, upgrade, pick: what the balancer answers. own: where the balancer itself listens, (host, port)
+    each.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class AdminServer:
         control_path: str | None,
         membership: Membership,
         status: Callable[[], dict[str, Any]],
+        metrics: Callable[[dict[int, int], bool], bytes],
         ready: Callable[[], tuple[bool, str]],
         reload: Callable[[], None],
         upgrade: Callable[[], str] | None,
@@ -57,6 +59,7 @@ class AdminServer:
         log: Callable[[str], None],
     ) -> None:
         self._pick = pick
+        self._render_metrics = metrics
         self._refusals = Refusals(log)
         self._holds = Holds()
         self._settings = settings
@@ -256,10 +259,14 @@ class AdminServer:
         return web.json_response({"ready": ready, "reason": reason}, status=200 if ready else 503)
 
     async def _metrics(self, request: web.Request) -> web.Response:
-        from lbcore.observe.metrics import CONTENT_TYPE, render
+        from lbcore.observe.metrics import CONTENT_TYPE, OPENMETRICS_TYPE, wants_openmetrics
 
-        body = render(self._document(), self._refusals.counts)
-        return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE})
+        new = wants_openmetrics(request.headers.get("Accept", ""))
+        try:  # in a thread: heartbeats do not wait for a scrape of a thousand backends
+            body = await asyncio.to_thread(self._render_metrics, dict(self._refusals.counts), new)
+        except LbcoreError as error:
+            raise Refusal(503, str(error)) from None
+        return web.Response(body=body, headers={"Content-Type": OPENMETRICS_TYPE if new else CONTENT_TYPE})
 
     # --- picking without the proxy ---------------------------------------------------------------------------------
 

@@ -68,6 +68,8 @@ def run(
     datapath: Annotated[Optional[str], typer.Option(help=_help("datapath"))] = None,  # noqa: UP045
     drain_timeout: Annotated[Optional[str], typer.Option(help=_help("drain_timeout"))] = None,  # noqa: UP045
     max_sessions: Annotated[Optional[str], typer.Option(help=_help("max_sessions"))] = None,  # noqa: UP045
+    access_log: Annotated[Optional[str], typer.Option(help=_help("access_log"))] = None,  # noqa: UP045
+    access_log_format: Annotated[Optional[str], typer.Option(help=_help("access_log_format"))] = None,  # noqa: UP045
     pin: Annotated[bool, typer.Option("--pin", help=_help("pin"))] = False,
 ) -> int:
     """Balance until stopped: TERM or INT drains, a second one stops now, HUP reloads."""
@@ -79,6 +81,8 @@ def run(
         "datapath": datapath,
         "drain_timeout": drain_timeout,
         "max_sessions": max_sessions,
+        "access_log": access_log,
+        "access_log_format": access_log_format,
         "pin": True if pin else None,
     }
     return serve.main(config, listen or [], backend or [], policy, health, admin, (cert, key), top)

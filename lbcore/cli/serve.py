@@ -187,7 +187,11 @@ class Command:
 
     def _reload_now(self) -> None:
         try:
-            self._balancer.reload()
+            settings = self._balancer.settings
+            if settings.path is None and settings.access_log != "off":
+                self._balancer.reopen()  # there is nothing to read again, but the log may have been renamed
+            else:
+                self._balancer.reload()
         except ConfigError as error:
             for problem in error.problems:
                 log(f"not reloaded: {problem}")

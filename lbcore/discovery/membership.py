@@ -77,6 +77,7 @@ class Membership:
         table.on_put_off = self._wants
         self.on_new: Callable[[Row], None] = lambda row: None
         self.on_change: Callable[[], None] = lambda: None
+        self.counts = {"registrations": 0, "heartbeats": 0, "probes_good": 0, "probes_bad": 0}
 
     # --- asking --------------------------------------------------------------------------------------------------
 
@@ -176,6 +177,7 @@ class Membership:
             if row is None:
                 row = self._enter(pool, address, _weight_of(report) or 1, "lease", Evidence(leased=True))
             self._members[row.id].seq = -1
+            self.counts["registrations"] += 1
             self._hear(row, report)
         if new:
             self.on_new(row)
@@ -186,6 +188,7 @@ class Membership:
         with self._lock:
             row = self.find(pool, address)
             if row is not None:
+                self.counts["heartbeats"] += 1
                 self._hear(row, report)
             return row
 
@@ -258,6 +261,7 @@ class Membership:
             if member is None:
                 return
             now, rules = self._clock(), self._pools[row.pool]
+            self.counts["probes_good" if ok else "probes_bad"] += 1
             if ok:
                 rules_of.note_good_probe(member.evidence, rules, now)
             else:
