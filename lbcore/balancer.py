@@ -190,6 +190,7 @@ class Balancer:
         self._state: StateFile | None = None
         self._sources: Sources | None = None
         self._picking: Picking | None = None
+        self._estate: Estate | None = None
         self._access_log: AccessLog | None = None
         self._traces: Traces | None = None
         self._leaving = False
@@ -215,7 +216,10 @@ class Balancer:
             try:
                 self._start()
             except BaseException:
-                self._stop(0)
+                if self._estate:
+                    self._leave_be()
+                else:
+                    self._stop(0)
                 raise
         return self
 
@@ -225,7 +229,7 @@ class Balancer:
             from lbcore.runtime import Instance
 
             self._instance = Instance.claim(settings.name)
-        estate = self._find_estate()
+        self._estate = estate = self._find_estate()
         self._table = table = Table(
             name=self.name,
             version=VERSION,
@@ -258,7 +262,6 @@ class Balancer:
         self._leaving = False
         self._hurried.clear()
         self._restore(membership, fresh=estate is None)
-        self._restore(membership)
         self._follow_log(settings, self._open_log(settings), self._open_traces(settings))
         supervisor.start(settings)
         self._start_admin()
@@ -266,6 +269,16 @@ class Balancer:
         if any(pool.sources for pool in settings.pools):
             self._follow_sources()
         self._publish(supervisor.pids)
+        self._estate = None
+
+    def _leave_be(self) -> None:
+        """What was found could not be taken over: it goes on as it was, for another try."""
+        assert self._estate is not None
+        self.abdicate()
+        self._estate.release()
+        if self._instance:
+            self._instance.leave()
+        self._forget()
 
     def _find_estate(self) -> Estate | None:
         """What another control plane of our name has left, if anything."""
@@ -465,7 +478,10 @@ class Balancer:
             self._table.close()
         if self._instance:
             self._instance.release()
-        self._state = self._picking = self._sources = self._access_log = self._traces = None
+        self._forget()
+
+    def _forget(self) -> None:
+        self._state = self._picking = self._sources = self._access_log = self._traces = self._estate = None
         self._prober = self._supervisor = self._admin = self._table = self._membership = self._instance = None
 
     def abdicate(self) -> None:
@@ -479,6 +495,10 @@ class Balancer:
                 self._state.close()
             if self._supervisor:
                 self._supervisor.abandon()
+            if self._access_log:
+                self._access_log.close()
+            if self._traces:
+                self._traces.close()
             if self._picking:
                 self._picking.close()
             if self._table:

@@ -107,6 +107,10 @@ class Instance:
             json.dump(word, file)
         os.replace(draft, self._file("json"))
 
+    def leave(self) -> None:
+        """Let the name go, and leave the files of the one before, whose workers go on."""
+        os.close(self._lock)
+
     def release(self) -> None:
         """Remove the files and let the name go."""
         for extension in ("json", "sock", "lock"):

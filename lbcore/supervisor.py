@@ -102,8 +102,9 @@ class Supervisor:
     def start(self, settings: BalancerSettings) -> None:
         """Bind, start the workers and wait until each serves every listener.
 
-        Raises PortTaken, ConfigError or WorkerFailed; then nothing is left behind.
+        Raises PortTaken, ConfigError or WorkerFailed; then nothing is left behind, but what there was before.
         """
+        inherited = self._estate is not None
         try:
             self._tls.adopt(self._tls.read(settings), settings)
             self._open_listeners(settings)
@@ -118,7 +119,8 @@ class Supervisor:
             self._thread.start()
             self._await(lambda: all(self._serves(post) for post in self._posts), "did not begin to serve")
         except BaseException:
-            self.stop(0)
+            if not inherited:
+                self.stop(0)
             raise
 
     def stop(self, drain_s: float) -> None:

@@ -168,3 +168,24 @@ def test_a_strangers_knock_at_the_refuge_changes_nothing(tmp_path: Path) -> None
         wait_for(lambda: len(refuges(tmp_path)) == 2, "they wait again")
         with command(tmp_path, *words(front, peer.address)) as second, dial(second.address) as client:
             assert client.recv(10) == b"one"
+
+
+def test_a_control_plane_that_cannot_start_leaves_the_workers_as_they_were(tmp_path: Path) -> None:
+    with Peer(echo) as peer, socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        front = f"tcp://127.0.0.1:{free_port()}"
+        first = Command(tmp_path, *words(front, peer.address))
+        with dial(first.address) as client:
+            kill_control(first, 2)
+            also = ["--listen", f"tcp://127.0.0.1:{taken.getsockname()[1]}"]
+            done = first.cli("run", *words(front, peer.address), *also)
+            assert done.returncode == 1
+            assert "the port is in use" in done.stderr
+            wait_for(lambda: len(refuges(tmp_path)) == 2, "they wait again")
+            client.sendall(b"on and on")
+            assert client.recv(20) == b"on and on"
+            with command(tmp_path, *words(front, peer.address)):
+                client.sendall(b"and on")
+                assert client.recv(20) == b"and on"
+                client.close()

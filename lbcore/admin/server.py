@@ -39,8 +39,7 @@ class AdminServer:
     """Serves until `stop()`.
 
     settings: the public listener, or None for the control socket only. control_path: a unix socket for operators, or None.
-    status, metrics, ready, reload, upgrade, pick: what the balancer answers. own: where the balancer itself listens, (host, port)
-    each.
+    status, metrics, ready, reload, upgrade, pick: what the balancer answers. own: where it listens itself, (host, port) each.
     """
 
     def __init__(
