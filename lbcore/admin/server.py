@@ -15,6 +15,8 @@ from aiohttp import web
 from lbcore.admin.access import Access
 from lbcore.admin.bodies import BackendOrder, BadBody, Release, parse
 from lbcore.admin.call import OF_BACKENDS, Call, Refusal
+from lbcore.admin.dashboard import page
+from lbcore.admin.feed import Feed
 from lbcore.admin.holds import Holds
 from lbcore.admin.limits import Refusals
 from lbcore.admin.members import Members
@@ -61,6 +63,7 @@ class AdminServer:
         self._render_metrics = metrics
         self._refusals = Refusals(log)
         self._holds = Holds()
+        self._feed = Feed(self._document)
         self._settings = settings
         self._control_path = control_path
         self._membership = membership
@@ -169,6 +172,7 @@ class AdminServer:
         await self._stop.wait()
         for server in servers:
             server.close()
+        self._feed.close()
         for transport in list(plain):
             transport.abort()
         await runner.cleanup()
@@ -179,6 +183,8 @@ class AdminServer:
         application.add_routes(
             [
                 *(web.post(path, self._of_a_backend) for path in OF_BACKENDS),
+                web.get("/", self._dashboard),
+                web.get("/events", self._events, allow_head=False),
                 web.get("/backends", self._backends),
                 web.get("/status", self._get_status),
                 web.get("/healthz", self._healthz),
@@ -237,6 +243,13 @@ class AdminServer:
         return web.json_response(answer, status=status)
 
     # --- looking -------------------------------------------------------------------------------------------------
+
+    async def _dashboard(self, request: web.Request) -> web.Response:
+        body, fields = page()
+        return web.Response(body=body, headers=fields)
+
+    async def _events(self, request: web.Request) -> web.StreamResponse:
+        return await self._feed.serve(request, self._rights.is_operator(_call_of(request)))
 
     async def _backends(self, request: web.Request) -> web.Response:
         return web.json_response({"pools": self._document()["pools"]})
