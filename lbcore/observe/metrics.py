@@ -1,7 +1,7 @@
 """GET /metrics: what a balancer does, as Prometheus text or OpenMetrics. Made anew for each scrape, from one table of families.
 
-The table below is all there is: tools/docs/metrics.md is made from it (tools/render-options), and a family that it does not name
-cannot be shown.
+The table below is all there is: tools/docs/metrics.md is made from it (tools/render-options), and a family that it does not
+name cannot be shown.
 """
 
 from __future__ import annotations
