@@ -341,9 +341,10 @@ ssize_t lb_tls_send(struct lb_tls *tls, const void *bytes, size_t count)
             total += (size_t)sent;
             continue;
         }
-        if (silent(tls, sent, 0) < 0 && errno == EAGAIN)
-            return total ? (ssize_t)total : -1;
-        errno = EPIPE; /* also after a part: no event will tell */
+        int blocked = silent(tls, sent, 0) < 0 && errno == EAGAIN;
+        if (total && !tls->broken)
+            return (ssize_t)total; /* of a socket that failed an event will tell, of TLS that broke none would */
+        errno = blocked ? EAGAIN : EPIPE;
         return -1;
     }
     return (ssize_t)total;
@@ -362,7 +363,7 @@ ssize_t lb_tls_send_parts(struct lb_tls *tls, const void *a, size_t a_count, con
     if (first < 0 || (size_t)first < a_count)
         return first;
     ssize_t second = lb_tls_send(tls, b, b_count);
-    if (second < 0 && errno != EAGAIN)
+    if (second < 0 && tls->broken)
         return -1;
     return first + (second > 0 ? second : 0);
 }
