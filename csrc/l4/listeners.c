@@ -135,6 +135,8 @@ void lb_listeners_remove(struct lb_listeners *listeners, struct lb_plane *plane,
     listeners->at[listener].closing = 1;
     if (last == ACCEPT_LATER)
         return;
+    /* closing alone would not do: a socket that was inherited lives on elsewhere, and would go on sending us events (epoll(7)) */
+    (void)epoll_ctl(plane->epoll, EPOLL_CTL_DEL, listeners->at[listener].fd, NULL);
     close(listeners->at[listener].fd);
     listeners->at[listener].fd = -1;
     listeners->open--;

@@ -260,6 +260,7 @@ void lb_udp_close_when_empty(struct lb_udp *udp, uint32_t listener)
         return;
     if (udp->outbox.used && udp->outbox.fd == socket->fd)
         flush(udp);
+    (void)epoll_ctl(udp->plane->epoll, EPOLL_CTL_DEL, socket->fd, NULL); /* as in listeners.c: others may hold it */
     close(socket->fd);
     socket->fd = -1;
     udp->open--;
