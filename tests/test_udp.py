@@ -508,7 +508,7 @@ def test_iperf3_in_udp_mode_through_it() -> None:
             found = json.loads(done.stdout)["end"]["sum"]
             assert found["packets"] > 10_000
             assert found["lost_percent"] < (1 if SLOWER == 1 else 50)  # a sanitized engine may be too slow for the rate
-            assert figures(lb)["datagrams_out"] >= found["packets"] * 0.99
+            assert figures(lb)["datagrams_out"] >= found["packets"] * (0.99 if SLOWER == 1 else 0.5)
     finally:
         server.terminate()
         server.wait()
