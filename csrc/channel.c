@@ -41,3 +41,20 @@ int lb_channel_send(int channel, enum lb_note_kind kind, uint32_t id, uint64_t v
     struct lb_note note = {.kind = kind, .id = id, .value = value};
     return send(channel, &note, sizeof note, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 ? -errno : 0;
 }
+
+int lb_channel_send_descriptor(int channel, enum lb_note_kind kind, uint32_t id, int descriptor)
+{
+    struct lb_note note = {.kind = kind, .id = id};
+    union {
+        struct cmsghdr head; /* for its alignment */
+        char space[CMSG_SPACE(sizeof(int))];
+    } control = {{0}};
+    struct iovec body = {&note, sizeof note};
+    struct msghdr message = {.msg_iov = &body, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
+    struct cmsghdr *head = CMSG_FIRSTHDR(&message);
+    head->cmsg_level = SOL_SOCKET;
+    head->cmsg_type = SCM_RIGHTS;
+    head->cmsg_len = CMSG_LEN(sizeof descriptor);
+    memcpy(CMSG_DATA(head), &descriptor, sizeof descriptor);
+    return sendmsg(channel, &message, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 ? -errno : 0;
+}

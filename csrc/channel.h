@@ -8,13 +8,13 @@ enum lb_note_kind {
     /* to the worker */
     LB_NOTE_LISTEN = 1,   /* id: listener row; carries its socket */
     LB_NOTE_UNLISTEN = 2, /* id: listener row; serve what is queued on it, then close it */
-    LB_NOTE_DRAIN = 3,    /* value: milliseconds that sessions may still take */
+    LB_NOTE_DRAIN = 3,    /* value: milliseconds that sessions may still take; id: 1: idle clients may ask once more */
     LB_NOTE_STOP = 4,     /* end now */
     LB_NOTE_WAKE = 5,     /* the table changed in a way that wants action: look at once */
     LB_NOTE_TLS = 6,      /* value: enum lb_tls_kind, id: listener or pool row; carries its bundle (tls_layout.h); none: it ends */
     /* from the worker */
     LB_NOTE_READY = 16,     /* the loop runs */
-    LB_NOTE_LISTENING = 17, /* id: listener row that is served now */
+    LB_NOTE_LISTENING = 17, /* id: listener row that is served now; to a control plane that adopts: carries its socket */
     LB_NOTE_FAILING = 18,   /* id: backend row whose failures in a row reached the pool's bound; value: enum lb_failing */
 };
 
@@ -31,5 +31,8 @@ __attribute__((warn_unused_result)) int lb_channel_receive(int channel, struct l
 
 /* Never waits: 0, or -errno with the note lost. */
 int lb_channel_send(int channel, enum lb_note_kind kind, uint32_t id, uint64_t value);
+
+/* Likewise with a descriptor, which stays the caller's. */
+int lb_channel_send_descriptor(int channel, enum lb_note_kind kind, uint32_t id, int descriptor);
 
 #endif

@@ -15,6 +15,7 @@
 #include "table/policy.h"
 #include "table/shm.h"
 #include "table/table.h"
+#include "table/timing.h"
 #include "table/view.h"
 #include "table/why.h"
 #include "tls/context.h"
@@ -30,6 +31,7 @@ struct lb_worker_setup {
     uint32_t max_pipes;
     uint32_t max_handshakes; /* of TLS with clients, under way at once */
     int own_process; /* it is all of its process: once the control plane is gone, SIGTERM ends it */
+    const char *refuge; /* path of a socket where it then waits for another; NULL: it waits for nobody */
 };
 
 /* Serve until told to stop, or drained: 0, or -errno when the worker could not begin or its poller failed. Opens and closes

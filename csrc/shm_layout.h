@@ -9,7 +9,7 @@
  * Readers never lock. Offsets and indices, never pointers.
  */
 enum {
-    LB_LAYOUT = 5,       /* raised with every change of this file */
+    LB_LAYOUT = 6,       /* raised with every change of this file */
     LB_NAME = 64,        /* bytes of a name, NUL included */
     LB_ADDRESS = 96,     /* bytes of a printed address */
     LB_SOURCE = 16,      /* bytes of a backend's source */
@@ -25,6 +25,10 @@ enum {
     LB_BODY = 1024,      /* bytes of a listener's own error body, NUL included */
     LB_ROUTES_BYTES = 1048576,  /* one copy of the routes */
     LB_EXPRESSION_BYTES = 1024, /* bytes of a route's regular expression */
+    LB_TIMINGS = 4,             /* kinds of times that are kept of each pool: enum lb_timing */
+    LB_TIMING_BUCKETS = 511,
+    LB_RECORDS = 8192,          /* of what ended, that a section remembers for the access log */
+    LB_RECORD_TEXT = 376,       /* bytes of a record's texts */
 };
 
 enum lb_mode { LB_MODE_TCP = 1, LB_MODE_HTTP = 2, LB_MODE_UDP = 3, LB_MODE_TLS = 4, LB_MODE_HTTPS = 5 };
@@ -100,6 +104,43 @@ enum lb_fate {
     LB_FATE_ENDED = 5,       /* the balancer ended it: a time limit, a cut, a stop */
 };
 
+/* What is timed. */
+enum lb_timing {
+    LB_TIMING_ANSWER = 0,   /* from a request's whole head to its answer's; udp: from a datagram to the first one that answers */
+    LB_TIMING_EXCHANGE = 1, /* from a request's whole head to the end of a backend's answer */
+    LB_TIMING_CONNECT = 2,  /* of a connect to a backend that succeeded, TLS included */
+    LB_TIMING_SESSION = 3,  /* from the opening of a session to its end */
+};
+
+/* What a record is about. */
+enum lb_record_kind { LB_RECORD_EXCHANGE = 0, LB_RECORD_SESSION = 1, LB_RECORD_DATAGRAMS = 2 };
+
+/* Why a session or an exchange ended. */
+enum lb_end {
+    LB_ENDED_DONE = 0,
+    LB_ENDED_CLIENT = 1,      /* the client left before it was done */
+    LB_ENDED_BACKEND = 2,     /* the backend broke off */
+    LB_ENDED_IDLE = 3,        /* nothing moved for too long */
+    LB_ENDED_HALF = 4,        /* one side was over, the other did not follow in time */
+    LB_ENDED_CUT = 5,         /* its backend was removed, and the drain time ran out */
+    LB_ENDED_STOPPED = 6,     /* the balancer stopped */
+    LB_ENDED_NO_BACKEND = 7,  /* the pool had none to offer */
+    LB_ENDED_UNREACHABLE = 8, /* no backend accepted a connection */
+    LB_ENDED_RESOURCE = 9,    /* the balancer had no place, descriptor or buffer left */
+    LB_ENDED_ANSWERED = 10,   /* the balancer answered by itself */
+};
+
+/* What a record says by a bit. */
+enum lb_record_flag {
+    LB_RECORD_REUSED = 1,    /* on a connection that was kept */
+    LB_RECORD_TRUNCATED = 2, /* its host or path is longer than there is room for */
+    LB_RECORD_LOGGED = 4,    /* it is for the access log: not left out by sampling */
+    LB_RECORD_TRACED = 8,    /* it is for the trace */
+    LB_RECORD_TLS = 16,      /* the client spoke TLS with us */
+    LB_RECORD_BY_CLIENT = 32,  /* of a session that is done: this side finished first */
+    LB_RECORD_BY_BACKEND = 64,
+};
+
 /* The first bytes of the segment. Written once at creation, except the last line. */
 struct lb_head {
     uint64_t magic;
@@ -136,7 +177,12 @@ struct lb_head {
     uint8_t name[64];
     uint8_t version[24];
     uint32_t decision_size;
-    uint8_t pad1[36];
+    uint32_t histogram_size;
+    uint64_t off_timings; /* inside a section: histograms, LB_TIMINGS a pool */
+    uint64_t off_tallies; /* inside a section: of the listeners, then of the pools */
+    uint64_t off_records; /* inside a section */
+    uint32_t tally_size;
+    uint32_t record_size;
     /* the line that changes: written by the control plane */
     uint64_t generation;     /* raised by every change of the table */
     uint64_t row_generation; /* the last generation given to a backend row */
@@ -145,7 +191,10 @@ struct lb_head {
     uint32_t rows_used; /* backend rows below this index have been used at some time */
     uint32_t routes;    /* publication counter of the routes; its lowest bit names the current copy */
     uint32_t sections;  /* those that count: workers, and pickers as far as any has joined (raised by pickers) */
-    uint8_t pad0[24];
+    uint32_t log_every;   /* one of so many endings is recorded for the access log, and every failure; 0: none is */
+    uint32_t trace_every; /* one of so many exchanges that bring no trace begins one; 0: traces are not looked at */
+    uint64_t log_written; /* lines of the access log */
+    uint64_t log_lost;    /* records that were overwritten before they could be written */
 };
 
 /* An address range; IPv4 is mapped into IPv6 (RFC 4291 2.5.5.2). */
@@ -178,7 +227,8 @@ struct lb_listener_row {
     uint32_t accept_proxy; /* trusted peers begin with a PROXY header */
     uint32_t terminates;   /* mode https, and tls with a certificate: TLS ends here */
     uint64_t certificate_expires_s; /* Unix time: when the first of its certificates does; 0: it has none */
-    uint8_t pad0[40];
+    uint32_t tenant;       /* never given twice: a row that is taken anew shares no figures with the listener that had it */
+    uint8_t pad0[36];
     uint8_t name[64];
     uint8_t address[96];
     uint8_t error_type[96];   /* media type of the body below */
@@ -211,7 +261,8 @@ struct lb_pool_row {
     uint32_t max_cost;      /* the most that X-LB-Cost may charge; 0: it is not read */
     uint32_t send_proxy;    /* version of the PROXY header that connections begin with; 0: none */
     uint32_t tls;           /* TLS is spoken to its backends */
-    uint8_t pad0[40];
+    uint32_t tenant;        /* never given twice: a row that is taken anew shares no figures with the pool that had it */
+    uint8_t pad0[36];
     uint8_t name[64];
     uint8_t hash_name[64];   /* of the field or cookie that is hashed, fields in lower case */
     uint8_t sticky[64];      /* the cookie's name; empty: off */
@@ -363,11 +414,13 @@ struct lb_worker_row {
     uint64_t refused_handshake; /* no TLS session came about: refused by either side, or too late; part of refused */
     uint64_t handshakes;         /* TLS sessions of clients that came about */
     uint64_t handshakes_resumed; /* of these: by a ticket */
-    uint64_t handshakes_active;  /* gauge: under way with clients, those that wait their turn included */
+    uint64_t handshakes_active;  /* gauge: under way with clients, those that wait their turn apart */
     uint64_t backend_handshakes; /* TLS sessions with backends that came about */
     uint64_t backend_handshakes_resumed;
     uint64_t backend_handshakes_failed;
     uint64_t tls_refused; /* times that new rules of TLS could not be taken: out of memory */
+    uint64_t records;     /* endings that were recorded, and the number of the last one in the ring */
+    uint8_t pad0[56];
 };
 
 /* Sessions and retries of a pool in the last seconds, as one worker saw them. Writer: the worker. */
@@ -377,7 +430,68 @@ struct lb_budget {
     uint32_t retries[8];
     uint32_t active; /* gauge: what sessions and exchanges on backends cost */
     uint32_t queued; /* gauge: exchanges that wait for a backend */
-    uint8_t pad0[24];
+    uint32_t tenant; /* whose times these are: those of an earlier one are forgotten with the first of the next */
+    uint32_t timed;  /* bit of each lb_timing that holds anything: the others' pages are not touched */
+    uint8_t pad0[16];
+};
+
+/* How long things took: a page for each lb_timing of a pool. Bucket b holds whole microseconds, b itself below 16, else
+ * (16 + b % 16) << (b / 16 - 1) up to the next one's first: none is wider than a sixteenth of what it holds. The last holds all that
+ * is longer, 8.9 hours and more. Writer: the worker. */
+struct lb_histogram {
+    uint64_t count[511];
+    uint64_t sum_us;
+};
+
+/* What ended at a listener, or of a pool. Writer: the worker. */
+struct lb_tally {
+    uint64_t accepted; /* of listeners: connections, and udp sessions */
+    uint64_t sessions; /* of tcp, tls and udp, and upgraded ones: those that ended */
+    uint64_t exchanges;
+    uint64_t failed; /* of both: ended by a backend that broke off or could not be had, or for want of something here */
+    uint64_t left;   /* of both: the client went */
+    uint64_t own;    /* exchanges that the balancer answered by itself */
+    uint64_t bytes_in;
+    uint64_t bytes_out;
+    uint64_t answers[5]; /* 1xx (upgrades) to 5xx, the balancer's own included */
+    uint32_t tenant; /* whose figures these are */
+    uint8_t pad0[20];
+};
+
+/* One ending, in a section's ring: number n lies at n % LB_RECORDS. Writer: the worker, who never waits; whoever reads it copies it,
+ * and sees by the worker's `records` that it was not overwritten meanwhile. Texts follow each other: method, host, path, id, reason. */
+struct lb_record {
+    uint64_t number;   /* from 1 */
+    uint64_t ended_us; /* monotonic */
+    uint64_t total_us; /* since the request's head was whole, or the session opened */
+    uint64_t bytes_in; /* from the client */
+    uint64_t bytes_out; /* from the backend, or of our own answer */
+    uint64_t generation; /* of the backend */
+    uint64_t trace[2];   /* trace id; 0: none */
+    uint64_t span;       /* our own span in it */
+    uint64_t parent;     /* the span of whoever asked; 0: none */
+    uint32_t backend;    /* row, the last that was tried; UINT32_MAX: none */
+    uint32_t accept_us;  /* from the accept to here: PROXY header, TLS; 0: not the connection's first exchange */
+    uint32_t connect_us; /* until a connection to a backend was there, queue and failed attempts included; UINT32_MAX: never */
+    uint32_t first_us;   /* until the backend's first byte, of exchanges its answer's head; UINT32_MAX: never */
+    uint8_t client[16];  /* IPv4 mapped into IPv6 */
+    uint16_t client_port;
+    uint16_t listener; /* row */
+    uint16_t pool;     /* row; UINT16_MAX: none */
+    uint16_t status;   /* 0: none */
+    uint8_t kind;      /* enum lb_record_kind */
+    uint8_t end;       /* enum lb_end */
+    uint8_t flags;     /* enum lb_record_flag */
+    uint8_t tried;     /* backends */
+    uint8_t minor;     /* HTTP/1.minor */
+    uint8_t trace_flags;
+    uint8_t method_length;
+    uint8_t host_length;
+    uint16_t path_length;
+    uint8_t id_length;
+    uint8_t reason_length;
+    uint8_t pad0[4];
+    uint8_t text[376];
 };
 
 /* What a worker saw of a backend. Writer: the worker. Valid for the row's generation only. */

@@ -13,8 +13,13 @@
 #include "l4/udp.h"
 #include "l7/http.h"
 #include "lb.h"
+#include "refuge.h"
+#include "table/account.h"
 
 enum { EVENTS = 256, WARM_BUFFERS = 64 };
+
+/* What an event of LB_TAG_CHANNEL is of. */
+enum { FROM_CHANNEL = 0, FROM_REFUGE = 1 };
 
 /* A worker: one thread, one poller, all sessions that it accepted. */
 struct worker {
@@ -25,6 +30,9 @@ struct worker {
     struct lb_listeners listeners;
     int own_process;
     int channel; /* -1 once the control plane is gone: go on with the table as it stands */
+    int adopted; /* the channel came by the refuge: it is ours to close */
+    int refuge;  /* -1: nobody is waited for */
+    const char *refuge_path;
     uint64_t cuts_seen;
     uint64_t drain_until_ms; /* 0: not draining */
     int done;
@@ -90,10 +98,10 @@ static void close_plane(struct lb_plane *plane)
     lb_slab_close(&plane->sessions);
 }
 
-static int watch_channel(struct worker *worker)
+static int watch(struct worker *worker, int fd, uint32_t what)
 {
-    struct epoll_event event = {.events = EPOLLIN, .data.u64 = lb_tag_of(LB_TAG_CHANNEL, 0, 0)};
-    return epoll_ctl(worker->plane.epoll, EPOLL_CTL_ADD, worker->channel, &event) < 0 ? -errno : 0;
+    struct epoll_event event = {.events = EPOLLIN, .data.u64 = lb_tag_of(LB_TAG_CHANNEL, what, 0)};
+    return epoll_ctl(worker->plane.epoll, EPOLL_CTL_ADD, fd, &event) < 0 ? -errno : 0;
 }
 
 static void set_state(struct worker *worker, enum lb_worker_state state)
@@ -122,12 +130,12 @@ static void stop_listening(struct worker *worker, uint32_t listener)
         lb_listeners_remove(&worker->listeners, &worker->plane, listener);
 }
 
-static void drain(struct worker *worker, uint64_t limit_ms)
+static void drain(struct worker *worker, uint64_t limit_ms, int gently)
 {
     for (uint32_t i = 0; i < worker->listeners.count; i++)
         stop_listening(worker, i);
     worker->drain_until_ms = lb_now_ms(&worker->plane) + limit_ms + 1;
-    lb_l7_drain(&worker->l7);
+    lb_l7_drain(&worker->l7, gently);
     set_state(worker, LB_WORKER_DRAINING);
 }
 
@@ -144,7 +152,7 @@ static void obey(struct worker *worker, const struct lb_note *note, int descript
         stop_listening(worker, note->id);
         break;
     case LB_NOTE_DRAIN:
-        drain(worker, note->value);
+        drain(worker, note->value, note->id == 1);
         break;
     case LB_NOTE_STOP:
         worker->done = 1;
@@ -163,18 +171,67 @@ static void obey(struct worker *worker, const struct lb_note *note, int descript
         close(descriptor);
 }
 
+/* --- an orphan, and who adopts it ----------------------------------------------------------------------------------- */
+
+static void leave_refuge(struct worker *worker)
+{
+    if (worker->refuge < 0)
+        return;
+    lb_refuge_close(worker->refuge, worker->refuge_path);
+    worker->refuge = -1;
+}
+
+static void lose_channel(struct worker *worker)
+{
+    (void)epoll_ctl(worker->plane.epoll, EPOLL_CTL_DEL, worker->channel, NULL);
+    if (worker->adopted)
+        close(worker->channel);
+    worker->channel = -1;
+    if (worker->own_process)
+        signal(SIGTERM, SIG_DFL);
+    if (!worker->refuge_path || worker->drain_until_ms)
+        return;
+    worker->refuge = lb_refuge_open(worker->refuge_path);
+    if (worker->refuge >= 0 && watch(worker, worker->refuge, FROM_REFUGE) < 0)
+        leave_refuge(worker);
+}
+
+/* Tell a new control plane what we serve, and give it a copy of each socket. */
+static void introduce(struct worker *worker)
+{
+    for (uint32_t i = 0; i < worker->listeners.count; i++) {
+        int fd = lb_udp_has(&worker->udp, i) ? worker->udp.at[i].fd : worker->listeners.at[i].fd;
+        if (fd >= 0)
+            (void)lb_channel_send_descriptor(worker->channel, LB_NOTE_LISTENING, i, fd);
+    }
+    (void)lb_channel_send(worker->channel, LB_NOTE_READY, worker->plane.worker, 0);
+}
+
+static void admit(struct worker *worker)
+{
+    int channel = lb_refuge_admit(worker->refuge);
+    if (channel < 0)
+        return;
+    if (watch(worker, channel, FROM_CHANNEL) < 0) {
+        close(channel);
+        return;
+    }
+    leave_refuge(worker);
+    worker->channel = channel;
+    worker->adopted = 1;
+    if (worker->own_process)
+        signal(SIGTERM, SIG_IGN);
+    introduce(worker);
+}
+
 static void hear(struct worker *worker)
 {
     struct lb_note note;
-    int descriptor, got;
-    while ((got = lb_channel_receive(worker->channel, &note, &descriptor)) > 0)
+    int descriptor, got = 0;
+    while (worker->channel >= 0 && (got = lb_channel_receive(worker->channel, &note, &descriptor)) > 0)
         obey(worker, &note, descriptor);
-    if (got < 0) {
-        (void)epoll_ctl(worker->plane.epoll, EPOLL_CTL_DEL, worker->channel, NULL);
-        worker->channel = -1;
-        if (worker->own_process)
-            signal(SIGTERM, SIG_DFL);
-    }
+    if (got < 0)
+        lose_channel(worker);
 }
 
 static void report_alerts(struct worker *worker)
@@ -225,7 +282,9 @@ static void take(void *context, int client, uint32_t listener, const union lb_ad
 {
     struct worker *worker = context;
     struct lb_newcomer newcomer = {
-        .fd = client, .listener = listener, .pool = worker->plane.shm.listeners[listener].pool, .ends.client = *peer};
+        .fd = client, .listener = listener, .pool = worker->plane.shm.listeners[listener].pool,
+        .accepted_us = (uint32_t)worker->plane.now_us, .ends.client = *peer};
+    lb_account_accepted(&worker->plane.shm, worker->plane.worker, listener);
     if (!lb_greeting_is_due(&worker->plane, listener, peer))
         serve_client(worker, &newcomer);
     else if (!refuse_without_place(&worker->plane, &worker->greetings.slab, &newcomer))
@@ -248,7 +307,10 @@ static void dispatch(struct worker *worker, const struct epoll_event *event)
     enum lb_tag tag = (enum lb_tag)(event->data.u64 & 7);
     switch (tag) {
     case LB_TAG_CHANNEL:
-        hear(worker);
+        if (index == FROM_CHANNEL)
+            hear(worker);
+        else
+            admit(worker);
         break;
     case LB_TAG_LISTENER:
         if (lb_udp_has(&worker->udp, index))
@@ -337,6 +399,7 @@ static int turn(struct worker *worker)
     if (count < 0 && errno != EINTR)
         return -errno;
     plane->now_us = lb_net_now_us();
+    plane->tls.shared.turn++;
     for (int i = 0; i < count; i++)
         dispatch(worker, &worker->events[i]);
     run_list(plane, &plane->ready);
@@ -357,7 +420,7 @@ static int turn(struct worker *worker)
 
 static int serve(struct worker *worker)
 {
-    int error = watch_channel(worker);
+    int error = watch(worker, worker->channel, FROM_CHANNEL);
     if (error)
         return error;
     set_state(worker, LB_WORKER_SERVING);
@@ -406,6 +469,8 @@ int lb_worker_run(const struct lb_worker_setup *setup)
         return -ENOMEM;
     worker->channel = setup->channel;
     worker->own_process = setup->own_process;
+    worker->refuge = -1;
+    worker->refuge_path = setup->refuge;
     block_signals(setup->own_process, &signals_before);
     int error = open_plane(&worker->plane, setup);
     if (!error)
@@ -426,6 +491,9 @@ int lb_worker_run(const struct lb_worker_setup *setup)
     lb_udp_close(&worker->udp);
     lb_greetings_close(&worker->greetings);
     lb_tls_rules_close(&worker->plane.tls);
+    leave_refuge(worker);
+    if (worker->adopted && worker->channel >= 0)
+        close(worker->channel);
     close_plane(&worker->plane);
     free(worker);
     restore_signals(&signals_before);

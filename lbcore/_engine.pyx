@@ -87,9 +87,29 @@ cdef class Pen:
         self.shm.head.control_pid = control_pid
         self.shm.head.datapath = datapath
 
+    def sections(self, uint32_t count):
+        """So many sections count from now on."""
+        self.within(count, self.shm.head.workers + LB_PICKERS + 1)
+        self.shm.head.sections = count
+
+    def mend(self):
+        """Make good what a writer that died left half done."""
+        self.usable()
+        lb_table_mend(&self.shm)
+
     def draining(self, bint draining):
         self.usable()
         self.shm.head.draining = draining
+
+    def observe(self, uint32_t log_every, uint32_t trace_every):
+        """What is recorded of what ends: one of so many for the access log, and of exchanges for traces; 0: none."""
+        self.usable()
+        self.shm.head.log_every, self.shm.head.trace_every = log_every, trace_every
+
+    def log_tally(self, uint64_t written, uint64_t lost):
+        """How far the access log is."""
+        self.usable()
+        self.shm.head.log_written, self.shm.head.log_lost = written, lost
 
     def listener(self, uint32_t index, bytes row):
         """Write a struct lb_listener_row."""
@@ -190,6 +210,16 @@ cdef class Pen:
         """Sessions on a backend row, over all workers."""
         self.within(index, self.shm.head.max_backends)
         return lb_shm_in_flight(&self.shm, index)
+
+    def time(self, uint32_t pool, uint32_t timing, uint64_t us, *, uint32_t worker=0, uint32_t times=1):
+        """Note a time as a worker does, so many times, each a little longer: for tests and for measuring."""
+        cdef uint32_t i
+        self.within(pool, self.shm.head.max_pools)
+        self.within(worker, self.shm.head.workers)
+        self.within(timing, LB_TIMINGS)
+        with nogil:
+            for i in range(times):
+                lb_timing_note(&self.shm, worker, pool, <lb_timing>timing, us + (i & 1023))
 
     def bury(self, uint32_t worker):
         """Settle the section of a worker that died."""
@@ -596,15 +626,19 @@ def tls_check(bytes bundle):
 
 
 def run_worker(memory, *, uint32_t worker, int channel, uint32_t max_sessions, uint32_t max_buffers,
-               uint32_t max_pipes, uint32_t max_handshakes=256, bint own_process=False):
-    """Serve until drained or stopped. The channel stays the caller's. Raises OSError when the worker cannot go on."""
+               uint32_t max_pipes, uint32_t max_handshakes=1024, bint own_process=False, bytes refuge=None):
+    """Serve until drained or stopped. The channel stays the caller's. refuge: path of a socket where it waits for another control
+    plane when its own is gone. Raises OSError when the worker cannot go on."""
     cdef Py_buffer view
     cdef lb_worker_setup setup
     cdef int result
+    cdef const char *path = NULL
+    if refuge is not None:
+        path = refuge
     PyObject_GetBuffer(memory, &view, PyBUF_WRITABLE)
     try:
         setup = lb_worker_setup(view.buf, <uint64_t>view.len, worker, channel, max_sessions, max_buffers, max_pipes,
-                                max_handshakes, own_process)
+                                max_handshakes, own_process, path)
         with nogil:
             result = lb_worker_run(&setup)
         check(result)

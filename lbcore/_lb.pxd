@@ -27,8 +27,13 @@ cdef extern from "lb.h" nogil:
         uint8_t version[24]
         uint64_t generation
         uint32_t draining
+        uint32_t log_every
+        uint32_t trace_every
+        uint64_t log_written
+        uint64_t log_lost
         uint32_t rows_used
         uint32_t workers
+        uint32_t sections
         uint32_t max_backends
         uint32_t max_pools
         uint32_t max_listeners
@@ -89,12 +94,17 @@ cdef extern from "lb.h" nogil:
         uint32_t max_pipes
         uint32_t max_handshakes
         int own_process
+        const char *refuge
 
     uint64_t lb_shm_bytes(const lb_limits *limits)
     int lb_shm_create(void *memory, const lb_limits *limits)
     int lb_shm_attach(lb_shm *shm, void *memory, uint64_t bytes)
     uint32_t lb_shm_sections(const lb_shm *shm)
     lb_outcome *lb_shm_outcome(const lb_shm *shm, uint32_t worker, uint32_t backend)
+    enum lb_timing:
+        LB_TIMINGS
+
+    void lb_timing_note(const lb_shm *shm, uint32_t worker, uint32_t pool, lb_timing timing, uint64_t us)
     uint32_t lb_shm_in_flight(const lb_shm *shm, uint32_t backend)
 
     uint64_t lb_table_put(const lb_shm *shm, uint32_t index, const lb_backend_spec *spec)
@@ -107,6 +117,7 @@ cdef extern from "lb.h" nogil:
     void lb_table_free(const lb_shm *shm, uint32_t index)
     void lb_table_set_listener(const lb_shm *shm, uint32_t index, const lb_listener_row *row)
     void lb_table_set_pool(const lb_shm *shm, uint32_t index, const lb_pool_row *row)
+    void lb_table_mend(const lb_shm *shm)
     void lb_table_bury_worker(const lb_shm *shm, uint32_t worker)
 
     int64_t lb_view_publish(const lb_shm *shm, uint32_t pool)

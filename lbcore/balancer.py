@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from lbcore.admin.server import AdminServer
     from lbcore.discovery.prober import Prober
     from lbcore.discovery.sources import Found, Sources
+    from lbcore.estate import Estate
+    from lbcore.observe.access_log import AccessLog
+    from lbcore.observe.sinks import Sink
+    from lbcore.observe.traces import Traces
     from lbcore.picks import PickPool
     from lbcore.runtime import Instance
     from lbcore.settings import AdminSettings, BackendSettings
@@ -189,8 +193,14 @@ class Balancer:
         self._state: StateFile | None = None
         self._sources: Sources | None = None
         self._picking: Picking | None = None
+        self._estate: Estate | None = None
+        self._access_log: AccessLog | None = None
+        self._traces: Traces | None = None
         self._leaving = False
         self._hurried = threading.Event()
+        self.on_upgrade: Callable[[], str] | None = None
+        """What an operator's call for an upgrade does; returns what comes. Raises LbcoreError."""
+        self._reloads = {"reloads_taken": 0, "reloads_refused": 0}
 
     @classmethod
     def from_file(cls, path: str | os.PathLike[str], **options: Any) -> Self:
@@ -209,7 +219,10 @@ class Balancer:
             try:
                 self._start()
             except BaseException:
-                self._stop(0)
+                if self._estate:
+                    self._leave_be()
+                else:
+                    self._stop(0)
                 raise
         return self
 
@@ -219,60 +232,146 @@ class Balancer:
             from lbcore.runtime import Instance
 
             self._instance = Instance.claim(settings.name)
-        workers = settings.workers or len(os.sched_getaffinity(0))
+        self._estate = estate = self._find_estate()
         self._table = table = Table(
             name=self.name,
             version=VERSION,
-            workers=workers,
+            workers=settings.workers or len(os.sched_getaffinity(0)),
             max_backends=settings.max_backends,
             datapath=settings.datapath,
+            memory=estate.take_segment() if estate else None,
         )
         self._picking = Picking(table.memory)
         pools = {pool.name: pool for pool in settings.pools}
         self._membership = membership = Membership(table, pools, drain_ms=settings.drain_timeout_ms, log=self._log)
+        if estate:
+            count = membership.recall(self._claims_of)
+            self._log(f"{len(estate.orphans)} workers ran on without a control plane: adopted, with {count} backends")
         membership.apply(pools, settings.drain_timeout_ms)
         self._supervisor = supervisor = Supervisor(
             table,
             settings,
-            workers=workers,
+            workers=table.workers,
             processes=self._processes,
             tick=membership.tick,
             on_failing=membership.failing,
             log=self._log,
             on_crew=self._publish,
             inherited=self._inherited,
+            refuge=self._refuge if self._instance and self._processes else None,
+            estate=estate,
         )
         membership.sooner = supervisor.poke
         table.on_cut = supervisor.wake_workers
         self._leaving = False
         self._hurried.clear()
-        self._restore(membership)
+        self._restore(membership, fresh=estate is None)
+        self._follow_log(settings, self._open_log(settings), self._open_traces(settings))
         supervisor.start(settings)
         self._start_admin()
         self._follow_probes()
         if any(pool.sources for pool in settings.pools):
             self._follow_sources()
         self._publish(supervisor.pids)
+        self._estate = None
 
-    def _restore(self, membership: Membership) -> None:
-        """Begin with the backends that the state file knows, and keep it true from now on."""
+    def _leave_be(self) -> None:
+        """What was found could not be taken over: it goes on as it was, for another try."""
+        assert self._estate is not None
+        self.abdicate()
+        self._estate.release()
+        if self._instance:
+            self._instance.leave()
+        self._forget()
+
+    def _find_estate(self) -> Estate | None:
+        """What another control plane of our name has left, if anything."""
+        if self._instance is None or not self._processes:
+            return None
+        from lbcore.estate import find
+
+        return find(self._instance.stem, self._log)
+
+    def _refuge(self, number: int) -> str:
+        """Where a worker of ours waits when we are gone."""
+        from lbcore.estate import refuge_path
+
+        assert self._instance is not None
+        return refuge_path(self._instance.stem, number)
+
+    def _claims_of(self, pool: str, source: str) -> set[str]:
+        """Who may still name a backend that came from this source."""
+        if source in ("config", "lease", "api"):
+            return {source}
+        from lbcore.discovery.sources import made
+
+        claims = ((entry.pool, entry.claim) for entry in made(self._settings.pools, self._log))
+        return {claim for of, claim in claims if of == pool and claim.startswith(f"{source}:")}
+
+    def _restore(self, membership: Membership, *, fresh: bool) -> None:
+        """Begin with the backends that the state file knows, unless they are here, and keep it true from now on."""
         path = self._settings.state_file
         if path is None:
             return
         from lbcore.state import StateFile, load
 
-        count = membership.restore(load(path, self._log))
+        count = membership.restore(load(path, self._log)) if fresh else 0
         if count:
             self._log(f"state_file: {count} backends are back, on probation")
         self._state = StateFile(path, membership.snapshot, self._log)
         membership.on_change = self._state.changed
         self._state.start()
 
+    def _open_log(self, settings: BalancerSettings) -> Sink | None:
+        """What the settings want of the access log, opened. Raises ConfigError."""
+        if settings.access_log == "off":
+            return None
+        from lbcore.observe.access_log import sink_of
+
+        return sink_of(settings)
+
+    def _open_traces(self, settings: BalancerSettings) -> Traces | None:
+        """What sends the spans that the settings want: what there is, or another. Raises ConfigError."""
+        if settings.traces == "off" or (self._traces is not None and self._traces.endpoint == settings.traces):
+            return None if settings.traces == "off" else self._traces
+        from lbcore.observe.traces import traces_of
+
+        return traces_of(settings, self.name, self._log)
+
+    def _follow_log(self, settings: BalancerSettings, sink: Sink | None, traces: Traces | None) -> None:
+        """Write into this sink, and send by these, from now on."""
+        table = self._table
+        assert table is not None
+        if (sink is not None or traces is not None) and self._access_log is None:
+            from lbcore.observe.access_log import AccessLog
+
+            self._access_log = AccessLog(table, self._log)
+            self._access_log.start()
+        if self._access_log is not None:
+            self._access_log.follow(sink, settings.access_log_format)
+            self._access_log.also = traces.take if traces is not None else None
+        table.set_observed(
+            settings.access_log_sample if sink is not None else 0, settings.trace_sample if traces is not None else 0
+        )
+        before, self._traces = self._traces, traces
+        if before is not None and before is not traces:
+            before.close()
+
+    def reopen(self) -> None:
+        """Open the access log anew, as after it was renamed. Raises ConfigError with the old one still in use."""
+        with self._turn():
+            self._running()
+            self._follow_log(self._settings, self._open_log(self._settings), self._traces)
+
     def _publish(self, workers: list[int]) -> None:
         """Leave word of ourselves where commands look for it."""
         if self._instance and self._admin and self._table:
-            segment = f"/proc/{os.getpid()}/fd/{self._table.fd}"
-            self._instance.publish(segment=segment, admin=self._admin.address, workers=workers)
+            self._instance.publish(segment=self.segment_path, admin=self._admin.address, workers=workers)
+
+    @property
+    def segment_path(self) -> str:
+        """Where other processes can map the segment. Raises NotRunning."""
+        return f"/proc/{os.getpid()}/fd/{self._running()[0].fd}"
 
     def _start_admin(self) -> None:
         settings = self._settings.admin
@@ -286,8 +385,10 @@ class Balancer:
             control_path=self._instance.control_path if self._instance else None,
             membership=self._membership,
             status=self.status,
+            metrics=lambda refusals, openmetrics: self.metrics(openmetrics=openmetrics, refusals=refusals),
             ready=self._readiness,
             reload=self.reload,
+            upgrade=self.on_upgrade,
             pick=lambda pool, key, cost: self._pick_pool(pool).pick(key, cost),
             own=self._own_addresses,
             log=self._log,
@@ -371,14 +472,48 @@ class Balancer:
             self._supervisor.stop(drain_s)
         if self._admin:
             self._admin.stop()
+        if self._access_log:
+            self._access_log.close()
+        if self._traces:
+            self._traces.close()
         if self._picking:
             self._picking.close()
         if self._table:
             self._table.close()
         if self._instance:
             self._instance.release()
-        self._state = self._picking = self._sources = None
+        self._forget()
+
+    def _forget(self) -> None:
+        self._state = self._picking = self._sources = self._access_log = self._traces = self._estate = None
         self._prober = self._supervisor = self._admin = self._table = self._membership = self._instance = None
+
+    def abdicate(self) -> None:
+        """Let go of everything but the workers, which serve on and wait for another control plane of this name (or for this
+        process, once it has become one). Only of a balancer whose workers are processes."""
+        with self._lock:
+            for part in (self._sources, self._prober, self._admin):
+                if part:
+                    part.stop()
+            if self._state:
+                self._state.close()
+            if self._supervisor:
+                self._supervisor.abandon()
+            if self._access_log:
+                self._access_log.close()
+            if self._traces:
+                self._traces.close()
+            if self._picking:
+                self._picking.close()
+            if self._table:
+                self._table.close()
+
+    def replace_workers(self) -> None:
+        """Put a new worker in the place of each, one after the other: it begins to serve, then the old one drains.
+
+        Raises WorkerFailed with the old ones still serving, or NotRunning.
+        """
+        self._running()[2].replace_workers(self._settings.drain_timeout_ms)
 
     def hurry(self) -> None:
         """End a drain that another thread's, or the interrupted, `stop()` is waiting for."""
@@ -400,31 +535,45 @@ class Balancer:
 
         Changes backends, weights, policies, probes, listeners and time limits. name, workers, datapath, max_backends,
         max_sessions, max_handshakes, pin and admin take a restart: changing them is an error. Keys and certificates are read
-        anew. Raises ConfigError, PortTaken or NotRunning with the old settings still in force.
+        and the access log is opened anew. Raises ConfigError, PortTaken or NotRunning with the old settings still in force.
         """
+        try:
+            self._reload_now(settings)
+        except (LbcoreError, ValueError, OSError):
+            self._reloads["reloads_refused"] += 1
+            raise
+        self._reloads["reloads_taken"] += 1
+        self._log("reloaded")
+
+    def _reload_now(self, settings: BalancerSettings | None) -> None:
         with self._turn():
             _, membership, supervisor = self._running()
             fresh = settings or self._read_again()
             self._refuse_fixed(fresh)
             pools = {pool.name: pool for pool in fresh.pools}
-            table = self._running()[0]
+            table, traces = self._running()[0], self._open_traces(fresh)
+            sink = self._open_log(fresh)
             new = [pool for name, pool in pools.items() if name not in membership.pools()]
             try:
                 for pool in new:
                     table.set_pool(pool)
                 supervisor.apply(fresh, lambda: membership.admit(pools, fresh.drain_timeout_ms))
             except (LbcoreError, ValueError):
+                if sink is not None:
+                    sink.close()
+                if traces is not None and traces is not self._traces:
+                    traces.close()
                 for pool in new:
                     if pool.name not in membership.pools() and pool.name in table.pools():
                         table.drop_pool(pool.name)
                 raise
             membership.dismiss(pools)
+            self._follow_log(fresh, sink, traces)
             before, after = ({p.name: p.sources for p in one.pools} for one in (self._settings, fresh))
             self._settings = fresh
             self._follow_probes()
             if before != after:
                 self._follow_sources()
-        self._log("reloaded")
 
     @contextlib.contextmanager
     def _turn(self) -> Iterator[None]:
@@ -518,6 +667,28 @@ class Balancer:
     def held_up(self, limit_s: float) -> list[str]:
         """Which parts did not move within so many seconds although asked to, in words. Raises NotRunning."""
         return self._running()[2].held_up(limit_s)
+
+    def metrics(self, *, openmetrics: bool = False, refusals: dict[int, int] | None = None) -> bytes:
+        """What `GET /metrics` answers. refusals: of the admin server, by status. Raises NotRunning."""
+        from lbcore.observe.control import figures_of_process, figures_of_workers
+        from lbcore.observe.metrics import render
+        from lbcore.observe.status import document
+        from lbcore.observe.timings import all_timings
+
+        table, membership, supervisor = self._running()
+        with table.lock:
+            if table.closed:
+                raise NotRunning("the balancer is not running")
+            status, timings = document(table.segment), all_timings(table.segment)
+        control = {
+            **figures_of_process(),
+            **membership.counts,
+            **self._reloads,
+            **(self._traces.counts if self._traces else {}),
+            "refusals": refusals or {},
+            "workers": figures_of_workers(supervisor.pids),
+        }
+        return render(status, timings, control, openmetrics=openmetrics)
 
     def _readiness(self) -> tuple[bool, str]:
         """Whether clients should be sent here, and why not."""

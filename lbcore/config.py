@@ -22,6 +22,7 @@ from pydantic import (
 
 from lbcore import options
 from lbcore.errors import ConfigError
+from lbcore.observe.sinks import is_path
 from lbcore.settings import (
     AdminSettings,
     BackendSettings,
@@ -184,6 +185,8 @@ def _build(given: dict[str, Any], path: str | None) -> BalancerSettings:
     listeners = [_listener(problems, f"listener[{at}].", values, path) for at, values in enumerate(given.pop("listener", ()))]
     routes = [problems.made(f"route[{at}].", RouteSettings, values) for at, values in enumerate(given.pop("route", ()))]
     _from_own_folder(given, ("state_file",), path)
+    if is_path(str(given.get("access_log", "off"))):
+        _from_own_folder(given, ("access_log",), path)
     admin_values = given.pop("admin", None)
     admin = None if admin_values is None else _admin(problems, admin_values, path)
     if not problems.lines:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
+import signal
 import socket
 import struct
 import sys
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 # enum lb_note_kind in csrc/channel.h
 LISTEN, UNLISTEN, DRAIN, STOP, WAKE, TLS = 1, 2, 3, 4, 5, 6
 READY, LISTENING, FAILING = 16, 17, 18
+GENTLY = 1
+"""The id of a DRAIN that lets idle clients ask once more."""
 # enum lb_failing there
 CONNECTS, ANSWERS = 0, 1
 
@@ -32,7 +36,7 @@ SEND_ROOM = 1 << 20
 
 _NOTE = struct.Struct("=IIQ")
 
-Note = namedtuple("Note", "kind id value", module=__name__)
+Note = namedtuple("Note", ["kind", "id", "value", "descriptor"], module=__name__)
 Bounds = namedtuple("Bounds", "sessions buffers pipes handshakes", module=__name__)
 Bounds.__doc__ = "What a worker may hold at most: sessions, buffers of 64 KiB, pipes, TLS handshakes under way."
 
@@ -62,33 +66,46 @@ class Channel:
         """What has arrived; None at the end when the worker is gone."""
         while True:
             try:
-                data = self.ours.recv(_NOTE.size)
+                data, descriptors, _, _ = socket.recv_fds(self.ours, _NOTE.size, 1, socket.MSG_CMSG_CLOEXEC)
             except BlockingIOError:
                 return
             except OSError:
-                data = b""
+                data, descriptors = b"", []
             if not data:
                 yield None
                 return
-            yield Note(*_NOTE.unpack(data))
+            kind, id, value = _NOTE.unpack(data)
+            yield Note(kind, id, value, descriptors[0] if descriptors else None)
 
     def close(self) -> None:
         """Close both ends."""
         self.ours.close()
         self.theirs.close()
 
+    @classmethod
+    def over(cls, ours: socket.socket) -> Channel:
+        """A channel whose other end is a worker's already."""
+        made = cls.__new__(cls)
+        made.ours = made.theirs = ours
+        ours.setblocking(False)
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_ROOM)
+        return made
+
 
 class ProcessWorker:
     """A worker in a process of its own: its crash costs its own sessions only."""
 
-    def __init__(self, table: Table, worker: int, channel: Channel, bounds: Bounds, core: int | None) -> None:
+    def __init__(
+        self, table: Table, worker: int, channel: Channel, bounds: Bounds, core: int | None, refuge: str | None
+    ) -> None:
+        """refuge: path of the socket where it waits for another control plane, once this one is gone."""
         import subprocess
 
         root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
         code = f"import sys; sys.path.insert(0, {root!r}); from lbcore.worker import main; main(sys.argv[1:])"
         numbers = [table.fd, channel.theirs.fileno(), worker, *bounds, -1 if core is None else core]
         self._process: subprocess.Popen[bytes] = subprocess.Popen(
-            [sys.executable, "-S", "-c", code, *map(str, numbers)],
+            [sys.executable, "-S", "-c", code, *map(str, numbers), refuge or ""],
             stdin=subprocess.DEVNULL,
             pass_fds=numbers[:2],
         )
@@ -116,10 +133,50 @@ class ProcessWorker:
         return f"killed by signal {-code}" if code is not None and code < 0 else f"exit code {code}"
 
 
+class AdoptedWorker:
+    """A worker process that another control plane started, which is gone."""
+
+    def __init__(self, pid: int) -> None:
+        """Raises OSError when it is gone."""
+        self._handle = os.pidfd_open(pid)
+        self.pid = pid
+
+    def wait(self, timeout: float) -> bool:
+        """Is it gone within the time?"""
+        poll = select.poll()
+        poll.register(self._handle, select.POLLIN)
+        if not poll.poll(timeout * 1000):
+            return False
+        with contextlib.suppress(ChildProcessError):  # ours only where this process became another control plane by exec
+            os.waitid(os.P_PIDFD, self._handle, os.WEXITED | os.WNOHANG)
+        return True
+
+    def fileno(self) -> int:
+        """What becomes readable with its end."""
+        return self._handle
+
+    def __del__(self) -> None:
+        if hasattr(self, "_handle"):
+            os.close(self._handle)  # not before: several threads may wait for its end
+
+    def kill(self) -> None:
+        """End it, if it has not ended."""
+        if not self.wait(0):
+            signal.pidfd_send_signal(self._handle, signal.SIGKILL)
+            self.wait(10)
+
+    @property
+    def obituary(self) -> str:
+        """How it ended: only its parent could know."""
+        return "ended"
+
+
 class ThreadWorker:
     """A worker in a thread of this process. It holds no lock of Python's while it serves."""
 
-    def __init__(self, table: Table, worker: int, channel: Channel, bounds: Bounds, core: int | None) -> None:
+    def __init__(
+        self, table: Table, worker: int, channel: Channel, bounds: Bounds, core: int | None, refuge: str | None
+    ) -> None:
         self._channel = channel
         self._failure: OSError | None = None
         self.pid = os.getpid()

@@ -243,6 +243,37 @@ TOP = (
         "where registered and added backends are kept over a restart, which begins with them on probation; default: nowhere",
     ),
     Option(
+        "access_log",
+        "text",
+        "off",
+        "where each request and session that has ended is written: off, a file, stdout, stderr, syslog, syslog:/SOCKET, or"
+        " syslog:HOST:PORT (UDP)",
+    ),
+    Option("access_log_format", "choice", "json", "its lines", choices=("json", "text")),
+    Option(
+        "access_log_sample",
+        "int",
+        1,
+        "one of so many is written; what failed always is",
+        low=1,
+        high=1_000_000,
+    ),
+    Option(
+        "traces",
+        "text",
+        "off",
+        "where spans of sampled requests are sent: off, or an OTLP endpoint over HTTP such as http://127.0.0.1:4318/v1/traces;"
+        " needs lbcore[otel]. With it each request goes on with a traceparent",
+    ),
+    Option(
+        "trace_sample",
+        "int",
+        100,
+        "one of so many requests that bring no traceparent is sampled; of others its own flag decides",
+        low=1,
+        high=1_000_000,
+    ),
+    Option(
         "max_sessions",
         "int",
         0,
@@ -253,7 +284,7 @@ TOP = (
     Option(
         "max_handshakes",
         "int",
-        256,
+        1024,
         "TLS handshakes under way at once, each worker; further clients wait",
         low=1,
         high=100_000,
@@ -374,7 +405,7 @@ LISTENER = (
         "alpn",
         "texts",
         None,
-        "tls with a certificate: protocols that are agreed on, the best first; default: none (https: always http/1.1)",
+        "tls with a certificate: protocols that are agreed on, the best first; default: none (https: always http/1.1 or 1.0)",
     ),
 )
 

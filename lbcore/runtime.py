@@ -7,10 +7,12 @@ long as the balancer lives, so that what a crash left behind is told from what i
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
 import stat
+import time
 
 from lbcore.errors import LbcoreError, NameTaken, NotRunning
 from lbcore.options import TOP
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 
 DEFAULT_NAME = str(next(option.default for option in TOP if option.name == "name"))
 MOST_NAMESAKES = 1000
+MEMORY = "/memfd:lbcore (deleted)"
+"""How /proc shows the memory that lbcore.segment.make_memory makes."""
 
 
 def directory() -> str:
@@ -55,6 +59,7 @@ class Instance:
         self.name = name
         self._path = path
         self._lock = lock
+        self._began = time.time()
 
     @classmethod
     def claim(cls, name: str) -> Instance:
@@ -73,7 +78,12 @@ class Instance:
         raise NameTaken(f"name: {name!r} is in use by process {holder.get('pid', 'unknown')}")
 
     def _file(self, extension: str) -> str:
-        return os.path.join(self._path, f"{self.name}.{extension}")
+        return f"{self.stem}.{extension}"
+
+    @property
+    def stem(self) -> str:
+        """What the names of all its files begin with."""
+        return os.path.join(self._path, self.name)
 
     @property
     def control_path(self) -> str:
@@ -90,11 +100,16 @@ class Instance:
             "admin": admin,
             "control": self.control_path,
             "workers": workers,
+            "began": self._began,
         }
         draft = self._file("json.new")
         with open(draft, "w", encoding="utf-8", opener=_private) as file:
             json.dump(word, file)
         os.replace(draft, self._file("json"))
+
+    def leave(self) -> None:
+        """Let the name go, and leave the files of the one before, whose workers go on."""
+        os.close(self._lock)
 
     def release(self) -> None:
         """Remove the files and let the name go."""
@@ -158,15 +173,31 @@ def segment_of(name: str = DEFAULT_NAME) -> str:
     """A path to the segment of that balancer: its own, or, when it is gone, one that its workers hold. Raises NotRunning."""
     word = _read(os.path.join(directory(), f"{name}.json"))
     for pid in orphans(name):
-        for fd in _descriptors(pid):
-            path = f"/proc/{pid}/fd/{fd}"
-            with contextlib.suppress(OSError):
-                if os.readlink(path).startswith("/memfd:lbcore"):
-                    return path
+        path = _segment_path(pid)
+        if path is not None:
+            return path
     if word is None or not is_alive(word):
         find(name)  # says what runs instead
     assert word is not None
     return str(word["segment"])
+
+
+def _segment_path(pid: int) -> str | None:
+    """Where a worker holds its segment."""
+    for fd in _descriptors(pid):
+        path = f"/proc/{pid}/fd/{fd}"
+        with contextlib.suppress(OSError):
+            if os.readlink(path) == MEMORY:
+                return path
+    return None
+
+
+def segment_descriptor(pid: int) -> int:
+    """A descriptor of our own of a worker's segment, to read and write. Raises OSError."""
+    path = _segment_path(pid)
+    if path is None:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+    return os.open(path, os.O_RDWR | os.O_CLOEXEC)
 
 
 def _descriptors(pid: int) -> list[str]:

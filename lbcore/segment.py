@@ -27,6 +27,9 @@ _SIZES = {
     "worker_size": "struct lb_worker_row",
     "outcome_size": "struct lb_outcome",
     "decision_size": "struct lb_decision",
+    "histogram_size": "struct lb_histogram",
+    "tally_size": "struct lb_tally",
+    "record_size": "struct lb_record",
 }
 
 COUNTERS: tuple[str, ...] = tuple(
@@ -169,6 +172,26 @@ class Segment:
         """What a worker counts of a pool: the struct lb_budget."""
         head = self.head
         return self._at("struct lb_budget", head.off_workers + worker * head.worker_stride + head.off_budgets) + pool
+
+    def timing(self, worker: int, pool: int, timing: int) -> Any:
+        """How long things of a pool took: the struct lb_histogram. A look makes its page: see `budget(...).timed` first."""
+        head = self.head
+        first = self._at("struct lb_histogram", head.off_workers + worker * head.worker_stride + head.off_timings)
+        return first + pool * ffi.integer_const("LB_TIMINGS") + timing
+
+    def listener_tally(self, worker: int, listener: int) -> Any:
+        """What ended at a listener: the struct lb_tally; check the tenant."""
+        head = self.head
+        return self._at("struct lb_tally", head.off_workers + worker * head.worker_stride + head.off_tallies) + listener
+
+    def pool_tally(self, worker: int, pool: int) -> Any:
+        """What ended of a pool, likewise."""
+        return self.listener_tally(worker, self.head.max_listeners + pool)
+
+    def records_at(self, worker: int) -> int:
+        """Where a worker's ring of struct lb_record begins in the memory."""
+        head = self.head
+        return int(head.off_workers + worker * head.worker_stride + head.off_records)
 
     @property
     def sections(self) -> int:

@@ -8,6 +8,7 @@ we end waits for who is started next. Of datagrams that would tear a client's se
 from __future__ import annotations
 
 import errno
+import os
 import socket
 
 from lbcore.errors import ConfigError, PortTaken
@@ -46,12 +47,7 @@ class ListenerSockets:
                 bound = _bind(family, kind, address, shared=True)
                 self.sockets.append(bound)
                 address = bound.getsockname()
-                if kind == socket.SOCK_STREAM:
-                    _set_options(bound, pool)
-                    bound.listen(listener.backlog)
-                else:
-                    bound.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, DATAGRAM_ROOM)
-                    bound.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, DATAGRAM_ROOM)
+                self._begin(bound, listener, pool, kind)
         except OSError as error:
             self.close()
             raise _explain(listener, error) from None
@@ -59,12 +55,7 @@ class ListenerSockets:
 
     def _adopt(self, inherited: socket.socket, listener: ListenerSettings, pool: PoolSettings) -> None:
         self.sockets = [inherited]
-        if inherited.type == socket.SOCK_STREAM:
-            _set_options(inherited, pool)
-            inherited.listen(listener.backlog)
-        else:
-            inherited.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, DATAGRAM_ROOM)
-            inherited.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, DATAGRAM_ROOM)
+        self._begin(inherited, listener, pool, inherited.type)
         self.host, self.port = inherited.getsockname()[:2]
 
     def of_worker(self, number: int) -> socket.socket | None:
@@ -75,6 +66,41 @@ class ListenerSockets:
             return self.sockets[number]
         return self.sockets[0] if number == 0 or self.sockets[0].type == socket.SOCK_STREAM else None
 
+    @classmethod
+    def inherited(cls, listener: ListenerSettings, pool: PoolSettings, count: int, found: dict[int, int]) -> ListenerSockets:
+        """Go on with sockets that workers hold already, by worker; a worker that has none gets a new one beside them.
+
+        The descriptors stay the caller's. Raises PortTaken or ConfigError.
+        """
+        made = cls.__new__(cls)
+        made.sockets = []
+        known = socket.socket(fileno=os.dup(next(iter(found.values()))))
+        made._shared = _is_shared(known, list(found.values()))
+        try:
+            made.host, made.port = known.getsockname()[:2]
+            if made._shared:
+                made.sockets.append(socket.socket(fileno=os.dup(known.fileno())))
+            for number in range(0 if made._shared else count):
+                if number in found:
+                    made.sockets.append(socket.socket(fileno=os.dup(found[number])))
+                else:
+                    made.sockets.append(_bind(known.family, known.type, known.getsockname(), shared=True))
+                    made._begin(made.sockets[-1], listener, pool, known.type)
+        except OSError as error:
+            made.close()
+            raise _explain(listener, error) from None
+        finally:
+            known.close()
+        return made
+
+    def _begin(self, bound: socket.socket, listener: ListenerSettings, pool: PoolSettings, kind: int) -> None:
+        if kind == socket.SOCK_STREAM:
+            _set_options(bound, pool)
+            bound.listen(listener.backlog)
+        else:
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, DATAGRAM_ROOM)
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, DATAGRAM_ROOM)
+
     @property
     def host_port(self) -> str:
         """The real address as text."""
@@ -84,6 +110,13 @@ class ListenerSockets:
         """Close the control plane's copies."""
         while self.sockets:
             self.sockets.pop().close()
+
+
+def _is_shared(known: socket.socket, found: list[int]) -> bool:
+    """Is it one socket for all workers, as others passed it? Those that we bind ourselves are of a group, one each."""
+    if not known.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT):
+        return True
+    return len(found) > 1 and len({os.fstat(fd).st_ino for fd in found}) == 1
 
 
 def _resolve(listener: ListenerSettings, kind: int) -> tuple[int, tuple[object, ...]]:

@@ -20,7 +20,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from lbcore.settings import BalancerSettings, ListenerSettings
+    from lbcore.estate import Estate
+    from lbcore.settings import BalancerSettings, ListenerSettings, PoolSettings
     from lbcore.systemd import Inherited
     from lbcore.table import Table
 
@@ -36,13 +37,14 @@ MAX_PIPES = 128
 
 
 class Post:
-    """A worker's place: its section of the segment and its listening sockets stay when the worker changes."""
+    """A worker's place: its section of the segment and its listening sockets stay when the worker is started anew."""
 
-    def __init__(self, number: int, core: int | None) -> None:
+    def __init__(self, number: int, core: int | None, section: int) -> None:
         self.number = number
+        self.section = section
         self.core = core
         self.channel: crew.Channel | None = None
-        self.worker: crew.ProcessWorker | crew.ThreadWorker | None = None
+        self.worker: crew.ProcessWorker | crew.ThreadWorker | crew.AdoptedWorker | None = None
         self.listening: set[int] = set()
         self.ready = False
         self.started_at = 0.0
@@ -58,6 +60,8 @@ class Supervisor:
     crew.ANSWERS.
     log: called with one line. on_crew: called with the workers' process ids when a worker was replaced.
     inherited: sockets that are bound already, for those listeners that they fit.
+    refuge: where a worker, by number, waits for another control plane once this one is gone. estate: what one has left; its
+    workers and sockets are taken over by `start`.
     """
 
     def __init__(
@@ -72,6 +76,8 @@ class Supervisor:
         log: Callable[[str], None],
         on_crew: Callable[[list[int]], None] = lambda pids: None,
         inherited: Inherited | None = None,
+        refuge: Callable[[int], str] | None = None,
+        estate: Estate | None = None,
     ) -> None:
         cores = sorted(os.sched_getaffinity(0))
         self._table = table
@@ -80,16 +86,18 @@ class Supervisor:
         self._make = crew.ProcessWorker if processes else crew.ThreadWorker
         self._bounds = _bounds(settings, workers, processes)
         self._tick, self._on_failing, self._log, self._on_crew = tick, on_failing, log, on_crew
-        self._posts = [Post(number, cores[number % len(cores)] if settings.pin else None) for number in range(workers)]
+        self._posts = [Post(number, cores[number % len(cores)] if settings.pin else None, number) for number in range(workers)]
+        self._retiring: list[Post] = []  # whose worker drains, with another in its place
         self._listeners: dict[int, tuple[ListenerSettings, ListenerSockets]] = {}
         self._changed = threading.Condition()
         self._lock = threading.RLock()  # listeners and posts: reload and restart may meet
-        self._tls = Courier(Store(log), self._tls_rows, lambda: [post.channel for post in self._posts if post.channel], log)
+        self._tls = Courier(Store(log), self._tls_rows, self._channels, log)
         self._selector = selectors.DefaultSelector()
         self._wake_ours, self._wake_theirs = socket.socketpair()
         self._wake_ours.setblocking(False)
         self._wake_theirs.setblocking(False)
         self._selector.register(self._wake_ours, selectors.EVENT_READ, None)
+        self._refuge, self._estate = refuge, estate
         self._thread: threading.Thread | None = None
         self._draining = False
         self._closing = False
@@ -99,22 +107,25 @@ class Supervisor:
     def start(self, settings: BalancerSettings) -> None:
         """Bind, start the workers and wait until each serves every listener.
 
-        Raises PortTaken, ConfigError or WorkerFailed; then nothing is left behind.
+        Raises PortTaken, ConfigError or WorkerFailed; then nothing is left behind, but what there was before.
         """
+        inherited = self._estate is not None
         try:
             self._tls.adopt(self._tls.read(settings), settings)
-            for index, listener in enumerate(settings.listeners):
-                self._open_listener(index, listener, settings)
+            self._open_listeners(settings)
             self._table.set_routes(self._packed_routes(settings))
             self._tls.tell(POOL)
             self._tls.tell(LISTENER)
             for post in self._posts:
-                self._fill(post)
+                if not self._take_over(post):
+                    self._fill(post)
+            self._leave_inherited()
             self._thread = threading.Thread(target=self._run, name="lbcore-supervisor", daemon=True)
             self._thread.start()
             self._await(lambda: all(self._serves(post) for post in self._posts), "did not begin to serve")
         except BaseException:
-            self.stop(0)
+            if not inherited:
+                self.stop(0)
             raise
 
     def stop(self, drain_s: float) -> None:
@@ -123,22 +134,28 @@ class Supervisor:
         self._table.set_draining(True)
         for _, sockets in self._listeners.values():
             sockets.close()
-        for post in self._posts:
+        for post in (*self._posts, *self._retiring):
             post.restart_at = None
             if post.channel:
                 post.channel.send(crew.DRAIN, value=int(drain_s * 1000))
         self._await_end(drain_s + 2)
         self._close()
 
+    def abandon(self) -> None:
+        """Leave the workers to themselves: their channels end, and they wait for another control plane."""
+        self._close()
+        for _, sockets in self._listeners.values():
+            sockets.close()
+
     def hurry(self) -> None:
         """End a drain that is under way now."""
-        for post in self._posts:
+        for post in (*self._posts, *self._retiring):
             if post.channel:
                 post.channel.send(crew.STOP)
 
     def _await_end(self, limit_s: float) -> None:
         deadline = time.monotonic() + limit_s
-        for post in self._posts:
+        for post in (*self._posts, *self._retiring):
             if post.worker and not post.worker.wait(max(0.0, deadline - time.monotonic())):
                 self._log(f"worker {post.number} does not end: killed")
                 post.worker.kill()
@@ -148,7 +165,7 @@ class Supervisor:
         self.poke()
         if self._thread:
             self._thread.join()
-        for post in self._posts:
+        for post in (*self._posts, *self._retiring):
             self._empty(post)
         self._selector.close()
         self._wake_ours.close()
@@ -161,11 +178,14 @@ class Supervisor:
         except OSError:
             return
 
+    def _channels(self) -> list[crew.Channel]:
+        """To every worker, those that drain included."""
+        return [post.channel for post in (*self._posts, *self._retiring) if post.channel]
+
     def wake_workers(self) -> None:
         """Have every worker look at the table now."""
-        for post in self._posts:
-            if post.channel:
-                post.channel.send(crew.WAKE)
+        for channel in self._channels():
+            channel.send(crew.WAKE)
 
     def held_up(self, limit_s: float) -> list[str]:
         """Who of us did not turn within the time although asked to, in words. A worker that is being replaced is excused."""
@@ -179,7 +199,7 @@ class Supervisor:
                 if self._table.closed:
                     return []
                 for post in self._posts:
-                    row = self._table.segment.worker(post.number)
+                    row = self._table.segment.worker(post.section)
                     if post.ready and row.heartbeat_ms < int(asked * 1000):
                         found.append(f"worker {post.number}")
             return found
@@ -200,12 +220,127 @@ class Supervisor:
 
     # --- listeners -----------------------------------------------------------------------------------------------
 
+    @staticmethod
+    def _pool_of(listener: ListenerSettings, settings: BalancerSettings) -> PoolSettings:
+        return next((pool for pool in settings.pools if pool.name == listener.pool), settings.pools[0])
+
     def _open_listener(self, index: int, listener: ListenerSettings, settings: BalancerSettings) -> None:
-        pool = next((pool for pool in settings.pools if pool.name == listener.pool), settings.pools[0])
-        inherited = self._inherited.find(listener) if self._inherited else None
-        sockets = ListenerSockets(listener, pool, len(self._posts), inherited)
+        passed = self._inherited.find(listener) if self._inherited else None
+        sockets = ListenerSockets(listener, self._pool_of(listener, settings), len(self._posts), passed)
         self._listeners[index] = (listener, sockets)
         self._write_listener(index)
+
+    def _open_listeners(self, settings: BalancerSettings) -> None:
+        """Inherited ones keep their rows, sockets and queues; the rest is bound."""
+        found = self._estate.rows if self._estate else set()
+        rest = []
+        for listener in settings.listeners:
+            row = next((row for row in found - set(self._listeners) if self._is_row_of(row, listener)), None)
+            if row is None:
+                rest.append(listener)
+                continue
+            assert self._estate is not None
+            by_post = {section % len(self._posts): fd for section, fd in self._estate.sockets(row).items()}
+            if self._inherited and (passed := self._inherited.find(listener)):
+                passed.close()  # what the workers have is the same one
+            sockets = ListenerSockets.inherited(listener, self._pool_of(listener, settings), len(self._posts), by_post)
+            self._listeners[row] = (listener, sockets)
+            self._write_listener(row)
+        for listener in rest:
+            index = next(number for number in range(1 << 16) if number not in self._listeners and number not in found)
+            self._open_listener(index, listener, settings)
+
+    def _is_row_of(self, row: int, listener: ListenerSettings) -> bool:
+        """Is that what this listener was called and where it listened?"""
+        name, mode, host, port = self._table.listener_at(row)
+        return mode == listener.mode and (
+            (host, port) == (listener.host, listener.port) or (name == listener.name and listener.port in (0, port))
+        )
+
+    # --- a new worker in the place of an old one ---------------------------------------------------------------------
+
+    def replace_workers(self, drain_ms: int) -> None:
+        """One after the other: the new one serves the same sockets, then the old one accepts no more and drains.
+
+        Raises WorkerFailed with the old one still serving.
+        """
+        for number in range(len(self._posts)):
+            self._replace(number, drain_ms)
+
+    def _replace(self, number: int, drain_ms: int) -> None:
+        old = self._posts[number]
+        post = Post(number, old.core, (old.section + len(self._posts)) % (2 * len(self._posts)))
+        if self._table.holder(post.section) is not None:
+            raise WorkerFailed(f"worker {number}: the one that was replaced before still drains")
+        self._fill(post)
+        try:
+            self._await(lambda: self._serves(post), "did not begin to serve")
+        except WorkerFailed:
+            with self._lock:
+                self._retiring.append(post)  # so that its end is no reason to start it again
+            assert post.worker is not None
+            post.worker.kill()
+            raise
+        with self._lock:
+            self._posts[number] = post
+            self._retiring.append(old)
+            old.restart_at = None
+            if old.channel:
+                old.channel.send(crew.DRAIN, crew.GENTLY, drain_ms)
+        self._on_crew(self.pids)
+        self._log(f"worker {number}: process {post.worker.pid if post.worker else '?'} has taken its place, the old one drains")
+
+    # --- what another control plane has left ---------------------------------------------------------------------
+
+    def _take_over(self, post: Post) -> bool:
+        """Put a worker that another control plane left on its post: is there one?"""
+        if self._estate is None:
+            return False
+        sections = (post.number, post.number + len(self._posts))
+        found = [self._estate.orphans[section] for section in sections if section in self._estate.orphans]
+        self._remember_drains(post, set(sections) - {orphan.number for orphan in found})
+        if not found:
+            return False
+        orphan = found[0]
+        post.section = orphan.number
+        try:
+            post.worker = crew.AdoptedWorker(orphan.pid)
+        except OSError:
+            return False
+        post.channel, post.ready, post.started_at = orphan.channel, True, time.monotonic()
+        post.listening = set(orphan.sockets)
+        self._selector.register(post.channel.ours, selectors.EVENT_READ, post)
+        for index in set(self._listeners) - post.listening:
+            self._hand_over(post, index)
+        return True
+
+    def _remember_drains(self, post: Post, sections: set[int]) -> None:
+        """Workers that were draining when their control plane went: nobody speaks with them any more, but they count."""
+        for section in sections:
+            pid = self._table.holder(section)
+            if pid is None:
+                continue
+            old = Post(post.number, None, section)
+            try:
+                old.worker = crew.AdoptedWorker(pid)
+            except OSError:
+                self._table.bury_worker(section)
+                continue
+            self._retiring.append(old)
+            self._selector.register(old.worker, selectors.EVENT_READ, old)
+
+    def _leave_inherited(self) -> None:
+        """Listeners that the settings do not name any more are served to the end of their queues, then closed."""
+        if self._estate is None:
+            return
+        for row in self._estate.rows - set(self._listeners):
+            for post in self._posts:
+                post.listening.discard(row)
+                if post.channel:
+                    post.channel.send(crew.UNLISTEN, row)
+            self._table.set_listener(row, None)
+        self._estate.release(keep_channels=True)
+        self._estate = None
 
     def _write_listener(self, index: int) -> None:
         listener, sockets = self._listeners[index]
@@ -318,7 +453,9 @@ class Supervisor:
         post.ready, post.restart_at, post.started_at = False, None, time.monotonic()
         post.listening.clear()
         channel = post.channel = crew.Channel()
-        post.worker = self._make(self._table, post.number, channel, self._bounds, post.core)
+        refuge = self._refuge(post.section) if self._refuge else None
+        self._table.use_section(post.section)
+        post.worker = self._make(self._table, post.section, channel, self._bounds, post.core, refuge)
         self._selector.register(channel.ours, selectors.EVENT_READ, post)
         self._tls.greet(channel)
         for index in self._listeners:
@@ -338,7 +475,11 @@ class Supervisor:
         post.ready = False
         if worker is None or not worker.wait(5):
             return
-        self._table.bury_worker(post.number)
+        self._table.bury_worker(post.section)
+        if post in self._retiring:
+            self._retiring.remove(post)
+            self._log(f"worker {post.number}: the old one has drained")
+            return
         if self._draining:
             return
         lived_s = time.monotonic() - post.started_at
@@ -383,6 +524,9 @@ class Supervisor:
 
     def _hear(self, post: Post) -> None:
         if post.channel is None:
+            if post in self._retiring and isinstance(post.worker, crew.AdoptedWorker) and post.worker.wait(0):
+                self._selector.unregister(post.worker)
+                self._bereaved(post)
             return
         for note in post.channel.notes():
             if note is None:

@@ -26,6 +26,8 @@ class Inherited:
 
     def __init__(self, sockets: list[tuple[str, socket.socket]]) -> None:
         """sockets: each with the name that it was given, or ""."""
+        for _, held in sockets:
+            held.setblocking(False)
         self._sockets = sockets
         self._wanted: set[int] = set()
 
@@ -48,10 +50,17 @@ class Inherited:
             if name == listener.name or _serves(held, listener):
                 _check(held, listener)
                 self._wanted.add(at)
-                copy = held.dup()
-                copy.setblocking(False)
-                return copy
+                return socket.socket(fileno=os.dup(held.fileno()))  # not held.dup(), which sets what all holders share
         return None
+
+    def restore(self, environment: MutableMapping[str, str] = os.environ) -> None:
+        """Leave all as it was received, for the program that this process is about to become."""
+        if not self._sockets:
+            return
+        for _, held in self._sockets:
+            os.set_inheritable(held.fileno(), True)
+        names = ":".join(name for name, _ in self._sockets)
+        environment.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS=str(len(self._sockets)), LISTEN_FDNAMES=names)
 
     def unused(self) -> list[str]:
         """Those that no listener wanted, in words."""
@@ -101,12 +110,19 @@ class Notifier:
 
     def __init__(self, environment: MutableMapping[str, str] = os.environ) -> None:
         """Takes NOTIFY_SOCKET and WATCHDOG_USEC out of the environment: workers and their kin have nothing to tell."""
-        path, usec, pid = (environment.pop(name, "") for name in ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"))
+        self._asked = {name: environment.pop(name, "") for name in ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")}
+        path, usec, pid = self._asked.values()
         self._path = f"\0{path[1:]}" if path.startswith("@") else path
         self.watchdog_s = 0.0
         """Seconds within which a ping must come; 0: nobody waits for any."""
         if self._path and usec.isdigit() and pid in ("", str(os.getpid())):
             self.watchdog_s = int(usec) / 1_000_000
+
+    def restore(self, environment: MutableMapping[str, str] = os.environ) -> None:
+        """Leave the environment as it was, for the program that this process is about to become."""
+        for name, value in self._asked.items():
+            if value:
+                environment[name] = value
 
     @property
     def wanted(self) -> bool:

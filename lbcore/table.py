@@ -16,12 +16,13 @@ from collections import namedtuple
 
 from lbcore import _engine
 from lbcore._layout import ffi
-from lbcore.segment import Segment, make_memory, map_shared
-from lbcore.settings import parse_address
+from lbcore.segment import Segment, SegmentError, make_memory, map_shared, text
+from lbcore.settings import parse_address, split_host_port
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from typing import Any
 
     from lbcore.settings import ListenerSettings, PoolSettings
 
@@ -33,6 +34,8 @@ STATES = {
     "down": ffi.integer_const("LB_DOWN"),
 }
 GONE: int = ffi.integer_const("LB_GONE")
+FREE: int = ffi.integer_const("LB_FREE")
+_STATE_NAMES = {number: name for name, number in STATES.items()}
 POLICIES = {
     "round_robin": ffi.integer_const("LB_ROUND_ROBIN"),
     "least_conn": ffi.integer_const("LB_LEAST_CONN"),
@@ -62,6 +65,11 @@ DATAPATHS = {
     "splice": ffi.integer_const("LB_SPLICE"),
 }
 
+SERVING: int = ffi.integer_const("LB_WORKER_SERVING")
+DRAINING: int = ffi.integer_const("LB_WORKER_DRAINING")
+
+SECTIONS = 2
+"""A worker's sections of the segment: one that takes its place has the other, while the old one drains."""
 MAX_LISTENERS = 64
 MAX_POOLS = 256
 LARGE_POOL = 500
@@ -191,37 +199,92 @@ class Table:
     settings are taken as checked. Owns the segment's memory (`fd`) until `close()`.
     """
 
-    def __init__(self, *, name: str, version: str, workers: int, max_backends: int, datapath: str) -> None:
-        """Raises OSError when the memory cannot be had."""
-        limits = (MAX_LISTENERS, MAX_POOLS, max_backends, workers)
-        size = _engine.segment_bytes(listeners=MAX_LISTENERS, pools=MAX_POOLS, backends=max_backends, workers=workers)
+    def __init__(
+        self, *, name: str, version: str, workers: int, max_backends: int, datapath: str, memory: int | None = None
+    ) -> None:
+        """memory: descriptor of a segment whose writer is gone, ours from now on; its numbers count, and what is in it stays.
+
+        Raises OSError when the memory cannot be had, SegmentError when it is of another layout.
+        """
+        sections = SECTIONS * workers
+        limits = (MAX_LISTENERS, MAX_POOLS, max_backends, sections)
+        size = _engine.segment_bytes(listeners=MAX_LISTENERS, pools=MAX_POOLS, backends=max_backends, workers=sections)
         self.lock = threading.RLock()
-        self.fd = make_memory(size)
+        self.fd = make_memory(size) if memory is None else memory
         self.memory = map_shared(self.fd)
-        self._pen = _engine.Pen(self.memory, create=limits)
+        fresh = memory is None
+        try:
+            self._pen = _engine.Pen(self.memory, create=limits if fresh else None)
+            self.segment = Segment(self.memory)
+        except (OSError, SegmentError):
+            self.memory.close()
+            raise
+        head = self.segment.head
+        self.workers = int(head.workers) // SECTIONS
+        if fresh:
+            self._pen.sections(workers)  # the others count when they are used
         self._pen.head(
             name=name.encode(),
             version=version.encode(),
-            started_ms=int(time.time() * 1000),
+            started_ms=int(time.time() * 1000) if fresh else head.started_ms,
             control_pid=os.getpid(),
-            datapath=DATAPATHS[datapath],
+            datapath=DATAPATHS[datapath] if fresh else head.datapath,
         )
-        self.segment = Segment(self.memory)
         self._pools: dict[str, int] = {}
         self._policies: dict[str, str] = {}
+        self._tenants: dict[tuple[str, str], int] = {}
+        self._last_tenant = 0
         self._secret = os.urandom(16)
         self._rows: dict[int, Row] = {}
         self._by_address: dict[tuple[str, str], Row] = {}
         self._leaving: set[int] = set()
         self._free: list[int] = []
         self._fresh = 0
-        self._max_backends = max_backends
+        self._max_backends = int(head.max_backends)
         self._batch_depth = 0
         self._dirty: set[str] = set()
         self._put_off: dict[str, float] = {}
         self._published: dict[str, tuple[float, int]] = {}
         self.on_cut: Callable[[], None] = lambda: None
         self.on_put_off: Callable[[float], None] = lambda when: None
+        if not fresh:
+            self._recall()
+
+    def _recall(self) -> None:
+        """Know again what the segment holds."""
+        self._pen.mend()
+        for index in range(MAX_POOLS):
+            pool = self.segment.pool(index)
+            if pool.state:
+                self._pools[text(pool.name)] = index
+        names = {index: name for name, index in self._pools.items()}
+        self._fresh = int(self.segment.head.rows_used)
+        for index in range(self._fresh):
+            found = self.segment.backend(index)
+            if found.state == FREE or found.pool not in names:
+                self._free.append(index)
+            else:
+                self._recall_row(index, found, names[found.pool])
+        for name in self._pools:
+            self._publish(name)
+
+    def _recall_row(self, index: int, found: Any, pool: str) -> None:
+        row = Row()
+        row.index, row.generation, row.pool = index, int(found.generation), pool
+        row.address, row.source, row.reason = self.segment.texts(found)
+        row.host, row.port = parse_address(row.address)
+        row.family, row.scope, row.weight = int(found.family), int(found.scope), int(found.weight)
+        row.ip = socket.inet_ntop(row.family, bytes(found.ip)[: 16 if row.family == socket.AF_INET6 else 4])
+        row.load = None if found.load < 0 else float(found.load)
+        row.elsewhere, row.capacity = float(found.elsewhere), float(found.capacity) or None
+        row.state = _STATE_NAMES.get(found.state, "draining")
+        row.cut_at = found.leaves_ms / 1000 if found.leaves_ms else None
+        row.free_at = time.monotonic() + REST_S if found.state == GONE else None
+        self._rows[index] = row
+        if row.leaving:
+            self._leaving.add(index)
+        else:
+            self._by_address[pool, row.address] = row
 
     def close(self) -> None:
         """Unmap and give the memory back. The table is not to be used any more."""
@@ -253,6 +316,7 @@ class Table:
                 row_bytes = bytearray(ffi.buffer(row, ffi.sizeof("struct lb_listener_row")))
                 row_bytes[:4] = bytes(4)  # state comes first
                 self._pen.listener(index, bytes(row_bytes))
+                self._tenants.pop(("listener", str(index)), None)
                 return
             self._pen.listener(
                 index,
@@ -276,6 +340,7 @@ class Table:
                     responses=listener.responses,
                     accept_proxy=int(listener.accept_proxy),
                     terminates=int(listener.terminates),
+                    tenant=self._tenant(("listener", str(index))),
                     certificate_expires_s=certificate_expires_s,
                     network_count=len(listener.trusted_proxies),
                     networks=_networks(listener.trusted_proxies),
@@ -285,6 +350,12 @@ class Table:
                     error_type=(listener.error_type or "").encode(),
                 ),
             )
+
+    def listener_at(self, index: int) -> tuple[str, str, str, int]:
+        """Name, mode, host and port of a listener row."""
+        row = self.segment.listener(index)
+        mode, _, where = text(row.address).partition("://")
+        return text(row.name), mode, *split_host_port(where)
 
     def set_pool(self, pool: PoolSettings) -> None:
         """Write a pool's settings; a new name takes a new row. Raises TableFull."""
@@ -318,6 +389,7 @@ class Table:
                     max_cost=pool.max_cost,
                     send_proxy=SEND_PROXY[pool.send_proxy],
                     tls=int(pool.tls),
+                    tenant=self._tenant(("pool", pool.name)),
                     name=pool.name.encode(),
                     hash_name=hash_name.lower().encode() if hash_key == "header" else hash_name.encode(),
                     sticky=(pool.sticky or "").encode(),
@@ -336,8 +408,32 @@ class Table:
             return b""
         import hashlib
 
+        known = self.segment.pool(self._pools[pool.name]) if pool.name in self._pools else None
+        if not pool.sticky_secret and known is not None and text(known.sticky) == pool.sticky:
+            return bytes(known.sticky_key)  # cookies that are out stay good
         secret = pool.sticky_secret.encode() if pool.sticky_secret else self._secret
         return hashlib.sha256(b"lbcore sticky\0" + pool.name.encode() + b"\0" + secret).digest()[:16]
+
+    def _tenant(self, whose: tuple[str, str]) -> int:
+        """The number of a pool or listener, by which its figures are told from those of one that had its row before."""
+        if whose not in self._tenants:
+            self._last_tenant += 1
+            self._tenants[whose] = self._last_tenant
+        return self._tenants[whose]
+
+    def time(self, pool: str, timing: int, us: int, *, worker: int = 0, times: int = 1) -> None:
+        """Note times as a worker does (csrc/table/timing.h), for tests and benchmarks."""
+        with self.lock:
+            self._pen.time(self._pools[pool], timing, us, worker=worker, times=times)
+
+    def set_observed(self, log_every: int, trace_every: int = 0) -> None:
+        """Have one of so many endings recorded for the access log, and one of so many exchanges traced; 0: none."""
+        with self.lock:
+            self._pen.observe(log_every, trace_every)
+
+    def tell_log(self, written: int, lost: int) -> None:
+        """How far the access log is. Its thread is the only writer of these two, and takes no lock: it must not wait."""
+        self._pen.log_tally(written, lost)
 
     def set_routes(self, table: bytes) -> None:
         """Publish routes, as `lbcore.routes.pack` made them."""
@@ -353,6 +449,7 @@ class Table:
         """Free a pool's row. Its backends must have been removed."""
         with self.lock:
             self._pen.pool(self._pools.pop(name), _row("struct lb_pool_row", state=0))
+            self._tenants.pop(("pool", name), None)
             self._policies.pop(name, None)
 
     def _free_pool(self) -> int:
@@ -606,6 +703,17 @@ class Table:
                     self._publish_now(pool)
 
     # --- workers -------------------------------------------------------------------------------------------------
+
+    def use_section(self, section: int) -> None:
+        """A worker that this section is for is about to begin: what it counts is summed with the others'."""
+        with self.lock:
+            if section >= self.segment.head.sections:
+                self._pen.sections(section + 1)
+
+    def holder(self, section: int) -> int | None:
+        """The process that a worker's section belongs to, also when it drains; None: nobody."""
+        row = self.segment.worker(section)
+        return int(row.pid) if row.state in (SERVING, DRAINING) else None
 
     def set_draining(self, draining: bool) -> None:
         """Say in the segment that the balancer drains."""

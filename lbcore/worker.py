@@ -20,9 +20,9 @@ def main(arguments: list[str]) -> int:
     """Serve until told to stop.
 
     arguments: segment descriptor, channel descriptor, worker id, max_sessions, max_buffers, max_pipes, max_handshakes, core
-    (-1: any).
+    (-1: any), path of its refuge (empty: none).
     """
-    segment, channel, worker, sessions, buffers, pipes, handshakes, core = map(int, arguments)
+    segment, channel, worker, sessions, buffers, pipes, handshakes, core = map(int, arguments[:-1])
     # the control plane stops workers through the channel; the engine gives SIGTERM back its meaning when that is gone
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -40,6 +40,7 @@ def main(arguments: list[str]) -> int:
         max_pipes=pipes,
         max_handshakes=handshakes,
         own_process=True,
+        refuge=os.fsencode(arguments[-1]) or None,
     )
     return 0
 

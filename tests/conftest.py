@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 from harness import descriptors, wait_for
+from tls_peers import Authority
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 
 def pytest_sessionstart() -> None:
@@ -44,3 +46,15 @@ def _nothing_left_behind() -> Iterator[None]:
         wait_for(lambda: not left(), "nothing is left behind", 3)
     except AssertionError:
         pytest.fail(f"left behind: {left()}")
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """The CA that tests trust."""
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture(scope="session")
+def site(authority: Authority) -> Path:
+    """A certificate for a.test, and its key."""
+    return authority.issue("a.test")

@@ -66,6 +66,12 @@ def check_idle(status: dict[str, Any]) -> None:
             assert backend["active"] == 0, backend
 
 
+def is_quiet(status: dict[str, Any]) -> bool:
+    """Is no session and no handshake under way?"""
+    figures = totals(status)
+    return not figures["active"] and not figures["handshakes_active"]
+
+
 def descriptors() -> set[str]:
     """What this process has open."""
     found = set()
@@ -88,7 +94,7 @@ def balanced(**options: Any) -> Iterator[Balancer]:
     balancer.start()
     try:
         yield balancer
-        wait_for(lambda: totals(balancer.status())["active"] == 0, "all sessions end")
+        wait_for(lambda: is_quiet(balancer.status()), "all sessions end")
         check_ledger(balancer.status())
         check_idle(balancer.status())
     finally:
@@ -193,7 +199,7 @@ def command(directory: Path, *arguments: str, **options: Any) -> Iterator[Comman
     try:
         yield running
         if running.process.poll() is None:
-            wait_for(lambda: totals(running.status())["active"] == 0, "all sessions end")
+            wait_for(lambda: is_quiet(running.status()), "all sessions end")
             check_ledger(running.status())
             check_idle(running.status())
         assert running.stop() == 0, running.stderr.read_text()

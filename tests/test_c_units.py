@@ -88,6 +88,8 @@ SEEDS = {
     "fuzz_http": (
         b"\0\0GET / HTTP/1.1\r\nHost: a\r\n\r\n",
         b"\0\0POST http://a/b?c HTTP/1.1\r\nHost: a:80\r\nContent-Length: 5\r\nConnection: close, x\r\nX: y\r\n\r\nhello",
+        b"\0\0GET / HTTP/1.1\r\nHost: a\r\nTracestate: a=b\r\n"
+        b"Traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n\r\n",
         b"\0\0POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\nForwarded: a\r\nX-Forwarded-For: b\r\nCookie: a=b; c\r\n\r\n",
         b"\1\0HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: keep-alive\r\nKeep-Alive: timeout=5\r\n\r\nhello",
         b"\1\0HTTP/1.1 101 \r\nTransfer-Encoding: chunked\r\nUpgrade: x\r\nDate: now\r\n\r\n",

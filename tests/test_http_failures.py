@@ -428,3 +428,20 @@ def test_slow_clients_at_every_stage_do_not_keep_others_from_being_served() -> N
         with Client(lb.address) as client:
             for _ in range(20):
                 assert client.get().status == 200
+
+
+def test_surplus_behind_an_answer_is_not_the_next_clients() -> None:
+    """Read up to its length, an answer leaves what follows it unread: that connection is not kept."""
+    body = bytes(50_000)
+    evil = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nEVIL"
+
+    class Lying(Backend):
+        def _talk(self, connection: socket.socket) -> None:
+            with contextlib.suppress(OSError):
+                while connection.recv(65536):
+                    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 50000\r\n\r\n" + body + evil)
+
+    with Lying() as backend, http(backend) as lb:
+        for _ in range(20):
+            with Client(lb.address) as client:
+                assert client.get("/").body == body

@@ -255,7 +255,7 @@ def test_bodies_of_known_length_both_ways(size: int, datapath: str) -> None:
             assert figure(lb, "bytes_spliced") > size
         if datapath == "copy":
             assert figure(lb, "bytes_spliced") == 0
-        assert backend.connections == 1
+        assert backend.connections == 1 or SLOWER > 1  # a long body goes to a connection idle for less than half its limit
 
 
 def test_chunked_bodies_both_ways_with_trailers_and_extensions() -> None:
@@ -669,3 +669,22 @@ def test_h2c_upgrade_is_never_forwarded() -> None:
     with Backend() as backend, http(backend) as lb, Client(lb.address) as client:
         client.get(extra=b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n")
         assert field(backend.heads[0], b"Upgrade") is None
+
+
+@pytest.mark.parametrize(
+    "name", [b"X_Forwarded_For", b"x-forwarded_proto", b"X_Forwarded_Host", b"X_Request_Id", b"Client_Cert"]
+)
+def test_fields_that_vouch_are_not_brought_by_strangers_with_underscores(name: bytes) -> None:
+    """CGI and WSGI make HTTP_X_FORWARDED_FOR of both spellings."""
+    with Backend() as backend, http(backend) as lb, Client(lb.address) as client:
+        client.send(b"GET / HTTP/1.1\r\nHost: a\r\n%s: evil\r\nX_Other: kept\r\n\r\n" % name)
+        assert client.answer().status == 200
+        assert b"evil" not in backend.heads[0]
+        assert b"X_Other: kept" in backend.heads[0]
+
+
+@pytest.mark.parametrize("name", [b"Client-Cert", b"client_cert", b"X-Forwarded-For", b"Content_Length", b"Forwarded"])
+def test_trailers_do_not_vouch(name: bytes) -> None:
+    with Backend() as backend, http(backend) as lb, Client(lb.address) as client:
+        client.send(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n%s: x\r\n\r\n" % name)
+        assert client.answer().status == 400

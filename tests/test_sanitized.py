@@ -19,8 +19,13 @@ SUITES = [
     "test_http_failures.py",
     "test_http_routing.py",
     "test_udp.py",
+    "test_latency.py",
+    "test_access_log.py",
+    "test_traces.py",
     "test_tls_passthrough.py",
     "test_proxy_headers.py",
+    "test_tls_termination.py",
+    "test_tls_backends.py",
     "test_proxy_over_http.py",
 ]
 

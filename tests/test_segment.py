@@ -58,7 +58,7 @@ def test_damaged_heads_are_refused_by_c_and_python() -> None:
     chance = random.Random(3)
     size = _engine.segment_bytes(**LIMITS)
     changing = {"started_ms", "control_pid", "datapath", "name", "version", "generation", "row_generation", "cuts"}
-    changing |= {"draining", "rows_used", "routes", "sections", "pad0", "pad1"}
+    changing |= {"draining", "rows_used", "routes", "sections", "log_every", "trace_every", "log_written", "log_lost"}
     for name, field in ffi.typeof("struct lb_head").fields:
         if name in changing:
             continue
@@ -124,14 +124,15 @@ def test_rows_out_of_range_are_refused() -> None:
 
 
 def test_every_counter_is_in_the_status_document_and_the_metrics(table: Table) -> None:
-    from lbcore.observe.metrics import render
+    from lbcore.observe.metrics import COUNTED, render
     from lbcore.observe.status import document
 
     status = document(table.segment)
     assert set(COUNTERS) <= set(status["workers"][0])
+    assert set(COUNTED) == set(COUNTERS)
     text = render(status).decode()
-    for name in COUNTERS:
-        assert f"lbcore_worker_{name}" in text
+    for family in COUNTED.values():
+        assert f"lbcore_{family.name}" in text
 
 
 def test_texts_are_cut_to_their_field(table: Table) -> None:

@@ -44,6 +44,40 @@ def run_line(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "lbcore", "run", *arguments]
 
 
+class Manager:
+    """Who listens on NOTIFY_SOCKET."""
+
+    def __init__(self, directory: Path) -> None:
+        self.path = directory / "notify"
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.socket.bind(str(self.path))
+        self.socket.settimeout(10 * SLOWER)
+
+    def next(self, *wanted: str) -> dict[str, str]:
+        """The next message that has these keys."""
+        while True:
+            words = dict(line.split("=", 1) for line in self.socket.recv(4096).decode().splitlines())
+            if set(wanted) <= set(words):
+                return words
+
+    def pinged(self, within_s: float) -> bool:
+        """Does a ping come within the time?"""
+        deadline = time.monotonic() + within_s
+        while (left := deadline - time.monotonic()) > 0:
+            self.socket.settimeout(left)
+            with contextlib.suppress(TimeoutError):
+                if b"WATCHDOG=1" in self.socket.recv(4096):
+                    return True
+        return False
+
+
+@pytest.fixture
+def manager(tmp_path: Path) -> Iterator[Manager]:
+    made = Manager(tmp_path)
+    yield made
+    made.socket.close()
+
+
 # --- sockets ---------------------------------------------------------------------------------------------------------
 
 
@@ -195,6 +229,45 @@ def test_a_listener_that_leaves_and_returns_has_its_passed_socket_again(tmp_path
                 waiting.close()
 
 
+def test_an_upgrade_goes_on_with_what_was_passed(tmp_path: Path, manager: Manager) -> None:
+    """The sockets, and who is told: this process becomes another program."""
+    env = {"NOTIFY_SOCKET": str(manager.path), "WATCHDOG_USEC": str(900_000 * SLOWER)}
+    with Peer(named(b"hi")) as peer, bound() as passed:
+        flags = ["--listen", url(passed), "--backend", peer.address, "--health", "off", "--workers", "2"]
+        with command(tmp_path, *flags, sockets=[passed], env=env) as lb:
+            manager.next("READY")
+            before = {worker["pid"] for worker in lb.status()["workers"]}
+            assert lb.cli("upgrade").returncode == 0
+            manager.next("RELOADING")
+            assert manager.next("READY")["MAINPID"] == str(lb.pid)
+            assert manager.pinged(5 * SLOWER)
+            assert not before & {worker["pid"] for worker in lb.status()["workers"] if worker["state"] == "serving"}
+            with dial(lb.address) as client:
+                assert read_exactly(client, 2) == b"hi"
+            assert "no listener wants" not in lb.stderr.read_text()
+
+
+def test_a_passed_socket_is_adopted_with_the_workers_that_have_it(tmp_path: Path) -> None:
+    """One worker died with the control plane: the one that comes in its place shares the socket, too."""
+    with Peer(named(b"hi")) as peer, bound() as passed:
+        flags = ["--listen", url(passed), "--backend", peer.address, "--health", "off", "--workers", "2", "--admin", "off"]
+        first = Command(tmp_path, *flags, sockets=[passed])
+        victim, survivor = (worker["pid"] for worker in first.status()["workers"])
+        first.process.kill()
+        first.process.wait()
+        first.stop()
+        os.kill(victim, signal.SIGKILL)
+        with command(tmp_path, *flags) as lb:
+
+            def both() -> bool:
+                with dial(lb.address) as client:
+                    assert read_exactly(client, 2) == b"hi"
+                return sum(worker["accepted"] > 0 for worker in lb.status()["workers"] if worker["state"] == "serving") == 2
+
+            wait_for(both, "both workers accept")
+            assert survivor in {worker["pid"] for worker in lb.status()["workers"]}
+
+
 def test_a_passed_socket_that_is_let_go_wakes_no_worker(tmp_path: Path) -> None:
     """It lives on with the service manager, and so would its events: a worker that drains would spin on them."""
     with Peer(echo) as peer, bound() as passed:
@@ -234,41 +307,7 @@ def test_under_systemds_own_socket_activation(tmp_path: Path) -> None:
         assert process.returncode == 0
 
 
-# --- notifications ---------------------------------------------------------------------------------------------------
-
-
-class Manager:
-    """Who listens on NOTIFY_SOCKET."""
-
-    def __init__(self, directory: Path) -> None:
-        self.path = directory / "notify"
-        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self.socket.bind(str(self.path))
-        self.socket.settimeout(10 * SLOWER)
-
-    def next(self, *wanted: str) -> dict[str, str]:
-        """The next message that has these keys."""
-        while True:
-            words = dict(line.split("=", 1) for line in self.socket.recv(4096).decode().splitlines())
-            if set(wanted) <= set(words):
-                return words
-
-    def pinged(self, within_s: float) -> bool:
-        """Does a ping come within the time?"""
-        deadline = time.monotonic() + within_s
-        while (left := deadline - time.monotonic()) > 0:
-            self.socket.settimeout(left)
-            with contextlib.suppress(TimeoutError):
-                if b"WATCHDOG=1" in self.socket.recv(4096):
-                    return True
-        return False
-
-
-@pytest.fixture
-def manager(tmp_path: Path) -> Iterator[Manager]:
-    made = Manager(tmp_path)
-    yield made
-    made.socket.close()
+# --- notifications -------------------------------------------------------------------------------------------------
 
 
 def test_ready_reload_and_stop_are_told(tmp_path: Path, manager: Manager) -> None:

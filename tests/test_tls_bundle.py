@@ -58,7 +58,11 @@ def test_a_listeners_bundle() -> None:
         "min_version": 0x0304,
         "http": 1,
     }
-    assert (head["library"], head["ciphers"], head["alpn"]) == (b"/lib/libssl.so.3", INTERMEDIATE.encode(), b"\x08http/1.1")
+    assert (head["library"], head["ciphers"], head["alpn"]) == (
+        b"/lib/libssl.so.3",
+        INTERMEDIATE.encode(),
+        b"\x08http/1.1\x08http/1.0",
+    )
     assert (head["trusted"], head["name"]) == (b"ca", b"")
     assert head["context"] == hashlib.sha256(b"optional\0web\0ca").digest()
 

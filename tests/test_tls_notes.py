@@ -30,7 +30,9 @@ class StandIn:
 
     made: ClassVar[list[StandIn]] = []
 
-    def __init__(self, table: Any, worker: int, channel: crew.Channel, bounds: Any, core: int | None) -> None:
+    def __init__(
+        self, table: Any, worker: int, channel: crew.Channel, bounds: Any, core: int | None, refuge: str | None
+    ) -> None:
         self.pid = os.getpid()
         self.told: list[Told] = []
         self._channel = channel.theirs

@@ -168,6 +168,23 @@ def test_a_train_of_datagrams_arrives_as_its_cars() -> None:
         wait_for(lambda: figures(lb)["datagrams_out"] == 30, "all answers are counted")
 
 
+@pytest.mark.parametrize("bind", ["127.0.0.1", "0.0.0.0"])
+def test_trains_of_answers_arrive_as_their_cars_from_the_first_on(bind: str) -> None:
+    """A session begins with one answer at a time, and takes trains once there are more answers than questions."""
+    with Server(lambda data: []) as server:
+        with balanced(settings=settings([server.address], {"bind": f"udp://{bind}:0"})) as lb:
+            with client(("127.0.0.1", lb.address[1])) as made:
+                made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
+                made.send(b"go")
+                wait_for(lambda: bool(server.got), "it is asked")
+                for train in range(8):
+                    cars = [b"%d.%d " % (train, number) * 100 for number in range(10, 39)] + [b"short"]
+                    packed = [b"".join(cars)], [(socket.IPPROTO_UDP, UDP_SEGMENT, struct.pack("H", len(cars[0])))]
+                    server.socket.sendmsg(*packed, 0, server.got[0][1])
+                    assert [made.recv(65536) for _ in cars] == cars
+                wait_for(lambda: figures(lb)["datagrams_out"] == 240, "all answers are counted")
+
+
 def test_the_last_answer_frees_the_session_where_their_number_is_known() -> None:
     with Server(echo) as server:
         with balanced(settings=settings([server.address], {"responses": 1})) as lb, client(lb.address) as made:
@@ -490,8 +507,8 @@ def test_iperf3_in_udp_mode_through_it() -> None:
             assert done.returncode == 0, done.stdout
             found = json.loads(done.stdout)["end"]["sum"]
             assert found["packets"] > 10_000
-            assert found["lost_percent"] < 1
-            assert figures(lb)["datagrams_out"] >= found["packets"] * 0.99
+            assert found["lost_percent"] < (1 if SLOWER == 1 else 50)  # a sanitized engine may be too slow for the rate
+            assert figures(lb)["datagrams_out"] >= found["packets"] * (0.99 if SLOWER == 1 else 0.5)
     finally:
         server.terminate()
         server.wait()

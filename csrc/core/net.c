@@ -106,6 +106,18 @@ void lb_net_as_v6(const union lb_address *address, uint8_t ip[16])
     memcpy(ip + 12, &address->v4.sin_addr, 4);
 }
 
+union lb_address lb_net_from_v6(const uint8_t ip[16], uint16_t port)
+{
+    union lb_address address = {.v6 = {.sin6_family = AF_INET6, .sin6_port = htons(port)}};
+    memcpy(&address.v6.sin6_addr, ip, 16);
+    return address;
+}
+
+uint16_t lb_net_port(const union lb_address *address)
+{
+    return ntohs(address->any.sa_family == AF_INET6 ? address->v6.sin6_port : address->v4.sin_port);
+}
+
 uint64_t lb_net_now_us(void)
 {
     struct timespec now;

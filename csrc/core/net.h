@@ -44,6 +44,12 @@ uint64_t lb_net_address_hash(const union lb_address *address);
 /* The address as IPv6: IPv4 is mapped into it (RFC 4291 2.5.5.2). */
 void lb_net_as_v6(const union lb_address *address, uint8_t ip[16]);
 
+/* And back, with a port in host byte order. */
+union lb_address lb_net_from_v6(const uint8_t ip[16], uint16_t port);
+
+/* Its port, in host byte order. */
+uint16_t lb_net_port(const union lb_address *address);
+
 /* Monotonic clock, microseconds. */
 uint64_t lb_net_now_us(void);
 

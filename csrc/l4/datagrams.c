@@ -12,7 +12,7 @@
 #define UDP_GRO 104
 #endif
 
-enum { ANSWERS_A_CALL = 4 }; /* most sessions have one: places for more are prepared in vain */
+enum { ANSWERS_A_CALL = 4 }; /* places for more would mostly be prepared in vain */
 
 /* --- receiving ------------------------------------------------------------------------------------------------------ */
 
@@ -33,10 +33,21 @@ void lb_inbox_close(struct lb_inbox *inbox)
     inbox->bytes = NULL;
 }
 
+static char *place(const struct lb_inbox *inbox, uint32_t at)
+{
+    return inbox->bytes + (size_t)at * LB_DATAGRAM_BYTES;
+}
+
+/* What a call came to that failed. */
+static int none_or_error(void)
+{
+    return errno == EAGAIN ? 0 : -errno;
+}
+
 static int receive(struct lb_inbox *inbox, int fd, uint32_t first, uint32_t count)
 {
     for (uint32_t i = first; i < first + count; i++) {
-        inbox->part[i] = (struct iovec){inbox->bytes + (size_t)i * LB_DATAGRAM_BYTES, LB_DATAGRAM_BYTES};
+        inbox->part[i] = (struct iovec){place(inbox, i), LB_DATAGRAM_BYTES};
         inbox->head[i].msg_hdr = (struct msghdr){.msg_name = &inbox->peer[i],
                                                  .msg_namelen = sizeof inbox->peer[i],
                                                  .msg_iov = &inbox->part[i],
@@ -48,7 +59,7 @@ static int receive(struct lb_inbox *inbox, int fd, uint32_t first, uint32_t coun
     do
         got = recvmmsg(fd, &inbox->head[first], count, MSG_DONTWAIT, NULL);
     while (got < 0 && errno == EINTR);
-    return got < 0 ? (errno == EAGAIN ? 0 : -errno) : got;
+    return got < 0 ? none_or_error() : got;
 }
 
 int lb_inbox_receive(struct lb_inbox *inbox, int fd, uint32_t most)
@@ -78,7 +89,7 @@ static void note_control(const struct cmsghdr *item, struct lb_datagram *datagra
 struct lb_datagram lb_inbox_at(struct lb_inbox *inbox, uint32_t at, struct lb_arrival *arrival)
 {
     struct msghdr *head = &inbox->head[at].msg_hdr;
-    struct lb_datagram datagram = {inbox->bytes + (size_t)at * LB_DATAGRAM_BYTES, inbox->head[at].msg_len, 0};
+    struct lb_datagram datagram = {place(inbox, at), inbox->head[at].msg_len, 0};
     if (arrival)
         *arrival = (struct lb_arrival){0};
     if (head->msg_controllen)
@@ -160,6 +171,21 @@ int lb_datagram_send(int fd, const struct lb_datagram *datagram)
         return error;
     head.msg_controllen = 0;
     return send_parts(fd, &head, datagram, &lost);
+}
+
+int lb_outbox_receive_one(struct lb_outbox *outbox, int from, int fd)
+{
+    struct mmsghdr *head = &outbox->room.head[outbox->used];
+    outbox->fd = fd;
+    ssize_t got;
+    do
+        got = recv(from, place(&outbox->room, outbox->used), LB_DATAGRAM_BYTES, MSG_DONTWAIT);
+    while (got < 0 && errno == EINTR);
+    if (got < 0)
+        return none_or_error();
+    head->msg_len = (unsigned)got;
+    head->msg_hdr.msg_controllen = 0;
+    return 1;
 }
 
 int lb_outbox_receive(struct lb_outbox *outbox, int from, int fd)

@@ -62,8 +62,10 @@ struct lb_outbox {
 };
 
 /* Receive from a backend what its client is to get by `fd`, at most as much as has room: how many places it took; 0, or -errno. The
- * caller flushes when the box is full, or holds what another socket sends. */
+ * caller flushes when the box is full, or holds what another socket sends. One: a single datagram, by the cheapest call; not where
+ * the socket was prepared, since that call does not tell a train. */
 int lb_outbox_receive(struct lb_outbox *outbox, int from, int fd);
+int lb_outbox_receive_one(struct lb_outbox *outbox, int from, int fd);
 
 /* Address the places from `first` on. arrival: where the client's own datagrams came to. */
 void lb_outbox_address(struct lb_outbox *outbox, uint32_t first, const union lb_address *to, const struct lb_arrival *arrival);

@@ -188,7 +188,8 @@ void lb_greeting_open(struct lb_greetings *greetings, int client, uint32_t liste
     uint32_t index = lb_slab_take(&greetings->slab);
     struct lb_greeting *greeting = lb_greeting_at(greetings, index);
     *greeting = (struct lb_greeting){
-        .newcomer = {.fd = client, .listener = listener, .pool = row->pool, .ends.client = *peer},
+        .newcomer = {.fd = client, .listener = listener, .pool = row->pool, .accepted_us = (uint32_t)plane->now_us,
+                     .ends.client = *peer},
         .generation = greeting->generation,
         .live = 1,
         .stage = (uint8_t)first_stage(plane, listener, peer),
@@ -245,7 +246,7 @@ void lb_greetings_stop(struct lb_greetings *greetings)
 
 int lb_greetings_open(struct lb_greetings *greetings, struct lb_plane *plane, uint32_t most, uint32_t most_shaking)
 {
-    static const struct lb_greeting_list none = {LB_SLAB_NONE, LB_SLAB_NONE};
+    static const struct lb_greeting_list none = {LB_SLAB_NONE, LB_SLAB_NONE, 0};
     greetings->plane = plane;
     greetings->ready = greetings->waiting = none;
     greetings->eldest = greetings->youngest = LB_SLAB_NONE;

@@ -17,9 +17,9 @@ struct lb_greeting {
     struct lb_newcomer newcomer; /* its descriptor is watched */
     uint32_t generation; /* in every event: those of an earlier tenant are dropped */
     uint32_t next;       /* in the list of those to run */
-    uint32_t older;      /* among those that shake hands */
+    uint32_t older;      /* among those that shake hands, by since_ms */
     uint32_t newer;
-    uint32_t since_ms;   /* monotonic, low 32 bits: when its handshake began */
+    uint32_t since_ms;   /* monotonic, low 32 bits: when its handshake last went on */
     uint8_t live;
     uint8_t stage;  /* enum lb_greeting_stage */
     uint8_t queued; /* it is in a list */
@@ -33,10 +33,11 @@ typedef void (*lb_greeted_fn)(void *context, const struct lb_newcomer *newcomer)
 /* Which pool does a hello lead to? */
 typedef uint32_t (*lb_named_fn)(void *context, uint32_t listener, const struct lb_hello *hello);
 
-/* First come, first served, linked by next. */
+/* Linked by next. */
 struct lb_greeting_list {
     uint32_t first;
     uint32_t last;
+    uint32_t count;
 };
 
 struct lb_greetings {

@@ -1,12 +1,14 @@
 /* TLS handshakes of clients. Each costs a private key's work, up to a millisecond: a turn makes as many as it has time for, the rest waits
  * for the next, so that those who are served already are not kept waiting. */
 #include <sys/epoll.h>
+#include <sys/socket.h>
 
 #include "greeting.h"
 
 enum {
     TURN_US = 2000,    /* that handshakes may take of a turn */
-    STALLED_MS = 1000, /* who has not answered for so long makes room, where others wait for it */
+    STALLED_MS = 1000, /* who has been silent for so long makes room, where others wait for it; the more wait, the sooner */
+    SHORTEST_MS = 100,
 };
 
 /* --- lists ---------------------------------------------------------------------------------------------------------- */
@@ -17,6 +19,7 @@ static void append(struct lb_greetings *greetings, struct lb_greeting_list *list
     if (greeting->queued)
         return;
     greeting->queued = 1;
+    list->count++;
     greeting->next = LB_SLAB_NONE;
     if (list->first == LB_SLAB_NONE)
         list->first = index;
@@ -25,16 +28,39 @@ static void append(struct lb_greetings *greetings, struct lb_greeting_list *list
     list->last = index;
 }
 
-/* The next that is still alive, or NULL. */
-static struct lb_greeting *take_first(struct lb_greetings *greetings, struct lb_greeting_list *list)
+/* To begin a handshake. At the bound the newest is the next: behind those who came to stall, nobody would ever be served. */
+static void wait_turn(struct lb_greetings *greetings, struct lb_greeting *greeting)
+{
+    struct lb_greeting_list *list = &greetings->waiting;
+    if (list->first == LB_SLAB_NONE || greetings->shaking < greetings->most_shaking) {
+        append(greetings, list, greeting);
+        return;
+    }
+    if (greeting->queued)
+        return;
+    greeting->queued = 1;
+    list->count++;
+    greeting->next = list->first;
+    list->first = lb_greeting_index(greetings, greeting);
+}
+
+static void drop_first(struct lb_greetings *greetings, struct lb_greeting_list *list)
+{
+    struct lb_greeting *greeting = lb_greeting_at(greetings, list->first);
+    list->first = greeting->next;
+    list->count--;
+    greeting->queued = 0;
+}
+
+/* The next that is still alive, left in its place, or NULL. */
+static struct lb_greeting *first_alive(struct lb_greetings *greetings, struct lb_greeting_list *list)
 {
     while (list->first != LB_SLAB_NONE) {
         uint32_t index = list->first;
         struct lb_greeting *greeting = lb_greeting_at(greetings, index);
-        list->first = greeting->next;
-        greeting->queued = 0;
         if (greeting->live)
             return greeting;
+        drop_first(greetings, list);
         lb_greeting_give(greetings, index);
     }
     return NULL;
@@ -42,7 +68,8 @@ static struct lb_greeting *take_first(struct lb_greetings *greetings, struct lb_
 
 /* --- those under way ------------------------------------------------------------------------------------------------ */
 
-static void enter(struct lb_greetings *greetings, struct lb_greeting *greeting)
+/* Behind all others: it has just been heard of. */
+static void link_youngest(struct lb_greetings *greetings, struct lb_greeting *greeting)
 {
     uint32_t index = lb_greeting_index(greetings, greeting);
     greeting->since_ms = (uint32_t)lb_now_ms(greetings->plane);
@@ -53,6 +80,23 @@ static void enter(struct lb_greetings *greetings, struct lb_greeting *greeting)
     else
         greetings->eldest = index;
     greetings->youngest = index;
+}
+
+static void unlink_young(struct lb_greetings *greetings, struct lb_greeting *greeting)
+{
+    if (greeting->older != LB_SLAB_NONE)
+        lb_greeting_at(greetings, greeting->older)->newer = greeting->newer;
+    else
+        greetings->eldest = greeting->newer;
+    if (greeting->newer != LB_SLAB_NONE)
+        lb_greeting_at(greetings, greeting->newer)->older = greeting->older;
+    else
+        greetings->youngest = greeting->older;
+}
+
+static void enter(struct lb_greetings *greetings, struct lb_greeting *greeting)
+{
+    link_youngest(greetings, greeting);
     greeting->shaking = 1;
     greetings->shaking++;
     lb_add(&greetings->plane->row->handshakes_active, 1);
@@ -62,26 +106,26 @@ void lb_handshake_forget(struct lb_greetings *greetings, struct lb_greeting *gre
 {
     if (!greeting->shaking)
         return;
-    if (greeting->older != LB_SLAB_NONE)
-        lb_greeting_at(greetings, greeting->older)->newer = greeting->newer;
-    else
-        greetings->eldest = greeting->newer;
-    if (greeting->newer != LB_SLAB_NONE)
-        lb_greeting_at(greetings, greeting->newer)->older = greeting->older;
-    else
-        greetings->youngest = greeting->older;
+    unlink_young(greetings, greeting);
     greeting->shaking = 0;
     greetings->shaking--;
     lb_add(&greetings->plane->row->handshakes_active, UINT64_MAX);
 }
 
-/* At the bound, one that has stalled gives its place to one that waits. */
+/* How long may a client be silent, when so many others wait? */
+static uint32_t patience_ms(const struct lb_greetings *greetings)
+{
+    uint64_t most = greetings->most_shaking, share_ms = STALLED_MS * most / (most + greetings->waiting.count);
+    return share_ms > SHORTEST_MS ? (uint32_t)share_ms : SHORTEST_MS;
+}
+
+/* At the bound, the one that has been silent for longest gives its place to one that waits. */
 static int has_room(struct lb_greetings *greetings)
 {
     if (greetings->shaking < greetings->most_shaking)
         return 1;
     struct lb_greeting *eldest = lb_greeting_at(greetings, greetings->eldest);
-    if ((uint32_t)lb_now_ms(greetings->plane) - eldest->since_ms < STALLED_MS)
+    if ((uint32_t)lb_now_ms(greetings->plane) - eldest->since_ms < patience_ms(greetings))
         return 0;
     lb_greeting_refuse(greetings, eldest, &greetings->plane->row->refused_handshake);
     return 1;
@@ -95,6 +139,8 @@ static void go_on(struct lb_greetings *greetings, struct lb_greeting *greeting)
     struct lb_tls *tls = greeting->newcomer.tls;
     switch (lb_tls_shake(tls)) {
     case LB_TLS_WAIT:
+        unlink_young(greetings, greeting);
+        link_youngest(greetings, greeting);
         if (greeting->gone)
             lb_greeting_refuse(greetings, greeting, &row->refused_client_left);
         return;
@@ -128,7 +174,18 @@ static void start(struct lb_greetings *greetings, struct lb_greeting *greeting)
 void lb_handshake_begin(struct lb_greetings *greetings, struct lb_greeting *greeting)
 {
     greeting->stage = LB_GREETING_SHAKE;
-    append(greetings, &greetings->waiting, greeting);
+    wait_turn(greetings, greeting);
+}
+
+/* Where places are short, one is given only to a whole ClientHello: half of one costs its sender nothing. */
+static int has_said_enough(struct lb_greetings *greetings, const struct lb_greeting *greeting)
+{
+    struct lb_hello hello;
+    char *bytes = greetings->plane->scratch;
+    if (greetings->shaking < greetings->most_shaking / 4 || greeting->gone)
+        return 1;
+    ssize_t got = recv(greeting->newcomer.fd, bytes, LB_SCRATCH_BYTES, MSG_PEEK | MSG_DONTWAIT);
+    return got <= 0 || lb_hello_read(&hello, (const uint8_t *)bytes, (uint32_t)got) != LB_HELLO_MORE;
 }
 
 void lb_handshake_event(struct lb_greetings *greetings, struct lb_greeting *greeting, uint32_t events)
@@ -138,8 +195,8 @@ void lb_handshake_event(struct lb_greetings *greetings, struct lb_greeting *gree
     if (!greeting->newcomer.tls) {
         if (events & (EPOLLHUP | EPOLLERR))
             lb_greeting_refuse(greetings, greeting, &greetings->plane->row->refused_client_left);
-        else if (events & (EPOLLIN | EPOLLRDHUP))
-            append(greetings, &greetings->waiting, greeting);
+        else if (events & (EPOLLIN | EPOLLRDHUP) && has_said_enough(greetings, greeting))
+            wait_turn(greetings, greeting);
         return;
     }
     (void)lb_tls_note(greeting->newcomer.tls, (events & ~(uint32_t)EPOLLOUT) != 0, (events & EPOLLOUT) != 0, hung_up);
@@ -155,13 +212,15 @@ void lb_handshakes_turn(struct lb_greetings *greetings)
         return;
     uint64_t until_us = lb_net_now_us() + TURN_US;
     do {
-        if ((greeting = take_first(greetings, &greetings->ready)))
+        if ((greeting = first_alive(greetings, &greetings->ready))) {
+            drop_first(greetings, &greetings->ready);
             go_on(greetings, greeting);
-        else if (greetings->waiting.first != LB_SLAB_NONE && has_room(greetings) &&
-                 (greeting = take_first(greetings, &greetings->waiting)))
+        } else if ((greeting = first_alive(greetings, &greetings->waiting)) && has_room(greetings)) {
+            drop_first(greetings, &greetings->waiting);
             start(greetings, greeting);
-        else
+        } else {
             return;
+        }
     } while (lb_net_now_us() < until_us);
 }
 

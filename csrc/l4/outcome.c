@@ -5,6 +5,7 @@
 
 #include "../table/budget.h"
 #include "../table/learn.h"
+#include "../table/timing.h"
 #include "ack.h"
 
 union lb_address lb_backend_address(const struct lb_backend_row *row)
@@ -31,8 +32,9 @@ struct lb_outcome *lb_outcome_of(struct lb_plane *plane, uint32_t backend)
     return outcome;
 }
 
-void lb_outcome_connected(struct lb_plane *plane, uint32_t backend, uint32_t took_us)
+void lb_outcome_connected(struct lb_plane *plane, uint32_t pool, uint32_t backend, uint32_t took_us)
 {
+    lb_timing_note(&plane->shm, plane->worker, pool, LB_TIMING_CONNECT, took_us);
     lb_learn_reached(lb_outcome_of(plane, backend), took_us, lb_now_ms(plane));
 }
 

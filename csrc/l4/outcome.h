@@ -11,7 +11,7 @@ struct lb_outcome *lb_outcome_of(struct lb_plane *plane, uint32_t backend);
 union lb_address lb_backend_address(const struct lb_backend_row *row);
 
 /* A connect succeeded, and took so long. */
-void lb_outcome_connected(struct lb_plane *plane, uint32_t backend, uint32_t took_us);
+void lb_outcome_connected(struct lb_plane *plane, uint32_t pool, uint32_t backend, uint32_t took_us);
 
 /* A connect failed. Failures in a row are reported at the pool's fail_after. */
 void lb_outcome_unreachable(struct lb_plane *plane, uint32_t pool, uint32_t backend, int error);

@@ -6,6 +6,7 @@
 
 #include "../core/io.h"
 #include "../core/net.h"
+#include "../table/account.h"
 
 enum {
     TURN_BYTES = 1 << 20,  /* one direction's share of a turn */
@@ -14,7 +15,7 @@ enum {
 };
 
 /* What one read or write came to. */
-enum io { IO_MOVED, IO_BLOCKED, IO_STARVED, IO_END, IO_FAILED };
+enum io { IO_MOVED, IO_BLOCKED, IO_STARVED, IO_LATER, IO_END, IO_FAILED };
 
 /* One direction with its two ends at hand. */
 struct lane {
@@ -70,12 +71,15 @@ static void arrived(struct lane *lane, size_t bytes)
 {
     struct lb_worker_row *row = lane->plane->row;
     if (lane->name == LB_BACKEND) {
+        if (lane->session->first_us == LB_NEVER_US)
+            lane->session->first_us = lb_account_us(lane->session->began_us, lane->plane->now_us);
         acknowledge(lane, bytes);
         lb_add(&row->bytes_out, bytes);
     } else {
         lane->session->asked = 1;
         lb_add(&row->bytes_in, bytes);
     }
+    lane->session->bytes[lane->name] += bytes;
     lane->session->moved_ms = (uint32_t)lb_now_ms(lane->plane);
     lane->moved += bytes;
 }
@@ -95,6 +99,8 @@ static void hold(struct lane *lane, const char *bytes, size_t count)
 /* A read brought no bytes: 0 for FIN, else errno speaks. */
 static enum io source_silent(struct lane *lane, ssize_t got)
 {
+    if (got < 0 && errno == EBUSY)
+        return IO_LATER;
     if (got < 0 && blocked_or_failed() == IO_BLOCKED) {
         lane->from->readable = 0;
         return IO_BLOCKED;
@@ -129,8 +135,7 @@ static enum io copy_step(struct lane *lane)
         lane->flow->streak = 0;
     else if (lane->flow->streak < LB_STREAMING)
         lane->flow->streak++;
-    if (count < LB_SCRATCH_BYTES && !lane->from->hung_up)
-        lane->from->readable = 0; /* the socket is empty: what comes next raises an edge */
+    lb_side_got(lane->from, count, LB_SCRATCH_BYTES); /* emptied: what comes next raises an edge */
     arrived(lane, count);
     enum io result = send_some(lane, scratch, count, &sent);
     if (result == IO_BLOCKED)
@@ -224,11 +229,14 @@ static enum io finish(struct lane *lane)
         lane->flow->end = LB_FLOW_BROKEN;
         return IO_END;
     }
-    if (lane->to->tls || lane->other->end != LB_FLOW_CLOSED) /* else both ends are closed in a moment */
+    if (lb_side_is_cut(lane->from)) {
+        lb_side_finish_cut(lane->to);
+    } else if (lane->to->tls || lane->other->end != LB_FLOW_CLOSED) { /* else both ends are closed in a moment */
         if (lb_side_finish(lane->to) < 0) {
             lane->to->writable = 0;
             return IO_BLOCKED;
         }
+    }
     lane->flow->end = LB_FLOW_CLOSED;
     return IO_END;
 }
@@ -282,6 +290,8 @@ enum lb_pump lb_relay_pump(struct lb_plane *plane, struct lb_session *session, e
             return LB_PUMP_WAIT;
         case IO_STARVED:
             return LB_PUMP_STARVED;
+        case IO_LATER:
+            return LB_PUMP_MORE;
         case IO_END:
             if (finish(&lane) == IO_BLOCKED)
                 return LB_PUMP_WAIT;

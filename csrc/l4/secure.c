@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-/* The host of "host:port" and "[v6]:port". */
+/* The host of "host:port", "[v6]:port" and "[v6%zone]:port", as a certificate would have it: without a last dot. */
 static void host_of(const struct lb_backend_row *row, char host[LB_ADDRESS])
 {
     const char *text = (const char *)row->address;
@@ -13,8 +13,11 @@ static void host_of(const struct lb_backend_row *row, char host[LB_ADDRESS])
         text++;
         length -= 2;
     }
+    if (length > 1 && text[length - 1] == '.')
+        length--;
     memcpy(host, text, length);
     host[length] = 0;
+    host[strcspn(host, "%")] = 0;
 }
 
 static int begin(struct lb_plane *plane, uint32_t pool, uint32_t backend, struct lb_side *side)

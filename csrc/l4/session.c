@@ -6,8 +6,10 @@
 #include <unistd.h>
 
 #include "../core/net.h"
+#include "../table/account.h"
 #include "../table/budget.h"
 #include "../table/load.h"
+#include "../table/timing.h"
 #include "../table/why.h"
 #include "claim.h"
 #include "introduce.h"
@@ -127,6 +129,62 @@ static enum lb_fate fate_of(enum ending ending)
     return LB_FATE_ENDED;
 }
 
+static enum lb_end end_of(enum ending ending)
+{
+    switch (ending) {
+    case REFUSED_NO_BACKEND:
+        return LB_ENDED_NO_BACKEND;
+    case REFUSED_CONNECT:
+        return LB_ENDED_UNREACHABLE;
+    case REFUSED_RESOURCE:
+        return LB_ENDED_RESOURCE;
+    case REFUSED_CLIENT_LEFT:
+    case CLOSED_CLIENT_RESET:
+        return LB_ENDED_CLIENT;
+    case CLOSED_DONE:
+        return LB_ENDED_DONE;
+    case CLOSED_BACKEND_RESET:
+        return LB_ENDED_BACKEND;
+    case CLOSED_IDLE:
+        return LB_ENDED_IDLE;
+    case CLOSED_HALF:
+        return LB_ENDED_HALF;
+    case CLOSED_CUT:
+        return LB_ENDED_CUT;
+    case CLOSED_STOPPED:
+        return LB_ENDED_STOPPED;
+    }
+    return LB_ENDED_DONE;
+}
+
+static void account(struct lb_plane *plane, const struct lb_session *session, enum ending why)
+{
+    static const uint8_t by[] = {0, LB_RECORD_BY_CLIENT, LB_RECORD_BY_BACKEND};
+    uint8_t client[16];
+    lb_net_as_v6(&session->ends.client, client);
+    struct lb_ended ended = {
+        .now_us = plane->now_us,
+        .began_us = session->began_us,
+        .bytes_in = session->bytes[LB_CLIENT],
+        .bytes_out = session->bytes[LB_BACKEND],
+        .listener = session->listener,
+        .pool = session->pool,
+        .backend = session->backend != LB_NONE || !session->tried_count ? session->backend : session->tried[session->tried_count - 1],
+        .accept_us = session->accept_us,
+        .connect_us = session->reached_us,
+        .first_us = session->first_us,
+        .client = client,
+        .client_port = lb_net_port(&session->ends.client),
+        .kind = LB_RECORD_SESSION,
+        .end = end_of(why),
+        .flags = (uint8_t)(by[session->first_over] | (session->side[LB_CLIENT].tls ? LB_RECORD_TLS : 0)),
+        .tried = session->tried_count,
+    };
+    if (why > REFUSED_RESOURCE)
+        lb_timing_note(&plane->shm, plane->worker, session->pool, LB_TIMING_SESSION, plane->now_us - session->began_us);
+    lb_account(&plane->shm, plane->worker, &ended);
+}
+
 static void leave_backend(struct lb_plane *plane, struct lb_session *session, enum lb_fate fate)
 {
     if (session->backend == LB_NONE)
@@ -163,6 +221,7 @@ static void end(struct lb_plane *plane, struct lb_session *session, enum ending 
     struct lb_worker_row *row = plane->row;
     int reset = ends_in_reset(session, why);
 
+    account(plane, session, why);
     lb_relay_drop(plane, &session->flow[LB_CLIENT]);
     lb_relay_drop(plane, &session->flow[LB_BACKEND]);
     leave_backend(plane, session, fate_of(why));
@@ -254,6 +313,10 @@ void lb_session_open(struct lb_plane *plane, const struct lb_newcomer *newcomer)
         .cost = 1,
         .ends = newcomer->ends,
         .key = lb_net_address_hash(&newcomer->ends.client),
+        .began_us = plane->now_us,
+        .accept_us = (uint32_t)plane->now_us - newcomer->accepted_us,
+        .reached_us = LB_NEVER_US,
+        .first_us = LB_NEVER_US,
         .listener = (uint16_t)newcomer->listener,
         .pool = (uint16_t)newcomer->pool,
     };
@@ -302,6 +365,9 @@ int lb_session_adopt(struct lb_plane *plane, const struct lb_adoption *child)
         .backend = child->backend,
         .cost = (uint16_t)child->cost,
         .decision = child->decision,
+        .ends.client = child->peer,
+        .began_us = plane->now_us,
+        .bytes = {child->from_client_count, child->from_server_count},
         .moved_ms = (uint32_t)lb_now_ms(plane),
         .listener = (uint16_t)child->listener,
         .pool = (uint16_t)child->pool,
@@ -327,6 +393,12 @@ static void client_gone(struct lb_plane *plane, struct lb_session *session)
     end(plane, session, session->state == LB_SESSION_CONNECTING ? REFUSED_CLIENT_LEFT : CLOSED_CLIENT_RESET);
 }
 
+static void half_over(struct lb_plane *plane, struct lb_session *session, enum lb_side_name first)
+{
+    session->first_over = (uint8_t)(1 + first);
+    move(plane, session, LB_SESSION_HALF);
+}
+
 /* What the two directions' ends make of the session:
  *
  *   from client   from backend     session
@@ -348,7 +420,7 @@ static void judge(struct lb_plane *plane, struct lb_session *session)
     else if (back == LB_FLOW_BROKEN || (out == LB_FLOW_BROKEN && back == LB_FLOW_CLOSED))
         end(plane, session, CLOSED_BACKEND_RESET);
     else if ((out >= LB_FLOW_CLOSED || back >= LB_FLOW_CLOSED) && session->state == LB_SESSION_OPEN)
-        move(plane, session, LB_SESSION_HALF);
+        half_over(plane, session, out >= LB_FLOW_CLOSED ? LB_CLIENT : LB_BACKEND);
 }
 
 static void flow(struct lb_plane *plane, struct lb_session *session)
@@ -401,7 +473,8 @@ static void connected_or_not(struct lb_plane *plane, struct lb_session *session,
             reach(plane, session, error);
         return;
     }
-    lb_outcome_connected(plane, session->backend, (uint32_t)plane->now_us - session->connect_us);
+    lb_outcome_connected(plane, session->pool, session->backend, (uint32_t)plane->now_us - session->connect_us);
+    session->reached_us = lb_account_us(session->began_us, plane->now_us);
     session->moved_ms = (uint32_t)lb_now_ms(plane);
     move(plane, session, LB_SESSION_OPEN);
     flow(plane, session);

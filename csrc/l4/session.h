@@ -46,10 +46,15 @@ struct lb_session {
     struct lb_flow flow[2];
     struct lb_ends ends; /* for a PROXY header */
     uint64_t key;        /* hash of the client's address, for maglev */
+    uint64_t began_us;   /* monotonic: when it was opened */
+    uint64_t bytes[2];   /* that came from each side */
     uint32_t generation; /* in every event: those of an earlier tenant are dropped */
     uint32_t backend;    /* row; counted in active[] while the session is not free */
     uint32_t moved_ms;   /* monotonic, low 32 bits: when a byte last moved */
     uint32_t connect_us; /* monotonic, low 32 bits: when the connect under way began */
+    uint32_t accept_us;  /* how long it took from its accept to here */
+    uint32_t reached_us; /* since it was opened: when its backend was reached; LB_NEVER_US: it was not yet */
+    uint32_t first_us;   /* likewise: when the backend's first byte came */
     uint32_t next;       /* in the list of sessions to run again */
     uint16_t listener;
     uint16_t pool;
@@ -58,8 +63,8 @@ struct lb_session {
     uint8_t asked;       /* the client sent something since the backend's last bytes */
     uint8_t acked;       /* enum lb_ack: whether the last part of an answer was acknowledged at once */
     uint8_t tried_count;
-    uint8_t pad;
     uint16_t cost;       /* what it is charged with */
+    uint8_t first_over;  /* the side that finished first: 1 + enum lb_side_name; 0: neither yet */
     uint32_t decision;   /* the pick of its backend, for table/why.h */
     uint32_t tried[LB_MAX_TRIED];
 };
@@ -72,6 +77,7 @@ struct lb_newcomer {
     int watched;        /* by the poller, under another tag */
     uint32_t listener;  /* row */
     uint32_t pool;      /* row, or LB_NO_POOL: nobody serves it. Of a client of mode http it says nothing */
+    uint32_t accepted_us; /* monotonic, low 32 bits */
     struct lb_tls *tls; /* its handshake is over; NULL: it speaks none */
     struct lb_ends ends;
 };
@@ -88,6 +94,7 @@ struct lb_adoption {
     uint32_t decision;
     uint32_t pool;
     uint32_t listener;
+    union lb_address peer;
     const char *from_client;
     uint32_t from_client_count; /* at most LB_BUFFER_BYTES */
     const char *from_server;

@@ -46,8 +46,27 @@ ssize_t lb_side_send_parts(struct lb_side *side, const void *a, size_t a_count, 
 int lb_side_is_silent(struct lb_side *side)
 {
     char byte;
+    if (side->tls) /* what was seen of the socket may be old */
+        (void)lb_tls_note(side->tls, 1, 0, 0);
     ssize_t got = side->tls ? lb_side_recv_tls(side, &byte, 1) : recv(side->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
     return got < 0 && errno == EAGAIN;
+}
+
+int lb_side_is_tired(const struct lb_side *side)
+{
+    return side->tls->tired;
+}
+
+int lb_side_is_cut(const struct lb_side *side)
+{
+    return side->tls && lb_tls_is_cut(side->tls);
+}
+
+void lb_side_finish_cut(struct lb_side *side)
+{
+    if (side->tls)
+        lb_tls_say_nothing(side->tls);
+    (void)shutdown(side->fd, SHUT_WR);
 }
 
 int lb_side_finish(struct lb_side *side)

@@ -24,7 +24,17 @@ void lb_side_note(struct lb_side *side, uint32_t events);
 ssize_t lb_side_recv_tls(struct lb_side *side, void *bytes, size_t count);
 ssize_t lb_side_send_tls(struct lb_side *side, const void *bytes, size_t count);
 
-/* As recv and send with MSG_DONTWAIT. A read that brings less than it asked for has emptied the side, unless it has hung up. */
+/* Has it been read so much of in this turn, for so little, that the rest must wait for a later one? Only of TLS. */
+int lb_side_is_tired(const struct lb_side *side);
+
+/* A read asked for so much and got less: nothing is there now, unless it has hung up or is tired. */
+static inline void lb_side_got(struct lb_side *side, size_t got, size_t asked)
+{
+    if (got < asked && !side->hung_up && !(side->tls && lb_side_is_tired(side)))
+        side->readable = 0;
+}
+
+/* As recv and send with MSG_DONTWAIT; EBUSY in a read: it is tired. */
 static inline ssize_t lb_side_recv(struct lb_side *side, void *bytes, size_t count)
 {
     return side->tls ? lb_side_recv_tls(side, bytes, count) : lb_recv(side->fd, bytes, count);
@@ -43,6 +53,12 @@ int lb_side_is_silent(struct lb_side *side);
 
 /* Nothing more will be sent: 0, or -1 with EAGAIN when its last words do not fit now. */
 int lb_side_finish(struct lb_side *side);
+
+/* Did it end without saying so, where TLS would have? What came may not be all. */
+int lb_side_is_cut(const struct lb_side *side);
+
+/* Nothing more will be sent, and nobody can vouch that this was all: TLS ends without a word. */
+void lb_side_finish_cut(struct lb_side *side);
 
 /* The end. reset: the peer reads ECONNRESET. */
 void lb_side_close(struct lb_side *side, int reset);

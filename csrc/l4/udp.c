@@ -8,248 +8,19 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "../core/siphash.h"
-#include "../table/budget.h"
-#include "../table/load.h"
-#include "../table/why.h"
-#include "claim.h"
+#include "../table/account.h"
+#include "../table/timing.h"
 #include "outcome.h"
+#include "udp_session.h"
 
 enum { BATCHES_PER_EVENT = 4 };
 
-static uint32_t index_of(const struct lb_udp *udp, const struct lb_udp_session *session)
+static void flush(struct lb_udp *udp)
 {
-    return (uint32_t)((size_t)((const char *)session - udp->sessions.memory) / sizeof *session);
-}
-
-static struct lb_udp_session *session_at(const struct lb_udp *udp, uint32_t index)
-{
-    return lb_slab_at(&udp->sessions, index);
-}
-
-/* --- finding a client's session ------------------------------------------------------------------------------------- */
-
-static uint32_t *bucket_of(const struct lb_udp *udp, uint32_t listener, const union lb_address *client)
-{
-    uint8_t bytes[24] = {(uint8_t)listener, (uint8_t)(listener >> 8)};
-    if (client->any.sa_family == AF_INET6) {
-        memcpy(bytes + 2, &client->v6.sin6_port, 2);
-        memcpy(bytes + 8, &client->v6.sin6_addr, 16);
-    } else {
-        memcpy(bytes + 2, &client->v4.sin_port, 2);
-        memcpy(bytes + 8, &client->v4.sin_addr, 4);
-    }
-    return &udp->bucket[lb_siphash(udp->hash_key, bytes, sizeof bytes) & udp->mask];
-}
-
-static int same_client(const union lb_address *a, const union lb_address *b)
-{
-    if (a->any.sa_family == AF_INET6)
-        return a->v6.sin6_port == b->v6.sin6_port && a->v6.sin6_scope_id == b->v6.sin6_scope_id &&
-               memcmp(&a->v6.sin6_addr, &b->v6.sin6_addr, sizeof a->v6.sin6_addr) == 0;
-    return a->v4.sin_port == b->v4.sin_port && a->v4.sin_addr.s_addr == b->v4.sin_addr.s_addr;
-}
-
-/* A client that writes to two addresses of this host has two sessions: each is answered from where it asked. */
-static struct lb_udp_session *find(const struct lb_udp *udp, uint32_t listener, const union lb_address *client,
-                                   const struct lb_arrival *arrival)
-{
-    for (uint32_t at = *bucket_of(udp, listener, client); at != LB_SLAB_NONE; at = session_at(udp, at)->next) {
-        struct lb_udp_session *session = session_at(udp, at);
-        if (session->listener == listener && same_client(&session->client, client) &&
-            memcmp(&session->arrival.ip, &arrival->ip, sizeof arrival->ip) == 0)
-            return session;
-    }
-    return NULL;
-}
-
-static void unlink_session(struct lb_udp *udp, const struct lb_udp_session *session)
-{
-    uint32_t *at = bucket_of(udp, session->listener, &session->client);
-    while (session_at(udp, *at) != session)
-        at = &session_at(udp, *at)->next;
-    *at = session->next;
-}
-
-/* --- the end -------------------------------------------------------------------------------------------------------- */
-
-static void leave_backend(struct lb_udp *udp, struct lb_udp_session *session, enum lb_fate fate)
-{
-    struct lb_plane *plane = udp->plane;
-    if (session->fd >= 0)
-        close(session->fd);
-    session->fd = -1;
-    session->generation++; /* events that are still to come were for the closed socket */
-    if (session->backend == LB_NONE)
-        return;
-    lb_load_give(&plane->shm, plane->worker, session->pool, session->backend, 1);
-    lb_why_end(&plane->shm, plane->worker, session->decision, fate, 0, plane->now_us);
-    session->backend = LB_NONE;
-}
-
-static void close_when_empty(struct lb_udp *udp, uint32_t listener)
-{
-    struct lb_udp_socket *socket = &udp->at[listener];
-    if (!socket->closing || socket->sessions || socket->fd < 0)
-        return;
-    if (udp->outbox.used && udp->outbox.fd == socket->fd)
-        lb_add(&udp->plane->row->datagrams_dropped, lb_outbox_flush(&udp->outbox));
-    (void)epoll_ctl(udp->plane->epoll, EPOLL_CTL_DEL, socket->fd, NULL); /* as in listeners.c: others may hold it */
-    close(socket->fd);
-    socket->fd = -1;
-    udp->open--;
-}
-
-/* reason: which counter of closed or refused; whole: closed or refused. */
-static void end(struct lb_udp *udp, struct lb_udp_session *session, uint64_t *reason, uint64_t *whole, enum lb_fate fate)
-{
-    leave_backend(udp, session, fate);
-    unlink_session(udp, session);
-    lb_timer_cancel(&session->timer);
-    session->live = 0;
-    udp->at[session->listener].sessions--;
-    lb_add(reason, 1);
-    lb_add(whole, 1);
-    lb_add(&udp->plane->row->active, UINT64_MAX); /* one less */
-    lb_slab_give(&udp->sessions, index_of(udp, session));
-    close_when_empty(udp, session->listener);
-}
-
-static void end_closed(struct lb_udp *udp, struct lb_udp_session *session, uint64_t *reason, enum lb_fate fate)
-{
-    end(udp, session, reason, &udp->plane->row->closed, fate);
-}
-
-/* --- reaching a backend --------------------------------------------------------------------------------------------- */
-
-static int connect_to(struct lb_udp *udp, struct lb_udp_session *session)
-{
-    union lb_address to = lb_backend_address(&udp->plane->shm.backends[session->backend]);
-    int fd = socket(to.any.sa_family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, IPPROTO_UDP);
-    if (fd < 0)
-        return errno;
-    struct epoll_event event = {.events = EPOLLIN,
-                                .data.u64 = lb_tag_of(LB_TAG_UDP, index_of(udp, session), session->generation)};
-    socklen_t length = to.any.sa_family == AF_INET6 ? sizeof to.v6 : sizeof to.v4;
-    if (!udp->plane->shm.listeners[session->listener].responses)
-        lb_datagram_prepare(fd, to.any.sa_family, 0); /* one that answers once sends no trains */
-    if (connect(fd, &to.any, length) < 0 || epoll_ctl(udp->plane->epoll, EPOLL_CTL_ADD, fd, &event) < 0) {
-        int error = errno;
-        close(fd);
-        return error;
-    }
-    session->fd = fd;
-    return 0;
-}
-
-/* Pick and connect: 0, a positive errno with session->backend charged, or -1 if none is left to pick. */
-static int try_backend(struct lb_udp *udp, struct lb_udp_session *session)
-{
-    struct lb_plane *plane = udp->plane;
-    struct lb_claim claim = {session->pool, 1, session->key, session->tried, session->tried_count};
-    uint32_t backend = lb_claim_backend(plane, &claim, &session->decision);
-    if (backend == LB_NONE)
-        return -1;
-    session->tried[session->tried_count++] = backend;
-    session->backend = backend;
-    session->tenant = plane->shm.backends[backend].generation;
-    session->asked = 0;
-    lb_add(&plane->row->connects, 1);
-    return connect_to(udp, session);
-}
-
-/* The backend refuses (ICMP), or cannot be reached: evidence, and it is left. May another one be tried? */
-static int give_up_backend(struct lb_udp *udp, struct lb_udp_session *session, int error)
-{
-    lb_outcome_unreachable(udp->plane, session->pool, session->backend, error);
-    leave_backend(udp, session, LB_FATE_UNREACHABLE);
-    return lb_may_retry(udp->plane, session->pool, session->tried_count);
-}
-
-/* Give the session a backend, or end it. error: what the attempt before came to, 0 at first. Has it one? */
-static int reach(struct lb_udp *udp, struct lb_udp_session *session, int error)
-{
-    struct lb_worker_row *row = udp->plane->row;
-    do {
-        if (error && lb_error_is_local(error)) {
-            end(udp, session, &row->refused_resource, &row->refused, LB_FATE_UNREACHABLE);
-            return 0;
-        }
-        if (error && !give_up_backend(udp, session, error)) {
-            end(udp, session, &row->refused_connect, &row->refused, LB_FATE_UNREACHABLE);
-            return 0;
-        }
-        error = try_backend(udp, session);
-    } while (error > 0);
-    if (error < 0)
-        end(udp, session, session->tried_count ? &row->refused_connect : &row->refused_no_backend, &row->refused, LB_FATE_ENDED);
-    return error == 0;
-}
-
-static uint64_t idle_ms(const struct lb_udp *udp, const struct lb_udp_session *session)
-{
-    return udp->plane->shm.listeners[session->listener].idle_timeout_ms;
-}
-
-/* Places are counted over all that a worker has: the bound of sessions is one. */
-static int has_room(const struct lb_udp *udp)
-{
-    return udp->plane->row->active + udp->plane->greetings < udp->plane->sessions.capacity && udp->sessions.used < udp->sessions.capacity;
-}
-
-/* A new client's session, with a backend; NULL when it cannot have one. */
-static struct lb_udp_session *open_session(struct lb_udp *udp, uint32_t listener, const union lb_address *client,
-                                           const struct lb_arrival *arrival)
-{
-    struct lb_plane *plane = udp->plane;
-    if (udp->at[listener].closing)
-        return NULL;
-    if (!has_room(udp)) {
-        lb_count_refused(plane, &plane->row->refused_resource);
-        return NULL;
-    }
-    uint32_t index = lb_slab_take(&udp->sessions), *bucket = bucket_of(udp, listener, client);
-    struct lb_udp_session *session = session_at(udp, index);
-    *session = (struct lb_udp_session){.client = *client,
-                                       .arrival = *arrival,
-                                       .key = lb_net_address_hash(client),
-                                       .fd = -1,
-                                       .generation = session->generation,
-                                       .next = *bucket,
-                                       .backend = LB_NONE,
-                                       .moved_ms = (uint32_t)lb_now_ms(plane),
-                                       .listener = (uint16_t)listener,
-                                       .pool = (uint16_t)plane->shm.listeners[listener].pool,
-                                       .live = 1};
-    *bucket = index;
-    udp->at[listener].sessions++;
-    lb_add(&plane->row->accepted, 1);
-    lb_add(&plane->row->active, 1);
-    lb_budget_session(&plane->shm, plane->worker, session->pool, (uint32_t)(plane->now_us / 1000000));
-    lb_timer_set(&udp->wheel, &session->timer, lb_now_ms(plane) + idle_ms(udp, session));
-    return reach(udp, session, 0) ? session : NULL;
+    lb_add(&udp->plane->row->datagrams_dropped, lb_outbox_flush(&udp->outbox));
 }
 
 /* --- from the client ------------------------------------------------------------------------------------------------ */
-
-/* A session stays with its backend while that is there, draining or not; from one that is down it moves. */
-static int is_gone(const struct lb_udp *udp, const struct lb_udp_session *session)
-{
-    const struct lb_backend_row *row = &udp->plane->shm.backends[session->backend];
-    uint32_t state = __atomic_load_n(&row->state, __ATOMIC_RELAXED);
-    return row->generation != session->tenant || state == LB_DOWN || state == LB_GONE || state == LB_FREE;
-}
-
-static int has_backend(struct lb_udp *udp, struct lb_udp_session *session)
-{
-    if (session->fd >= 0 && !is_gone(udp, session))
-        return 1;
-    if (session->fd >= 0) {
-        leave_backend(udp, session, LB_FATE_ENDED);
-        session->tried_count = 0;
-    }
-    return reach(udp, session, 0);
-}
 
 /* Not the backend's doing, or not for good: this datagram is lost, as it might be on any way. */
 static int is_lost(int error)
@@ -263,6 +34,7 @@ static void count_in(struct lb_udp *udp, struct lb_udp_session *session, const s
     uint32_t parts = lb_datagram_parts(datagram), responses = plane->shm.listeners[session->listener].responses;
     lb_add(&plane->row->datagrams_in, parts);
     lb_add(&plane->row->bytes_in, datagram->count);
+    session->bytes_in += datagram->count;
     session->owed += parts * responses;
     session->moved_ms = (uint32_t)lb_now_ms(plane);
     if (!session->asked) {
@@ -273,7 +45,7 @@ static void count_in(struct lb_udp *udp, struct lb_udp_session *session, const s
 
 static void forward(struct lb_udp *udp, struct lb_udp_session *session, const struct lb_datagram *datagram)
 {
-    while (has_backend(udp, session)) {
+    while (lb_udp_session_has_backend(udp, session)) {
         int error = lb_datagram_send(session->fd, datagram);
         if (!error) {
             count_in(udp, session, datagram);
@@ -281,7 +53,7 @@ static void forward(struct lb_udp *udp, struct lb_udp_session *session, const st
         }
         if (is_lost(error))
             break;
-        if (!reach(udp, session, -error)) /* an earlier one was refused, and this one not sent (udp(7)) */
+        if (!lb_udp_session_reach(udp, session, -error)) /* an earlier one was refused, and this one not sent (udp(7)) */
             break;
     }
     lb_add(&udp->plane->row->datagrams_dropped, lb_datagram_parts(datagram));
@@ -292,9 +64,9 @@ static void take_in(struct lb_udp *udp, uint32_t listener, uint32_t at)
     struct lb_arrival arrival;
     struct lb_datagram datagram = lb_inbox_at(&udp->inbox, at, &arrival);
     const union lb_address *client = &udp->inbox.peer[at];
-    struct lb_udp_session *session = find(udp, listener, client, &arrival);
+    struct lb_udp_session *session = lb_udp_session_find(udp, listener, client, &arrival);
     if (!session)
-        session = open_session(udp, listener, client, &arrival);
+        session = lb_udp_session_open(udp, listener, client, &arrival);
     if (session)
         forward(udp, session, &datagram);
     else
@@ -319,21 +91,6 @@ void lb_udp_listener_event(struct lb_udp *udp, uint32_t listener)
 
 /* --- from the backend ----------------------------------------------------------------------------------------------- */
 
-static void flush(struct lb_udp *udp)
-{
-    lb_add(&udp->plane->row->datagrams_dropped, lb_outbox_flush(&udp->outbox));
-}
-
-/* What a refusal that came by itself makes of the session: its next datagram goes to another backend. */
-static void refused(struct lb_udp *udp, struct lb_udp_session *session, int error)
-{
-    struct lb_worker_row *row = udp->plane->row;
-    if (lb_error_is_local(error))
-        return;
-    if (!give_up_backend(udp, session, error))
-        end_closed(udp, session, &row->closed_backend_reset, LB_FATE_UNREACHABLE);
-}
-
 static void count_out(struct lb_udp *udp, struct lb_udp_session *session, uint32_t first)
 {
     struct lb_plane *plane = udp->plane;
@@ -345,61 +102,59 @@ static void count_out(struct lb_udp *udp, struct lb_udp_session *session, uint32
     }
     lb_add(&plane->row->datagrams_out, parts);
     lb_add(&plane->row->bytes_out, bytes);
+    session->bytes_out += bytes;
+    if (session->first_us == LB_NEVER_US)
+        session->first_us = lb_account_us(session->began_us, plane->now_us);
     session->moved_ms = (uint32_t)lb_now_ms(plane);
     session->owed -= parts < session->owed ? parts : session->owed;
     session->answered = 1;
     session->tried_count = 0;
     if (session->asked) {
         session->asked = 0;
+        lb_timing_note(&plane->shm, plane->worker, session->pool, LB_TIMING_ANSWER,
+                       (uint32_t)plane->now_us - session->asked_us);
         lb_outcome_answered(plane, session->backend, (uint32_t)plane->now_us - session->asked_us);
+    } else if (!session->many) {
+        lb_udp_session_expect_many(session);
     }
+}
+
+/* One answer to each question is what most have: it is received by the cheapest call, until there are more. */
+static int receive_answers(struct lb_udp *udp, const struct lb_udp_session *session)
+{
+    int fd = udp->at[session->listener].fd;
+    if (udp->outbox.used == LB_BATCH || (udp->outbox.used && udp->outbox.fd != fd))
+        flush(udp);
+    return session->many ? lb_outbox_receive(&udp->outbox, session->fd, fd) : lb_outbox_receive_one(&udp->outbox, session->fd, fd);
 }
 
 void lb_udp_event(struct lb_udp *udp, uint32_t index, uint32_t generation, uint32_t events)
 {
-    struct lb_udp_session *session = session_at(udp, index);
+    struct lb_udp_session *session = lb_udp_session_at(udp, index);
     if (index >= udp->sessions.touched || !session->live || session->generation != generation)
         return;
     (void)events; /* an error is told by the call as well */
-    int fd = udp->at[session->listener].fd;
-    if (udp->outbox.used == LB_BATCH || (udp->outbox.used && udp->outbox.fd != fd))
-        flush(udp);
+    int got = receive_answers(udp, session);
     uint32_t first = udp->outbox.used;
-    int got = lb_outbox_receive(&udp->outbox, session->fd, fd);
     if (got < 0)
-        refused(udp, session, -got);
+        lb_udp_session_refused(udp, session, -got);
     if (got <= 0)
         return;
     udp->outbox.used += (uint32_t)got;
     lb_outbox_address(&udp->outbox, first, &session->client, &session->arrival);
     count_out(udp, session, first);
     if (udp->plane->shm.listeners[session->listener].responses && !session->owed)
-        end_closed(udp, session, &udp->plane->row->closed_done, LB_FATE_DONE);
+        lb_udp_session_end(udp, session, &udp->plane->row->closed_done, LB_FATE_DONE);
 }
 
 /* --- time, cuts, stop ----------------------------------------------------------------------------------------------- */
-
-static void fire(void *context, struct lb_timer *timer)
-{
-    struct lb_udp *udp = context;
-    struct lb_udp_session *session = (struct lb_udp_session *)(void *)timer;
-    uint32_t still_ms = (uint32_t)lb_now_ms(udp->plane) - session->moved_ms;
-    uint64_t limit_ms = idle_ms(udp, session);
-    if (still_ms < limit_ms) {
-        lb_timer_set(&udp->wheel, &session->timer, lb_now_ms(udp->plane) + limit_ms - still_ms);
-        return;
-    }
-    if (session->owed && session->backend != LB_NONE)
-        lb_outcome_unanswered(udp->plane, session->pool, session->backend, 0);
-    end_closed(udp, session, &udp->plane->row->closed_idle, session->answered ? LB_FATE_DONE : LB_FATE_ENDED);
-}
 
 void lb_udp_turn(struct lb_udp *udp)
 {
     if (udp->outbox.used)
         flush(udp);
     if (udp->bucket)
-        lb_wheel_turn(&udp->wheel, lb_now_ms(udp->plane), fire, udp);
+        lb_wheel_turn(&udp->wheel, lb_now_ms(udp->plane), lb_udp_session_fire, udp);
 }
 
 int lb_udp_wait(const struct lb_udp *udp)
@@ -410,17 +165,17 @@ int lb_udp_wait(const struct lb_udp *udp)
 void lb_udp_cut(struct lb_udp *udp)
 {
     for (uint32_t i = 0; i < udp->sessions.touched; i++) {
-        struct lb_udp_session *session = session_at(udp, i);
+        struct lb_udp_session *session = lb_udp_session_at(udp, i);
         if (session->live && session->backend != LB_NONE && udp->plane->shm.backends[session->backend].state == LB_GONE)
-            end_closed(udp, session, &udp->plane->row->closed_cut, LB_FATE_ENDED);
+            lb_udp_session_end(udp, session, &udp->plane->row->closed_cut, LB_FATE_ENDED);
     }
 }
 
 void lb_udp_stop(struct lb_udp *udp)
 {
     for (uint32_t i = 0; i < udp->sessions.touched; i++)
-        if (session_at(udp, i)->live)
-            end_closed(udp, session_at(udp, i), &udp->plane->row->closed_stopped, LB_FATE_ENDED);
+        if (lb_udp_session_at(udp, i)->live)
+            lb_udp_session_end(udp, lb_udp_session_at(udp, i), &udp->plane->row->closed_stopped, LB_FATE_ENDED);
 }
 
 /* --- birth and death ------------------------------------------------------------------------------------------------ */
@@ -498,10 +253,23 @@ int lb_udp_add(struct lb_udp *udp, uint32_t listener, int fd)
     return 0;
 }
 
+void lb_udp_close_when_empty(struct lb_udp *udp, uint32_t listener)
+{
+    struct lb_udp_socket *socket = &udp->at[listener];
+    if (!socket->closing || socket->sessions || socket->fd < 0)
+        return;
+    if (udp->outbox.used && udp->outbox.fd == socket->fd)
+        flush(udp);
+    (void)epoll_ctl(udp->plane->epoll, EPOLL_CTL_DEL, socket->fd, NULL); /* as in listeners.c: others may hold it */
+    close(socket->fd);
+    socket->fd = -1;
+    udp->open--;
+}
+
 void lb_udp_remove(struct lb_udp *udp, uint32_t listener)
 {
     if (!lb_udp_has(udp, listener))
         return;
     udp->at[listener].closing = 1;
-    close_when_empty(udp, listener);
+    lb_udp_close_when_empty(udp, listener);
 }

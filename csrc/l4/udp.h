@@ -5,31 +5,6 @@
 #include "datagrams.h"
 #include "plane.h"
 
-/* A client that sends to a listener, and the backend that has it. Ends when nothing moved for the listener's idle_timeout, or with
- * the last answer where the listener knows how many there are to each datagram. */
-struct lb_udp_session {
-    struct lb_timer timer; /* first: a timer is its session */
-    union lb_address client;
-    struct lb_arrival arrival;
-    uint64_t key;        /* hash of the client's address, for maglev */
-    uint64_t tenant;     /* generation of the backend's row */
-    int fd;              /* -1: no backend */
-    uint32_t generation; /* in every event: those of an earlier tenant are dropped */
-    uint32_t next;       /* with the same hash */
-    uint32_t backend;    /* row; charged with it */
-    uint32_t decision;
-    uint32_t moved_ms; /* monotonic, low 32 bits: when a datagram last moved */
-    uint32_t asked_us; /* likewise: when the client asked what is not answered yet */
-    uint32_t owed;     /* answers that are still to come, where their number is known */
-    uint16_t listener;
-    uint16_t pool;
-    uint8_t live;
-    uint8_t asked;
-    uint8_t answered; /* once at least */
-    uint8_t tried_count;
-    uint32_t tried[LB_MAX_TRIED];
-};
-
 struct lb_udp_socket {
     int fd; /* -1: not served */
     uint8_t closing; /* takes no new client; closed with its last session */
@@ -42,7 +17,7 @@ struct lb_udp {
     struct lb_udp_socket *at; /* by listener row */
     uint32_t count;
     uint32_t open;
-    struct lb_slab sessions;
+    struct lb_slab sessions; /* udp_session.h */
     uint32_t *bucket; /* heads of lists, by hash of listener and client */
     uint32_t mask;
     uint8_t hash_key[16]; /* secret: nobody can choose who shares a list */
@@ -57,8 +32,9 @@ void lb_udp_close(struct lb_udp *udp);
 /* Serve a socket (owned from now on, also on failure). */
 __attribute__((warn_unused_result)) int lb_udp_add(struct lb_udp *udp, uint32_t listener, int fd);
 
-/* No new clients; closed with the last session of the others. */
+/* No new clients; closed with the last session of the others: looked at when one has ended. */
 void lb_udp_remove(struct lb_udp *udp, uint32_t listener);
+void lb_udp_close_when_empty(struct lb_udp *udp, uint32_t listener);
 
 /* An epoll event: on a listener's socket, if it is one of ours; on a session's. */
 int lb_udp_has(const struct lb_udp *udp, uint32_t listener);

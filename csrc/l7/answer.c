@@ -3,7 +3,9 @@
 #include "../core/io.h"
 #include "../l4/ack.h"
 #include "../l4/outcome.h"
+#include "../table/account.h"
 #include "../table/budget.h"
+#include "../table/timing.h"
 #include "body.h"
 #include "parts.h"
 
@@ -95,6 +97,8 @@ static void judge_answer(struct lb_l7 *l7, struct lb_http *client, uint16_t stat
     uint32_t took_us = (uint32_t)l7->plane->now_us - client->sent_us;
     uint64_t *classes[] = {&row->answers_2xx, &row->answers_3xx, &row->answers_4xx, &row->answers_5xx};
     client->status = status;
+    client->first_us = lb_account_us(client->began_us, l7->plane->now_us);
+    lb_timing_note(&l7->plane->shm, l7->plane->worker, client->pool, LB_TIMING_ANSWER, l7->plane->now_us - client->began_us);
     lb_add(classes[status / 100 - 2], 1);
     if (status >= 500 && status != 501 && status != 505)
         lb_outcome_unanswered(l7->plane, client->pool, client->backend, status);
@@ -199,6 +203,7 @@ static enum lb_next switch_protocols(struct lb_l7 *l7, struct lb_http *client, c
         .decision = client->decision,
         .pool = client->pool,
         .listener = client->listener,
+        .peer = lb_net_from_v6(client->ip, client->port),
         .from_client = early ? lb_http_in(l7, client) + client->in_next : NULL,
         .from_client_count = early ? client->in_end - client->in_next : 0,
         .from_server = l7->out,
@@ -207,6 +212,8 @@ static enum lb_next switch_protocols(struct lb_l7 *l7, struct lb_http *client, c
     if (lb_session_adopt(l7->plane, &child) < 0)
         return lb_http_backend_lost(l7, client, 503, "the balancer has no session left");
     lb_add(&l7->plane->row->upgrades, 1);
+    client->first_us = lb_account_us(client->began_us, l7->plane->now_us);
+    lb_http_tell(l7, client, LB_ENDED_DONE, 101, NULL);
     drop_part(l7, client);
     client->conn = LB_SLAB_NONE;
     client->backend = LB_NONE;
@@ -294,6 +301,8 @@ enum lb_next lb_http_await_answer(struct lb_l7 *l7, struct lb_http *client)
         room = LB_HEAD_BYTES - client->part_end;
     }
     ssize_t got = room ? lb_side_recv(from, bytes, room) : 0;
+    if (got < 0 && errno == EBUSY)
+        return LB_NEXT_LATER;
     if (got < 0 && errno == EAGAIN) {
         from->readable = 0;
         return LB_NEXT_WAIT;
@@ -301,9 +310,9 @@ enum lb_next lb_http_await_answer(struct lb_l7 *l7, struct lb_http *client)
     if (got <= 0)
         return lb_http_backend_lost(l7, client, 502, "the backend closed the connection before it answered");
     uint32_t pause_ms = (uint32_t)lb_now_ms(l7->plane) - client->since_ms, generation = client->generation;
-    if ((size_t)got < room && !from->hung_up)
-        from->readable = 0;
+    lb_side_got(from, (size_t)got, room);
     lb_add(&l7->plane->row->bytes_out, (uint64_t)got);
+    client->bytes_out += (uint64_t)got;
     lb_http_moved(l7, client);
     if (client->part != LB_SLAB_NONE) {
         client->part_end += (uint32_t)got;
@@ -340,8 +349,10 @@ enum lb_next lb_http_carry_answer(struct lb_l7 *l7, struct lb_http *client)
         return LB_NEXT_AGAIN;
     case LB_STEP_BLOCKED:
         return LB_NEXT_WAIT;
+    case LB_STEP_LATER:
+        return LB_NEXT_LATER;
     case LB_STEP_END:
-        if (client->answer.framing != LB_BODY_TO_END)
+        if (client->answer.framing != LB_BODY_TO_END || lb_side_is_cut(from)) /* RFC 9112 9.8 */
             return answer_broke(l7, client);
         client->stage = LB_ANSWER_WHOLE;
         return LB_NEXT_AGAIN;

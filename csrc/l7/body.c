@@ -12,6 +12,8 @@ static enum lb_step silent(struct lb_lane *lane, ssize_t got)
 {
     if (got == 0)
         return LB_STEP_END;
+    if (errno == EBUSY)
+        return LB_STEP_LATER;
     if (errno != EAGAIN)
         return LB_STEP_FROM_FAILED;
     lane->from->readable = 0;
@@ -22,9 +24,9 @@ static enum lb_step silent(struct lb_lane *lane, ssize_t got)
 
 static void arrived(struct lb_lane *lane, size_t bytes, size_t asked)
 {
-    if (bytes < asked && !lane->from->hung_up)
-        lane->from->readable = 0;
+    lb_side_got(lane->from, bytes, asked);
     lb_add(lane->counter, bytes);
+    *(lane->flow == &lane->client->up ? &lane->client->bytes_in : &lane->client->bytes_out) += bytes;
     lb_http_moved(lane->l7, lane->client);
 }
 
@@ -120,6 +122,7 @@ static void keep_rest(struct lb_l7 *l7, struct lb_http *client, const char *byte
     memcpy(lb_http_in(l7, client), bytes, count);
     client->in_start = client->in_next = client->in_seen = 0;
     client->in_end = count;
+    client->bytes_in -= count;
 }
 
 enum lb_step lb_body_chunked_request(struct lb_lane *lane)

@@ -19,6 +19,7 @@ struct lb_lane {
 enum lb_step {
     LB_STEP_MOVED,
     LB_STEP_BLOCKED,     /* nothing to read now */
+    LB_STEP_LATER,       /* enough was read in this turn */
     LB_STEP_END,         /* FIN */
     LB_STEP_FROM_FAILED,
     LB_STEP_TO_FAILED,

@@ -1,13 +1,14 @@
 #include <string.h>
 
 #include "../core/io.h"
+#include "../table/account.h"
 #include "../tls/stream.h"
 #include "body.h"
 #include "parts.h"
 
 /* --- the request ---------------------------------------------------------------------------------------------------- */
 
-static void fill_hop(struct lb_l7 *l7, const struct lb_http *client, struct lb_hop *hop)
+static void fill_hop(struct lb_l7 *l7, const struct lb_http *client, struct lb_hop *hop, struct lb_trace *trace)
 {
     const struct lb_heard *heard = lb_heard_at(&l7->plane->heard, client->heard);
     *hop = (struct lb_hop){
@@ -19,24 +20,41 @@ static void fill_hop(struct lb_l7 *l7, const struct lb_http *client, struct lb_h
         .certificate = client->client.tls ? client->client.tls->certificate : NULL,
         .backend = (const char *)l7->plane->shm.backends[client->backend].address,
     };
+    if (lb_http_trace(l7, client, trace, &hop->trace_begins))
+        hop->trace = trace;
     if (hop->listener->request_id) {
         hop->id[0] = lb_http_random(l7);
         hop->id[1] = lb_http_random(l7);
     }
 }
 
+/* The id that the request goes out with: ours, or what a trusted proxy gave it. */
+static void keep_id(struct lb_l7 *l7, const struct lb_http *client, const struct lb_hop *hop, const char *bytes)
+{
+    const struct lb_field *given = hop->trusted || !hop->listener->request_id ? lb_field_find(&l7->message, bytes, "x-request-id", 12) : NULL;
+    char id[LB_ID_BYTES];
+    if (given)
+        lb_http_draft_id(l7, client, bytes + given->value.at, given->value.length);
+    else if (hop->listener->request_id)
+        lb_http_draft_id(l7, client, id, (uint32_t)(lb_compose_id(id, hop->id) - id));
+}
+
 enum lb_next lb_http_send_request(struct lb_l7 *l7, struct lb_http *client)
 {
     struct lb_hop hop;
+    struct lb_trace trace;
     struct lb_message *message = &l7->message;
     const char *bytes = lb_http_in(l7, client) + client->in_start;
-    fill_hop(l7, client, &hop);
+    fill_hop(l7, client, &hop, &trace);
+    if (client->draft != LB_SLAB_NONE)
+        keep_id(l7, client, &hop, bytes);
     message->upgrade = client->upgrade;
     size_t head = lb_compose_request(l7->out, message, bytes, &hop);
     uint32_t body = client->in_next - client->in_start - message->head.bytes;
     lb_http_move(l7, client, LB_HTTP_EXCHANGE);
     lb_http_moved(l7, client);
     client->sent_us = (uint32_t)l7->plane->now_us;
+    client->reached_us = lb_account_us(client->began_us, l7->plane->now_us);
     if (!lb_buffer_pool_ready(&l7->plane->buffers))
         return lb_http_answer(l7, client, 503, "the balancer has no buffer left");
     if (lb_http_send_parts(l7, &lb_http_conn(l7, client)->side, &client->up, l7->out, head, bytes + message->head.bytes, body) < 0) {
@@ -101,6 +119,8 @@ static enum lb_next carry_up(struct lb_l7 *l7, struct lb_http *client)
         return LB_NEXT_AGAIN;
     case LB_STEP_BLOCKED:
         return LB_NEXT_WAIT;
+    case LB_STEP_LATER:
+        return LB_NEXT_LATER;
     case LB_STEP_END:
     case LB_STEP_FROM_FAILED:
         return lb_http_end(l7, client, LB_END_CLIENT_LEFT);
@@ -160,6 +180,8 @@ enum lb_next lb_http_finish(struct lb_l7 *l7, struct lb_http *client)
     }
     lb_http_drop_flow(l7, &client->up);
     lb_http_drop_flow(l7, &client->down);
+    if (client->open)
+        lb_http_tell(l7, client, LB_ENDED_DONE, client->status, NULL);
     lb_http_leave_backend(l7, client, client->conn_keeps && whole);
     if (client->open) {
         client->open = 0;

@@ -23,18 +23,22 @@ enum state {
 
 enum { SIZE_DIGITS = 15 }; /* under 2^60: no sum of sizes overflows in anybody's lifetime */
 
+/* FNV-1a. There are servers to whom '_' and '-' are the same. */
 static uint64_t hash_on(uint64_t hash, char c)
 {
-    return (hash ^ (uint8_t)lb_lower(c)) * UINT64_C(1099511628211); /* FNV-1a */
+    return (hash ^ (uint8_t)(c == '_' ? '-' : lb_lower(c))) * UINT64_C(1099511628211);
 }
 
 static const uint64_t HASH_START = UINT64_C(14695981039346656037);
 
-/* Fields that frame or route a message must not come after it (RFC 9110 6.5.1). */
+/* Fields that frame or route a message, or say who sent it, must not come after it (RFC 9110 6.5.1). */
 static int may_trail(uint64_t name)
 {
-    static const char *const refused[] = {"transfer-encoding", "content-length", "host",       "connection",
-                                          "te",                "trailer",        "keep-alive", "upgrade"};
+    static const char *const refused[] = {
+        "transfer-encoding", "content-length",  "host",              "connection",       "te",        "trailer",      "keep-alive",
+        "upgrade",           "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "forwarded", "x-request-id", "client-cert",
+        "client-cert-chain",
+    };
     for (unsigned i = 0; i < sizeof refused / sizeof *refused; i++) {
         uint64_t hash = HASH_START;
         for (const char *c = refused[i]; *c; c++)

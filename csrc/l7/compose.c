@@ -58,6 +58,10 @@ static int leave_in_request(const struct lb_message *message, const char *bytes,
         return listener->request_id && !hop->trusted;
     case LB_CLIENT_CERT: /* RFC 9440 4: whoever could bring one would be believed to be somebody else */
         return !hop->trusted || hop->certificate;
+    case LB_TRACEPARENT:
+        return hop->trace != NULL;
+    case LB_TRACESTATE:
+        return hop->trace && hop->trace_begins;
     case LB_OTHER:
     case LB_CONTENT_LENGTH:
     case LB_TRANSFER_ENCODING:
@@ -136,13 +140,26 @@ static char *put_certificate(char *to, const char *certificate)
     return PUT(to, ":\r\n");
 }
 
-static char *put_id(char *to, const uint64_t id[2])
+char *lb_compose_id(char *to, const uint64_t id[2])
 {
     static const char digits[] = "0123456789abcdef";
-    to = PUT(to, "X-Request-Id: ");
     for (int half = 0; half < 2; half++)
         for (int shift = 60; shift >= 0; shift -= 4)
             *to++ = digits[id[half] >> shift & 15];
+    return to;
+}
+
+static char *put_id(char *to, const uint64_t id[2])
+{
+    to = PUT(to, "X-Request-Id: ");
+    to = lb_compose_id(to, id);
+    return PUT(to, "\r\n");
+}
+
+static char *put_trace(char *to, const struct lb_trace *trace)
+{
+    to = PUT(to, "traceparent: ");
+    to = lb_trace_write(to, trace);
     return PUT(to, "\r\n");
 }
 
@@ -196,6 +213,8 @@ size_t lb_compose_request(char *out, const struct lb_message *message, const cha
         to = put_certificate(to, hop->certificate);
     if (listener->request_id && (!hop->trusted || !has(message, LB_X_REQUEST_ID)))
         to = put_id(to, hop->id);
+    if (hop->trace)
+        to = put_trace(to, hop->trace);
     to = put_via(to, message->head.minor);
     to = PUT(to, "\r\n");
     return (size_t)(to - out);

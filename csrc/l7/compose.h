@@ -5,12 +5,14 @@
 
 #include "../table/shm.h"
 #include "message.h"
+#include "trace.h"
 
 enum {
     LB_AUTHORITY_BYTES = 1024, /* a longer one is refused */
     LB_COMPOSE_ROOM = 8192,    /* what composing may add to a head, beside the client's certificate */
     LB_CERTIFICATE_ROOM = 12352, /* and what that may: 9 KiB in base64 */
     LB_COOKIE_BYTES = 192,
+    LB_ID_BYTES = 32, /* of a request's id in print */
 };
 
 /* What the balancer knows of a request's way. */
@@ -23,10 +25,15 @@ struct lb_hop {
     uint8_t tls; /* the client spoke TLS */
     const char *certificate; /* its own, DER in base64; NULL: none */
     uint64_t id[2]; /* of the request */
+    const struct lb_trace *trace; /* goes on as the request's traceparent; NULL: what came stays */
+    int trace_begins; /* with us: a tracestate that came is not its own */
 };
 
 /* Into out, of message->head.bytes + LB_COMPOSE_ROOM + LB_CERTIFICATE_ROOM bytes; the length. */
 size_t lb_compose_request(char *out, const struct lb_message *message, const char *bytes, const struct lb_hop *hop);
+
+/* An id in print, LB_ID_BYTES without an end; where it ends. */
+char *lb_compose_id(char *to, const uint64_t id[2]);
 
 /* What becomes of an answer. */
 struct lb_farewell {

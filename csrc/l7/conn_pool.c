@@ -7,6 +7,7 @@
 
 #include "../core/net.h"
 #include "../l4/outcome.h"
+#include "../tls/stream.h"
 
 enum {
     MARGIN_MS = 2000,
@@ -130,10 +131,20 @@ uint32_t lb_conn_limit_ms(const struct lb_conn_pool *pool, uint32_t backend)
     return known_ms / 2;
 }
 
+/* Was its TLS, or that it has none, agreed on under the rules that hold now? */
+static int is_as_agreed(const struct lb_conn_pool *pool, const struct lb_conn *conn, uint32_t row)
+{
+    const struct lb_plane *plane = pool->plane;
+    if (!plane->shm.pools[row].tls || !conn->side.tls)
+        return !plane->shm.pools[row].tls && !conn->side.tls;
+    return conn->side.tls->context == lb_tls_pool(&plane->tls, row);
+}
+
 static int is_current(const struct lb_conn_pool *pool, const struct lb_conn *conn)
 {
     const struct lb_backend_row *row = &pool->plane->shm.backends[conn->backend];
-    return row->generation == conn->row_generation && row->state != LB_GONE && row->state != LB_FREE;
+    return row->generation == conn->row_generation && row->state != LB_GONE && row->state != LB_FREE &&
+           is_as_agreed(pool, conn, row->pool);
 }
 
 static uint32_t idle_for_ms(const struct lb_conn_pool *pool, const struct lb_conn *conn)
@@ -217,7 +228,10 @@ void lb_conn_keep(struct lb_conn_pool *pool, struct lb_conn *conn, uint32_t back
     uint32_t limit_ms = lb_conn_limit_ms(pool, conn->backend), most = pool->plane->shm.pools[backend_pool].reuse_max;
     if (conn->header && most > OWN_MOST)
         most = OWN_MOST;
-    if (!limit_ms || !is_current(pool, conn) || conn->side.hung_up || conn->among->count >= most) {
+    /* what comes behind an answer is nobody's: it would be the next exchange's answer */
+    int surplus = conn->side.readable && !lb_side_is_silent(&conn->side);
+    conn->side.readable = 0;
+    if (!limit_ms || !is_current(pool, conn) || conn->side.hung_up || surplus || conn->among->count >= most) {
         lb_conn_drop(pool, conn);
         return;
     }

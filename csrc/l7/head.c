@@ -1,5 +1,7 @@
 #include "head.h"
 
+#include <string.h>
+
 /* Where the reading stands. */
 struct reader {
     const char *bytes;
@@ -21,8 +23,8 @@ static const struct known by_length[20][4] = {
     [6] = {{"cookie", LB_COOKIE}, {"expect", LB_EXPECT}},
     [7] = {{"upgrade", LB_UPGRADE}, {"trailer", LB_TRAILER}},
     [9] = {{"forwarded", LB_FORWARDED}},
-    [10] = {{"connection", LB_CONNECTION}, {"keep-alive", LB_KEEP_ALIVE}},
-    [11] = {{"client-cert", LB_CLIENT_CERT}},
+    [10] = {{"connection", LB_CONNECTION}, {"keep-alive", LB_KEEP_ALIVE}, {"tracestate", LB_TRACESTATE}},
+    [11] = {{"client-cert", LB_CLIENT_CERT}, {"traceparent", LB_TRACEPARENT}},
     [12] = {{"x-request-id", LB_X_REQUEST_ID}},
     [14] = {{"content-length", LB_CONTENT_LENGTH}, {"http2-settings", LB_HTTP2_SETTINGS}},
     [15] = {{"x-forwarded-for", LB_X_FORWARDED_FOR}},
@@ -32,14 +34,39 @@ static const struct known by_length[20][4] = {
             {"client-cert-chain", LB_CLIENT_CERT}},
 };
 
-enum lb_field_name lb_field_known(const char *name, uint32_t length)
+enum { LENGTHS = sizeof by_length / sizeof by_length[0] };
+
+static enum lb_field_name look_up(const char *name, uint32_t length)
 {
-    if (length >= sizeof by_length / sizeof by_length[0])
-        return LB_OTHER;
     for (const struct known *entry = by_length[length]; entry->name; entry++)
         if (lb_same_word(name, length, entry->name, length))
             return entry->field;
     return LB_OTHER;
+}
+
+/* Does it tell backends who the client is? */
+static int vouches(enum lb_field_name field)
+{
+    return field == LB_CLIENT_CERT || field == LB_X_FORWARDED_FOR || field == LB_X_FORWARDED_PROTO ||
+           field == LB_X_FORWARDED_HOST || field == LB_X_REQUEST_ID;
+}
+
+/* To CGI and WSGI (HTTP_CLIENT_CERT, RFC 3875 4.1.18) "Client_Cert" is Client-Cert: a field that vouches is known by it, too. */
+static enum lb_field_name look_up_folded(const char *name, uint32_t length)
+{
+    char folded[LENGTHS];
+    for (uint32_t i = 0; i < length; i++)
+        folded[i] = (char)(name[i] == '_' ? '-' : name[i]);
+    enum lb_field_name field = look_up(folded, length);
+    return vouches(field) ? field : LB_OTHER;
+}
+
+enum lb_field_name lb_field_known(const char *name, uint32_t length)
+{
+    if (length >= LENGTHS || !by_length[length][0].name)
+        return LB_OTHER;
+    enum lb_field_name field = look_up(name, length);
+    return field == LB_OTHER && memchr(name, '_', length) ? look_up_folded(name, length) : field;
 }
 
 /* --- pieces --------------------------------------------------------------------------------------------------------- */

@@ -34,6 +34,8 @@ enum lb_field_name {
     LB_HTTP2_SETTINGS,
     LB_CLIENT_CERT, /* Client-Cert and Client-Cert-Chain (RFC 9440) */
     LB_TRAILER,
+    LB_TRACEPARENT, /* W3C Trace Context */
+    LB_TRACESTATE,
 };
 
 struct lb_field {

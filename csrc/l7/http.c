@@ -142,6 +142,28 @@ static uint64_t *exchange_counter(struct lb_worker_row *row, enum lb_http_end wh
     return &row->exchanges_failed;
 }
 
+static enum lb_end end_of(enum lb_http_end why)
+{
+    switch (why) {
+    case LB_END_DONE:
+    case LB_END_ADOPTED:
+        return LB_ENDED_DONE;
+    case LB_END_CLIENT_LEFT:
+        return LB_ENDED_CLIENT;
+    case LB_END_BACKEND:
+        return LB_ENDED_BACKEND;
+    case LB_END_IDLE:
+        return LB_ENDED_IDLE;
+    case LB_END_CUT:
+        return LB_ENDED_CUT;
+    case LB_END_STOPPED:
+        return LB_ENDED_STOPPED;
+    case LB_END_RESOURCE:
+        return LB_ENDED_RESOURCE;
+    }
+    return LB_ENDED_DONE;
+}
+
 static void give_buffers(struct lb_l7 *l7, struct lb_http *client)
 {
     lb_http_drop_flow(l7, &client->up);
@@ -172,6 +194,8 @@ enum lb_next lb_http_end(struct lb_l7 *l7, struct lb_http *client, enum lb_http_
     struct lb_side side = client->client;
     /* a cut answer must not be taken for a whole one */
     int reset = why != LB_END_DONE && (client->stage == LB_ANSWER_BODY || client->down.pending) && client->open;
+    if (client->open && why != LB_END_ADOPTED) /* else it was told before */
+        lb_http_tell(l7, client, end_of(why), client->status, NULL);
     lb_http_leave_queue(l7, client);
     lb_http_leave_backend(l7, client, 0);
     lb_conn_drop_own(&l7->conns, &client->own);
@@ -199,6 +223,8 @@ static void know_peer(struct lb_l7 *l7, struct lb_http *client, const union lb_a
         text[0] = 0;
     client->peer_length = (uint8_t)strnlen(text, LB_PEER_BYTES);
     memcpy(client->peer, text, client->peer_length);
+    memcpy(client->ip, ip.s6_addr, sizeof client->ip);
+    client->port = lb_net_port(peer);
     client->key = lb_net_address_hash(peer);
     client->trusted = (uint8_t)lb_listener_trusts(lb_http_listener(l7, client), peer);
 }
@@ -226,6 +252,8 @@ void lb_http_open(struct lb_l7 *l7, const struct lb_newcomer *newcomer)
         .since_ms = (uint32_t)lb_now_ms(l7->plane),
         .in = LB_SLAB_NONE,
         .part = LB_SLAB_NONE,
+        .accept_us = (uint32_t)l7->plane->now_us - newcomer->accepted_us,
+        .draft = LB_SLAB_NONE,
         .listener = (uint16_t)newcomer->listener,
     };
     know_peer(l7, client, &newcomer->ends.client);
@@ -249,6 +277,8 @@ static enum lb_next linger(struct lb_l7 *l7, struct lb_http *client)
     ssize_t got = lb_side_recv(&client->client, l7->plane->scratch, LB_SCRATCH_BYTES);
     if (got > 0)
         return LB_NEXT_AGAIN;
+    if (got < 0 && errno == EBUSY)
+        return LB_NEXT_LATER;
     if (got < 0 && errno == EAGAIN) {
         client->client.readable = 0;
         return LB_NEXT_WAIT;

@@ -64,6 +64,13 @@ struct lb_http {
     struct lb_flow up;   /* what the backend did not take yet */
     struct lb_flow down; /* what the client did not take yet */
     uint64_t key;        /* hash of what maglev keeps together */
+    uint64_t began_us;   /* monotonic: when the head of the request under way was whole */
+    uint64_t bytes_in;   /* of the exchange: from the client */
+    uint64_t bytes_out;  /* likewise: from the backend, or of our own answer */
+    uint32_t accept_us;  /* how long it took from the accept to here; 0 after the first exchange */
+    uint32_t reached_us; /* since began_us: when the request could be sent; LB_NEVER_US: not yet */
+    uint32_t first_us;   /* likewise: when the answer's head came */
+    uint32_t draft;      /* texts of the exchange under way, for its record; LB_SLAB_NONE: none are kept */
     uint32_t decision;   /* the pick of its backend, for table/why.h */
     uint16_t cost;       /* what the exchange is charged with */
     uint16_t status;     /* of the answer; 0: none yet */
@@ -87,6 +94,9 @@ struct lb_http {
     uint8_t trusted; /* the peer is a proxy whose word is taken */
     uint8_t open;    /* an exchange is counted as active */
     uint8_t timed_out; /* a connect of this exchange ran out of time */
+    uint8_t routed;  /* its pool is that of the exchange under way */
+    uint8_t ip[16];  /* of the client; IPv4 mapped into IPv6 */
+    uint16_t port;
     uint8_t peer_length;
     char peer[LB_PEER_BYTES]; /* printed address, no NUL */
     uint32_t tried[LB_MAX_TRIED];
@@ -103,6 +113,7 @@ struct lb_http_queue {
 struct lb_l7 {
     struct lb_plane *plane;
     struct lb_slab clients;
+    struct lb_slab drafts; /* of struct lb_draft, one a client at most: never short */
     struct lb_wheel wheel;
     struct lb_conn_pool conns;
     struct lb_buffer_pool heads; /* LB_HEAD_BYTES each, two a client: never short */
@@ -136,8 +147,9 @@ void lb_l7_turn(struct lb_l7 *l7);
 /* Milliseconds until lb_l7_turn has something to do by time; -1: nothing; 0: at once. */
 int lb_l7_wait(const struct lb_l7 *l7);
 
-/* Answer what is under way, and let connections that are idle go. */
-void lb_l7_drain(struct lb_l7 *l7);
+/* Answer what is under way, and let connections that are idle go: at once, or gently, with their next answer, so that no request
+ * meets a connection that is being closed. */
+void lb_l7_drain(struct lb_l7 *l7, int gently);
 
 /* End exchanges on removed backends. */
 void lb_l7_cut(struct lb_l7 *l7);

@@ -1,6 +1,7 @@
 #include <string.h>
 
 #include "../core/io.h"
+#include "../table/account.h"
 #include "../table/budget.h"
 #include "parts.h"
 
@@ -62,6 +63,11 @@ enum lb_next lb_http_answer(struct lb_l7 *l7, struct lb_http *client, uint16_t s
     };
     if (status == 503)
         answer.retry_after_s = (uint16_t)lb_http_pool(l7, client)->retry_after_s;
+    size_t length = lb_compose_own(l7->out, &answer);
+    if (client->open) {
+        client->bytes_out = length;
+        lb_http_tell(l7, client, LB_ENDED_ANSWERED, status, why);
+    }
     lb_http_leave_queue(l7, client);
     lb_http_leave_backend(l7, client, 0);
     lb_http_drop_flow(l7, &client->up);
@@ -73,7 +79,6 @@ enum lb_next lb_http_answer(struct lb_l7 *l7, struct lb_http *client, uint16_t s
         lb_add(&l7->plane->row->exchanges_refused, 1);
     }
     lb_http_move(l7, client, LB_HTTP_ANSWERING);
-    size_t length = lb_compose_own(l7->out, &answer);
     if (!lb_buffer_pool_ready(&l7->plane->buffers))
         return lb_http_end(l7, client, LB_END_RESOURCE);
     if (lb_http_send_parts(l7, &client->client, &client->down, l7->out, length, NULL, 0) < 0)
@@ -87,6 +92,10 @@ static void begin_exchange(struct lb_l7 *l7, struct lb_http *client)
     lb_add(&row->exchanges, 1);
     lb_add(&row->exchanges_active, 1);
     client->open = 1;
+    client->began_us = l7->plane->now_us;
+    client->bytes_in = client->bytes_out = 0;
+    client->reached_us = client->first_us = LB_NEVER_US;
+    client->status = client->routed = client->reused = 0;
     client->tried_count = client->fresh_only = client->sticky_new = client->timed_out = client->parts = 0;
     client->persistent = client->replayable = client->upgrade = 0;
     client->stage = LB_ANSWER_AWAITED;
@@ -200,6 +209,7 @@ static enum lb_next route(struct lb_l7 *l7, struct lb_http *client, const char *
     if (to.pool >= l7->plane->shm.head->max_pools)
         return lb_http_answer(l7, client, 404, "no route leads there");
     client->pool = (uint16_t)to.pool;
+    client->routed = 1;
     client->cost = (uint16_t)cost_of(l7, bytes, to.pool, to.cost);
     lb_budget_session(&l7->plane->shm, l7->plane->worker, to.pool, (uint32_t)(l7->plane->now_us / 1000000));
     return lb_http_reach(l7, client);
@@ -215,9 +225,11 @@ static enum lb_next begin(struct lb_l7 *l7, struct lb_http *client)
                       !lb_same_word(bytes + message->upgrade_to.at, message->upgrade_to.length, "h2c", 3);
     client->in_next = client->in_start + message->head.bytes;
     client->since_ms = (uint32_t)lb_now_ms(l7->plane);
+    lb_http_draft(l7, client, bytes);
     if (message->authority.length > LB_AUTHORITY_BYTES)
         return refuse(l7, client, LB_READ_BAD);
     enum lb_reading reading = take_body(l7, client, message);
+    client->bytes_in = client->in_next - client->in_start;
     if (reading != LB_READ_DONE)
         return refuse(l7, client, reading);
     client->persistent = message->persistent && !lb_http_must_close(l7, client);
@@ -244,9 +256,11 @@ static void pack(struct lb_l7 *l7, struct lb_http *client)
 
 static enum lb_next client_silent(struct lb_l7 *l7, struct lb_http *client, ssize_t got)
 {
-    int blocked = got < 0 && errno == EAGAIN, part = client->in_end > client->in_start;
+    int blocked = got < 0 && errno == EAGAIN, later = got < 0 && errno == EBUSY, part = client->in_end > client->in_start;
     if (!part)
         drop_in(l7, client);
+    if (later)
+        return LB_NEXT_LATER;
     if (blocked) {
         client->client.readable = 0;
         return LB_NEXT_WAIT;
@@ -261,8 +275,7 @@ static enum lb_next fill(struct lb_l7 *l7, struct lb_http *client)
     ssize_t got = lb_side_recv(&client->client, lb_http_in(l7, client) + client->in_end, room);
     if (got <= 0)
         return client_silent(l7, client, got);
-    if ((size_t)got < room && !client->client.hung_up)
-        client->client.readable = 0; /* the socket is empty: what comes next raises an edge */
+    lb_side_got(&client->client, (size_t)got, room); /* emptied: what comes next raises an edge */
     if (client->in_end == client->in_start) {
         client->since_ms = (uint32_t)lb_now_ms(l7->plane);
         client->in_seen = 0;

@@ -4,6 +4,7 @@
 #include <time.h>
 
 #include "../core/io.h"
+#include "../table/account.h"
 #include "parts.h"
 
 enum {
@@ -27,6 +28,8 @@ int lb_l7_open(struct lb_l7 *l7, struct lb_plane *plane, uint32_t max_clients)
         l7->random = plane->now_us | 1;
     int error = lb_slab_open(&l7->clients, sizeof(struct lb_http), max_clients);
     if (!error)
+        error = lb_slab_open(&l7->drafts, sizeof(struct lb_draft), max_clients);
+    if (!error)
         error = lb_buffer_pool_open(&l7->heads, LB_HEAD_BYTES, 2 * max_clients, WARM_HEADS);
     if (!error)
         error = lb_conn_pool_open(&l7->conns, plane, max_clients);
@@ -46,6 +49,7 @@ void lb_l7_close(struct lb_l7 *l7)
     free(l7->queues);
     lb_conn_pool_close(&l7->conns);
     lb_buffer_pool_close(&l7->heads);
+    lb_slab_close(&l7->drafts);
     lb_slab_close(&l7->clients);
 }
 
@@ -137,9 +141,11 @@ int lb_l7_wait(const struct lb_l7 *l7)
 
 /* --- the end of many ------------------------------------------------------------------------------------------------ */
 
-void lb_l7_drain(struct lb_l7 *l7)
+void lb_l7_drain(struct lb_l7 *l7, int gently)
 {
     l7->draining = 1;
+    if (gently)
+        return;
     for (uint32_t i = 0; i < l7->clients.touched; i++) {
         struct lb_http *client = lb_slab_at(&l7->clients, i);
         if (client->state == LB_HTTP_READING && client->in_end == client->in_start && !client->client.readable)

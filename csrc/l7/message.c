@@ -175,14 +175,14 @@ static enum lb_reading read_length(struct lb_message *message, const char *bytes
     return LB_READ_DONE;
 }
 
-/* The one coding that is known is chunked, once. */
+/* The one coding that is known is chunked, once, and nothing beside it: empty elements (RFC 9110 5.6.1) are read by some only. */
 static enum lb_reading read_codings(const char *bytes, struct lb_span value, struct tally *tally)
 {
     uint32_t at = 0;
     for (;;) {
         struct lb_span coding = lb_list_next(bytes, value, &at);
         if (!coding.length)
-            return tally->codings ? LB_READ_DONE : LB_READ_BAD;
+            return tally->codings && value.length == 7 ? LB_READ_DONE : LB_READ_BAD;
         for (uint32_t i = 0; i < coding.length; i++)
             if (!lb_is(bytes[coding.at + i], LB_TCHAR))
                 return LB_READ_BAD;
@@ -265,6 +265,8 @@ static enum lb_reading read_field(struct lb_message *message, const char *bytes,
     case LB_HTTP2_SETTINGS:
     case LB_CLIENT_CERT:
     case LB_TRAILER:
+    case LB_TRACEPARENT:
+    case LB_TRACESTATE:
         return LB_READ_DONE;
     }
     return LB_READ_DONE;
@@ -393,6 +395,8 @@ int lb_message_is_hop_field(const struct lb_message *message, const char *bytes,
     case LB_X_REQUEST_ID:
     case LB_CLIENT_CERT:
     case LB_TRAILER:
+    case LB_TRACEPARENT:
+    case LB_TRACESTATE:
         break;
     }
     for (uint32_t i = 0; i < message->nominated_count; i++) {

@@ -1,5 +1,6 @@
 /* What the files of an HTTP client say to each other: http.c its life, intake.c requests, reach.c backends,
- * carry.c both directions of an exchange, answer.c answers, outbox.c bytes that somebody does not take yet; l7.c is all clients. */
+ * carry.c both directions of an exchange, answer.c answers, outbox.c bytes that somebody does not take yet, tell.c what is remembered
+ * of exchanges; l7.c is all clients. */
 #ifndef LB_PARTS_H
 #define LB_PARTS_H
 
@@ -88,6 +89,17 @@ enum lb_next lb_http_read_answer(struct lb_l7 *l7, struct lb_http *client, char 
 enum lb_next lb_http_carry_answer(struct lb_l7 *l7, struct lb_http *client);
 /* The backend failed the exchange: replay it, answer for it, or break off. status: what to answer. */
 enum lb_next lb_http_backend_lost(struct lb_l7 *l7, struct lb_http *client, uint16_t status, const char *why);
+
+/* --- tell.c --- */
+/* An exchange begins: keep what its record will say, if anybody wants it. l7->message is the request. */
+void lb_http_draft(struct lb_l7 *l7, struct lb_http *client, const char *bytes);
+/* Its request goes out under this id. */
+void lb_http_draft_id(struct lb_l7 *l7, const struct lb_http *client, const char *id, uint32_t length);
+/* Its place in a trace, as it goes on to the backend: is there one? begins: with us. */
+int lb_http_trace(const struct lb_l7 *l7, const struct lb_http *client, struct lb_trace *trace, int *begins);
+/* It is over: counted, and recorded. Its backend has not been left yet. status: of the answer; 0: none. reason: of our own answer,
+ * or NULL. */
+void lb_http_tell(struct lb_l7 *l7, struct lb_http *client, enum lb_end end, uint16_t status, const char *reason);
 
 /* --- outbox.c --- */
 /* Send bytes to a side; what it does not take is held in flow (a buffer must be free). 0, or -1 when the side failed. */

@@ -7,6 +7,7 @@
 #include "../l4/outcome.h"
 #include "../l4/secure.h"
 #include "../table/load.h"
+#include "../table/timing.h"
 #include "../table/view.h"
 #include "../table/why.h"
 #include "parts.h"
@@ -290,6 +291,8 @@ enum lb_next lb_http_connected(struct lb_l7 *l7, struct lb_http *client)
     int error = lb_secure_backend(l7->plane, client->pool, client->backend, &conn->side);
     if (error)
         return error == EAGAIN ? LB_NEXT_WAIT : lb_http_connect_failed(l7, client, error);
+    lb_timing_note(&l7->plane->shm, l7->plane->worker, client->pool, LB_TIMING_CONNECT,
+                   (uint32_t)l7->plane->now_us - client->sent_us);
     lb_outcome_of(l7->plane, client->backend)->failures_in_row = 0;
     lb_outcome_of(l7->plane, client->backend)->last_success_ms = lb_now_ms(l7->plane);
     client->sent_us = (uint32_t)l7->plane->now_us;

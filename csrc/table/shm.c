@@ -15,10 +15,14 @@ _Static_assert(sizeof(struct lb_view) == 64, "view");
 _Static_assert(sizeof(struct lb_routes_head) == 16, "routes head");
 _Static_assert(sizeof(struct lb_route_row) == 64, "route row");
 _Static_assert(sizeof(struct lb_condition_row) == 24, "condition row");
-_Static_assert(sizeof(struct lb_worker_row) == 576, "worker row");
+_Static_assert(sizeof(struct lb_worker_row) == 640, "worker row");
 _Static_assert(sizeof(struct lb_budget) == 128, "budget");
 _Static_assert(sizeof(struct lb_outcome) == 128, "outcome");
 _Static_assert(sizeof(struct lb_decision) == 64, "decision");
+_Static_assert(sizeof(struct lb_tally) == 128, "tally");
+_Static_assert(sizeof(struct lb_record) == 512, "record");
+_Static_assert(sizeof(((struct lb_record *)0)->text) == LB_RECORD_TEXT, "texts of a record");
+_Static_assert(sizeof(struct lb_histogram) == 4096, "a histogram is a page: one that nobody writes costs nothing");
 
 enum { LINE = 64, PAGE = 4096, MAX_LISTENERS = 256, MAX_POOLS = 4096, MAX_BACKENDS = 1000000, MIN_SLOTS = 65536 };
 
@@ -39,6 +43,9 @@ static void plan(struct lb_head *head, const struct lb_limits *limits)
     head->worker_size = sizeof(struct lb_worker_row);
     head->outcome_size = sizeof(struct lb_outcome);
     head->decision_size = sizeof(struct lb_decision);
+    head->histogram_size = sizeof(struct lb_histogram);
+    head->tally_size = sizeof(struct lb_tally);
+    head->record_size = sizeof(struct lb_record);
     head->max_listeners = limits->listeners;
     head->max_pools = limits->pools;
     head->max_backends = limits->backends;
@@ -66,7 +73,11 @@ static void plan(struct lb_head *head, const struct lb_limits *limits)
     head->off_active = head->off_outcomes + (uint64_t)limits->backends * sizeof(struct lb_outcome);
     head->off_charged = round_up(head->off_active + (uint64_t)limits->backends * sizeof(uint32_t), LINE);
     head->off_decisions = round_up(head->off_charged + (uint64_t)limits->backends * sizeof(uint32_t), LINE);
-    head->worker_stride = round_up(head->off_decisions + LB_DECISIONS * sizeof(struct lb_decision), PAGE);
+    head->off_timings = round_up(head->off_decisions + LB_DECISIONS * sizeof(struct lb_decision), PAGE);
+    head->off_tallies = head->off_timings + (uint64_t)limits->pools * LB_TIMINGS * sizeof(struct lb_histogram);
+    head->off_records =
+        round_up(head->off_tallies + ((uint64_t)limits->listeners + limits->pools) * sizeof(struct lb_tally), PAGE);
+    head->worker_stride = round_up(head->off_records + LB_RECORDS * sizeof(struct lb_record), PAGE);
     head->bytes = at + head->worker_stride * (limits->workers + LB_PICKERS);
 }
 
@@ -114,7 +125,10 @@ static int same_plan(const struct lb_head *head)
            want.off_workers == head->off_workers && want.worker_stride == head->worker_stride &&
            want.off_budgets == head->off_budgets && want.off_outcomes == head->off_outcomes &&
            want.off_active == head->off_active && want.off_charged == head->off_charged &&
-           want.off_decisions == head->off_decisions && want.decision_size == head->decision_size;
+           want.off_decisions == head->off_decisions && want.decision_size == head->decision_size &&
+           want.off_timings == head->off_timings && want.histogram_size == head->histogram_size &&
+           want.off_tallies == head->off_tallies && want.tally_size == head->tally_size &&
+           want.off_records == head->off_records && want.record_size == head->record_size;
 }
 
 int lb_shm_attach(struct lb_shm *shm, void *memory, uint64_t bytes)
@@ -187,6 +201,27 @@ uint32_t *lb_shm_charged(const struct lb_shm *shm, uint32_t worker)
 struct lb_decision *lb_shm_decision(const struct lb_shm *shm, uint32_t worker, uint64_t number)
 {
     return (struct lb_decision *)(void *)(section(shm, worker) + shm->head->off_decisions) + number % LB_DECISIONS;
+}
+
+struct lb_histogram *lb_shm_timing(const struct lb_shm *shm, uint32_t worker, uint32_t pool, enum lb_timing timing)
+{
+    struct lb_histogram *all = (void *)(section(shm, worker) + shm->head->off_timings);
+    return all + (size_t)pool * LB_TIMINGS + timing;
+}
+
+struct lb_tally *lb_shm_listener_tally(const struct lb_shm *shm, uint32_t worker, uint32_t listener)
+{
+    return (struct lb_tally *)(void *)(section(shm, worker) + shm->head->off_tallies) + listener;
+}
+
+struct lb_tally *lb_shm_pool_tally(const struct lb_shm *shm, uint32_t worker, uint32_t pool)
+{
+    return lb_shm_listener_tally(shm, worker, shm->head->max_listeners + pool);
+}
+
+struct lb_record *lb_shm_record(const struct lb_shm *shm, uint32_t worker, uint64_t number)
+{
+    return (struct lb_record *)(void *)(section(shm, worker) + shm->head->off_records) + number % LB_RECORDS;
 }
 
 uint32_t lb_shm_sections(const struct lb_shm *shm)

@@ -48,6 +48,10 @@ struct lb_outcome *lb_shm_outcome(const struct lb_shm *shm, uint32_t worker, uin
 uint32_t *lb_shm_active(const struct lb_shm *shm, uint32_t worker);
 uint32_t *lb_shm_charged(const struct lb_shm *shm, uint32_t worker);
 struct lb_decision *lb_shm_decision(const struct lb_shm *shm, uint32_t worker, uint64_t number);
+struct lb_histogram *lb_shm_timing(const struct lb_shm *shm, uint32_t worker, uint32_t pool, enum lb_timing timing);
+struct lb_tally *lb_shm_listener_tally(const struct lb_shm *shm, uint32_t worker, uint32_t listener);
+struct lb_tally *lb_shm_pool_tally(const struct lb_shm *shm, uint32_t worker, uint32_t pool);
+struct lb_record *lb_shm_record(const struct lb_shm *shm, uint32_t worker, uint64_t number);
 
 /* Sections that count: workers, and pickers as far as any has joined. */
 uint32_t lb_shm_sections(const struct lb_shm *shm);

@@ -165,3 +165,12 @@ void lb_table_bury_worker(const struct lb_shm *shm, uint32_t worker)
         __atomic_store_n(&budget->queued, 0, __ATOMIC_RELAXED);
     }
 }
+
+void lb_table_mend(const struct lb_shm *shm)
+{
+    for (uint32_t i = 0; i < shm->head->rows_used; i++) {
+        struct lb_backend_row *row = &shm->backends[i];
+        if (row->text_version & 1)
+            text_end(row);
+    }
+}

@@ -45,6 +45,9 @@ void lb_table_set_pool(const struct lb_shm *shm, uint32_t index, const struct lb
 __attribute__((warn_unused_result)) int lb_table_set_routes(const struct lb_shm *shm, const void *bytes, uint64_t count);
 
 /* The supervisor, after a worker's death: its sessions are lost; settle its counters and its in-flight figures. */
+/* Rows whose texts a writer left half written, when it died, can be read again. For whoever takes its place. */
+void lb_table_mend(const struct lb_shm *shm);
+
 void lb_table_bury_worker(const struct lb_shm *shm, uint32_t worker);
 
 #endif

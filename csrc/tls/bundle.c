@@ -55,10 +55,10 @@ int lb_bundle_read(struct lb_bundle *bundle, const void *bytes, size_t count)
 
 int lb_bundle_read_keys(struct lb_ticket_keys *keys, const void *bytes, size_t count)
 {
-    if (count != sizeof *keys)
+    const struct lb_ticket_keys *given = bytes;
+    if (count != sizeof *given || given->layout != LB_TLS_LAYOUT || given->kind != LB_TLS_TICKETS || given->bytes != count ||
+        given->count < 1 || given->count > LB_TICKET_KEYS)
         return -EINVAL;
-    memcpy(keys, bytes, sizeof *keys);
-    int good = keys->layout == LB_TLS_LAYOUT && keys->kind == LB_TLS_TICKETS && keys->bytes == count && keys->count >= 1 &&
-               keys->count <= LB_TICKET_KEYS;
-    return good ? 0 : -EINVAL;
+    *keys = *given;
+    return 0;
 }

@@ -22,7 +22,7 @@ static inline const char *lb_bundle_text(const struct lb_bundle *bundle, struct 
     return text.length ? bundle->bytes + text.at : "";
 }
 
-/* The same of ticket keys. */
+/* The same of ticket keys; they stay as they were on failure. */
 __attribute__((warn_unused_result)) int lb_bundle_read_keys(struct lb_ticket_keys *keys, const void *bytes, size_t count);
 
 #endif

@@ -13,6 +13,8 @@
 struct making {
     struct lb_tls_context *context;
     struct lb_bundle bundle;
+    X509 **trusted; /* whose word on the peer is taken */
+    uint32_t trusted_count;
     char *why;
     size_t room;
 };
@@ -122,10 +124,10 @@ static void set_rules(struct making *making, SSL_CTX *ctx)
     lb_ssl.SSL_CTX_ctrl(ctx, LB_SSL_CTRL_SET_MIN_PROTO_VERSION, (long)head->min_version, NULL);
     lb_ssl.SSL_CTX_ctrl(ctx, LB_SSL_CTRL_MODE,
                         LB_SSL_MODE_ENABLE_PARTIAL_WRITE | LB_SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | LB_SSL_MODE_RELEASE_BUFFERS, NULL);
+    lb_ssl.SSL_CTX_ctrl(ctx, LB_SSL_CTRL_CLEAR_MODE, LB_SSL_MODE_AUTO_RETRY, NULL); /* no read goes on and on over KeyUpdates */
     lb_ssl.SSL_CTX_ctrl(ctx, LB_SSL_CTRL_SET_READ_AHEAD, 1, NULL);
-    /* clients that close without a word are many; a backend's answer that ends so may be cut (RFC 9112 9.8) */
-    lb_ssl.SSL_CTX_set_options(ctx, LB_SSL_OP_NO_COMPRESSION | LB_SSL_OP_NO_RENEGOTIATION |
-                                        (server ? LB_SSL_OP_IGNORE_UNEXPECTED_EOF : 0));
+    /* peers that close without a word are many: who cares asks lb_tls_is_cut */
+    lb_ssl.SSL_CTX_set_options(ctx, LB_SSL_OP_NO_COMPRESSION | LB_SSL_OP_NO_RENEGOTIATION | LB_SSL_OP_IGNORE_UNEXPECTED_EOF);
     lb_ssl.SSL_CTX_ctrl(ctx, LB_SSL_CTRL_SET_SESS_CACHE_MODE,
                         server ? LB_SSL_SESS_CACHE_OFF : LB_SSL_SESS_CACHE_CLIENT | LB_SSL_SESS_CACHE_NO_INTERNAL, NULL);
     set_groups(ctx);
@@ -154,38 +156,62 @@ static int make_ctx(struct making *making, SSL_CTX **made)
 
 /* --- whose word on the peer is taken -------------------------------------------------------------------------------- */
 
-static int trust_all(struct making *making, SSL_CTX *ctx, struct lb_pem *pem)
+/* Read them once, for all identities: a system's list takes 20 ms. */
+static int read_trusted(struct making *making, struct lb_pem *pem)
 {
-    X509_STORE *store = lb_ssl.SSL_CTX_get_cert_store(ctx);
-    int broken, count = 0, error = 0;
+    int broken;
     X509 *one;
-    while (!error && (one = lb_pem_certificate(pem, &broken))) {
-        if (lb_ssl.X509_STORE_add_cert(store, one) != 1 ||
-            (making->context->kind == LB_TLS_LISTENER && lb_ssl.SSL_CTX_add_client_CA(ctx, one) != 1))
-            error = refuse(making, -EINVAL, "trusted certificate %d: %s", count + 1, last_words());
-        lb_ssl.X509_free(one);
-        count++;
+    while ((one = lb_pem_certificate(pem, &broken))) {
+        X509 **more = realloc(making->trusted, (making->trusted_count + 1) * sizeof *more);
+        if (!more) {
+            lb_ssl.X509_free(one);
+            return no_memory(making);
+        }
+        making->trusted = more;
+        making->trusted[making->trusted_count++] = one;
     }
-    if (error)
-        return error;
     if (broken)
-        return refuse(making, -EINVAL, "trusted certificate %d: %s", count + 1, last_words());
-    return count ? 0 : refuse(making, -EINVAL, "trusted certificates: none is there");
+        return refuse(making, -EINVAL, "trusted certificate %u: %s", making->trusted_count + 1, last_words());
+    return making->trusted_count ? 0 : refuse(making, -EINVAL, "trusted certificates: none is there");
 }
 
-static int set_trust(struct making *making, SSL_CTX *ctx)
+static int open_trusted(struct making *making)
 {
     struct lb_tls_text trusted = making->bundle.head->trusted;
     struct lb_pem pem;
     if (!trusted.length)
-        return making->context->kind == LB_TLS_LISTENER || lb_ssl.SSL_CTX_set_default_verify_paths(ctx) == 1
-                   ? 0
-                   : refuse(making, -EINVAL, "the system's certificates: %s", last_words());
+        return 0;
     if (lb_pem_open(&pem, lb_bundle_text(&making->bundle, trusted), trusted.length) < 0)
         return no_memory(making);
-    int error = trust_all(making, ctx, &pem);
+    int error = read_trusted(making, &pem);
     lb_pem_close(&pem);
     return error;
+}
+
+/* The first identity's store is everybody's. */
+static int share_store(struct making *making, SSL_CTX *ctx)
+{
+    if (ctx != making->context->identities[0]) {
+        lb_ssl.SSL_CTX_set1_cert_store(ctx, lb_ssl.SSL_CTX_get_cert_store(making->context->identities[0]));
+        return 0;
+    }
+    for (uint32_t i = 0; i < making->trusted_count; i++)
+        if (lb_ssl.X509_STORE_add_cert(lb_ssl.SSL_CTX_get_cert_store(ctx), making->trusted[i]) != 1)
+            return refuse(making, -EINVAL, "trusted certificate %u: %s", i + 1, last_words());
+    return 0;
+}
+
+static int set_trust(struct making *making, SSL_CTX *ctx)
+{
+    int listener = making->context->kind == LB_TLS_LISTENER;
+    if (!making->trusted_count)
+        return listener || lb_ssl.SSL_CTX_set_default_verify_paths(ctx) == 1
+                   ? 0
+                   : refuse(making, -EINVAL, "the system's certificates: %s", last_words());
+    for (uint32_t i = 0; listener && i < making->trusted_count; i++)
+        if (lb_ssl.SSL_CTX_add_client_CA(ctx, making->trusted[i]) != 1) /* whom the client is asked to be vouched for by */
+            return refuse(making, -EINVAL, "trusted certificate %u: %s", i + 1, last_words());
+    return share_store(making, ctx);
 }
 
 /* --- our certificates ----------------------------------------------------------------------------------------------- */
@@ -195,7 +221,7 @@ static uint32_t take_name(char *to, const ASN1_STRING *from)
 {
     const unsigned char *bytes = lb_ssl.ASN1_STRING_get0_data(from);
     int length = lb_ssl.ASN1_STRING_length(from);
-    if (length <= 0 || length > 255)
+    if (length <= 0 || length > 255 || bytes[0] == '.') /* which would be taken for a wildcard */
         return 0;
     for (int i = 0; i < length; i++) {
         if (bytes[i] <= ' ' || bytes[i] > '~')
@@ -397,7 +423,8 @@ static int fill(struct making *making)
         context->name = copy_of(&making->bundle, head->name);
     context->alpn_bytes = head->alpn.length;
     int lacks = !context->own || !context->identities || (head->alpn.length && !context->alpn) || (head->name.length && !context->name);
-    return lacks ? no_memory(making) : add_certificates(making);
+    int error = lacks ? no_memory(making) : open_trusted(making);
+    return error ? error : add_certificates(making);
 }
 
 int lb_tls_context_open(struct lb_tls_context **context, const void *bytes, size_t count, char *why, size_t room)
@@ -413,6 +440,9 @@ int lb_tls_context_open(struct lb_tls_context **context, const void *bytes, size
         return error;
     making.context = calloc(1, sizeof *making.context);
     error = making.context ? fill(&making) : no_memory(&making);
+    for (uint32_t i = 0; i < making.trusted_count; i++)
+        lb_ssl.X509_free(making.trusted[i]);
+    free(making.trusted);
     if (error)
         lb_tls_context_release(making.context);
     else

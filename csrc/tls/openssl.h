@@ -58,6 +58,7 @@ enum {
     LB_NID_commonName = 13,
     LB_NID_subject_alt_name = 85,
     LB_SSL_CTRL_MODE = 33,
+    LB_SSL_CTRL_CLEAR_MODE = 78,
     LB_SSL_CTRL_SET_READ_AHEAD = 41,
     LB_SSL_CTRL_SET_SESS_CACHE_MODE = 44,
     LB_SSL_CTRL_SET_TLSEXT_SERVERNAME_CB = 53,
@@ -69,13 +70,13 @@ enum {
     LB_SSL_CTRL_CHAIN_CERT = 89,
     LB_SSL_CTRL_SET_GROUPS_LIST = 92,
     LB_SSL_CTRL_SET_MIN_PROTO_VERSION = 123,
-    LB_SSL_ERROR_SSL = 1,
     LB_SSL_ERROR_WANT_READ = 2,
     LB_SSL_ERROR_WANT_WRITE = 3,
     LB_SSL_ERROR_SYSCALL = 5,
     LB_SSL_ERROR_ZERO_RETURN = 6,
     LB_SSL_MODE_ENABLE_PARTIAL_WRITE = 1,
     LB_SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER = 2,
+    LB_SSL_MODE_AUTO_RETRY = 4,
     LB_SSL_MODE_RELEASE_BUFFERS = 16,
     LB_SSL_SESS_CACHE_OFF = 0,
     LB_SSL_SESS_CACHE_CLIENT = 1,
@@ -123,7 +124,6 @@ enum {
     F(X509_NAME *, X509_get_subject_name, (const X509 *certificate))                                                       \
     F(int, X509_NAME_get_text_by_NID, (const X509_NAME *name, int nid, char *to, int room))                                \
     F(void *, X509_get_ext_d2i, (const X509 *certificate, int nid, int *critical, int *index))                             \
-    F(const char *, X509_verify_cert_error_string, (long error))                                                           \
     F(int, X509_VERIFY_PARAM_set1_ip_asc, (X509_VERIFY_PARAM * param, const char *ip))                                     \
     F(int, X509_STORE_add_cert, (X509_STORE * store, X509 * certificate))                                                  \
     F(int, X509_check_private_key, (const X509 *certificate, const EVP_PKEY *key))                                         \
@@ -159,14 +159,11 @@ enum {
       (SSL_CTX * context,                                                                                                  \
        int (*cb)(SSL *, const unsigned char **, unsigned char *, const unsigned char *, unsigned int, void *),             \
        void *argument))                                                                                                    \
-    F(int, SSL_CTX_set_alpn_protos, (SSL_CTX * context, const unsigned char *names, unsigned int count))                   \
     F(void, SSL_CTX_set_verify, (SSL_CTX * context, int mode, int (*cb)(int, X509_STORE_CTX *)))                           \
     F(X509_STORE *, SSL_CTX_get_cert_store, (const SSL_CTX *context))                                                      \
     F(void, SSL_CTX_set1_cert_store, (SSL_CTX * context, X509_STORE * store))                                              \
     F(int, SSL_CTX_set_default_verify_paths, (SSL_CTX * context))                                                          \
     F(int, SSL_CTX_add_client_CA, (SSL_CTX * context, X509 * certificate))                                                 \
-    F(int, SSL_CTX_set_ex_data, (SSL_CTX * context, int index, void *data))                                                \
-    F(void *, SSL_CTX_get_ex_data, (const SSL_CTX *context, int index))                                                    \
     F(int, SSL_CTX_set_tlsext_ticket_key_evp_cb,                                                                           \
       (SSL_CTX * context,                                                                                                  \
        int (*cb)(SSL *, unsigned char *, unsigned char *, EVP_CIPHER_CTX *, EVP_MAC_CTX *, int)))                          \
@@ -185,7 +182,6 @@ enum {
     F(void, SSL_set_shutdown, (SSL * ssl, int mode))                                                                       \
     F(int, SSL_get_error, (const SSL *ssl, int result))                                                                    \
     F(long, SSL_ctrl, (SSL * ssl, int command, long number, void *argument))                                               \
-    F(SSL_CTX *, SSL_get_SSL_CTX, (const SSL *ssl))                                                                        \
     F(SSL_CTX *, SSL_set_SSL_CTX, (SSL * ssl, SSL_CTX * context))                                                          \
     F(int, SSL_set_ex_data, (SSL * ssl, int index, void *data))                                                            \
     F(void *, SSL_get_ex_data, (const SSL *ssl, int index))                                                                \

@@ -15,12 +15,23 @@
 enum {
     LARGEST_CERTIFICATE = 9216, /* bytes of a client's, DER: it must fit into a field of a request */
     TLS_1_3 = 0x0304,
+    WIRE_ALLOWANCE = 16384, /* bytes that may be read in a turn beside twice what came of them: KeyUpdates and one-byte records cost
+                             * as much as records that carry something */
 };
 
 /* --- the socket, as OpenSSL sees it --------------------------------------------------------------------------------- */
 
 static BIO_METHOD *method;
 static pthread_once_t method_once = PTHREAD_ONCE_INIT;
+
+static int is_tired(struct lb_tls *tls)
+{
+    if (tls->turn != tls->shared->turn) {
+        tls->turn = tls->shared->turn;
+        tls->wire = tls->plain = 0;
+    }
+    return tls->done && tls->wire > WIRE_ALLOWANCE + 2 * (uint64_t)tls->plain;
+}
 
 /* A read that brought less than was asked for has emptied the socket: the next one needs no call to know. */
 static int on_read(BIO *bio, char *bytes, int room)
@@ -29,8 +40,14 @@ static int on_read(BIO *bio, char *bytes, int room)
     ssize_t got = -1;
     lb_ssl.BIO_clear_flags(bio, LB_BIO_FLAGS_RWS | LB_BIO_FLAGS_SHOULD_RETRY);
     errno = EAGAIN;
-    if (!tls->drained)
+    tls->tired = !tls->drained && is_tired(tls);
+    if (!tls->drained && !tls->tired)
         got = lb_recv(tls->fd, bytes, (size_t)room);
+    else if (tls->tired) {
+        lb_ssl.BIO_set_flags(bio, LB_BIO_FLAGS_READ | LB_BIO_FLAGS_SHOULD_RETRY);
+        return -1;
+    }
+    tls->wire += got > 0 ? (uint32_t)got : 0;
     if (got < 0 && errno != EAGAIN) {
         tls->error = errno;
         return -1;
@@ -51,7 +68,7 @@ static int on_write(BIO *bio, const char *bytes, int count)
     if (sent < 0 && errno == EAGAIN)
         lb_ssl.BIO_set_flags(bio, LB_BIO_FLAGS_WRITE | LB_BIO_FLAGS_SHOULD_RETRY);
     else if (sent < 0)
-        tls->error = errno;
+        tls->deaf = 1;
     return (int)sent;
 }
 
@@ -204,7 +221,8 @@ static int keep_certificate(struct lb_tls *tls)
 
 static enum lb_tls_step shaken(struct lb_tls *tls)
 {
-    int asked = tls->context->kind == LB_TLS_LISTENER && tls->context->verify != LB_TLS_VERIFY_OFF;
+    const struct lb_tls_context *rules = tls->context;
+    int asked = rules->kind == LB_TLS_LISTENER && rules->http && rules->verify != LB_TLS_VERIFY_OFF;
     if (asked && keep_certificate(tls) < 0) {
         tls->broken = 1;
         return LB_TLS_FAILED;
@@ -236,7 +254,8 @@ int lb_tls_failure(const struct lb_tls *tls)
         return tls->error;
     if (tls->ended)
         return ECONNRESET;
-    return lb_ssl.SSL_get_verify_result(tls->ssl) != 0 ? EKEYREJECTED : EPROTO;
+    int checked = tls->context->verify != LB_TLS_VERIFY_OFF; /* else OpenSSL has its opinion all the same */
+    return checked && lb_ssl.SSL_get_verify_result(tls->ssl) != 0 ? EKEYREJECTED : EPROTO;
 }
 
 /* --- bytes ---------------------------------------------------------------------------------------------------------- */
@@ -246,7 +265,7 @@ static ssize_t silent(struct lb_tls *tls, int result, int reading)
 {
     switch (lb_ssl.SSL_get_error(tls->ssl, result)) {
     case LB_SSL_ERROR_WANT_READ:
-        errno = EAGAIN;
+        errno = reading && tls->tired ? EBUSY : EAGAIN;
         return -1;
     case LB_SSL_ERROR_WANT_WRITE:
         tls->read_waits |= (uint8_t)reading;
@@ -254,6 +273,13 @@ static ssize_t silent(struct lb_tls *tls, int result, int reading)
         return -1;
     case LB_SSL_ERROR_ZERO_RETURN:
         return 0;
+    case LB_SSL_ERROR_SYSCALL:
+        if (!reading && tls->deaf) { /* its last words may be on their way */
+            lb_ssl.ERR_clear_error();
+            errno = EPIPE;
+            return -1;
+        }
+        /* fall through */
     default:
         tls->broken = 1;
         lb_ssl.ERR_clear_error();
@@ -269,6 +295,12 @@ static int at_most(size_t count)
     return count > INT_MAX ? INT_MAX : (int)count;
 }
 
+/* A read that ended with a message of TLS's own (a ticket, a KeyUpdate), with more in the socket: is there time for it? */
+static int reads_on(struct lb_tls *tls, int result)
+{
+    return !tls->drained && !tls->tired && !tls->ended && lb_ssl.SSL_get_error(tls->ssl, result) == LB_SSL_ERROR_WANT_READ;
+}
+
 ssize_t lb_tls_recv(struct lb_tls *tls, void *bytes, size_t count, int *more)
 {
     size_t total = 0;
@@ -279,41 +311,43 @@ ssize_t lb_tls_recv(struct lb_tls *tls, void *bytes, size_t count, int *more)
         return -1;
     }
     lb_ssl.ERR_clear_error();
-    while (total < count) {
+    do {
         if (total && tls->drained && !lb_ssl.SSL_has_pending(tls->ssl))
             return (ssize_t)total;
         got = lb_ssl.SSL_read(tls->ssl, (char *)bytes + total, at_most(count - total));
-        if (got <= 0)
-            break;
-        total += (size_t)got;
-    }
+        total += got > 0 ? (size_t)got : 0;
+        tls->plain += got > 0 ? (uint32_t)got : 0;
+    } while (total < count && (got > 0 || reads_on(tls, got)));
     if (got > 0)
         return (ssize_t)total;
     ssize_t end = silent(tls, got, 1);
     if (!total)
         return end;
-    *more = end == 0 || errno != EAGAIN; /* what was read comes first */
+    *more = end == 0 || (errno != EAGAIN && errno != EBUSY); /* what was read comes first */
     return (ssize_t)total;
 }
 
 ssize_t lb_tls_send(struct lb_tls *tls, const void *bytes, size_t count)
 {
     size_t total = 0;
-    if (tls->broken) {
-        errno = tls->error;
+    if (tls->broken || tls->deaf) {
+        errno = EPIPE;
         return -1;
     }
     lb_ssl.ERR_clear_error();
     while (total < count) {
         int sent = lb_ssl.SSL_write(tls->ssl, (const char *)bytes + total, at_most(count - total));
-        if (sent <= 0) {
-            if (silent(tls, sent, 0) == 0)
-                errno = EPIPE;
-            break;
+        if (sent > 0) {
+            total += (size_t)sent;
+            continue;
         }
-        total += (size_t)sent;
+        int blocked = silent(tls, sent, 0) < 0 && errno == EAGAIN;
+        if (total && !tls->broken)
+            return (ssize_t)total; /* of a socket that failed an event will tell, of TLS that broke none would */
+        errno = blocked ? EAGAIN : EPIPE;
+        return -1;
     }
-    return total || !count ? (ssize_t)total : -1;
+    return (ssize_t)total;
 }
 
 ssize_t lb_tls_send_parts(struct lb_tls *tls, const void *a, size_t a_count, const void *b, size_t b_count)
@@ -329,12 +363,14 @@ ssize_t lb_tls_send_parts(struct lb_tls *tls, const void *a, size_t a_count, con
     if (first < 0 || (size_t)first < a_count)
         return first;
     ssize_t second = lb_tls_send(tls, b, b_count);
+    if (second < 0 && tls->broken)
+        return -1;
     return first + (second > 0 ? second : 0);
 }
 
 int lb_tls_finish(struct lb_tls *tls)
 {
-    if (tls->broken || !tls->done || tls->finished)
+    if (tls->broken || tls->deaf || !tls->done || tls->finished)
         return 0;
     lb_ssl.ERR_clear_error();
     int result = lb_ssl.SSL_shutdown(tls->ssl);

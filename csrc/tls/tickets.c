@@ -19,7 +19,9 @@ static int set_mac(EVP_MAC_CTX *mac, const struct lb_ticket_key *key)
     OSSL_PARAM params[] = {lb_ssl.OSSL_PARAM_construct_octet_string("key", secret, sizeof secret),
                            lb_ssl.OSSL_PARAM_construct_utf8_string("digest", digest, 0),
                            lb_ssl.OSSL_PARAM_construct_end()};
-    return lb_ssl.EVP_MAC_CTX_set_params(mac, params) == 1;
+    int result = lb_ssl.EVP_MAC_CTX_set_params(mac, params);
+    explicit_bzero(secret, sizeof secret);
+    return result == 1;
 }
 
 static int seal(const struct lb_ticket_key *key, unsigned char name[16], unsigned char iv[16], EVP_CIPHER_CTX *cipher,
@@ -36,7 +38,7 @@ int lb_tickets_key(const struct lb_ticket_keys *keys, unsigned char name[16], un
                    EVP_MAC_CTX *mac, int sealing)
 {
     if (!keys->count)
-        return sealing ? LB_TICKET_FAILED : LB_TICKET_STRANGE;
+        return LB_TICKET_STRANGE; /* and OpenSSL gives an empty one, which nobody brings back */
     if (sealing)
         return seal(&keys->keys[0], name, iv, cipher, mac);
     for (uint32_t i = 0; i < keys->count; i++) {

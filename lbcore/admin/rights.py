@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ipaddress
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from lbcore.admin import access
 from lbcore.admin.call import OF_BACKENDS, Call, Refusal
@@ -16,7 +18,9 @@ if TYPE_CHECKING:
     from lbcore.admin.access import Access
     from lbcore.discovery.membership import Membership
 
-_UNGUARDED = {"/healthz", "/readyz"}
+_UNGUARDED = {"/healthz", "/readyz", "/"}
+"""What is told to anybody: how it is, and the dashboard's page, which says nothing of this balancer."""
+_ACTS_BY_GET = {"/pick"}
 
 
 class Rights:
@@ -34,6 +38,7 @@ class Rights:
 
     def check(self, call: Call) -> None:
         """May it be heard at all?"""
+        self._check_origin(call)
         self._check_token(call)
         if call.caller is not None and not self.is_operator(call) and not self._rate.allows(call.caller):
             raise Refusal(429, "too many calls from your address (admin.rate)", retry_after_s=1)
@@ -46,6 +51,20 @@ class Rights:
         """May it change what it did not register?"""
         if not self.is_operator(call):
             raise Refusal(403, "this takes the token, or the control socket")
+
+    def _check_origin(self, call: Call) -> None:
+        """Does another site's page make a browser act here? (Fetch Metadata; RFC 6454 7)"""
+        if call.method in ("GET", "HEAD") and call.path not in _ACTS_BY_GET:
+            return
+        origin, site = call.fields.get("Origin"), call.fields.get("Sec-Fetch-Site")
+        if origin is None and site is None:  # no browser, or none that could be led here
+            return
+        own = _authority(origin) == call.fields.get("Host", "").lower() if site is None else site in ("same-origin", "none")
+        if not own:
+            raise Refusal(403, "a page of another origin may not act here")
+        # its name may have been made to lead here (DNS rebinding); a token is nothing that such a page has
+        if origin is not None and not self._access.has_token(call.authorization) and not _names_a_host_itself(origin):
+            raise Refusal(403, "without the token, a browser must name this server by its address, or as localhost")
 
     def _check_token(self, call: Call) -> None:
         header = call.authorization
@@ -96,3 +115,17 @@ class Rights:
         """Does it name another server than this balancer?"""
         if access.is_own(server_ip, port, self._own()):
             raise Refusal(403, f"{join_host_port(server_ip, port)} is this balancer itself")
+
+
+def _authority(origin: str | None) -> str:
+    """The host and port of an origin, as the field Host has them."""
+    return (origin or "").partition("://")[2].lower()
+
+
+def _names_a_host_itself(origin: str) -> bool:
+    """Is the host of an origin an address, or localhost (RFC 6761 6.3)? Names are led elsewhere by whoever holds them."""
+    try:
+        host = urlsplit(origin).hostname or ""
+        return host == "localhost" or bool(ipaddress.ip_address(host))
+    except ValueError:
+        return False

@@ -8,13 +8,15 @@ import errno
 import os
 import socket
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from aiohttp import web
 
 from lbcore.admin.access import Access
 from lbcore.admin.bodies import BackendOrder, BadBody, Release, parse
 from lbcore.admin.call import OF_BACKENDS, Call, Refusal
+from lbcore.admin.dashboard import page
+from lbcore.admin.feed import Feed
 from lbcore.admin.holds import Holds
 from lbcore.admin.limits import Refusals
 from lbcore.admin.members import Members
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from lbcore._engine import Pick
     from lbcore.table import Row
 
+T = TypeVar("T")
 MAX_BODY = 64 << 10
 IDLE_S = 75.0
 
@@ -38,7 +41,7 @@ class AdminServer:
     """Serves until `stop()`.
 
     settings: the public listener, or None for the control socket only. control_path: a unix socket for operators, or None.
-    status, ready, reload, pick: what the balancer answers. own: where the balancer itself listens, (host, port) each.
+    status, metrics, ready, reload, upgrade, pick: what the balancer answers. own: where it listens itself, (host, port) each.
     """
 
     def __init__(
@@ -48,19 +51,23 @@ class AdminServer:
         control_path: str | None,
         membership: Membership,
         status: Callable[[], dict[str, Any]],
+        metrics: Callable[[dict[int, int], bool], bytes],
         ready: Callable[[], tuple[bool, str]],
         reload: Callable[[], None],
+        upgrade: Callable[[], str] | None,
         pick: Callable[[str, str | None, int], Pick],
         own: Callable[[], list[tuple[str, int]]],
         log: Callable[[str], None],
     ) -> None:
         self._pick = pick
+        self._render_metrics = metrics
         self._refusals = Refusals(log)
         self._holds = Holds()
+        self._feed = Feed(self._document)
         self._settings = settings
         self._control_path = control_path
         self._membership = membership
-        self._status, self._ready, self._reload, self._log = status, ready, reload, log
+        self._status, self._ready, self._reload, self._upgrade, self._log = status, ready, reload, upgrade, log
         asked = Access(settings.token if settings else None, settings.allow if settings else [])
         self._rights = Rights(asked, settings.rate if settings else 0, membership, own)
         self._members = Members(membership, self._rights)
@@ -165,6 +172,7 @@ class AdminServer:
         await self._stop.wait()
         for server in servers:
             server.close()
+        self._feed.close()
         for transport in list(plain):
             transport.abort()
         await runner.cleanup()
@@ -175,6 +183,8 @@ class AdminServer:
         application.add_routes(
             [
                 *(web.post(path, self._of_a_backend) for path in OF_BACKENDS),
+                web.get("/", self._dashboard),
+                web.get("/events", self._events, allow_head=False),
                 web.get("/backends", self._backends),
                 web.get("/status", self._get_status),
                 web.get("/healthz", self._healthz),
@@ -184,6 +194,7 @@ class AdminServer:
                 web.post("/release", self._release),
                 web.post("/backends/{verb}", self._order),
                 web.post("/reload", self._post_reload),
+                web.post("/upgrade", self._post_upgrade),
             ]
         )
         return application
@@ -233,6 +244,13 @@ class AdminServer:
 
     # --- looking -------------------------------------------------------------------------------------------------
 
+    async def _dashboard(self, request: web.Request) -> web.Response:
+        body, fields = page()
+        return web.Response(body=body, headers=fields)
+
+    async def _events(self, request: web.Request) -> web.StreamResponse:
+        return await self._feed.serve(request, self._rights.is_operator(_call_of(request)))
+
     async def _backends(self, request: web.Request) -> web.Response:
         return web.json_response({"pools": self._document()["pools"]})
 
@@ -253,10 +271,14 @@ class AdminServer:
         return web.json_response({"ready": ready, "reason": reason}, status=200 if ready else 503)
 
     async def _metrics(self, request: web.Request) -> web.Response:
-        from lbcore.observe.metrics import CONTENT_TYPE, render
+        from lbcore.observe.metrics import CONTENT_TYPE, OPENMETRICS_TYPE, wants_openmetrics
 
-        body = render(self._document(), self._refusals.counts)
-        return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE})
+        new = wants_openmetrics(request.headers.get("Accept", ""))
+        try:  # in a thread: heartbeats do not wait for a scrape of a thousand backends
+            body = await asyncio.to_thread(self._render_metrics, dict(self._refusals.counts), new)
+        except LbcoreError as error:
+            raise Refusal(503, str(error)) from None
+        return web.Response(body=body, headers={"Content-Type": OPENMETRICS_TYPE if new else CONTENT_TYPE})
 
     # --- picking without the proxy ---------------------------------------------------------------------------------
 
@@ -323,14 +345,23 @@ class AdminServer:
         return row
 
     async def _post_reload(self, request: web.Request) -> web.Response:
+        await self._obey(request, self._reload)
+        return web.json_response({"status": "reloaded"})
+
+    async def _post_upgrade(self, request: web.Request) -> web.Response:
+        if self._upgrade is None:
+            raise Refusal(409, "only a balancer that runs as a command can be upgraded")
+        return web.json_response({"status": "upgrading", "to": await self._obey(request, self._upgrade)})
+
+    async def _obey(self, request: web.Request, order: Callable[[], T]) -> T:
+        """Carry out an operator's order that may take a while."""
         self._rights.check_operator(_call_of(request))
         try:
-            await asyncio.to_thread(self._reload)
+            return await asyncio.to_thread(order)
         except ConfigError as error:
             raise Refusal(422, "the configuration was not taken", problems=error.problems) from None
         except LbcoreError as error:
             raise Refusal(409, str(error), problems=[str(error)]) from None
-        return web.json_response({"status": "reloaded"})
 
 
 def _call_of(request: web.Request) -> Call:

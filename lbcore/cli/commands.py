@@ -68,6 +68,8 @@ def run(
     datapath: Annotated[Optional[str], typer.Option(help=_help("datapath"))] = None,  # noqa: UP045
     drain_timeout: Annotated[Optional[str], typer.Option(help=_help("drain_timeout"))] = None,  # noqa: UP045
     max_sessions: Annotated[Optional[str], typer.Option(help=_help("max_sessions"))] = None,  # noqa: UP045
+    access_log: Annotated[Optional[str], typer.Option(help=_help("access_log"))] = None,  # noqa: UP045
+    access_log_format: Annotated[Optional[str], typer.Option(help=_help("access_log_format"))] = None,  # noqa: UP045
     pin: Annotated[bool, typer.Option("--pin", help=_help("pin"))] = False,
     log_format: Annotated[Optional[str], typer.Option(help=_help("log_format"))] = None,  # noqa: UP045
 ) -> int:
@@ -80,6 +82,8 @@ def run(
         "datapath": datapath,
         "drain_timeout": drain_timeout,
         "max_sessions": max_sessions,
+        "access_log": access_log,
+        "access_log_format": access_log_format,
         "pin": True if pin else None,
         "log_format": log_format,
     }
@@ -252,6 +256,14 @@ def reload(name: Name = DEFAULT_NAME) -> int:
     from lbcore.cli import steer
 
     return steer.reload(name)
+
+
+@app.command()
+def upgrade(name: Name = DEFAULT_NAME) -> int:
+    """Have a running balancer go on as the version that is installed now: no connection is cut."""
+    from lbcore.cli import steer
+
+    return steer.upgrade(name)
 
 
 @app.command()

@@ -8,6 +8,7 @@ import socket
 import threading
 
 from lbcore.balancer import Balancer
+from lbcore.cli import upgrade
 from lbcore.cli.log import Lines
 from lbcore.cli.pulse import Pulse, summary
 from lbcore.errors import ConfigError, LbcoreError
@@ -23,6 +24,7 @@ from lbcore.settings import (
     split_host_port,
 )
 from lbcore.systemd import Inherited, Notifier
+from lbcore.version import VERSION
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -59,7 +61,11 @@ def main(
         def lay(read: BalancerSettings) -> BalancerSettings:
             return override(read, listen, backends, policy, health, admin, pem, given)
 
-        return Command(lay(load(config)), lay).run()
+        settings = lay(load(config))
+    if upgrade.ASKED in os.environ:
+        return upgrade.say_so(os.environ[upgrade.ASKED])
+    if config is not None:
+        return Command(settings, lay).run()
     return Command(settings).run()
 
 
@@ -171,23 +177,35 @@ class Command:
             inherited=self._inherited,
         )
         self._pulse = Pulse(self._balancer, self._notifier)
+        self._balancer.on_upgrade = self._on_upgrade
         self._wake = threading.Event()
         self._ends = 0
-        self._reload = False
+        self._reload = self._upgrade = False
 
     def run(self) -> int:
         """Start, say so, and follow signals until one ends it."""
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, self._on_signal)
+        before, ended = upgrade.predecessor()
+        self._ends += ended
         self._balancer.start()
         for left in self._inherited.unused():
             self._log(f"a socket was passed that no listener wants: {left}")
         print(ready_line(self._balancer), flush=True)
         self._notifier.ready(summary(self._balancer))
         self._pulse.start()
+        if before is not None and not self._ends:
+            self._renew(before)
         while not self._ends:
             self._wake.wait()
             self._wake.clear()
+            if self._upgrade and not self._ends:
+                self._log("the control plane makes way for the version that is installed now")
+                self._pulse.stop()
+                self._notifier.reloading()
+                self._notifier.restore()
+                self._inherited.restore()
+                upgrade.become(self._balancer, lambda: self._ends > 0)
             if self._reload:
                 self._reload = False
                 self._reload_now()
@@ -208,9 +226,28 @@ class Command:
                 self._balancer.hurry()
         self._wake.set()
 
+    def _on_upgrade(self) -> str:
+        """An operator asks for it: what comes. Raises LbcoreError."""
+        version = upgrade.can_succeed(self._balancer.segment_path)
+        self._upgrade = True
+        self._wake.set()
+        return version
+
+    def _renew(self, before: str) -> None:
+        """We have come in another version's place: the workers are still its own."""
+        self._log(f"version {VERSION} in the place of {before}")
+        try:
+            self._balancer.replace_workers()
+        except LbcoreError as error:
+            self._log(f"the workers of version {before} serve on: {error}")
+
     def _reload_now(self) -> None:
         try:
-            self._balancer.reload()
+            settings = self._balancer.settings
+            if settings.path is None and settings.access_log != "off":
+                self._balancer.reopen()  # there is nothing to read again, but the log may have been renamed
+            else:
+                self._balancer.reload()
         except ConfigError as error:
             for problem in error.problems:
                 self._log(f"not reloaded: {problem}")

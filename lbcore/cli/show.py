@@ -61,6 +61,7 @@ def _print(status: dict[str, Any]) -> None:
         ),
         [_backend_row(pool, backend) for pool in status["pools"] for backend in pool["backends"] or [None]],
     )
+    _print_latency(status)
     _print_impatient(status)
     columns = ("accepted", "active", "closed", "refused", "bytes_in", "bytes_out")
     table(
@@ -70,6 +71,15 @@ def _print(status: dict[str, Any]) -> None:
             for worker in status["workers"]
         ],
     )
+
+
+def _print_latency(status: dict[str, Any]) -> None:
+    """How long answers took (connects, where nothing answers), of pools that served anybody."""
+    keys = ("of", "count", "p50_ms", "p99_ms", "p999_ms")
+    served = [pool for pool in status["pools"] if pool["latency"]["count"]]
+    if served:
+        rows = [(pool["name"], *(pool["latency"][key] for key in keys)) for pool in served]
+        table(("pool", "latency of", "count", "p50 ms", "p99 ms", "p99.9 ms"), rows)
 
 
 def _print_impatient(status: dict[str, Any]) -> None:

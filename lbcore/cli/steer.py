@@ -1,4 +1,4 @@
-"""lbcore backend, reload and stop: orders to a running balancer, through its control socket and signals."""
+"""lbcore backend, reload, upgrade and stop: orders to a running balancer, through its control socket and signals."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import time
+from collections.abc import Callable
 from typing import Any
 
 from lbcore import runtime
@@ -13,6 +14,7 @@ from lbcore.errors import ConfigError, LbcoreError
 from lbcore.registration import AdminClient
 
 CONTROL_LIMIT_S = 30.0
+UPGRADE_LIMIT_S = 60.0
 
 
 def _call(name: str, path: str, body: dict[str, Any]) -> dict[str, Any]:
@@ -41,6 +43,51 @@ def reload(name: str) -> int:
     _call(name, "/reload", {})
     print(f"{name}: reloaded")
     return 0
+
+
+def upgrade(name: str) -> int:
+    """Have a balancer go on as the version that is installed now, and tell the steps. Raises LbcoreError when it does not."""
+    before = runtime.find(name)
+    old = {worker["pid"] for worker in _status(before)["workers"] if worker["state"] == "serving"}
+    version = _call(name, "/upgrade", {})["to"]
+    print(f"{name}: version {version} can take over from {before['version']}")
+    word = _await(lambda: _successor(name, before), f"no control plane came back; its {len(old)} workers serve on")
+    print(f"{name}: control plane: version {word['version']}, process {word['pid']}")
+
+    def replaced() -> bool:
+        serving = {worker["pid"] for worker in _status(word)["workers"] if worker["state"] == "serving"}
+        return len(serving) >= len(old) and not serving & old
+
+    _await(replaced, "not every worker was replaced; the old ones serve on, the log says why")
+    print(f"{name}: workers: {len(old)} replaced; the old ones end with their sessions")
+    return 0
+
+
+def _successor(name: str, before: dict[str, Any]) -> dict[str, Any] | None:
+    with contextlib.suppress(LbcoreError):
+        word = runtime.find(name)
+        if word.get("began") != before.get("began"):
+            return word
+    return None
+
+
+def _status(word: dict[str, Any]) -> dict[str, Any]:
+    with contextlib.suppress(OSError):
+        status, document = AdminClient(f"unix:{word['control']}", timeout=CONTROL_LIMIT_S).call("GET", "/status")
+        if status == 200:
+            return document
+    return {"workers": []}
+
+
+def _await(condition: Callable[[], Any], otherwise: str) -> Any:
+    """The condition's first true value. Raises LbcoreError when there is none in time."""
+    deadline = time.monotonic() + UPGRADE_LIMIT_S
+    while time.monotonic() < deadline:
+        found = condition()
+        if found:
+            return found
+        time.sleep(0.05)
+    raise LbcoreError(otherwise)
 
 
 def stop(name: str, now: bool) -> int:

@@ -16,6 +16,7 @@ Verdict = namedtuple("Verdict", "state reason", module=__name__)
 Verdict.__doc__ = "A state of lbcore.table.STATES, and why, in words."
 
 REFUSED = "connection refused"
+DRAINED = "drained by an operator"
 
 
 class Evidence:
@@ -71,6 +72,20 @@ class Evidence:
         self.late_until = 0.0
         self.drained = False
         self.lease_until: float | None = None
+
+
+def recalled(verdict: Verdict, rules: PoolSettings, now: float, *, leased: bool) -> Evidence:
+    """What a verdict that another control plane reached a moment ago means for one that knows nothing else."""
+    evidence = Evidence(leased=leased)
+    evidence.proven = verdict.state in ("up", "busy", "draining")
+    if verdict.state == "down":
+        evidence.dead, evidence.death, evidence.died_at = True, verdict.reason, now
+    elif verdict.state == "busy":
+        evidence.declared, evidence.busy_until = "busy", now + rules.lease.length_ms / 1000
+    elif verdict.state == "draining":
+        evidence.drained = verdict.reason == DRAINED
+        evidence.declared = "ready" if evidence.drained else "draining"
+    return evidence
 
 
 def times(count: int, what: str) -> str:
@@ -188,7 +203,7 @@ def lease_is_over(evidence: Evidence, now: float) -> bool:
 def judge(evidence: Evidence, rules: PoolSettings, now: float) -> Verdict:
     """The state that a backend's own evidence calls for. The strongest word comes first."""
     if evidence.drained:
-        return Verdict("draining", "drained by an operator")
+        return Verdict("draining", DRAINED)
     if lease_is_over(evidence, now):
         return Verdict("draining", f"{times(rules.lease.missed, 'heartbeat')} missed")
     if evidence.declared == "draining":

@@ -7,6 +7,7 @@ backend fails.
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 import time
@@ -15,7 +16,7 @@ from collections import namedtuple
 from lbcore.discovery import evidence as rules_of
 from lbcore.discovery import floor, outliers
 from lbcore.discovery.agenda import Agenda
-from lbcore.discovery.evidence import Evidence
+from lbcore.discovery.evidence import Evidence, Verdict
 from lbcore.discovery.standing import TOGETHER_S, Member, Report, Standing
 from lbcore.settings import join_host_port, parse_address
 from lbcore.table import resolve
@@ -38,6 +39,9 @@ LATE_S = 1.0
 """So much later than it should a heartbeat may come at least before its load is taken for old: hosts are busy."""
 PICKERS_EVERY_S = 1.0
 """How often processes that pick without the proxy are looked after."""
+
+_TLS_WORDS = {errno.EKEYREJECTED: "its certificate is not accepted", errno.EPROTO: "its TLS handshake failed"}
+"""What the engine means by these (csrc/l4/secure.h)."""
 
 Target = namedtuple("Target", "row probe", module=__name__)
 
@@ -73,6 +77,7 @@ class Membership:
         table.on_put_off = self._wants
         self.on_new: Callable[[Row], None] = lambda row: None
         self.on_change: Callable[[], None] = lambda: None
+        self.counts = {"registrations": 0, "heartbeats": 0, "probes_good": 0, "probes_bad": 0}
 
     # --- asking --------------------------------------------------------------------------------------------------
 
@@ -172,6 +177,7 @@ class Membership:
             if row is None:
                 row = self._enter(pool, address, _weight_of(report) or 1, "lease", Evidence(leased=True))
             self._members[row.id].seq = -1
+            self.counts["registrations"] += 1
             self._hear(row, report)
         if new:
             self.on_new(row)
@@ -182,6 +188,7 @@ class Membership:
         with self._lock:
             row = self.find(pool, address)
             if row is not None:
+                self.counts["heartbeats"] += 1
                 self._hear(row, report)
             return row
 
@@ -254,6 +261,7 @@ class Membership:
             if member is None:
                 return
             now, rules = self._clock(), self._pools[row.pool]
+            self.counts["probes_good" if ok else "probes_bad"] += 1
             if ok:
                 rules_of.note_good_probe(member.evidence, rules, now)
             else:
@@ -278,7 +286,7 @@ class Membership:
                 detail = f"status {outcome.last_status}" if outcome.last_status else "none came, or it broke off"
                 self._eject(member, f"{rules_of.times(outcome.answers_in_row, 'answer')} failed in a row: {detail}", now)
             elif what != ANSWERS and outcome.failures_in_row:
-                detail = os.strerror(outcome.last_errno).lower()
+                detail = _TLS_WORDS.get(outcome.last_errno) or os.strerror(outcome.last_errno).lower()
                 rules_of.note_connects_failed(member.evidence, outcome.failures_in_row, detail, self._pools[row.pool], now)
                 self._review(member, now)
 
@@ -570,6 +578,39 @@ class Membership:
                     evidence.lease_until = self._clock() + rules.lease.length_ms / 1000
                     self._deadline(evidence.lease_until, row)
         return count
+
+    def recall(self, claims: Callable[[str, str], set[str]]) -> int:
+        """Go on with the backends that the table holds already, left by a control plane that is gone: each keeps its row and
+        state; leases get a full time to be renewed. claims: of a pool, who may name the backends of a kind of source there.
+        How many there are."""
+        with self._lock, self._table.batch():
+            for row in self._table.rows():
+                named = claims(row.pool, row.source) if row.pool in self._pools else set()
+                if row.leaving:
+                    continue
+                if named:
+                    self._recall_row(row, named)
+                else:
+                    self._table.remove(row, self._drain_ms)
+            for pool in set(self._table.pools()) - set(self._pools):
+                self._table.drop_pool(pool)
+            return len(self._members)
+
+    def _recall_row(self, row: Row, claims: set[str]) -> None:
+        now, verdict = self._clock(), Verdict(row.state, row.reason)
+        evidence = rules_of.recalled(verdict, self._pools[row.pool], now, leased=row.source == "lease")
+        member = Member(row, evidence)
+        member.claims = claims
+        self._members[row.id] = member
+        self._standing[row.pool].enter(member)
+        if evidence.leased:
+            evidence.lease_until = now + self._pools[row.pool].lease.length_ms / 1000
+            self._deadline(evidence.lease_until, row)
+        if row.state == "up":
+            self._standing[row.pool].healthy.add(row.id)
+        else:
+            self._deadline(now, row)
+        member.load, member.elsewhere, member.heard_at = row.load, row.elsewhere, now
 
     # --- reload --------------------------------------------------------------------------------------------------
 

@@ -1,105 +1,371 @@
-"""GET /metrics: the status document as Prometheus text. A collector that reads once a scrape and keeps nothing."""
+"""GET /metrics: what a balancer does, as Prometheus text or OpenMetrics. Made anew for each scrape, from one table of families.
+
+The table below is all there is: tools/docs/metrics.md is made from it (tools/render-options), and a family that it does not
+name cannot be shown.
+"""
 
 from __future__ import annotations
 
+from collections import namedtuple
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client import generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 
-from lbcore.segment import COUNTERS
+from lbcore.observe.timings import KINDS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator, Mapping
 
     from prometheus_client.core import Metric
 
+    from lbcore.observe.timings import Timing
+
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+OPENMETRICS = "application/openmetrics-text"
+OPENMETRICS_TYPE = f"{OPENMETRICS}; version=1.0.0; charset=utf-8"
 
-GAUGES = {"active", "buffers", "pipes", "exchanges_active", "queued", "connections_kept", "handshakes_active"}
+MOST_BACKENDS = 1000
+"""With more of them in all pools, backends have no series of their own: their pools' remain."""
+
+LE_S = (0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200)
+"""Upper bounds of the buckets of histograms, in seconds: summed from finer ones, so that a bound is off by 3% at most."""
+
 STATES = ("up", "down", "starting", "busy", "draining")
+CLASSES = ("1xx", "2xx", "3xx", "4xx", "5xx")
+
+Family = namedtuple("Family", "name kind labels help", module=__name__)
+Family.__doc__ = "name: without lbcore_ and without a counter's _total. kind: counter, gauge or histogram."
 
 
-class _Collector:
-    """Turns one status document into metric families."""
+def _of_ended(scope: str, what: str) -> tuple[Family, ...]:
+    """What is counted alike of listeners and of pools."""
+    label = (scope,)
+    return (
+        Family(f"{scope}_sessions", "counter", label, f"Sessions (tcp, tls, udp, upgraded http) that ended {what}."),
+        Family(f"{scope}_exchanges", "counter", label, f"HTTP requests {what} that ended, however they did."),
+        Family(f"{scope}_answers", "counter", (*label, "class"), f"HTTP answers {what}, lbcore's own included, by class."),
+        Family(f"{scope}_own_answers", "counter", label, f"HTTP requests {what} that lbcore answered by itself (4xx, 5xx)."),
+        Family(
+            f"{scope}_failed",
+            "counter",
+            label,
+            f"Sessions and requests {what} that a backend cut short, or that no backend or place could be found for.",
+        ),
+        Family(f"{scope}_left", "counter", label, f"Sessions and requests {what} whose client went before they were done."),
+        Family(f"{scope}_received_bytes", "counter", label, f"Bytes from clients {what}, of sessions and requests that ended."),
+        Family(f"{scope}_sent_bytes", "counter", label, f"Bytes to clients {what}, of sessions and requests that ended."),
+    )
 
-    def __init__(self, document: dict[str, Any], refusals: dict[int, int]) -> None:
-        self._document = document
-        self._refusals = refusals
+
+INSTANCE = (
+    Family("info", "gauge", ("name", "version", "datapath"), "Always 1; the labels say which balancer this is."),
+    Family("uptime_seconds", "gauge", (), "Seconds since the start."),
+    Family("draining", "gauge", (), "1 while it drains, else 0."),
+    Family(
+        "control_cpu_seconds", "counter", (), "CPU time of the control plane's process; with workers in threads, theirs too."
+    ),
+    Family("control_memory_bytes", "gauge", (), "Resident memory of the control plane's process."),
+    Family("control_descriptors", "gauge", (), "Descriptors that the control plane's process has open."),
+    Family("control_threads", "gauge", (), "Threads of the control plane's process."),
+    Family("probes", "counter", ("result",), "Health probes that ended, good or bad."),
+    Family("registrations", "counter", (), "Calls by which backends registered, anew or again."),
+    Family("heartbeats", "counter", (), "Heartbeats of registered backends."),
+    Family("reloads", "counter", ("result",), "Reloads of the configuration, taken or refused."),
+    Family("admin_refused", "counter", ("status",), "Calls of the admin server that were refused, by the status they got."),
+)
+LISTENER = (
+    Family("listener_connections", "counter", ("listener",), "Connections accepted, of udp sessions opened."),
+    *_of_ended("listener", "that came through this listener"),
+    Family(
+        "listener_certificate_expires_seconds",
+        "gauge",
+        ("listener",),
+        "Unix time when the first of a listener's certificates expires.",
+    ),
+)
+POOL = (
+    *_of_ended("pool", "for this pool"),
+    Family("pool_backends", "gauge", ("pool", "state"), "Backends in this state."),
+    Family("pool_active", "gauge", ("pool",), "Sessions and requests under way on its backends."),
+    Family("pool_queued", "gauge", ("pool",), "Requests that wait for a backend."),
+    Family(
+        "pool_answer_seconds",
+        "histogram",
+        ("pool",),
+        "From a request's whole head to its answer's head; of udp, from a datagram to the first one that answers.",
+    ),
+    Family("pool_exchange_seconds", "histogram", ("pool",), "From a request's whole head to the end of its backend's answer."),
+    Family("pool_connect_seconds", "histogram", ("pool",), "Connects to backends that succeeded, TLS included."),
+    Family("pool_session_seconds", "histogram", ("pool",), "From the opening of a session to its end."),
+)
+_BACKEND = ("pool", "backend")
+BACKEND = (
+    Family(
+        "backends_without_series", "gauge", (), f"Backends that are not shown: all, where there are over {MOST_BACKENDS:,}."
+    ),
+    Family("backend_state", "gauge", (*_BACKEND, "state"), "1 for the state that the backend is in, 0 for the others."),
+    Family("backend_weight", "gauge", _BACKEND, "Its share of new sessions beside the others'."),
+    Family("backend_active", "gauge", _BACKEND, "Sessions and requests under way on it."),
+    Family("backend_sessions", "counter", _BACKEND, "Connects that succeeded, and requests that were answered."),
+    Family("backend_failures", "counter", _BACKEND, "Connects and answers that failed."),
+    Family(
+        "backend_latency_seconds",
+        "gauge",
+        _BACKEND,
+        "How long its connects or answers take lately, by the slowest worker's view.",
+    ),
+)
+LOG = (
+    Family("spans_sent", "counter", (), "Spans of traces that were sent; absent where nothing is traced."),
+    Family("spans_lost", "counter", (), "Spans that were not: the collector did not take them, or too many waited."),
+    Family("access_log_lines", "counter", (), "Lines of the access log that were written."),
+    Family("access_log_lost", "counter", (), "Lines that were not: the log could not keep up, or could not be written."),
+)
+
+
+def _worker(name: str, kind: str, help: str) -> Family:
+    return Family(f"worker_{name}", kind, ("worker",), help)
+
+
+COUNTED = {
+    "accepted": _worker("accepted", "counter", "Connections accepted, and udp sessions opened."),
+    "active": _worker("active", "gauge", "Connections and udp sessions that are there now."),
+    "closed": _worker("closed", "counter", "Connections and udp sessions that were served and have ended; closed_* say why."),
+    "refused": _worker("refused", "counter", "Connections and udp sessions that were not served; refused_* say why."),
+    "bytes_in": _worker("received_bytes", "counter", "Bytes from clients."),
+    "bytes_out": _worker("sent_bytes", "counter", "Bytes to clients."),
+    "bytes_spliced": _worker("spliced_bytes", "counter", "Bytes that went through the kernel's pipes, without a copy."),
+    "refused_no_backend": _worker("refused_no_backend", "counter", "Refused: the pool had no backend to offer."),
+    "refused_connect": _worker("refused_connect", "counter", "Refused: no backend could be reached."),
+    "refused_client_left": _worker("refused_client_left", "counter", "Refused: the client went before a backend was reached."),
+    "refused_resource": _worker("refused_resource", "counter", "Refused: no place, descriptor or port was left."),
+    "closed_done": _worker("closed_done", "counter", "Closed: both sides finished."),
+    "closed_client_reset": _worker("closed_client_reset", "counter", "Closed: the client broke off."),
+    "closed_backend_reset": _worker("closed_backend_reset", "counter", "Closed: the backend broke off."),
+    "closed_idle": _worker("closed_idle", "counter", "Closed: nothing moved for too long."),
+    "closed_half": _worker("closed_half", "counter", "Closed: one side had finished, and the other did not in time."),
+    "closed_cut": _worker("closed_cut", "counter", "Closed: the backend was removed, and the drain time ran out."),
+    "closed_stopped": _worker("closed_stopped", "counter", "Closed: the balancer stopped."),
+    "closed_lost": _worker("closed_lost", "counter", "Closed: the worker died."),
+    "connects": _worker("connects", "counter", "Connects to backends that were begun."),
+    "connect_failures": _worker("connect_failures", "counter", "Connects to backends that failed."),
+    "connect_timeouts": _worker(
+        "connect_timeouts", "counter", "Connects that failed for taking too long; part of the failures."
+    ),
+    "retries": _worker("retries", "counter", "Further backends that were tried after a failed connect."),
+    "retries_denied": _worker("retries_denied", "counter", "Retries that the budget did not allow."),
+    "accept_errors": _worker("accept_errors", "counter", "Accepts that failed."),
+    "accept_pauses": _worker("accept_pauses", "counter", "Times that a bound stopped accepting for a while."),
+    "buffer_waits": _worker("buffer_waits", "counter", "Reads put off because every buffer was in use."),
+    "pipe_misses": _worker("pipe_misses", "counter", "Streams that were copied because no pipe was free."),
+    "quickacks": _worker("quickacks", "counter", "Answers acknowledged at once, so that Nagle's algorithm does not wait."),
+    "buffers": _worker("buffers", "gauge", "Buffers in use."),
+    "pipes": _worker("pipes", "gauge", "Pipes in use."),
+    "turns": _worker("turns", "counter", "Turns of the event loop."),
+    "exchanges": _worker("exchanges", "counter", "HTTP requests that clients began to send."),
+    "exchanges_active": _worker("exchanges_active", "gauge", "HTTP requests under way."),
+    "exchanges_done": _worker(
+        "exchanges_done", "counter", "HTTP requests whose backend's answer was delivered, or that upgraded."
+    ),
+    "exchanges_refused": _worker("exchanges_refused", "counter", "HTTP requests that lbcore answered by itself."),
+    "exchanges_client_left": _worker(
+        "exchanges_client_left", "counter", "HTTP requests whose client went before the answer was delivered."
+    ),
+    "exchanges_failed": _worker("exchanges_failed", "counter", "HTTP requests whose answer broke off."),
+    "exchanges_stopped": _worker(
+        "exchanges_stopped", "counter", "HTTP requests cut short because the balancer stopped or the backend was removed."
+    ),
+    "exchanges_lost": _worker("exchanges_lost", "counter", "HTTP requests lost with a worker that died."),
+    "exchanges_queued": _worker("exchanges_queued", "counter", "HTTP requests that had to wait for a backend."),
+    "queued": _worker("queued", "gauge", "HTTP requests that wait for a backend now."),
+    **{
+        f"answers_{family}": _worker(f"answers_{family}", "counter", f"HTTP answers of class {family}, lbcore's own included.")
+        for family in CLASSES
+    },
+    "requests_bad": _worker("requests_bad", "counter", "HTTP requests that broke the rules of HTTP or a limit."),
+    "answers_bad": _worker("answers_bad", "counter", "Answers of backends that broke the rules of HTTP."),
+    "answer_timeouts": _worker("answer_timeouts", "counter", "HTTP requests whose answer did not come in time."),
+    "connections_reused": _worker("connections_reused", "counter", "HTTP requests that went over a kept connection."),
+    "connections_kept": _worker("connections_kept", "gauge", "Idle connections to backends that are kept."),
+    "connections_stale": _worker("connections_stale", "counter", "Kept connections that the backend had closed when needed."),
+    "replays": _worker("replays", "counter", "HTTP requests sent again because of a stale connection."),
+    "upgrades": _worker("upgrades", "counter", "HTTP connections that went over to another protocol, such as WebSocket."),
+    "routes_refused": _worker("routes_refused", "counter", "Times that new routes could not be taken: out of memory."),
+    "decisions": _worker("decisions", "counter", "Backends picked."),
+    "datagrams_in": _worker("datagrams_in", "counter", "Datagrams from clients to backends."),
+    "datagrams_out": _worker("datagrams_out", "counter", "Datagrams from backends to clients."),
+    "datagrams_dropped": _worker("datagrams_dropped", "counter", "Datagrams lost here: no place, no backend, a full socket."),
+    "refused_greeting": _worker(
+        "refused_greeting", "counter", "Refused: no PROXY header or ClientHello came in time, or a bad one did."
+    ),
+    "refused_handshake": _worker("refused_handshake", "counter", "Refused: no TLS session came about."),
+    "handshakes": _worker("handshakes", "counter", "TLS handshakes with clients that succeeded."),
+    "handshakes_resumed": _worker("handshakes_resumed", "counter", "Of these, those by a ticket."),
+    "handshakes_active": _worker("handshakes_active", "gauge", "TLS handshakes with clients under way or waiting their turn."),
+    "backend_handshakes": _worker("backend_handshakes", "counter", "TLS handshakes with backends that succeeded."),
+    "backend_handshakes_resumed": _worker("backend_handshakes_resumed", "counter", "Of these, those by a ticket."),
+    "backend_handshakes_failed": _worker("backend_handshakes_failed", "counter", "TLS handshakes with backends that failed."),
+    "tls_refused": _worker(
+        "tls_refused", "counter", "Times that new certificates or TLS rules could not be taken: out of memory."
+    ),
+    "records": _worker("records", "counter", "Endings recorded for the access log and for traces."),
+}
+"""The family of each counter in csrc/shm_layout.h, by the counter's name."""
+
+WORKER = (
+    *COUNTED.values(),
+    _worker("cpu_seconds", "counter", "CPU time of the worker's process; absent where workers are threads."),
+    _worker("memory_bytes", "gauge", "Resident memory of the worker's process; absent where workers are threads."),
+)
+
+TABLES = {
+    "The balancer and its control plane": INSTANCE,
+    "Listeners": LISTENER,
+    "Pools": POOL,
+    "Backends": BACKEND,
+    "Workers": WORKER,
+    "Access log and traces": LOG,
+}
+
+_KINDS = {"counter": CounterMetricFamily, "gauge": GaugeMetricFamily, "histogram": HistogramMetricFamily}
+_UNITS = ("seconds", "bytes")
+
+Sample = tuple[str, tuple[str, ...], Any]
+
+
+class Observation(namedtuple("Observation", "document timings control", module=__name__)):
+    """What a scrape is made from.
+
+    document: the status document. timings: a Timing by (pool, kind). control: what the control plane counts of itself: cpu_s,
+    memory_bytes, descriptors, threads, probes_good, probes_bad, registrations, heartbeats, reloads_taken, reloads_refused,
+    refusals (of the admin server, by status), and workers: (cpu_s, memory_bytes) by id. What is missing there is not shown.
+    """
+
+    document: dict[str, Any]
+    timings: Mapping[tuple[str, str], Timing]
+    control: dict[str, Any]
+
+    def samples(self) -> Iterator[Sample]:
+        """(family's name, labels, value) of everything."""
+        yield from self._instance()
+        for listener in self.document["listeners"]:
+            yield "listener_connections", (listener["name"],), listener["tally"]["accepted"]
+            yield from _ended("listener", listener["name"], listener["tally"])
+            if listener["certificate_expires"]:
+                expires = datetime.fromisoformat(listener["certificate_expires"]).timestamp()
+                yield "listener_certificate_expires_seconds", (listener["name"],), expires
+        for pool in self.document["pools"]:
+            yield from self._pool(pool)
+        yield from self._backends()
+        for worker in self.document["workers"]:
+            for name, family in COUNTED.items():
+                yield family.name, (str(worker["id"]),), worker[name]
+        for number, (cpu_s, memory) in self.control.get("workers", {}).items():
+            yield "worker_cpu_seconds", (str(number),), cpu_s
+            yield "worker_memory_bytes", (str(number),), memory
+        yield "access_log_lines", (), self.document["access_log"]["written"]
+        yield "access_log_lost", (), self.document["access_log"]["lost"]
+
+    def _instance(self) -> Iterator[Sample]:
+        document, control = self.document, self.control
+        yield "info", (document["name"], document["version"], document["datapath"]), 1
+        yield "uptime_seconds", (), document["uptime_s"]
+        yield "draining", (), int(document["draining"])
+        for name, key in (
+            ("control_cpu_seconds", "cpu_s"),
+            ("control_memory_bytes", "memory_bytes"),
+            ("control_descriptors", "descriptors"),
+            ("control_threads", "threads"),
+            ("registrations", "registrations"),
+            ("heartbeats", "heartbeats"),
+            ("spans_sent", "spans_sent"),
+            ("spans_lost", "spans_lost"),
+        ):
+            if key in control:
+                yield name, (), control[key]
+        for name, results in (("probes", ("good", "bad")), ("reloads", ("taken", "refused"))):
+            for result in results:
+                if f"{name}_{result}" in control:
+                    yield name, (result,), control[f"{name}_{result}"]
+        for status, count in sorted(control.get("refusals", {}).items()):
+            yield "admin_refused", (str(status),), count
+
+    def _pool(self, pool: dict[str, Any]) -> Iterator[Sample]:
+        name, backends = pool["name"], pool["backends"]
+        yield from _ended("pool", name, pool["tally"])
+        for state in STATES:
+            yield "pool_backends", (name, state), sum(backend["state"] == state for backend in backends)
+        yield "pool_active", (name,), sum(backend["active"] for backend in backends)
+        yield "pool_queued", (name,), pool["queued"]
+        for kind in KINDS:
+            timing = self.timings.get((name, kind))
+            if timing is not None:
+                yield f"pool_{kind}_seconds", (name,), timing
+
+    def _backends(self) -> Iterator[Sample]:
+        count = sum(len(pool["backends"]) for pool in self.document["pools"])
+        shown = count <= MOST_BACKENDS
+        yield "backends_without_series", (), 0 if shown else count
+        for pool in self.document["pools"] if shown else ():
+            # an address that left and came back may stand twice: the newest speaks
+            for backend in {backend["address"]: backend for backend in pool["backends"]}.values():
+                labels = (pool["name"], backend["address"])
+                for state in STATES:
+                    yield "backend_state", (*labels, state), int(backend["state"] == state)
+                for key in ("weight", "active", "sessions", "failures"):
+                    yield f"backend_{key}", labels, backend[key]
+                yield "backend_latency_seconds", labels, backend["latency_ms"] / 1000
 
     def collect(self) -> Iterable[Metric]:
-        """All families."""
-        yield from self._instance()
-        refused = CounterMetricFamily(
-            "lbcore_admin_refused", "Calls of the admin server that were refused.", labels=("status",)
-        )
-        for status, count in sorted(self._refusals.items()):
-            refused.add_metric([str(status)], count)
-        yield refused
-        yield self._certificates()
-        yield from self._workers()
-        yield from self._backends()
-
-    def _instance(self) -> Iterable[Metric]:
-        document = self._document
-        info = GaugeMetricFamily("lbcore_info", "This balancer.", labels=("name", "version", "datapath"))
-        info.add_metric([document["name"], document["version"], document["datapath"]], 1)
-        yield info
-        yield GaugeMetricFamily("lbcore_uptime_seconds", "Seconds since the start.", document["uptime_s"])
-        yield GaugeMetricFamily("lbcore_draining", "1 while draining.", float(document["draining"]))
-
-    def _certificates(self) -> Metric:
-        family = GaugeMetricFamily(
-            "lbcore_listener_certificate_expires_seconds",
-            "Unix time when the first of a listener's certificates expires.",
-            labels=("listener",),
-        )
-        for listener in self._document["listeners"]:
-            if listener["certificate_expires"]:
-                family.add_metric([listener["name"]], datetime.fromisoformat(listener["certificate_expires"]).timestamp())
-        return family
-
-    def _workers(self) -> Iterable[Metric]:
-        for name in COUNTERS:
-            kind = GaugeMetricFamily if name in GAUGES else CounterMetricFamily
-            family = kind(f"lbcore_worker_{name}", f"Worker figure {name}; see csrc/shm_layout.h.", labels=("worker",))
-            for worker in self._document["workers"]:
-                family.add_metric([str(worker["id"])], worker[name])
-            yield family
-
-    def _backends(self) -> Iterable[Metric]:
-        labels = ("pool", "backend")
-        figures = (
-            (GaugeMetricFamily("lbcore_backend_active", "Sessions and exchanges now.", labels=labels), "active"),
-            (GaugeMetricFamily("lbcore_backend_weight", "Weight.", labels=labels), "weight"),
-            (
-                CounterMetricFamily(
-                    "lbcore_backend_sessions", "Connects that succeeded, and exchanges that were answered.", labels=labels
-                ),
-                "sessions",
-            ),
-            (
-                CounterMetricFamily("lbcore_backend_failures", "Connects and answers that failed.", labels=labels),
-                "failures",
-            ),
-        )
-        states = GaugeMetricFamily("lbcore_backend_state", "1 for the state it is in.", labels=(*labels, "state"))
-        for pool in self._document["pools"]:
-            # an address that left and came back may stand twice: the newest speaks
-            newest = {backend["address"]: backend for backend in pool["backends"]}
-            for backend in newest.values():
-                names = [pool["name"], backend["address"]]
-                for family, key in figures:
-                    family.add_metric(names, backend[key])
-                for state in STATES:
-                    states.add_metric([*names, state], float(backend["state"] == state))
-        yield from (family for family, _ in figures)
-        yield states
+        """All families that have something to show, in the table's order: what prometheus_client's writers ask for."""
+        found: dict[str, list[tuple[tuple[str, ...], Any]]] = {}
+        for name, labels, value in self.samples():
+            found.setdefault(name, []).append((labels, value))
+        for table in TABLES.values():
+            for family in table:
+                if family.name in found:
+                    yield _metric(family, found.pop(family.name))
+        assert not found, f"not in the table: {', '.join(found)}"
 
 
-def render(document: dict[str, Any], refusals: dict[int, int] | None = None) -> bytes:
-    """The text of a scrape. refusals: of the admin server, by status."""
-    registry = CollectorRegistry()
-    registry.register(_Collector(document, refusals or {}))
-    return generate_latest(registry)
+def _ended(scope: str, name: str, tally: dict[str, Any]) -> Iterator[Sample]:
+    for key in ("sessions", "exchanges", "failed", "left"):
+        yield f"{scope}_{key}", (name,), tally[key]
+    yield f"{scope}_own_answers", (name,), tally["own"]
+    yield f"{scope}_received_bytes", (name,), tally["bytes_in"]
+    yield f"{scope}_sent_bytes", (name,), tally["bytes_out"]
+    for status, count in tally["answers"].items():
+        yield f"{scope}_answers", (name, status), count
+
+
+def _metric(family: Family, samples: list[tuple[tuple[str, ...], Any]]) -> Any:
+    unit = next((unit for unit in _UNITS if family.name.endswith(f"_{unit}")), "")
+    metric: Any = _KINDS[family.kind](f"lbcore_{family.name}", family.help, labels=family.labels, unit=unit)
+    for labels, value in samples:
+        if family.kind == "histogram":
+            counts = [*zip(map(str, LE_S), value.up_to([bound * 1e6 for bound in LE_S]), strict=True), ("+Inf", value.count)]
+            metric.add_metric(labels, counts, value.sum_us / 1e6)
+        else:
+            metric.add_metric(labels, value)
+    return metric
+
+
+def render(
+    document: dict[str, Any],
+    timings: Mapping[tuple[str, str], Timing] | None = None,
+    control: dict[str, Any] | None = None,
+    *,
+    openmetrics: bool = False,
+) -> bytes:
+    """The text of a scrape: see Observation."""
+    observation: Any = Observation(document, timings or {}, control or {})
+    write: Any = generate_openmetrics if openmetrics else generate_latest
+    return bytes(write(observation))
+
+
+def wants_openmetrics(accept: str) -> bool:
+    """Does a scraper's Accept ask for OpenMetrics?"""
+    return any(part.split(";")[0].strip().lower() == OPENMETRICS for part in accept.split(","))

@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import time
 
+from lbcore.observe.timings import latency
 from lbcore.segment import COUNTERS, Segment, date_text, text
-from lbcore.table import DATAPATHS, GONE, MODES, NO_POOL, POLICIES, STATES
+from lbcore.table import DATAPATHS, GONE, MODES, NO_POOL, POLICIES, SECTIONS, STATES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
 _STATE_NAMES = {number: name for name, number in STATES.items()} | {GONE: "draining"}
 _POLICY_NAMES = {number: name for name, number in POLICIES.items()}
 _DATAPATH_NAMES = {number: name for name, number in DATAPATHS.items()}
 _WORKER_STATES = {0: "absent", 1: "serving", 2: "draining", 3: "gone"}
+_TALLIED = ("accepted", "sessions", "exchanges", "failed", "left", "own", "bytes_in", "bytes_out")
+_CLASSES = ("1xx", "2xx", "3xx", "4xx", "5xx")
 _MODE_NAMES = {number: name for name, number in MODES.items()}
 
 
 def document(segment: Segment) -> dict[str, Any]:
     """The status document of interface `GET /status`: JSON-ready, keys as documented in the README."""
     head = segment.head
-    workers = [_worker(segment, index) for index in range(head.workers)]
+    workers = [_worker(segment, index) for index in range(head.workers) if _is_shown(segment, index)]
     return {
         "name": text(head.name),
         "pid": head.control_pid,
@@ -30,14 +34,20 @@ def document(segment: Segment) -> dict[str, Any]:
         "datapath": _DATAPATH_NAMES.get(head.datapath, "?"),
         "generation": head.generation,
         "draining": bool(head.draining),
+        "access_log": {"written": head.log_written, "lost": head.log_lost},
         "listeners": _listeners(segment),
         "pools": _pools(segment),
         "workers": workers,
     }
 
 
+def _is_shown(segment: Segment, index: int) -> bool:
+    """The first section of each worker, and the second where it has been used: an upgrade goes from one to the other."""
+    return index < segment.head.workers // SECTIONS or bool(segment.worker(index).turns)
+
+
 def _listeners(segment: Segment) -> list[dict[str, Any]]:
-    rows = (segment.listener(index) for index in range(segment.head.max_listeners))
+    rows = ((index, segment.listener(index)) for index in range(segment.head.max_listeners))
     return [
         {
             "name": text(row.name),
@@ -46,10 +56,26 @@ def _listeners(segment: Segment) -> list[dict[str, Any]]:
             "pool": None if row.pool == NO_POOL else text(segment.pool(row.pool).name),
             "tls": bool(row.terminates),
             "certificate_expires": date_text(row.certificate_expires_s) if row.certificate_expires_s else None,
+            "tally": _tally(segment, segment.listener_tally, index, row.tenant),
         }
-        for row in rows
+        for index, row in rows
         if row.state
     ]
+
+
+def _tally(
+    segment: Segment, of: Callable[[int, int], Any], index: int, tenant: int, without: tuple[str, ...] = ()
+) -> dict[str, Any]:
+    """What ended there, over all workers."""
+    names = [name for name in _TALLIED if name not in without]
+    total = dict.fromkeys(names, 0)
+    answers = [0] * len(_CLASSES)
+    for worker in range(segment.head.workers):
+        tally = of(worker, index)
+        if tally.tenant == tenant:
+            total = {name: total[name] + getattr(tally, name) for name in names}
+            answers = [a + b for a, b in zip(answers, tally.answers, strict=True)]
+    return {**total, "answers": dict(zip(_CLASSES, answers, strict=True))}
 
 
 def _pools(segment: Segment) -> list[dict[str, Any]]:
@@ -65,6 +91,8 @@ def _pools(segment: Segment) -> list[dict[str, Any]]:
             "name": text(segment.pool(index).name),
             "policy": _POLICY_NAMES.get(segment.pool(index).policy, "?"),
             "queued": sum(segment.budget(worker, index).queued for worker in range(segment.head.workers)),
+            "latency": latency(segment, index),
+            "tally": _tally(segment, segment.pool_tally, index, segment.pool(index).tenant, ("accepted",)),
             "backends": sorted(members.get(index, []), key=lambda backend: backend["generation"]),
         }
         for index in range(segment.head.max_pools)

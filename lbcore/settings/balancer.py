@@ -22,6 +22,9 @@ class BalancerSettings(Settings):
     """All of a balancer. path: the file it came from, or None."""
 
     __slots__ = (
+        "access_log",
+        "access_log_format",
+        "access_log_sample",
         "admin",
         "datapath",
         "drain_delay_ms",
@@ -38,6 +41,8 @@ class BalancerSettings(Settings):
         "routes",
         "state_file",
         "ticket_rotation_ms",
+        "trace_sample",
+        "traces",
         "workers",
     )
     OPTIONS = options.TOP
@@ -48,6 +53,11 @@ class BalancerSettings(Settings):
     drain_timeout_ms: int
     drain_delay_ms: int
     state_file: str | None
+    access_log: str
+    access_log_format: str
+    access_log_sample: int
+    traces: str
+    trace_sample: int
     max_sessions: int
     max_backends: int
     max_handshakes: int
@@ -79,6 +89,8 @@ class BalancerSettings(Settings):
         yield from self._route_faults(pools)
         yield from self._header_faults()
         yield from self._datagram_faults()
+        if self.traces != "off" and not self.traces.startswith(("http://", "https://")):
+            yield f"traces: {self.traces!r} is not allowed (allowed: off, http://HOST:PORT/PATH, https://HOST:PORT/PATH)"
         for listener in self.listeners:
             if listener.pool is None and self._is_routed(listener):
                 continue

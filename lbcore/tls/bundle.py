@@ -26,6 +26,9 @@ _VERIFY = {
 }
 _VERSIONS = {"1.2": 0x0303, "1.3": 0x0304}
 
+OF_HTTPS = ("http/1.1", "http/1.0")
+"""What https agrees on: curl --http1.0 offers the second alone."""
+
 Certificate = namedtuple("Certificate", "chain key ocsp", module=__name__)
 Certificate.__doc__ = """The contents of a certificate's files: PEM, PEM, and DER or nothing."""
 
@@ -77,7 +80,7 @@ def pack_listener(listener: ListenerSettings, certificates: Sequence[Certificate
     texts = {
         "library": library.encode(),
         "ciphers": (listener.tls_ciphers or "").encode(),
-        "alpn": _protocols(["http/1.1"] if http else listener.alpn or []),
+        "alpn": _protocols(OF_HTTPS if http else listener.alpn or []),
         "trusted": client_ca,
     }
     return _packed(certificates, numbers, texts, _context(listener, client_ca))

@@ -29,12 +29,31 @@ static void check_head(const struct lb_message_head *head, uint32_t count)
     }
 }
 
+/* Is there a valid traceparent? What we make of one we read the same. */
+static int reads_trace(struct lb_trace *trace, const char *bytes)
+{
+    struct lb_trace found, back;
+    char text[LB_TRACE_BYTES];
+    for (uint32_t i = 0; i < message.head.field_count; i++) {
+        const struct lb_field *field = &message.head.fields[i];
+        if (field->known != LB_TRACEPARENT || !lb_trace_read(&found, bytes + field->value.at, field->value.length))
+            continue;
+        demand(lb_trace_write(text, &found) == text + LB_TRACE_BYTES && lb_trace_read(&back, text, LB_TRACE_BYTES));
+        demand(back.id[0] == found.id[0] && back.id[1] == found.id[1] && back.span == found.span);
+        *trace = found;
+        return 1;
+    }
+    return 0;
+}
+
 /* What we send on, we would take ourselves: no request goes out that another reader could split elsewhere. */
 static void check_forwarded(const char *bytes)
 {
     static struct lb_listener_row listener = {.forwarded = LB_FORWARDED_BOTH, .request_id = 1};
     const struct lb_head_limits wide = {LB_COMPOSE_ROOM + 28672, 28672, LB_FIELD_ROOM};
-    struct lb_hop hop = {.listener = &listener, .peer = "192.0.2.1", .peer_length = 9, .trusted = 1, .backend = "b:1"};
+    struct lb_trace trace = {{1, 2}, 3, 1};
+    struct lb_hop hop = {.listener = &listener, .peer = "192.0.2.1", .peer_length = 9, .trusted = 1, .backend = "b:1", .trace = &trace};
+    hop.trace_begins = !reads_trace(&trace, bytes);
     if (message.authority.length > LB_AUTHORITY_BYTES || message.head.field_count > LB_FIELD_ROOM - 16)
         return;
     uint32_t count = (uint32_t)lb_compose_request(out, &message, bytes, &hop);

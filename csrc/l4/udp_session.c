@@ -1,0 +1,307 @@
+#include "udp_session.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "../core/siphash.h"
+#include "../table/account.h"
+#include "../table/budget.h"
+#include "../table/load.h"
+#include "../table/timing.h"
+#include "../table/why.h"
+#include "claim.h"
+#include "outcome.h"
+
+static uint32_t index_of(const struct lb_udp *udp, const struct lb_udp_session *session)
+{
+    return (uint32_t)((size_t)((const char *)session - udp->sessions.memory) / sizeof *session);
+}
+
+/* --- finding a client's session ------------------------------------------------------------------------------------- */
+
+static uint32_t *bucket_of(const struct lb_udp *udp, uint32_t listener, const union lb_address *client)
+{
+    uint8_t bytes[24] = {(uint8_t)listener, (uint8_t)(listener >> 8)};
+    if (client->any.sa_family == AF_INET6) {
+        memcpy(bytes + 2, &client->v6.sin6_port, 2);
+        memcpy(bytes + 8, &client->v6.sin6_addr, 16);
+    } else {
+        memcpy(bytes + 2, &client->v4.sin_port, 2);
+        memcpy(bytes + 8, &client->v4.sin_addr, 4);
+    }
+    return &udp->bucket[lb_siphash(udp->hash_key, bytes, sizeof bytes) & udp->mask];
+}
+
+static int same_client(const union lb_address *a, const union lb_address *b)
+{
+    if (a->any.sa_family == AF_INET6)
+        return a->v6.sin6_port == b->v6.sin6_port && a->v6.sin6_scope_id == b->v6.sin6_scope_id &&
+               memcmp(&a->v6.sin6_addr, &b->v6.sin6_addr, sizeof a->v6.sin6_addr) == 0;
+    return a->v4.sin_port == b->v4.sin_port && a->v4.sin_addr.s_addr == b->v4.sin_addr.s_addr;
+}
+
+struct lb_udp_session *lb_udp_session_find(const struct lb_udp *udp, uint32_t listener, const union lb_address *client,
+                                           const struct lb_arrival *arrival)
+{
+    for (uint32_t at = *bucket_of(udp, listener, client); at != LB_SLAB_NONE; at = lb_udp_session_at(udp, at)->next) {
+        struct lb_udp_session *session = lb_udp_session_at(udp, at);
+        if (session->listener == listener && same_client(&session->client, client) &&
+            memcmp(&session->arrival.ip, &arrival->ip, sizeof arrival->ip) == 0)
+            return session;
+    }
+    return NULL;
+}
+
+static void unlink_session(struct lb_udp *udp, const struct lb_udp_session *session)
+{
+    uint32_t *at = bucket_of(udp, session->listener, &session->client);
+    while (lb_udp_session_at(udp, *at) != session)
+        at = &lb_udp_session_at(udp, *at)->next;
+    *at = session->next;
+}
+
+/* --- the end -------------------------------------------------------------------------------------------------------- */
+
+static void leave_backend(struct lb_udp *udp, struct lb_udp_session *session, enum lb_fate fate)
+{
+    struct lb_plane *plane = udp->plane;
+    if (session->fd >= 0)
+        close(session->fd);
+    session->fd = -1;
+    session->generation++; /* events that are still to come were for the closed socket */
+    if (session->backend == LB_NONE)
+        return;
+    lb_load_give(&plane->shm, plane->worker, session->pool, session->backend, 1);
+    lb_why_end(&plane->shm, plane->worker, session->decision, fate, 0, plane->now_us);
+    session->backend = LB_NONE;
+}
+
+/* By the counter of its end. */
+static enum lb_end end_of(const struct lb_worker_row *row, const uint64_t *reason)
+{
+    if (reason == &row->closed_backend_reset)
+        return LB_ENDED_BACKEND;
+    if (reason == &row->closed_idle)
+        return LB_ENDED_IDLE;
+    if (reason == &row->closed_cut)
+        return LB_ENDED_CUT;
+    if (reason == &row->closed_stopped)
+        return LB_ENDED_STOPPED;
+    if (reason == &row->refused_resource)
+        return LB_ENDED_RESOURCE;
+    if (reason == &row->refused_connect)
+        return LB_ENDED_UNREACHABLE;
+    return reason == &row->refused_no_backend ? LB_ENDED_NO_BACKEND : LB_ENDED_DONE;
+}
+
+static void account(struct lb_udp *udp, const struct lb_udp_session *session, enum lb_end why)
+{
+    struct lb_plane *plane = udp->plane;
+    uint8_t client[16];
+    lb_net_as_v6(&session->client, client);
+    struct lb_ended ended = {
+        .now_us = plane->now_us,
+        .began_us = session->began_us,
+        .bytes_in = session->bytes_in,
+        .bytes_out = session->bytes_out,
+        .listener = session->listener,
+        .pool = session->pool,
+        .backend = session->backend != LB_NONE || !session->tried_count ? session->backend : session->tried[session->tried_count - 1],
+        .connect_us = LB_NEVER_US,
+        .first_us = session->first_us,
+        .client = client,
+        .client_port = lb_net_port(&session->client),
+        .kind = LB_RECORD_DATAGRAMS,
+        .end = why == LB_ENDED_IDLE && session->answered ? LB_ENDED_DONE : why, /* as datagrams end */
+        .tried = session->tried_count,
+    };
+    lb_account(&plane->shm, plane->worker, &ended);
+}
+
+/* reason: which counter of closed or refused; whole: closed or refused. */
+static void end(struct lb_udp *udp, struct lb_udp_session *session, uint64_t *reason, uint64_t *whole, enum lb_fate fate)
+{
+    account(udp, session, end_of(udp->plane->row, reason));
+    leave_backend(udp, session, fate);
+    unlink_session(udp, session);
+    lb_timer_cancel(&session->timer);
+    session->live = 0;
+    udp->at[session->listener].sessions--;
+    lb_add(reason, 1);
+    lb_add(whole, 1);
+    lb_add(&udp->plane->row->active, UINT64_MAX); /* one less */
+    lb_slab_give(&udp->sessions, index_of(udp, session));
+    lb_udp_close_when_empty(udp, session->listener);
+}
+
+void lb_udp_session_end(struct lb_udp *udp, struct lb_udp_session *session, uint64_t *reason, enum lb_fate fate)
+{
+    struct lb_plane *plane = udp->plane;
+    lb_timing_note(&plane->shm, plane->worker, session->pool, LB_TIMING_SESSION, plane->now_us - session->began_us);
+    end(udp, session, reason, &plane->row->closed, fate);
+}
+
+/* --- reaching a backend --------------------------------------------------------------------------------------------- */
+
+static int connect_to(struct lb_udp *udp, struct lb_udp_session *session)
+{
+    union lb_address to = lb_backend_address(&udp->plane->shm.backends[session->backend]);
+    int fd = socket(to.any.sa_family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, IPPROTO_UDP);
+    if (fd < 0)
+        return errno;
+    struct epoll_event event = {.events = EPOLLIN,
+                                .data.u64 = lb_tag_of(LB_TAG_UDP, index_of(udp, session), session->generation)};
+    socklen_t length = to.any.sa_family == AF_INET6 ? sizeof to.v6 : sizeof to.v4;
+    if (session->many)
+        lb_datagram_prepare(fd, to.any.sa_family, 0);
+    if (connect(fd, &to.any, length) < 0 || epoll_ctl(udp->plane->epoll, EPOLL_CTL_ADD, fd, &event) < 0) {
+        int error = errno;
+        close(fd);
+        return error;
+    }
+    session->fd = fd;
+    return 0;
+}
+
+/* Pick and connect: 0, a positive errno with session->backend charged, or -1 if none is left to pick. */
+static int try_backend(struct lb_udp *udp, struct lb_udp_session *session)
+{
+    struct lb_plane *plane = udp->plane;
+    struct lb_claim claim = {session->pool, 1, session->key, session->tried, session->tried_count};
+    uint32_t backend = lb_claim_backend(plane, &claim, &session->decision);
+    if (backend == LB_NONE)
+        return -1;
+    session->tried[session->tried_count++] = backend;
+    session->backend = backend;
+    session->tenant = plane->shm.backends[backend].generation;
+    session->asked = 0;
+    lb_add(&plane->row->connects, 1);
+    return connect_to(udp, session);
+}
+
+/* The backend refuses (ICMP), or cannot be reached: evidence, and it is left. May another one be tried? */
+static int give_up_backend(struct lb_udp *udp, struct lb_udp_session *session, int error)
+{
+    lb_outcome_unreachable(udp->plane, session->pool, session->backend, error);
+    leave_backend(udp, session, LB_FATE_UNREACHABLE);
+    return lb_may_retry(udp->plane, session->pool, session->tried_count);
+}
+
+int lb_udp_session_reach(struct lb_udp *udp, struct lb_udp_session *session, int error)
+{
+    struct lb_worker_row *row = udp->plane->row;
+    do {
+        if (error && lb_error_is_local(error)) {
+            end(udp, session, &row->refused_resource, &row->refused, LB_FATE_UNREACHABLE);
+            return 0;
+        }
+        if (error && !give_up_backend(udp, session, error)) {
+            end(udp, session, &row->refused_connect, &row->refused, LB_FATE_UNREACHABLE);
+            return 0;
+        }
+        error = try_backend(udp, session);
+    } while (error > 0);
+    if (error < 0)
+        end(udp, session, session->tried_count ? &row->refused_connect : &row->refused_no_backend, &row->refused, LB_FATE_ENDED);
+    return error == 0;
+}
+
+void lb_udp_session_expect_many(struct lb_udp_session *session)
+{
+    session->many = 1;
+    lb_datagram_prepare(session->fd, AF_UNSPEC, 0);
+}
+
+static uint64_t idle_ms(const struct lb_udp *udp, const struct lb_udp_session *session)
+{
+    return udp->plane->shm.listeners[session->listener].idle_timeout_ms;
+}
+
+/* Places are counted over all that a worker has: the bound of sessions is one. */
+static int has_room(const struct lb_udp *udp)
+{
+    return udp->plane->row->active + udp->plane->greetings < udp->plane->sessions.capacity && udp->sessions.used < udp->sessions.capacity;
+}
+
+struct lb_udp_session *lb_udp_session_open(struct lb_udp *udp, uint32_t listener, const union lb_address *client,
+                                           const struct lb_arrival *arrival)
+{
+    struct lb_plane *plane = udp->plane;
+    if (udp->at[listener].closing)
+        return NULL;
+    if (!has_room(udp)) {
+        lb_count_refused(plane, &plane->row->refused_resource);
+        return NULL;
+    }
+    uint32_t index = lb_slab_take(&udp->sessions), *bucket = bucket_of(udp, listener, client);
+    struct lb_udp_session *session = lb_udp_session_at(udp, index);
+    *session = (struct lb_udp_session){.client = *client,
+                                       .arrival = *arrival,
+                                       .key = lb_net_address_hash(client),
+                                       .began_us = plane->now_us,
+                                       .first_us = LB_NEVER_US,
+                                       .fd = -1,
+                                       .generation = session->generation,
+                                       .next = *bucket,
+                                       .backend = LB_NONE,
+                                       .moved_ms = (uint32_t)lb_now_ms(plane),
+                                       .listener = (uint16_t)listener,
+                                       .pool = (uint16_t)plane->shm.listeners[listener].pool,
+                                       .live = 1};
+    *bucket = index;
+    udp->at[listener].sessions++;
+    lb_account_accepted(&plane->shm, plane->worker, listener);
+    lb_add(&plane->row->accepted, 1);
+    lb_add(&plane->row->active, 1);
+    lb_budget_session(&plane->shm, plane->worker, session->pool, (uint32_t)(plane->now_us / 1000000));
+    lb_timer_set(&udp->wheel, &session->timer, lb_now_ms(plane) + idle_ms(udp, session));
+    return lb_udp_session_reach(udp, session, 0) ? session : NULL;
+}
+
+/* --- losing one, and time ------------------------------------------------------------------------------------------- */
+
+/* A session stays with its backend while that is there, draining or not; from one that is down it moves. */
+static int is_gone(const struct lb_udp *udp, const struct lb_udp_session *session)
+{
+    const struct lb_backend_row *row = &udp->plane->shm.backends[session->backend];
+    uint32_t state = __atomic_load_n(&row->state, __ATOMIC_RELAXED);
+    return row->generation != session->tenant || state == LB_DOWN || state == LB_GONE || state == LB_FREE;
+}
+
+int lb_udp_session_has_backend(struct lb_udp *udp, struct lb_udp_session *session)
+{
+    if (session->fd >= 0 && !is_gone(udp, session))
+        return 1;
+    if (session->fd >= 0) {
+        leave_backend(udp, session, LB_FATE_ENDED);
+        session->tried_count = 0;
+    }
+    return lb_udp_session_reach(udp, session, 0);
+}
+
+void lb_udp_session_refused(struct lb_udp *udp, struct lb_udp_session *session, int error)
+{
+    struct lb_worker_row *row = udp->plane->row;
+    if (lb_error_is_local(error))
+        return;
+    if (!give_up_backend(udp, session, error))
+        lb_udp_session_end(udp, session, &row->closed_backend_reset, LB_FATE_UNREACHABLE);
+}
+
+void lb_udp_session_fire(void *context, struct lb_timer *timer)
+{
+    struct lb_udp *udp = context;
+    struct lb_udp_session *session = (struct lb_udp_session *)(void *)timer;
+    uint32_t still_ms = (uint32_t)lb_now_ms(udp->plane) - session->moved_ms;
+    uint64_t limit_ms = idle_ms(udp, session);
+    if (still_ms < limit_ms) {
+        lb_timer_set(&udp->wheel, &session->timer, lb_now_ms(udp->plane) + limit_ms - still_ms);
+        return;
+    }
+    if (session->owed && session->backend != LB_NONE)
+        lb_outcome_unanswered(udp->plane, session->pool, session->backend, 0);
+    lb_udp_session_end(udp, session, &udp->plane->row->closed_idle, session->answered ? LB_FATE_DONE : LB_FATE_ENDED);
+}

@@ -1,0 +1,144 @@
+#include "account.h"
+
+#include <stddef.h>
+#include <string.h>
+
+/* A row that has a new tenant begins with nothing. */
+static struct lb_tally *of_tenant(struct lb_tally *tally, uint32_t tenant)
+{
+    if (tally->tenant != tenant) {
+        memset(tally, 0, sizeof *tally);
+        __atomic_store_n(&tally->tenant, tenant, __ATOMIC_RELEASE);
+    }
+    return tally;
+}
+
+static struct lb_tally *of_listener(const struct lb_shm *shm, uint32_t worker, uint32_t listener)
+{
+    return of_tenant(lb_shm_listener_tally(shm, worker, listener), shm->listeners[listener].tenant);
+}
+
+void lb_account_accepted(const struct lb_shm *shm, uint32_t worker, uint32_t listener)
+{
+    lb_add(&of_listener(shm, worker, listener)->accepted, 1);
+}
+
+static int is_failure(enum lb_end end)
+{
+    switch (end) {
+    case LB_ENDED_BACKEND:
+    case LB_ENDED_NO_BACKEND:
+    case LB_ENDED_UNREACHABLE:
+    case LB_ENDED_RESOURCE:
+        return 1;
+    case LB_ENDED_DONE:
+    case LB_ENDED_CLIENT:
+    case LB_ENDED_IDLE:
+    case LB_ENDED_HALF:
+    case LB_ENDED_CUT:
+    case LB_ENDED_STOPPED:
+    case LB_ENDED_ANSWERED:
+        return 0;
+    }
+    return 0;
+}
+
+static void count(struct lb_tally *tally, const struct lb_ended *ended)
+{
+    lb_add(ended->kind == LB_RECORD_EXCHANGE ? &tally->exchanges : &tally->sessions, 1);
+    if (is_failure(ended->end))
+        lb_add(&tally->failed, 1);
+    else if (ended->end == LB_ENDED_CLIENT)
+        lb_add(&tally->left, 1);
+    else if (ended->end == LB_ENDED_ANSWERED)
+        lb_add(&tally->own, 1);
+    if (ended->status >= 100 && ended->status < 600)
+        lb_add(&tally->answers[ended->status / 100 - 1], 1);
+    lb_add(&tally->bytes_in, ended->bytes_in);
+    lb_add(&tally->bytes_out, ended->bytes_out);
+}
+
+/* --- the ring ------------------------------------------------------------------------------------------------------- */
+
+static void put_texts(struct lb_record *record, const struct lb_draft *draft, const char *reason)
+{
+    size_t used = 0;
+    if (draft) {
+        used = (size_t)draft->method_length + draft->host_length + draft->path_length + draft->id_length;
+        memcpy(record->text, draft->text, used);
+        memcpy(record->trace, draft->trace, sizeof record->trace);
+        record->span = draft->span;
+        record->parent = draft->parent;
+        record->trace_flags = draft->trace_flags;
+        record->method_length = draft->method_length;
+        record->host_length = draft->host_length;
+        record->path_length = draft->path_length;
+        record->id_length = draft->id_length;
+        record->flags |= draft->truncated ? LB_RECORD_TRUNCATED : 0;
+    }
+    if (reason) {
+        size_t room = LB_RECORD_TEXT - used < UINT8_MAX ? LB_RECORD_TEXT - used : UINT8_MAX;
+        size_t length = strnlen(reason, room);
+        memcpy(record->text + used, reason, length);
+        record->reason_length = (uint8_t)length;
+    }
+}
+
+static void put(const struct lb_shm *shm, uint32_t worker, const struct lb_ended *ended, uint8_t flags)
+{
+    struct lb_worker_row *row = lb_shm_worker(shm, worker);
+    uint64_t number = row->records + 1;
+    struct lb_record *record = lb_shm_record(shm, worker, number);
+    int known = ended->backend != UINT32_MAX;
+    memset(record, 0, offsetof(struct lb_record, text));
+    record->number = number;
+    record->ended_us = ended->now_us;
+    record->total_us = ended->now_us - ended->began_us;
+    record->bytes_in = ended->bytes_in;
+    record->bytes_out = ended->bytes_out;
+    record->generation = known ? shm->backends[ended->backend].generation : 0;
+    record->backend = ended->backend;
+    record->accept_us = ended->accept_us;
+    record->connect_us = ended->connect_us;
+    record->first_us = ended->first_us;
+    memcpy(record->client, ended->client, sizeof record->client);
+    record->client_port = ended->client_port;
+    record->listener = (uint16_t)ended->listener;
+    record->pool = (uint16_t)ended->pool;
+    record->status = ended->status;
+    record->kind = (uint8_t)ended->kind;
+    record->end = (uint8_t)ended->end;
+    record->flags = flags;
+    record->tried = ended->tried;
+    record->minor = ended->minor;
+    put_texts(record, ended->draft, ended->reason);
+    __atomic_store_n(&row->records, number, __ATOMIC_RELEASE);
+}
+
+/* One of so many, and every failure: an answer of 500 and more is one, too. */
+static int is_logged(const struct lb_tally *tally, const struct lb_ended *ended, uint32_t every)
+{
+    if (!every)
+        return 0;
+    return is_failure(ended->end) || ended->status >= 500 || (tally->exchanges + tally->sessions) % every == 0;
+}
+
+static int is_traced(const struct lb_ended *ended, uint32_t every)
+{
+    return every && ended->draft && ended->draft->span && ended->draft->trace_flags & 1;
+}
+
+void lb_account(const struct lb_shm *shm, uint32_t worker, const struct lb_ended *ended)
+{
+    struct lb_tally *tally = of_listener(shm, worker, ended->listener);
+    count(tally, ended);
+    if (ended->pool < shm->head->max_pools)
+        count(of_tenant(lb_shm_pool_tally(shm, worker, ended->pool), shm->pools[ended->pool].tenant), ended);
+    if (!lb_account_records(shm))
+        return;
+    uint8_t flags = ended->flags;
+    flags |= is_logged(tally, ended, shm->head->log_every) ? LB_RECORD_LOGGED : 0;
+    flags |= is_traced(ended, shm->head->trace_every) ? LB_RECORD_TRACED : 0;
+    if (flags & (LB_RECORD_LOGGED | LB_RECORD_TRACED))
+        put(shm, worker, ended, flags);
+}

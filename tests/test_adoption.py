@@ -1,0 +1,191 @@
+"""A control plane that was killed: its workers go on, and the next one of that name takes them over as they are."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from pathlib import Path
+from typing import Any
+
+from harness import Command, Peer, command, dial, echo, free_port, named, totals, wait_for
+from test_faults_under_load import Load, Server
+
+LEASED = {"server_ip": "127.0.0.1", "status": "ready"}
+
+
+def kill_control(running: Command, workers: int) -> None:
+    """And wait until its workers have noticed."""
+    running.process.kill()
+    running.process.wait()
+    wait_for(lambda: len(refuges(running.directory)) == workers, "the workers wait for somebody")
+
+
+def refuges(directory: Path) -> list[str]:
+    return [name for name in os.listdir(directory) if ".worker-" in name]
+
+
+def words(listen: str, *backends: str) -> list[str]:
+    named_ones = [word for backend in backends for word in ("--backend", backend)]
+    return ["--name", "shop", "--workers", "2", "--admin", "off", "--listen", listen, *named_ones, "--health", "off"]
+
+
+def test_sessions_workers_and_counters_go_on(tmp_path: Path) -> None:
+    with Peer(echo) as peer:
+        front = f"tcp://127.0.0.1:{free_port()}"
+        first = Command(tmp_path, *words(front, peer.address))
+        before = first.status()
+        client = dial(first.address)
+        client.sendall(b"before")
+        assert client.recv(20) == b"before"
+        kill_control(first, 2)
+        with dial(first.address) as other:  # they serve meanwhile
+            other.sendall(b"meanwhile")
+            assert other.recv(20) == b"meanwhile"
+        with command(tmp_path, *words(front, peer.address)) as second:
+            after = second.status()
+            assert [worker["pid"] for worker in after["workers"]] == [worker["pid"] for worker in before["workers"]]
+            assert totals(after)["accepted"] == 2
+            assert after["pools"][0]["backends"][0]["id"] == before["pools"][0]["backends"][0]["id"]
+            assert after["uptime_s"] > before["uptime_s"]
+            assert refuges(tmp_path) == []
+            client.sendall(b"still here")
+            assert client.recv(20) == b"still here"
+            client.close()
+
+
+def test_no_request_fails_while_control_planes_are_killed_and_others_come(tmp_path: Path) -> None:
+    with Server(tmp_path) as backend:
+        front = f"http://127.0.0.1:{free_port()}"
+        running = Command(tmp_path, *words(front, backend.address))
+        pids = [worker["pid"] for worker in running.status()["workers"]]
+        with Load(running.address) as load:
+            for _ in range(3):
+                kill_control(running, 2)
+                load.flows()
+                running = Command(tmp_path, *words(front, backend.address))
+                load.flows()
+        assert load.bad == []
+        assert [worker["pid"] for worker in running.status()["workers"]] == pids
+        assert running.stop() == 0
+
+
+def test_states_leases_and_drains_are_known_again(tmp_path: Path) -> None:
+    config = tmp_path / "lb.toml"
+    with Peer(named(b"one")) as one, Peer(named(b"two")) as two:
+        config.write_text(
+            f"""
+            name = "shop"
+            workers = 1
+            [admin]
+            listen = "127.0.0.1:0"
+            [[listener]]
+            bind = "tcp://127.0.0.1:{free_port()}"
+            [[pool]]
+            sticky = "lb"
+            [pool.probe]
+            kind = "off"
+            [pool.lease]
+            heartbeat = "30s"
+            [[pool.backend]]
+            address = "{one.address}"
+            weight = 3
+            """
+        )
+        first = Command(tmp_path, "-c", str(config))
+        assert first.call("/register", **LEASED, port=two.port)[0] == 201
+        assert first.call("/backends/add", address="127.0.0.1:1")[0] < 300
+        assert first.call("/backends/drain", address=one.address)[0] < 300
+        before = {backend["address"]: backend for backend in first.status()["pools"][0]["backends"]}
+        kill_control(first, 1)
+        with command(tmp_path, "-c", str(config), "--workers", "1", "--admin", "127.0.0.1:0") as second:
+            after = {backend["address"]: backend for backend in second.status()["pools"][0]["backends"]}
+            for address in (one.address, two.address, "127.0.0.1:1"):
+                for key in ("id", "state", "source", "weight"):
+                    assert after[address][key] == before[address][key], (address, key)
+            code, answer = second.call("/heartbeat", server_ip="127.0.0.1", port=two.port, status="alive")
+            assert code == 200, answer
+            assert second.call("/backends/ready", address=one.address)[0] < 300
+            assert second.call("/backends/remove", address="127.0.0.1:1")[0] < 300
+
+
+def test_other_settings_are_followed_by_those_who_were_adopted(tmp_path: Path) -> None:
+    with Peer(named(b"one")) as one, Peer(named(b"two")) as two:
+        old, new = f"tcp://127.0.0.1:{free_port()}", f"tcp://127.0.0.1:{free_port()}"
+        first = Command(tmp_path, *words(old, one.address))
+        address = first.address
+        kill_control(first, 2)
+        with command(tmp_path, *words(new, two.address)) as second:
+            with dial(second.address) as client:
+                assert client.recv(10) == b"two"
+
+            def refused() -> bool:
+                with socket.socket() as trial:
+                    return trial.connect_ex(address) != 0
+
+            wait_for(refused, "the old listener is closed")
+
+
+def test_a_worker_that_died_meanwhile_is_replaced(tmp_path: Path) -> None:
+    with Peer(named(b"one")) as peer:
+        front = f"tcp://127.0.0.1:{free_port()}"
+        first = Command(tmp_path, *words(front, peer.address))
+        pids = [worker["pid"] for worker in first.status()["workers"]]
+        kill_control(first, 2)
+        os.kill(pids[1], signal.SIGKILL)
+        with command(tmp_path, *words(front, peer.address)) as second:
+            workers = second.status()["workers"]
+            assert workers[0]["pid"] == pids[0]
+            assert workers[1]["pid"] != pids[1]
+            for _ in range(8):
+                with dial(second.address) as client:
+                    assert client.recv(10) == b"one"
+            os.kill(pids[0], signal.SIGKILL)  # an adopted one is looked after as any other
+
+            def replaced() -> Any:
+                found = second.status()["workers"][0]
+                return found["pid"] != pids[0] and found["state"] == "serving"
+
+            wait_for(replaced, "it is replaced")
+
+
+def test_stop_ends_workers_that_nobody_adopted(tmp_path: Path) -> None:
+    with Peer(named(b"one")) as peer:
+        first = Command(tmp_path, *words(f"tcp://127.0.0.1:{free_port()}", peer.address))
+        kill_control(first, 2)
+        assert "2 workers stopped" in first.cli("stop", "--name", "shop").stdout
+
+
+def test_a_strangers_knock_at_the_refuge_changes_nothing(tmp_path: Path) -> None:
+    with Peer(named(b"one")) as peer:
+        front = f"tcp://127.0.0.1:{free_port()}"
+        first = Command(tmp_path, *words(front, peer.address))
+        kill_control(first, 2)
+        for name in refuges(tmp_path):
+            assert os.stat(tmp_path / name).st_mode & 0o777 == 0o600
+            with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as knock:
+                knock.connect(str(tmp_path / name))
+        wait_for(lambda: len(refuges(tmp_path)) == 2, "they wait again")
+        with command(tmp_path, *words(front, peer.address)) as second, dial(second.address) as client:
+            assert client.recv(10) == b"one"
+
+
+def test_a_control_plane_that_cannot_start_leaves_the_workers_as_they_were(tmp_path: Path) -> None:
+    with Peer(echo) as peer, socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        front = f"tcp://127.0.0.1:{free_port()}"
+        first = Command(tmp_path, *words(front, peer.address))
+        with dial(first.address) as client:
+            kill_control(first, 2)
+            also = ["--listen", f"tcp://127.0.0.1:{taken.getsockname()[1]}"]
+            done = first.cli("run", *words(front, peer.address), *also)
+            assert done.returncode == 1
+            assert "the port is in use" in done.stderr
+            wait_for(lambda: len(refuges(tmp_path)) == 2, "they wait again")
+            client.sendall(b"on and on")
+            assert client.recv(20) == b"on and on"
+            with command(tmp_path, *words(front, peer.address)):
+                client.sendall(b"and on")
+                assert client.recv(20) == b"and on"
+                client.close()

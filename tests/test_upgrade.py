@@ -1,0 +1,149 @@
+"""lbcore upgrade: the same process goes on as the version that is installed now, then its workers, one by one."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from harness import Command, Peer, command, dial, echo, free_port, is_refused, totals, wait_for
+from test_adoption import words
+from test_faults_under_load import Load, Server
+
+
+def serving(running: Command) -> set[int]:
+    return {worker["pid"] for worker in running.status()["workers"] if worker["state"] == "serving"}
+
+
+def upgraded(running: Command) -> str:
+    done = running.cli("upgrade", "--name", "shop")
+    assert done.returncode == 0, done.stdout + done.stderr + running.stderr.read_text()
+    return done.stdout
+
+
+def test_no_request_fails_and_every_step_is_told(tmp_path: Path) -> None:
+    with Server(tmp_path) as backend, command(tmp_path, *words(f"http://127.0.0.1:{free_port()}", backend.address)) as running:
+        old, before = serving(running), running.status()
+        with Load(running.address) as load:
+            for _ in range(2):  # the second goes back to the first sections
+                said = upgraded(running)
+                load.flows()
+            assert "can take over" in said
+            assert f"process {running.pid}" in said
+            assert "workers: 2 replaced" in said
+        assert load.bad == []
+        assert running.process.poll() is None
+        assert not serving(running) & old
+        after = running.status()
+        assert totals(after)["exchanges_done"] >= load.good
+        assert after["pools"][0]["backends"][0]["id"] == before["pools"][0]["backends"][0]["id"]
+
+
+def test_a_long_session_ends_when_it_wants_to(tmp_path: Path) -> None:
+    with Peer(echo) as peer, command(tmp_path, *words(f"tcp://127.0.0.1:{free_port()}", peer.address)) as running:
+        with dial(running.address) as client:
+            client.sendall(b"before")
+            assert client.recv(20) == b"before"
+            upgraded(running)
+            client.sendall(b"after")
+            assert client.recv(20) == b"after"
+            with dial(running.address) as other:
+                other.sendall(b"new")
+                assert other.recv(20) == b"new"
+            figures = running.status()
+            assert {worker["state"] for worker in figures["workers"]} >= {"serving", "draining"}
+            assert figures["pools"][0]["backends"][0]["active"] >= 1
+        wait_for(lambda: all(worker["state"] != "draining" for worker in running.status()["workers"]), "the old worker ends")
+
+
+def test_a_stop_in_the_middle_of_an_upgrade_ends_all(tmp_path: Path) -> None:
+    with Peer(echo) as peer:
+        running = Command(tmp_path, *words(f"tcp://127.0.0.1:{free_port()}", peer.address), "--drain-timeout", "1s")
+        with dial(running.address) as client:
+            client.sendall(b"x")
+            assert client.recv(1) == b"x"
+            assert running.call("/upgrade")[0] == 200
+            os.kill(running.pid, signal.SIGTERM)
+            assert running.process.wait(30) == 0, running.stderr.read_text()
+        assert is_refused(running.address)
+        wait_for(lambda: not os.path.exists(f"/proc/{running.pid}"), "it is gone")
+
+
+@pytest.fixture
+def installed(tmp_path: Path) -> Path:
+    """A copy of the package, to be spoilt."""
+    root = Path(__file__).resolve().parent.parent
+    site = tmp_path / "site"
+    shutil.copytree(root / "lbcore", site / "lbcore", ignore=shutil.ignore_patterns("__pycache__", "*.c"))
+    return site
+
+
+def from_copy(site: Path, directory: Path, *arguments: str) -> Any:
+    return Command(directory, *arguments, env={"PYTHONPATH": str(site), "PYTHONSAFEPATH": "1"})
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda package: (package / "balancer.py").write_text("import nothing_of_that_name\n"), "nothing_of_that_name"),
+        (
+            lambda package: (package / "_layout.py").write_text(
+                (package / "_layout.py").read_text() + "\nraise OSError('half')"
+            ),
+            "half",
+        ),
+    ],
+    ids=["it cannot be imported", "a file of it is half written"],
+)
+def test_a_version_that_does_not_start_leaves_the_old_one_serving(
+    tmp_path: Path, installed: Path, spoil: Any, said: str
+) -> None:
+    with Peer(echo) as peer:
+        running = from_copy(installed, tmp_path, *words(f"tcp://127.0.0.1:{free_port()}", peer.address))
+        try:
+            old = serving(running)
+            spoil(installed / "lbcore")
+            code, answer = running.call("/upgrade")
+            assert code == 409, answer
+            assert said in answer["error"]
+            assert serving(running) == old
+            with dial(running.address) as client:
+                client.sendall(b"still")
+                assert client.recv(20) == b"still"
+        finally:
+            assert running.stop() == 0, running.stderr.read_text()
+
+
+def test_a_configuration_that_went_bad_leaves_the_old_one_serving(tmp_path: Path) -> None:
+    config = tmp_path / "lb.toml"
+    with Peer(echo) as peer:
+        text = (
+            f'name = "shop"\n[[listener]]\nbind = "tcp://127.0.0.1:0"\n[[pool]]\n[[pool.backend]]\naddress = "{peer.address}"\n'
+        )
+        config.write_text(text)
+        with command(tmp_path, "-c", str(config)) as running:
+            config.write_text(text + "nonsense = 1\n")
+            done = running.cli("upgrade", "--name", "shop")
+            assert done.returncode == 1
+            assert "nonsense" in done.stderr
+            config.write_text(text)
+            address = running.address
+            upgraded(running)
+            with dial(address) as client:
+                client.sendall(b"on")
+                assert client.recv(20) == b"on"
+
+
+def test_only_a_command_can_be_upgraded(tmp_path: Path) -> None:
+    done = __import__("subprocess").run(
+        [sys.executable, "-m", "lbcore", "upgrade", "--name", "nobody"],
+        env={**os.environ, "LBCORE_RUNTIME_DIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert "no balancer named 'nobody' is running" in done.stderr
