@@ -140,6 +140,17 @@ def status(
 
 
 @app.command()
+def top(
+    name: Name = DEFAULT_NAME,
+    interval: Annotated[float, typer.Option(min=0.1, max=60, help="Seconds between two readings.")] = 1.0,
+) -> int:
+    """A running balancer, live: states, rates, latencies; keys to drain, make ready and weigh. Needs lbcore[top]."""
+    from lbcore.cli import top
+
+    return top.main(name, interval)
+
+
+@app.command()
 def why(
     name: Name = DEFAULT_NAME,
     pool: Annotated[Optional[str], typer.Option(help="Only of this pool.")] = None,  # noqa: UP045

@@ -17,10 +17,10 @@ CONTROL_LIMIT_S = 30.0
 UPGRADE_LIMIT_S = 60.0
 
 
-def _call(name: str, path: str, body: dict[str, Any]) -> dict[str, Any]:
+def _call(name: str, path: str, body: dict[str, Any], limit_s: float = CONTROL_LIMIT_S) -> dict[str, Any]:
     word = runtime.find(name)
     try:
-        status, answer = AdminClient(f"unix:{word['control']}", timeout=CONTROL_LIMIT_S).call("POST", path, body)
+        status, answer = AdminClient(f"unix:{word['control']}", timeout=limit_s).call("POST", path, body)
     except OSError as error:
         raise LbcoreError(f"{name}: its control socket does not answer: {error}") from None
     if status == 422:
@@ -30,10 +30,17 @@ def _call(name: str, path: str, body: dict[str, Any]) -> dict[str, Any]:
     return answer
 
 
+def act(
+    name: str, verb: str, address: str, pool: str | None, weight: int | None, limit_s: float = CONTROL_LIMIT_S
+) -> dict[str, Any]:
+    """Change a backend: what it is now, as the admin server answers. Raises NotRunning, ConfigError or LbcoreError."""
+    body = {"address": address, "pool": pool, "weight": weight}
+    return _call(name, f"/backends/{verb}", {key: value for key, value in body.items() if value is not None}, limit_s)
+
+
 def order(name: str, verb: str, address: str, pool: str | None, weight: int | None) -> int:
     """Change a backend and print what became of it. Raises NotRunning, ConfigError or LbcoreError."""
-    body = {"address": address, "pool": pool, "weight": weight}
-    answer = _call(name, f"/backends/{verb}", {key: value for key, value in body.items() if value is not None})
+    answer = act(name, verb, address, pool, weight)
     print(f"{answer['address']} in pool {answer['pool']}: {answer['state']}, weight {answer['weight']}")
     return 0
 
