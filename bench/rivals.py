@@ -148,7 +148,7 @@ _CADDY = """\
         level ERROR
     }}
 }}
-http://127.0.0.1:{port} {{
+http://:{port} {{
     bind 127.0.0.1
     reverse_proxy {backends} {{
         lb_policy round_robin
@@ -164,6 +164,7 @@ http://127.0.0.1:{port} {{
     }}
 }}
 """
+"""Its site takes every Host: for one that it does not know, Caddy answers 200 with nothing, by itself."""
 
 
 @contextlib.contextmanager
