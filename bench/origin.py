@@ -18,7 +18,7 @@ from bench.programs import Missing, find
 SMALL_PATH = "/"
 MEDIUM_PATH = "/medium"
 BIG_PATH = "/big"
-SIZES = (1024, 16 * 1024, 128 * 1024, 1024 * 1024)
+SIZES = (4 * 1024, 64 * 1024, 1024 * 1024)
 """Answers at /SIZE, in bytes."""
 
 MOST_BACKENDS = 1000

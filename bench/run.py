@@ -3,7 +3,8 @@
 The document (latest.json): {"format", "started", "seconds", "command", "options", "machine", "versions",
 "commit", "targets": {name: {"title", "command", "config"}}, "scenarios": [{"name", "title", "what",
 "metrics", "goals", "load", "origin", "sweep", "mode", "at", "skipped": {target: why}, "samples": [{"target",
-"round", "ok", "error" | "figures", "usage", "load"}]}], "sweeps": [{"name", "title", "axis", "what", "panels"}], "micro"}.
+"round", "ok", "error" | "figures", "usage", "load"}]}], "sweeps": [{"name", "title", "axis", "words", "what",
+"panels"}], "micro"}.
 """
 
 from __future__ import annotations
@@ -184,7 +185,8 @@ def _describe(scenario: Scenario, seconds: float) -> dict[str, Any]:
 
 
 def _described(sweep: Sweep) -> dict[str, Any]:
-    return {key: getattr(sweep, key) for key in ("name", "title", "axis", "what")} | {"panels": [list(p) for p in sweep.panels]}
+    texts = {key: getattr(sweep, key) for key in ("name", "title", "axis", "words", "what")}
+    return texts | {"panels": [list(panel) for panel in sweep.panels]}
 
 
 def _measured(scenario: Scenario, origin: Origin, target: Running, seconds: float) -> dict[str, Any]:

@@ -141,6 +141,7 @@ SCENARIOS: tuple[Scenario, ...] = (
         unit=REQUEST,
         metrics=(P50, P99, P999, rate(REQUEST), *cpu(REQUEST)),
         targets=ALL,
+        in_quick=False,
     ),
     Scenario(
         name="short",
@@ -312,6 +313,7 @@ SCENARIOS: tuple[Scenario, ...] = (
         metrics=(P50, P99, rate(REQUEST)),
         targets=HTTP,
         goals=(Goal("http, behind uvicorn: p50 latency, µs", "p50_us", 1000),),
+        in_quick=False,
     ),
     Scenario(
         name="tls-passthrough",
@@ -346,6 +348,7 @@ SCENARIOS: tuple[Scenario, ...] = (
         metrics=(*cpu(HANDSHAKE), rate(HANDSHAKE)),
         targets=HTTPS,
         goals=(Goal("https, full handshakes: worker CPU per handshake", "worker_cpu", 0.95, HTTPS_BETTER),),
+        in_quick=False,
     ),
     Scenario(
         name="https-resumed",

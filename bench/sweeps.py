@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from bench.load import Load, Paced, Wrk
+from bench.numbers import short
 from bench.origin import SIZES, SMALL_PATH
 from bench.scenarios import CONNECTION, P50, P99, P999, REQUEST, Scenario, Unit, cpu, rate
 
@@ -20,6 +21,7 @@ _CPU = tuple((mode, "worker_cpu") for mode in _TARGETS)
 class Sweep:
     """One number that grows. `load`: of (mode, the number). `panels`: what is drawn, (mode, metric).
 
+    axis: what the number is; words: the number with its unit.
     per: what `worker_cpu` and `rate` count, by mode. vary: "workers" or "backends" when it is
     the targets' number and not the load's.
     """
@@ -27,6 +29,7 @@ class Sweep:
     name: str
     title: str
     axis: str
+    words: str
     what: str
     points: tuple[int, ...]
     load: Callable[[str, int], Load]
@@ -43,7 +46,7 @@ class Sweep:
         unit = (self.per or {}).get(mode, REQUEST)
         return Scenario(
             name=f"{self.name}-{mode}-{at}",
-            title=f"{self.axis} {at:,}, {mode}",
+            title=f"{self.words.format(short(at))}, {mode}",
             what=self.what,
             origin="many" if self.vary == "backends" else "static",
             load=self.load(mode, at),
@@ -64,6 +67,7 @@ SWEEPS: tuple[Sweep, ...] = (
         name="connections",
         title="More connections",
         axis="connections",
+        words="{} connections",
         what="keep-alive requests, 2-byte answers (wrk)",
         points=(1, 16, 64, 256, 1024),
         load=lambda mode, at: Wrk(SMALL_PATH, connections=at),
@@ -72,6 +76,7 @@ SWEEPS: tuple[Sweep, ...] = (
         name="size",
         title="Larger answers",
         axis="bytes of an answer",
+        words="answers of {} bytes",
         what="64 keep-alive connections (wrk), answers of 2 bytes to 1 MiB",
         points=(2, *SIZES),
         load=lambda mode, at: Wrk(SMALL_PATH if at == 2 else f"/{at}", connections=64),
@@ -80,6 +85,7 @@ SWEEPS: tuple[Sweep, ...] = (
         name="workers",
         title="A second worker",
         axis="workers",
+        words="{} workers",
         what="64 keep-alive connections, 2-byte answers (wrk); load and origin stay as they are and share the same cores",
         points=(1, 2),
         load=lambda mode, at: Wrk(SMALL_PATH, connections=64),
@@ -91,6 +97,7 @@ SWEEPS: tuple[Sweep, ...] = (
         name="backends",
         title="More backends",
         axis="backends",
+        words="{} backends",
         what="64 clients (wrk), round robin everywhere; tcp with a connection a request, since only those pick a backend;"
         " http with keep-alive, where every request does. All backends are one nginx on as many loopback addresses",
         points=(2, 100, 1000),
@@ -103,6 +110,7 @@ SWEEPS: tuple[Sweep, ...] = (
         name="rates",
         title="Latency as load grows",
         axis="load, % of HAProxy's most",
+        words="{} % of HAProxy's most",
         what="64 connections, requests at a fixed rate whether or not answers come (bench/paced.c); latency counts from when"
         " a request was due, so it has in it what a stall held up (no coordinated omission)",
         points=(10, 30, 50, 70),
