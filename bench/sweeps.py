@@ -44,14 +44,16 @@ class Sweep:
 
     def _scenario(self, mode: str, at: int) -> Scenario:
         unit = (self.per or {}).get(mode, REQUEST)
+        load = self.load(mode, at)
+        found = () if isinstance(load, Paced) else (rate(unit),)
         return Scenario(
             name=f"{self.name}-{mode}-{at}",
             title=f"{self.words.format(short(at))}, {mode}",
             what=self.what,
             origin="many" if self.vary == "backends" else "static",
-            load=self.load(mode, at),
+            load=load,
             unit=unit,
-            metrics=(rate(unit), *cpu(unit), P50, P99, P999),
+            metrics=(*found, *cpu(unit), P50, P99, P999),
             targets=tuple(name for name in _TARGETS[mode] if self.direct or name != "direct"),
             in_quick=False,
             sweep=self.name,
