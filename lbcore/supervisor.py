@@ -91,6 +91,7 @@ class Supervisor:
         self._listeners: dict[int, tuple[ListenerSettings, ListenerSockets]] = {}
         self._changed = threading.Condition()
         self._lock = threading.RLock()  # listeners and posts: reload and restart may meet
+        self._replacing = threading.Lock()  # one after the other, whoever asks
         self._tls = Courier(Store(log), self._tls_rows, self._channels, log)
         self._selector = selectors.DefaultSelector()
         self._wake_ours, self._wake_theirs = socket.socketpair()
@@ -265,6 +266,13 @@ class Supervisor:
         Raises WorkerFailed with the old one still serving.
         """
         for number in range(len(self._posts)):
+            self.replace_worker(number, drain_ms)
+
+    def replace_worker(self, number: int, drain_ms: int) -> None:
+        """Likewise one. Raises LbcoreError when there is no such worker."""
+        if number >= len(self._posts):
+            raise LbcoreError(f"worker {number}: there are {len(self._posts)}, counted from 0")
+        with self._replacing:
             self._replace(number, drain_ms)
 
     def _replace(self, number: int, drain_ms: int) -> None:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Any
 
+    from lbcore.admin.bodies import UpgradeOrder
     from lbcore.settings import BalancerSettings, PoolSettings
 
 DEFAULT_ADMIN = "127.0.0.1:9900"
@@ -180,22 +181,22 @@ class Command:
         self._balancer.on_upgrade = self._on_upgrade
         self._wake = threading.Event()
         self._ends = 0
-        self._reload = self._upgrade = False
+        self._reload = self._upgrade = self._alone = False
 
     def run(self) -> int:
         """Start, say so, and follow signals until one ends it."""
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, self._on_signal)
-        before, ended = upgrade.predecessor()
-        self._ends += ended
+        before = upgrade.Predecessor()
+        self._ends += before.ended
         self._balancer.start()
         for left in self._inherited.unused():
             self._log(f"a socket was passed that no listener wants: {left}")
         print(ready_line(self._balancer), flush=True)
         self._notifier.ready(summary(self._balancer))
         self._pulse.start()
-        if before is not None and not self._ends:
-            self._renew(before)
+        if before.version is not None and not self._ends:
+            self._renew(before.version, before.alone)
         while not self._ends:
             self._wake.wait()
             self._wake.clear()
@@ -205,7 +206,7 @@ class Command:
                 self._notifier.reloading()
                 self._notifier.restore()
                 self._inherited.restore()
-                upgrade.become(self._balancer, lambda: self._ends > 0)
+                upgrade.become(self._balancer, lambda: self._ends > 0, self._alone)
             if self._reload:
                 self._reload = False
                 self._reload_now()
@@ -226,16 +227,23 @@ class Command:
                 self._balancer.hurry()
         self._wake.set()
 
-    def _on_upgrade(self) -> str:
-        """An operator asks for it: what comes. Raises LbcoreError."""
+    def _on_upgrade(self, order: UpgradeOrder) -> str:
+        """An operator asks for it, or for a step: what comes. Raises LbcoreError."""
+        if order.worker is not None:
+            self._balancer.replace_worker(order.worker)
+            return VERSION
         version = upgrade.can_succeed(self._balancer.segment_path)
-        self._upgrade = True
-        self._wake.set()
+        if order.step != "check":
+            self._upgrade, self._alone = True, order.step == "control"
+            self._wake.set()
         return version
 
-    def _renew(self, before: str) -> None:
+    def _renew(self, before: str, alone: bool) -> None:
         """We have come in another version's place: the workers are still its own."""
         self._log(f"version {VERSION} in the place of {before}")
+        if alone:
+            self._log("its workers serve on, until they are asked for")
+            return
         try:
             self._balancer.replace_workers()
         except LbcoreError as error:
