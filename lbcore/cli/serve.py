@@ -11,6 +11,7 @@ from lbcore.balancer import Balancer
 from lbcore.cli import upgrade
 from lbcore.cli.log import Lines
 from lbcore.cli.pulse import Pulse, summary
+from lbcore.cli.wake import Wake
 from lbcore.errors import ConfigError, LbcoreError
 from lbcore.runtime import DEFAULT_NAME
 from lbcore.settings import (
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from lbcore.settings import BalancerSettings, PoolSettings
 
 DEFAULT_ADMIN = "127.0.0.1:9900"
+HURRY_S = 0.2
 
 
 def main(
@@ -179,7 +181,7 @@ class Command:
         )
         self._pulse = Pulse(self._balancer, self._notifier)
         self._balancer.on_upgrade = self._on_upgrade
-        self._wake = threading.Event()
+        self._wake = Wake()
         self._ends = 0
         self._reload = self._upgrade = self._alone = False
 
@@ -199,7 +201,6 @@ class Command:
             self._renew(before.version, before.alone)
         while not self._ends:
             self._wake.wait()
-            self._wake.clear()
             if self._upgrade and not self._ends:
                 self._log("the control plane makes way for the version that is installed now")
                 self._pulse.stop()
@@ -213,19 +214,24 @@ class Command:
         self._log("draining")
         self._pulse.stop()
         self._notifier.stopping("draining")
+        threading.Thread(target=self._hurry_when_told, name="lbcore-hurry", daemon=True).start()
         self._balancer.stop()
         self._inherited.close()
         self._log("stopped")
         return 0
 
     def _on_signal(self, number: int, frame: object) -> None:
+        """Takes no lock: the thread that it interrupts may hold it. `Wake` hears of signals by itself."""
         if number == signal.SIGHUP:
             self._reload = True
         else:
             self._ends += 1
-            if self._ends > 1:
-                self._balancer.hurry()
-        self._wake.set()
+
+    def _hurry_when_told(self) -> None:
+        """A second signal ends the drain. On a thread of its own, which may be woken before the handler has run."""
+        while self._ends < 2:
+            self._wake.wait(HURRY_S)
+        self._balancer.hurry()
 
     def _on_upgrade(self, order: UpgradeOrder) -> str:
         """An operator asks for it, or for a step: what comes. Raises LbcoreError."""
@@ -235,7 +241,7 @@ class Command:
         version = upgrade.can_succeed(self._balancer.segment_path)
         if order.step != "check":
             self._upgrade, self._alone = True, order.step == "control"
-            self._wake.set()
+            self._wake.call()
         return version
 
     def _renew(self, before: str, alone: bool) -> None:
