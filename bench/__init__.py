@@ -1,4 +1,5 @@
-"""The benchmark: no balancer, lbcore, HAProxy and nginx, side by side in one run. `python -m bench` runs it.
+"""The benchmark: no balancer, lbcore, HAProxy, nginx and others, side by side in one run. `python -m bench` runs it.
 
-scenarios (the table of rows) → run (rounds) → latest.json → render (the page). Standard library only.
+scenarios and sweeps (the table of rows) → run (rounds) → latest.json → render (the page), plots (its figures). Standard
+library only; plots.py needs matplotlib.
 """

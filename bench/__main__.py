@@ -1,4 +1,4 @@
-"""`python -m bench`: run the benchmark, write latest.json and README.md.
+"""`python -m bench`: run the benchmark, write latest.json, README.md and its figures.
 
 Exit codes: 0 done (a missed goal is shown, it is no failure), 1 a sample failed, 2 wrong usage,
 130 interrupted.
@@ -14,15 +14,18 @@ import sys
 from pathlib import Path
 from typing import Any, NoReturn
 
-from bench import render
+from bench import plots, render
 from bench.run import Options, run, say_to_stderr
-from bench.scenarios import SCENARIOS
-from bench.targets import ROOT, TARGETS
+from bench.scenarios import SCENARIOS, Scenario
+from bench.serving import ROOT
+from bench.sweeps import SWEEPS
+from bench.targets import RIVALS, TARGETS
 
 RESULTS = ROOT / "bench" / "results"
 PARTIAL = ROOT / "build" / "bench"
-FULL = {"rounds": 9, "seconds": 2.0}
-QUICK = {"rounds": 3, "seconds": 1.0}
+FULL = {"rounds": 5, "seconds": 1.0}
+QUICK = {"rounds": 2, "seconds": 1.0}
+ROWS = (*SCENARIOS, *(scenario for sweep in SWEEPS for scenario in sweep.scenarios()))
 MICRO = "micro"
 
 
@@ -53,31 +56,39 @@ def _between(low: float, high: float, kind: type[int] | type[float]) -> Any:
 
 
 def _parser() -> argparse.ArgumentParser:
-    scenarios = [scenario.name for scenario in SCENARIOS] + [MICRO]
+    scenarios = [scenario.name for scenario in SCENARIOS] + [sweep.name for sweep in SWEEPS] + [MICRO]
     parser = argparse.ArgumentParser("python -m bench", description="lbcore beside no balancer, HAProxy and nginx.")
     parser.add_argument("--quick", action="store_true", help="the rough picture in under 3 minutes")
     parser.add_argument("--rounds", type=_between(1, 100, int), help=f"rounds (default {FULL['rounds']})")
     parser.add_argument("--seconds", type=_between(1, 60, float), help=f"of each sample (default {FULL['seconds']:g})")
-    parser.add_argument("--only", type=_names(scenarios), action="extend", help=f"scenarios: {', '.join(scenarios)}")
+    parser.add_argument("--only", type=_names(scenarios), action="extend", help=f"scenarios and sweeps: {', '.join(scenarios)}")
     parser.add_argument("--targets", type=_names(list(TARGETS)), action="extend", help=f"of {', '.join(TARGETS)}")
+    parser.add_argument(
+        "--rivals", type=_names(list(RIVALS)), action="extend", help=f"of {', '.join(RIVALS)} (default haproxy,nginx)"
+    )
     parser.add_argument(
         "--out",
         type=Path,
         help="directory for latest.json and README.md (default bench/results; "
-        "build/bench when --only or --targets leave something out)",
+        "build/bench when --quick, --only or --targets leave something out)",
     )
     parser.add_argument("--render", type=Path, metavar="JSON", help="make the page of an earlier run again, measure nothing")
     return parser
 
 
+def _asked(scenario: Scenario, names: list[str]) -> bool:
+    return scenario.name in names or scenario.sweep in names
+
+
 def _options(arguments: argparse.Namespace) -> Options:
     defaults = QUICK if arguments.quick else FULL
-    wanted = [s for s in SCENARIOS if (s.name in arguments.only if arguments.only else s.in_quick or not arguments.quick)]
+    wanted = [s for s in ROWS if (_asked(s, arguments.only) if arguments.only else s.in_quick or not arguments.quick)]
     return Options(
         rounds=int(arguments.rounds or defaults["rounds"]),
         seconds=float(arguments.seconds or defaults["seconds"]),
         scenarios=tuple(wanted),
         targets=tuple(dict.fromkeys(arguments.targets)) if arguments.targets else None,
+        rivals=tuple(dict.fromkeys(arguments.rivals)) if arguments.rivals else None,
         micro=MICRO in (arguments.only or [MICRO]),
         quick=arguments.quick,
         command=["python", "-m", "bench", *sys.argv[1:]],
@@ -85,10 +96,15 @@ def _options(arguments: argparse.Namespace) -> Options:
 
 
 def write(document: dict[str, Any], directory: Path) -> None:
-    """latest.json and the page beside it."""
+    """latest.json, and beside it the page with its figures."""
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "latest.json").write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
-    (directory / "README.md").write_text(render.page(document))
+    try:
+        drawn = plots.draw(document, directory)
+    except ImportError:
+        drawn = {}
+        print("no figures: matplotlib is not installed (pip install -e '.[bench]')", file=sys.stderr)
+    (directory / "README.md").write_text(render.page(document, drawn))
 
 
 def failed(document: dict[str, Any]) -> bool:
@@ -117,7 +133,7 @@ def main() -> int:
     except KeyboardInterrupt:
         print("interrupted: nothing was written", file=sys.stderr)
         return 130
-    directory = arguments.out or (PARTIAL if arguments.only or arguments.targets else RESULTS)
+    directory = arguments.out or (PARTIAL if arguments.quick or arguments.only or arguments.targets else RESULTS)
     write(document, directory)
     print(render.goals_text(document))
     print(f"written: {directory / 'README.md'}")

@@ -23,7 +23,7 @@ from statistics import median
 from typing import Any
 
 from bench import machine
-from bench.targets import ROOT
+from bench.serving import ROOT
 
 PAGE = ROOT / "bench" / "results" / "discovery.md"
 SERVER = """

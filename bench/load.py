@@ -78,6 +78,8 @@ class Wrk:
             *options,
             "-s",
             str(REPORT),
+            "-H",
+            "Host: bench",
             *header,
             _url(address, self.path, "https" if self.tls else "http"),
         ]
@@ -348,6 +350,8 @@ def _content_length(head: bytes) -> int:
     for line in fields:
         name, _, value = line.partition(b":")
         if name.lower() == b"content-length":
+            if not int(value):
+                raise LoadFailed("an empty answer, which no origin gives: it came from before it")
             return int(value)
     raise LoadFailed("an answer without Content-Length")
 

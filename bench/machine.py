@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from bench.programs import Missing
-from bench.targets import ROOT, TARGETS
+from bench.serving import ROOT
+from bench.targets import TARGETS
 
 _SYSCTLS = (
     "net/core/somaxconn",
@@ -44,7 +45,7 @@ def versions(targets: list[str]) -> dict[str, str]:
         "uvicorn": _package_version("uvicorn"),
     }
     for name in targets:
-        program = name.partition("-")[0]
+        program = TARGETS[name].product
         if program not in found and program != "direct":
             found[program] = _target_version(name)
     return found

@@ -18,7 +18,11 @@ from bench.programs import Missing, find
 SMALL_PATH = "/"
 MEDIUM_PATH = "/medium"
 BIG_PATH = "/big"
-_FILES = {MEDIUM_PATH: 64 * 1024, BIG_PATH: 10_000_000}
+SIZES = (4 * 1024, 64 * 1024, 1024 * 1024)
+"""Answers at /SIZE, in bytes."""
+
+MOST_BACKENDS = 1000
+_FILES = {MEDIUM_PATH: 64 * 1024, BIG_PATH: 10_000_000} | {f"/{size}": size for size in SIZES}
 START_S = 15.0
 
 _NGINX = """\
@@ -44,7 +48,7 @@ http {{
     scgi_temp_path {directory}/scgi;
     open_file_cache max=16;
     server {{
-        listen 127.0.0.1:{port} {tls} backlog=4096;
+        {listens}
         {certificate}
         root {directory};
         location = / {{ return 200 "ok"; }}
@@ -98,11 +102,11 @@ def wait_ready(child: Child, address: Address, kind: str = "http") -> None:
 
 
 class Origin:
-    """A running origin: where it listens and the processes that it consists of."""
+    """A running origin: the addresses on which it listens and the processes that it consists of."""
 
-    def __init__(self, child: Child, address: Address, text: str) -> None:
+    def __init__(self, child: Child, addresses: list[Address], text: str) -> None:
         self.child = child
-        self.address = address
+        self.addresses = addresses
         self.text = text
 
 
@@ -119,28 +123,40 @@ def secured(directory: Path) -> Iterator[Origin]:
 
 
 @contextlib.contextmanager
-def static(directory: Path, *, tls: bool = False) -> Iterator[Origin]:
-    """nginx: 2 bytes at /, 64 KiB at /medium, 10 MB at /big. Raises Missing, ChildFailed."""
+def many(directory: Path) -> Iterator[Origin]:
+    """The same on MOST_BACKENDS addresses. Raises Missing, ChildFailed."""
+    with static(directory, count=MOST_BACKENDS) as origin:
+        yield origin
+
+
+def loopback(count: int, port: int) -> list[Address]:
+    """So many addresses of the loopback network with this port, 127.0.0.1 first."""
+    return [(f"127.0.{number // 250}.{number % 250 + 1}", port) for number in range(count)]
+
+
+@contextlib.contextmanager
+def static(directory: Path, *, tls: bool = False, count: int = 1) -> Iterator[Origin]:
+    """nginx on `count` addresses: 2 bytes at /, 64 KiB at /medium, 10 MB at /big, SIZES. Raises Missing, ChildFailed."""
     program = find("nginx", " (it is the origin; apt-get install nginx)")
     directory.mkdir()
     for name, size in _FILES.items():
         (directory / name.strip("/")).write_bytes(os.urandom(1000) * (size // 1000) + bytes(size % 1000))
-    port = free_port()
+    addresses = loopback(count, free_port())
+    listen = f"listen {{}}:{{}}{' ssl' if tls else ''} backlog=4096;"
     text = _NGINX.format(
         user=nginx_user(),
         workers=client_threads(),
         descriptors=descriptors(),
         connections=min(16384, descriptors() - 100),
         directory=directory,
-        port=port,
-        tls="ssl" if tls else "",
+        listens="\n        ".join(listen.format(*address) for address in addresses),
         certificate=nginx_certificate(made_in(directory)) if tls else "",
     )
     config = directory / "nginx.conf"
     config.write_text(text)
     with running([program, "-p", str(directory), "-c", str(config), "-e", "stderr"], directory / "log") as child:
-        wait_ready(child, ("127.0.0.1", port), "tls" if tls else "http")
-        yield Origin(child, ("127.0.0.1", port), text)
+        wait_ready(child, addresses[0], "tls" if tls else "http")
+        yield Origin(child, addresses, text)
 
 
 @contextlib.contextmanager
@@ -158,7 +174,7 @@ def uvicorn(directory: Path) -> Iterator[Origin]:
     root = Path(__file__).resolve().parent.parent
     with running(command, directory / "log", cwd=root) as child:
         wait_ready(child, ("127.0.0.1", port))
-        yield Origin(child, ("127.0.0.1", port), " ".join(command))
+        yield Origin(child, [("127.0.0.1", port)], " ".join(command))
 
 
 @contextlib.contextmanager
@@ -166,7 +182,7 @@ def datagrams(directory: Path) -> Iterator[Origin]:
     """bench/datagrams.c sends back what it gets. Raises ChildFailed, LoadFailed."""
     directory.mkdir()
     with running([str(compiled(DATAGRAMS)), "echo"], directory / "log") as child:
-        yield Origin(child, ("127.0.0.1", int(child.read_line(START_S))), "datagrams echo (bench/datagrams.c)")
+        yield Origin(child, [("127.0.0.1", int(child.read_line(START_S)))], "datagrams echo (bench/datagrams.c)")
 
 
-KINDS = {"static": static, "secured": secured, "uvicorn": uvicorn, "datagrams": datagrams}
+KINDS = {"static": static, "many": many, "secured": secured, "uvicorn": uvicorn, "datagrams": datagrams}

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from bench.stats import Spread, Verdict, ratios, spread, subject, values, verdict
+from bench.numbers import number, short
+from bench.plots import label, metric_of
+from bench.stats import Spread, Verdict, ratios, rivals, series, spread, subject, values, verdict, worse
 
 Document = dict[str, Any]
 Scenario = dict[str, Any]
 
 
-def page(document: Document) -> str:
-    """The whole page."""
+def page(document: Document, figures: Mapping[str, str] | None = None) -> str:
+    """The whole page. figures: sweep → the file of its figure."""
     parts = [
         _head(document),
         _goals(document),
-        *(_scenario(document, part) for part in document["scenarios"]),
+        *(_sweep(document, sweep, (figures or {}).get(sweep["name"])) for sweep in document.get("sweeps", [])),
+        _worse(document),
+        *(_scenario(document, part) for part in document["scenarios"] if not part.get("sweep")),
     ]
     parts += [_micro(document), _machine(document), _how(document), _configurations(document)]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -30,15 +35,6 @@ def goals_text(document: Document) -> str:
 
 
 # --- numbers ------------------------------------------------------------------------------------------------
-
-
-def number(value: float) -> str:
-    """Three significant digits; whole above 1000, with thousands set apart."""
-    if value >= 1000:
-        return f"{value:,.0f}"
-    if value >= 100:
-        return f"{value:.0f}"
-    return f"{value:.1f}" if value >= 10 else f"{value:.2f}"
 
 
 def _range(found: Spread, unit: str = "") -> str:
@@ -119,6 +115,86 @@ def _medians(document: Document, scenario: Scenario, key: str) -> str:
     return ", ".join(shown) + (f" {unit}" if unit and shown else "")
 
 
+# --- sweeps -------------------------------------------------------------------------------------------------
+
+
+def _sweep(document: Document, sweep: dict[str, Any], figure: str | None) -> str:
+    parts = [part for part in document["scenarios"] if part.get("sweep") == sweep["name"]]
+    notes = [
+        f"- {_title(document, n)}: skipped, {why}" for n, why in {k: v for p in parts for k, v in p["skipped"].items()}.items()
+    ]
+    notes += [
+        f"- {part['title']}, {_title(document, s['target'])}, round {s['round']}: **failed**, {s['error']}"
+        for part in parts
+        for s in _failed(part)
+    ]
+    shown = [
+        f"## {sweep['title']}",
+        f"{sweep['what'][0].upper()}{sweep['what'][1:]}.",
+        f"![{sweep['title']}]({figure})" if figure else "",
+        f"*{seen(document, sweep)}*",
+        _sweep_ratios(document, sweep, parts),
+        "\n".join(notes),
+    ]
+    return "\n\n".join(part for part in shown if part)
+
+
+def seen(document: Document, sweep: dict[str, Any]) -> str:
+    """One sentence: by which factor the first panel's metric changes for each, mode by mode."""
+    metric = sweep["panels"][0][1]
+    said, ends = [], set()
+    for mode in dict.fromkeys(mode for mode, key in sweep["panels"] if key == metric):
+        lines = series(document, sweep["name"], mode, metric)
+        grown = {name: growth(points) for name, points in lines.items() if name != "direct" and len(points) > 1}
+        if grown:
+            ends |= {at for points in lines.values() for at, _ in points}
+            title = metric_of(document, sweep["name"], mode, metric)["title"]
+            each = ", ".join(f"{label(document, name)} {factor:.2f}" for name, factor in grown.items())
+            said.append(f"{title} ({mode}): {each}")
+    if not said:
+        return "Too few points to see anything."
+    span = f"From {short(min(ends))} to {sweep['words'].format(short(max(ends)))}"
+    return f"{span} this changes by a factor of: {'; '.join(said)}."
+
+
+def growth(points: list[tuple[int, Spread]]) -> float:
+    """The last median over the first."""
+    return points[-1][1].median / points[0][1].median
+
+
+def _sweep_ratios(document: Document, sweep: dict[str, Any], parts: list[Scenario]) -> str:
+    """lbcore over the best rival of each round, point by point."""
+    columns = parts[0]["metrics"]
+    rows = []
+    for part in parts:
+        names = _names(part)
+        others = rivals(names)
+        cells = [spread(ratios(part["samples"], m["key"], m["better"], others, subject(names))) for m in columns]
+        if any(cells):
+            rows.append([part["title"], *(_ratio(cell) if cell else "-" for cell in cells)])
+    titles = [metric["title"].partition(" per ")[0] for metric in columns]
+    return _table(["lbcore ÷ the best rival", *titles], rows) if rows else ""
+
+
+# --- where lbcore is not the best ---------------------------------------------------------------------------
+
+
+def _worse(document: Document) -> str:
+    found = worse(document)
+    if not any(rivals(_names(part)) for part in document["scenarios"]):
+        return ""
+    lines = [
+        f"- {_ratio(one.factor)} {one.metric}: {one.scenario}; best: {_title(document, one.rival)};"
+        f" worse in {one.rounds} of {one.factor.count} rounds"
+        for one in found
+    ]
+    return (
+        "## Where lbcore is not the best\n\n"
+        "Every figure of this run whose median ratio to the best rival of the same round is worse than 1, the worst first;"
+        " above 1 is worse, also where more is better.\n\n" + ("\n".join(lines) or "None in this run.")
+    )
+
+
 # --- scenarios ----------------------------------------------------------------------------------------------
 
 
@@ -162,13 +238,13 @@ def _row(document: Document, scenario: Scenario, name: str, columns: list[dict[s
 def _compared(document: Document, scenario: Scenario, columns: list[dict[str, Any]]) -> str:
     """One line a metric: lbcore over each rival, round by round."""
     names = _names(scenario)
-    rivals = [name for name in names if name != "direct" and not name.startswith("lbcore")]
+    others = rivals(names)
     ours = subject(names)
-    if ours not in names or not rivals:
+    if ours not in names or not others:
         return ""
     head = ["lbcore ÷ …", *(metric["title"] for metric in columns)]
     rows = []
-    for name in rivals:
+    for name in others:
         found = [spread(ratios(scenario["samples"], m["key"], m["better"], [name], ours)) for m in columns]
         if any(found):
             rows.append([_title(document, name), *(_ratio(one) if one else "-" for one in found)])
@@ -207,17 +283,24 @@ def _limit(row: dict[str, Any]) -> str:
 
 def _head(document: Document) -> str:
     options, commit, machine = document["options"], document["commit"], document["machine"]
-    lines = ["<!-- Generated by `python -m bench`; do not edit. -->", "# lbcore beside HAProxy and nginx", ""]
+    lines = ["<!-- Generated by `python -m bench`; do not edit. -->", f"# lbcore beside {_products(document)}", ""]
     lines.append(
         f"{document['started'][:10]}, commit `{commit['sha'][:12] or 'unknown'}`"
         + (f" with changes in {', '.join(commit['changed'][:5])}" if commit["changed"] else "")
         + f", {machine['cores']} cores of {machine['cpu']}, Linux {machine['kernel']}."
-        f" {options['rounds']} rounds of {options['seconds']:g} s, every balancer with one worker,"
+        f" {options['rounds']} rounds of {options['seconds']:g} s, every balancer with one worker where nothing else is said,"
         " each sample with a freshly started one. Bold: median; in brackets: least and greatest."
     )
     if options["quick"]:
         lines += ["", "**A quick run: short samples, so read no more than the rough picture from it.**"]
     return "\n".join(lines)
+
+
+def _products(document: Document) -> str:
+    """The rivals that took part, as words."""
+    ran = [name for part in document["scenarios"] for name in rivals(_names(part))]
+    titles = list(dict.fromkeys(label(document, name).partition(",")[0] for name in ran))
+    return " and ".join([", ".join(titles[:-1]), titles[-1]] if len(titles) > 1 else titles) or "no rival"
 
 
 def _machine(document: Document) -> str:
@@ -246,11 +329,14 @@ def _disturbed(usage: dict[str, Any]) -> bool:
 
 
 def _how(document: Document) -> str:
-    shown = []
+    shown: list[str] = []
+    swept: list[str] = []
     for part in document["scenarios"]:
         command = next((s["load"]["command"] for s in part["samples"] if s["ok"]), None)
         if command:
-            shown.append(f"- {part['title']}: `{command}`")
+            (swept if part.get("sweep") else shown).append(f"- {part['title']}: `{command}`")
+    if swept:
+        shown += ["", "<details><summary>The loads of the sweeps</summary>\n", *swept, "\n</details>"]
     return (
         "## How\n\n"
         f"`{document['command']}` took {document['seconds']:.0f} s."

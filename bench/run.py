@@ -2,13 +2,15 @@
 
 The document (latest.json): {"format", "started", "seconds", "command", "options", "machine", "versions",
 "commit", "targets": {name: {"title", "command", "config"}}, "scenarios": [{"name", "title", "what",
-"metrics", "goals", "load", "origin", "skipped": {target: why}, "samples": [{"target", "round", "ok",
-"error" | "figures", "usage", "load"}]}], "micro"}.
+"metrics", "goals", "load", "origin", "sweep", "mode", "at", "skipped": {target: why}, "samples": [{"target",
+"round", "ok", "error" | "figures", "usage", "load"}]}], "sweeps": [{"name", "title", "axis", "words", "what",
+"panels"}], "micro"}.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import shlex
 import sys
 import tempfile
@@ -25,34 +27,37 @@ from bench.measure import Meter, ProcessGone, Usage, private_b
 from bench.origin import KINDS, Origin
 from bench.programs import Missing
 from bench.scenarios import SCENARIOS, Scenario, Unit
-from bench.targets import TARGETS, Running
+from bench.serving import Running, Wanted
+from bench.sweeps import SWEEPS, Sweep
+from bench.targets import TARGETS, same_modes, with_rivals
 
 FORMAT = 1
 FAULTS = (ChildFailed, LoadFailed, ProcessGone, Missing, OSError)
 """What makes a sample a failed one. Anything else is a fault of the benchmark and ends it."""
 
-EXTRA = set(TARGETS) - {name for scenario in SCENARIOS for name in scenario.targets}
+EXTRA = set(TARGETS) - {name for scenario in SCENARIOS for name in same_modes(scenario.targets)}
 
 Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class Options:
-    """What was asked for. `targets`: None takes those of each scenario."""
+    """What was asked for. `targets`: None takes those of each scenario, with the products `rivals` instead of its own."""
 
     rounds: int
     seconds: float
     scenarios: tuple[Scenario, ...]
     targets: tuple[str, ...] | None = None
+    rivals: tuple[str, ...] | None = None
     micro: bool = True
     quick: bool = False
     command: list[str] = field(default_factory=list)
 
     def targets_of(self, scenario: Scenario) -> list[str]:
         """In the order of the rounds. A variant (EXTRA) runs in every scenario when it is asked for."""
-        if self.targets is None:
-            return list(scenario.targets)
-        return [name for name in self.targets if name in scenario.targets or name in EXTRA]
+        if self.targets is not None:
+            return [name for name in self.targets if name in same_modes(scenario.targets) or name in EXTRA]
+        return list(scenario.targets) if self.rivals is None else with_rivals(scenario.targets, self.rivals)
 
 
 def run(options: Options, say: Say) -> dict[str, Any]:
@@ -67,7 +72,8 @@ def run(options: Options, say: Say) -> dict[str, Any]:
         "machine": machine.machine(),
         "versions": machine.versions(names),
         "commit": machine.commit(),
-        "targets": {name: {"title": TARGETS[name].title} for name in names},
+        "targets": {name: {"title": TARGETS[name].title, "product": TARGETS[name].product} for name in names},
+        "sweeps": [_described(sweep) for sweep in SWEEPS if any(part.sweep == sweep.name for part in options.scenarios)],
     }
     with tempfile.TemporaryDirectory(prefix="lbcore-bench-") as directory:
         bench = _Bench(options, Path(directory), document["targets"], say)
@@ -88,6 +94,7 @@ class _Bench:
         self.known = known
         self.say = say
         self.count = 0
+        self.wholes: dict[str, float] = {}
 
     def _fresh(self, name: str) -> Path:
         self.count += 1
@@ -116,9 +123,11 @@ class _Bench:
         load = scenario.load
         if not isinstance(load, Paced):
             return scenario
-        with self._running(load.rival, origin) as target:
-            done = load.flat_out.run(target.address, self.options.seconds, lambda: 0)
-        whole = done.answers / done.seconds
+        if load.rival not in self.wholes:
+            with self._running(load.rival, scenario, origin) as target:
+                done = load.flat_out.run(target.address, self.options.seconds, lambda: 0)
+            self.wholes[load.rival] = done.answers / done.seconds
+        whole = self.wholes[load.rival]
         load = load.at(whole)
         self.say(f"{scenario.name}: {load.rival} reaches {whole:,.0f} requests/s; the load is {load.rate:,.0f}")
         return replace(scenario, load=load)
@@ -127,7 +136,7 @@ class _Bench:
         """Start the target, load it, read what that cost, stop it."""
         sample: dict[str, Any] = {"target": name, "round": number}
         try:
-            with self._running(name, origin) as target:
+            with self._running(name, scenario, origin) as target:
                 sample |= _measured(scenario, origin, target, self.options.seconds)
         except FAULTS as error:
             sample |= {"ok": False, "error": str(error)}
@@ -135,16 +144,24 @@ class _Bench:
         return sample
 
     @contextlib.contextmanager
-    def _running(self, name: str, origin: Origin) -> Iterator[Running]:
+    def _running(self, name: str, scenario: Scenario, origin: Origin) -> Iterator[Running]:
         directory = self._fresh(name)
         directory.mkdir()
-        with TARGETS[name].start(directory, origin.address) as target:
-            texts = {"command": target.command, "config": target.config}
-            self.known.setdefault(name, {"title": TARGETS[name].title})
-            self.known[name] |= {key: text.replace(str(directory), "DIR") for key, text in texts.items()}
+        wanted = Wanted(tuple(origin.addresses[: scenario.backends]), scenario.workers)
+        with TARGETS[name].start(directory, wanted) as target:
+            self._learn(name, target, directory)
             yield target
 
+    def _learn(self, name: str, target: Running, directory: Path) -> None:
+        """Its command line and configuration, the shortest that it had: a thousand backends are a thousand lines."""
+        texts = {"command": target.command, "config": target.config}
+        texts = {key: text.replace(str(directory), "DIR") for key, text in texts.items()}
+        known = self.known.setdefault(name, {"title": TARGETS[name].title, "product": TARGETS[name].product})
+        if "command" not in known or len(texts["command"] + texts["config"]) < len(known["command"] + known["config"]):
+            known |= texts
 
+
+@functools.cache
 def _absent(name: str) -> str | None:
     try:
         TARGETS[name].version()
@@ -158,10 +175,18 @@ def _describe(scenario: Scenario, seconds: float) -> dict[str, Any]:
         "name": scenario.name,
         "title": scenario.title,
         "what": scenario.what,
+        "sweep": scenario.sweep,
+        "mode": scenario.mode,
+        "at": scenario.at,
         "metrics": [asdict(metric) for metric in scenario.metrics],
         "goals": [asdict(goal) for goal in scenario.goals],
         "load": asdict(scenario.load) | {"kind": type(scenario.load).__name__, "seconds": seconds},
     }
+
+
+def _described(sweep: Sweep) -> dict[str, Any]:
+    texts = {key: getattr(sweep, key) for key in ("name", "title", "axis", "words", "what")}
+    return texts | {"panels": [list(panel) for panel in sweep.panels]}
 
 
 def _measured(scenario: Scenario, origin: Origin, target: Running, seconds: float) -> dict[str, Any]:

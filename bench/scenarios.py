@@ -8,7 +8,7 @@ from typing import Literal
 from bench.load import Datagrams, Idle, Load, Paced, Resumed, Sequential, Wrk
 from bench.origin import BIG_PATH, MEDIUM_PATH, SMALL_PATH
 
-OriginKind = Literal["static", "uvicorn", "datagrams", "secured"]
+OriginKind = Literal["static", "many", "uvicorn", "datagrams", "secured"]
 
 
 @dataclass(frozen=True)
@@ -34,17 +34,24 @@ class Unit:
 
 @dataclass(frozen=True)
 class Goal:
-    """A limit on a figure of lbcore: a ratio to the best of `rivals`, or absolute when there are none."""
+    """A limit on a figure of lbcore: a ratio to the best of `rivals`, or absolute when there are none.
+
+    target: which lbcore is meant; empty: the scenario's first.
+    """
 
     text: str
     metric: str
     limit: float
     rivals: tuple[str, ...] = ()
+    target: str = ""
 
 
 @dataclass(frozen=True)
 class Scenario:
-    """A row: `load` against `origin` through each of `targets`, as often as there are rounds."""
+    """A row: `load` against `origin` through each of `targets`, as often as there are rounds.
+
+    workers, backends: of each target. sweep, mode, at: of a row that a sweep made (sweeps.py), its place there.
+    """
 
     name: str
     title: str
@@ -56,6 +63,11 @@ class Scenario:
     targets: tuple[str, ...]
     goals: tuple[Goal, ...] = ()
     in_quick: bool = True
+    workers: int = 1
+    backends: int = 1
+    sweep: str = ""
+    mode: str = ""
+    at: int = 0
 
 
 REQUEST = Unit("request", "requests/s", "µs", 1e3)
@@ -88,7 +100,9 @@ BASE = Metric("base_mb", "all its processes before the first", "MB", "lower")
 
 BALANCERS = ("lbcore", "haproxy", "nginx")
 ALL = ("direct", *BALANCERS)
-STREAMERS = ("direct", "lbcore", "haproxy", "haproxy-splice", "nginx")
+STREAMERS = ("direct", "lbcore", "lbcore-offload", "haproxy", "haproxy-splice", "nginx")
+MESSAGES = ("direct", "lbcore", "lbcore-copy", "lbcore-offload", "haproxy", "nginx")
+OFFLOAD = "lbcore-offload"
 BETTER = ("haproxy", "nginx")
 HTTP = ("direct", "lbcore-http-bare", "haproxy-http", "nginx-http")
 HTTP_FIELDS = ("direct", "lbcore-http", "haproxy-http-fields", "nginx-http-fields")
@@ -108,10 +122,14 @@ SCENARIOS: tuple[Scenario, ...] = (
         load=Wrk(SMALL_PATH, connections=64),
         unit=REQUEST,
         metrics=(rate(REQUEST), *cpu(REQUEST), P50, P99, P999),
-        targets=ALL,
+        targets=MESSAGES,
         goals=(
-            Goal("keep-alive: worker CPU per request", "worker_cpu", 0.90, BETTER),
+            Goal("keep-alive, copied: worker CPU per request", "worker_cpu", 0.85, BETTER, "lbcore-copy"),
             Goal("keep-alive: requests per second", "rate", 1.05, BETTER),
+            Goal("keep-alive, offload: machine CPU per request", "machine_cpu", 0.85, ("haproxy",), OFFLOAD),
+            Goal("keep-alive, offload: machine CPU per request, beside none", "machine_cpu", 1.25, ("direct",), OFFLOAD),
+            Goal("keep-alive, offload: requests per second", "rate", 1.30, BETTER, OFFLOAD),
+            Goal("keep-alive, offload: requests per second, absolute", "rate", 100_000, (), OFFLOAD),
         ),
     ),
     Scenario(
@@ -123,6 +141,7 @@ SCENARIOS: tuple[Scenario, ...] = (
         unit=REQUEST,
         metrics=(P50, P99, P999, rate(REQUEST), *cpu(REQUEST)),
         targets=ALL,
+        in_quick=False,
     ),
     Scenario(
         name="short",
@@ -144,7 +163,10 @@ SCENARIOS: tuple[Scenario, ...] = (
         unit=GIGABYTE,
         metrics=(*cpu(GIGABYTE), rate(GIGABYTE)),
         targets=STREAMERS,
-        goals=(Goal("streaming: worker CPU per GB", "worker_cpu", 0.80, ("haproxy", "haproxy-splice")),),
+        goals=(
+            Goal("streaming: worker CPU per GB", "worker_cpu", 0.80, ("haproxy", "haproxy-splice")),
+            Goal("streaming, offload: machine CPU per GB, beside none", "machine_cpu", 1.15, ("direct",), OFFLOAD),
+        ),
     ),
     Scenario(
         name="medium",
@@ -291,6 +313,7 @@ SCENARIOS: tuple[Scenario, ...] = (
         metrics=(P50, P99, rate(REQUEST)),
         targets=HTTP,
         goals=(Goal("http, behind uvicorn: p50 latency, µs", "p50_us", 1000),),
+        in_quick=False,
     ),
     Scenario(
         name="tls-passthrough",
@@ -325,6 +348,7 @@ SCENARIOS: tuple[Scenario, ...] = (
         metrics=(*cpu(HANDSHAKE), rate(HANDSHAKE)),
         targets=HTTPS,
         goals=(Goal("https, full handshakes: worker CPU per handshake", "worker_cpu", 0.95, HTTPS_BETTER),),
+        in_quick=False,
     ),
     Scenario(
         name="https-resumed",

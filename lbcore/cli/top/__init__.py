@@ -1,0 +1,20 @@
+"""lbcore top: a running balancer on the terminal, live. Reads shared memory; acts through the control socket."""
+
+from __future__ import annotations
+
+import importlib.util
+
+from lbcore.errors import LbcoreError
+
+
+def main(name: str, interval_s: float) -> int:
+    """Show it until the user leaves. Raises NotRunning, OSError, or LbcoreError when textual is not installed."""
+    if importlib.util.find_spec("textual") is None:
+        raise LbcoreError("top needs textual: pip install 'lbcore[top]'")
+    from lbcore.cli.top.screen import Top
+    from lbcore.cli.top.source import Source
+
+    with Source(name) as source:
+        source.read()  # a name that nobody has is said before the screen is taken
+        Top(source, interval_s).run()
+    return 0
