@@ -22,8 +22,8 @@ from mkdocs.exceptions import Abort, MkDocsException
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PAGES = ("README.md", "CHANGELOG.md", "csrc/README.md", "bench/README.md", "bench/results/**/*.md", "tools/docs/*.md")
-LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
-LOADS = {"script": "src", "img": "src", "source": "src", "iframe": "src", "link": "href"}
+LINK = re.compile(r"""\]\(([^)#:]+)(?:#[^)]*)?\)|(?:src|srcset|href)="([^"#:]+)""")
+LOADS = {"script": "src", "img": "src", "source": "srcset", "iframe": "src", "link": "href"}
 """Elements that fetch something by themselves."""
 
 
@@ -31,7 +31,7 @@ def gather(root: Path, into: Path) -> None:
     """Copy the pages, in their places, and the files that they link to; write the page of the API."""
     pages = sorted(page for pattern in PAGES for page in root.glob(pattern))
     for page in pages:
-        linked = (page.parent / target for target in LINK.findall(page.read_text()))
+        linked = (page.parent / (found[1] or found[2]) for found in LINK.finditer(page.read_text()))
         for file in (page, *(file.resolve() for file in linked if file.is_file())):
             copy = into / file.relative_to(root)
             copy.parent.mkdir(parents=True, exist_ok=True)
