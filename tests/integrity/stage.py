@@ -47,8 +47,8 @@ def bounded(examples: int) -> settings:
 
 
 @functools.cache
-def refusal(datapath: str) -> str:
-    """Why `lbcore run` will not have this datapath here, in its own words; "" when it will."""
+def refusal(datapath: str, network: str) -> str:
+    """Why `lbcore run` will not have this datapath in this network, in its own words; "" when it will."""
     if datapath in ALWAYS:
         return ""
     with tempfile.TemporaryDirectory() as directory:
@@ -70,7 +70,7 @@ def refusal(datapath: str) -> str:
 
 def need(datapath: str) -> None:
     """Skip the test where the datapath is refused."""
-    if reason := refusal(datapath):
+    if reason := refusal(datapath, os.readlink("/proc/thread-self/ns/net")):
         pytest.skip(reason)
 
 

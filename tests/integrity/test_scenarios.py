@@ -9,7 +9,7 @@ from hypothesis import given
 
 from integrity.network import thin
 from integrity.scenarios import CLOSE_ORDERS, Meeting, plays, simple
-from integrity.stage import DATAPATHS, MODES, bounded, need, stage
+from integrity.stage import DATAPATHS, MODES, bounded, stage
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,7 +41,6 @@ def test_whatever_the_two_sides_do(mode: str, datapath: str, authority: Authorit
 @pytest.mark.parametrize("datapath", DATAPATHS)
 @pytest.mark.parametrize("mode", ["tcp", "terminated"])
 def test_whatever_they_do_where_writes_are_taken_in_part(mode: str, datapath: str, authority: Authority, site: Path) -> None:
-    need(datapath)
     with thin(), stage(mode, datapath, authority, site) as on:
 
         @bounded(15)
