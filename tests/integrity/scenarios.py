@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import namedtuple
 from itertools import product
+from operator import add
 
 from hypothesis import strategies as st
 
@@ -45,13 +46,15 @@ def simple(end: str, size: int) -> Script:
 
 sizes = st.one_of(st.integers(1, 300), st.integers(1, 200_000), st.sampled_from(EDGES))
 pauses = st.sampled_from((0, 0, 0, 1, 4))
+chatter = st.sampled_from(((), (), ((20, 1),) * 12))
+"""Small messages at first: some datapaths take a session only once it has proven not to be a short one."""
 
 
 def scripts(end: str) -> st.SearchStrategy[Script]:
     """Those that end so."""
     return st.builds(
         Script,
-        writes=st.lists(st.tuples(sizes, pauses), max_size=6).map(tuple),
+        writes=st.builds(add, chatter, st.lists(st.tuples(sizes, pauses), max_size=6).map(tuple)),
         end=st.just(end),
         early=st.sampled_from((0, 0, 1, 1000)),
         stall_ms=st.sampled_from((0, 0, 5, 25)),
