@@ -68,6 +68,41 @@ def test_the_links_of_all_pages_lead_somewhere() -> None:
             assert (page.parent / target).exists(), f"{page}: {target}"
 
 
+def build_site(root: Path, into: Path) -> subprocess.CompletedProcess[str]:
+    pytest.importorskip("mkdocstrings_handlers.python", reason="the extra `docs` is not installed")
+    line = [sys.executable, str(root / "tools/docs/site.py"), str(into)]
+    return subprocess.run(line, capture_output=True, text=True)
+
+
+def test_the_site_is_built_and_asks_no_other_host(tmp_path: Path) -> None:
+    done = build_site(ROOT, tmp_path)
+    assert done.returncode == 0, done.stderr
+    page = (tmp_path / "index.html").read_text()
+    assert "drain_timeout" in page
+    assert "lbcore_" in (tmp_path / "tools/docs/metrics.html").read_text()
+    assert "HOST:PORT" in (tmp_path / "api.html").read_text()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "[nowhere](bench/none.md)",
+        "[no such heading](#none)",
+        '<a href="none.html">raw</a>',
+        '<img src="http://192.0.2.1/x.png">',
+    ],
+)
+def test_a_link_that_leads_nowhere_fails_the_site(line: str, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    for name in ("csrc", "bench", "tools", "lbcore"):
+        shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("*.so", "*.c", "__pycache__"))
+    (copy / "CHANGELOG.md").write_text("# Changelog\n")
+    (copy / "README.md").write_text(f"{(ROOT / 'README.md').read_text()}\n{line}\n")
+    done = build_site(copy, tmp_path / "site")
+    assert done.returncode == 1
+    assert "none" in done.stderr or "192.0.2.1" in done.stderr
+
+
 def test_the_man_page_is_fresh_and_well_formed() -> None:
     done = subprocess.run([sys.executable, ROOT / "tools/render-man", "--check"], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")

@@ -272,7 +272,10 @@ static ssize_t silent(struct lb_tls *tls, int result, int reading)
         errno = EAGAIN;
         return -1;
     case LB_SSL_ERROR_ZERO_RETURN:
-        return 0;
+        if (!tls->ended || !tls->deaf)
+            return 0;
+        /* a socket tells an error once: a write has heard of the reset, and the read sees a mere end */
+        /* fall through */
     case LB_SSL_ERROR_SYSCALL:
         if (!reading && tls->deaf) { /* its last words may be on their way */
             lb_ssl.ERR_clear_error();

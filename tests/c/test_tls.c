@@ -386,6 +386,32 @@ static void an_end_is_told_from_a_cut(void)
     close_rules(&wire);
 }
 
+/* A write hears of a reset before the read does, which then finds nothing but an end. */
+static void a_reset_that_a_write_has_heard_is_no_end(void)
+{
+    for (int said = 0; said < 2; said++) {
+        struct wire wire;
+        char got[16];
+        int more;
+        open_rules(&wire, LB_TLS_VERIFY_OFF);
+        connect_ends(&wire, NULL);
+        shake(&wire, 65536);
+        CHECK(lb_tls_send(wire.server, "last", 4) == 4);
+        if (said)
+            CHECK(lb_tls_finish(wire.server) == 0);
+        while (carry(&wire, 65536))
+            ;
+        CHECK(shutdown(wire.fd[1], SHUT_RDWR) == 0);
+        CHECK(lb_tls_send(wire.client, "x", 1) == -1 && errno == EPIPE);
+        (void)lb_tls_note(wire.client, 1, 1, 1);
+        CHECK(lb_tls_recv(wire.client, got, sizeof got, &more) == 4 && more);
+        ssize_t end = lb_tls_recv(wire.client, got, sizeof got, &more);
+        CHECK(said ? end == 0 : end == -1 && errno == ECONNRESET);
+        close_ends(&wire);
+        close_rules(&wire);
+    }
+}
+
 int main(void)
 {
     char why[200];
@@ -403,5 +429,6 @@ int main(void)
     RUN(a_certificate_for_somebody_else_is_not_accepted);
     RUN(a_slow_reader_loses_nothing);
     RUN(an_end_is_told_from_a_cut);
+    RUN(a_reset_that_a_write_has_heard_is_no_end);
     return 0;
 }
