@@ -79,8 +79,12 @@ cdef class Pen:
             raise IndexError(f"row {index} of {limit}")
         return 0
 
-    def head(self, *, bytes name, bytes version, uint64_t started_ms, uint32_t control_pid, uint32_t datapath):
+    def head(self, *, bytes name, bytes version, uint64_t started_ms, uint32_t control_pid, uint32_t datapath,
+             bytes client_key):
         self.usable()
+        if len(client_key) != sizeof(self.shm.head.client_key):
+            raise ValueError("not a key")
+        memcpy(self.shm.head.client_key, <const char *>client_key, sizeof(self.shm.head.client_key))
         put_text(self.shm.head.name, sizeof(self.shm.head.name), name)
         put_text(self.shm.head.version, sizeof(self.shm.head.version), version)
         self.shm.head.started_ms = started_ms

@@ -23,6 +23,7 @@ cdef extern from "lb.h" nogil:
         uint64_t started_ms
         uint32_t control_pid
         uint32_t datapath
+        uint8_t client_key[16]
         uint8_t name[64]
         uint8_t version[24]
         uint64_t generation

@@ -30,6 +30,7 @@ _SIZES = {
     "histogram_size": "struct lb_histogram",
     "tally_size": "struct lb_tally",
     "record_size": "struct lb_record",
+    "client_size": "struct lb_client",
 }
 
 COUNTERS: tuple[str, ...] = tuple(

@@ -59,7 +59,7 @@ def check_ledger(status: dict[str, Any]) -> None:
 def check_idle(status: dict[str, Any]) -> None:
     """Nothing is under way, so nothing is held."""
     figures = totals(status)
-    for name in ("active", "buffers", "pipes", "exchanges_active", "queued", "handshakes_active"):
+    for name in ("active", "buffers", "pipes", "exchanges_active", "queued", "handshakes_active", "clients_counted"):
         assert figures[name] == 0, (name, figures)
     for pool in status["pools"]:
         for backend in pool["backends"]:
