@@ -629,6 +629,33 @@ def tls_check(bytes bundle):
         lb_tls_context_release(context)
 
 
+def shed_privileges():
+    """Give up every capability for good, and whatever an exec might give back: for a worker process. Raises OSError."""
+    check(lb_privileges_shed())
+
+
+def become_user(uint32_t user):
+    """Root becomes this user for good, in its groups already; CAP_NET_BIND_SERVICE stays. No other thread may run. Raises OSError."""
+    check(lb_privileges_become(user))
+
+
+def load_seccomp():
+    """Filter this process's system calls from now on: None, or in words why there is no filter."""
+    cdef char why[256]
+    why[0] = 0
+    return None if lb_seccomp_load(why, sizeof(why)) == 0 else why.decode(errors="replace")
+
+
+def seccomp_version():
+    """libseccomp's version. Raises OSError, in words, where it cannot be had."""
+    cdef char text[256]
+    text[0] = 0
+    cdef int error = lb_seccomp_version(text, sizeof(text))
+    if error:
+        raise OSError(-error, text.decode(errors="replace"))
+    return text.decode()
+
+
 def run_worker(memory, *, uint32_t worker, int channel, uint32_t max_sessions, uint32_t max_buffers,
                uint32_t max_pipes, uint32_t max_handshakes=1024, bint own_process=False, bytes refuge=None):
     """Serve until drained or stopped. The channel stays the caller's. refuge: path of a socket where it waits for another control

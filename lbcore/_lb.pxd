@@ -276,4 +276,9 @@ cdef extern from "lb.h" nogil:
     int lb_tls_context_open(lb_tls_context **context, const void *bytes, size_t count, char *why, size_t room)
     void lb_tls_context_release(lb_tls_context *context)
 
+    int lb_privileges_shed()
+    int lb_privileges_become(uint32_t user)
+    int lb_seccomp_load(char *why, size_t room)
+    int lb_seccomp_version(char *text, size_t room)
+
     int lb_worker_run(const lb_worker_setup *setup)

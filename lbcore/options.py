@@ -298,6 +298,21 @@ TOP = (
         high=24 * _HOUR,
     ),
     Option("max_backends", "int", 16_384, "backends in all pools; fixed at start", low=1, high=1_000_000),
+    Option(
+        "user",
+        "text",
+        None,
+        "lbcore run, started by root: the user that it becomes, by name or number, before it binds; CAP_NET_BIND_SERVICE stays"
+        " with the control plane; default: it stays who it is",
+    ),
+    Option("group", "text", None, "likewise its group; default: those of the user"),
+    Option(
+        "seccomp",
+        "choice",
+        "auto",
+        "worker processes may only call what they need, where libseccomp is there; off: they may call anything",
+        choices=("auto", "off"),
+    ),
     Option("pin", "flag", False, "pin each worker to a core"),
     Option("log_format", "choice", "text", "how the control plane's own log lines are written", choices=("text", "json")),
 )

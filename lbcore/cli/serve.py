@@ -55,6 +55,7 @@ def main(
             raise ConfigError("listen: missing (give --listen MODE://HOST:PORT, or -c FILE)")
         given |= {"certificate": pem[0], "key": pem[1]}
         settings = simple(listen, backends, policy=policy, health=health, admin=admin or _default_admin(log), **given)
+        _give_up_root(settings)
     else:
         from lbcore.config import load
 
@@ -62,11 +63,25 @@ def main(
             return override(read, listen, backends, policy, health, admin, pem, given)
 
         settings = lay(load(config))
+        if _give_up_root(settings):
+            settings = lay(load(config))  # what this user cannot read is said now, not by the first reload
     if upgrade.ASKED in os.environ:
         return upgrade.say_so(os.environ[upgrade.ASKED])
     if config is not None:
         return Command(settings, lay).run()
     return Command(settings).run()
+
+
+def _give_up_root(settings: BalancerSettings) -> bool:
+    """Become the user that the settings name, if root is who we are. Raises ConfigError or LbcoreError."""
+    from lbcore import privileges, runtime
+
+    account = privileges.wanted(settings)
+    if account is None:
+        return False
+    runtime.settle(account.uid, account.gid)
+    privileges.become(account)
+    return True
 
 
 def _default_admin(log: Callable[[str], None]) -> str:
@@ -228,7 +243,7 @@ class Command:
 
     def _on_upgrade(self) -> str:
         """An operator asks for it: what comes. Raises LbcoreError."""
-        version = upgrade.can_succeed(self._balancer.segment_path)
+        version = upgrade.can_succeed(self._balancer.segment_descriptor)
         self._upgrade = True
         self._wake.set()
         return version

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def main(name: str, as_json: bool) -> int:
     """Print the status of a running balancer. Raises NotRunning or OSError."""
     word = runtime.find(name)
-    with Segment.attach(word["segment"]) as segment:
+    with Segment.attach(runtime.segment_of_word(word)) as segment:
         status = document(segment)
     status["admin"] = word.get("admin")
     if as_json:
