@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from typing import Any, Self
 
     from lbcore._engine import Pick
+    from lbcore.admin.bodies import UpgradeOrder
     from lbcore.admin.server import AdminServer
     from lbcore.discovery.prober import Prober
     from lbcore.discovery.sources import Found, Sources
@@ -198,8 +199,8 @@ class Balancer:
         self._traces: Traces | None = None
         self._leaving = False
         self._hurried = threading.Event()
-        self.on_upgrade: Callable[[], str] | None = None
-        """What an operator's call for an upgrade does; returns what comes. Raises LbcoreError."""
+        self.on_upgrade: Callable[[UpgradeOrder], str] | None = None
+        """What an operator's call for an upgrade, or for a step of it, does; returns what comes. Raises LbcoreError."""
         self._reloads = {"reloads_taken": 0, "reloads_refused": 0}
 
     @classmethod
@@ -519,6 +520,10 @@ class Balancer:
         Raises WorkerFailed with the old ones still serving, or NotRunning.
         """
         self._running()[2].replace_workers(self._settings.drain_timeout_ms)
+
+    def replace_worker(self, number: int) -> None:
+        """Likewise one of them, by its number. Raises LbcoreError when there is no such worker."""
+        self._running()[2].replace_worker(number, self._settings.drain_timeout_ms)
 
     def hurry(self) -> None:
         """End a drain that another thread's, or the interrupted, `stop()` is waiting for."""

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 START_LIMIT_S = 20.0
 STABLE_S = 10.0
-"""A worker that lived so long is restarted at once; one that did not, after a pause that doubles each time."""
+"""A worker that lived so long is restarted at once, as is the first that did not; the next such, after a pause that doubles."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 5.0
 NO_ROUTES = 16
 """Bytes of an empty routes table: its head, all zero."""
@@ -48,7 +48,7 @@ class Post:
         self.listening: set[int] = set()
         self.ready = False
         self.started_at = 0.0
-        self.pause_s = 0.0
+        self.early_ends = 0
         self.restart_at: float | None = None
 
 
@@ -92,6 +92,7 @@ class Supervisor:
         self._listeners: dict[int, tuple[ListenerSettings, ListenerSockets]] = {}
         self._changed = threading.Condition()
         self._lock = threading.RLock()  # listeners and posts: reload and restart may meet
+        self._replacing = threading.Lock()  # one after the other, whoever asks
         self._tls = Courier(Store(log), self._tls_rows, self._channels, log)
         self._selector = selectors.DefaultSelector()
         self._wake_ours, self._wake_theirs = socket.socketpair()
@@ -266,6 +267,13 @@ class Supervisor:
         Raises WorkerFailed with the old one still serving.
         """
         for number in range(len(self._posts)):
+            self.replace_worker(number, drain_ms)
+
+    def replace_worker(self, number: int, drain_ms: int) -> None:
+        """Likewise one. Raises LbcoreError when there is no such worker."""
+        if number >= len(self._posts):
+            raise LbcoreError(f"worker {number}: there are {len(self._posts)}, counted from 0")
+        with self._replacing:
             self._replace(number, drain_ms)
 
     def _replace(self, number: int, drain_ms: int) -> None:
@@ -483,10 +491,10 @@ class Supervisor:
             return
         if self._draining:
             return
-        lived_s = time.monotonic() - post.started_at
-        post.pause_s = 0.0 if lived_s > STABLE_S else min(max(2 * post.pause_s, FIRST_PAUSE_S), LONGEST_PAUSE_S)
-        post.restart_at = time.monotonic() + post.pause_s
-        self._log(f"worker {post.number} is gone ({worker.obituary}): restart in {post.pause_s * 1000:.0f} ms")
+        post.early_ends = post.early_ends + 1 if time.monotonic() - post.started_at < STABLE_S else 0
+        pause_s = _pause_s(post.early_ends)
+        post.restart_at = time.monotonic() + pause_s
+        self._log(f"worker {post.number} is gone ({worker.obituary}): restart in {pause_s * 1000:.0f} ms")
 
     # --- the thread ----------------------------------------------------------------------------------------------
 
@@ -551,6 +559,11 @@ def _can_filter(log: Callable[[str], None]) -> bool:
         log(f"system calls of workers are not filtered: {error.strerror}")
         return False
     return True
+
+
+def _pause_s(early_ends: int) -> float:
+    """How long a place stays empty whose workers have ended early so often in a row."""
+    return 0.0 if early_ends < 2 else float(min(FIRST_PAUSE_S * 2 ** (early_ends - 2), LONGEST_PAUSE_S))
 
 
 def _bounds(settings: BalancerSettings, workers: int, processes: bool) -> crew.Bounds:

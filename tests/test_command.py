@@ -164,6 +164,23 @@ def test_a_killed_worker_is_replaced_on_the_same_socket(tmp_path: Path) -> None:
             assert "killed by signal 9" in lb.stderr.read_text()
 
 
+STORM = """
+import random, signal
+from lbcore.cli.wake import Wake
+wake, dice, heard = Wake(), random.Random(7), []
+signal.signal(signal.SIGALRM, lambda number, frame: heard.append(number))
+for count in range(20_000):
+    signal.setitimer(signal.ITIMER_REAL, dice.uniform(1e-6, 3e-5))
+    wake.wait()
+    assert len(heard) == count + 1
+"""
+
+
+def test_a_signal_that_comes_as_we_begin_to_wait_is_heard() -> None:
+    """With an Event, or a lock of any kind, one of these hangs."""
+    subprocess.run([sys.executable, "-c", STORM], check=True, timeout=60)
+
+
 def test_a_worker_outlives_the_control_plane_and_stop_ends_it(tmp_path: Path) -> None:
     with Peer(echo) as peer:
         running = command(tmp_path, "--listen", "tcp://127.0.0.1:0", "--backend", peer.address, "--health", "off")

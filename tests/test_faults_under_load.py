@@ -98,7 +98,7 @@ class Load:
         self._stop = threading.Event()
         self.good = 0
         self.bad: list[tuple[float, str]] = []
-        self._threads = [threading.Thread(target=self._run) for _ in range(CLIENTS)]
+        self._threads = [threading.Thread(target=self._run, daemon=True) for _ in range(CLIENTS)]
 
     def _run(self) -> None:
         connection = http.client.HTTPConnection(*self._address, timeout=20)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -139,7 +140,7 @@ def test_a_configuration_that_went_bad_leaves_the_old_one_serving(tmp_path: Path
 
 
 def test_only_a_command_can_be_upgraded(tmp_path: Path) -> None:
-    done = __import__("subprocess").run(
+    done = subprocess.run(
         [sys.executable, "-m", "lbcore", "upgrade", "--name", "nobody"],
         env={**os.environ, "LBCORE_RUNTIME_DIR": str(tmp_path)},
         capture_output=True,
@@ -147,3 +148,51 @@ def test_only_a_command_can_be_upgraded(tmp_path: Path) -> None:
     )
     assert done.returncode == 1
     assert "no balancer named 'nobody' is running" in done.stderr
+
+
+# --- step by step ----------------------------------------------------------------------------------------------------
+
+
+def by_steps(running: Command, answers: str) -> Any:
+    line = [sys.executable, "-m", "lbcore", "upgrade", "--name", "shop", "--step"]
+    return subprocess.run(line, env=running.env, input=answers, capture_output=True, text=True, timeout=90)
+
+
+def test_a_check_changes_nothing(tmp_path: Path) -> None:
+    with Peer(echo) as peer, command(tmp_path, *words(f"tcp://127.0.0.1:{free_port()}", peer.address)) as running:
+        old = serving(running)
+        done = running.cli("upgrade", "--name", "shop", "--check")
+        assert (done.returncode, "can take over" in done.stdout) == (0, True), done.stderr
+        assert serving(running) == old
+        assert "in the place of" not in running.stderr.read_text()
+
+
+def test_steps_are_asked_for_and_may_end_after_each(tmp_path: Path) -> None:
+    """Under load: what runs after each step is whole, and a later upgrade goes on from there."""
+    with Server(tmp_path) as backend, command(tmp_path, *words(f"http://127.0.0.1:{free_port()}", backend.address)) as running:
+        old = serving(running)
+        with Load(running.address) as load:
+            done = by_steps(running, "n\n")
+            assert (done.returncode, "nothing was changed" in done.stdout) == (1, True), done.stderr
+            assert serving(running) == old
+            done = by_steps(running, "y\nn\n")
+            assert (done.returncode, "2 of 2 workers are still" in done.stdout) == (1, True), done.stderr
+            assert serving(running) == old
+            load.flows()
+            done = by_steps(running, "y\ny\nn\n")
+            assert (done.returncode, "1 of 2 workers are still" in done.stdout) == (1, True), done.stderr
+            assert len(serving(running) & old) == 1
+            load.flows()
+            upgraded(running)
+            assert not serving(running) & old
+            load.flows()
+        assert load.bad == []
+
+
+def test_steps_that_make_no_sense_are_one_clear_line(tmp_path: Path) -> None:
+    with Peer(echo) as peer, command(tmp_path, *words(f"tcp://127.0.0.1:{free_port()}", peer.address)) as running:
+        assert running.call("/upgrade", step="half")[0] == 422
+        assert running.call("/upgrade", step="worker")[0] == 422
+        assert running.call("/upgrade", step="check", worker=0)[0] == 422
+        code, answer = running.call("/upgrade", step="worker", worker=7)
+        assert (code, answer["error"]) == (409, "worker 7: there are 2, counted from 0")

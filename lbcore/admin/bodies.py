@@ -96,6 +96,13 @@ class BackendOrder(_Strict):
     weight: Weight | None = None
 
 
+class UpgradeOrder(_Strict):
+    """POST /upgrade, from operators: the whole of it, or a step."""
+
+    step: Literal["all", "check", "control", "worker"] = "all"
+    worker: Annotated[int, Field(ge=0)] | None = None
+
+
 def parse(body: bytes, kind: type[Body]) -> Body:
     """Check a JSON body. Raises BadBody."""
     try:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from aiohttp import web
 
 from lbcore.admin.access import Access
-from lbcore.admin.bodies import BackendOrder, BadBody, Release, parse
+from lbcore.admin.bodies import BackendOrder, BadBody, Release, UpgradeOrder, parse
 from lbcore.admin.call import OF_BACKENDS, Call, Refusal
 from lbcore.admin.dashboard import page
 from lbcore.admin.feed import Feed
@@ -54,7 +54,7 @@ class AdminServer:
         metrics: Callable[[dict[int, int], bool], bytes],
         ready: Callable[[], tuple[bool, str]],
         reload: Callable[[], None],
-        upgrade: Callable[[], str] | None,
+        upgrade: Callable[[UpgradeOrder], str] | None,
         pick: Callable[[str, str | None, int], Pick],
         own: Callable[[], list[tuple[str, int]]],
         log: Callable[[str], None],
@@ -351,7 +351,12 @@ class AdminServer:
     async def _post_upgrade(self, request: web.Request) -> web.Response:
         if self._upgrade is None:
             raise Refusal(409, "only a balancer that runs as a command can be upgraded")
-        return web.json_response({"status": "upgrading", "to": await self._obey(request, self._upgrade)})
+        self._rights.check_operator(_call_of(request))
+        upgrade, order = self._upgrade, parse(await request.read() or b"{}", UpgradeOrder)
+        if (order.step == "worker") != (order.worker is not None):
+            raise BadBody("worker: which, with the step 'worker' alone", "worker")
+        told = await self._obey(request, lambda: upgrade(order))
+        return web.json_response({"status": "able" if order.step == "check" else "upgrading", "to": told})
 
     async def _obey(self, request: web.Request, order: Callable[[], T]) -> T:
         """Carry out an operator's order that may take a while."""

@@ -278,10 +278,18 @@ def reload(name: Name = DEFAULT_NAME) -> int:
 
 
 @app.command()
-def upgrade(name: Name = DEFAULT_NAME) -> int:
+def upgrade(
+    name: Name = DEFAULT_NAME,
+    check: Annotated[bool, typer.Option("--check", help="Only say whether the installed version can take over.")] = False,
+    step: Annotated[bool, typer.Option("--step", help="Ask before each step; what runs after each is whole.")] = False,
+) -> int:
     """Have a running balancer go on as the version that is installed now: no connection is cut."""
     from lbcore.cli import steer
 
+    if check:
+        return steer.check_upgrade(name)
+    if step:
+        return steer.upgrade_by_steps(name, lambda what: typer.confirm(f"{name}: {what}?"))
     return steer.upgrade(name)
 
 

@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import os
 import re
-import sys
+import threading
 import time
+
+from lbcore.observe.sinks import opened
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from lbcore.observe.sinks import Sink
 
 FORMATS = ("text", "json")
 ERROR, WARNING, INFO = 3, 4, 6
@@ -20,7 +24,7 @@ _ERRORS = re.compile(
     r"not reloaded|tick failed|worker \d+ (is gone|does not end)|admin: the server failed|a worker cannot be told"
 )
 _WARNINGS = re.compile(
-    r"-> down|is left out|is not ejected|admin: refused |is taken|held up|has expired|stays in force|failed: "
+    r"-> down|lines were lost|is left out|is not ejected|admin: refused |is taken|held up|has expired|stays in force|failed: "
     r"|no listener wants|^state_file: \D"
 )
 
@@ -40,20 +44,38 @@ def is_journal(environment: Mapping[str, str] = os.environ) -> bool:
 
 
 class Lines:
-    """A callable that writes a line. A closed or full stderr is no reason to stop."""
+    """A callable that writes a line, from any thread, and never waits: lines that a full pipe or disk does not take are lost,
+    and the next one that gets through is preceded by their number. A closed stderr is no reason to stop."""
 
     def __init__(self, form: str = "text", name: str = "lbcore") -> None:
         """form: of FORMATS. name: the balancer's, which JSON lines carry."""
         self._form, self._name = form, name
         self._journal = is_journal()
-
-    def __call__(self, line: str) -> None:
-        grave = level(line)
-        prefix = f"<{grave}>" if self._journal else ""
+        self._lock = threading.Lock()
+        self._sink: Sink | None = None
+        self._lost = 0
         try:
-            print(f"{prefix}{self._shaped(line, grave)}", file=sys.stderr, flush=True)
+            self._sink = opened("stderr")
         except OSError:
             return
+
+    def __call__(self, line: str) -> None:
+        with self._lock:
+            if self._lost and self._write(f"stderr: {self._lost} lines were lost, it took no more"):
+                self._lost = 0
+            self._lost += not self._write(line)
+
+    def _write(self, line: str) -> bool:
+        """Was it taken?"""
+        if self._sink is None:
+            return False
+        grave = level(line)
+        prefix = f"<{grave}>" if self._journal else ""
+        data = f"{prefix}{self._shaped(line, grave)}\n".encode(errors="backslashreplace")
+        try:
+            return self._sink.write(data) > 0
+        except OSError:
+            return False
 
     def _shaped(self, line: str, grave: int) -> str:
         if self._form == "json":

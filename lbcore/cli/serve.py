@@ -11,6 +11,7 @@ from lbcore.balancer import Balancer
 from lbcore.cli import upgrade
 from lbcore.cli.log import Lines
 from lbcore.cli.pulse import Pulse, summary
+from lbcore.cli.wake import Wake
 from lbcore.errors import ConfigError, LbcoreError
 from lbcore.runtime import DEFAULT_NAME
 from lbcore.settings import (
@@ -32,9 +33,11 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Any
 
+    from lbcore.admin.bodies import UpgradeOrder
     from lbcore.settings import BalancerSettings, PoolSettings
 
 DEFAULT_ADMIN = "127.0.0.1:9900"
+HURRY_S = 0.2
 
 
 def main(
@@ -193,64 +196,75 @@ class Command:
         )
         self._pulse = Pulse(self._balancer, self._notifier)
         self._balancer.on_upgrade = self._on_upgrade
-        self._wake = threading.Event()
+        self._wake = Wake()
         self._ends = 0
-        self._reload = self._upgrade = False
+        self._reload = self._upgrade = self._alone = False
 
     def run(self) -> int:
         """Start, say so, and follow signals until one ends it."""
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, self._on_signal)
-        before, ended = upgrade.predecessor()
-        self._ends += ended
+        before = upgrade.Predecessor()
+        self._ends += before.ended
         self._balancer.start()
         for left in self._inherited.unused():
             self._log(f"a socket was passed that no listener wants: {left}")
         print(ready_line(self._balancer), flush=True)
         self._notifier.ready(summary(self._balancer))
         self._pulse.start()
-        if before is not None and not self._ends:
-            self._renew(before)
+        if before.version is not None and not self._ends:
+            self._renew(before.version, before.alone)
         while not self._ends:
             self._wake.wait()
-            self._wake.clear()
             if self._upgrade and not self._ends:
                 self._log("the control plane makes way for the version that is installed now")
                 self._pulse.stop()
                 self._notifier.reloading()
                 self._notifier.restore()
                 self._inherited.restore()
-                upgrade.become(self._balancer, lambda: self._ends > 0)
+                upgrade.become(self._balancer, lambda: self._ends > 0, self._alone)
             if self._reload:
                 self._reload = False
                 self._reload_now()
         self._log("draining")
         self._pulse.stop()
         self._notifier.stopping("draining")
+        threading.Thread(target=self._hurry_when_told, name="lbcore-hurry", daemon=True).start()
         self._balancer.stop()
         self._inherited.close()
         self._log("stopped")
         return 0
 
     def _on_signal(self, number: int, frame: object) -> None:
+        """Takes no lock: the thread that it interrupts may hold it. `Wake` hears of signals by itself."""
         if number == signal.SIGHUP:
             self._reload = True
         else:
             self._ends += 1
-            if self._ends > 1:
-                self._balancer.hurry()
-        self._wake.set()
 
-    def _on_upgrade(self) -> str:
-        """An operator asks for it: what comes. Raises LbcoreError."""
+    def _hurry_when_told(self) -> None:
+        """A second signal ends the drain. On a thread of its own, which may be woken before the handler has run."""
+        while self._ends < 2:
+            self._wake.wait(HURRY_S)
+        self._balancer.hurry()
+
+    def _on_upgrade(self, order: UpgradeOrder) -> str:
+        """An operator asks for it, or for a step: what comes. Raises LbcoreError."""
+        if order.worker is not None:
+            self._balancer.replace_worker(order.worker)
+            return VERSION
         version = upgrade.can_succeed(self._balancer.segment_descriptor)
-        self._upgrade = True
-        self._wake.set()
+        if order.step != "check":
+            self._upgrade, self._alone = True, order.step == "control"
+            self._wake.call()
         return version
 
-    def _renew(self, before: str) -> None:
+    def _renew(self, before: str, alone: bool) -> None:
         """We have come in another version's place: the workers are still its own."""
         self._log(f"version {VERSION} in the place of {before}")
+        if alone:
+            self._log("its workers serve on, until they are asked for")
+            return
         try:
             self._balancer.replace_workers()
         except LbcoreError as error:

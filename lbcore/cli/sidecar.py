@@ -16,6 +16,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
+from lbcore.cli.wake import Wake
 from lbcore.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ class Sidecar:
         self._say = say
         self._child: subprocess.Popen[bytes] | None = None
         self._signals: list[int] = []
-        self._wake = threading.Event()
+        self._wake = Wake()
 
     def run(self) -> int:
         """Until the command ends, or without one until a signal: the exit code. Raises ConfigError."""
@@ -117,13 +118,11 @@ class Sidecar:
     def _on_signal(self, number: int, frame: object) -> None:
         if number != signal.SIGCHLD:
             self._signals.append(number)
-        self._wake.set()
 
     def _alone(self) -> int:
         with self._registration:
             while not any(number in ENDING for number in self._signals):
                 self._wake.wait()
-                self._wake.clear()
         return 0
 
     def _comes_up(self) -> bool:
@@ -139,7 +138,6 @@ class Sidecar:
                 self._say(f"command: {self._command[0]!r} does not serve within {self._start_s:g} s")
                 return False
             self._wake.wait(LOOK_EVERY_S)
-            self._wake.clear()
         return False
 
     def _end_unready(self) -> int:
@@ -170,7 +168,6 @@ class Sidecar:
                 failures = 0 if self._watch.is_well() else failures + 1
                 self._registration.starting() if failures >= FALL else self._registration.ready()
             self._wake.wait(min(1.0, max(0.01, look_at - time.monotonic())))
-            self._wake.clear()
             _reap_orphans(child.pid)
         return _code_of(child.wait())
 
@@ -190,7 +187,6 @@ class Sidecar:
                 self._signals.remove(again)
                 child.send_signal(again)
             self._wake.wait(0.2)
-            self._wake.clear()
         return _code_of(child.wait())
 
 

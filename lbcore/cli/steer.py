@@ -55,19 +55,57 @@ def reload(name: str) -> int:
 def upgrade(name: str) -> int:
     """Have a balancer go on as the version that is installed now, and tell the steps. Raises LbcoreError when it does not."""
     before = runtime.find(name)
-    old = {worker["pid"] for worker in _status(before)["workers"] if worker["state"] == "serving"}
+    old = _serving(before)
     version = _call(name, "/upgrade", {})["to"]
     print(f"{name}: version {version} can take over from {before['version']}")
-    word = _await(lambda: _successor(name, before), f"no control plane came back; its {len(old)} workers serve on")
-    print(f"{name}: control plane: version {word['version']}, process {word['pid']}")
+    word = _succeeded(name, before, len(old))
 
     def replaced() -> bool:
-        serving = {worker["pid"] for worker in _status(word)["workers"] if worker["state"] == "serving"}
+        serving = _serving(word)
         return len(serving) >= len(old) and not serving & old
 
     _await(replaced, "not every worker was replaced; the old ones serve on, the log says why")
     print(f"{name}: workers: {len(old)} replaced; the old ones end with their sessions")
     return 0
+
+
+def check_upgrade(name: str) -> int:
+    """Say whether the version that is installed now can take over. Raises LbcoreError when it cannot."""
+    running = runtime.find(name)["version"]
+    print(f"{name}: version {_call(name, '/upgrade', {'step': 'check'})['to']} can take over from {running}")
+    return 0
+
+
+def upgrade_by_steps(name: str, go_on: Callable[[str], bool]) -> int:
+    """An upgrade that asks before each step: 1 when it was told to stop there. Raises LbcoreError when a step fails."""
+    before = runtime.find(name)
+    workers = len(_serving(before))
+    check_upgrade(name)
+    if not go_on("replace the control plane"):
+        print(f"{name}: nothing was changed")
+        return 1
+    _call(name, "/upgrade", {"step": "control"})
+    version = _succeeded(name, before, workers)["version"]
+    for number in range(workers):
+        if not go_on(f"replace worker {number}"):
+            print(f"{name}: {workers - number} of {workers} workers are still of version {before['version']}; all serve on")
+            return 1
+        _call(name, "/upgrade", {"step": "worker", "worker": number})
+        print(f"{name}: worker {number}: version {version}; the old one ends with its sessions")
+    return 0
+
+
+def _succeeded(name: str, before: dict[str, Any], workers: int) -> dict[str, Any]:
+    """Wait for the control plane that comes after this one: its word."""
+    word: dict[str, Any] = _await(
+        lambda: _successor(name, before), f"no control plane came back; its {workers} workers serve on"
+    )
+    print(f"{name}: control plane: version {word['version']}, process {word['pid']}")
+    return word
+
+
+def _serving(word: dict[str, Any]) -> set[int]:
+    return {worker["pid"] for worker in _status(word)["workers"] if worker["state"] == "serving"}
 
 
 def _successor(name: str, before: dict[str, Any]) -> dict[str, Any] | None:

@@ -4,6 +4,8 @@
 2. The control plane lets its workers go, and its process becomes the new one (`become`): same pid, same arguments. The workers
    serve on meanwhile, and are adopted (lbcore/estate.py).
 3. Each worker is replaced by one of the new engine; the old one drains (`Balancer.replace_workers`).
+
+An operator may take these steps one at a time, and stop after each: what runs then is whole.
 """
 
 from __future__ import annotations
@@ -30,6 +32,8 @@ DONE = "LBCORE_UPGRADE_FROM"
 """In the environment of one that has taken over: the version before it."""
 ENDED = "LBCORE_UPGRADE_ENDED"
 """Beside DONE: a signal came to end the version before; it is to be obeyed."""
+ALONE = "LBCORE_UPGRADE_ALONE"
+"""Beside DONE: only the control plane was to be replaced; the workers come when they are asked for."""
 LIMIT_S = 30.0
 HELD = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 """Signals that wait while nobody is there to hear them."""
@@ -73,21 +77,33 @@ def say_so(segment: str) -> int:
     return 0
 
 
-def become(balancer: Balancer, is_ended: Callable[[], bool]) -> NoReturn:
-    """This process goes on as the version that is installed now. is_ended: did a signal end it, perhaps a moment ago?"""
+def become(balancer: Balancer, is_ended: Callable[[], bool], alone: bool) -> NoReturn:
+    """This process goes on as the version that is installed now.
+
+    is_ended: did a signal end it, perhaps a moment ago? alone: the workers are not to be replaced yet.
+    """
     signal.pthread_sigmask(signal.SIG_BLOCK, HELD)
     balancer.abdicate()  # with it end the threads that may still take a signal
     os.environ[DONE] = VERSION
+    if alone:
+        os.environ[ALONE] = "1"
     if is_ended():
         os.environ[ENDED] = "1"
     command = _own_command()
     os.execv(command[0], command)
 
 
-def predecessor() -> tuple[str | None, bool]:
-    """The version in whose place this process has come, if any, and whether it had been told to end; asked once."""
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, HELD)
-    return os.environ.pop(DONE, None), os.environ.pop(ENDED, None) is not None
+class Predecessor:
+    """Whom this process has come after, by its environment; asked once.
+
+    version: None when it came by itself. ended: it had been told to end. alone: its workers are to stay for now.
+    """
+
+    def __init__(self) -> None:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, HELD)
+        self.version = os.environ.pop(DONE, None)
+        self.ended = os.environ.pop(ENDED, None) is not None
+        self.alone = os.environ.pop(ALONE, None) is not None
 
 
 def _own_command() -> list[str]:
