@@ -18,8 +18,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from harness import Command, Peer, command, dial, echo, free_port, read_exactly, wait_for
+from http_peers import Backend, Client
 from test_adoption import kill_control
 from test_faults_under_load import Load, Server
+from test_udp import Server as Datagrams
+from tls_peers import Authority, TlsBackend, TlsClient, serving, trusting
 
 from lbcore import _engine, privileges, runtime
 from lbcore.errors import ConfigError, LbcoreError
@@ -84,6 +87,10 @@ def dropped(place: Path, *arguments: str) -> contextlib.AbstractContextManager[C
     """`lbcore run` started by root, with a runtime directory of its own."""
     (place / "run").mkdir(mode=0o700, exist_ok=True)
     return command(place / "run", *arguments, python=PYTHON, env=EVERYWHERE)
+
+
+def reversed_echo(data: bytes) -> list[bytes]:
+    return [data[::-1]]
 
 
 def written(place: Path, backend: str, listen: str = "tcp://127.0.0.1:0", more: str = "", top: str = "") -> Path:
@@ -419,3 +426,46 @@ def running_command(directory: Path, *arguments: str) -> Iterator[Command]:
         yield running
     finally:
         assert running.stop() == 0
+
+
+@filtered
+def test_every_mode_is_served_by_filtered_workers(tmp_path: Path, authority: Authority, site: Path) -> None:
+    """Both ways of TLS, whose library is loaded behind the filter, datagrams, a reload, and the workers' orderly end."""
+    config = tmp_path / "lb.toml"
+    shown = f'[[listener.certificate]]\ncert = "{site}"\n'
+    with Backend() as backend, TlsBackend(serving(site)) as secure, Datagrams(reversed_echo) as datagrams:
+        config.write_text(
+            "".join(
+                f'[[listener]]\nname = "{name}"\nbind = "{name.partition("-")[0]}://127.0.0.1:0"\npool = "{pool}"\n{more}'
+                for name, pool, more in (
+                    ("tcp", "plain", ""),
+                    ("http", "plain", ""),
+                    ("https", "secure", shown),
+                    ("tls", "plain", shown),
+                    ("udp", "datagrams", "responses = 1\n"),
+                )
+            )
+            + "".join(
+                f'[[pool]]\nname = "{name}"\n{more}[pool.probe]\nkind = "off"\n[[pool.backend]]\naddress = "{address}"\n'
+                for name, address, more in (
+                    ("plain", backend.address, ""),
+                    ("secure", secure.address, f'tls = true\ntls_ca = "{authority.cert}"\ntls_name = "a.test"\n'),
+                    ("datagrams", datagrams.address, ""),
+                )
+            )
+        )
+        with command(tmp_path, "-c", str(config), "--workers", "2", "--access-log", str(tmp_path / "log")) as lb:
+            assert {facts(worker["pid"])["Seccomp"] for worker in lb.status()["workers"]} == {"2"}
+            ports = {entry["name"]: int(entry["address"].rpartition(":")[2]) for entry in lb.status()["listeners"]}
+            for _ in range(2):
+                for name in ("tcp", "http"):
+                    with Client(("127.0.0.1", ports[name])) as client:
+                        assert client.get().status == 200
+                for name in ("https", "tls"):
+                    with TlsClient(("127.0.0.1", ports[name]), trusting(authority), "a.test") as client:
+                        assert client.get().status == 200
+                with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+                    client.settimeout(10)
+                    client.sendto(b"abc", ("127.0.0.1", ports["udp"]))
+                    assert client.recv(10) == b"cba"
+                assert lb.cli("reload").returncode == 0

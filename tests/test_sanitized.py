@@ -27,6 +27,7 @@ SUITES = [
     "test_tls_termination.py",
     "test_tls_backends.py",
     "test_proxy_over_http.py",
+    "test_client_limits.py",
 ]
 
 

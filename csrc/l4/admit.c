@@ -23,11 +23,11 @@ static void refuse(struct lb_plane *plane, uint32_t listener, const struct lb_en
     lb_account(&plane->shm, plane->worker, &ended);
 }
 
-int lb_admit(struct lb_plane *plane, uint32_t listener, struct lb_ends *ends)
+int lb_admit_limited(struct lb_plane *plane, uint32_t listener, struct lb_ends *ends)
 {
     const struct lb_listener_row *row = &plane->shm.listeners[listener];
     uint8_t ip[16];
-    if (!row->client_limits || lb_listener_trusts(row, &ends->client))
+    if (lb_listener_trusts(row, &ends->client))
         return 1;
     lb_net_as_v6(&ends->client, ip);
     switch (lb_client_admit(&plane->shm, plane->worker, listener, ip, plane->now_us, &ends->counted)) {
