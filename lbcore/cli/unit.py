@@ -32,7 +32,7 @@ RestrictSUIDSGID=yes
 RestrictNamespaces=yes
 RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX AF_NETLINK
 SystemCallArchitectures=native
-SystemCallFilter=@system-service
+SystemCallFilter=@system-service seccomp
 SystemCallErrorNumber=EPERM
 UMask=0077
 """
