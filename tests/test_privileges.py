@@ -147,10 +147,10 @@ def confined(call: str) -> subprocess.CompletedProcess[str]:
     "call",
     [
         'os.execv("/bin/true", ["true"])',
-        "libc.ptrace(16, os.getppid(), 0, 0)",
+        "libc.ptrace(0, 0, 0, 0)",
         "libc.unshare(0x10000000)",
         "os.setuid(65534)",
-        'libc.mount(b"a", b"/mnt", b"tmpfs", 0, 0)',
+        'libc.mount(b"a", b"/nowhere", b"tmpfs", 0, 0)',
         "libc.process_vm_readv(os.getppid(), 0, 0, 0, 0, 0)",
     ],
 )
@@ -169,7 +169,7 @@ def test_what_a_worker_never_does_kills_it(call: str) -> None:
         "socket.socket(socket.AF_NETLINK, socket.SOCK_RAW)",
         "socket.socket(socket.AF_PACKET, socket.SOCK_RAW)",
         'os.mkdir("/tmp/lbcore-must-not-be")',
-        'os.chmod("/tmp", 0o777)',
+        'os.chmod("/tmp/lbcore-must-not-be", 0o777)',
         'os.rename("/tmp/a", "/tmp/b")',
     ],
 )
@@ -412,8 +412,9 @@ def test_sockets_and_files_are_for_their_user_alone(tmp_path: Path) -> None:
                 made = [state, admin, *(file for file in (tmp_path / "run").iterdir() if not file.name.startswith("stderr"))]
                 assert {file.name for file in made} >= {"state.json", "admin.sock", "lbcore.json", "lbcore.sock", "lbcore.lock"}
                 assert {stat.S_IMODE(file.stat().st_mode) for file in made} == {0o600}
-                segment = os.readlink(runtime._segment_path(lb.status()["workers"][0]["pid"]) or "")
-                assert segment == runtime.MEMORY, "the segment is on no disk"
+                segment = runtime._segment_path(lb.status()["workers"][0]["pid"]) or ""
+                assert os.readlink(segment) == runtime.MEMORY, "it is on no disk"
+                assert stat.S_IMODE(os.stat(segment).st_mode) == 0o600
                 assert stat.S_IMODE(os.stat(f"/proc/{lb.pid}/fd").st_mode) == 0o500
     finally:
         os.umask(old)
