@@ -339,6 +339,22 @@ def test_a_key_that_the_user_cannot_read_is_one_clear_line(place: Path, site: Pa
     assert done.returncode == 0, done.stderr
 
 
+@droppable
+def test_a_renewed_key_that_the_user_cannot_read_leaves_the_old_in_force(place: Path, site: Path, authority: Authority) -> None:
+    key, fresh = place / "site.pem", place / "fresh.pem"
+    key.write_bytes(site.read_bytes())
+    config = written(place, "127.0.0.1:1", "https://127.0.0.1:0", f'[[listener.certificate]]\ncert = "{key}"\n')
+    with dropped(place, "-c", str(config), "--workers", "2") as lb:
+        fresh.write_bytes(authority.issue("a.test").read_bytes())
+        fresh.chmod(0o600)
+        fresh.rename(key)
+        said = "cannot be read (Permission denied for user nobody); what was read before stays in force"
+        wait_for(lambda: said in lb.stderr.read_text(), "it is told")
+        assert lb.stderr.read_text().count(said) <= 2, "of the certificate and of the key, once each"
+        with TlsClient(lb.address, trusting(authority), "a.test") as client:
+            assert client.get().status in (502, 503)
+
+
 @needs_root
 @pytest.mark.parametrize(
     ("top", "says"),

@@ -106,9 +106,12 @@ static uint32_t enter(const struct lb_shm *shm, uint32_t worker, uint64_t key, u
 }
 
 /* The generic cell rate algorithm (ITU-T I.371): `when` is the time at which all that came would have come evenly. 0: it conforms,
- * else nanoseconds until it would. */
-static uint64_t pace(uint64_t *when, uint64_t now_ns, uint32_t rate, uint32_t burst)
+ * else nanoseconds until it would. A reload may write the row meanwhile: each figure is read once. */
+static uint64_t pace(uint64_t *when, uint64_t now_ns, const uint32_t *a_second, const uint32_t *at_once)
 {
+    uint32_t rate = __atomic_load_n(a_second, __ATOMIC_RELAXED), burst = __atomic_load_n(at_once, __ATOMIC_RELAXED);
+    if (!rate || !burst)
+        return 0;
     uint64_t step = SECOND_NS / rate, slack = step * (burst - 1), seen = __atomic_load_n(when, __ATOMIC_RELAXED), from;
     do {
         from = seen > now_ns ? seen : now_ns;
@@ -120,10 +123,10 @@ static uint64_t pace(uint64_t *when, uint64_t now_ns, uint32_t rate, uint32_t bu
 
 static enum lb_client_verdict judge(const struct lb_shm *shm, const struct lb_listener_row *listener, uint32_t row, uint64_t now_ns)
 {
-    if (listener->max_client_sessions && open_sessions(shm, row) > listener->max_client_sessions)
+    uint32_t most = __atomic_load_n(&listener->max_client_sessions, __ATOMIC_RELAXED);
+    if (most && open_sessions(shm, row) > most)
         return LB_CLIENT_TOO_MANY;
-    if (listener->client_session_rate &&
-        pace(&shm->clients[row].session_ns, now_ns, listener->client_session_rate, listener->client_session_burst))
+    if (pace(&shm->clients[row].session_ns, now_ns, &listener->client_session_rate, &listener->client_session_burst))
         return LB_CLIENT_TOO_FAST;
     return LB_CLIENT_ADMITTED;
 }
@@ -158,10 +161,10 @@ void lb_client_leave(const struct lb_shm *shm, uint32_t worker, uint32_t counted
 uint32_t lb_client_asks(const struct lb_shm *shm, uint32_t listener, uint32_t counted, uint64_t now_us)
 {
     const struct lb_listener_row *row = &shm->listeners[listener];
-    if (!counted || !row->client_request_rate)
+    if (!counted)
         return 0;
     uint64_t wait =
-        pace(&shm->clients[counted - 1].request_ns, now_us * 1000, row->client_request_rate, row->client_request_burst);
+        pace(&shm->clients[counted - 1].request_ns, now_us * 1000, &row->client_request_rate, &row->client_request_burst);
     return (uint32_t)((wait + SECOND_NS - 1) / SECOND_NS);
 }
 
