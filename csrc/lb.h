@@ -3,6 +3,8 @@
 #define LB_H
 
 #include "channel.h"
+#include "core/privileges.h"
+#include "core/seccomp.h"
 #include "l4/proxy_protocol.h"
 #include "l4/hello.h"
 #include "l7/chunked.h"

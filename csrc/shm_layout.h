@@ -2,14 +2,15 @@
  * The shared segment. Read by the C compiler and, as it stands, by cffi: fixed-width integers, enums and plain structs;
  * no include, no guard, no attribute. Padding is named. Sizes and offsets are asserted in table/shm.c.
  *
- *   head | listener rows | pool rows | backend rows | costs | routes (two copies) | views (two a pool) | sections (workers, pickers)
+ *   head | listener rows | pool rows | backend rows | costs | routes (two copies) | views (two a pool) | clients |
+ *   sections (workers, pickers)
  *
- * One writer per line: the control plane writes everything but the sections; each worker, and each process that picks without
+ * One writer per line, but for clients, which workers agree on: the control plane writes everything but the sections; each worker, and each process that picks without
  * the proxy, writes only its own.
  * Readers never lock. Offsets and indices, never pointers.
  */
 enum {
-    LB_LAYOUT = 6,       /* raised with every change of this file */
+    LB_LAYOUT = 7,       /* raised with every change of this file */
     LB_NAME = 64,        /* bytes of a name, NUL included */
     LB_ADDRESS = 96,     /* bytes of a printed address */
     LB_SOURCE = 16,      /* bytes of a backend's source */
@@ -29,6 +30,7 @@ enum {
     LB_TIMING_BUCKETS = 511,
     LB_RECORDS = 8192,          /* of what ended, that a section remembers for the access log */
     LB_RECORD_TEXT = 376,       /* bytes of a record's texts */
+    LB_CLIENTS = 65536,         /* clients that are known where listeners limit them */
 };
 
 enum lb_mode { LB_MODE_TCP = 1, LB_MODE_HTTP = 2, LB_MODE_UDP = 3, LB_MODE_TLS = 4, LB_MODE_HTTPS = 5 };
@@ -113,7 +115,7 @@ enum lb_timing {
 };
 
 /* What a record is about. */
-enum lb_record_kind { LB_RECORD_EXCHANGE = 0, LB_RECORD_SESSION = 1, LB_RECORD_DATAGRAMS = 2 };
+enum lb_record_kind { LB_RECORD_EXCHANGE = 0, LB_RECORD_SESSION = 1, LB_RECORD_DATAGRAMS = 2, LB_RECORD_REFUSED = 3 };
 
 /* Why a session or an exchange ended. */
 enum lb_end {
@@ -128,6 +130,7 @@ enum lb_end {
     LB_ENDED_UNREACHABLE = 8, /* no backend accepted a connection */
     LB_ENDED_RESOURCE = 9,    /* the balancer had no place, descriptor or buffer left */
     LB_ENDED_ANSWERED = 10,   /* the balancer answered by itself */
+    LB_ENDED_LIMITED = 11,    /* its client has or opens too many */
 };
 
 /* What a record says by a bit. */
@@ -183,6 +186,11 @@ struct lb_head {
     uint64_t off_records; /* inside a section */
     uint32_t tally_size;
     uint32_t record_size;
+    uint64_t off_clients;
+    uint64_t off_counted; /* inside a section: open sessions by row of clients */
+    uint8_t client_key[16]; /* secret: nobody else knows who shares a row with whom */
+    uint32_t client_size;
+    uint8_t pad0[28];
     /* the line that changes: written by the control plane */
     uint64_t generation;     /* raised by every change of the table */
     uint64_t row_generation; /* the last generation given to a backend row */
@@ -228,7 +236,13 @@ struct lb_listener_row {
     uint32_t terminates;   /* mode https, and tls with a certificate: TLS ends here */
     uint64_t certificate_expires_s; /* Unix time: when the first of its certificates does; 0: it has none */
     uint32_t tenant;       /* never given twice: a row that is taken anew shares no figures with the listener that had it */
-    uint8_t pad0[36];
+    uint32_t client_limits; /* any of the next is set; 0: none is looked at */
+    uint32_t max_client_sessions;  /* of one client address; here and in the next two 0: no limit */
+    uint32_t client_session_rate;  /* a second */
+    uint32_t client_session_burst; /* at once; at least 1 */
+    uint32_t client_request_rate;  /* mode http: a second */
+    uint32_t client_request_burst;
+    uint8_t pad0[12];
     uint8_t name[64];
     uint8_t address[96];
     uint8_t error_type[96];   /* media type of the body below */
@@ -293,6 +307,14 @@ struct lb_backend_row {
     uint8_t pad0[4];
 };
 
+/* A client address of a listener: table/clients.h. Writers: workers, by compare-and-swap. */
+struct lb_client {
+    uint64_t key;        /* keyed hash of listener and address; 0: free */
+    uint64_t session_ns; /* monotonic: when its next session comes if they come evenly */
+    uint64_t request_ns; /* likewise its next request */
+    uint64_t pad0;
+};
+
 /* One of a pool's two views; max_backends members (u32) and max_slots slots (u32) follow. Writer: control plane. */
 struct lb_view {
     uint32_t members; /* usable backends */
@@ -340,7 +362,7 @@ struct lb_condition_row {
 /* What a worker counts. Writer: the worker; the supervisor after its death. All but gauges only grow.
  *   accepted = active + closed + refused
  *   refused  = refused_no_backend + refused_connect + refused_client_left + refused_resource + refused_greeting
- *              + refused_handshake
+ *              + refused_handshake + refused_client_sessions + refused_client_rate
  *   closed   = closed_done + closed_client_reset + closed_backend_reset + closed_idle + closed_half + closed_cut
  *              + closed_stopped + closed_lost
  *   exchanges = exchanges_active + exchanges_done + exchanges_refused + exchanges_client_left + exchanges_failed
@@ -420,7 +442,12 @@ struct lb_worker_row {
     uint64_t backend_handshakes_failed;
     uint64_t tls_refused; /* times that new rules of TLS could not be taken: out of memory */
     uint64_t records;     /* endings that were recorded, and the number of the last one in the ring */
-    uint8_t pad0[56];
+    uint64_t refused_client_sessions; /* its client had max_client_sessions; part of refused */
+    uint64_t refused_client_rate;     /* its client opened more than client_session_rate; part of refused */
+    uint64_t requests_limited;        /* 429: its client asked more than client_request_rate; part of exchanges_refused */
+    uint64_t clients_counted;         /* gauge: sessions that are counted by their client's address */
+    uint64_t clients_uncounted;       /* could not be: all rows had sessions open */
+    uint8_t pad0[16];
 };
 
 /* Sessions and retries of a pool in the last seconds, as one worker saw them. Writer: the worker. */
@@ -454,8 +481,9 @@ struct lb_tally {
     uint64_t bytes_in;
     uint64_t bytes_out;
     uint64_t answers[5]; /* 1xx (upgrades) to 5xx, the balancer's own included */
+    uint64_t limited; /* connections, udp sessions and exchanges that a limit per client address refused */
     uint32_t tenant; /* whose figures these are */
-    uint8_t pad0[20];
+    uint8_t pad0[12];
 };
 
 /* One ending, in a section's ring: number n lies at n % LB_RECORDS. Writer: the worker, who never waits; whoever reads it copies it,

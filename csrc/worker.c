@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "core/net.h"
+#include "l4/admit.h"
 #include "l4/greeting.h"
 #include "l4/listeners.h"
 #include "l4/plane.h"
@@ -269,8 +270,9 @@ static void serve_client(void *context, const struct lb_newcomer *newcomer)
     struct worker *worker = context;
     uint32_t mode = worker->plane.shm.listeners[newcomer->listener].mode;
     int http = mode == LB_MODE_HTTP || mode == LB_MODE_HTTPS;
+    struct lb_ends ends = newcomer->ends;
     if (refuse_without_place(&worker->plane, http ? &worker->l7.clients : &worker->plane.sessions, newcomer))
-        lb_heard_drop(&worker->plane.heard, newcomer->ends.heard);
+        lb_ends_drop(&worker->plane, &ends);
     else if (http)
         lb_http_open(&worker->l7, newcomer);
     else
@@ -285,10 +287,14 @@ static void take(void *context, int client, uint32_t listener, const union lb_ad
         .fd = client, .listener = listener, .pool = worker->plane.shm.listeners[listener].pool,
         .accepted_us = (uint32_t)worker->plane.now_us, .ends.client = *peer};
     lb_account_accepted(&worker->plane.shm, worker->plane.worker, listener);
-    if (!lb_greeting_is_due(&worker->plane, listener, peer))
+    if (!lb_admit(&worker->plane, listener, &newcomer.ends))
+        lb_net_reset(client);
+    else if (!lb_greeting_is_due(&worker->plane, listener, peer))
         serve_client(worker, &newcomer);
     else if (!refuse_without_place(&worker->plane, &worker->greetings.slab, &newcomer))
-        lb_greeting_open(&worker->greetings, client, listener, peer);
+        lb_greeting_open(&worker->greetings, &newcomer);
+    else
+        lb_ends_drop(&worker->plane, &newcomer.ends);
 }
 
 /* Where a client of TLS wants to go. */

@@ -79,8 +79,12 @@ cdef class Pen:
             raise IndexError(f"row {index} of {limit}")
         return 0
 
-    def head(self, *, bytes name, bytes version, uint64_t started_ms, uint32_t control_pid, uint32_t datapath):
+    def head(self, *, bytes name, bytes version, uint64_t started_ms, uint32_t control_pid, uint32_t datapath,
+             bytes client_key):
         self.usable()
+        if len(client_key) != sizeof(self.shm.head.client_key):
+            raise ValueError("not a key")
+        memcpy(self.shm.head.client_key, <const char *>client_key, sizeof(self.shm.head.client_key))
         put_text(self.shm.head.name, sizeof(self.shm.head.name), name)
         put_text(self.shm.head.version, sizeof(self.shm.head.version), version)
         self.shm.head.started_ms = started_ms
@@ -623,6 +627,33 @@ def tls_check(bytes bundle):
         ]
     finally:
         lb_tls_context_release(context)
+
+
+def shed_privileges():
+    """Give up every capability for good, and whatever an exec might give back: for a worker process. Raises OSError."""
+    check(lb_privileges_shed())
+
+
+def become_user(uint32_t user):
+    """Root becomes this user for good, in its groups already; CAP_NET_BIND_SERVICE stays. No other thread may run. Raises OSError."""
+    check(lb_privileges_become(user))
+
+
+def load_seccomp():
+    """Filter this process's system calls from now on: None, or in words why there is no filter."""
+    cdef char why[256]
+    why[0] = 0
+    return None if lb_seccomp_load(why, sizeof(why)) == 0 else why.decode(errors="replace")
+
+
+def seccomp_version():
+    """libseccomp's version. Raises OSError, in words, where it cannot be had."""
+    cdef char text[256]
+    text[0] = 0
+    cdef int error = lb_seccomp_version(text, sizeof(text))
+    if error:
+        raise OSError(-error, text.decode(errors="replace"))
+    return text.decode()
 
 
 def run_worker(memory, *, uint32_t worker, int channel, uint32_t max_sessions, uint32_t max_buffers,

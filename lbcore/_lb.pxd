@@ -23,6 +23,7 @@ cdef extern from "lb.h" nogil:
         uint64_t started_ms
         uint32_t control_pid
         uint32_t datapath
+        uint8_t client_key[16]
         uint8_t name[64]
         uint8_t version[24]
         uint64_t generation
@@ -274,5 +275,10 @@ cdef extern from "lb.h" nogil:
 
     int lb_tls_context_open(lb_tls_context **context, const void *bytes, size_t count, char *why, size_t room)
     void lb_tls_context_release(lb_tls_context *context)
+
+    int lb_privileges_shed()
+    int lb_privileges_become(uint32_t user)
+    int lb_seccomp_load(char *why, size_t room)
+    int lb_seccomp_version(char *text, size_t room)
 
     int lb_worker_run(const lb_worker_setup *setup)

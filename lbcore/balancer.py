@@ -370,6 +370,11 @@ class Balancer:
             self._instance.publish(segment=self.segment_path, admin=self._admin.address, workers=workers)
 
     @property
+    def segment_descriptor(self) -> int:
+        """The descriptor of the segment, the balancer's own. Raises NotRunning."""
+        return self._running()[0].fd
+
+    @property
     def segment_path(self) -> str:
         """Where other processes can map the segment. Raises NotRunning."""
         return f"/proc/{os.getpid()}/fd/{self._running()[0].fd}"
@@ -539,8 +544,9 @@ class Balancer:
         """Follow new settings, or the file again. No session is cut that still has a place.
 
         Changes backends, weights, policies, probes, listeners and time limits. name, workers, datapath, max_backends,
-        max_sessions, max_handshakes, pin and admin take a restart: changing them is an error. Keys and certificates are read
-        and the access log is opened anew. Raises ConfigError, PortTaken or NotRunning with the old settings still in force.
+        max_sessions, max_handshakes, pin, user, group, seccomp and admin take a restart: changing them is an error. Keys and
+        certificates are read and the access log is opened anew. Raises ConfigError, PortTaken or NotRunning with the old
+        settings still in force.
         """
         try:
             self._reload_now(settings)
@@ -600,7 +606,7 @@ class Balancer:
 
     def _refuse_fixed(self, fresh: BalancerSettings) -> None:
         fixed = ["name", "workers", "datapath", "max_backends", "max_sessions", "max_handshakes", "pin", "admin", "state_file"]
-        fixed.append("log_format")
+        fixed += ["log_format", "user", "group", "seccomp"]
         problems = [
             f"{key}: {getattr(fresh, key)!r} instead of {getattr(self._settings, key)!r} takes a restart"
             for key in fixed

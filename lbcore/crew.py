@@ -96,14 +96,17 @@ class ProcessWorker:
     """A worker in a process of its own: its crash costs its own sessions only."""
 
     def __init__(
-        self, table: Table, worker: int, channel: Channel, bounds: Bounds, core: int | None, refuge: str | None
+        self, table: Table, worker: int, channel: Channel, bounds: Bounds, core: int | None, refuge: str | None, filtered: bool
     ) -> None:
-        """refuge: path of the socket where it waits for another control plane, once this one is gone."""
+        """refuge: path of the socket where it waits for another control plane, once this one is gone.
+
+        filtered: it may only call what it needs.
+        """
         import subprocess
 
         root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
         code = f"import sys; sys.path.insert(0, {root!r}); from lbcore.worker import main; main(sys.argv[1:])"
-        numbers = [table.fd, channel.theirs.fileno(), worker, *bounds, -1 if core is None else core]
+        numbers = [table.fd, channel.theirs.fileno(), worker, *bounds, -1 if core is None else core, int(filtered)]
         self._process: subprocess.Popen[bytes] = subprocess.Popen(
             [sys.executable, "-S", "-c", code, *map(str, numbers), refuge or ""],
             stdin=subprocess.DEVNULL,
@@ -175,8 +178,9 @@ class ThreadWorker:
     """A worker in a thread of this process. It holds no lock of Python's while it serves."""
 
     def __init__(
-        self, table: Table, worker: int, channel: Channel, bounds: Bounds, core: int | None, refuge: str | None
+        self, table: Table, worker: int, channel: Channel, bounds: Bounds, core: int | None, refuge: str | None, filtered: bool
     ) -> None:
+        """refuge, filtered: not of threads, which share the fate of their process."""
         self._channel = channel
         self._failure: OSError | None = None
         self.pid = os.getpid()

@@ -39,11 +39,56 @@ def directory() -> str:
     return "/run/lbcore" if os.geteuid() == 0 else f"/tmp/lbcore-{os.geteuid()}"
 
 
+def settle(uid: int, gid: int) -> None:
+    """Make the directory that of a user whom root is about to become, and that of this process from now on.
+
+    Raises LbcoreError when balancers of another user live there.
+    """
+    path = directory()
+    try:
+        os.makedirs(path, mode=0o700, exist_ok=True)
+        _give(path, uid, gid)
+    except OSError as error:
+        raise LbcoreError(f"runtime directory {path}: {error.strerror}") from None
+    os.environ["LBCORE_RUNTIME_DIR"] = path
+
+
+def _give(path: str, uid: int, gid: int) -> None:
+    """Root gives a directory to another user, unless somebody lives there; what the dead left in it goes. Raises OSError."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        if os.fstat(fd).st_uid == uid:
+            return
+        if os.stat(os.path.dirname(os.path.abspath(path))).st_uid != 0:
+            raise LbcoreError(f"runtime directory {path}: is another user's, and lies in a directory that is not root's")
+        found = sorted(os.listdir(fd))
+        living = [name[:-5] for name in found if name.endswith(".json") and is_inhabited(name[:-5])]
+        if living:
+            raise LbcoreError(
+                f"runtime directory {path}: balancers of another user run there ({', '.join(living)}): set LBCORE_RUNTIME_DIR"
+            )
+        for name in found:
+            if name.endswith((".json", ".sock", ".lock", ".json.new")):
+                os.unlink(name, dir_fd=fd)
+        os.fchown(fd, uid, gid)
+        os.fchmod(fd, 0o700)
+    finally:
+        os.close(fd)
+
+
+def is_inhabited(name: str) -> bool:
+    """Does a balancer of that name run, or do its workers?"""
+    word = _read(os.path.join(directory(), f"{name}.json"))
+    return word is not None and (is_alive(word) or bool(orphans(name)))
+
+
 def _make_directory() -> str:
     """The directory, made if need be. Raises LbcoreError when somebody else could tamper with it."""
     path = directory()
     try:
         os.makedirs(path, mode=0o700, exist_ok=True)
+        if os.geteuid() == 0:  # it may have been that of a user whom a balancer of root's became
+            _give(path, 0, 0)
         found = os.lstat(path)
     except OSError as error:
         raise LbcoreError(f"runtime directory {path}: {error.strerror}") from None
@@ -156,7 +201,27 @@ def is_alive(word: dict[str, Any]) -> bool:
         return True
     except (OSError, KeyError, ValueError, TypeError):
         return False
-    return os.path.exists(str(word.get("segment")))
+    return _is_our_users(int(word["pid"])) and os.path.exists(segment_of_word(word))
+
+
+def _is_our_users(pid: int) -> bool:
+    """Is it a process of the directory's user? Of nobody else a word is believed, least of all by root."""
+    try:
+        owner = os.stat(directory()).st_uid
+        with open(f"/proc/{pid}/status") as file:
+            return any(line.split()[1] == str(owner) for line in file if line.startswith("Uid:"))
+    except OSError:
+        return False
+
+
+def segment_of_word(word: dict[str, Any]) -> str:
+    """A path to the segment: where its control plane holds it, or, when that process may not be looked into (it has a
+    capability that we have not: ptrace(2)), where a worker does."""
+    path = str(word.get("segment"))
+    if not os.access(path, os.R_OK):
+        for pid in word.get("workers", ()):
+            path = _segment_path(int(pid)) or path
+    return path
 
 
 def find(name: str = DEFAULT_NAME) -> dict[str, Any]:
@@ -179,7 +244,7 @@ def segment_of(name: str = DEFAULT_NAME) -> str:
     if word is None or not is_alive(word):
         find(name)  # says what runs instead
     assert word is not None
-    return str(word["segment"])
+    return segment_of_word(word)
 
 
 def _segment_path(pid: int) -> str | None:

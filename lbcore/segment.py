@@ -30,6 +30,7 @@ _SIZES = {
     "histogram_size": "struct lb_histogram",
     "tally_size": "struct lb_tally",
     "record_size": "struct lb_record",
+    "client_size": "struct lb_client",
 }
 
 COUNTERS: tuple[str, ...] = tuple(
@@ -58,6 +59,7 @@ def make_memory(size: int) -> int:
     """A descriptor of zeroed shared memory of `size` bytes that nobody can shrink or grow. Raises OSError."""
     fd = os.memfd_create("lbcore", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     try:
+        os.fchmod(fd, 0o600)  # for whoever reaches it through /proc/PID/fd
         os.ftruncate(fd, size)
         seals = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
         fcntl.fcntl(fd, fcntl.F_ADD_SEALS, seals)

@@ -9,7 +9,7 @@ import socket
 import threading
 import time
 
-from lbcore import crew
+from lbcore import _engine, crew
 from lbcore.errors import LbcoreError, WorkerFailed
 from lbcore.sockets import ListenerSockets
 from lbcore.tls.bundle import LISTENER, POOL
@@ -85,6 +85,7 @@ class Supervisor:
         self._turned_at = 0.0
         self._make = crew.ProcessWorker if processes else crew.ThreadWorker
         self._bounds = _bounds(settings, workers, processes)
+        self._filtered = processes and settings.seccomp == "auto" and _can_filter(log)
         self._tick, self._on_failing, self._log, self._on_crew = tick, on_failing, log, on_crew
         self._posts = [Post(number, cores[number % len(cores)] if settings.pin else None, number) for number in range(workers)]
         self._retiring: list[Post] = []  # whose worker drains, with another in its place
@@ -463,7 +464,7 @@ class Supervisor:
         channel = post.channel = crew.Channel()
         refuge = self._refuge(post.section) if self._refuge else None
         self._table.use_section(post.section)
-        post.worker = self._make(self._table, post.section, channel, self._bounds, post.core, refuge)
+        post.worker = self._make(self._table, post.section, channel, self._bounds, post.core, refuge, self._filtered)
         self._selector.register(channel.ours, selectors.EVENT_READ, post)
         self._tls.greet(channel)
         for index in self._listeners:
@@ -548,6 +549,16 @@ class Supervisor:
                 self._changed.notify_all()
             if note.kind == crew.FAILING:
                 self._on_failing(note.id, note.value)
+
+
+def _can_filter(log: Callable[[str], None]) -> bool:
+    """Is libseccomp there? Said once here, not by each worker."""
+    try:
+        _engine.seccomp_version()
+    except OSError as error:
+        log(f"system calls of workers are not filtered: {error.strerror}")
+        return False
+    return True
 
 
 def _pause_s(early_ends: int) -> float:

@@ -229,6 +229,7 @@ class Table:
             started_ms=int(time.time() * 1000) if fresh else head.started_ms,
             control_pid=os.getpid(),
             datapath=DATAPATHS[datapath] if fresh else head.datapath,
+            client_key=os.urandom(16) if fresh else bytes(head.client_key),
         )
         self._pools: dict[str, int] = {}
         self._policies: dict[str, str] = {}
@@ -342,6 +343,12 @@ class Table:
                     terminates=int(listener.terminates),
                     tenant=self._tenant(("listener", str(index))),
                     certificate_expires_s=certificate_expires_s,
+                    client_limits=int(listener.limits_clients),
+                    max_client_sessions=listener.max_client_sessions,
+                    client_session_rate=listener.client_session_rate,
+                    client_session_burst=listener.client_session_burst or listener.client_session_rate,
+                    client_request_rate=listener.client_request_rate,
+                    client_request_burst=listener.client_request_burst or listener.client_request_rate,
                     network_count=len(listener.trusted_proxies),
                     networks=_networks(listener.trusted_proxies),
                     name=listener.name.encode(),

@@ -16,13 +16,21 @@ def pin_to(core: int | None) -> None:
         os.sched_setaffinity(0, {core})
 
 
+def confine(worker: int, *, filtered: bool) -> None:
+    """Give up what a worker never needs: capabilities, and system calls where there is a filter for them. Raises OSError."""
+    _engine.shed_privileges()
+    fault = _engine.load_seccomp() if filtered else None
+    if fault is not None:
+        print(f"worker {worker}: its system calls are not filtered: {fault}", file=sys.stderr, flush=True)
+
+
 def main(arguments: list[str]) -> int:
     """Serve until told to stop.
 
     arguments: segment descriptor, channel descriptor, worker id, max_sessions, max_buffers, max_pipes, max_handshakes, core
-    (-1: any), path of its refuge (empty: none).
+    (-1: any), 1 where its system calls are filtered, path of its refuge (empty: none).
     """
-    segment, channel, worker, sessions, buffers, pipes, handshakes, core = map(int, arguments[:-1])
+    segment, channel, worker, sessions, buffers, pipes, handshakes, core, filtered = map(int, arguments[:-1])
     # the control plane stops workers through the channel; the engine gives SIGTERM back its meaning when that is gone
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -31,6 +39,7 @@ def main(arguments: list[str]) -> int:
         comm.write(f"lbcore-{worker}")
     pin_to(None if core < 0 else core)
     memory = mmap.mmap(segment, os.fstat(segment).st_size, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
+    confine(worker, filtered=bool(filtered))
     _engine.run_worker(
         memory,
         worker=worker,

@@ -59,7 +59,7 @@ def check_ledger(status: dict[str, Any]) -> None:
 def check_idle(status: dict[str, Any]) -> None:
     """Nothing is under way, so nothing is held."""
     figures = totals(status)
-    for name in ("active", "buffers", "pipes", "exchanges_active", "queued", "handshakes_active"):
+    for name in ("active", "buffers", "pipes", "exchanges_active", "queued", "handshakes_active", "clients_counted"):
         assert figures[name] == 0, (name, figures)
     for pool in status["pools"]:
         for backend in pool["backends"]:
@@ -125,6 +125,7 @@ class Command:
         env: dict[str, str] | None = None,
         nofile: int = 0,
         sockets: Sequence[socket.socket] = (),
+        python: str = sys.executable,
     ) -> None:
         """sockets: passed as systemd would (LISTEN_FDS)."""
         self.directory = directory
@@ -135,7 +136,7 @@ class Command:
             prefix = [sys.executable, "-c", PASS_ON, *(str(passed.fileno()) for passed in sockets), "--"]
         with self.stderr.open("w") as log:
             self.process = subprocess.Popen(
-                [*prefix, sys.executable, "-m", "lbcore", "run", *arguments],
+                [*prefix, python, "-m", "lbcore", "run", *arguments],
                 stdout=subprocess.PIPE,
                 stderr=log,
                 env=self.env,

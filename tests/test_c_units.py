@@ -48,12 +48,13 @@ def test_under_address_and_undefined_behaviour_sanitizers(test: Path, tmp_path: 
 
 
 @needs_gcc
-def test_views_under_the_thread_sanitizer(tmp_path: Path) -> None:
-    """Picks while views are published: what threads share is shared by atomic reads and writes only."""
+@pytest.mark.parametrize("test", ["test_table", "test_clients"])
+def test_what_workers_share_under_the_thread_sanitizer(test: str, tmp_path: Path) -> None:
+    """Picks while views are published, limits of one client at several workers: shared by atomic reads and writes only."""
     flags = ("-fsanitize=thread", "-Wno-tsan")
     sources = [path for path in SOURCES if path.parent.name in ("table", "core")]
-    objects = compiled("gcc", flags, [ROOT / "tests" / "c" / "test_table.c", *sources], tmp_path)
-    run(link("gcc", flags, objects, tmp_path / "test_table"))
+    objects = compiled("gcc", flags, [ROOT / "tests" / "c" / f"{test}.c", *sources], tmp_path)
+    run(link("gcc", flags, objects, tmp_path / test))
 
 
 @pytest.fixture(scope="module")

@@ -58,7 +58,18 @@ def test_damaged_heads_are_refused_by_c_and_python() -> None:
     chance = random.Random(3)
     size = _engine.segment_bytes(**LIMITS)
     changing = {"started_ms", "control_pid", "datapath", "name", "version", "generation", "row_generation", "cuts"}
-    changing |= {"draining", "rows_used", "routes", "sections", "log_every", "trace_every", "log_written", "log_lost"}
+    changing |= {
+        "draining",
+        "rows_used",
+        "routes",
+        "sections",
+        "log_every",
+        "trace_every",
+        "log_written",
+        "log_lost",
+        "client_key",
+        "pad0",
+    }
     for name, field in ffi.typeof("struct lb_head").fields:
         if name in changing:
             continue

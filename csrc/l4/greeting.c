@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "../core/io.h"
+#include "admit.h"
 #include "proxy_protocol.h"
 
 enum next { NEXT_WAIT, NEXT_AGAIN, NEXT_OVER };
@@ -59,7 +60,7 @@ static void let_go(struct lb_greetings *greetings, struct lb_greeting *greeting)
 void lb_greeting_refuse(struct lb_greetings *greetings, struct lb_greeting *greeting, uint64_t *reason)
 {
     struct lb_side client = {.fd = greeting->newcomer.fd, .tls = greeting->newcomer.tls};
-    lb_heard_drop(&greetings->plane->heard, greeting->newcomer.ends.heard);
+    lb_ends_drop(greetings->plane, &greeting->newcomer.ends);
     let_go(greetings, greeting);
     lb_count_refused(greetings->plane, reason);
     lb_side_close(&client, 0);
@@ -118,6 +119,12 @@ static enum next take_header(struct lb_greetings *greetings, struct lb_greeting 
     if (told.from.ss_family != AF_UNSPEC) {
         take_address(&greeting->newcomer.ends.client, &told.from);
         take_address(&greeting->newcomer.ends.here, &told.to);
+    }
+    if (!lb_admit(greetings->plane, greeting->newcomer.listener, &greeting->newcomer.ends)) {
+        int fd = greeting->newcomer.fd;
+        let_go(greetings, greeting);
+        lb_net_reset(fd);
+        return NEXT_OVER;
     }
     if ((told.tls || told.authority_length || told.alpn_length) &&
         lb_heard_keep(&greetings->plane->heard, &greeting->newcomer.ends, &told, bytes) < 0)
@@ -181,24 +188,24 @@ static enum lb_greeting_stage first_stage(const struct lb_plane *plane, uint32_t
     return plane->shm.listeners[listener].mode == LB_MODE_TLS ? LB_GREETING_HELLO : LB_GREETING_SHAKE;
 }
 
-void lb_greeting_open(struct lb_greetings *greetings, int client, uint32_t listener, const union lb_address *peer)
+void lb_greeting_open(struct lb_greetings *greetings, const struct lb_newcomer *newcomer)
 {
     struct lb_plane *plane = greetings->plane;
+    uint32_t listener = newcomer->listener;
     const struct lb_listener_row *row = &plane->shm.listeners[listener];
     uint32_t index = lb_slab_take(&greetings->slab);
     struct lb_greeting *greeting = lb_greeting_at(greetings, index);
     *greeting = (struct lb_greeting){
-        .newcomer = {.fd = client, .listener = listener, .pool = row->pool, .accepted_us = (uint32_t)plane->now_us,
-                     .ends.client = *peer},
+        .newcomer = *newcomer,
         .generation = greeting->generation,
         .live = 1,
-        .stage = (uint8_t)first_stage(plane, listener, peer),
+        .stage = (uint8_t)first_stage(plane, listener, &newcomer->ends.client),
     };
     struct epoll_event event = {.events = EPOLLIN | EPOLLRDHUP | EPOLLET | (row->terminates ? EPOLLOUT : 0),
                                 .data.u64 = lb_tag_of(LB_TAG_GREETING, index, greeting->generation)};
     plane->greetings++;
     lb_timer_set(&greetings->wheel, &greeting->timer, lb_now_ms(plane) + row->head_timeout_ms);
-    if (epoll_ctl(plane->epoll, EPOLL_CTL_ADD, client, &event) < 0)
+    if (epoll_ctl(plane->epoll, EPOLL_CTL_ADD, newcomer->fd, &event) < 0)
         (void)refuse(greetings, greeting, &plane->row->refused_resource);
     /* what has come already is told by the first event */
 }

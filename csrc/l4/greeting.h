@@ -64,7 +64,7 @@ void lb_greetings_close(struct lb_greetings *greetings);
 int lb_greeting_is_due(const struct lb_plane *plane, uint32_t listener, const union lb_address *peer);
 
 /* Take over an accepted connection; the caller has seen that there is room. */
-void lb_greeting_open(struct lb_greetings *greetings, int client, uint32_t listener, const union lb_address *peer);
+void lb_greeting_open(struct lb_greetings *greetings, const struct lb_newcomer *newcomer);
 
 /* An epoll event on one of them. */
 void lb_greeting_event(struct lb_greetings *greetings, uint32_t index, uint32_t generation, uint32_t events);

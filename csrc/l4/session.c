@@ -11,6 +11,7 @@
 #include "../table/load.h"
 #include "../table/timing.h"
 #include "../table/why.h"
+#include "admit.h"
 #include "claim.h"
 #include "introduce.h"
 #include "outcome.h"
@@ -225,7 +226,7 @@ static void end(struct lb_plane *plane, struct lb_session *session, enum ending 
     lb_relay_drop(plane, &session->flow[LB_CLIENT]);
     lb_relay_drop(plane, &session->flow[LB_BACKEND]);
     leave_backend(plane, session, fate_of(why));
-    lb_heard_drop(&plane->heard, session->ends.heard);
+    lb_ends_drop(plane, &session->ends);
     move(plane, session, LB_SESSION_FREE);
     session->generation++;
     lb_add(ending_counter(row, why), 1);
@@ -365,7 +366,7 @@ int lb_session_adopt(struct lb_plane *plane, const struct lb_adoption *child)
         .backend = child->backend,
         .cost = (uint16_t)child->cost,
         .decision = child->decision,
-        .ends.client = child->peer,
+        .ends = {.client = child->peer, .counted = child->counted},
         .began_us = plane->now_us,
         .bytes = {child->from_client_count, child->from_server_count},
         .moved_ms = (uint32_t)lb_now_ms(plane),

@@ -95,6 +95,7 @@ struct lb_adoption {
     uint32_t pool;
     uint32_t listener;
     union lb_address peer;
+    uint32_t counted; /* as in struct lb_ends */
     const char *from_client;
     uint32_t from_client_count; /* at most LB_BUFFER_BYTES */
     const char *from_server;

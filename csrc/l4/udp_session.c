@@ -9,9 +9,11 @@
 #include "../core/siphash.h"
 #include "../table/account.h"
 #include "../table/budget.h"
+#include "../table/clients.h"
 #include "../table/load.h"
 #include "../table/timing.h"
 #include "../table/why.h"
+#include "admit.h"
 #include "claim.h"
 #include "outcome.h"
 
@@ -129,6 +131,7 @@ static void end(struct lb_udp *udp, struct lb_udp_session *session, uint64_t *re
     unlink_session(udp, session);
     lb_timer_cancel(&session->timer);
     session->live = 0;
+    lb_client_leave(&udp->plane->shm, udp->plane->worker, session->counted);
     udp->at[session->listener].sessions--;
     lb_add(reason, 1);
     lb_add(whole, 1);
@@ -236,6 +239,9 @@ struct lb_udp_session *lb_udp_session_open(struct lb_udp *udp, uint32_t listener
         lb_count_refused(plane, &plane->row->refused_resource);
         return NULL;
     }
+    struct lb_ends ends = {.client = *client};
+    if (!lb_admit(plane, listener, &ends))
+        return NULL;
     uint32_t index = lb_slab_take(&udp->sessions), *bucket = bucket_of(udp, listener, client);
     struct lb_udp_session *session = lb_udp_session_at(udp, index);
     *session = (struct lb_udp_session){.client = *client,
@@ -247,6 +253,7 @@ struct lb_udp_session *lb_udp_session_open(struct lb_udp *udp, uint32_t listener
                                        .generation = session->generation,
                                        .next = *bucket,
                                        .backend = LB_NONE,
+                                       .counted = ends.counted,
                                        .moved_ms = (uint32_t)lb_now_ms(plane),
                                        .listener = (uint16_t)listener,
                                        .pool = (uint16_t)plane->shm.listeners[listener].pool,

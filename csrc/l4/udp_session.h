@@ -24,6 +24,7 @@ struct lb_udp_session {
     uint32_t asked_us; /* likewise: when the client asked what is not answered yet */
     uint32_t first_us; /* since it was opened: when the first answer came; LB_NEVER_US: none has */
     uint32_t owed;     /* answers that are still to come, where their number is known */
+    uint32_t counted;  /* as in struct lb_ends */
     uint16_t listener;
     uint16_t pool;
     uint8_t live;

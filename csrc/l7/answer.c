@@ -204,6 +204,7 @@ static enum lb_next switch_protocols(struct lb_l7 *l7, struct lb_http *client, c
         .pool = client->pool,
         .listener = client->listener,
         .peer = lb_net_from_v6(client->ip, client->port),
+        .counted = client->counted,
         .from_client = early ? lb_http_in(l7, client) + client->in_next : NULL,
         .from_client_count = early ? client->in_end - client->in_next : 0,
         .from_server = l7->out,
@@ -217,6 +218,7 @@ static enum lb_next switch_protocols(struct lb_l7 *l7, struct lb_http *client, c
     drop_part(l7, client);
     client->conn = LB_SLAB_NONE;
     client->backend = LB_NONE;
+    client->counted = 0; /* the session's now */
     lb_conn_forget(&l7->conns, conn);
     return lb_http_end(l7, client, LB_END_ADOPTED);
 }

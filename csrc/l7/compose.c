@@ -293,6 +293,8 @@ const char *lb_status_words(uint16_t status)
         return "URI Too Long";
     case 417:
         return "Expectation Failed";
+    case 429:
+        return "Too Many Requests"; /* RFC 6585 4 */
     case 431:
         return "Request Header Fields Too Large";
     case 501:

@@ -50,7 +50,7 @@ size_t lb_compose_answer(char *out, const struct lb_message *message, const char
 /* An answer of the balancer's own, body included (LB_COMPOSE_ROOM bytes suffice). */
 struct lb_own_answer {
     uint16_t status;
-    uint16_t retry_after_s; /* 0: none */
+    uint32_t retry_after_s; /* 0: none */
     uint8_t client_minor;
     uint8_t persistent;
     uint8_t head_only; /* the request's method was HEAD */

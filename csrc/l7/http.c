@@ -7,6 +7,7 @@
 
 #include "../core/io.h"
 #include "../l4/relay.h"
+#include "../table/clients.h"
 #include "parts.h"
 
 enum {
@@ -200,6 +201,8 @@ enum lb_next lb_http_end(struct lb_l7 *l7, struct lb_http *client, enum lb_http_
     lb_http_leave_backend(l7, client, 0);
     lb_conn_drop_own(&l7->conns, &client->own);
     lb_heard_drop(&l7->plane->heard, client->heard);
+    lb_client_leave(&l7->plane->shm, l7->plane->worker, client->counted);
+    client->counted = 0;
     give_buffers(l7, client);
     lb_http_move(l7, client, LB_HTTP_FREE);
     client->generation++;
@@ -255,6 +258,7 @@ void lb_http_open(struct lb_l7 *l7, const struct lb_newcomer *newcomer)
         .accept_us = (uint32_t)l7->plane->now_us - newcomer->accepted_us,
         .draft = LB_SLAB_NONE,
         .listener = (uint16_t)newcomer->listener,
+        .counted = newcomer->ends.counted,
     };
     know_peer(l7, client, &newcomer->ends.client);
     lb_add(&l7->plane->row->accepted, 1);

@@ -47,6 +47,7 @@ struct lb_http {
     uint32_t conn;    /* to the backend; LB_SLAB_NONE: none */
     struct lb_conn_stack own; /* idle ones that began with its PROXY header: no other client's */
     uint32_t heard;   /* what a PROXY header said of it (l4/heard.h); 0: none came */
+    uint32_t counted; /* where it is counted as its address's (table/clients.h); 0: nowhere */
     uint32_t backend; /* row, charged with the exchange; LB_NONE: none */
     uint32_t since_ms; /* monotonic, low 32 bits: since when we wait for what we wait for */
     uint32_t sent_us;  /* likewise: when the request or the connect went out */
@@ -95,6 +96,7 @@ struct lb_http {
     uint8_t open;    /* an exchange is counted as active */
     uint8_t timed_out; /* a connect of this exchange ran out of time */
     uint8_t routed;  /* its pool is that of the exchange under way */
+    uint8_t limited; /* requests in a row that came too fast */
     uint8_t ip[16];  /* of the client; IPv4 mapped into IPv6 */
     uint16_t port;
     uint8_t peer_length;

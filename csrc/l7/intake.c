@@ -3,7 +3,10 @@
 #include "../core/io.h"
 #include "../table/account.h"
 #include "../table/budget.h"
+#include "../table/clients.h"
 #include "parts.h"
+
+enum { MOST_LIMITED = 8 }; /* requests in a row that are told 429 on one connection */
 
 char *lb_http_in(const struct lb_l7 *l7, const struct lb_http *client)
 {
@@ -46,7 +49,7 @@ static void count_answer(struct lb_worker_row *row, uint16_t status)
     lb_add(status < 500 ? &row->answers_4xx : &row->answers_5xx, 1);
 }
 
-enum lb_next lb_http_answer(struct lb_l7 *l7, struct lb_http *client, uint16_t status, const char *why)
+static enum lb_next answer_later(struct lb_l7 *l7, struct lb_http *client, uint16_t status, const char *why, uint32_t retry_after_s)
 {
     struct lb_listener_row *listener = lb_http_listener(l7, client);
     if (client->down.pending) /* an interim answer is stuck: nothing fits behind it */
@@ -60,9 +63,8 @@ enum lb_next lb_http_answer(struct lb_l7 *l7, struct lb_http *client, uint16_t s
         .date = lb_http_date(l7),
         .why = why,
         .listener = listener,
+        .retry_after_s = retry_after_s,
     };
-    if (status == 503)
-        answer.retry_after_s = (uint16_t)lb_http_pool(l7, client)->retry_after_s;
     size_t length = lb_compose_own(l7->out, &answer);
     if (client->open) {
         client->bytes_out = length;
@@ -84,6 +86,11 @@ enum lb_next lb_http_answer(struct lb_l7 *l7, struct lb_http *client, uint16_t s
     if (lb_http_send_parts(l7, &client->client, &client->down, l7->out, length, NULL, 0) < 0)
         return lb_http_end(l7, client, LB_END_CLIENT_LEFT);
     return LB_NEXT_AGAIN;
+}
+
+enum lb_next lb_http_answer(struct lb_l7 *l7, struct lb_http *client, uint16_t status, const char *why)
+{
+    return answer_later(l7, client, status, why, status == 503 ? lb_http_pool(l7, client)->retry_after_s : 0);
 }
 
 static void begin_exchange(struct lb_l7 *l7, struct lb_http *client)
@@ -195,6 +202,26 @@ static uint32_t cost_of(struct lb_l7 *l7, const char *bytes, uint32_t pool, uint
     return route_cost ? route_cost : 1;
 }
 
+/* Seconds that the client must wait before it may ask; 0: none. One that was there before it was limited is counted from now on. */
+static uint32_t must_wait_s(struct lb_l7 *l7, struct lb_http *client)
+{
+    const struct lb_plane *plane = l7->plane;
+    if (!lb_http_listener(l7, client)->client_request_rate || client->trusted)
+        return 0;
+    if (!client->counted)
+        client->counted = lb_client_count(&plane->shm, plane->worker, client->listener, client->ip, plane->now_us);
+    return lb_client_asks(&plane->shm, client->listener, client->counted, plane->now_us);
+}
+
+/* Whoever waits as it is told keeps its connection; whoever does not, loses it. */
+static enum lb_next too_fast(struct lb_l7 *l7, struct lb_http *client, uint32_t wait_s)
+{
+    lb_add(&l7->plane->row->requests_limited, 1);
+    if (++client->limited >= MOST_LIMITED)
+        client->persistent = 0;
+    return answer_later(l7, client, 429, "too many requests come from this client", wait_s);
+}
+
 /* Which pool is it for? */
 static enum lb_next route(struct lb_l7 *l7, struct lb_http *client, const char *bytes)
 {
@@ -234,6 +261,10 @@ static enum lb_next begin(struct lb_l7 *l7, struct lb_http *client)
         return refuse(l7, client, reading);
     client->persistent = message->persistent && !lb_http_must_close(l7, client);
     client->replayable = client->request.whole && lb_method_is_idempotent((enum lb_method)client->method);
+    uint32_t wait_s = must_wait_s(l7, client);
+    if (wait_s)
+        return too_fast(l7, client, wait_s);
+    client->limited = 0;
     return route(l7, client, bytes);
 }
 

@@ -38,6 +38,7 @@ static int is_failure(enum lb_end end)
     case LB_ENDED_CUT:
     case LB_ENDED_STOPPED:
     case LB_ENDED_ANSWERED:
+    case LB_ENDED_LIMITED:
         return 0;
     }
     return 0;
@@ -45,6 +46,10 @@ static int is_failure(enum lb_end end)
 
 static void count(struct lb_tally *tally, const struct lb_ended *ended)
 {
+    if (ended->end == LB_ENDED_LIMITED || (ended->end == LB_ENDED_ANSWERED && ended->status == 429))
+        lb_add(&tally->limited, 1);
+    if (ended->kind == LB_RECORD_REFUSED)
+        return; /* it never was a session */
     lb_add(ended->kind == LB_RECORD_EXCHANGE ? &tally->exchanges : &tally->sessions, 1);
     if (is_failure(ended->end))
         lb_add(&tally->failed, 1);
@@ -120,7 +125,7 @@ static int is_logged(const struct lb_tally *tally, const struct lb_ended *ended,
 {
     if (!every)
         return 0;
-    return is_failure(ended->end) || ended->status >= 500 || (tally->exchanges + tally->sessions) % every == 0;
+    return is_failure(ended->end) || ended->status >= 500 || (tally->exchanges + tally->sessions + tally->limited) % every == 0;
 }
 
 static int is_traced(const struct lb_ended *ended, uint32_t every)

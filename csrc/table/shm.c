@@ -4,13 +4,14 @@
 #include <stddef.h>
 
 /* The layout is part of the interface between processes: a change here must raise LB_LAYOUT. */
-_Static_assert(sizeof(struct lb_head) == 384, "head");
-_Static_assert(offsetof(struct lb_head, generation) == 320, "head's changing line starts a line");
+_Static_assert(sizeof(struct lb_head) == 448, "head");
+_Static_assert(offsetof(struct lb_head, generation) == 384, "head's changing line starts a line");
 _Static_assert(sizeof(struct lb_network) == 32, "network");
 _Static_assert(sizeof(struct lb_listener_row) == 2432, "listener row");
 _Static_assert(sizeof(struct lb_pool_row) == 384, "pool row");
 _Static_assert(sizeof(struct lb_backend_row) == 384, "backend row");
 _Static_assert(offsetof(struct lb_backend_row, address) == 64, "the data path reads one line of a backend row");
+_Static_assert(sizeof(struct lb_client) == 32, "client");
 _Static_assert(sizeof(struct lb_view) == 64, "view");
 _Static_assert(sizeof(struct lb_routes_head) == 16, "routes head");
 _Static_assert(sizeof(struct lb_route_row) == 64, "route row");
@@ -46,6 +47,7 @@ static void plan(struct lb_head *head, const struct lb_limits *limits)
     head->histogram_size = sizeof(struct lb_histogram);
     head->tally_size = sizeof(struct lb_tally);
     head->record_size = sizeof(struct lb_record);
+    head->client_size = sizeof(struct lb_client);
     head->max_listeners = limits->listeners;
     head->max_pools = limits->pools;
     head->max_backends = limits->backends;
@@ -67,6 +69,8 @@ static void plan(struct lb_head *head, const struct lb_limits *limits)
     head->view_stride =
         round_up(sizeof(struct lb_view) + ((uint64_t)limits->backends + head->max_slots) * sizeof(uint32_t), PAGE);
     at += head->view_stride * 2 * limits->pools;
+    head->off_clients = at;
+    at = round_up(at + LB_CLIENTS * sizeof(struct lb_client), PAGE);
     head->off_workers = at;
     head->off_budgets = sizeof(struct lb_worker_row);
     head->off_outcomes = head->off_budgets + (uint64_t)limits->pools * sizeof(struct lb_budget);
@@ -77,7 +81,8 @@ static void plan(struct lb_head *head, const struct lb_limits *limits)
     head->off_tallies = head->off_timings + (uint64_t)limits->pools * LB_TIMINGS * sizeof(struct lb_histogram);
     head->off_records =
         round_up(head->off_tallies + ((uint64_t)limits->listeners + limits->pools) * sizeof(struct lb_tally), PAGE);
-    head->worker_stride = round_up(head->off_records + LB_RECORDS * sizeof(struct lb_record), PAGE);
+    head->off_counted = round_up(head->off_records + LB_RECORDS * sizeof(struct lb_record), PAGE);
+    head->worker_stride = head->off_counted + LB_CLIENTS * sizeof(uint32_t);
     head->bytes = at + head->worker_stride * (limits->workers + LB_PICKERS);
 }
 
@@ -128,7 +133,9 @@ static int same_plan(const struct lb_head *head)
            want.off_decisions == head->off_decisions && want.decision_size == head->decision_size &&
            want.off_timings == head->off_timings && want.histogram_size == head->histogram_size &&
            want.off_tallies == head->off_tallies && want.tally_size == head->tally_size &&
-           want.off_records == head->off_records && want.record_size == head->record_size;
+           want.off_records == head->off_records && want.record_size == head->record_size &&
+           want.off_clients == head->off_clients && want.client_size == head->client_size &&
+           want.off_counted == head->off_counted;
 }
 
 int lb_shm_attach(struct lb_shm *shm, void *memory, uint64_t bytes)
@@ -143,6 +150,7 @@ int lb_shm_attach(struct lb_shm *shm, void *memory, uint64_t bytes)
     shm->pools = (void *)(base + head->off_pools);
     shm->backends = (void *)(base + head->off_backends);
     shm->costs = (void *)(base + head->off_costs);
+    shm->clients = (void *)(base + head->off_clients);
     return 0;
 }
 
@@ -196,6 +204,11 @@ uint32_t *lb_shm_active(const struct lb_shm *shm, uint32_t worker)
 uint32_t *lb_shm_charged(const struct lb_shm *shm, uint32_t worker)
 {
     return (void *)(section(shm, worker) + shm->head->off_charged);
+}
+
+uint32_t *lb_shm_counted(const struct lb_shm *shm, uint32_t worker)
+{
+    return (void *)(section(shm, worker) + shm->head->off_counted);
 }
 
 struct lb_decision *lb_shm_decision(const struct lb_shm *shm, uint32_t worker, uint64_t number)

@@ -22,6 +22,7 @@ struct lb_shm {
     struct lb_listener_row *listeners;
     struct lb_pool_row *pools;
     struct lb_backend_row *backends;
+    struct lb_client *clients;
     float *costs; /* cost of one session on a backend: 1 / (weight x (1 - load)); infinite when it takes none; negative when there is
                    * more to it in its row: it is ramping up, or has work from elsewhere */
 };
@@ -47,6 +48,7 @@ struct lb_budget *lb_shm_budget(const struct lb_shm *shm, uint32_t worker, uint3
 struct lb_outcome *lb_shm_outcome(const struct lb_shm *shm, uint32_t worker, uint32_t backend);
 uint32_t *lb_shm_active(const struct lb_shm *shm, uint32_t worker);
 uint32_t *lb_shm_charged(const struct lb_shm *shm, uint32_t worker);
+uint32_t *lb_shm_counted(const struct lb_shm *shm, uint32_t worker);
 struct lb_decision *lb_shm_decision(const struct lb_shm *shm, uint32_t worker, uint64_t number);
 struct lb_histogram *lb_shm_timing(const struct lb_shm *shm, uint32_t worker, uint32_t pool, enum lb_timing timing);
 struct lb_tally *lb_shm_listener_tally(const struct lb_shm *shm, uint32_t worker, uint32_t listener);

@@ -4,6 +4,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "clients.h"
 
 static void touch(const struct lb_shm *shm)
 {
@@ -154,6 +155,7 @@ void lb_table_bury_worker(const struct lb_shm *shm, uint32_t worker)
     row->active = row->buffers = row->pipes = 0;
     row->exchanges_active = row->queued = row->connections_kept = row->handshakes_active = 0;
     row->state = LB_WORKER_ABSENT;
+    lb_clients_bury(shm, worker);
     uint32_t *active = lb_shm_active(shm, worker), *charged = lb_shm_charged(shm, worker);
     for (uint32_t i = 0; i < shm->head->rows_used; i++) {
         __atomic_store_n(&active[i], 0, __ATOMIC_RELAXED);

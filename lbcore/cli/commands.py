@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Optional
 
@@ -70,6 +71,7 @@ def run(
     max_sessions: Annotated[Optional[str], typer.Option(help=_help("max_sessions"))] = None,  # noqa: UP045
     access_log: Annotated[Optional[str], typer.Option(help=_help("access_log"))] = None,  # noqa: UP045
     access_log_format: Annotated[Optional[str], typer.Option(help=_help("access_log_format"))] = None,  # noqa: UP045
+    user: Annotated[Optional[str], typer.Option(help=_help("user"))] = None,  # noqa: UP045
     pin: Annotated[bool, typer.Option("--pin", help=_help("pin"))] = False,
     log_format: Annotated[Optional[str], typer.Option(help=_help("log_format"))] = None,  # noqa: UP045
 ) -> int:
@@ -84,6 +86,7 @@ def run(
         "max_sessions": max_sessions,
         "access_log": access_log,
         "access_log_format": access_log_format,
+        "user": user,
         "pin": True if pin else None,
         "log_format": log_format,
     }
@@ -93,12 +96,17 @@ def run(
 @app.command()
 def check(file: Annotated[Path, typer.Argument(help="A TOML file.")]) -> int:
     """Say what is wrong with a configuration, without starting."""
+    from lbcore import privileges
     from lbcore.config import load
     from lbcore.errors import ConfigError
     from lbcore.tls.store import Store
 
     settings = load(file)
+    account = privileges.wanted(settings) if os.geteuid() == 0 else None
     try:
+        if account is not None:  # what that user cannot read is a fault
+            privileges.become(account)
+            settings = load(file)
         Store(lambda line: typer.echo(f"{file}: {line}", err=True)).read(settings)
     except ConfigError as error:
         raise ConfigError(f"{file}: {problem}" for problem in error.problems) from None

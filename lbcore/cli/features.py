@@ -25,6 +25,7 @@ def main() -> int:
         "splice": _splice(),
         "offload": "no (not in this version)",
         "tls": _tls(),
+        "seccomp": _seccomp(),
     }
     for name, value in facts.items():
         print(f"{name}: {value}")
@@ -51,6 +52,15 @@ def _tls() -> str:
         return f"yes ({find().version})"
     except (ImportError, ConfigError) as error:
         return f"no ({str(error).removeprefix('tls: ')})"
+
+
+def _seccomp() -> str:
+    try:
+        from lbcore._engine import seccomp_version
+
+        return f"yes (libseccomp {seccomp_version()})"
+    except (ImportError, OSError) as error:
+        return f"no ({getattr(error, 'strerror', None) or error})"
 
 
 def _splice() -> str:

@@ -58,6 +58,7 @@ def main(
             raise ConfigError("listen: missing (give --listen MODE://HOST:PORT, or -c FILE)")
         given |= {"certificate": pem[0], "key": pem[1]}
         settings = simple(listen, backends, policy=policy, health=health, admin=admin or _default_admin(log), **given)
+        _give_up_root(settings)
     else:
         from lbcore.config import load
 
@@ -65,11 +66,25 @@ def main(
             return override(read, listen, backends, policy, health, admin, pem, given)
 
         settings = lay(load(config))
+        if _give_up_root(settings):
+            settings = lay(load(config))  # what this user cannot read is said now, not by the first reload
     if upgrade.ASKED in os.environ:
         return upgrade.say_so(os.environ[upgrade.ASKED])
     if config is not None:
         return Command(settings, lay).run()
     return Command(settings).run()
+
+
+def _give_up_root(settings: BalancerSettings) -> bool:
+    """Become the user that the settings name, if root is who we are. Raises ConfigError or LbcoreError."""
+    from lbcore import privileges, runtime
+
+    account = privileges.wanted(settings)
+    if account is None:
+        return False
+    runtime.settle(account.uid, account.gid)
+    privileges.become(account)
+    return True
 
 
 def _default_admin(log: Callable[[str], None]) -> str:
@@ -238,7 +253,7 @@ class Command:
         if order.worker is not None:
             self._balancer.replace_worker(order.worker)
             return VERSION
-        version = upgrade.can_succeed(self._balancer.segment_path)
+        version = upgrade.can_succeed(self._balancer.segment_descriptor)
         if order.step != "check":
             self._upgrade, self._alone = True, order.step == "control"
             self._wake.call()

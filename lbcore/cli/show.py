@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def main(name: str, as_json: bool) -> int:
     """Print the status of a running balancer. Raises NotRunning or OSError."""
     word = runtime.find(name)
-    with Segment.attach(word["segment"]) as segment:
+    with Segment.attach(runtime.segment_of_word(word)) as segment:
         status = document(segment)
     status["admin"] = word.get("admin")
     if as_json:
@@ -63,6 +63,7 @@ def _print(status: dict[str, Any]) -> None:
     )
     _print_latency(status)
     _print_impatient(status)
+    _print_limited(status)
     columns = ("accepted", "active", "closed", "refused", "bytes_in", "bytes_out")
     table(
         ("worker", "pid", "cpu s", "MiB", *columns),
@@ -93,6 +94,14 @@ def _print_impatient(status: dict[str, Any]) -> None:
                     end="",
                 )
                 print(" lbcore now closes them sooner. Raise it there (uvicorn --timeout-keep-alive, gunicorn --keep-alive).")
+
+
+def _print_limited(status: dict[str, Any]) -> None:
+    """Listeners whose limits per client address were met."""
+    for listener in status["listeners"]:
+        count = listener["tally"]["limited"]
+        if count:
+            print(f"\n{listener['name']}: {count} connections and requests refused by the limits per client address")
 
 
 def _process(pid: int) -> tuple[str, str]:

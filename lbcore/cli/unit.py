@@ -32,7 +32,7 @@ RestrictSUIDSGID=yes
 RestrictNamespaces=yes
 RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX AF_NETLINK
 SystemCallArchitectures=native
-SystemCallFilter=@system-service
+SystemCallFilter=@system-service seccomp
 SystemCallErrorNumber=EPERM
 UMask=0077
 """
@@ -64,6 +64,7 @@ def main(config: Path, name: str | None, user: bool, run_as: str | None, show: b
     if name is not None:
         settings = settings.replace(name=name)
     config = config.absolute()
+    run_as = run_as or (None if user else settings.user)  # who it may become, it is from the start
     text = unit(settings, config, command(), user=user, run_as=run_as)
     if show:
         print(text, end="")

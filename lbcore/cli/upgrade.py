@@ -39,13 +39,22 @@ HELD = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 """Signals that wait while nobody is there to hear them."""
 
 
-def can_succeed(segment: str) -> str:
-    """The version that is installed now, which can go on in this one's place. Raises LbcoreError with what is in the way."""
-    environment = {**os.environ, ASKED: segment}
+def can_succeed(segment: int) -> str:
+    """The version that is installed now, which can go on in this one's place. Raises LbcoreError with what is in the way.
+
+    segment: a descriptor, which is passed on: after root was given up, nobody may look it up in /proc/PID.
+    """
+    environment = {**os.environ, ASKED: f"/proc/self/fd/{segment}"}
     environment.pop(DONE, None)
     try:
         done = subprocess.run(
-            _own_command(), env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=LIMIT_S
+            _own_command(),
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=LIMIT_S,
+            pass_fds=(segment,),
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise LbcoreError(f"the version that is installed now does not start: {error}") from None

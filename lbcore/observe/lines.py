@@ -16,6 +16,7 @@ from lbcore.observe.records import (
     NEVER,
     NO_POOL,
     NONE,
+    REFUSED,
     REUSED,
     TLS,
     TRUNCATED,
@@ -42,6 +43,7 @@ ENDS = {
         ("unreachable", "unreachable", "balancer"),
         ("resource", "no_resource", "balancer"),
         ("answered", "answered", "balancer"),
+        ("limited", "client_limited", "balancer"),
     )
 }
 """How each end is written, and who ended it."""
@@ -97,6 +99,8 @@ class Names:
         if record.kind == EXCHANGE:
             return "http"
         mode = self.listener(record.listener)[1]
+        if record.kind == REFUSED:
+            return mode
         return "udp" if record.kind == DATAGRAMS else "upgraded" if mode in ("http", "https") else mode
 
     def pool(self, row: int) -> str:

@@ -80,6 +80,12 @@ LISTENER = (
     Family("listener_connections", "counter", ("listener",), "Connections accepted, of udp sessions opened."),
     *_of_ended("listener", "that came through this listener"),
     Family(
+        "listener_limited",
+        "counter",
+        ("listener",),
+        "Connections, udp sessions and requests that a limit per client address refused.",
+    ),
+    Family(
         "listener_certificate_expires_seconds",
         "gauge",
         ("listener",),
@@ -142,6 +148,19 @@ COUNTED = {
     "refused_connect": _worker("refused_connect", "counter", "Refused: no backend could be reached."),
     "refused_client_left": _worker("refused_client_left", "counter", "Refused: the client went before a backend was reached."),
     "refused_resource": _worker("refused_resource", "counter", "Refused: no place, descriptor or port was left."),
+    "refused_client_sessions": _worker(
+        "refused_client_sessions", "counter", "Refused: the client address had max_client_sessions open."
+    ),
+    "refused_client_rate": _worker(
+        "refused_client_rate", "counter", "Refused: the client address opened more than client_session_rate."
+    ),
+    "requests_limited": _worker(
+        "requests_limited", "counter", "HTTP requests answered 429: their client address asked more than client_request_rate."
+    ),
+    "clients_counted": _worker("clients_counted", "gauge", "Sessions that are counted by their client's address now."),
+    "clients_uncounted": _worker(
+        "clients_uncounted", "counter", "Sessions that could not be counted by their client's address: no place was left."
+    ),
     "closed_done": _worker("closed_done", "counter", "Closed: both sides finished."),
     "closed_client_reset": _worker("closed_client_reset", "counter", "Closed: the client broke off."),
     "closed_backend_reset": _worker("closed_backend_reset", "counter", "Closed: the backend broke off."),
@@ -254,6 +273,7 @@ class Observation(namedtuple("Observation", "document timings control", module=_
         for listener in self.document["listeners"]:
             yield "listener_connections", (listener["name"],), listener["tally"]["accepted"]
             yield from _ended("listener", listener["name"], listener["tally"])
+            yield "listener_limited", (listener["name"],), listener["tally"]["limited"]
             if listener["certificate_expires"]:
                 expires = datetime.fromisoformat(listener["certificate_expires"]).timestamp()
                 yield "listener_certificate_expires_seconds", (listener["name"],), expires

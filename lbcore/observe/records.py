@@ -18,7 +18,9 @@ BATCH = 1024
 """Records of a worker that are taken at once, at most."""
 SIZE: int = ffi.sizeof("struct lb_record")
 NONE, NO_POOL, NEVER = 0xFFFFFFFF, 0xFFFF, 0xFFFFFFFF
-EXCHANGE, SESSION, DATAGRAMS = (ffi.integer_const(f"LB_RECORD_{kind}") for kind in ("EXCHANGE", "SESSION", "DATAGRAMS"))
+EXCHANGE, SESSION, DATAGRAMS, REFUSED = (
+    ffi.integer_const(f"LB_RECORD_{kind}") for kind in ("EXCHANGE", "SESSION", "DATAGRAMS", "REFUSED")
+)
 REUSED, TRUNCATED, LOGGED, TRACED, TLS, BY_CLIENT, BY_BACKEND = (
     ffi.integer_const(f"LB_RECORD_{flag}")
     for flag in ("REUSED", "TRUNCATED", "LOGGED", "TRACED", "TLS", "BY_CLIENT", "BY_BACKEND")

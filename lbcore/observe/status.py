@@ -17,7 +17,7 @@ _STATE_NAMES = {number: name for name, number in STATES.items()} | {GONE: "drain
 _POLICY_NAMES = {number: name for name, number in POLICIES.items()}
 _DATAPATH_NAMES = {number: name for name, number in DATAPATHS.items()}
 _WORKER_STATES = {0: "absent", 1: "serving", 2: "draining", 3: "gone"}
-_TALLIED = ("accepted", "sessions", "exchanges", "failed", "left", "own", "bytes_in", "bytes_out")
+_TALLIED = ("accepted", "sessions", "exchanges", "failed", "left", "own", "limited", "bytes_in", "bytes_out")
 _CLASSES = ("1xx", "2xx", "3xx", "4xx", "5xx")
 _MODE_NAMES = {number: name for name, number in MODES.items()}
 
@@ -92,7 +92,7 @@ def _pools(segment: Segment) -> list[dict[str, Any]]:
             "policy": _POLICY_NAMES.get(segment.pool(index).policy, "?"),
             "queued": sum(segment.budget(worker, index).queued for worker in range(segment.head.workers)),
             "latency": latency(segment, index),
-            "tally": _tally(segment, segment.pool_tally, index, segment.pool(index).tenant, ("accepted",)),
+            "tally": _tally(segment, segment.pool_tally, index, segment.pool(index).tenant, ("accepted", "limited")),
             "backends": sorted(members.get(index, []), key=lambda backend: backend["generation"]),
         }
         for index in range(segment.head.max_pools)

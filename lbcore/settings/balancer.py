@@ -29,6 +29,7 @@ class BalancerSettings(Settings):
         "datapath",
         "drain_delay_ms",
         "drain_timeout_ms",
+        "group",
         "listeners",
         "log_format",
         "max_backends",
@@ -39,10 +40,12 @@ class BalancerSettings(Settings):
         "pin",
         "pools",
         "routes",
+        "seccomp",
         "state_file",
         "ticket_rotation_ms",
         "trace_sample",
         "traces",
+        "user",
         "workers",
     )
     OPTIONS = options.TOP
@@ -62,6 +65,9 @@ class BalancerSettings(Settings):
     max_backends: int
     max_handshakes: int
     ticket_rotation_ms: int
+    user: str | None
+    group: str | None
+    seccomp: str
     pin: bool
     log_format: str
     listeners: list[ListenerSettings]
@@ -89,6 +95,8 @@ class BalancerSettings(Settings):
         yield from self._route_faults(pools)
         yield from self._header_faults()
         yield from self._datagram_faults()
+        if self.group is not None and self.user is None:
+            yield "group: means nothing without user"
         if self.traces != "off" and not self.traces.startswith(("http://", "https://")):
             yield f"traces: {self.traces!r} is not allowed (allowed: off, http://HOST:PORT/PATH, https://HOST:PORT/PATH)"
         for listener in self.listeners:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lbcore import options
-from lbcore.settings.addresses import join_host_port, parse_listen
+from lbcore.settings.addresses import HTTP_MODES, join_host_port, parse_listen
 from lbcore.settings.base import Settings, is_token
 from lbcore.settings.tls import CertificateSettings, listener_faults
 
@@ -30,6 +30,10 @@ class ListenerSettings(Settings):
         "certificates",
         "client_ca",
         "client_cert",
+        "client_request_burst",
+        "client_request_rate",
+        "client_session_burst",
+        "client_session_rate",
         "error_body",
         "error_type",
         "forwarded",
@@ -40,6 +44,7 @@ class ListenerSettings(Settings):
         "idle_timeout_ms",
         "keepalive_timeout_ms",
         "max_body",
+        "max_client_sessions",
         "max_fields",
         "max_head",
         "max_target",
@@ -75,6 +80,11 @@ class ListenerSettings(Settings):
     request_id: bool
     half_close: bool
     responses: int
+    max_client_sessions: int
+    client_session_rate: int
+    client_session_burst: int | None
+    client_request_rate: int
+    client_request_burst: int | None
     accept_proxy: bool
     error_body: str | None
     error_type: str | None
@@ -113,8 +123,21 @@ class ListenerSettings(Settings):
         if self.accept_proxy and not self.trusted_proxies:
             yield "accept_proxy: needs trusted_proxies, the networks whose word is taken"
 
+    def _limit_faults(self) -> Iterable[str]:
+        if self.client_request_rate and self.mode not in HTTP_MODES:
+            yield f"client_request_rate: only of modes http and https, this is {self.mode}"
+        for what in ("session", "request"):
+            if getattr(self, f"client_{what}_burst") and not getattr(self, f"client_{what}_rate"):
+                yield f"client_{what}_burst: means nothing without client_{what}_rate"
+
     def check(self) -> Iterable[str]:
-        return listener_faults(self)
+        yield from self._limit_faults()
+        yield from listener_faults(self)
+
+    @property
+    def limits_clients(self) -> bool:
+        """Is there a limit for each client address?"""
+        return bool(self.max_client_sessions or self.client_session_rate or self.client_request_rate)
 
     @property
     def terminates(self) -> bool:

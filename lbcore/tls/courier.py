@@ -25,6 +25,7 @@ def sealed(data: bytes) -> int:
     """A descriptor of memory that holds this and cannot be changed any more. Raises OSError."""
     fd = os.memfd_create("lbcore-tls", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     try:
+        os.fchmod(fd, 0o600)  # for whoever reaches it through /proc/PID/fd: keys are in it
         rest = memoryview(data)
         while rest:
             rest = rest[os.write(fd, rest) :]

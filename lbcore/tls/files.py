@@ -43,6 +43,18 @@ def _without_waiting(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_CLOEXEC | os.O_NONBLOCK)
 
 
+def _who(error: OSError) -> str:
+    """Whose rights do not suffice."""
+    import pwd
+
+    if not isinstance(error, PermissionError):
+        return ""
+    try:
+        return f" for user {pwd.getpwuid(os.geteuid()).pw_name}"
+    except KeyError:
+        return f" for user {os.geteuid()}"
+
+
 def read(path: str) -> bytes:
     """A whole file. Raises FileFault."""
     try:
@@ -51,7 +63,7 @@ def read(path: str) -> bytes:
                 raise FileFault(path, "is no file that can be read again")
             data = file.read(MOST_BYTES + 1)
     except OSError as error:
-        raise FileFault(path, f"cannot be read ({error.strerror})") from None
+        raise FileFault(path, f"cannot be read ({error.strerror}{_who(error)})") from None
     if len(data) > MOST_BYTES:
         raise FileFault(path, f"is larger than {MOST_BYTES >> 20} MiB")
     return data

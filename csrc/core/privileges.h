@@ -1,0 +1,14 @@
+/* What a process gives up for good: the rights of root, and with them whatever an exec might give back. */
+#ifndef LB_PRIVILEGES_H
+#define LB_PRIVILEGES_H
+
+#include <sys/types.h>
+
+/* Of a worker, whoever it runs as: no capability is left, and none can come (PR_SET_NO_NEW_PRIVS). 0 or -errno. */
+__attribute__((warn_unused_result)) int lb_privileges_shed(void);
+
+/* Root becomes this user for good; its groups are changed already. Only CAP_NET_BIND_SERVICE stays, as far as it was there, also
+ * over an exec: listeners of low ports may come with a reload. Before any other thread is started. 0 or -errno. */
+__attribute__((warn_unused_result)) int lb_privileges_become(uid_t user);
+
+#endif
