@@ -16,10 +16,12 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
+from bench import ready
 from bench.attackers import ATTACKS
+from bench.origin import free_port
 
 CLIENTS = 8
 MEASURE_S = 3.0
@@ -106,13 +108,6 @@ def child(words: list[str], **options: object) -> Iterator[subprocess.Popen[str]
                 pipe.close()
 
 
-def free_port() -> int:
-    """A port that nobody has just now."""
-    with closing(socket.socket()) as trial:
-        trial.bind(("127.0.0.1", 0))
-        return int(trial.getsockname()[1])
-
-
 def answers(port: int) -> bool:
     """Does the origin serve?"""
     try:
@@ -129,12 +124,7 @@ def balanced(directory: Path, port: int, limits: str) -> Iterator[Address]:
     config.write_text(CONFIG.format(port=port, limits=limits))
     words = ["-m", "lbcore", "run", "-c", str(config), "--name", "attacked", "--admin", "off"]
     with child(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as running:
-        assert running.stdout is not None
-        line = running.stdout.readline()
-        if not line.startswith("lbcore ready "):
-            raise SystemExit(f"lbcore did not start: {line!r}")
-        host, _, listening = line.partition("listen=http://")[2].split()[0].rpartition(":")
-        yield host, int(listening)
+        yield ready.address(ready.words(running)["listen"])
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from bench import machine
+from bench import machine, ready
 from bench.serving import ROOT
 
 PAGE = ROOT / "bench" / "results" / "discovery.md"
@@ -62,20 +62,14 @@ class Run:
         config.write_text(CONFIG.format(probe=probe))
         command = [sys.executable, "-m", "lbcore", "run", "-c", str(config), "--workers", "1", "--name", f"bench-{os.getpid()}"]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=ROOT)
-        assert self.process.stdout is not None
-        words = dict(word.split("=", 1) for word in self.process.stdout.readline().split()[2:])
+        words = ready.words(self.process)
         self.pid = int(words["pid"])
-        self.address = _address(words["listen"])
-        self.admin = _address(words["admin"])
+        self.address = ready.address(words["listen"])
+        self.admin = ready.address(words["admin"])
 
     def stop(self) -> None:
         self.process.terminate()
         self.process.wait(20)
-
-
-def _address(url: str) -> tuple[str, int]:
-    host, _, port = url.partition("://")[2].rpartition(":")
-    return host, int(port)
 
 
 @contextmanager

@@ -5,12 +5,11 @@ Writes bench/results/maglev.md.
 
 from __future__ import annotations
 
-import argparse
-import statistics
 import sys
 from collections import Counter
 from pathlib import Path
 
+from bench.pages import command, shown
 from lbcore import _engine
 from lbcore.settings import PoolSettings
 from lbcore.table import Table
@@ -65,12 +64,6 @@ def draw(number: int, count: int, leave: int) -> tuple[float, float, float]:
     return max(counts.values()) / mean, min(counts.values()) / mean, sum(old != new for old, new in stay) / len(stay)
 
 
-def shown(values: list[float], form: str) -> str:
-    """Median (least..greatest)."""
-    middle, least, greatest = (format(value, form) for value in (statistics.median(values), min(values), max(values)))
-    return f"**{middle}** ({least}..{greatest})"
-
-
 def page(draws: int) -> str:
     """All rows, measured now."""
     lines = [HEAD.format(draws=draws, slots=SLOTS)]
@@ -81,16 +74,5 @@ def page(draws: int) -> str:
     return "".join(lines)
 
 
-def main() -> int:
-    """The exit code."""
-    parser = argparse.ArgumentParser("python -m bench.maglev", description=__doc__)
-    parser.add_argument("--draws", type=int, default=5, help="pools a row (default 5)")
-    parser.add_argument("--out", type=Path, default=PAGE)
-    arguments = parser.parse_args()
-    arguments.out.write_text(page(arguments.draws))
-    print(f"written: {arguments.out}")
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command("bench.maglev", __doc__, page, PAGE, count="draws", default=5, of="pools a row"))

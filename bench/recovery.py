@@ -5,7 +5,6 @@ No rival is in it: this is about parts that only lbcore has. Times are this mach
 
 from __future__ import annotations
 
-import argparse
 import os
 import signal
 import socket
@@ -18,7 +17,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from bench.maglev import shown
+from bench import ready
+from bench.pages import command, shown
 from lbcore.admin_client import AdminClient
 
 PAGE = Path(__file__).resolve().parent / "results" / "recovery.md"
@@ -26,7 +26,7 @@ HEAD = """\
 # Recovery
 
 `python -m bench.recovery`: {rounds} rounds each, a fresh balancer with one worker in each round, so that nobody else can serve.
-Milliseconds: median (least..greatest). {alone}.
+Milliseconds: median (least..greatest). The load average was {load:.1f} at the start.
 
 | what is killed (SIGKILL) | until | ms |
 | --- | --- | --- |
@@ -59,19 +59,15 @@ class Run:
     """`lbcore run` in a directory of its own."""
 
     def __init__(self, directory: str, backend: str, port: int = 0) -> None:
-        self.env = {**os.environ, "LBCORE_RUNTIME_DIR": directory}
         line = ["run", "--listen", f"tcp://127.0.0.1:{port}", "--backend", backend, "--health", "off"]
         self.process = subprocess.Popen(
             [sys.executable, "-m", "lbcore", *line, "--admin", "off", "--workers", "1"],
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
-            env=self.env,
+            env={**os.environ, "LBCORE_RUNTIME_DIR": directory},
         )
-        assert self.process.stdout is not None
-        words = dict(word.split("=", 1) for word in self.process.stdout.readline().split()[2:])
-        host, _, number = words["listen"].partition("://")[2].rpartition(":")
-        self.address = (host, int(number))
+        self.address = ready.address(ready.words(self.process)["listen"])
         self.control = AdminClient(f"unix:{directory}/lbcore.sock")
 
     def worker(self) -> int:
@@ -155,8 +151,7 @@ CASES = (
 
 def page(rounds: int) -> str:
     """All rows, measured now."""
-    one, _, _ = os.getloadavg()
-    lines = [HEAD.format(rounds=rounds, alone=f"The load average was {one:.1f} at the start")]
+    lines = [HEAD.format(rounds=rounds, load=os.getloadavg()[0])]
     for victim, end, measure in CASES:
         figures = shown([measure() for _ in range(rounds)], ".0f")
         lines.append(f"| {victim} | {end} | {figures} |\n")
@@ -164,16 +159,5 @@ def page(rounds: int) -> str:
     return "".join(lines)
 
 
-def main() -> int:
-    """The exit code."""
-    parser = argparse.ArgumentParser("python -m bench.recovery", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=15, help="kills a row (default 15)")
-    parser.add_argument("--out", type=Path, default=PAGE)
-    arguments = parser.parse_args()
-    arguments.out.write_text(page(arguments.rounds))
-    print(f"written: {arguments.out}")
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command("bench.recovery", __doc__, page, PAGE, count="rounds", default=15, of="kills a row"))

@@ -5,8 +5,8 @@
  *   head | listener rows | pool rows | backend rows | costs | routes (two copies) | views (two a pool) | clients |
  *   sections (workers, pickers)
  *
- * One writer per line, but for clients, which workers agree on: the control plane writes everything but the sections; each worker, and each process that picks without
- * the proxy, writes only its own.
+ * One writer per line, but for clients, which workers agree on: the control plane writes everything but the sections; each
+ * worker, and each process that picks without the proxy, writes only its own.
  * Readers never lock. Offsets and indices, never pointers.
  */
 enum {

@@ -14,6 +14,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from lbcore.balancer import Balancer
 from lbcore.registration import AdminClient
 
@@ -350,3 +352,16 @@ def black_hole() -> Iterator[str]:
             filler.connect_ex(address)
         time.sleep(0.05)  # the queue fills by itself; nothing tells when
         yield f"127.0.0.1:{address[1]}"
+
+
+@contextlib.contextmanager
+def small_disk(path: Path) -> Iterator[Path]:
+    """A file system of 64 KiB; skips the test where nothing can be mounted."""
+    path.mkdir()
+    made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", str(path)], capture_output=True)
+    if made.returncode:
+        pytest.skip("nothing can be mounted here")
+    try:
+        yield path
+    finally:
+        subprocess.run(["umount", "-l", str(path)], check=True)

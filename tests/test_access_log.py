@@ -9,13 +9,25 @@ import re
 import select
 import signal
 import socket
-import subprocess
 import threading
 import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from harness import SLOWER, Peer, balanced, command, dial, echo, free_port, is_refused, read_exactly, totals, wait_for
+from harness import (
+    SLOWER,
+    Peer,
+    balanced,
+    command,
+    dial,
+    echo,
+    free_port,
+    is_refused,
+    read_exactly,
+    small_disk,
+    totals,
+    wait_for,
+)
 from http_peers import Backend, Client, answering
 
 from lbcore.errors import ConfigError
@@ -503,26 +515,13 @@ def _all_is_told(lb: Any) -> bool:
     return written + lost == totals(lb.status())["records"]
 
 
-@contextlib.contextmanager
-def _small_disk(path: Path) -> Iterator[Path]:
-    """A file system of 64 KiB."""
-    path.mkdir()
-    made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", str(path)], capture_output=True)
-    if made.returncode:
-        pytest.skip("nothing can be mounted here")
-    try:
-        yield path
-    finally:
-        subprocess.run(["umount", "-l", str(path)], check=True)
-
-
 def _flood(lb: Any, load: Load) -> None:
     """More than the ring holds."""
     load.flows(RING + 500)
 
 
 def test_a_full_disk_slows_no_request_and_what_is_lost_is_counted(tmp_path: Path) -> None:
-    with _small_disk(tmp_path / "disk") as disk, Backend() as peer:
+    with small_disk(tmp_path / "disk") as disk, Backend() as peer:
         log = disk / "log"
         with logging(log, backends=[peer.address]) as lb, Load(lb.address) as load:
             wait_for(lambda: log.stat().st_size > 60_000, "the disk is full")

@@ -10,21 +10,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-from harness import PATIENCE_S, Command, command, dial, wait_for
+from harness import PATIENCE_S, command, dial, small_disk, wait_for
 from http_peers import Backend
-from test_access_log import _small_disk
 from test_faults_under_load import CLIENTS, Load
 
 
 def _flags(backend: str) -> list[str]:
     return ["--listen", "http://127.0.0.1:0", "--backend", backend, "--health", "off"]
-
-
-def _churn(running: Command, count: int) -> None:
-    """Lines in the log: a backend that comes and goes."""
-    for _ in range(count):
-        for verb in ("add", "remove"):
-            assert running.call(f"/backends/{verb}", address="127.0.0.1:9")[0] == 200
 
 
 def test_stderr_that_nobody_reads_slows_no_request_and_no_control(tmp_path: Path) -> None:
@@ -43,12 +35,12 @@ def test_stderr_that_nobody_reads_slows_no_request_and_no_control(tmp_path: Path
             ready = process.stdout.readline()
             host, port = re.search(r"listen=http://([\d.]+):(\d+)", ready).groups()  # type: ignore[union-attr]
             with Load((host, int(port))) as load:
-                _churn_by_command(env, 3)
+                _churn(env, 3)
                 load.flows()
                 assert load.bad == []
                 os.set_blocking(reading, False)
                 assert set(_drain(reading)) == {0}, "nothing of ours went in between"
-                _churn_by_command(env, 1)
+                _churn(env, 1)
                 load.flows()
             assert load.bad == []
             assert b"lines were lost" in _drain(reading)
@@ -85,7 +77,7 @@ def _drain(reading: int) -> bytes:
         return found
 
 
-def _churn_by_command(env: dict[str, str], count: int) -> None:
+def _churn(env: dict[str, str], count: int) -> None:
     for _ in range(count):
         for verb in ("add", "remove"):
             line = [sys.executable, "-m", "lbcore", "backend", verb, "127.0.0.1:9"]
@@ -115,7 +107,7 @@ def test_scrapes_that_are_never_read_slow_no_request_and_no_other_scrape(tmp_pat
 
 
 def test_a_state_file_on_a_full_disk_fails_no_request_and_is_told_once(tmp_path: Path) -> None:
-    with _small_disk(tmp_path / "disk") as disk, Backend(name=b"ok") as backend:
+    with small_disk(tmp_path / "disk") as disk, Backend(name=b"ok") as backend:
         (disk / "filler").write_bytes(bytes(60_000))
         config = tmp_path / "lb.toml"
         config.write_text(

@@ -345,7 +345,8 @@ class AdminServer:
         return row
 
     async def _post_reload(self, request: web.Request) -> web.Response:
-        await self._obey(request, self._reload)
+        self._rights.check_operator(_call_of(request))
+        await self._obey(self._reload)
         return web.json_response({"status": "reloaded"})
 
     async def _post_upgrade(self, request: web.Request) -> web.Response:
@@ -355,12 +356,11 @@ class AdminServer:
         upgrade, order = self._upgrade, parse(await request.read() or b"{}", UpgradeOrder)
         if (order.step == "worker") != (order.worker is not None):
             raise BadBody("worker: which, with the step 'worker' alone", "worker")
-        told = await self._obey(request, lambda: upgrade(order))
+        told = await self._obey(lambda: upgrade(order))
         return web.json_response({"status": "able" if order.step == "check" else "upgrading", "to": told})
 
-    async def _obey(self, request: web.Request, order: Callable[[], T]) -> T:
-        """Carry out an operator's order that may take a while."""
-        self._rights.check_operator(_call_of(request))
+    async def _obey(self, order: Callable[[], T]) -> T:
+        """Carry out an operator's order that may take a while; that it is one was checked."""
         try:
             return await asyncio.to_thread(order)
         except ConfigError as error:

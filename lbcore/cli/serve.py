@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 DEFAULT_ADMIN = "127.0.0.1:9900"
 HURRY_S = 0.2
+"""How often a drain looks whether a second signal was handled that it has heard of."""
 
 
 def main(
@@ -52,12 +53,11 @@ def main(
 ) -> int:
     """Serve until a signal ends it: the exit code. pem: files of a certificate and its key. Raises what start() raises."""
     given = {key: value for key, value in top.items() if value is not None}
-    log = Lines("json" if given.get("log_format") == "json" else "text", given.get("name", DEFAULT_NAME))
     if config is None:
         if not listen:
             raise ConfigError("listen: missing (give --listen MODE://HOST:PORT, or -c FILE)")
         given |= {"certificate": pem[0], "key": pem[1]}
-        settings = simple(listen, backends, policy=policy, health=health, admin=admin or _default_admin(log), **given)
+        settings = simple(listen, backends, policy=policy, health=health, admin=admin or _default_admin(given), **given)
         _give_up_root(settings)
     else:
         from lbcore.config import load
@@ -87,7 +87,7 @@ def _give_up_root(settings: BalancerSettings) -> bool:
     return True
 
 
-def _default_admin(log: Callable[[str], None]) -> str:
+def _default_admin(given: dict[str, Any]) -> str:
     """The default admin address, or one beside it when it is taken: nobody asked for that very port."""
     host, port = split_host_port(DEFAULT_ADMIN)
     with socket.socket() as trial:
@@ -95,6 +95,7 @@ def _default_admin(log: Callable[[str], None]) -> str:
         try:
             trial.bind((host, port))
         except OSError:
+            log = Lines("json" if given.get("log_format") == "json" else "text", given.get("name", DEFAULT_NAME))
             log(f"{DEFAULT_ADMIN} is taken: the admin server takes another port (--admin HOST:PORT chooses one)")
             return join_host_port(host, 0)
     return DEFAULT_ADMIN
