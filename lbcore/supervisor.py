@@ -89,6 +89,7 @@ class Supervisor:
         self._tick, self._on_failing, self._log, self._on_crew = tick, on_failing, log, on_crew
         self._posts = [Post(number, cores[number % len(cores)] if settings.pin else None, number) for number in range(workers)]
         self._retiring: list[Post] = []  # whose worker drains, with another in its place
+        self._coming: Post | None = None  # whose worker is to take another's place
         self._listeners: dict[int, tuple[ListenerSettings, ListenerSockets]] = {}
         self._changed = threading.Condition()
         self._lock = threading.RLock()  # listeners and posts: reload and restart may meet
@@ -132,14 +133,15 @@ class Supervisor:
 
     def stop(self, drain_s: float) -> None:
         """Stop accepting, let sessions finish for drain_s seconds at most, end the workers, close everything."""
-        self._draining = True
-        self._table.set_draining(True)
-        for _, sockets in self._listeners.values():
-            sockets.close()
-        for post in (*self._posts, *self._retiring):
-            post.restart_at = None
-            if post.channel:
-                post.channel.send(crew.DRAIN, value=int(drain_s * 1000))
+        with self._lock:  # a worker that is just being started is told as well, and none is started after
+            self._draining = True
+            self._table.set_draining(True)
+            for _, sockets in self._listeners.values():
+                sockets.close()
+            for post in self._all_posts():
+                post.restart_at = None
+                if post.channel:
+                    post.channel.send(crew.DRAIN, value=int(drain_s * 1000))
         self._await_end(drain_s + 2)
         self._close()
 
@@ -151,23 +153,24 @@ class Supervisor:
 
     def hurry(self) -> None:
         """End a drain that is under way now."""
-        for post in (*self._posts, *self._retiring):
-            if post.channel:
-                post.channel.send(crew.STOP)
+        for channel in self._channels():
+            channel.send(crew.STOP)
 
     def _await_end(self, limit_s: float) -> None:
         deadline = time.monotonic() + limit_s
-        for post in (*self._posts, *self._retiring):
+        for post in self._all_posts():
             if post.worker and not post.worker.wait(max(0.0, deadline - time.monotonic())):
                 self._log(f"worker {post.number} does not end: killed")
                 post.worker.kill()
 
     def _close(self) -> None:
-        self._closing = True
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
         self.poke()
         if self._thread:
             self._thread.join()
-        for post in (*self._posts, *self._retiring):
+        for post in self._all_posts():
             self._empty(post)
         self._selector.close()
         self._wake_ours.close()
@@ -180,9 +183,13 @@ class Supervisor:
         except OSError:
             return
 
+    def _all_posts(self) -> list[Post]:
+        """Wherever there is a worker: those that drain and the one that comes included."""
+        return [*self._posts, *self._retiring, *([self._coming] if self._coming else [])]
+
     def _channels(self) -> list[crew.Channel]:
-        """To every worker, those that drain included."""
-        return [post.channel for post in (*self._posts, *self._retiring) if post.channel]
+        """To every worker."""
+        return [post.channel for post in self._all_posts() if post.channel]
 
     def wake_workers(self) -> None:
         """Have every worker look at the table now."""
@@ -281,16 +288,21 @@ class Supervisor:
         post = Post(number, old.core, (old.section + len(self._posts)) % (2 * len(self._posts)))
         if self._table.holder(post.section) is not None:
             raise WorkerFailed(f"worker {number}: the one that was replaced before still drains")
-        self._fill(post)
+        self._coming = post
         try:
+            if not self._fill(post):
+                raise WorkerFailed(f"worker {number}: the balancer is being stopped")
             self._await(lambda: self._serves(post), "did not begin to serve")
         except WorkerFailed:
             with self._lock:
-                self._retiring.append(post)  # so that its end is no reason to start it again
-            assert post.worker is not None
-            post.worker.kill()
+                self._coming = None
+                if post.worker:
+                    self._retiring.append(post)  # so that its end is no reason to start it again
+            if post.worker:
+                post.worker.kill()
             raise
         with self._lock:
+            self._coming = None
             self._posts[number] = post
             self._retiring.append(old)
             old.restart_at = None
@@ -450,13 +462,17 @@ class Supervisor:
 
     def _await(self, condition: Callable[[], bool], what: str) -> None:
         with self._changed:
-            if not self._changed.wait_for(condition, START_LIMIT_S):
-                raise WorkerFailed(f"a worker {what} within {START_LIMIT_S:.0f} s")
+            self._changed.wait_for(lambda: self._closing or condition(), START_LIMIT_S)
+            if not condition():
+                when = "before we ended" if self._closing else f"within {START_LIMIT_S:.0f} s"
+                raise WorkerFailed(f"a worker {what} {when}")
 
-    def _fill(self, post: Post) -> None:
-        """Put a new worker on a post."""
+    def _fill(self, post: Post) -> bool:
+        """Put a new worker on a post, unless we end: is there one?"""
         with self._lock:
-            self._fill_locked(post)
+            if not self._draining:
+                self._fill_locked(post)
+            return not self._draining
 
     def _fill_locked(self, post: Post) -> None:
         post.ready, post.restart_at, post.started_at = False, None, time.monotonic()
@@ -508,8 +524,7 @@ class Supervisor:
                     self._hear(key.data)
             now = self._turned_at = time.monotonic()
             for post in self._posts:
-                if post.restart_at is not None and now >= post.restart_at and not self._draining:
-                    self._fill(post)
+                if post.restart_at is not None and now >= post.restart_at and self._fill(post):
                     self._on_crew(self.pids)
             try:
                 times = [when for when in (self._tick(now), self._tend_tls(now)) if when is not None]

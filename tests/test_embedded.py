@@ -6,13 +6,16 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
+from typing import Any
 
+import psutil
 import pytest
-from harness import Peer, balanced, dial, echo, named, read_exactly, totals
+from harness import PATIENCE_S, Peer, balanced, dial, echo, named, read_exactly, totals
 
 import lbcore
-from lbcore import Balancer, ConfigError, NotRunning, PortTaken
+from lbcore import Balancer, ConfigError, NotRunning, PortTaken, crew
 
 
 def open_descriptors() -> int:
@@ -55,6 +58,28 @@ def test_started_and_stopped_many_times_leaves_nothing_behind() -> None:
         assert threading.active_count() == threads
         assert open_descriptors() == descriptors
         assert mappings() == 0
+
+
+def test_a_worker_that_is_started_anew_as_we_stop_ends_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of it stays: neither a process that waits for another control plane nor a zombie."""
+    begun = threading.Event()
+
+    class Slow(crew.ProcessWorker):
+        def __init__(self, *arguments: Any) -> None:
+            begun.set()
+            time.sleep(0.2)  # `stop` comes now
+            super().__init__(*arguments)
+
+    before = set(psutil.Process().children())
+    with Peer(named(b"x")) as peer:
+        lb = Balancer(listen="tcp://127.0.0.1:0", backends=[peer.address], health="off", workers=1, isolation="processes")
+        lb.start()
+        (victim,) = set(psutil.Process().children()) - before
+        monkeypatch.setattr(lb._supervisor, "_make", Slow)
+        victim.kill()
+        assert begun.wait(PATIENCE_S)
+        lb.stop(0)
+    assert set(psutil.Process().children()) <= before
 
 
 def test_two_balancers_in_one_process() -> None:
