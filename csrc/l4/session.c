@@ -264,7 +264,7 @@ static int try_backend(struct lb_plane *plane, struct lb_session *session)
     session->connect_us = (uint32_t)plane->now_us;
     lb_add(&plane->row->connects, 1);
 
-    int fd = lb_net_connect(&to, pool->keepalive_s, pool->user_timeout_ms);
+    int fd = lb_net_connect(&to, pool->keepalive_s, pool->user_timeout_ms, plane->loopback_control);
     if (fd < 0)
         return -fd;
     session->side[LB_BACKEND] = (struct lb_side){.fd = fd};
