@@ -269,7 +269,7 @@ struct lb_pool_row {
     uint32_t queue;            /* exchanges that may wait for a backend, each worker */
     uint32_t queue_timeout_ms;
     uint32_t reuse_ms;  /* how long an idle connection is kept for a backend that does not say; 0: none is */
-    uint32_t reuse_max; /* idle connections to one backend, each worker */
+    uint32_t reuse_max; /* idle connections to one backend, each worker; more than that for a second at most */
     uint32_t hash_key;  /* enum lb_hash_key */
     uint32_t retry_after_s; /* what 503 tells clients */
     uint32_t max_cost;      /* the most that X-LB-Cost may charge; 0: it is not read */

@@ -505,7 +505,15 @@ POOL = (
         low=0,
         high=_HOUR,
     ),
-    Option("reuse_max", "int", 256, "http: idle connections to a backend, each worker", low=0, high=100_000),
+    Option(
+        "reuse_max",
+        "int",
+        256,
+        "http: idle connections to a backend, each worker; those beyond it are kept for a second at most, as many as a burst "
+        "left behind (never more than max_sessions together); 0: none is kept",
+        low=0,
+        high=100_000,
+    ),
     Option(
         "fail_answers",
         "int",

@@ -11,7 +11,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from harness import SLOWER, balanced, read_all, reset, settled, totals, wait_for
+from harness import PATIENCE_S, SLOWER, balanced, read_all, reset, settled, totals, wait_for
 from http_peers import Backend, Client, answering, field, fields
 from test_http_reader import CHUNKED_REFUSED, FRAMING, REFUSED
 
@@ -550,13 +550,35 @@ def test_keep_alive_that_a_backend_shows_is_learned_and_named_in_status() -> Non
 
 
 def test_reuse_max_bounds_idle_connections() -> None:
-    with Backend() as backend, http(backend, reuse_max=2) as lb, contextlib.ExitStack() as stack:
+    """Beyond it a burst's connections are there for the next burst, and soon for nobody."""
+    together = threading.Barrier(6)
+
+    def script(connection: socket.socket, head: bytes, body: bytes) -> None:
+        together.wait(PATIENCE_S)
+        connection.sendall(OK)
+
+    with Backend(script) as backend, http(backend, reuse_max=2, reuse="1h") as lb, contextlib.ExitStack() as stack:
         clients = [stack.enter_context(Client(lb.address)) for _ in range(6)]
-        for client in clients:
-            client.send(GET)
-        for client in clients:
-            client.answer()
-        wait_for(lambda: figure(lb, "connections_kept") <= 2, "no more are kept")
+
+        def reused_by_a_burst() -> int:
+            before = figure(lb, "connections_reused")
+            for client in clients:
+                client.send(GET)
+            for client in clients:
+                assert client.answer().body == b"ok"
+            return int(figure(lb, "connections_reused") - before)
+
+        assert reused_by_a_burst() == 0
+        wait_for(lambda: reused_by_a_burst() > 2, "a burst meets what the one before it left behind")
+        wait_for(lambda: figure(lb, "connections_kept") == 2, "no more are kept")
+
+
+def test_reuse_max_of_none_keeps_none() -> None:
+    with Backend() as backend, http(backend, reuse_max=0) as lb, Client(lb.address) as client:
+        for _ in range(3):
+            assert client.get().status == 200
+        assert figure(lb, "connects") == 3
+        assert figure(lb, "connections_kept") == 0
 
 
 def test_client_that_leaves_cancels_the_exchange_within_a_turn() -> None:

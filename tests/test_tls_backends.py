@@ -286,21 +286,22 @@ def test_words_of_tls_on_a_connection_that_rests(authority: Authority, here: Pat
 @pytest.mark.parametrize("method", [b"GET", b"POST"])
 def test_kept_connection_that_the_backend_ends(authority: Authority, here: Path, rude: bool, method: bytes) -> None:
     """With close_notify and without: the next request goes by another, and nobody has failed."""
-    ends = threading.Event()
+    ends: list[threading.Event] = []  # one an exchange: an event that is cleared again may never be seen set
 
     def script(connection: socket.socket, head: bytes, body: bytes) -> bool:
+        end = threading.Event()
+        ends.append(end)
         connection.sendall(OK)
-        return ends.wait(10)
+        return end.wait(10)
 
     with TlsBackend(serving(here), script, rude=rude) as backend, over_tls(HTTP, authority, backend) as lb:
-        for at in range(3):
-            ends.clear()
+        for _ in range(3):
             with Client(lb.address) as client:
                 client.send(method + b" / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n")
                 assert client.answer().body == b"ok"
-                ends.set()
+                ends[-1].set()
                 if method == b"POST":  # else it may also be sent again
-                    wait_for(lambda at=at: len(backend.open) == 0, "it is closed")
+                    wait_for(lambda: len(backend.open) == 0, "it is closed")
         assert backend.connections == 3
         assert lb.status()["pools"][0]["backends"][0]["failures"] == 0
 

@@ -13,6 +13,7 @@ enum {
     MARGIN_MS = 2000,
     SHORTEST_MS = 50,
     OWN_MOST = 4, /* idle ones of a client's own: enough for one whose requests go here and there */
+    BURST_MS = 1000, /* how long idle ones beyond reuse_max stay: a steady load takes them again sooner */
 };
 
 int lb_conn_pool_open(struct lb_conn_pool *pool, struct lb_plane *plane, uint32_t capacity)
@@ -140,6 +141,19 @@ static int is_as_agreed(const struct lb_conn_pool *pool, const struct lb_conn *c
     return conn->side.tls->context == lb_tls_pool(&plane->tls, row);
 }
 
+/* Are there more idle ones to its backend than are kept for long? */
+static int is_crowded(const struct lb_conn_pool *pool, const struct lb_conn *conn)
+{
+    const struct lb_shm *shm = &pool->plane->shm;
+    return conn->among->count > shm->pools[shm->backends[conn->backend].pool].reuse_max;
+}
+
+/* How long may this idle one stay, of the time that its backend would keep it? */
+static uint32_t stay_ms(const struct lb_conn_pool *pool, const struct lb_conn *conn, uint32_t limit_ms)
+{
+    return limit_ms > BURST_MS && is_crowded(pool, conn) ? BURST_MS : limit_ms;
+}
+
 static int is_current(const struct lb_conn_pool *pool, const struct lb_conn *conn)
 {
     const struct lb_backend_row *row = &pool->plane->shm.backends[conn->backend];
@@ -223,11 +237,27 @@ void lb_conn_drop_own(struct lb_conn_pool *pool, const struct lb_conn_stack *own
         lb_conn_drop(pool, lb_conn_at(pool, own->newest));
 }
 
+/* How many idle ones there may be where it would wait. To a backend as many as the slab holds, of which those beyond reuse_max
+ * stay for no longer than a burst; but who wants none kept has none. */
+static uint32_t most_idle(const struct lb_conn_pool *pool, const struct lb_conn *conn, uint32_t reuse_max)
+{
+    if (conn->header)
+        return reuse_max < OWN_MOST ? reuse_max : OWN_MOST;
+    return reuse_max ? pool->slab.capacity : 0;
+}
+
+/* The timer of an idle one never fires too late; it may fire too early. */
+static void set_timer(struct lb_conn_pool *pool, struct lb_conn *conn, uint32_t limit_ms)
+{
+    uint64_t due_ms = lb_now_ms(pool->plane) - idle_for_ms(pool, conn) + stay_ms(pool, conn, limit_ms);
+    if (!conn->timer.next || conn->timer.due * LB_TIMER_TICK_MS > due_ms + LB_TIMER_TICK_MS)
+        lb_timer_set(&pool->wheel, &conn->timer, due_ms);
+}
+
 void lb_conn_keep(struct lb_conn_pool *pool, struct lb_conn *conn, uint32_t backend_pool)
 {
-    uint32_t limit_ms = lb_conn_limit_ms(pool, conn->backend), most = pool->plane->shm.pools[backend_pool].reuse_max;
-    if (conn->header && most > OWN_MOST)
-        most = OWN_MOST;
+    uint32_t limit_ms = lb_conn_limit_ms(pool, conn->backend);
+    uint32_t most = most_idle(pool, conn, pool->plane->shm.pools[backend_pool].reuse_max);
     /* what comes behind an answer is nobody's: it would be the next exchange's answer */
     int surplus = conn->side.readable && !lb_side_is_silent(&conn->side);
     conn->side.readable = 0;
@@ -238,8 +268,7 @@ void lb_conn_keep(struct lb_conn_pool *pool, struct lb_conn *conn, uint32_t back
     conn->exchanges++;
     conn->idle_ms = (uint32_t)lb_now_ms(pool->plane);
     link_idle(pool, conn);
-    if (!conn->timer.next)
-        lb_timer_set(&pool->wheel, &conn->timer, lb_now_ms(pool->plane) + limit_ms);
+    set_timer(pool, conn, limit_ms);
 }
 
 /* It kept this one for as long as we did: what was seen of it once, perhaps at its restart, is believed a little less. */
@@ -256,12 +285,13 @@ void lb_conn_fire(void *context, struct lb_timer *timer)
     if (conn->state != LB_CONN_IDLE)
         return; /* set again when it is kept */
     uint32_t idle_ms = idle_for_ms(pool, conn), limit_ms = lb_conn_limit_ms(pool, conn->backend);
-    if (idle_ms >= limit_ms) {
-        relent(lb_outcome_of(pool->plane, conn->backend));
-        lb_conn_drop(pool, conn);
-    } else {
-        lb_timer_set(&pool->wheel, timer, lb_now_ms(pool->plane) + limit_ms - idle_ms);
+    if (idle_ms < stay_ms(pool, conn, limit_ms)) {
+        set_timer(pool, conn, limit_ms);
+        return;
     }
+    if (idle_ms >= limit_ms)
+        relent(lb_outcome_of(pool->plane, conn->backend));
+    lb_conn_drop(pool, conn);
 }
 
 /* A backend that closes idle connections: after how long? A close within moments of its answer says nothing of that: the

@@ -1,5 +1,6 @@
 #include "head.h"
 
+#include <endian.h>
 #include <string.h>
 
 /* Where the reading stands. */
@@ -86,18 +87,65 @@ static enum lb_reading line_end(struct reader *reader)
     return LB_READ_DONE;
 }
 
-/* Bytes of one kind, as many as there are. */
-static struct lb_span run_of(struct reader *reader, enum lb_char kind)
+/* Eight bytes at a time: where may a run of a kind end? Bit 7 of each such byte, the first byte the lowest. What is marked may be of
+ * the kind all the same, and is looked at; before the first mark nothing is missed. (Borrows and carries come from marked bytes
+ * only, and go upwards.) */
+#define EACH(byte) (UINT64_C(0x0101010101010101) * (byte))
+
+static inline uint64_t equals(uint64_t word, uint8_t byte)
 {
-    uint32_t start = reader->at, at = start;
-    while (at < reader->count && lb_is(reader->bytes[at], kind))
+    uint64_t differs = word ^ EACH(byte);
+    return (differs - EACH(1)) & ~differs & EACH(0x80);
+}
+
+static inline uint64_t value_ends(uint64_t word)
+{
+    return ((word - EACH(0x20)) & ~word & EACH(0x80)) | equals(word, 0x7f);
+}
+
+static inline uint64_t target_ends(uint64_t word)
+{
+    return ((word | (word - EACH(0x21)) | (word + EACH(1))) & EACH(0x80)) | equals(word, '#');
+}
+
+/* All but letters and dashes, of which names consist. */
+static inline uint64_t token_ends(uint64_t word)
+{
+    uint64_t bytes = word & EACH(0x7f), lower = bytes | EACH(0x20);
+    uint64_t letters = (lower + EACH(0x80 - 'a')) & ~(lower + EACH(0x7f - 'z'));
+    uint64_t dashes = ~((bytes ^ EACH('-')) + EACH(0x7f));
+    return (word | ~(letters | dashes)) & EACH(0x80);
+}
+
+static inline uint64_t ends(uint64_t word, enum lb_char kind)
+{
+    return kind == LB_VCHAR ? value_ends(word) : kind == LB_TARGET ? target_ends(word) : token_ends(word);
+}
+
+/* Bytes of one kind, as many as there are. */
+static inline struct lb_span run_of(struct reader *reader, enum lb_char kind)
+{
+    const char *bytes = reader->bytes;
+    uint32_t start = reader->at, at = start, count = reader->count;
+    while (count - at >= sizeof(uint64_t)) {
+        uint64_t word;
+        memcpy(&word, bytes + at, sizeof word);
+        uint64_t marks = ends(le64toh(word), kind);
+        at += marks ? (uint32_t)__builtin_ctzll(marks) / 8 : (uint32_t)sizeof word;
+        if (!marks)
+            continue;
+        if (!lb_is(bytes[at], kind))
+            break;
+        at++;
+    }
+    while (at < count && lb_is(bytes[at], kind))
         at++;
     reader->at = at;
     return (struct lb_span){start, at - start};
 }
 
 /* A run that a certain byte must follow; the byte is passed over. */
-static enum lb_reading run_until(struct reader *reader, enum lb_char kind, char end, struct lb_span *run)
+static inline enum lb_reading run_until(struct reader *reader, enum lb_char kind, char end, struct lb_span *run)
 {
     *run = run_of(reader, kind);
     if (reader->at == reader->count)

@@ -1,6 +1,6 @@
 #include "syntax.h"
 
-/* Sixteen a line, by code. The sets are spelled out in tests/test_http_syntax.py, which compares. */
+/* Sixteen a line, by code. The sets are spelled out in tests/c/test_http.c, which compares. */
 /* clang-format off */
 const uint8_t lb_chars[256] = {
      0,  0,  0,  0,  0,  0,  0,  0,  0,  2,  0,  0,  0,  0,  0,  0,

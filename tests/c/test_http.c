@@ -72,6 +72,51 @@ static void every_byte_everywhere(const char *bytes, size_t count, int is_answer
         }
 }
 
+/* The sets as the RFCs spell them out, apart from the table. */
+static int is_token(int c)
+{
+    return c && (memchr("!#$%&'*+-.^_`|~", c, 15) || (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z'));
+}
+
+static int is_value(int c)
+{
+    return c == '\t' || (c >= ' ' && c != 0x7f);
+}
+
+static int is_target(int c)
+{
+    return c > ' ' && c < 0x7f && c != '#';
+}
+
+/* Eight bytes are looked at in one: whatever stands beside each other, and wherever in the eight, ends what it ends byte by byte. */
+static void runs_end_where_their_bytes_say(void)
+{
+    static struct lb_message_head head;
+    char text[128];
+    for (int at = 1; at <= 9; at++)
+        for (int c = 0; c < 256; c++)
+            for (int d = 0; d < 256; d++) {
+                int n = sprintf(text, "GET / HTTP/1.1\r\nX:%.*s??zzzzzzzz\r\n\r\n", at, "aaaaaaaaa");
+                text[18 + at] = (char)c, text[19 + at] = (char)d;
+                int good = is_value(c) && is_value(d);
+                CHECK(lb_head_request(&head, text, (uint32_t)n, &limits) == (good ? LB_READ_DONE : LB_READ_BAD));
+                CHECK(!good || head.fields[0].value.length == (uint32_t)at + 10);
+
+                n = sprintf(text, "GET / HTTP/1.1\r\n%.*s??zzzzzzzz:\r\n\r\n", at, "aaaaaaaaa");
+                text[16 + at] = (char)c, text[17 + at] = (char)d;
+                int length = at + (!is_token(c) ? 0 : !is_token(d) ? 1 : 10);
+                good = length == at ? c == ':' && is_value(d) : length == at + 1 ? d == ':' : 1;
+                CHECK(lb_head_request(&head, text, (uint32_t)n, &limits) == (good ? LB_READ_DONE : LB_READ_BAD));
+                CHECK(!good || head.fields[0].name.length == (uint32_t)length);
+
+                n = sprintf(text, "GET /%.*s??zzzzzzzz HTTP/1.1\r\n\r\n", at, "aaaaaaaaa");
+                text[5 + at] = (char)c, text[6 + at] = (char)d;
+                good = is_target(c) && is_target(d);
+                CHECK(lb_head_request(&head, text, (uint32_t)n, &limits) == (good ? LB_READ_DONE : LB_READ_BAD));
+                CHECK(!good || head.target.length == (uint32_t)at + 11);
+            }
+}
+
 static void waiting_heads_are_not_read_again(void)
 {
     CHECK(lb_head_waits("GET / HTTP", 3, 10, &limits));
@@ -161,6 +206,7 @@ int main(void)
     every_split_point(answer, sizeof answer - 1, 1);
     every_byte_everywhere(request, sizeof request - 1, 0);
     every_byte_everywhere(answer, sizeof answer - 1, 1);
+    runs_end_where_their_bytes_say();
     waiting_heads_are_not_read_again();
     composed_heads_stay_in_their_room();
     chunks_at_every_split_point();
