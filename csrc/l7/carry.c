@@ -95,7 +95,6 @@ static enum lb_next bad_body(struct lb_l7 *l7, struct lb_http *client, uint16_t 
 static enum lb_next carry_up(struct lb_l7 *l7, struct lb_http *client)
 {
     struct lb_conn *conn = lb_http_conn(l7, client);
-    struct lb_lane lane = {l7, client, &client->client, &conn->side, &client->up, &client->request, &l7->plane->row->bytes_in};
     if (conn->side.failed)
         return LB_NEXT_WAIT;
     if (client->up.pending) {
@@ -114,6 +113,7 @@ static enum lb_next carry_up(struct lb_l7 *l7, struct lb_http *client)
         return LB_NEXT_WAIT;
     if (!lb_buffer_pool_ready(&l7->plane->buffers))
         return LB_NEXT_STARVED;
+    struct lb_lane lane = {l7, client, &client->client, &conn->side, &client->up, &client->request, &l7->plane->row->bytes_in};
     switch (client->request.framing == LB_BODY_CHUNKED ? lb_body_chunked_request(&lane) : lb_body_plain(&lane)) {
     case LB_STEP_MOVED:
         return LB_NEXT_AGAIN;

@@ -1,14 +1,7 @@
 #include <string.h>
 
 #include "../core/io.h"
-#include "../l4/relay.h"
 #include "parts.h"
-
-void lb_http_drop_flow(struct lb_l7 *l7, struct lb_flow *flow)
-{
-    lb_relay_drop(l7->plane, flow);
-    flow->pending = 0;
-}
 
 /* Keep the end of two parts, of which `sent` bytes are gone. */
 static void hold(struct lb_l7 *l7, struct lb_flow *flow, const struct iovec parts[2], size_t sent)
