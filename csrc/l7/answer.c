@@ -168,7 +168,10 @@ static enum lb_next final_answer(struct lb_l7 *l7, struct lb_http *client, char 
         head += apart;
         apart = 0;
     }
-    int sent = lb_http_send_parts(l7, &client->client, &client->down, l7->out, head, bytes + message->head.bytes, apart);
+    const char *behind = bytes + message->head.bytes;
+    int sent = lb_http_is_last(client)
+                   ? lb_http_send_last(l7, &client->client, &client->down, l7->out, head, behind, apart)
+                   : lb_http_send_parts(l7, &client->client, &client->down, l7->out, head, behind, apart);
     drop_part(l7, client);
     if (client->replayable)
         lb_http_consume(l7, client);

@@ -170,10 +170,26 @@ enum lb_next lb_http_carry(struct lb_l7 *l7, struct lb_http *client)
     return up;
 }
 
+static int is_whole(const struct lb_http *client)
+{
+    return client->request.whole && !client->up.pending;
+}
+
+/* Nothing is there that a close would leave unread: that would be a reset. A client of TLS says goodbye, too. */
+static int is_drained(const struct lb_http *client)
+{
+    return client->in_next == client->in_end && !client->client.readable && !client->client.tls;
+}
+
+int lb_http_is_last(const struct lb_http *client)
+{
+    return client->stage == LB_ANSWER_WHOLE && !client->persistent && is_whole(client) && is_drained(client);
+}
+
 enum lb_next lb_http_finish(struct lb_l7 *l7, struct lb_http *client)
 {
     struct lb_worker_row *row = l7->plane->row;
-    int whole = client->request.whole && !client->up.pending, goes_on = client->persistent && whole;
+    int whole = is_whole(client), goes_on = client->persistent && whole;
     if (!goes_on && client->client.tls && lb_side_finish(&client->client) < 0) {
         client->client.writable = 0;
         return LB_NEXT_WAIT;
@@ -195,11 +211,10 @@ enum lb_next lb_http_finish(struct lb_l7 *l7, struct lb_http *client)
         lb_http_move(l7, client, LB_HTTP_READING);
         return LB_NEXT_AGAIN;
     }
-    /* a client of TLS says goodbye, too: a close that leaves it unread would be a reset */
-    if (whole && client->in == LB_SLAB_NONE && !client->client.readable && !client->client.tls)
-        return lb_http_end(l7, client, LB_END_DONE);
-    if (!client->client.tls)
+    if (!client->client.tls) /* before a close, too: what waits for it must go out whatever has come meanwhile */
         (void)lb_side_finish(&client->client);
+    if (whole && is_drained(client))
+        return lb_http_end(l7, client, LB_END_DONE);
     lb_http_move(l7, client, LB_HTTP_LINGERING);
     return LB_NEXT_AGAIN;
 }

@@ -99,6 +99,8 @@ enum lb_next lb_http_send_request(struct lb_l7 *l7, struct lb_http *client);
 enum lb_next lb_http_carry(struct lb_l7 *l7, struct lb_http *client);
 /* The exchange is over: on to the next, or to the end. */
 enum lb_next lb_http_finish(struct lb_l7 *l7, struct lb_http *client);
+/* Would lb_http_finish end the connection at once, without waiting for the client's end? */
+int lb_http_is_last(const struct lb_http *client);
 
 /* --- answer.c --- */
 enum lb_next lb_http_await_answer(struct lb_l7 *l7, struct lb_http *client);
@@ -123,6 +125,9 @@ void lb_http_tell(struct lb_l7 *l7, struct lb_http *client, enum lb_end end, uin
 /* Send bytes to a side; what it does not take is held in flow (a buffer must be free). 0, or -1 when the side failed. */
 int lb_http_send_parts(struct lb_l7 *l7, struct lb_side *to, struct lb_flow *flow, const char *a, size_t a_count,
                        const char *b, size_t b_count);
+/* The same without TLS, of bytes that the connection's end follows at once (lb_http_is_last): one segment has both. */
+int lb_http_send_last(struct lb_l7 *l7, struct lb_side *to, struct lb_flow *flow, const char *a, size_t a_count,
+                      const char *b, size_t b_count);
 /* Send on what is held: 1 nothing is left, 0 the side takes no more, -1 it failed. */
 int lb_http_flush(struct lb_l7 *l7, struct lb_side *to, struct lb_flow *flow);
 
