@@ -581,6 +581,21 @@ def test_reuse_max_of_none_keeps_none() -> None:
         assert figure(lb, "connections_kept") == 0
 
 
+@pytest.mark.parametrize("size", [0, 1, 2048, 2049, 30_000, 32_500, 200_000])
+@pytest.mark.parametrize("more", [b"", b"\r\n", GET])
+def test_last_answer_is_whole_and_the_end_follows(size: int, more: bytes) -> None:
+    """The end goes out with the answer's last bytes: none of them waits, and none is lost to what the client sends beside."""
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size + b"x" * size
+    with Backend(answering(answer)) as backend, http(backend) as lb:
+        for _ in range(3):
+            with Client(lb.address) as client:
+                client.send(b"GET / HTTP/1.1\r\nHost: a.example\r\nConnection: close\r\n\r\n" + more)
+                assert client.answer().body == b"x" * size
+                assert client.ends()
+        assert figure(lb, "connects") == 1
+        wait_for(lambda: figure(lb, "exchanges_done") == 3, "all are counted")
+
+
 def test_client_that_leaves_cancels_the_exchange_within_a_turn() -> None:
     left = threading.Event()
 

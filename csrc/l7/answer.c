@@ -74,12 +74,9 @@ static enum lb_next answer_is_bad(struct lb_l7 *l7, struct lb_http *client)
 /* Keep-Alive: timeout=N, seconds (RFC 2068 19.7.1.1): how long the backend says that it keeps an idle connection. */
 static void hear_keep_alive(struct lb_l7 *l7, struct lb_http *client, const char *bytes)
 {
-    const struct lb_field *field = lb_field_find(&l7->message, bytes, "keep-alive", 10);
     uint32_t at = 0, seconds = 0;
-    if (!field)
-        return;
     for (;;) {
-        struct lb_span word = lb_list_next(bytes, field->value, &at);
+        struct lb_span word = lb_list_next(bytes, l7->message.keep_alive, &at);
         if (!word.length)
             return;
         if (word.length < 9 || word.length > 14 || !lb_same_word(bytes + word.at, 8, "timeout=", 8))
@@ -156,12 +153,13 @@ static enum lb_next final_answer(struct lb_l7 *l7, struct lb_http *client, char 
         .client_minor = client->minor,
         .persistent = client->persistent,
         .chunked = message->framing == LB_BODY_CHUNKED && client->minor,
-        .date = lb_http_date(l7),
+        .date = lb_message_has(message, LB_DATE) ? "" : lb_http_date(l7),
         .cookie = client->sticky_new ? cookie : NULL,
     };
     if (client->sticky_new)
         lb_http_sticky_cookie(l7, client, cookie);
-    hear_keep_alive(l7, client, bytes);
+    if (l7->message.keep_alive.length)
+        hear_keep_alive(l7, client, bytes);
     judge_answer(l7, client, message->head.status);
     client->stage = client->answer.whole ? LB_ANSWER_WHOLE : LB_ANSWER_BODY;
     size_t head = lb_compose_answer(l7->out, message, bytes, &farewell), apart = (size_t)body;
@@ -170,7 +168,10 @@ static enum lb_next final_answer(struct lb_l7 *l7, struct lb_http *client, char 
         head += apart;
         apart = 0;
     }
-    int sent = lb_http_send_parts(l7, &client->client, &client->down, l7->out, head, bytes + message->head.bytes, apart);
+    const char *behind = bytes + message->head.bytes;
+    int sent = lb_http_is_last(client)
+                   ? lb_http_send_last(l7, &client->client, &client->down, l7->out, head, behind, apart)
+                   : lb_http_send_parts(l7, &client->client, &client->down, l7->out, head, behind, apart);
     drop_part(l7, client);
     if (client->replayable)
         lb_http_consume(l7, client);

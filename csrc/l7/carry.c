@@ -94,7 +94,6 @@ static enum lb_next bad_body(struct lb_l7 *l7, struct lb_http *client, uint16_t 
 static enum lb_next carry_up(struct lb_l7 *l7, struct lb_http *client)
 {
     struct lb_conn *conn = lb_http_conn(l7, client);
-    struct lb_lane lane = {l7, client, &client->client, &conn->side, &client->up, &client->request, &l7->plane->row->bytes_in};
     if (conn->side.failed)
         return LB_NEXT_WAIT;
     if (client->up.pending) {
@@ -113,6 +112,7 @@ static enum lb_next carry_up(struct lb_l7 *l7, struct lb_http *client)
         return LB_NEXT_WAIT;
     if (!lb_buffer_pool_ready(&l7->plane->buffers))
         return LB_NEXT_STARVED;
+    struct lb_lane lane = {l7, client, &client->client, &conn->side, &client->up, &client->request, &l7->plane->row->bytes_in};
     switch (client->request.framing == LB_BODY_CHUNKED ? lb_body_chunked_request(&lane) : lb_body_plain(&lane)) {
     case LB_STEP_MOVED:
         return LB_NEXT_AGAIN;
@@ -169,10 +169,26 @@ enum lb_next lb_http_carry(struct lb_l7 *l7, struct lb_http *client)
     return up;
 }
 
+static int is_whole(const struct lb_http *client)
+{
+    return client->request.whole && !client->up.pending;
+}
+
+/* Nothing is there that a close would leave unread: that would be a reset. A client of TLS says goodbye, too. */
+static int is_drained(const struct lb_http *client)
+{
+    return client->in_next == client->in_end && !client->client.readable && !client->client.tls;
+}
+
+int lb_http_is_last(const struct lb_http *client)
+{
+    return client->stage == LB_ANSWER_WHOLE && !client->persistent && is_whole(client) && is_drained(client);
+}
+
 enum lb_next lb_http_finish(struct lb_l7 *l7, struct lb_http *client)
 {
     struct lb_worker_row *row = l7->plane->row;
-    int whole = client->request.whole && !client->up.pending, goes_on = client->persistent && whole;
+    int whole = is_whole(client), goes_on = client->persistent && whole;
     if (!goes_on && client->client.tls && lb_side_finish(&client->client) < 0) {
         client->client.writable = 0;
         return LB_NEXT_WAIT;
@@ -194,11 +210,10 @@ enum lb_next lb_http_finish(struct lb_l7 *l7, struct lb_http *client)
         lb_http_move(l7, client, LB_HTTP_READING);
         return LB_NEXT_AGAIN;
     }
-    /* a client of TLS says goodbye, too: a close that leaves it unread would be a reset */
-    if (whole && client->in == LB_SLAB_NONE && !client->client.readable && !client->client.tls)
-        return lb_http_end(l7, client, LB_END_DONE);
-    if (!client->client.tls)
+    if (!client->client.tls) /* before a close, too: what waits for it must go out whatever has come meanwhile */
         (void)lb_side_finish(&client->client);
+    if (whole && is_drained(client))
+        return lb_http_end(l7, client, LB_END_DONE);
     lb_http_move(l7, client, LB_HTTP_LINGERING);
     return LB_NEXT_AGAIN;
 }

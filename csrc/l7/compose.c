@@ -81,14 +81,6 @@ static int leave_in_request(const struct lb_message *message, const char *bytes,
     return lb_message_is_hop_field(message, bytes, field);
 }
 
-static int has(const struct lb_message *message, enum lb_field_name name)
-{
-    for (uint32_t i = 0; i < message->head.field_count; i++)
-        if (message->head.fields[i].known == (uint32_t)name)
-            return 1;
-    return 0;
-}
-
 static int is_v4(const uint8_t ip[16])
 {
     static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
@@ -133,9 +125,9 @@ static char *put_forwarded_for(char *to, const struct lb_message *message, const
 static char *put_x_forwarded(char *to, const struct lb_message *message, const char *bytes, const struct lb_hop *hop)
 {
     to = put_forwarded_for(to, message, bytes, hop);
-    if (!hop->trusted || !has(message, LB_X_FORWARDED_PROTO))
+    if (!hop->trusted || !lb_message_has(message, LB_X_FORWARDED_PROTO))
         to = hop->tls ? PUT(to, "X-Forwarded-Proto: https\r\n") : PUT(to, "X-Forwarded-Proto: http\r\n");
-    if (message->authority.length && (!hop->trusted || !has(message, LB_X_FORWARDED_HOST))) {
+    if (message->authority.length && (!hop->trusted || !lb_message_has(message, LB_X_FORWARDED_HOST))) {
         to = PUT(to, "X-Forwarded-Host: ");
         to = put_span(to, bytes, message->authority);
         to = PUT(to, "\r\n");
@@ -240,7 +232,7 @@ size_t lb_compose_request(char *out, const struct lb_message *message, const cha
         to = put_rfc7239(to, message, bytes, hop);
     if (hop->certificate)
         to = put_certificate(to, hop->certificate);
-    if (listener->request_id && (!hop->trusted || !has(message, LB_X_REQUEST_ID)))
+    if (listener->request_id && (!hop->trusted || !lb_message_has(message, LB_X_REQUEST_ID)))
         to = put_id(to, hop->id);
     if (hop->trace)
         to = put_trace(to, hop->trace);
@@ -289,7 +281,7 @@ size_t lb_compose_answer(char *out, const struct lb_message *message, const char
     }
     if (farewell->chunked)
         to = PUT(to, "Transfer-Encoding: chunked\r\n");
-    if (!has(message, LB_DATE)) { /* RFC 9110 6.6.1 */
+    if (!lb_message_has(message, LB_DATE)) { /* RFC 9110 6.6.1 */
         to = PUT(to, "Date: ");
         to = put(to, farewell->date, strlen(farewell->date));
         to = PUT(to, "\r\n");

@@ -40,7 +40,7 @@ enum { LENGTHS = sizeof by_length / sizeof by_length[0] };
 static enum lb_field_name look_up(const char *name, uint32_t length)
 {
     for (const struct known *entry = by_length[length]; entry->name; entry++)
-        if (lb_same_word(name, length, entry->name, length))
+        if ((name[0] | ' ') == entry->name[0] && lb_same_letters(name, entry->name, length))
             return entry->field;
     return LB_OTHER;
 }
@@ -90,31 +90,29 @@ static enum lb_reading line_end(struct reader *reader)
 /* Eight bytes at a time: where may a run of a kind end? Bit 7 of each such byte, the first byte the lowest. What is marked may be of
  * the kind all the same, and is looked at; before the first mark nothing is missed. (Borrows and carries come from marked bytes
  * only, and go upwards.) */
-#define EACH(byte) (UINT64_C(0x0101010101010101) * (byte))
-
 static inline uint64_t equals(uint64_t word, uint8_t byte)
 {
-    uint64_t differs = word ^ EACH(byte);
-    return (differs - EACH(1)) & ~differs & EACH(0x80);
+    uint64_t differs = word ^ LB_EACH(byte);
+    return (differs - LB_EACH(1)) & ~differs & LB_EACH(0x80);
 }
 
 static inline uint64_t value_ends(uint64_t word)
 {
-    return ((word - EACH(0x20)) & ~word & EACH(0x80)) | equals(word, 0x7f);
+    return ((word - LB_EACH(0x20)) & ~word & LB_EACH(0x80)) | equals(word, 0x7f);
 }
 
 static inline uint64_t target_ends(uint64_t word)
 {
-    return ((word | (word - EACH(0x21)) | (word + EACH(1))) & EACH(0x80)) | equals(word, '#');
+    return ((word | (word - LB_EACH(0x21)) | (word + LB_EACH(1))) & LB_EACH(0x80)) | equals(word, '#');
 }
 
 /* All but letters and dashes, of which names consist. */
 static inline uint64_t token_ends(uint64_t word)
 {
-    uint64_t bytes = word & EACH(0x7f), lower = bytes | EACH(0x20);
-    uint64_t letters = (lower + EACH(0x80 - 'a')) & ~(lower + EACH(0x7f - 'z'));
-    uint64_t dashes = ~((bytes ^ EACH('-')) + EACH(0x7f));
-    return (word | ~(letters | dashes)) & EACH(0x80);
+    uint64_t bytes = word & LB_EACH(0x7f), lower = bytes | LB_EACH(0x20);
+    uint64_t letters = (lower + LB_EACH(0x80 - 'a')) & ~(lower + LB_EACH(0x7f - 'z'));
+    uint64_t dashes = ~((bytes ^ LB_EACH('-')) + LB_EACH(0x7f));
+    return (word | ~(letters | dashes)) & LB_EACH(0x80);
 }
 
 static inline uint64_t ends(uint64_t word, enum lb_char kind)
@@ -122,26 +120,33 @@ static inline uint64_t ends(uint64_t word, enum lb_char kind)
     return kind == LB_VCHAR ? value_ends(word) : kind == LB_TARGET ? target_ends(word) : token_ends(word);
 }
 
-/* Bytes of one kind, as many as there are. */
-static inline struct lb_span run_of(struct reader *reader, enum lb_char kind)
+/* Where bytes of one kind end. */
+static inline uint32_t run_end(const char *bytes, uint32_t at, uint32_t count, enum lb_char kind)
 {
-    const char *bytes = reader->bytes;
-    uint32_t start = reader->at, at = start, count = reader->count;
     while (count - at >= sizeof(uint64_t)) {
         uint64_t word;
         memcpy(&word, bytes + at, sizeof word);
         uint64_t marks = ends(le64toh(word), kind);
-        at += marks ? (uint32_t)__builtin_ctzll(marks) / 8 : (uint32_t)sizeof word;
-        if (!marks)
+        if (!marks) {
+            at += (uint32_t)sizeof word;
             continue;
+        }
+        at += (uint32_t)__builtin_ctzll(marks) / 8;
         if (!lb_is(bytes[at], kind))
-            break;
+            return at;
         at++;
     }
     while (at < count && lb_is(bytes[at], kind))
         at++;
-    reader->at = at;
-    return (struct lb_span){start, at - start};
+    return at;
+}
+
+/* Bytes of one kind, as many as there are. */
+static inline struct lb_span run_of(struct reader *reader, enum lb_char kind)
+{
+    uint32_t start = reader->at;
+    reader->at = run_end(reader->bytes, start, reader->count, kind);
+    return (struct lb_span){start, reader->at - start};
 }
 
 /* A run that a certain byte must follow; the byte is passed over. */
@@ -162,6 +167,11 @@ static enum lb_reading version(struct reader *reader, uint8_t *minor)
     static const char form[] = "HTTP/#.#"; /* # is a digit */
     const char *bytes = reader->bytes + reader->at;
     uint32_t length = reader->count - reader->at;
+    if (length >= 8 && memcmp(bytes, "HTTP/1.1", 8) == 0) {
+        *minor = 1;
+        reader->at += 8;
+        return LB_READ_DONE;
+    }
     for (uint32_t i = 0; i < 8 && i < length; i++) {
         int fits = form[i] == '#' ? bytes[i] >= '0' && bytes[i] <= '9' : bytes[i] == form[i];
         if (!fits)

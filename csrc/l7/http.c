@@ -5,7 +5,6 @@
 #include <unistd.h>
 
 #include "../core/io.h"
-#include "../l4/relay.h"
 #include "../table/clients.h"
 #include "parts.h"
 
@@ -13,28 +12,6 @@ enum {
     STEPS = 32,             /* of one client in a turn */
     LINGER_MS = 2000,       /* how long what a client still sends is thrown away */
 };
-
-/* --- small answers to the other files ------------------------------------------------------------------------------- */
-
-struct lb_listener_row *lb_http_listener(const struct lb_l7 *l7, const struct lb_http *client)
-{
-    return &l7->plane->shm.listeners[client->listener];
-}
-
-struct lb_pool_row *lb_http_pool(const struct lb_l7 *l7, const struct lb_http *client)
-{
-    return &l7->plane->shm.pools[client->pool];
-}
-
-uint32_t lb_http_index(const struct lb_l7 *l7, const struct lb_http *client)
-{
-    return (uint32_t)((size_t)((const char *)client - l7->clients.memory) / sizeof *client);
-}
-
-int lb_http_must_close(const struct lb_l7 *l7, const struct lb_http *client)
-{
-    return l7->draining || lb_http_listener(l7, client)->state != LB_ROW_LIVE;
-}
 
 /* --- state and time ------------------------------------------------------------------------------------------------- */
 

@@ -323,18 +323,12 @@ enum lb_next lb_http_take_request(struct lb_l7 *l7, struct lb_http *client)
     const char *bytes = count ? lb_http_in(l7, client) + client->in_start : NULL;
     if (!count || (client->in_seen && lb_head_waits(bytes, client->in_seen, count, &limits))) {
         client->in_seen = count;
-        if (!client->client.readable) {
-            lb_http_rearm(l7, client);
-            return LB_NEXT_WAIT;
-        }
-        return fill(l7, client);
+        return client->client.readable ? fill(l7, client) : LB_NEXT_WAIT;
     }
     enum lb_reading reading = lb_message_request(&l7->message, bytes, count, &limits);
     client->in_seen = count;
-    if (reading == LB_READ_PARTIAL) {
-        lb_http_rearm(l7, client);
+    if (reading == LB_READ_PARTIAL)
         return client->client.readable ? fill(l7, client) : LB_NEXT_WAIT;
-    }
     begin_exchange(l7, client);
     if (reading == LB_READ_DONE)
         return begin(l7, client);

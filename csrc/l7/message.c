@@ -251,8 +251,11 @@ static enum lb_reading read_field(struct lb_message *message, const char *bytes,
         message->expects = 1;
         return lb_same_word(bytes + field->value.at, field->value.length, "100-continue", 12) ? LB_READ_DONE
                                                                                            : LB_READ_EXPECTATION;
-    case LB_OTHER:
     case LB_KEEP_ALIVE:
+        if (!lb_message_has(message, LB_KEEP_ALIVE))
+            message->keep_alive = field->value;
+        return LB_READ_DONE;
+    case LB_OTHER:
     case LB_PROXY_CONNECTION:
     case LB_TE:
     case LB_COOKIE:
@@ -280,6 +283,7 @@ static enum lb_reading read_fields(struct lb_message *message, const char *bytes
         if (head->fields[i].known == LB_OTHER)
             continue;
         enum lb_reading reading = read_field(message, bytes, &head->fields[i], tally);
+        message->seen |= UINT32_C(1) << head->fields[i].known;
         if (reading == LB_READ_UNKNOWN || reading == LB_READ_EXPECTATION)
             unknown = reading; /* only if nothing worse follows */
         else if (reading != LB_READ_DONE)
@@ -294,10 +298,11 @@ static void clear(struct lb_message *message)
 {
     const struct lb_span none = {0, 0};
     message->length = 0;
+    message->seen = 0;
     message->framing = LB_BODY_NONE;
     message->method = LB_METHOD_OTHER;
     message->persistent = message->upgrade = message->expects = message->absolute = message->nominated_count = 0;
-    message->authority = message->host = message->path = message->query = message->upgrade_to = none;
+    message->authority = message->host = message->path = message->query = message->upgrade_to = message->keep_alive = none;
 }
 
 /* --- messages ------------------------------------------------------------------------------------------------------- */

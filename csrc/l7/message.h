@@ -43,6 +43,8 @@ struct lb_message {
     struct lb_span path;      /* of the target; empty for "*" and for an absolute target without one */
     struct lb_span query;     /* with its '?'; empty if none */
     struct lb_span upgrade_to; /* the Upgrade field's value */
+    struct lb_span keep_alive; /* the first Keep-Alive field's */
+    uint32_t seen; /* fields that are there: a bit for each enum lb_field_name */
 };
 
 /* Head and meaning at once. method of lb_message_answer: that of the request. */
@@ -51,6 +53,11 @@ __attribute__((warn_unused_result)) enum lb_reading lb_message_request(struct lb
 __attribute__((warn_unused_result)) enum lb_reading lb_message_answer(struct lb_message *message, const char *bytes,
                                                                       uint32_t count, const struct lb_head_limits *limits,
                                                                       enum lb_method method);
+
+static inline int lb_message_has(const struct lb_message *message, enum lb_field_name name)
+{
+    return message->seen >> name & 1;
+}
 
 /* May it be sent twice (RFC 9110 9.2.2)? */
 int lb_method_is_idempotent(enum lb_method method);

@@ -1,14 +1,7 @@
 #include <string.h>
 
 #include "../core/io.h"
-#include "../l4/relay.h"
 #include "parts.h"
-
-void lb_http_drop_flow(struct lb_l7 *l7, struct lb_flow *flow)
-{
-    lb_relay_drop(l7->plane, flow);
-    flow->pending = 0;
-}
 
 /* Keep the end of two parts, of which `sent` bytes are gone. */
 static void hold(struct lb_l7 *l7, struct lb_flow *flow, const struct iovec parts[2], size_t sent)
@@ -27,19 +20,36 @@ static void hold(struct lb_l7 *l7, struct lb_flow *flow, const struct iovec part
     }
 }
 
-int lb_http_send_parts(struct lb_l7 *l7, struct lb_side *to, struct lb_flow *flow, const char *a, size_t a_count,
-                       const char *b, size_t b_count)
+/* What a send of both parts came to. */
+static int settle(struct lb_l7 *l7, struct lb_side *to, struct lb_flow *flow, const struct iovec parts[2], ssize_t sent)
 {
-    struct iovec parts[2] = {{(void *)(uintptr_t)a, a_count}, {(void *)(uintptr_t)b, b_count}};
-    ssize_t sent = lb_side_send_parts(to, a, a_count, b, b_count);
     if (sent < 0 && errno != EAGAIN)
         return -1;
     size_t took = sent < 0 ? 0 : (size_t)sent;
-    if (took < a_count + b_count) {
+    if (took < parts[0].iov_len + parts[1].iov_len) {
         to->writable = 0;
         hold(l7, flow, parts, took);
     }
     return 0;
+}
+
+int lb_http_send_parts(struct lb_l7 *l7, struct lb_side *to, struct lb_flow *flow, const char *a, size_t a_count,
+                       const char *b, size_t b_count)
+{
+    struct iovec parts[2] = {{(void *)(uintptr_t)a, a_count}, {(void *)(uintptr_t)b, b_count}};
+    return settle(l7, to, flow, parts, lb_side_send_parts(to, a, a_count, b, b_count));
+}
+
+int lb_http_send_last(struct lb_l7 *l7, struct lb_side *to, struct lb_flow *flow, const char *a, size_t a_count,
+                      const char *b, size_t b_count)
+{
+    struct iovec parts[2] = {{(void *)(uintptr_t)a, a_count}, {(void *)(uintptr_t)b, b_count}};
+    struct msghdr message = {.msg_iov = parts, .msg_iovlen = 2};
+    ssize_t sent;
+    do
+        sent = sendmsg(to->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT | MSG_MORE);
+    while (sent < 0 && errno == EINTR);
+    return settle(l7, to, flow, parts, sent);
 }
 
 int lb_http_flush(struct lb_l7 *l7, struct lb_side *to, struct lb_flow *flow)

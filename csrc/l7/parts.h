@@ -4,6 +4,7 @@
 #ifndef LB_PARTS_H
 #define LB_PARTS_H
 
+#include "../l4/relay.h"
 #include "http.h"
 
 /* What is to be done next with a client. Consumed by the loop in http.c. */
@@ -28,16 +29,33 @@ enum lb_http_end {
 };
 
 /* --- http.c --- */
-struct lb_listener_row *lb_http_listener(const struct lb_l7 *l7, const struct lb_http *client);
-struct lb_pool_row *lb_http_pool(const struct lb_l7 *l7, const struct lb_http *client);
-uint32_t lb_http_index(const struct lb_l7 *l7, const struct lb_http *client);
 void lb_http_move(struct lb_l7 *l7, struct lb_http *client, enum lb_http_state to);
 uint32_t lb_http_limit_ms(const struct lb_l7 *l7, const struct lb_http *client); /* how long may it be as it is? */
 enum lb_next lb_http_timeout(struct lb_l7 *l7, struct lb_http *client);        /* it was so for too long */
 void lb_http_rearm(struct lb_l7 *l7, struct lb_http *client);
 enum lb_next lb_http_end(struct lb_l7 *l7, struct lb_http *client, enum lb_http_end why);
 void lb_http_run(struct lb_l7 *l7, struct lb_http *client);
-int lb_http_must_close(const struct lb_l7 *l7, const struct lb_http *client); /* the balancer or the listener drains */
+
+static inline struct lb_listener_row *lb_http_listener(const struct lb_l7 *l7, const struct lb_http *client)
+{
+    return &l7->plane->shm.listeners[client->listener];
+}
+
+static inline struct lb_pool_row *lb_http_pool(const struct lb_l7 *l7, const struct lb_http *client)
+{
+    return &l7->plane->shm.pools[client->pool];
+}
+
+static inline uint32_t lb_http_index(const struct lb_l7 *l7, const struct lb_http *client)
+{
+    return (uint32_t)((size_t)((const char *)client - l7->clients.memory) / sizeof *client);
+}
+
+/* The balancer or the listener drains. */
+static inline int lb_http_must_close(const struct lb_l7 *l7, const struct lb_http *client)
+{
+    return l7->draining || lb_http_listener(l7, client)->state != LB_ROW_LIVE;
+}
 
 /* --- l7.c --- */
 const char *lb_http_date(struct lb_l7 *l7);
@@ -81,6 +99,8 @@ enum lb_next lb_http_send_request(struct lb_l7 *l7, struct lb_http *client);
 enum lb_next lb_http_carry(struct lb_l7 *l7, struct lb_http *client);
 /* The exchange is over: on to the next, or to the end. */
 enum lb_next lb_http_finish(struct lb_l7 *l7, struct lb_http *client);
+/* Would lb_http_finish end the connection at once, without waiting for the client's end? */
+int lb_http_is_last(const struct lb_http *client);
 
 /* --- answer.c --- */
 enum lb_next lb_http_await_answer(struct lb_l7 *l7, struct lb_http *client);
@@ -105,8 +125,17 @@ void lb_http_tell(struct lb_l7 *l7, struct lb_http *client, enum lb_end end, uin
 /* Send bytes to a side; what it does not take is held in flow (a buffer must be free). 0, or -1 when the side failed. */
 int lb_http_send_parts(struct lb_l7 *l7, struct lb_side *to, struct lb_flow *flow, const char *a, size_t a_count,
                        const char *b, size_t b_count);
+/* The same without TLS, of bytes that the connection's end follows at once (lb_http_is_last): one segment has both. */
+int lb_http_send_last(struct lb_l7 *l7, struct lb_side *to, struct lb_flow *flow, const char *a, size_t a_count,
+                      const char *b, size_t b_count);
 /* Send on what is held: 1 nothing is left, 0 the side takes no more, -1 it failed. */
 int lb_http_flush(struct lb_l7 *l7, struct lb_side *to, struct lb_flow *flow);
-void lb_http_drop_flow(struct lb_l7 *l7, struct lb_flow *flow);
+
+static inline void lb_http_drop_flow(struct lb_l7 *l7, struct lb_flow *flow)
+{
+    if (flow->holds != LB_HOLDS_NOTHING)
+        lb_relay_drop(l7->plane, flow);
+    flow->pending = 0;
+}
 
 #endif

@@ -20,12 +20,7 @@ static inline int lb_same(const char *a, uint32_t a_length, const char *b, uint3
 /* Equal but for case; b is in lower case. */
 static inline int lb_same_word(const char *a, uint32_t a_length, const char *b, uint32_t b_length)
 {
-    if (a_length != b_length)
-        return 0;
-    for (uint32_t i = 0; i < a_length; i++)
-        if (lb_lower(a[i]) != b[i])
-            return 0;
-    return 1;
+    return a_length == b_length && lb_same_letters(a, b, a_length);
 }
 
 #endif

@@ -14,6 +14,9 @@ enum lb_char {
 
 extern const uint8_t lb_chars[256];
 
+/* A word of eight such bytes. */
+#define LB_EACH(byte) (UINT64_C(0x0101010101010101) * (byte))
+
 static inline int lb_is(char c, enum lb_char kind)
 {
     return (lb_chars[(uint8_t)c] & (uint8_t)kind) != 0;
@@ -23,6 +26,9 @@ static inline char lb_lower(char c)
 {
     return c >= 'A' && c <= 'Z' ? (char)(c + 32) : c;
 }
+
+/* Equal but for case? b is in lower case. */
+int lb_same_letters(const char *a, const char *b, uint32_t length);
 
 /* The value of a hexadecimal digit, or -1. */
 static inline int lb_hex(char c)
