@@ -6,6 +6,7 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
+#include "core/congestion.h"
 #include "core/net.h"
 #include "l4/admit.h"
 #include "l4/greeting.h"
@@ -67,6 +68,7 @@ static int open_plane(struct lb_plane *plane, const struct lb_worker_setup *setu
     plane->row = lb_shm_worker(&plane->shm, setup->worker);
     plane->datapath = plane->shm.head->datapath;
     plane->now_us = lb_net_now_us();
+    plane->loopback_control = lb_congestion_for_loopback();
     lb_wheel_open(&plane->wheel, lb_now_ms(plane));
     error = lb_slab_open(&plane->sessions, sizeof(struct lb_session), setup->max_sessions);
     if (!error) /* one a connection that there is room for at most: never short */

@@ -8,26 +8,26 @@ Names are loaded when they are first used: a worker process never loads the cont
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from lbcore.balancer import Backend as Backend
     from lbcore.balancer import Balancer as Balancer
-    from lbcore.balancer import Pool as Pool
     from lbcore.errors import ConfigError as ConfigError
     from lbcore.errors import LbcoreError as LbcoreError
     from lbcore.errors import NoBackend as NoBackend
     from lbcore.errors import NotRunning as NotRunning
     from lbcore.errors import PortTaken as PortTaken
+    from lbcore.handles import Backend as Backend
+    from lbcore.handles import Pool as Pool
     from lbcore.picks import attach as attach
     from lbcore.registration import Registration as Registration
     from lbcore.version import VERSION as __version__
 
 _HOMES = {
-    "Backend": "balancer",
+    "Backend": "handles",
     "Balancer": "balancer",
     "ConfigError": "errors",
     "LbcoreError": "errors",
     "NoBackend": "errors",
     "NotRunning": "errors",
-    "Pool": "balancer",
+    "Pool": "handles",
     "PortTaken": "errors",
     "Registration": "registration",
     "attach": "picks",

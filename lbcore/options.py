@@ -1,7 +1,7 @@
 """Every option, declared once: its name, default, bounds, unit and help.
 
 From these tables come the TOML keys (config.py), the flags (cli), the arguments of lbcore.settings, the texts of errors and the
-option tables of the README.
+tables of tools/docs/options.md.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ import time
 
 from lbcore import _engine, crew
 from lbcore.errors import LbcoreError, WorkerFailed
-from lbcore.sockets import ListenerSockets
+from lbcore.listening import Listening
 from lbcore.tls.bundle import LISTENER, POOL
 from lbcore.tls.courier import Courier
 from lbcore.tls.store import Store
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from lbcore.estate import Estate
-    from lbcore.settings import BalancerSettings, ListenerSettings, PoolSettings
+    from lbcore.settings import BalancerSettings
+    from lbcore.sockets import ListenerSockets
     from lbcore.systemd import Inherited
     from lbcore.table import Table
 
@@ -29,8 +30,6 @@ START_LIMIT_S = 20.0
 STABLE_S = 10.0
 """A worker that lived so long is restarted at once, as is the first that did not; the next such, after a pause that doubles."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 5.0
-NO_ROUTES = 16
-"""Bytes of an empty routes table: its head, all zero."""
 RESERVED_DESCRIPTORS = 64
 MAX_BUFFERS = 1024
 MAX_PIPES = 128
@@ -81,7 +80,6 @@ class Supervisor:
     ) -> None:
         cores = sorted(os.sched_getaffinity(0))
         self._table = table
-        self._inherited = inherited
         self._turned_at = 0.0
         self._make = crew.ProcessWorker if processes else crew.ThreadWorker
         self._bounds = _bounds(settings, workers, processes)
@@ -89,11 +87,12 @@ class Supervisor:
         self._tick, self._on_failing, self._log, self._on_crew = tick, on_failing, log, on_crew
         self._posts = [Post(number, cores[number % len(cores)] if settings.pin else None, number) for number in range(workers)]
         self._retiring: list[Post] = []  # whose worker drains, with another in its place
-        self._listeners: dict[int, tuple[ListenerSettings, ListenerSockets]] = {}
+        self._coming: Post | None = None  # whose worker is to take another's place
         self._changed = threading.Condition()
         self._lock = threading.RLock()  # listeners and posts: reload and restart may meet
         self._replacing = threading.Lock()  # one after the other, whoever asks
         self._tls = Courier(Store(log), self._tls_rows, self._channels, log)
+        self._listening = Listening(table, workers, inherited, self._tls.expires_s)
         self._selector = selectors.DefaultSelector()
         self._wake_ours, self._wake_theirs = socket.socketpair()
         self._wake_ours.setblocking(False)
@@ -114,8 +113,8 @@ class Supervisor:
         inherited = self._estate is not None
         try:
             self._tls.adopt(self._tls.read(settings), settings)
-            self._open_listeners(settings)
-            self._table.set_routes(self._packed_routes(settings))
+            self._listening.open_all(settings, self._estate)
+            self._table.set_routes(self._listening.packed_routes(settings))
             self._tls.tell(POOL)
             self._tls.tell(LISTENER)
             for post in self._posts:
@@ -132,42 +131,42 @@ class Supervisor:
 
     def stop(self, drain_s: float) -> None:
         """Stop accepting, let sessions finish for drain_s seconds at most, end the workers, close everything."""
-        self._draining = True
-        self._table.set_draining(True)
-        for _, sockets in self._listeners.values():
-            sockets.close()
-        for post in (*self._posts, *self._retiring):
-            post.restart_at = None
-            if post.channel:
-                post.channel.send(crew.DRAIN, value=int(drain_s * 1000))
+        with self._lock:  # a worker that is just being started is told as well, and none is started after
+            self._draining = True
+            self._table.set_draining(True)
+            self._listening.close_sockets()
+            for post in self._all_posts():
+                post.restart_at = None
+                if post.channel:
+                    post.channel.send(crew.DRAIN, value=int(drain_s * 1000))
         self._await_end(drain_s + 2)
         self._close()
 
     def abandon(self) -> None:
         """Leave the workers to themselves: their channels end, and they wait for another control plane."""
         self._close()
-        for _, sockets in self._listeners.values():
-            sockets.close()
+        self._listening.close_sockets()
 
     def hurry(self) -> None:
         """End a drain that is under way now."""
-        for post in (*self._posts, *self._retiring):
-            if post.channel:
-                post.channel.send(crew.STOP)
+        for channel in self._channels():
+            channel.send(crew.STOP)
 
     def _await_end(self, limit_s: float) -> None:
         deadline = time.monotonic() + limit_s
-        for post in (*self._posts, *self._retiring):
+        for post in self._all_posts():
             if post.worker and not post.worker.wait(max(0.0, deadline - time.monotonic())):
                 self._log(f"worker {post.number} does not end: killed")
                 post.worker.kill()
 
     def _close(self) -> None:
-        self._closing = True
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
         self.poke()
         if self._thread:
             self._thread.join()
-        for post in (*self._posts, *self._retiring):
+        for post in self._all_posts():
             self._empty(post)
         self._selector.close()
         self._wake_ours.close()
@@ -180,9 +179,13 @@ class Supervisor:
         except OSError:
             return
 
+    def _all_posts(self) -> list[Post]:
+        """Wherever there is a worker: those that drain and the one that comes included."""
+        return [*self._posts, *self._retiring, *([self._coming] if self._coming else [])]
+
     def _channels(self) -> list[crew.Channel]:
-        """To every worker, those that drain included."""
-        return [post.channel for post in (*self._posts, *self._retiring) if post.channel]
+        """To every worker."""
+        return [post.channel for post in self._all_posts() if post.channel]
 
     def wake_workers(self) -> None:
         """Have every worker look at the table now."""
@@ -218,46 +221,7 @@ class Supervisor:
     @property
     def addresses(self) -> dict[str, tuple[str, int]]:
         """Where each listener really listens, by name."""
-        return {str(entry.name): (bound.host, bound.port) for entry, bound in self._listeners.values()}
-
-    # --- listeners -----------------------------------------------------------------------------------------------
-
-    @staticmethod
-    def _pool_of(listener: ListenerSettings, settings: BalancerSettings) -> PoolSettings:
-        return next((pool for pool in settings.pools if pool.name == listener.pool), settings.pools[0])
-
-    def _open_listener(self, index: int, listener: ListenerSettings, settings: BalancerSettings) -> None:
-        passed = self._inherited.find(listener) if self._inherited else None
-        sockets = ListenerSockets(listener, self._pool_of(listener, settings), len(self._posts), passed)
-        self._listeners[index] = (listener, sockets)
-        self._write_listener(index)
-
-    def _open_listeners(self, settings: BalancerSettings) -> None:
-        """Inherited ones keep their rows, sockets and queues; the rest is bound."""
-        found = self._estate.rows if self._estate else set()
-        rest = []
-        for listener in settings.listeners:
-            row = next((row for row in found - set(self._listeners) if self._is_row_of(row, listener)), None)
-            if row is None:
-                rest.append(listener)
-                continue
-            assert self._estate is not None
-            by_post = {section % len(self._posts): fd for section, fd in self._estate.sockets(row).items()}
-            if self._inherited and (passed := self._inherited.find(listener)):
-                passed.close()  # what the workers have is the same one
-            sockets = ListenerSockets.inherited(listener, self._pool_of(listener, settings), len(self._posts), by_post)
-            self._listeners[row] = (listener, sockets)
-            self._write_listener(row)
-        for listener in rest:
-            index = next(number for number in range(1 << 16) if number not in self._listeners and number not in found)
-            self._open_listener(index, listener, settings)
-
-    def _is_row_of(self, row: int, listener: ListenerSettings) -> bool:
-        """Is that what this listener was called and where it listened?"""
-        name, mode, host, port = self._table.listener_at(row)
-        return mode == listener.mode and (
-            (host, port) == (listener.host, listener.port) or (name == listener.name and listener.port in (0, port))
-        )
+        return self._listening.addresses
 
     # --- a new worker in the place of an old one ---------------------------------------------------------------------
 
@@ -281,16 +245,21 @@ class Supervisor:
         post = Post(number, old.core, (old.section + len(self._posts)) % (2 * len(self._posts)))
         if self._table.holder(post.section) is not None:
             raise WorkerFailed(f"worker {number}: the one that was replaced before still drains")
-        self._fill(post)
+        self._coming = post
         try:
+            if not self._fill(post):
+                raise WorkerFailed(f"worker {number}: the balancer is being stopped")
             self._await(lambda: self._serves(post), "did not begin to serve")
         except WorkerFailed:
             with self._lock:
-                self._retiring.append(post)  # so that its end is no reason to start it again
-            assert post.worker is not None
-            post.worker.kill()
+                self._coming = None
+                if post.worker:
+                    self._retiring.append(post)  # so that its end is no reason to start it again
+            if post.worker:
+                post.worker.kill()
             raise
         with self._lock:
+            self._coming = None
             self._posts[number] = post
             self._retiring.append(old)
             old.restart_at = None
@@ -319,7 +288,7 @@ class Supervisor:
         post.channel, post.ready, post.started_at = orphan.channel, True, time.monotonic()
         post.listening = set(orphan.sockets)
         self._selector.register(post.channel.ours, selectors.EVENT_READ, post)
-        for index in set(self._listeners) - post.listening:
+        for index in set(self._listening.rows) - post.listening:
             self._hand_over(post, index)
         return True
 
@@ -342,7 +311,7 @@ class Supervisor:
         """Listeners that the settings do not name any more are served to the end of their queues, then closed."""
         if self._estate is None:
             return
-        for row in self._estate.rows - set(self._listeners):
+        for row in self._estate.rows - set(self._listening.rows):
             for post in self._posts:
                 post.listening.discard(row)
                 if post.channel:
@@ -351,19 +320,7 @@ class Supervisor:
         self._estate.release(keep_channels=True)
         self._estate = None
 
-    def _write_listener(self, index: int) -> None:
-        listener, sockets = self._listeners[index]
-        address = f"{listener.mode}://{sockets.host_port}"
-        self._table.set_listener(index, listener, address, self._tls.expires_s(str(listener.name)))
-
-    def _packed_routes(self, settings: BalancerSettings) -> bytes:
-        if not settings.routes:
-            return bytes(NO_ROUTES)
-        from lbcore.routes import pack
-
-        wanted = {listener.url: str(listener.name) for listener in settings.listeners}
-        rows = {wanted[entry.url]: index for index, (entry, _) in self._listeners.items() if entry.url in wanted}
-        return pack(settings.routes, rows, self._table.pool_rows())
+    # --- listeners -----------------------------------------------------------------------------------------------
 
     def apply(self, settings: BalancerSettings, ready: Callable[[], None] = lambda: None) -> None:
         """Follow new listeners: kept ones take their new settings, new ones are served, the rest is drained and closed.
@@ -376,29 +333,15 @@ class Supervisor:
         self._await(lambda: all(self._serves(post) for post in self._posts), "did not take the new listeners")
 
     def _apply(self, settings: BalancerSettings, ready: Callable[[], None]) -> None:
-        by_url = {listener.url: index for index, (listener, _) in self._listeners.items()}
-        fresh = [listener for listener in settings.listeners if listener.url not in by_url]
-        kept = {by_url[entry.url]: entry for entry in settings.listeners if entry.url in by_url}
-        opened: list[int] = []
         secrets = self._tls.read(settings)
-        try:
-            for listener in fresh:
-                index = next(number for number in range(1 << 16) if number not in self._listeners)
-                self._open_listener(index, listener, settings)
-                opened.append(index)
-            routes = self._packed_routes(settings)
-        except LbcoreError:
-            for index in opened:
-                self._close_listener(index, self._listeners.pop(index)[1])
-            raise
-        leaving = {index: self._listeners.pop(index)[1] for index in set(by_url.values()) - set(kept)}
-        self._listeners |= {index: (listener, self._listeners[index][1]) for index, listener in kept.items()}
+        opened, routes = self._listening.open_fresh(settings)
+        leaving = self._listening.follow(settings)
         self._tls.adopt(secrets, settings)
         self._tls.tell(POOL)  # before rows say that TLS is spoken
         ready()
         self._tls.tell(LISTENER)
-        for index in (*kept, *opened):
-            self._write_listener(index)
+        for index in self._listening.rows:
+            self._listening.write(index)
         for index in opened:
             for post in self._posts:
                 self._hand_over(post, index)
@@ -420,7 +363,7 @@ class Supervisor:
     def _tls_rows(self) -> dict[tuple[int, str], int]:
         """The row of each listener and pool, by kind and name."""
         pools = {(POOL, name): index for name, index in self._table.pool_rows().items()}
-        return pools | {(LISTENER, str(listener.name)): index for index, (listener, _) in self._listeners.items()}
+        return pools | {(LISTENER, name): index for name, index in self._listening.by_name.items()}
 
     def _tend_tls(self, now: float) -> float | None:
         """Files that changed, keys of tickets whose time has come. When to look again."""
@@ -431,32 +374,35 @@ class Supervisor:
             return now + 1
         try:
             if self._tls.tick(now):
-                for index in self._listeners:
-                    self._write_listener(index)
+                for index in self._listening.rows:
+                    self._listening.write(index)
             return self._tls.wanted_at
         finally:
             self._lock.release()
 
     def _hand_over(self, post: Post, index: int) -> None:
-        bound = self._listeners[index][1].of_worker(post.number)
+        bound = self._listening.socket_of(index, post.number)
         if post.channel and bound:
             post.channel.send(crew.LISTEN, index, descriptor=bound.fileno())
 
     # --- workers -------------------------------------------------------------------------------------------------
 
     def _serves(self, post: Post) -> bool:
-        mine = {index for index, (_, sockets) in self._listeners.items() if sockets.of_worker(post.number)}
-        return post.ready and post.listening >= mine
+        return post.ready and post.listening >= self._listening.rows_of(post.number)
 
     def _await(self, condition: Callable[[], bool], what: str) -> None:
         with self._changed:
-            if not self._changed.wait_for(condition, START_LIMIT_S):
-                raise WorkerFailed(f"a worker {what} within {START_LIMIT_S:.0f} s")
+            self._changed.wait_for(lambda: self._closing or condition(), START_LIMIT_S)
+            if not condition():
+                when = "before we ended" if self._closing else f"within {START_LIMIT_S:.0f} s"
+                raise WorkerFailed(f"a worker {what} {when}")
 
-    def _fill(self, post: Post) -> None:
-        """Put a new worker on a post."""
+    def _fill(self, post: Post) -> bool:
+        """Put a new worker on a post, unless we end: is there one?"""
         with self._lock:
-            self._fill_locked(post)
+            if not self._draining:
+                self._fill_locked(post)
+            return not self._draining
 
     def _fill_locked(self, post: Post) -> None:
         post.ready, post.restart_at, post.started_at = False, None, time.monotonic()
@@ -467,7 +413,7 @@ class Supervisor:
         post.worker = self._make(self._table, post.section, channel, self._bounds, post.core, refuge, self._filtered)
         self._selector.register(channel.ours, selectors.EVENT_READ, post)
         self._tls.greet(channel)
-        for index in self._listeners:
+        for index in self._listening.rows:
             self._hand_over(post, index)
 
     def _empty(self, post: Post) -> None:
@@ -508,8 +454,7 @@ class Supervisor:
                     self._hear(key.data)
             now = self._turned_at = time.monotonic()
             for post in self._posts:
-                if post.restart_at is not None and now >= post.restart_at and not self._draining:
-                    self._fill(post)
+                if post.restart_at is not None and now >= post.restart_at and self._fill(post):
                     self._on_crew(self.pids)
             try:
                 times = [when for when in (self._tick(now), self._tend_tls(now)) if when is not None]

@@ -47,6 +47,14 @@ def totals(status: dict[str, Any]) -> dict[str, int]:
     return {name: sum(worker[name] for worker in status["workers"]) for name in names}
 
 
+def settled(lb: Balancer) -> dict[str, Any]:
+    """The status once every worker has ended the turn in which it did what we saw: it counts after it has sent."""
+    time.sleep(0.002)  # heartbeats are in ms
+    assert lb._supervisor is not None
+    lb._supervisor.held_up(PATIENCE_S)
+    return lb.status()
+
+
 def check_ledger(status: dict[str, Any]) -> None:
     """The equations beside the counters in csrc/shm_layout.h, for every worker."""
     for worker in status["workers"]:

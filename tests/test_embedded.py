@@ -6,13 +6,17 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
+from typing import Any
 
+import psutil
 import pytest
-from harness import Peer, balanced, dial, echo, named, read_exactly, totals
+from harness import PATIENCE_S, Peer, balanced, dial, echo, is_refused, named, read_exactly, totals, wait_for
 
 import lbcore
-from lbcore import Balancer, ConfigError, NotRunning, PortTaken
+from lbcore import Balancer, ConfigError, NotRunning, PortTaken, crew
+from lbcore.settings import BalancerSettings, ListenerSettings, PoolSettings, ProbeSettings
 
 
 def open_descriptors() -> int:
@@ -57,6 +61,28 @@ def test_started_and_stopped_many_times_leaves_nothing_behind() -> None:
         assert mappings() == 0
 
 
+def test_a_worker_that_is_started_anew_as_we_stop_ends_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of it stays: neither a process that waits for another control plane nor a zombie."""
+    begun = threading.Event()
+
+    class Slow(crew.ProcessWorker):
+        def __init__(self, *arguments: Any) -> None:
+            begun.set()
+            time.sleep(0.2)  # `stop` comes now
+            super().__init__(*arguments)
+
+    before = set(psutil.Process().children())
+    with Peer(named(b"x")) as peer:
+        lb = Balancer(listen="tcp://127.0.0.1:0", backends=[peer.address], health="off", workers=1, isolation="processes")
+        lb.start()
+        (victim,) = set(psutil.Process().children()) - before
+        monkeypatch.setattr(lb._supervisor, "_make", Slow)
+        victim.kill()
+        assert begun.wait(PATIENCE_S)
+        lb.stop(0)
+    assert set(psutil.Process().children()) <= before
+
+
 def test_two_balancers_in_one_process() -> None:
     with Peer(named(b"1")) as one, Peer(named(b"2")) as two:
         with balanced(backends=[one.address]) as first, balanced(backends=[two.address]) as second:
@@ -65,6 +91,31 @@ def test_two_balancers_in_one_process() -> None:
                     assert read_exactly(client, 1) == want
             assert totals(first.status())["accepted"] == 2
             assert totals(second.status())["accepted"] == 1
+
+
+@pytest.mark.parametrize("staying", [("one", "two"), ("two", "one"), ("two",), ("one",)])
+def test_listeners_of_one_url_are_told_apart_by_name_in_a_reload(staying: tuple[str, ...]) -> None:
+    """Both of port 0: each keeps the port that it was given, whatever their order, and the right one leaves."""
+    with Peer(named(b"1")) as one, Peer(named(b"2")) as two:
+        pools = [
+            PoolSettings(name=name, probe=ProbeSettings(kind="off"), backends=[peer.address])
+            for name, peer in (("one", one), ("two", two))
+        ]
+
+        def settings(names: tuple[str, ...]) -> BalancerSettings:
+            listeners = [ListenerSettings(bind="tcp://127.0.0.1:0", name=name, pool=name) for name in names]
+            return BalancerSettings(workers=1, listeners=listeners, pools=pools)
+
+        with balanced(settings=settings(("one", "two"))) as lb:
+            before = lb.addresses
+            lb.reload(settings(staying))
+            assert lb.addresses == {name: before[name] for name in staying}
+            for name, letter in (("one", b"1"), ("two", b"2")):
+                if name in staying:
+                    with dial(before[name]) as client:
+                        assert read_exactly(client, 1) == letter
+                else:
+                    wait_for(lambda name=name: is_refused(before[name]), "it is closed")
 
 
 def test_a_stopped_balancer_says_so() -> None:

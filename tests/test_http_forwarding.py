@@ -11,7 +11,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from harness import PATIENCE_S, SLOWER, balanced, read_all, reset, totals, wait_for
+from harness import PATIENCE_S, SLOWER, balanced, read_all, reset, settled, totals, wait_for
 from http_peers import Backend, Client, answering, field, fields
 from test_http_reader import CHUNKED_REFUSED, FRAMING, REFUSED
 
@@ -50,7 +50,7 @@ def http(
 
 def figure(lb: Balancer, name: str) -> int:
     """A worker figure, summed."""
-    return totals(lb.status())[name]
+    return totals(settled(lb))[name]
 
 
 # --- requests as the backend receives them ---------------------------------------------------------------------------

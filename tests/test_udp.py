@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from harness import SLOWER, Command, check_ledger, free_port, totals, wait_for
+from harness import SLOWER, Command, check_ledger, free_port, settled, totals, wait_for
 
 from lbcore import Balancer, ConfigError
 from lbcore.settings import BalancerSettings, ListenerSettings, PoolSettings, ProbeSettings
@@ -116,7 +116,7 @@ def ask(made: socket.socket, data: bytes = b"?") -> bytes:
 
 
 def figures(lb: Balancer) -> dict[str, int]:
-    return totals(lb.status())
+    return totals(settled(lb))
 
 
 def test_a_session_stays_with_its_backend_and_others_go_elsewhere() -> None:

@@ -7,6 +7,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "congestion.h"
 #include "siphash.h"
 
 enum { KEEPALIVE_PROBES = 3, KEEPALIVE_INTERVAL_S = 10 };
@@ -38,13 +39,15 @@ int lb_net_set_options(int fd, uint32_t keepalive_s, uint32_t user_timeout_ms)
     return error;
 }
 
-int lb_net_connect(const union lb_address *to, uint32_t keepalive_s, uint32_t user_timeout_ms)
+int lb_net_connect(const union lb_address *to, uint32_t keepalive_s, uint32_t user_timeout_ms, const char *loopback_control)
 {
     int fd = socket(to->any.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, IPPROTO_TCP);
     if (fd < 0)
         return -errno;
     socklen_t length = to->any.sa_family == AF_INET6 ? sizeof to->v6 : sizeof to->v4;
     int error = lb_net_set_options(fd, keepalive_s, user_timeout_ms);
+    if (loopback_control && lb_net_is_loopback(to))
+        lb_congestion_set(fd, loopback_control);
     if (!error && connect(fd, &to->any, length) < 0 && errno != EINPROGRESS)
         error = -errno;
     if (error) {
@@ -61,6 +64,14 @@ int lb_net_error(int fd)
     if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &length) < 0)
         return errno;
     return error;
+}
+
+int lb_net_is_loopback(const union lb_address *address)
+{
+    static const uint8_t v4[13] = {[10] = 0xff, [11] = 0xff, [12] = 127};
+    uint8_t ip[16];
+    lb_net_as_v6(address, ip);
+    return memcmp(ip, v4, sizeof v4) == 0 || IN6_IS_ADDR_LOOPBACK((const struct in6_addr *)(const void *)ip);
 }
 
 int lb_net_is_self(int fd)

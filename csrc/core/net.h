@@ -19,15 +19,19 @@ struct lb_ends {
     uint32_t counted; /* where its session is counted (table/clients.h), the holder's to leave; 0: nowhere */
 };
 
-/* Begin to connect: a descriptor whose connect is under way or done, or -errno. */
+/* Begin to connect: a descriptor whose connect is under way or done, or -errno. loopback_control: congestion control where `to` is a
+ * loopback address (core/congestion.h); NULL: the host's, there too. */
 __attribute__((warn_unused_result)) int lb_net_connect(const union lb_address *to, uint32_t keepalive_s,
-                                                       uint32_t user_timeout_ms);
+                                                       uint32_t user_timeout_ms, const char *loopback_control);
 
 /* Options that accepted sockets inherit from their listener on Linux. */
 __attribute__((warn_unused_result)) int lb_net_set_options(int fd, uint32_t keepalive_s, uint32_t user_timeout_ms);
 
 /* The pending error of a socket, cleared by the call; 0 if there is none. */
 int lb_net_error(int fd);
+
+/* Is it of 127.0.0.0/8 or ::1? */
+int lb_net_is_loopback(const union lb_address *address);
 
 /* Is the socket connected to itself? A port of the ephemeral range that nobody listens on may be reached so, by simultaneous
  * open (RFC 9293 3.5). */

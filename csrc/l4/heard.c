@@ -28,6 +28,12 @@ int lb_heard_keep(struct lb_slab *slab, struct lb_ends *ends, const struct lb_pr
     return 0;
 }
 
+int lb_heard_keep_told(struct lb_slab *slab, struct lb_ends *ends)
+{
+    int told = ends->here.any.sa_family != AF_UNSPEC;
+    return told && !ends->heard ? lb_heard_keep(slab, ends, NULL, NULL) : 0;
+}
+
 void lb_heard_drop(struct lb_slab *slab, uint32_t place)
 {
     if (place)

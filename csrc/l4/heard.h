@@ -23,6 +23,9 @@ struct lb_heard {
 __attribute__((warn_unused_result)) int lb_heard_keep(struct lb_slab *slab, struct lb_ends *ends,
                                                       const struct lb_proxy_told *told, const char *bytes);
 
+/* Addresses that came by a header are known to nobody else: they have a place from now on, if they had none. 0 or -ENOBUFS. */
+__attribute__((warn_unused_result)) int lb_heard_keep_told(struct lb_slab *slab, struct lb_ends *ends);
+
 /* The place is not needed any more. */
 void lb_heard_drop(struct lb_slab *slab, uint32_t place);
 

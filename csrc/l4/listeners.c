@@ -6,6 +6,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "../core/congestion.h"
+
 enum { ACCEPTS_PER_EVENT = 64, ERROR_PAUSE_MS = 50 };
 
 int lb_listeners_open(struct lb_listeners *listeners, uint32_t count, lb_accept_fn take, void *context)
@@ -28,6 +30,13 @@ void lb_listeners_close(struct lb_listeners *listeners)
     listeners->at = NULL;
 }
 
+static int is_local(int fd)
+{
+    union lb_address here = {0};
+    socklen_t length = sizeof here;
+    return getsockname(fd, &here.any, &length) == 0 && lb_net_is_loopback(&here);
+}
+
 int lb_listeners_add(struct lb_listeners *listeners, struct lb_plane *plane, uint32_t listener, int fd)
 {
     struct epoll_event event = {.events = listeners->paused ? 0 : EPOLLIN,
@@ -41,7 +50,9 @@ int lb_listeners_add(struct lb_listeners *listeners, struct lb_plane *plane, uin
         close(fd);
         return -error;
     }
-    listeners->at[listener] = (struct lb_listener){.fd = fd};
+    listeners->at[listener] = (struct lb_listener){.fd = fd, .local = (uint8_t)is_local(fd)};
+    if (listeners->at[listener].local && plane->loopback_control)
+        lb_congestion_set(fd, plane->loopback_control);
     listeners->open++;
     return 0;
 }
@@ -103,6 +114,8 @@ static enum accepted accept_one(struct lb_listeners *listeners, struct lb_plane 
     socklen_t length = sizeof peer;
     int fd = accept4(listeners->at[listener].fd, &peer.any, &length, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (fd >= 0) {
+        if (plane->loopback_control && !listeners->at[listener].local && lb_net_is_loopback(&peer))
+            lb_congestion_set(fd, plane->loopback_control);
         listeners->take(listeners->context, fd, listener, &peer);
         return ACCEPT_MORE;
     }

@@ -7,6 +7,7 @@
 struct lb_listener {
     int fd;          /* -1: not served */
     uint8_t closing; /* to be closed as soon as its queue is empty */
+    uint8_t local;   /* bound to a loopback address: all its clients are, and inherit their congestion control from it */
 };
 
 /* What becomes of an accepted connection, by its listener's mode; the descriptor is the taker's. */

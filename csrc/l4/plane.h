@@ -41,6 +41,7 @@ struct lb_plane {
     uint32_t worker;
     uint32_t datapath; /* enum lb_datapath */
     int epoll;
+    const char *loopback_control; /* core/congestion.h; NULL: none */
     uint64_t now_us; /* read once a turn */
     struct lb_wheel wheel;
     struct lb_slab sessions;

@@ -8,6 +8,7 @@
 #include "../core/net.h"
 #include "../table/account.h"
 #include "../table/budget.h"
+#include "../table/clients.h"
 #include "../table/load.h"
 #include "../table/timing.h"
 #include "../table/why.h"
@@ -100,9 +101,22 @@ static void move(struct lb_plane *plane, struct lb_session *session, enum lb_ses
         lb_timer_set(&plane->wheel, &session->timer, lb_now_ms(plane) + time_limit_ms(plane, session));
 }
 
+_Static_assert(sizeof(struct lb_session) == 192, "csrc/l4/session.h says so");
+
 static uint32_t index_of(const struct lb_plane *plane, const struct lb_session *session)
 {
     return (uint32_t)((size_t)((const char *)session - plane->sessions.memory) / sizeof *session);
+}
+
+/* Its backend is reached, or was from the start: what connecting needed makes room. */
+static void begin_to_flow(struct lb_plane *plane, struct lb_session *session)
+{
+    lb_heard_drop(&plane->heard, session->heard);
+    memset(session->flow, 0, sizeof session->flow);
+    session->bytes[LB_CLIENT] = session->bytes[LB_BACKEND] = 0;
+    session->moved_ms = (uint32_t)lb_now_ms(plane);
+    session->first_us = LB_NEVER_US;
+    move(plane, session, LB_SESSION_OPEN);
 }
 
 /* --- the end -------------------------------------------------------------------------------------------------------- */
@@ -161,21 +175,20 @@ static enum lb_end end_of(enum ending ending)
 static void account(struct lb_plane *plane, const struct lb_session *session, enum ending why)
 {
     static const uint8_t by[] = {0, LB_RECORD_BY_CLIENT, LB_RECORD_BY_BACKEND};
-    uint8_t client[16];
-    lb_net_as_v6(&session->ends.client, client);
+    int flows = session->state != LB_SESSION_CONNECTING;
     struct lb_ended ended = {
         .now_us = plane->now_us,
         .began_us = session->began_us,
-        .bytes_in = session->bytes[LB_CLIENT],
-        .bytes_out = session->bytes[LB_BACKEND],
+        .bytes_in = flows ? session->bytes[LB_CLIENT] : 0,
+        .bytes_out = flows ? session->bytes[LB_BACKEND] : 0,
         .listener = session->listener,
         .pool = session->pool,
         .backend = session->backend != LB_NONE || !session->tried_count ? session->backend : session->tried[session->tried_count - 1],
         .accept_us = session->accept_us,
         .connect_us = session->reached_us,
-        .first_us = session->first_us,
-        .client = client,
-        .client_port = lb_net_port(&session->ends.client),
+        .first_us = flows ? session->first_us : LB_NEVER_US,
+        .client = session->client,
+        .client_port = session->client_port,
         .kind = LB_RECORD_SESSION,
         .end = end_of(why),
         .flags = (uint8_t)(by[session->first_over] | (session->side[LB_CLIENT].tls ? LB_RECORD_TLS : 0)),
@@ -223,10 +236,14 @@ static void end(struct lb_plane *plane, struct lb_session *session, enum ending 
     int reset = ends_in_reset(session, why);
 
     account(plane, session, why);
-    lb_relay_drop(plane, &session->flow[LB_CLIENT]);
-    lb_relay_drop(plane, &session->flow[LB_BACKEND]);
+    if (session->state == LB_SESSION_CONNECTING) {
+        lb_heard_drop(&plane->heard, session->heard);
+    } else {
+        lb_relay_drop(plane, &session->flow[LB_CLIENT]);
+        lb_relay_drop(plane, &session->flow[LB_BACKEND]);
+    }
     leave_backend(plane, session, fate_of(why));
-    lb_ends_drop(plane, &session->ends);
+    lb_client_leave(&plane->shm, plane->worker, session->counted);
     move(plane, session, LB_SESSION_FREE);
     session->generation++;
     lb_add(ending_counter(row, why), 1);
@@ -264,7 +281,7 @@ static int try_backend(struct lb_plane *plane, struct lb_session *session)
     session->connect_us = (uint32_t)plane->now_us;
     lb_add(&plane->row->connects, 1);
 
-    int fd = lb_net_connect(&to, pool->keepalive_s, pool->user_timeout_ms);
+    int fd = lb_net_connect(&to, pool->keepalive_s, pool->user_timeout_ms, plane->loopback_control);
     if (fd < 0)
         return -fd;
     session->side[LB_BACKEND] = (struct lb_side){.fd = fd};
@@ -299,33 +316,37 @@ static void reach(struct lb_plane *plane, struct lb_session *session, int error)
 void lb_session_open(struct lb_plane *plane, const struct lb_newcomer *newcomer)
 {
     struct lb_side client = {.fd = newcomer->fd, .readable = newcomer->tls != NULL, .writable = 1, .tls = newcomer->tls};
+    struct lb_ends ends = newcomer->ends;
     if (newcomer->pool >= plane->shm.head->max_pools) {
         lb_count_refused(plane, &plane->row->refused_no_backend);
-        lb_heard_drop(&plane->heard, newcomer->ends.heard);
+        lb_ends_drop(plane, &ends);
         lb_side_close(&client, 0);
         return;
     }
     struct lb_session *session = lb_slab_at(&plane->sessions, lb_slab_take(&plane->sessions));
     uint32_t generation = session->generation;
+    int error = lb_heard_keep_told(&plane->heard, &ends);
     *session = (struct lb_session){
         .side = {client, {.fd = -1}},
         .generation = generation,
         .backend = LB_NONE,
         .cost = 1,
-        .ends = newcomer->ends,
-        .key = lb_net_address_hash(&newcomer->ends.client),
+        .key = lb_net_address_hash(&ends.client),
+        .heard = ends.heard,
+        .counted = ends.counted,
         .began_us = plane->now_us,
         .accept_us = (uint32_t)plane->now_us - newcomer->accepted_us,
         .reached_us = LB_NEVER_US,
-        .first_us = LB_NEVER_US,
         .listener = (uint16_t)newcomer->listener,
         .pool = (uint16_t)newcomer->pool,
+        .client_port = lb_net_port(&ends.client),
     };
+    lb_net_as_v6(&ends.client, session->client);
     lb_add(&plane->row->accepted, 1);
     lb_add(&plane->row->active, 1);
     lb_budget_session(&plane->shm, plane->worker, session->pool, (uint32_t)(plane->now_us / 1000000));
     move(plane, session, LB_SESSION_CONNECTING);
-    if (watch(plane, session, LB_CLIENT, newcomer->watched ? EPOLL_CTL_MOD : EPOLL_CTL_ADD) < 0)
+    if (error || watch(plane, session, LB_CLIENT, newcomer->watched ? EPOLL_CTL_MOD : EPOLL_CTL_ADD) < 0)
         end(plane, session, REFUSED_RESOURCE);
     else
         reach(plane, session, 0);
@@ -366,17 +387,20 @@ int lb_session_adopt(struct lb_plane *plane, const struct lb_adoption *child)
         .backend = child->backend,
         .cost = (uint16_t)child->cost,
         .decision = child->decision,
-        .ends = {.client = child->peer, .counted = child->counted},
+        .counted = child->counted,
         .began_us = plane->now_us,
-        .bytes = {child->from_client_count, child->from_server_count},
-        .moved_ms = (uint32_t)lb_now_ms(plane),
         .listener = (uint16_t)child->listener,
         .pool = (uint16_t)child->pool,
+        .client_port = child->port,
     };
+    memcpy(session->client, child->ip, sizeof session->client);
+    move(plane, session, LB_SESSION_CONNECTING);
+    begin_to_flow(plane, session);
+    session->bytes[LB_CLIENT] = child->from_client_count;
+    session->bytes[LB_BACKEND] = child->from_server_count;
+    session->first_us = 0;
     preload(plane, &session->flow[LB_CLIENT], child->from_client, child->from_client_count);
     preload(plane, &session->flow[LB_BACKEND], child->from_server, child->from_server_count);
-    move(plane, session, LB_SESSION_CONNECTING);
-    move(plane, session, LB_SESSION_OPEN);
     for (int side = LB_CLIENT; side <= LB_BACKEND; side++)
         if (watch(plane, session, (enum lb_side_name)side, EPOLL_CTL_MOD) < 0) {
             end(plane, session, CLOSED_BACKEND_RESET);
@@ -441,8 +465,10 @@ static void flow(struct lb_plane *plane, struct lb_session *session)
 static int introduce(struct lb_plane *plane, const struct lb_session *session)
 {
     uint32_t version = plane->shm.pools[session->pool].send_proxy;
+    struct lb_ends as_accepted = {.client = lb_net_from_v6(session->client, session->client_port)};
+    const struct lb_heard *heard = lb_heard_at(&plane->heard, session->heard);
     struct lb_introduction who = {&session->side[LB_CLIENT], session->side[LB_BACKEND].fd, session->listener, version,
-                                  &session->ends};
+                                  heard ? &heard->ends : &as_accepted};
     return version ? lb_introduce(plane, &who) : 0;
 }
 
@@ -476,8 +502,7 @@ static void connected_or_not(struct lb_plane *plane, struct lb_session *session,
     }
     lb_outcome_connected(plane, session->pool, session->backend, (uint32_t)plane->now_us - session->connect_us);
     session->reached_us = lb_account_us(session->began_us, plane->now_us);
-    session->moved_ms = (uint32_t)lb_now_ms(plane);
-    move(plane, session, LB_SESSION_OPEN);
+    begin_to_flow(plane, session);
     flow(plane, session);
 }
 

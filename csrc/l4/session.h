@@ -40,33 +40,45 @@ struct lb_flow {
     uint8_t pad;
 };
 
+/* Three cache lines: an event touches the first two, the third is for accounts and the end. What only a session that connects needs
+ * lies where one that is open has its flows. */
 struct lb_session {
     struct lb_timer timer; /* first: a timer is its session */
     struct lb_side side[2];
-    struct lb_flow flow[2];
-    struct lb_ends ends; /* for a PROXY header */
-    uint64_t key;        /* hash of the client's address, for maglev */
-    uint64_t began_us;   /* monotonic: when it was opened */
-    uint64_t bytes[2];   /* that came from each side */
     uint32_t generation; /* in every event: those of an earlier tenant are dropped */
     uint32_t backend;    /* row; counted in active[] while the session is not free */
-    uint32_t moved_ms;   /* monotonic, low 32 bits: when a byte last moved */
-    uint32_t connect_us; /* monotonic, low 32 bits: when the connect under way began */
-    uint32_t accept_us;  /* how long it took from its accept to here */
-    uint32_t reached_us; /* since it was opened: when its backend was reached; LB_NEVER_US: it was not yet */
-    uint32_t first_us;   /* likewise: when the backend's first byte came */
-    uint32_t next;       /* in the list of sessions to run again */
-    uint16_t listener;
-    uint16_t pool;
-    uint8_t state;
-    uint8_t queued;      /* it is in that list */
+    union {
+        struct { /* CONNECTING */
+            uint32_t tried[LB_MAX_TRIED];
+            uint64_t key;        /* hash of the client's address, for maglev */
+            uint32_t heard;      /* what a PROXY header said of the client (l4/heard.h), for another one; 0: nothing */
+            uint32_t connect_us; /* monotonic, low 32 bits: when the connect under way began */
+        };
+        struct { /* OPEN, HALF */
+            struct lb_flow flow[2];
+            uint64_t bytes[2];   /* that came from each side */
+            uint32_t moved_ms;   /* monotonic, low 32 bits: when a byte last moved */
+            uint32_t first_us;   /* since it was opened: when the backend's first byte came; LB_NEVER_US: not yet */
+        };
+    };
+    uint8_t state;       /* enum lb_session_state */
     uint8_t asked;       /* the client sent something since the backend's last bytes */
     uint8_t acked;       /* enum lb_ack: whether the last part of an answer was acknowledged at once */
+    uint8_t first_over;  /* the side that finished first: 1 + enum lb_side_name; 0: neither yet */
+    uint8_t queued;      /* it is in the list of sessions to run again ... */
     uint8_t tried_count;
     uint16_t cost;       /* what it is charged with */
-    uint8_t first_over;  /* the side that finished first: 1 + enum lb_side_name; 0: neither yet */
+    uint64_t began_us;   /* monotonic: when it was opened */
+    uint32_t accept_us;  /* how long it took from its accept to here */
+    uint32_t reached_us; /* since it was opened: when its backend was reached; LB_NEVER_US: it was not yet */
     uint32_t decision;   /* the pick of its backend, for table/why.h */
-    uint32_t tried[LB_MAX_TRIED];
+    uint32_t counted;    /* where it is counted as its address's (table/clients.h); 0: nowhere */
+    uint32_t next;       /* ... linked by this */
+    uint16_t listener;
+    uint16_t pool;
+    uint16_t client_port;
+    uint8_t client[16];  /* IPv4 mapped into IPv6 */
+    uint8_t pad[14];
 };
 
 struct lb_plane;
@@ -94,8 +106,9 @@ struct lb_adoption {
     uint32_t decision;
     uint32_t pool;
     uint32_t listener;
-    union lb_address peer;
     uint32_t counted; /* as in struct lb_ends */
+    uint16_t port;
+    uint8_t ip[16]; /* of the client; IPv4 mapped into IPv6 */
     const char *from_client;
     uint32_t from_client_count; /* at most LB_BUFFER_BYTES */
     const char *from_server;

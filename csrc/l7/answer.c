@@ -204,13 +204,14 @@ static enum lb_next switch_protocols(struct lb_l7 *l7, struct lb_http *client, c
         .decision = client->decision,
         .pool = client->pool,
         .listener = client->listener,
-        .peer = lb_net_from_v6(client->ip, client->port),
         .counted = client->counted,
+        .port = client->port,
         .from_client = early ? lb_http_in(l7, client) + client->in_next : NULL,
         .from_client_count = early ? client->in_end - client->in_next : 0,
         .from_server = l7->out,
         .from_server_count = (uint32_t)head + count - message->head.bytes,
     };
+    memcpy(child.ip, client->ip, sizeof child.ip);
     if (lb_session_adopt(l7->plane, &child) < 0)
         return lb_http_backend_lost(l7, client, 503, "the balancer has no session left");
     lb_add(&l7->plane->row->upgrades, 1);

@@ -13,8 +13,7 @@ static void fill_hop(struct lb_l7 *l7, const struct lb_http *client, struct lb_h
     const struct lb_heard *heard = lb_heard_at(&l7->plane->heard, client->heard);
     *hop = (struct lb_hop){
         .listener = lb_http_listener(l7, client),
-        .peer = client->peer,
-        .peer_length = client->peer_length,
+        .peer = client->ip,
         .trusted = client->trusted,
         .tls = client->client.tls || (heard && heard->tls),
         .certificate = client->client.tls ? client->client.tls->certificate : NULL,

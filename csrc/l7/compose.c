@@ -1,5 +1,6 @@
 #include "compose.h"
 
+#include <arpa/inet.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -80,6 +81,34 @@ static int leave_in_request(const struct lb_message *message, const char *bytes,
     return lb_message_is_hop_field(message, bytes, field);
 }
 
+static int is_v4(const uint8_t ip[16])
+{
+    static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
+    return memcmp(ip, mapped, sizeof mapped) == 0;
+}
+
+/* inet_ntop goes through sprintf for each number: too slow for every request. */
+static char *put_v4(char *to, const uint8_t ip[4])
+{
+    for (int i = 0; i < 4; i++) {
+        if (ip[i] >= 100)
+            *to++ = (char)('0' + ip[i] / 100);
+        if (ip[i] >= 10)
+            *to++ = (char)('0' + ip[i] / 10 % 10);
+        *to++ = (char)('0' + ip[i] % 10);
+        *to++ = '.';
+    }
+    return to - 1;
+}
+
+static char *put_address(char *to, const uint8_t ip[16])
+{
+    if (is_v4(ip))
+        return put_v4(to, ip + 12);
+    (void)inet_ntop(AF_INET6, ip, to, INET6_ADDRSTRLEN);
+    return to + strlen(to);
+}
+
 /* One field with all that came before us in it, then our peer. */
 static char *put_forwarded_for(char *to, const struct lb_message *message, const char *bytes, const struct lb_hop *hop)
 {
@@ -89,7 +118,7 @@ static char *put_forwarded_for(char *to, const struct lb_message *message, const
             to = put_span(to, bytes, message->head.fields[i].value);
             to = PUT(to, ", ");
         }
-    to = put(to, hop->peer, hop->peer_length);
+    to = put_address(to, hop->peer);
     return PUT(to, "\r\n");
 }
 
@@ -109,11 +138,11 @@ static char *put_x_forwarded(char *to, const struct lb_message *message, const c
 /* RFC 7239 4 and 6: an IPv6 address is bracketed and quoted, a host may need quotes. A line of its own joins the list. */
 static char *put_rfc7239(char *to, const struct lb_message *message, const char *bytes, const struct lb_hop *hop)
 {
-    int v6 = memchr(hop->peer, ':', hop->peer_length) != NULL;
+    int v6 = !is_v4(hop->peer);
     to = PUT(to, "Forwarded: for=");
     if (v6)
         to = PUT(to, "\"[");
-    to = put(to, hop->peer, hop->peer_length);
+    to = put_address(to, hop->peer);
     if (v6)
         to = PUT(to, "]\"");
     if (message->authority.length) {

@@ -18,8 +18,7 @@ enum {
 /* What the balancer knows of a request's way. */
 struct lb_hop {
     const struct lb_listener_row *listener;
-    const char *peer; /* printed address of the client's end */
-    uint32_t peer_length;
+    const uint8_t *peer; /* address of the client's end, 16 bytes: IPv4 mapped into IPv6 */
     const char *backend; /* HOST:PORT, for requests without a Host */
     int trusted; /* the peer is a proxy whose word is taken */
     uint8_t tls; /* the client spoke TLS */

@@ -1,6 +1,5 @@
 #include "http.h"
 
-#include <arpa/inet.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <unistd.h>
@@ -192,30 +191,13 @@ enum lb_next lb_http_end(struct lb_l7 *l7, struct lb_http *client, enum lb_http_
     return LB_NEXT_OVER;
 }
 
-/* The address in print, and whether its word is taken. */
+/* Who it is, and whether its word is taken. */
 static void know_peer(struct lb_l7 *l7, struct lb_http *client, const union lb_address *peer)
 {
-    struct in6_addr ip;
-    char text[INET6_ADDRSTRLEN];
-    lb_net_as_v6(peer, ip.s6_addr);
-    int v4 = IN6_IS_ADDR_V4MAPPED(&ip);
-    if (!inet_ntop(v4 ? AF_INET : AF_INET6, v4 ? ip.s6_addr + 12 : ip.s6_addr, text, sizeof text))
-        text[0] = 0;
-    client->peer_length = (uint8_t)strnlen(text, LB_PEER_BYTES);
-    memcpy(client->peer, text, client->peer_length);
-    memcpy(client->ip, ip.s6_addr, sizeof client->ip);
+    lb_net_as_v6(peer, client->ip);
     client->port = lb_net_port(peer);
     client->key = lb_net_address_hash(peer);
     client->trusted = (uint8_t)lb_listener_trusts(lb_http_listener(l7, client), peer);
-}
-
-/* Addresses that came by a PROXY header are known to nobody else: 0, or -ENOBUFS. */
-static int keep_ends(struct lb_l7 *l7, struct lb_http *client, struct lb_ends ends)
-{
-    int told = ends.here.any.sa_family != AF_UNSPEC;
-    int error = told && !ends.heard ? lb_heard_keep(&l7->plane->heard, &ends, NULL, NULL) : 0;
-    client->heard = ends.heard;
-    return error;
 }
 
 void lb_http_open(struct lb_l7 *l7, const struct lb_newcomer *newcomer)
@@ -223,6 +205,8 @@ void lb_http_open(struct lb_l7 *l7, const struct lb_newcomer *newcomer)
     uint32_t index = lb_slab_take(&l7->clients);
     struct lb_http *client = lb_slab_at(&l7->clients, index);
     uint32_t generation = client->generation;
+    struct lb_ends ends = newcomer->ends;
+    int error = lb_heard_keep_told(&l7->plane->heard, &ends);
     *client = (struct lb_http){
         .client = {.fd = newcomer->fd, .readable = newcomer->tls != NULL, .writable = 1, .tls = newcomer->tls},
         .generation = generation,
@@ -235,15 +219,16 @@ void lb_http_open(struct lb_l7 *l7, const struct lb_newcomer *newcomer)
         .accept_us = (uint32_t)l7->plane->now_us - newcomer->accepted_us,
         .draft = LB_SLAB_NONE,
         .listener = (uint16_t)newcomer->listener,
-        .counted = newcomer->ends.counted,
+        .heard = ends.heard,
+        .counted = ends.counted,
     };
-    know_peer(l7, client, &newcomer->ends.client);
+    know_peer(l7, client, &ends.client);
     lb_add(&l7->plane->row->accepted, 1);
     lb_add(&l7->plane->row->active, 1);
     lb_http_move(l7, client, LB_HTTP_READING);
     struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET,
                                 .data.u64 = lb_tag_of(LB_TAG_HTTP, index, generation)};
-    if (keep_ends(l7, client, newcomer->ends) < 0 ||
+    if (error ||
         epoll_ctl(l7->plane->epoll, newcomer->watched ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, newcomer->fd, &event) < 0)
         lb_http_end(l7, client, LB_END_RESOURCE);
     else if (newcomer->tls)

@@ -14,7 +14,6 @@ enum {
     LB_HEAD_BYTES = 32768, /* of a head buffer: no limit of heads is higher than this less LB_COMPOSE_ROOM / 2 */
     LB_MAX_HEAD = 28672,
     LB_OUT_BYTES = LB_BUFFER_BYTES,
-    LB_PEER_BYTES = 46, /* of a printed address */
 };
 
 enum lb_http_state {
@@ -44,11 +43,8 @@ struct lb_http {
     struct lb_timer timer; /* first: a timer is its client. Never later than due; looked at when it fires */
     struct lb_side client;
     uint32_t generation;
-    uint32_t conn;    /* to the backend; LB_SLAB_NONE: none */
-    struct lb_conn_stack own; /* idle ones that began with its PROXY header: no other client's */
-    uint32_t heard;   /* what a PROXY header said of it (l4/heard.h); 0: none came */
-    uint32_t counted; /* where it is counted as its address's (table/clients.h); 0: nowhere */
-    uint32_t backend; /* row, charged with the exchange; LB_NONE: none */
+    uint32_t conn;     /* to the backend; LB_SLAB_NONE: none */
+    uint32_t backend;  /* row, charged with the exchange; LB_NONE: none */
     uint32_t since_ms; /* monotonic, low 32 bits: since when we wait for what we wait for */
     uint32_t sent_us;  /* likewise: when the request or the connect went out */
     uint32_t in;       /* head buffer: what the client sent and is not done with; LB_SLAB_NONE: none */
@@ -56,27 +52,6 @@ struct lb_http {
     uint32_t in_next;  /* what follows the bytes of it that were read so far */
     uint32_t in_end;
     uint32_t in_seen; /* bytes of an incomplete head that have been looked at */
-    uint32_t part;    /* head buffer: an answer's head that came in parts */
-    uint32_t part_end;
-    uint32_t next;   /* in the list of clients to run again */
-    uint32_t behind; /* in the queue of its pool */
-    struct lb_body request;
-    struct lb_body answer;
-    struct lb_flow up;   /* what the backend did not take yet */
-    struct lb_flow down; /* what the client did not take yet */
-    uint64_t key;        /* hash of what maglev keeps together */
-    uint64_t began_us;   /* monotonic: when the head of the request under way was whole */
-    uint64_t bytes_in;   /* of the exchange: from the client */
-    uint64_t bytes_out;  /* likewise: from the backend, or of our own answer */
-    uint32_t accept_us;  /* how long it took from the accept to here; 0 after the first exchange */
-    uint32_t reached_us; /* since began_us: when the request could be sent; LB_NEVER_US: not yet */
-    uint32_t first_us;   /* likewise: when the answer's head came */
-    uint32_t draft;      /* texts of the exchange under way, for its record; LB_SLAB_NONE: none are kept */
-    uint32_t decision;   /* the pick of its backend, for table/why.h */
-    uint16_t cost;       /* what the exchange is charged with */
-    uint16_t status;     /* of the answer; 0: none yet */
-    uint16_t listener;
-    uint16_t pool;
     uint8_t state;  /* enum lb_http_state */
     uint8_t method; /* enum lb_method */
     uint8_t minor;  /* HTTP/1.minor of the request */
@@ -97,11 +72,33 @@ struct lb_http {
     uint8_t timed_out; /* a connect of this exchange ran out of time */
     uint8_t routed;  /* its pool is that of the exchange under way */
     uint8_t limited; /* requests in a row that came too fast */
-    uint8_t ip[16];  /* of the client; IPv4 mapped into IPv6 */
-    uint16_t port;
-    uint8_t peer_length;
-    char peer[LB_PEER_BYTES]; /* printed address, no NUL */
+    uint16_t cost;   /* what the exchange is charged with */
+    uint16_t status; /* of the answer; 0: none yet */
+    uint16_t listener;
+    uint16_t pool;
+    uint32_t next;   /* in the list of clients to run again */
+    struct lb_body request;
+    struct lb_body answer;
+    struct lb_flow up;   /* what the backend did not take yet */
+    struct lb_flow down; /* what the client did not take yet */
+    uint64_t key;        /* hash of what maglev keeps together */
+    uint64_t began_us;   /* monotonic: when the head of the request under way was whole */
+    uint64_t bytes_in;   /* of the exchange: from the client */
+    uint64_t bytes_out;  /* likewise: from the backend, or of our own answer */
+    uint32_t accept_us;  /* how long it took from the accept to here; 0 after the first exchange */
+    uint32_t reached_us; /* since began_us: when the request could be sent; LB_NEVER_US: not yet */
+    uint32_t first_us;   /* likewise: when the answer's head came */
+    uint32_t draft;      /* texts of the exchange under way, for its record; LB_SLAB_NONE: none are kept */
+    uint32_t decision;   /* the pick of its backend, for table/why.h */
+    uint32_t part;    /* head buffer: an answer's head that came in parts */
+    uint32_t part_end;
+    uint32_t behind;  /* in the queue of its pool */
+    uint32_t heard;   /* what a PROXY header said of it (l4/heard.h); 0: none came */
+    uint32_t counted; /* where it is counted as its address's (table/clients.h); 0: nowhere */
+    struct lb_conn_stack own; /* idle ones that began with its PROXY header: no other client's */
     uint32_t tried[LB_MAX_TRIED];
+    uint8_t ip[16]; /* of the client; IPv4 mapped into IPv6 */
+    uint16_t port;
 };
 
 /* Requests that wait for a backend of a pool, first come, first served. */

@@ -143,7 +143,8 @@ static void composed_heads_stay_in_their_room(void)
         length += snprintf(head + length, sizeof head - (size_t)length, "X-Forwarded-For: 2001:db8::%d\r\n", i);
     length += snprintf(head + length, sizeof head - (size_t)length, "\r\n");
     CHECK(lb_message_request(&message, head, (uint32_t)length, &wide) == LB_READ_DONE);
-    struct lb_hop hop = {.listener = &listener, .peer = "2001:db8::1", .peer_length = 11, .trusted = 1, .backend = "b:1"};
+    static const uint8_t peer[16] = {0x20, 0x01, 0x0d, 0xb8, [15] = 1};
+    struct lb_hop hop = {.listener = &listener, .peer = peer, .trusted = 1, .backend = "b:1"};
     size_t count = lb_compose_request(out, &message, head, &hop);
     CHECK(count < (size_t)length + LB_COMPOSE_ROOM);
     CHECK(count > 4 && memcmp(out + count - 4, "\r\n\r\n", 4) == 0);

@@ -52,7 +52,8 @@ static void check_forwarded(const char *bytes)
     static struct lb_listener_row listener = {.forwarded = LB_FORWARDED_BOTH, .request_id = 1};
     const struct lb_head_limits wide = {LB_COMPOSE_ROOM + 28672, 28672, LB_FIELD_ROOM};
     struct lb_trace trace = {{1, 2}, 3, 1};
-    struct lb_hop hop = {.listener = &listener, .peer = "192.0.2.1", .peer_length = 9, .trusted = 1, .backend = "b:1", .trace = &trace};
+    static const uint8_t peer[16] = {[10] = 0xff, [11] = 0xff, [12] = 192, [13] = 0, [14] = 2, [15] = 1};
+    struct lb_hop hop = {.listener = &listener, .peer = peer, .trusted = 1, .backend = "b:1", .trace = &trace};
     hop.trace_begins = !reads_trace(&trace, bytes);
     if (message.authority.length > LB_AUTHORITY_BYTES || message.head.field_count > LB_FIELD_ROOM - 16)
         return;
