@@ -7,6 +7,7 @@ import os
 import selectors
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import threading
@@ -89,6 +90,28 @@ def descriptors() -> set[str]:
         with contextlib.suppress(OSError):
             found.add(f"{entry} {os.readlink(f'/proc/self/fd/{entry}')}")
     return found
+
+
+@contextlib.contextmanager
+def connections() -> Iterator[list[socket.socket]]:
+    """A copy of each TCP connection of this process: the peers' ends, and an embedded balancer's."""
+    copies: list[socket.socket] = []
+    try:
+        for entry in os.listdir("/proc/self/fd"):
+            with contextlib.suppress(OSError):
+                if stat.S_ISSOCK(os.stat(f"/proc/self/fd/{entry}").st_mode):
+                    copies.append(socket.socket(fileno=os.dup(int(entry))))
+        yield [copy for copy in copies if _is_connected(copy)]
+    finally:
+        for copy in copies:
+            copy.close()
+
+
+def _is_connected(candidate: socket.socket) -> bool:
+    try:
+        return candidate.family != socket.AF_UNIX and candidate.type == socket.SOCK_STREAM and bool(candidate.getpeername())
+    except OSError:
+        return False
 
 
 # --- balancers -------------------------------------------------------------------------------------------------------

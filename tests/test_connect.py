@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import socket
+import threading
 import time
 
 from harness import (
+    PATIENCE_S,
     SLOWER,
     Peer,
     balanced,
     black_hole,
+    connections,
     dial,
     echo,
     free_port,
@@ -191,3 +195,37 @@ def test_a_drained_backend_gets_nothing_new_until_it_is_ready() -> None:
 def test_localhost_by_name() -> None:
     with Peer(named(b"hi")) as peer, balanced(backends=[f"localhost:{peer.port}"]) as lb, dial(lb.address) as client:
         assert read_exactly(client, 2) == b"hi"
+
+
+def keep_alive_idle_s(port: int) -> int:
+    """Of the connection to this port: after how long it asks whether its peer is there; 0: never."""
+    with connections() as found:
+        (ours,) = [one for one in found if one.getpeername()[1] == port]
+        on = ours.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        return ours.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) if on else 0
+
+
+def test_a_session_that_lasts_has_keep_alive_towards_its_backend() -> None:
+    with Peer(echo) as peer, balanced(settings=settings([peer.address], keepalive="7s")) as lb, dial(lb.address) as client:
+        client.sendall(b"x")
+        assert read_exactly(client, 1) == b"x"
+        wait_for(lambda: keep_alive_idle_s(peer.port) == 7, "keep-alive is on")
+
+
+def test_a_session_that_is_half_over_for_long_has_keep_alive() -> None:
+    seen = threading.Event()
+
+    def sink(connection: socket.socket) -> None:
+        while connection.recv(65536):
+            pass
+        connection.sendall(b"rest")
+        seen.wait(PATIENCE_S)
+
+    with Peer(sink) as peer:
+        rules = settings([peer.address], keepalive="7s")
+        rules.listeners[0].half_closed_timeout_ms = 3_600_000
+        with balanced(settings=rules) as lb, dial(lb.address) as client:
+            client.shutdown(socket.SHUT_WR)
+            assert read_exactly(client, 4) == b"rest"
+            assert keep_alive_idle_s(peer.port) == 7
+            seen.set()

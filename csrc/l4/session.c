@@ -20,6 +20,8 @@
 #include "relay.h"
 #include "secure.h"
 
+enum { LASTING_MS = 1000 };
+
 /* Why a session ended; each has its counter. */
 enum ending {
     REFUSED_NO_BACKEND,
@@ -89,6 +91,22 @@ static uint64_t time_limit_ms(const struct lb_plane *plane, const struct lb_sess
     return 0;
 }
 
+/* Keep-alive towards the backend is four calls, and only of use for sessions that last: they have it from their first second on.
+ * What is half over has it at once, or is over before it would have helped. */
+static void keep_alive(struct lb_plane *plane, struct lb_session *session)
+{
+    uint32_t idle_s = plane->shm.pools[session->pool].keepalive_s;
+    if (idle_s && (session->state == LB_SESSION_OPEN || time_limit_ms(plane, session) > (uint64_t)idle_s * 1000))
+        (void)lb_net_keep_alive(session->side[LB_BACKEND].fd, idle_s);
+    session->kept = 1;
+}
+
+static uint64_t look_in_ms(const struct lb_plane *plane, const struct lb_session *session)
+{
+    uint64_t limit_ms = time_limit_ms(plane, session);
+    return session->state == LB_SESSION_OPEN && !session->kept && limit_ms > LASTING_MS ? LASTING_MS : limit_ms;
+}
+
 /* The one place where a session's state changes; its timer follows. */
 static void move(struct lb_plane *plane, struct lb_session *session, enum lb_session_state to)
 {
@@ -98,7 +116,9 @@ static void move(struct lb_plane *plane, struct lb_session *session, enum lb_ses
     if (to == LB_SESSION_FREE)
         lb_timer_cancel(&session->timer);
     else
-        lb_timer_set(&plane->wheel, &session->timer, lb_now_ms(plane) + time_limit_ms(plane, session));
+        lb_timer_set(&plane->wheel, &session->timer, lb_now_ms(plane) + look_in_ms(plane, session));
+    if (to == LB_SESSION_HALF && !session->kept)
+        keep_alive(plane, session);
 }
 
 _Static_assert(sizeof(struct lb_session) == 192, "csrc/l4/session.h says so");
@@ -281,7 +301,7 @@ static int try_backend(struct lb_plane *plane, struct lb_session *session)
     session->connect_us = (uint32_t)plane->now_us;
     lb_add(&plane->row->connects, 1);
 
-    int fd = lb_net_connect(&to, pool->keepalive_s, pool->user_timeout_ms, plane->loopback_control);
+    int fd = lb_net_connect(&to, 0, pool->user_timeout_ms, plane->loopback_control);
     if (fd < 0)
         return -fd;
     session->side[LB_BACKEND] = (struct lb_side){.fd = fd};
@@ -392,6 +412,7 @@ int lb_session_adopt(struct lb_plane *plane, const struct lb_adoption *child)
         .listener = (uint16_t)child->listener,
         .pool = (uint16_t)child->pool,
         .client_port = child->port,
+        .kept = 1,
     };
     memcpy(session->client, child->ip, sizeof session->client);
     move(plane, session, LB_SESSION_CONNECTING);
@@ -534,6 +555,8 @@ void lb_session_timeout(struct lb_plane *plane, struct lb_session *session)
         reach(plane, session, ETIMEDOUT);
         return;
     }
+    if (!session->kept)
+        keep_alive(plane, session);
     uint32_t still_ms = (uint32_t)lb_now_ms(plane) - session->moved_ms;
     uint64_t limit_ms = time_limit_ms(plane, session);
     if (still_ms < limit_ms)

@@ -78,7 +78,8 @@ struct lb_session {
     uint16_t pool;
     uint16_t client_port;
     uint8_t client[16];  /* IPv4 mapped into IPv6 */
-    uint8_t pad[14];
+    uint8_t kept;        /* TCP keep-alive towards the backend is on, or not wanted */
+    uint8_t pad[13];
 };
 
 struct lb_plane;

@@ -275,6 +275,8 @@ static enum lb_reading read_field(struct lb_message *message, const char *bytes,
     return LB_READ_DONE;
 }
 
+_Static_assert(LB_TRACESTATE < 32, "a bit of lb_message.seen for each name");
+
 static enum lb_reading read_fields(struct lb_message *message, const char *bytes, struct tally *tally)
 {
     const struct lb_message_head *head = &message->head;
