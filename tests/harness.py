@@ -48,11 +48,13 @@ def totals(status: dict[str, Any]) -> dict[str, int]:
     return {name: sum(worker[name] for worker in status["workers"]) for name in names}
 
 
-def settled(lb: Balancer) -> dict[str, Any]:
+def settled(lb: Balancer | Command) -> dict[str, Any]:
     """The status once every worker has ended the turn in which it did what we saw: it counts after it has sent."""
-    time.sleep(0.002)  # heartbeats are in ms
-    assert lb._supervisor is not None
-    lb._supervisor.held_up(PATIENCE_S)
+    if isinstance(lb, Balancer):
+        time.sleep(0.002)  # heartbeats are in ms
+        lb.held_up(PATIENCE_S)
+    else:
+        time.sleep(0.05)
     return lb.status()
 
 

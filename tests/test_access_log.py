@@ -24,6 +24,7 @@ from harness import (
     free_port,
     is_refused,
     read_exactly,
+    settled,
     small_disk,
     totals,
     wait_for,
@@ -372,7 +373,7 @@ def test_one_of_so_many_is_written_and_every_failure(tmp_path: Path) -> None:
             with Client(lb.address) as client:
                 for number in range(100):
                     client.get("/bad" if number % 20 == 7 else f"/{number}")
-            wait_for(lambda: totals(lb.status())["active"] == 0, "all is over")
+            wait_for(lambda: totals(settled(lb))["active"] == 0, "all is over")
     found = lines(log)
     assert sum(line["status"] == 500 for line in found) == 5
     assert sum(line["status"] == 200 for line in found) == 10
@@ -382,7 +383,7 @@ def test_off_means_that_nothing_is_recorded() -> None:
     with Backend() as peer, balanced(listen="http://127.0.0.1:0", backends=[peer.address]) as lb:
         with Client(lb.address) as client:
             client.get()
-        assert totals(lb.status())["records"] == 0
+        assert totals(settled(lb))["records"] == 0
         assert not any(thread.name == "lbcore-access-log" for thread in threading.enumerate())
 
 
@@ -446,7 +447,7 @@ def test_syslogd_may_restart(tmp_path: Path) -> None:
                 first.close()
                 path.unlink()
                 client.get("/2")
-                wait_for(lambda: totals(lb.status())["records"] == 2, "it is recorded")
+                wait_for(lambda: totals(settled(lb))["records"] == 2, "it is recorded")
                 with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as second:
                     second.bind(str(path))
                     second.settimeout(10)
@@ -495,9 +496,9 @@ def test_reload_changes_the_log(tmp_path: Path) -> None:
             client.get("/3")
             wait_for(lambda: two.exists() and " /3 200 " in two.read_text(), "the other has it")
             lb.reload(BalancerSettings(**parts))
-            seen = totals(lb.status())["records"]
+            seen = totals(settled(lb))["records"]
             client.get("/4")
-            assert totals(lb.status())["records"] == seen
+            assert totals(settled(lb))["records"] == seen
         assert len(lines(one)) == 2
         assert two.read_text().count("\n") == 1
 
@@ -512,7 +513,7 @@ def _figures(lb: Any) -> tuple[int, int]:
 
 def _all_is_told(lb: Any) -> bool:
     written, lost = _figures(lb)
-    return written + lost == totals(lb.status())["records"]
+    return written + lost == totals(settled(lb))["records"]
 
 
 def _flood(lb: Any, load: Load) -> None:
@@ -601,8 +602,8 @@ def test_a_late_reader_counts_exactly_what_it_lost() -> None:
         reader = Records(table.segment, table.memory)
         with Load(lb.address) as load:
             load.flows(RING + 1000)
-        wait_for(lambda: totals(lb.status())["active"] == 0, "all is over")
-        records, seen = totals(lb.status())["records"], []
+        wait_for(lambda: totals(settled(lb))["active"] == 0, "all is over")
+        records, seen = totals(settled(lb))["records"], []
         while taken := reader.take():
             seen += [record.number for record in taken]
         assert seen == list(range(records - len(seen) + 1, records + 1))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
-from harness import Command, command, totals, wait_for
+from harness import Command, command, settled, totals, wait_for
 from test_faults_under_load import Load, Server
 
 from bench.attackers import ATTACKS, BIG
@@ -82,11 +82,11 @@ def under_attack(lb: Command, attack: str, count: int, bites: Any, answers: int 
     """Load, attack, wait until the attack is felt, then for so many more good answers: none failed. What the attackers say."""
     with Load(lb.address) as load:
         with Attack(attack, lb.address, count) as attackers:
-            wait_for(lambda: bites(totals(lb.status())), f"{attack} is felt", 20)
+            wait_for(lambda: bites(totals(settled(lb))), f"{attack} is felt", 20)
             load.flows(answers)
         load.flows(20)
     assert load.bad == []
-    wait_for(lambda: not totals(lb.status())["active"], "nothing is held for who is gone")
+    wait_for(lambda: not totals(settled(lb))["active"], "nothing is held for who is gone")
     return attackers.tally
 
 
@@ -95,7 +95,7 @@ def test_slowloris(tmp_path: Path, origin: Origin) -> None:
     with limited(tmp_path, origin) as lb:
         tally = under_attack(lb, "slow_heads", 300, lambda figures: figures["answers_4xx"] >= 300)
         assert tally["408"] >= 300
-        assert totals(lb.status())["exchanges_done"] == sum(
+        assert totals(settled(lb))["exchanges_done"] == sum(
             backend["sessions"] for backend in lb.status()["pools"][0]["backends"]
         ), "no slow head reached the backend"
 
@@ -104,7 +104,7 @@ def test_slow_bodies(tmp_path: Path, origin: Origin) -> None:
     """Who sends a byte now and then is bounded by number, not by time."""
     with limited(tmp_path, origin, max_client_sessions=50) as lb:
         under_attack(lb, "slow_bodies", 100, lambda figures: figures["exchanges_active"] >= 50)
-        assert totals(lb.status())["refused_client_sessions"] > 0
+        assert totals(settled(lb))["refused_client_sessions"] > 0
 
 
 def test_slow_bodies_that_fall_silent(tmp_path: Path, origin: Origin) -> None:
@@ -117,7 +117,7 @@ def test_large_heads(tmp_path: Path, origin: Origin) -> None:
     with limited(tmp_path, origin) as lb:
         tally = under_attack(lb, "large_heads", 50, lambda figures: figures["requests_bad"] >= 500)
         assert tally["431"] + tally.get("reset", 0) + tally.get("closed", 0) >= 300
-        figures = totals(lb.status())
+        figures = totals(settled(lb))
         assert figures["requests_bad"] == figures["exchanges_refused"], "none reached the backend"
 
 
@@ -146,7 +146,7 @@ def test_many_small_windows(tmp_path: Path, origin: Origin, mode: str) -> None:
 def test_connection_flood_from_one_address(tmp_path: Path, origin: Origin) -> None:
     with limited(tmp_path, origin, max_client_sessions=20, client_session_rate=100) as lb:
         under_attack(lb, "connection_flood", 200, lambda figures: figures["refused_client_sessions"] >= 2000)
-        figures = totals(lb.status())
+        figures = totals(settled(lb))
         limited_by = figures["refused_client_sessions"] + figures["refused_client_rate"]
         assert figures["refused"] == limited_by == lb.status()["listeners"][0]["tally"]["limited"]
 
@@ -155,10 +155,10 @@ def test_connection_flood_beyond_all_places(tmp_path: Path, origin: Origin) -> N
     """More connections than there is room for: without a limit per address they would take every place."""
     with limited(tmp_path, origin, top="max_sessions = 100", max_client_sessions=20) as lb:
         with Attack("connection_flood", lb.address, 500), Load(lb.address) as load:
-            wait_for(lambda: totals(lb.status())["refused_client_sessions"] >= 1000, "they are refused")
+            wait_for(lambda: totals(settled(lb))["refused_client_sessions"] >= 1000, "they are refused")
             load.flows(100)
         assert load.bad == []
-        assert totals(lb.status())["accept_pauses"] == 0
+        assert totals(settled(lb))["accept_pauses"] == 0
 
 
 def test_request_flood(tmp_path: Path, origin: Origin) -> None:
@@ -166,4 +166,4 @@ def test_request_flood(tmp_path: Path, origin: Origin) -> None:
     with limited(tmp_path, origin, client_request_rate=50, trusted_proxies=["127.0.0.1/32"]) as lb:
         tally = under_attack(lb, "request_flood", 50, lambda figures: figures["requests_limited"] >= 500)
         assert tally["429"] >= 500
-        assert totals(lb.status())["requests_limited"] == totals(lb.status())["exchanges_refused"]
+        assert totals(settled(lb))["requests_limited"] == totals(settled(lb))["exchanges_refused"]

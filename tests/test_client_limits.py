@@ -14,7 +14,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from harness import Command, Peer, balanced, check_ledger, command, dial, echo, is_refused, read_exactly, totals, wait_for
+from harness import (
+    Command,
+    Peer,
+    balanced,
+    check_ledger,
+    command,
+    dial,
+    echo,
+    is_refused,
+    read_exactly,
+    settled,
+    totals,
+    wait_for,
+)
 from http_peers import Backend, Client, field
 from tls_peers import Authority, trusting
 
@@ -69,10 +82,10 @@ def test_open_connections_of_one_address_are_bounded_over_all_workers() -> None:
         assert (len(kept), refused) == (5, 25)
         others, none = opened(lb.address, 5, "127.0.0.2")
         assert (len(others), none) == (5, 0), "another address has a limit of its own"
-        figures = totals(lb.status())
+        figures = totals(settled(lb))
         assert (figures["refused_client_sessions"], figures["clients_counted"]) == (25, 10)
         kept.pop().close()
-        wait_for(lambda: totals(lb.status())["clients_counted"] == 9, "its place is free")
+        wait_for(lambda: totals(settled(lb))["clients_counted"] == 9, "its place is free")
         with dial(lb.address) as client:
             assert serves(client)
         for client in [*kept, *others]:
@@ -87,7 +100,7 @@ def test_new_connections_a_second_are_paced_after_a_burst() -> None:
         assert 4 <= len(kept) <= 6, "a burst of four, and what a slow test lets in by the second"
         for client in kept:
             client.close()
-        assert totals(lb.status())["refused_client_rate"] == refused
+        assert totals(settled(lb))["refused_client_rate"] == refused
         wait_for(lambda: not is_refused_by_echo(lb.address), "a second later there is room for one", 5)
 
 
@@ -114,7 +127,7 @@ def test_requests_a_second_are_answered_429_and_the_connection_goes_on() -> None
             assert b"429 Too Many Requests: too many requests come from this client" in refused.body
             time.sleep(1.1)  # as it was told
             assert client.get("/again").status == 200
-        figures = totals(lb.status())
+        figures = totals(settled(lb))
         assert figures["requests_limited"] == figures["exchanges_refused"] == lb.status()["listeners"][0]["tally"]["limited"]
         assert len(backend.heads) == figures["exchanges_done"], "what was refused reached no backend"
 
@@ -159,7 +172,7 @@ def test_the_client_is_the_one_that_a_proxy_header_names() -> None:
         assert sum(serves(client) for client in clients) == 4
         for client in clients:
             client.close()
-        assert totals(lb.status())["refused_client_sessions"] == 2
+        assert totals(settled(lb))["refused_client_sessions"] == 2
 
 
 def test_a_trusted_proxy_speaks_for_many_and_is_not_limited() -> None:
@@ -192,14 +205,14 @@ def test_udp_sessions_of_one_address_are_bounded() -> None:
             clients = [stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) for _ in range(8)]
             for client in clients:
                 client.sendto(b"x", lb.address)
-            wait_for(lambda: totals(lb.status())["datagrams_dropped"] == 5, "five are refused")
+            wait_for(lambda: totals(settled(lb))["datagrams_dropped"] == 5, "five are refused")
             served = 0
             for client in clients:
                 client.settimeout(0.1)
                 with contextlib.suppress(TimeoutError):
                     served += client.recv(10) == b"x"
             assert served == 3
-            assert totals(lb.status())["refused_client_sessions"] == 5
+            assert totals(settled(lb))["refused_client_sessions"] == 5
         clients[0].sendto(b"end", server.getsockname())
         thread.join(10)
 
@@ -255,7 +268,7 @@ def test_a_dead_workers_connections_are_not_counted_any_more(limited: tuple[Comm
     assert len(kept) == 5
     for worker in lb.status()["workers"]:
         os.kill(worker["pid"], signal.SIGKILL)
-    wait_for(lambda: totals(lb.status())["clients_counted"] == 0, "the dead are buried")
+    wait_for(lambda: totals(settled(lb))["clients_counted"] == 0, "the dead are buried")
     wait_for(lambda: all(worker["state"] == "serving" for worker in lb.status()["workers"]), "there are new ones")
     for client in kept:
         client.close()
@@ -291,7 +304,7 @@ def test_a_request_limit_that_comes_with_a_reload_holds_for_open_connections() -
             lb.reload(before.replace(listeners=[before.listeners[0].replace(**limits)]))
             assert [client.get().status for _ in range(5)].count(200) in (2, 3)
             client.close()
-            wait_for(lambda: totals(lb.status())["clients_counted"] == 0, "nothing is counted any more")
+            wait_for(lambda: totals(settled(lb))["clients_counted"] == 0, "nothing is counted any more")
 
 
 def test_an_upgraded_connection_stays_counted_until_it_ends() -> None:
@@ -306,7 +319,7 @@ def test_an_upgraded_connection_stays_counted_until_it_ends() -> None:
             assert client.answer().status == 101
             client.send(b"hello")
             assert read_exactly(client.socket, 5) == b"hello"
-            assert totals(lb.status())["clients_counted"] == 1
+            assert totals(settled(lb))["clients_counted"] == 1
             assert is_refused(lb.address)
 
 
@@ -314,7 +327,7 @@ def test_without_limits_nothing_is_counted() -> None:
     with Peer(echo) as peer, balanced(settings=settings(peer.address)) as lb:
         with dial(lb.address) as client:
             assert serves(client)
-            assert totals(lb.status())["clients_counted"] == 0
+            assert totals(settled(lb))["clients_counted"] == 0
         check_ledger(lb.status())
 
 
@@ -354,4 +367,4 @@ def test_limits_are_forgotten_as_time_passes() -> None:
             with dial_from(f"127.1.{number // 250}.{1 + number % 250}", lb.address) as client:
                 assert serves(client)
         assert time.monotonic() - began < 30
-        assert totals(lb.status())["clients_uncounted"] == 0
+        assert totals(settled(lb))["clients_uncounted"] == 0

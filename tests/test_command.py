@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from harness import SLOWER, Command, Peer, command, dial, echo, named, read_exactly, totals, wait_for
+from harness import SLOWER, Command, Peer, command, dial, echo, named, read_exactly, settled, totals, wait_for
 
 RUN = [sys.executable, "-m", "lbcore", "run"]
 
@@ -219,7 +219,7 @@ def test_both_datapaths_can_be_pinned(tmp_path: Path) -> None:
                 with dial(lb.address) as client:
                     client.sendall(b"x" * 1000)
                     assert read_exactly(client, 1000) == b"x" * 1000
-                assert (totals(lb.status())["bytes_spliced"] == 2000) == (datapath == "splice")
+                assert (totals(settled(lb))["bytes_spliced"] == 2000) == (datapath == "splice")
 
 
 # --- reload ----------------------------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from harness import (
     is_refused,
     named,
     read_exactly,
+    settled,
     totals,
     wait_for,
 )
@@ -43,7 +44,7 @@ def test_refused_backend_is_passed_over() -> None:
             for _ in range(10):
                 with dial(lb.address) as client:
                     assert read_exactly(client, 5) == b"alive"
-            figures = totals(lb.status())
+            figures = totals(settled(lb))
             assert figures["retries"] == figures["connect_failures"] > 0
             assert figures["refused"] == 0
 
@@ -56,13 +57,13 @@ def test_black_holed_backend_costs_one_time_limit() -> None:
                 with dial(lb.address) as client:
                     assert read_exactly(client, 5) == b"alive"
                 assert time.monotonic() - began < 1.0 * SLOWER
-            assert 1 <= totals(lb.status())["connect_timeouts"] <= 2
+            assert 1 <= totals(settled(lb))["connect_timeouts"] <= 2
 
 
 def test_no_backend_at_all_is_a_reset_and_no_failure_to_start() -> None:
     with balanced() as lb:
         assert is_refused(lb.address)
-        assert totals(lb.status())["refused_no_backend"] == 1
+        assert totals(settled(lb))["refused_no_backend"] == 1
         with Peer(named(b"late")) as peer:
             lb.pool().add(peer.address)
             with dial(lb.address) as client:
@@ -77,14 +78,14 @@ def test_never_one_already_tried() -> None:
             assert is_refused(lb.address)
             backends = lb.status()["pools"][0]["backends"]
             assert [backend["failures"] for backend in backends] == [1, 1, 1], policy
-            assert totals(lb.status())["refused_connect"] == 1
+            assert totals(settled(lb))["refused_connect"] == 1
 
 
 def test_retries_are_limited_for_each_session() -> None:
     dead = [f"127.0.0.1:{free_port()}" for _ in range(5)]
     with balanced(settings=settings(dead, retries=1, fail_after=0)) as lb:
         assert is_refused(lb.address)
-        assert totals(lb.status())["connects"] == 2
+        assert totals(settled(lb))["connects"] == 2
 
 
 def test_retries_stay_within_the_budget() -> None:
@@ -94,7 +95,7 @@ def test_retries_stay_within_the_budget() -> None:
     with balanced(settings=rules) as lb:
         for _ in range(100):
             is_refused(lb.address)
-        figures = totals(lb.status())
+        figures = totals(settled(lb))
         assert 5 <= figures["retries"] <= 12
         assert figures["retries_denied"] >= 80
 
@@ -138,10 +139,10 @@ def test_the_last_backend_is_kept_whatever_fails() -> None:
 def test_client_leaves_while_a_backend_is_being_reached() -> None:
     with black_hole() as hole, balanced(settings=settings([hole], connect_timeout="10s")) as lb:
         client = dial(lb.address)
-        wait_for(lambda: totals(lb.status())["active"] == 1, "the session is there")
+        wait_for(lambda: totals(settled(lb))["active"] == 1, "the session is there")
         client.setsockopt(1, 13, b"\1\0\0\0\0\0\0\0")  # SO_LINGER 0: close resets
         client.close()
-        wait_for(lambda: totals(lb.status())["refused_client_left"] == 1, "it ends at once", 2)
+        wait_for(lambda: totals(settled(lb))["refused_client_left"] == 1, "it ends at once", 2)
 
 
 def test_a_removed_backend_finishes_its_sessions_then_its_row_is_free() -> None:
@@ -173,7 +174,7 @@ def test_a_removed_backend_is_cut_at_its_deadline() -> None:
         lb.pool().remove(peer.address, drain_timeout=0.2)
         client.settimeout(5 * SLOWER)
         assert client.recv(1) == b""
-        wait_for(lambda: totals(lb.status())["closed_cut"] == 1, "it is counted")
+        wait_for(lambda: totals(settled(lb))["closed_cut"] == 1, "it is counted")
 
 
 def test_a_drained_backend_gets_nothing_new_until_it_is_ready() -> None:

@@ -11,7 +11,7 @@ import threading
 import time
 
 import pytest
-from harness import SLOWER, black_hole, command, free_port, reset, totals, wait_for
+from harness import SLOWER, black_hole, command, free_port, reset, settled, totals, wait_for
 from http_peers import Backend, Client, answering, field
 from test_http_forwarding import GET, OK, figure, http
 
@@ -161,7 +161,7 @@ def test_keep_alive_races_give_no_502_on_idempotent_requests() -> None:
             thread.start()
         for thread in threads:
             thread.join()
-        assert set(statuses) == {200}, (statuses, totals(lb.status()))
+        assert set(statuses) == {200}, (statuses, totals(settled(lb)))
         assert statuses[200] > 500
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import aiohttp
 import httpx
 import pytest
-from harness import SLOWER, command, free_port, totals, wait_for
+from harness import SLOWER, command, free_port, settled, totals, wait_for
 from test_http_forwarding import OFF, figure, http
 from test_real_peers import needs, nginx, running
 
@@ -255,7 +255,7 @@ def test_a_backend_is_killed_under_http_load_and_nobody_fails(tmp_path: Path) ->
             )
             seen = len(statuses)
             wait_for(lambda: len(statuses) > seen + 200, "load flows on")
-        assert set(statuses) == {200}, totals(lb.status())
+        assert set(statuses) == {200}, totals(settled(lb))
 
 
 @needs("nginx")
@@ -274,6 +274,6 @@ def test_reload_under_http_load_loses_nothing(tmp_path: Path) -> None:
                 lb.reload(BalancerSettings(workers=1, drain_timeout="2s", listeners=listeners, pools=pools))
                 seen = len(statuses)
                 wait_for(lambda before=seen: len(statuses) > before + 30, "load flows")  # type: ignore[misc]
-        assert set(statuses) == {200}, totals(lb.status())
+        assert set(statuses) == {200}, totals(settled(lb))
         assert lb.address[1] == port
         assert figure(lb, "accepted") == 3

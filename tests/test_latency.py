@@ -11,7 +11,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from harness import Peer, balanced, command, dial, echo, is_refused, read_exactly, totals, wait_for
+from harness import Peer, balanced, command, dial, echo, is_refused, read_exactly, settled, totals, wait_for
 from http_peers import Backend, Client, answering
 
 from lbcore.observe.timings import BUCKETS, KINDS, first_us, timing
@@ -134,8 +134,8 @@ def test_every_answered_exchange_is_timed_once_and_no_other_is() -> None:
             client.send(b"nonsense\r\n\r\n")
             assert client.answer().status == 400
         segment = lb._table.segment  # type: ignore[union-attr]
-        wait_for(lambda: totals(lb.status())["active"] == 0, "both clients are gone")
-        figures = totals(lb.status())
+        wait_for(lambda: totals(settled(lb))["active"] == 0, "both clients are gone")
+        figures = totals(settled(lb))
         assert timing(segment, 0, "exchange").count == figures["exchanges_done"] == 7
         assert timing(segment, 0, "answer").count == figures["answers_2xx"] == 7
         assert timing(segment, 0, "connect").count == figures["connects"] - figures["connect_failures"] == 1
@@ -160,7 +160,7 @@ def test_a_broken_answer_has_no_total_time() -> None:
     with Backend(broken) as peer, balanced(listen="http://127.0.0.1:0", backends=[peer.address]) as lb:
         with Client(lb.address) as client:
             client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
-            wait_for(lambda: totals(lb.status())["exchanges_failed"] == 1, "the answer broke off")
+            wait_for(lambda: totals(settled(lb))["exchanges_failed"] == 1, "the answer broke off")
         segment = lb._table.segment  # type: ignore[union-attr]
         assert timing(segment, 0, "answer").count == 1
         assert timing(segment, 0, "exchange").count == 0
@@ -176,14 +176,14 @@ def test_sessions_of_tcp_are_timed_from_their_opening_to_their_end() -> None:
         segment = lb._table.segment  # type: ignore[union-attr]
         wait_for(lambda: timing(segment, 0, "session").count == 3, "their ends are noted")
         assert timing(segment, 0, "session").sum_us >= 90_000
-        assert timing(segment, 0, "connect").count == totals(lb.status())["connects"] == 3
+        assert timing(segment, 0, "connect").count == totals(settled(lb))["connects"] == 3
         assert (latency(lb)["of"], latency(lb)["count"]) == ("connect", 3)
 
 
 def test_sessions_that_reach_nobody_are_not_timed() -> None:
     with balanced() as lb:
         assert is_refused(lb.address)
-        wait_for(lambda: totals(lb.status())["refused"] == 1, "it is refused")
+        wait_for(lambda: totals(settled(lb))["refused"] == 1, "it is refused")
         segment = lb._table.segment  # type: ignore[union-attr]
         assert timing(segment, 0, "session").count == timing(segment, 0, "connect").count == 0
 

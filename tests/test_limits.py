@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import psutil
-from harness import SLOWER, Peer, balanced, command, dial, echo, read_exactly, totals, wait_for
+from harness import SLOWER, Peer, balanced, command, dial, echo, read_exactly, settled, totals, wait_for
 
 from lbcore.settings import BalancerSettings, ListenerSettings, PoolSettings, ProbeSettings
 
@@ -33,7 +33,7 @@ def test_idle_session_is_closed() -> None:
             began = time.monotonic()
             assert client.recv(1) == b""
             assert 0.1 < time.monotonic() - began < 1 * SLOWER
-        assert totals(lb.status())["closed_idle"] == 1
+        assert totals(settled(lb))["closed_idle"] == 1
 
 
 def test_half_closed_session_is_closed() -> None:
@@ -44,7 +44,7 @@ def test_half_closed_session_is_closed() -> None:
     with Peer(serve) as peer, balanced(settings=settings(peer.address, half_closed_timeout="200ms")) as lb:
         with dial(lb.address) as client:
             assert client.recv(1) == b""
-            wait_for(lambda: totals(lb.status())["closed_half"] == 1, "the half-closed limit", 3)
+            wait_for(lambda: totals(settled(lb))["closed_half"] == 1, "the half-closed limit", 3)
 
 
 def test_session_bound_makes_clients_wait_not_fail() -> None:
@@ -55,10 +55,10 @@ def test_session_bound_makes_clients_wait_not_fail() -> None:
             assert read_exactly(client, 1) == b"x"
         waiting = dial(lb.address)
         waiting.sendall(b"later")
-        wait_for(lambda: totals(lb.status())["accept_pauses"] == 1, "accepting pauses")
-        turns = totals(lb.status())["turns"]
+        wait_for(lambda: totals(settled(lb))["accept_pauses"] == 1, "accepting pauses")
+        turns = totals(settled(lb))["turns"]
         time.sleep(0.2)
-        assert totals(lb.status())["turns"] - turns < 50, "it spins at the bound"
+        assert totals(settled(lb))["turns"] - turns < 50, "it spins at the bound"
         first.pop().close()
         assert read_exactly(waiting, 5) == b"later"
         for client in [*first, waiting]:
@@ -71,7 +71,7 @@ def test_out_of_descriptors(tmp_path: Path) -> None:
         arguments = ["--listen", "tcp://127.0.0.1:0", "--backend", peer.address, "--health", "off"]
         with command(tmp_path, *arguments, nofile=200) as lb:
             clients = [dial(lb.address) for _ in range(150)]
-            wait_for(lambda: totals(lb.status())["accept_pauses"] > 0, "the bound is met")
+            wait_for(lambda: totals(settled(lb))["accept_pauses"] > 0, "the bound is met")
             worker = psutil.Process(lb.status()["workers"][0]["pid"])
             before = worker.cpu_times()
             time.sleep(0.5)
@@ -79,7 +79,7 @@ def test_out_of_descriptors(tmp_path: Path) -> None:
             assert after.user + after.system - before.user - before.system < 0.25, "it spins at the bound"
             for client in clients:
                 client.close()
-            wait_for(lambda: totals(lb.status())["active"] == 0, "all end", 20)
+            wait_for(lambda: totals(settled(lb))["active"] == 0, "all end", 20)
             with dial(lb.address) as client:
                 client.sendall(b"again")
                 assert read_exactly(client, 5) == b"again"
@@ -94,8 +94,8 @@ def test_buffers_are_bounded_by_sessions_that_wait() -> None:
 
     with Peer(serve) as peer, balanced(backends=[peer.address], datapath="copy", max_sessions=12) as lb:
         clients = [dial(lb.address) for _ in range(10)]
-        wait_for(lambda: totals(lb.status())["buffers"] > 0, "back-pressure")
-        assert totals(lb.status())["buffers"] <= 24
+        wait_for(lambda: totals(settled(lb))["buffers"] > 0, "back-pressure")
+        assert totals(settled(lb))["buffers"] <= 24
         for client in clients:
             assert len(read_exactly(client, size)) == size
             client.close()
@@ -154,7 +154,7 @@ def test_drain_at_the_bound_serves_what_is_queued() -> None:
                 client.sendall(b"x")
                 assert read_exactly(client, 1) == b"x"
             queued = [dial(lb.address) for _ in range(5)]
-            wait_for(lambda: totals(lb.status())["accept_pauses"] == 1, "the bound is met")
+            wait_for(lambda: totals(settled(lb))["accept_pauses"] == 1, "the bound is met")
             stopping = threading.Thread(target=lb.stop)
             stopping.start()
             for client in [*first, *queued]:

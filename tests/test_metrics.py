@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from harness import Peer, balanced, command, dial, echo, free_port, is_refused, read_exactly, totals, wait_for
+from harness import Peer, balanced, command, dial, echo, free_port, is_refused, read_exactly, settled, totals, wait_for
 from http_peers import Backend, Client, answering
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
@@ -104,11 +104,11 @@ def test_listeners_and_pools_count_what_ended_and_how() -> None:
                     assert client.get(path).status == status
                 client.send(b"POST /good HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n" + bytes(100_000))
                 assert client.answer().status == 200
-            wait_for(lambda: totals(lb.status())["active"] == 0, "the client is gone")
+            wait_for(lambda: totals(settled(lb))["active"] == 0, "the client is gone")
             found = samples(lb)
             of = lambda name, label: found[f"lbcore_{name}{{{label}}}"]  # noqa: E731
             assert of("listener_connections_total", 'listener="web"') == 1
-            assert of("listener_exchanges_total", 'listener="web"') == 5 == totals(lb.status())["exchanges"]
+            assert of("listener_exchanges_total", 'listener="web"') == 5 == totals(settled(lb))["exchanges"]
             assert of("listener_own_answers_total", 'listener="web"') == 1
             assert of("listener_answers_total", 'class="2xx",listener="web"') == 3
             assert of("listener_answers_total", 'class="4xx",listener="web"') == 1
@@ -129,7 +129,7 @@ def test_bytes_and_ends_of_tcp_sessions() -> None:
             with dial(lb.address) as client:
                 client.sendall(b"x" * 1000)
                 assert len(read_exactly(client, 1000)) == 1000
-        wait_for(lambda: totals(lb.status())["closed"] == 2, "both have ended")
+        wait_for(lambda: totals(settled(lb))["closed"] == 2, "both have ended")
         tally = lb.status()["pools"][0]["tally"]
         assert (tally["sessions"], tally["bytes_in"], tally["bytes_out"], tally["failed"]) == (2, 2000, 2000, 0)
         lb.pool().remove(peer.address, 0)
@@ -230,7 +230,7 @@ def test_a_listener_that_takes_the_row_of_another_has_none_of_its_figures() -> N
                 with dial(lb.addresses[name]) as client:
                     client.sendall(b"x")
                     read_exactly(client, 1)
-            wait_for(lambda: totals(lb.status())["active"] == 0, "both have ended")
+            wait_for(lambda: totals(settled(lb))["active"] == 0, "both have ended")
             lb.reload(Settings(workers=1, drain_timeout="1s", listeners=[three], pools=pools))
             tallies = {entry["name"]: entry["tally"]["accepted"] for entry in lb.status()["listeners"]}
             assert tallies == {"three": 0}

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from harness import SLOWER, Peer, balanced, dial, free_port, read_all, read_exactly, totals, wait_for
+from harness import SLOWER, Peer, balanced, dial, free_port, read_all, read_exactly, settled, totals, wait_for
 from hellos import client_hello
 from http_peers import Client, Reader
 
@@ -113,7 +113,7 @@ def test_a_trusted_peer_without_a_good_header_is_closed_and_counted(junk: bytes)
         with dial(lb.address) as client, contextlib.suppress(ConnectionResetError):
             client.sendall(junk)
             assert client.recv(1) == b""
-        assert totals(lb.status())["refused_greeting"] == 1
+        assert totals(settled(lb))["refused_greeting"] == 1
         assert peer.connections == 0
 
 
@@ -129,7 +129,7 @@ def test_a_stranger_cannot_say_who_it_is() -> None:
 def test_a_trusted_peer_that_says_nothing_is_closed_in_time() -> None:
     with balanced(settings=rules("tcp", [], {**ACCEPTING, "head_timeout": "200ms"})) as lb, dial(lb.address) as client:
         assert client.recv(1) == b""
-        assert totals(lb.status())["refused_greeting"] == 1
+        assert totals(settled(lb))["refused_greeting"] == 1
 
 
 def test_maglev_goes_by_the_client_that_the_header_names() -> None:
@@ -358,8 +358,8 @@ def test_places_of_headers_are_given_back_however_a_connection_ends(mode: str) -
                                 client.recv(4096)
                             if rest:
                                 client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-                wait_for(lambda lb=lb: totals(lb.status())["active"] == 0, "all end")
-                assert totals(lb.status())["refused_resource"] == 0
+                wait_for(lambda lb=lb: totals(settled(lb))["active"] == 0, "all end")
+                assert totals(settled(lb))["refused_resource"] == 0
 
 
 def test_places_of_headers_are_given_back_where_no_route_leads_on() -> None:
@@ -371,7 +371,7 @@ def test_places_of_headers_are_given_back_where_no_route_leads_on() -> None:
             with dial(lb.address) as client, contextlib.suppress(ConnectionResetError):
                 client.sendall(saying(tls=True) + client_hello("a.test"))
                 assert client.recv(1) == b""
-        figures = totals(lb.status())
+        figures = totals(settled(lb))
         assert (figures["refused_no_backend"], figures["refused_resource"]) == (12, 0)
 
 

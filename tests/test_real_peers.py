@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import httpx
 import pytest
-from harness import PATIENCE_S, SLOWER, balanced, command, dial, free_port, totals, wait_for
+from harness import PATIENCE_S, SLOWER, balanced, command, dial, free_port, settled, totals, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -83,7 +83,7 @@ def test_curl_that_gives_up_is_counted_as_the_clients_doing(tmp_path: Path) -> N
         url = f"http://{lb.address[0]}:{lb.address[1]}/big"
         line = ["curl", "-s", "-o", "/dev/null", "--limit-rate", "100k", "--max-time", "1", url]
         assert subprocess.run(line, timeout=30).returncode == 28
-        wait_for(lambda: totals(lb.status())["closed_client_reset"] == 1, "the backend is free")
+        wait_for(lambda: totals(settled(lb))["closed_client_reset"] == 1, "the backend is free")
 
 
 @needs("nginx")

@@ -21,6 +21,7 @@ from harness import (
     read_all,
     read_exactly,
     reset,
+    settled,
     totals,
     wait_for,
 )
@@ -84,7 +85,7 @@ def test_one_gibibyte_keeps_its_hash(datapath: str) -> None:
             received.update(piece)
             count += len(piece)
         assert count == total
-        figures = totals(lb.status())
+        figures = totals(settled(lb))
     assert sent.digest() == received.digest()
     assert (figures["bytes_spliced"] > total / 2) == (datapath == "splice")
 
@@ -99,12 +100,12 @@ def test_auto_copies_messages_and_splices_streams() -> None:
             for _ in range(100):
                 client.sendall(b"hello")
                 read_exactly(client, 5)
-            assert totals(lb.status())["bytes_spliced"] == 0
+            assert totals(settled(lb))["bytes_spliced"] == 0
         with balanced(backends=[stream.address]) as lb, dial(lb.address) as client:
             client.sendall(b"?")
             assert len(read_exactly(client, 20_000_000)) == 20_000_000
-            assert totals(lb.status())["bytes_spliced"] > 5_000_000
-            wait_for(lambda: totals(lb.status())["pipes"] == 0, "an idle session gives its pipe back")
+            assert totals(settled(lb))["bytes_spliced"] > 5_000_000
+            wait_for(lambda: totals(settled(lb))["pipes"] == 0, "an idle session gives its pipe back")
 
 
 def test_backend_speaks_first() -> None:
@@ -143,7 +144,7 @@ def test_backend_resets_before_an_answer() -> None:
             client.recv(1)
         # one that comes before the connect was seen to succeed is a failed connect
         endings = ("closed_backend_reset", "refused_connect")
-        wait_for(lambda: sum(totals(lb.status())[name] for name in endings) == 1, "the reset is counted")
+        wait_for(lambda: sum(totals(settled(lb))[name] for name in endings) == 1, "the reset is counted")
 
 
 def test_backend_resets_mid_response() -> None:
@@ -187,11 +188,11 @@ def test_client_resets_and_the_backend_is_free_at_once() -> None:
     with Peer(serve) as peer, balanced(backends=[peer.address]) as lb:
         client = dial(lb.address)
         client.sendall(b"a request")
-        wait_for(lambda: totals(lb.status())["bytes_in"] == 9, "the request passes")
+        wait_for(lambda: totals(settled(lb))["bytes_in"] == 9, "the request passes")
         left = time.monotonic()
         reset(client)
         assert wait_for(lambda: ended, "the backend is told")[0] - left < 0.5 * SLOWER
-        wait_for(lambda: totals(lb.status())["closed_client_reset"] == 1, "it is counted as the client's doing")
+        wait_for(lambda: totals(settled(lb))["closed_client_reset"] == 1, "it is counted as the client's doing")
 
 
 def test_client_leaves_while_the_backend_reads_nothing() -> None:
@@ -204,12 +205,12 @@ def test_client_leaves_while_the_backend_reads_nothing() -> None:
         def bytes_are_held() -> bool:
             with contextlib.suppress(BlockingIOError):
                 client.send(bytes(1 << 20))
-            figures = totals(lb.status())
+            figures = totals(settled(lb))
             return figures["buffers"] + figures["pipes"] == 1
 
         wait_for(bytes_are_held, "bytes are held")
         reset(client)
-        wait_for(lambda: totals(lb.status())["active"] == 0, "the session ends", 2)
+        wait_for(lambda: totals(settled(lb))["active"] == 0, "the session ends", 2)
         hold.set()
 
 
@@ -218,10 +219,10 @@ def test_slow_reader_holds_at_most_one_buffer() -> None:
         connection.sendall(bytes(50_000_000))
 
     with Peer(serve) as peer, balanced(backends=[peer.address], datapath="copy") as lb, dial(lb.address) as client:
-        wait_for(lambda: totals(lb.status())["buffers"] == 1, "back-pressure")
-        before = totals(lb.status())["bytes_out"]
+        wait_for(lambda: totals(settled(lb))["buffers"] == 1, "back-pressure")
+        before = totals(settled(lb))["bytes_out"]
         time.sleep(0.3)
-        assert totals(lb.status())["bytes_out"] == before, "the balancer reads on although nobody takes the bytes"
+        assert totals(settled(lb))["bytes_out"] == before, "the balancer reads on although nobody takes the bytes"
         assert len(read_exactly(client, 50_000_000)) == 50_000_000
 
 
@@ -278,12 +279,12 @@ def test_three_thousand_sessions_at_once() -> None:
     with Peer(echo) as peer, balanced(backends=[peer.address], workers=2) as lb:
         count = 3000 if SLOWER == 1 else 500
         clients = [dial(lb.address) for _ in range(count)]
-        wait_for(lambda: totals(lb.status())["active"] == count, "all are open", 30)
+        wait_for(lambda: totals(settled(lb))["active"] == count, "all are open", 30)
         for number, client in enumerate(clients):
             client.sendall(number.to_bytes(4, "big"))
         for number, client in enumerate(clients):
             assert read_exactly(client, 4) == number.to_bytes(4, "big")
-        figures = totals(lb.status())
+        figures = totals(settled(lb))
         assert figures["buffers"] == figures["pipes"] == 0, "idle sessions hold nothing"
         for client in clients:
             client.close()
@@ -311,7 +312,7 @@ def test_nagle_backend_is_acknowledged_at_once() -> None:
             client.sendall(b"GET")
             read_exactly(client, 21)
             took.append(time.monotonic() - began)
-        assert totals(lb.status())["quickacks"] >= 100
+        assert totals(settled(lb))["quickacks"] >= 100
     assert sorted(took)[50] < 0.03, "the median answer waited for a delayed acknowledgement"
 
 
@@ -320,4 +321,4 @@ def test_backends_that_answer_in_one_write_soon_cost_no_acknowledgement() -> Non
         for _ in range(1500):
             client.sendall(b"x")
             read_exactly(client, 1)
-        assert totals(lb.status())["quickacks"] <= 600
+        assert totals(settled(lb))["quickacks"] <= 600

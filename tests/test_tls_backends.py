@@ -14,7 +14,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from harness import SLOWER, Peer, balanced, dial, echo, free_port, read_all, read_exactly, reset, totals, wait_for
+from harness import SLOWER, Peer, balanced, dial, echo, free_port, read_all, read_exactly, reset, settled, totals, wait_for
 from http_peers import Backend, Client, answering, field
 from test_http_forwarding import OK, figure
 from test_http_real_peers import APP
@@ -738,4 +738,4 @@ def test_uvicorn_with_tls(authority: Authority, here: Path, tmp_path: Path) -> N
             assert hashlib.sha256(content).hexdigest().encode() in client.answer().body
         client.send(b"GET /stream HTTP/1.1\r\nHost: a\r\n\r\n")
         assert client.answer().body.count(b"token") == 5
-        assert totals(lb.status())["connects"] == 1
+        assert totals(settled(lb))["connects"] == 1

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from harness import SLOWER, Peer, balanced, dial, free_port, read_exactly, totals, wait_for
+from harness import SLOWER, Peer, balanced, dial, free_port, read_exactly, settled, totals, wait_for
 from hellos import client_hello
 
 from lbcore import Balancer, ConfigError
@@ -111,7 +111,7 @@ def test_by_server_name_exact_wildcard_and_the_rest(certificate: Path) -> None:
             assert said(lb, "b.test") == b"rest -"
             assert said(lb, "other") == b"rest -"
             assert said(lb, None) == b"rest -"
-            assert totals(lb.status())["refused"] == 0
+            assert totals(settled(lb))["refused"] == 0
 
 
 def test_by_protocol(certificate: Path) -> None:
@@ -127,7 +127,7 @@ def test_whom_no_route_takes_is_closed_and_counted(certificate: Path) -> None:
     with pools(certificate, "one") as one, balanced(settings=rules(one, [RouteSettings(host="a.test", pool="one")])) as lb:
         assert said(lb, "b.test") == b""
         assert said(lb, None) == b""
-        assert totals(lb.status())["refused_no_backend"] == 2
+        assert totals(settled(lb))["refused_no_backend"] == 2
         assert said(lb, "a.test") == b"one -"
 
 
@@ -200,7 +200,7 @@ def test_junk_is_closed_at_once_and_counted(certificate: Path, junk: bytes) -> N
             with suppress(ConnectionResetError):
                 assert client.recv(1) == b""
             assert time.monotonic() - began < 2 * SLOWER
-            assert totals(lb.status())["refused_greeting"] == 1
+            assert totals(settled(lb))["refused_greeting"] == 1
             assert peer.connections == 0
 
 
@@ -212,7 +212,7 @@ def test_a_client_that_says_nothing_is_closed_in_time() -> None:
             assert silent.recv(1) == b""
             with suppress(ConnectionResetError):
                 assert halting.recv(1) == b""
-        assert totals(lb.status())["refused_greeting"] == 2
+        assert totals(settled(lb))["refused_greeting"] == 2
 
 
 def test_a_client_that_leaves_before_its_hello_is_whole() -> None:
@@ -221,7 +221,7 @@ def test_a_client_that_leaves_before_its_hello_is_whole() -> None:
         with dial(lb.address) as client:
             client.sendall(client_hello("a.test")[:30])
             time.sleep(0.05)
-        wait_for(lambda: totals(lb.status())["refused_client_left"] == 1, "it is counted")
+        wait_for(lambda: totals(settled(lb))["refused_client_left"] == 1, "it is counted")
 
 
 def test_draining_waits_for_a_hello_that_is_under_way(certificate: Path) -> None:

@@ -10,7 +10,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from harness import balanced, dial, free_port, totals, wait_for
+from harness import balanced, dial, free_port, settled, totals, wait_for
 from http_peers import Backend, Client, field, fields
 
 from lbcore.errors import ConfigError
@@ -231,6 +231,6 @@ def test_sessions_of_tcp_are_no_spans() -> None:
             with dial(lb.address) as client:
                 client.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
                 client.recv(100)
-            wait_for(lambda: totals(lb.status())["closed"] == 1, "it has ended")
-            assert totals(lb.status())["records"] == 0
+            wait_for(lambda: totals(settled(lb))["closed"] == 1, "it has ended")
+            assert totals(settled(lb))["records"] == 0
     assert not collector.spans
