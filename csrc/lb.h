@@ -5,6 +5,7 @@
 #include "channel.h"
 #include "core/privileges.h"
 #include "core/seccomp.h"
+#include "l4/offload/offload.h"
 #include "l4/proxy_protocol.h"
 #include "l4/hello.h"
 #include "l7/chunked.h"
@@ -33,6 +34,7 @@ struct lb_worker_setup {
     uint32_t max_pipes;
     uint32_t max_handshakes; /* of TLS with clients, under way at once */
     int own_process; /* it is all of its process: once the control plane is gone, SIGTERM ends it */
+    struct lb_offload *offload; /* the caller's, and this worker's alone; NULL: the kernel forwards nothing */
     const char *refuge; /* path of a socket where it then waits for another; NULL: it waits for nobody */
 };
 

@@ -10,7 +10,7 @@
  * Readers never lock. Offsets and indices, never pointers.
  */
 enum {
-    LB_LAYOUT = 7,       /* raised with every change of this file */
+    LB_LAYOUT = 8,       /* raised with every change of this file */
     LB_NAME = 64,        /* bytes of a name, NUL included */
     LB_ADDRESS = 96,     /* bytes of a printed address */
     LB_SOURCE = 16,      /* bytes of a backend's source */
@@ -61,7 +61,7 @@ enum lb_route_path {
 
 enum lb_condition { LB_CONDITION_HEADER = 0, LB_CONDITION_COOKIE = 1, LB_CONDITION_ALPN = 2 };
 
-enum lb_datapath { LB_AUTO = 0, LB_COPY = 1, LB_SPLICE = 2 };
+enum lb_datapath { LB_AUTO = 0, LB_COPY = 1, LB_SPLICE = 2, LB_OFFLOAD = 3 };
 
 enum lb_row_state { LB_ROW_FREE = 0, LB_ROW_LIVE = 1 };
 
@@ -447,7 +447,10 @@ struct lb_worker_row {
     uint64_t requests_limited;        /* 429: its client asked more than client_request_rate; part of exchanges_refused */
     uint64_t clients_counted;         /* gauge: sessions that are counted by their client's address */
     uint64_t clients_uncounted;       /* could not be: all rows had sessions open */
-    uint8_t pad0[16];
+    uint64_t offloads;        /* sessions that were handed to the kernel */
+    uint64_t offload_misses;  /* that were to be, and could not */
+    uint64_t bytes_offloaded; /* part of bytes_in and bytes_out: forwarded by the kernel */
+    uint8_t pad0[56];
 };
 
 /* Sessions and retries of a pool in the last seconds, as one worker saw them. Writer: the worker. */

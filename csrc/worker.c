@@ -11,6 +11,7 @@
 #include "l4/admit.h"
 #include "l4/greeting.h"
 #include "l4/listeners.h"
+#include "l4/offload/offload.h"
 #include "l4/plane.h"
 #include "l4/udp.h"
 #include "l7/http.h"
@@ -21,7 +22,7 @@
 enum { EVENTS = 256, WARM_BUFFERS = 64 };
 
 /* What an event of LB_TAG_CHANNEL is of. */
-enum { FROM_CHANNEL = 0, FROM_REFUGE = 1 };
+enum { FROM_CHANNEL = 0, FROM_REFUGE = 1, FROM_OFFLOAD = 2 };
 
 /* A worker: one thread, one poller, all sessions that it accepted. */
 struct worker {
@@ -67,6 +68,7 @@ static int open_plane(struct lb_plane *plane, const struct lb_worker_setup *setu
     plane->worker = setup->worker;
     plane->row = lb_shm_worker(&plane->shm, setup->worker);
     plane->datapath = plane->shm.head->datapath;
+    plane->offload = setup->offload;
     plane->now_us = lb_net_now_us();
     plane->loopback_control = lb_congestion_for_loopback();
     lb_wheel_open(&plane->wheel, lb_now_ms(plane));
@@ -317,6 +319,8 @@ static void dispatch(struct worker *worker, const struct epoll_event *event)
     case LB_TAG_CHANNEL:
         if (index == FROM_CHANNEL)
             hear(worker);
+        else if (index == FROM_OFFLOAD)
+            lb_offload_notes(plane);
         else
             admit(worker);
         break;
@@ -389,6 +393,8 @@ static int patience_ms(const struct worker *worker)
     wait = sooner(wait, lb_l7_wait(&worker->l7));
     wait = sooner(wait, lb_udp_wait(&worker->udp));
     wait = sooner(wait, lb_greetings_wait(&worker->greetings));
+    if (plane->offload)
+        wait = sooner(wait, lb_offload_wait(plane));
     if (worker->drain_until_ms)
         wait = sooner(wait, worker->drain_until_ms > now_ms ? (int)(worker->drain_until_ms - now_ms) : 0);
     return wait;
@@ -414,6 +420,8 @@ static int turn(struct worker *worker)
     if (plane->starved != LB_SLAB_NONE && lb_buffer_pool_ready(&plane->buffers))
         run_list(plane, &plane->starved);
     lb_wheel_turn(&plane->wheel, lb_now_ms(plane), fire, plane);
+    if (plane->offload)
+        lb_offload_turn(plane);
     lb_l7_turn(&worker->l7);
     lb_udp_turn(&worker->udp);
     lb_greetings_turn(&worker->greetings);
@@ -429,6 +437,8 @@ static int turn(struct worker *worker)
 static int serve(struct worker *worker)
 {
     int error = watch(worker, worker->channel, FROM_CHANNEL);
+    if (!error && worker->plane.offload)
+        error = watch(worker, lb_offload_descriptor(worker->plane.offload), FROM_OFFLOAD);
     if (error)
         return error;
     set_state(worker, LB_WORKER_SERVING);

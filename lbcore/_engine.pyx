@@ -639,11 +639,11 @@ def become_user(uint32_t user):
     check(lb_privileges_become(user))
 
 
-def load_seccomp():
-    """Filter this process's system calls from now on: None, or in words why there is no filter."""
+def load_seccomp(*, bint offloads=False):
+    """Filter this process's system calls from now on: None, or in words why there is no filter. offloads: it has an Offload."""
     cdef char why[256]
     why[0] = 0
-    return None if lb_seccomp_load(why, sizeof(why)) == 0 else why.decode(errors="replace")
+    return None if lb_seccomp_load(offloads, why, sizeof(why)) == 0 else why.decode(errors="replace")
 
 
 def seccomp_version():
@@ -656,20 +656,50 @@ def seccomp_version():
     return text.decode()
 
 
+cdef class Offload:
+    """The program and the maps by which the kernel forwards one worker's sessions; they go with it. Raises OSError, in words."""
+
+    cdef lb_offload *handle
+
+    def __cinit__(self, uint32_t max_sessions):
+        cdef char why[256]
+        why[0] = 0
+        cdef int error = lb_offload_open(&self.handle, max_sessions, why, sizeof(why))
+        if error:
+            raise OSError(-error, why.decode(errors="replace") or _strerror(-error))
+
+    def __dealloc__(self):
+        lb_offload_close(self.handle)
+
+
+def offload_selftest():
+    """Whether this kernel forwards bytes as they are: None, or in words why not."""
+    cdef char why[256]
+    cdef int error
+    why[0] = 0
+    with nogil:
+        error = lb_offload_selftest(why, sizeof(why))
+    return None if error == 0 else why.decode(errors="replace") or _strerror(-error)
+
+
 def run_worker(memory, *, uint32_t worker, int channel, uint32_t max_sessions, uint32_t max_buffers,
-               uint32_t max_pipes, uint32_t max_handshakes=1024, bint own_process=False, bytes refuge=None):
+               uint32_t max_pipes, uint32_t max_handshakes=1024, bint own_process=False, bytes refuge=None,
+               Offload offload=None):
     """Serve until drained or stopped. The channel stays the caller's. refuge: path of a socket where it waits for another control
-    plane when its own is gone. Raises OSError when the worker cannot go on."""
+    plane when its own is gone. offload: this worker's alone. Raises OSError when the worker cannot go on."""
     cdef Py_buffer view
     cdef lb_worker_setup setup
     cdef int result
     cdef const char *path = NULL
+    cdef lb_offload *forwarding = NULL
     if refuge is not None:
         path = refuge
+    if offload is not None:
+        forwarding = offload.handle
     PyObject_GetBuffer(memory, &view, PyBUF_WRITABLE)
     try:
         setup = lb_worker_setup(view.buf, <uint64_t>view.len, worker, channel, max_sessions, max_buffers, max_pipes,
-                                max_handshakes, own_process, path)
+                                max_handshakes, own_process, forwarding, path)
         with nogil:
             result = lb_worker_run(&setup)
         check(result)

@@ -85,6 +85,9 @@ cdef extern from "lb.h" nogil:
     struct lb_thought:
         pass
 
+    struct lb_offload:
+        pass
+
     struct lb_worker_setup:
         void *memory
         uint64_t bytes
@@ -95,6 +98,7 @@ cdef extern from "lb.h" nogil:
         uint32_t max_pipes
         uint32_t max_handshakes
         int own_process
+        lb_offload *offload
         const char *refuge
 
     uint64_t lb_shm_bytes(const lb_limits *limits)
@@ -278,7 +282,10 @@ cdef extern from "lb.h" nogil:
 
     int lb_privileges_shed()
     int lb_privileges_become(uint32_t user)
-    int lb_seccomp_load(char *why, size_t room)
+    int lb_seccomp_load(int offloads, char *why, size_t room)
+    int lb_offload_open(lb_offload **offload, uint32_t seats, char *why, size_t room)
+    void lb_offload_close(lb_offload *offload)
+    int lb_offload_selftest(char *why, size_t room)
     int lb_seccomp_version(char *text, size_t room)
 
     int lb_worker_run(const lb_worker_setup *setup)

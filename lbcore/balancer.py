@@ -10,6 +10,7 @@ import threading
 from lbcore.discovery.membership import Membership
 from lbcore.errors import ConfigError, LbcoreError, NotRunning
 from lbcore.handles import Pool
+from lbcore.offload import refusal
 from lbcore.picks import Picking
 from lbcore.settings import DEFAULT_POOL, BalancerSettings, simple, split_host_port
 from lbcore.supervisor import Supervisor
@@ -122,6 +123,8 @@ class Balancer:
 
     def _start(self) -> None:
         settings = self._settings
+        if settings.datapath == "offload" and (reason := refusal()):
+            raise ConfigError(f"datapath: 'offload' is not available here: {reason}")
         if self._control:
             from lbcore.runtime import Instance
 

@@ -14,7 +14,7 @@ from array import array
 from collections import namedtuple
 
 from lbcore import _engine
-from lbcore.worker import pin_to
+from lbcore.worker import offload_of, pin_to
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,8 +37,9 @@ SEND_ROOM = 1 << 20
 _NOTE = struct.Struct("=IIQ")
 
 Note = namedtuple("Note", ["kind", "id", "value", "descriptor"], module=__name__)
-Bounds = namedtuple("Bounds", "sessions buffers pipes handshakes", module=__name__)
-Bounds.__doc__ = "What a worker may hold at most: sessions, buffers of 64 KiB, pipes, TLS handshakes under way."
+Bounds = namedtuple("Bounds", "sessions buffers pipes handshakes seats", module=__name__)
+Bounds.__doc__ = """What a worker may hold at most: sessions, buffers of 64 KiB, pipes, TLS handshakes under way, and
+sessions that the kernel forwards (0: it forwards none)."""
 
 
 class Channel:
@@ -199,6 +200,7 @@ class ThreadWorker:
                 max_buffers=bounds.buffers,
                 max_pipes=bounds.pipes,
                 max_handshakes=bounds.handshakes,
+                offload=offload_of(worker, bounds.seats),
             )
         except OSError as error:
             self._failure = error

@@ -63,7 +63,7 @@ def parse_size(value: object) -> int:
 class Option:
     """One option. `parse(value)` checks a value from TOML, a flag or Python and returns what settings hold."""
 
-    __slots__ = ("choices", "default", "help", "high", "kind", "later", "low", "name")
+    __slots__ = ("choices", "default", "help", "high", "kind", "low", "name")
 
     def __init__(
         self,
@@ -75,11 +75,10 @@ class Option:
         low: int | None = None,
         high: int | None = None,
         choices: tuple[str, ...] = (),
-        later: tuple[str, ...] = (),
     ) -> None:
         """kind: one of duration, size, int, flag, choice, name, text, texts, cidrs.
 
-        default, low and high of a duration are milliseconds. later: words that are known but not available yet.
+        default, low and high of a duration are milliseconds.
         """
         self.name = name
         self.kind = kind
@@ -88,7 +87,6 @@ class Option:
         self.low = low
         self.high = high
         self.choices = choices
-        self.later = later
 
     @property
     def attribute(self) -> str:
@@ -135,8 +133,6 @@ class Option:
         """The checked value. Raises ValueError naming the key, the value and what is allowed."""
         if value is None and self.default is None:
             return None
-        if isinstance(value, str) and value in self.later:
-            raise ValueError(f"{self.name}: {value!r} is not available in this version (allowed: {self.allowed})")
         try:
             return _PARSERS[self.kind](self, value)
         except (ValueError, TypeError):
@@ -216,9 +212,8 @@ TOP = (
         "datapath",
         "choice",
         "auto",
-        "how bytes move: copied, spliced, or whichever fits a direction at the time",
-        choices=("auto", "copy", "splice"),
-        later=("offload",),
+        "how bytes move: copied, spliced, whichever fits a direction at the time, or forwarded by the kernel (offload)",
+        choices=("auto", "copy", "splice", "offload"),
     ),
     Option(
         "drain_timeout",

@@ -531,4 +531,5 @@ def _bounds(settings: BalancerSettings, workers: int, processes: bool) -> crew.B
     sessions = max(1, (share - 2 * pipes) // 2)
     if settings.max_sessions:
         sessions = min(sessions, settings.max_sessions)
-    return crew.Bounds(sessions, min(MAX_BUFFERS, 2 * sessions), pipes, settings.max_handshakes)
+    seats = sessions if settings.datapath == "offload" else 0
+    return crew.Bounds(sessions, min(MAX_BUFFERS, 2 * sessions), pipes, settings.max_handshakes, seats)

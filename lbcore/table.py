@@ -63,6 +63,7 @@ DATAPATHS = {
     "auto": ffi.integer_const("LB_AUTO"),
     "copy": ffi.integer_const("LB_COPY"),
     "splice": ffi.integer_const("LB_SPLICE"),
+    "offload": ffi.integer_const("LB_OFFLOAD"),
 }
 
 SERVING: int = ffi.integer_const("LB_WORKER_SERVING")

@@ -16,10 +16,19 @@ def pin_to(core: int | None) -> None:
         os.sched_setaffinity(0, {core})
 
 
-def confine(worker: int, *, filtered: bool) -> None:
+def offload_of(worker: int, seats: int) -> _engine.Offload | None:
+    """What it takes to have the kernel forward so many sessions, while the rights for it are there; None: it forwards none."""
+    try:
+        return _engine.Offload(seats) if seats else None
+    except OSError as error:
+        print(f"worker {worker}: the kernel forwards nothing: {error.strerror}", file=sys.stderr, flush=True)
+        return None
+
+
+def confine(worker: int, *, filtered: bool, offloads: bool = False) -> None:
     """Give up what a worker never needs: capabilities, and system calls where there is a filter for them. Raises OSError."""
     _engine.shed_privileges()
-    fault = _engine.load_seccomp() if filtered else None
+    fault = _engine.load_seccomp(offloads=offloads) if filtered else None
     if fault is not None:
         print(f"worker {worker}: its system calls are not filtered: {fault}", file=sys.stderr, flush=True)
 
@@ -27,10 +36,10 @@ def confine(worker: int, *, filtered: bool) -> None:
 def main(arguments: list[str]) -> int:
     """Serve until told to stop.
 
-    arguments: segment descriptor, channel descriptor, worker id, max_sessions, max_buffers, max_pipes, max_handshakes, core
-    (-1: any), 1 where its system calls are filtered, path of its refuge (empty: none).
+    arguments: segment descriptor, channel descriptor, worker id, max_sessions, max_buffers, max_pipes, max_handshakes, sessions
+    that the kernel forwards, core (-1: any), 1 where its system calls are filtered, path of its refuge (empty: none).
     """
-    segment, channel, worker, sessions, buffers, pipes, handshakes, core, filtered = map(int, arguments[:-1])
+    segment, channel, worker, sessions, buffers, pipes, handshakes, seats, core, filtered = map(int, arguments[:-1])
     # the control plane stops workers through the channel; the engine gives SIGTERM back its meaning when that is gone
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -39,7 +48,8 @@ def main(arguments: list[str]) -> int:
         comm.write(f"lbcore-{worker}")
     pin_to(None if core < 0 else core)
     memory = mmap.mmap(segment, os.fstat(segment).st_size, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
-    confine(worker, filtered=bool(filtered))
+    offload = offload_of(worker, seats)
+    confine(worker, filtered=bool(filtered), offloads=offload is not None)
     _engine.run_worker(
         memory,
         worker=worker,
@@ -49,6 +59,7 @@ def main(arguments: list[str]) -> int:
         max_pipes=pipes,
         max_handshakes=handshakes,
         own_process=True,
+        offload=offload,
         refuge=os.fsencode(arguments[-1]) or None,
     )
     return 0

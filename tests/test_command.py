@@ -83,7 +83,7 @@ def test_backend_commands(tmp_path: Path) -> None:
             "workers: '0' is not allowed (allowed: a whole number from 1 to 64)",
         ),
         (["--listen", "tcp://127.0.0.1:0", "--health", "ping"], "health: 'ping' is not allowed"),
-        (["--listen", "tcp://127.0.0.1:0", "--datapath", "offload"], "datapath: 'offload' is not available in this version"),
+        (["--listen", "tcp://127.0.0.1:0", "--datapath", "magic"], "datapath: 'magic' is not allowed"),
         (["--listen", "tcp://127.0.0.1:0", "--admin", "0.0.0.0:0"], "admin.listen: '0.0.0.0:0' is not loopback"),
         (["--listen", "tcp://127.0.0.1:0", "--name", "a b"], "name: 'a b' is not allowed"),
         (["--listen", "tcp://127.0.0.1:0", "--turbo"], "--turbo"),

@@ -122,7 +122,7 @@ def test_everything_wrong_is_named_at_once(tmp_path: Path) -> None:
         ('[admin]\ntoken_file = "/no/such"', "admin.token_file: '/no/such' cannot be read (No such file or directory)"),
         ('[admin]\ntoken = "x"', "admin.token: too short"),
         ('[admin]\nallow = ["10.0.0.1/8"]', "admin.allow: ['10.0.0.1/8'] is not allowed"),
-        ('datapath = "offload"', "datapath: 'offload' is not available in this version"),
+        ('datapath = "magic"', "datapath: 'magic' is not allowed (allowed: auto, copy, splice, offload)"),
         ("drain_timeout = true", "drain_timeout: True is not allowed"),
         ('[[route]]\npool = "default"', "route: needs a listener of mode http"),
         ('max_backends = 1\n[[pool]]\n[[pool.backend]]\naddress = "a:1"\n[[pool.backend]]\naddress = "a:2"', "max_backends: 1"),

@@ -28,6 +28,7 @@ SUITES = [
     "test_tls_backends.py",
     "test_proxy_over_http.py",
     "integrity/test_scenarios.py",
+    "test_offload.py",
     "test_client_limits.py",
 ]
 

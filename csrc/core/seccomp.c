@@ -3,15 +3,18 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/bpf.h>
+#include <linux/sockios.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 /* --- libseccomp's interface, as far as it is used (seccomp.h of 2.3 and newer) ---------------------------------------- */
 
-enum { SOCKET_FAMILY = 0, PROCESS = 0, OPENAT_FLAGS = 2 }; /* arguments of calls */
+enum { SOCKET_FAMILY = 0, PROCESS = 0, OPENAT_FLAGS = 2, BPF_COMMAND = 0, IOCTL_REQUEST = 1 }; /* arguments of calls */
 enum { COMPARE_EQ = 4, COMPARE_MASKED_EQ = 7 };
 enum { ATTRIBUTE_SYNC_THREADS = 4 };
 
@@ -136,13 +139,27 @@ static int add_told_apart(const struct library *library, void *filter)
     return error;
 }
 
-static int fill(const struct library *library, void *filter)
+/* Maps are written, and send queues asked for; no program is loaded any more. */
+static int add_offload(const struct library *library, void *filter)
+{
+    const struct comparison put = {BPF_COMMAND, COMPARE_EQ, BPF_MAP_UPDATE_ELEM, 0};
+    const struct comparison remove = {BPF_COMMAND, COMPARE_EQ, BPF_MAP_DELETE_ELEM, 0};
+    const struct comparison queued = {IOCTL_REQUEST, COMPARE_EQ, SIOCOUTQ, 0};
+    int error = add(library, filter, ACTION_ALLOW, "bpf", 1, &put);
+    if (!error)
+        error = add(library, filter, ACTION_ALLOW, "bpf", 1, &remove);
+    return error ? error : add(library, filter, ACTION_ALLOW, "ioctl", 1, &queued);
+}
+
+static int fill(const struct library *library, void *filter, int offloads)
 {
     int error = add_all(library, filter, ACTION_ALLOW, allowed, sizeof allowed / sizeof *allowed);
     if (!error)
         error = add_all(library, filter, ACTION_KILL_PROCESS, deadly, sizeof deadly / sizeof *deadly);
     if (!error)
         error = add_told_apart(library, filter);
+    if (!error && offloads)
+        error = add_offload(library, filter);
     if (!error)
         error = library->attr_set(filter, ATTRIBUTE_SYNC_THREADS, 1);
     return error;
@@ -154,7 +171,7 @@ enum { SANITIZED = 1 };
 enum { SANITIZED = 0 };
 #endif
 
-int lb_seccomp_load(char *why, size_t room)
+int lb_seccomp_load(int offloads, char *why, size_t room)
 {
     struct library library;
     int error = SANITIZED ? -ENOTSUP : open_library(&library, why, room);
@@ -165,7 +182,7 @@ int lb_seccomp_load(char *why, size_t room)
     void *filter = library.init(ACTION_ERRNO(EPERM));
     if (!filter)
         return -ENOMEM;
-    error = fill(&library, filter);
+    error = fill(&library, filter, offloads);
     if (!error)
         error = library.load(filter);
     library.release(filter);

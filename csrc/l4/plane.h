@@ -54,6 +54,7 @@ struct lb_plane {
     uint32_t alerts;
     uint32_t greetings; /* connections that wait for their first words or for TLS */
     struct lb_tls_rules tls;
+    struct lb_offload *offload; /* NULL: the kernel forwards nothing */
     char *scratch; /* LB_SCRATCH_BYTES: where a copied message lives between its read and its write */
 };
 

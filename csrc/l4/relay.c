@@ -7,6 +7,7 @@
 #include "../core/io.h"
 #include "../core/net.h"
 #include "../table/account.h"
+#include "offload/offload.h"
 
 enum {
     TURN_BYTES = 1 << 20,  /* one direction's share of a turn */
@@ -81,6 +82,8 @@ static void arrived(struct lane *lane, size_t bytes)
     }
     lane->session->bytes[lane->name] += bytes;
     lane->session->moved_ms = (uint32_t)lb_now_ms(lane->plane);
+    if (lane->session->reads < LB_OFFLOAD_AFTER)
+        lane->session->reads++;
     lane->moved += bytes;
 }
 
@@ -101,6 +104,12 @@ static enum io source_silent(struct lane *lane, ssize_t got)
 {
     if (got < 0 && errno == EBUSY)
         return IO_LATER;
+    int silent = got == 0 || errno == EAGAIN;
+    enum lb_settled rest = silent && lane->session->offload ? lb_offload_handed_up(lane->plane, lane->session, lane->name) : LB_SETTLED;
+    if (rest == LB_UNSETTLED)
+        return IO_BLOCKED;
+    if (rest == LB_LOST)
+        got = -1, errno = ECONNRESET;
     if (got < 0 && blocked_or_failed() == IO_BLOCKED) {
         lane->from->readable = 0;
         return IO_BLOCKED;
@@ -110,10 +119,41 @@ static enum io source_silent(struct lane *lane, ssize_t got)
     return IO_END;
 }
 
+/* What the kernel forwarded before must be there first. */
+static enum io follow(struct lane *lane)
+{
+    if (!lane->session->offload)
+        return IO_MOVED;
+    switch (lb_offload_settled(lane->plane, lane->session, lane->name)) {
+    case LB_SETTLED:
+        return IO_MOVED;
+    case LB_UNSETTLED:
+        return IO_BLOCKED;
+    case LB_LOST:
+        return IO_FAILED;
+    }
+    return IO_FAILED;
+}
+
+/* The destination: nobody takes these bytes. */
+static void fail(struct lane *lane)
+{
+    lane->to->failed = 1;
+    lane->flow->end = LB_FLOW_BROKEN;
+}
+
 static enum io send_some(struct lane *lane, const char *bytes, size_t count, size_t *sent)
 {
+    enum io may = follow(lane);
+    *sent = 0;
+    if (may != IO_MOVED) {
+        lane->to->writable = 0;
+        return may;
+    }
     ssize_t took = lb_side_send(lane->to, bytes, count);
     *sent = took < 0 ? 0 : (size_t)took;
+    if (*sent && lane->session->offload && lb_offload_sent(lane->plane, lane->session, lane->name, *sent))
+        lane->from->readable = 1;
     if (*sent == count)
         return IO_MOVED;
     if (took < 0 && blocked_or_failed() == IO_FAILED)
@@ -209,7 +249,7 @@ static enum io flush(struct lane *lane)
 
 static int wants_splice(const struct lane *lane)
 {
-    if (lane->from->tls || lane->to->tls)
+    if (lane->from->tls || lane->to->tls || lane->session->offload)
         return 0;
     switch ((enum lb_datapath)lane->plane->datapath) {
     case LB_COPY:
@@ -217,6 +257,7 @@ static int wants_splice(const struct lane *lane)
     case LB_SPLICE:
         return 1;
     case LB_AUTO:
+    case LB_OFFLOAD: /* until the kernel has it */
         return lane->flow->streak >= LB_STREAMING;
     }
     return 0;
@@ -225,6 +266,13 @@ static int wants_splice(const struct lane *lane)
 /* All that was held is out: pass the source's end on, if its last words fit. An end beside a broken direction is no orderly one. */
 static enum io finish(struct lane *lane)
 {
+    enum io may = follow(lane);
+    if (may == IO_BLOCKED)
+        return IO_BLOCKED;
+    if (may == IO_FAILED) {
+        fail(lane);
+        return IO_END;
+    }
     if (lane->flow->end == LB_FLOW_FAILING || lane->other->end == LB_FLOW_BROKEN) {
         lane->flow->end = LB_FLOW_BROKEN;
         return IO_END;
@@ -281,6 +329,8 @@ enum lb_pump lb_relay_pump(struct lb_plane *plane, struct lb_session *session, e
         .to = &session->side[!from],
         .name = from,
     };
+    if (session->offload && lane.flow->end < LB_FLOW_CLOSED && lane.to->hung_up && lb_offload_is_lost(plane, session, from))
+        fail(&lane);
     while (lane.flow->end < LB_FLOW_CLOSED && lane.moved < TURN_BYTES) {
         switch (step(&lane)) {
         case IO_MOVED:
@@ -296,9 +346,8 @@ enum lb_pump lb_relay_pump(struct lb_plane *plane, struct lb_session *session, e
             if (finish(&lane) == IO_BLOCKED)
                 return LB_PUMP_WAIT;
             break;
-        case IO_FAILED: /* the destination: nobody takes these bytes */
-            lane.to->failed = 1;
-            lane.flow->end = LB_FLOW_BROKEN;
+        case IO_FAILED:
+            fail(&lane);
             break;
         }
     }

@@ -15,6 +15,7 @@
 #include "admit.h"
 #include "claim.h"
 #include "introduce.h"
+#include "offload/offload.h"
 #include "outcome.h"
 #include "plane.h"
 #include "relay.h"
@@ -229,7 +230,7 @@ static void leave_backend(struct lb_plane *plane, struct lb_session *session, en
 }
 
 /* A peer must not take a cut answer for a whole one; an idle one may read a plain end. */
-static int ends_in_reset(const struct lb_session *session, enum ending why)
+static int ends_in_reset(struct lb_plane *plane, struct lb_session *session, enum ending why)
 {
     switch (why) {
     case CLOSED_DONE:
@@ -245,7 +246,8 @@ static int ends_in_reset(const struct lb_session *session, enum ending why)
     case CLOSED_HALF:
     case CLOSED_CUT:
     case CLOSED_STOPPED:
-        return session->flow[LB_CLIENT].pending || session->flow[LB_BACKEND].pending;
+        return session->flow[LB_CLIENT].pending || session->flow[LB_BACKEND].pending ||
+               (session->offload && lb_offload_is_unsettled(plane, session));
     }
     return 1;
 }
@@ -253,8 +255,10 @@ static int ends_in_reset(const struct lb_session *session, enum ending why)
 static void end(struct lb_plane *plane, struct lb_session *session, enum ending why)
 {
     struct lb_worker_row *row = plane->row;
-    int reset = ends_in_reset(session, why);
+    int reset = ends_in_reset(plane, session, why);
 
+    if (session->offload)
+        lb_offload_leave(plane, session);
     account(plane, session, why);
     if (session->state == LB_SESSION_CONNECTING) {
         lb_heard_drop(&plane->heard, session->heard);
@@ -471,6 +475,10 @@ static void judge(struct lb_plane *plane, struct lb_session *session)
 
 static void flow(struct lb_plane *plane, struct lb_session *session)
 {
+    if (session->offload && lb_offload_is_broken(plane, session)) {
+        end(plane, session, CLOSED_BACKEND_RESET);
+        return;
+    }
     enum lb_pump out = lb_relay_pump(plane, session, LB_CLIENT);
     enum lb_pump back = lb_relay_pump(plane, session, LB_BACKEND);
     if (out == LB_PUMP_STARVED || back == LB_PUMP_STARVED)
@@ -479,6 +487,8 @@ static void flow(struct lb_plane *plane, struct lb_session *session)
         run_again(plane, session, &plane->ready);
     else if (out == LB_PUMP_STARVED || back == LB_PUMP_STARVED)
         run_again(plane, session, &plane->starved);
+    if (plane->offload && lb_offload_take(plane, session))
+        run_again(plane, session, &plane->ready);
     judge(plane, session);
 }
 
@@ -547,6 +557,11 @@ void lb_session_resume(struct lb_plane *plane, struct lb_session *session)
         flow(plane, session);
 }
 
+void lb_session_wake(struct lb_plane *plane, struct lb_session *session)
+{
+    flow(plane, session);
+}
+
 /* --- time, cuts, stop ----------------------------------------------------------------------------------------------- */
 
 void lb_session_timeout(struct lb_plane *plane, struct lb_session *session)
@@ -557,6 +572,8 @@ void lb_session_timeout(struct lb_plane *plane, struct lb_session *session)
     }
     if (!session->kept)
         keep_alive(plane, session);
+    if (session->offload)
+        lb_offload_count(plane, session);
     uint32_t still_ms = (uint32_t)lb_now_ms(plane) - session->moved_ms;
     uint64_t limit_ms = time_limit_ms(plane, session);
     if (still_ms < limit_ms)

@@ -74,12 +74,14 @@ struct lb_session {
     uint32_t decision;   /* the pick of its backend, for table/why.h */
     uint32_t counted;    /* where it is counted as its address's (table/clients.h); 0: nowhere */
     uint32_t next;       /* ... linked by this */
+    uint32_t offload;    /* 1 + its seat, while the kernel forwards what it can (offload/offload.h); 0: none */
     uint16_t listener;
     uint16_t pool;
     uint16_t client_port;
     uint8_t client[16];  /* IPv4 mapped into IPv6 */
     uint8_t kept;        /* TCP keep-alive towards the backend is on, or not wanted */
-    uint8_t pad[13];
+    uint8_t reads;       /* that brought bytes, up to what the offload asks (offload/offload.h) */
+    uint8_t pad[8];
 };
 
 struct lb_plane;
@@ -124,6 +126,9 @@ void lb_session_event(struct lb_plane *plane, struct lb_session *session, enum l
 
 /* Go on with a session that stopped at its share of a turn or waited for a buffer. */
 void lb_session_resume(struct lb_plane *plane, struct lb_session *session);
+
+/* Go on with a session for which the offload has word. */
+void lb_session_wake(struct lb_plane *plane, struct lb_session *session);
 
 /* Its timer fired. */
 void lb_session_timeout(struct lb_plane *plane, struct lb_session *session);

@@ -43,6 +43,7 @@ static int wants_splice(const struct lb_lane *lane)
     case LB_SPLICE:
         return 1;
     case LB_AUTO:
+    case LB_OFFLOAD: /* of exchanges the kernel sees none: their ends are not those of connections */
         return body->streak >= LB_STREAMING || lane->flow->holds == LB_HOLDS_PIPE;
     }
     return 0;

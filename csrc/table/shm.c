@@ -16,7 +16,7 @@ _Static_assert(sizeof(struct lb_view) == 64, "view");
 _Static_assert(sizeof(struct lb_routes_head) == 16, "routes head");
 _Static_assert(sizeof(struct lb_route_row) == 64, "route row");
 _Static_assert(sizeof(struct lb_condition_row) == 24, "condition row");
-_Static_assert(sizeof(struct lb_worker_row) == 640, "worker row");
+_Static_assert(sizeof(struct lb_worker_row) == 704, "worker row");
 _Static_assert(sizeof(struct lb_budget) == 128, "budget");
 _Static_assert(sizeof(struct lb_outcome) == 128, "outcome");
 _Static_assert(sizeof(struct lb_decision) == 64, "decision");

@@ -23,7 +23,7 @@ def main() -> int:
         "memfd": _yes(hasattr(os, "memfd_create")),
         "reuseport": _yes(hasattr(socket, "SO_REUSEPORT")),
         "splice": _splice(),
-        "offload": "no (not in this version)",
+        "offload": _offload(),
         "tls": _tls(),
         "seccomp": _seccomp(),
     }
@@ -61,6 +61,13 @@ def _seccomp() -> str:
         return f"yes (libseccomp {seccomp_version()})"
     except (ImportError, OSError) as error:
         return f"no ({getattr(error, 'strerror', None) or error})"
+
+
+def _offload() -> str:
+    from lbcore.offload import refusal
+
+    reason = refusal()
+    return f"no ({reason})" if reason else "yes"
 
 
 def _splice() -> str:
