@@ -30,61 +30,151 @@ static void copy_name(char *to, const char *name)
 
 /* --- what a program must say of the kernel's types ------------------------------------------------------------------------ */
 
-/* The types that a program names: its own idea of two structs, and that it is a function. */
-enum { TYPE_INT = 1, TYPE_TCP_SOCK = 2, TYPE_SOCK = 3, TYPE_PROTO = 4, TYPE_FUNC = 5 };
-
-#define WORDS \
-    "\0int\0tcp_sock\0sock\0main"                          /* 1, 5, 14, 19 */ \
-    "\0copied_seq\0write_seq\0sk_wmem_queued\0sk_sndbuf"     /* 24, 35, 45, 60 */ \
-    "\0" "0:0\0" "0:1"                                       /* 70, 74: the way to a struct's first field, and to its second */
-
-/* Where they begin. */
+/* The types that a program names: our own idea of each struct, and that the program is a function. They are numbered from 1, in the
+ * order in which `describe` puts them. */
 enum {
-    WORD_INT = 1, WORD_TCP_SOCK = 5, WORD_SOCK = 14, WORD_MAIN = 19,
-    WORD_COPIED_SEQ = 24, WORD_WRITE_SEQ = 35, WORD_WMEM_QUEUED = 45, WORD_SNDBUF = 60,
-    WORD_FIRST = 70, WORD_SECOND = 74,
+    TYPE_INT = 1,
+    TYPE_POINTER,
+    TYPE_TCP_SOCK,
+    TYPE_ATOMIC,
+    TYPE_BACKLOG,
+    TYPE_BYTE,
+    TYPE_COMMON,
+    TYPE_SOCK,
+    TYPE_SOCKET,
+    TYPE_FILE,
+    TYPE_SKB_HEAD,
+    TYPE_PSOCK,
+    TYPE_PROTO,
+    TYPE_FUNC,
 };
 
-static const struct types {
-    struct btf_header head;
-    struct btf_type number;
-    uint32_t number_is;
-    struct btf_type tcp_sock;
-    struct btf_member of_tcp_sock[2];
-    struct btf_type sock;
-    struct btf_member of_sock[2];
-    struct btf_type proto;
-    struct btf_type function;
-    char words[sizeof WORDS];
-} types = {
-    .head = {.magic = BTF_MAGIC, .version = BTF_VERSION, .hdr_len = sizeof(struct btf_header),
-             .type_len = offsetof(struct types, words) - sizeof(struct btf_header),
-             .str_off = offsetof(struct types, words) - sizeof(struct btf_header), .str_len = sizeof WORDS},
-    .number = {.name_off = WORD_INT, .info = BTF_KIND_INT << 24, .size = 4},
-    .number_is = BTF_INT_SIGNED << 24 | 32,
-    .tcp_sock = {.name_off = WORD_TCP_SOCK, .info = BTF_KIND_STRUCT << 24 | 2, .size = 8},
-    .of_tcp_sock = {{WORD_COPIED_SEQ, TYPE_INT, 0}, {WORD_WRITE_SEQ, TYPE_INT, 32}},
-    .sock = {.name_off = WORD_SOCK, .info = BTF_KIND_STRUCT << 24 | 2, .size = 8},
-    .of_sock = {{WORD_WMEM_QUEUED, TYPE_INT, 0}, {WORD_SNDBUF, TYPE_INT, 32}},
-    .proto = {.info = BTF_KIND_FUNC_PROTO << 24, .type = TYPE_INT},
-    .function = {.name_off = WORD_MAIN, .info = BTF_KIND_FUNC << 24, .type = TYPE_PROTO},
-    .words = WORDS,
-};
-
-/* Each field: its struct, and which of that struct's it is. */
+/* Where each field lies in our own idea of its struct; way: members by their number, from the struct itself. */
 static const struct {
     uint8_t type;
-    uint8_t second;
-} fields[] = {
-    [LB_TCP_COPIED_SEQ] = {TYPE_TCP_SOCK, 0},
-    [LB_TCP_WRITE_SEQ] = {TYPE_TCP_SOCK, 1},
-    [LB_SOCK_WMEM_QUEUED] = {TYPE_SOCK, 0},
-    [LB_SOCK_SNDBUF] = {TYPE_SOCK, 1},
+    uint8_t offset;
+    const char *way;
+} fields[LB_BPF_FIELDS] = {
+    [LB_TCP_COPIED_SEQ] = {TYPE_TCP_SOCK, 0, "0:0"},
+    [LB_TCP_RCV_NXT] = {TYPE_TCP_SOCK, 4, "0:1"},
+    [LB_TCP_WRITE_SEQ] = {TYPE_TCP_SOCK, 8, "0:2"},
+    [LB_TCP_SND_UNA] = {TYPE_TCP_SOCK, 12, "0:3"},
+    [LB_SOCK_USER_DATA] = {TYPE_SOCK, 0, "0:0"},
+    [LB_SOCK_SOCKET] = {TYPE_SOCK, 8, "0:1"},
+    [LB_SOCK_RMEM_ALLOC] = {TYPE_SOCK, 16, "0:2:0:0"},
+    [LB_SOCK_RCVBUF] = {TYPE_SOCK, 20, "0:3"},
+    [LB_SOCK_SNDBUF] = {TYPE_SOCK, 24, "0:4"},
+    [LB_SOCK_WMEM_QUEUED] = {TYPE_SOCK, 28, "0:5"},
+    [LB_SOCK_STATE] = {TYPE_SOCK, 32, "0:6:0"},
+    [LB_SOCKET_FILE] = {TYPE_SOCKET, 0, "0:0"},
+    [LB_FILE_FLAGS] = {TYPE_FILE, 0, "0:0"},
+    [LB_PSOCK_WAITING] = {TYPE_PSOCK, 8, "0:0:1"},
+    [LB_PSOCK_QUEUE] = {TYPE_PSOCK, 16, "0:1"},
 };
 
-static int load_types(void)
+struct types {
+    uint32_t at[160]; /* one after another, as BTF has them */
+    uint32_t used;
+    char words[512];
+    uint32_t words_used;
+    uint32_t way[LB_BPF_FIELDS]; /* words */
+};
+
+static uint32_t put_word(struct types *types, const char *text)
 {
-    union bpf_attr attributes = {.btf = address_of(&types), .btf_size = offsetof(struct types, words) + sizeof WORDS};
+    uint32_t at = types->words_used;
+    size_t bytes = strlen(text) + 1;
+    memcpy(types->words + at, text, bytes);
+    types->words_used += (uint32_t)bytes;
+    return at;
+}
+
+static void put(struct types *types, uint32_t number)
+{
+    types->at[types->used++] = number;
+}
+
+/* word: 0, or the first of `words`, is none. size: of a struct; else the number of the type that it speaks of. */
+static void put_type(struct types *types, uint32_t word, uint32_t kind, uint32_t members, uint32_t size)
+{
+    put(types, word);
+    put(types, kind << 24 | members);
+    put(types, size);
+}
+
+static void put_struct(struct types *types, const char *name, uint32_t members, uint32_t bytes)
+{
+    put_type(types, name ? put_word(types, name) : 0, BTF_KIND_STRUCT, members, bytes);
+}
+
+static void put_member(struct types *types, const char *name, uint32_t type, uint32_t offset)
+{
+    put(types, put_word(types, name));
+    put(types, type);
+    put(types, offset * 8);
+}
+
+static void describe_sock(struct types *types)
+{
+    put_struct(types, NULL, 1, 4);
+    put_member(types, "counter", TYPE_INT, 0);
+    put_struct(types, NULL, 1, 4);
+    put_member(types, "rmem_alloc", TYPE_ATOMIC, 0);
+    put_type(types, put_word(types, "char"), BTF_KIND_INT, 0, 1);
+    put(types, BTF_INT_CHAR << 24 | 8);
+    put_struct(types, "sock_common", 1, 1);
+    put_member(types, "skc_state", TYPE_BYTE, 0);
+    put_struct(types, "sock", 7, 40);
+    put_member(types, "sk_user_data", TYPE_POINTER, 0);
+    put_member(types, "sk_socket", TYPE_POINTER, 8);
+    put_member(types, "sk_backlog", TYPE_BACKLOG, 16);
+    put_member(types, "sk_rcvbuf", TYPE_INT, 20);
+    put_member(types, "sk_sndbuf", TYPE_INT, 24);
+    put_member(types, "sk_wmem_queued", TYPE_INT, 28);
+    put_member(types, "__sk_common", TYPE_COMMON, 32);
+    put_struct(types, "socket", 1, 8);
+    put_member(types, "file", TYPE_POINTER, 0);
+    put_struct(types, "file", 1, 4);
+    put_member(types, "f_flags", TYPE_INT, 0);
+}
+
+static void describe(struct types *types)
+{
+    (void)put_word(types, "");
+    put_type(types, put_word(types, "int"), BTF_KIND_INT, 0, 4);
+    put(types, BTF_INT_SIGNED << 24 | 32);
+    put_type(types, 0, BTF_KIND_PTR, 0, 0);
+    put_struct(types, "tcp_sock", 4, 16);
+    put_member(types, "copied_seq", TYPE_INT, 0);
+    put_member(types, "rcv_nxt", TYPE_INT, 4);
+    put_member(types, "write_seq", TYPE_INT, 8);
+    put_member(types, "snd_una", TYPE_INT, 12);
+    describe_sock(types);
+    put_struct(types, "sk_buff_head", 2, 16);
+    put_member(types, "next", TYPE_POINTER, 0);
+    put_member(types, "qlen", TYPE_INT, 8);
+    put_struct(types, "sk_psock", 2, 32);
+    put_member(types, "ingress_skb", TYPE_SKB_HEAD, 0);
+    put_member(types, "ingress_msg", TYPE_SKB_HEAD, 16); /* a list_head: how far it is, is all that is asked for */
+    put_type(types, 0, BTF_KIND_FUNC_PROTO, 0, TYPE_INT);
+    put_type(types, put_word(types, "main"), BTF_KIND_FUNC, 0, TYPE_PROTO);
+    for (uint32_t i = 0; i < LB_BPF_FIELDS; i++)
+        types->way[i] = put_word(types, fields[i].way);
+}
+
+static int load_types(struct types *types)
+{
+    struct {
+        struct btf_header head;
+        char bytes[sizeof types->at + sizeof types->words];
+    } whole = {.head = {.magic = BTF_MAGIC, .version = BTF_VERSION, .hdr_len = sizeof whole.head}};
+    describe(types);
+    whole.head.type_len = whole.head.str_off = types->used * 4;
+    whole.head.str_len = types->words_used;
+    memcpy(whole.bytes, types->at, whole.head.type_len);
+    memcpy(whole.bytes + whole.head.str_off, types->words, whole.head.str_len);
+    union bpf_attr attributes = {.btf = address_of(&whole),
+                                 .btf_size = (uint32_t)sizeof whole.head + whole.head.str_off + whole.head.str_len};
     return call(BPF_BTF_LOAD, &attributes);
 }
 
@@ -95,6 +185,7 @@ struct assembly {
     uint32_t count;
     struct bpf_core_relo field[LB_BPF_MOST]; /* loads whose offset the kernel fills in */
     uint32_t fields;
+    struct types types;
 };
 
 static int jumps(const struct bpf_insn *insn)
@@ -105,17 +196,19 @@ static int jumps(const struct bpf_insn *insn)
 
 static void note_field(struct assembly *assembly, struct bpf_insn *insn)
 {
-    if (BPF_CLASS(insn->code) != BPF_LDX || !insn->imm)
+    int loads = BPF_CLASS(insn->code) == BPF_LDX && insn->imm;
+    int moves = insn->code == (BPF_ALU64 | BPF_MOV | BPF_K) && insn->off == LB_BPF_FIELD;
+    if (!loads && !moves)
         return;
-    uint32_t index = (uint32_t)insn->imm - 1, second = fields[index].second;
+    uint32_t index = (uint32_t)insn->imm - (loads ? 1 : 0);
     assembly->field[assembly->fields++] = (struct bpf_core_relo){
         .insn_off = assembly->count * (uint32_t)sizeof *insn,
         .type_id = fields[index].type,
-        .access_str_off = second ? WORD_SECOND : WORD_FIRST,
+        .access_str_off = assembly->types.way[index],
         .kind = BPF_CORE_FIELD_BYTE_OFFSET,
     };
-    insn->imm = 0;
-    insn->off = second ? 4 : 0; /* as in our own idea of it; the kernel makes sure of that */
+    insn->imm = loads ? 0 : fields[index].offset; /* as in our own idea of it; the kernel makes sure of that */
+    insn->off = loads ? fields[index].offset : 0;
 }
 
 /* Labels go, and jumps become distances. */
@@ -180,9 +273,9 @@ int lb_bpf_load(const struct lb_bpf_program *program, char *why, size_t room)
 {
     struct assembly *assembly = calloc(1, sizeof *assembly);
     char *log = calloc(1, LOG_BYTES);
-    int error = assembly && log ? assemble(assembly, program) : -ENOMEM;
-    int type_fd = error ? error : load_types();
-    int fd = type_fd < 0 ? type_fd : load(program, assembly, type_fd, NULL);
+    int type_fd = assembly && log ? load_types(&assembly->types) : -ENOMEM;
+    int error = type_fd < 0 ? type_fd : assemble(assembly, program);
+    int fd = error ? error : load(program, assembly, type_fd, NULL);
     if (fd < 0) {
         (void)snprintf(why, room, "%s", strerror(-fd));
         if (type_fd >= 0 && load(program, assembly, type_fd, log) < 0) /* once more, for the log: it is dear */
@@ -232,4 +325,11 @@ int lb_bpf_remove(int map, const void *key)
 {
     union bpf_attr attributes = {.map_fd = (uint32_t)map, .key = address_of(key)};
     return call(BPF_MAP_DELETE_ELEM, &attributes);
+}
+
+int lb_bpf_run(int program, const void *packet, uint32_t bytes)
+{
+    union bpf_attr attributes = {.test = {.prog_fd = (uint32_t)program, .data_in = address_of(packet), .data_size_in = bytes, .repeat = 1}};
+    int error = call(BPF_PROG_TEST_RUN, &attributes);
+    return error ? error : (int)attributes.test.retval;
 }

@@ -1,7 +1,7 @@
 /* bpf(2): programs as arrays of instructions, and maps. No policy; no library, compiler or file is needed.
  *
  * The macros are those of the kernel's own sources (linux/filter.h). Two things are added, which lb_bpf_load resolves: jumps name
- * a label (`BPF_AT`), and a load may name a field of the kernel's struct tcp_sock (`BPF_LDX_TCP`); where that lies in this kernel,
+ * a label (`BPF_AT`), and a load may name a field of one of the kernel's structs (`BPF_LDX_FIELD`); where that lies in this kernel,
  * the kernel says by its BTF (CO-RE). Set-up returns a descriptor or 0, or -errno. */
 #ifndef LB_BPF_H
 #define LB_BPF_H
@@ -35,16 +35,38 @@
 #define BPF_JMP_IMM(OP, DST, IMM, LABEL) BPF_INSN(BPF_JMP | (OP) | BPF_K, DST, 0, LABEL, IMM)
 #define BPF_JMP_REG(OP, DST, SRC, LABEL) BPF_INSN(BPF_JMP | (OP) | BPF_X, DST, SRC, LABEL, 0)
 
-/* A 32-bit field of the struct tcp_sock that SRC points to; it begins with a struct sock. */
-#define BPF_LDX_TCP(DST, SRC, FIELD) BPF_INSN(BPF_LDX | BPF_MEM | BPF_W, DST, SRC, 0, 1 + (FIELD))
+/* A field of the struct that SRC points to. A tcp_sock begins with a sock. */
+#define BPF_LDX_FIELD(SIZE, DST, SRC, FIELD) BPF_INSN(BPF_LDX | BPF_MEM | (SIZE), DST, SRC, 0, 1 + (FIELD))
+#define BPF_LDX_TCP(DST, SRC, FIELD) BPF_LDX_FIELD(BPF_W, DST, SRC, FIELD)
+/* How far a field lies from the beginning of its struct. */
+#define BPF_MOV_FIELD(DST, FIELD) BPF_INSN(BPF_ALU64 | BPF_MOV | BPF_K, DST, 0, LB_BPF_FIELD, FIELD)
 
 enum {
     LB_BPF_LABEL = 0xff, /* a code that no instruction has */
+    LB_BPF_FIELD = 0x7fff, /* an offset that no such instruction has */
     LB_BPF_LABELS = 32,
     LB_BPF_MOST = 256, /* instructions of a program */
 };
 
-enum lb_bpf_field { LB_TCP_COPIED_SEQ, LB_TCP_WRITE_SEQ, LB_SOCK_WMEM_QUEUED, LB_SOCK_SNDBUF };
+/* Fields of the kernel's structs, 32 bits wide where nothing else is said. */
+enum lb_bpf_field {
+    LB_TCP_COPIED_SEQ,
+    LB_TCP_RCV_NXT,
+    LB_TCP_WRITE_SEQ,
+    LB_TCP_SND_UNA,
+    LB_SOCK_RMEM_ALLOC,
+    LB_SOCK_RCVBUF,
+    LB_SOCK_SNDBUF,
+    LB_SOCK_WMEM_QUEUED,
+    LB_SOCK_STATE,     /* a byte */
+    LB_SOCK_USER_DATA, /* a pointer, to the psock of a socket that sits in a map; its lowest three bits are flags */
+    LB_SOCK_SOCKET,    /* a pointer */
+    LB_SOCKET_FILE,    /* a pointer */
+    LB_FILE_FLAGS,
+    LB_PSOCK_WAITING, /* skbs that a kernel thread has still to put into ingress_msg */
+    LB_PSOCK_QUEUE,   /* ingress_msg, a list_head: what a reader gets before anything else */
+    LB_BPF_FIELDS
+};
 
 struct lb_bpf_program {
     const char *name; /* at most 15 characters */
@@ -73,5 +95,8 @@ __attribute__((warn_unused_result)) int lb_bpf_attach(int program, int target, u
 __attribute__((warn_unused_result)) int lb_bpf_put(int map, const void *key, const void *value);
 __attribute__((warn_unused_result)) int lb_bpf_get(int map, const void *key, void *value);
 int lb_bpf_remove(int map, const void *key);
+
+/* Run a program of type SCHED_CLS on a packet of at least 14 bytes: what it returns, or -errno. */
+__attribute__((warn_unused_result)) int lb_bpf_run(int program, const void *packet, uint32_t bytes);
 
 #endif
