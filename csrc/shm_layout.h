@@ -448,9 +448,10 @@ struct lb_worker_row {
     uint64_t clients_counted;         /* gauge: sessions that are counted by their client's address */
     uint64_t clients_uncounted;       /* could not be: all rows had sessions open */
     uint64_t offloads;        /* sessions that were handed to the kernel */
+    uint64_t offloads_local;  /* part of offloads: to backends of this host */
     uint64_t offload_misses;  /* that were to be, and could not */
     uint64_t bytes_offloaded; /* part of bytes_in and bytes_out: forwarded by the kernel */
-    uint8_t pad0[56];
+    uint8_t pad0[48];
 };
 
 /* Sessions and retries of a pool in the last seconds, as one worker saw them. Writer: the worker. */

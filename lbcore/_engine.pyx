@@ -661,10 +661,10 @@ cdef class Offload:
 
     cdef lb_offload *handle
 
-    def __cinit__(self, uint32_t max_sessions):
+    def __cinit__(self, uint32_t max_sessions, uint32_t which):
         cdef char why[256]
         why[0] = 0
-        cdef int error = lb_offload_open(&self.handle, max_sessions, why, sizeof(why))
+        cdef int error = lb_offload_open(&self.handle, max_sessions, which, why, sizeof(why))
         if error:
             raise OSError(-error, why.decode(errors="replace") or _strerror(-error))
 
@@ -679,6 +679,16 @@ def offload_selftest():
     why[0] = 0
     with nogil:
         error = lb_offload_selftest(why, sizeof(why))
+    return None if error == 0 else why.decode(errors="replace") or _strerror(-error)
+
+
+def offload_local_selftest():
+    """The same of sessions to backends on this host."""
+    cdef char why[256]
+    cdef int error
+    why[0] = 0
+    with nogil:
+        error = lb_local_selftest(why, sizeof(why))
     return None if error == 0 else why.decode(errors="replace") or _strerror(-error)
 
 

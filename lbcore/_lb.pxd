@@ -283,9 +283,10 @@ cdef extern from "lb.h" nogil:
     int lb_privileges_shed()
     int lb_privileges_become(uint32_t user)
     int lb_seccomp_load(int offloads, char *why, size_t room)
-    int lb_offload_open(lb_offload **offload, uint32_t seats, char *why, size_t room)
+    int lb_offload_open(lb_offload **offload, uint32_t seats, uint32_t which, char *why, size_t room)
     void lb_offload_close(lb_offload *offload)
     int lb_offload_selftest(char *why, size_t room)
+    int lb_local_selftest(char *why, size_t room)
     int lb_seccomp_version(char *text, size_t room)
 
     int lb_worker_run(const lb_worker_setup *setup)

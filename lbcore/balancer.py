@@ -10,7 +10,7 @@ import threading
 from lbcore.discovery.membership import Membership
 from lbcore.errors import ConfigError, LbcoreError, NotRunning
 from lbcore.handles import Pool
-from lbcore.offload import refusal
+from lbcore.offload import local_refusal, refusal
 from lbcore.picks import Picking
 from lbcore.settings import DEFAULT_POOL, BalancerSettings, simple, split_host_port
 from lbcore.supervisor import Supervisor
@@ -125,6 +125,8 @@ class Balancer:
         settings = self._settings
         if settings.datapath == "offload" and (reason := refusal()):
             raise ConfigError(f"datapath: 'offload' is not available here: {reason}")
+        if settings.offload_local and (reason := local_refusal(settings.datapath)):
+            raise ConfigError(f"offload_local: it is not available here: {reason}")
         if self._control:
             from lbcore.runtime import Instance
 
@@ -439,10 +441,10 @@ class Balancer:
     def reload(self, settings: BalancerSettings | None = None) -> None:
         """Follow new settings, or the file again. No session is cut that still has a place.
 
-        Changes backends, weights, policies, probes, listeners and time limits. name, workers, datapath, max_backends,
-        max_sessions, max_handshakes, pin, user, group, seccomp and admin take a restart: changing them is an error. Keys and
-        certificates are read and the access log is opened anew. Raises ConfigError, PortTaken or NotRunning with the old
-        settings still in force.
+        Changes backends, weights, policies, probes, listeners and time limits. name, workers, datapath, offload_local,
+        max_backends, max_sessions, max_handshakes, pin, user, group, seccomp and admin take a restart: changing them is an
+        error. Keys and certificates are read and the access log is opened anew. Raises ConfigError, PortTaken or NotRunning
+        with the old settings still in force.
         """
         try:
             self._reload_now(settings)
@@ -501,7 +503,18 @@ class Balancer:
         return load(self._settings.path)
 
     def _refuse_fixed(self, fresh: BalancerSettings) -> None:
-        fixed = ["name", "workers", "datapath", "max_backends", "max_sessions", "max_handshakes", "pin", "admin", "state_file"]
+        fixed = [
+            "name",
+            "workers",
+            "datapath",
+            "offload_local",
+            "max_backends",
+            "max_sessions",
+            "max_handshakes",
+            "pin",
+            "admin",
+            "state_file",
+        ]
         fixed += ["log_format", "user", "group", "seccomp"]
         problems = [
             f"{key}: {getattr(fresh, key)!r} instead of {getattr(self._settings, key)!r} takes a restart"

@@ -37,9 +37,9 @@ SEND_ROOM = 1 << 20
 _NOTE = struct.Struct("=IIQ")
 
 Note = namedtuple("Note", ["kind", "id", "value", "descriptor"], module=__name__)
-Bounds = namedtuple("Bounds", "sessions buffers pipes handshakes seats", module=__name__)
+Bounds = namedtuple("Bounds", "sessions buffers pipes handshakes seats which", module=__name__)
 Bounds.__doc__ = """What a worker may hold at most: sessions, buffers of 64 KiB, pipes, TLS handshakes under way, and
-sessions that the kernel forwards (0: it forwards none)."""
+sessions that the kernel forwards (0: it forwards none), and which those are (OFFLOAD_... of lbcore/worker.py)."""
 
 
 class Channel:
@@ -200,7 +200,7 @@ class ThreadWorker:
                 max_buffers=bounds.buffers,
                 max_pipes=bounds.pipes,
                 max_handshakes=bounds.handshakes,
-                offload=offload_of(worker, bounds.seats),
+                offload=offload_of(worker, bounds.seats, bounds.which),
             )
         except OSError as error:
             self._failure = error

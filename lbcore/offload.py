@@ -7,14 +7,26 @@ import errno
 
 def refusal() -> str:
     """Why not, in words; "" when it passed a trial with sockets of its own. Takes some milliseconds."""
+    return _refusal(local=False)
+
+
+def local_refusal(datapath: str = "auto") -> str:
+    """The same of sessions to backends on this host (offload_local), on that datapath."""
+    if datapath not in ("auto", "offload"):
+        return f"it goes with the datapaths auto and offload, not with {datapath}"
+    return _refusal(local=True)
+
+
+def _refusal(*, local: bool) -> str:
     try:
-        from lbcore._engine import Offload, offload_selftest
+        from lbcore import _engine
+        from lbcore.worker import OFFLOAD_ANY, OFFLOAD_LOCAL
     except ImportError as error:
         return str(error)
     try:
-        Offload(1)
+        _engine.Offload(1, OFFLOAD_LOCAL if local else OFFLOAD_ANY)
     except OSError as error:
         if error.errno == errno.EPERM:
             return "it takes the capabilities CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON"
         return f"the kernel refuses: {error.strerror}"
-    return offload_selftest() or ""
+    return (_engine.offload_local_selftest() if local else _engine.offload_selftest()) or ""

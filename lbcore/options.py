@@ -216,6 +216,13 @@ TOP = (
         choices=("auto", "copy", "splice", "offload"),
     ),
     Option(
+        "offload_local",
+        "flag",
+        False,
+        "datapath auto or offload: sessions of small messages to backends on this host skip the two connections between;"
+        " backends must not splice(2) out of their sockets, nor set SO_RCVLOWAT; those whose sockets block are left alone",
+    ),
+    Option(
         "drain_timeout",
         "duration",
         30 * _SECOND,

@@ -15,6 +15,7 @@ from lbcore.listening import Listening
 from lbcore.tls.bundle import LISTENER, POOL
 from lbcore.tls.courier import Courier
 from lbcore.tls.store import Store
+from lbcore.worker import OFFLOAD_ANY, OFFLOAD_LOCAL
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -531,5 +532,6 @@ def _bounds(settings: BalancerSettings, workers: int, processes: bool) -> crew.B
     sessions = max(1, (share - 2 * pipes) // 2)
     if settings.max_sessions:
         sessions = min(sessions, settings.max_sessions)
-    seats = sessions if settings.datapath == "offload" else 0
-    return crew.Bounds(sessions, min(MAX_BUFFERS, 2 * sessions), pipes, settings.max_handshakes, seats)
+    which = (OFFLOAD_ANY if settings.datapath == "offload" else 0) | (OFFLOAD_LOCAL if settings.offload_local else 0)
+    seats = sessions if which else 0
+    return crew.Bounds(sessions, min(MAX_BUFFERS, 2 * sessions), pipes, settings.max_handshakes, seats, which)

@@ -16,10 +16,15 @@ def pin_to(core: int | None) -> None:
         os.sched_setaffinity(0, {core})
 
 
-def offload_of(worker: int, seats: int) -> _engine.Offload | None:
+# which sessions the kernel forwards, bits: enum lb_offload_which
+OFFLOAD_ANY = 1
+OFFLOAD_LOCAL = 2
+
+
+def offload_of(worker: int, seats: int, which: int) -> _engine.Offload | None:
     """What it takes to have the kernel forward so many sessions, while the rights for it are there; None: it forwards none."""
     try:
-        return _engine.Offload(seats) if seats else None
+        return _engine.Offload(seats, which) if seats else None
     except OSError as error:
         print(f"worker {worker}: the kernel forwards nothing: {error.strerror}", file=sys.stderr, flush=True)
         return None
@@ -36,10 +41,11 @@ def confine(worker: int, *, filtered: bool, offloads: bool = False) -> None:
 def main(arguments: list[str]) -> int:
     """Serve until told to stop.
 
-    arguments: segment descriptor, channel descriptor, worker id, max_sessions, max_buffers, max_pipes, max_handshakes, sessions
-    that the kernel forwards, core (-1: any), 1 where its system calls are filtered, path of its refuge (empty: none).
+    arguments: segment descriptor, channel descriptor, worker id, max_sessions, max_buffers, max_pipes, max_handshakes,
+    sessions that the kernel forwards, which, core (-1: any), 1 where its system calls are filtered, path of its refuge (empty:
+    none).
     """
-    segment, channel, worker, sessions, buffers, pipes, handshakes, seats, core, filtered = map(int, arguments[:-1])
+    segment, channel, worker, sessions, buffers, pipes, handshakes, seats, which, core, filtered = map(int, arguments[:-1])
     # the control plane stops workers through the channel; the engine gives SIGTERM back its meaning when that is gone
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -48,7 +54,7 @@ def main(arguments: list[str]) -> int:
         comm.write(f"lbcore-{worker}")
     pin_to(None if core < 0 else core)
     memory = mmap.mmap(segment, os.fstat(segment).st_size, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
-    offload = offload_of(worker, seats)
+    offload = offload_of(worker, seats, which)
     confine(worker, filtered=bool(filtered), offloads=offload is not None)
     _engine.run_worker(
         memory,

@@ -17,6 +17,7 @@ from harness import PATIENCE_S, Peer, balanced, command, dial, echo, read_all, r
 from tls_peers import settings_of
 
 from lbcore import _engine, crew, offload
+from lbcore.worker import OFFLOAD_ANY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -311,7 +312,7 @@ def greet(client: socket.socket, times: int) -> None:
 
 @needs_kernel
 def test_a_full_map_leaves_sessions_to_the_relay(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(crew, "offload_of", lambda *_: _engine.Offload(1))
+    monkeypatch.setattr(crew, "offload_of", lambda *_: _engine.Offload(1, OFFLOAD_ANY))
     origin = Origin()
     with origin.socket, balanced(backends=[origin.address], datapath="offload") as lb:
         one, other = origin.meet(lb)

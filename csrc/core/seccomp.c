@@ -144,10 +144,13 @@ static int add_offload(const struct library *library, void *filter)
 {
     const struct comparison put = {BPF_COMMAND, COMPARE_EQ, BPF_MAP_UPDATE_ELEM, 0};
     const struct comparison remove = {BPF_COMMAND, COMPARE_EQ, BPF_MAP_DELETE_ELEM, 0};
+    const struct comparison run = {BPF_COMMAND, COMPARE_EQ, BPF_PROG_TEST_RUN, 0};
     const struct comparison queued = {IOCTL_REQUEST, COMPARE_EQ, SIOCOUTQ, 0};
     int error = add(library, filter, ACTION_ALLOW, "bpf", 1, &put);
     if (!error)
         error = add(library, filter, ACTION_ALLOW, "bpf", 1, &remove);
+    if (!error)
+        error = add(library, filter, ACTION_ALLOW, "bpf", 1, &run);
     return error ? error : add(library, filter, ACTION_ALLOW, "ioctl", 1, &queued);
 }
 

@@ -67,6 +67,7 @@ def run(
         typer.Option(help="Admin address: HOST:PORT, unix:PATH, or off (default 127.0.0.1:9900)."),
     ] = None,
     datapath: Annotated[Optional[str], typer.Option(help=_help("datapath"))] = None,  # noqa: UP045
+    offload_local: Annotated[bool, typer.Option("--offload-local", help=_help("offload_local"))] = False,
     drain_timeout: Annotated[Optional[str], typer.Option(help=_help("drain_timeout"))] = None,  # noqa: UP045
     max_sessions: Annotated[Optional[str], typer.Option(help=_help("max_sessions"))] = None,  # noqa: UP045
     access_log: Annotated[Optional[str], typer.Option(help=_help("access_log"))] = None,  # noqa: UP045
@@ -82,6 +83,7 @@ def run(
         "name": name,
         "workers": workers,
         "datapath": datapath,
+        "offload_local": True if offload_local else None,
         "drain_timeout": drain_timeout,
         "max_sessions": max_sessions,
         "access_log": access_log,

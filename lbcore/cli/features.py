@@ -24,6 +24,7 @@ def main() -> int:
         "reuseport": _yes(hasattr(socket, "SO_REUSEPORT")),
         "splice": _splice(),
         "offload": _offload(),
+        "offload_local": _offload_local(),
         "tls": _tls(),
         "seccomp": _seccomp(),
     }
@@ -67,6 +68,13 @@ def _offload() -> str:
     from lbcore.offload import refusal
 
     reason = refusal()
+    return f"no ({reason})" if reason else "yes"
+
+
+def _offload_local() -> str:
+    from lbcore.offload import local_refusal
+
+    reason = local_refusal()
     return f"no ({reason})" if reason else "yes"
 
 

@@ -146,6 +146,9 @@ COUNTED = {
     "bytes_spliced": _worker("spliced_bytes", "counter", "Bytes that went through the kernel's pipes, without a copy."),
     "bytes_offloaded": _worker("offloaded_bytes", "counter", "Bytes that the kernel forwarded; part of received and sent."),
     "offloads": _worker("offloads", "counter", "Sessions that were handed to the kernel."),
+    "offloads_local": _worker(
+        "offloads_local", "counter", "Sessions that were handed to the kernel with a backend of this host."
+    ),
     "offload_misses": _worker("offload_misses", "counter", "Sessions that were to be handed to the kernel, and could not be."),
     "refused_no_backend": _worker("refused_no_backend", "counter", "Refused: the pool had no backend to offer."),
     "refused_connect": _worker("refused_connect", "counter", "Refused: no backend could be reached."),

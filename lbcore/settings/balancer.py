@@ -36,6 +36,7 @@ class BalancerSettings(Settings):
         "max_handshakes",
         "max_sessions",
         "name",
+        "offload_local",
         "path",
         "pin",
         "pools",
@@ -53,6 +54,7 @@ class BalancerSettings(Settings):
     name: str
     workers: int | None
     datapath: str
+    offload_local: bool
     drain_timeout_ms: int
     drain_delay_ms: int
     state_file: str | None

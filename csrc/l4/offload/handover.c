@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "../../core/bpf.h"
+#include "local.h"
 #include "programs.h"
 
 enum {
@@ -42,11 +43,14 @@ struct seat {
     uint8_t sits[2]; /* the side's socket is in the map */
     uint8_t listens[2]; /* its poller tells of bytes */
     uint8_t waits; /* in the list of those who wait */
+    uint8_t local; /* its backend is a process of this host: only its client is seated here, see local.h */
 };
 
 struct lb_offload {
     struct lb_offload_maps maps;
+    struct lb_local local;
     int program;
+    uint32_t which; /* enum lb_offload_which */
     uint32_t seats;
     uint32_t used;
     uint32_t free_first; /* the longest free is taken first: nobody still thinks of its last tenant */
@@ -131,6 +135,8 @@ void lb_offload_close(struct lb_offload *offload)
     unmap(offload->lanes, lanes_size(offload));
     unmap(offload->ring_read, offload->page);
     unmap(offload->ring_end, offload->page + 2 * offload->ring_bytes);
+    if (offload->which & LB_OFFLOAD_LOCAL)
+        lb_local_close(&offload->local);
     close_if_open(offload->program);
     close_if_open(offload->maps.notes);
     close_if_open(offload->maps.lanes);
@@ -140,7 +146,7 @@ void lb_offload_close(struct lb_offload *offload)
     free(offload);
 }
 
-static int fill(struct lb_offload *offload, char *why, size_t room)
+static int fill(struct lb_offload *offload, uint32_t which, char *why, size_t room)
 {
     int error = create_maps(offload);
     if (error) {
@@ -149,6 +155,12 @@ static int fill(struct lb_offload *offload, char *why, size_t room)
     }
     if ((offload->program = lb_offload_load_verdict(&offload->maps, why, room)) < 0)
         return offload->program;
+    if (which & LB_OFFLOAD_LOCAL) {
+        error = lb_local_open(&offload->local, &offload->maps, offload->seats, why, room);
+        if (error)
+            return error;
+    }
+    offload->which = which;
     error = lb_bpf_attach(offload->program, offload->maps.sockets, BPF_SK_SKB_STREAM_VERDICT);
     if (!error)
         error = map_all(offload);
@@ -159,7 +171,7 @@ static int fill(struct lb_offload *offload, char *why, size_t room)
     return error;
 }
 
-int lb_offload_open(struct lb_offload **offload, uint32_t seats, char *why, size_t room)
+int lb_offload_open(struct lb_offload **offload, uint32_t seats, uint32_t which, char *why, size_t room)
 {
     struct lb_offload *made = calloc(1, sizeof *made);
     if (!made)
@@ -170,7 +182,7 @@ int lb_offload_open(struct lb_offload **offload, uint32_t seats, char *why, size
     made->maps = (struct lb_offload_maps){-1, -1, -1, -1};
     made->program = -1;
     made->free_first = made->free_last = made->waiting = NO_SEAT;
-    int error = fill(made, why, room);
+    int error = fill(made, which, why, room);
     if (error) {
         lb_offload_close(made);
         made = NULL;
@@ -326,24 +338,106 @@ static void forget_side(struct lb_offload *offload, uint32_t index, enum lb_side
 static int refuse(struct lb_plane *plane, struct lb_session *session)
 {
     session->reads = LB_OFFLOAD_REFUSED;
-    lb_add(&plane->row->offload_misses, 1);
+    if (plane->offload->which & LB_OFFLOAD_ANY) /* else most are not meant to be handed over */
+        lb_add(&plane->row->offload_misses, 1);
     return 0;
+}
+
+/* Its seat, and empty lanes. */
+static uint32_t seat_session(struct lb_plane *plane, const struct lb_session *session, int local)
+{
+    struct lb_offload *offload = plane->offload;
+    uint32_t index = take_seat(offload);
+    if (index == NO_SEAT)
+        return NO_SEAT;
+    struct seat *seat = &offload->at[index];
+    *seat = (struct seat){.generation = seat->generation + 1, .next = NO_SEAT, .taken = 1, .local = (uint8_t)local};
+    seat->session = (uint32_t)((size_t)((const char *)session - plane->sessions.memory) / sizeof *session);
+    for (int side = LB_CLIENT; side <= LB_BACKEND; side++)
+        offload->lanes[2 * index + (uint32_t)side] = (struct lb_seat_lane){.due_taken = UINT64_MAX};
+    return index;
+}
+
+static void open_lane(struct lb_offload *offload, uint32_t index, enum lb_side_name from)
+{
+    __atomic_store_n(&offload->lanes[2 * index + (uint32_t)from].open, 1, __ATOMIC_RELEASE);
+}
+
+/* The backend's socket sits there; the client's is to. From then on its program sees every byte, so its lane is open before, and the
+ * other after: what a program sends to a socket that does not sit is refused. */
+static int seat_local_client(struct lb_plane *plane, struct lb_session *session, uint32_t index)
+{
+    struct lb_offload *offload = plane->offload;
+    struct seat *seat = &offload->at[index];
+    socklen_t size = sizeof seat->cookie[LB_CLIENT];
+    struct lb_seat place = {.lane = 2 * index + LB_CLIENT, .generation = seat->generation};
+    const uint64_t fd = (uint64_t)session->side[LB_CLIENT].fd;
+    if (getsockopt(session->side[LB_CLIENT].fd, SOL_SOCKET, SO_COOKIE, &seat->cookie[LB_CLIENT], &size) < 0)
+        return -errno;
+    int error = lb_bpf_put(offload->maps.seats, &seat->cookie[LB_CLIENT], &place);
+    if (error)
+        return error;
+    open_lane(offload, index, LB_CLIENT);
+    error = lb_bpf_put(offload->local.maps.clients, &index, &fd);
+    seat->sits[LB_CLIENT] = !error;
+    if (error)
+        forget_side(offload, index, LB_CLIENT);
+    else
+        open_lane(offload, index, LB_BACKEND);
+    return error;
+}
+
+static void forget_local(struct lb_offload *offload, uint32_t index)
+{
+    lb_local_forget(&offload->local, index, offload->lanes[2 * index + LB_CLIENT].address);
+}
+
+/* Small messages, to a backend of this host: true, if it sits now; then it is run once more. *settled: it is answered for good. */
+static int take_local(struct lb_plane *plane, struct lb_session *session, int *settled)
+{
+    struct lb_offload *offload = plane->offload;
+    uint32_t index = seat_session(plane, session, 1);
+    *settled = 1;
+    if (index == NO_SEAT)
+        return refuse(plane, session);
+    int found = lb_local_find(&offload->local, index, session->side[LB_CLIENT].fd, session->side[LB_BACKEND].fd);
+    if (found == LB_LOCAL_SEATED && seat_local_client(plane, session, index) == 0) {
+        session->offload = index + 1;
+        (void)watch(plane, session, LB_CLIENT, 0); /* else it is woken more often than it need be */
+        session->side[LB_CLIENT].readable = 1;
+        lb_add(&plane->row->offloads, 1);
+        lb_add(&plane->row->offloads_local, 1);
+        return 1;
+    }
+    if (found == LB_LOCAL_SEATED)
+        forget_local(offload, index);
+    give_seat(offload, index);
+    *settled = found != LB_LOCAL_BUSY; /* else it is asked again, until it has brought too much */
+    return 0;
+}
+
+static int suits_local(const struct lb_offload *offload, const struct lb_session *session)
+{
+    return offload->which & LB_OFFLOAD_LOCAL && session->bytes[LB_CLIENT] + session->bytes[LB_BACKEND] <= LB_OFFLOAD_SMALL;
 }
 
 /* The first socket that sits may have handed bytes up before the second is refused, so it stays; only nothing is forwarded then. */
 int lb_offload_take(struct lb_plane *plane, struct lb_session *session)
 {
     struct lb_offload *offload = plane->offload;
+    int settled = 1;
     if (!is_fit(session))
         return 0;
-    uint32_t index = take_seat(offload);
+    if (suits_local(offload, session) && take_local(plane, session, &settled))
+        return 1;
+    if (!settled)
+        return 0;
+    if (!(offload->which & LB_OFFLOAD_ANY))
+        return refuse(plane, session);
+    uint32_t index = seat_session(plane, session, 0);
     if (index == NO_SEAT)
         return refuse(plane, session);
     struct seat *seat = &offload->at[index];
-    *seat = (struct seat){.generation = seat->generation + 1, .next = NO_SEAT, .taken = 1};
-    seat->session = (uint32_t)((size_t)((const char *)session - plane->sessions.memory) / sizeof *session);
-    for (int side = LB_CLIENT; side <= LB_BACKEND; side++)
-        offload->lanes[2 * index + (uint32_t)side] = (struct lb_seat_lane){.due_taken = UINT64_MAX};
     if (describe(seat, session) < 0 || seat_side(plane, session, index, LB_CLIENT) < 0) {
         forget_side(offload, index, LB_CLIENT);
         give_seat(offload, index);
@@ -357,7 +451,7 @@ int lb_offload_take(struct lb_plane *plane, struct lb_session *session)
         session->side[side].readable = 1;
     }
     for (int side = LB_CLIENT; side <= LB_BACKEND && both; side++)
-        __atomic_store_n(&offload->lanes[2 * index + (uint32_t)side].open, 1, __ATOMIC_RELEASE);
+        open_lane(offload, index, (enum lb_side_name)side);
     lb_add(both ? &plane->row->offloads : &plane->row->offload_misses, 1);
     return 1;
 }
@@ -400,9 +494,25 @@ static void wait_for_kernel(struct lb_plane *plane, struct seat *seat)
     offload->waiting = (uint32_t)(seat - offload->at);
 }
 
+/* What a backend of this host sends, is in the client's send queue before it sends more. What was forwarded to it, it must have read:
+ * until then a kernel thread may have it still, and a reset that comes would take it away, but not what came after it. */
+static enum lb_settled look_for_local(struct lb_plane *plane, struct lb_session *session, enum lb_side_name from)
+{
+    struct seat *seat = seat_of(plane, session);
+    uint64_t forwarded = read_of(&lane_of(plane, session, from)->forwarded);
+    if (from == LB_BACKEND || forwarded == seat->settled[from])
+        return LB_SETTLED;
+    if (lb_local_look(&plane->offload->local, session->offload - 1) & (LB_LOCAL_WAITS | LB_LOCAL_UNREAD))
+        return LB_UNSETTLED;
+    seat->settled[from] = forwarded;
+    return LB_SETTLED;
+}
+
 static enum lb_settled look_for(struct lb_plane *plane, struct lb_session *session, enum lb_side_name from)
 {
     struct seat *seat = seat_of(plane, session);
+    if (seat->local)
+        return look_for_local(plane, session, from);
     uint64_t forwarded = read_of(&lane_of(plane, session, from)->forwarded);
     struct progress progress;
     if (forwarded == seat->settled[from])
@@ -495,6 +605,8 @@ void lb_offload_leave(struct lb_plane *plane, struct lb_session *session)
         __atomic_store_n(&offload->lanes[2 * index + (uint32_t)side].open, 0, __ATOMIC_RELEASE);
         forget_side(offload, index, (enum lb_side_name)side);
     }
+    if (seat->local)
+        forget_local(offload, index);
     session->offload = 0;
     seat->taken = 0;
     if (!seat->waits) /* else the list gives it back */

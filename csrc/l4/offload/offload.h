@@ -15,13 +15,21 @@
 enum {
     LB_OFFLOAD_SEATS = 16384, /* sessions at most that a worker's kernel forwards */
     LB_OFFLOAD_AFTER = 4,     /* reads that make a session worth it: what is over before costs less here */
+    LB_OFFLOAD_SMALL = 16384, /* bytes that a session has brought at most when it becomes one of local.h */
     LB_OFFLOAD_REFUSED = 255, /* in a session's `reads`: it was tried, and could not be */
 };
 
 struct lb_offload;
 
-/* Load program and maps: 0, or -errno; why: in words. Needs CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON; what follows needs nothing. */
-__attribute__((warn_unused_result)) int lb_offload_open(struct lb_offload **offload, uint32_t seats, char *why, size_t room);
+/* Which sessions, bits. */
+enum lb_offload_which {
+    LB_OFFLOAD_ANY = 1,   /* their backends may be anywhere */
+    LB_OFFLOAD_LOCAL = 2, /* of small messages, to backends of this host: local.h */
+};
+
+/* Load programs and maps: 0, or -errno; why: in words. Needs CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON; what follows needs nothing. */
+__attribute__((warn_unused_result)) int lb_offload_open(struct lb_offload **offload, uint32_t seats, uint32_t which, char *why,
+                                                        size_t room);
 void lb_offload_close(struct lb_offload *offload);
 
 /* A descriptor that is readable when the program has a word for lb_offload_notes. */
@@ -35,7 +43,7 @@ void lb_offload_leave(struct lb_plane *plane, struct lb_session *session);
 
 /* Where the bytes are that the kernel forwarded from a side. */
 enum lb_settled {
-    LB_SETTLED,   /* all in the peer's send queue */
+    LB_SETTLED,   /* all in the peer's send queue; a backend of this host has read all */
     LB_UNSETTLED, /* on their way: neither bytes nor an end may be sent now; the session is run again in a moment */
     LB_LOST,      /* the peer is gone, and took none or not all of them */
 };
@@ -73,5 +81,8 @@ int lb_offload_wait(const struct lb_plane *plane);
 
 /* Does a trial of all of this with sockets of its own: 0, or -errno with why in words. */
 __attribute__((warn_unused_result)) int lb_offload_selftest(char *why, size_t room);
+
+/* Likewise of backends of this host. */
+__attribute__((warn_unused_result)) int lb_local_selftest(char *why, size_t room);
 
 #endif

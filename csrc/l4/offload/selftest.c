@@ -376,7 +376,7 @@ static int prepare(struct trial *trial)
         .reads = LB_OFFLOAD_AFTER,
         .side = {{.fd = trial->end[LB_CLIENT].ours}, {.fd = trial->end[LB_BACKEND].ours}},
     };
-    return lb_offload_open(&plane->offload, 1, trial->why, trial->room);
+    return lb_offload_open(&plane->offload, 1, LB_OFFLOAD_ANY, trial->why, trial->room);
 }
 
 static void clear(struct trial *trial)
