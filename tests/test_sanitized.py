@@ -29,6 +29,7 @@ SUITES = [
     "test_proxy_over_http.py",
     "integrity/test_scenarios.py",
     "test_offload.py",
+    "test_offload_local.py",
     "test_client_limits.py",
 ]
 

@@ -25,14 +25,21 @@ BINDS = {"tcp": "tcp", "passthrough": "tls", "upgraded": "http", "terminated": "
 """The listener's mode, of each of ours."""
 PROLOGUE = {"tcp": 0, "passthrough": len(HELLO), "terminated": 0}
 """Bytes that pass before the client's own ones. What http's heads become is not ours to say."""
+TALK = b"talk"
+TALKS = 5
+"""So often the two sides of a session say it in turn, where that is what gets them onto a datapath."""
 
 
 class Door:
     """Where clients come in, and the backend that they get to; one session at a time, so that both ends are known."""
 
-    def __init__(self, mode: str, context: ssl.SSLContext | None = None) -> None:
-        """context: of the clients, where TLS is terminated. listener: of the backend."""
+    def __init__(self, mode: str, context: ssl.SSLContext | None = None, *, talks: bool = False) -> None:
+        """context: of the clients, where TLS is terminated. talks: sessions in the clear begin with small talk.
+
+        listener: of the backend."""
         self.mode, self._context = mode, context
+        self.talked = TALKS * len(TALK) if talks and mode in ("tcp", "passthrough") else 0
+        """Bytes of that, each way."""
         self.listener = socket.create_server(("127.0.0.1", 0), backlog=4096)
         self.listener.settimeout(PATIENCE_S * SLOWER)
         self._opened = 0
@@ -57,8 +64,10 @@ class Door:
 
     def sockets(self, address: tuple[str, int]) -> tuple[socket.socket, socket.socket]:
         """A plain client and its backend, as they are."""
-        client = dial(address)
-        return client, self._accept()
+        client, backend = dial(address), self._accept()
+        if self.talked:
+            _talk(client, backend)
+        return client, backend
 
     def _wires(self, address: tuple[str, int], meeting: Meeting, ours: bytes, theirs: bytes) -> tuple[Plain, Plain]:
         self.listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, meeting.backend.segment)
@@ -68,12 +77,15 @@ class Door:
             backend = _shaped(self._accept(), meeting.backend)
             backend.sendall(theirs)
             return sealed, Plain(backend)
-        client.sendall({"passthrough": HELLO, "upgraded": ASK}.get(self.mode, b"") + ours)
+        client.sendall({"passthrough": HELLO, "upgraded": ASK}.get(self.mode, b"") + (b"" if self.talked else ours))
         backend = _shaped(self._accept(), meeting.backend)
         if self.mode == "upgraded":
             return _upgraded(client, backend, theirs)
         prologue = read_exactly(backend, PROLOGUE[self.mode])
         assert prologue == HELLO[: len(prologue)], "the hello came changed"
+        if self.talked:
+            _talk(client, backend)
+            client.sendall(ours)
         backend.sendall(theirs)
         return Plain(client), Plain(backend)
 
@@ -92,6 +104,13 @@ class Door:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _talk(client: socket.socket, backend: socket.socket) -> None:
+    for _ in range(TALKS):
+        for one, other in ((client, backend), (backend, client)):
+            one.sendall(TALK)
+            assert read_exactly(other, len(TALK)) == TALK
 
 
 def _without_early(script: Script) -> Script:

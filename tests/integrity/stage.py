@@ -30,8 +30,9 @@ if TYPE_CHECKING:
     from lbcore.balancer import Balancer
 
 ALWAYS = ("copy", "splice", "auto")
-DATAPATHS = (*ALWAYS, "offload")
-"""Those after ALWAYS depend on the kernel and the privileges."""
+LOCAL = "offload_local"
+DATAPATHS = (*ALWAYS, "offload", LOCAL)
+"""Those after ALWAYS depend on the kernel and the privileges. LOCAL: auto, with that option."""
 MODES = tuple(BINDS)
 
 
@@ -46,13 +47,23 @@ def bounded(examples: int) -> settings:
     )
 
 
+def top_of(datapath: str) -> dict[str, object]:
+    """The keys that ask for it."""
+    return {"offload_local": True} if datapath == LOCAL else {"datapath": datapath}
+
+
+def flags_of(datapath: str) -> list[str]:
+    """Likewise of the command line."""
+    return ["--offload-local"] if datapath == LOCAL else ["--datapath", datapath]
+
+
 @functools.cache
 def refusal(datapath: str, network: str) -> str:
     """Why `lbcore run` will not have this datapath in this network, in its own words; "" when it will."""
     if datapath in ALWAYS:
         return ""
     with tempfile.TemporaryDirectory() as directory:
-        line = ["--listen", "tcp://127.0.0.1:0", "--admin", "off", "--workers", "1", "--datapath", datapath]
+        line = ["--listen", "tcp://127.0.0.1:0", "--admin", "off", "--workers", "1", *flags_of(datapath)]
         process = subprocess.Popen(
             [sys.executable, "-m", "lbcore", "run", *line],
             env={**os.environ, "LBCORE_RUNTIME_DIR": directory},
@@ -103,7 +114,10 @@ class Stage:
         if prologue is None or not proper(meeting):  # of a session that was broken off nobody knows how much had passed
             self.note(1, proper=int(proper(meeting)))
         else:
-            self.note(1, proper=1, bytes_in=prologue + total(meeting.client), bytes_out=total(meeting.backend))
+            talked = self.door.talked
+            self.note(
+                1, proper=1, bytes_in=prologue + talked + total(meeting.client), bytes_out=talked + total(meeting.backend)
+            )
 
     def note(self, sessions: int, *, proper: int, bytes_in: int | None = None, bytes_out: int | None = None) -> None:
         """So much more must be in the books. bytes_in, bytes_out: None when nobody can say."""
@@ -133,7 +147,7 @@ def stage(mode: str, datapath: str, authority: Authority, site: Path) -> Iterato
     need(datapath)
     context = trusting(authority) if mode == "terminated" else None
     listener = {"certificates": shown(site)} if mode == "terminated" else {}
-    with Door(mode, context) as door:
-        chosen = settings_of(f"{BINDS[mode]}://127.0.0.1:0", door.backend, listener=listener, top={"datapath": datapath})
+    with Door(mode, context, talks=datapath == LOCAL) as door:
+        chosen = settings_of(f"{BINDS[mode]}://127.0.0.1:0", door.backend, listener=listener, top=top_of(datapath))
         with balanced(settings=chosen) as balancer:
             yield Stage(balancer, door)

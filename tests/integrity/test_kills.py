@@ -25,7 +25,7 @@ from integrity.origin import NUMBER
 from integrity.pattern import Stream
 from integrity.peers import Side, judge, play
 from integrity.scenarios import Meeting, Script, total
-from integrity.stage import DATAPATHS, MODES, bounded, need
+from integrity.stage import DATAPATHS, LOCAL, MODES, bounded, flags_of, need, top_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -94,9 +94,9 @@ def test_a_worker_is_killed(mode: str, datapath: str, tmp_path: Path, authority:
     need(datapath)
     context = trusting(authority) if mode == "terminated" else None
     certificate = ["--cert", str(site)] if mode == "terminated" else []
-    with Door(mode, context) as door:
+    with Door(mode, context, talks=datapath == LOCAL) as door:
         line = ["--listen", f"{BINDS[mode]}://127.0.0.1:0", "--backend", door.backend, "--health", "off", *certificate]
-        with command(tmp_path, *line, "--workers", "2", "--datapath", datapath) as lb:
+        with command(tmp_path, *line, "--workers", "2", *flags_of(datapath)) as lb:
 
             def once(after: int | None, which: int = 0) -> None:
                 """after: how many bytes the worker is killed; None: not at all."""
@@ -203,7 +203,7 @@ def test_a_backend_is_killed(datapath: str) -> None:
     """At another point in each run. Its sessions end, the others' go on, and who comes next is served."""
     need(datapath)
     after = random.randrange(5_000_000)
-    with origins() as (one, two), balancing("tcp://127.0.0.1:0", one.address, two.address, top={"datapath": datapath}) as lb:
+    with origins() as (one, two), balancing("tcp://127.0.0.1:0", one.address, two.address, top=top_of(datapath)) as lb:
         start = books.holding(os.getpid())
         first = [Visitor(lb.address, number) for number in range(SESSIONS)]
         wait_for(lambda: all(visitor.received for visitor in first), "all are served")

@@ -10,7 +10,7 @@ from hypothesis import given
 
 from integrity.network import thin
 from integrity.scenarios import CLOSE_ORDERS, Meeting, plays, simple
-from integrity.stage import DATAPATHS, MODES, bounded, stage
+from integrity.stage import DATAPATHS, LOCAL, MODES, bounded, stage
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -63,9 +63,12 @@ def test_bytes_move_as_was_asked(datapath: str, authority: Authority, site: Path
                 assert read_exactly(backend, 5) == b"hello"
                 backend.sendall(b"world")
                 assert read_exactly(client, 5) == b"world"
-        on.note(1, proper=1, bytes_in=1500, bytes_out=1500)
+        talked = on.door.talked
+        on.note(1, proper=1, bytes_in=talked + 1500, bytes_out=talked + 1500)
         on.check()
         figures = totals(on.balancer.status())
     assert figures["bytes_spliced"] == (3000 if datapath == "splice" else 0)
-    if datapath == "offload":
+    if datapath in ("offload", LOCAL):
         assert figures["offloads"] > 0, "the kernel was given no session"
+    if datapath == LOCAL:
+        assert figures["offloads_local"] > 0, "the kernel was given no session with a backend of this host"
