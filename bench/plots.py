@@ -101,7 +101,7 @@ def _line(axes: Axes, document: dict[str, Any], target: str, points: list[tuple[
         [s.median for _, s in points],
         color=colour,
         linewidth=2.6 if ours else 1.5,
-        linestyle="--" if target == "lbcore-offload" else ":" if target == "direct" else "-",
+        linestyle="--" if target in ("lbcore-offload", "lbcore-local") else ":" if target == "direct" else "-",
         marker="o",
         markersize=4.5 if ours else 3,
     )

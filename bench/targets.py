@@ -178,15 +178,23 @@ def _lbcore_version() -> str:
     return line
 
 
-def _offload_version() -> str:
-    """Raises Missing with lbcore's own reason when this machine or this version cannot offload."""
+def _version_with(feature: str) -> str:
+    """Raises Missing with lbcore's own reason when this machine or this version has it not."""
     version = _lbcore_version()
     command = [sys.executable, "-m", "lbcore", "version"]
     said = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30, cwd=ROOT).stdout
-    line = re.search(r"^offload: *(.*)$", said, re.MULTILINE)
+    line = re.search(rf"^{feature}: *(.*)$", said, re.MULTILINE)
     if line is None or not line[1].startswith("yes"):
-        raise Missing(f"lbcore says: offload: {line[1] if line else 'nothing'}")
+        raise Missing(f"lbcore says: {feature}: {line[1] if line else 'nothing'}")
     return version
+
+
+def _offload_version() -> str:
+    return _version_with("offload")
+
+
+def _local_version() -> str:
+    return _version_with("offload_local")
 
 
 # --- HAProxy ------------------------------------------------------------------------------------------------
@@ -329,6 +337,7 @@ _OURS = (
     Target("lbcore-copy", "lbcore, copy", "lbcore", "tcp", _lbcore("--datapath", "copy"), _lbcore_version),
     Target("lbcore-splice", "lbcore, splice", "lbcore", "tcp", _lbcore("--datapath", "splice"), _lbcore_version),
     Target("lbcore-offload", "lbcore, offload", "lbcore", "tcp", _lbcore("--datapath", "offload"), _offload_version),
+    Target("lbcore-local", "lbcore, offload_local", "lbcore", "tcp", _lbcore("--offload-local"), _local_version),
     Target("lbcore-udp", "lbcore (udp)", "lbcore", "udp", _lbcore(mode="udp", ready="udp"), _lbcore_version),
     Target("lbcore-tls", "lbcore (tls, by server name)", "lbcore", "tls", _lbcore(mode="tls", ready="tls"), _lbcore_version),
     Target("lbcore-tcp-of-tls", "lbcore (tcp)", "lbcore", "tls", _lbcore(ready="tls"), _lbcore_version),
