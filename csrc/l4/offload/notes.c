@@ -1,0 +1,118 @@
+#include <string.h>
+
+#include "../../core/bpf.h"
+#include "seats.h"
+
+enum {
+    SWEEP_MS = 1000,   /* between looks at the figures of all */
+    LAST_POLL_MS = 64, /* the longest that who waits for a kernel thread is left alone */
+};
+
+/* --- what the program says ---------------------------------------------------------------------------------------------------- */
+
+/* A direction has something for user space, or has broken. */
+static void wake(struct lb_plane *plane, uint32_t index, enum lb_side_name from)
+{
+    struct lb_session *session = lb_slab_at(&plane->sessions, plane->offload->at[index].session);
+    session->side[from].readable = 1;
+    lb_session_wake(plane, session);
+}
+
+static void heard(struct lb_plane *plane, const struct lb_seat_note *note)
+{
+    struct lb_offload *offload = plane->offload;
+    uint32_t index = note->lane / 2;
+    if (index < offload->seats && offload->at[index].taken && offload->at[index].generation == note->generation)
+        wake(plane, index, (enum lb_side_name)(note->lane & 1));
+}
+
+/* As bpf_ringbuf's readers do (Documentation/bpf/ringbuf.rst): a note has a head of eight bytes, the first four its length. */
+void lb_offload_notes(struct lb_plane *plane)
+{
+    struct lb_offload *offload = plane->offload;
+    const char *ring = (const char *)offload->ring_end + offload->page;
+    unsigned long at = *offload->ring_read;
+    while (at < __atomic_load_n(offload->ring_end, __ATOMIC_ACQUIRE)) {
+        const char *place = ring + (at & (offload->ring_bytes - 1));
+        uint32_t length = __atomic_load_n((const uint32_t *)(const void *)place, __ATOMIC_ACQUIRE);
+        if (length & BPF_RINGBUF_BUSY_BIT)
+            break;
+        struct lb_seat_note note;
+        memcpy(&note, place + BPF_RINGBUF_HDR_SZ, sizeof note);
+        at += (BPF_RINGBUF_HDR_SZ + (length & ~(uint32_t)BPF_RINGBUF_DISCARD_BIT) + 7) / 8 * 8;
+        __atomic_store_n(offload->ring_read, at, __ATOMIC_RELEASE);
+        heard(plane, &note);
+    }
+}
+
+/* --- once a turn ------------------------------------------------------------------------------------------------------------ */
+
+/* Notes are lost where the ring was full; then `passed` tells. */
+static void sweep(struct lb_plane *plane)
+{
+    struct lb_offload *offload = plane->offload;
+    offload->swept_ms = lb_now_ms(plane);
+    for (uint32_t i = 0; i < offload->touched; i++) {
+        struct lb_seated *seat = &offload->at[i];
+        if (!seat->taken)
+            continue;
+        lb_offload_count(plane, lb_slab_at(&plane->sessions, seat->session));
+        for (int side = LB_CLIENT; side <= LB_BACKEND && seat->taken; side++)
+            if (lb_seat_is_behind(plane, lb_slab_at(&plane->sessions, seat->session), (enum lb_side_name)side))
+                wake(plane, i, (enum lb_side_name)side);
+    }
+}
+
+/* Those who wait are run when it is their time; they ask again, and wait longer, if it was too soon. */
+static void poll_waiting(struct lb_plane *plane)
+{
+    struct lb_offload *offload = plane->offload;
+    uint32_t index = offload->waiting;
+    offload->waiting = LB_NO_SEAT;
+    while (index != LB_NO_SEAT) {
+        struct lb_seated *seat = &offload->at[index];
+        uint32_t next = seat->next, patience_ms = seat->poll_ms;
+        if (seat->taken && lb_now_ms(plane) < seat->poll_at_ms) {
+            seat->next = offload->waiting;
+            offload->waiting = index;
+        } else {
+            uint32_t generation = seat->generation;
+            seat->waits = 0;
+            if (!seat->taken)
+                lb_seat_give(offload, index);
+            else {
+                struct lb_session *session = lb_slab_at(&plane->sessions, seat->session);
+                session->side[LB_CLIENT].writable = session->side[LB_BACKEND].writable = 1;
+                lb_session_wake(plane, session);
+            }
+            if (seat->waits && seat->generation == generation) {
+                seat->poll_ms = patience_ms < LAST_POLL_MS ? 2 * patience_ms : LAST_POLL_MS;
+                seat->poll_at_ms = lb_now_ms(plane) + seat->poll_ms;
+            } else {
+                seat->poll_ms = 0;
+            }
+        }
+        index = next;
+    }
+}
+
+void lb_offload_turn(struct lb_plane *plane)
+{
+    struct lb_offload *offload = plane->offload;
+    if (offload->waiting != LB_NO_SEAT)
+        poll_waiting(plane);
+    if (offload->used && lb_now_ms(plane) - offload->swept_ms >= SWEEP_MS)
+        sweep(plane);
+}
+
+int lb_offload_wait(const struct lb_plane *plane)
+{
+    const struct lb_offload *offload = plane->offload;
+    uint64_t now_ms = lb_now_ms(plane), due_ms = offload->swept_ms + SWEEP_MS;
+    if (!offload->used && offload->waiting == LB_NO_SEAT)
+        return -1;
+    for (uint32_t i = offload->waiting; i != LB_NO_SEAT; i = offload->at[i].next)
+        if (offload->at[i].poll_at_ms < due_ms)
+            due_ms = offload->at[i].poll_at_ms;
+    return due_ms > now_ms ? (int)(due_ms - now_ms) : 0;
+}
