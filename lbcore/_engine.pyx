@@ -672,23 +672,13 @@ cdef class Offload:
         lb_offload_close(self.handle)
 
 
-def offload_selftest():
-    """Whether this kernel forwards bytes as they are: None, or in words why not."""
+def offload_selftest(*, bint local=False):
+    """Whether this kernel forwards bytes as they are: None, or in words why not. local: to backends on this host."""
     cdef char why[256]
     cdef int error
     why[0] = 0
     with nogil:
-        error = lb_offload_selftest(why, sizeof(why))
-    return None if error == 0 else why.decode(errors="replace") or _strerror(-error)
-
-
-def offload_local_selftest():
-    """The same of sessions to backends on this host."""
-    cdef char why[256]
-    cdef int error
-    why[0] = 0
-    with nogil:
-        error = lb_local_selftest(why, sizeof(why))
+        error = lb_local_selftest(why, sizeof(why)) if local else lb_offload_selftest(why, sizeof(why))
     return None if error == 0 else why.decode(errors="replace") or _strerror(-error)
 
 

@@ -29,4 +29,4 @@ def _refusal(*, local: bool) -> str:
         if error.errno == errno.EPERM:
             return "it takes the capabilities CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON"
         return f"the kernel refuses: {error.strerror}"
-    return (_engine.offload_local_selftest() if local else _engine.offload_selftest()) or ""
+    return _engine.offload_selftest(local=local) or ""

@@ -12,6 +12,8 @@ from lbcore.version import VERSION
 
 def main() -> int:
     """Print one line a fact."""
+    from lbcore.offload import local_refusal, refusal
+
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     facts = {
         "lbcore": VERSION,
@@ -23,8 +25,8 @@ def main() -> int:
         "memfd": _yes(hasattr(os, "memfd_create")),
         "reuseport": _yes(hasattr(socket, "SO_REUSEPORT")),
         "splice": _splice(),
-        "offload": _offload(),
-        "offload_local": _offload_local(),
+        "offload": _unless(refusal()),
+        "offload_local": _unless(local_refusal()),
         "tls": _tls(),
         "seccomp": _seccomp(),
     }
@@ -64,17 +66,7 @@ def _seccomp() -> str:
         return f"no ({getattr(error, 'strerror', None) or error})"
 
 
-def _offload() -> str:
-    from lbcore.offload import refusal
-
-    reason = refusal()
-    return f"no ({reason})" if reason else "yes"
-
-
-def _offload_local() -> str:
-    from lbcore.offload import local_refusal
-
-    reason = local_refusal()
+def _unless(reason: str) -> str:
     return f"no ({reason})" if reason else "yes"
 
 

@@ -2,44 +2,20 @@
 
 #include <fcntl.h>
 
-#include "../../core/bpf.h"
-#include "programs.h"
+#include "verdict.h"
 
-#define LANE(FIELD) (int)offsetof(struct lb_seat_lane, FIELD)
-#define SEAT(FIELD) (int)offsetof(struct lb_seat, FIELD)
-#define NOTED(FIELD) (int)offsetof(struct lb_seat_note, FIELD)
 #define ASKED(FIELD) (int)offsetof(struct lb_local_question, FIELD)
-#define SKB(FIELD) (int)offsetof(struct __sk_buff, FIELD)
 #define MSG(FIELD) (int)offsetof(struct sk_msg_md, FIELD)
 
-#define SKB_SEQ SKB(cb[0]) /* see programs.c */
-
-enum { PASS = 1, DROP = 0 }; /* enum sk_action */
-enum { PART_BITS = 11, PART = 1 << PART_BITS, MOST_OLD = 1 << 17 }; /* see programs.c */
 enum { MOST_WAITING = 16 }; /* skbs in the hands of a kernel thread, 64 KiB each at most */
 enum { SPARE = 16384 };     /* bytes of a send buffer that are left free */
 enum { PSOCK_FLAGS = 7 };   /* in sk_user_data, beside the pointer */
 enum { ESTABLISHED = BPF_TCP_ESTABLISHED, CLOSE_WAIT = BPF_TCP_CLOSE_WAIT };
 
-/* r0: what the map has by the key at that place of the stack. */
-#define LOOK_UP(MAP, PLACE) \
-    BPF_LD_MAP(BPF_REG_1, MAP), BPF_MOV64_REG(BPF_REG_2, BPF_REG_10), BPF_ALU64_IMM(BPF_ADD, BPF_REG_2, PLACE), \
-        BPF_CALL_FUNC(BPF_FUNC_map_lookup_elem)
-
 /* Read from the kernel's memory, where r3 points to, to that place of the stack. */
 #define PEEK(PLACE, BYTES, OTHERWISE) \
     BPF_MOV64_REG(BPF_REG_1, BPF_REG_10), BPF_ALU64_IMM(BPF_ADD, BPF_REG_1, PLACE), BPF_MOV64_IMM(BPF_REG_2, BYTES), \
         BPF_CALL_FUNC(BPF_FUNC_probe_read_kernel), BPF_JMP_IMM(BPF_JNE, BPF_REG_0, 0, OTHERWISE)
-
-#define ADD_TO(FIELD, REG) \
-    BPF_LDX_MEM(BPF_DW, BPF_REG_1, BPF_REG_7, LANE(FIELD)), BPF_ALU64_REG(BPF_ADD, BPF_REG_1, REG), \
-        BPF_STX_MEM(BPF_DW, BPF_REG_7, BPF_REG_1, LANE(FIELD))
-
-/* r9 bytes are about to be forwarded. */
-#define COUNT_FORWARDED \
-    BPF_CALL_FUNC(BPF_FUNC_ktime_get_coarse_ns), BPF_STX_MEM(BPF_DW, BPF_REG_7, BPF_REG_0, LANE(moved_ns)), \
-        BPF_LDX_MEM(BPF_DW, BPF_REG_1, BPF_REG_7, LANE(messages)), BPF_ALU64_IMM(BPF_ADD, BPF_REG_1, 1), \
-        BPF_STX_MEM(BPF_DW, BPF_REG_7, BPF_REG_1, LANE(messages)), ADD_TO(forwarded, BPF_REG_9)
 
 #define RELEASE(REG) BPF_MOV64_REG(BPF_REG_1, REG), BPF_CALL_FUNC(BPF_FUNC_sk_release)
 
@@ -95,27 +71,7 @@ int lb_local_load_verdict(const struct lb_local_maps *maps, char *why, size_t ro
         BPF_AT(ALREADY),
         BPF_ALU64_REG(BPF_SUB, BPF_REG_2, BPF_REG_1),
         BPF_MOV32_REG(BPF_REG_8, BPF_REG_2),
-        BPF_JMP_REG(BPF_JGE, BPF_REG_8, BPF_REG_9, BROKEN),
-        BPF_JMP_IMM(BPF_JGT, BPF_REG_8, MOST_OLD, BROKEN),
-        BPF_ALU64_REG(BPF_SUB, BPF_REG_9, BPF_REG_8),
-        BPF_MOV64_REG(BPF_REG_2, BPF_REG_8), /* first what is over, then whole parts */
-        BPF_ALU64_IMM(BPF_AND, BPF_REG_2, PART - 1),
-        BPF_ALU64_IMM(BPF_RSH, BPF_REG_8, PART_BITS),
-        BPF_AT(CUT),
-        BPF_ALU64_IMM(BPF_NEG, BPF_REG_2, 0),
-        BPF_MOV64_REG(BPF_REG_1, BPF_REG_6),
-        BPF_MOV64_IMM(BPF_REG_3, 0),
-        BPF_MOV64_IMM(BPF_REG_4, 0),
-        BPF_CALL_FUNC(BPF_FUNC_skb_adjust_room),
-        BPF_JMP_IMM(BPF_JNE, BPF_REG_0, 0, BROKEN),
-        BPF_JMP_IMM(BPF_JEQ, BPF_REG_8, 0, FRESH),
-        BPF_ALU64_IMM(BPF_SUB, BPF_REG_8, 1),
-        BPF_MOV64_IMM(BPF_REG_2, PART),
-        BPF_GOTO(CUT),
-        BPF_AT(FRESH),
-        BPF_LDX_MEM(BPF_W, BPF_REG_1, BPF_REG_7, LANE(next)),
-        BPF_ALU64_REG(BPF_ADD, BPF_REG_1, BPF_REG_9),
-        BPF_STX_MEM(BPF_W, BPF_REG_7, BPF_REG_1, LANE(next)),
+        CUT_OLD,
 
         /* how far is the backend, and what has it room for? */
         LOOK_UP(maps->backends, SEAT_INDEX),
@@ -169,30 +125,11 @@ int lb_local_load_verdict(const struct lb_local_maps *maps, char *why, size_t ro
         BPF_LDX_MEM(BPF_W, BPF_REG_1, BPF_REG_7, LANE(due)),
         BPF_ALU64_REG(BPF_ADD, BPF_REG_1, BPF_REG_9),
         BPF_STX_MEM(BPF_W, BPF_REG_7, BPF_REG_1, LANE(due)),
-        BPF_MOV64_REG(BPF_REG_8, BPF_REG_9),
-        BPF_FETCH_ADD(BPF_DW, BPF_REG_7, BPF_REG_8, LANE(passed)),
-        BPF_LDX_MEM(BPF_DW, BPF_REG_1, BPF_REG_7, LANE(taken)),
-        BPF_MOV64_IMM(BPF_REG_9, PASS),
-        BPF_JMP_REG(BPF_JEQ, BPF_REG_1, BPF_REG_8, TELL),
-        BPF_AT(NOT_OURS),
-        BPF_MOV64_IMM(BPF_REG_0, PASS),
-        BPF_EXIT_INSN(),
-        BPF_AT(NOTHING),
-        BPF_MOV64_IMM(BPF_REG_0, DROP),
-        BPF_EXIT_INSN(),
+        HAND_UP,
 
         BPF_AT(BROKEN),
         BPF_ST_MEM(BPF_W, BPF_REG_7, LANE(broken), 1),
-        BPF_MOV64_IMM(BPF_REG_9, DROP),
-        BPF_AT(TELL),
-        BPF_LD_MAP(BPF_REG_1, maps->notes),
-        BPF_MOV64_REG(BPF_REG_2, BPF_REG_10),
-        BPF_ALU64_IMM(BPF_ADD, BPF_REG_2, NOTE),
-        BPF_MOV64_IMM(BPF_REG_3, sizeof(struct lb_seat_note)),
-        BPF_MOV64_IMM(BPF_REG_4, 0),
-        BPF_CALL_FUNC(BPF_FUNC_ringbuf_output),
-        BPF_MOV64_REG(BPF_REG_0, BPF_REG_9),
-        BPF_EXIT_INSN(),
+        TELL_BROKEN,
     };
     return load("lb_to_local", BPF_PROG_TYPE_SK_SKB, BPF_SK_SKB_STREAM_VERDICT, code, sizeof code, why, room);
 }

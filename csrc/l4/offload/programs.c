@@ -1,17 +1,6 @@
 #include "programs.h"
 
-#include "../../core/bpf.h"
-
-#define LANE(FIELD) offsetof(struct lb_seat_lane, FIELD)
-#define SEAT(FIELD) offsetof(struct lb_seat, FIELD)
-#define SKB(FIELD) offsetof(struct __sk_buff, FIELD)
-
-/* TCP's control block of an skb begins with its sequence number, and lies where a program finds cb[]. */
-#define SKB_SEQ SKB(cb[0])
-
-enum { PASS = 1, DROP = 0 }; /* enum sk_action */
-/* Bytes: adjust_room takes less than 4096 at once; more than an skb holds is no retransmission. */
-enum { PART_BITS = 11, PART = 1 << PART_BITS, MOST_OLD = 1 << 17 };
+#include "verdict.h"
 
 enum { SPARE = 4096 }; /* bytes of a send buffer that are left free */
 
@@ -29,22 +18,16 @@ int lb_offload_load_verdict(const struct lb_offload_maps *maps, char *why, size_
         BPF_MOV64_REG(BPF_REG_6, BPF_REG_1),
         BPF_CALL_FUNC(BPF_FUNC_get_socket_cookie),
         BPF_STX_MEM(BPF_DW, BPF_REG_10, BPF_REG_0, COOKIE),
-        BPF_LD_MAP(BPF_REG_1, maps->seats),
-        BPF_MOV64_REG(BPF_REG_2, BPF_REG_10),
-        BPF_ALU64_IMM(BPF_ADD, BPF_REG_2, COOKIE),
-        BPF_CALL_FUNC(BPF_FUNC_map_lookup_elem),
+        LOOK_UP(maps->seats, COOKIE),
         BPF_JMP_IMM(BPF_JEQ, BPF_REG_0, 0, NOT_OURS),
         BPF_LDX_MEM(BPF_DW, BPF_REG_1, BPF_REG_0, SEAT(peer)),
         BPF_STX_MEM(BPF_DW, BPF_REG_10, BPF_REG_1, PEER),
         BPF_LDX_MEM(BPF_W, BPF_REG_1, BPF_REG_0, SEAT(generation)),
-        BPF_STX_MEM(BPF_W, BPF_REG_10, BPF_REG_1, NOTE + (int)offsetof(struct lb_seat_note, generation)),
+        BPF_STX_MEM(BPF_W, BPF_REG_10, BPF_REG_1, NOTE + NOTED(generation)),
         BPF_LDX_MEM(BPF_W, BPF_REG_1, BPF_REG_0, SEAT(lane)),
-        BPF_STX_MEM(BPF_W, BPF_REG_10, BPF_REG_1, NOTE + (int)offsetof(struct lb_seat_note, lane)),
+        BPF_STX_MEM(BPF_W, BPF_REG_10, BPF_REG_1, NOTE + NOTED(lane)),
         BPF_STX_MEM(BPF_W, BPF_REG_10, BPF_REG_1, INDEX),
-        BPF_LD_MAP(BPF_REG_1, maps->lanes),
-        BPF_MOV64_REG(BPF_REG_2, BPF_REG_10),
-        BPF_ALU64_IMM(BPF_ADD, BPF_REG_2, INDEX),
-        BPF_CALL_FUNC(BPF_FUNC_map_lookup_elem),
+        LOOK_UP(maps->lanes, INDEX),
         BPF_JMP_IMM(BPF_JEQ, BPF_REG_0, 0, NOT_OURS),
         BPF_MOV64_REG(BPF_REG_7, BPF_REG_0),
         BPF_LDX_MEM(BPF_W, BPF_REG_9, BPF_REG_6, SKB(len)),
@@ -67,27 +50,7 @@ int lb_offload_load_verdict(const struct lb_offload_maps *maps, char *why, size_
         BPF_LDX_MEM(BPF_W, BPF_REG_1, BPF_REG_6, SKB_SEQ),
         BPF_ALU32_REG(BPF_SUB, BPF_REG_8, BPF_REG_1),
         BPF_JMP_IMM(BPF_JEQ, BPF_REG_8, 0, FRESH),
-        BPF_JMP_REG(BPF_JGE, BPF_REG_8, BPF_REG_9, BROKEN),
-        BPF_JMP_IMM(BPF_JGT, BPF_REG_8, MOST_OLD, BROKEN),
-        BPF_ALU64_REG(BPF_SUB, BPF_REG_9, BPF_REG_8),
-        BPF_MOV64_REG(BPF_REG_2, BPF_REG_8), /* first what is over, then whole parts */
-        BPF_ALU64_IMM(BPF_AND, BPF_REG_2, PART - 1),
-        BPF_ALU64_IMM(BPF_RSH, BPF_REG_8, PART_BITS),
-        BPF_AT(CUT),
-        BPF_ALU64_IMM(BPF_NEG, BPF_REG_2, 0),
-        BPF_MOV64_REG(BPF_REG_1, BPF_REG_6),
-        BPF_MOV64_IMM(BPF_REG_3, 0),
-        BPF_MOV64_IMM(BPF_REG_4, 0),
-        BPF_CALL_FUNC(BPF_FUNC_skb_adjust_room),
-        BPF_JMP_IMM(BPF_JNE, BPF_REG_0, 0, BROKEN),
-        BPF_JMP_IMM(BPF_JEQ, BPF_REG_8, 0, FRESH),
-        BPF_ALU64_IMM(BPF_SUB, BPF_REG_8, 1),
-        BPF_MOV64_IMM(BPF_REG_2, PART),
-        BPF_GOTO(CUT),
-        BPF_AT(FRESH),
-        BPF_LDX_MEM(BPF_W, BPF_REG_1, BPF_REG_7, LANE(next)),
-        BPF_ALU64_REG(BPF_ADD, BPF_REG_1, BPF_REG_9),
-        BPF_STX_MEM(BPF_W, BPF_REG_7, BPF_REG_1, LANE(next)),
+        CUT_OLD,
 
         /* may it be forwarded? */
         BPF_LDX_MEM(BPF_W, BPF_REG_1, BPF_REG_7, LANE(open)),
@@ -97,10 +60,7 @@ int lb_offload_load_verdict(const struct lb_offload_maps *maps, char *why, size_
         BPF_JMP_REG(BPF_JNE, BPF_REG_1, BPF_REG_2, TO_USER),
 
         /* how far is the peer? */
-        BPF_LD_MAP(BPF_REG_1, maps->sockets),
-        BPF_MOV64_REG(BPF_REG_2, BPF_REG_10),
-        BPF_ALU64_IMM(BPF_ADD, BPF_REG_2, PEER),
-        BPF_CALL_FUNC(BPF_FUNC_map_lookup_elem),
+        LOOK_UP(maps->sockets, PEER),
         BPF_JMP_IMM(BPF_JEQ, BPF_REG_0, 0, TO_USER),
         BPF_MOV64_REG(BPF_REG_8, BPF_REG_0),
         BPF_LDX_MEM(BPF_W, BPF_REG_1, BPF_REG_8, offsetof(struct bpf_sock, state)),
@@ -140,14 +100,7 @@ int lb_offload_load_verdict(const struct lb_offload_maps *maps, char *why, size_
 
         /* forward it */
         BPF_STX_MEM(BPF_W, BPF_REG_7, BPF_REG_8, LANE(due)),
-        BPF_CALL_FUNC(BPF_FUNC_ktime_get_coarse_ns),
-        BPF_STX_MEM(BPF_DW, BPF_REG_7, BPF_REG_0, LANE(moved_ns)),
-        BPF_LDX_MEM(BPF_DW, BPF_REG_1, BPF_REG_7, LANE(messages)),
-        BPF_ALU64_IMM(BPF_ADD, BPF_REG_1, 1),
-        BPF_STX_MEM(BPF_DW, BPF_REG_7, BPF_REG_1, LANE(messages)),
-        BPF_LDX_MEM(BPF_DW, BPF_REG_1, BPF_REG_7, LANE(forwarded)),
-        BPF_ALU64_REG(BPF_ADD, BPF_REG_1, BPF_REG_9),
-        BPF_STX_MEM(BPF_DW, BPF_REG_7, BPF_REG_1, LANE(forwarded)),
+        COUNT_FORWARDED,
         BPF_MOV64_REG(BPF_REG_1, BPF_REG_6),
         BPF_LD_MAP(BPF_REG_2, maps->sockets),
         BPF_MOV64_REG(BPF_REG_3, BPF_REG_10),
@@ -162,31 +115,12 @@ int lb_offload_load_verdict(const struct lb_offload_maps *maps, char *why, size_
         BPF_MOV64_REG(BPF_REG_1, BPF_REG_8),
         BPF_CALL_FUNC(BPF_FUNC_sk_release),
         BPF_AT(TO_USER),
-        BPF_MOV64_REG(BPF_REG_8, BPF_REG_9),
-        BPF_FETCH_ADD(BPF_DW, BPF_REG_7, BPF_REG_8, LANE(passed)),
-        BPF_LDX_MEM(BPF_DW, BPF_REG_1, BPF_REG_7, LANE(taken)),
-        BPF_MOV64_IMM(BPF_REG_9, PASS),
-        BPF_JMP_REG(BPF_JEQ, BPF_REG_1, BPF_REG_8, TELL),
-        BPF_AT(NOT_OURS),
-        BPF_MOV64_IMM(BPF_REG_0, PASS),
-        BPF_EXIT_INSN(),
-        BPF_AT(NOTHING),
-        BPF_MOV64_IMM(BPF_REG_0, DROP),
-        BPF_EXIT_INSN(),
+        HAND_UP,
 
         BPF_AT(BROKEN),
         BPF_ST_MEM(BPF_W, BPF_REG_7, LANE(broken), 1),
         BPF_ST_MEM(BPF_W, BPF_REG_7, LANE(open), 0),
-        BPF_MOV64_IMM(BPF_REG_9, DROP),
-        BPF_AT(TELL),
-        BPF_LD_MAP(BPF_REG_1, maps->notes),
-        BPF_MOV64_REG(BPF_REG_2, BPF_REG_10),
-        BPF_ALU64_IMM(BPF_ADD, BPF_REG_2, NOTE),
-        BPF_MOV64_IMM(BPF_REG_3, sizeof(struct lb_seat_note)),
-        BPF_MOV64_IMM(BPF_REG_4, 0),
-        BPF_CALL_FUNC(BPF_FUNC_ringbuf_output),
-        BPF_MOV64_REG(BPF_REG_0, BPF_REG_9),
-        BPF_EXIT_INSN(),
+        TELL_BROKEN,
     };
     const struct lb_bpf_program program = {
         .name = "lb_forward",
