@@ -182,6 +182,8 @@ class Soak:
             return "; ".join(f"{name} holds {what}" for name, what in found.items() if what)
 
         self._settle(more)  # a probe may be under way in any one moment
+        if self.problems:
+            print(f"soak: the control plane's sockets: {books.connections(balancer.pid)}")
         held = self._held(balancer)
         for name, now in held.items():
             control = name == "control plane"

@@ -6,6 +6,8 @@ import contextlib
 import os
 from collections import Counter, namedtuple
 
+import psutil
+
 Holding = namedtuple("Holding", "descriptors pipes memory_kb")
 Holding.__doc__ = "Of a process: descriptors by kind (Counter) without pipes, how many of pipes, anonymous memory in KiB."
 
@@ -43,6 +45,16 @@ def more_descriptors(before: Holding, now: Holding) -> str:
         kind: count - before.descriptors[kind] for kind, count in now.descriptors.items() if count > before.descriptors[kind]
     }
     return ", ".join(f"{count} more of {kind}" for kind, count in sorted(more.items()))
+
+
+def connections(pid: int) -> str:
+    """The sockets of that process in words, so that one too many has a name."""
+    held = psutil.Process(pid).net_connections(kind="all")
+    return ", ".join(sorted(f"{_place(one.laddr)} {one.status.lower()} {_place(one.raddr)}".strip() for one in held))
+
+
+def _place(address: object) -> str:
+    return (":".join(map(str, address)) if isinstance(address, tuple) else str(address)) or "-"
 
 
 def allowed_kb(before_kb: int, floor_kb: int, share: float) -> int:

@@ -85,6 +85,7 @@ class Trouble:
         self._next_kill = time.monotonic() + kill_every_s / 2
         self._due: list[tuple[float, Callable[[], None]]] = []
         self._registrations: dict[str, Registration] = {}
+        self._silent: list[Registration] = []
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self.done: Counter[str] = Counter()
@@ -109,6 +110,7 @@ class Trouble:
         for registration in self._registrations.values():
             registration.stop()
         self._registrations.clear()
+        self._bury_silent()
         self._configuration.write()
         self._configuration.write_source([])
         self._reload()
@@ -216,7 +218,16 @@ class Trouble:
             with known.wake:  # as if its host were gone: no more beats, and no goodbye
                 known._running = False
                 known.wake.notify_all()
+            self._silent.append(known)
             self.done["silent"] += 1
+
+    def _bury_silent(self) -> None:
+        """What was kept with the balancer by those who fell silent ends: it would keep them longer than we rest."""
+        for registration in self._silent:
+            for link in registration._links:
+                link.join()
+                link.close()
+        self._silent.clear()
 
     def _source(self) -> None:
         guests = [server for server in self._guests if self._dice.random() < 0.5]
