@@ -188,7 +188,7 @@ def test_a_large_pools_view_follows_a_storm_of_changes(table: Table) -> None:
     """Its views are put off by a moment under a storm; states count at once, and the last view is made."""
     fill(table, "round_robin", [1] * 2000)
     wanted: list[float] = []
-    table.on_put_off = wanted.append
+    table.views.on_put_off = wanted.append
     rows = table.rows("p")
     for row in rows[:1000]:
         table.set_state(row, "down", "storm")

@@ -32,7 +32,9 @@ def table() -> Iterator[Table]:
 def test_another_process_reads_it_without_the_engine(table: Table) -> None:
     code = (
         "import sys; from lbcore.segment import Segment, text\n"
+        "from lbcore.observe import lines, status, why\n"
         "segment = Segment.attach(sys.argv[1])\n"
+        "assert status.document(segment)['name'] == 't' and why.decisions(segment) == []\n"
         "assert text(segment.head.name) == 't' and text(segment.head.version) == '1.2.3'\n"
         "assert 'lbcore._engine' not in sys.modules\n"
     )

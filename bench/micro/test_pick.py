@@ -8,8 +8,9 @@ import pytest
 
 from bench.micro.conftest import Fill
 from lbcore._layout import ffi
+from lbcore.codes import POLICIES
 from lbcore.picks import Picking, PickPool
-from lbcore.table import POLICIES, Table
+from lbcore.table import Table
 
 PICKS = 1000
 LEAST_CONN_NS = 2000

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from lbcore.settings import PoolSettings
 
 Verdict = namedtuple("Verdict", "state reason", module=__name__)
-Verdict.__doc__ = "A state of lbcore.table.STATES, and why, in words."
+Verdict.__doc__ = "A state of lbcore.codes.STATES, and why, in words."
 
 REFUSED = "connection refused"
 DRAINED = "drained by an operator"

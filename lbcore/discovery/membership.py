@@ -74,7 +74,7 @@ class Membership:
         self._agenda = Agenda()
         self._wanted: float | None = None
         self.sooner: Callable[[], None] = lambda: None
-        table.on_put_off = self._wants
+        table.views.on_put_off = self._wants
         self.on_new: Callable[[Row], None] = lambda row: None
         self.on_change: Callable[[], None] = lambda: None
         self.counts = {"registrations": 0, "heartbeats": 0, "probes_good": 0, "probes_bad": 0}

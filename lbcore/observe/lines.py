@@ -8,6 +8,7 @@ import time
 from json.encoder import encode_basestring_ascii as quoted
 
 from lbcore._layout import ffi
+from lbcore.codes import MODE_NAMES
 from lbcore.observe.records import (
     BY_BACKEND,
     BY_CLIENT,
@@ -23,7 +24,6 @@ from lbcore.observe.records import (
     Record,
 )
 from lbcore.segment import Segment, text
-from lbcore.table import MODES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -48,7 +48,6 @@ ENDS = {
 }
 """How each end is written, and who ended it."""
 
-_MODE_NAMES = {number: name for name, number in MODES.items()}
 _KEPT = 10_000
 _UNSAFE = re.compile(r"[^!#-\[\]-~]")  # what is not printable ASCII, blanks, quotes and backslashes
 
@@ -91,7 +90,7 @@ class Names:
         """(name, mode)."""
         if row not in self._listeners:
             found = self._segment.listener(row)
-            self._listeners[row] = text(found.name), _MODE_NAMES.get(found.mode, "?")
+            self._listeners[row] = text(found.name), MODE_NAMES.get(found.mode, "?")
         return self._listeners[row]
 
     def kind(self, record: Record) -> str:

@@ -4,22 +4,17 @@ from __future__ import annotations
 
 import time
 
+from lbcore.codes import CLASSES, DATAPATH_NAMES, MODE_NAMES, NO_POOL, POLICY_NAMES, SECTIONS, STATE_NAMES
 from lbcore.observe.timings import latency
 from lbcore.segment import COUNTERS, Segment, date_text, text
-from lbcore.table import DATAPATHS, GONE, MODES, NO_POOL, POLICIES, SECTIONS, STATES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-_STATE_NAMES = {number: name for name, number in STATES.items()} | {GONE: "draining"}
-_POLICY_NAMES = {number: name for name, number in POLICIES.items()}
-_DATAPATH_NAMES = {number: name for name, number in DATAPATHS.items()}
 _WORKER_STATES = {0: "absent", 1: "serving", 2: "draining", 3: "gone"}
 _TALLIED = ("accepted", "sessions", "exchanges", "failed", "left", "own", "limited", "bytes_in", "bytes_out")
-_CLASSES = ("1xx", "2xx", "3xx", "4xx", "5xx")
-_MODE_NAMES = {number: name for name, number in MODES.items()}
 
 
 def document(segment: Segment) -> dict[str, Any]:
@@ -31,7 +26,7 @@ def document(segment: Segment) -> dict[str, Any]:
         "pid": head.control_pid,
         "uptime_s": round(max(0.0, time.time() - head.started_ms / 1000), 3),
         "version": text(head.version),
-        "datapath": _DATAPATH_NAMES.get(head.datapath, "?"),
+        "datapath": DATAPATH_NAMES.get(head.datapath, "?"),
         "generation": head.generation,
         "draining": bool(head.draining),
         "access_log": {"written": head.log_written, "lost": head.log_lost},
@@ -52,7 +47,7 @@ def _listeners(segment: Segment) -> list[dict[str, Any]]:
         {
             "name": text(row.name),
             "address": text(row.address).partition("://")[2],
-            "mode": _MODE_NAMES.get(row.mode, "?"),
+            "mode": MODE_NAMES.get(row.mode, "?"),
             "pool": None if row.pool == NO_POOL else text(segment.pool(row.pool).name),
             "tls": bool(row.terminates),
             "certificate_expires": date_text(row.certificate_expires_s) if row.certificate_expires_s else None,
@@ -69,13 +64,13 @@ def _tally(
     """What ended there, over all workers."""
     names = [name for name in _TALLIED if name not in without]
     total = dict.fromkeys(names, 0)
-    answers = [0] * len(_CLASSES)
+    answers = [0] * len(CLASSES)
     for worker in range(segment.head.workers):
         tally = of(worker, index)
         if tally.tenant == tenant:
             total = {name: total[name] + getattr(tally, name) for name in names}
             answers = [a + b for a, b in zip(answers, tally.answers, strict=True)]
-    return {**total, "answers": dict(zip(_CLASSES, answers, strict=True))}
+    return {**total, "answers": dict(zip(CLASSES, answers, strict=True))}
 
 
 def _pools(segment: Segment) -> list[dict[str, Any]]:
@@ -84,12 +79,12 @@ def _pools(segment: Segment) -> list[dict[str, Any]]:
     seen = [(segment.actives(worker), segment.outcomes(worker)) for worker in range(segment.sections)]
     for index in range(segment.head.rows_used):
         row = rows[index]
-        if row.state in _STATE_NAMES:
+        if row.state in STATE_NAMES:
             members.setdefault(row.pool, []).append(_backend(segment, index, row, seen))
     return [
         {
             "name": text(segment.pool(index).name),
-            "policy": _POLICY_NAMES.get(segment.pool(index).policy, "?"),
+            "policy": POLICY_NAMES.get(segment.pool(index).policy, "?"),
             "queued": sum(segment.budget(worker, index).queued for worker in range(segment.head.workers)),
             "latency": latency(segment, index),
             "tally": _tally(segment, segment.pool_tally, index, segment.pool(index).tenant, ("accepted", "limited")),
@@ -118,7 +113,7 @@ def _backend(segment: Segment, index: int, row: Any, seen: list[tuple[Any, Any]]
         "address": address,
         "generation": generation,
         "source": source,
-        "state": _STATE_NAMES.get(row.state, "down"),
+        "state": STATE_NAMES.get(row.state, "down"),
         "reason": reason,
         "weight": row.weight,
         "load": None if row.load < 0 else round(row.load, 3),

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 
 from lbcore._layout import ffi
+from lbcore.codes import POLICY_NAMES
 from lbcore.segment import Segment, text
-from lbcore.table import POLICIES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ WHY = {
     8: "sticky cookie",
 }
 FATES = {0: "open", 1: "done", 2: "unreachable", 3: "failed", 4: "client left", 5: "ended"}
-_POLICY_NAMES = {number: name for name, number in POLICIES.items()}
 
 
 def decisions(segment: Segment) -> list[dict[str, Any]]:
@@ -92,7 +91,7 @@ def _shown(seen: Any, section: int, names: _Names) -> dict[str, Any]:
         "at": round(names.offset + seen.at_us / 1e6, 6),
         "worker": names.section(section),
         "pool": names.pool(seen.pool),
-        "policy": _POLICY_NAMES.get(seen.policy, "?"),
+        "policy": POLICY_NAMES.get(seen.policy, "?"),
         "backend": names.backend(seen.backend),
         "id": None if seen.backend == NONE else f"{seen.backend}.{seen.generation}",
         "why": WHY.get(seen.why, "?"),

@@ -7,191 +7,35 @@ through the engine's pen and publishes the pools that it touched.
 from __future__ import annotations
 
 import contextlib
-import ipaddress
 import os
 import socket
 import threading
 import time
-from collections import namedtuple
 
 from lbcore import _engine
-from lbcore._layout import ffi
+from lbcore.codes import DATAPATHS, DRAINING, FREE, GONE, SECTIONS, SERVING, STATES
 from lbcore.segment import Segment, SegmentError, make_memory, map_shared, text
 from lbcore.settings import parse_address, split_host_port
+from lbcore.table import packed
+from lbcore.table.outcome import Outcome, outcome_of
+from lbcore.table.resolved import Resolved, resolve
+from lbcore.table.row import Row
+from lbcore.table.views import Views
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from typing import Any
 
     from lbcore.settings import ListenerSettings, PoolSettings
 
-STATES = {
-    "starting": ffi.integer_const("LB_STARTING"),
-    "up": ffi.integer_const("LB_UP"),
-    "busy": ffi.integer_const("LB_BUSY"),
-    "draining": ffi.integer_const("LB_DRAINING"),
-    "down": ffi.integer_const("LB_DOWN"),
-}
-GONE: int = ffi.integer_const("LB_GONE")
-FREE: int = ffi.integer_const("LB_FREE")
-_STATE_NAMES = {number: name for name, number in STATES.items()}
-POLICIES = {
-    "round_robin": ffi.integer_const("LB_ROUND_ROBIN"),
-    "least_conn": ffi.integer_const("LB_LEAST_CONN"),
-    "p2c": ffi.integer_const("LB_P2C"),
-    "random": ffi.integer_const("LB_RANDOM"),
-    "ewma": ffi.integer_const("LB_EWMA"),
-    "maglev": ffi.integer_const("LB_MAGLEV"),
-}
-SEND_PROXY = {"off": 0, "v1": 1, "v2": 2}
-MODES = {name: ffi.integer_const(f"LB_MODE_{name.upper()}") for name in ("tcp", "http", "udp", "tls", "https")}
-FORWARDED = {
-    "off": ffi.integer_const("LB_FORWARDED_OFF"),
-    "x": ffi.integer_const("LB_FORWARDED_X"),
-    "rfc7239": ffi.integer_const("LB_FORWARDED_RFC7239"),
-    "both": ffi.integer_const("LB_FORWARDED_BOTH"),
-}
-HASH_KEYS = {
-    "address": ffi.integer_const("LB_HASH_ADDRESS"),
-    "path": ffi.integer_const("LB_HASH_PATH"),
-    "header": ffi.integer_const("LB_HASH_HEADER"),
-    "cookie": ffi.integer_const("LB_HASH_COOKIE"),
-}
-NO_POOL: int = ffi.integer_const("LB_NO_POOL")
-DATAPATHS = {
-    "auto": ffi.integer_const("LB_AUTO"),
-    "copy": ffi.integer_const("LB_COPY"),
-    "splice": ffi.integer_const("LB_SPLICE"),
-    "offload": ffi.integer_const("LB_OFFLOAD"),
-}
-
-SERVING: int = ffi.integer_const("LB_WORKER_SERVING")
-DRAINING: int = ffi.integer_const("LB_WORKER_DRAINING")
-
-SECTIONS = 2
-"""A worker's sections of the segment: one that takes its place has the other, while the old one drains."""
 MAX_LISTENERS = 64
 MAX_POOLS = 256
-LARGE_POOL = 500
-PUBLISH_EVERY_S = 0.02
-"""Views of large pools are made anew at most so often: a state is seen at once anyway, since it is written in place; a schedule
-follows. Ten thousand backends that register one after another would else cost as many views of ten thousand."""
 REST_S = 1.0
 """How long a removed row rests at least: a worker may hold a pick of it that it has not counted yet."""
-
-Outcome = namedtuple(
-    "Outcome",
-    "active sessions failures failures_in_row last_errno latency_ms last_success answers_in_row last_status last_answer",
-    module=__name__,
-)
-Outcome.__doc__ = """What the data path saw of a backend, over all workers.
-
-active: sessions now. sessions: connects that succeeded. failures: connects that failed. failures_in_row: the most that one
-worker saw since its last success. last_errno: of the last failure, 0 if none. latency_ms: of connects, exponentially weighted.
-last_success, last_answer: monotonic seconds, 0 if never; of connects and answers, of answers only.
-answers_in_row, last_status: the same of failed answers; status 0: none came.
-"""
-
-
-def _row(struct: str, **fields: object) -> bytes:
-    """The bytes of a struct of csrc/shm_layout.h. Raises ValueError when a text does not fit into its field."""
-    row = ffi.new(f"{struct} *")
-    for name, value in fields.items():
-        if not isinstance(value, bytes):
-            setattr(row, name, value)
-            continue
-        field = getattr(row, name)
-        if len(value) > len(field):
-            raise ValueError(f"{name}: {value.decode(errors='replace')!r} is longer than {len(field)} bytes")
-        ffi.memmove(field, value, len(value))
-    return bytes(ffi.buffer(row))
-
-
-def _networks(cidrs: list[str]) -> list[dict[str, object]]:
-    """struct lb_network of each: IPv4 mapped into IPv6."""
-    found = []
-    for cidr in cidrs:
-        network = ipaddress.ip_network(cidr)
-        v4 = network.version == 4
-        packed = (b"\0" * 10 + b"\xff\xff" if v4 else b"") + network.network_address.packed
-        found.append({"ip": list(packed), "bits": network.prefixlen + (96 if v4 else 0)})
-    return found
 
 
 class TableFull(ValueError):
     """No row is free: raise max_backends."""
-
-
-class Row:
-    """A backend in the table. Written by Table only."""
-
-    __slots__ = (
-        "address",
-        "capacity",
-        "cut_at",
-        "elsewhere",
-        "family",
-        "free_at",
-        "generation",
-        "host",
-        "index",
-        "ip",
-        "load",
-        "pool",
-        "port",
-        "reason",
-        "scope",
-        "source",
-        "state",
-        "weight",
-    )
-
-    pool: str
-    index: int
-    generation: int
-    address: str
-    host: str
-    port: int
-    family: int
-    ip: str
-    scope: int
-    source: str
-    weight: int
-    load: float | None
-    elsewhere: float
-    capacity: float | None
-    state: str
-    reason: str
-    cut_at: float | None
-    free_at: float | None
-
-    @property
-    def id(self) -> str:
-        """INDEX.GENERATION: never the same for two registrations."""
-        return f"{self.index}.{self.generation}"
-
-    @property
-    def leaving(self) -> bool:
-        """It was removed: sessions finish, no new ones come."""
-        return self.cut_at is not None
-
-    def __repr__(self) -> str:
-        return f"<Row {self.pool} {self.address} {self.state} weight={self.weight} id={self.id}>"
-
-
-Resolved = namedtuple("Resolved", "family ip scope", module=__name__)
-
-
-def resolve(host: str, port: int) -> Resolved:
-    """The first address of a host, IPv4 before IPv6. May take seconds. Raises ValueError if it has none."""
-    try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except OSError as error:
-        raise ValueError(f"{host}: cannot be resolved: {error.strerror or error}") from None
-    family, _, _, _, address = min(found, key=lambda entry: entry[0] != socket.AF_INET)
-    scope = int(address[3]) if len(address) == 4 else 0
-    return Resolved(int(family), str(address[0]).partition("%")[0], scope)
 
 
 class Table:
@@ -220,18 +64,10 @@ class Table:
         except (OSError, SegmentError):
             self.memory.close()
             raise
-        head = self.segment.head
-        self.workers = int(head.workers) // SECTIONS
+        self.workers = int(self.segment.head.workers) // SECTIONS
         if fresh:
             self._pen.sections(workers)  # the others count when they are used
-        self._pen.head(
-            name=name.encode(),
-            version=version.encode(),
-            started_ms=int(time.time() * 1000) if fresh else head.started_ms,
-            control_pid=os.getpid(),
-            datapath=DATAPATHS[datapath] if fresh else head.datapath,
-            client_key=os.urandom(16) if fresh else bytes(head.client_key),
-        )
+        self._write_head(name, version, DATAPATHS[datapath], fresh=fresh)
         self._pools: dict[str, int] = {}
         self._policies: dict[str, str] = {}
         self._tenants: dict[tuple[str, str], int] = {}
@@ -242,15 +78,22 @@ class Table:
         self._leaving: set[int] = set()
         self._free: list[int] = []
         self._fresh = 0
-        self._max_backends = int(head.max_backends)
-        self._batch_depth = 0
-        self._dirty: set[str] = set()
-        self._put_off: dict[str, float] = {}
-        self._published: dict[str, tuple[float, int]] = {}
+        self._max_backends = int(self.segment.head.max_backends)
+        self.views = Views(self._pools, self._pen.publish)
         self.on_cut: Callable[[], None] = lambda: None
-        self.on_put_off: Callable[[float], None] = lambda when: None
         if not fresh:
             self._recall()
+
+    def _write_head(self, name: str, version: str, datapath: int, *, fresh: bool) -> None:
+        head = self.segment.head
+        self._pen.head(
+            name=name.encode(),
+            version=version.encode(),
+            started_ms=int(time.time() * 1000) if fresh else head.started_ms,
+            control_pid=os.getpid(),
+            datapath=datapath if fresh else head.datapath,
+            client_key=os.urandom(16) if fresh else bytes(head.client_key),
+        )
 
     def _recall(self) -> None:
         """Know again what the segment holds."""
@@ -266,27 +109,17 @@ class Table:
             if found.state == FREE or found.pool not in names:
                 self._free.append(index)
             else:
-                self._recall_row(index, found, names[found.pool])
+                self._recall_row(Row.recalled(self.segment, index, names[found.pool]), gone=found.state == GONE)
         for name in self._pools:
-            self._publish(name)
+            self.views.publish(name)
 
-    def _recall_row(self, index: int, found: Any, pool: str) -> None:
-        row = Row()
-        row.index, row.generation, row.pool = index, int(found.generation), pool
-        row.address, row.source, row.reason = self.segment.texts(found)
-        row.host, row.port = parse_address(row.address)
-        row.family, row.scope, row.weight = int(found.family), int(found.scope), int(found.weight)
-        row.ip = socket.inet_ntop(row.family, bytes(found.ip)[: 16 if row.family == socket.AF_INET6 else 4])
-        row.load = None if found.load < 0 else float(found.load)
-        row.elsewhere, row.capacity = float(found.elsewhere), float(found.capacity) or None
-        row.state = _STATE_NAMES.get(found.state, "draining")
-        row.cut_at = found.leaves_ms / 1000 if found.leaves_ms else None
-        row.free_at = time.monotonic() + REST_S if found.state == GONE else None
-        self._rows[index] = row
+    def _recall_row(self, row: Row, *, gone: bool) -> None:
+        row.free_at = time.monotonic() + REST_S if gone else None
+        self._rows[row.index] = row
         if row.leaving:
-            self._leaving.add(index)
+            self._leaving.add(row.index)
         else:
-            self._by_address[pool, row.address] = row
+            self._by_address[row.pool, row.address] = row
 
     def close(self) -> None:
         """Unmap and give the memory back. The table is not to be used any more."""
@@ -313,51 +146,19 @@ class Table:
         certificate_expires_s: Unix time, when the first of its certificates does; 0: it has none.
         """
         with self.lock:
+            tenant = ("listener", str(index))
             if listener is None:
-                row = self.segment.listener(index)
-                row_bytes = bytearray(ffi.buffer(row, ffi.sizeof("struct lb_listener_row")))
-                row_bytes[:4] = bytes(4)  # state comes first
-                self._pen.listener(index, bytes(row_bytes))
-                self._tenants.pop(("listener", str(index)), None)
+                self._pen.listener(index, packed.freed_listener_row(self.segment.listener(index)))
+                self._tenants.pop(tenant, None)
                 return
-            self._pen.listener(
-                index,
-                _row(
-                    "struct lb_listener_row",
-                    state=1,
-                    mode=MODES[listener.mode],
-                    pool=NO_POOL if listener.pool is None else self._pools[listener.pool],
-                    idle_timeout_ms=listener.idle_timeout_ms,
-                    half_closed_timeout_ms=listener.half_closed_timeout_ms,
-                    head_timeout_ms=listener.head_timeout_ms,
-                    body_timeout_ms=listener.body_timeout_ms,
-                    keepalive_timeout_ms=listener.keepalive_timeout_ms,
-                    max_head=listener.max_head,
-                    max_target=listener.max_target,
-                    max_fields=listener.max_fields,
-                    max_body=listener.max_body,
-                    forwarded=FORWARDED[listener.forwarded],
-                    request_id=int(listener.request_id),
-                    half_close=int(listener.half_close),
-                    responses=listener.responses,
-                    accept_proxy=int(listener.accept_proxy),
-                    terminates=int(listener.terminates),
-                    tenant=self._tenant(("listener", str(index))),
-                    certificate_expires_s=certificate_expires_s,
-                    client_limits=int(listener.limits_clients),
-                    max_client_sessions=listener.max_client_sessions,
-                    client_session_rate=listener.client_session_rate,
-                    client_session_burst=listener.client_session_burst or listener.client_session_rate,
-                    client_request_rate=listener.client_request_rate,
-                    client_request_burst=listener.client_request_burst or listener.client_request_rate,
-                    network_count=len(listener.trusted_proxies),
-                    networks=_networks(listener.trusted_proxies),
-                    name=listener.name.encode(),
-                    address=address.encode(),
-                    error_body=(listener.error_body or "").encode(),
-                    error_type=(listener.error_type or "").encode(),
-                ),
+            row = packed.listener_row(
+                listener,
+                pool=None if listener.pool is None else self._pools[listener.pool],
+                address=address,
+                tenant=self._tenant(tenant),
+                certificate_expires_s=certificate_expires_s,
             )
+            self._pen.listener(index, row)
 
     def listener_at(self, index: int) -> tuple[str, str, str, int]:
         """Name, mode, host and port of a listener row."""
@@ -368,59 +169,23 @@ class Table:
     def set_pool(self, pool: PoolSettings) -> None:
         """Write a pool's settings; a new name takes a new row. Raises TableFull."""
         with self.lock:
-            index = self._pools.get(pool.name)
-            if index is None:
-                index = self._free_pool()
-            hash_key, hash_name = pool.hash_parts
-            self._pen.pool(
-                index,
-                _row(
-                    "struct lb_pool_row",
-                    state=1,
-                    policy=POLICIES[pool.policy],
-                    connect_timeout_ms=pool.connect_timeout_ms,
-                    retries=pool.retries,
-                    budget_percent=pool.retry_budget,
-                    budget_floor=pool.retry_floor,
-                    fail_after=pool.fail_after,
-                    keepalive_s=pool.keepalive_ms // 1000,
-                    user_timeout_ms=pool.user_timeout_ms,
-                    max_active=pool.max_active,
-                    fail_answers=pool.fail_answers,
-                    answer_timeout_ms=pool.answer_timeout_ms,
-                    queue=pool.queue_length,
-                    queue_timeout_ms=pool.queue_timeout_ms,
-                    reuse_ms=pool.reuse_ms,
-                    reuse_max=pool.reuse_max,
-                    hash_key=HASH_KEYS[hash_key],
-                    retry_after_s=max(1, pool.probe.interval_ms // 1000),
-                    max_cost=pool.max_cost,
-                    send_proxy=SEND_PROXY[pool.send_proxy],
-                    tls=int(pool.tls),
-                    tenant=self._tenant(("pool", pool.name)),
-                    name=pool.name.encode(),
-                    hash_name=hash_name.lower().encode() if hash_key == "header" else hash_name.encode(),
-                    sticky=(pool.sticky or "").encode(),
-                    sticky_key=self._sticky_key(pool),
-                ),
-            )
             known = self._pools.get(pool.name)
+            index = self._free_pool() if known is None else known
+            row = packed.pool_row(pool, tenant=self._tenant(("pool", pool.name)), sticky_key=self._sticky_key(pool))
+            self._pen.pool(index, row)
             self._pools[pool.name] = index
             if known is None or self._policies.get(pool.name) != pool.policy:
                 self._policies[pool.name] = pool.policy
-                self._publish(pool.name)
+                self.views.publish(pool.name)
 
     def _sticky_key(self, pool: PoolSettings) -> bytes:
         """What signs the pool's cookie: of its secret, or of one that lives as long as the table."""
         if not pool.sticky:
             return b""
-        import hashlib
-
         known = self.segment.pool(self._pools[pool.name]) if pool.name in self._pools else None
         if not pool.sticky_secret and known is not None and text(known.sticky) == pool.sticky:
             return bytes(known.sticky_key)  # cookies that are out stay good
-        secret = pool.sticky_secret.encode() if pool.sticky_secret else self._secret
-        return hashlib.sha256(b"lbcore sticky\0" + pool.name.encode() + b"\0" + secret).digest()[:16]
+        return packed.sticky_key(pool.name, pool.sticky_secret.encode() if pool.sticky_secret else self._secret)
 
     def _tenant(self, whose: tuple[str, str]) -> int:
         """The number of a pool or listener, by which its figures are told from those of one that had its row before."""
@@ -456,7 +221,7 @@ class Table:
     def drop_pool(self, name: str) -> None:
         """Free a pool's row. Its backends must have been removed."""
         with self.lock:
-            self._pen.pool(self._pools.pop(name), _row("struct lb_pool_row", state=0))
+            self._pen.pool(self._pools.pop(name), packed.freed_pool_row())
             self._tenants.pop(("pool", name), None)
             self._policies.pop(name, None)
 
@@ -495,23 +260,7 @@ class Table:
     def outcomes(self, row: Row) -> Outcome:
         """What the workers saw of a backend."""
         with self.lock:
-            active = sessions = failures = in_row = errno = latency = latest = answers_in_row = status = answered = 0
-            segment = self.segment
-            for worker in range(segment.sections):
-                active += segment.actives(worker)[row.index]
-                seen = segment.outcomes(worker)[row.index]
-                if seen.generation != row.generation:
-                    continue
-                sessions += seen.sessions
-                failures += seen.failures
-                latency = max(latency, seen.latency_us)
-                latest, answered = max(latest, seen.last_success_ms), max(answered, seen.last_answer_ms)
-                if seen.failures_in_row > in_row:
-                    in_row, errno = seen.failures_in_row, seen.last_errno
-                if seen.answers_in_row > answers_in_row:
-                    answers_in_row, status = seen.answers_in_row, seen.last_status
-            times = latency / 1000, latest / 1000, answers_in_row, status, answered / 1000
-            return Outcome(active, sessions, failures, in_row, errno, *times)
+            return outcome_of(self.segment, row)
 
     def totals(self) -> list[tuple[int, int, int, int]]:
         """Of every backend row used so far: requests that ended well, that failed, latency in microseconds, and connect
@@ -536,28 +285,22 @@ class Table:
         """Put a backend into a pool.
 
         address: "host:port". resolved: what `resolve` said of it; asked here if not given, which may take its time. Raises
-        ValueError when the address is bad, cannot be resolved or is there already,
-        KeyError when there is no such pool, TableFull at max_backends.
+        ValueError when the address is bad, cannot be resolved or is there already, KeyError when there is no such pool,
+        TableFull at max_backends.
         """
-        host, port = parse_address(address)
-        family, ip, scope = resolved or resolve(host, port)
+        row = Row(pool, address, resolved or resolve(*parse_address(address)), weight=weight, source=source)
         with self.lock:
             if (pool, address) in self._by_address:
                 raise ValueError(f"backend {address} is in pool {pool} already")
-            row = Row()
             row.index = self._take_index()
-            row.pool, row.address, row.host, row.port = pool, address, host, port
-            row.family, row.ip, row.scope = family, ip, scope
-            row.source, row.weight, row.load, row.elsewhere, row.capacity = source, weight, None, 0.0, None
-            row.cut_at = row.free_at = None
             row.generation = self._pen.put(
                 row.index,
                 pool=self._pools[pool],
                 weight=weight,
-                family=family,
-                ip=socket.inet_pton(family, ip),
-                port=port,
-                scope=scope,
+                family=row.family,
+                ip=socket.inet_pton(row.family, row.ip),
+                port=row.port,
+                scope=row.scope,
                 address=address.encode(),
                 source=source.encode(),
             )
@@ -581,11 +324,11 @@ class Table:
                 self._write_state(row, state, reason)
 
     def _write_state(self, row: Row, state: str, reason: str) -> None:
-        moved = getattr(row, "state", None) != state
+        moved = row.state != state
         row.state, row.reason = state, reason
         self._pen.state(row.index, STATES[state], reason.encode())
         if moved:
-            self._publish(row.pool)
+            self.views.publish(row.pool)
 
     def set_weight(self, row: Row, weight: int) -> None:
         """Write a weight, 0..256; 0 takes no new sessions."""
@@ -593,7 +336,7 @@ class Table:
             if row.weight != weight:
                 row.weight = weight
                 self._pen.weight(row.index, weight)
-                self._publish(row.pool)
+                self.views.publish(row.pool)
 
     def set_load(self, row: Row, load: float | None, elsewhere: float = 0.0) -> None:
         """Write a reported load, 0..1, None: unknown; and what is under way there that did not come from here."""
@@ -648,9 +391,8 @@ class Table:
         Returns when to look again (monotonic seconds), or None.
         """
         with self.lock:
-            self._publish_due(now)
-            times = [self._sweep_row(self._rows[index], now) for index in list(self._leaving)]
-            times += self._put_off.values()
+            put_off = self.views.publish_due(now)
+            times = [self._sweep_row(self._rows[index], now) for index in list(self._leaving)] + put_off
             return min((when for when in times if when != float("inf")), default=None)
 
     def _sweep_row(self, row: Row, now: float) -> float:
@@ -671,44 +413,11 @@ class Table:
             return float("inf")
         return max(row.free_at, now + 0.05)
 
-    # --- publication ---------------------------------------------------------------------------------------------
-
     @contextlib.contextmanager
     def batch(self) -> Iterator[None]:
         """Many changes, one publication a pool at the end. Holds the lock."""
-        with self.lock:
-            self._batch_depth += 1
-            try:
-                yield
-            finally:
-                self._batch_depth -= 1
-                if not self._batch_depth:
-                    dirty, self._dirty = self._dirty, set()
-                    for pool in dirty & set(self._pools):
-                        self._publish_now(pool)
-
-    def _publish(self, pool: str) -> None:
-        """Publish a pool, now, at the end of a batch, or, when it is large and has just been, a moment later."""
-        if self._batch_depth or pool not in self._pools:
-            self._dirty.add(pool)
-            return
-        last, members = self._published.get(pool, (0.0, 0))
-        if members < LARGE_POOL or time.monotonic() >= last + PUBLISH_EVERY_S:
-            self._publish_now(pool)
-        elif pool not in self._put_off:
-            self._put_off[pool] = last + PUBLISH_EVERY_S
-            self.on_put_off(last + PUBLISH_EVERY_S)
-
-    def _publish_now(self, pool: str) -> None:
-        self._put_off.pop(pool, None)
-        self._published[pool] = (time.monotonic(), self._pen.publish(self._pools[pool]))
-
-    def _publish_due(self, now: float) -> None:
-        for pool, when in list(self._put_off.items()):
-            if now >= when or pool not in self._pools:
-                del self._put_off[pool]
-                if pool in self._pools:
-                    self._publish_now(pool)
+        with self.lock, self.views.batch():
+            yield
 
     # --- workers -------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,56 @@
+"""The numbers that stand in the segment for the words of settings and of the status document: csrc/shm_layout.h has them."""
+
+from __future__ import annotations
+
+from lbcore._layout import ffi
+
+STATES = {
+    "up": ffi.integer_const("LB_UP"),
+    "down": ffi.integer_const("LB_DOWN"),
+    "starting": ffi.integer_const("LB_STARTING"),
+    "busy": ffi.integer_const("LB_BUSY"),
+    "draining": ffi.integer_const("LB_DRAINING"),
+}
+GONE: int = ffi.integer_const("LB_GONE")
+FREE: int = ffi.integer_const("LB_FREE")
+STATE_NAMES = {number: name for name, number in STATES.items()} | {GONE: "draining"}
+POLICIES = {
+    "round_robin": ffi.integer_const("LB_ROUND_ROBIN"),
+    "least_conn": ffi.integer_const("LB_LEAST_CONN"),
+    "p2c": ffi.integer_const("LB_P2C"),
+    "random": ffi.integer_const("LB_RANDOM"),
+    "ewma": ffi.integer_const("LB_EWMA"),
+    "maglev": ffi.integer_const("LB_MAGLEV"),
+}
+POLICY_NAMES = {number: name for name, number in POLICIES.items()}
+MODES = {name: ffi.integer_const(f"LB_MODE_{name.upper()}") for name in ("tcp", "http", "udp", "tls", "https")}
+MODE_NAMES = {number: name for name, number in MODES.items()}
+DATAPATHS = {
+    "auto": ffi.integer_const("LB_AUTO"),
+    "copy": ffi.integer_const("LB_COPY"),
+    "splice": ffi.integer_const("LB_SPLICE"),
+    "offload": ffi.integer_const("LB_OFFLOAD"),
+}
+DATAPATH_NAMES = {number: name for name, number in DATAPATHS.items()}
+SEND_PROXY = {"off": 0, "v1": 1, "v2": 2}
+FORWARDED = {
+    "off": ffi.integer_const("LB_FORWARDED_OFF"),
+    "x": ffi.integer_const("LB_FORWARDED_X"),
+    "rfc7239": ffi.integer_const("LB_FORWARDED_RFC7239"),
+    "both": ffi.integer_const("LB_FORWARDED_BOTH"),
+}
+HASH_KEYS = {
+    "address": ffi.integer_const("LB_HASH_ADDRESS"),
+    "path": ffi.integer_const("LB_HASH_PATH"),
+    "header": ffi.integer_const("LB_HASH_HEADER"),
+    "cookie": ffi.integer_const("LB_HASH_COOKIE"),
+}
+CLASSES = ("1xx", "2xx", "3xx", "4xx", "5xx")
+"""Of answers, in the order of their counters."""
+NO_POOL: int = ffi.integer_const("LB_NO_POOL")
+
+SERVING: int = ffi.integer_const("LB_WORKER_SERVING")
+DRAINING: int = ffi.integer_const("LB_WORKER_DRAINING")
+
+SECTIONS = 2
+"""A worker's sections of the segment: one that takes its place has the other, while the old one drains."""

@@ -1,0 +1,130 @@
+"""Settings as rows of the segment: checked settings in, the bytes of structs of csrc/shm_layout.h out."""
+
+from __future__ import annotations
+
+import ipaddress
+
+from lbcore._layout import ffi
+from lbcore.codes import FORWARDED, HASH_KEYS, MODES, NO_POOL, POLICIES, SEND_PROXY
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from lbcore.settings import ListenerSettings, PoolSettings
+
+STICKY_KEY_BYTES = 16
+
+
+def listener_row(
+    listener: ListenerSettings, *, pool: int | None, address: str, tenant: int, certificate_expires_s: int
+) -> bytes:
+    """A struct lb_listener_row. pool: the row of the one that it leads to where no route does; None: none."""
+    return _struct(
+        "struct lb_listener_row",
+        state=1,
+        mode=MODES[listener.mode],
+        pool=NO_POOL if pool is None else pool,
+        idle_timeout_ms=listener.idle_timeout_ms,
+        half_closed_timeout_ms=listener.half_closed_timeout_ms,
+        head_timeout_ms=listener.head_timeout_ms,
+        body_timeout_ms=listener.body_timeout_ms,
+        keepalive_timeout_ms=listener.keepalive_timeout_ms,
+        max_head=listener.max_head,
+        max_target=listener.max_target,
+        max_fields=listener.max_fields,
+        max_body=listener.max_body,
+        forwarded=FORWARDED[listener.forwarded],
+        request_id=int(listener.request_id),
+        half_close=int(listener.half_close),
+        responses=listener.responses,
+        accept_proxy=int(listener.accept_proxy),
+        terminates=int(listener.terminates),
+        tenant=tenant,
+        certificate_expires_s=certificate_expires_s,
+        client_limits=int(listener.limits_clients),
+        max_client_sessions=listener.max_client_sessions,
+        client_session_rate=listener.client_session_rate,
+        client_session_burst=listener.client_session_burst or listener.client_session_rate,
+        client_request_rate=listener.client_request_rate,
+        client_request_burst=listener.client_request_burst or listener.client_request_rate,
+        network_count=len(listener.trusted_proxies),
+        networks=[_network(cidr) for cidr in listener.trusted_proxies],
+        name=listener.name.encode(),
+        address=address.encode(),
+        error_body=(listener.error_body or "").encode(),
+        error_type=(listener.error_type or "").encode(),
+    )
+
+
+def freed_listener_row(row: object) -> bytes:
+    """The same struct lb_listener_row, free: its time limits stay for the sessions that came through it."""
+    row_bytes = bytearray(ffi.buffer(row, ffi.sizeof("struct lb_listener_row")))
+    row_bytes[:4] = bytes(4)  # state comes first
+    return bytes(row_bytes)
+
+
+def pool_row(pool: PoolSettings, *, tenant: int, sticky_key: bytes) -> bytes:
+    """A struct lb_pool_row."""
+    hash_key, hash_name = pool.hash_parts
+    return _struct(
+        "struct lb_pool_row",
+        state=1,
+        policy=POLICIES[pool.policy],
+        connect_timeout_ms=pool.connect_timeout_ms,
+        retries=pool.retries,
+        budget_percent=pool.retry_budget,
+        budget_floor=pool.retry_floor,
+        fail_after=pool.fail_after,
+        keepalive_s=pool.keepalive_ms // 1000,
+        user_timeout_ms=pool.user_timeout_ms,
+        max_active=pool.max_active,
+        fail_answers=pool.fail_answers,
+        answer_timeout_ms=pool.answer_timeout_ms,
+        queue=pool.queue_length,
+        queue_timeout_ms=pool.queue_timeout_ms,
+        reuse_ms=pool.reuse_ms,
+        reuse_max=pool.reuse_max,
+        hash_key=HASH_KEYS[hash_key],
+        retry_after_s=max(1, pool.probe.interval_ms // 1000),
+        max_cost=pool.max_cost,
+        send_proxy=SEND_PROXY[pool.send_proxy],
+        tls=int(pool.tls),
+        tenant=tenant,
+        name=pool.name.encode(),
+        hash_name=hash_name.lower().encode() if hash_key == "header" else hash_name.encode(),
+        sticky=(pool.sticky or "").encode(),
+        sticky_key=sticky_key,
+    )
+
+
+def freed_pool_row() -> bytes:
+    """A struct lb_pool_row that is free."""
+    return _struct("struct lb_pool_row", state=0)
+
+
+def sticky_key(pool: str, secret: bytes) -> bytes:
+    """What signs a pool's cookie: SHA-256 of its name and a secret, cut to STICKY_KEY_BYTES."""
+    import hashlib
+
+    return hashlib.sha256(b"lbcore sticky\0" + pool.encode() + b"\0" + secret).digest()[:STICKY_KEY_BYTES]
+
+
+def _struct(struct: str, **fields: object) -> bytes:
+    """The bytes of a struct. Raises ValueError when a text does not fit into its field."""
+    row = ffi.new(f"{struct} *")
+    for name, value in fields.items():
+        if not isinstance(value, bytes):
+            setattr(row, name, value)
+            continue
+        field = getattr(row, name)
+        if len(value) > len(field):
+            raise ValueError(f"{name}: {value.decode(errors='replace')!r} is longer than {len(field)} bytes")
+        ffi.memmove(field, value, len(value))
+    return bytes(ffi.buffer(row))
+
+
+def _network(cidr: str) -> dict[str, object]:
+    """A struct lb_network: IPv4 mapped into IPv6."""
+    network = ipaddress.ip_network(cidr)
+    v4 = network.version == 4
+    packed = (b"\0" * 10 + b"\xff\xff" if v4 else b"") + network.network_address.packed
+    return {"ip": list(packed), "bits": network.prefixlen + (96 if v4 else 0)}

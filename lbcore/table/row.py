@@ -1,0 +1,91 @@
+"""A backend in the table, as the control plane knows it."""
+
+from __future__ import annotations
+
+import socket
+
+from lbcore.codes import STATE_NAMES
+from lbcore.settings import parse_address
+from lbcore.table.resolved import Resolved
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from lbcore.segment import Segment
+
+
+class Row:
+    """A backend in the table. Written by Table only.
+
+    load: 0..1 as reported, None: unknown. elsewhere: requests under way there that did not come from here. capacity: as
+    declared. cut_at: when its sessions are cut (monotonic seconds), None unless it was removed. free_at: when its row may be
+    another's, None until it was cut.
+    """
+
+    __slots__ = (
+        "address",
+        "capacity",
+        "cut_at",
+        "elsewhere",
+        "family",
+        "free_at",
+        "generation",
+        "host",
+        "index",
+        "ip",
+        "load",
+        "pool",
+        "port",
+        "reason",
+        "scope",
+        "source",
+        "state",
+        "weight",
+    )
+
+    def __init__(self, pool: str, address: str, resolved: Resolved, *, weight: int, source: str) -> None:
+        """Its index, generation, state and reason are the table's to fill in. Raises ValueError when the address is bad."""
+        self.index = self.generation = 0
+        self.pool = pool
+        self.address = address
+        self.host, self.port = parse_address(address)
+        self.family: int = resolved.family
+        self.ip: str = resolved.ip
+        self.scope: int = resolved.scope
+        self.weight = weight
+        self.source = source
+        self.state = self.reason = ""
+        self.load: float | None = None
+        self.elsewhere = 0.0
+        self.capacity: float | None = None
+        self.cut_at: float | None = None
+        self.free_at: float | None = None
+
+    @classmethod
+    def recalled(cls, segment: Segment, index: int, pool: str) -> Row:
+        """What the segment says of a row that another control plane has left."""
+        found: Any = segment.backend(index)
+        address, source, reason = segment.texts(found)
+        family = int(found.family)
+        ip = socket.inet_ntop(family, bytes(found.ip)[: 16 if family == socket.AF_INET6 else 4])
+        row = cls(pool, address, Resolved(family, ip, int(found.scope)), weight=int(found.weight), source=source)
+        row.index, row.generation = index, int(found.generation)
+        row.state, row.reason = STATE_NAMES.get(found.state, "draining"), reason
+        row.load = None if found.load < 0 else float(found.load)
+        row.elsewhere, row.capacity = float(found.elsewhere), float(found.capacity) or None
+        row.cut_at = found.leaves_ms / 1000 if found.leaves_ms else None
+        return row
+
+    @property
+    def id(self) -> str:
+        """INDEX.GENERATION: never the same for two registrations."""
+        return f"{self.index}.{self.generation}"
+
+    @property
+    def leaving(self) -> bool:
+        """It was removed: sessions finish, no new ones come."""
+        return self.cut_at is not None
+
+    def __repr__(self) -> str:
+        return f"<Row {self.pool} {self.address} {self.state} weight={self.weight} id={self.id}>"
