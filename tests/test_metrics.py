@@ -18,7 +18,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from lbcore.admin_client import AdminClient
-from lbcore.observe import metrics
+from lbcore.observe import families
 from lbcore.settings import BackendSettings, ListenerSettings, PoolSettings, ProbeSettings, RouteSettings
 from lbcore.settings import BalancerSettings as Settings
 
@@ -74,15 +74,15 @@ def test_every_family_has_help_and_a_name_by_the_conventions(openmetrics: bool) 
     with Backend() as peer, balanced(listen="http://127.0.0.1:0", backends=[peer.address]) as lb:
         with Client(lb.address) as client:
             client.get()
-        families = scrape(lb, openmetrics=openmetrics)
-        for family in families:
+        found = scrape(lb, openmetrics=openmetrics)
+        for family in found:
             assert re.fullmatch(r"lbcore_[a-z0-9_]+", family.name), family.name
             assert len(family.documentation.split()) >= 2, family.name
             assert family.documentation.endswith("."), family.name
             for sample in family.samples:
                 assert sample.name.endswith("_total") == (family.type == "counter"), sample.name
-        shown = {family.name.removeprefix("lbcore_").removesuffix("_total") for family in families}
-        known = {family.name for table in metrics.TABLES.values() for family in table}
+        shown = {family.name.removeprefix("lbcore_").removesuffix("_total") for family in found}
+        known = {family.name for table in families.TABLES.values() for family in table}
         assert shown <= known
 
 
@@ -158,7 +158,7 @@ def test_histograms_grow_with_their_bounds_and_end_with_the_count() -> None:
                 client.get()
         family = next(family for family in scrape(lb) if family.name == "lbcore_pool_answer_seconds")
         counts = [sample.value for sample in family.samples if sample.name.endswith("_bucket")]
-        assert len(counts) == len(metrics.LE_S) + 1
+        assert len(counts) == len(families.LE_S) + 1
         assert counts == sorted(counts)
         assert counts[-1] == 20
 
@@ -168,16 +168,16 @@ def test_a_thousand_backends_have_series_and_one_more_has_none() -> None:
         table = lb._table
         assert table is not None
         with table.batch():
-            for number in range(metrics.MOST_BACKENDS):
+            for number in range(families.MOST_BACKENDS):
                 table.add("default", f"127.2.{number // 250}.{1 + number % 250}:80", source="api")
         found = samples(lb)
-        assert sum(name.startswith("lbcore_backend_weight") for name in found) == metrics.MOST_BACKENDS
+        assert sum(name.startswith("lbcore_backend_weight") for name in found) == families.MOST_BACKENDS
         table.add("default", "127.3.0.1:80", source="api")
         found = samples(lb)
         assert not any(name.startswith("lbcore_backend_") for name in found)
-        assert found["lbcore_backends_without_series"] == metrics.MOST_BACKENDS + 1
+        assert found["lbcore_backends_without_series"] == families.MOST_BACKENDS + 1
         states = [value for name, value in found.items() if name.startswith("lbcore_pool_backends{")]
-        assert sum(states) == metrics.MOST_BACKENDS + 1
+        assert sum(states) == families.MOST_BACKENDS + 1
         assert len(found) < 300
 
 

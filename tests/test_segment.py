@@ -137,7 +137,8 @@ def test_rows_out_of_range_are_refused() -> None:
 
 
 def test_every_counter_is_in_the_status_document_and_the_metrics(table: Table) -> None:
-    from lbcore.observe.metrics import COUNTED, render
+    from lbcore.observe.families import COUNTED
+    from lbcore.observe.metrics import render
     from lbcore.observe.status import document
 
     status = document(table.segment)

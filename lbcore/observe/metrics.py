@@ -1,8 +1,5 @@
-"""GET /metrics: what a balancer does, as Prometheus text or OpenMetrics. Made anew for each scrape, from one table of families.
-
-The table below is all there is: tools/docs/metrics.md is made from it (tools/render-options), and a family that it does not
-name cannot be shown.
-"""
+"""GET /metrics: what a balancer does, as Prometheus text or OpenMetrics. Made anew for each scrape; `families` is the table
+of all that there is to show."""
 
 from __future__ import annotations
 
@@ -14,6 +11,8 @@ from prometheus_client import generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 
+from lbcore.codes import STATES
+from lbcore.observe.families import COUNTED, LE_S, MOST_BACKENDS, TABLES
 from lbcore.observe.timings import KINDS
 
 if TYPE_CHECKING:
@@ -21,239 +20,12 @@ if TYPE_CHECKING:
 
     from prometheus_client.core import Metric
 
+    from lbcore.observe.families import Family
     from lbcore.observe.timings import Timing
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 OPENMETRICS = "application/openmetrics-text"
 OPENMETRICS_TYPE = f"{OPENMETRICS}; version=1.0.0; charset=utf-8"
-
-MOST_BACKENDS = 1000
-"""With more of them in all pools, backends have no series of their own: their pools' remain."""
-
-LE_S = (0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200)
-"""Upper bounds of the buckets of histograms, in seconds: summed from finer ones, so that a bound is off by 3% at most."""
-
-STATES = ("up", "down", "starting", "busy", "draining")
-CLASSES = ("1xx", "2xx", "3xx", "4xx", "5xx")
-
-Family = namedtuple("Family", "name kind labels help", module=__name__)
-Family.__doc__ = "name: without lbcore_ and without a counter's _total. kind: counter, gauge or histogram."
-
-
-def _of_ended(scope: str, what: str) -> tuple[Family, ...]:
-    """What is counted alike of listeners and of pools."""
-    label = (scope,)
-    return (
-        Family(f"{scope}_sessions", "counter", label, f"Sessions (tcp, tls, udp, upgraded http) that ended {what}."),
-        Family(f"{scope}_exchanges", "counter", label, f"HTTP requests {what} that ended, however they did."),
-        Family(f"{scope}_answers", "counter", (*label, "class"), f"HTTP answers {what}, lbcore's own included, by class."),
-        Family(f"{scope}_own_answers", "counter", label, f"HTTP requests {what} that lbcore answered by itself (4xx, 5xx)."),
-        Family(
-            f"{scope}_failed",
-            "counter",
-            label,
-            f"Sessions and requests {what} that a backend cut short, or that no backend or place could be found for.",
-        ),
-        Family(f"{scope}_left", "counter", label, f"Sessions and requests {what} whose client went before they were done."),
-        Family(f"{scope}_received_bytes", "counter", label, f"Bytes from clients {what}, of sessions and requests that ended."),
-        Family(f"{scope}_sent_bytes", "counter", label, f"Bytes to clients {what}, of sessions and requests that ended."),
-    )
-
-
-INSTANCE = (
-    Family("info", "gauge", ("name", "version", "datapath"), "Always 1; the labels say which balancer this is."),
-    Family("uptime_seconds", "gauge", (), "Seconds since the start."),
-    Family("draining", "gauge", (), "1 while it drains, else 0."),
-    Family(
-        "control_cpu_seconds", "counter", (), "CPU time of the control plane's process; with workers in threads, theirs too."
-    ),
-    Family("control_memory_bytes", "gauge", (), "Resident memory of the control plane's process."),
-    Family("control_descriptors", "gauge", (), "Descriptors that the control plane's process has open."),
-    Family("control_threads", "gauge", (), "Threads of the control plane's process."),
-    Family("probes", "counter", ("result",), "Health probes that ended, good or bad."),
-    Family("registrations", "counter", (), "Calls by which backends registered, anew or again."),
-    Family("heartbeats", "counter", (), "Heartbeats of registered backends."),
-    Family("reloads", "counter", ("result",), "Reloads of the configuration, taken or refused."),
-    Family("admin_refused", "counter", ("status",), "Calls of the admin server that were refused, by the status they got."),
-)
-LISTENER = (
-    Family("listener_connections", "counter", ("listener",), "Connections accepted, of udp sessions opened."),
-    *_of_ended("listener", "that came through this listener"),
-    Family(
-        "listener_limited",
-        "counter",
-        ("listener",),
-        "Connections, udp sessions and requests that a limit per client address refused.",
-    ),
-    Family(
-        "listener_certificate_expires_seconds",
-        "gauge",
-        ("listener",),
-        "Unix time when the first of a listener's certificates expires.",
-    ),
-)
-POOL = (
-    *_of_ended("pool", "for this pool"),
-    Family("pool_backends", "gauge", ("pool", "state"), "Backends in this state."),
-    Family("pool_active", "gauge", ("pool",), "Sessions and requests under way on its backends."),
-    Family("pool_queued", "gauge", ("pool",), "Requests that wait for a backend."),
-    Family(
-        "pool_answer_seconds",
-        "histogram",
-        ("pool",),
-        "From a request's whole head to its answer's head; of udp, from a datagram to the first one that answers.",
-    ),
-    Family("pool_exchange_seconds", "histogram", ("pool",), "From a request's whole head to the end of its backend's answer."),
-    Family("pool_connect_seconds", "histogram", ("pool",), "Connects to backends that succeeded, TLS included."),
-    Family("pool_session_seconds", "histogram", ("pool",), "From the opening of a session to its end."),
-)
-_BACKEND = ("pool", "backend")
-BACKEND = (
-    Family(
-        "backends_without_series", "gauge", (), f"Backends that are not shown: all, where there are over {MOST_BACKENDS:,}."
-    ),
-    Family("backend_state", "gauge", (*_BACKEND, "state"), "1 for the state that the backend is in, 0 for the others."),
-    Family("backend_weight", "gauge", _BACKEND, "Its share of new sessions beside the others'."),
-    Family("backend_active", "gauge", _BACKEND, "Sessions and requests under way on it."),
-    Family("backend_sessions", "counter", _BACKEND, "Connects that succeeded, and requests that were answered."),
-    Family("backend_failures", "counter", _BACKEND, "Connects and answers that failed."),
-    Family(
-        "backend_latency_seconds",
-        "gauge",
-        _BACKEND,
-        "How long its connects or answers take lately, by the slowest worker's view.",
-    ),
-)
-LOG = (
-    Family("spans_sent", "counter", (), "Spans of traces that were sent; absent where nothing is traced."),
-    Family("spans_lost", "counter", (), "Spans that were not: the collector did not take them, or too many waited."),
-    Family("access_log_lines", "counter", (), "Lines of the access log that were written."),
-    Family("access_log_lost", "counter", (), "Lines that were not: the log could not keep up, or could not be written."),
-)
-
-
-def _worker(name: str, kind: str, help: str) -> Family:
-    return Family(f"worker_{name}", kind, ("worker",), help)
-
-
-COUNTED = {
-    "accepted": _worker("accepted", "counter", "Connections accepted, and udp sessions opened."),
-    "active": _worker("active", "gauge", "Connections and udp sessions that are there now."),
-    "closed": _worker("closed", "counter", "Connections and udp sessions that were served and have ended; closed_* say why."),
-    "refused": _worker("refused", "counter", "Connections and udp sessions that were not served; refused_* say why."),
-    "bytes_in": _worker("received_bytes", "counter", "Bytes from clients."),
-    "bytes_out": _worker("sent_bytes", "counter", "Bytes to clients."),
-    "bytes_spliced": _worker("spliced_bytes", "counter", "Bytes that went through the kernel's pipes, without a copy."),
-    "bytes_offloaded": _worker("offloaded_bytes", "counter", "Bytes that the kernel forwarded; part of received and sent."),
-    "offloads": _worker("offloads", "counter", "Sessions that were handed to the kernel."),
-    "offloads_local": _worker(
-        "offloads_local", "counter", "Sessions that were handed to the kernel with a backend of this host."
-    ),
-    "offload_misses": _worker("offload_misses", "counter", "Sessions that were to be handed to the kernel, and could not be."),
-    "refused_no_backend": _worker("refused_no_backend", "counter", "Refused: the pool had no backend to offer."),
-    "refused_connect": _worker("refused_connect", "counter", "Refused: no backend could be reached."),
-    "refused_client_left": _worker("refused_client_left", "counter", "Refused: the client went before a backend was reached."),
-    "refused_resource": _worker("refused_resource", "counter", "Refused: no place, descriptor or port was left."),
-    "refused_client_sessions": _worker(
-        "refused_client_sessions", "counter", "Refused: the client address had max_client_sessions open."
-    ),
-    "refused_client_rate": _worker(
-        "refused_client_rate", "counter", "Refused: the client address opened more than client_session_rate."
-    ),
-    "requests_limited": _worker(
-        "requests_limited", "counter", "HTTP requests answered 429: their client address asked more than client_request_rate."
-    ),
-    "clients_counted": _worker("clients_counted", "gauge", "Sessions that are counted by their client's address now."),
-    "clients_uncounted": _worker(
-        "clients_uncounted", "counter", "Sessions that could not be counted by their client's address: no place was left."
-    ),
-    "closed_done": _worker("closed_done", "counter", "Closed: both sides finished."),
-    "closed_client_reset": _worker("closed_client_reset", "counter", "Closed: the client broke off."),
-    "closed_backend_reset": _worker("closed_backend_reset", "counter", "Closed: the backend broke off."),
-    "closed_idle": _worker("closed_idle", "counter", "Closed: nothing moved for too long."),
-    "closed_half": _worker("closed_half", "counter", "Closed: one side had finished, and the other did not in time."),
-    "closed_cut": _worker("closed_cut", "counter", "Closed: the backend was removed, and the drain time ran out."),
-    "closed_stopped": _worker("closed_stopped", "counter", "Closed: the balancer stopped."),
-    "closed_lost": _worker("closed_lost", "counter", "Closed: the worker died."),
-    "connects": _worker("connects", "counter", "Connects to backends that were begun."),
-    "connect_failures": _worker("connect_failures", "counter", "Connects to backends that failed."),
-    "connect_timeouts": _worker(
-        "connect_timeouts", "counter", "Connects that failed for taking too long; part of the failures."
-    ),
-    "retries": _worker("retries", "counter", "Further backends that were tried after a failed connect."),
-    "retries_denied": _worker("retries_denied", "counter", "Retries that the budget did not allow."),
-    "accept_errors": _worker("accept_errors", "counter", "Accepts that failed."),
-    "accept_pauses": _worker("accept_pauses", "counter", "Times that a bound stopped accepting for a while."),
-    "buffer_waits": _worker("buffer_waits", "counter", "Reads put off because every buffer was in use."),
-    "pipe_misses": _worker("pipe_misses", "counter", "Streams that were copied because no pipe was free."),
-    "quickacks": _worker("quickacks", "counter", "Answers acknowledged at once, so that Nagle's algorithm does not wait."),
-    "buffers": _worker("buffers", "gauge", "Buffers in use."),
-    "pipes": _worker("pipes", "gauge", "Pipes in use."),
-    "turns": _worker("turns", "counter", "Turns of the event loop."),
-    "exchanges": _worker("exchanges", "counter", "HTTP requests that clients began to send."),
-    "exchanges_active": _worker("exchanges_active", "gauge", "HTTP requests under way."),
-    "exchanges_done": _worker(
-        "exchanges_done", "counter", "HTTP requests whose backend's answer was delivered, or that upgraded."
-    ),
-    "exchanges_refused": _worker("exchanges_refused", "counter", "HTTP requests that lbcore answered by itself."),
-    "exchanges_client_left": _worker(
-        "exchanges_client_left", "counter", "HTTP requests whose client went before the answer was delivered."
-    ),
-    "exchanges_failed": _worker("exchanges_failed", "counter", "HTTP requests whose answer broke off."),
-    "exchanges_stopped": _worker(
-        "exchanges_stopped", "counter", "HTTP requests cut short because the balancer stopped or the backend was removed."
-    ),
-    "exchanges_lost": _worker("exchanges_lost", "counter", "HTTP requests lost with a worker that died."),
-    "exchanges_queued": _worker("exchanges_queued", "counter", "HTTP requests that had to wait for a backend."),
-    "queued": _worker("queued", "gauge", "HTTP requests that wait for a backend now."),
-    **{
-        f"answers_{family}": _worker(f"answers_{family}", "counter", f"HTTP answers of class {family}, lbcore's own included.")
-        for family in CLASSES
-    },
-    "requests_bad": _worker("requests_bad", "counter", "HTTP requests that broke the rules of HTTP or a limit."),
-    "answers_bad": _worker("answers_bad", "counter", "Answers of backends that broke the rules of HTTP."),
-    "answer_timeouts": _worker("answer_timeouts", "counter", "HTTP requests whose answer did not come in time."),
-    "connections_reused": _worker("connections_reused", "counter", "HTTP requests that went over a kept connection."),
-    "connections_kept": _worker("connections_kept", "gauge", "Idle connections to backends that are kept."),
-    "connections_stale": _worker("connections_stale", "counter", "Kept connections that the backend had closed when needed."),
-    "replays": _worker("replays", "counter", "HTTP requests sent again because of a stale connection."),
-    "upgrades": _worker("upgrades", "counter", "HTTP connections that went over to another protocol, such as WebSocket."),
-    "routes_refused": _worker("routes_refused", "counter", "Times that new routes could not be taken: out of memory."),
-    "decisions": _worker("decisions", "counter", "Backends picked."),
-    "datagrams_in": _worker("datagrams_in", "counter", "Datagrams from clients to backends."),
-    "datagrams_out": _worker("datagrams_out", "counter", "Datagrams from backends to clients."),
-    "datagrams_dropped": _worker("datagrams_dropped", "counter", "Datagrams lost here: no place, no backend, a full socket."),
-    "refused_greeting": _worker(
-        "refused_greeting", "counter", "Refused: no PROXY header or ClientHello came in time, or a bad one did."
-    ),
-    "refused_handshake": _worker("refused_handshake", "counter", "Refused: no TLS session came about."),
-    "handshakes": _worker("handshakes", "counter", "TLS handshakes with clients that succeeded."),
-    "handshakes_resumed": _worker("handshakes_resumed", "counter", "Of these, those by a ticket."),
-    "handshakes_active": _worker("handshakes_active", "gauge", "TLS handshakes with clients under way or waiting their turn."),
-    "backend_handshakes": _worker("backend_handshakes", "counter", "TLS handshakes with backends that succeeded."),
-    "backend_handshakes_resumed": _worker("backend_handshakes_resumed", "counter", "Of these, those by a ticket."),
-    "backend_handshakes_failed": _worker("backend_handshakes_failed", "counter", "TLS handshakes with backends that failed."),
-    "tls_refused": _worker(
-        "tls_refused", "counter", "Times that new certificates or TLS rules could not be taken: out of memory."
-    ),
-    "records": _worker("records", "counter", "Endings recorded for the access log and for traces."),
-}
-"""The family of each counter in csrc/shm_layout.h, by the counter's name."""
-
-WORKER = (
-    *COUNTED.values(),
-    _worker("cpu_seconds", "counter", "CPU time of the worker's process; absent where workers are threads."),
-    _worker("memory_bytes", "gauge", "Resident memory of the worker's process; absent where workers are threads."),
-)
-
-TABLES = {
-    "The balancer and its control plane": INSTANCE,
-    "Listeners": LISTENER,
-    "Pools": POOL,
-    "Backends": BACKEND,
-    "Workers": WORKER,
-    "Access log and traces": LOG,
-}
 
 _KINDS = {"counter": CounterMetricFamily, "gauge": GaugeMetricFamily, "histogram": HistogramMetricFamily}
 _UNITS = ("seconds", "bytes")
