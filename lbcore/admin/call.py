@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import socket
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Mapping
+
+    from aiohttp import web
 
 OF_BACKENDS = ("/register", "/heartbeat", "/deregister")
 """Calls that backends make for themselves."""
@@ -23,6 +27,20 @@ class Call(NamedTuple):
     def authorization(self) -> str | None:
         """What it shows."""
         return self.fields.get("Authorization")
+
+
+def call_of(request: web.Request) -> Call:
+    """As aiohttp has read it."""
+    return Call(request.method, request.path, request.headers, caller_of(request.transport))
+
+
+def caller_of(transport: asyncio.BaseTransport | None) -> str | None:
+    """The address that calls; None over a unix socket."""
+    bound = transport.get_extra_info("socket") if transport is not None else None
+    if bound is not None and bound.family == socket.AF_UNIX:
+        return None
+    peer = transport.get_extra_info("peername") if transport is not None else None
+    return str(peer[0]) if peer else ""
 
 
 class Refusal(Exception):

@@ -1,0 +1,102 @@
+"""What operators order: changes of backends, a reload, an upgrade."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, TypeVar
+
+from aiohttp import web
+
+from lbcore.admin.bodies import BackendOrder, BadBody, UpgradeOrder, parse
+from lbcore.admin.call import Refusal, call_of
+from lbcore.discovery.membership import normal
+from lbcore.errors import ConfigError, LbcoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from lbcore.admin.rights import Rights
+    from lbcore.discovery.membership import Membership
+    from lbcore.table import Row
+
+T = TypeVar("T")
+
+
+class Orders:
+    """Each call needs an operator's rights. reload, upgrade: what the balancer does; without upgrade it cannot be upgraded.
+    pool: the one that a caller's word means; raises BadBody."""
+
+    def __init__(
+        self,
+        membership: Membership,
+        rights: Rights,
+        *,
+        pool: Callable[[str | None], str],
+        reload: Callable[[], None],
+        upgrade: Callable[[UpgradeOrder], str] | None,
+    ) -> None:
+        self._membership = membership
+        self._rights = rights
+        self._pool = pool
+        self._reload, self._upgrade = reload, upgrade
+
+    async def backend(self, request: web.Request) -> web.Response:
+        """POST /backends/VERB."""
+        self._rights.check_operator(call_of(request))
+        verb = request.match_info["verb"]
+        if verb not in ("add", "drain", "ready", "remove", "weight"):
+            raise Refusal(404, f"{verb}: unknown (known: add, drain, ready, remove, weight)")
+        body = parse(await request.read(), BackendOrder)
+        row = await asyncio.to_thread(self._carry_out, verb, body)  # adding resolves a name, which may take its time
+        return web.json_response(
+            {"id": row.id, "address": row.address, "pool": row.pool, "state": row.state, "weight": row.weight}
+        )
+
+    def _carry_out(self, verb: str, body: BackendOrder) -> Row:
+        pool = self._pool(body.pool)
+        try:
+            if verb == "add":
+                return self._membership.add(pool, body.address, 1 if body.weight is None else body.weight)
+            row = self._membership.find(pool, body.address)
+        except ValueError as error:
+            raise Refusal(422, f"address: {error}") from None
+        if row is None:
+            raise Refusal(404, f"{normal(body.address)} is not in pool {pool}")
+        if verb == "weight":
+            if body.weight is None:
+                raise BadBody("weight: missing", "weight")
+            self._membership.set_weight(row, body.weight)
+        elif verb == "remove":
+            self._membership.remove(row)
+        elif verb == "drain":
+            self._membership.drain(row)
+        else:
+            self._membership.ready(row)
+        return row
+
+    async def reload(self, request: web.Request) -> web.Response:
+        """POST /reload."""
+        self._rights.check_operator(call_of(request))
+        await _obey(self._reload)
+        return web.json_response({"status": "reloaded"})
+
+    async def upgrade(self, request: web.Request) -> web.Response:
+        """POST /upgrade, whole or a step of it."""
+        if self._upgrade is None:
+            raise Refusal(409, "only a balancer that runs as a command can be upgraded")
+        self._rights.check_operator(call_of(request))
+        upgrade, order = self._upgrade, parse(await request.read() or b"{}", UpgradeOrder)
+        if (order.step == "worker") != (order.worker is not None):
+            raise BadBody("worker: which, with the step 'worker' alone", "worker")
+        told = await _obey(lambda: upgrade(order))
+        return web.json_response({"status": "able" if order.step == "check" else "upgrading", "to": told})
+
+
+async def _obey(order: Callable[[], T]) -> T:
+    """Carry out an order that may take a while; that it is an operator's was checked."""
+    try:
+        return await asyncio.to_thread(order)
+    except ConfigError as error:
+        raise Refusal(422, "the configuration was not taken", problems=error.problems) from None
+    except LbcoreError as error:
+        raise Refusal(409, str(error), problems=[str(error)]) from None

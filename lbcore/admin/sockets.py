@@ -1,0 +1,80 @@
+"""The listening sockets of the admin server: TCP, and unix sockets that nobody else can connect to."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import socket
+
+from lbcore.errors import ConfigError, LbcoreError, PortTaken
+from lbcore.settings import join_host_port, split_host_port
+
+
+class AdminSockets:
+    """Those that are bound, until `close()`."""
+
+    def __init__(self) -> None:
+        self.bound: list[socket.socket] = []
+        self._paths: list[str] = []
+
+    def bind(self, listen: str) -> str:
+        """Listen at "HOST:PORT" or "unix:PATH"; where it really is, "http://HOST:PORT" or "unix:PATH".
+
+        Raises PortTaken or ConfigError.
+        """
+        try:
+            if listen.startswith("unix:"):
+                self._bind_unix(listen.removeprefix("unix:"))
+                return listen
+            return self._bind_tcp(*split_host_port(listen))
+        except OSError as error:
+            raise _explain(listen, error) from None
+
+    def close(self) -> None:
+        """Close all, and remove the unix sockets' files."""
+        for bound in self.bound:
+            bound.close()
+        for path in self._paths:
+            with contextlib.suppress(OSError):
+                os.unlink(path)
+        self.bound, self._paths = [], []
+
+    def _bind_tcp(self, host: str, port: int) -> str:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, _, _, _, address = min(found, key=lambda entry: entry[0] != socket.AF_INET)
+        bound = socket.socket(family, socket.SOCK_STREAM)
+        self.bound.append(bound)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind(address)
+        bound.listen(1024)
+        real = bound.getsockname()
+        return f"http://{join_host_port(real[0], real[1])}"
+
+    def _bind_unix(self, path: str) -> None:
+        bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.bound.append(bound)
+        _remove_stale(path)
+        bound.bind(path)
+        self._paths.append(path)
+        os.chmod(path, 0o600)  # before anybody can connect
+        bound.listen(256)
+
+
+def _remove_stale(path: str) -> None:
+    """Remove a socket that nobody listens on any more. Raises OSError(EADDRINUSE) when somebody does."""
+    if not os.path.exists(path):
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as trial:
+        try:
+            trial.connect(path)
+        except ConnectionRefusedError:
+            os.unlink(path)
+            return
+    raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
+
+
+def _explain(listen: str, error: OSError) -> LbcoreError:
+    if error.errno == errno.EADDRINUSE:
+        return PortTaken(f"admin.listen: {listen}: the address is in use")
+    return ConfigError(f"admin.listen: {listen}: {error.strerror or error}")
