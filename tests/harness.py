@@ -285,8 +285,8 @@ class Peer:
     def _run(self, connection: socket.socket) -> None:
         with contextlib.suppress(OSError):
             self._serve(connection)
-        self.open.discard(connection)
         connection.close()
+        self.open.discard(connection)
 
     def close(self) -> None:
         """Stop listening and cut what is open."""

@@ -38,7 +38,7 @@ from lbcore.observe.records import RING, Records
 from lbcore.settings import BackendSettings, BalancerSettings, ListenerSettings, PoolSettings, ProbeSettings, RouteSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
 OFF = ProbeSettings(kind="off")
@@ -537,37 +537,54 @@ def test_a_full_disk_slows_no_request_and_what_is_lost_is_counted(tmp_path: Path
         assert "lbcore_access_log_lost_total" not in log.read_text()
 
 
-def _blocked(kind: str, tmp_path: Path) -> tuple[str, Callable[[], bytes], Callable[[], None]]:
-    """An access_log that nobody reads: its name, how to read, how to close."""
+@contextlib.contextmanager
+def _blocked(kind: str, tmp_path: Path) -> Iterator[tuple[str, int]]:
+    """An access_log that nobody reads: its name, and the descriptor to read."""
     if kind == "fifo":
         os.mkfifo(tmp_path / "pipe")
         fd = os.open(tmp_path / "pipe", os.O_RDWR | os.O_NONBLOCK)
-        return str(tmp_path / "pipe"), lambda: os.read(fd, 1 << 20), lambda: os.close(fd)
-    made = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-    made.bind(str(tmp_path / "log.sock"))
-    made.setblocking(False)
-    return f"syslog:{tmp_path}/log.sock", lambda: made.recv(1 << 20), made.close
+        try:
+            yield str(tmp_path / "pipe"), fd
+        finally:
+            os.close(fd)
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as made:
+        made.bind(str(tmp_path / "log.sock"))
+        yield f"syslog:{tmp_path}/log.sock", made.fileno()
+
+
+@contextlib.contextmanager
+def _read_at_last(fd: int) -> Iterator[None]:
+    """Somebody reads all that comes: a socket holds ten lines, so one who looks now and then would not get to the end."""
+    stop = threading.Event()
+
+    def read() -> None:
+        while not stop.is_set():
+            if select.select([fd], [], [], 0.05)[0]:
+                os.read(fd, 1 << 20)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        reader.join()
 
 
 @pytest.mark.parametrize("kind", ["fifo", "syslog"])
 def test_a_reader_that_does_not_read_slows_no_request(tmp_path: Path, kind: str) -> None:
-    target, read, close = _blocked(kind, tmp_path)
-    try:
-        with Backend() as peer, balanced(listen="http://127.0.0.1:0", backends=[peer.address], access_log=target) as lb:
-            with Load(lb.address) as load:
-                _flood(lb, load)
-                assert load.bad == []
-                wait_for(lambda: _figures(lb)[1] > 0, "lines are lost, and that is counted")
-
-            def drained() -> bool:
-                with contextlib.suppress(BlockingIOError):
-                    while True:
-                        read()
-                return _all_is_told(lb)
-
-            wait_for(drained, "every record was written or counted as lost")
-    finally:
-        close()
+    with (
+        _blocked(kind, tmp_path) as (target, fd),
+        Backend() as peer,
+        balanced(listen="http://127.0.0.1:0", backends=[peer.address], access_log=target) as lb,
+    ):
+        with Load(lb.address) as load:
+            _flood(lb, load)
+            assert load.bad == []
+            wait_for(lambda: _figures(lb)[1] > 0, "lines are lost, and that is counted")
+        with _read_at_last(fd):
+            wait_for(lambda: _all_is_told(lb), "every record was written or counted as lost")
 
 
 def test_stdout_that_nobody_reads_slows_no_request_and_no_stop(tmp_path: Path) -> None:

@@ -248,8 +248,8 @@ class Secured:
                 self.shown.append(secured.getpeercert(binary_form=True))
                 yield secured
         finally:
-            peer.open.discard(raw)
             raw.close()
+            peer.open.discard(raw)
 
 
 class TlsBackend(Backend):
