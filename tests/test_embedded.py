@@ -242,9 +242,15 @@ def test_status_while_another_thread_stops_is_an_answer_or_not_running() -> None
     threads = [threading.Thread(target=ask, args=(lb,)) for _ in range(3)]
     for thread in threads:
         thread.start()
-    for _ in range(30):
-        lb.start()
-        lb.stop(0)
+    # they take turns often: more places to meet, and the three that ask hold up the one that starts and stops less
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(0.0005)
+    try:
+        for _ in range(30):
+            lb.start()
+            lb.stop(0)
+    finally:
+        sys.setswitchinterval(before)
     done.set()
     for thread in threads:
         thread.join()

@@ -210,7 +210,7 @@ def test_websockets_before_uvicorn(tmp_path: Path) -> None:
 
 
 def test_client_that_gives_up_frees_its_backend(tmp_path: Path) -> None:
-    with uvicorn(tmp_path) as address, http(address) as lb:
+    with uvicorn(tmp_path, "--timeout-graceful-shutdown", "1") as address, http(address) as lb:
         with httpx.Client(base_url=url_of(lb), timeout=0.3 * SLOWER) as client, pytest.raises(httpx.ReadTimeout):
             client.get("/sleep")
         wait_for(lambda: figure(lb, "exchanges_client_left") == 1, "the exchange is over")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 import threading
 import time
 from pathlib import Path
@@ -38,8 +39,8 @@ def test_idle_session_is_closed() -> None:
 
 def test_half_closed_session_is_closed() -> None:
     def serve(connection) -> None:  # type: ignore[no-untyped-def]
-        connection.shutdown(1)
-        time.sleep(3)
+        connection.shutdown(socket.SHUT_WR)
+        connection.recv(1)
 
     with Peer(serve) as peer, balanced(settings=settings(peer.address, half_closed_timeout="200ms")) as lb:
         with dial(lb.address) as client:

@@ -212,8 +212,9 @@ def test_several_balancers_are_registered_with_each_on_its_own() -> None:
 
     def silent(connection: socket.socket) -> None:
         connection.recv(65536)
-        time.sleep(3)
+        over.wait(3)
 
+    over = threading.Event()
     with Peer(silent) as stuck, balanced(settings=settings()) as one, balanced(settings=settings()) as two:
         assert one.admin_address
         assert two.admin_address
@@ -227,6 +228,7 @@ def test_several_balancers_are_registered_with_each_on_its_own() -> None:
             assert registration.answers[dead] == {}
             registration.busy(30)
             wait_for(lambda: one.pool().backends()[0].state == two.pool().backends()[0].state == "busy", "both hear it")
+            over.set()
         assert one.pool().backends() == two.pool().backends() == []
 
 
