@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import os
-import resource
 import selectors
 import socket
 import threading
 import time
 
 from lbcore import _engine, crew
+from lbcore.bounds import bounds_of
 from lbcore.errors import LbcoreError, WorkerFailed
 from lbcore.listening import Listening
+from lbcore.posts import Post, Posts
 from lbcore.tls.bundle import LISTENER, POOL
 from lbcore.tls.courier import Courier
 from lbcore.tls.store import Store
-from lbcore.worker import OFFLOAD_ANY, OFFLOAD_LOCAL
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,28 +28,6 @@ if TYPE_CHECKING:
     from lbcore.table import Table
 
 START_LIMIT_S = 20.0
-STABLE_S = 10.0
-"""A worker that lived so long is restarted at once, as is the first that did not; the next such, after a pause that doubles."""
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 5.0
-RESERVED_DESCRIPTORS = 64
-MAX_BUFFERS = 1024
-MAX_PIPES = 128
-
-
-class Post:
-    """A worker's place: its section of the segment and its listening sockets stay when the worker is started anew."""
-
-    def __init__(self, number: int, core: int | None, section: int) -> None:
-        self.number = number
-        self.section = section
-        self.core = core
-        self.channel: crew.Channel | None = None
-        self.worker: crew.ProcessWorker | crew.ThreadWorker | crew.AdoptedWorker | None = None
-        self.listening: set[int] = set()
-        self.ready = False
-        self.started_at = 0.0
-        self.early_ends = 0
-        self.restart_at: float | None = None
 
 
 class Supervisor:
@@ -79,20 +57,17 @@ class Supervisor:
         refuge: Callable[[int], str] | None = None,
         estate: Estate | None = None,
     ) -> None:
-        cores = sorted(os.sched_getaffinity(0))
         self._table = table
         self._turned_at = 0.0
         self._make = crew.ProcessWorker if processes else crew.ThreadWorker
-        self._bounds = _bounds(settings, workers, processes)
+        self._bounds = bounds_of(settings, workers, processes=processes)
         self._filtered = processes and settings.seccomp == "auto" and _can_filter(log)
         self._tick, self._on_failing, self._log, self._on_crew = tick, on_failing, log, on_crew
-        self._posts = [Post(number, cores[number % len(cores)] if settings.pin else None, number) for number in range(workers)]
-        self._retiring: list[Post] = []  # whose worker drains, with another in its place
-        self._coming: Post | None = None  # whose worker is to take another's place
+        self._posts = Posts(workers, sorted(os.sched_getaffinity(0)) if settings.pin else None)
         self._changed = threading.Condition()
         self._lock = threading.RLock()  # listeners and posts: reload and restart may meet
         self._replacing = threading.Lock()  # one after the other, whoever asks
-        self._tls = Courier(Store(log), self._tls_rows, self._channels, log)
+        self._tls = Courier(Store(log), self._tls_rows, self._posts.channels, log)
         self._listening = Listening(table, workers, inherited, self._tls.expires_s)
         self._selector = selectors.DefaultSelector()
         self._wake_ours, self._wake_theirs = socket.socketpair()
@@ -118,13 +93,13 @@ class Supervisor:
             self._table.set_routes(self._listening.packed_routes(settings))
             self._tls.tell(POOL)
             self._tls.tell(LISTENER)
-            for post in self._posts:
+            for post in self._posts.serving:
                 if not self._take_over(post):
                     self._fill(post)
             self._leave_inherited()
             self._thread = threading.Thread(target=self._run, name="lbcore-supervisor", daemon=True)
             self._thread.start()
-            self._await(lambda: all(self._serves(post) for post in self._posts), "did not begin to serve")
+            self._await(lambda: all(self._serves(post) for post in self._posts.serving), "did not begin to serve")
         except BaseException:
             if not inherited:
                 self.stop(0)
@@ -136,7 +111,7 @@ class Supervisor:
             self._draining = True
             self._table.set_draining(True)
             self._listening.close_sockets()
-            for post in self._all_posts():
+            for post in self._posts.all():
                 post.restart_at = None
                 if post.channel:
                     post.channel.send(crew.DRAIN, value=int(drain_s * 1000))
@@ -150,12 +125,12 @@ class Supervisor:
 
     def hurry(self) -> None:
         """End a drain that is under way now."""
-        for channel in self._channels():
+        for channel in self._posts.channels():
             channel.send(crew.STOP)
 
     def _await_end(self, limit_s: float) -> None:
         deadline = time.monotonic() + limit_s
-        for post in self._all_posts():
+        for post in self._posts.all():
             if post.worker and not post.worker.wait(max(0.0, deadline - time.monotonic())):
                 self._log(f"worker {post.number} does not end: killed")
                 post.worker.kill()
@@ -167,7 +142,7 @@ class Supervisor:
         self.poke()
         if self._thread:
             self._thread.join()
-        for post in self._all_posts():
+        for post in self._posts.all():
             self._empty(post)
         self._selector.close()
         self._wake_ours.close()
@@ -180,17 +155,9 @@ class Supervisor:
         except OSError:
             return
 
-    def _all_posts(self) -> list[Post]:
-        """Wherever there is a worker: those that drain and the one that comes included."""
-        return [*self._posts, *self._retiring, *([self._coming] if self._coming else [])]
-
-    def _channels(self) -> list[crew.Channel]:
-        """To every worker."""
-        return [post.channel for post in self._all_posts() if post.channel]
-
     def wake_workers(self) -> None:
         """Have every worker look at the table now."""
-        for channel in self._channels():
+        for channel in self._posts.channels():
             channel.send(crew.WAKE)
 
     def held_up(self, limit_s: float) -> list[str]:
@@ -204,7 +171,7 @@ class Supervisor:
             with self._table.lock:  # `stop` may be about to take the memory away
                 if self._table.closed:
                     return []
-                for post in self._posts:
+                for post in self._posts.serving:
                     row = self._table.segment.worker(post.section)
                     if post.ready and row.heartbeat_ms < int(asked * 1000):
                         found.append(f"worker {post.number}")
@@ -217,7 +184,7 @@ class Supervisor:
     @property
     def pids(self) -> list[int]:
         """Process ids of the workers."""
-        return [post.worker.pid for post in self._posts if post.worker]
+        return self._posts.pids
 
     @property
     def addresses(self) -> dict[str, tuple[str, int]]:
@@ -231,39 +198,35 @@ class Supervisor:
 
         Raises WorkerFailed with the old one still serving.
         """
-        for number in range(len(self._posts)):
+        for number in range(len(self._posts.serving)):
             self.replace_worker(number, drain_ms)
 
     def replace_worker(self, number: int, drain_ms: int) -> None:
         """Likewise one. Raises LbcoreError when there is no such worker."""
-        if number >= len(self._posts):
-            raise LbcoreError(f"worker {number}: there are {len(self._posts)}, counted from 0")
+        if number >= len(self._posts.serving):
+            raise LbcoreError(f"worker {number}: there are {len(self._posts.serving)}, counted from 0")
         with self._replacing:
             self._replace(number, drain_ms)
 
     def _replace(self, number: int, drain_ms: int) -> None:
-        old = self._posts[number]
-        post = Post(number, old.core, (old.section + len(self._posts)) % (2 * len(self._posts)))
+        post = self._posts.successor(number)
         if self._table.holder(post.section) is not None:
             raise WorkerFailed(f"worker {number}: the one that was replaced before still drains")
-        self._coming = post
+        self._posts.coming = post
         try:
             if not self._fill(post):
                 raise WorkerFailed(f"worker {number}: the balancer is being stopped")
             self._await(lambda: self._serves(post), "did not begin to serve")
         except WorkerFailed:
             with self._lock:
-                self._coming = None
+                self._posts.coming = None
                 if post.worker:
-                    self._retiring.append(post)  # so that its end is no reason to start it again
+                    self._posts.retiring.append(post)  # so that its end is no reason to start it again
             if post.worker:
                 post.worker.kill()
             raise
         with self._lock:
-            self._coming = None
-            self._posts[number] = post
-            self._retiring.append(old)
-            old.restart_at = None
+            old = self._posts.replace(post)
             if old.channel:
                 old.channel.send(crew.DRAIN, crew.GENTLY, drain_ms)
         self._on_crew(self.pids)
@@ -275,7 +238,7 @@ class Supervisor:
         """Put a worker that another control plane left on its post: is there one?"""
         if self._estate is None:
             return False
-        sections = (post.number, post.number + len(self._posts))
+        sections = self._posts.sections(post.number)
         found = [self._estate.orphans[section] for section in sections if section in self._estate.orphans]
         self._remember_drains(post, set(sections) - {orphan.number for orphan in found})
         if not found:
@@ -305,7 +268,7 @@ class Supervisor:
             except OSError:
                 self._table.bury_worker(section)
                 continue
-            self._retiring.append(old)
+            self._posts.retiring.append(old)
             self._selector.register(old.worker, selectors.EVENT_READ, old)
 
     def _leave_inherited(self) -> None:
@@ -313,7 +276,7 @@ class Supervisor:
         if self._estate is None:
             return
         for row in self._estate.rows - set(self._listening.rows):
-            for post in self._posts:
+            for post in self._posts.serving:
                 post.listening.discard(row)
                 if post.channel:
                     post.channel.send(crew.UNLISTEN, row)
@@ -331,7 +294,7 @@ class Supervisor:
         """
         with self._lock:
             self._apply(settings, ready)
-        self._await(lambda: all(self._serves(post) for post in self._posts), "did not take the new listeners")
+        self._await(lambda: all(self._serves(post) for post in self._posts.serving), "did not take the new listeners")
 
     def _apply(self, settings: BalancerSettings, ready: Callable[[], None]) -> None:
         secrets = self._tls.read(settings)
@@ -344,7 +307,7 @@ class Supervisor:
         for index in self._listening.rows:
             self._listening.write(index)
         for index in opened:
-            for post in self._posts:
+            for post in self._posts.serving:
                 self._hand_over(post, index)
         self._table.set_routes(routes)
         for index, sockets in leaving.items():
@@ -355,7 +318,7 @@ class Supervisor:
     def _close_listener(self, index: int, sockets: ListenerSockets) -> None:
         """Our copies first: what is queued stays with the workers, who accept it before they close theirs."""
         sockets.close()
-        for post in self._posts:
+        for post in self._posts.serving:
             post.listening.discard(index)
             if post.channel:
                 post.channel.send(crew.UNLISTEN, index)
@@ -406,8 +369,7 @@ class Supervisor:
             return not self._draining
 
     def _fill_locked(self, post: Post) -> None:
-        post.ready, post.restart_at, post.started_at = False, None, time.monotonic()
-        post.listening.clear()
+        post.begin()
         channel = post.channel = crew.Channel()
         refuge = self._refuge(post.section) if self._refuge else None
         self._table.use_section(post.section)
@@ -432,15 +394,13 @@ class Supervisor:
         if worker is None or not worker.wait(5):
             return
         self._table.bury_worker(post.section)
-        if post in self._retiring:
-            self._retiring.remove(post)
+        if post in self._posts.retiring:
+            self._posts.retiring.remove(post)
             self._log(f"worker {post.number}: the old one has drained")
             return
         if self._draining:
             return
-        post.early_ends = post.early_ends + 1 if time.monotonic() - post.started_at < STABLE_S else 0
-        pause_s = _pause_s(post.early_ends)
-        post.restart_at = time.monotonic() + pause_s
+        pause_s = post.plan_restart()
         self._log(f"worker {post.number} is gone ({worker.obituary}): restart in {pause_s * 1000:.0f} ms")
 
     # --- the thread ----------------------------------------------------------------------------------------------
@@ -454,7 +414,7 @@ class Supervisor:
                 else:
                     self._hear(key.data)
             now = self._turned_at = time.monotonic()
-            for post in self._posts:
+            for post in self._posts.serving:
                 if post.restart_at is not None and now >= post.restart_at and self._fill(post):
                     self._on_crew(self.pids)
             try:
@@ -465,9 +425,7 @@ class Supervisor:
                 wanted = now + 1
 
     def _patience(self, wanted: float | None) -> float | None:
-        times = [post.restart_at for post in self._posts if post.restart_at is not None]
-        if wanted is not None:
-            times.append(wanted)
+        times = [when for when in (wanted, self._posts.next_restart()) if when is not None]
         return max(0.0, min(times) - time.monotonic()) if times else None
 
     def _swallow_pokes(self) -> None:
@@ -479,7 +437,7 @@ class Supervisor:
 
     def _hear(self, post: Post) -> None:
         if post.channel is None:
-            if post in self._retiring and isinstance(post.worker, crew.AdoptedWorker) and post.worker.wait(0):
+            if post in self._posts.retiring and isinstance(post.worker, crew.AdoptedWorker) and post.worker.wait(0):
                 self._selector.unregister(post.worker)
                 self._bereaved(post)
             return
@@ -505,33 +463,3 @@ def _can_filter(log: Callable[[str], None]) -> bool:
         log(f"system calls of workers are not filtered: {error.strerror}")
         return False
     return True
-
-
-def _pause_s(early_ends: int) -> float:
-    """How long a place stays empty whose workers have ended early so often in a row."""
-    return 0.0 if early_ends < 2 else float(min(FIRST_PAUSE_S * 2 ** (early_ends - 2), LONGEST_PAUSE_S))
-
-
-def _bounds(settings: BalancerSettings, workers: int, processes: bool) -> crew.Bounds:
-    """What each worker may hold, from the descriptor limit, which is raised as far as it goes.
-
-    A session takes two descriptors, a pipe two. Threads share the limit with each other and with the program around them.
-    """
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    except (OSError, ValueError):
-        hard = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    if hard == resource.RLIM_INFINITY:
-        hard = 1 << 20
-    used = RESERVED_DESCRIPTORS + len(settings.listeners)
-    if not processes:
-        used += len(os.listdir("/proc/self/fd")) + len(settings.listeners) * workers
-    share = max(16, (hard - used) // (1 if processes else workers))
-    pipes = max(1, min(MAX_PIPES, share // 16))
-    sessions = max(1, (share - 2 * pipes) // 2)
-    if settings.max_sessions:
-        sessions = min(sessions, settings.max_sessions)
-    which = (OFFLOAD_ANY if settings.datapath == "offload" else 0) | (OFFLOAD_LOCAL if settings.offload_local else 0)
-    seats = sessions if which else 0
-    return crew.Bounds(sessions, min(MAX_BUFFERS, 2 * sessions), pipes, settings.max_handshakes, seats, which)

@@ -1,0 +1,100 @@
+"""The places of workers, which outlive the workers that fill them."""
+
+from __future__ import annotations
+
+import time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from lbcore import crew
+
+STABLE_S = 10.0
+"""A worker that lived so long is restarted at once, as is the first that did not; the next such, after a pause that doubles."""
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 5.0
+
+
+class Post:
+    """A worker's place: its section of the segment and its listening sockets stay when the worker is started anew.
+
+    listening: the listeners' rows that the worker said it serves. early_ends: workers in a row that did not live for STABLE_S.
+    restart_at: when the next one is to begin; None: not at all.
+    """
+
+    def __init__(self, number: int, core: int | None, section: int) -> None:
+        self.number = number
+        self.section = section
+        self.core = core
+        self.channel: crew.Channel | None = None
+        self.worker: crew.ProcessWorker | crew.ThreadWorker | crew.AdoptedWorker | None = None
+        self.listening: set[int] = set()
+        self.ready = False
+        self.started_at = 0.0
+        self.early_ends = 0
+        self.restart_at: float | None = None
+
+    def begin(self) -> None:
+        """A worker is about to be started here."""
+        self.ready, self.restart_at, self.started_at = False, None, time.monotonic()
+        self.listening.clear()
+
+    def plan_restart(self) -> float:
+        """The worker has ended and another is wanted: after how many seconds?"""
+        now = time.monotonic()
+        self.early_ends = self.early_ends + 1 if now - self.started_at < STABLE_S else 0
+        pause_s = _pause_s(self.early_ends)
+        self.restart_at = now + pause_s
+        return pause_s
+
+
+class Posts:
+    """The posts of all workers.
+
+    serving: by number. retiring: whose worker drains, with another in its place. coming: whose worker is to take another's
+    place.
+    """
+
+    def __init__(self, count: int, cores: list[int] | None) -> None:
+        """cores: what the workers are pinned to, in turn; None: they are not."""
+        self.serving = [Post(number, cores[number % len(cores)] if cores else None, number) for number in range(count)]
+        self.retiring: list[Post] = []
+        self.coming: Post | None = None
+
+    def all(self) -> list[Post]:
+        """Wherever there is a worker."""
+        return [*self.serving, *self.retiring, *([self.coming] if self.coming else [])]
+
+    def channels(self) -> list[crew.Channel]:
+        """To every worker."""
+        return [post.channel for post in self.all() if post.channel]
+
+    @property
+    def pids(self) -> list[int]:
+        """Process ids of the workers that serve."""
+        return [post.worker.pid for post in self.serving if post.worker]
+
+    def sections(self, number: int) -> tuple[int, int]:
+        """Those that a worker of this number may have: one, or the other while the old one drains in the first."""
+        return number, number + len(self.serving)
+
+    def successor(self, number: int) -> Post:
+        """A post like this one, of the other section, to be filled beside it."""
+        old = self.serving[number]
+        return Post(number, old.core, (old.section + len(self.serving)) % (2 * len(self.serving)))
+
+    def replace(self, post: Post) -> Post:
+        """The one that was to come serves from now on. Returns the post that retires."""
+        old = self.serving[post.number]
+        self.coming = None
+        self.serving[post.number] = post
+        self.retiring.append(old)
+        old.restart_at = None
+        return old
+
+    def next_restart(self) -> float | None:
+        """When the next worker is to be started again (monotonic seconds), if any is."""
+        return min((post.restart_at for post in self.serving if post.restart_at is not None), default=None)
+
+
+def _pause_s(early_ends: int) -> float:
+    """How long a place stays empty whose workers have ended early so often in a row."""
+    return 0.0 if early_ends < 2 else float(min(FIRST_PAUSE_S * 2 ** (early_ends - 2), LONGEST_PAUSE_S))
