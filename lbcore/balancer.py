@@ -10,6 +10,7 @@ import threading
 from lbcore.discovery.membership import Membership
 from lbcore.errors import ConfigError, LbcoreError, NotRunning
 from lbcore.handles import Pool
+from lbcore.observe.recording import Recording
 from lbcore.offload import local_refusal, refusal
 from lbcore.picks import Picking
 from lbcore.settings import DEFAULT_POOL, BalancerSettings, simple, split_host_port
@@ -27,9 +28,6 @@ if TYPE_CHECKING:
     from lbcore.discovery.prober import Prober
     from lbcore.discovery.sources import Found, Sources
     from lbcore.estate import Estate
-    from lbcore.observe.access_log import AccessLog
-    from lbcore.observe.sinks import Sink
-    from lbcore.observe.traces import Traces
     from lbcore.picks import PickPool
     from lbcore.runtime import Instance
     from lbcore.settings import AdminSettings, BackendSettings
@@ -89,8 +87,7 @@ class Balancer:
         self._sources: Sources | None = None
         self._picking: Picking | None = None
         self._estate: Estate | None = None
-        self._access_log: AccessLog | None = None
-        self._traces: Traces | None = None
+        self._recording: Recording | None = None
         self._leaving = False
         self._hurried = threading.Event()
         self.on_upgrade: Callable[[UpgradeOrder], str] | None = None
@@ -123,15 +120,38 @@ class Balancer:
 
     def _start(self) -> None:
         settings = self._settings
-        if settings.datapath == "offload" and (reason := refusal()):
-            raise ConfigError(f"datapath: 'offload' is not available here: {reason}")
-        if settings.offload_local and (reason := local_refusal(settings.datapath)):
-            raise ConfigError(f"offload_local: it is not available here: {reason}")
+        self._check_offload()
         if self._control:
             from lbcore.runtime import Instance
 
             self._instance = Instance.claim(settings.name)
         self._estate = estate = self._find_estate()
+        table = self._open_table(estate)
+        membership = self._fill_table(table, estate)
+        supervisor = self._make_supervisor(table, membership, estate)
+        self._leaving = False
+        self._hurried.clear()
+        self._restore(membership, fresh=estate is None)
+        self._recording = Recording(table, self.name, self._log)
+        self._recording.follow(settings, self._recording.open(settings))
+        supervisor.start(settings)
+        self._start_admin()
+        self._follow_probes()
+        if any(pool.sources for pool in settings.pools):
+            self._follow_sources()
+        self._publish(supervisor.pids)
+        self._estate = None
+
+    def _check_offload(self) -> None:
+        """Raises ConfigError when the settings want what this machine does not offer."""
+        settings = self._settings
+        if settings.datapath == "offload" and (reason := refusal()):
+            raise ConfigError(f"datapath: 'offload' is not available here: {reason}")
+        if settings.offload_local and (reason := local_refusal(settings.datapath)):
+            raise ConfigError(f"offload_local: it is not available here: {reason}")
+
+    def _open_table(self, estate: Estate | None) -> Table:
+        settings = self._settings
         self._table = table = Table(
             name=self.name,
             version=VERSION,
@@ -141,15 +161,23 @@ class Balancer:
             memory=estate.take_segment() if estate else None,
         )
         self._picking = Picking(table.memory)
+        return table
+
+    def _fill_table(self, table: Table, estate: Estate | None) -> Membership:
+        """The backends that the settings name, and those of an estate."""
+        settings = self._settings
         pools = {pool.name: pool for pool in settings.pools}
         self._membership = membership = Membership(table, pools, drain_ms=settings.drain_timeout_ms, log=self._log)
         if estate:
             count = membership.recall(self._claims_of)
             self._log(f"{len(estate.orphans)} workers ran on without a control plane: adopted, with {count} backends")
         membership.apply(pools, settings.drain_timeout_ms)
+        return membership
+
+    def _make_supervisor(self, table: Table, membership: Membership, estate: Estate | None) -> Supervisor:
         self._supervisor = supervisor = Supervisor(
             table,
-            settings,
+            self._settings,
             workers=table.workers,
             processes=self._processes,
             tick=membership.tick,
@@ -162,17 +190,7 @@ class Balancer:
         )
         membership.sooner = supervisor.poke
         table.on_cut = supervisor.wake_workers
-        self._leaving = False
-        self._hurried.clear()
-        self._restore(membership, fresh=estate is None)
-        self._follow_log(settings, self._open_log(settings), self._open_traces(settings))
-        supervisor.start(settings)
-        self._start_admin()
-        self._follow_probes()
-        if any(pool.sources for pool in settings.pools):
-            self._follow_sources()
-        self._publish(supervisor.pids)
-        self._estate = None
+        return supervisor
 
     def _leave_be(self) -> None:
         """What was found could not be taken over: it goes on as it was, for another try."""
@@ -221,46 +239,12 @@ class Balancer:
         membership.on_change = self._state.changed
         self._state.start()
 
-    def _open_log(self, settings: BalancerSettings) -> Sink | None:
-        """What the settings want of the access log, opened. Raises ConfigError."""
-        if settings.access_log == "off":
-            return None
-        from lbcore.observe.access_log import sink_of
-
-        return sink_of(settings)
-
-    def _open_traces(self, settings: BalancerSettings) -> Traces | None:
-        """What sends the spans that the settings want: what there is, or another. Raises ConfigError."""
-        if settings.traces == "off" or (self._traces is not None and self._traces.endpoint == settings.traces):
-            return None if settings.traces == "off" else self._traces
-        from lbcore.observe.traces import traces_of
-
-        return traces_of(settings, self.name, self._log)
-
-    def _follow_log(self, settings: BalancerSettings, sink: Sink | None, traces: Traces | None) -> None:
-        """Write into this sink, and send by these, from now on."""
-        table = self._table
-        assert table is not None
-        if (sink is not None or traces is not None) and self._access_log is None:
-            from lbcore.observe.access_log import AccessLog
-
-            self._access_log = AccessLog(table, self._log)
-            self._access_log.start()
-        if self._access_log is not None:
-            self._access_log.follow(sink, settings.access_log_format)
-            self._access_log.also = traces.take if traces is not None else None
-        table.set_observed(
-            settings.access_log_sample if sink is not None else 0, settings.trace_sample if traces is not None else 0
-        )
-        before, self._traces = self._traces, traces
-        if before is not None and before is not traces:
-            before.close()
-
     def reopen(self) -> None:
         """Open the access log anew, as after it was renamed. Raises ConfigError with the old one still in use."""
         with self._turn():
             self._running()
-            self._follow_log(self._settings, self._open_log(self._settings), self._traces)
+            if self._recording:
+                self._recording.reopen(self._settings)
 
     def _publish(self, workers: list[int]) -> None:
         """Leave word of ourselves where commands look for it."""
@@ -376,20 +360,22 @@ class Balancer:
             self._supervisor.stop(drain_s)
         if self._admin:
             self._admin.stop()
-        if self._access_log:
-            self._access_log.close()
-        if self._traces:
-            self._traces.close()
-        if self._picking:
-            self._picking.close()
-        if self._table:
-            self._table.close()
+        self._close_table()
         if self._instance:
             self._instance.release()
         self._forget()
 
+    def _close_table(self) -> None:
+        """The table, and who reads it."""
+        if self._recording:
+            self._recording.close()
+        if self._picking:
+            self._picking.close()
+        if self._table:
+            self._table.close()
+
     def _forget(self) -> None:
-        self._state = self._picking = self._sources = self._access_log = self._traces = self._estate = None
+        self._state = self._picking = self._sources = self._recording = self._estate = None
         self._prober = self._supervisor = self._admin = self._table = self._membership = self._instance = None
 
     def abdicate(self) -> None:
@@ -403,14 +389,7 @@ class Balancer:
                 self._state.close()
             if self._supervisor:
                 self._supervisor.abandon()
-            if self._access_log:
-                self._access_log.close()
-            if self._traces:
-                self._traces.close()
-            if self._picking:
-                self._picking.close()
-            if self._table:
-                self._table.close()
+            self._close_table()
 
     def replace_workers(self) -> None:
         """Put a new worker in the place of each, one after the other: it begins to serve, then the old one drains.
@@ -456,28 +435,26 @@ class Balancer:
 
     def _reload_now(self, settings: BalancerSettings | None) -> None:
         with self._turn():
-            _, membership, supervisor = self._running()
+            table, membership, supervisor = self._running()
+            recording = self._recording
+            assert recording is not None
             fresh = settings or self._read_again()
             self._refuse_fixed(fresh)
             pools = {pool.name: pool for pool in fresh.pools}
-            table, traces = self._running()[0], self._open_traces(fresh)
-            sink = self._open_log(fresh)
+            outlets = recording.open(fresh)
             new = [pool for name, pool in pools.items() if name not in membership.pools()]
             try:
                 for pool in new:
                     table.set_pool(pool)
                 supervisor.apply(fresh, lambda: membership.admit(pools, fresh.drain_timeout_ms))
             except (LbcoreError, ValueError):
-                if sink is not None:
-                    sink.close()
-                if traces is not None and traces is not self._traces:
-                    traces.close()
+                recording.discard(outlets)
                 for pool in new:
                     if pool.name not in membership.pools() and pool.name in table.pools():
                         table.drop_pool(pool.name)
                 raise
             membership.dismiss(pools)
-            self._follow_log(fresh, sink, traces)
+            recording.follow(fresh, outlets)
             before, after = ({p.name: p.sources for p in one.pools} for one in (self._settings, fresh))
             self._settings = fresh
             self._follow_probes()
@@ -503,24 +480,7 @@ class Balancer:
         return load(self._settings.path)
 
     def _refuse_fixed(self, fresh: BalancerSettings) -> None:
-        fixed = [
-            "name",
-            "workers",
-            "datapath",
-            "offload_local",
-            "max_backends",
-            "max_sessions",
-            "max_handshakes",
-            "pin",
-            "admin",
-            "state_file",
-        ]
-        fixed += ["log_format", "user", "group", "seccomp"]
-        problems = [
-            f"{key}: {getattr(fresh, key)!r} instead of {getattr(self._settings, key)!r} takes a restart"
-            for key in fixed
-            if getattr(fresh, key) != getattr(self._settings, key)
-        ]
+        problems = self._settings.restarts_for(fresh)
         if problems:
             raise ConfigError(problems)
 
@@ -604,7 +564,7 @@ class Balancer:
             **figures_of_process(),
             **membership.counts,
             **self._reloads,
-            **(self._traces.counts if self._traces else {}),
+            **(self._recording.counts if self._recording else {}),
             "refusals": refusals or {},
             "workers": figures_of_workers(supervisor.pids),
         }

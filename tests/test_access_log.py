@@ -651,7 +651,7 @@ def test_a_stuck_sink_does_not_keep_the_log_from_following_another(tmp_path: Pat
         with Backend() as peer, balanced(listen="http://127.0.0.1:0", backends=[peer.address], access_log=str(fifo)) as lb:
             with Load(lb.address) as load:
                 load.flows(1000)
-                own = lb._access_log
+                own = lb._recording.access_log  # type: ignore[union-attr]
                 assert own is not None
                 own.follow(sinks.opened(str(log)), "json")
                 load.flows(100)

@@ -216,6 +216,24 @@ def test_reload_begins_and_ends_tracing() -> None:
             assert [bool(fields(head, b"traceparent")) for head in peer.heads] == [False, True, False]
 
 
+def test_a_reload_that_the_access_log_refuses_leaves_no_sender_of_traces_behind(tmp_path: Path) -> None:
+    def senders() -> int:
+        return sum(thread.name == "lbcore-traces" for thread in threading.enumerate())
+
+    with Collector() as collector, balanced(backends=["127.0.0.1:1"]) as lb:
+        listeners, pools = lb.settings.listeners, lb.settings.pools
+        wrong = BalancerSettings(
+            workers=lb.settings.workers,
+            listeners=listeners,
+            pools=pools,
+            traces=collector.url,
+            access_log=str(tmp_path / "nowhere" / "log"),
+        )
+        with pytest.raises(ConfigError, match="access_log: "):
+            lb.reload(wrong)
+        wait_for(lambda: senders() == 0, "it has ended")
+
+
 def test_wrong_endpoints_and_a_missing_extra_are_one_clear_line(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigError, match=r"traces: 'nonsense' is not allowed \(allowed: off, http"):
         BalancerSettings(traces="nonsense")

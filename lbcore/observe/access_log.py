@@ -150,10 +150,8 @@ class AccessLog:
         self._sink, self._line = sink, FORMATS[form]
 
 
-def sink_of(settings: BalancerSettings) -> Sink | None:
-    """What the settings name, opened; None: no log. Raises ConfigError."""
-    if settings.access_log in (None, "off"):
-        return None
+def sink_of(settings: BalancerSettings) -> Sink:
+    """What the settings name, opened. Raises ConfigError."""
     try:
         return opened(str(settings.access_log))
     except (OSError, ValueError) as error:

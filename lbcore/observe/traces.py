@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from lbcore.observe.lines import Names
     from lbcore.observe.records import Record
-    from lbcore.settings import BalancerSettings
 
 QUEUE = 8192
 """Spans that wait at most: with more, the oldest are lost."""
@@ -126,8 +125,3 @@ class Traces:
             start_time=end_ns - record.total_us * 1000,
             end_time=end_ns,
         )
-
-
-def traces_of(settings: BalancerSettings, instance: str, log: Callable[[str], None]) -> Traces | None:
-    """What the settings want; None: nothing is traced. Raises ConfigError."""
-    return None if settings.traces == "off" else Traces(settings.traces, instance, log)

@@ -18,6 +18,25 @@ if TYPE_CHECKING:
     from typing import Any
 
 
+TAKES_RESTART = (
+    "name",
+    "workers",
+    "datapath",
+    "offload_local",
+    "max_backends",
+    "max_sessions",
+    "max_handshakes",
+    "pin",
+    "admin",
+    "state_file",
+    "log_format",
+    "user",
+    "group",
+    "seccomp",
+)
+"""What a reload does not change."""
+
+
 class BalancerSettings(Settings):
     """All of a balancer. path: the file it came from, or None."""
 
@@ -112,6 +131,14 @@ class BalancerSettings(Settings):
         count = sum(len(pool.backends) for pool in self.pools)
         if count > self.max_backends:
             yield f"max_backends: {self.max_backends} is less than the {count} backends that are named"
+
+    def restarts_for(self, fresh: BalancerSettings) -> list[str]:
+        """Why these cannot become others while it runs, a line for each key that takes a restart."""
+        return [
+            f"{key}: {getattr(fresh, key)!r} instead of {getattr(self, key)!r} takes a restart"
+            for key in TAKES_RESTART
+            if getattr(fresh, key) != getattr(self, key)
+        ]
 
     def _header_faults(self) -> Iterable[str]:
         """A PROXY header begins a connection: datagrams have none. No route leads on from udp."""
