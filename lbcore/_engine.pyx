@@ -634,9 +634,22 @@ def shed_privileges():
     check(lb_privileges_shed())
 
 
-def become_user(uint32_t user):
-    """Root becomes this user for good, in its groups already; CAP_NET_BIND_SERVICE stays. No other thread may run. Raises OSError."""
-    check(lb_privileges_become(user))
+def become_user(uint32_t user, *, bint offloads=False):
+    """Root becomes this user for good, in its groups already; CAP_NET_BIND_SERVICE stays. No other thread may run. offloads: what that
+    takes stays as well, and rests. Raises OSError."""
+    check(lb_privileges_become(user, offloads))
+
+
+def lend_privileges():
+    """Put what the offload takes into effect for this thread, as far as it may be had: did that change anything? Raises OSError."""
+    cdef int changed = lb_privileges_lend()
+    check(changed)
+    return changed > 0
+
+
+def rest_privileges():
+    """Take it out of effect again, for this thread and those that it starts. Raises OSError."""
+    check(lb_privileges_rest())
 
 
 def load_seccomp(*, bint offloads=False):

@@ -281,7 +281,9 @@ cdef extern from "lb.h" nogil:
     void lb_tls_context_release(lb_tls_context *context)
 
     int lb_privileges_shed()
-    int lb_privileges_become(uint32_t user)
+    int lb_privileges_become(uint32_t user, int offloads)
+    int lb_privileges_lend()
+    int lb_privileges_rest()
     int lb_seccomp_load(int offloads, char *why, size_t room)
     int lb_offload_open(lb_offload **offload, uint32_t seats, uint32_t which, char *why, size_t room)
     void lb_offload_close(lb_offload *offload)

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 def refusal() -> str:
@@ -23,10 +28,24 @@ def _refusal(*, local: bool) -> str:
         from lbcore.worker import OFFLOAD_ANY, OFFLOAD_LOCAL
     except ImportError as error:
         return str(error)
+    with _lent():
+        try:
+            _engine.Offload(1, OFFLOAD_LOCAL if local else OFFLOAD_ANY)
+        except OSError as error:
+            if error.errno == errno.EPERM:
+                return "it takes the capabilities CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON"
+            return f"the kernel refuses: {error.strerror}"
+        return _engine.offload_selftest(local=local) or ""
+
+
+@contextlib.contextmanager
+def _lent() -> Iterator[None]:
+    """What rests in this process for the workers (lbcore/privileges.py) is in effect meanwhile."""
+    from lbcore import _engine
+
+    lent = _engine.lend_privileges()
     try:
-        _engine.Offload(1, OFFLOAD_LOCAL if local else OFFLOAD_ANY)
-    except OSError as error:
-        if error.errno == errno.EPERM:
-            return "it takes the capabilities CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON"
-        return f"the kernel refuses: {error.strerror}"
-    return _engine.offload_selftest(local=local) or ""
+        yield
+    finally:
+        if lent:
+            _engine.rest_privileges()

@@ -305,7 +305,7 @@ TOP = (
         "text",
         None,
         "lbcore run, started by root: the user that it becomes, by name or number, before it binds; CAP_NET_BIND_SERVICE stays"
-        " with the control plane; default: it stays who it is",
+        " with the control plane, and what offload takes where that is asked for; default: it stays who it is",
     ),
     Option("group", "text", None, "likewise its group; default: those of the user"),
     Option(

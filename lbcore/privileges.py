@@ -1,7 +1,9 @@
 """Root given up: `lbcore run` that root started becomes the user that its settings name, before it binds or starts anything.
 
 Nothing is read, written or started with rights that a reload, a renewed certificate or an upgrade would lack later. What stays
-is CAP_NET_BIND_SERVICE, in the control plane alone, so that a reload can bind ports below 1024; workers have nothing.
+is CAP_NET_BIND_SERVICE, in the control plane alone, so that a reload can bind ports below 1024. Where the kernel is to forward
+(datapath offload, offload_local), what that takes stays, too, for the workers: each has it from its exec until its program is
+loaded. In the control plane it is not in effect, but for the trial at the start. Workers that serve have nothing.
 """
 
 from __future__ import annotations
@@ -50,16 +52,27 @@ def wanted(settings: BalancerSettings) -> Account | None:
     return account if here == 0 else None
 
 
-def become(account: Account) -> None:
-    """Go on as this user for good. Before any thread is started. Raises ConfigError."""
+def become(account: Account, *, offloads: bool = False) -> None:
+    """Go on as this user for good. Before any thread is started. Raises ConfigError.
+
+    offloads: the workers that are started later are to have what that takes.
+    """
     from lbcore._engine import become_user
 
     try:
         os.setgroups(account.groups)
         os.setresgid(account.gid, account.gid, account.gid)
-        become_user(account.uid)
+        become_user(account.uid, offloads=offloads)
     except OSError as error:
         raise ConfigError(f"user: {account.name!r} cannot be taken on: {error.strerror}") from None
     for path, how, verb in ((sys.executable, os.X_OK, "run"), (__file__, os.R_OK, "read")):
         if not os.access(path, how):
             raise ConfigError(f"user: {account.name!r} may not {verb} {path}")
+
+
+def rest() -> None:
+    """What only workers are to use is not in effect in this process. Before any thread is started; root stays as it is."""
+    from lbcore._engine import rest_privileges
+
+    if os.geteuid() != 0:
+        rest_privileges()

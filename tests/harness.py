@@ -163,8 +163,9 @@ class Command:
         nofile: int = 0,
         sockets: Sequence[socket.socket] = (),
         python: str = sys.executable,
+        through: Sequence[str] = (),
     ) -> None:
-        """sockets: passed as systemd would (LISTEN_FDS)."""
+        """sockets: passed as systemd would (LISTEN_FDS). through: a command that becomes it."""
         self.directory = directory
         self.stderr = directory / f"stderr-{time.monotonic_ns()}"
         self.env = {**os.environ, "LBCORE_RUNTIME_DIR": str(directory), **(env or {})}
@@ -173,7 +174,7 @@ class Command:
             prefix = [sys.executable, "-c", PASS_ON, *(str(passed.fileno()) for passed in sockets), "--"]
         with self.stderr.open("w") as log:
             self.process = subprocess.Popen(
-                [*prefix, python, "-m", "lbcore", "run", *arguments],
+                [*prefix, *through, python, "-m", "lbcore", "run", *arguments],
                 stdout=subprocess.PIPE,
                 stderr=log,
                 env=self.env,

@@ -24,7 +24,7 @@ from test_faults_under_load import Load, Server
 from test_udp import Server as Datagrams
 from tls_peers import Authority, TlsBackend, TlsClient, serving, trusting
 
-from lbcore import _engine, privileges, runtime
+from lbcore import _engine, offload, privileges, runtime
 from lbcore.errors import ConfigError, LbcoreError
 from lbcore.settings import BalancerSettings
 
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parent.parent
 SECOND = "/usr/bin/python3.11"
 NET_BIND = 1 << 10  # capabilities(7)
+OFFLOADS = 1 << 12 | 1 << 38 | 1 << 39  # CAP_NET_ADMIN, CAP_PERFMON, CAP_BPF
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
 
@@ -58,6 +59,7 @@ def for_everybody() -> str | None:
 
 
 PYTHON = for_everybody() if os.geteuid() == 0 else None
+forwards = pytest.mark.skipif(bool(offload.refusal()), reason=f"offload: {offload.refusal()}")
 droppable = pytest.mark.skipif(PYTHON is None, reason="no root, or no Python that another user may run")
 EVERYWHERE = {"PYTHONPATH": f"{ROOT}:{sysconfig.get_paths()['purelib']}"}
 
@@ -237,6 +239,76 @@ def test_control_plane_and_workers_run_as_the_user(place: Path) -> None:
         for file in (place / "run").iterdir():
             if not file.name.startswith("stderr"):
                 assert (file.stat().st_uid, stat.S_IMODE(file.stat().st_mode)) == (65534, 0o600), file
+
+
+def sets(pid: int) -> dict[str, int]:
+    """Its capabilities by set: Inh, Prm, Eff, Bnd, Amb."""
+    return {key[3:]: int(value, 16) for key, value in facts(pid).items() if key.startswith("Cap")}
+
+
+def offloads_for(lb: Command) -> int:
+    """A client talks long enough for the kernel to take its session: how many sessions it has taken."""
+    before = sum(worker["offloads"] for worker in lb.status()["workers"])
+    with dial(lb.address) as client:
+        for _ in range(20):
+            client.sendall(b"hello")
+            assert read_exactly(client, 5) == b"hello"
+    return sum(worker["offloads"] for worker in lb.status()["workers"]) - before
+
+
+@droppable
+@forwards
+@pytest.mark.parametrize("more", ['datapath = "offload"', "offload_local = true"])
+def test_offload_goes_with_a_user_and_its_rights_rest(place: Path, more: str) -> None:
+    """Root is given up, and yet every worker gets its program, one that is started later too; then it has no right left."""
+    with Peer(echo) as peer, dropped(place, "-c", str(written(place, peer.address, top=more)), "--workers", "1") as lb:
+        kept = NET_BIND | OFFLOADS
+        assert sets(lb.pid) == {"Eff": NET_BIND, "Prm": kept, "Inh": kept, "Amb": kept, "Bnd": kept}
+        for thread in Path(f"/proc/{lb.pid}/task").iterdir():
+            assert facts(int(thread.name))["CapEff"] == f"{NET_BIND:016x}", "of every thread of it"
+        for _ in range(2):
+            worker = lb.status()["workers"][0]["pid"]
+            assert facts(worker)["Uid"].split() == ["65534"] * 4
+            assert facts(worker)["NoNewPrivs"] == "1"
+            assert {name: rights for name, rights in sets(worker).items() if name != "Bnd"} == dict.fromkeys(
+                ("Eff", "Prm", "Inh", "Amb"), 0
+            )
+            if "datapath" in more:
+                assert offloads_for(lb) == 1
+            os.kill(worker, signal.SIGKILL)
+            wait_for(lambda gone=worker: lb.status()["workers"][0]["pid"] not in (0, gone), "another worker")
+            wait_for(lambda: lb.status()["workers"][0]["state"] == "serving", "it serves")
+        assert "forwards nothing" not in lb.stderr.read_text()
+
+
+@droppable
+@forwards
+def test_offload_goes_on_after_an_upgrade_as_the_user(place: Path) -> None:
+    with Peer(echo) as peer:
+        config = written(place, peer.address, f"tcp://127.0.0.1:{free_port()}", top='datapath = "offload"')
+        with dropped(place, "-c", str(config), "--workers", "1") as lb:
+            assert offloads_for(lb) == 1
+            done = lb.cli("upgrade", "--name", "shop")
+            assert done.returncode == 0, done.stdout + done.stderr + lb.stderr.read_text()
+            assert sets(lb.pid)["Eff"] == NET_BIND, "what an exec brings back rests again"
+            assert sets(lb.pid)["Amb"] == NET_BIND | OFFLOADS
+            wait_for(lambda: offloads_for(lb) == 1, "the next worker forwards, too")
+
+
+@droppable
+@forwards
+def test_rights_that_a_service_manager_gives_rest_in_the_control_plane(place: Path) -> None:
+    """AmbientCapabilities of a unit: who is started as the user needs no root at all."""
+    (place / "run").mkdir(mode=0o700)
+    os.chown(place / "run", 65534, 65534)
+    rights = "+net_admin,+bpf,+perfmon"
+    words = ["setpriv", "--reuid", "65534", "--clear-groups", f"--inh-caps={rights}", f"--ambient-caps={rights}"]
+    with Peer(echo) as peer:
+        line = ["--listen", "tcp://127.0.0.1:0", "--backend", peer.address, "--health", "off", "--datapath", "offload"]
+        with command(place / "run", *line, python=PYTHON, env=EVERYWHERE, through=words) as lb:
+            assert sets(lb.pid)["Eff"] == 0
+            assert sets(lb.pid)["Amb"] == OFFLOADS
+            assert offloads_for(lb) == 1
 
 
 @droppable

@@ -76,14 +76,15 @@ def main(
 
 
 def _give_up_root(settings: BalancerSettings) -> bool:
-    """Become the user that the settings name, if root is who we are. Raises ConfigError or LbcoreError."""
+    """Become the user that the settings name, if root is who we are. Raises ConfigError, LbcoreError or OSError."""
     from lbcore import privileges, runtime
 
     account = privileges.wanted(settings)
     if account is None:
+        privileges.rest()
         return False
     runtime.settle(account.uid, account.gid)
-    privileges.become(account)
+    privileges.become(account, offloads=settings.offloads)
     return True
 
 

@@ -97,6 +97,11 @@ class BalancerSettings(Settings):
     admin: AdminSettings | None
     path: str | None
 
+    @property
+    def offloads(self) -> bool:
+        """Is the kernel to forward any sessions?"""
+        return self.datapath == "offload" or self.offload_local
+
     def take(self, values: dict[str, Any]) -> Iterable[str]:
         self.listeners = list(values.pop("listeners", ()))
         self.pools = list(values.pop("pools", ())) or [PoolSettings(name=DEFAULT_POOL)]
