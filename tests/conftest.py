@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,7 +15,6 @@ from tls_peers import Authority
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 
 def pytest_sessionstart() -> None:
@@ -58,3 +60,12 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 def site(authority: Authority) -> Path:
     """A certificate for a.test, and its key."""
     return authority.issue("a.test")
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """A directory that everybody may enter, unlike pytest's."""
+    path = Path(tempfile.mkdtemp(prefix="lbcore-", dir="/tmp"))
+    path.chmod(0o755)
+    yield path
+    shutil.rmtree(path)

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import signal
 import socket
 import stat
 import subprocess
 import sys
 import sysconfig
-import tempfile
 import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -74,15 +72,6 @@ def capabilities(pid: int) -> set[int]:
     """All that it has or might get."""
     found = facts(pid)
     return {int(found[f"Cap{kind}"], 16) for kind in ("Inh", "Prm", "Eff", "Bnd", "Amb")}
-
-
-@pytest.fixture
-def place() -> Iterator[Path]:
-    """A directory that everybody may enter, unlike pytest's."""
-    path = Path(tempfile.mkdtemp(prefix="lbcore-", dir="/tmp"))
-    path.chmod(0o755)
-    yield path
-    shutil.rmtree(path)
 
 
 def dropped(place: Path, *arguments: str) -> contextlib.AbstractContextManager[Command]:

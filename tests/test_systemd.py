@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from harness import SLOWER, Command, Peer, command, dial, echo, free_port, named, read_exactly, wait_for
+from test_privileges import EVERYWHERE, PYTHON, droppable, filtered, forwards, offloads_for
 
 from lbcore.cli.log import ERROR, INFO, WARNING, Lines, level
 from lbcore.errors import ConfigError
@@ -416,9 +417,11 @@ bind = "{bind}"
 """
 
 
-def written(tmp_path: Path, bind: str, *flags: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+def written(
+    tmp_path: Path, bind: str, *flags: str, env: dict[str, str] | None = None, top: str = ""
+) -> subprocess.CompletedProcess[str]:
     config = tmp_path / "shop.toml"
-    config.write_text(CONFIG.format(bind=bind))
+    config.write_text(top + CONFIG.format(bind=bind))
     line = [sys.executable, "-m", "lbcore", "install-service", "-c", str(config), *flags]
     return subprocess.run(line, capture_output=True, text=True, timeout=60, env={**os.environ, **(env or {})})
 
@@ -436,11 +439,90 @@ def test_the_unit(tmp_path: Path) -> None:
     assert {"User=shop", "CapabilityBoundingSet=", "AmbientCapabilities="} <= set(unprivileged)
 
 
+@pytest.mark.parametrize("more", ['datapath = "offload"', "offload_local = true"])
+def test_the_unit_lets_offload_have_what_it_takes(tmp_path: Path, more: str) -> None:
+    wanted = "CAP_BPF CAP_NET_ADMIN CAP_PERFMON"
+    lines = written(tmp_path, "tcp://0.0.0.0:8080", "--print", top=more).stdout.splitlines()
+    assert {
+        f"CapabilityBoundingSet={wanted}", f"AmbientCapabilities={wanted}", "SystemCallFilter=@system-service seccomp bpf",
+    } <= set(lines)  # fmt: skip
+    both = written(tmp_path, "tcp://0.0.0.0:80", "--print", top=more).stdout.splitlines()
+    assert f"AmbientCapabilities=CAP_NET_BIND_SERVICE {wanted}" in both
+    without = written(tmp_path, "tcp://0.0.0.0:8080", "--print").stdout
+    assert "SystemCallFilter=@system-service seccomp\n" in without, "who does not ask for it gets none of it"
+    assert "CAP_BPF" not in without
+    users = written(tmp_path, "tcp://0.0.0.0:8080", "--user", env={"XDG_CONFIG_HOME": str(tmp_path)}, top=more)
+    assert f"offload takes {wanted}, which a user's own manager cannot give: it will be refused" in users.stdout
+
+
+ALLOW = """
+import ctypes, os, sys
+names, line = sys.argv[1].split(), sys.argv[2:]
+library = ctypes.CDLL("libseccomp.so.2")
+library.seccomp_init.restype = ctypes.c_void_p
+made = ctypes.c_void_p(library.seccomp_init(0x00050001))  # EPERM
+for name in names:
+    number = library.seccomp_syscall_resolve_name(name.encode())
+    assert number < 0 or not library.seccomp_rule_add(made, 0x7fff0000, number, 0)
+assert not library.seccomp_load(made)
+os.execv(line[0], line)
+"""
+"""What SystemCallFilter and SystemCallErrorNumber=EPERM come to."""
+
+
+def members(*names: str) -> set[str]:
+    """The system calls of a SystemCallFilter, by systemd's own lists."""
+    found: set[str] = set()
+    for name in names:
+        if name.startswith("@"):
+            line = ["systemd-analyze", "syscall-filter", name]
+            said = subprocess.run(line, capture_output=True, text=True, check=True).stdout.splitlines()[1:]
+            found |= members(*(entry.strip() for entry in said if not entry.strip().startswith("#")))
+        elif name:
+            found.add(name)
+    return found
+
+
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
+@droppable
+@forwards
+@filtered
+@pytest.mark.parametrize("lacking", ["nothing", "AmbientCapabilities", "SystemCallFilter"])
+def test_offload_under_what_the_unit_leaves(place: Path, lacking: str) -> None:
+    """The unit's own capabilities and system calls; and with either of them as in one that does not ask for it."""
+
+    def entries(top: str) -> dict[str, str]:
+        text = written(place, "tcp://127.0.0.1:0", "--print", "--run-as", "nobody", top=top).stdout
+        return dict(line.partition("=")[::2] for line in text.splitlines() if "=" in line)
+
+    found, without = entries('datapath = "offload"'), entries("")
+    if lacking != "nothing":
+        found[lacking] = without[lacking]
+    rights = ",".join(["-all", *(f"+{word.removeprefix('CAP_').lower()}" for word in found["AmbientCapabilities"].split())])
+    (place / "run").mkdir(mode=0o700)
+    os.chown(place / "run", 65534, 65534)
+    through = ["setpriv", "--reuid", "65534", "--clear-groups", "--no-new-privs", f"--bounding-set={rights}"]
+    through += [f"--inh-caps={rights}", f"--ambient-caps={rights}", str(PYTHON), "-c", ALLOW]
+    through.append(" ".join(sorted(members(*found["SystemCallFilter"].split()))))
+    with Peer(echo) as peer:
+        line = ["--listen", "tcp://127.0.0.1:0", "--backend", peer.address, "--health", "off", "--datapath", "offload"]
+        if lacking == "nothing":
+            with command(place / "run", *line, python=PYTHON, env=EVERYWHERE, through=through) as lb:
+                assert "datapath=offload" in lb.ready_line
+                assert offloads_for(lb) == 1
+        else:
+            env = {**os.environ, **EVERYWHERE, "LBCORE_RUNTIME_DIR": str(place / "run")}
+            words = [*through, str(PYTHON), "-m", "lbcore", "run", *line, "--admin", "off"]
+            done = subprocess.run(words, env=env, capture_output=True, text=True, timeout=60)
+            assert (done.returncode, "it takes the capabilities CAP_BPF" in done.stderr) == (2, True), done
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
+@pytest.mark.parametrize("top", ["", 'datapath = "offload"'])
 @pytest.mark.parametrize("flags", [(), ("--user",)])
-def test_systemd_finds_no_fault_with_the_unit(tmp_path: Path, flags: tuple[str, ...]) -> None:
+def test_systemd_finds_no_fault_with_the_unit(tmp_path: Path, flags: tuple[str, ...], top: str) -> None:
     unit = tmp_path / "lbcore-shop.service"
-    unit.write_text(written(tmp_path, "http://0.0.0.0:80", "--print", *flags).stdout)
+    unit.write_text(written(tmp_path, "http://0.0.0.0:80", "--print", *flags, top=top).stdout)
     checked = subprocess.run(["systemd-analyze", "verify", str(unit)], capture_output=True, text=True)
     assert [line for line in checked.stderr.splitlines() if "lbcore" in line] == []
     if flags:

@@ -23,6 +23,8 @@ DESCRIPTORS = 524_288
 SPARE_S = 15
 """What a stop may take beyond drain_delay and drain_timeout."""
 FIRST_FREE_PORT = 1024
+OFFLOADS = "CAP_BPF CAP_NET_ADMIN CAP_PERFMON"
+"""What a worker takes to load its program; bpf(2) is not in @system-service."""
 
 _ANYWHERE = """\
 NoNewPrivileges=yes
@@ -32,7 +34,7 @@ RestrictSUIDSGID=yes
 RestrictNamespaces=yes
 RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX AF_NETLINK
 SystemCallArchitectures=native
-SystemCallFilter=@system-service seccomp
+SystemCallFilter=@system-service seccomp{calls}
 SystemCallErrorNumber=EPERM
 UMask=0077
 """
@@ -138,7 +140,8 @@ def unit(settings: BalancerSettings, config: Path, lbcore: str, *, user: bool, r
     if not user:
         lines += [f"User={run_as}" if run_as else "DynamicUser=yes", *_state(settings, run_as)]
         lines.append(_SYSTEM_ONLY.format(home=_home(config, lbcore), capabilities=_capabilities(settings)).rstrip())
-    lines += [_ANYWHERE.rstrip(), "", "[Install]", f"WantedBy={'default.target' if user else 'multi-user.target'}", ""]
+    anywhere = _ANYWHERE.format(calls=" bpf" if settings.offloads else "").rstrip()
+    lines += [anywhere, "", "[Install]", f"WantedBy={'default.target' if user else 'multi-user.target'}", ""]
     return "\n".join(lines)
 
 
@@ -164,7 +167,8 @@ def _low_ports(settings: BalancerSettings) -> list[int]:
 
 
 def _capabilities(settings: BalancerSettings) -> str:
-    return "CAP_NET_BIND_SERVICE" if _low_ports(settings) else ""
+    wanted = ("CAP_NET_BIND_SERVICE" if _low_ports(settings) else "", OFFLOADS if settings.offloads else "")
+    return " ".join(filter(None, wanted))
 
 
 def advice(settings: BalancerSettings, config: Path, *, user: bool, run_as: str | None) -> Iterator[str]:
@@ -173,6 +177,8 @@ def advice(settings: BalancerSettings, config: Path, *, user: bool, run_as: str 
     if user and _low_ports(settings):
         ports = ", ".join(map(str, _low_ports(settings)))
         yield f"ports below {FIRST_FREE_PORT} ({ports}) are not for users: choose others"
+    if user and settings.offloads:
+        yield f"offload takes {OFFLOADS}, which a user's own manager cannot give: it will be refused"
     if not user:
         for path in _unreadable(settings, config):
             yield f"{path}: {run_as or 'its own account'} may not be able to read it: chgrp or chmod it, or give --run-as"
