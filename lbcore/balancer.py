@@ -20,7 +20,7 @@ from lbcore.version import VERSION
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from typing import Any, Self
 
     from lbcore.admin.bodies import UpgradeOrder
@@ -42,9 +42,9 @@ class Balancer:
     policy: round_robin, least_conn, p2c (default), ewma, random or maglev. health: "tcp" (default; with udp listeners alone
     "off"), "off", or a path such as "/health" for http probes. admin: "HOST:PORT" or "unix:PATH" to serve the admin endpoints
     (off by default). certificate, key: PEM files, for listeners of modes https and tls; without key it is in the certificate's
-    file. workers: data-path threads; default: the cores this process may use. Further keys of the configuration's top level may
-    be given (name, datapath, drain_timeout, max_sessions, max_backends, pin), or all of it at once as `settings`. Raises
-    ConfigError.
+    file. limits: of all listeners' clients, such as {"max_client_sessions": 100}. workers: data-path threads; default: the
+    cores this process may use. Further keys of the configuration's top level may be given (name, datapath, drain_timeout,
+    max_sessions, max_backends, pin), or all of it at once as `settings`. Raises ConfigError.
 
     A context manager. `start()` and `stop()` may be called any number of times in turn; nothing is left behind by `stop()`.
     Starting raises the soft limit of open descriptors to the hard one.
@@ -60,6 +60,7 @@ class Balancer:
         admin: str | AdminSettings | None = None,
         certificate: str | os.PathLike[str] | None = None,
         key: str | os.PathLike[str] | None = None,
+        limits: Mapping[str, Any] | None = None,
         settings: BalancerSettings | None = None,
         isolation: str = "threads",
         control: bool = False,
@@ -71,7 +72,8 @@ class Balancer:
             raise ConfigError(f"isolation: {isolation!r} is not allowed (allowed: threads, processes)")
         pem = {"certificate": certificate, "key": key}
         shown = {name: os.fspath(path) for name, path in pem.items() if path is not None}
-        self._settings = settings or simple(listen, backends, policy=policy, health=health, admin=admin, **shown, **top)
+        given = shown | {"limits": limits} | top
+        self._settings = settings or simple(listen, backends, policy=policy, health=health, admin=admin, **given)
         self._processes = isolation == "processes"
         self._control = control
         self._inherited = inherited

@@ -200,8 +200,13 @@ class Command:
     @property
     def address(self) -> tuple[str, int]:
         """Where the first listener listens."""
-        host, _, port = self.listens[0].partition("://")[2].rpartition(":")
-        return host.strip("[]"), int(port)
+        return self.addresses[0]
+
+    @property
+    def addresses(self) -> list[tuple[str, int]]:
+        """Where each listener listens."""
+        found = (url.partition("://")[2].rpartition(":") for url in self.listens)
+        return [(host.strip("[]"), int(port)) for host, _, port in found]
 
     def status(self) -> dict[str, Any]:
         """The status document, over the control socket."""

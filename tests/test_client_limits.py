@@ -29,6 +29,7 @@ from harness import (
     wait_for,
 )
 from http_peers import Backend, Client, field
+from test_command import fails
 from tls_peers import Authority, trusting
 
 from lbcore.errors import ConfigError
@@ -357,6 +358,66 @@ def test_limits_that_cannot_be_are_one_clear_line(listener: dict[str, Any], says
     with pytest.raises(ConfigError) as caught:
         ListenerSettings(**{**listener, "bind": listener["bind"].replace("//:", "//127.0.0.1:")})
     assert [problem for problem in caught.value.problems if says in problem]
+
+
+# --- as flags ---------------------------------------------------------------------------------------------------------
+
+FLAGS = ["--max-client-sessions", "5", "--client-session-rate", "90", "--client-session-burst", "100"]
+OF_REQUESTS = ["--client-request-rate", "1", "--client-request-burst", "2"]
+
+
+def test_limits_can_be_given_as_flags(tmp_path: Path) -> None:
+    listen = ["--listen", "http://127.0.0.1:0", "--listen", "tcp://127.0.0.1:0"]
+    with Backend() as backend:
+        flags = [*listen, "--backend", backend.address, "--health", "off", "--workers", "2", *FLAGS, *OF_REQUESTS]
+        with command(tmp_path, *flags) as lb:
+            with Client(lb.addresses[0]) as client:
+                assert [client.get().status for _ in range(4)].count(429) >= 1
+            with contextlib.ExitStack() as held:
+                clients = [held.enter_context(Client(lb.addresses[1])) for _ in range(5)]
+                assert [client.get().status for client in clients] == [200] * 5, "of connections nobody counts the requests"
+                assert is_refused(lb.addresses[1])
+
+
+def test_flags_of_limits_are_laid_over_the_file_and_hold_when_it_is_read_again(tmp_path: Path) -> None:
+    file = tmp_path / "lb.toml"
+    with Peer(echo) as peer:
+        file.write_text(
+            '[[listener]]\nbind = "tcp://127.0.0.1:0"\nmax_client_sessions = 1000\n'
+            f'[[pool]]\n[pool.probe]\nkind = "off"\n[[pool.backend]]\naddress = "{peer.address}"\n'
+        )
+        with command(tmp_path, "-c", str(file), *FLAGS) as lb:
+            for _ in range(2):
+                kept, refused = opened(lb.address, 8)
+                assert (len(kept), refused) == (5, 3)
+                for client in kept:
+                    client.close()
+                wait_for(lambda: not totals(settled(lb))["active"], "all have ended")
+                assert lb.cli("reload").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (["--max-client-sessions", "many"], "max_client_sessions: 'many' is not allowed (allowed: a whole number from 0 to"),
+        (["--client-session-burst", "5"], "client_session_burst: means nothing without client_session_rate"),
+        (OF_REQUESTS, "client_request_rate: only of modes http and https, this is tcp"),
+    ],
+)
+@pytest.mark.parametrize("filed", [False, True])
+def test_flags_of_limits_that_cannot_be_are_one_clear_line(tmp_path: Path, flags: list[str], says: str, filed: bool) -> None:
+    file = tmp_path / "lb.toml"
+    file.write_text('[[listener]]\nbind = "tcp://127.0.0.1:0"\n')
+    code, line = fails(tmp_path, "run", *(["-c", str(file)] if filed else ["--listen", "tcp://127.0.0.1:0"]), *flags)
+    assert (code, says in line, len(line.splitlines())) == (2, True, 1), line
+
+
+def test_limits_are_given_to_an_embedded_balancer() -> None:
+    with Peer(echo) as peer, balanced(backends=[peer.address], limits={"max_client_sessions": 3}) as lb:
+        kept, refused = opened(lb.address, 5)
+        assert (len(kept), refused) == (3, 2)
+        for client in kept:
+            client.close()
 
 
 def test_limits_are_forgotten_as_time_passes() -> None:

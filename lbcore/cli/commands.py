@@ -14,7 +14,7 @@ from lbcore.runtime import DEFAULT_NAME
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_HELP = {option.name: option for option in (*options.POOL, *options.TOP)}  # TOP's own `name` wins
+_HELP = {option.name: option for option in (*options.LISTENER, *options.POOL, *options.TOP)}  # TOP's own `name` wins
 
 Name = Annotated[str, typer.Option("--name", help="The balancer's name.")]
 Pool = Annotated[Optional[str], typer.Option("--pool", help="The pool; default: the only one, or 'default'.")]  # noqa: UP045
@@ -23,7 +23,8 @@ Address = Annotated[str, typer.Argument(help="HOST:PORT")]
 
 def _help(name: str) -> str:
     option = _HELP[name]
-    return f"{option.help[0].upper()}{option.help[1:]} ({option.allowed})."
+    allowed = "" if option.kind == "flag" else f" ({option.allowed})"
+    return f"{option.help[0].upper()}{option.help[1:]}{allowed}."
 
 
 def _no_arguments(context: typer.Context) -> None:
@@ -70,15 +71,30 @@ def run(
     offload_local: Annotated[bool, typer.Option("--offload-local", help=_help("offload_local"))] = False,
     drain_timeout: Annotated[Optional[str], typer.Option(help=_help("drain_timeout"))] = None,  # noqa: UP045
     max_sessions: Annotated[Optional[str], typer.Option(help=_help("max_sessions"))] = None,  # noqa: UP045
+    max_client_sessions: Annotated[Optional[str], typer.Option(help=_help("max_client_sessions"))] = None,  # noqa: UP045
+    client_session_rate: Annotated[Optional[str], typer.Option(help=_help("client_session_rate"))] = None,  # noqa: UP045
+    client_session_burst: Annotated[Optional[str], typer.Option(help=_help("client_session_burst"))] = None,  # noqa: UP045
+    client_request_rate: Annotated[Optional[str], typer.Option(help=_help("client_request_rate"))] = None,  # noqa: UP045
+    client_request_burst: Annotated[Optional[str], typer.Option(help=_help("client_request_burst"))] = None,  # noqa: UP045
     access_log: Annotated[Optional[str], typer.Option(help=_help("access_log"))] = None,  # noqa: UP045
     access_log_format: Annotated[Optional[str], typer.Option(help=_help("access_log_format"))] = None,  # noqa: UP045
     user: Annotated[Optional[str], typer.Option(help=_help("user"))] = None,  # noqa: UP045
     pin: Annotated[bool, typer.Option("--pin", help=_help("pin"))] = False,
     log_format: Annotated[Optional[str], typer.Option(help=_help("log_format"))] = None,  # noqa: UP045
 ) -> int:
-    """Balance until stopped: TERM or INT drains, a second one stops now, HUP reloads."""
+    """Balance until stopped: TERM or INT drains, a second one stops now, HUP reloads.
+
+    Limits of clients hold for all listeners, those of requests where requests are spoken.
+    """
     from lbcore.cli import serve
 
+    limits = {
+        "max_client_sessions": max_client_sessions,
+        "client_session_rate": client_session_rate,
+        "client_session_burst": client_session_burst,
+        "client_request_rate": client_request_rate,
+        "client_request_burst": client_request_burst,
+    }
     top = {
         "name": name,
         "workers": workers,
@@ -92,7 +108,17 @@ def run(
         "pin": True if pin else None,
         "log_format": log_format,
     }
-    return serve.main(config, listen or [], backend or [], policy, health, admin, (cert, key), top)
+    flags = serve.Flags(
+        listen=listen or [],
+        backends=backend or [],
+        policy=policy,
+        health=health,
+        admin=admin,
+        pem=(cert, key),
+        limits=limits,
+        top=top,
+    )
+    return serve.main(config, flags)
 
 
 @app.command()

@@ -19,6 +19,7 @@ from lbcore.settings import (
     BackendSettings,
     admin_of,
     join_host_port,
+    limited,
     listeners_of,
     probe_of,
     simple,
@@ -41,37 +42,86 @@ HURRY_S = 0.2
 """How often a drain looks whether a second signal was handled that it has heard of."""
 
 
-def main(
-    config: Path | None,
-    listen: list[str],
-    backends: list[str],
-    policy: str | None,
-    health: str | None,
-    admin: str | None,
-    pem: tuple[str | None, str | None],
-    top: dict[str, Any],
-) -> int:
-    """Serve until a signal ends it: the exit code. pem: files of a certificate and its key. Raises what start() raises."""
-    given = {key: value for key, value in top.items() if value is not None}
-    if config is None:
-        if not listen:
+class Flags:
+    """What the command line says beside the file: it holds for a file that is read again, too."""
+
+    def __init__(
+        self,
+        *,
+        listen: list[str],
+        backends: list[str],
+        policy: str | None,
+        health: str | None,
+        admin: str | None,
+        pem: tuple[str | None, str | None],
+        limits: dict[str, Any],
+        top: dict[str, Any],
+    ) -> None:
+        """pem: files of a certificate and its key. limits: of each listener's clients. top: of the top level. None: unsaid."""
+        self.listen, self.backends = listen, backends
+        self.policy, self.health, self.admin, self.pem = policy, health, admin, pem
+        self.limits = {key: value for key, value in limits.items() if value is not None}
+        self.top = {key: value for key, value in top.items() if value is not None}
+
+    def alone(self) -> BalancerSettings:
+        """What they say without a file. Raises ConfigError."""
+        if not self.listen:
             raise ConfigError("listen: missing (give --listen MODE://HOST:PORT, or -c FILE)")
-        given |= {"certificate": pem[0], "key": pem[1]}
-        settings = simple(listen, backends, policy=policy, health=health, admin=admin or _default_admin(given), **given)
+        return simple(
+            self.listen,
+            self.backends,
+            policy=self.policy,
+            health=self.health,
+            admin=self.admin or _default_admin(self.top),
+            certificate=self.pem[0],
+            key=self.pem[1],
+            limits=self.limits,
+            **self.top,
+        )
+
+    def lay(self, settings: BalancerSettings) -> BalancerSettings:
+        """A file's settings with the flags laid over. Those for a pool mean the default or only one. Raises ConfigError."""
+        changes: dict[str, Any] = dict(self.top)
+        if "drain_timeout" in changes:
+            changes["drain_timeout_ms"] = _milliseconds(changes.pop("drain_timeout"))
+        if self.listen or any(self.pem):  # a certificate without --listen is told what it lacks
+            changes["listeners"] = listeners_of(self.listen, *self.pem)
+        if self.limits:
+            changes["listeners"] = limited(changes.get("listeners", settings.listeners), self.limits)
+        if self.backends or self.policy or self.health:
+            changes["pools"] = [self._lay_pool(pool, settings) for pool in settings.pools]
+        if self.admin:
+            changes["admin"] = admin_of(self.admin)
+        return settings.replace(**changes) if changes else settings
+
+    def _lay_pool(self, pool: PoolSettings, settings: BalancerSettings) -> PoolSettings:
+        if pool.name != DEFAULT_POOL and len(settings.pools) > 1:
+            return pool
+        changes: dict[str, Any] = {}
+        if self.backends:
+            changes["backends"] = [BackendSettings.parse(backend) for backend in self.backends]
+        if self.policy:
+            changes["policy"] = self.policy
+        if self.health:
+            changes["probe"] = probe_of(self.health)
+        return pool.replace(**changes)
+
+
+def main(config: Path | None, flags: Flags) -> int:
+    """Serve until a signal ends it: the exit code. Raises what start() raises."""
+    if config is None:
+        settings = flags.alone()
         _give_up_root(settings)
     else:
         from lbcore.config import load
 
-        def lay(read: BalancerSettings) -> BalancerSettings:
-            return override(read, listen, backends, policy, health, admin, pem, given)
-
-        settings = lay(load(config))
+        settings = flags.lay(load(config))
         if _give_up_root(settings):
-            settings = lay(load(config))  # what this user cannot read is said now, not by the first reload
+            settings = flags.lay(load(config))  # what this user cannot read is said now, not by the first reload
     if upgrade.ASKED in os.environ:
         return upgrade.say_so(os.environ[upgrade.ASKED])
     if config is not None:
-        return Command(settings, lay).run()
+        return Command(settings, flags.lay).run()
     return Command(settings).run()
 
 
@@ -102,29 +152,6 @@ def _default_admin(given: dict[str, Any]) -> str:
     return DEFAULT_ADMIN
 
 
-def override(
-    settings: BalancerSettings,
-    listen: list[str],
-    backends: list[str],
-    policy: str | None,
-    health: str | None,
-    admin: str | None,
-    pem: tuple[str | None, str | None],
-    top: dict[str, Any],
-) -> BalancerSettings:
-    """A file's settings with flags laid over them. Flags for a pool mean the default or only one. Raises ConfigError."""
-    changes: dict[str, Any] = dict(top)
-    if "drain_timeout" in changes:
-        changes["drain_timeout_ms"] = _milliseconds(changes.pop("drain_timeout"))
-    if listen or any(pem):  # a certificate without --listen is told what it lacks
-        changes["listeners"] = listeners_of(listen, *pem)
-    if backends or policy or health:
-        changes["pools"] = [_override_pool(pool, backends, policy, health, settings) for pool in settings.pools]
-    if admin:
-        changes["admin"] = admin_of(admin)
-    return settings.replace(**changes) if changes else settings
-
-
 def _milliseconds(text: str) -> int:
     from lbcore.options import TOP
 
@@ -135,25 +162,6 @@ def _milliseconds(text: str) -> int:
         raise ConfigError(str(error)) from None
     assert isinstance(value, int)
     return value
-
-
-def _override_pool(
-    pool: PoolSettings,
-    backends: list[str],
-    policy: str | None,
-    health: str | None,
-    settings: BalancerSettings,
-) -> PoolSettings:
-    if pool.name != DEFAULT_POOL and len(settings.pools) > 1:
-        return pool
-    changes: dict[str, Any] = {}
-    if backends:
-        changes["backends"] = [BackendSettings.parse(backend) for backend in backends]
-    if policy:
-        changes["policy"] = policy
-    if health:
-        changes["probe"] = probe_of(health)
-    return pool.replace(**changes)
 
 
 class Announced(Balancer):

@@ -14,7 +14,7 @@ from lbcore.settings.addresses import (
     split_host_port,
 )
 from lbcore.settings.admin import PRIVATE_NETWORKS, AdminSettings, admin_of
-from lbcore.settings.balancer import BalancerSettings, listeners_of, probe_of, simple
+from lbcore.settings.balancer import BalancerSettings, limited, listeners_of, probe_of, simple
 from lbcore.settings.base import Settings, read_secret
 from lbcore.settings.health import LeaseSettings, OutlierSettings, ProbeSettings, datagram
 from lbcore.settings.listener import ListenerSettings, RouteSettings
@@ -42,6 +42,7 @@ __all__ = (
     "datagram",
     "is_loopback",
     "join_host_port",
+    "limited",
     "listeners_of",
     "parse_address",
     "parse_listen",

@@ -8,7 +8,7 @@ from lbcore.settings.addresses import HTTP_MODES, ROUTED_MODES
 from lbcore.settings.admin import AdminSettings, admin_of
 from lbcore.settings.base import Settings
 from lbcore.settings.health import ProbeSettings
-from lbcore.settings.listener import ListenerSettings, RouteSettings
+from lbcore.settings.listener import OF_REQUESTS, ListenerSettings, RouteSettings
 from lbcore.settings.pool import DEFAULT_POOL, BackendSettings, PoolSettings
 from lbcore.settings.tls import CertificateSettings
 
@@ -223,6 +223,17 @@ def listeners_of(urls: Iterable[str], certificate: str | None = None, key: str |
     return found
 
 
+def limited(listeners: Iterable[ListenerSettings], limits: Mapping[str, Any]) -> list[ListenerSettings]:
+    """Listeners with these limits of their clients, those of requests where requests are spoken. Raises ConfigError.
+
+    limits: keys of [[listener]], with their values. Where no listener speaks HTTP, each says what it cannot take.
+    """
+    found = list(listeners)
+    requests = any(listener.mode in HTTP_MODES for listener in found)
+    others = {name: value for name, value in limits.items() if not (requests and name in OF_REQUESTS)}
+    return [listener.replace(**(limits if listener.mode in HTTP_MODES else others)) for listener in found]
+
+
 def _shows(url: str) -> bool:
     return isinstance(url, str) and url.startswith(("https://", "tls://"))
 
@@ -236,18 +247,20 @@ def simple(
     admin: str | AdminSettings | None = None,
     certificate: str | None = None,
     key: str | None = None,
+    limits: Mapping[str, Any] | None = None,
     **top: Any,
 ) -> BalancerSettings:
     """Settings of one pool, "default", behind some listeners: what flags and Balancer's arguments can say.
 
     certificate, key: PEM files, of all listeners of modes https and tls; the key may be in the certificate's file.
+    limits: of all listeners' clients, by key of [[listener]], such as {"max_client_sessions": 100}.
     top: further keys of the top level (name, workers, datapath, drain_timeout, ...). Raises ConfigError.
     """
     urls = [] if listen is None else [listen] if isinstance(listen, str) else list(listen)
     problems: list[str] = []
     parts: dict[str, Any] = {}
     makers: Mapping[str, Any] = {
-        "listeners": lambda: listeners_of(urls, certificate, key),
+        "listeners": lambda: limited(listeners_of(urls, certificate, key), limits or {}),
         "pools": lambda: [PoolSettings(name=DEFAULT_POOL, policy=policy, probe=probe_of(health), backends=list(backends))],
         "admin": lambda: admin_of(admin),
     }

@@ -17,6 +17,8 @@ IDLE_MS = {"udp": 30_000}
 OTHER_IDLE_MS = 600_000
 MAX_ERROR_BODY, MAX_ERROR_TYPE, MAX_TRUSTED, MAX_EXPRESSION = 1023, 95, 32, 1024
 """The room of their fields in csrc/shm_layout.h."""
+OF_REQUESTS = ("client_request_rate", "client_request_burst")
+"""Limits of clients that only modes http and https know."""
 
 
 class ListenerSettings(Settings):
