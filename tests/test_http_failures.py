@@ -110,7 +110,7 @@ def test_post_does_not_use_a_connection_that_has_ended() -> None:
         for _ in range(20):
             client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi")
             assert client.answer().status == 200
-            wait_for(lambda: not backend.open, "it has ended")
+            wait_for(lambda: not figure(lb, "connections_kept"), "its end is seen")
         assert backend.connections == 20
 
 
@@ -415,6 +415,33 @@ def test_client_that_takes_nothing_is_let_go() -> None:
         client.send(GET)
         wait_for(lambda: figure(lb, "exchanges_failed") == 1, "it is given up")
         assert backend.ended.wait(5)
+
+
+def narrow(address: tuple[str, int]) -> socket.socket:
+    """A client that has little room for what comes, in small segments: what it does not take is held in the balancer."""
+    client = socket.socket()
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
+    client.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 1400)
+    client.settimeout(10)
+    client.connect(address)
+    return client
+
+
+@pytest.mark.parametrize("datapath", ["copy", "splice"])
+def test_a_client_that_takes_slowly_but_steadily_is_not_let_go(datapath: str) -> None:
+    """What is held for it, up to a pipe of 1 MiB, takes longer than body_timeout: as long as some of it goes, it is served."""
+    body = 1_000_000
+    script = answering(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % body + b"x" * body)
+    listener, top = {"body_timeout": "300ms"}, {"datapath": datapath}
+    with Backend(script) as backend, http(backend, listener=listener, top=top) as lb, narrow(lb.address) as client:
+        client.sendall(GET)
+        got = 0
+        while got < body:
+            part = client.recv(8192)
+            assert part, f"it ended after {got} bytes"
+            got += len(part)
+            time.sleep(0.01)
+        wait_for(lambda: figure(lb, "exchanges_done") == 1, "it has all")
 
 
 def test_slow_clients_at_every_stage_do_not_keep_others_from_being_served() -> None:

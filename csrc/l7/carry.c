@@ -70,6 +70,16 @@ enum lb_next lb_http_send_request(struct lb_l7 *l7, struct lb_http *client)
     return LB_NEXT_AGAIN;
 }
 
+/* Send on what is held, as lb_http_flush does; a side that takes some of it is slow, not silent. */
+static int flush(struct lb_l7 *l7, struct lb_http *client, struct lb_side *to, struct lb_flow *flow)
+{
+    uint32_t held = flow->pending;
+    int flushed = lb_http_flush(l7, to, flow);
+    if (flow->pending != held)
+        lb_http_moved(l7, client);
+    return flushed;
+}
+
 /* --- the request's body --------------------------------------------------------------------------------------------- */
 
 /* The backend takes no more of the request; its answer may be on its way all the same. */
@@ -97,11 +107,9 @@ static enum lb_next carry_up(struct lb_l7 *l7, struct lb_http *client)
     if (conn->side.failed)
         return LB_NEXT_WAIT;
     if (client->up.pending) {
-        int flushed = lb_http_flush(l7, &conn->side, &client->up);
+        int flushed = flush(l7, client, &conn->side, &client->up);
         if (flushed < 0)
             backend_is_deaf(l7, client);
-        else if (flushed)
-            lb_http_moved(l7, client);
         return flushed ? LB_NEXT_AGAIN : LB_NEXT_WAIT;
     }
     if (client->request.whole) {
@@ -140,12 +148,11 @@ static enum lb_next carry_down(struct lb_l7 *l7, struct lb_http *client)
 {
     struct lb_side *from = &lb_http_conn(l7, client)->side;
     if (client->down.pending) {
-        int flushed = lb_http_flush(l7, &client->client, &client->down);
+        int flushed = flush(l7, client, &client->client, &client->down);
         if (flushed < 0)
             return lb_http_end(l7, client, LB_END_CLIENT_LEFT);
         if (!flushed)
             return LB_NEXT_WAIT;
-        lb_http_moved(l7, client);
         if (client->stage == LB_ANSWER_AWAITED && client->part_end) /* what came behind an interim answer */
             return lb_http_read_answer(l7, client, lb_buffer_at(&l7->heads, client->part), client->part_end);
     }
