@@ -29,7 +29,13 @@ BITE_S = 1.5
 """How long an attack goes on before anything is measured."""
 ATTACKERS = {"request_flood": 50, "large_heads": 50, "small_windows": 200}
 OTHERWISE = 300
-LIMITS = 'client_request_rate = 200\nmax_client_sessions = 100\nclient_session_rate = 200\ntrusted_proxies = ["127.0.0.1/32"]\n'
+LIMITS = """\
+client_request_rate = 200
+max_client_sessions = 100
+client_session_rate = 200
+body_min_rate = 240
+trusted_proxies = ["127.0.0.1/32"]
+"""
 CONFIG = """\
 workers = 2
 [[listener]]

@@ -10,7 +10,7 @@
  * Readers never lock. Offsets and indices, never pointers.
  */
 enum {
-    LB_LAYOUT = 9,       /* raised with every change of this file */
+    LB_LAYOUT = 10,      /* raised with every change of this file */
     LB_NAME = 64,        /* bytes of a name, NUL included */
     LB_ADDRESS = 96,     /* bytes of a printed address */
     LB_SOURCE = 16,      /* bytes of a backend's source */
@@ -131,6 +131,7 @@ enum lb_end {
     LB_ENDED_RESOURCE = 9,    /* the balancer had no place, descriptor or buffer left */
     LB_ENDED_ANSWERED = 10,   /* the balancer answered by itself */
     LB_ENDED_LIMITED = 11,    /* its client has or opens too many */
+    LB_ENDED_SLOW = 12,       /* its client was slower than body_min_rate */
 };
 
 /* What a record says by a bit. */
@@ -242,7 +243,8 @@ struct lb_listener_row {
     uint32_t client_session_burst; /* at once; at least 1 */
     uint32_t client_request_rate;  /* mode http: a second */
     uint32_t client_request_burst;
-    uint8_t pad0[12];
+    uint32_t body_min_rate; /* mode http: bytes a second of a body that its client sends or takes at least; 0: none */
+    uint8_t pad0[8];
     uint8_t name[64];
     uint8_t address[96];
     uint8_t error_type[96];   /* media type of the body below */
@@ -363,8 +365,8 @@ struct lb_condition_row {
  *   accepted = active + closed + refused
  *   refused  = refused_no_backend + refused_connect + refused_client_left + refused_resource + refused_greeting
  *              + refused_handshake + refused_client_sessions + refused_client_rate
- *   closed   = closed_done + closed_client_reset + closed_backend_reset + closed_idle + closed_half + closed_cut
- *              + closed_stopped + closed_lost
+ *   closed   = closed_done + closed_client_reset + closed_backend_reset + closed_idle + closed_half + closed_slow
+ *              + closed_cut + closed_stopped + closed_lost
  *   exchanges = exchanges_active + exchanges_done + exchanges_refused + exchanges_client_left + exchanges_failed
  *               + exchanges_stopped + exchanges_lost */
 struct lb_worker_row {
@@ -451,7 +453,9 @@ struct lb_worker_row {
     uint64_t offloads_local;  /* part of offloads: to backends of this host */
     uint64_t offload_misses;  /* that were to be, and could not */
     uint64_t bytes_offloaded; /* part of bytes_in and bytes_out: forwarded by the kernel */
-    uint8_t pad0[48];
+    uint64_t requests_slow;   /* 408: its client sent the body more slowly than body_min_rate; part of exchanges_refused */
+    uint64_t closed_slow;     /* likewise under an answer that had begun, or took the answer more slowly; part of closed */
+    uint8_t pad0[32];
 };
 
 /* Sessions and retries of a pool in the last seconds, as one worker saw them. Writer: the worker. */

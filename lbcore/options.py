@@ -361,6 +361,15 @@ LISTENER = (
         high=_HOUR,
     ),
     Option(
+        "body_min_rate",
+        "size",
+        0,
+        "http: bytes a second that a client sends or takes of a body at least, over each body_timeout in which nothing but the"
+        " client is waited for; else 408, or the end; 0: no limit",
+        low=0,
+        high=1 << 30,
+    ),
+    Option(
         "keepalive_timeout",
         "duration",
         60 * _SECOND,

@@ -101,10 +101,17 @@ def test_slowloris(tmp_path: Path, origin: Origin) -> None:
 
 
 def test_slow_bodies(tmp_path: Path, origin: Origin) -> None:
-    """Who sends a byte now and then is bounded by number, not by time."""
+    """Without a least rate, who sends a byte now and then is bounded by number, not by time."""
     with limited(tmp_path, origin, max_client_sessions=50) as lb:
         under_attack(lb, "slow_bodies", 100, lambda figures: figures["exchanges_active"] >= 50)
         assert totals(settled(lb))["refused_client_sessions"] > 0
+
+
+def test_slow_bodies_below_the_least_rate(tmp_path: Path, origin: Origin) -> None:
+    """However regularly a byte comes: who sends less than it must has lost its place when body_timeout is over."""
+    with limited(tmp_path, origin, body_min_rate=240) as lb:
+        tally = under_attack(lb, "slow_bodies", 100, lambda figures: figures["requests_slow"] >= 200)
+        assert tally["408"] >= 200
 
 
 def test_slow_bodies_that_fall_silent(tmp_path: Path, origin: Origin) -> None:

@@ -64,6 +64,8 @@ enum lb_next lb_http_send_request(struct lb_l7 *l7, struct lb_http *client)
         client->replayable = 1; /* not a byte of it was accepted */
         return lb_http_backend_lost(l7, client, 502, "the backend closed the connection");
     }
+    if (!client->request.whole)
+        lb_http_pace_sender(l7, client);
     client->replayable = client->replayable && client->reused;
     if (!client->replayable)
         lb_http_consume(l7, client);
@@ -107,6 +109,7 @@ static enum lb_next carry_up(struct lb_l7 *l7, struct lb_http *client)
     if (conn->side.failed)
         return LB_NEXT_WAIT;
     if (client->up.pending) {
+        lb_http_excuse(client); /* it waits for the backend */
         int flushed = flush(l7, client, &conn->side, &client->up);
         if (flushed < 0)
             backend_is_deaf(l7, client);
@@ -158,6 +161,8 @@ static enum lb_next carry_down(struct lb_l7 *l7, struct lb_http *client)
     }
     if (client->stage == LB_ANSWER_WHOLE)
         return lb_http_finish(l7, client);
+    if (!from->readable && client->request.whole)
+        lb_http_excuse(client); /* it has taken all that there is */
     if (!from->readable || !client->client.writable)
         return LB_NEXT_WAIT;
     if (!lb_buffer_pool_ready(&l7->plane->buffers))

@@ -88,6 +88,8 @@ static uint64_t *ending_counter(struct lb_worker_row *row, enum lb_http_end why)
         return &row->closed_backend_reset;
     case LB_END_IDLE:
         return &row->closed_idle;
+    case LB_END_SLOW:
+        return &row->closed_slow;
     case LB_END_CUT:
         return &row->closed_cut;
     case LB_END_STOPPED:
@@ -110,6 +112,7 @@ static uint64_t *exchange_counter(struct lb_worker_row *row, enum lb_http_end wh
         return &row->exchanges_done;
     case LB_END_BACKEND:
     case LB_END_IDLE:
+    case LB_END_SLOW:
     case LB_END_RESOURCE:
         return &row->exchanges_failed;
     case LB_END_CUT:
@@ -131,6 +134,8 @@ static enum lb_end end_of(enum lb_http_end why)
         return LB_ENDED_BACKEND;
     case LB_END_IDLE:
         return LB_ENDED_IDLE;
+    case LB_END_SLOW:
+        return LB_ENDED_SLOW;
     case LB_END_CUT:
         return LB_ENDED_CUT;
     case LB_END_STOPPED:
@@ -311,6 +316,7 @@ void lb_http_run(struct lb_l7 *l7, struct lb_http *client)
         run_again(l7, client, &l7->ready);
         return;
     case LB_NEXT_STARVED:
+        lb_http_excuse(client);
         lb_add(&l7->plane->row->buffer_waits, 1);
         run_again(l7, client, &l7->starved);
         return;

@@ -29,6 +29,9 @@ enum lb_http_state {
 /* Where the answer stands. */
 enum lb_answer { LB_ANSWER_AWAITED = 0, LB_ANSWER_BODY = 1, LB_ANSWER_WHOLE = 2 };
 
+/* Whom an exchange waits for in a body, so that its pace is judged (pace.c). */
+enum lb_pace { LB_PACE_NOBODY = 0, LB_PACE_SENDER = 1, LB_PACE_TAKER = 2 };
+
 /* A body on its way: what is still to come of it. */
 struct lb_body {
     uint64_t left; /* LB_BODY_LENGTH: bytes */
@@ -97,8 +100,11 @@ struct lb_http {
     uint32_t counted; /* where it is counted as its address's (table/clients.h); 0: nowhere */
     struct lb_conn_stack own; /* idle ones that began with its PROXY header: no other client's */
     uint32_t tried[LB_MAX_TRIED];
+    uint64_t paced_bytes; /* what it had sent or taken at paced_ms */
     uint8_t ip[16]; /* of the client; IPv4 mapped into IPv6 */
     uint16_t port;
+    uint8_t paced;     /* enum lb_pace: whom alone we have waited for since paced_ms */
+    uint32_t paced_ms; /* monotonic, low 32 bits */
 };
 
 /* Requests that wait for a backend of a pool, first come, first served. */

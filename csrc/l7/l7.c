@@ -88,9 +88,14 @@ static void fire(void *context, struct lb_timer *timer)
 {
     struct lb_l7 *l7 = context;
     struct lb_http *client = (struct lb_http *)(void *)timer;
-    if ((uint32_t)lb_now_ms(l7->plane) - client->since_ms < lb_http_limit_ms(l7, client))
+    enum lb_next next = LB_NEXT_WAIT;
+    if ((uint32_t)lb_now_ms(l7->plane) - client->since_ms >= lb_http_limit_ms(l7, client))
+        next = lb_http_timeout(l7, client);
+    else if (lb_http_is_slow(l7, client))
+        next = lb_http_too_slow(l7, client);
+    else
         lb_http_rearm(l7, client);
-    else if (lb_http_timeout(l7, client) == LB_NEXT_AGAIN)
+    if (next == LB_NEXT_AGAIN)
         lb_http_run(l7, client);
 }
 

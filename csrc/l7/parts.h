@@ -1,6 +1,6 @@
 /* What the files of an HTTP client say to each other: http.c its life, intake.c requests, reach.c backends,
- * carry.c both directions of an exchange, answer.c answers, outbox.c bytes that somebody does not take yet, tell.c what is remembered
- * of exchanges; l7.c is all clients. */
+ * carry.c both directions of an exchange, answer.c answers, outbox.c bytes that somebody does not take yet, pace.c how quickly a
+ * client sends or takes a body, tell.c what is remembered of exchanges; l7.c is all clients. */
 #ifndef LB_PARTS_H
 #define LB_PARTS_H
 
@@ -22,6 +22,7 @@ enum lb_http_end {
     LB_END_CLIENT_LEFT, /* in the middle */
     LB_END_BACKEND,     /* the answer broke off */
     LB_END_IDLE,
+    LB_END_SLOW,
     LB_END_CUT,
     LB_END_STOPPED,
     LB_END_RESOURCE,
@@ -109,6 +110,20 @@ enum lb_next lb_http_read_answer(struct lb_l7 *l7, struct lb_http *client, char 
 enum lb_next lb_http_carry_answer(struct lb_l7 *l7, struct lb_http *client);
 /* The backend failed the exchange: replay it, answer for it, or break off. status: what to answer. */
 enum lb_next lb_http_backend_lost(struct lb_l7 *l7, struct lb_http *client, uint16_t status, const char *why);
+
+/* --- pace.c --- */
+/* The request goes out, and its body is still to come. */
+void lb_http_pace_sender(struct lb_l7 *l7, struct lb_http *client);
+/* Its timer has fired: has it been slower than its listener allows? Sets the timer for when to ask again. */
+int lb_http_is_slow(struct lb_l7 *l7, struct lb_http *client);
+/* It has. */
+enum lb_next lb_http_too_slow(struct lb_l7 *l7, struct lb_http *client);
+
+/* It was not the client that we waited for: its time counts anew. */
+static inline void lb_http_excuse(struct lb_http *client)
+{
+    client->paced = LB_PACE_NOBODY;
+}
 
 /* --- tell.c --- */
 /* An exchange begins: keep what its record will say, if anybody wants it. l7->message is the request. */

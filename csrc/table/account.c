@@ -39,6 +39,7 @@ static int is_failure(enum lb_end end)
     case LB_ENDED_STOPPED:
     case LB_ENDED_ANSWERED:
     case LB_ENDED_LIMITED:
+    case LB_ENDED_SLOW:
         return 0;
     }
     return 0;

@@ -142,6 +142,9 @@ COUNTED = {
     "requests_limited": _worker(
         "requests_limited", "counter", "HTTP requests answered 429: their client address asked more than client_request_rate."
     ),
+    "requests_slow": _worker(
+        "requests_slow", "counter", "HTTP requests answered 408: their client sent the body more slowly than body_min_rate."
+    ),
     "clients_counted": _worker("clients_counted", "gauge", "Sessions that are counted by their client's address now."),
     "clients_uncounted": _worker(
         "clients_uncounted", "counter", "Sessions that could not be counted by their client's address: no place was left."
@@ -150,6 +153,7 @@ COUNTED = {
     "closed_client_reset": _worker("closed_client_reset", "counter", "Closed: the client broke off."),
     "closed_backend_reset": _worker("closed_backend_reset", "counter", "Closed: the backend broke off."),
     "closed_idle": _worker("closed_idle", "counter", "Closed: nothing moved for too long."),
+    "closed_slow": _worker("closed_slow", "counter", "Closed: the client sent or took a body more slowly than body_min_rate."),
     "closed_half": _worker("closed_half", "counter", "Closed: one side had finished, and the other did not in time."),
     "closed_cut": _worker("closed_cut", "counter", "Closed: the backend was removed, and the drain time ran out."),
     "closed_stopped": _worker("closed_stopped", "counter", "Closed: the balancer stopped."),

@@ -44,6 +44,7 @@ ENDS = {
         ("resource", "no_resource", "balancer"),
         ("answered", "answered", "balancer"),
         ("limited", "client_limited", "balancer"),
+        ("slow", "client_slow", "balancer"),
     )
 }
 """How each end is written, and who ended it."""

@@ -17,7 +17,7 @@ IDLE_MS = {"udp": 30_000}
 OTHER_IDLE_MS = 600_000
 MAX_ERROR_BODY, MAX_ERROR_TYPE, MAX_TRUSTED, MAX_EXPRESSION = 1023, 95, 32, 1024
 """The room of their fields in csrc/shm_layout.h."""
-OF_REQUESTS = ("client_request_rate", "client_request_burst")
+OF_REQUESTS = ("client_request_rate", "client_request_burst", "body_min_rate")
 """Limits of clients that only modes http and https know."""
 
 
@@ -28,6 +28,7 @@ class ListenerSettings(Settings):
         "accept_proxy",
         "alpn",
         "backlog",
+        "body_min_rate",
         "body_timeout_ms",
         "certificates",
         "client_ca",
@@ -72,6 +73,7 @@ class ListenerSettings(Settings):
     backlog: int
     head_timeout_ms: int
     body_timeout_ms: int
+    body_min_rate: int
     keepalive_timeout_ms: int
     max_head: int
     max_target: int
@@ -126,8 +128,9 @@ class ListenerSettings(Settings):
             yield "accept_proxy: needs trusted_proxies, the networks whose word is taken"
 
     def _limit_faults(self) -> Iterable[str]:
-        if self.client_request_rate and self.mode not in HTTP_MODES:
-            yield f"client_request_rate: only of modes http and https, this is {self.mode}"
+        for name in ("client_request_rate", "body_min_rate"):
+            if getattr(self, name) and self.mode not in HTTP_MODES:
+                yield f"{name}: only of modes http and https, this is {self.mode}"
         for what in ("session", "request"):
             if getattr(self, f"client_{what}_burst") and not getattr(self, f"client_{what}_rate"):
                 yield f"client_{what}_burst: means nothing without client_{what}_rate"

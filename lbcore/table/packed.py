@@ -27,6 +27,7 @@ def listener_row(
         half_closed_timeout_ms=listener.half_closed_timeout_ms,
         head_timeout_ms=listener.head_timeout_ms,
         body_timeout_ms=listener.body_timeout_ms,
+        body_min_rate=listener.body_min_rate,
         keepalive_timeout_ms=listener.keepalive_timeout_ms,
         max_head=listener.max_head,
         max_target=listener.max_target,
