@@ -364,3 +364,11 @@ def test_a_backend_that_flaps_is_held_down_and_says_so(bench: Bench) -> None:
             assert "held down" in row.reason
             bench.later(8)
             assert row.state == "up"
+
+
+@pytest.mark.parametrize("wrong", [{"capacity": "much"}, {"weight": None}, {"pool": "q"}, {"address": "nowhere"}])
+def test_a_saved_backend_that_makes_no_sense_is_left_out_and_the_others_come(bench: Bench, wrong: dict[str, object]) -> None:
+    good = {"pool": "p", "address": address(1), "source": "lease", "weight": 2, "capacity": 2.0, "drained": False, "up": True}
+    assert bench.membership.restore([good | {"address": address(2)} | wrong, good]) == 1
+    assert [row.address for row in bench.table.rows()] == [address(1)]
+    assert any("is left out" in line for line in bench.lines)

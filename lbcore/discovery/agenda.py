@@ -4,21 +4,35 @@ from __future__ import annotations
 
 import heapq
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 
 class Agenda:
-    """The earliest time of each: who looks then asks for the next. Heartbeats, which only put an end off, cost nothing here."""
+    """The earliest time of each: who looks then asks for the next. Heartbeats, which only put an end off, cost nothing here.
 
-    def __init__(self) -> None:
+    wanted: when somebody looks by what he was told; None: not at all. sooner: called when that turns out to be too late.
+    """
+
+    def __init__(self, sooner: Callable[[], None]) -> None:
+        self.wanted: float | None = None
+        self._sooner = sooner
         self._heap: list[tuple[float, str]] = []
         self._at: dict[str, float] = {}
 
-    def add(self, when: float, name: str) -> bool:
-        """Look at it by then. Is that sooner than it would have been?"""
-        if when >= self._at.get(name, float("inf")):
-            return False
-        self._at[name] = when
-        heapq.heappush(self._heap, (when, name))
-        return True
+    def plan(self, when: float, name: str) -> None:
+        """Look at it by then."""
+        if when < self._at.get(name, float("inf")):
+            self._at[name] = when
+            heapq.heappush(self._heap, (when, name))
+            self.wake_by(when)
+
+    def wake_by(self, when: float) -> None:
+        """Look by then, at whatever it is."""
+        if self.wanted is None or when < self.wanted:
+            self.wanted = when
+            self._sooner()
 
     def take(self, now: float) -> list[str]:
         """Whose time has come; each is off the agenda."""

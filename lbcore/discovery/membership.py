@@ -13,11 +13,14 @@ import threading
 import time
 from collections import namedtuple
 
+from lbcore.crew import ANSWERS, CONNECTS
 from lbcore.discovery import evidence as rules_of
-from lbcore.discovery import floor, outliers
+from lbcore.discovery import outliers, saved
 from lbcore.discovery.agenda import Agenda
 from lbcore.discovery.evidence import Evidence, Verdict
-from lbcore.discovery.standing import TOGETHER_S, Member, Report, Standing
+from lbcore.discovery.pickers import Pickers
+from lbcore.discovery.standing import Member, Report, Standing
+from lbcore.discovery.verdicts import Verdicts
 from lbcore.settings import join_host_port, parse_address
 from lbcore.table import resolve
 
@@ -29,7 +32,6 @@ if TYPE_CHECKING:
     from lbcore.settings import PoolSettings, ProbeSettings
     from lbcore.table import Resolved, Row, Table
 
-CONNECTS, ANSWERS = 0, 1  # enum lb_failing in csrc/channel.h
 STALL_S = 1.0
 """A tick that comes later than asked by more than this was held up with the whole process: leases are not to blame."""
 
@@ -37,8 +39,6 @@ TICK_S = 0.01
 """Ends of leases, ramps and the like are seen to at most so often."""
 LATE_S = 1.0
 """So much later than it should a heartbeat may come at least before its load is taken for old: hosts are busy."""
-PICKERS_EVERY_S = 1.0
-"""How often processes that pick without the proxy are looked after."""
 
 _TLS_WORDS = {errno.EKEYREJECTED: "its certificate is not accepted", errno.EPROTO: "its TLS handshake failed"}
 """What the engine means by these (csrc/l4/secure.h)."""
@@ -70,13 +70,13 @@ class Membership:
         self._lock = threading.RLock()
         self._members: dict[str, Member] = {}  # by row id
         self._standing: dict[str, Standing] = {name: Standing() for name in pools}
-        self._pickers_at = 0.0
-        self._agenda = Agenda()
-        self._wanted: float | None = None
         self.sooner: Callable[[], None] = lambda: None
-        table.views.on_put_off = self._wants
         self.on_new: Callable[[Row], None] = lambda row: None
         self.on_change: Callable[[], None] = lambda: None
+        self._agenda = Agenda(lambda: self.sooner())
+        table.views.on_put_off = self._agenda.wake_by
+        self._pickers = Pickers(table, log)
+        self._verdicts = Verdicts(table, self._pools, self._standing, self._agenda, on_change=lambda: self.on_change(), log=log)
         self.counts = {"registrations": 0, "heartbeats": 0, "probes_good": 0, "probes_bad": 0}
 
     # --- asking --------------------------------------------------------------------------------------------------
@@ -138,14 +138,12 @@ class Membership:
             if member is None:
                 return
             self._agenda.forget(row.id)
-            standing = self._standing[row.pool]
-            standing.leave(row.id)
+            self._standing[row.pool].leave(row.id)
             self._table.set_state(row, "draining", reason)
             self._table.remove(row, self._drain_ms if drain_ms is None else drain_ms)
-            if self._doubts_anew(row.pool, self._clock()) or not standing.healthy:
-                self._settle(row.pool)
+            self._verdicts.left(row.pool, self._clock())
         self.on_change()
-        self._wants(self._clock())
+        self._agenda.wake_by(self._clock())
 
     def _unclaim(self, member: Member, source: str, reason: str) -> None:
         """A source names a backend no more: it leaves, unless another does."""
@@ -166,6 +164,36 @@ class Membership:
         if not 0 <= weight <= 256:
             raise ValueError(f"weight: {weight!r} is not allowed (allowed: a whole number from 0 to 256)")
         self._table.set_weight(row, weight)
+
+    def _change(self, row: Row, change: Callable[[Evidence], None]) -> None:
+        with self._lock:
+            member = self._members.get(row.id)
+            if member is not None:
+                change(member.evidence)
+                self._verdicts.review(member, self._clock())
+
+    def _enter(
+        self, pool: str, address: str, weight: int, source: str, evidence: Evidence, resolved: Resolved | None = None
+    ) -> Row:
+        resolved = resolved or resolve(*parse_address(address))  # before the lock: a name may take seconds
+        with self._lock:
+            verdict = rules_of.judge(evidence, self.rules(pool), self._clock())
+            row = self._table.add(
+                pool,
+                normal(address),
+                weight=weight,
+                source=source,
+                state=verdict.state,
+                reason=verdict.reason,
+                resolved=resolved,
+            )
+            member = Member(row, evidence)
+            self._members[row.id] = member
+            self._verdicts.entered(member, self._clock())
+        if source != "lease":
+            self.on_new(row)
+        self.on_change()
+        return row
 
     # --- backends themselves -------------------------------------------------------------------------------------
 
@@ -223,7 +251,7 @@ class Membership:
         evidence.declared = "ready" if report.status in (None, "alive") else report.status
         if evidence.leased:
             evidence.lease_until = now + lease.length_ms / 1000
-            self._deadline(evidence.lease_until, row)
+            self._agenda.plan(evidence.lease_until, row.id)
         if evidence.declared == "busy":
             busy_s = lease.length_ms / 1000 if report.for_s is None else report.for_s
             evidence.busy_until = now + busy_s
@@ -235,7 +263,7 @@ class Membership:
         member.load, member.heard_at = report.load, now
         member.elsewhere = 0.0 if report.in_flight is None else float(max(0, report.in_flight - self._table.in_flight(row)))
         self._age_load(member, now)
-        self._review(member, now)
+        self._verdicts.review(member, now)
 
     def _age_load(self, member: Member, now: float) -> None:
         """A report of load counts whole for a heartbeat's time, half for another, then not at all: silence is not idleness."""
@@ -250,7 +278,7 @@ class Membership:
         factor = 0.5 if ages else 1.0
         self._table.set_load(member.row, None if member.load is None else member.load * factor, member.elsewhere * factor)
         if ages < 2:
-            self._deadline(member.heard_at + (ages + 1) * step_s, member.row)
+            self._agenda.plan(member.heard_at + (ages + 1) * step_s, member.row.id)
 
     # --- evidence ------------------------------------------------------------------------------------------------
 
@@ -268,7 +296,7 @@ class Membership:
                 late = detail.startswith("timed out")
                 served_at = self._table.outcomes(row).last_answer if late else 0.0
                 rules_of.note_bad_probe(member.evidence, detail, rules, now, late=late, served_at=served_at)
-            self._review(member, now)
+            self._verdicts.review(member, now)
 
     def failing(self, index: int, what: int) -> None:
         """A worker reports that connects to the backend in this row, or its answers, fail one after another.
@@ -284,25 +312,12 @@ class Membership:
             outcome = self._table.outcomes(row)
             if what == ANSWERS and outcome.answers_in_row:
                 detail = f"status {outcome.last_status}" if outcome.last_status else "none came, or it broke off"
-                self._eject(member, f"{rules_of.times(outcome.answers_in_row, 'answer')} failed in a row: {detail}", now)
+                often = rules_of.times(outcome.answers_in_row, "answer")
+                self._verdicts.eject(member, f"{often} failed in a row: {detail}", now)
             elif what != ANSWERS and outcome.failures_in_row:
                 detail = _TLS_WORDS.get(outcome.last_errno) or os.strerror(outcome.last_errno).lower()
                 rules_of.note_connects_failed(member.evidence, outcome.failures_in_row, detail, self._pools[row.pool], now)
-                self._review(member, now)
-
-    def _eject(self, member: Member, why: str, now: float) -> None:
-        """Take out a backend that is worse than the others, unless too many of its pool are out for that already."""
-        row, standing = member.row, self._standing[member.row.pool]
-        rules = self._pools[row.pool]
-        may = standing.may_eject(rules, now)
-        if row.id in standing.ejected or member.evidence.dead:
-            return
-        if not may:
-            self._log(f"pool {row.pool}: {row.address} is not ejected, max_ejected is reached: {why}")
-            return
-        standing.ejected.add(row.id)
-        rules_of.eject(member.evidence, why, rules, now)
-        self._review(member, now)
+                self._verdicts.review(member, now)
 
     def compare(self, now: float) -> None:
         """Compare the backends of each pool whose time has come, by what was seen since the last time."""
@@ -324,7 +339,7 @@ class Membership:
             if in_row and in_row >= self._pools[name].fail_after > 0:
                 self.failing(member.row.index, CONNECTS)  # of those who pick without the proxy: nobody else reports for them
         for id, why in outliers.worse(figures, rules).items():
-            self._eject(standing.members[id], f"ejected: {why}", now)
+            self._verdicts.eject(standing.members[id], f"ejected: {why}", now)
 
     # --- time ----------------------------------------------------------------------------------------------------
 
@@ -333,8 +348,8 @@ class Membership:
         with self._lock:
             self._forgive_stall(now)
             self.compare(now)
-            self._end_doubts(now)
-            self._bury_pickers(now)
+            self._verdicts.end_doubts(now)
+            self._pickers.bury(now)
             for row_id in self._agenda.take(now):
                 if row_id in self._members:
                     self._see_to(self._members[row_id], now)
@@ -343,11 +358,11 @@ class Membership:
             times = [] if first is None else [max(first, now + TICK_S)]
             times += [standing.compare_at for standing in self._standing.values() if len(standing.members) > 1]
             times += [standing.doubt_until for standing in self._standing.values() if standing.doubting]
-            times.append(self._pickers_at)
+            times.append(self._pickers.due_at)
             if swept is not None:
                 times.append(swept)
-            self._wanted = min(times, default=None)
-            return self._wanted
+            self._agenda.wanted = min(times, default=None)
+            return self._agenda.wanted
 
     def _see_to(self, member: Member, now: float) -> None:
         row, evidence = member.row, member.evidence
@@ -358,158 +373,23 @@ class Membership:
             self._unclaim(member, "lease", reason)
             return
         if evidence.lease_until is not None:
-            self._deadline(evidence.lease_until, row)
+            self._agenda.plan(evidence.lease_until, row.id)
         if member.load is not None or member.elsewhere:
             self._age_load(member, now)
-        if member.ramp_until and now >= member.ramp_until:
-            self._ramp(member, now, 0)
-        elif member.ramp_until:
-            self._deadline(member.ramp_until, row)
+        self._verdicts.see_to_ramp(member, now)
         rules_of.note_retry_due(evidence, self._pools[row.pool], now)
-        self._review(member, now)
-
-    def _end_doubts(self, now: float) -> None:
-        """A balancer that has doubted itself for long enough believes what it sees."""
-        for name, standing in self._standing.items():
-            if standing.doubting and now >= standing.doubt_until:
-                standing.believe(now)
-                self._settle(name)
-
-    def _bury_pickers(self, now: float) -> None:
-        """Free the sections of processes that picked without the proxy and are gone."""
-        if now < self._pickers_at:
-            return
-        for section, pid in self._table.pickers().items():
-            if not _lives(pid):
-                self._log(f"process {pid}, which picked without the proxy, is gone: what it held is free")
-                self._table.bury_picker(section)
-        self._pickers_at = now + PICKERS_EVERY_S
+        self._verdicts.review(member, now)
 
     def _forgive_stall(self, now: float) -> None:
         """When the process itself was held up, heartbeats could not be heard: every lease gets the time for one more."""
-        if self._wanted is None or now <= self._wanted + STALL_S:
+        wanted = self._agenda.wanted
+        if wanted is None or now <= wanted + STALL_S:
             return
-        self._log(f"held up for {now - self._wanted:.1f} s: leases are extended")
+        self._log(f"held up for {now - wanted:.1f} s: leases are extended")
         for member in self._members.values():
             evidence, lease = member.evidence, self._pools[member.row.pool].lease
             if evidence.lease_until is not None:
                 evidence.lease_until = max(evidence.lease_until, now + 1.5 * lease.heartbeat_ms / 1000)
-
-    def _deadline(self, when: float, row: Row) -> None:
-        if self._agenda.add(when, row.id):
-            self._wants(when)
-
-    def _wants(self, when: float) -> None:
-        if self._wanted is None or when < self._wanted:
-            self._wanted = when
-            self.sooner()
-
-    # --- verdicts ------------------------------------------------------------------------------------------------
-
-    def _enter(
-        self, pool: str, address: str, weight: int, source: str, evidence: Evidence, resolved: Resolved | None = None
-    ) -> Row:
-        resolved = resolved or resolve(*parse_address(address))  # before the lock: a name may take seconds
-        with self._lock:
-            verdict = rules_of.judge(evidence, self.rules(pool), self._clock())
-            row = self._table.add(
-                pool,
-                normal(address),
-                weight=weight,
-                source=source,
-                state=verdict.state,
-                reason=verdict.reason,
-                resolved=resolved,
-            )
-            member = Member(row, evidence)
-            standing = self._standing[pool]
-            self._members[row.id] = member
-            standing.enter(member)
-            if verdict.state == "up":
-                self._comes_up(member, self._clock())
-                if self._doubts_anew(pool, self._clock()) or len(standing.healthy) == 1:
-                    self._settle(pool)
-        if source != "lease":
-            self.on_new(row)
-        self.on_change()
-        return row
-
-    def _comes_up(self, member: Member, now: float) -> None:
-        """It joins the healthy ones of its pool: slowly, when there are others whose share it takes over."""
-        standing = self._standing[member.row.pool]
-        if not standing.healthy:
-            standing.filled_at = now
-        elif now - standing.filled_at >= TOGETHER_S:
-            self._ramp(member, now, self._pools[member.row.pool].slow_start_ms)
-        standing.healthy.add(member.row.id)
-
-    def _ramp(self, member: Member, now: float, ramp_ms: int) -> None:
-        if not ramp_ms and not member.ramp_until:
-            return
-        member.ramp_until = now + ramp_ms / 1000 if ramp_ms else 0.0
-        self._table.set_ramp(member.row, now, ramp_ms)
-        if ramp_ms:
-            self._deadline(member.ramp_until, member.row)
-
-    def _change(self, row: Row, change: Callable[[Evidence], None]) -> None:
-        with self._lock:
-            member = self._members.get(row.id)
-            if member is not None:
-                change(member.evidence)
-                self._review(member, self._clock())
-
-    def _review(self, member: Member, now: float) -> None:
-        """Judge one backend anew, and its pool where the floor is concerned."""
-        row, standing = member.row, self._standing[member.row.pool]
-        before = member.verdict
-        member.verdict = rules_of.judge(member.evidence, self._pools[row.pool], now)
-        change = rules_of.next_change(member.evidence, self._pools[row.pool], now)
-        if change is not None and member.verdict.state != "up":
-            self._deadline(change, row)
-        if member.verdict == before:
-            return
-        was_empty = not standing.healthy
-        if member.verdict.state != before.state:
-            self._log(f"pool {row.pool}: {row.address} {before.state} -> {member.verdict.state}: {member.verdict.reason}")
-            self._stand(member, now)
-            self.on_change()
-        standing.follow_loss(member, self._pools[row.pool])
-        if self._doubts_anew(row.pool, now) or was_empty or not standing.healthy:
-            self._settle(row.pool)
-        elif standing.doubting and row.id in standing.lost:
-            self._table.set_state(row, *floor.doubted(member.verdict))
-        else:
-            self._table.set_state(row, *member.verdict)
-
-    def _doubts_anew(self, pool: str, now: float) -> bool:
-        """Did it change whether the balancer doubts what it sees of a pool?"""
-        standing = self._standing[pool]
-        changed = standing.doubt_anew(self._pools[pool], now)
-        if changed and standing.doubting:
-            self._wants(standing.doubt_until)
-        return changed
-
-    def _stand(self, member: Member, now: float) -> None:
-        """Its state changed: is it among the healthy ones?"""
-        if member.verdict.state == "up":
-            self._comes_up(member, now)
-        else:
-            self._standing[member.row.pool].healthy.discard(member.row.id)
-
-    def _settle(self, pool: str) -> None:
-        """Write every verdict of a pool whose floor holds somebody up now, or does not any more."""
-        standing = self._standing[pool]
-        members = list(standing.members.values())
-        entries = ((member.evidence, member.verdict) for member in members)
-        kept = floor.keep(entries, self._pools[pool], doubting=standing.doubting)
-        with self._table.batch():
-            for at, member in enumerate(members):
-                verdict = kept.get(at, member.verdict)
-                self._table.set_state(member.row, verdict.state, verdict.reason)
-        if kept:
-            self._log(
-                f"pool {pool}: {len(kept)} of {len(members)} backends failed at once: they are kept, the fault may be ours"
-            )
 
     # --- sources -------------------------------------------------------------------------------------------------
 
@@ -543,40 +423,26 @@ class Membership:
     def snapshot(self) -> list[dict[str, Any]]:
         """Backends that came at run time, by registration or by an operator: what `restore` takes, JSON-ready."""
         with self._lock:
-            return [
-                {
-                    "pool": member.row.pool,
-                    "address": member.row.address,
-                    "source": member.row.source,
-                    "weight": member.row.weight,
-                    "capacity": member.row.capacity,
-                    "drained": member.evidence.drained,
-                    "up": member.verdict.state in ("up", "busy"),
-                }
-                for member in self._members.values()
-                if member.row.source in ("lease", "api")
-            ]
+            return [saved.entry_of(member) for member in self._members.values() if member.row.source in saved.SOURCES]
 
-    def restore(self, saved: Iterable[dict[str, Any]]) -> int:
+    def restore(self, entries: Iterable[dict[str, Any]]) -> int:
         """Take them in again, on probation: one bad probe, or a lease's time of silence, takes them out. How many came."""
         count = 0
-        for entry in saved:
+        for entry in entries:
             try:
-                pool, address, source = str(entry["pool"]), str(entry["address"]), str(entry["source"])
-                rules = self.rules(pool)
-                evidence = Evidence(leased=source == "lease", probation=bool(entry["up"]))
-                evidence.drained = bool(entry["drained"])
-                row = self._enter(pool, address, min(256, max(0, int(entry["weight"]))), source, evidence)
+                kept = saved.read(entry)
+                rules, evidence = self.rules(kept.pool), saved.evidence_of(kept)
+                row = self._enter(kept.pool, kept.address, kept.weight, kept.source, evidence)
             except (KeyError, ValueError, TypeError) as error:
                 self._log(f"state: {entry!r:.200} is left out: {error}")
                 continue
             count += 1
             with self._lock:
-                if entry.get("capacity"):
-                    self._table.set_capacity(row, float(entry["capacity"]))
+                if kept.capacity is not None:
+                    self._table.set_capacity(row, kept.capacity)
                 if evidence.leased:
                     evidence.lease_until = self._clock() + rules.lease.length_ms / 1000
-                    self._deadline(evidence.lease_until, row)
+                    self._agenda.plan(evidence.lease_until, row.id)
         return count
 
     def recall(self, claims: Callable[[str, str], set[str]]) -> int:
@@ -605,11 +471,11 @@ class Membership:
         self._standing[row.pool].enter(member)
         if evidence.leased:
             evidence.lease_until = now + self._pools[row.pool].lease.length_ms / 1000
-            self._deadline(evidence.lease_until, row)
+            self._agenda.plan(evidence.lease_until, row.id)
         if row.state == "up":
             self._standing[row.pool].healthy.add(row.id)
         else:
-            self._deadline(now, row)
+            self._agenda.plan(now, row.id)
         member.load, member.elsewhere, member.heard_at = row.load, row.elsewhere, now
 
     # --- reload --------------------------------------------------------------------------------------------------
@@ -679,16 +545,6 @@ def _try_resolve(address: str) -> Resolved | ValueError:
         return resolve(*parse_address(address))
     except ValueError as error:
         return error
-
-
-def _lives(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True
 
 
 def _weight_of(report: Report) -> int | None:

@@ -1,0 +1,40 @@
+"""A backend as the state file has it: what came at run time, by registration or by an operator, and outlives a restart."""
+
+from __future__ import annotations
+
+from collections import namedtuple
+
+from lbcore.discovery.evidence import Evidence
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from lbcore.discovery.standing import Member
+
+SOURCES = ("lease", "api")
+
+Saved = namedtuple("Saved", "pool address source weight capacity drained up", module=__name__)
+Saved.__doc__ = """JSON-ready by `_asdict`. up: it could serve, though it may have been busy."""
+
+
+def entry_of(member: Member) -> dict[str, Any]:
+    """What is kept of a backend that came from one of SOURCES."""
+    row = member.row
+    up = member.verdict.state in ("up", "busy")
+    return Saved(row.pool, row.address, row.source, row.weight, row.capacity, member.evidence.drained, up)._asdict()
+
+
+def read(entry: dict[str, Any]) -> Saved:
+    """What a state file says of a backend, whoever wrote it. Raises KeyError, ValueError or TypeError."""
+    capacity = float(entry["capacity"]) if entry.get("capacity") else None
+    pool, address, source = str(entry["pool"]), str(entry["address"]), str(entry["source"])
+    weight = min(256, max(0, int(entry["weight"])))
+    return Saved(pool, address, source, weight, capacity, bool(entry["drained"]), bool(entry["up"]))
+
+
+def evidence_of(kept: Saved) -> Evidence:
+    """It begins on probation: one bad probe, or a lease's time of silence, takes it out."""
+    evidence = Evidence(leased=kept.source == "lease", probation=kept.up)
+    evidence.drained = kept.drained
+    return evidence
