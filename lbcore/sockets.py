@@ -40,7 +40,7 @@ class ListenerSockets:
             return
         try:
             kind = socket.SOCK_DGRAM if listener.mode == "udp" else socket.SOCK_STREAM
-            family, address = _resolve(listener, kind)
+            family, address = address_to_bind(listener.host, listener.port, kind)
             if listener.port:
                 _probe_port(family, kind, address)
             for _ in range(count):
@@ -119,8 +119,9 @@ def _is_shared(known: socket.socket, found: list[int]) -> bool:
     return len(found) > 1 and len({os.fstat(fd).st_ino for fd in found}) == 1
 
 
-def _resolve(listener: ListenerSettings, kind: int) -> tuple[int, tuple[object, ...]]:
-    found = socket.getaddrinfo(listener.host, listener.port, type=kind, flags=socket.AI_PASSIVE)
+def address_to_bind(host: str, port: int, kind: int) -> tuple[int, tuple[object, ...]]:
+    """Family and socket address of the first address of a host, IPv4 before IPv6. kind: SOCK_STREAM, ... Raises OSError."""
+    found = socket.getaddrinfo(host, port, type=kind, flags=socket.AI_PASSIVE)
     family, _, _, _, address = min(found, key=lambda entry: entry[0] != socket.AF_INET)
     return family, address
 

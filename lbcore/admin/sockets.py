@@ -9,6 +9,7 @@ import socket
 
 from lbcore.errors import ConfigError, LbcoreError, PortTaken
 from lbcore.settings import join_host_port, split_host_port
+from lbcore.sockets import address_to_bind
 
 
 class AdminSockets:
@@ -41,8 +42,7 @@ class AdminSockets:
         self.bound, self._paths = [], []
 
     def _bind_tcp(self, host: str, port: int) -> str:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        family, _, _, _, address = min(found, key=lambda entry: entry[0] != socket.AF_INET)
+        family, address = address_to_bind(host, port, socket.SOCK_STREAM)
         bound = socket.socket(family, socket.SOCK_STREAM)
         self.bound.append(bound)
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
