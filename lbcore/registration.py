@@ -16,6 +16,7 @@ import time
 from lbcore.admin_client import AdminClient as AdminClient
 from lbcore.complaints import Complaints
 from lbcore.errors import ConfigError, LbcoreError
+from lbcore.pauses import Pauses
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -77,19 +78,18 @@ class _Link:
         self._again = True
 
     def _run(self) -> None:
-        pause_s = FIRST_PAUSE_S
+        pauses = Pauses(FIRST_PAUSE_S, LONGEST_PAUSE_S)
         while self._owner.goes_on():
             try:
                 self._beat() if self.registered.is_set() else self._register()
             except (OSError, LbcoreError) as error:
                 self._complaints.tell(str(error))
                 if isinstance(error, RegistrationRefused) and error.status < 500:
-                    pause_s = LONGEST_PAUSE_S  # asking again at once would change nothing
-                self._sleep(pause_s * random.uniform(0.5, 1.0))
-                pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+                    pauses.lengthen()  # asking again at once would change nothing
+                self._sleep(pauses.next())
                 continue
             self._complaints.tell("")
-            pause_s = FIRST_PAUSE_S
+            pauses.begin_anew()
             if self.registered.is_set():
                 self._sleep((self._owner.interval or self._told_s) * random.uniform(1 - JITTER, 1))
 

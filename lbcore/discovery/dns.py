@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from lbcore.complaints import Complaints
 from lbcore.discovery.sources import MOST, Found
+from lbcore.pauses import Pauses
 from lbcore.settings import join_host_port, split_host_port
 
 if TYPE_CHECKING:
@@ -40,20 +41,19 @@ class DnsSource:
     async def run(self, publish: Publish) -> None:
         """Until cancelled."""
         last: list[Found] | None = None
-        pause_s = FIRST_PAUSE_S
+        pauses = Pauses(FIRST_PAUSE_S, LONGEST_PAUSE_S)
         while True:
             try:
                 found, ttl_s = await self.ask()
             except DnsFailed as failure:
                 self._complaints.tell(f"the last answer is kept: {failure}")
-                await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))
-                pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+                await asyncio.sleep(pauses.next())
                 continue
             self._complaints.tell("" if len(found) <= MOST else f"{len(found)} addresses, only {MOST} are taken")
             if found[:MOST] != last:
                 last = found[:MOST]
                 publish(last)
-            pause_s = FIRST_PAUSE_S
+            pauses.begin_anew()
             await asyncio.sleep(self._patience_s(ttl_s))
 
     def _patience_s(self, ttl_s: int) -> float:

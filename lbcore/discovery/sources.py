@@ -8,10 +8,11 @@ sources. It keeps to itself what goes wrong: what it published last stays true.
 from __future__ import annotations
 
 import contextlib
-import random
 import threading
 import time
 from collections import namedtuple
+
+from lbcore.pauses import Pauses
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ class Sources:
         """Run a source; one that fails is run again after a pause, longer each time."""
         import asyncio
 
-        pause_s = FIRST_PAUSE_S
+        pauses = Pauses(FIRST_PAUSE_S, LONGEST_PAUSE_S)
         while True:
             began = time.monotonic()
             try:
@@ -108,9 +109,8 @@ class Sources:
             except Exception as error:
                 self._log(f"pool {source.pool}: source {source.claim} failed: {error!r}")
             if time.monotonic() - began > LONGEST_PAUSE_S:
-                pause_s = FIRST_PAUSE_S
-            await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))
-            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+                pauses.begin_anew()
+            await asyncio.sleep(pauses.next())
 
 
 def made(pools: list[PoolSettings], log: Callable[[str], None]) -> list[Source]:
