@@ -23,6 +23,7 @@ from pydantic import (
 from lbcore import options
 from lbcore.errors import ConfigError
 from lbcore.observe.sinks import is_path
+from lbcore.option import Option
 from lbcore.settings import (
     AdminSettings,
     BackendSettings,
@@ -49,7 +50,7 @@ _SCHEMA_TYPES: dict[str, dict[str, Any]] = {
 }
 
 
-def _schema(option: options.Option) -> dict[str, Any]:
+def _schema(option: Option) -> dict[str, Any]:
     schema = dict(_SCHEMA_TYPES.get(option.kind, {"type": "string"}))
     if option.kind == "int":
         schema |= {"minimum": option.low, "maximum": option.high}
@@ -60,7 +61,7 @@ def _schema(option: options.Option) -> dict[str, Any]:
     return schema | {"description": f"{option.help} ({option.allowed})"}
 
 
-def _field(option: options.Option) -> Any:
+def _field(option: Option) -> Any:
     """An option as a pydantic field: checked by the option itself, kept as it was written."""
 
     def check(value: object) -> object:
@@ -70,7 +71,7 @@ def _field(option: options.Option) -> Any:
     return Annotated[Any, BeforeValidator(check), WithJsonSchema(_schema(option))]
 
 
-def _model(name: str, table: tuple[options.Option, ...], **parts: Any) -> type[BaseModel]:
+def _model(name: str, table: tuple[Option, ...], **parts: Any) -> type[BaseModel]:
     fields: dict[str, Any] = {option.name: (_field(option), None) for option in table}
     return create_model(name, __config__=ConfigDict(extra="forbid"), **fields, **parts)
 

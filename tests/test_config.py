@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from lbcore import options
 from lbcore.config import from_document, json_schema, load
 from lbcore.errors import ConfigError
+from lbcore.option import duration_text, parse_duration
 from lbcore.settings import BackendSettings, ListenerSettings, PoolSettings, parse_address, parse_listen, simple
 
 SHOP = """
@@ -166,13 +167,13 @@ def test_the_schema_knows_every_option() -> None:
     ("ms", "text"), [(0, "0s"), (1, "1ms"), (1500, "1500ms"), (2000, "2s"), (60_000, "1m"), (3_600_000, "1h"), (90_000, "90s")]
 )
 def test_durations_there_and_back(ms: int, text: str) -> None:
-    assert options.duration_text(ms) == text
-    assert options.parse_duration(text) == ms
+    assert duration_text(ms) == text
+    assert parse_duration(text) == ms
 
 
 @given(st.text(max_size=40))
 def test_addresses_never_raise_anything_but_value_error(text: str) -> None:
-    for parse in (parse_address, parse_listen, options.parse_duration, BackendSettings.parse):
+    for parse in (parse_address, parse_listen, parse_duration, BackendSettings.parse):
         try:
             parse(text)
         except ValueError:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from lbcore import options
 from lbcore.errors import ConfigError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any, Self
+
+    from lbcore.option import Option
 
 
 def is_token(text: str) -> bool:
@@ -29,7 +30,7 @@ class Settings:
     """The common ground of all settings: keyword-only, checked, comparable, printable."""
 
     __slots__: tuple[str, ...] = ()
-    OPTIONS: tuple[options.Option, ...] = ()
+    OPTIONS: tuple[Option, ...] = ()
     KEY = ""
     """How errors name this kind of settings."""
 
