@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import time
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from lbcore import crew
+from lbcore import crew
 
 STABLE_S = 10.0
 """A worker that lived so long is restarted at once, as is the first that did not; the next such, after a pause that doubles."""
@@ -71,6 +69,13 @@ class Posts:
     def pids(self) -> list[int]:
         """Process ids of the workers that serve."""
         return [post.worker.pid for post in self.serving if post.worker]
+
+    def unlisten(self, row: int) -> None:
+        """Have all workers close a listener, once they have accepted what is queued there."""
+        for post in self.serving:
+            post.listening.discard(row)
+            if post.channel:
+                post.channel.send(crew.UNLISTEN, row)
 
     def sections(self, number: int) -> tuple[int, int]:
         """Those that a worker of this number may have: one, or the other while the old one drains in the first."""

@@ -276,10 +276,7 @@ class Supervisor:
         if self._estate is None:
             return
         for row in self._estate.rows - set(self._listening.rows):
-            for post in self._posts.serving:
-                post.listening.discard(row)
-                if post.channel:
-                    post.channel.send(crew.UNLISTEN, row)
+            self._posts.unlisten(row)
             self._table.set_listener(row, None)
         self._estate.release(keep_channels=True)
         self._estate = None
@@ -318,10 +315,7 @@ class Supervisor:
     def _close_listener(self, index: int, sockets: ListenerSockets) -> None:
         """Our copies first: what is queued stays with the workers, who accept it before they close theirs."""
         sockets.close()
-        for post in self._posts.serving:
-            post.listening.discard(index)
-            if post.channel:
-                post.channel.send(crew.UNLISTEN, index)
+        self._posts.unlisten(index)
         self._table.set_listener(index, None)
 
     def _tls_rows(self) -> dict[tuple[int, str], int]:
