@@ -14,7 +14,8 @@ import pytest
 from lbcore import _engine
 from lbcore._layout import ffi
 from lbcore.segment import COUNTERS, Segment, SegmentError, make_memory, map_shared
-from lbcore.table import Table
+from lbcore.settings import PoolSettings
+from lbcore.table import Table, TableFull
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -150,8 +151,18 @@ def test_every_counter_is_in_the_status_document_and_the_metrics(table: Table) -
 
 
 def test_texts_are_cut_to_their_field(table: Table) -> None:
-    from lbcore.settings import PoolSettings
 
     table.set_pool(PoolSettings(name="p"))
     row = table.add("p", "127.0.0.1:1", source="api", reason="r" * 1000)
     assert table.segment.texts(table.segment.backend(row.index))[2] == "r" * 191
+
+
+def test_a_backend_for_a_pool_that_is_gone_costs_no_row(table: Table) -> None:
+    for _ in range(20):
+        with pytest.raises(KeyError):
+            table.add("gone", "127.0.0.1:1", source="api")
+    table.set_pool(PoolSettings(name="p"))
+    for port in range(1, 9):
+        table.add("p", f"127.0.0.1:{port}", source="api")
+    with pytest.raises(TableFull):
+        table.add("p", "127.0.0.1:9", source="api")

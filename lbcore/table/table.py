@@ -292,10 +292,11 @@ class Table:
         with self.lock:
             if (pool, address) in self._by_address:
                 raise ValueError(f"backend {address} is in pool {pool} already")
+            pool_row = self._pools[pool]
             row.index = self._take_index()
             row.generation = self._pen.put(
                 row.index,
-                pool=self._pools[pool],
+                pool=pool_row,
                 weight=weight,
                 family=row.family,
                 ip=socket.inet_pton(row.family, row.ip),
