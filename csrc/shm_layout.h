@@ -455,7 +455,9 @@ struct lb_worker_row {
     uint64_t bytes_offloaded; /* part of bytes_in and bytes_out: forwarded by the kernel */
     uint64_t requests_slow;   /* 408: its client sent the body more slowly than body_min_rate; part of exchanges_refused */
     uint64_t closed_slow;     /* likewise under an answer that had begun, or took the answer more slowly; part of closed */
-    uint8_t pad0[32];
+    uint32_t forwards;        /* what the kernel forwards for it: enum lb_offload_which (l4/offload), bits */
+    uint32_t forwards_asked;  /* what it was to; more than that where its program could not be loaded */
+    uint8_t pad0[24];
 };
 
 /* Sessions and retries of a pool in the last seconds, as one worker saw them. Writer: the worker. */

@@ -69,6 +69,8 @@ static int open_plane(struct lb_plane *plane, const struct lb_worker_setup *setu
     plane->row = lb_shm_worker(&plane->shm, setup->worker);
     plane->datapath = plane->shm.head->datapath;
     plane->offload = setup->offload;
+    plane->row->forwards_asked = setup->offload_asked;
+    plane->row->forwards = setup->offload ? lb_offload_forwards(setup->offload) : 0;
     plane->now_us = lb_net_now_us();
     plane->loopback_control = lb_congestion_for_loopback();
     lb_wheel_open(&plane->wheel, lb_now_ms(plane));

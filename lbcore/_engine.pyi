@@ -117,4 +117,5 @@ def run_worker(
     own_process: bool = False,
     refuge: bytes | None = None,
     offload: Offload | None = None,
+    offload_asked: int = 0,
 ) -> None: ...

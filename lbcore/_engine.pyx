@@ -697,9 +697,10 @@ def offload_selftest(*, bint local=False):
 
 def run_worker(memory, *, uint32_t worker, int channel, uint32_t max_sessions, uint32_t max_buffers,
                uint32_t max_pipes, uint32_t max_handshakes=1024, bint own_process=False, bytes refuge=None,
-               Offload offload=None):
+               Offload offload=None, uint32_t offload_asked=0):
     """Serve until drained or stopped. The channel stays the caller's. refuge: path of a socket where it waits for another control
-    plane when its own is gone. offload: this worker's alone. Raises OSError when the worker cannot go on."""
+    plane when its own is gone. offload: this worker's alone. offload_asked: what it was to be (OFFLOAD_... of lbcore/worker.py); the
+    worker's row says both. Raises OSError when the worker cannot go on."""
     cdef Py_buffer view
     cdef lb_worker_setup setup
     cdef int result
@@ -712,7 +713,7 @@ def run_worker(memory, *, uint32_t worker, int channel, uint32_t max_sessions, u
     PyObject_GetBuffer(memory, &view, PyBUF_WRITABLE)
     try:
         setup = lb_worker_setup(view.buf, <uint64_t>view.len, worker, channel, max_sessions, max_buffers, max_pipes,
-                                max_handshakes, own_process, forwarding, path)
+                                max_handshakes, own_process, forwarding, offload_asked, path)
         with nogil:
             result = lb_worker_run(&setup)
         check(result)

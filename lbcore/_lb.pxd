@@ -99,6 +99,7 @@ cdef extern from "lb.h" nogil:
         uint32_t max_handshakes
         int own_process
         lb_offload *offload
+        uint32_t offload_asked
         const char *refuge
 
     uint64_t lb_shm_bytes(const lb_limits *limits)

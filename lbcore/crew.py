@@ -201,6 +201,7 @@ class ThreadWorker:
                 max_pipes=bounds.pipes,
                 max_handshakes=bounds.handshakes,
                 offload=offload_of(worker, bounds.seats, bounds.which),
+                offload_asked=bounds.which,
             )
         except OSError as error:
             self._failure = error

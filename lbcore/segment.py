@@ -36,7 +36,7 @@ _SIZES = {
 COUNTERS: tuple[str, ...] = tuple(
     name
     for name, _ in ffi.typeof("struct lb_worker_row").fields
-    if name not in ("pid", "state", "heartbeat_ms", "generation") and not name.startswith("pad")
+    if name not in ("pid", "state", "heartbeat_ms", "generation", "forwards", "forwards_asked") and not name.startswith("pad")
 )
 """What a worker counts, as csrc/shm_layout.h declares it: the names of gauges and counters, in order."""
 

@@ -66,6 +66,7 @@ def main(arguments: list[str]) -> int:
         max_handshakes=handshakes,
         own_process=True,
         offload=offload,
+        offload_asked=which,
         refuge=os.fsencode(arguments[-1]) or None,
     )
     return 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import socket
 import struct
@@ -17,6 +18,8 @@ from harness import PATIENCE_S, Peer, balanced, command, dial, echo, read_all, r
 from tls_peers import settings_of
 
 from lbcore import _engine, crew, offload
+from lbcore.cli import show
+from lbcore.observe import metrics
 from lbcore.worker import OFFLOAD_ANY
 
 if TYPE_CHECKING:
@@ -326,6 +329,30 @@ def test_a_full_map_leaves_sessions_to_the_relay(monkeypatch: pytest.MonkeyPatch
         again_one, again_other = origin.meet(lb)
         with again_one, again_other:
             seat(lb, again_one, again_other)
+
+
+@needs_kernel
+def test_a_worker_whose_program_cannot_be_loaded_is_shown(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It serves as others do; status, `lbcore status` and metrics say which one it is."""
+    loads = crew.offload_of
+    monkeypatch.setattr(crew, "offload_of", lambda worker, *rest: None if worker == 1 else loads(worker, *rest))
+    with Peer(echo) as peer, balanced(backends=[peer.address], datapath="offload", workers=2) as lb:
+        with dial(lb.address) as client:
+            greet(client, 20)
+        status = lb.status()
+        assert [worker["forwards"] for worker in status["workers"]] == [True, False]
+        show._print({**status, "admin": None})
+        pid = status["workers"][1]["pid"]
+        assert f"worker 1 (pid {pid}): the kernel forwards nothing for it: " in capsys.readouterr().out
+        said = metrics.render(status).decode()
+        assert re.findall(r'lbcore_worker_forwards\{worker="(.)"\} (\S+)', said) == [("0", "1.0"), ("1", "0.0")]
+
+
+def test_nothing_is_said_of_the_kernel_where_it_was_not_asked() -> None:
+    with balanced(backends=[]) as lb:
+        assert lb.status()["workers"][0]["forwards"] is None
 
 
 @needs_kernel

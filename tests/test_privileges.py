@@ -262,6 +262,7 @@ def test_offload_goes_with_a_user_and_its_rights_rest(place: Path, more: str) ->
             assert {name: rights for name, rights in sets(worker).items() if name != "Bnd"} == dict.fromkeys(
                 ("Eff", "Prm", "Inh", "Amb"), 0
             )
+            assert lb.status()["workers"][0]["forwards"] is True
             if "datapath" in more:
                 assert offloads_for(lb) == 1
             os.kill(worker, signal.SIGKILL)

@@ -154,6 +154,7 @@ void lb_table_bury_worker(const struct lb_shm *shm, uint32_t worker)
     lb_add(&row->exchanges_lost, row->exchanges_active);
     row->active = row->buffers = row->pipes = 0;
     row->exchanges_active = row->queued = row->connections_kept = row->handshakes_active = 0;
+    row->forwards = row->forwards_asked = 0;
     row->state = LB_WORKER_ABSENT;
     lb_clients_bury(shm, worker);
     uint32_t *active = lb_shm_active(shm, worker), *charged = lb_shm_charged(shm, worker);

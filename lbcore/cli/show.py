@@ -72,6 +72,15 @@ def _print(status: dict[str, Any]) -> None:
             for worker in status["workers"]
         ],
     )
+    _print_without_offload(status)
+
+
+def _print_without_offload(status: dict[str, Any]) -> None:
+    """Workers for which the kernel was to forward, and does not."""
+    for worker in status["workers"]:
+        if worker["forwards"] is False:
+            print(f"\nworker {worker['id']} (pid {worker['pid']}): the kernel forwards nothing for it: its program", end="")
+            print(" could not be loaded, its line on stderr says why. Its sessions go the worker's own way.")
 
 
 def _print_latency(status: dict[str, Any]) -> None:

@@ -61,6 +61,8 @@ class Observation(namedtuple("Observation", "document timings control", module=_
         for worker in self.document["workers"]:
             for name, family in COUNTED.items():
                 yield family.name, (str(worker["id"]),), worker[name]
+            if worker["forwards"] is not None:
+                yield "worker_forwards", (str(worker["id"]),), int(worker["forwards"])
         for number, (cpu_s, memory) in self.control.get("workers", {}).items():
             yield "worker_cpu_seconds", (str(number),), cpu_s
             yield "worker_memory_bytes", (str(number),), memory

@@ -138,4 +138,9 @@ def _share(row: Any, now_ms: int) -> float:
 def _worker(segment: Segment, index: int) -> dict[str, Any]:
     row = segment.worker(index)
     counters = {name: getattr(row, name) for name in COUNTERS}
-    return {"id": index, "pid": row.pid, "state": _WORKER_STATES.get(row.state, "?"), **counters}
+    return {"id": index, "pid": row.pid, "state": _WORKER_STATES.get(row.state, "?"), "forwards": _forwards(row), **counters}
+
+
+def _forwards(row: Any) -> bool | None:
+    """Does the kernel forward for this worker as it was to? None: it was not to. False: its program could not be loaded."""
+    return row.forwards == row.forwards_asked if row.forwards_asked else None

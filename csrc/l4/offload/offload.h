@@ -32,6 +32,9 @@ __attribute__((warn_unused_result)) int lb_offload_open(struct lb_offload **offl
                                                         size_t room);
 void lb_offload_close(struct lb_offload *offload);
 
+/* What it forwards: enum lb_offload_which, bits. */
+uint32_t lb_offload_forwards(const struct lb_offload *offload);
+
 /* A descriptor that is readable when the program has a word for lb_offload_notes. */
 int lb_offload_descriptor(const struct lb_offload *offload);
 

@@ -136,6 +136,11 @@ int lb_offload_open(struct lb_offload **offload, uint32_t seats, uint32_t which,
     return error;
 }
 
+uint32_t lb_offload_forwards(const struct lb_offload *offload)
+{
+    return offload->which;
+}
+
 int lb_offload_descriptor(const struct lb_offload *offload)
 {
     return offload->maps.notes;
