@@ -383,6 +383,7 @@ class Balancer:
     def abdicate(self) -> None:
         """Let go of everything but the workers, which serve on and wait for another control plane of this name (or for this
         process, once it has become one). Only of a balancer whose workers are processes."""
+        self._leaving = True  # the admin server, which is waited for, has threads that wait for the lock
         with self._lock:
             for part in (self._sources, self._prober, self._admin):
                 if part:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,8 @@ import pytest
 from harness import Command, Peer, command, dial, echo, free_port, is_refused, totals, wait_for
 from test_adoption import words
 from test_faults_under_load import Load, Server
+
+from lbcore.registration import AdminClient
 
 
 def serving(running: Command) -> set[int]:
@@ -73,6 +77,51 @@ def test_a_stop_in_the_middle_of_an_upgrade_ends_all(tmp_path: Path) -> None:
             assert running.process.wait(30) == 0, running.stderr.read_text()
         assert is_refused(running.address)
         wait_for(lambda: not os.path.exists(f"/proc/{running.pid}"), "it is gone")
+
+
+def test_an_upgrade_amid_reloads_that_wait_for_each_other(tmp_path: Path) -> None:
+    """The one that makes way has the lock that they wait for, and waits for them."""
+    config = tmp_path / "lb.toml"
+    over = threading.Event()
+    with Peer(echo) as peer:
+        config.write_text(
+            f'name = "shop"\n[[listener]]\nbind = "tcp://127.0.0.1:0"\n[[pool]]\n[[pool.backend]]\naddress = "{peer.address}"\n'
+        )
+        with command(tmp_path, "-c", str(config), "--workers", "2") as running:
+
+            def reloads() -> None:
+                control = AdminClient(f"unix:{tmp_path}/shop.sock", timeout=20)
+                while not over.is_set():
+                    with contextlib.suppress(OSError):  # while nobody is there
+                        control.call("POST", "/reload", {})
+                        os.kill(running.pid, signal.SIGHUP)
+
+            threads = [threading.Thread(target=reloads) for _ in range(6)]
+            for thread in threads:
+                thread.start()
+            try:
+                for _ in range(3):
+                    upgraded(running)
+            finally:
+                over.set()
+                for thread in threads:
+                    thread.join()
+            with dial(running.address) as client:
+                client.sendall(b"on")
+                assert client.recv(20) == b"on"
+
+
+def test_of_two_upgrades_at_once_one_is_refused(tmp_path: Path) -> None:
+    with Peer(echo) as peer, command(tmp_path, *words(f"tcp://127.0.0.1:{free_port()}", peer.address)) as running:
+        line = [sys.executable, "-m", "lbcore", "upgrade", "--name", "shop"]
+        both = [
+            subprocess.Popen(line, env=running.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)
+        ]
+        said = [process.communicate(timeout=60) for process in both]
+        assert sorted(process.returncode for process in both) == [0, 1], said
+        errors = [err for _, err in said if err]
+        assert errors[0] in ("lbcore: an upgrade is under way\n",) or "its control socket does not answer" in errors[0], errors
+        upgraded(running)
 
 
 @pytest.fixture

@@ -209,6 +209,7 @@ class Command:
         self._wake = Wake()
         self._ends = 0
         self._reload = self._upgrade = self._alone = False
+        self._upgrading = threading.Lock()  # from the question whether the next version can take over until its workers serve
 
     def run(self) -> int:
         """Start, say so, and follow signals until one ends it."""
@@ -223,7 +224,8 @@ class Command:
         self._notifier.ready(summary(self._balancer))
         self._pulse.start()
         if before.version is not None and not self._ends:
-            self._renew(before.version, before.alone)
+            with self._upgrading:
+                self._renew(before.version, before.alone)
         while not self._ends:
             self._wake.wait()
             if self._upgrade and not self._ends:
@@ -263,10 +265,16 @@ class Command:
         if order.worker is not None:
             self._balancer.replace_worker(order.worker)
             return VERSION
-        version = upgrade.can_succeed(self._balancer.segment_descriptor)
-        if order.step != "check":
+        if order.step == "check":
+            return upgrade.can_succeed(self._balancer.segment_descriptor)
+        if self._upgrade or not self._upgrading.acquire(blocking=False):
+            raise LbcoreError("an upgrade is under way")
+        try:
+            version = upgrade.can_succeed(self._balancer.segment_descriptor)
             self._upgrade, self._alone = True, order.step == "control"
-            self._wake.call()
+        finally:
+            self._upgrading.release()
+        self._wake.call()
         return version
 
     def _renew(self, before: str, alone: bool) -> None:
