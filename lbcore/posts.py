@@ -43,6 +43,13 @@ class Post:
         self.restart_at = now + pause_s
         return pause_s
 
+    def put_off_restart(self) -> float:
+        """No worker could be started: after how many seconds is it tried again?"""
+        self.early_ends = max(2, self.early_ends + 1)
+        pause_s = _pause_s(self.early_ends)
+        self.restart_at = time.monotonic() + pause_s
+        return pause_s
+
 
 class Posts:
     """The posts of all workers.

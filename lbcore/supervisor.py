@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import selectors
 import socket
@@ -229,7 +230,7 @@ class Supervisor:
             old = self._posts.replace(post)
             if old.channel:
                 old.channel.send(crew.DRAIN, crew.GENTLY, drain_ms)
-        self._on_crew(self.pids)
+        self._tell_crew()
         self._log(f"worker {number}: process {post.worker.pid if post.worker else '?'} has taken its place, the old one drains")
 
     # --- what another control plane has left ---------------------------------------------------------------------
@@ -356,22 +357,51 @@ class Supervisor:
                 raise WorkerFailed(f"a worker {what} {when}")
 
     def _fill(self, post: Post) -> bool:
-        """Put a new worker on a post, unless we end: is there one?"""
+        """Put a new worker on a post, unless we end: is there one? Raises WorkerFailed with the post empty."""
         with self._lock:
             if not self._draining:
-                self._fill_locked(post)
+                post.begin()
+                try:
+                    self._begin(post)
+                except OSError as error:  # no descriptor, process or memory is left
+                    post.channel = post.worker = None
+                    raise WorkerFailed(f"worker {post.number} cannot be started: {error.strerror or error}") from None
+                for index in self._listening.rows:
+                    self._hand_over(post, index)
             return not self._draining
 
-    def _fill_locked(self, post: Post) -> None:
-        post.begin()
-        channel = post.channel = crew.Channel()
+    def _begin(self, post: Post) -> None:
+        """Start its worker. Raises OSError with nothing begun."""
         refuge = self._refuge(post.section) if self._refuge else None
         self._table.use_section(post.section)
-        post.worker = self._make(self._table, post.section, channel, self._bounds, post.core, refuge, self._filtered)
-        self._selector.register(channel.ours, selectors.EVENT_READ, post)
+        channel = crew.Channel()
+        try:
+            self._selector.register(channel.ours, selectors.EVENT_READ, post)
+            post.worker = self._make(self._table, post.section, channel, self._bounds, post.core, refuge, self._filtered)
+        except OSError:
+            with contextlib.suppress(KeyError):
+                self._selector.unregister(channel.ours)
+            channel.close()
+            raise
+        post.channel = channel
         self._tls.greet(channel)
-        for index in self._listening.rows:
-            self._hand_over(post, index)
+
+    def _fill_again(self, now: float) -> None:
+        """Start anew what is to be started by now; what cannot be, a little later."""
+        for post in self._posts.serving:
+            if post.restart_at is None or now < post.restart_at:
+                continue
+            try:
+                if self._fill(post):
+                    self._tell_crew()
+            except WorkerFailed as error:
+                self._log(f"{error}: again in {post.put_off_restart() * 1000:.0f} ms")
+
+    def _tell_crew(self) -> None:
+        try:
+            self._on_crew(self.pids)
+        except OSError as error:  # a full disk, perhaps; commands find the workers that were there before
+            self._log(f"word of the new workers cannot be left for commands: {error}")
 
     def _empty(self, post: Post) -> None:
         if post.channel:
@@ -408,9 +438,7 @@ class Supervisor:
                 else:
                     self._hear(key.data)
             now = self._turned_at = time.monotonic()
-            for post in self._posts.serving:
-                if post.restart_at is not None and now >= post.restart_at and self._fill(post):
-                    self._on_crew(self.pids)
+            self._fill_again(now)
             try:
                 times = [when for when in (self._tick(now), self._tend_tls(now)) if when is not None]
                 wanted = min(times, default=None)

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 MAX_BODY = 64 << 10
 IDLE_S = 75.0
+QUIET_S = 10.0
+"""How long nothing more is said of faults that no call has."""
 
 
 class AdminServer:
@@ -72,6 +74,7 @@ class AdminServer:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
         self._started = threading.Event()
+        self._quiet_until = 0.0
         self.address: str | None = None
 
     # --- life ----------------------------------------------------------------------------------------------------
@@ -108,6 +111,7 @@ class AdminServer:
 
     async def _serve(self) -> None:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+        self._loop.set_exception_handler(self._on_fault)
         runner = web.AppRunner(
             self._application(),
             handle_signals=False,
@@ -133,6 +137,12 @@ class AdminServer:
             transport.abort()
         await runner.cleanup()
         self._picks.close()
+
+    def _on_fault(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """What no call failed for, such as that none can be accepted: asyncio tries that a hundred times in a row."""
+        if loop.time() >= self._quiet_until:
+            self._quiet_until = loop.time() + QUIET_S
+            self._log(f"admin: {context['message']}: {context.get('exception')}")
 
     def _application(self) -> web.Application:
         application = web.Application(middlewares=[self._guard], client_max_size=MAX_BODY)
