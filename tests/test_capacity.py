@@ -14,7 +14,7 @@ from test_http_forwarding import http
 from test_membership import Bench, address
 from test_policy import fill
 
-from lbcore.discovery.standing import Report
+from lbcore.discovery.reports import Report
 from lbcore.settings import RouteSettings
 from lbcore.table import Table
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from lbcore.discovery.membership import Membership
-from lbcore.discovery.standing import Report
+from lbcore.discovery.reports import Report
 from lbcore.settings import BackendSettings, LeaseSettings, PoolSettings, ProbeSettings
 from lbcore.table import Row, Table
 

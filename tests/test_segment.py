@@ -151,7 +151,6 @@ def test_every_counter_is_in_the_status_document_and_the_metrics(table: Table) -
 
 
 def test_texts_are_cut_to_their_field(table: Table) -> None:
-
     table.set_pool(PoolSettings(name="p"))
     row = table.add("p", "127.0.0.1:1", source="api", reason="r" * 1000)
     assert table.segment.texts(table.segment.backend(row.index))[2] == "r" * 191

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from lbcore.discovery.standing import Report
+from lbcore.discovery.reports import Report
 
 Body = TypeVar("Body", bound=BaseModel)
 

@@ -19,7 +19,8 @@ from lbcore.discovery import outliers, saved
 from lbcore.discovery.agenda import Agenda
 from lbcore.discovery.evidence import Evidence, Verdict
 from lbcore.discovery.pickers import Pickers
-from lbcore.discovery.standing import Member, Report, Standing
+from lbcore.discovery.reports import Report, Reports, weight_of
+from lbcore.discovery.standing import Member, Standing
 from lbcore.discovery.verdicts import Verdicts
 from lbcore.settings import join_host_port, parse_address
 from lbcore.table import resolve
@@ -37,8 +38,6 @@ STALL_S = 1.0
 
 TICK_S = 0.01
 """Ends of leases, ramps and the like are seen to at most so often."""
-LATE_S = 1.0
-"""So much later than it should a heartbeat may come at least before its load is taken for old: hosts are busy."""
 
 _TLS_WORDS = {errno.EKEYREJECTED: "its certificate is not accepted", errno.EPROTO: "its TLS handshake failed"}
 """What the engine means by these (csrc/l4/secure.h)."""
@@ -76,6 +75,7 @@ class Membership:
         self._agenda = Agenda(lambda: self.sooner())
         table.views.on_put_off = self._agenda.wake_by
         self._pickers = Pickers(table, log)
+        self._reports = Reports(table, self._pools, self._agenda)
         self._verdicts = Verdicts(table, self._pools, self._standing, self._agenda, on_change=lambda: self.on_change(), log=log)
         self.counts = {"registrations": 0, "heartbeats": 0, "probes_good": 0, "probes_bad": 0}
 
@@ -203,7 +203,7 @@ class Membership:
             row = self.find(pool, address)
             new = row is None
             if row is None:
-                row = self._enter(pool, address, _weight_of(report) or 1, "lease", Evidence(leased=True))
+                row = self._enter(pool, address, weight_of(report) or 1, "lease", Evidence(leased=True))
             self._members[row.id].seq = -1
             self.counts["registrations"] += 1
             self._hear(row, report)
@@ -239,46 +239,9 @@ class Membership:
         return self._table.in_flight(row)
 
     def _hear(self, row: Row, report: Report) -> None:
-        """Take in what a backend says. A report is a full state: what it leaves out is ordinary."""
-        now = self._clock()
-        member = self._members[row.id]
-        evidence, lease = member.evidence, self._pools[row.pool].lease
-        if report.seq is not None:
-            if report.seq <= member.seq:
-                return  # late, or said before
-            member.seq = report.seq
-        evidence.probation = False
-        evidence.declared = "ready" if report.status in (None, "alive") else report.status
-        if evidence.leased:
-            evidence.lease_until = now + lease.length_ms / 1000
-            self._agenda.plan(evidence.lease_until, row.id)
-        if evidence.declared == "busy":
-            busy_s = lease.length_ms / 1000 if report.for_s is None else report.for_s
-            evidence.busy_until = now + busy_s
-        weight = _weight_of(report)
-        if weight is not None and evidence.leased:
-            self._table.set_weight(row, weight)
-        if report.capacity is not None:
-            self._table.set_capacity(row, report.capacity)
-        member.load, member.heard_at = report.load, now
-        member.elsewhere = 0.0 if report.in_flight is None else float(max(0, report.in_flight - self._table.in_flight(row)))
-        self._age_load(member, now)
-        self._verdicts.review(member, now)
-
-    def _age_load(self, member: Member, now: float) -> None:
-        """A report of load counts whole for a heartbeat's time, half for another, then not at all: silence is not idleness."""
-        if member.load is None and not member.elsewhere:
-            self._table.set_load(member.row, None)
-            return
-        beat_s = self._pools[member.row.pool].lease.heartbeat_ms / 1000
-        step_s = beat_s + max(LATE_S, 0.2 * beat_s)
-        ages = int((now - member.heard_at) / step_s + 1e-9)
-        if ages >= 2:
-            member.load, member.elsewhere = None, 0.0
-        factor = 0.5 if ages else 1.0
-        self._table.set_load(member.row, None if member.load is None else member.load * factor, member.elsewhere * factor)
-        if ages < 2:
-            self._agenda.plan(member.heard_at + (ages + 1) * step_s, member.row.id)
+        member, now = self._members[row.id], self._clock()
+        if self._reports.take(member, report, now):
+            self._verdicts.review(member, now)
 
     # --- evidence ------------------------------------------------------------------------------------------------
 
@@ -375,7 +338,7 @@ class Membership:
         if evidence.lease_until is not None:
             self._agenda.plan(evidence.lease_until, row.id)
         if member.load is not None or member.elsewhere:
-            self._age_load(member, now)
+            self._reports.age_load(member, now)
         self._verdicts.see_to_ramp(member, now)
         rules_of.note_retry_due(evidence, self._pools[row.pool], now)
         self._verdicts.review(member, now)
@@ -545,9 +508,3 @@ def _try_resolve(address: str) -> Resolved | ValueError:
         return resolve(*parse_address(address))
     except ValueError as error:
         return error
-
-
-def _weight_of(report: Report) -> int | None:
-    if report.weight is not None:
-        return int(report.weight)
-    return None if report.capacity is None else max(1, min(256, round(report.capacity)))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import namedtuple
-
 from lbcore.discovery import floor
 from lbcore.discovery.evidence import Evidence, Verdict
 
@@ -14,19 +12,6 @@ if TYPE_CHECKING:
 
 TOGETHER_S = 1.0
 """Backends that come within so long of a pool's first one need no slow start: there is nobody whose share they could take."""
-
-Report = namedtuple(
-    "Report",
-    "status weight capacity load for_s in_flight seq",
-    defaults=[None, None, None, None, None, None, None],
-    module=__name__,
-)
-Report.__doc__ = """What a backend says of itself; None: nothing.
-
-status: ready, alive, starting, busy or draining. weight: 0..256. capacity: becomes the weight where none is given.
-load: 0..1. for_s: how long it stays busy, seconds. in_flight: requests that it has under way, from wherever they came.
-seq: grows with each report; one that is not newer than the last changes nothing.
-"""
 
 
 class Member:
