@@ -123,6 +123,7 @@ TOP = (
     Option("pin", "flag", False, "pin each worker to a core"),
     Option("log_format", "choice", "text", "how the control plane's own log lines are written", choices=("text", "json")),
 )
+DEFAULT_NAME = str(next(option.default for option in TOP if option.name == "name"))
 
 LISTENER = (
     Option("name", "name", None, 'name of the listener; default: "listener-1", "listener-2", ...'),

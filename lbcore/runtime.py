@@ -15,14 +15,13 @@ import stat
 import time
 
 from lbcore.errors import LbcoreError, NameTaken, NotRunning
-from lbcore.options import TOP
+from lbcore.options import DEFAULT_NAME
 from lbcore.version import VERSION
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-DEFAULT_NAME = str(next(option.default for option in TOP if option.name == "name"))
 MOST_NAMESAKES = 1000
 MEMORY = "/memfd:lbcore (deleted)"
 """How /proc shows the memory that lbcore.segment.make_memory makes."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 import typer
 
 from lbcore import options
-from lbcore.runtime import DEFAULT_NAME
+from lbcore.options import DEFAULT_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,7 +13,7 @@ from lbcore.cli.log import Lines
 from lbcore.cli.pulse import Pulse, summary
 from lbcore.cli.wake import Wake
 from lbcore.errors import ConfigError, LbcoreError
-from lbcore.runtime import DEFAULT_NAME
+from lbcore.options import DEFAULT_NAME
 from lbcore.settings import (
     DEFAULT_POOL,
     BackendSettings,

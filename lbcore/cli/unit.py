@@ -9,7 +9,7 @@ from pathlib import Path
 
 from lbcore.config import load
 from lbcore.errors import ConfigError, LbcoreError
-from lbcore.runtime import DEFAULT_NAME
+from lbcore.options import DEFAULT_NAME
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
