@@ -33,6 +33,16 @@ def _print(status: dict[str, Any]) -> None:
         f"{status['name']}: {state} for {status['uptime_s']:.0f} s, pid {status['pid']}, lbcore {status['version']}, "
         f"datapath {status['datapath']}, admin {status['admin'] or 'off'}"
     )
+    _print_listeners(status)
+    _print_backends(status)
+    _print_latency(status)
+    _print_impatient(status)
+    _print_limited(status)
+    _print_workers(status)
+    _print_without_offload(status)
+
+
+def _print_listeners(status: dict[str, Any]) -> None:
     table(
         ("listener", "address", "pool", "certificate until"),
         [
@@ -45,25 +55,16 @@ def _print(status: dict[str, Any]) -> None:
             for entry in status["listeners"]
         ],
     )
+
+
+def _print_backends(status: dict[str, Any]) -> None:
     table(
-        (
-            "pool",
-            "policy",
-            "backend",
-            "state",
-            "weight",
-            "active",
-            "sessions",
-            "failures",
-            "ms",
-            "source",
-            "reason",
-        ),
+        ("pool", "policy", "backend", "state", "weight", "active", "sessions", "failures", "ms", "source", "reason"),
         [_backend_row(pool, backend) for pool in status["pools"] for backend in pool["backends"] or [None]],
     )
-    _print_latency(status)
-    _print_impatient(status)
-    _print_limited(status)
+
+
+def _print_workers(status: dict[str, Any]) -> None:
     columns = ("accepted", "active", "closed", "refused", "bytes_in", "bytes_out")
     table(
         ("worker", "pid", "cpu s", "MiB", *columns),
@@ -72,7 +73,6 @@ def _print(status: dict[str, Any]) -> None:
             for worker in status["workers"]
         ],
     )
-    _print_without_offload(status)
 
 
 def _print_without_offload(status: dict[str, Any]) -> None:
