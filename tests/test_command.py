@@ -285,6 +285,20 @@ def test_reload_under_load_loses_nothing(tmp_path: Path) -> None:
             assert two.connections > 0
 
 
+def test_closed_outputs_lead_nowhere(tmp_path: Path) -> None:
+    """Not to whatever file or socket is opened next under their numbers."""
+    env = {**os.environ, "LBCORE_RUNTIME_DIR": str(tmp_path)}
+    flags = ["--listen", "tcp://127.0.0.1:0", "--admin", "off", "--workers", "1"]
+    running = subprocess.Popen(["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", *RUN, *flags], env=env)
+    try:
+        wait_for((tmp_path / "lbcore.json").exists, "it serves")
+        found = [os.readlink(f"/proc/{running.pid}/fd/{number}") for number in range(3)]
+        assert found == ["/dev/null"] * 3
+    finally:
+        running.terminate()
+        assert running.wait(20) == 0
+
+
 def test_flags_hold_for_the_file_that_is_read_again(tmp_path: Path) -> None:
     with Peer(named(b"hi")) as peer:
         file = tmp_path / "lb.toml"

@@ -124,6 +124,29 @@ def test_of_two_upgrades_at_once_one_is_refused(tmp_path: Path) -> None:
         upgraded(running)
 
 
+def test_nobody_reads_stdout_any_more(tmp_path: Path) -> None:
+    """As in `lbcore run ... | head -1`, or where a script has read the ready line and closed the pipe."""
+    with Peer(echo) as peer, command(tmp_path, *words(f"tcp://127.0.0.1:{free_port()}", peer.address)) as running:
+        assert running.process.stdout is not None
+        running.process.stdout.close()
+        upgraded(running)
+        assert running.process.poll() is None
+        assert "the ready line was not taken" in running.stderr.read_text()
+        upgraded(running)
+
+
+def test_stdout_is_full(tmp_path: Path) -> None:
+    """A reader that is stuck holds nothing up."""
+    with Peer(echo) as peer, command(tmp_path, *words(f"tcp://127.0.0.1:{free_port()}", peer.address)) as running:
+        pipe = os.open(f"/proc/{running.pid}/fd/1", os.O_WRONLY | os.O_NONBLOCK)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                os.write(pipe, b"x")
+        os.close(pipe)
+        upgraded(running)
+        assert "the ready line was not taken" in running.stderr.read_text()
+
+
 @pytest.fixture
 def installed(tmp_path: Path) -> Path:
     """A copy of the package, to be spoilt."""

@@ -21,11 +21,12 @@ ERROR, WARNING, INFO = 3, 4, 6
 """Of syslog(3); as "<3>" before a line the journal takes them for its PRIORITY (sd-daemon(3))."""
 _LEVELS = {ERROR: "error", WARNING: "warning", INFO: "info"}
 _ERRORS = re.compile(
-    r"not reloaded|tick failed|worker \d+ (is gone|does not end)|admin: the server failed|a worker cannot be told"
+    r"not reloaded|tick failed|worker \d+ (is gone|does not end|cannot be started)|admin: the server failed"
+    r"|a worker cannot be told"
 )
 _WARNINGS = re.compile(
     r"-> down|lines were lost|is left out|is not ejected|admin: refused |is taken|held up|has expired|stays in force|failed: "
-    r"|no listener wants|^state_file: \D"
+    r"|no listener wants|cannot be left|was not taken|^state_file: \D"
 )
 
 

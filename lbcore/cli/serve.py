@@ -13,6 +13,7 @@ from lbcore.cli.log import Lines
 from lbcore.cli.pulse import Pulse, summary
 from lbcore.cli.wake import Wake
 from lbcore.errors import ConfigError, LbcoreError
+from lbcore.observe.sinks import opened
 from lbcore.options import DEFAULT_NAME
 from lbcore.settings import (
     DEFAULT_POOL,
@@ -109,6 +110,7 @@ class Flags:
 
 def main(config: Path | None, flags: Flags) -> int:
     """Serve until a signal ends it: the exit code. Raises what start() raises."""
+    _hold_outputs()
     if config is None:
         settings = flags.alone()
         _give_up_root(settings)
@@ -123,6 +125,15 @@ def main(config: Path | None, flags: Flags) -> int:
     if config is not None:
         return Command(settings, flags.lay).run()
     return Command(settings).run()
+
+
+def _hold_outputs() -> None:
+    """What was closed for us (`>&-`) leads nowhere: else the next file that is opened would have its number, and our lines."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
 
 
 def _give_up_root(settings: BalancerSettings) -> bool:
@@ -220,7 +231,7 @@ class Command:
         self._balancer.start()
         for left in self._inherited.unused():
             self._log(f"a socket was passed that no listener wants: {left}")
-        print(ready_line(self._balancer), flush=True)
+        self._say_ready()
         self._notifier.ready(summary(self._balancer))
         self._pulse.start()
         if before.version is not None and not self._ends:
@@ -246,6 +257,22 @@ class Command:
         self._inherited.close()
         self._log("stopped")
         return 0
+
+    def _say_ready(self) -> None:
+        """On stdout, whose reader may have gone with the first line, or be stuck: after an upgrade there is another."""
+        line = f"{ready_line(self._balancer)}\n".encode()
+        try:
+            out = opened("stdout")
+        except OSError:
+            return  # there is none
+        try:
+            taken = out.write(line) == len(line)
+        except OSError:
+            taken = False
+        finally:
+            out.close()
+        if not taken:
+            self._log("the ready line was not taken: nobody reads stdout")
 
     def _on_signal(self, number: int, frame: object) -> None:
         """Takes no lock: the thread that it interrupts may hold it. `Wake` hears of signals by itself."""
