@@ -92,6 +92,8 @@ class Balancer:
         self._recording: Recording | None = None
         self._leaving = False
         self._hurried = threading.Event()
+        self.succeeds: str | None = None
+        """The name of the instance that it goes on as; None: it takes one as its settings say."""
         self.on_upgrade: Callable[[UpgradeOrder], str] | None = None
         """What an operator's call for an upgrade, or for a step of it, does; returns what comes. Raises LbcoreError."""
         self._reloads = {"reloads_taken": 0, "reloads_refused": 0}
@@ -126,7 +128,7 @@ class Balancer:
         if self._control:
             from lbcore.runtime import Instance
 
-            self._instance = Instance.claim(settings.name)
+            self._instance = Instance.claim(self.succeeds or settings.name)
         self._estate = estate = self._find_estate()
         table = self._open_table(estate)
         membership = self._fill_table(table, estate)

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from harness import Command, Peer, command, dial, echo, free_port, is_refused, totals, wait_for
@@ -18,6 +18,9 @@ from test_adoption import words
 from test_faults_under_load import Load, Server
 
 from lbcore.registration import AdminClient
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 def serving(running: Command) -> set[int]:
@@ -190,6 +193,54 @@ def test_a_version_that_does_not_start_leaves_the_old_one_serving(
                 assert client.recv(20) == b"still"
         finally:
             assert running.stop() == 0, running.stderr.read_text()
+
+
+def spoilt(path: Path, text: str, holder: Peer) -> Iterator[tuple[str, str]]:
+    """What has gone bad since the start, without being wrong in itself: the file as it is now, and what is said of it."""
+    yield text.replace('"shop"', '"other"'), "name: 'other' instead of 'shop' takes a restart"
+    yield f'access_log = "{path}/none/log"\n{text}', "access_log: "
+    yield f'{text}[[listener]]\nname = "b"\nbind = "tcp://{holder.address}"\n', "the port is in use"
+    yield f'{text}[admin]\nlisten = "{holder.address}"\n', "Address already in use"
+    shown = f'[[listener.certificate]]\ncert = "{path}/none.pem"\n'
+    yield f'{text}[[listener]]\nname = "b"\nbind = "https://127.0.0.1:{free_port()}"\n{shown}', "none.pem"
+
+
+def test_what_the_new_version_could_not_have_leaves_the_old_one_serving(tmp_path: Path) -> None:
+    config = tmp_path / "lb.toml"
+    with Peer(echo) as peer, Peer(echo) as holder:
+        text = (
+            f'name = "shop"\n[[pool]]\n[[pool.backend]]\naddress = "{peer.address}"\n'
+            f'[[listener]]\nname = "a"\nbind = "tcp://127.0.0.1:{free_port()}"\n'
+        )
+        config.write_text(text)
+        running = Command(tmp_path, "-c", str(config), "--workers", "1")
+        try:
+            old = serving(running)
+            for bad, says in spoilt(tmp_path, text, holder):
+                config.write_text(bad)
+                code, answer = running.call("/upgrade")
+                assert (code, says in answer["error"]) == (409, True), answer
+                assert running.process.poll() is None
+                assert serving(running) == old
+            config.write_text(f'{text}[[listener]]\nname = "b"\nbind = "tcp://127.0.0.1:{free_port()}"\n')
+            upgraded(running)
+        finally:
+            assert running.stop() == 0, running.stderr.read_text()
+
+
+def test_an_instance_keeps_the_name_that_it_had_to_take(tmp_path: Path) -> None:
+    """lbcore-2, when the first has gone: under the default name its workers would not be found, and their ports be taken."""
+    with Peer(echo) as peer:
+        flags = ["--backend", peer.address, "--health", "off"]
+        with command(tmp_path, "--listen", f"tcp://127.0.0.1:{free_port()}", *flags) as first:
+            second = Command(tmp_path, "--listen", f"tcp://127.0.0.1:{free_port()}", *flags, "--workers", "1", "--admin", "off")
+            assert (first.name, second.name) == ("lbcore", "lbcore-2")
+        done = second.cli("upgrade", "--name", "lbcore-2")
+        assert done.returncode == 0, done.stdout + done.stderr + second.stderr.read_text()
+        with dial(second.address) as client:
+            client.sendall(b"on")
+            assert client.recv(20) == b"on"
+        assert second.stop() == 0
 
 
 def test_a_configuration_that_went_bad_leaves_the_old_one_serving(tmp_path: Path) -> None:

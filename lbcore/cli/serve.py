@@ -121,7 +121,7 @@ def main(config: Path | None, flags: Flags) -> int:
         if _give_up_root(settings):
             settings = flags.lay(load(config))  # what this user cannot read is said now, not by the first reload
     if upgrade.ASKED in os.environ:
-        return upgrade.say_so(os.environ[upgrade.ASKED])
+        return upgrade.say_so(os.environ[upgrade.ASKED], settings)
     if config is not None:
         return Command(settings, flags.lay).run()
     return Command(settings).run()
@@ -228,6 +228,7 @@ class Command:
             signal.signal(number, self._on_signal)
         before = upgrade.Predecessor()
         self._ends += before.ended
+        self._balancer.succeeds = before.name
         self._balancer.start()
         for left in self._inherited.unused():
             self._log(f"a socket was passed that no listener wants: {left}")
@@ -293,11 +294,11 @@ class Command:
             self._balancer.replace_worker(order.worker)
             return VERSION
         if order.step == "check":
-            return upgrade.can_succeed(self._balancer.segment_descriptor)
+            return upgrade.can_succeed(self._balancer)
         if self._upgrade or not self._upgrading.acquire(blocking=False):
             raise LbcoreError("an upgrade is under way")
         try:
-            version = upgrade.can_succeed(self._balancer.segment_descriptor)
+            version = upgrade.can_succeed(self._balancer)
             self._upgrade, self._alone = True, order.step == "control"
         finally:
             self._upgrading.release()
