@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import mmap
 import os
 import re
 import signal
@@ -11,6 +12,7 @@ import struct
 import subprocess
 import sys
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -24,7 +26,6 @@ from lbcore.worker import OFFLOAD_ANY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from lbcore.balancer import Balancer
 
@@ -245,6 +246,54 @@ def test_a_segment_that_comes_again_is_cut(back: int) -> None:
             sender.sendall(old + new)
             assert read_exactly(backend, len(new)) == new
             talk(sender, backend, 5)
+
+
+# --- bytes that are lost in the kernel -------------------------------------------------------------------------------
+
+NEXT, BROKEN, OPEN = 40, 52, 72  # in struct lb_seat_lane
+LANE_BYTES = 128
+
+
+@contextlib.contextmanager
+def lane_of_first_session(from_backend: bool) -> Iterator[memoryview]:
+    """What the program and the worker, a thread of ours, share of that direction."""
+    for entry in Path("/proc/self/fdinfo").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            facts = dict(line.split(":\t", 1) for line in entry.read_text().splitlines() if ":\t" in line)
+            if (facts.get("map_type"), facts.get("value_size")) == ("2", str(LANE_BYTES)):  # BPF_MAP_TYPE_ARRAY
+                with mmap.mmap(int(entry.name), 2 * LANE_BYTES) as memory, memoryview(memory) as both:
+                    with both[LANE_BYTES * from_backend : LANE_BYTES * (1 + from_backend)] as lane:
+                        yield lane
+                        return
+    pytest.fail("no map of lanes")
+
+
+@needs_kernel
+@pytest.mark.parametrize("who", ["client", "backend"])
+def test_a_gap_resets_the_session_and_delivers_nothing_wrong(who: str) -> None:
+    """TCP itself leaves none: the program is made to expect an earlier byte, as if an skb before this one had vanished."""
+    with seated() as (lb, client, backend):
+        sender, receiver = (client, backend) if who == "client" else (backend, client)
+        with lane_of_first_session(who == "backend") as lane:
+            struct.pack_into("I", lane, NEXT, (struct.unpack_from("I", lane, NEXT)[0] - 5) & 0xFFFFFFFF)
+        sender.sendall(b"after the gap")
+        with pytest.raises(ConnectionResetError):
+            receiver.recv(100)
+        assert is_reset(sender)
+        wait_for(lambda: figure(lb, "closed_backend_reset") == 1, "the session ends")
+
+
+@needs_kernel
+@pytest.mark.parametrize("idle", ["1h", "300ms"])
+def test_lost_bytes_of_which_no_note_came_reset_the_session(idle: str) -> None:
+    """The ring of notes was full: it is seen when the worker looks at all, and an idle session has no plain end."""
+    with seated(idle_timeout=idle) as (lb, client, backend):
+        with lane_of_first_session(from_backend=False) as lane:
+            struct.pack_into("I", lane, OPEN, 0)
+            struct.pack_into("I", lane, BROKEN, 1)
+        assert is_reset(client)
+        assert is_reset(backend)
+        wait_for(lambda: figure(lb, "closed") == 1, "the session ends")
 
 
 # --- ends ------------------------------------------------------------------------------------------------------------

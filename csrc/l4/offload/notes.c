@@ -47,7 +47,12 @@ void lb_offload_notes(struct lb_plane *plane)
 
 /* --- once a turn ------------------------------------------------------------------------------------------------------------ */
 
-/* Notes are lost where the ring was full; then `passed` tells. */
+static int has_word(struct lb_plane *plane, const struct lb_session *session, enum lb_side_name from)
+{
+    return lb_seat_is_behind(plane, session, from) || lb_offload_is_broken(plane, session);
+}
+
+/* Notes are lost where the ring was full; then `passed` tells, or `broken`. */
 static void sweep(struct lb_plane *plane)
 {
     struct lb_offload *offload = plane->offload;
@@ -58,7 +63,7 @@ static void sweep(struct lb_plane *plane)
             continue;
         lb_offload_count(plane, lb_slab_at(&plane->sessions, seat->session));
         for (int side = LB_CLIENT; side <= LB_BACKEND && seat->taken; side++)
-            if (lb_seat_is_behind(plane, lb_slab_at(&plane->sessions, seat->session), (enum lb_side_name)side))
+            if (has_word(plane, lb_slab_at(&plane->sessions, seat->session), (enum lb_side_name)side))
                 wake(plane, i, (enum lb_side_name)side);
     }
 }

@@ -148,6 +148,8 @@ int lb_offload_is_broken(const struct lb_plane *plane, const struct lb_session *
 
 int lb_offload_is_unsettled(struct lb_plane *plane, struct lb_session *session)
 {
+    if (lb_offload_is_broken(plane, session)) /* what is missing will never be there */
+        return 1;
     for (int i = LB_CLIENT; i <= LB_BACKEND; i++) {
         enum lb_side_name from = (enum lb_side_name)i;
         if (lb_seat_is_behind(plane, session, from))
