@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import errno
+import mmap
 import os
 import random
 import signal
@@ -12,6 +15,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
@@ -28,7 +32,6 @@ from lbcore.worker import OFFLOAD_LOCAL
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 TALKS = 8
 """Requests and answers that get a session handed over and use it."""
@@ -360,7 +363,6 @@ def test_a_drain_waits_for_it() -> None:
 def test_a_worker_is_killed() -> None:
     """Both ends learn of it, and who comes next is served."""
     import tempfile
-    from pathlib import Path
 
     with Backend() as backend, tempfile.TemporaryDirectory() as directory:
         line = ["--listen", "tcp://127.0.0.1:0", "--backend", backend.address, "--health", "off", "--offload-local"]
@@ -376,6 +378,50 @@ def test_a_worker_is_killed() -> None:
             with backend.meets(lb.address) as ends:
                 talk(ends)
             wait_for(lambda: totals(lb.status())["offloads_local"] == 2, "the next worker hands over")
+
+
+KERNEL = 0xFFFF_8000_0000_0000
+"""Addresses from there on are the kernel's."""
+BPF = {"x86_64": 321, "aarch64": 280}
+"""The system call's number."""
+
+
+def maps_of_ours(kind: int, value_bytes: int) -> list[int]:
+    """Descriptors of this process, whose thread is the worker."""
+    found = []
+    for entry in Path("/proc/self/fdinfo").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            facts = dict(line.split(":\t", 1) for line in entry.read_text().splitlines() if ":\t" in line)
+            if (facts.get("map_type"), facts.get("value_size")) == (str(kind), str(value_bytes)):
+                found.append(int(entry.name))
+    return found
+
+
+def test_a_worker_learns_no_address_of_the_kernel() -> None:
+    """Who takes a worker over could have its program look at any memory, by an address that it may write."""
+    with meeting() as (lb, ends):
+        talk(ends, 50)
+        handed_over(lb)
+        (lanes,) = maps_of_ours(kind=2, value_bytes=128)  # BPF_MAP_TYPE_ARRAY of struct lb_seat_lane
+        with mmap.mmap(lanes, 2 * 128) as memory:
+            numbers = struct.unpack("32Q", memory[:])
+        assert any(numbers)
+        assert [hex(number) for number in numbers if number >= KERNEL and number % 8 == 0] == []
+
+
+@pytest.mark.skipif(os.uname().machine not in BPF, reason="how to call bpf(2) here is not known")
+def test_a_worker_cannot_say_where_answers_go() -> None:
+    """What is kept of a backend's socket is written by programs alone, of sockets that the worker holds, too."""
+    with meeting() as (lb, ends):
+        handed_over(lb)
+        (answers,) = maps_of_ours(kind=24, value_bytes=24)  # BPF_MAP_TYPE_SK_STORAGE of struct lb_local_answer
+        key, value = struct.pack("i", ends.backend.fileno()), ctypes.create_string_buffer(24)
+        holder = ctypes.create_string_buffer(key)
+        request = struct.pack("=IIQQQ", answers, 0, ctypes.addressof(holder), ctypes.addressof(value), 0)
+        libc = ctypes.CDLL(None, use_errno=True)
+        assert libc.syscall(BPF[os.uname().machine], 2, request, len(request)) == -1  # bpf(BPF_MAP_UPDATE_ELEM)
+        assert ctypes.get_errno() == errno.EPERM
+        talk(ends, 5)
 
 
 # --- where it is not to be had -----------------------------------------------------------------------------------------------

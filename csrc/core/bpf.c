@@ -47,6 +47,7 @@ enum {
     TYPE_PSOCK,
     TYPE_PROTO,
     TYPE_FUNC,
+    TYPE_STORED, /* what a map keeps of a socket */
 };
 
 /* Where each field lies in our own idea of its struct; way: members by their number, from the struct itself. */
@@ -162,13 +163,16 @@ static void describe(struct types *types)
         types->way[i] = put_word(types, fields[i].way);
 }
 
-static int load_types(struct types *types)
+/* stored: bytes of TYPE_STORED; 0: there is none. */
+static int load_types(struct types *types, uint32_t stored)
 {
     struct {
         struct btf_header head;
         char bytes[sizeof types->at + sizeof types->words];
     } whole = {.head = {.magic = BTF_MAGIC, .version = BTF_VERSION, .hdr_len = sizeof whole.head}};
     describe(types);
+    if (stored)
+        put_struct(types, "stored", 0, stored);
     whole.head.type_len = whole.head.str_off = types->used * 4;
     whole.head.str_len = types->words_used;
     memcpy(whole.bytes, types->at, whole.head.type_len);
@@ -273,7 +277,7 @@ int lb_bpf_load(const struct lb_bpf_program *program, char *why, size_t room)
 {
     struct assembly *assembly = calloc(1, sizeof *assembly);
     char *log = calloc(1, LOG_BYTES);
-    int type_fd = assembly && log ? load_types(&assembly->types) : -ENOMEM;
+    int type_fd = assembly && log ? load_types(&assembly->types, 0) : -ENOMEM;
     int error = type_fd < 0 ? type_fd : assemble(assembly, program);
     int fd = error ? error : load(program, assembly, type_fd, NULL);
     if (fd < 0) {
@@ -296,17 +300,41 @@ int lb_bpf_attach(int program, int target, uint32_t attach)
 
 /* --- maps ------------------------------------------------------------------------------------------------------------------- */
 
+/* What is kept of sockets has types. */
+static int load_map_types(const struct lb_bpf_map *map)
+{
+    struct types *types = calloc(1, sizeof *types);
+    int fd = types ? load_types(types, map->value_bytes) : -ENOMEM;
+    free(types);
+    return fd;
+}
+
 int lb_bpf_map_create(const struct lb_bpf_map *map)
 {
+    int typed = map->type == BPF_MAP_TYPE_SK_STORAGE, type_fd = typed ? load_map_types(map) : 0;
+    if (type_fd < 0)
+        return type_fd;
     union bpf_attr attributes = {
         .map_type = map->type,
         .key_size = map->key_bytes,
         .value_size = map->value_bytes,
         .max_entries = map->entries,
         .map_flags = map->flags,
+        .btf_fd = (uint32_t)type_fd,
+        .btf_key_type_id = typed ? TYPE_INT : 0,
+        .btf_value_type_id = typed ? TYPE_STORED : 0,
     };
     copy_name(attributes.map_name, map->name);
-    return call(BPF_MAP_CREATE, &attributes);
+    int fd = call(BPF_MAP_CREATE, &attributes);
+    if (typed)
+        close(type_fd);
+    return fd;
+}
+
+int lb_bpf_freeze(int map)
+{
+    union bpf_attr attributes = {.map_fd = (uint32_t)map};
+    return call(BPF_MAP_FREEZE, &attributes);
 }
 
 int lb_bpf_put(int map, const void *key, const void *value)

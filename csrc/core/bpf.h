@@ -89,6 +89,9 @@ struct lb_bpf_map {
 __attribute__((warn_unused_result)) int lb_bpf_load(const struct lb_bpf_program *program, char *why, size_t room);
 __attribute__((warn_unused_result)) int lb_bpf_map_create(const struct lb_bpf_map *map);
 
+/* From now on only programs write to it. */
+__attribute__((warn_unused_result)) int lb_bpf_freeze(int map);
+
 /* Let a program see to a map's sockets (BPF_SK_SKB_..., BPF_SK_MSG_...), or to a cgroup's. */
 __attribute__((warn_unused_result)) int lb_bpf_attach(int program, int target, uint32_t attach);
 

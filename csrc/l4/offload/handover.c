@@ -92,18 +92,13 @@ static int seat_local_client(struct lb_plane *plane, struct lb_session *session,
     if (error)
         return error;
     open_lane(offload, index, LB_CLIENT);
-    error = lb_bpf_put(offload->local.maps.clients, &index, &fd);
+    error = lb_bpf_put(offload->local.maps.clients, &seat->cookie[LB_CLIENT], &fd);
     seat->sits[LB_CLIENT] = !error;
     if (error)
         forget_side(offload, index, LB_CLIENT);
     else
         open_lane(offload, index, LB_BACKEND);
     return error;
-}
-
-static void forget_local(struct lb_offload *offload, uint32_t index)
-{
-    lb_local_forget(&offload->local, index, offload->lanes[2 * index + LB_CLIENT].address);
 }
 
 /* Small messages, to a backend of this host: true, if it sits now; then it is run once more. *settled: it is answered for good. */
@@ -124,7 +119,7 @@ static int take_local(struct lb_plane *plane, struct lb_session *session, int *s
         return 1;
     }
     if (found == LB_LOCAL_SEATED)
-        forget_local(offload, index);
+        lb_local_forget(&offload->local, index);
     lb_seat_give(offload, index);
     *settled = found != LB_LOCAL_BUSY; /* else it is asked again, until it has brought too much */
     return 0;
@@ -183,7 +178,7 @@ void lb_offload_leave(struct lb_plane *plane, struct lb_session *session)
         forget_side(offload, index, (enum lb_side_name)side);
     }
     if (seat->local)
-        forget_local(offload, index);
+        lb_local_forget(&offload->local, index);
     session->offload = 0;
     seat->taken = 0;
     if (!seat->waits) /* else the list gives it back */

@@ -30,14 +30,15 @@ static int create_maps(struct lb_local_maps *maps, uint32_t seats)
         int *fd;
         struct lb_bpf_map map;
     } wanted[] = {
-        {&maps->clients, {"lb_clients", BPF_MAP_TYPE_SOCKMAP, sizeof(uint32_t), sizeof(uint64_t), seats, 0}},
+        {&maps->clients, {"lb_clients", BPF_MAP_TYPE_SOCKHASH, sizeof(uint64_t), sizeof(uint64_t), seats, 0}},
         {&maps->backends, {"lb_backends", BPF_MAP_TYPE_SOCKMAP, sizeof(uint32_t), sizeof(uint64_t), seats, 0}},
-        {&maps->answers, {"lb_answers", BPF_MAP_TYPE_HASH, sizeof(uint64_t), sizeof(uint32_t), seats, 0}},
+        {&maps->answers,
+         {"lb_answers", BPF_MAP_TYPE_SK_STORAGE, sizeof(int), sizeof(struct lb_local_answer), 0, BPF_F_NO_PREALLOC}},
     };
     for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++)
         if ((*wanted[i].fd = lb_bpf_map_create(&wanted[i].map)) < 0)
             return *wanted[i].fd;
-    return 0;
+    return lb_bpf_freeze(maps->answers);
 }
 
 static int load_all(struct lb_local *local, char *why, size_t room)
@@ -131,7 +132,9 @@ int lb_local_find(const struct lb_local *local, uint32_t seat, int client, int b
     int client_bytes = ask_tuple(client, 1, &question.client);
     int ours_bytes = ask_tuple(backend, 1, &question.ours);
     int backend_bytes = ask_tuple(backend, 0, &question.backend);
-    if (client_bytes < 0 || ours_bytes < 0 || backend_bytes < 0)
+    socklen_t size = sizeof question.cookie;
+    if (client_bytes < 0 || ours_bytes < 0 || backend_bytes < 0 ||
+        getsockopt(client, SOL_SOCKET, SO_COOKIE, &question.cookie, &size) < 0)
         return LB_LOCAL_ELSEWHERE;
     question.client_bytes = (uint32_t)client_bytes;
     question.backend_bytes = (uint32_t)backend_bytes;
@@ -145,8 +148,7 @@ int lb_local_look(const struct lb_local *local, uint32_t seat)
     return said < 0 ? 0 : said;
 }
 
-void lb_local_forget(const struct lb_local *local, uint32_t seat, uint64_t address)
+void lb_local_forget(const struct lb_local *local, uint32_t seat)
 {
-    (void)lb_bpf_remove(local->maps.answers, &address);
     (void)lb_bpf_remove(local->maps.backends, &seat);
 }

@@ -36,7 +36,7 @@ __attribute__((warn_unused_result)) int lb_local_find(const struct lb_local *loc
 /* Where is what was forwarded to the backend? Bits of enum lb_local_look; 0: its socket is gone, or cannot be asked. */
 int lb_local_look(const struct lb_local *local, uint32_t seat);
 
-/* Let go of the backend's socket. What was forwarded and not read is lost. address: from the lane. */
-void lb_local_forget(const struct lb_local *local, uint32_t seat, uint64_t address);
+/* Let go of the backend's socket. What was forwarded and not read is lost. */
+void lb_local_forget(const struct lb_local *local, uint32_t seat);
 
 #endif

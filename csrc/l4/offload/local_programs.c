@@ -5,6 +5,7 @@
 #include "verdict.h"
 
 #define ASKED(FIELD) (int)offsetof(struct lb_local_question, FIELD)
+#define ANSWER(FIELD) (int)offsetof(struct lb_local_answer, FIELD)
 #define MSG(FIELD) (int)offsetof(struct sk_msg_md, FIELD)
 
 enum { MOST_WAITING = 16 }; /* skbs in the hands of a kernel thread, 64 KiB each at most */
@@ -139,27 +140,33 @@ int lb_local_load_verdict(const struct lb_local_maps *maps, char *why, size_t ro
  * r9: bytes. */
 int lb_local_load_answer(const struct lb_local_maps *maps, char *why, size_t room)
 {
-    enum { ADDRESS = -8, INDEX = -12, SEAT_INDEX = -16, OURS = -20, WRITTEN = -24, QUEUED = -28, SNDBUF = -32, STATE = -40 };
+    enum { CLIENT = -8, COOKIE = -16, INDEX = -20, OURS = -24, WRITTEN = -28, QUEUED = -32, SNDBUF = -36, STATE = -40 };
     enum { TO_USER = 1, THERE };
 #define PEEK_CLIENT(FIELD, BYTES, PLACE) \
-    BPF_LDX_MEM(BPF_DW, BPF_REG_1, BPF_REG_7, LANE(address)), BPF_MOV_FIELD(BPF_REG_3, FIELD), \
+    BPF_LDX_MEM(BPF_DW, BPF_REG_1, BPF_REG_10, CLIENT), BPF_MOV_FIELD(BPF_REG_3, FIELD), \
         BPF_ALU64_REG(BPF_ADD, BPF_REG_3, BPF_REG_1), PEEK(PLACE, BYTES, TO_USER)
     const struct bpf_insn code[] = {
         /* whose is it? */
         BPF_MOV64_REG(BPF_REG_6, BPF_REG_1),
-        BPF_LDX_MEM(BPF_DW, BPF_REG_1, BPF_REG_6, MSG(sk)),
-        BPF_JMP_IMM(BPF_JEQ, BPF_REG_1, 0, TO_USER),
+        BPF_LDX_MEM(BPF_DW, BPF_REG_8, BPF_REG_6, MSG(sk)),
+        BPF_JMP_IMM(BPF_JEQ, BPF_REG_8, 0, TO_USER),
+        BPF_MOV64_REG(BPF_REG_1, BPF_REG_8),
         BPF_CALL_FUNC(BPF_FUNC_skc_to_tcp_sock),
         BPF_JMP_IMM(BPF_JEQ, BPF_REG_0, 0, TO_USER),
         BPF_LDX_TCP(BPF_REG_1, BPF_REG_0, LB_TCP_WRITE_SEQ),
         BPF_STX_MEM(BPF_W, BPF_REG_10, BPF_REG_1, OURS),
-        BPF_STX_MEM(BPF_DW, BPF_REG_10, BPF_REG_0, ADDRESS),
-        LOOK_UP(maps->answers, ADDRESS),
+        BPF_LD_MAP(BPF_REG_1, maps->answers),
+        BPF_MOV64_REG(BPF_REG_2, BPF_REG_8),
+        BPF_MOV64_IMM(BPF_REG_3, 0),
+        BPF_MOV64_IMM(BPF_REG_4, 0),
+        BPF_CALL_FUNC(BPF_FUNC_sk_storage_get),
         BPF_JMP_IMM(BPF_JEQ, BPF_REG_0, 0, TO_USER),
-        BPF_LDX_MEM(BPF_W, BPF_REG_1, BPF_REG_0, 0),
+        BPF_LDX_MEM(BPF_DW, BPF_REG_1, BPF_REG_0, ANSWER(client)),
+        BPF_STX_MEM(BPF_DW, BPF_REG_10, BPF_REG_1, CLIENT),
+        BPF_LDX_MEM(BPF_DW, BPF_REG_1, BPF_REG_0, ANSWER(cookie)),
+        BPF_STX_MEM(BPF_DW, BPF_REG_10, BPF_REG_1, COOKIE),
+        BPF_LDX_MEM(BPF_W, BPF_REG_1, BPF_REG_0, ANSWER(lane)),
         BPF_STX_MEM(BPF_W, BPF_REG_10, BPF_REG_1, INDEX),
-        BPF_ALU64_IMM(BPF_RSH, BPF_REG_1, 1),
-        BPF_STX_MEM(BPF_W, BPF_REG_10, BPF_REG_1, SEAT_INDEX),
         LOOK_UP(maps->lanes, INDEX),
         BPF_JMP_IMM(BPF_JEQ, BPF_REG_0, 0, TO_USER),
         BPF_MOV64_REG(BPF_REG_7, BPF_REG_0),
@@ -199,9 +206,10 @@ int lb_local_load_answer(const struct lb_local_maps *maps, char *why, size_t roo
         COUNT_FORWARDED,
         BPF_MOV64_REG(BPF_REG_1, BPF_REG_6),
         BPF_LD_MAP(BPF_REG_2, maps->clients),
-        BPF_LDX_MEM(BPF_W, BPF_REG_3, BPF_REG_10, SEAT_INDEX),
+        BPF_MOV64_REG(BPF_REG_3, BPF_REG_10),
+        BPF_ALU64_IMM(BPF_ADD, BPF_REG_3, COOKIE),
         BPF_MOV64_IMM(BPF_REG_4, 0), /* to be sent, not to be received */
-        BPF_CALL_FUNC(BPF_FUNC_msg_redirect_map),
+        BPF_CALL_FUNC(BPF_FUNC_msg_redirect_hash),
         BPF_EXIT_INSN(),
 
         BPF_AT(TO_USER),
@@ -219,7 +227,7 @@ int lb_local_load_find(const struct lb_local_maps *maps, char *why, size_t room)
     enum {
         QUESTION = -(int)sizeof(struct lb_local_question),
         OUR_COPIED = QUESTION - 4, OUR_WRITTEN = QUESTION - 8, OUR_NEXT = QUESTION - 12, COPIED = QUESTION - 16,
-        WRITTEN = QUESTION - 20, LANE_INDEX = QUESTION - 24, CLIENT = QUESTION - 32, ADDRESS = QUESTION - 40,
+        WRITTEN = QUESTION - 20, LANE_INDEX = QUESTION - 24, CLIENT = QUESTION - 32,
     };
     enum { OURS6 = 1, OURS_SOUGHT, CLIENT6, CLIENT_SOUGHT, BACKEND6, BACKEND_SOUGHT, ELSEWHERE, ELSEWHERE_HELD, BUSY_HELD, BLOCKING_HELD, FAULT, FAULT_HELD };
 #define FIND(TUPLE, BYTES) \
@@ -296,7 +304,6 @@ int lb_local_load_find(const struct lb_local_maps *maps, char *why, size_t room)
         BPF_LDX_FIELD(BPF_W, BPF_REG_1, BPF_REG_1, LB_FILE_FLAGS),
         BPF_ALU64_IMM(BPF_AND, BPF_REG_1, O_NONBLOCK),
         BPF_JMP_IMM(BPF_JEQ, BPF_REG_1, 0, BLOCKING_HELD),
-        BPF_STX_MEM(BPF_DW, BPF_REG_10, BPF_REG_0, ADDRESS),
 
         /* the lanes */
         BPF_LDX_MEM(BPF_W, BPF_REG_9, BPF_REG_10, QUESTION + ASKED(seat)),
@@ -309,8 +316,6 @@ int lb_local_load_find(const struct lb_local_maps *maps, char *why, size_t room)
         BPF_LDX_MEM(BPF_W, BPF_REG_1, BPF_REG_10, OUR_WRITTEN),
         BPF_STX_MEM(BPF_W, BPF_REG_0, BPF_REG_1, LANE(due)),
         BPF_STX_MEM(BPF_W, BPF_REG_0, BPF_REG_1, LANE(mark)),
-        BPF_LDX_MEM(BPF_DW, BPF_REG_1, BPF_REG_10, ADDRESS),
-        BPF_STX_MEM(BPF_DW, BPF_REG_0, BPF_REG_1, LANE(address)),
         BPF_ALU64_IMM(BPF_ADD, BPF_REG_9, 1),
         BPF_STX_MEM(BPF_W, BPF_REG_10, BPF_REG_9, LANE_INDEX),
         LOOK_UP(maps->lanes, LANE_INDEX),
@@ -319,18 +324,20 @@ int lb_local_load_find(const struct lb_local_maps *maps, char *why, size_t room)
         BPF_LDX_MEM(BPF_W, BPF_REG_2, BPF_REG_10, OUR_COPIED),
         BPF_ALU32_REG(BPF_SUB, BPF_REG_1, BPF_REG_2),
         BPF_STX_MEM(BPF_W, BPF_REG_0, BPF_REG_1, LANE(base)),
-        BPF_LDX_MEM(BPF_DW, BPF_REG_1, BPF_REG_10, CLIENT),
-        BPF_STX_MEM(BPF_DW, BPF_REG_0, BPF_REG_1, LANE(address)),
 
-        /* by its address an answer finds its lane; then it gets its seat */
+        /* what is kept of it says where answers go; then it gets its seat */
         BPF_LD_MAP(BPF_REG_1, maps->answers),
-        BPF_MOV64_REG(BPF_REG_2, BPF_REG_10),
-        BPF_ALU64_IMM(BPF_ADD, BPF_REG_2, ADDRESS),
-        BPF_MOV64_REG(BPF_REG_3, BPF_REG_10),
-        BPF_ALU64_IMM(BPF_ADD, BPF_REG_3, LANE_INDEX),
-        BPF_MOV64_IMM(BPF_REG_4, BPF_ANY),
-        BPF_CALL_FUNC(BPF_FUNC_map_update_elem),
-        BPF_JMP_IMM(BPF_JNE, BPF_REG_0, 0, FAULT_HELD),
+        BPF_MOV64_REG(BPF_REG_2, BPF_REG_8),
+        BPF_MOV64_IMM(BPF_REG_3, 0),
+        BPF_MOV64_IMM(BPF_REG_4, BPF_SK_STORAGE_GET_F_CREATE),
+        BPF_CALL_FUNC(BPF_FUNC_sk_storage_get),
+        BPF_JMP_IMM(BPF_JEQ, BPF_REG_0, 0, FAULT_HELD),
+        BPF_LDX_MEM(BPF_DW, BPF_REG_1, BPF_REG_10, CLIENT),
+        BPF_STX_MEM(BPF_DW, BPF_REG_0, BPF_REG_1, ANSWER(client)),
+        BPF_LDX_MEM(BPF_DW, BPF_REG_1, BPF_REG_10, QUESTION + ASKED(cookie)),
+        BPF_STX_MEM(BPF_DW, BPF_REG_0, BPF_REG_1, ANSWER(cookie)),
+        BPF_LDX_MEM(BPF_W, BPF_REG_1, BPF_REG_10, LANE_INDEX),
+        BPF_STX_MEM(BPF_W, BPF_REG_0, BPF_REG_1, ANSWER(lane)),
         BPF_LD_MAP(BPF_REG_1, maps->backends),
         BPF_MOV64_REG(BPF_REG_2, BPF_REG_10),
         BPF_ALU64_IMM(BPF_ADD, BPF_REG_2, QUESTION + ASKED(seat)),

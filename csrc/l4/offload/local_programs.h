@@ -1,10 +1,8 @@
 /* The programs for sessions whose backend is a process of this host. See local.h for what becomes of the bytes.
  *
  * A lane is shared with the other programs (programs.h), but some of its fields mean something else here:
- *   from the client    due: the backend's copied_seq once it has read all that user space passed on; mark: its first value;
- *                      address: of the backend's socket in the kernel
- *   from the backend   base + forwarded + its write_seq: the client's write_seq once all that it sent to user space is passed on;
- *                      address: of the client's socket */
+ *   from the client    due: the backend's copied_seq once it has read all that user space passed on; mark: its first value
+ *   from the backend   base + forwarded + its write_seq: the client's write_seq once all that it sent to user space is passed on */
 #ifndef LB_OFFLOAD_LOCAL_PROGRAMS_H
 #define LB_OFFLOAD_LOCAL_PROGRAMS_H
 
@@ -16,13 +14,23 @@ struct lb_local_maps {
     int seats;    /* as in struct lb_offload_maps */
     int lanes;
     int notes;
-    int clients;  /* SOCKMAP by seat */
+    int clients;  /* SOCKHASH by cookie: a seat has another tenant some day, a cookie never */
     int backends; /* SOCKMAP by seat: what backends have accepted */
-    int answers;  /* HASH: a backend's socket by its address in the kernel, its lane */
+    int answers;  /* SK_STORAGE, of those: struct lb_local_answer */
+};
+
+/* Where what a backend sends goes. It has an address in the kernel, so user space can neither write it, nor read it in a filtered
+ * worker: else who takes a worker over could have the program look at any memory. */
+struct lb_local_answer {
+    uint64_t client; /* address of the client's socket */
+    uint64_t cookie; /* of that socket */
+    uint32_t lane;
+    uint32_t pad;
 };
 
 /* What the program that finds is asked. */
 struct lb_local_question {
+    uint64_t cookie;               /* of the client's socket */
     uint32_t seat;
     uint32_t client_bytes;         /* of the tuple: that of IPv4 or of IPv6 */
     uint32_t backend_bytes;        /* likewise, of the other two */
@@ -31,7 +39,7 @@ struct lb_local_question {
     struct bpf_sock_tuple backend; /* the other end, which the backend has accepted */
 };
 
-_Static_assert(sizeof(struct lb_local_question) == 120, "it lies on a program's stack, in words of eight bytes");
+_Static_assert(sizeof(struct lb_local_question) == 128, "it lies on a program's stack, in words of eight bytes");
 
 /* What it says. */
 enum lb_local_found {

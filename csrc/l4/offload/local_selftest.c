@@ -154,7 +154,7 @@ static const char *hand_over(struct trial *trial)
     if (getsockopt(trial->ours[0], SOL_SOCKET, SO_COOKIE, &cookie, &size) < 0 || lb_bpf_put(trial->maps.seats, &cookie, &place) < 0)
         return "a client's socket was not seated";
     trial->lanes[0].open = 1;
-    if (lb_bpf_put(trial->local.maps.clients, &seat, &fd) < 0)
+    if (lb_bpf_put(trial->local.maps.clients, &cookie, &fd) < 0)
         return "a client's socket was not seated";
     trial->lanes[1].open = 1;
     return NULL;

@@ -25,9 +25,7 @@ struct lb_seat_lane {
     /* writer: the program that finds a backend's socket (local_programs.c), before the lane is open */
     uint32_t mark;      /* from the client: `due` when the backend's socket was found */
     uint32_t base;      /* from the backend: the client's write_seq less the backend's, when all was passed on */
-    uint32_t pad1;
-    uint64_t address;   /* in the kernel, of the socket that the bytes go to */
-    uint8_t pad2[32];
+    uint8_t pad1[44];
 };
 
 _Static_assert(offsetof(struct lb_seat_lane, taken) == 64, "each writer has its own cache line");
