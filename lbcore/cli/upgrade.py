@@ -84,14 +84,14 @@ def _addresses(settings: BalancerSettings) -> list[str]:
 
 def _try(settings: BalancerSettings, held: dict[str, Any]) -> None:
     """What the running version does not hold for us is had, and let go again. Raises ConfigError or LbcoreError."""
-    from lbcore.observe.access_log import sink_of
+    from lbcore.observe.recording import open_sink
     from lbcore.sockets import ListenerSockets
     from lbcore.tls.store import Store
 
     if settings.name != held["name"]:
         raise ConfigError(f"name: {settings.name!r} instead of {held['name']!r} takes a restart")
     Store(lambda line: None).read(settings)
-    sink = sink_of(settings)
+    sink = open_sink(settings)
     if sink is not None:
         sink.close()
     pools = {pool.name: pool for pool in settings.pools}

@@ -34,7 +34,7 @@ class Recording:
         """What the settings want, opened: for `follow` or `discard`. Raises ConfigError with nothing left open."""
         traces = self._open_traces(settings)
         try:
-            return Outlets(_open_sink(settings), traces)
+            return Outlets(open_sink(settings), traces)
         except ConfigError:
             self.discard(Outlets(None, traces))
             raise
@@ -76,7 +76,7 @@ class Recording:
 
     def reopen(self, settings: BalancerSettings) -> None:
         """Open the access log anew, as after it was renamed. Raises ConfigError with the old one still in use."""
-        self.follow(settings, Outlets(_open_sink(settings), self._traces))
+        self.follow(settings, Outlets(open_sink(settings), self._traces))
 
     @property
     def counts(self) -> dict[str, int]:
@@ -91,7 +91,8 @@ class Recording:
             self._traces.close()
 
 
-def _open_sink(settings: BalancerSettings) -> Sink | None:
+def open_sink(settings: BalancerSettings) -> Sink | None:
+    """What the access log is to be written into; None: it is off. Raises ConfigError."""
     if settings.access_log == "off":
         return None
     from lbcore.observe.access_log import sink_of
