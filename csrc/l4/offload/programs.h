@@ -22,7 +22,7 @@ struct lb_seat_lane {
     /* writer: user space */
     uint64_t taken;     /* bytes of `passed` that it has written to the peer */
     uint32_t open;      /* it may forward */
-    /* writer: the program that finds a backend's socket (local_programs.c), before the lane is open */
+    /* writer: the program that finds a backend's socket (local_questions.c), before the lane is open */
     uint32_t mark;      /* from the client: `due` when the backend's socket was found */
     uint32_t base;      /* from the backend: the client's write_seq less the backend's, when all was passed on */
     uint8_t pad1[44];
