@@ -4,25 +4,10 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/utsname.h>
 #include <unistd.h>
 
 #include "../../core/bpf.h"
 #include "../../core/net.h"
-
-/* Before 6.6 a kernel thread took an skb off its list while it was still at it, which then could not be seen. */
-enum { MAJOR = 6, MINOR = 6 };
-
-static int is_old_kernel(char *why, size_t room)
-{
-    struct utsname name;
-    int major = 0, minor = 0;
-    if (uname(&name) == 0 && sscanf(name.release, "%d.%d", &major, &minor) == 2 &&
-        (major > MAJOR || (major == MAJOR && minor >= MINOR)))
-        return 0;
-    (void)snprintf(why, room, "it takes Linux %d.%d or newer", MAJOR, MINOR);
-    return 1;
-}
 
 static int create_maps(struct lb_local_maps *maps, uint32_t seats)
 {
@@ -69,8 +54,6 @@ int lb_local_open(struct lb_local *local, const struct lb_offload_maps *shared, 
     *local = (struct lb_local){
         .maps = {.seats = shared->seats, .lanes = shared->lanes, .notes = shared->notes, .clients = -1, .backends = -1, .answers = -1},
         .verdict = -1, .answer = -1, .find = -1, .look = -1};
-    if (is_old_kernel(why, room))
-        return -ENOSYS;
     int error = create_maps(&local->maps, seats);
     if (error)
         (void)snprintf(why, room, "no maps: %s", strerror(-error));

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/utsname.h>
 #include <unistd.h>
 
 #include "../../core/bpf.h"
@@ -12,6 +13,21 @@
 enum { NOTE_BYTES = 64 }; /* of the ring, a seat: two notes of each direction, with their heads */
 
 /* --- opening and closing -------------------------------------------------------------------------------------------------- */
+
+/* Before 6.6 a kernel thread took an skb off its list while it was still at it, which then could not be seen, and races of sockets with
+ * their maps were mended, for which a trial is too short. */
+enum { MAJOR = 6, MINOR = 6 };
+
+static int is_old_kernel(char *why, size_t room)
+{
+    struct utsname name;
+    int major = 0, minor = 0;
+    if (uname(&name) == 0 && sscanf(name.release, "%d.%d", &major, &minor) == 2 &&
+        (major > MAJOR || (major == MAJOR && minor >= MINOR)))
+        return 0;
+    (void)snprintf(why, room, "it takes Linux %d.%d or newer", MAJOR, MINOR);
+    return 1;
+}
 
 static size_t ring_size(uint32_t seats)
 {
@@ -93,6 +109,8 @@ void lb_offload_close(struct lb_offload *offload)
 
 static int fill(struct lb_offload *offload, uint32_t which, char *why, size_t room)
 {
+    if (is_old_kernel(why, room))
+        return -ENOSYS;
     int error = create_maps(offload);
     if (error) {
         (void)snprintf(why, room, "no maps: %s", strerror(-error));
