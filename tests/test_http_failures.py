@@ -208,6 +208,14 @@ def test_slow_head_is_408() -> None:
         assert backend.connections == 0
 
 
+def test_slow_head_behind_a_head_request_is_408_with_its_body() -> None:
+    with Backend() as backend, http(backend, listener={"head_timeout": "200ms"}) as lb, Client(lb.address) as client:
+        assert client.get(method=b"HEAD").status == 200
+        client.send(b"GET / HTTP/1.1\r\nHo")
+        answer = client.answer()
+        assert (answer.status, str(len(answer.body)).encode()) == (408, field(answer.head, b"Content-Length"))
+
+
 def test_slow_body_is_408_and_frees_the_backend() -> None:
     with Backend() as backend, http(backend, listener={"body_timeout": "200ms"}) as lb, Client(lb.address) as client:
         client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nab")

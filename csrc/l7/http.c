@@ -391,6 +391,7 @@ enum lb_next lb_http_timeout(struct lb_l7 *l7, struct lb_http *client)
             return lb_http_end(l7, client, LB_END_IDLE);
         client->persistent = 0;
         client->minor = 1;
+        client->method = LB_METHOD_OTHER; /* not that of the exchange before */
         client->request.whole = 0;
         return lb_http_answer(l7, client, 408, "the request did not come in time");
     case LB_HTTP_QUEUED:
