@@ -702,9 +702,11 @@ def test_upgrade_that_is_declined_is_an_ordinary_exchange() -> None:
             assert answer.body == b"backend"
 
 
-def test_h2c_upgrade_is_never_forwarded() -> None:
+@pytest.mark.parametrize("protocols", [b"h2c", b"H2C/2", b"h2c, websocket", b"websocket ,h2c", b",h2c,"])
+def test_h2c_upgrade_is_never_forwarded(protocols: bytes) -> None:
+    upgrade = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: %s\r\nHTTP2-Settings: AAMAAABk\r\n" % protocols
     with Backend() as backend, http(backend) as lb, Client(lb.address) as client:
-        client.get(extra=b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n")
+        client.get(extra=upgrade)
         assert field(backend.heads[0], b"Upgrade") is None
 
 

@@ -242,14 +242,26 @@ static enum lb_next route(struct lb_l7 *l7, struct lb_http *client, const char *
     return lb_http_reach(l7, client);
 }
 
+/* Is h2c among the protocols, whatever its version? A tunnel of HTTP/2 would lead past all routes. */
+static int offers_h2c(const char *bytes, struct lb_span protocols)
+{
+    uint32_t at = 0;
+    for (;;) {
+        struct lb_span protocol = lb_list_next(bytes, protocols, &at);
+        const char *slash = protocol.length ? memchr(bytes + protocol.at, '/', protocol.length) : NULL;
+        uint32_t length = slash ? (uint32_t)(slash - (bytes + protocol.at)) : protocol.length;
+        if (!protocol.length || lb_same_word(bytes + protocol.at, length, "h2c", 3))
+            return protocol.length != 0;
+    }
+}
+
 static enum lb_next begin(struct lb_l7 *l7, struct lb_http *client)
 {
     const struct lb_message *message = &l7->message;
     const char *bytes = lb_http_in(l7, client) + client->in_start;
     client->method = message->method;
     client->minor = message->head.minor;
-    client->upgrade = message->upgrade && message->framing == LB_BODY_NONE &&
-                      !lb_same_word(bytes + message->upgrade_to.at, message->upgrade_to.length, "h2c", 3);
+    client->upgrade = message->upgrade && message->framing == LB_BODY_NONE && !offers_h2c(bytes, message->upgrade_to);
     client->in_next = client->in_start + message->head.bytes;
     client->since_ms = (uint32_t)lb_now_ms(l7->plane);
     lb_http_draft(l7, client, bytes);
