@@ -385,6 +385,17 @@ def test_interim_answers_are_kept_from_http_1_0() -> None:
         assert client.answer().status == 200
 
 
+@pytest.mark.parametrize("status", [b"103 Early Hints", b"204 No Content"])
+def test_length_of_an_answer_that_cannot_have_a_body_is_not_passed_on(status: bytes) -> None:
+    script = answering(b"HTTP/1.1 %s\r\nContent-Length: 5\r\nX: kept\r\n\r\n" % status + (OK if status[:1] == b"1" else b""))
+    with Backend(script) as backend, http(backend) as lb, Client(lb.address) as client:
+        for _ in range(2):
+            head = client.get().head
+            assert (field(head, b"Content-Length"), field(head, b"X")) == (None, b"kept")
+            if status[:1] == b"1":
+                assert client.answer().body == b"ok"
+
+
 def test_early_answer_while_the_body_still_comes() -> None:
     class Early(Backend):
         def _talk(self, connection: socket.socket) -> None:

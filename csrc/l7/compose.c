@@ -243,13 +243,16 @@ size_t lb_compose_request(char *out, const struct lb_message *message, const cha
 
 /* --- answers -------------------------------------------------------------------------------------------------------- */
 
-/* 426 needs its Upgrade (RFC 9110 15.5.22). */
+/* 426 needs its Upgrade (RFC 9110 15.5.22). A length where no body can follow (8.6) would be believed by somebody. */
 static int leave_in_answer(const struct lb_message *message, const char *bytes, const struct lb_field *field,
                            const void *context)
 {
     const struct lb_farewell *farewell = context;
+    uint16_t status = message->head.status;
     if (field->known == LB_UPGRADE)
-        return !farewell->switches && message->head.status != 426;
+        return !farewell->switches && status != 426;
+    if (field->known == LB_CONTENT_LENGTH)
+        return status < 200 || status == 204;
     return lb_message_is_hop_field(message, bytes, field);
 }
 
