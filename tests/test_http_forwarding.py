@@ -508,6 +508,32 @@ def test_answer_to_the_end_that_is_reset_is_a_reset_for_the_client() -> None:
             read_all(client.socket)
 
 
+def test_answer_to_the_end_that_is_reset_is_a_reset_for_a_client_that_still_sends() -> None:
+    """The reset is told to the write that goes on with the request; the read sees a mere end."""
+    full = threading.Event()
+
+    class Deaf(Backend):
+        def _talk(self, connection: socket.socket) -> None:
+            connection.recv(100)
+            connection.sendall(b"HTTP/1.1 200 OK\r\n\r\nhalf")
+            full.wait(PATIENCE_S)
+            reset(connection)
+
+    with Deaf() as backend, http(backend, fail_answers=0) as lb, Client(lb.address) as client:
+        client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % 10**9)
+        client.reader.head()
+        assert client.reader.exactly(4) == b"half"
+        client.socket.settimeout(0.2 * SLOWER)
+        with contextlib.suppress(TimeoutError):
+            while True:
+                client.socket.send(b"x" * 65536)
+        client.socket.settimeout(PATIENCE_S)
+        full.set()
+        with pytest.raises(ConnectionResetError):
+            read_all(client.socket)
+        wait_for(lambda: figure(lb, "exchanges_failed") == 1, "the exchange is counted as failed")
+
+
 # --- connections -----------------------------------------------------------------------------------------------------
 
 

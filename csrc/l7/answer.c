@@ -357,7 +357,7 @@ enum lb_next lb_http_carry_answer(struct lb_l7 *l7, struct lb_http *client)
     case LB_STEP_LATER:
         return LB_NEXT_LATER;
     case LB_STEP_END:
-        if (client->answer.framing != LB_BODY_TO_END || lb_side_is_cut(from)) /* RFC 9112 9.8 */
+        if (client->answer.framing != LB_BODY_TO_END || lb_side_is_cut(from) || lb_http_conn(l7, client)->was_reset) /* RFC 9112 9.8 */
             return answer_broke(l7, client);
         client->stage = LB_ANSWER_WHOLE;
         return LB_NEXT_AGAIN;

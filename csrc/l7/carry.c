@@ -84,10 +84,12 @@ static int flush(struct lb_l7 *l7, struct lb_http *client, struct lb_side *to, s
 
 /* --- the request's body --------------------------------------------------------------------------------------------- */
 
-/* The backend takes no more of the request; its answer may be on its way all the same. */
+/* The backend takes no more of the request; its answer may be on its way all the same. A socket tells an error once: EPIPE, of a
+ * reset that came after the FIN, leaves the answer whole. errno: of the write. */
 static void backend_is_deaf(struct lb_l7 *l7, struct lb_http *client)
 {
     struct lb_conn *conn = lb_http_conn(l7, client);
+    conn->was_reset = errno != EPIPE;
     lb_http_drop_flow(l7, &client->up);
     conn->side.failed = 1;
     conn->side.readable = conn->side.hung_up = 1;
