@@ -216,6 +216,21 @@ def test_slow_head_behind_a_head_request_is_408_with_its_body() -> None:
         assert (answer.status, str(len(answer.body)).encode()) == (408, field(answer.head, b"Content-Length"))
 
 
+def test_empty_line_behind_a_request_is_not_the_beginning_of_another() -> None:
+    """Old clients send one behind a body (RFC 9112 2.2): an answer that nobody asked for would be taken for the next one's."""
+    limits = {"head_timeout": "100ms", "keepalive_timeout": f"{400 * SLOWER}ms"}
+    with Backend() as backend, http(backend, listener=limits) as lb, Client(lb.address) as client:
+        client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi\r\n")
+        assert client.answer().status == 200
+        time.sleep(0.2)
+        client.send(b"GET / HTTP/1.1\r\n")
+        client.send(b"Host: a\r\n\r\n")
+        assert client.answer().status == 200
+        client.send(b"\r\n")
+        assert client.ends()
+        assert figure(lb, "closed_idle") == 1
+
+
 def test_slow_body_is_408_and_frees_the_backend() -> None:
     with Backend() as backend, http(backend, listener={"body_timeout": "200ms"}) as lb, Client(lb.address) as client:
         client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nab")

@@ -35,7 +35,7 @@ uint32_t lb_http_limit_ms(const struct lb_l7 *l7, const struct lb_http *client)
     case LB_HTTP_FREE:
         return 0;
     case LB_HTTP_READING:
-        return client->in_end > client->in_start ? listener->head_timeout_ms : listener->keepalive_timeout_ms;
+        return lb_http_has_begun(l7, client) ? listener->head_timeout_ms : listener->keepalive_timeout_ms;
     case LB_HTTP_QUEUED:
         return pool->queue_timeout_ms;
     case LB_HTTP_CONNECTING:
@@ -387,7 +387,7 @@ enum lb_next lb_http_timeout(struct lb_l7 *l7, struct lb_http *client)
     case LB_HTTP_FREE:
         return LB_NEXT_OVER;
     case LB_HTTP_READING:
-        if (client->in_end == client->in_start)
+        if (!lb_http_has_begun(l7, client))
             return lb_http_end(l7, client, LB_END_IDLE);
         client->persistent = 0;
         client->minor = 1;

@@ -13,6 +13,12 @@ char *lb_http_in(const struct lb_l7 *l7, const struct lb_http *client)
     return lb_buffer_at(&l7->heads, client->in);
 }
 
+int lb_http_has_begun(const struct lb_l7 *l7, const struct lb_http *client)
+{
+    uint32_t count = client->in_end - client->in_start;
+    return count > 2 || (count && lb_http_in(l7, client)[client->in_start] != '\r');
+}
+
 static void drop_in(struct lb_l7 *l7, struct lb_http *client)
 {
     if (client->in != LB_SLAB_NONE)
@@ -308,7 +314,7 @@ static enum lb_next client_silent(struct lb_l7 *l7, struct lb_http *client, ssiz
         client->client.readable = 0;
         return LB_NEXT_WAIT;
     }
-    return lb_http_end(l7, client, part || got < 0 ? LB_END_CLIENT_LEFT : LB_END_DONE);
+    return lb_http_end(l7, client, got < 0 || lb_http_has_begun(l7, client) ? LB_END_CLIENT_LEFT : LB_END_DONE);
 }
 
 static enum lb_next fill(struct lb_l7 *l7, struct lb_http *client)
@@ -319,7 +325,7 @@ static enum lb_next fill(struct lb_l7 *l7, struct lb_http *client)
     if (got <= 0)
         return client_silent(l7, client, got);
     lb_side_got(&client->client, (size_t)got, room); /* emptied: what comes next raises an edge */
-    if (client->in_end == client->in_start) {
+    if (!lb_http_has_begun(l7, client)) {
         client->since_ms = (uint32_t)lb_now_ms(l7->plane);
         client->in_seen = 0;
     }

@@ -153,7 +153,7 @@ void lb_l7_drain(struct lb_l7 *l7, int gently)
         return;
     for (uint32_t i = 0; i < l7->clients.touched; i++) {
         struct lb_http *client = lb_slab_at(&l7->clients, i);
-        if (client->state == LB_HTTP_READING && client->in_end == client->in_start && !client->client.readable)
+        if (client->state == LB_HTTP_READING && !lb_http_has_begun(l7, client) && !client->client.readable)
             lb_http_end(l7, client, LB_END_DONE);
     }
 }

@@ -63,6 +63,8 @@ const char *lb_http_date(struct lb_l7 *l7);
 uint64_t lb_http_random(struct lb_l7 *l7);
 
 /* --- intake.c --- */
+/* Has a request begun to come? An empty line before one is forgiven (RFC 9112 2.2), and by itself asks for nothing. */
+int lb_http_has_begun(const struct lb_l7 *l7, const struct lb_http *client);
 enum lb_next lb_http_take_request(struct lb_l7 *l7, struct lb_http *client);
 /* The request under way, read again from the buffer into l7->message. */
 void lb_http_reread(struct lb_l7 *l7, struct lb_http *client);
