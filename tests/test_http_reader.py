@@ -192,6 +192,8 @@ ANSWERS = {
     "length_and_coding": b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
     "two_lengths": b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\n",
     "gzip_coding": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n",
+    "gzip_coding_before_an_expectation": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\nExpect: x\r\n\r\n",
+    "gzip_coding_before_a_length": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\nContent-Length: 3\r\nExpect: x\r\n\r\n",
     "coding_in_1_0": b"HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
     "bad_length": b"HTTP/1.1 200 OK\r\nContent-Length: 1 2\r\n\r\n",
 }
@@ -200,6 +202,10 @@ ANSWERS = {
 @pytest.mark.parametrize("name", ANSWERS)
 def test_answer_refused_by_name(name: str) -> None:
     assert _engine.read_answer(ANSWERS[name])[0] >= 400
+
+
+def test_expect_means_nothing_in_an_answer() -> None:
+    assert _engine.read_answer(b"HTTP/1.1 200 OK\r\nExpect: nonsense\r\nContent-Length: 0\r\n\r\n")[0] == 0
 
 
 def test_answers_without_a_body() -> None:

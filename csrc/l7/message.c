@@ -248,6 +248,8 @@ static enum lb_reading read_field(struct lb_message *message, const char *bytes,
         message->upgrade_to = field->value;
         return LB_READ_DONE;
     case LB_EXPECT:
+        if (message->head.status) /* it is asked of servers: in an answer it means nothing */
+            return LB_READ_DONE;
         message->expects = 1;
         return lb_same_word(bytes + field->value.at, field->value.length, "100-continue", 12) ? LB_READ_DONE
                                                                                            : LB_READ_EXPECTATION;
@@ -361,7 +363,7 @@ enum lb_reading lb_message_answer(struct lb_message *message, const char *bytes,
         return reading;
     clear(message);
     reading = read_fields(message, bytes, &tally);
-    if (reading != LB_READ_DONE && reading != LB_READ_EXPECTATION)
+    if (reading != LB_READ_DONE)
         return reading;
     reading = framing_faults(message, &tally);
     message->framing = (uint8_t)answer_framing(message, &tally, method);
