@@ -15,6 +15,7 @@ from harness import PATIENCE_S, SLOWER, balanced, read_all, reset, settled, tota
 from http_peers import Backend, Client, answering, field, fields
 from test_http_reader import CHUNKED_REFUSED, FRAMING, REFUSED
 
+from lbcore import bounds
 from lbcore.settings import BalancerSettings, ListenerSettings, PoolSettings, ProbeSettings
 
 if TYPE_CHECKING:
@@ -730,6 +731,33 @@ def test_upgrade_becomes_a_relay() -> None:
             assert client.ends()
         assert field(backend.heads[0], b"Upgrade") == b"echo"
         assert figure(lb, "upgrades") == 1
+
+
+def test_upgrade_that_the_balancer_has_no_room_for_is_not_its_backends_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bounds, "MAX_BUFFERS", 2)
+
+    def script(connection: socket.socket, head: bytes, body: bytes) -> bool:
+        if b"Upgrade" in head:
+            connection.sendall(b"HTTP/1.1 101 Switching\r\nUpgrade: echo\r\nConnection: Upgrade\r\n\r\n")
+        else:
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 20000000\r\n\r\n" + bytes(20_000_000))
+        return False
+
+    with Backend(script) as backend, http(backend, top={"datapath": "copy"}, fail_answers=1) as lb, Client(lb.address) as slow:
+        slow.send(GET)
+        wait_for(lambda: lb.status()["workers"][0]["buffers"] == 1, "a buffer is held for who reads nothing")
+        with Client(lb.address) as client:
+            answer = client.get(extra=b"Connection: Upgrade\r\nUpgrade: echo\r\n")
+            assert (answer.status, b"the balancer has no session left" in answer.body) == (503, True)
+        state = lb.status()["pools"][0]["backends"][0]
+        assert (state["state"], state["failures"]) == ("up", 0)
+        slow.close()
+        wait_for(lambda: lb.status()["workers"][0]["buffers"] == 0, "it is given back")
+        with Client(lb.address) as client:
+            client.send(b"GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
+            head = client.reader.head()
+            assert head is not None
+            assert head.startswith(b"HTTP/1.1 101 ")
 
 
 def test_upgrade_that_is_declined_is_an_ordinary_exchange() -> None:

@@ -179,6 +179,14 @@ static enum lb_next final_answer(struct lb_l7 *l7, struct lb_http *client, char 
     return sent < 0 ? lb_http_end(l7, client, LB_END_CLIENT_LEFT) : LB_NEXT_AGAIN;
 }
 
+/* What the backend agreed to cannot be had here, which is not its fault. */
+static enum lb_next cannot_adopt(struct lb_l7 *l7, struct lb_http *client)
+{
+    lb_http_decided(l7, client, LB_FATE_ENDED);
+    drop_part(l7, client);
+    return lb_http_answer(l7, client, 503, "the balancer has no session left");
+}
+
 /* 101: both connections go on as a session. */
 static enum lb_next switch_protocols(struct lb_l7 *l7, struct lb_http *client, const char *bytes, uint32_t count)
 {
@@ -213,7 +221,7 @@ static enum lb_next switch_protocols(struct lb_l7 *l7, struct lb_http *client, c
     };
     memcpy(child.ip, client->ip, sizeof child.ip);
     if (lb_session_adopt(l7->plane, &child) < 0)
-        return lb_http_backend_lost(l7, client, 503, "the balancer has no session left");
+        return cannot_adopt(l7, client);
     lb_add(&l7->plane->row->upgrades, 1);
     client->first_us = lb_account_us(client->began_us, l7->plane->now_us);
     lb_http_tell(l7, client, LB_ENDED_DONE, 101, NULL);
