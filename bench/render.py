@@ -7,7 +7,7 @@ from typing import Any
 
 from bench.numbers import number, short
 from bench.plots import label, metric_of
-from bench.stats import Spread, Verdict, ratios, rivals, series, spread, subject, values, verdict, worse
+from bench.stats import Spread, Verdict, alike, ratios, rivals, series, spread, subject, values, verdict, worse
 
 Document = dict[str, Any]
 Scenario = dict[str, Any]
@@ -92,16 +92,29 @@ def _goals(document: Document) -> str:
         state = {"met": "✓ met", "missed": "✗ missed", "not measured": "not measured"}[found.state]
         against = _against(document, goal) + (f" ({found.note})" if found.note else "")
         reach = _reach(goal, _metric(part, goal["metric"])["better"])
-        figures = _medians(document, part, goal["metric"])
-        rows.append([goal["text"], _measured(goal, found), reach, state, rounds, against, figures])
+        figures = [_alike(document, part, goal), _medians(document, part, goal["metric"])]
+        rows.append([goal["text"], _measured(goal, found), reach, state, rounds, against, *figures])
     if not rows:
         return ""
-    head = ["lbcore", "measured", "reach", "", "rounds that met it", "against", "medians"]
+    head = ["lbcore", "measured", "reach", "", "rounds that met it", "against", "each rival, read alike", "medians"]
     return (
         "## At a glance\n\n"
         + _table(head, rows)
-        + ("\n\nRatios: lbcore over the better rival of the same round; their median, and least..greatest.")
+        + "\n\nRatios: lbcore over the better rival of the same round; their median, and least..greatest."
+        " Which rival that is, is known only after the round: where rounds scatter, as tails do, of equals each comes out"
+        " worse than 1. So beside it stands what each rival comes to over the best of lbcore and the others, read alike."
     )
+
+
+def _alike(document: Document, scenario: Scenario, goal: dict[str, Any]) -> str:
+    """Of goals with several rivals that were measured: the median of each, in one cell."""
+    samples, key = scenario["samples"], goal["metric"]
+    ours = goal.get("target") or subject(_names(scenario))
+    present = [name for name in goal["rivals"] if values(samples, name, key)]
+    if len(present) < 2 or not values(samples, ours, key):
+        return "-"
+    found = alike(samples, key, _metric(scenario, key)["better"], present, ours)
+    return ", ".join(f"{_title(document, name)} {one.median:.2f}" for name, one in found.items())
 
 
 def _medians(document: Document, scenario: Scenario, key: str) -> str:

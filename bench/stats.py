@@ -58,6 +58,20 @@ def ratios(samples: list[Sample], metric: str, better: str, rivals: list[str], t
     return found
 
 
+def alike(samples: list[Sample], metric: str, better: str, rivals: list[str], target: str) -> dict[str, Spread]:
+    """What the reading of `ratios` makes of each rival: it over the best of `target` and the other rivals, round by round.
+
+    The best of several is known only after the round, so where rounds scatter, equals come out worse than 1, each of them.
+    """
+    found = {}
+    for rival in rivals:
+        others = [target, *(other for other in rivals if other != rival)]
+        measured = spread(ratios(samples, metric, better, others, rival))
+        if measured:
+            found[rival] = measured
+    return found
+
+
 def series(document: dict[str, Any], sweep: str, mode: str, metric: str) -> dict[str, list[tuple[int, Spread]]]:
     """target → (the number that grows, its figures there), without the points where it has none."""
     found: dict[str, list[tuple[int, Spread]]] = {}

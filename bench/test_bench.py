@@ -97,6 +97,23 @@ def test_ratio_is_against_the_better_rival_of_each_round() -> None:
     assert stats.ratios(samples, "cost", "lower", ["absent"]) == []
 
 
+def test_of_equals_that_scatter_each_is_worse_than_the_best_of_the_others() -> None:
+    turns = {"lbcore": (1.0, 2.0, 3.0), "a": (2.0, 3.0, 1.0), "b": (3.0, 1.0, 2.0)}
+    samples = [sample(name, number, row[number - 1]) for name, row in turns.items() for number in (1, 2, 3)]
+    assert stats.spread(stats.ratios(samples, "cost", "lower", ["a", "b"])) == stats.Spread(2.0, 0.5, 3.0, 3)
+    found = stats.alike(samples, "cost", "lower", ["a", "b"], "lbcore")
+    assert found == {"a": stats.Spread(2.0, 0.5, 3.0, 3), "b": stats.Spread(2.0, 0.5, 3.0, 3)}
+    assert stats.alike(samples, "cost", "lower", ["a", "absent"], "lbcore").keys() == {"a"}
+
+
+def test_page_reads_each_rival_as_it_reads_lbcore() -> None:
+    row = next(line for line in render.page(document()).splitlines() if line.startswith("| cost |"))
+    assert "| better of A, B | A 1.46, B 1.11 |" in row  # by hand: (1.25, 2.22, 1, 1.67), (2.5, 1.11, 1)
+    alone = document() | {"scenarios": [scenario(rivals=("a",))]}
+    row = next(line for line in render.page(alone).splitlines() if line.startswith("| cost |"))
+    assert "| better of A | - |" in row
+
+
 @pytest.mark.parametrize(
     ("better", "limit", "rivals", "state", "met"),
     [
