@@ -204,13 +204,14 @@ def is_alive(word: dict[str, Any]) -> bool:
 
 
 def _is_our_users(pid: int) -> bool:
-    """Is it a process of the directory's user? Of nobody else a word is believed, least of all by root."""
+    """Is it a process of the directory's user that still runs? Of nobody else a word is believed, least of all by root."""
     try:
         owner = os.stat(directory()).st_uid
         with open(f"/proc/{pid}/status") as file:
-            return any(line.split()[1] == str(owner) for line in file if line.startswith("Uid:"))
+            found = {key: rest.split()[0] for key, _, rest in (line.partition(":") for line in file) if rest.strip()}
     except OSError:
         return False
+    return found["Uid"] == str(owner) and found["State"] not in "ZX"  # dead, and its parent has not looked yet
 
 
 def segment_of_word(word: dict[str, Any]) -> str:

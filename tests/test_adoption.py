@@ -8,6 +8,7 @@ import socket
 from pathlib import Path
 from typing import Any
 
+import pytest
 from harness import Command, Peer, command, dial, echo, free_port, named, totals, wait_for
 from test_faults_under_load import Load, Server
 
@@ -52,6 +53,27 @@ def test_sessions_workers_and_counters_go_on(tmp_path: Path) -> None:
             client.sendall(b"still here")
             assert client.recv(20) == b"still here"
             client.close()
+
+
+@pytest.mark.parametrize("waited_for", [True, False], ids=["buried", "a zombie"])
+def test_status_of_workers_that_a_crash_left(tmp_path: Path, waited_for: bool) -> None:
+    """They are told from a balancer that runs, also where nobody buries the dead control plane, as in a container."""
+    with Peer(echo) as peer:
+        front = f"tcp://127.0.0.1:{free_port()}"
+        first = Command(tmp_path, *words(front, peer.address))
+        os.kill(first.pid, signal.SIGKILL)
+        os.waitid(os.P_PID, first.pid, os.WEXITED | os.WNOWAIT)
+        if waited_for:
+            first.process.wait()
+        shown = first.cli("status", "--name", "shop")
+        assert shown.stdout.startswith("shop: no control plane, its workers go on with the last table; serving for"), shown
+        assert peer.address in shown.stdout
+        refused = first.cli("reload", "--name", "shop")
+        assert (refused.returncode, "no balancer named 'shop' is running" in refused.stderr) == (1, True), refused
+        with command(tmp_path, *words(front, peer.address)):
+            first.process.wait()
+    assert first.process.stdout is not None
+    first.process.stdout.close()
 
 
 def test_no_request_fails_while_control_planes_are_killed_and_others_come(tmp_path: Path) -> None:

@@ -219,6 +219,14 @@ def test_without_textual_it_says_what_to_install(tmp_path: Path) -> None:
     assert done.stderr == "lbcore: top needs textual: pip install 'lbcore[top]'\n"
 
 
+def test_top_wants_a_terminal(tmp_path: Path) -> None:
+    """Into a pipe it would write what no program reads, for ever."""
+    with command(tmp_path, "--listen", "tcp://127.0.0.1:0", "--name", "shop") as running:
+        done = running.cli("top", "--name", "shop")
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr == "lbcore: top needs a terminal; lbcore status prints the same once\n"
+
+
 def test_a_name_that_nobody_has_is_said_before_the_screen_is_taken(tmp_path: Path) -> None:
     env = {**os.environ, "LBCORE_RUNTIME_DIR": str(tmp_path)}
     done = subprocess.run(

@@ -15,20 +15,23 @@ if TYPE_CHECKING:
 
 
 def main(name: str, as_json: bool) -> int:
-    """Print the status of a running balancer. Raises NotRunning or OSError."""
-    word = runtime.find(name)
-    with Segment.attach(runtime.segment_of_word(word)) as segment:
+    """Print the status of a running balancer, or of workers that its crash left. Raises NotRunning or OSError."""
+    with Segment.attach(runtime.segment_of(name)) as segment:
         status = document(segment)
-    status["admin"] = word.get("admin")
+    left = bool(runtime.orphans(name))
+    status["admin"] = None if left else runtime.find(name).get("admin")
     if as_json:
         print(json.dumps(status, indent=2))
     else:
-        _print(status)
+        _print(status, left)
     return 0
 
 
-def _print(status: dict[str, Any]) -> None:
+def _print(status: dict[str, Any], left: bool) -> None:
+    """left: by a control plane that is gone."""
     state = "draining" if status["draining"] else "serving"
+    if left:
+        state = "no control plane, its workers go on with the last table; serving"
     print(
         f"{status['name']}: {state} for {status['uptime_s']:.0f} s, pid {status['pid']}, lbcore {status['version']}, "
         f"datapath {status['datapath']}, admin {status['admin'] or 'off'}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 
 from lbcore.errors import LbcoreError
 
@@ -16,5 +17,7 @@ def main(name: str, interval_s: float) -> int:
 
     with Source(name) as source:
         source.read()  # a name that nobody has is said before the screen is taken
+        if not (sys.stdin.isatty() and sys.stdout.isatty()):
+            raise LbcoreError("top needs a terminal; lbcore status prints the same once")
         Top(source, interval_s).run()
     return 0
