@@ -29,7 +29,7 @@ struct lb_conn {
     uint8_t state; /* enum lb_conn_state */
     uint8_t header; /* version of the PROXY header that it begins with: one client's alone; 0: none, and anybody's */
     uint8_t was_reset; /* a write has heard of a reset before any FIN: the read that follows sees a mere end */
-    uint8_t pad[6];
+    uint8_t pad[5];
 };
 
 /* Idle ones: those of a backend that anybody may use, or a client's own, whose header they began with. */
