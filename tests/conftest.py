@@ -27,6 +27,12 @@ def pytest_sessionstart() -> None:
         assert lbcore._engine.__file__.startswith(os.environ["PYTHONPATH"]), lbcore._engine.__file__
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Of two processes one begins with the longest file, which would else be left to one of them at the end."""
+    if hasattr(config, "workerinput"):  # pytest-xdist's, in the processes that run the tests
+        items.sort(key=lambda item: item.path.name != "test_sanitized.py")
+
+
 def _children() -> set[str]:
     with open(f"/proc/self/task/{os.getpid()}/children") as file:
         return set(file.read().split())
