@@ -27,7 +27,7 @@ def main(name: str, as_json: bool) -> int:
     return 0
 
 
-def _print(status: dict[str, Any], left: bool) -> None:
+def _print(status: dict[str, Any], left: bool = False) -> None:
     """left: by a control plane that is gone."""
     state = "draining" if status["draining"] else "serving"
     if left:
