@@ -208,6 +208,26 @@ def test_a_thousand_backends_are_drawn_in_time(tmp_path: Path, monkeypatch: pyte
         steered(tmp_path, monkeypatch, steps)
 
 
+def test_a_reading_as_the_screen_ends_is_not_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its parts go before its clock: that was a traceback at the end, now and then."""
+    apps: list[Top] = []
+
+    async def steps(app: Top, pilot: Pilot[Any]) -> None:
+        apps.append(app)
+        closing = app._close_all
+
+        async def close_and_read() -> None:
+            await app.screen_stack[0].query("*").remove()
+            app.read()
+            await closing()
+
+        monkeypatch.setattr(app, "_close_all", close_and_read)
+
+    with command(tmp_path, *RUN):
+        steered(tmp_path, monkeypatch, steps)
+    assert len(apps) == 1
+
+
 def test_without_textual_it_says_what_to_install(tmp_path: Path) -> None:
     code = (
         "import importlib.util as util, sys; real = util.find_spec\n"

@@ -222,7 +222,7 @@ class Top(App[None]):
     def draw(self) -> None:
         """What is known, on the screen."""
         document, rates = self._before, self._rates
-        if document is None or rates is None:
+        if document is None or rates is None or not self.is_running:  # as it ends its parts go before its clock
             return
         width, screen = self.size.width - 2, self.screen_stack[0]
         screen.query_one("#head", Static).update(_lines(self._head(document, rates, width)))
