@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from collections import namedtuple
 from typing import TYPE_CHECKING
 
@@ -184,3 +185,23 @@ def answering(raw: bytes, *, end: bool = False) -> Callable[[socket.socket, byte
         return end
 
     return script
+
+
+def narrow(address: tuple[str, int]) -> socket.socket:
+    """A client that has little room for what comes, in small segments: what it does not take is held in the balancer."""
+    client = socket.socket()
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
+    client.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 1400)
+    client.settimeout(10)
+    client.connect(address)
+    return client
+
+
+def take_slowly(client: socket.socket, count: int) -> None:
+    """Read so many bytes, a little at a time."""
+    got = 0
+    while got < count:
+        part = client.recv(8192)
+        assert part, f"it ended after {got} bytes"
+        got += len(part)
+        time.sleep(0.01)

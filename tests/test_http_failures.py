@@ -12,7 +12,7 @@ import time
 
 import pytest
 from harness import SLOWER, black_hole, command, free_port, reset, settled, totals, wait_for
-from http_peers import Backend, Client, answering, field
+from http_peers import Backend, Client, answering, field, narrow, take_slowly
 from test_http_forwarding import GET, OK, figure, http
 
 
@@ -440,16 +440,6 @@ def test_client_that_takes_nothing_is_let_go() -> None:
         assert backend.ended.wait(5)
 
 
-def narrow(address: tuple[str, int]) -> socket.socket:
-    """A client that has little room for what comes, in small segments: what it does not take is held in the balancer."""
-    client = socket.socket()
-    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
-    client.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 1400)
-    client.settimeout(10)
-    client.connect(address)
-    return client
-
-
 @pytest.mark.parametrize("datapath", ["copy", "splice"])
 def test_a_client_that_takes_slowly_but_steadily_is_not_let_go(datapath: str) -> None:
     """What is held for it, up to a pipe of 1 MiB, takes longer than body_timeout: as long as some of it goes, it is served."""
@@ -458,12 +448,7 @@ def test_a_client_that_takes_slowly_but_steadily_is_not_let_go(datapath: str) ->
     listener, top = {"body_timeout": "300ms"}, {"datapath": datapath}
     with Backend(script) as backend, http(backend, listener=listener, top=top) as lb, narrow(lb.address) as client:
         client.sendall(GET)
-        got = 0
-        while got < body:
-            part = client.recv(8192)
-            assert part, f"it ended after {got} bytes"
-            got += len(part)
-            time.sleep(0.01)
+        take_slowly(client, body)
         wait_for(lambda: figure(lb, "exchanges_done") == 1, "it has all")
 
 

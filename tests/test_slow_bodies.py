@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from harness import Peer, balanced, echo, wait_for
-from http_peers import Backend, Client, answering, field
+from http_peers import Backend, Client, answering, field, narrow, take_slowly
 from test_access_log import logged
-from test_http_failures import backend_of, narrow
+from test_http_failures import backend_of
 from test_http_forwarding import GET, OK, figure, http
 from tls_peers import Authority, trusting
 
@@ -213,12 +213,7 @@ def test_an_answer_that_is_taken_quickly_enough_is_delivered() -> None:
     limits = {"body_timeout": "1s", "body_min_rate": "20k"}
     with Backend(script) as backend, http(backend, listener=limits) as lb, narrow(lb.address) as client:
         client.sendall(GET)
-        got = 0
-        while got < body:
-            part = client.recv(8192)
-            assert part, f"it ended after {got} bytes"
-            got += len(part)
-            time.sleep(0.01)
+        take_slowly(client, body)
         wait_for(lambda: figure(lb, "exchanges_done") == 1, "it has all")
 
 
