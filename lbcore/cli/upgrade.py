@@ -105,10 +105,11 @@ def _try(settings: BalancerSettings, held: dict[str, Any]) -> None:
 
 
 def _try_admin(listen: str) -> None:
-    host, port = split_host_port(listen)
+    from lbcore.sockets import address_to_bind
+
     try:
-        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        with socket.socket(family, kind) as trial:
+        family, address = address_to_bind(*split_host_port(listen), socket.SOCK_STREAM)
+        with socket.socket(family, socket.SOCK_STREAM) as trial:
             trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             trial.bind(address)
     except OSError as error:
