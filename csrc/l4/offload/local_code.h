@@ -16,6 +16,14 @@ enum { PSOCK_FLAGS = 7 }; /* in sk_user_data, beside the pointer */
 
 #define RELEASE(REG) BPF_MOV64_REG(BPF_REG_1, REG), BPF_CALL_FUNC(BPF_FUNC_sk_release)
 
+/* r0 is a socket that is to be let go of: r8. r0: the same as one of TCP. */
+#define AS_TCP(OTHERWISE) \
+    BPF_MOV64_REG(BPF_REG_8, BPF_REG_0), BPF_MOV64_REG(BPF_REG_1, BPF_REG_0), BPF_CALL_FUNC(BPF_FUNC_skc_to_tcp_sock), \
+        BPF_JMP_IMM(BPF_JEQ, BPF_REG_0, 0, OTHERWISE)
+
+/* A word of the socket in r0, kept on the stack. */
+#define KEEP_TCP(PLACE, FIELD) BPF_LDX_TCP(BPF_REG_1, BPF_REG_0, FIELD), BPF_STX_MEM(BPF_W, BPF_REG_10, BPF_REG_1, PLACE)
+
 /* A descriptor, or -errno. */
 static inline int load_code(const char *name, uint32_t type, uint32_t attach, const struct bpf_insn *code, size_t bytes, char *why,
                             size_t room)
