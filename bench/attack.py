@@ -33,14 +33,14 @@ LIMITS = """\
 client_request_rate = 200
 max_client_sessions = 100
 client_session_rate = 200
-body_min_rate = 240
+min_body_rate = 240
 trusted_proxies = ["127.0.0.1/32"]
 """
 CONFIG = """\
 workers = 2
 [[listener]]
 bind = "http://127.0.0.1:0"
-head_timeout = "1s"
+header_timeout = "1s"
 body_timeout = "1s"
 {limits}
 [[pool]]

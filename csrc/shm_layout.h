@@ -131,7 +131,7 @@ enum lb_end {
     LB_ENDED_RESOURCE = 9,    /* the balancer had no place, descriptor or buffer left */
     LB_ENDED_ANSWERED = 10,   /* the balancer answered by itself */
     LB_ENDED_LIMITED = 11,    /* its client has or opens too many */
-    LB_ENDED_SLOW = 12,       /* its client was slower than body_min_rate */
+    LB_ENDED_SLOW = 12,       /* its client was slower than min_body_rate */
 };
 
 /* What a record says by a bit. */
@@ -221,12 +221,12 @@ struct lb_listener_row {
     uint32_t idle_timeout_ms;
     uint32_t half_closed_timeout_ms;
     /* mode http */
-    uint32_t head_timeout_ms;
+    uint32_t header_timeout_ms;
     uint32_t body_timeout_ms;
     uint32_t keepalive_timeout_ms;
-    uint32_t max_head;   /* bytes */
+    uint32_t max_header_bytes;   /* bytes */
     uint32_t max_target; /* bytes */
-    uint32_t max_fields;
+    uint32_t max_headers;
     uint32_t forwarded;  /* enum lb_forwarded */
     uint64_t max_body;   /* bytes; 0: no limit */
     uint32_t request_id; /* give every request one */
@@ -243,7 +243,7 @@ struct lb_listener_row {
     uint32_t client_session_burst; /* at once; at least 1 */
     uint32_t client_request_rate;  /* mode http: a second */
     uint32_t client_request_burst;
-    uint32_t body_min_rate; /* mode http: bytes a second of a body that its client sends or takes at least; 0: none */
+    uint32_t min_body_rate; /* mode http: bytes a second of a body that its client sends or takes at least; 0: none */
     uint8_t pad0[8];
     uint8_t name[64];
     uint8_t address[96];
@@ -260,18 +260,18 @@ struct lb_pool_row {
     uint32_t retries;        /* further backends that a session may try */
     uint32_t budget_percent; /* retries allowed, as a share of sessions ... */
     uint32_t budget_floor;   /* ... and each second in any case */
-    uint32_t fail_after;     /* connect failures in a row that are reported; 0: never */
-    uint32_t keepalive_s;    /* TCP keep-alive idle time; 0: off */
+    uint32_t max_connect_failures;     /* connect failures in a row that are reported; 0: never */
+    uint32_t tcp_keepalive_s;    /* TCP keep-alive idle time; 0: off */
     uint32_t user_timeout_ms;
     uint32_t view; /* publication counter; its lowest bit names the current view */
     uint32_t max_active; /* sessions or exchanges on one backend; 0: no limit */
     /* what follows is for exchanges */
-    uint32_t fail_answers; /* failed answers in a row that are reported; 0: never */
-    uint32_t answer_timeout_ms;
+    uint32_t max_failed_responses; /* failed answers in a row that are reported; 0: never */
+    uint32_t response_timeout_ms;
     uint32_t queue;            /* exchanges that may wait for a backend, each worker */
     uint32_t queue_timeout_ms;
-    uint32_t reuse_ms;  /* how long an idle connection is kept for a backend that does not say; 0: none is */
-    uint32_t reuse_max; /* idle connections to one backend, each worker; more than that for a second at most */
+    uint32_t backend_idle_timeout_ms;  /* how long an idle connection is kept for a backend that does not say; 0: none is */
+    uint32_t max_idle_connections; /* idle connections to one backend, each worker; more than that for a second at most */
     uint32_t hash_key;  /* enum lb_hash_key */
     uint32_t retry_after_s; /* what 503 tells clients */
     uint32_t max_cost;      /* the most that X-LB-Cost may charge; 0: it is not read */
@@ -423,7 +423,7 @@ struct lb_worker_row {
     uint64_t answers_5xx;
     uint64_t requests_bad;      /* refused by the reader: what of an exchange broke the rules of HTTP or a limit */
     uint64_t answers_bad;       /* likewise of backends */
-    uint64_t answer_timeouts;
+    uint64_t response_timeouts;
     uint64_t connections_reused; /* exchanges on a connection that was kept */
     uint64_t connections_kept;   /* gauge: idle connections to backends */
     uint64_t connections_stale;  /* kept connections that were closed by the backend when a request came */
@@ -453,7 +453,7 @@ struct lb_worker_row {
     uint64_t offloads_local;  /* part of offloads: to backends of this host */
     uint64_t offload_misses;  /* that were to be, and could not */
     uint64_t bytes_offloaded; /* part of bytes_in and bytes_out: forwarded by the kernel */
-    uint64_t requests_slow;   /* 408: its client sent the body more slowly than body_min_rate; part of exchanges_refused */
+    uint64_t requests_slow;   /* 408: its client sent the body more slowly than min_body_rate; part of exchanges_refused */
     uint64_t closed_slow;     /* likewise under an answer that had begun, or took the answer more slowly; part of closed */
     uint32_t forwards;        /* what the kernel forwards for it: enum lb_offload_which (l4/offload), bits */
     uint32_t forwards_asked;  /* what it was to; more than that where its program could not be loaded */

@@ -418,13 +418,13 @@ cdef dict message_dict(bytes data, lb_message *message):
             "persistent": bool(message.persistent)}
 
 
-def read_request(bytes data, *, uint32_t max_head=16384, uint32_t max_target=8192, uint32_t max_fields=100):
+def read_request(bytes data, *, uint32_t max_header_bytes=16384, uint32_t max_target=8192, uint32_t max_headers=100):
     """Read a request's head as an http listener does: (reading, what was read).
 
     reading: 0 whole, 1 more bytes are needed, else the status that refuses it. what: a dict when whole, else None.
     """
     cdef lb_message message
-    cdef lb_head_limits limits = lb_head_limits(max_head, max_target, max_fields)
+    cdef lb_head_limits limits = lb_head_limits(max_header_bytes, max_target, max_headers)
     cdef int reading = lb_message_request(&message, data, <uint32_t>len(data), &limits)
     if reading:
         return reading, None

@@ -151,7 +151,7 @@ LISTENER = (
         high=_HOUR,
     ),
     Option(
-        "head_timeout",
+        "header_timeout",
         "duration",
         10 * _SECOND,
         "a request's head, a ClientHello or a PROXY header must come within it",
@@ -167,7 +167,7 @@ LISTENER = (
         high=_HOUR,
     ),
     Option(
-        "body_min_rate",
+        "min_body_rate",
         "size",
         0,
         "http: bytes a second that a client sends or takes of a body at least, over each body_timeout in which nothing but the"
@@ -183,9 +183,9 @@ LISTENER = (
         low=100,
         high=24 * _HOUR,
     ),
-    Option("max_head", "size", 16 << 10, "http: bytes of a request's head", low=1 << 10, high=28 << 10),
+    Option("max_header_bytes", "size", 16 << 10, "http: bytes of a request's head", low=1 << 10, high=28 << 10),
     Option("max_target", "size", 8 << 10, "http: bytes of a request's target", low=64, high=28 << 10),
-    Option("max_fields", "int", 100, "http: fields of a request", low=1, high=128),
+    Option("max_headers", "int", 100, "http: fields of a request", low=1, high=128),
     Option("max_body", "size", 0, "http: bytes of a request's body; 0: no limit", low=0, high=1 << 50),
     Option(
         "forwarded",
@@ -307,7 +307,7 @@ POOL = (
     ),
     Option("queue_timeout", "duration", 5 * _SECOND, "http: how long they wait", low=10, high=_HOUR),
     Option(
-        "answer_timeout",
+        "response_timeout",
         "duration",
         60 * _SECOND,
         "http: how long a backend may take until its answer begins",
@@ -315,7 +315,7 @@ POOL = (
         high=24 * _HOUR,
     ),
     Option(
-        "reuse",
+        "backend_idle_timeout",
         "duration",
         _SECOND,
         "http: how long an idle connection to a backend is kept when it does not say how long it keeps it; 0: none is",
@@ -323,7 +323,7 @@ POOL = (
         high=_HOUR,
     ),
     Option(
-        "reuse_max",
+        "max_idle_connections",
         "int",
         256,
         "http: idle connections to a backend, each worker; those beyond it are kept for a second at most, as many as a burst "
@@ -332,7 +332,7 @@ POOL = (
         high=100_000,
     ),
     Option(
-        "fail_answers",
+        "max_failed_responses",
         "int",
         10,
         "http: failed answers in a row (status 5xx, broken, late) that take a backend out; 0: never",
@@ -387,7 +387,7 @@ POOL = (
     Option("retry_budget", "int", 20, "retries allowed, percent of recent sessions", low=0, high=100),
     Option("retry_floor", "int", 10, "retries a second allowed in any case", low=0, high=10_000),
     Option(
-        "fail_after",
+        "max_connect_failures",
         "int",
         3,
         "connect failures in a row that take a backend out at once; 0: never",
@@ -403,7 +403,7 @@ POOL = (
         high=_HOUR,
     ),
     Option(
-        "keepalive",
+        "tcp_keepalive",
         "duration",
         60 * _SECOND,
         "idle time before TCP keep-alive; 0: off",

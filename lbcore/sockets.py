@@ -152,9 +152,9 @@ def _bind(family: int, kind: int, address: tuple[object, ...], *, shared: bool) 
 def _set_options(bound: socket.socket, pool: PoolSettings) -> None:
     """What accepted connections inherit from their listener on Linux: no call per connection is needed."""
     bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    if pool.keepalive_ms:
+    if pool.tcp_keepalive_ms:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, max(1, pool.keepalive_ms // 1000))
+        bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, max(1, pool.tcp_keepalive_ms // 1000))
         bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 10)
         bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
     if pool.user_timeout_ms:

@@ -171,7 +171,7 @@ def test_our_own_answers_say_why(tmp_path: Path) -> None:
         dead = f"127.0.0.1:{free_port()}"
         pools = [
             PoolSettings(name="app", probe=OFF, backends=[BackendSettings(address=peer.address)], connect_timeout="1s"),
-            PoolSettings(name="dead", probe=OFF, fail_after=0, backends=[BackendSettings(address=dead)]),
+            PoolSettings(name="dead", probe=OFF, max_connect_failures=0, backends=[BackendSettings(address=dead)]),
             PoolSettings(name="empty", probe=OFF),
         ]
         routes = [RouteSettings(path_prefix=f"/{name}", pool=name) for name in ("app", "dead", "empty")]
@@ -365,7 +365,7 @@ def test_one_of_so_many_is_written_and_every_failure(tmp_path: Path) -> None:
         settings = BalancerSettings(
             workers=1,
             listeners=[ListenerSettings(bind="http://127.0.0.1:0")],
-            pools=[PoolSettings(name="default", probe=OFF, fail_answers=0, **pools)],
+            pools=[PoolSettings(name="default", probe=OFF, max_failed_responses=0, **pools)],
             access_log=str(log),
             access_log_sample=10,
         )

@@ -44,7 +44,7 @@ def origin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Origin]:
 @contextlib.contextmanager
 def limited(directory: Path, origin: Origin, *, mode: str = "http", top: str = "", **listener: Any) -> Iterator[Command]:
     """`lbcore run` with short limits of time, and these of the listener. top: lines of the top level."""
-    limits: dict[str, Any] = {"head_timeout": "1s", "body_timeout": "1s", "keepalive_timeout": "2s"} | listener
+    limits: dict[str, Any] = {"header_timeout": "1s", "body_timeout": "1s", "keepalive_timeout": "2s"} | listener
     rows = "\n".join(f"{key} = {json.dumps(value)}" for key, value in limits.items())
     config = directory / "lb.toml"
     config.write_text(
@@ -91,7 +91,7 @@ def under_attack(lb: Command, attack: str, count: int, bites: Any, answers: int 
 
 
 def test_slowloris(tmp_path: Path, origin: Origin) -> None:
-    """Heads that never end hold a place for head_timeout, however many bytes come."""
+    """Heads that never end hold a place for header_timeout, however many bytes come."""
     with limited(tmp_path, origin) as lb:
         tally = under_attack(lb, "slow_heads", 300, lambda figures: figures["answers_4xx"] >= 300)
         assert tally["408"] >= 300
@@ -109,7 +109,7 @@ def test_slow_bodies(tmp_path: Path, origin: Origin) -> None:
 
 def test_slow_bodies_below_the_least_rate(tmp_path: Path, origin: Origin) -> None:
     """However regularly a byte comes: who sends less than it must has lost its place when body_timeout is over."""
-    with limited(tmp_path, origin, body_min_rate=240) as lb:
+    with limited(tmp_path, origin, min_body_rate=240) as lb:
         tally = under_attack(lb, "slow_bodies", 100, lambda figures: figures["requests_slow"] >= 200)
         assert tally["408"] >= 200
 

@@ -39,7 +39,7 @@ def settings(backends: list[str], **pool: object) -> BalancerSettings:
 
 def test_refused_backend_is_passed_over() -> None:
     with Peer(named(b"alive")) as peer:
-        rules = settings([f"127.0.0.1:{free_port()}", peer.address], fail_after=0)
+        rules = settings([f"127.0.0.1:{free_port()}", peer.address], max_connect_failures=0)
         with balanced(settings=rules) as lb:
             for _ in range(10):
                 with dial(lb.address) as client:
@@ -74,7 +74,7 @@ def test_never_one_already_tried() -> None:
     """Three dead backends and two retries: each is tried once, then the client is told."""
     dead = [f"127.0.0.1:{free_port()}" for _ in range(3)]
     for policy in ("round_robin", "least_conn", "p2c", "random"):
-        with balanced(settings=settings(dead, policy=policy, retries=7, fail_after=0)) as lb:
+        with balanced(settings=settings(dead, policy=policy, retries=7, max_connect_failures=0)) as lb:
             assert is_refused(lb.address)
             backends = lb.status()["pools"][0]["backends"]
             assert [backend["failures"] for backend in backends] == [1, 1, 1], policy
@@ -83,7 +83,7 @@ def test_never_one_already_tried() -> None:
 
 def test_retries_are_limited_for_each_session() -> None:
     dead = [f"127.0.0.1:{free_port()}" for _ in range(5)]
-    with balanced(settings=settings(dead, retries=1, fail_after=0)) as lb:
+    with balanced(settings=settings(dead, retries=1, max_connect_failures=0)) as lb:
         assert is_refused(lb.address)
         assert totals(settled(lb))["connects"] == 2
 
@@ -91,7 +91,7 @@ def test_retries_are_limited_for_each_session() -> None:
 def test_retries_stay_within_the_budget() -> None:
     """With a budget of 10 percent and no floor, a hundred failing sessions make ten retries, not two hundred."""
     dead = [f"127.0.0.1:{free_port()}" for _ in range(3)]
-    rules = settings(dead, retries=2, retry_budget=10, retry_floor=0, fail_after=0)
+    rules = settings(dead, retries=2, retry_budget=10, retry_floor=0, max_connect_failures=0)
     with balanced(settings=rules) as lb:
         for _ in range(100):
             is_refused(lb.address)
@@ -102,7 +102,7 @@ def test_retries_stay_within_the_budget() -> None:
 
 def test_connect_failures_in_a_row_take_a_backend_out_and_time_brings_it_back() -> None:
     port = free_port()
-    rules = settings([f"127.0.0.1:{port}"], fail_after=3, retry_after="1s")
+    rules = settings([f"127.0.0.1:{port}"], max_connect_failures=3, retry_after="1s")
     with Peer(named(b"other")) as other, balanced(settings=rules) as lb:
         lb.pool().add(other.address)
         dead = lb.pool().get(f"127.0.0.1:{port}")
@@ -126,7 +126,7 @@ def test_connect_failures_in_a_row_take_a_backend_out_and_time_brings_it_back() 
 
 def test_the_last_backend_is_kept_whatever_fails() -> None:
     port = free_port()
-    with balanced(settings=settings([f"127.0.0.1:{port}"], fail_after=2)) as lb:
+    with balanced(settings=settings([f"127.0.0.1:{port}"], max_connect_failures=2)) as lb:
         backend = lb.pool().backends()[0]
         for _ in range(4):
             is_refused(lb.address)
@@ -207,7 +207,7 @@ def keep_alive_idle_s(port: int) -> int:
 
 
 def test_a_session_that_lasts_has_keep_alive_towards_its_backend() -> None:
-    with Peer(echo) as peer, balanced(settings=settings([peer.address], keepalive="7s")) as lb, dial(lb.address) as client:
+    with Peer(echo) as peer, balanced(settings=settings([peer.address], tcp_keepalive="7s")) as lb, dial(lb.address) as client:
         client.sendall(b"x")
         assert read_exactly(client, 1) == b"x"
         wait_for(lambda: keep_alive_idle_s(peer.port) == 7, "keep-alive is on")
@@ -223,7 +223,7 @@ def test_a_session_that_is_half_over_for_long_has_keep_alive() -> None:
         seen.wait(PATIENCE_S)
 
     with Peer(sink) as peer:
-        rules = settings([peer.address], keepalive="7s")
+        rules = settings([peer.address], tcp_keepalive="7s")
         rules.listeners[0].half_closed_timeout_ms = 3_600_000
         with balanced(settings=rules) as lb, dial(lb.address) as client:
             client.shutdown(socket.SHUT_WR)

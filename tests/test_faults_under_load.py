@@ -245,7 +245,7 @@ def test_one_that_fails_more_than_the_rest_is_ejected(tmp_path: Path) -> None:
     with contextlib.ExitStack() as stack:
         good = [stack.enter_context(Server(tmp_path)) for _ in range(2)]
         bad = stack.enter_context(Server(tmp_path, status=500))
-        rules = {"outlier": OutlierSettings(interval="300ms", ejection="1h"), "fail_answers": 0}
+        rules = {"outlier": OutlierSettings(interval="300ms", ejection="1h"), "max_failed_responses": 0}
         with balanced(settings=settings(*good, bad, policy="round_robin", **rules)) as lb, Load(lb.address) as load:
             wait_for(lambda: states(lb)[bad.address] == "down", "it is ejected")
             reason = next(backend.reason for backend in lb.pool().backends() if backend.address == bad.address)

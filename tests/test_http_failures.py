@@ -27,7 +27,7 @@ def backend_of(lb: object, address: str) -> dict[str, object]:
 
 def test_refused_connects_go_to_another_backend_whatever_the_method() -> None:
     dead = f"127.0.0.1:{free_port()}"
-    with Backend() as alive, http(dead, alive, fail_after=0) as lb, Client(lb.address) as client:
+    with Backend() as alive, http(dead, alive, max_connect_failures=0) as lb, Client(lb.address) as client:
         for _ in range(6):
             client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi")
             assert client.answer().status == 200
@@ -36,7 +36,7 @@ def test_refused_connects_go_to_another_backend_whatever_the_method() -> None:
 
 
 def test_no_backend_that_can_be_reached_is_502() -> None:
-    with http(f"127.0.0.1:{free_port()}", fail_after=0) as lb, Client(lb.address) as client:
+    with http(f"127.0.0.1:{free_port()}", max_connect_failures=0) as lb, Client(lb.address) as client:
         for _ in range(2):
             answer = client.get()
             assert answer.status == 502
@@ -44,7 +44,11 @@ def test_no_backend_that_can_be_reached_is_502() -> None:
 
 
 def test_connect_time_out_is_504() -> None:
-    with black_hole() as hole, http(hole, connect_timeout="100ms", retries=0, fail_after=0) as lb, Client(lb.address) as client:
+    with (
+        black_hole() as hole,
+        http(hole, connect_timeout="100ms", retries=0, max_connect_failures=0) as lb,
+        Client(lb.address) as client,
+    ):
         assert client.get().status == 504
 
 
@@ -86,7 +90,7 @@ class Fickle(Backend):
 
 @pytest.mark.parametrize("method", [b"GET", b"PUT", b"DELETE", b"OPTIONS"])
 def test_idempotent_request_on_a_connection_that_closes_is_sent_again(method: bytes) -> None:
-    with Fickle() as backend, http(backend, reuse="1h") as lb, Client(lb.address) as client:
+    with Fickle() as backend, http(backend, backend_idle_timeout="1h") as lb, Client(lb.address) as client:
         for _ in range(5):
             client.send(method + b" / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi")
             assert client.answer().status == 200
@@ -96,7 +100,7 @@ def test_idempotent_request_on_a_connection_that_closes_is_sent_again(method: by
 
 
 def test_post_on_a_connection_that_closes_is_502_and_never_sent_twice() -> None:
-    with Fickle() as backend, http(backend, reuse="1h") as lb, Client(lb.address) as client:
+    with Fickle() as backend, http(backend, backend_idle_timeout="1h") as lb, Client(lb.address) as client:
         client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi")
         assert client.answer().status == 200
         client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi")
@@ -106,7 +110,11 @@ def test_post_on_a_connection_that_closes_is_502_and_never_sent_twice() -> None:
 
 
 def test_post_does_not_use_a_connection_that_has_ended() -> None:
-    with Backend(answering(OK, end=True)) as backend, http(backend, reuse="1h") as lb, Client(lb.address) as client:
+    with (
+        Backend(answering(OK, end=True)) as backend,
+        http(backend, backend_idle_timeout="1h") as lb,
+        Client(lb.address) as client,
+    ):
         for _ in range(20):
             client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi")
             assert client.answer().status == 200
@@ -115,13 +123,21 @@ def test_post_does_not_use_a_connection_that_has_ended() -> None:
 
 
 def test_fresh_connection_that_closes_is_not_replayed() -> None:
-    with Backend(answering(b"", end=True)) as backend, http(backend, fail_answers=0) as lb, Client(lb.address) as client:
+    with (
+        Backend(answering(b"", end=True)) as backend,
+        http(backend, max_failed_responses=0) as lb,
+        Client(lb.address) as client,
+    ):
         assert client.get().status == 502
         assert len(backend.heads) == 1
 
 
 def test_replays_stay_within_the_budget() -> None:
-    with Fickle() as backend, http(backend, reuse="1h", retry_budget=0, retry_floor=0) as lb, Client(lb.address) as client:
+    with (
+        Fickle() as backend,
+        http(backend, backend_idle_timeout="1h", retry_budget=0, retry_floor=0) as lb,
+        Client(lb.address) as client,
+    ):
         assert client.get().status == 200
         assert client.get().status == 502
         assert figure(lb, "retries_denied") == 1
@@ -156,7 +172,7 @@ def test_keep_alive_races_give_no_502_on_idempotent_requests() -> None:
                 statuses[client.get().status] += 1
                 time.sleep(random.choice([0, 0.0005, 0.002, 0.005]))
 
-    with Closing() as one, Closing() as two, http(one, two, reuse="1h", policy="p2c", retry_budget=100) as lb:
+    with Closing() as one, Closing() as two, http(one, two, backend_idle_timeout="1h", policy="p2c", retry_budget=100) as lb:
         threads = [threading.Thread(target=ask, args=(lb.address,)) for _ in range(8)]
         for thread in threads:
             thread.start()
@@ -174,7 +190,7 @@ def test_failed_answers_in_a_row_take_a_backend_out_and_client_errors_never() ->
         status = b"404" if b"/missing" in head else b"500"
         connection.sendall(b"HTTP/1.1 %s X\r\nContent-Length: 0\r\n\r\n" % status)
 
-    with Backend(script) as bad, Backend() as good, http(bad, good, fail_answers=4, retry_after="1h") as lb:
+    with Backend(script) as bad, Backend() as good, http(bad, good, max_failed_responses=4, retry_after="1h") as lb:
         with Client(lb.address) as client:
             for _ in range(30):
                 client.get("/missing")
@@ -187,7 +203,10 @@ def test_failed_answers_in_a_row_take_a_backend_out_and_client_errors_never() ->
 
 
 def test_501_and_505_say_nothing_of_the_backend() -> None:
-    with Backend(answering(b"HTTP/1.1 501 X\r\nContent-Length: 0\r\n\r\n")) as backend, http(backend, fail_answers=2) as lb:
+    with (
+        Backend(answering(b"HTTP/1.1 501 X\r\nContent-Length: 0\r\n\r\n")) as backend,
+        http(backend, max_failed_responses=2) as lb,
+    ):
         with Client(lb.address) as client:
             for _ in range(6):
                 assert client.get().status == 501
@@ -198,7 +217,7 @@ def test_501_and_505_say_nothing_of_the_backend() -> None:
 
 
 def test_slow_head_is_408() -> None:
-    with Backend() as backend, http(backend, listener={"head_timeout": "200ms"}) as lb, Client(lb.address) as client:
+    with Backend() as backend, http(backend, listener={"header_timeout": "200ms"}) as lb, Client(lb.address) as client:
         client.send(b"GET / HTTP/1.1\r\nHo")
         started = time.monotonic()
         threading.Timer(0.1, lambda: client.send(b"st")).start()
@@ -209,7 +228,7 @@ def test_slow_head_is_408() -> None:
 
 
 def test_slow_head_behind_a_head_request_is_408_with_its_body() -> None:
-    with Backend() as backend, http(backend, listener={"head_timeout": "200ms"}) as lb, Client(lb.address) as client:
+    with Backend() as backend, http(backend, listener={"header_timeout": "200ms"}) as lb, Client(lb.address) as client:
         assert client.get(method=b"HEAD").status == 200
         client.send(b"GET / HTTP/1.1\r\nHo")
         answer = client.answer()
@@ -218,7 +237,7 @@ def test_slow_head_behind_a_head_request_is_408_with_its_body() -> None:
 
 def test_empty_line_behind_a_request_is_not_the_beginning_of_another() -> None:
     """Old clients send one behind a body (RFC 9112 2.2): an answer that nobody asked for would be taken for the next one's."""
-    limits = {"head_timeout": "100ms", "keepalive_timeout": f"{400 * SLOWER}ms"}
+    limits = {"header_timeout": "100ms", "keepalive_timeout": f"{400 * SLOWER}ms"}
     with Backend() as backend, http(backend, listener=limits) as lb, Client(lb.address) as client:
         client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi\r\n")
         assert client.answer().status == 200
@@ -240,11 +259,11 @@ def test_slow_body_is_408_and_frees_the_backend() -> None:
 
 
 def test_late_answer_is_504_and_counts_against_the_backend() -> None:
-    with Backend(lambda c, h, b: not c.recv(1)) as backend, http(backend, answer_timeout="200ms") as lb:
+    with Backend(lambda c, h, b: not c.recv(1)) as backend, http(backend, response_timeout="200ms") as lb:
         with Client(lb.address) as client:
             answer = client.get()
             assert (answer.status, field(answer.head, b"Connection")) == (504, None)
-            assert figure(lb, "answer_timeouts") == 1
+            assert figure(lb, "response_timeouts") == 1
             assert backend_of(lb, backend.address)["failures"] == 1
             assert len(backend.heads) == 1
 

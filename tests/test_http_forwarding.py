@@ -217,7 +217,7 @@ def test_bad_chunk_in_the_middle_of_a_body_is_400_and_the_backend_sees_a_broken_
 
 
 def test_limits_of_head_target_and_body() -> None:
-    limits = {"max_head": "1k", "max_target": "100", "max_body": "1k"}
+    limits = {"max_header_bytes": "1k", "max_target": "100", "max_body": "1k"}
     cases = {
         431: b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"a" * 2000 + b"\r\n\r\n",
         414: b"GET /" + b"a" * 200 + b" HTTP/1.1\r\nHost: a\r\n\r\n",
@@ -463,7 +463,7 @@ def test_bad_answer_is_502_and_its_connection_is_not_used_again(name: str) -> No
     ends = name in ("nothing", "half_a_head")
     with (
         Backend(answering(BAD_ANSWERS[name], end=ends)) as backend,
-        http(backend, fail_answers=0) as lb,
+        http(backend, max_failed_responses=0) as lb,
         Client(lb.address) as client,
     ):
         for _ in range(2):
@@ -489,7 +489,11 @@ def test_bytes_behind_an_answer_end_its_connection() -> None:
     ],
 )
 def test_answer_that_breaks_off_is_a_reset_for_the_client(raw: bytes) -> None:
-    with Backend(answering(raw, end=True)) as backend, http(backend, fail_answers=0) as lb, Client(lb.address) as client:
+    with (
+        Backend(answering(raw, end=True)) as backend,
+        http(backend, max_failed_responses=0) as lb,
+        Client(lb.address) as client,
+    ):
         client.send(GET)
         with pytest.raises(ConnectionResetError):
             read_all(client.socket)
@@ -503,7 +507,7 @@ def test_answer_to_the_end_that_is_reset_is_a_reset_for_the_client() -> None:
         reset(connection)
         return True
 
-    with Backend(script) as backend, http(backend, fail_answers=0) as lb, Client(lb.address) as client:
+    with Backend(script) as backend, http(backend, max_failed_responses=0) as lb, Client(lb.address) as client:
         client.send(GET)
         with pytest.raises(ConnectionResetError):
             read_all(client.socket)
@@ -520,7 +524,7 @@ def test_answer_to_the_end_that_is_reset_is_a_reset_for_a_client_that_still_send
             full.wait(PATIENCE_S)
             reset(connection)
 
-    with Deaf() as backend, http(backend, fail_answers=0) as lb, Client(lb.address) as client:
+    with Deaf() as backend, http(backend, max_failed_responses=0) as lb, Client(lb.address) as client:
         client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % 10**9)
         client.reader.head()
         assert client.reader.exactly(4) == b"half"
@@ -548,7 +552,7 @@ def test_backend_connections_are_kept_newest_first_and_counted() -> None:
 
 
 def test_idle_backend_connections_are_closed_before_the_backend_does() -> None:
-    with Backend() as backend, http(backend, reuse="200ms") as lb, Client(lb.address) as client:
+    with Backend() as backend, http(backend, backend_idle_timeout="200ms") as lb, Client(lb.address) as client:
         client.get()
         started = time.monotonic()
         assert backend.ended.wait(5 * SLOWER)
@@ -560,7 +564,7 @@ def test_idle_backend_connections_are_closed_before_the_backend_does() -> None:
 
 def test_keep_alive_that_a_backend_tells_is_heeded() -> None:
     with Backend(answering(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nKeep-Alive: timeout=1, max=5\r\n\r\n")) as backend:
-        with http(backend, reuse="1h") as lb, Client(lb.address) as client:
+        with http(backend, backend_idle_timeout="1h") as lb, Client(lb.address) as client:
             assert field(client.get().head, b"Keep-Alive") is None
             started = time.monotonic()
             assert backend.ended.wait(5 * SLOWER)
@@ -575,7 +579,7 @@ def test_keep_alive_that_a_backend_shows_is_learned_and_named_in_status() -> Non
                 while connection.recv(65536):
                     connection.sendall(OK)
 
-    with Impatient() as backend, http(backend, reuse="1h") as lb, Client(lb.address) as client:
+    with Impatient() as backend, http(backend, backend_idle_timeout="1h") as lb, Client(lb.address) as client:
         client.get()
 
         def learned() -> float | None:
@@ -595,7 +599,11 @@ def test_reuse_max_bounds_idle_connections() -> None:
         together.wait(PATIENCE_S)
         connection.sendall(OK)
 
-    with Backend(script) as backend, http(backend, reuse_max=2, reuse="1h") as lb, contextlib.ExitStack() as stack:
+    with (
+        Backend(script) as backend,
+        http(backend, max_idle_connections=2, backend_idle_timeout="1h") as lb,
+        contextlib.ExitStack() as stack,
+    ):
         clients = [stack.enter_context(Client(lb.address)) for _ in range(6)]
 
         def reused_by_a_burst() -> int:
@@ -612,7 +620,7 @@ def test_reuse_max_bounds_idle_connections() -> None:
 
 
 def test_reuse_max_of_none_keeps_none() -> None:
-    with Backend() as backend, http(backend, reuse_max=0) as lb, Client(lb.address) as client:
+    with Backend() as backend, http(backend, max_idle_connections=0) as lb, Client(lb.address) as client:
         for _ in range(3):
             assert client.get().status == 200
         assert figure(lb, "connects") == 3
@@ -743,7 +751,11 @@ def test_upgrade_that_the_balancer_has_no_room_for_is_not_its_backends_fault(mon
             connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 20000000\r\n\r\n" + bytes(20_000_000))
         return False
 
-    with Backend(script) as backend, http(backend, top={"datapath": "copy"}, fail_answers=1) as lb, Client(lb.address) as slow:
+    with (
+        Backend(script) as backend,
+        http(backend, top={"datapath": "copy"}, max_failed_responses=1) as lb,
+        Client(lb.address) as slow,
+    ):
         slow.send(GET)
         wait_for(lambda: lb.status()["workers"][0]["buffers"] == 1, "a buffer is held for who reads nothing")
         with Client(lb.address) as client:

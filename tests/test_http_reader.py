@@ -121,10 +121,10 @@ def test_unknown_coding_beside_a_fault_is_a_fault() -> None:
 def test_limits() -> None:
     assert request(b"GET /" + b"a" * 100 + b" HTTP/1.1\r\n" + HOST + b"\r\n", max_target=100) == 414
     assert request(b"GET /" + b"a" * 200, max_target=100) == 414
-    assert request(b"GET / HTTP/1.1\r\n" + HOST + b"X: " + b"a" * 2000 + b"\r\n\r\n", max_head=1024) == 431
-    assert request(b"GET / HTTP/1.1\r\n" + HOST + b"X: " + b"a" * 2000, max_head=1024) == 431
-    assert request(b"GET / HTTP/1.1\r\n" + HOST + b"X: b\r\n" * 10 + b"\r\n", max_fields=10) == 431
-    assert request(b"GET / HTTP/1.1\r\n" + HOST + b"X: b\r\n" * 9 + b"\r\n", max_fields=10) == 0
+    assert request(b"GET / HTTP/1.1\r\n" + HOST + b"X: " + b"a" * 2000 + b"\r\n\r\n", max_header_bytes=1024) == 431
+    assert request(b"GET / HTTP/1.1\r\n" + HOST + b"X: " + b"a" * 2000, max_header_bytes=1024) == 431
+    assert request(b"GET / HTTP/1.1\r\n" + HOST + b"X: b\r\n" * 10 + b"\r\n", max_headers=10) == 431
+    assert request(b"GET / HTTP/1.1\r\n" + HOST + b"X: b\r\n" * 9 + b"\r\n", max_headers=10) == 0
 
 
 def test_accepted() -> None:

@@ -144,7 +144,7 @@ def test_uvicorn_answers_in_no_time(tmp_path: Path) -> None:
 
 def test_uvicorn_that_closes_idle_connections_gives_no_502(tmp_path: Path) -> None:
     """uvicorn's keep-alive is made 1 s, and requests come at just that pace."""
-    with uvicorn(tmp_path, "--timeout-keep-alive", "1") as address, http(address, reuse="1h") as lb:
+    with uvicorn(tmp_path, "--timeout-keep-alive", "1") as address, http(address, backend_idle_timeout="1h") as lb:
         with httpx.Client(base_url=url_of(lb)) as client:
             for pause in (0, 0.98, 1.0, 1.02, 0.99, 1.0, 1.01):
                 time.sleep(pause)
@@ -270,7 +270,7 @@ def test_reload_under_http_load_loses_nothing(tmp_path: Path) -> None:
         with load_on(url_of(lb), 3) as statuses:
             for turn in range(12):
                 pools = [PoolSettings(probe=OFF, backends=[(one, two)[turn % 2]], policy=("p2c", "maglev", "ewma")[turn % 3])]
-                listeners = [ListenerSettings(bind="http://127.0.0.1:0", max_fields=50 + turn)]
+                listeners = [ListenerSettings(bind="http://127.0.0.1:0", max_headers=50 + turn)]
                 lb.reload(BalancerSettings(workers=1, drain_timeout="2s", listeners=listeners, pools=pools))
                 seen = len(statuses)
                 wait_for(lambda before=seen: len(statuses) > before + 30, "load flows")  # type: ignore[misc]

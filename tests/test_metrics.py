@@ -94,7 +94,7 @@ def test_listeners_and_pools_count_what_ended_and_how() -> None:
     with Backend() as good, Backend(answering(b"HTTP/1.1 500 Oh\r\nContent-Length: 0\r\n\r\n")) as bad:
         pools = [
             PoolSettings(name="good", probe=OFF, backends=[BackendSettings(address=good.address)]),
-            PoolSettings(name="bad", probe=OFF, fail_answers=0, backends=[BackendSettings(address=bad.address)]),
+            PoolSettings(name="bad", probe=OFF, max_failed_responses=0, backends=[BackendSettings(address=bad.address)]),
         ]
         routes = [RouteSettings(path_prefix="/good", pool="good"), RouteSettings(path_prefix="/bad", pool="bad")]
         web = ListenerSettings(bind="http://127.0.0.1:0", name="web")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def settings(backends: list[str], **probe: object) -> BalancerSettings:
     """Quick probes."""
     rules = {"kind": "tcp", "interval": "60ms", "timeout": "100ms", "rise": 2, "fall": 2} | probe
-    pool = PoolSettings(backends=backends, probe=ProbeSettings(**rules), fail_after=0)
+    pool = PoolSettings(backends=backends, probe=ProbeSettings(**rules), max_connect_failures=0)
     return BalancerSettings(workers=1, listeners=[ListenerSettings(bind="tcp://127.0.0.1:0")], pools=[pool])
 
 

@@ -127,7 +127,7 @@ def test_a_stranger_cannot_say_who_it_is() -> None:
 
 
 def test_a_trusted_peer_that_says_nothing_is_closed_in_time() -> None:
-    with balanced(settings=rules("tcp", [], {**ACCEPTING, "head_timeout": "200ms"})) as lb, dial(lb.address) as client:
+    with balanced(settings=rules("tcp", [], {**ACCEPTING, "header_timeout": "200ms"})) as lb, dial(lb.address) as client:
         assert client.recv(1) == b""
         assert totals(settled(lb))["refused_greeting"] == 1
 
@@ -195,7 +195,9 @@ def test_every_attempt_begins_with_the_header(tmp_path: Path) -> None:
     """Also that at the second backend, when the first refuses."""
     with Peer(tell_all) as peer:
         dead = f"127.0.0.1:{free_port()}"
-        with balanced(settings=rules("tcp", [dead, peer.address], send_proxy="v1", policy="round_robin", fail_after=0)) as lb:
+        with balanced(
+            settings=rules("tcp", [dead, peer.address], send_proxy="v1", policy="round_robin", max_connect_failures=0)
+        ) as lb:
             for _ in range(4):
                 with dial(lb.address) as client:
                     client.shutdown(socket.SHUT_WR)
@@ -342,12 +344,12 @@ def test_client_that_is_no_proxy_says_nothing_of_tls() -> None:
 @pytest.mark.parametrize("mode", ["tcp", "http", "tls"])
 def test_places_of_headers_are_given_back_however_a_connection_ends(mode: str) -> None:
     """There are as many as connections: one that is lost would be missed soon."""
-    listener = {**ACCEPTING, "head_timeout": "300ms"}
+    listener = {**ACCEPTING, "header_timeout": "300ms"}
     words = {"tcp": b"data", "http": b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", "tls": client_hello("a.test")}[mode]
     dead = f"127.0.0.1:{free_port()}"
     with Peer(lambda connection: connection.sendall(connection.recv(4096))) as peer:
         for backends in ([peer.address], [dead], []):
-            settings = rules(mode, backends, listener, send_proxy="v2", fail_after=0)
+            settings = rules(mode, backends, listener, send_proxy="v2", max_connect_failures=0)
             settings.max_sessions = 8
             with balanced(settings=settings) as lb:
                 for rest in (words, b"", b"\xff\xff\r\n\r\n", words[:7]):

@@ -119,7 +119,7 @@ def test_proxy_that_speaks_for_itself_is_named(header: bytes) -> None:
 
 
 def test_kept_connection_is_never_another_clients() -> None:
-    with Told() as backend, http(backend, send_proxy="v1", reuse="1h") as lb, contextlib.ExitStack() as stack:
+    with Told() as backend, http(backend, send_proxy="v1", backend_idle_timeout="1h") as lb, contextlib.ExitStack() as stack:
         clients = [stack.enter_context(Client(lb.address)) for _ in range(5)]
         for _ in range(10):
             for client in clients:
@@ -129,7 +129,7 @@ def test_kept_connection_is_never_another_clients() -> None:
 
 
 def test_pipelined_requests_stay_on_their_clients_connection() -> None:
-    with Told() as backend, http(backend, send_proxy="v1", reuse="1h") as lb:
+    with Told() as backend, http(backend, send_proxy="v1", backend_idle_timeout="1h") as lb:
         with Client(lb.address) as one, Client(lb.address) as other:
             for _ in range(3):
                 one.send(5 * GET)
@@ -141,7 +141,7 @@ def test_pipelined_requests_stay_on_their_clients_connection() -> None:
 
 def test_connection_ends_with_its_client() -> None:
     """The next client, which gets its place in memory, does not get its connection."""
-    with Told() as backend, http(backend, send_proxy="v1", reuse="1h") as lb:
+    with Told() as backend, http(backend, send_proxy="v1", backend_idle_timeout="1h") as lb:
         for number in range(1, 6):
             with Client(lb.address) as client:
                 assert client.get().body == v1_of(client, lb)
@@ -151,7 +151,7 @@ def test_connection_ends_with_its_client() -> None:
 
 
 def test_connection_of_a_client_that_says_farewell_is_not_kept() -> None:
-    with Told() as backend, http(backend, send_proxy="v1", reuse="1h") as lb, Client(lb.address) as client:
+    with Told() as backend, http(backend, send_proxy="v1", backend_idle_timeout="1h") as lb, Client(lb.address) as client:
         assert client.get(extra=b"Connection: close\r\n").status == 200
         wait_for(lambda: backend.ends == 1, "the backend's connection ends")
         assert figure(lb, "connections_kept") == 0
@@ -167,7 +167,7 @@ def test_client_that_leaves_in_the_middle_takes_its_connections_along() -> None:
             connection.sendall(OK)
 
     with Told(answers_the_first) as one, Told(answers_the_first) as other:
-        with http(one, other, send_proxy="v1", reuse="1h") as lb, Client(lb.address) as client:
+        with http(one, other, send_proxy="v1", backend_idle_timeout="1h") as lb, Client(lb.address) as client:
             client.get()
             client.get()
             client.send(GET.replace(b"/ ", b"/stay "))
@@ -179,7 +179,7 @@ def test_client_that_leaves_in_the_middle_takes_its_connections_along() -> None:
 def test_client_keeps_a_few_connections_only() -> None:
     with contextlib.ExitStack() as stack:
         backends = [stack.enter_context(Told()) for _ in range(7)]
-        with http(*backends, send_proxy="v1", reuse="1h") as lb, Client(lb.address) as client:
+        with http(*backends, send_proxy="v1", backend_idle_timeout="1h") as lb, Client(lb.address) as client:
             for _ in range(21):
                 assert client.get().body == v1_of(client, lb)
             assert figure(lb, "connections_kept") <= 4
@@ -193,8 +193,8 @@ def test_pools_that_tell_and_pools_that_do_not_keep_apart() -> None:
             drain_timeout="2s",
             listeners=[ListenerSettings(bind="http://127.0.0.1:0")],
             pools=[
-                PoolSettings(name="told", backends=[told.address], probe=OFF, send_proxy="v1", reuse="1h"),
-                PoolSettings(name="plain", backends=[plain.address], probe=OFF, reuse="1h"),
+                PoolSettings(name="told", backends=[told.address], probe=OFF, send_proxy="v1", backend_idle_timeout="1h"),
+                PoolSettings(name="plain", backends=[plain.address], probe=OFF, backend_idle_timeout="1h"),
             ],
             routes=[RouteSettings(path_prefix="/told", pool="told"), RouteSettings(path_prefix="/", pool="plain")],
         )
@@ -212,7 +212,7 @@ def test_reload_that_begins_to_tell_leaves_old_connections_alone() -> None:
         port = free_port()
 
         def settings(send_proxy: str) -> BalancerSettings:
-            pool = PoolSettings(backends=[backend.address], probe=OFF, send_proxy=send_proxy, reuse="1h")
+            pool = PoolSettings(backends=[backend.address], probe=OFF, send_proxy=send_proxy, backend_idle_timeout="1h")
             return BalancerSettings(workers=1, listeners=[ListenerSettings(bind=f"http://127.0.0.1:{port}")], pools=[pool])
 
         with balanced(settings=settings("v1")) as lb, Client(lb.address) as one, Client(lb.address) as other:
@@ -242,7 +242,7 @@ def test_backend_is_told_what_was_agreed_on(tmp_path: Path, mode: str, shows: bo
     if shows:
         context.load_cert_chain(own, own_key)
     with Told() as backend:
-        pools = [PoolSettings(backends=[backend.address], probe=OFF, send_proxy="v2", reuse="1h")]
+        pools = [PoolSettings(backends=[backend.address], probe=OFF, send_proxy="v2", backend_idle_timeout="1h")]
         settings = BalancerSettings(workers=1, listeners=[listener], pools=pools, drain_timeout="2s")
         with balanced(settings=settings) as lb:
             for _ in range(2):  # not the connection that was
@@ -268,7 +268,7 @@ def test_backend_is_told_what_was_agreed_on(tmp_path: Path, mode: str, shows: bo
 
 
 def test_replay_begins_with_the_header_again() -> None:
-    with Told(good=1) as backend, http(backend, send_proxy="v1", reuse="1h", retry_budget=100) as lb:
+    with Told(good=1) as backend, http(backend, send_proxy="v1", backend_idle_timeout="1h", retry_budget=100) as lb:
         with Client(lb.address) as client:
             for _ in range(5):
                 assert client.get().body == v1_of(client, lb)
@@ -277,7 +277,7 @@ def test_replay_begins_with_the_header_again() -> None:
 
 
 def test_post_on_a_connection_that_closes_is_never_sent_twice() -> None:
-    with Told(good=1) as backend, http(backend, send_proxy="v1", reuse="1h") as lb, Client(lb.address) as client:
+    with Told(good=1) as backend, http(backend, send_proxy="v1", backend_idle_timeout="1h") as lb, Client(lb.address) as client:
         statuses = []
         for _ in range(2):
             client.send(POST)
@@ -288,7 +288,7 @@ def test_post_on_a_connection_that_closes_is_never_sent_twice() -> None:
 
 def test_backend_that_refuses_is_not_the_only_one_to_be_told() -> None:
     dead = f"127.0.0.1:{free_port()}"
-    with Told() as alive, http(dead, alive, fail_after=0, send_proxy="v1") as lb, Client(lb.address) as client:
+    with Told() as alive, http(dead, alive, max_connect_failures=0, send_proxy="v1") as lb, Client(lb.address) as client:
         for _ in range(4):
             assert client.get().body == v1_of(client, lb)
         assert figure(lb, "retries") > 0
@@ -298,7 +298,7 @@ def test_backend_that_closes_when_it_reads_the_header_is_502() -> None:
     def slam(connection: socket.socket) -> None:
         connection.recv(4)
 
-    with Peer(slam) as peer, http(peer.address, send_proxy="v1", fail_answers=0) as lb, Client(lb.address) as client:
+    with Peer(slam) as peer, http(peer.address, send_proxy="v1", max_failed_responses=0) as lb, Client(lb.address) as client:
         assert client.get().status == 502
         assert client.get().status == 502
 
@@ -324,7 +324,15 @@ def test_connections_that_close_at_random_moments_never_mix_clients() -> None:
                         wrong.append(answer)
 
     with Told(script) as one, Told(script) as other:
-        with http(one, other, send_proxy="v1", reuse="1h", fail_answers=0, fail_after=0, retry_budget=100) as lb:
+        with http(
+            one,
+            other,
+            send_proxy="v1",
+            backend_idle_timeout="1h",
+            max_failed_responses=0,
+            max_connect_failures=0,
+            retry_budget=100,
+        ) as lb:
             threads = [threading.Thread(target=ask, args=(lb,)) for _ in range(8)]
             for thread in threads:
                 thread.start()
@@ -365,7 +373,7 @@ def test_upgraded_connection_began_with_the_header() -> None:
 
 def test_kept_connections_make_room_for_others() -> None:
     """At the bound of connections, the eldest idle one goes, whoever's it is."""
-    with Told() as backend, http(backend, send_proxy="v1", reuse="1h", top={"max_sessions": 8}) as lb:
+    with Told() as backend, http(backend, send_proxy="v1", backend_idle_timeout="1h", top={"max_sessions": 8}) as lb:
         with contextlib.ExitStack() as stack:
             clients = [stack.enter_context(Client(lb.address)) for _ in range(8)]
             for _ in range(3):
@@ -374,7 +382,7 @@ def test_kept_connections_make_room_for_others() -> None:
 
 
 def test_pools_without_it_share_as_before() -> None:
-    with Backend(answering(OK)) as backend, http(backend, reuse="1h") as lb:
+    with Backend(answering(OK)) as backend, http(backend, backend_idle_timeout="1h") as lb:
         for _ in range(5):
             with Client(lb.address) as client:
                 assert client.get().status == 200
@@ -397,7 +405,7 @@ def test_before_nginx(tmp_path: Path, version: str) -> None:
         ' return 200 "$proxy_protocol_addr $proxy_protocol_port $connection_requests"; } } }\n'
     )
     with running(["nginx", "-p", str(tmp_path), "-c", str(tmp_path / "nginx.conf")], port, tmp_path):
-        with http(f"127.0.0.1:{port}", send_proxy=version, reuse="1h") as lb:
+        with http(f"127.0.0.1:{port}", send_proxy=version, backend_idle_timeout="1h") as lb:
             with Client(lb.address) as one, Client(lb.address) as other:
                 for number in (1, 2, 3):
                     for client in (one, other):
@@ -415,7 +423,7 @@ def test_before_haproxy(tmp_path: Path, version: str) -> None:
         ' http-request return status 200 content-type text/plain lf-string "%[src]:%[src_port] %[dst_port]"\n'
     )
     with running(["haproxy", "-db", "-f", str(tmp_path / "haproxy.cfg")], port, tmp_path):
-        with http(f"127.0.0.1:{port}", listener=ACCEPTING, send_proxy=version, reuse="1h") as lb:
+        with http(f"127.0.0.1:{port}", listener=ACCEPTING, send_proxy=version, backend_idle_timeout="1h") as lb:
             with dial(lb.address) as connection:
                 connection.sendall(TOLD)
                 reader = Reader(connection)

@@ -1,4 +1,4 @@
-"""body_min_rate: who sends or takes a body too slowly is ended, and nobody else: not who waits for a backend."""
+"""min_body_rate: who sends or takes a body too slowly is ended, and nobody else: not who waits for a backend."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SPAN_S = 1.0
-LIMITS = {"body_timeout": "1s", "body_min_rate": "1k"}
+LIMITS = {"body_timeout": "1s", "min_body_rate": "1k"}
 LONG = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n"
 CHUNKED = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
 
@@ -132,7 +132,7 @@ def test_a_backend_that_reads_slowly_excuses_its_client() -> None:
                 time.sleep(0.03)
             connection.sendall(OK)
 
-    with Slow() as backend, http(backend, listener={**LIMITS, "body_min_rate": "10m"}) as lb, Client(lb.address) as client:
+    with Slow() as backend, http(backend, listener={**LIMITS, "min_body_rate": "10m"}) as lb, Client(lb.address) as client:
         backend.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
         backend.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 1400)
         client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % size)
@@ -194,7 +194,7 @@ def test_a_body_that_drips_under_an_answer_ends_the_connection(tmp_path: Path) -
 def test_an_answer_that_is_taken_too_slowly_is_broken_off(tmp_path: Path) -> None:
     log, body = tmp_path / "log", 5_000_000
     script = answering(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % body + bytes(body))
-    limits = {"body_timeout": "1s", "body_min_rate": "1m"}
+    limits = {"body_timeout": "1s", "min_body_rate": "1m"}
     with Backend(script) as backend, http(backend, listener=limits, top={"access_log": str(log)}) as lb:
         with narrow(lb.address) as client:
             client.sendall(GET)
@@ -210,7 +210,7 @@ def test_an_answer_that_is_taken_too_slowly_is_broken_off(tmp_path: Path) -> Non
 def test_an_answer_that_is_taken_quickly_enough_is_delivered() -> None:
     body = 1_000_000
     script = answering(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % body + bytes(body))
-    limits = {"body_timeout": "1s", "body_min_rate": "20k"}
+    limits = {"body_timeout": "1s", "min_body_rate": "20k"}
     with Backend(script) as backend, http(backend, listener=limits) as lb, narrow(lb.address) as client:
         client.sendall(GET)
         take_slowly(client, body)
@@ -227,7 +227,7 @@ def test_a_backend_that_sends_slowly_excuses_its_client() -> None:
             time.sleep(0.05)
         return False
 
-    limits = {"body_timeout": "200ms", "body_min_rate": "1m"}
+    limits = {"body_timeout": "200ms", "min_body_rate": "1m"}
     with Backend(events) as backend, http(backend, listener=limits) as lb, Client(lb.address) as client:
         assert client.get().body == b"x" * 40
         assert figure(lb, "closed_slow") == 0
@@ -242,7 +242,7 @@ def test_an_upgraded_connection_has_no_rate() -> None:
         echo(connection)
         return True
 
-    limits = {"body_timeout": "200ms", "body_min_rate": "1m"}
+    limits = {"body_timeout": "200ms", "min_body_rate": "1m"}
     with Backend(upgrade) as backend, http(backend, listener=limits) as lb, Client(lb.address) as client:
         client.send(b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n")
         assert client.answer().status == 101
@@ -264,7 +264,7 @@ def test_off_by_default_and_a_reload_turns_it_on_for_bodies_under_way() -> None:
                 with pytest.raises(TimeoutError):
                     client.answer()
                 client.socket.settimeout(10)
-                lb.reload(settings.replace(listeners=[listener.replace(body_min_rate="1k")]))
+                lb.reload(settings.replace(listeners=[listener.replace(min_body_rate="1k")]))
                 assert client.answer().status == 408
 
 
@@ -276,9 +276,9 @@ def listener_fault(**values: Any) -> list[str]:
 
 
 def test_a_rate_that_cannot_be_is_one_clear_line() -> None:
-    assert listener_fault(bind="tcp://127.0.0.1:0", body_min_rate=5) == [
-        "body_min_rate: only of modes http and https, this is tcp"
+    assert listener_fault(bind="tcp://127.0.0.1:0", min_body_rate=5) == [
+        "min_body_rate: only of modes http and https, this is tcp"
     ]
-    assert "body_min_rate: '2g' is not allowed (allowed: a size from 0 to 1g)" in listener_fault(
-        bind="http://127.0.0.1:0", body_min_rate="2g"
+    assert "min_body_rate: '2g' is not allowed (allowed: a size from 0 to 1g)" in listener_fault(
+        bind="http://127.0.0.1:0", min_body_rate="2g"
     )

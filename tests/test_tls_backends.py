@@ -577,7 +577,7 @@ def test_last_words_of_a_backend_that_reads_no_more(authority: Authority, here: 
         connection.recv(1000)
         connection.sendall(b"HTTP/1.1 413 Too Big\r\nContent-Length: 3\r\nConnection: close\r\n\r\nbig")
 
-    with TlsPeer(serving(here), early) as backend, over_tls(HTTP, authority, backend, retries=0, fail_answers=0) as lb:
+    with TlsPeer(serving(here), early) as backend, over_tls(HTTP, authority, backend, retries=0, max_failed_responses=0) as lb:
         for _ in range(20):
             with Client(lb.address) as client:
                 client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4000000\r\n\r\n")

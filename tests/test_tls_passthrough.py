@@ -206,7 +206,7 @@ def test_junk_is_closed_at_once_and_counted(certificate: Path, junk: bytes) -> N
 
 def test_a_client_that_says_nothing_is_closed_in_time() -> None:
     pool = PoolSettings(probe=ProbeSettings(kind="off"))
-    with balanced(settings=rules([pool], [], head_timeout="200ms")) as lb:
+    with balanced(settings=rules([pool], [], header_timeout="200ms")) as lb:
         with dial(lb.address) as silent, dial(lb.address) as halting:
             halting.sendall(client_hello("a.test")[:30])
             assert silent.recv(1) == b""

@@ -950,7 +950,7 @@ def test_junk_is_closed_and_counted(site: Path, bind: str, junk: bytes) -> None:
 @pytest.mark.parametrize("version", [V12, V13])
 def test_a_hello_cut_anywhere(authority: Authority, site: Path, bind: str, version: ssl.TLSVersion) -> None:
     """Then the client closes, or resets, or says no more."""
-    listener = {"certificates": shown(site), "head_timeout": "300ms"}
+    listener = {"certificates": shown(site), "header_timeout": "300ms"}
     with Peer(echo) as peer, balancing(bind, peer, listener=listener) as lb, contextlib.ExitStack() as stack:
         context = trusting(authority, version=version)
         with ByHand(lb.address, context) as client:
@@ -974,7 +974,7 @@ def test_a_hello_cut_anywhere(authority: Authority, site: Path, bind: str, versi
 @pytest.mark.parametrize("version", [V12, V13])
 def test_clients_that_stop_after_our_answer(authority: Authority, site: Path, version: ssl.TLSVersion) -> None:
     context = trusting(authority, version=version)
-    with Backend() as backend, https(site, backend, listener={"head_timeout": "300ms"}) as lb:
+    with Backend() as backend, https(site, backend, listener={"header_timeout": "300ms"}) as lb:
         with ByHand(lb.address, context) as silent:
             silent.socket.sendall(silent.hello())
             while silent.socket.recv(1 << 16):
@@ -995,7 +995,7 @@ def test_clients_that_stop_after_our_answer(authority: Authority, site: Path, ve
 
 
 def test_a_handshake_and_nothing_more(authority: Authority, site: Path) -> None:
-    with Backend() as backend, https(site, backend, listener={"head_timeout": "1s"}) as lb:
+    with Backend() as backend, https(site, backend, listener={"header_timeout": "1s"}) as lb:
         with ByHand(lb.address, trusting(authority)) as client:
             client.shake()
             wait_for(lambda: figure(lb, "active") == 1, "it is served")
@@ -1050,7 +1050,7 @@ def test_two_hundred_at_once(authority: Authority, site: Path) -> None:
 
     together = asyncio.Event()
     # two hundred clients in one slow process may leave each handshake hanging, for which the engine would let them go
-    bounds = {"top": {"max_handshakes": 8}} if SLOWER == 1 else {"listener": {"head_timeout": "60s"}}
+    bounds = {"top": {"max_handshakes": 8}} if SLOWER == 1 else {"listener": {"header_timeout": "60s"}}
     with Backend() as backend, https(site, backend, **bounds) as lb:
         assert asyncio.run(all_of_them(lb.address)) == [b"HTTP/1.1 200"] * 200
         assert (figure(lb, "handshakes"), figure(lb, "accepted"), figure(lb, "refused")) == (200, 200, 0)

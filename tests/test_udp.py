@@ -218,7 +218,7 @@ def test_a_refusal_is_evidence_and_the_datagram_goes_to_another() -> None:
     with Server(named(b"alive")) as server, Server(echo) as gone:
         dead = gone.address
         gone.close()
-        rules = settings([dead, server.address], fail_after=2, retry_after="60s", policy="round_robin")
+        rules = settings([dead, server.address], max_connect_failures=2, retry_after="60s", policy="round_robin")
         with balanced(settings=rules) as lb:
             backend = lb.pool().get(dead)
             assert backend is not None

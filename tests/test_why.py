@@ -56,7 +56,7 @@ def test_each_policy_says_why(policy: str, why: str, scored: int) -> None:
 
 def test_failures_are_seen_attempt_by_attempt() -> None:
     dead = f"127.0.0.1:{free_port()}"
-    with Backend() as alive, http(dead, alive, policy="round_robin", fail_after=0) as lb:
+    with Backend() as alive, http(dead, alive, policy="round_robin", max_connect_failures=0) as lb:
         for _ in range(4):
             ask(lb)
         found = recorded(lb)
@@ -75,7 +75,7 @@ def test_failed_answers_and_clients_that_left_are_told_apart() -> None:
         connection.sendall(b"HTTP/1.1 503 X\r\nContent-Length: 0\r\n\r\n")
         return False
 
-    with Backend(script) as backend, http(backend, fail_answers=0) as lb:
+    with Backend(script) as backend, http(backend, max_failed_responses=0) as lb:
         ask(lb, "/")
         with Client(lb.address) as client:
             client.send(b"GET /broken HTTP/1.1\r\nHost: a\r\n\r\n")

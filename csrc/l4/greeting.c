@@ -204,7 +204,7 @@ void lb_greeting_open(struct lb_greetings *greetings, const struct lb_newcomer *
     struct epoll_event event = {.events = EPOLLIN | EPOLLRDHUP | EPOLLET | (row->terminates ? EPOLLOUT : 0),
                                 .data.u64 = lb_tag_of(LB_TAG_GREETING, index, greeting->generation)};
     plane->greetings++;
-    lb_timer_set(&greetings->wheel, &greeting->timer, lb_now_ms(plane) + row->head_timeout_ms);
+    lb_timer_set(&greetings->wheel, &greeting->timer, lb_now_ms(plane) + row->header_timeout_ms);
     if (epoll_ctl(plane->epoll, EPOLL_CTL_ADD, newcomer->fd, &event) < 0)
         (void)refuse(greetings, greeting, &plane->row->refused_resource);
     /* what has come already is told by the first event */

@@ -52,7 +52,7 @@ void lb_outcome_unreachable(struct lb_plane *plane, uint32_t pool, uint32_t back
     lb_add(&plane->row->connect_failures, 1);
     if (error == ETIMEDOUT)
         lb_add(&plane->row->connect_timeouts, 1);
-    report(plane, backend, outcome->failures_in_row, plane->shm.pools[pool].fail_after, LB_FAILING_CONNECTS);
+    report(plane, backend, outcome->failures_in_row, plane->shm.pools[pool].max_connect_failures, LB_FAILING_CONNECTS);
 }
 
 void lb_outcome_answered(struct lb_plane *plane, uint32_t backend, uint32_t took_us)
@@ -64,7 +64,7 @@ void lb_outcome_unanswered(struct lb_plane *plane, uint32_t pool, uint32_t backe
 {
     struct lb_outcome *outcome = lb_outcome_of(plane, backend);
     lb_learn_unanswered(outcome, status);
-    report(plane, backend, outcome->answers_in_row, plane->shm.pools[pool].fail_answers, LB_FAILING_ANSWERS);
+    report(plane, backend, outcome->answers_in_row, plane->shm.pools[pool].max_failed_responses, LB_FAILING_ANSWERS);
 }
 
 int lb_error_is_local(int error)

@@ -13,11 +13,11 @@ union lb_address lb_backend_address(const struct lb_backend_row *row);
 /* A connect succeeded, and took so long. */
 void lb_outcome_connected(struct lb_plane *plane, uint32_t pool, uint32_t backend, uint32_t took_us);
 
-/* A connect failed. Failures in a row are reported at the pool's fail_after. */
+/* A connect failed. Failures in a row are reported at the pool's max_connect_failures. */
 void lb_outcome_unreachable(struct lb_plane *plane, uint32_t pool, uint32_t backend, int error);
 
 /* An exchange was answered well, or it failed: a status of 500 and more (501 and 505 speak of the request, not of the backend), or
- * 0 for an answer that never came or broke off. Reported at fail_answers. */
+ * 0 for an answer that never came or broke off. Reported at max_failed_responses. */
 void lb_outcome_answered(struct lb_plane *plane, uint32_t backend, uint32_t took_us);
 void lb_outcome_unanswered(struct lb_plane *plane, uint32_t pool, uint32_t backend, uint32_t status);
 

@@ -96,7 +96,7 @@ static uint64_t time_limit_ms(const struct lb_plane *plane, const struct lb_sess
  * What is half over has it at once, or is over before it would have helped. */
 static void keep_alive(struct lb_plane *plane, struct lb_session *session)
 {
-    uint32_t idle_s = plane->shm.pools[session->pool].keepalive_s;
+    uint32_t idle_s = plane->shm.pools[session->pool].tcp_keepalive_s;
     if (idle_s && (session->state == LB_SESSION_OPEN || time_limit_ms(plane, session) > (uint64_t)idle_s * 1000))
         (void)lb_net_keep_alive(session->side[LB_BACKEND].fd, idle_s);
     session->kept = 1;

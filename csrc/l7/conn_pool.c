@@ -13,7 +13,7 @@ enum {
     MARGIN_MS = 2000,
     SHORTEST_MS = 50,
     OWN_MOST = 4, /* idle ones of a client's own: enough for one whose requests go here and there */
-    BURST_MS = 1000, /* how long idle ones beyond reuse_max stay: a steady load takes them again sooner */
+    BURST_MS = 1000, /* how long idle ones beyond max_idle_connections stay: a steady load takes them again sooner */
 };
 
 int lb_conn_pool_open(struct lb_conn_pool *pool, struct lb_plane *plane, uint32_t capacity)
@@ -123,10 +123,10 @@ uint32_t lb_conn_limit_ms(const struct lb_conn_pool *pool, uint32_t backend)
     const struct lb_plane *plane = pool->plane;
     const struct lb_outcome *outcome = lb_shm_outcome(&plane->shm, plane->worker, backend);
     const struct lb_backend_row *row = &plane->shm.backends[backend];
-    uint32_t reuse_ms = plane->shm.pools[row->pool].reuse_ms;
+    uint32_t backend_idle_timeout_ms = plane->shm.pools[row->pool].backend_idle_timeout_ms;
     uint32_t known_ms = outcome->generation == row->generation ? told_or_seen_ms(outcome) : 0;
-    if (!known_ms || !reuse_ms)
-        return reuse_ms;
+    if (!known_ms || !backend_idle_timeout_ms)
+        return backend_idle_timeout_ms;
     if (known_ms >= 2 * MARGIN_MS)
         return known_ms - MARGIN_MS;
     return known_ms / 2;
@@ -145,7 +145,7 @@ static int is_as_agreed(const struct lb_conn_pool *pool, const struct lb_conn *c
 static int is_crowded(const struct lb_conn_pool *pool, const struct lb_conn *conn)
 {
     const struct lb_shm *shm = &pool->plane->shm;
-    return conn->among->count > shm->pools[shm->backends[conn->backend].pool].reuse_max;
+    return conn->among->count > shm->pools[shm->backends[conn->backend].pool].max_idle_connections;
 }
 
 /* How long may this idle one stay, of the time that its backend would keep it? */
@@ -199,10 +199,10 @@ int lb_conn_connect(struct lb_conn_pool *pool, uint32_t backend, uint32_t row, s
     if (index == LB_SLAB_NONE)
         return ENOBUFS;
     union lb_address to = lb_backend_address(&plane->shm.backends[backend]);
-    int fd = lb_net_connect(&to, limits->keepalive_s, limits->user_timeout_ms, plane->loopback_control);
+    int fd = lb_net_connect(&to, limits->tcp_keepalive_s, limits->user_timeout_ms, plane->loopback_control);
     if (fd == -EMFILE && pool->eldest != LB_SLAB_NONE) {
         lb_conn_drop(pool, lb_conn_at(pool, pool->eldest));
-        fd = lb_net_connect(&to, limits->keepalive_s, limits->user_timeout_ms, plane->loopback_control);
+        fd = lb_net_connect(&to, limits->tcp_keepalive_s, limits->user_timeout_ms, plane->loopback_control);
     }
     *conn = lb_conn_at(pool, index);
     uint32_t generation = (*conn)->generation;
@@ -237,13 +237,13 @@ void lb_conn_drop_own(struct lb_conn_pool *pool, const struct lb_conn_stack *own
         lb_conn_drop(pool, lb_conn_at(pool, own->newest));
 }
 
-/* How many idle ones there may be where it would wait. To a backend as many as the slab holds, of which those beyond reuse_max
+/* How many idle ones there may be where it would wait. To a backend as many as the slab holds, of which those beyond max_idle_connections
  * stay for no longer than a burst; but who wants none kept has none. */
-static uint32_t most_idle(const struct lb_conn_pool *pool, const struct lb_conn *conn, uint32_t reuse_max)
+static uint32_t most_idle(const struct lb_conn_pool *pool, const struct lb_conn *conn, uint32_t max_idle_connections)
 {
     if (conn->header)
-        return reuse_max < OWN_MOST ? reuse_max : OWN_MOST;
-    return reuse_max ? pool->slab.capacity : 0;
+        return max_idle_connections < OWN_MOST ? max_idle_connections : OWN_MOST;
+    return max_idle_connections ? pool->slab.capacity : 0;
 }
 
 /* The timer of an idle one never fires too late; it may fire too early. */
@@ -257,7 +257,7 @@ static void set_timer(struct lb_conn_pool *pool, struct lb_conn *conn, uint32_t 
 void lb_conn_keep(struct lb_conn_pool *pool, struct lb_conn *conn, uint32_t backend_pool)
 {
     uint32_t limit_ms = lb_conn_limit_ms(pool, conn->backend);
-    uint32_t most = most_idle(pool, conn, pool->plane->shm.pools[backend_pool].reuse_max);
+    uint32_t most = most_idle(pool, conn, pool->plane->shm.pools[backend_pool].max_idle_connections);
     /* what comes behind an answer is nobody's: it would be the next exchange's answer */
     int surplus = conn->side.readable && !lb_side_is_silent(&conn->side);
     conn->side.readable = 0;

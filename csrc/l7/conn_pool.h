@@ -2,7 +2,7 @@
  * would. One that begins with a client's PROXY header is for that client's exchanges only. One worker's own.
  *
  * How long an idle one is kept: two seconds less than the backend says it would (Keep-Alive: timeout) or was seen to, at least
- * half of that; the pool's `reuse` when neither is known. Beyond `reuse_max` to one backend they stay for a second at most: the
+ * half of that; the pool's `backend_idle_timeout` when neither is known. Beyond `max_idle_connections` to one backend they stay for a second at most: the
  * newest are used first, so that what a steady load needs is never that old. All together are never more than the slab holds.
  * A request that meets the backend's FIN on the wire is lost, and only idempotent ones may be sent again (RFC 9110 9.2.2). */
 #ifndef LB_CONN_POOL_H

@@ -35,7 +35,7 @@ uint32_t lb_http_limit_ms(const struct lb_l7 *l7, const struct lb_http *client)
     case LB_HTTP_FREE:
         return 0;
     case LB_HTTP_READING:
-        return lb_http_has_begun(l7, client) ? listener->head_timeout_ms : listener->keepalive_timeout_ms;
+        return lb_http_has_begun(l7, client) ? listener->header_timeout_ms : listener->keepalive_timeout_ms;
     case LB_HTTP_QUEUED:
         return pool->queue_timeout_ms;
     case LB_HTTP_CONNECTING:
@@ -45,7 +45,7 @@ uint32_t lb_http_limit_ms(const struct lb_l7 *l7, const struct lb_http *client)
             return listener->body_timeout_ms;
         if (client->down.pending)
             return listener->body_timeout_ms;
-        return client->stage == LB_ANSWER_AWAITED ? pool->answer_timeout_ms : listener->idle_timeout_ms;
+        return client->stage == LB_ANSWER_AWAITED ? pool->response_timeout_ms : listener->idle_timeout_ms;
     case LB_HTTP_ANSWERING:
         return listener->body_timeout_ms;
     case LB_HTTP_LINGERING:
@@ -377,7 +377,7 @@ static enum lb_next exchange_timeout(struct lb_l7 *l7, struct lb_http *client)
         return lb_http_end(l7, client, client->down.pending ? LB_END_IDLE : LB_END_BACKEND);
     if (!client->request.whole && !client->up.pending)
         return lb_http_answer(l7, client, 408, "the request did not come in time");
-    lb_add(&l7->plane->row->answer_timeouts, 1);
+    lb_add(&l7->plane->row->response_timeouts, 1);
     return lb_http_backend_lost(l7, client, 504, "the backend did not answer in time");
 }
 

@@ -37,7 +37,7 @@ void lb_http_consume(struct lb_l7 *l7, struct lb_http *client)
 
 static struct lb_head_limits limits_of(const struct lb_listener_row *listener)
 {
-    return (struct lb_head_limits){listener->max_head, listener->max_target, listener->max_fields};
+    return (struct lb_head_limits){listener->max_header_bytes, listener->max_target, listener->max_headers};
 }
 
 void lb_http_reread(struct lb_l7 *l7, struct lb_http *client)

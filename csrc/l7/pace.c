@@ -1,6 +1,6 @@
 #include "parts.h"
 
-/* A client is to send or take body_min_rate over each body_timeout in which nobody but it was waited for. The figures are looked at when
+/* A client is to send or take min_body_rate over each body_timeout in which nobody but it was waited for. The figures are looked at when
  * its timer fires, so a byte costs nothing more; whoever else is waited for in between excuses it. */
 
 static enum lb_pace waited_for(const struct lb_http *client)
@@ -34,11 +34,11 @@ int lb_http_is_slow(struct lb_l7 *l7, struct lb_http *client)
 {
     const struct lb_listener_row *listener = lb_http_listener(l7, client);
     uint64_t now_ms = lb_now_ms(l7->plane), span_ms = listener->body_timeout_ms;
-    enum lb_pace pace = listener->body_min_rate ? waited_for(client) : LB_PACE_NOBODY;
+    enum lb_pace pace = listener->min_body_rate ? waited_for(client) : LB_PACE_NOBODY;
     uint32_t passed_ms = (uint32_t)now_ms - client->paced_ms;
     int known = pace != LB_PACE_NOBODY && pace == client->paced;
     if (known && passed_ms >= span_ms &&
-        (done_by(client, pace) - client->paced_bytes) * 1000 < listener->body_min_rate * span_ms)
+        (done_by(client, pace) - client->paced_bytes) * 1000 < listener->min_body_rate * span_ms)
         return 1;
     if (!known || passed_ms >= span_ms) {
         count_from_now(l7, client, pace);

@@ -76,7 +76,7 @@ def run(
     client_session_burst: Annotated[Optional[str], typer.Option(help=_help("client_session_burst"))] = None,  # noqa: UP045
     client_request_rate: Annotated[Optional[str], typer.Option(help=_help("client_request_rate"))] = None,  # noqa: UP045
     client_request_burst: Annotated[Optional[str], typer.Option(help=_help("client_request_burst"))] = None,  # noqa: UP045
-    body_min_rate: Annotated[Optional[str], typer.Option(help=_help("body_min_rate"))] = None,  # noqa: UP045
+    min_body_rate: Annotated[Optional[str], typer.Option(help=_help("min_body_rate"))] = None,  # noqa: UP045
     access_log: Annotated[Optional[str], typer.Option(help=_help("access_log"))] = None,  # noqa: UP045
     access_log_format: Annotated[Optional[str], typer.Option(help=_help("access_log_format"))] = None,  # noqa: UP045
     user: Annotated[Optional[str], typer.Option(help=_help("user"))] = None,  # noqa: UP045
@@ -95,7 +95,7 @@ def run(
         "client_session_burst": client_session_burst,
         "client_request_rate": client_request_rate,
         "client_request_burst": client_request_burst,
-        "body_min_rate": body_min_rate,
+        "min_body_rate": min_body_rate,
     }
     top = {
         "name": name,

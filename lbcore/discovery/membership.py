@@ -299,7 +299,7 @@ class Membership:
             good, bad, latency_us, in_row = totals[member.row.index]
             figures[id] = outliers.Figures(good - member.good, bad - member.bad, latency_us)
             member.good, member.bad = good, bad
-            if in_row and in_row >= self._pools[name].fail_after > 0:
+            if in_row and in_row >= self._pools[name].max_connect_failures > 0:
                 self.failing(member.row.index, CONNECTS)  # of those who pick without the proxy: nobody else reports for them
         for id, why in outliers.worse(figures, rules).items():
             self._verdicts.eject(standing.members[id], f"ejected: {why}", now)

@@ -143,7 +143,7 @@ COUNTED = {
         "requests_limited", "counter", "HTTP requests answered 429: their client address asked more than client_request_rate."
     ),
     "requests_slow": _worker(
-        "requests_slow", "counter", "HTTP requests answered 408: their client sent the body more slowly than body_min_rate."
+        "requests_slow", "counter", "HTTP requests answered 408: their client sent the body more slowly than min_body_rate."
     ),
     "clients_counted": _worker("clients_counted", "gauge", "Sessions that are counted by their client's address now."),
     "clients_uncounted": _worker(
@@ -153,7 +153,7 @@ COUNTED = {
     "closed_client_reset": _worker("closed_client_reset", "counter", "Closed: the client broke off."),
     "closed_backend_reset": _worker("closed_backend_reset", "counter", "Closed: the backend broke off."),
     "closed_idle": _worker("closed_idle", "counter", "Closed: nothing moved for too long."),
-    "closed_slow": _worker("closed_slow", "counter", "Closed: the client sent or took a body more slowly than body_min_rate."),
+    "closed_slow": _worker("closed_slow", "counter", "Closed: the client sent or took a body more slowly than min_body_rate."),
     "closed_half": _worker("closed_half", "counter", "Closed: one side had finished, and the other did not in time."),
     "closed_cut": _worker("closed_cut", "counter", "Closed: the backend was removed, and the drain time ran out."),
     "closed_stopped": _worker("closed_stopped", "counter", "Closed: the balancer stopped."),
@@ -195,7 +195,7 @@ COUNTED = {
     },
     "requests_bad": _worker("requests_bad", "counter", "HTTP requests that broke the rules of HTTP or a limit."),
     "answers_bad": _worker("answers_bad", "counter", "Answers of backends that broke the rules of HTTP."),
-    "answer_timeouts": _worker("answer_timeouts", "counter", "HTTP requests whose answer did not come in time."),
+    "response_timeouts": _worker("response_timeouts", "counter", "HTTP requests whose answer did not come in time."),
     "connections_reused": _worker("connections_reused", "counter", "HTTP requests that went over a kept connection."),
     "connections_kept": _worker("connections_kept", "gauge", "Idle connections to backends that are kept."),
     "connections_stale": _worker("connections_stale", "counter", "Kept connections that the backend had closed when needed."),

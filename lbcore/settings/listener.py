@@ -17,7 +17,7 @@ IDLE_MS = {"udp": 30_000}
 OTHER_IDLE_MS = 600_000
 MAX_ERROR_BODY, MAX_ERROR_TYPE, MAX_TRUSTED, MAX_EXPRESSION = 1023, 95, 32, 1024
 """The room of their fields in csrc/shm_layout.h."""
-OF_REQUESTS = ("client_request_rate", "client_request_burst", "body_min_rate")
+OF_REQUESTS = ("client_request_rate", "client_request_burst", "min_body_rate")
 """Limits of clients that only modes http and https know."""
 
 
@@ -28,7 +28,6 @@ class ListenerSettings(Settings):
         "accept_proxy",
         "alpn",
         "backlog",
-        "body_min_rate",
         "body_timeout_ms",
         "certificates",
         "client_ca",
@@ -42,15 +41,16 @@ class ListenerSettings(Settings):
         "forwarded",
         "half_close",
         "half_closed_timeout_ms",
-        "head_timeout_ms",
+        "header_timeout_ms",
         "host",
         "idle_timeout_ms",
         "keepalive_timeout_ms",
         "max_body",
         "max_client_sessions",
-        "max_fields",
-        "max_head",
+        "max_header_bytes",
+        "max_headers",
         "max_target",
+        "min_body_rate",
         "mode",
         "name",
         "pool",
@@ -71,13 +71,13 @@ class ListenerSettings(Settings):
     idle_timeout_ms: int
     half_closed_timeout_ms: int
     backlog: int
-    head_timeout_ms: int
+    header_timeout_ms: int
     body_timeout_ms: int
-    body_min_rate: int
+    min_body_rate: int
     keepalive_timeout_ms: int
-    max_head: int
+    max_header_bytes: int
     max_target: int
-    max_fields: int
+    max_headers: int
     max_body: int
     forwarded: str
     trusted_proxies: list[str]
@@ -128,7 +128,7 @@ class ListenerSettings(Settings):
             yield "accept_proxy: needs trusted_proxies, the networks whose word is taken"
 
     def _limit_faults(self) -> Iterable[str]:
-        for name in ("client_request_rate", "body_min_rate"):
+        for name in ("client_request_rate", "min_body_rate"):
             if getattr(self, name) and self.mode not in HTTP_MODES:
                 yield f"{name}: only of modes http and https, this is {self.mode}"
         for what in ("session", "request"):

@@ -89,35 +89,35 @@ class PoolSettings(Settings):
     """A pool: its policy, its limits, its health rules, and the backends that the configuration names."""
 
     __slots__ = (
-        "answer_timeout_ms",
+        "backend_idle_timeout_ms",
         "backends",
         "connect_timeout_ms",
-        "fail_after",
-        "fail_answers",
         "hash",
         "hold_down_max_ms",
         "hold_down_ms",
-        "keepalive_ms",
         "lease",
         "max_active",
+        "max_connect_failures",
         "max_cost",
+        "max_failed_responses",
+        "max_idle_connections",
         "name",
         "outlier",
         "policy",
         "probe",
         "queue",
         "queue_timeout_ms",
+        "response_timeout_ms",
         "retries",
         "retry_after_ms",
         "retry_budget",
         "retry_floor",
-        "reuse_max",
-        "reuse_ms",
         "send_proxy",
         "slow_start_ms",
         "sources",
         "sticky",
         "sticky_secret",
+        "tcp_keepalive_ms",
         "tls",
         "tls_ca",
         "tls_cert",
@@ -134,18 +134,18 @@ class PoolSettings(Settings):
     retries: int
     retry_budget: int
     retry_floor: int
-    fail_after: int
+    max_connect_failures: int
     retry_after_ms: int
-    keepalive_ms: int
+    tcp_keepalive_ms: int
     user_timeout_ms: int
     hash: str
     max_active: int
     queue: int | None
     queue_timeout_ms: int
-    answer_timeout_ms: int
-    reuse_ms: int
-    reuse_max: int
-    fail_answers: int
+    response_timeout_ms: int
+    backend_idle_timeout_ms: int
+    max_idle_connections: int
+    max_failed_responses: int
     sticky: str | None
     sticky_secret: str | None
     slow_start_ms: int
