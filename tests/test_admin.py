@@ -287,7 +287,7 @@ def test_the_leases_port_stands_in() -> None:
         assert client(lb).call("POST", "/heartbeat", me)[0] == 200
 
 
-@pytest.mark.parametrize(("method", "path"), [("GET", "/pick"), ("POST", "/reload")])
+@pytest.mark.parametrize(("method", "path"), [("POST", "/pick"), ("POST", "/reload")])
 def test_a_call_that_comes_while_it_drains_does_not_keep_it_from_stopping(method: str, path: str) -> None:
     with Peer(echo) as peer:
         lb = Balancer(settings=settings({"token": "operators"}, backends=[BackendSettings(address=peer.address)])).start()

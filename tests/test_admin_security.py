@@ -285,3 +285,63 @@ def test_readyz_says_so_before_the_balancer_leaves(tmp_path: Path) -> None:
     assert time.monotonic() - began >= 4
     assert running.process.stdout is not None
     running.process.stdout.close()
+
+
+# --- names that are led here ------------------------------------------------------------------------------------------------
+
+
+def asked_as(lb: Balancer, method: str, path: str, host: str, fields: dict[str, str] | None = None) -> int:
+    """The status of a call with this Host."""
+    address, port = str(lb.admin_address).removeprefix("http://").rsplit(":", 1)
+    connection = http.client.HTTPConnection(address, int(port), timeout=5)
+    try:
+        body = json.dumps(ME).encode() if method == "POST" else None
+        connection.request(method, path, body, {"Host": host, **(fields or {})})
+        return connection.getresponse().status
+    finally:
+        connection.close()
+
+
+LOOKS = ("/", "/status", "/backends", "/metrics", "/events", "/healthz", "/readyz", "/pick")
+ACTS = ("/register", "/heartbeat", "/deregister", "/pick", "/release", "/reload", "/upgrade", "/backends/add")
+NAMES = (
+    "rebound.example",
+    "rebound.example:9900",
+    "127.0.0.1.rebound.example",
+    "localhost.rebound.example",
+    "127.0.0.1@rebound.example",
+)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_name_that_is_led_here_reaches_nothing_without_a_token(name: str) -> None:
+    with balanced(settings=settings({})) as lb:
+        answers = {path: asked_as(lb, "GET", path, name) for path in LOOKS}
+        answers |= {f"POST {path}": asked_as(lb, "POST", path, name) for path in ACTS}
+        # a page of that name is of our own origin for its browser, and some browsers say so
+        says = {"Sec-Fetch-Site": "same-origin", "Origin": f"http://{name}"}
+        answers |= {f"own {path}": asked_as(lb, "GET", path, name, says) for path in LOOKS}
+        answers |= {f"own POST {path}": asked_as(lb, "POST", path, name, says) for path in ACTS}
+        assert set(answers.values()) == {403}, answers
+        assert lb.pool().backends() == []
+
+
+@pytest.mark.parametrize("name", ["127.0.0.1", "localhost", "LOCALHOST:9900", "[::1]:9900", "10.1.2.3:80"])
+def test_addresses_and_localhost_are_heard_without_a_token(name: str) -> None:
+    with balanced(settings=settings({})) as lb:
+        assert asked_as(lb, "GET", "/status", name) == 200
+        assert asked_as(lb, "POST", "/register", name) == 201
+
+
+def test_with_the_token_any_name_will_do() -> None:
+    shown = bearer("operators")
+    with balanced(settings=settings({"token": "operators"})) as lb:
+        assert asked_as(lb, "GET", "/status", "lb.internal", shown) == 200
+        assert asked_as(lb, "POST", "/register", "lb.internal:9900", shown) == 201
+        assert asked_as(lb, "GET", "/status", "lb.internal") == 401
+        assert asked_as(lb, "GET", "/readyz", "lb.internal") == 200  # a load balancer's probe of a server with a name
+
+
+def test_what_acts_is_no_get() -> None:
+    with balanced(settings=settings({"token": "operators"})) as lb:
+        assert {asked_as(lb, "GET", path, "127.0.0.1", bearer("operators")) for path in ACTS} <= {404, 405}

@@ -155,7 +155,7 @@ def test_a_page_of_another_origin_acts_on_nothing(browser: Browser) -> None:
             """async to => {
                 const body = JSON.stringify({server_ip: "127.0.0.1", port: 4000, status: "ready"});
                 await fetch(`${to}/register`, {method: "POST", mode: "no-cors", body}).catch(() => 0);
-                await fetch(`${to}/pick?hold_s=60`, {mode: "no-cors"}).catch(() => 0);
+                await fetch(`${to}/pick?hold_s=60`, {method: "POST", mode: "no-cors"}).catch(() => 0);
             }""",
             str(lb.admin_address),
         )

@@ -198,23 +198,23 @@ def test_get_pick_is_counted_while_it_is_held() -> None:
     rules = settings(backends=[BackendSettings(address=f"127.0.0.1:{port}") for port in (9, 10)])
     with balanced(settings=rules) as lb:
         admin = client(lb)
-        status, answer = admin.call("GET", "/pick")
+        status, answer = admin.call("POST", "/pick")
         assert (status, set(answer)) == (200, {"address", "id", "pool"})
         assert sum(actives(lb)) == 0
-        status, held = admin.call("GET", "/pick?hold_s=60&key=a")
+        status, held = admin.call("POST", "/pick?hold_s=60&key=a")
         assert sum(actives(lb)) == 1
         assert admin.call("POST", "/release", {"pick": held["pick"], "outcome": "ok"})[0] == 200
         assert sum(actives(lb)) == 0
         assert admin.call("POST", "/release", {"pick": held["pick"]})[0] == 404
-        admin.call("GET", "/pick?hold_s=0.05")
+        admin.call("POST", "/pick?hold_s=0.05")
         wait_for(lambda: sum(actives(lb)) == 0, "its time is over")
-        addresses = Counter(admin.call("GET", "/pick")[1]["address"] for _ in range(40))
+        addresses = Counter(admin.call("POST", "/pick")[1]["address"] for _ in range(40))
         assert len(addresses) == 2
 
 
 @pytest.mark.parametrize(("query", "status"), [("hold_s=x", 422), ("hold_s=-1", 422), ("cost=99999999", 422), ("pool=no", 422)])
 def test_bad_queries_of_pick_are_named(query: str, status: int) -> None:
     with balanced(settings=settings()) as lb:
-        code, answer = client(lb).call("GET", f"/pick?{query}")
+        code, answer = client(lb).call("POST", f"/pick?{query}")
         assert (code, answer["key"]) == (status, query.partition("=")[0])
-        assert client(lb).call("GET", "/pick")[0] == 503
+        assert client(lb).call("POST", "/pick")[0] == 503

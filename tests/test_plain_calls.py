@@ -35,7 +35,12 @@ def dial(lb: Balancer) -> socket.socket:
 
 def beat(body: bytes | None = None, *fields: str, length: int | None = None) -> bytes:
     data = json.dumps(ME).encode() if body is None else body
-    head = ["POST /heartbeat HTTP/1.1", "Host: lb", f"Content-Length: {len(data) if length is None else length}", *fields]
+    head = [
+        "POST /heartbeat HTTP/1.1",
+        "Host: 127.0.0.1",
+        f"Content-Length: {len(data) if length is None else length}",
+        *fields,
+    ]
     return "\r\n".join(head).encode() + b"\r\n\r\n" + data
 
 
@@ -92,7 +97,7 @@ def test_another_call_on_the_same_connection_goes_to_the_framework(lb: Balancer)
         for _ in range(2):
             connection.sendall(beat())
             assert answer(connection)[0] == 200
-            connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: lb\r\n\r\n")
+            connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
             assert answer(connection) == (200, {"status": "ok"})
 
 

@@ -82,7 +82,7 @@ class Farewell(_Strict):
 
 
 class Release(_Strict):
-    """POST /release: the end of what `GET /pick?hold_s=N` began."""
+    """POST /release: the end of what `POST /pick?hold_s=N` began."""
 
     pick: Annotated[str, Field(max_length=64)]
     outcome: Literal["ok", "refused", "failed", "left"] = "ok"

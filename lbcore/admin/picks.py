@@ -1,4 +1,4 @@
-"""GET /pick and POST /release: picking without the proxy, over HTTP."""
+"""POST /pick and POST /release: picking without the proxy, over HTTP."""
 
 from __future__ import annotations
 

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 _UNGUARDED = {"/healthz", "/readyz", "/"}
 """What is told to anybody: how it is, and the dashboard's page, which says nothing of this balancer."""
-_ACTS_BY_GET = {"/pick"}
 
 
 class Rights:
@@ -38,6 +37,7 @@ class Rights:
 
     def check(self, call: Call) -> None:
         """May it be heard at all?"""
+        self._check_host(call)
         self._check_origin(call)
         self._check_token(call)
         if call.caller is not None and not self.is_operator(call) and not self._rate.allows(call.caller):
@@ -52,9 +52,21 @@ class Rights:
         if not self.is_operator(call):
             raise Refusal(403, "this takes the token, or the control socket")
 
+    def _check_host(self, call: Call) -> None:
+        """Does a caller without a token name this server by its address, or as localhost?
+
+        A page whose name was made to lead here (DNS rebinding) is of this server's origin for a browser: its GETs carry neither
+        Origin nor, over plain http, Sec-Fetch-Site. Only Host tells its name. Where a token is set, the token is what it lacks.
+        """
+        if call.caller is None or self._access.needs_token or (call.path in OF_BACKENDS and self._may_be_member(call)):
+            return
+        host = call.fields.get("Host")
+        if host is not None and not _names_a_host_itself(f"http://{host}"):
+            raise Refusal(403, f"without a token, Host must be an address or localhost: {host!r} is neither (admin.token_file)")
+
     def _check_origin(self, call: Call) -> None:
         """Does another site's page make a browser act here? (Fetch Metadata; RFC 6454 7)"""
-        if call.method in ("GET", "HEAD") and call.path not in _ACTS_BY_GET:
+        if call.method in ("GET", "HEAD"):  # they only look
             return
         origin, site = call.fields.get("Origin"), call.fields.get("Sec-Fetch-Site")
         if origin is None and site is None:  # no browser, or none that could be led here
@@ -125,7 +137,10 @@ def _authority(origin: str | None) -> str:
 def _names_a_host_itself(origin: str) -> bool:
     """Is the host of an origin an address, or localhost (RFC 6761 6.3)? Names are led elsewhere by whoever holds them."""
     try:
-        host = urlsplit(origin).hostname or ""
+        parts = urlsplit(origin)
+        host = parts.hostname or ""
+        if parts.netloc != origin.partition("://")[2] or "@" in parts.netloc:
+            return False
         return host == "localhost" or bool(ipaddress.ip_address(host))
     except ValueError:
         return False

@@ -156,7 +156,7 @@ class AdminServer:
                 web.get("/healthz", self._healthz),
                 web.get("/readyz", self._readyz),
                 web.get("/metrics", self._metrics),
-                web.get("/pick", self._picks.pick),
+                web.post("/pick", self._picks.pick),
                 web.post("/release", self._picks.release),
                 web.post("/backends/{verb}", self._orders.backend),
                 web.post("/reload", self._orders.reload),
