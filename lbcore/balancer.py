@@ -125,6 +125,7 @@ class Balancer:
     def _start(self) -> None:
         settings = self._settings
         self._check_offload()
+        self._give_advice(settings)
         if self._control:
             from lbcore.runtime import Instance
 
@@ -145,6 +146,10 @@ class Balancer:
             self._follow_sources()
         self._publish(supervisor.pids)
         self._estate = None
+
+    def _give_advice(self, settings: BalancerSettings) -> None:
+        for line in settings.advice():
+            self._log(line)
 
     def _check_offload(self) -> None:
         """Raises ConfigError when the settings want what this machine does not offer."""
@@ -445,6 +450,7 @@ class Balancer:
             assert recording is not None
             fresh = settings or self._read_again()
             self._refuse_fixed(fresh)
+            self._give_advice(fresh)
             pools = {pool.name: pool for pool in fresh.pools}
             outlets = recording.open(fresh)
             new = [pool for name, pool in pools.items() if name not in membership.pools()]

@@ -161,7 +161,14 @@ def _problem(entry: Any) -> str:
         parent, _, _ = where.rpartition(".")
         return f"{parent}.{reason}" if parent else reason
     wanted = {"list_type": "an array of tables, [[...]]", "model_type": "a table", "dict_type": "a table"}
-    return f"{where}: {value!r} is not allowed (allowed: {wanted.get(kind, entry['msg'].lower())})"
+    return f"{where}: {_shown(value)} is not allowed (allowed: {wanted.get(kind, entry['msg'].lower())})"
+
+
+def _shown(value: object) -> str:
+    """A value that is refused. What holds others may hold secrets."""
+    if value and isinstance(value, list | dict):
+        return "an array" if isinstance(value, list) else "a table"
+    return repr(value)
 
 
 class _Problems:

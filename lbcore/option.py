@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from lbcore.secret import HIDDEN, Secret
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -69,7 +71,7 @@ class Option:
         high: int | None = None,
         choices: tuple[str, ...] = (),
     ) -> None:
-        """kind: one of duration, size, int, flag, choice, name, text, texts, cidrs.
+        """kind: one of duration, size, int, flag, choice, name, text, secret, texts, cidrs.
 
         default, low and high of a duration are milliseconds.
         """
@@ -105,6 +107,7 @@ class Option:
             "flag": "true or false",
             "name": "1 to 63 letters, digits, '_', '.' or '-'",
             "text": "text",
+            "secret": "text",
             "texts": 'a list of texts like "h2"',
             "cidrs": 'a list of networks like "10.0.0.0/8"',
         }[self.kind]
@@ -129,7 +132,8 @@ class Option:
         try:
             return _PARSERS[self.kind](self, value)
         except (ValueError, TypeError):
-            raise ValueError(f"{self.name}: {value!r} is not allowed (allowed: {self.allowed})") from None
+            shown = HIDDEN if self.kind == "secret" else repr(value)
+            raise ValueError(f"{self.name}: {shown} is not allowed (allowed: {self.allowed})") from None
 
 
 def _within(option: Option, number: int) -> int:
@@ -172,6 +176,10 @@ def _parse_text(option: Option, value: object) -> str:
     return value
 
 
+def _parse_secret(option: Option, value: object) -> Secret:
+    return value if isinstance(value, Secret) else Secret(_parse_text(option, value))
+
+
 def _parse_texts(option: Option, value: object) -> list[str]:
     if not isinstance(value, list | tuple) or not value:
         raise ValueError
@@ -194,6 +202,7 @@ _PARSERS: dict[str, Callable[[Option, object], object]] = {
     "flag": _parse_flag,
     "name": _parse_name,
     "text": _parse_text,
+    "secret": _parse_secret,
     "texts": _parse_texts,
     "cidrs": _parse_cidrs,
 }

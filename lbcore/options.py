@@ -340,7 +340,7 @@ POOL = (
         high=100_000,
     ),
     Option("sticky", "text", None, "http: name of a cookie that keeps a client with its backend; default: off"),
-    Option("sticky_secret", "text", None, "http: what signs that cookie; default: a new one at each start"),
+    Option("sticky_secret", "secret", None, "http: what signs that cookie; default: a new one at each start"),
     Option(
         "connect_timeout",
         "duration",
@@ -502,10 +502,13 @@ LEASE = (
     Option("heartbeat", "duration", 5 * _SECOND, "interval that registered backends are told", low=50, high=_HOUR),
     Option("missed", "int", 3, "silent intervals that end a lease", low=1, high=100),
     Option("port", "int", None, "port of registrations that name none", low=1, high=65_535),
-    Option("token", "text", None, "what registrations of this pool must show instead of the operators' token"),
+    Option("token", "secret", None, "what registrations of this pool must show instead of the operators' token"),
     Option("token_file", "text", None, "file whose first line is that token"),
     Option(
-        "hmac_key", "text", None, "key that must sign registrations and heartbeats (lbcore/signature.py); better kept in a file"
+        "hmac_key",
+        "secret",
+        None,
+        "key that must sign registrations and heartbeats (lbcore/signature.py); better kept in a file",
     ),
     Option("hmac_key_file", "text", None, "file whose first line is that key"),
 )
@@ -541,7 +544,7 @@ BACKEND = (
 ADMIN = (
     Option("listen", "text", "127.0.0.1:9900", '"HOST:PORT" or "unix:/path"'),
     Option("token_file", "text", None, "file whose first line is the operators' token"),
-    Option("token", "text", None, "the token itself; better kept in a file"),
+    Option("token", "secret", None, "the token itself; better kept in a file"),
     Option("allow", "cidrs", None, "networks that may register; default: loopback and private addresses"),
     Option(
         "rate", "int", 1000, "calls a second from one address without the token, at most; 0: no limit", low=0, high=1_000_000

@@ -91,7 +91,9 @@ class Rights:
         """Does the caller show what any pool admits? Which pool it means is in its body, which strangers are not asked for."""
         header, signed = call.authorization, "X-LB-Signature" in call.fields
         leases = [self._membership.rules(pool).lease for pool in self._membership.pools()]
-        return any((signed and lease.hmac_key) or (lease.token and access.shows(header, lease.token)) for lease in leases)
+        return any(
+            (signed and lease.hmac_key) or (lease.token and access.shows(header, lease.token.reveal())) for lease in leases
+        )
 
     def check_member(self, call: Call, pool: str, body: bytes) -> None:
         """May the caller speak for backends of this pool? With the operators' token or the pool's, signed if it has a key."""
@@ -99,14 +101,14 @@ class Rights:
         if self.is_operator(call):
             return
         if lease.token is not None:
-            shown = access.shows(header, lease.token)
+            shown = access.shows(header, lease.token.reveal())
         else:
             shown = not self._access.needs_token and (header is None or lease.hmac_key is not None)
             shown = shown or (lease.hmac_key is not None and header is None)
         if not shown:
             raise Refusal(401, "no token, or a wrong one")
         if lease.hmac_key is not None:
-            fault = self._verifier.fault(lease.hmac_key, call.method, call.path, call.fields, body)
+            fault = self._verifier.fault(lease.hmac_key.reveal(), call.method, call.path, call.fields, body)
             if fault:
                 raise Refusal(401, f"the call does not count: {fault}")
 

@@ -22,6 +22,7 @@ from lbcore.admin.plain import PlainCalls
 from lbcore.admin.rights import Rights
 from lbcore.admin.sockets import AdminSockets
 from lbcore.errors import LbcoreError
+from lbcore.secret import revealed
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -64,7 +65,7 @@ class AdminServer:
         self._status, self._ready, self._render_metrics, self._log = status, ready, metrics, log
         self._refusals = Refusals(log)
         self._feed = Feed(self._document)
-        asked = Access(settings.token if settings else None, settings.allow if settings else [])
+        asked = Access(revealed(settings.token) if settings else None, settings.allow if settings else [])
         self._rights = Rights(asked, settings.rate if settings else 0, membership, own)
         self._members = Members(membership, self._rights)
         self._picks = PickCalls(pick, self._members.pool)

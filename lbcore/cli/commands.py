@@ -140,6 +140,8 @@ def check(file: Annotated[Path, typer.Argument(help="A TOML file.")]) -> int:
         Store(lambda line: typer.echo(f"{file}: {line}", err=True)).read(settings)
     except ConfigError as error:
         raise ConfigError(f"{file}: {problem}" for problem in error.problems) from None
+    for line in settings.advice():
+        typer.echo(f"{file}: {line}", err=True)
     backends = sum(len(pool.backends) for pool in settings.pools)
     typer.echo(f"{file}: ok, {len(settings.listeners)} listeners, {len(settings.pools)} pools, {backends} backends")
     return 0

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from lbcore.cli.sidecar import Sidecar, Watch
 from lbcore.errors import ConfigError
 from lbcore.registration import Registration
-from lbcore.settings import read_secret
+from lbcore.secret import Secret
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -56,9 +56,11 @@ def _secret(option: str, path: Path | None) -> str | None:
     if path is None:
         return None
     try:
-        secret = read_secret(path)
+        secret = Secret.from_file(path)
     except ValueError as error:
         raise ConfigError(f"{option}: {error}") from None
     if not secret:
         raise ConfigError(f"{option}: {str(path)!r} is empty")
-    return secret
+    if secret.advice:
+        say(f"{option}: {secret.advice}")
+    return secret.reveal()

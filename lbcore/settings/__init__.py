@@ -15,7 +15,7 @@ from lbcore.settings.addresses import (
 )
 from lbcore.settings.admin import PRIVATE_NETWORKS, AdminSettings, admin_of
 from lbcore.settings.balancer import BalancerSettings, limited, listeners_of, probe_of, simple
-from lbcore.settings.base import Settings, read_secret
+from lbcore.settings.base import Settings
 from lbcore.settings.health import LeaseSettings, OutlierSettings, ProbeSettings, datagram
 from lbcore.settings.listener import ListenerSettings, RouteSettings
 from lbcore.settings.pool import DEFAULT_POOL, BackendSettings, PoolSettings, SourceSettings
@@ -47,7 +47,6 @@ __all__ = (
     "parse_address",
     "parse_listen",
     "probe_of",
-    "read_secret",
     "simple",
     "split_host_port",
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from lbcore import options
+from lbcore.secret import Secret
 from lbcore.settings.addresses import is_loopback, split_host_port
 from lbcore.settings.base import Settings
 
@@ -31,7 +32,7 @@ class AdminSettings(Settings):
     KEY = "admin."
 
     listen: str
-    token: str | None
+    token: Secret | None
     allow: list[str]
     rate: int
 

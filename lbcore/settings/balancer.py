@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from lbcore import options
 from lbcore.errors import ConfigError
+from lbcore.secret import Secret
 from lbcore.settings.addresses import HTTP_MODES, ROUTED_MODES
 from lbcore.settings.admin import AdminSettings, admin_of
 from lbcore.settings.base import Settings
@@ -140,10 +141,17 @@ class BalancerSettings(Settings):
     def restarts_for(self, fresh: BalancerSettings) -> list[str]:
         """Why these cannot become others while it runs, a line for each key that takes a restart."""
         return [
-            f"{key}: {getattr(fresh, key)!r} instead of {getattr(self, key)!r} takes a restart"
+            line
             for key in TAKES_RESTART
             if getattr(fresh, key) != getattr(self, key)
+            for line in _restarts(key, getattr(self, key), getattr(fresh, key))
         ]
+
+    def advice(self) -> list[str]:
+        """Of all its parts, too."""
+        parts: list[tuple[str, Settings | None]] = [("", self.admin)]
+        parts += [(f"pool {pool.name}: ", part) for pool in self.pools for part in (pool, pool.lease, pool.probe)]
+        return [*super().advice(), *(f"{where}{line}" for where, part in parts if part is not None for line in part.advice())]
 
     def _header_faults(self) -> Iterable[str]:
         """A PROXY header begins a connection: datagrams have none. No route leads on from udp."""
@@ -194,6 +202,21 @@ class BalancerSettings(Settings):
         if listener.mode == "tls":
             return any(route.listener in (None, listener.name) and not route.of_requests for route in self.routes)
         return listener.mode in HTTP_MODES and bool(self.routes)
+
+
+def _restarts(key: str, now: object, fresh: object) -> Iterable[str]:
+    """A line for each key of a table that changed, or one for the value."""
+    if not isinstance(now, Settings) or not isinstance(fresh, Settings):
+        yield f"{key}: {_told(fresh)} instead of {_told(now)} takes a restart"
+        return
+    for name, value in fresh.values().items():
+        if value != now.values()[name]:
+            what = "another one" if isinstance(value, Secret) else repr(value)
+            yield f"{key}.{name}: {what} instead of {now.values()[name]!r} takes a restart"
+
+
+def _told(value: object) -> str:
+    return "a table" if isinstance(value, Settings) else repr(value)
 
 
 def _twice(kind: str, names: list[str]) -> Iterable[str]:

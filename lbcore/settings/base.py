@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from lbcore.errors import ConfigError
+from lbcore.secret import Secret
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,15 +16,6 @@ if TYPE_CHECKING:
 def is_token(text: str) -> bool:
     """May it name a field, a method or a cookie (RFC 9110 5.6.2), and is it short enough?"""
     return 0 < len(text) < 64 and text.isascii() and all(char.isalnum() or char in "!#$%&'*+-.^_`|~" for char in text)
-
-
-def read_secret(path: Any) -> str:
-    """The first line of a file. Raises ValueError, which names the file."""
-    try:
-        with open(path, encoding="utf-8") as file:
-            return file.readline().strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"{str(path)!r} cannot be read ({getattr(error, 'strerror', error)})") from None
 
 
 class Settings:
@@ -69,7 +61,7 @@ class Settings:
         if path is None:
             return
         try:
-            setattr(self, name, read_secret(path))
+            setattr(self, name, Secret.from_file(path))
         except ValueError as error:
             yield f"{name}_file: {error}"
 
@@ -80,6 +72,14 @@ class Settings:
     def values(self) -> dict[str, Any]:
         """All values by name."""
         return {name: getattr(self, name) for name in self.__slots__}
+
+    def advice(self) -> list[str]:
+        """What is allowed, but should be otherwise: one line each, with its key."""
+        return [
+            f"{self.KEY}{name}_file: {value.advice}"
+            for name, value in self.values().items()
+            if isinstance(value, Secret) and value.advice
+        ]
 
     def replace(self, **changes: Any) -> Self:
         """A copy with changes, checked anew."""

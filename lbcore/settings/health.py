@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from lbcore import options
+from lbcore.secret import Secret
 from lbcore.settings.base import Settings
 
 TYPE_CHECKING = False
@@ -137,8 +138,8 @@ class LeaseSettings(Settings):
     heartbeat_ms: int
     missed: int
     port: int | None
-    token: str | None
-    hmac_key: str | None
+    token: Secret | None
+    hmac_key: Secret | None
 
     def take(self, values: dict[str, Any]) -> Iterable[str]:
         for name in ("token", "hmac_key"):

@@ -6,6 +6,7 @@ import ipaddress
 
 from lbcore import options
 from lbcore.errors import ConfigError
+from lbcore.secret import Secret
 from lbcore.settings.addresses import join_host_port, parse_address
 from lbcore.settings.base import Settings, is_token
 from lbcore.settings.health import LeaseSettings, OutlierSettings, ProbeSettings
@@ -147,7 +148,7 @@ class PoolSettings(Settings):
     max_idle_connections: int
     max_failed_responses: int
     sticky: str | None
-    sticky_secret: str | None
+    sticky_secret: Secret | None
     slow_start_ms: int
     max_cost: int
     send_proxy: str

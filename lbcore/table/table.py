@@ -185,7 +185,7 @@ class Table:
         known = self.segment.pool(self._pools[pool.name]) if pool.name in self._pools else None
         if not pool.sticky_secret and known is not None and text(known.sticky) == pool.sticky:
             return bytes(known.sticky_key)  # cookies that are out stay good
-        return packed.sticky_key(pool.name, pool.sticky_secret.encode() if pool.sticky_secret else self._secret)
+        return packed.sticky_key(pool.name, pool.sticky_secret.reveal().encode() if pool.sticky_secret else self._secret)
 
     def _tenant(self, whose: tuple[str, str]) -> int:
         """The number of a pool or listener, by which its figures are told from those of one that had its row before."""
