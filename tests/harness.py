@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 PATIENCE_S = 10.0
 PORTS = 12_000
-SLOWER = 4 if "LBCORE_SANITIZED" in os.environ else 1
-"""How much slower a sanitized engine may be."""
+SLOWER = 4 if "LBCORE_SANITIZED" in os.environ else float(os.environ.get("LBCORE_PATIENCE", "1"))
+"""How much slower a sanitized engine may be, or a machine that is busy with something else (LBCORE_PATIENCE=3)."""
 
 
 def wait_for(condition: Callable[[], Any], what: str, limit_s: float = PATIENCE_S) -> Any:
