@@ -10,7 +10,7 @@
  * Readers never lock. Offsets and indices, never pointers.
  */
 enum {
-    LB_LAYOUT = 10,      /* raised with every change of this file */
+    LB_LAYOUT = 11,      /* raised with every change of this file */
     LB_NAME = 64,        /* bytes of a name, NUL included */
     LB_ADDRESS = 96,     /* bytes of a printed address */
     LB_SOURCE = 16,      /* bytes of a backend's source */
@@ -278,7 +278,10 @@ struct lb_pool_row {
     uint32_t send_proxy;    /* version of the PROXY header that connections begin with; 0: none */
     uint32_t tls;           /* TLS is spoken to its backends */
     uint32_t tenant;        /* never given twice: a row that is taken anew shares no figures with the pool that had it */
-    uint8_t pad0[36];
+    uint32_t trailers;      /* those of requests go on to its backends */
+    uint32_t max_response_header_bytes;
+    uint32_t max_response_headers;
+    uint8_t pad0[24];
     uint8_t name[64];
     uint8_t hash_name[64];   /* of the field or cookie that is hashed, fields in lower case */
     uint8_t sticky[64];      /* the cookie's name; empty: off */

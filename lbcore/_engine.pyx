@@ -441,19 +441,26 @@ def read_answer(bytes data, *, bint to_head=False):
     return (reading, None) if reading else (0, message_dict(data, &message) | {"status": message.head.status})
 
 
-def read_chunked(pieces):
-    """Read a chunked body that comes in these pieces: ("more" | "done" | "bad", its content, bytes used)."""
+def read_chunked(pieces, *, bint lenient=False, bint bare=True, bint trailers=False):
+    """Read a chunked body that comes in these pieces: ("more" | "done" | "bad", what goes on, bytes used).
+
+    What goes on is the content, or without bare the body framed anew. lenient: as of a response. trailers: they go on, too.
+    """
     cdef lb_chunked chunked
-    cdef uint32_t used = 0, count = 0
+    cdef lb_chunk_piece read
     cdef int state = 0
+    cdef char *start
     cdef bytes piece
     memset(&chunked, 0, sizeof(chunked))
+    chunked.rules = lenient | bare << 1 | trailers << 2
     content, total = b"", 0
     for piece in pieces:
-        out = bytearray(len(piece) + 1)
-        state = lb_chunked_read(&chunked, piece, <uint32_t>len(piece), &used, out, &count)
-        content += bytes(out[:count])
-        total += used
+        lead = LB_CHUNK_ROOM if total else 0
+        room = bytearray(lead) + piece + b"\0"
+        start = room
+        state = lb_chunked_read(&chunked, start + <int>lead, <uint32_t>len(piece), &read)
+        content += read.out[:read.out_count]
+        total += read.used
         if state:
             break
     return ("more", "done", "bad")[state], content, total

@@ -174,14 +174,22 @@ cdef extern from "lb.h" nogil:
         uint32_t target
         uint32_t fields
 
+    enum:
+        LB_CHUNK_ROOM
+
     struct lb_chunked:
         uint64_t left
+        uint8_t rules
+
+    struct lb_chunk_piece:
+        char *out
+        uint32_t out_count
+        uint32_t used
 
     int lb_message_request(lb_message *message, const char *data, uint32_t count, const lb_head_limits *limits)
     int lb_message_answer(lb_message *message, const char *data, uint32_t count, const lb_head_limits *limits,
                           int method)
-    int lb_chunked_read(lb_chunked *chunked, const char *data, uint32_t count, uint32_t *used, char *out,
-                        uint32_t *out_count)
+    int lb_chunked_read(lb_chunked *chunked, char *data, uint32_t count, lb_chunk_piece *piece)
     int64_t lb_path_normal(const char *path, uint32_t length, int reading, char *out)
 
     enum:

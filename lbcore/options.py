@@ -366,6 +366,12 @@ POOL = (
         choices=("off", "v1", "v2"),
     ),
     Option(
+        "trailers",
+        "flag",
+        False,
+        "http: pass on trailers of requests; several servers mishandle them; without this they are read and dropped",
+    ),
+    Option(
         "max_cost",
         "int",
         1000,

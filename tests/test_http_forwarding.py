@@ -259,24 +259,6 @@ def test_bodies_of_known_length_both_ways(size: int, datapath: str) -> None:
         assert backend.connections == 1 or SLOWER > 1  # a long body goes to a connection idle for less than half its limit
 
 
-def test_chunked_bodies_both_ways_with_trailers_and_extensions() -> None:
-    body = b"5;a=b\r\nhello\r\n1\r\n!\r\n0\r\nX-Sum: 6\r\n\r\n"
-
-    def echo_chunks(connection: socket.socket, head: bytes, received: bytes) -> None:
-        connection.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n" + received)
-
-    with Backend(echo_chunks) as backend, http(backend) as lb, Client(lb.address) as client:
-        for pause in (False, True):
-            client.send(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
-            for at in range(0, len(body), 3 if pause else len(body)):
-                client.send(body[at : at + (3 if pause else len(body))])
-            answer = client.answer()
-            assert answer.body == body
-            assert fields(answer.head, b"Transfer-Encoding") == [b"chunked"]
-        assert backend.bodies == [body, body]
-        assert fields(backend.heads[0], b"Transfer-Encoding") == [b"chunked"]
-
-
 def test_request_behind_a_chunked_one_in_the_same_segment() -> None:
     with Backend() as backend, http(backend) as lb, Client(lb.address) as client:
         first = b"POST /1 HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"

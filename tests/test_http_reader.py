@@ -226,8 +226,12 @@ CHUNKED_REFUSED = {
     "signed_size": b"+3\r\nabc\r\n0\r\n\r\n",
     "size_with_0x": b"0x3\r\nabc\r\n0\r\n\r\n",
     "size_with_a_space": b"3 \r\nabc\r\n0\r\n\r\n",
+    "tab_behind_a_size": b"3\t\r\nabc\r\n0\r\n\r\n",
+    "space_before_a_size": b" 3\r\nabc\r\n0\r\n\r\n",
+    "size_in_two_words": b"3 3\r\nabc\r\n0\r\n\r\n",
     "size_that_overflows": b"fffffffffffffffff\r\n",
-    "size_of_16_digits": b"0000000000000003\r\nabc\r\n0\r\n\r\n",
+    "size_of_16_digits": b"1000000000000000\r\n",
+    "endless_zeros": b"0" * 2000 + b"3\r\nabc\r\n0\r\n\r\n",
     "bare_lf_after_size": b"3\nabc\r\n0\r\n\r\n",
     "bare_cr_after_size": b"3\rabc\r\n0\r\n\r\n",
     "data_longer_than_its_size": b"3\r\nabcd\r\n0\r\n\r\n",
@@ -235,12 +239,31 @@ CHUNKED_REFUSED = {
     "lf_in_extension": b"3;a=\nb\r\nabc\r\n0\r\n\r\n",
     "cr_in_extension": b"3;a=\rb\r\nabc\r\n0\r\n\r\n",
     "empty_extension": b"3;\r\nabc\r\n0\r\n\r\n",
+    "empty_extension_before_another": b"3;;a\r\nabc\r\n0\r\n\r\n",
+    "extension_without_a_name": b"3;=b\r\nabc\r\n0\r\n\r\n",
+    "extension_without_its_value": b"3;a=\r\nabc\r\n0\r\n\r\n",
+    "extension_of_two_words": b"3;a b\r\nabc\r\n0\r\n\r\n",
+    "extension_with_two_values": b"3;a=b=c\r\nabc\r\n0\r\n\r\n",
+    "extension_with_a_bracket": b"3;bad[=x\r\nabc\r\n0\r\n\r\n",
+    "extension_with_an_eight_bit_name": b"3;\xe9=x\r\nabc\r\n0\r\n\r\n",
+    "blank_at_the_end_of_an_extension": b"3;a=b \r\nabc\r\n0\r\n\r\n",
+    "unbalanced_quote": b'3;a="b\r\nabc\r\n0\r\n\r\n',
+    "unbalanced_quote_after_an_escape": b'3;a="b\\"\r\nabc\r\n0\r\n\r\n',
+    "text_behind_a_quote": b'3;a="b"c\r\nabc\r\n0\r\n\r\n',
+    "quote_in_a_token": b'3;a=b"c"\r\nabc\r\n0\r\n\r\n',
+    "line_end_in_a_quote": b'3;a="\r\n"\r\nabc\r\n0\r\n\r\n',
+    "control_in_a_quote": b'3;a="\x01"\r\nabc\r\n0\r\n\r\n',
+    "escaped_line_end": b'3;a="\\\r\n"\r\nabc\r\n0\r\n\r\n',
+    "much_beside_little_data": (b"1;" + b"a" * 1000 + b"\r\nx\r\n") * 20 + b"0\r\n\r\n",
     "endless_extension": b"3;" + b"a" * 2000 + b"\r\nabc\r\n0\r\n\r\n",
     "trailer_without_colon": b"0\r\nabc\r\n\r\n",
     "trailer_obs_fold": b"0\r\nA: b\r\n c\r\n\r\n",
     "trailer_content_length": b"0\r\nContent-Length: 5\r\n\r\n",
     "trailer_transfer_encoding": b"0\r\nTransfer-Encoding: chunked\r\n\r\n",
     "trailer_host": b"0\r\nhost: b\r\n\r\n",
+    "trailer_expect": b"0\r\nExpect: 100-continue\r\n\r\n",
+    "trailer_with_an_underscore": b"0\r\nContent_Length: 5\r\n\r\n",
+    "blank_before_the_colon_of_a_trailer": b"0\r\nA : b\r\n\r\n",
     "bare_lf_at_the_end": b"0\r\n\n",
     "endless_trailers": b"0\r\n" + b"A: b\r\n" * 2000 + b"\r\n",
 }
@@ -251,6 +274,63 @@ def test_chunked_refused_by_name(name: str) -> None:
     body = CHUNKED_REFUSED[name]
     assert _engine.read_chunked([body])[0] == "bad"
     assert _engine.read_chunked([body[i : i + 1] for i in range(len(body))])[0] == "bad"
+
+
+CHUNKED_TAKEN = {
+    "blanks_around_an_extension": b"5 ; a = b\r\n",
+    "tabs_around_an_extension": b"5\t;\ta\t=\tb\r\n",
+    "extension_without_a_value": b"5;a\r\n",
+    "several_extensions": b'5;a;b=c ;d = "e" ; f\r\n',
+    "quoted_semicolon": b'5;a=";5"\r\n',
+    "escaped_quote": b'5;a="\\"\\\\"\r\n',
+    "empty_quotes": b'5;a=""\r\n',
+    "quoted_blanks_and_obs_text": b'5;a=" \t\xe9"\r\n',
+    "zeros_before_the_size": b"0" * 40 + b"5\r\n",
+    "long_extension": b"5;a=" + b"b" * 900 + b"\r\n",
+}
+
+
+@pytest.mark.parametrize("name", CHUNKED_TAKEN)
+@pytest.mark.parametrize("lenient", [False, True])
+def test_chunk_extensions_are_taken_and_not_passed_on(name: str, lenient: bool) -> None:
+    body = CHUNKED_TAKEN[name] + b"hello\r\n" + b"0;last\r\n\r\n"
+    for pieces in ([body], [body[i : i + 1] for i in range(len(body))]):
+        read = _engine.read_chunked(pieces, lenient=lenient, bare=False)
+        assert read == ("done", b"5\r\nhello\r\n0\r\n\r\n", len(body))
+
+
+def test_sizes_go_on_in_their_shortest_form() -> None:
+    body = b"00aB\r\n" + b"x" * 171 + b"\r\n000\r\n\r\n"
+    assert _engine.read_chunked([body], bare=False)[1] == b"ab\r\n" + b"x" * 171 + b"\r\n0\r\n\r\n"
+
+
+CHUNKED_OF_ANSWERS = {
+    "space_behind_the_size": (b"5 \r\n", b""),
+    "tabs_behind_the_size": (b"5 \t\t\r\n", b""),
+    "padded_to_a_width": (b"5       \r\n", b""),
+    "blank_behind_an_extension": (b"5;a=b \r\n", b""),
+    "empty_extension": (b"5;\r\n", b""),
+    "blank_before_the_colon_of_a_trailer": (b"5\r\n", b"X-Sum \t: 1\r\n"),
+    "trailer_of_requests_only": (b"5\r\n", b"Host: a\r\n"),
+    "trailer_that_frames": (b"5\r\n", b"Content-Length: 9\r\n"),
+}
+
+
+@pytest.mark.parametrize("name", CHUNKED_OF_ANSWERS)
+def test_what_is_taken_in_chunks_of_answers_only(name: str) -> None:
+    size, trailer = CHUNKED_OF_ANSWERS[name]
+    body = size + b"hello\r\n" + b"0\r\n" + trailer + b"X-Last: 2\r\n\r\n"
+    kept = b"X-Sum: 1\r\n" if b"X-Sum" in trailer else b""
+    for pieces in ([body], [body[i : i + 1] for i in range(len(body))]):
+        assert _engine.read_chunked(pieces, bare=False)[0] == "bad"
+        read = _engine.read_chunked(pieces, lenient=True, bare=False, trailers=True)
+        assert read == ("done", b"5\r\nhello\r\n0\r\n" + kept + b"X-Last: 2\r\n\r\n", len(body))
+
+
+@pytest.mark.parametrize("name", [name for name in CHUNKED_REFUSED if "extension_" in name or "quote" in name])
+def test_malformed_extensions_are_refused_in_answers_too(name: str) -> None:
+    taken = {"empty_extension_before_another", "blank_at_the_end_of_an_extension"}
+    assert (_engine.read_chunked([CHUNKED_REFUSED[name]], lenient=True)[0] == "bad") == (name not in taken)
 
 
 @given(

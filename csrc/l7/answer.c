@@ -103,38 +103,41 @@ static void judge_answer(struct lb_l7 *l7, struct lb_http *client, uint16_t stat
         lb_outcome_answered(l7->plane, client->backend, took_us);
 }
 
-/* What has come of the body with the head: bytes of it that go out, or -1. They may be gathered in place. */
-static int64_t first_of_body(struct lb_http *client, char *bytes, uint32_t count)
+/* The first of a chunked body, framed anew where it lies, for a client that knows chunks; else only its data. */
+static int first_chunks(const struct lb_http *client, struct lb_body *body, char *bytes, uint32_t count, struct lb_chunk_piece *piece)
+{
+    body->chunked.rules = LB_CHUNKS_LENIENT | (client->minor ? LB_CHUNKS_TRAILERS : LB_CHUNKS_BARE);
+    enum lb_chunking chunking = lb_chunked_read(&body->chunked, bytes, count, piece);
+    body->left = piece->used;
+    body->whole = chunking == LB_CHUNKS_DONE;
+    return chunking == LB_CHUNKS_BAD ? -1 : 0;
+}
+
+/* What has come of the body with the head, and what goes out of that: 0, or -1. */
+static int first_of_body(struct lb_http *client, char *bytes, uint32_t count, struct lb_chunk_piece *piece)
 {
     struct lb_body *body = &client->answer;
-    uint32_t used = 0, data = 0;
+    *piece = (struct lb_chunk_piece){.out = bytes};
     switch ((enum lb_framing)body->framing) {
     case LB_BODY_NONE:
         body->whole = 1;
         break;
     case LB_BODY_LENGTH:
-        data = used = count < body->left ? count : (uint32_t)body->left;
-        lb_body_took(body, used);
+        piece->used = count < body->left ? count : (uint32_t)body->left;
+        piece->out_count = piece->used;
+        lb_body_took(body, piece->used);
         break;
     case LB_BODY_TO_END:
-        data = used = count;
+        piece->out_count = piece->used = count;
         break;
     case LB_BODY_CHUNKED:
-        switch (lb_chunked_read(&body->chunked, bytes, count, &used, client->minor ? NULL : bytes, &data)) {
-        case LB_CHUNKS_BAD:
+        if (first_chunks(client, body, bytes, count, piece) < 0)
             return -1;
-        case LB_CHUNKS_DONE:
-            body->whole = 1;
-            break;
-        case LB_CHUNKS_MORE:
-            break;
-        }
-        data = client->minor ? used : data;
         break;
     }
-    if (used < count)
+    if (piece->used < count)
         client->conn_keeps = 0; /* more than an answer: the next one cannot be trusted */
-    return data;
+    return 0;
 }
 
 static enum lb_next final_answer(struct lb_l7 *l7, struct lb_http *client, char *bytes, uint32_t count)
@@ -143,8 +146,8 @@ static enum lb_next final_answer(struct lb_l7 *l7, struct lb_http *client, char 
     char cookie[LB_COOKIE_BYTES];
     client->conn_keeps = client->conn_keeps && message->persistent;
     client->answer = (struct lb_body){.framing = message->framing, .left = message->length};
-    int64_t body = first_of_body(client, bytes + message->head.bytes, count - message->head.bytes);
-    if (body < 0)
+    struct lb_chunk_piece body;
+    if (first_of_body(client, bytes + message->head.bytes, count - message->head.bytes, &body) < 0)
         return answer_is_bad(l7, client);
     int to_end = message->framing == LB_BODY_TO_END || (message->framing == LB_BODY_CHUNKED && !client->minor);
     client->persistent =
@@ -162,16 +165,15 @@ static enum lb_next final_answer(struct lb_l7 *l7, struct lb_http *client, char 
         hear_keep_alive(l7, client, bytes);
     judge_answer(l7, client, message->head.status);
     client->stage = client->answer.whole ? LB_ANSWER_WHOLE : LB_ANSWER_BODY;
-    size_t head = lb_compose_answer(l7->out, message, bytes, &farewell), apart = (size_t)body;
+    size_t head = lb_compose_answer(l7->out, message, bytes, &farewell), apart = body.out_count;
     if (apart <= SMALL_BODY) { /* one short copy is cheaper than a second part */
-        memcpy(l7->out + head, bytes + message->head.bytes, apart);
+        memcpy(l7->out + head, body.out, apart);
         head += apart;
         apart = 0;
     }
-    const char *behind = bytes + message->head.bytes;
     int sent = lb_http_is_last(client)
-                   ? lb_http_send_last(l7, &client->client, &client->down, l7->out, head, behind, apart)
-                   : lb_http_send_parts(l7, &client->client, &client->down, l7->out, head, behind, apart);
+                   ? lb_http_send_last(l7, &client->client, &client->down, l7->out, head, body.out, apart)
+                   : lb_http_send_parts(l7, &client->client, &client->down, l7->out, head, body.out, apart);
     drop_part(l7, client);
     if (client->replayable)
         lb_http_consume(l7, client);

@@ -30,12 +30,18 @@ static void arrived(struct lb_lane *lane, size_t bytes, size_t asked)
     lb_http_moved(lane->l7, lane->client);
 }
 
+/* How much is certain to come without anything to be read in it. */
+static uint64_t in_one_piece(const struct lb_body *body)
+{
+    return body->framing == LB_BODY_CHUNKED ? lb_chunked_data(&body->chunked) : body->left;
+}
+
 static int wants_splice(const struct lb_lane *lane)
 {
     const struct lb_body *body = lane->body;
     if (lane->from->tls || lane->to->tls)
         return 0;
-    if (body->framing == LB_BODY_CHUNKED || (body->framing == LB_BODY_LENGTH && body->left < SPLICED_BODY))
+    if (body->framing != LB_BODY_TO_END && in_one_piece(body) < SPLICED_BODY)
         return 0;
     switch ((enum lb_datapath)lane->l7->plane->datapath) {
     case LB_COPY:
@@ -66,6 +72,10 @@ static int take_pipe(struct lb_lane *lane)
 
 void lb_body_took(struct lb_body *body, size_t bytes)
 {
+    if (body->framing == LB_BODY_CHUNKED) {
+        body->left += bytes;
+        lb_chunked_pass(&body->chunked, bytes);
+    }
     if (body->framing != LB_BODY_LENGTH)
         return;
     body->left -= bytes;
@@ -76,8 +86,8 @@ static enum lb_step splice_step(struct lb_lane *lane)
 {
     struct lb_pipe *pipe = lb_pipe_at(&lane->l7->plane->pipes, lane->flow->held);
     uint64_t most = LB_PIPE_BYTES;
-    if (lane->body->framing == LB_BODY_LENGTH && lane->body->left < most)
-        most = lane->body->left;
+    if (lane->body->framing != LB_BODY_TO_END && in_one_piece(lane->body) < most)
+        most = in_one_piece(lane->body);
     ssize_t got = lb_splice(lane->from->fd, pipe->in, most);
     if (got <= 0)
         return silent(lane, got);
@@ -95,6 +105,14 @@ static enum lb_step send_on(struct lb_lane *lane, const char *bytes, size_t coun
     return LB_STEP_MOVED;
 }
 
+static void note_streak(struct lb_body *body, int full)
+{
+    if (!full)
+        body->streak = 0;
+    else if (body->streak < LB_STREAMING)
+        body->streak++;
+}
+
 static enum lb_step copy_step(struct lb_lane *lane)
 {
     char *scratch = lane->l7->plane->scratch;
@@ -107,10 +125,7 @@ static enum lb_step copy_step(struct lb_lane *lane)
         return silent(lane, got);
     arrived(lane, (size_t)got, most);
     lb_body_took(lane->body, (size_t)got);
-    if (got < LB_SCRATCH_BYTES)
-        lane->body->streak = 0;
-    else if (lane->body->streak < LB_STREAMING)
-        lane->body->streak++;
+    note_streak(lane->body, got == LB_SCRATCH_BYTES);
     return send_on(lane, scratch, (size_t)got);
 }
 
@@ -126,44 +141,59 @@ static void keep_rest(struct lb_l7 *l7, struct lb_http *client, const char *byte
     client->bytes_in -= count;
 }
 
-enum lb_step lb_body_chunked_request(struct lb_lane *lane)
+/* Read once, and frame it anew in the place where it lies. What follows it stands behind piece->used bytes of *bytes. */
+static enum lb_step read_chunks(struct lb_lane *lane, size_t room, struct lb_chunk_piece *piece, char **bytes, uint32_t *count)
 {
-    char *scratch = lane->l7->plane->scratch;
-    uint64_t most = lb_http_listener(lane->l7, lane->client)->max_body;
-    uint32_t used;
-    ssize_t got = lb_side_recv(lane->from, scratch, LB_HEAD_BYTES);
+    *bytes = lane->l7->plane->scratch + LB_CHUNK_ROOM;
+    lb_relay_drop(lane->l7->plane, lane->flow);
+    ssize_t got = lb_side_recv(lane->from, *bytes, room);
     if (got <= 0)
         return silent(lane, got);
-    arrived(lane, (size_t)got, LB_HEAD_BYTES);
-    enum lb_chunking chunking = lb_chunked_read(&lane->body->chunked, scratch, (uint32_t)got, &used, NULL, NULL);
-    lane->body->left += used;
-    if (chunking == LB_CHUNKS_BAD)
-        return LB_STEP_BAD;
-    if (most && lane->body->left > most)
-        return LB_STEP_TOO_LARGE;
+    arrived(lane, (size_t)got, room);
+    note_streak(lane->body, (size_t)got == room);
+    *count = (uint32_t)got;
+    enum lb_chunking chunking = lb_chunked_read(&lane->body->chunked, *bytes, *count, piece);
+    lane->body->left += piece->used;
     lane->body->whole = chunking == LB_CHUNKS_DONE;
-    keep_rest(lane->l7, lane->client, scratch + used, (uint32_t)got - used);
-    return send_on(lane, scratch, used);
+    return chunking == LB_CHUNKS_BAD ? LB_STEP_BAD : LB_STEP_MOVED;
+}
+
+/* Does a body that has passed so far, and is announced so far, go beyond what its listener takes? */
+static int is_too_large(const struct lb_lane *lane)
+{
+    uint64_t most = lb_http_listener(lane->l7, lane->client)->max_body;
+    return most && lane->body->left + lb_chunked_data(&lane->body->chunked) > most;
+}
+
+enum lb_step lb_body_chunked_request(struct lb_lane *lane)
+{
+    struct lb_chunk_piece piece;
+    char *bytes;
+    uint32_t count;
+    if (wants_splice(lane) && take_pipe(lane))
+        return splice_step(lane);
+    enum lb_step step = read_chunks(lane, LB_HEAD_BYTES, &piece, &bytes, &count);
+    if (step != LB_STEP_MOVED)
+        return step;
+    if (is_too_large(lane))
+        return LB_STEP_TOO_LARGE;
+    keep_rest(lane->l7, lane->client, bytes + piece.used, count - piece.used);
+    return send_on(lane, piece.out, piece.out_count);
 }
 
 enum lb_step lb_body_chunked_answer(struct lb_lane *lane)
 {
-    char *scratch = lane->l7->plane->scratch;
-    struct lb_http *client = lane->client;
-    uint32_t used, data;
-    ssize_t got = lb_side_recv(lane->from, scratch, LB_SCRATCH_BYTES);
-    if (got <= 0)
-        return silent(lane, got);
-    arrived(lane, (size_t)got, LB_SCRATCH_BYTES);
-    int strip = client->minor == 0; /* HTTP/1.0 knows no chunks */
-    enum lb_chunking chunking =
-        lb_chunked_read(&lane->body->chunked, scratch, (uint32_t)got, &used, strip ? scratch : NULL, &data);
-    if (chunking == LB_CHUNKS_BAD)
-        return LB_STEP_BAD;
-    lane->body->whole = chunking == LB_CHUNKS_DONE;
-    if (used < (uint32_t)got)
-        client->conn_keeps = 0; /* more than an answer: the next one cannot be trusted */
-    return send_on(lane, scratch, strip ? data : used);
+    struct lb_chunk_piece piece;
+    char *bytes;
+    uint32_t count;
+    if (wants_splice(lane) && take_pipe(lane))
+        return splice_step(lane);
+    enum lb_step step = read_chunks(lane, LB_SCRATCH_BYTES - LB_CHUNK_ROOM, &piece, &bytes, &count);
+    if (step != LB_STEP_MOVED)
+        return step;
+    if (piece.used < count)
+        lane->client->conn_keeps = 0; /* more than an answer: the next one cannot be trusted */
+    return send_on(lane, piece.out, piece.out_count);
 }
 
 enum lb_step lb_body_plain(struct lb_lane *lane)

@@ -27,7 +27,8 @@ enum lb_step {
     LB_STEP_TOO_LARGE,
 };
 
-/* Read once, send what came; a buffer must be free. A body of known length, or up to the end, is spliced when it is long. */
+/* Read once, send what came; a buffer must be free. What is long and needs not be read, a chunk's data
+ * included, is spliced. */
 __attribute__((warn_unused_result)) enum lb_step lb_body_plain(struct lb_lane *lane);
 __attribute__((warn_unused_result)) enum lb_step lb_body_chunked_request(struct lb_lane *lane);
 __attribute__((warn_unused_result)) enum lb_step lb_body_chunked_answer(struct lb_lane *lane);

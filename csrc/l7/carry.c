@@ -15,6 +15,7 @@ static void fill_hop(struct lb_l7 *l7, const struct lb_http *client, struct lb_h
         .listener = lb_http_listener(l7, client),
         .peer = client->ip,
         .trusted = client->trusted,
+        .trailers = lb_http_pool(l7, client)->trailers != 0,
         .tls = client->client.tls || (heard && heard->tls),
         .certificate = client->client.tls ? client->client.tls->certificate : NULL,
         .backend = (const char *)l7->plane->shm.backends[client->backend].address,

@@ -63,6 +63,8 @@ static int leave_in_request(const struct lb_message *message, const char *bytes,
         return hop->trace != NULL;
     case LB_TRACESTATE:
         return hop->trace && hop->trace_begins;
+    case LB_TRAILER:
+        return !hop->trailers; /* it announces what will not come */
     case LB_OTHER:
     case LB_CONTENT_LENGTH:
     case LB_TRANSFER_ENCODING:
@@ -75,7 +77,6 @@ static int leave_in_request(const struct lb_message *message, const char *bytes,
     case LB_COOKIE:
     case LB_DATE:
     case LB_HTTP2_SETTINGS:
-    case LB_TRAILER:
         break;
     }
     return lb_message_is_hop_field(message, bytes, field);
@@ -214,6 +215,20 @@ static char *put_request_line(char *to, const struct lb_message *message, const 
     return PUT(to, "\r\n");
 }
 
+/* What is asked of the next hop (RFC 9110 7.8, 10.1.4): each is named in Connection, too. */
+static char *put_hop_fields(char *to, const struct lb_message *message, const char *bytes, const struct lb_hop *hop)
+{
+    int trailers = hop->trailers && message->takes_trailers;
+    if (message->upgrade) {
+        to = trailers ? PUT(to, "Connection: Upgrade, TE\r\nUpgrade: ") : PUT(to, "Connection: Upgrade\r\nUpgrade: ");
+        to = put_span(to, bytes, message->upgrade_to);
+        to = PUT(to, "\r\n");
+    } else if (trailers) {
+        to = PUT(to, "Connection: TE\r\n");
+    }
+    return trailers ? PUT(to, "TE: trailers\r\n") : to;
+}
+
 size_t lb_compose_request(char *out, const struct lb_message *message, const char *bytes, const struct lb_hop *hop)
 {
     const struct lb_listener_row *listener = hop->listener;
@@ -221,11 +236,7 @@ size_t lb_compose_request(char *out, const struct lb_message *message, const cha
     to = put_fields(to, message, bytes, leave_in_request, hop);
     if (message->framing == LB_BODY_CHUNKED)
         to = PUT(to, "Transfer-Encoding: chunked\r\n");
-    if (message->upgrade) {
-        to = PUT(to, "Connection: Upgrade\r\nUpgrade: ");
-        to = put_span(to, bytes, message->upgrade_to);
-        to = PUT(to, "\r\n");
-    }
+    to = put_hop_fields(to, message, bytes, hop);
     if (listener->forwarded & LB_FORWARDED_X)
         to = put_x_forwarded(to, message, bytes, hop);
     if (listener->forwarded & LB_FORWARDED_RFC7239)
@@ -253,6 +264,8 @@ static int leave_in_answer(const struct lb_message *message, const char *bytes, 
         return !farewell->switches && status != 426;
     if (field->known == LB_CONTENT_LENGTH)
         return status < 200 || status == 204;
+    if (field->known == LB_TRAILER)
+        return message->framing == LB_BODY_CHUNKED && !farewell->chunked; /* unwrapped, it has none */
     return lb_message_is_hop_field(message, bytes, field);
 }
 

@@ -25,6 +25,7 @@ struct lb_hop {
     const char *certificate; /* its own, DER in base64; NULL: none */
     uint64_t id[2]; /* of the request */
     const struct lb_trace *trace; /* goes on as the request's traceparent; NULL: what came stays */
+    uint8_t trailers; /* its pool takes them */
     int trace_begins; /* with us: a tracestate that came is not its own */
 };
 

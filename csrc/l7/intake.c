@@ -152,8 +152,30 @@ static enum lb_next refuse(struct lb_l7 *l7, struct lb_http *client, enum lb_rea
 
 /* --- a whole head --------------------------------------------------------------------------------------------------- */
 
+/* The first of a chunked body, framed anew where it lies; what follows it moves up. */
+static enum lb_reading take_chunks(struct lb_l7 *l7, struct lb_http *client, uint8_t rules)
+{
+    struct lb_body *body = &client->request;
+    struct lb_chunk_piece piece;
+    char *bytes = lb_http_in(l7, client) + client->in_next;
+    uint32_t here = client->in_end - client->in_next;
+    uint64_t most = lb_http_listener(l7, client)->max_body;
+    body->chunked.rules = rules;
+    enum lb_chunking chunking = lb_chunked_read(&body->chunked, bytes, here, &piece);
+    if (chunking == LB_CHUNKS_BAD)
+        return LB_READ_BAD;
+    body->whole = chunking == LB_CHUNKS_DONE;
+    body->left = piece.used; /* of a chunked body: what has passed */
+    memmove(bytes, piece.out, piece.out_count);
+    memmove(bytes + piece.out_count, bytes + piece.used, here - piece.used);
+    client->bytes_in += piece.used - piece.out_count;
+    client->in_end -= piece.used - piece.out_count;
+    client->in_next += piece.out_count;
+    return most && body->left + lb_chunked_data(&body->chunked) > most ? LB_READ_TOO_LARGE : LB_READ_DONE;
+}
+
 /* What has come of the body already. */
-static enum lb_reading take_body(struct lb_l7 *l7, struct lb_http *client, const struct lb_message *message)
+static enum lb_reading take_body(struct lb_l7 *l7, struct lb_http *client, const struct lb_message *message, uint8_t rules)
 {
     struct lb_body *body = &client->request;
     uint64_t most = lb_http_listener(l7, client)->max_body;
@@ -173,20 +195,14 @@ static enum lb_reading take_body(struct lb_l7 *l7, struct lb_http *client, const
         body->whole = body->left == 0;
         return LB_READ_DONE;
     case LB_BODY_CHUNKED:
-        switch (lb_chunked_read(&body->chunked, lb_http_in(l7, client) + client->in_next, here, &used, NULL, NULL)) {
-        case LB_CHUNKS_BAD:
-            return LB_READ_BAD;
-        case LB_CHUNKS_DONE:
-            body->whole = 1;
-            break;
-        case LB_CHUNKS_MORE:
-            break;
-        }
-        client->in_next += used;
-        body->left = used; /* of a chunked body: what has passed */
-        return most && body->left > most ? LB_READ_TOO_LARGE : LB_READ_DONE;
+        return take_chunks(l7, client, rules);
     }
     return LB_READ_BAD;
+}
+
+static int is_pool(const struct lb_l7 *l7, uint32_t pool)
+{
+    return pool < l7->plane->shm.head->max_pools;
 }
 
 /* What the exchange is charged with: what X-LB-Cost says, up to the pool's max_cost; else its route's cost; else 1. */
@@ -228,23 +244,18 @@ static enum lb_next too_fast(struct lb_l7 *l7, struct lb_http *client, uint32_t 
     return answer_later(l7, client, 429, "too many requests come from this client", wait_s);
 }
 
-/* Which pool is it for? */
-static enum lb_next route(struct lb_l7 *l7, struct lb_http *client, const char *bytes)
+/* On to the pool that it is for. */
+static enum lb_next go(struct lb_l7 *l7, struct lb_http *client, const char *bytes, enum lb_routed routed,
+                       const struct lb_routed_to *to)
 {
-    struct lb_routed_to to = {.pool = lb_http_listener(l7, client)->pool};
-    switch (lb_routes_match(l7->routes, client->listener, &l7->message, bytes, &to)) {
-    case LB_ROUTED:
-    case LB_ROUTED_NOWHERE:
-        break;
-    case LB_ROUTED_AMBIGUOUS:
+    if (routed == LB_ROUTED_AMBIGUOUS)
         return refuse(l7, client, LB_READ_BAD);
-    }
-    if (to.pool >= l7->plane->shm.head->max_pools)
+    if (!is_pool(l7, to->pool))
         return lb_http_answer(l7, client, 404, "no route leads there");
-    client->pool = (uint16_t)to.pool;
+    client->pool = (uint16_t)to->pool;
     client->routed = 1;
-    client->cost = (uint16_t)cost_of(l7, bytes, to.pool, to.cost);
-    lb_budget_session(&l7->plane->shm, l7->plane->worker, to.pool, (uint32_t)(l7->plane->now_us / 1000000));
+    client->cost = (uint16_t)cost_of(l7, bytes, to->pool, to->cost);
+    lb_budget_session(&l7->plane->shm, l7->plane->worker, to->pool, (uint32_t)(l7->plane->now_us / 1000000));
     return lb_http_reach(l7, client);
 }
 
@@ -273,8 +284,11 @@ static enum lb_next begin(struct lb_l7 *l7, struct lb_http *client)
     lb_http_draft(l7, client, bytes);
     if (message->authority.length > LB_AUTHORITY_BYTES)
         return refuse(l7, client, LB_READ_BAD);
-    enum lb_reading reading = take_body(l7, client, message);
-    client->bytes_in = client->in_next - client->in_start;
+    struct lb_routed_to to = {.pool = lb_http_listener(l7, client)->pool};
+    enum lb_routed routed = lb_routes_match(l7->routes, client->listener, message, bytes, &to);
+    int trailers = is_pool(l7, to.pool) && l7->plane->shm.pools[to.pool].trailers;
+    enum lb_reading reading = take_body(l7, client, message, trailers ? LB_CHUNKS_TRAILERS : 0);
+    client->bytes_in += client->in_next - client->in_start;
     if (reading != LB_READ_DONE)
         return refuse(l7, client, reading);
     client->persistent = message->persistent && !lb_http_must_close(l7, client);
@@ -283,7 +297,7 @@ static enum lb_next begin(struct lb_l7 *l7, struct lb_http *client)
     if (wait_s)
         return too_fast(l7, client, wait_s);
     client->limited = 0;
-    return route(l7, client, bytes);
+    return go(l7, client, bytes, routed, &to);
 }
 
 /* --- bytes from the client ------------------------------------------------------------------------------------------ */

@@ -215,6 +215,17 @@ static enum lb_reading read_connection(struct lb_message *message, const char *b
     }
 }
 
+/* Is "trailers" among what TE lists (RFC 9110 10.1.4)? */
+static int names_trailers(const char *bytes, struct lb_span value)
+{
+    uint32_t at = 0;
+    for (;;) {
+        struct lb_span coding = lb_list_next(bytes, value, &at);
+        if (!coding.length || lb_same_word(bytes + coding.at, coding.length, "trailers", 8))
+            return coding.length != 0;
+    }
+}
+
 /* Beside an absolute target it is not used, but not allowed to be nonsense either. In an answer it means nothing. */
 static enum lb_reading read_host(struct lb_message *message, const char *bytes, struct lb_span value)
 {
@@ -257,9 +268,11 @@ static enum lb_reading read_field(struct lb_message *message, const char *bytes,
         if (!lb_message_has(message, LB_KEEP_ALIVE))
             message->keep_alive = field->value;
         return LB_READ_DONE;
+    case LB_TE:
+        message->takes_trailers |= (uint8_t)names_trailers(bytes, field->value);
+        return LB_READ_DONE;
     case LB_OTHER:
     case LB_PROXY_CONNECTION:
-    case LB_TE:
     case LB_COOKIE:
     case LB_DATE:
     case LB_FORWARDED:
@@ -305,7 +318,7 @@ static void clear(struct lb_message *message)
     message->seen = 0;
     message->framing = LB_BODY_NONE;
     message->method = LB_METHOD_OTHER;
-    message->persistent = message->upgrade = message->expects = message->absolute = message->nominated_count = 0;
+    message->persistent = message->upgrade = message->expects = message->takes_trailers = message->absolute = message->nominated_count = 0;
     message->authority = message->host = message->path = message->query = message->upgrade_to = message->keep_alive = none;
 }
 

@@ -35,6 +35,7 @@ struct lb_message {
     uint8_t persistent;      /* the peer keeps its connection open after this message */
     uint8_t upgrade;         /* asks for, or agrees to, another protocol */
     uint8_t expects;         /* 100-continue */
+    uint8_t takes_trailers;  /* TE: trailers */
     uint8_t absolute;        /* the target names the authority itself */
     uint8_t nominated_count; /* fields that Connection names, beside the usual options */
     struct lb_span nominated[LB_NOMINATED_ROOM];

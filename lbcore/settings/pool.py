@@ -125,6 +125,7 @@ class PoolSettings(Settings):
         "tls_key",
         "tls_name",
         "tls_verify",
+        "trailers",
         "user_timeout_ms",
     )
     OPTIONS = options.POOL
@@ -160,6 +161,7 @@ class PoolSettings(Settings):
     tls_name: str | None
     tls_cert: str | None
     tls_key: str | None
+    trailers: bool
     probe: ProbeSettings
     lease: LeaseSettings
     outlier: OutlierSettings

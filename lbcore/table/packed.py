@@ -89,6 +89,7 @@ def pool_row(pool: PoolSettings, *, tenant: int, sticky_key: bytes) -> bytes:
         max_cost=pool.max_cost,
         send_proxy=SEND_PROXY[pool.send_proxy],
         tls=int(pool.tls),
+        trailers=int(pool.trailers),
         tenant=tenant,
         name=pool.name.encode(),
         hash_name=hash_name.lower().encode() if hash_key == "header" else hash_name.encode(),

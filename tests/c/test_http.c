@@ -150,27 +150,81 @@ static void composed_heads_stay_in_their_room(void)
     CHECK(count > 4 && memcmp(out + count - 4, "\r\n\r\n", 4) == 0);
 }
 
+/* What goes on of a body that comes in two pieces, each of which ends where an unmapped page begins. */
+static uint32_t two_pieces(const char *body, uint32_t cut, uint32_t count, uint8_t rules, char *out, enum lb_chunking *chunking)
+{
+    struct lb_chunked chunked = {.rules = rules};
+    uint32_t length = 0, used = 0;
+    *chunking = LB_CHUNKS_MORE;
+    for (int i = 0; i < 2 && *chunking == LB_CHUNKS_MORE; i++) {
+        uint32_t from = i ? cut : 0, here = i ? count - cut : cut;
+        char piece[LB_CHUNK_ROOM + 256] = {0};
+        struct lb_chunk_piece read;
+        struct edge edge;
+        memcpy(piece + LB_CHUNK_ROOM, body + from, here);
+        char *copy = at_the_edge(&edge, piece, LB_CHUNK_ROOM + here);
+        *chunking = lb_chunked_read(&chunked, copy + LB_CHUNK_ROOM, here, &read);
+        CHECK(read.out >= copy + (i ? 0 : LB_CHUNK_ROOM) && read.out + read.out_count <= copy + LB_CHUNK_ROOM + here);
+        memcpy(out + length, read.out, read.out_count);
+        length += read.out_count;
+        used += read.used;
+        leave_the_edge(&edge);
+    }
+    CHECK(*chunking == LB_CHUNKS_BAD || used <= count);
+    return length;
+}
+
 static void chunks_at_every_split_point(void)
 {
-    static const char body[] = "5;a=\"b\"\r\nhello\r\nA\r\n0123456789\r\n0\r\nX: y\r\n\r\nrest";
-    const uint32_t whole = sizeof body - 5;
-    for (uint32_t cut = 0; cut <= whole; cut++) {
-        struct lb_chunked chunked = {0};
-        char data[64];
-        uint32_t used, more, count, gathered = 0;
-        struct edge edge;
-        char *first = at_the_edge(&edge, body, cut);
-        enum lb_chunking chunking = lb_chunked_read(&chunked, first, cut, &used, data, &count);
-        leave_the_edge(&edge);
-        CHECK(used == cut && chunking == (cut == whole ? LB_CHUNKS_DONE : LB_CHUNKS_MORE));
-        gathered = count;
-        if (cut < whole) {
-            chunking = lb_chunked_read(&chunked, body + cut, whole + 4 - cut, &more, data + gathered, &count);
-            CHECK(chunking == LB_CHUNKS_DONE && cut + more == whole);
-            gathered += count;
+    static const char body[] = "005 ; a = \"b\\\"\" ;c\r\nhello\r\n00A;x\r\n0123456789\r\n0;y\r\nX: y\r\n"
+                               "A-Name-That-Is-Longer-Than-Those-That-Are-Known: z\r\n\r\n";
+    static const char *const framed[] = {
+        [0] = "5\r\nhello\r\na\r\n0123456789\r\n0\r\n\r\n",
+        [LB_CHUNKS_BARE] = "hello0123456789",
+        [LB_CHUNKS_TRAILERS] = "5\r\nhello\r\na\r\n0123456789\r\n0\r\nX: y\r\n"
+                               "A-Name-That-Is-Longer-Than-Those-That-Are-Known: z\r\n\r\n",
+    };
+    char out[512];
+    enum lb_chunking chunking;
+    for (uint8_t rules = 0; rules <= LB_CHUNKS_TRAILERS; rules = (uint8_t)(rules + 2))
+        for (uint32_t cut = 0; cut < sizeof body; cut++) {
+            uint32_t length = two_pieces(body, cut, sizeof body - 1, rules, out, &chunking);
+            CHECK(chunking == LB_CHUNKS_DONE);
+            CHECK(length == strlen(framed[rules]) && memcmp(out, framed[rules], length) == 0);
         }
-        CHECK(gathered == 15 && memcmp(data, "hello0123456789", 15) == 0);
+}
+
+/* Data that comes in its shortest form is not moved. */
+static void plain_chunks_stay_where_they_are(void)
+{
+    static const char body[] = "5\r\nhello\r\n";
+    char bytes[LB_CHUNK_ROOM + 16];
+    struct lb_chunk_piece piece;
+    for (uint32_t cut = 0; cut < sizeof body - 1; cut++) {
+        struct lb_chunked chunked = {0};
+        memcpy(bytes + LB_CHUNK_ROOM, body, cut);
+        CHECK(lb_chunked_read(&chunked, bytes + LB_CHUNK_ROOM, cut, &piece) == LB_CHUNKS_MORE);
+        uint32_t gone = piece.out_count;
+        memcpy(bytes + LB_CHUNK_ROOM, body + cut, sizeof body - 1 - cut);
+        CHECK(lb_chunked_read(&chunked, bytes + LB_CHUNK_ROOM, (uint32_t)sizeof body - 1 - cut, &piece) == LB_CHUNKS_MORE);
+        CHECK(piece.out + piece.out_count == bytes + LB_CHUNK_ROOM + sizeof body - 1 - cut);
+        CHECK(gone + piece.out_count == sizeof body - 1);
     }
+}
+
+static void bytes_of_chunks_everywhere(void)
+{
+    static const char body[] = "5;a=\"b\"\r\nhello\r\n0\r\nHost : y\r\n\r\n";
+    static const char dirt[] = {0, '\n', '\r', ' ', '\t', ':', ';', '"', '\\', 'x', '\x7f', '\xff', '=', '0', 'f'};
+    char copy[sizeof body], out[512];
+    enum lb_chunking chunking;
+    for (uint32_t i = 0; i < sizeof body - 1; i++)
+        for (size_t d = 0; d < sizeof dirt; d++)
+            for (uint8_t rules = 0; rules < 8; rules++) {
+                memcpy(copy, body, sizeof body);
+                copy[i] = dirt[d];
+                (void)two_pieces(copy, i, sizeof body - 1, rules, out, &chunking);
+            }
 }
 
 static void paths_at_the_edge(void)
@@ -210,6 +264,8 @@ int main(void)
     waiting_heads_are_not_read_again();
     composed_heads_stay_in_their_room();
     chunks_at_every_split_point();
+    plain_chunks_stay_where_they_are();
+    bytes_of_chunks_everywhere();
     paths_at_the_edge();
     siphash_vector();
     return 0;

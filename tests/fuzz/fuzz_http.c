@@ -92,16 +92,47 @@ static void fuzz_answer(const char *bytes, uint32_t count)
     }
 }
 
-/* In one piece and in two, it reads the same. */
-static void fuzz_chunked(const char *bytes, uint32_t count, uint32_t cut)
+enum { CHUNKED_MOST = 20000 };
+
+/* What goes on of a body that comes in two pieces: how much, and how the reading ends. */
+static enum lb_chunking rewritten(const char *bytes, uint32_t count, uint32_t cut, uint8_t rules, char *to, uint32_t *length, uint32_t *used)
 {
-    struct lb_chunked whole = {0}, parts = {0};
-    uint32_t used, first, second = 0;
-    enum lb_chunking one = lb_chunked_read(&whole, bytes, count, &used, NULL, NULL);
-    enum lb_chunking two = lb_chunked_read(&parts, bytes, cut, &first, NULL, NULL);
-    if (two == LB_CHUNKS_MORE)
-        two = lb_chunked_read(&parts, bytes + cut, count - cut, &second, NULL, NULL);
-    demand(one == two && used == first + second);
+    static char room[2][LB_CHUNK_ROOM + CHUNKED_MOST];
+    struct lb_chunked chunked = {.rules = rules};
+    struct lb_chunk_piece piece;
+    enum lb_chunking chunking = LB_CHUNKS_MORE;
+    *length = *used = 0;
+    for (int i = 0; i < 2 && chunking == LB_CHUNKS_MORE; i++) {
+        char *start = room[i] + (i ? LB_CHUNK_ROOM : 0);
+        uint32_t here = i ? count - cut : cut;
+        memcpy(start, bytes + (i ? cut : 0), here);
+        chunking = lb_chunked_read(&chunked, start, here, &piece);
+        demand(piece.used <= here && piece.out_count <= here + LB_CHUNK_ROOM);
+        demand(piece.out >= room[i] && piece.out + piece.out_count <= start + here);
+        memcpy(to + *length, piece.out, piece.out_count);
+        *length += piece.out_count;
+        *used += piece.used;
+    }
+    return chunking;
+}
+
+/* In one piece and in two, it reads the same. What goes on is never longer than what came, and the strictest reading takes it as it
+ * stands. */
+static void fuzz_chunked(const char *bytes, uint32_t count, uint32_t cut, uint8_t rules)
+{
+    static char one[CHUNKED_MOST + LB_CHUNK_ROOM], two[CHUNKED_MOST + LB_CHUNK_ROOM], three[CHUNKED_MOST + LB_CHUNK_ROOM];
+    uint32_t length, used, length2, used2;
+    enum lb_chunking whole = rewritten(bytes, count, count, rules, one, &length, &used);
+    enum lb_chunking parts = rewritten(bytes, count, cut, rules, two, &length2, &used2);
+    demand(whole == parts && used == used2);
+    if (whole == LB_CHUNKS_BAD)
+        return;
+    demand(length == length2 && length <= count && memcmp(one, two, length) == 0);
+    if (whole != LB_CHUNKS_DONE || rules & LB_CHUNKS_BARE)
+        return;
+    uint8_t strict = LB_CHUNKS_TRAILERS;
+    demand(rewritten(one, length, length, strict, three, &length2, &used2) == LB_CHUNKS_DONE);
+    demand(length2 == length && used2 == length && memcmp(one, three, length) == 0);
 }
 
 static void fuzz_path(const char *bytes, uint32_t count)
@@ -117,7 +148,7 @@ static void fuzz_path(const char *bytes, uint32_t count)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    if (size < 2 || size > 20000)
+    if (size < 2 || size > CHUNKED_MOST)
         return 0;
     const char *bytes = (const char *)data + 2;
     uint32_t count = (uint32_t)size - 2;
@@ -129,7 +160,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         fuzz_answer(bytes, count);
         break;
     case 2:
-        fuzz_chunked(bytes, count, count ? data[1] % count : 0);
+        fuzz_chunked(bytes, count, count ? data[1] % count : 0, data[0] >> 2 & 7);
         break;
     default:
         if (count && bytes[0] == '/' && count < 8192 && !memchr(bytes, 0, count))
