@@ -6,12 +6,14 @@
 
 enum lb_note_kind {
     /* to the worker */
-    LB_NOTE_LISTEN = 1,   /* id: listener row; carries its socket */
+    LB_NOTE_LISTEN = 1,   /* id: listener row; carries its socket; value: 1: udp sessions come first (LB_NOTE_SUCCEED) */
     LB_NOTE_UNLISTEN = 2, /* id: listener row; serve what is queued on it, then close it */
     LB_NOTE_DRAIN = 3,    /* value: milliseconds that sessions may still take; id: 1: idle clients may ask once more */
     LB_NOTE_STOP = 4,     /* end now */
     LB_NOTE_WAKE = 5,     /* the table changed in a way that wants action: look at once */
     LB_NOTE_TLS = 6,      /* value: enum lb_tls_kind, id: listener or pool row; carries its bundle (tls_layout.h); none: it ends */
+    LB_NOTE_SUCCEED = 7,  /* carries a socket: the sessions of the worker before come by it (l4/udp_move.h) */
+    LB_NOTE_MOVE = 8,     /* carries the other end: udp sessions go to the worker that comes, and no new ones begin here */
     /* from the worker */
     LB_NOTE_READY = 16,     /* the loop runs */
     LB_NOTE_LISTENING = 17, /* id: listener row that is served now; to a control plane that adopts: carries its socket */

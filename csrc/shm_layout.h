@@ -369,7 +369,7 @@ struct lb_condition_row {
  *   refused  = refused_no_backend + refused_connect + refused_client_left + refused_resource + refused_greeting
  *              + refused_handshake + refused_client_sessions + refused_client_rate
  *   closed   = closed_done + closed_client_reset + closed_backend_reset + closed_idle + closed_half + closed_slow
- *              + closed_cut + closed_stopped + closed_lost
+ *              + closed_cut + closed_stopped + closed_lost + closed_moved
  *   exchanges = exchanges_active + exchanges_done + exchanges_refused + exchanges_client_left + exchanges_failed
  *               + exchanges_stopped + exchanges_lost */
 struct lb_worker_row {
@@ -458,9 +458,10 @@ struct lb_worker_row {
     uint64_t bytes_offloaded; /* part of bytes_in and bytes_out: forwarded by the kernel */
     uint64_t requests_slow;   /* 408: its client sent the body more slowly than min_body_rate; part of exchanges_refused */
     uint64_t closed_slow;     /* likewise under an answer that had begun, or took the answer more slowly; part of closed */
+    uint64_t closed_moved;    /* of udp: it went over to the worker that replaces this one, where it was accepted; part of closed */
     uint32_t forwards;        /* what the kernel forwards for it: enum lb_offload_which (l4/offload), bits */
     uint32_t forwards_asked;  /* what it was to; more than that where its program could not be loaded */
-    uint8_t pad0[24];
+    uint8_t pad0[16];
 };
 
 /* Sessions and retries of a pool in the last seconds, as one worker saw them. Writer: the worker. */

@@ -14,6 +14,7 @@
 #include "l4/offload/offload.h"
 #include "l4/plane.h"
 #include "l4/udp.h"
+#include "l4/udp_move.h"
 #include "l7/http.h"
 #include "lb.h"
 #include "refuge.h"
@@ -22,7 +23,7 @@
 enum { EVENTS = 256, WARM_BUFFERS = 64 };
 
 /* What an event of LB_TAG_CHANNEL is of. */
-enum { FROM_CHANNEL = 0, FROM_REFUGE = 1, FROM_OFFLOAD = 2 };
+enum { FROM_CHANNEL = 0, FROM_REFUGE = 1, FROM_OFFLOAD = 2, FROM_PREDECESSOR = 3, FROM_SUCCESSOR = 4 };
 
 /* A worker: one thread, one poller, all sessions that it accepted. */
 struct worker {
@@ -120,10 +121,10 @@ static void set_state(struct worker *worker, enum lb_worker_state state)
 
 /* --- the control plane's notes -------------------------------------------------------------------------------------- */
 
-static void listen_on(struct worker *worker, uint32_t listener, int fd)
+static void listen_on(struct worker *worker, uint32_t listener, int fd, int waits)
 {
     int udp = listener < worker->listeners.count && worker->plane.shm.listeners[listener].mode == LB_MODE_UDP;
-    int error = udp ? lb_udp_add(&worker->udp, listener, fd)
+    int error = udp ? lb_udp_add(&worker->udp, listener, fd, waits)
                     : lb_listeners_add(&worker->listeners, &worker->plane, listener, fd);
     if (!error)
         (void)lb_channel_send(worker->channel, LB_NOTE_LISTENING, listener, 0);
@@ -153,7 +154,7 @@ static void obey(struct worker *worker, const struct lb_note *note, int descript
     case LB_NOTE_LISTEN:
         kept = descriptor >= 0;
         if (kept)
-            listen_on(worker, note->id, descriptor);
+            listen_on(worker, note->id, descriptor, note->value == 1);
         break;
     case LB_NOTE_UNLISTEN:
         stop_listening(worker, note->id);
@@ -163,6 +164,16 @@ static void obey(struct worker *worker, const struct lb_note *note, int descript
         break;
     case LB_NOTE_STOP:
         worker->done = 1;
+        break;
+    case LB_NOTE_SUCCEED:
+        kept = descriptor >= 0;
+        if (kept)
+            lb_udp_move_from(&worker->udp, descriptor, lb_tag_of(LB_TAG_CHANNEL, FROM_PREDECESSOR, 0));
+        break;
+    case LB_NOTE_MOVE:
+        kept = descriptor >= 0;
+        if (kept)
+            lb_udp_move_to(&worker->udp, descriptor, lb_tag_of(LB_TAG_CHANNEL, FROM_SUCCESSOR, 0));
         break;
     case LB_NOTE_TLS:
         if (lb_tls_rules_follow(&worker->plane.tls, (enum lb_tls_kind)note->value, note->id, descriptor) < 0)
@@ -206,6 +217,7 @@ static void lose_channel(struct worker *worker)
 /* Tell a new control plane what we serve, and give it a copy of each socket. */
 static void introduce(struct worker *worker)
 {
+    lb_udp_move_read_all(&worker->udp); /* whoever was to tell us when is gone */
     for (uint32_t i = 0; i < worker->listeners.count; i++) {
         int fd = lb_udp_has(&worker->udp, i) ? worker->udp.at[i].fd : worker->listeners.at[i].fd;
         if (fd >= 0)
@@ -312,6 +324,28 @@ static uint32_t pool_of_name(void *context, uint32_t listener, const struct lb_h
     return to.pool;
 }
 
+/* Events of LB_TAG_CHANNEL. One that was told in this turn may be of what an earlier one has closed. */
+static void control_event(struct worker *worker, uint32_t what)
+{
+    switch (what) {
+    case FROM_CHANNEL:
+        hear(worker);
+        break;
+    case FROM_OFFLOAD:
+        lb_offload_notes(&worker->plane);
+        break;
+    case FROM_PREDECESSOR:
+        lb_udp_move_receive(&worker->udp);
+        break;
+    case FROM_SUCCESSOR:
+        lb_udp_move_send(&worker->udp);
+        break;
+    case FROM_REFUGE:
+        admit(worker);
+        break;
+    }
+}
+
 static void dispatch(struct worker *worker, const struct epoll_event *event)
 {
     struct lb_plane *plane = &worker->plane;
@@ -319,12 +353,7 @@ static void dispatch(struct worker *worker, const struct epoll_event *event)
     enum lb_tag tag = (enum lb_tag)(event->data.u64 & 7);
     switch (tag) {
     case LB_TAG_CHANNEL:
-        if (index == FROM_CHANNEL)
-            hear(worker);
-        else if (index == FROM_OFFLOAD)
-            lb_offload_notes(plane);
-        else
-            admit(worker);
+        control_event(worker, index);
         break;
     case LB_TAG_LISTENER:
         if (lb_udp_has(&worker->udp, index))
@@ -405,6 +434,8 @@ static int patience_ms(const struct worker *worker)
 static int drained(const struct worker *worker)
 {
     int idle = worker->plane.row->active + worker->plane.greetings == 0 && worker->listeners.open == 0 && worker->udp.open == 0;
+    if (lb_udp_is_moving(&worker->udp))
+        return 0;
     return worker->drain_until_ms && (idle || lb_now_ms(&worker->plane) >= worker->drain_until_ms);
 }
 

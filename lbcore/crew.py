@@ -24,10 +24,12 @@ if TYPE_CHECKING:
     from lbcore.table import Table
 
 # enum lb_note_kind in csrc/channel.h
-LISTEN, UNLISTEN, DRAIN, STOP, WAKE, TLS = 1, 2, 3, 4, 5, 6
+LISTEN, UNLISTEN, DRAIN, STOP, WAKE, TLS, SUCCEED, MOVE = range(1, 9)
 READY, LISTENING, FAILING = 16, 17, 18
 GENTLY = 1
 """The id of a DRAIN that lets idle clients ask once more."""
+SESSIONS_FIRST = 1
+"""The value of a LISTEN of datagrams: the worker reads nothing before it has the sessions of the one that it replaces."""
 # enum lb_failing there
 CONNECTS, ANSWERS = 0, 1
 
@@ -91,6 +93,15 @@ class Channel:
         ours.setblocking(False)
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_ROOM)
         return made
+
+
+def move_sessions(old: Channel | None, new: Channel) -> None:
+    """Have the sessions of datagrams go from one worker to another, which then reads their sockets."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
+    with ours, theirs:
+        new.send(SUCCEED, descriptor=theirs.fileno())
+        if old is not None:
+            old.send(MOVE, descriptor=ours.fileno())
 
 
 class ProcessWorker:

@@ -51,6 +51,11 @@ class Listening:
         """What a worker serves of a listener; None: another one serves it alone, or it is closed."""
         return self._rows[row][1].of_worker(worker)
 
+    def is_of_datagrams(self, row: int) -> bool:
+        """Is it a listener of mode udp?"""
+        held = self._rows.get(row)
+        return held is not None and held[0].mode == "udp"
+
     def rows_of(self, worker: int) -> set[int]:
         """The rows that a worker serves."""
         held = dict(self._rows)  # asked without the lock, too

@@ -15,7 +15,7 @@ class Post:
     """A worker's place: its section of the segment and its listening sockets stay when the worker is started anew.
 
     listening: the listeners' rows that the worker said it serves. early_ends: workers in a row that did not live for STABLE_S.
-    restart_at: when the next one is to begin; None: not at all.
+    restart_at: when the next one is to begin; None: not at all. lost: how a worker that was to take another's place ended.
     """
 
     def __init__(self, number: int, core: int | None, section: int) -> None:
@@ -29,6 +29,7 @@ class Post:
         self.started_at = 0.0
         self.early_ends = 0
         self.restart_at: float | None = None
+        self.lost = ""
 
     def begin(self) -> None:
         """A worker is about to be started here."""
@@ -68,6 +69,10 @@ class Posts:
         """Wherever there is a worker."""
         return [*self.serving, *self.retiring, *([self.coming] if self.coming else [])]
 
+    def staying(self) -> list[Post]:
+        """Those whose worker is not to end: it follows every reload."""
+        return [*self.serving, *([self.coming] if self.coming else [])]
+
     def channels(self) -> list[crew.Channel]:
         """To every worker."""
         return [post.channel for post in self.all() if post.channel]
@@ -79,7 +84,7 @@ class Posts:
 
     def unlisten(self, row: int) -> None:
         """Have all workers close a listener, once they have accepted what is queued there."""
-        for post in self.serving:
+        for post in self.staying():
             post.listening.discard(row)
             if post.channel:
                 post.channel.send(crew.UNLISTEN, row)

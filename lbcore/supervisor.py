@@ -215,9 +215,11 @@ class Supervisor:
             raise WorkerFailed(f"worker {number}: the one that was replaced before still drains")
         self._posts.coming = post
         try:
-            if not self._fill(post):
+            if not self._fill(post, succeeds=True):
                 raise WorkerFailed(f"worker {number}: the balancer is being stopped")
-            self._await(lambda: self._serves(post), "did not begin to serve")
+            self._await(lambda: bool(post.lost) or self._serves(post), "did not begin to serve")
+            if post.lost:
+                raise WorkerFailed(f"worker {number}: the new one ended before it served: {post.lost}")
         except WorkerFailed:
             with self._lock:
                 self._posts.coming = None
@@ -228,6 +230,8 @@ class Supervisor:
             raise
         with self._lock:
             old = self._posts.replace(post)
+            if post.channel and any(map(self._listening.is_of_datagrams, self._listening.rows_of(number))):
+                crew.move_sessions(old.channel, post.channel)
             if old.channel:
                 old.channel.send(crew.DRAIN, crew.GENTLY, drain_ms)
         self._tell_crew()
@@ -305,8 +309,8 @@ class Supervisor:
         for index in self._listening.rows:
             self._listening.write(index)
         for index in opened:
-            for post in self._posts.serving:
-                self._hand_over(post, index)
+            for post in self._posts.staying():
+                self._hand_over(post, index, succeeds=post is self._posts.coming)
         self._table.set_routes(routes)
         for index, sockets in leaving.items():
             self._close_listener(index, sockets)
@@ -339,10 +343,12 @@ class Supervisor:
         finally:
             self._lock.release()
 
-    def _hand_over(self, post: Post, index: int) -> None:
+    def _hand_over(self, post: Post, index: int, *, succeeds: bool = False) -> None:
+        """succeeds: another worker reads the same socket still."""
         bound = self._listening.socket_of(index, post.number)
         if post.channel and bound:
-            post.channel.send(crew.LISTEN, index, descriptor=bound.fileno())
+            waits = succeeds and self._listening.is_of_datagrams(index)
+            post.channel.send(crew.LISTEN, index, crew.SESSIONS_FIRST if waits else 0, descriptor=bound.fileno())
 
     # --- workers -------------------------------------------------------------------------------------------------
 
@@ -356,8 +362,11 @@ class Supervisor:
                 when = "before we ended" if self._closing else f"within {START_LIMIT_S:.0f} s"
                 raise WorkerFailed(f"a worker {what} {when}")
 
-    def _fill(self, post: Post) -> bool:
-        """Put a new worker on a post, unless we end: is there one? Raises WorkerFailed with the post empty."""
+    def _fill(self, post: Post, *, succeeds: bool = False) -> bool:
+        """Put a new worker on a post, unless we end: is there one? Raises WorkerFailed with the post empty.
+
+        succeeds: it is to take the place of one that serves.
+        """
         with self._lock:
             if not self._draining:
                 post.begin()
@@ -367,7 +376,7 @@ class Supervisor:
                     post.channel = post.worker = None
                     raise WorkerFailed(f"worker {post.number} cannot be started: {error.strerror or error}") from None
                 for index in self._listening.rows:
-                    self._hand_over(post, index)
+                    self._hand_over(post, index, succeeds=succeeds)
             return not self._draining
 
     def _begin(self, post: Post) -> None:
@@ -421,6 +430,11 @@ class Supervisor:
         if post in self._posts.retiring:
             self._posts.retiring.remove(post)
             self._log(f"worker {post.number}: the old one has drained")
+            return
+        if post is self._posts.coming:
+            with self._changed:
+                post.lost = worker.obituary
+                self._changed.notify_all()
             return
         if self._draining:
             return

@@ -11,6 +11,7 @@
 #include "../table/account.h"
 #include "../table/timing.h"
 #include "outcome.h"
+#include "udp_move.h"
 #include "udp_session.h"
 
 enum { BATCHES_PER_EVENT = 4 };
@@ -80,6 +81,8 @@ int lb_udp_has(const struct lb_udp *udp, uint32_t listener)
 
 void lb_udp_listener_event(struct lb_udp *udp, uint32_t listener)
 {
+    if (udp->at[listener].moves) /* told before the order to move them, in the same turn: others read it from now on */
+        return;
     for (int batch = 0; batch < BATCHES_PER_EVENT && udp->at[listener].fd >= 0; batch++) {
         int got = lb_inbox_receive(&udp->inbox, udp->at[listener].fd, LB_BATCH);
         for (int i = 0; i < got; i++)
@@ -155,11 +158,13 @@ void lb_udp_turn(struct lb_udp *udp)
         flush(udp);
     if (udp->bucket)
         lb_wheel_turn(&udp->wheel, lb_now_ms(udp->plane), lb_udp_session_fire, udp);
+    lb_udp_move_turn(udp);
 }
 
 int lb_udp_wait(const struct lb_udp *udp)
 {
-    return udp->bucket ? lb_wheel_wait(&udp->wheel, lb_now_ms(udp->plane)) : -1;
+    int wait = udp->bucket ? lb_wheel_wait(&udp->wheel, lb_now_ms(udp->plane)) : -1, move = lb_udp_move_wait(udp);
+    return wait < 0 || (move >= 0 && move < wait) ? move : wait;
 }
 
 void lb_udp_cut(struct lb_udp *udp)
@@ -183,6 +188,7 @@ void lb_udp_stop(struct lb_udp *udp)
 int lb_udp_open(struct lb_udp *udp, struct lb_plane *plane, uint32_t max_sessions)
 {
     udp->plane = plane;
+    udp->successor = udp->predecessor = -1;
     udp->count = plane->shm.head->max_listeners;
     udp->at = malloc(udp->count * sizeof *udp->at);
     if (!udp->at)
@@ -217,6 +223,8 @@ void lb_udp_close(struct lb_udp *udp)
     for (uint32_t i = 0; udp->at && i < udp->count; i++)
         if (udp->at[i].fd >= 0)
             close(udp->at[i].fd);
+    if (udp->at)
+        lb_udp_move_close(udp);
     free(udp->at);
     free(udp->bucket);
     lb_inbox_close(&udp->inbox);
@@ -232,11 +240,11 @@ static int is_wild(const union lb_address *address)
     return address->v4.sin_addr.s_addr == 0;
 }
 
-int lb_udp_add(struct lb_udp *udp, uint32_t listener, int fd)
+int lb_udp_add(struct lb_udp *udp, uint32_t listener, int fd, int waits)
 {
     union lb_address bound;
     socklen_t length = sizeof bound;
-    struct epoll_event event = {.events = EPOLLIN, .data.u64 = lb_tag_of(LB_TAG_LISTENER, listener, 0)};
+    struct epoll_event event = {.events = waits ? 0 : EPOLLIN, .data.u64 = lb_tag_of(LB_TAG_LISTENER, listener, 0)};
     int error = listener >= udp->count || udp->at[listener].fd >= 0 ? -EINVAL : open_batches(udp);
     if (!error && getsockname(fd, &bound.any, &length) < 0)
         error = -errno;
@@ -248,7 +256,7 @@ int lb_udp_add(struct lb_udp *udp, uint32_t listener, int fd)
         close(fd);
         return error;
     }
-    udp->at[listener] = (struct lb_udp_socket){.fd = fd};
+    udp->at[listener] = (struct lb_udp_socket){.fd = fd, .waits = (uint8_t)waits};
     udp->open++;
     return 0;
 }

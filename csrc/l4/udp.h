@@ -8,6 +8,8 @@
 struct lb_udp_socket {
     int fd; /* -1: not served */
     uint8_t closing; /* takes no new client; closed with its last session */
+    uint8_t moves;   /* its sessions go to the worker that replaces this one (udp_move.h) */
+    uint8_t waits;   /* is not read until the sessions of the worker before have come */
     uint32_t sessions;
 };
 
@@ -24,13 +26,18 @@ struct lb_udp {
     struct lb_wheel wheel;
     struct lb_inbox inbox;
     struct lb_outbox outbox;
+    /* udp_move.h; -1: none */
+    int successor;          /* where our sessions go */
+    uint32_t next_to_move;  /* of these: its index */
+    int predecessor;        /* where others' sessions come from */
+    uint64_t move_until_ms; /* after that nobody waits for the other worker any more */
 };
 
 __attribute__((warn_unused_result)) int lb_udp_open(struct lb_udp *udp, struct lb_plane *plane, uint32_t max_sessions);
 void lb_udp_close(struct lb_udp *udp);
 
-/* Serve a socket (owned from now on, also on failure). */
-__attribute__((warn_unused_result)) int lb_udp_add(struct lb_udp *udp, uint32_t listener, int fd);
+/* Serve a socket (owned from now on, also on failure). waits: another worker reads it until its sessions are moved here. */
+__attribute__((warn_unused_result)) int lb_udp_add(struct lb_udp *udp, uint32_t listener, int fd, int waits);
 
 /* No new clients; closed with the last session of the others: looked at when one has ended. */
 void lb_udp_remove(struct lb_udp *udp, uint32_t listener);

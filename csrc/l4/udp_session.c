@@ -16,6 +16,7 @@
 #include "admit.h"
 #include "claim.h"
 #include "outcome.h"
+#include "trust.h"
 
 static uint32_t index_of(const struct lb_udp *udp, const struct lb_udp_session *session)
 {
@@ -124,9 +125,8 @@ static void account(struct lb_udp *udp, const struct lb_udp_session *session, en
 }
 
 /* reason: which counter of closed or refused; whole: closed or refused. */
-static void end(struct lb_udp *udp, struct lb_udp_session *session, uint64_t *reason, uint64_t *whole, enum lb_fate fate)
+static void leave(struct lb_udp *udp, struct lb_udp_session *session, uint64_t *reason, uint64_t *whole, enum lb_fate fate)
 {
-    account(udp, session, end_of(udp->plane->row, reason));
     leave_backend(udp, session, fate);
     unlink_session(udp, session);
     lb_timer_cancel(&session->timer);
@@ -138,6 +138,12 @@ static void end(struct lb_udp *udp, struct lb_udp_session *session, uint64_t *re
     lb_add(&udp->plane->row->active, UINT64_MAX); /* one less */
     lb_slab_give(&udp->sessions, index_of(udp, session));
     lb_udp_close_when_empty(udp, session->listener);
+}
+
+static void end(struct lb_udp *udp, struct lb_udp_session *session, uint64_t *reason, uint64_t *whole, enum lb_fate fate)
+{
+    account(udp, session, end_of(udp->plane->row, reason));
+    leave(udp, session, reason, whole, fate);
 }
 
 void lb_udp_session_end(struct lb_udp *udp, struct lb_udp_session *session, uint64_t *reason, enum lb_fate fate)
@@ -229,6 +235,25 @@ static int has_room(const struct lb_udp *udp)
     return udp->plane->row->active + udp->plane->greetings < udp->plane->sessions.capacity && udp->sessions.used < udp->sessions.capacity;
 }
 
+/* A place for a session, where its client's datagrams find it. It has no backend yet. */
+static struct lb_udp_session *list(struct lb_udp *udp, const struct lb_udp_session *like)
+{
+    uint32_t index = lb_slab_take(&udp->sessions), *bucket = bucket_of(udp, like->listener, &like->client);
+    struct lb_udp_session *session = lb_udp_session_at(udp, index);
+    uint32_t generation = session->generation;
+    *session = *like;
+    session->timer = (struct lb_timer){0};
+    session->fd = -1;
+    session->generation = generation;
+    session->next = *bucket;
+    session->live = 1;
+    *bucket = index;
+    udp->at[session->listener].sessions++;
+    lb_add(&udp->plane->row->accepted, 1);
+    lb_add(&udp->plane->row->active, 1);
+    return session;
+}
+
 struct lb_udp_session *lb_udp_session_open(struct lb_udp *udp, uint32_t listener, const union lb_address *client,
                                            const struct lb_arrival *arrival)
 {
@@ -242,30 +267,70 @@ struct lb_udp_session *lb_udp_session_open(struct lb_udp *udp, uint32_t listener
     struct lb_ends ends = {.client = *client};
     if (!lb_admit(plane, listener, &ends))
         return NULL;
-    uint32_t index = lb_slab_take(&udp->sessions), *bucket = bucket_of(udp, listener, client);
-    struct lb_udp_session *session = lb_udp_session_at(udp, index);
-    *session = (struct lb_udp_session){.client = *client,
-                                       .arrival = *arrival,
-                                       .key = lb_net_address_hash(client),
-                                       .began_us = plane->now_us,
-                                       .first_us = LB_NEVER_US,
-                                       .fd = -1,
-                                       .generation = session->generation,
-                                       .next = *bucket,
-                                       .backend = LB_NONE,
-                                       .counted = ends.counted,
-                                       .moved_ms = (uint32_t)lb_now_ms(plane),
-                                       .listener = (uint16_t)listener,
-                                       .pool = (uint16_t)plane->shm.listeners[listener].pool,
-                                       .live = 1};
-    *bucket = index;
-    udp->at[listener].sessions++;
+    struct lb_udp_session *session = list(udp, &(struct lb_udp_session){.client = *client,
+                                                                        .arrival = *arrival,
+                                                                        .key = lb_net_address_hash(client),
+                                                                        .began_us = plane->now_us,
+                                                                        .first_us = LB_NEVER_US,
+                                                                        .backend = LB_NONE,
+                                                                        .counted = ends.counted,
+                                                                        .moved_ms = (uint32_t)lb_now_ms(plane),
+                                                                        .listener = (uint16_t)listener,
+                                                                        .pool = (uint16_t)plane->shm.listeners[listener].pool});
     lb_account_accepted(&plane->shm, plane->worker, listener);
-    lb_add(&plane->row->accepted, 1);
-    lb_add(&plane->row->active, 1);
     lb_budget_session(&plane->shm, plane->worker, session->pool, (uint32_t)(plane->now_us / 1000000));
     lb_timer_set(&udp->wheel, &session->timer, lb_now_ms(plane) + idle_ms(udp, session));
     return lb_udp_session_reach(udp, session, 0) ? session : NULL;
+}
+
+/* --- from one worker to the next -------------------------------------------------------------------------------------- */
+
+static int watch(struct lb_udp *udp, struct lb_udp_session *session, int fd)
+{
+    struct epoll_event event = {.events = EPOLLIN,
+                                .data.u64 = lb_tag_of(LB_TAG_UDP, index_of(udp, session), session->generation)};
+    if (fd < 0 || epoll_ctl(udp->plane->epoll, EPOLL_CTL_ADD, fd, &event) < 0)
+        return 0;
+    session->fd = fd;
+    return 1;
+}
+
+static uint32_t count_client(struct lb_udp *udp, const struct lb_udp_session *session)
+{
+    const struct lb_listener_row *row = &udp->plane->shm.listeners[session->listener];
+    uint8_t ip[16];
+    if (!row->client_limits || lb_listener_trusts(row, &session->client))
+        return 0;
+    lb_net_as_v6(&session->client, ip);
+    return lb_client_count(&udp->plane->shm, udp->plane->worker, session->listener, ip, udp->plane->now_us);
+}
+
+struct lb_udp_session *lb_udp_session_take(struct lb_udp *udp, const struct lb_udp_session *like, int fd)
+{
+    struct lb_plane *plane = udp->plane;
+    struct lb_udp_session *session = has_room(udp) ? list(udp, like) : NULL;
+    if (!session || !watch(udp, session, fd)) {
+        if (fd >= 0)
+            close(fd);
+    }
+    if (!session)
+        return NULL;
+    session->backend = session->fd < 0 ? LB_NONE : like->backend;
+    if (session->backend != LB_NONE)
+        lb_load_charge(&plane->shm, plane->worker, session->pool, session->backend, 1);
+    session->decision = 0;
+    session->counted = count_client(udp, session);
+    uint32_t still_ms = (uint32_t)lb_now_ms(plane) - session->moved_ms;
+    uint64_t limit_ms = idle_ms(udp, session);
+    lb_timer_set(&udp->wheel, &session->timer, lb_now_ms(plane) + (still_ms < limit_ms ? limit_ms - still_ms : 1));
+    return session;
+}
+
+void lb_udp_session_leave(struct lb_udp *udp, struct lb_udp_session *session)
+{
+    if (session->fd >= 0) /* the socket lives on elsewhere, and would go on sending us events (epoll(7)) */
+        (void)epoll_ctl(udp->plane->epoll, EPOLL_CTL_DEL, session->fd, NULL);
+    leave(udp, session, &udp->plane->row->closed_moved, &udp->plane->row->closed, LB_FATE_ENDED);
 }
 
 /* --- losing one, and time ------------------------------------------------------------------------------------------- */

@@ -63,6 +63,12 @@ void lb_udp_session_refused(struct lb_udp *udp, struct lb_udp_session *session, 
 /* reason: which counter of closed. */
 void lb_udp_session_end(struct lb_udp *udp, struct lb_udp_session *session, uint64_t *reason, enum lb_fate fate);
 
+/* One of another worker's becomes ours: listed, counted and charged, its socket read from now on. fd: its backend's, or -1; ours. */
+struct lb_udp_session *lb_udp_session_take(struct lb_udp *udp, const struct lb_udp_session *like, int fd);
+
+/* One of ours has become another worker's: everything is let go, and nothing recorded. */
+void lb_udp_session_leave(struct lb_udp *udp, struct lb_udp_session *session);
+
 /* Its timer: a session that was idle for too long ends. */
 void lb_udp_session_fire(void *context, struct lb_timer *timer);
 

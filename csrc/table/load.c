@@ -22,6 +22,13 @@ int lb_load_take(const struct lb_shm *shm, uint32_t worker, uint32_t pool, uint3
     return 1;
 }
 
+void lb_load_charge(const struct lb_shm *shm, uint32_t worker, uint32_t pool, uint32_t backend, uint32_t cost)
+{
+    change(&lb_shm_active(shm, worker)[backend], 1);
+    change(&lb_shm_charged(shm, worker)[backend], cost);
+    change(&lb_shm_budget(shm, worker, pool)->active, cost);
+}
+
 void lb_load_give(const struct lb_shm *shm, uint32_t worker, uint32_t pool, uint32_t backend, uint32_t cost)
 {
     change(&lb_shm_active(shm, worker)[backend], UINT32_MAX);

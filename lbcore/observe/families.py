@@ -158,6 +158,7 @@ COUNTED = {
     "closed_cut": _worker("closed_cut", "counter", "Closed: the backend was removed, and the drain time ran out."),
     "closed_stopped": _worker("closed_stopped", "counter", "Closed: the balancer stopped."),
     "closed_lost": _worker("closed_lost", "counter", "Closed: the worker died."),
+    "closed_moved": _worker("closed_moved", "counter", "Closed: a udp session went over to the worker that replaced this one."),
     "connects": _worker("connects", "counter", "Connects to backends that were begun."),
     "connect_failures": _worker("connect_failures", "counter", "Connects to backends that failed."),
     "connect_timeouts": _worker(

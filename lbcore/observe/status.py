@@ -38,7 +38,8 @@ def document(segment: Segment) -> dict[str, Any]:
 
 def _is_shown(segment: Segment, index: int) -> bool:
     """The first section of each worker, and the second where it has been used: an upgrade goes from one to the other."""
-    return index < segment.head.workers // SECTIONS or bool(segment.worker(index).turns)
+    row = segment.worker(index)
+    return bool(index < segment.head.workers // SECTIONS or row.turns or row.state)
 
 
 def _listeners(segment: Segment) -> list[dict[str, Any]]:
