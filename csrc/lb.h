@@ -9,6 +9,7 @@
 #include "l4/proxy_protocol.h"
 #include "l4/hello.h"
 #include "l7/chunked.h"
+#include "l7/claim_headers.h"
 #include "l7/message.h"
 #include "l7/path.h"
 #include "l7/route.h"

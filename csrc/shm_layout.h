@@ -30,6 +30,8 @@ enum {
     LB_TIMING_BUCKETS = 511,
     LB_RECORDS = 8192,          /* of what ended, that a section remembers for the access log */
     LB_RECORD_TEXT = 376,       /* bytes of a record's texts */
+    LB_PASSED_HEADERS = 256,    /* bytes of the names of claim headers that a listener passes on, NUL included */
+    LB_STICKY_ATTRIBUTES = 256, /* bytes of a sticky cookie's attributes, NUL included */
     LB_CLIENTS = 65536,         /* clients that are known where listeners limit them */
 };
 
@@ -49,6 +51,12 @@ enum lb_hash_key { LB_HASH_ADDRESS = 0, LB_HASH_PATH = 1, LB_HASH_HEADER = 2, LB
 
 /* Which fields tell a backend who the client is. */
 enum lb_forwarded { LB_FORWARDED_OFF = 0, LB_FORWARDED_X = 1, LB_FORWARDED_RFC7239 = 2, LB_FORWARDED_BOTH = 3 };
+
+/* To which requests 103 and its like are passed on. */
+enum lb_early_hints { LB_HINTS_BROWSERS = 0, LB_HINTS_ALWAYS = 1, LB_HINTS_NEVER = 2 };
+
+/* Whose X-LB-Cost counts. */
+enum lb_cost_header { LB_COST_TRUSTED = 0, LB_COST_ANY = 1 };
 
 enum lb_route_host { LB_ROUTE_HOST_ANY = 0, LB_ROUTE_HOST_EXACT = 1, LB_ROUTE_HOST_WILDCARD = 2 };
 
@@ -244,11 +252,13 @@ struct lb_listener_row {
     uint32_t client_request_rate;  /* mode http: a second */
     uint32_t client_request_burst;
     uint32_t min_body_rate; /* mode http: bytes a second of a body that its client sends or takes at least; 0: none */
-    uint8_t pad0[8];
+    uint32_t early_hints;   /* mode http: enum lb_early_hints */
+    uint32_t cost_header;   /* mode http: enum lb_cost_header */
     uint8_t name[64];
     uint8_t address[96];
     uint8_t error_type[96];   /* media type of the body below */
     uint8_t error_body[1024]; /* of answers that the balancer makes; empty: its own words */
+    uint8_t passed_headers[256]; /* claim headers that strangers may bring: lower case, '-' for '_', apart by spaces */
     struct lb_network networks[32]; /* peers whose word on the client is taken */
 };
 
@@ -281,12 +291,15 @@ struct lb_pool_row {
     uint32_t trailers;      /* those of requests go on to its backends */
     uint32_t max_response_header_bytes;
     uint32_t max_response_headers;
-    uint8_t pad0[24];
+    uint32_t sticky_moves;  /* bound clients leave a backend that drains at once */
+    uint32_t sticky_secure; /* the cookie is Secure whatever the listener */
+    uint8_t pad0[16];
     uint8_t name[64];
     uint8_t hash_name[64];   /* of the field or cookie that is hashed, fields in lower case */
     uint8_t sticky[64];      /* the cookie's name; empty: off */
     uint8_t sticky_key[16];  /* secret */
     uint8_t pad1[48];
+    uint8_t sticky_attributes[256]; /* of the cookie, as they stand in Set-Cookie */
 };
 
 /* A backend. Writer: control plane. The first line is all that the data path reads. */

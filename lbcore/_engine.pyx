@@ -602,6 +602,11 @@ cdef class Router:
         return None if routed else to.pool
 
 
+def is_claim_header(bytes name):
+    """Is it a header that says who a client is, or how it came (csrc/l7/claim_headers.h)?"""
+    return lb_is_claim_header(name, <uint32_t>len(name)) != 0
+
+
 def check_expression(bytes expression):
     """What is wrong with a route's regular expression (POSIX extended), in words; None: nothing."""
     cdef char reason[256]

@@ -39,6 +39,7 @@ FORWARDED = {
     "rfc7239": ffi.integer_const("LB_FORWARDED_RFC7239"),
     "both": ffi.integer_const("LB_FORWARDED_BOTH"),
 }
+COST_HEADER = {"trusted": ffi.integer_const("LB_COST_TRUSTED"), "any": ffi.integer_const("LB_COST_ANY")}
 HASH_KEYS = {
     "address": ffi.integer_const("LB_HASH_ADDRESS"),
     "path": ffi.integer_const("LB_HASH_PATH"),

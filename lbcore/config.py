@@ -46,6 +46,7 @@ _SCHEMA_TYPES: dict[str, dict[str, Any]] = {
     "int": {"type": "integer"},
     "flag": {"type": "boolean"},
     "texts": {"type": "array", "items": {"type": "string"}},
+    "headers": {"type": "array", "items": {"type": "string"}},
     "cidrs": {"type": "array", "items": {"type": "string"}},
 }
 

@@ -71,7 +71,7 @@ class Option:
         high: int | None = None,
         choices: tuple[str, ...] = (),
     ) -> None:
-        """kind: one of duration, size, int, flag, choice, name, text, secret, texts, cidrs.
+        """kind: one of duration, size, int, flag, choice, name, text, secret, texts, headers, cidrs.
 
         default, low and high of a duration are milliseconds.
         """
@@ -109,6 +109,7 @@ class Option:
             "text": "text",
             "secret": "text",
             "texts": 'a list of texts like "h2"',
+            "headers": 'a list of names like "X-Real-IP"',
             "cidrs": 'a list of networks like "10.0.0.0/8"',
         }[self.kind]
 
@@ -186,6 +187,12 @@ def _parse_texts(option: Option, value: object) -> list[str]:
     return [_parse_text(option, entry) for entry in value]
 
 
+def _parse_headers(option: Option, value: object) -> list[str]:
+    if not isinstance(value, list | tuple):
+        raise ValueError
+    return [_parse_text(option, entry) for entry in value]
+
+
 def _parse_cidrs(option: Option, value: object) -> list[str]:
     if not isinstance(value, list | tuple):
         raise ValueError
@@ -204,5 +211,6 @@ _PARSERS: dict[str, Callable[[Option, object], object]] = {
     "text": _parse_text,
     "secret": _parse_secret,
     "texts": _parse_texts,
+    "headers": _parse_headers,
     "cidrs": _parse_cidrs,
 }

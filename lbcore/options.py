@@ -198,8 +198,22 @@ LISTENER = (
         "trusted_proxies",
         "cidrs",
         None,
-        "peers whose word on the client is taken: their X-Forwarded-*, Forwarded and X-Request-Id are kept and added to, of"
-        " others they are replaced; with accept_proxy, whose connections begin with a PROXY header",
+        "peers whose word on the client is taken: their X-Forwarded-*, Forwarded, X-Request-Id and the like are kept and added"
+        " to, those of others are dropped; with accept_proxy, whose connections begin with a PROXY header",
+    ),
+    Option(
+        "pass_client_headers",
+        "headers",
+        None,
+        "http: headers such as X-Real-IP that pass although their sender is not in trusted_proxies; all others that say who the"
+        " client is, or how it came, are dropped (tools/docs/headers.md)",
+    ),
+    Option(
+        "cost_header",
+        "choice",
+        "trusted",
+        "http: whose X-LB-Cost counts and is passed on: that of trusted_proxies, or that of any client",
+        choices=("trusted", "any"),
     ),
     Option(
         "accept_proxy",
@@ -375,7 +389,7 @@ POOL = (
         "max_cost",
         "int",
         1000,
-        "http: the most that X-LB-Cost may charge a request with; 0: the field is not read",
+        "http: the most that X-LB-Cost (see cost_header) may charge a request with; 0: the header is not read",
         low=0,
         high=65_535,
     ),

@@ -218,7 +218,7 @@ def test_x_lb_cost_and_the_cost_of_a_route_are_charged_until_the_end() -> None:
     with (
         Backend(script) as one,
         Backend(script) as two,
-        http(one, two, top={"routes": routes}, listener={"pool": "default"}, max_cost=100) as lb,
+        http(one, two, top={"routes": routes}, listener={"pool": "default", "cost_header": "any"}, max_cost=100) as lb,
     ):
         for path, extra, cost in (
             ("/slow", b"X-LB-Cost: 40\r\n", 40),
@@ -245,7 +245,11 @@ def test_a_costly_request_keeps_others_away() -> None:
             release.wait(10)
         connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
 
-    with Backend(script) as one, Backend(script) as two, http(one, two, policy="least_conn") as lb:
+    with (
+        Backend(script) as one,
+        Backend(script) as two,
+        http(one, two, listener={"cost_header": "any"}, policy="least_conn") as lb,
+    ):
         with Client(lb.address) as costly, Client(lb.address) as cheap:
             costly.send(b"GET /slow HTTP/1.1\r\nHost: a\r\nX-LB-Cost: 500\r\n\r\n")
             wait_for(lambda: len(one.heads) + len(two.heads) == 1, "the costly one is under way")

@@ -31,7 +31,8 @@ static void fill_hop(struct lb_l7 *l7, const struct lb_http *client, struct lb_h
 /* The id that the request goes out with: ours, or what a trusted proxy gave it. */
 static void keep_id(struct lb_l7 *l7, const struct lb_http *client, const struct lb_hop *hop, const char *bytes)
 {
-    const struct lb_field *given = hop->trusted || !hop->listener->request_id ? lb_field_find(&l7->message, bytes, "x-request-id", 12) : NULL;
+    int stays = !hop->listener->request_id || lb_hop_believes(hop, "x-request-id", 12);
+    const struct lb_field *given = stays ? lb_field_find(&l7->message, bytes, "x-request-id", 12) : NULL;
     char id[LB_ID_BYTES];
     if (given)
         lb_http_draft_id(l7, client, bytes + given->value.at, given->value.length);

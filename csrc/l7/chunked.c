@@ -226,6 +226,9 @@ static int may_trail(enum lb_field_name name)
     case LB_X_REQUEST_ID:
     case LB_CLIENT_CERT:
     case LB_TRAILER:
+    case LB_CLAIM:
+    case LB_LB_COST:
+    case LB_SEC_FETCH_MODE:
         break;
     }
     return 0;
@@ -246,7 +249,8 @@ static enum state judge_name(struct lb_chunked *chunked, struct pen *pen, char c
     int may = may_trail(folded_name(chunked));
     if (!may && !is_lenient(chunked))
         return BAD;
-    chunked->passes = may && chunked->rules & LB_CHUNKS_TRAILERS;
+    int whole = c == ':' || is_lenient(chunked); /* of a longer name it is not known what it claims */
+    chunked->passes = may && whole && chunked->rules & LB_CHUNKS_TRAILERS;
     chunked->name[chunked->held++] = c;
     put_trailer(chunked, pen, chunked->name, chunked->held);
     chunked->held = 0;

@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "claim_headers.h"
+
 static char *put(char *to, const void *bytes, size_t count)
 {
     memcpy(to, bytes, count);
@@ -40,6 +42,22 @@ static char *put_fields(char *to, const struct lb_message *message, const char *
 
 /* --- requests ------------------------------------------------------------------------------------------------------- */
 
+int lb_hop_believes(const struct lb_hop *hop, const char *name, uint32_t length)
+{
+    return hop->trusted || lb_claim_header_listed((const char *)hop->listener->passed_headers, name, length);
+}
+
+static int believes_field(const struct lb_hop *hop, const char *bytes, const struct lb_field *field)
+{
+    return lb_hop_believes(hop, bytes + field->name.at, field->name.length);
+}
+
+/* Is such a header there that stays? name: its own. */
+static int stays(const struct lb_message *message, const struct lb_hop *hop, enum lb_field_name known, const char *name)
+{
+    return lb_message_has(message, known) && lb_hop_believes(hop, name, (uint32_t)strlen(name));
+}
+
 /* Fields of a request that the balancer writes itself, or that a stranger must not bring. */
 static int leave_in_request(const struct lb_message *message, const char *bytes, const struct lb_field *field,
                             const void *context)
@@ -50,15 +68,24 @@ static int leave_in_request(const struct lb_message *message, const char *bytes,
     case LB_HOST_FIELD:
         return message->absolute;
     case LB_X_FORWARDED_FOR:
-        return listener->forwarded != LB_FORWARDED_OFF;
+        if (listener->forwarded & LB_FORWARDED_X || !believes_field(hop, bytes, field))
+            return 1; /* what is believed of it goes into our own */
+        break;
     case LB_X_FORWARDED_PROTO:
     case LB_X_FORWARDED_HOST:
     case LB_FORWARDED:
-        return listener->forwarded != LB_FORWARDED_OFF && !hop->trusted;
+    case LB_CLAIM:
+        if (!believes_field(hop, bytes, field))
+            return 1;
+        break;
     case LB_X_REQUEST_ID:
-        return listener->request_id && !hop->trusted;
+        return listener->request_id && !believes_field(hop, bytes, field);
     case LB_CLIENT_CERT: /* RFC 9440 4: whoever could bring one would be believed to be somebody else */
-        return !hop->trusted || hop->certificate;
+        return !believes_field(hop, bytes, field) || hop->certificate;
+    case LB_LB_COST:
+        if (!hop->trusted && listener->cost_header != LB_COST_ANY)
+            return 1;
+        break;
     case LB_TRACEPARENT:
         return hop->trace != NULL;
     case LB_TRACESTATE:
@@ -77,6 +104,7 @@ static int leave_in_request(const struct lb_message *message, const char *bytes,
     case LB_COOKIE:
     case LB_DATE:
     case LB_HTTP2_SETTINGS:
+    case LB_SEC_FETCH_MODE:
         break;
     }
     return lb_message_is_hop_field(message, bytes, field);
@@ -114,7 +142,8 @@ static char *put_address(char *to, const uint8_t ip[16])
 static char *put_forwarded_for(char *to, const struct lb_message *message, const char *bytes, const struct lb_hop *hop)
 {
     to = PUT(to, "X-Forwarded-For: ");
-    for (uint32_t i = 0; hop->trusted && i < message->head.field_count; i++)
+    int kept = stays(message, hop, LB_X_FORWARDED_FOR, "x-forwarded-for");
+    for (uint32_t i = 0; kept && i < message->head.field_count; i++)
         if (message->head.fields[i].known == LB_X_FORWARDED_FOR && message->head.fields[i].value.length) {
             to = put_span(to, bytes, message->head.fields[i].value);
             to = PUT(to, ", ");
@@ -126,9 +155,9 @@ static char *put_forwarded_for(char *to, const struct lb_message *message, const
 static char *put_x_forwarded(char *to, const struct lb_message *message, const char *bytes, const struct lb_hop *hop)
 {
     to = put_forwarded_for(to, message, bytes, hop);
-    if (!hop->trusted || !lb_message_has(message, LB_X_FORWARDED_PROTO))
+    if (!stays(message, hop, LB_X_FORWARDED_PROTO, "x-forwarded-proto"))
         to = hop->tls ? PUT(to, "X-Forwarded-Proto: https\r\n") : PUT(to, "X-Forwarded-Proto: http\r\n");
-    if (message->authority.length && (!hop->trusted || !lb_message_has(message, LB_X_FORWARDED_HOST))) {
+    if (message->authority.length && !stays(message, hop, LB_X_FORWARDED_HOST, "x-forwarded-host")) {
         to = PUT(to, "X-Forwarded-Host: ");
         to = put_span(to, bytes, message->authority);
         to = PUT(to, "\r\n");
@@ -243,7 +272,7 @@ size_t lb_compose_request(char *out, const struct lb_message *message, const cha
         to = put_rfc7239(to, message, bytes, hop);
     if (hop->certificate)
         to = put_certificate(to, hop->certificate);
-    if (listener->request_id && (!hop->trusted || !lb_message_has(message, LB_X_REQUEST_ID)))
+    if (listener->request_id && !stays(message, hop, LB_X_REQUEST_ID, "x-request-id"))
         to = put_id(to, hop->id);
     if (hop->trace)
         to = put_trace(to, hop->trace);

@@ -29,6 +29,9 @@ struct lb_hop {
     int trace_begins; /* with us: a tracestate that came is not its own */
 };
 
+/* Is the word of this header's sender taken? name: in any case. */
+int lb_hop_believes(const struct lb_hop *hop, const char *name, uint32_t length);
+
 /* Into out, of message->head.bytes + LB_COMPOSE_ROOM + LB_CERTIFICATE_ROOM bytes; the length. */
 size_t lb_compose_request(char *out, const struct lb_message *message, const char *bytes, const struct lb_hop *hop);
 

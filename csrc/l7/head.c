@@ -3,6 +3,8 @@
 #include <endian.h>
 #include <string.h>
 
+#include "claim_headers.h"
+
 /* Where the reading stands. */
 struct reader {
     const char *bytes;
@@ -23,11 +25,11 @@ static const struct known by_length[20][4] = {
     [4] = {{"host", LB_HOST_FIELD}, {"date", LB_DATE}},
     [6] = {{"cookie", LB_COOKIE}, {"expect", LB_EXPECT}},
     [7] = {{"upgrade", LB_UPGRADE}, {"trailer", LB_TRAILER}},
-    [9] = {{"forwarded", LB_FORWARDED}},
+    [9] = {{"forwarded", LB_FORWARDED}, {"x-lb-cost", LB_LB_COST}},
     [10] = {{"connection", LB_CONNECTION}, {"keep-alive", LB_KEEP_ALIVE}, {"tracestate", LB_TRACESTATE}},
     [11] = {{"client-cert", LB_CLIENT_CERT}, {"traceparent", LB_TRACEPARENT}},
     [12] = {{"x-request-id", LB_X_REQUEST_ID}},
-    [14] = {{"content-length", LB_CONTENT_LENGTH}, {"http2-settings", LB_HTTP2_SETTINGS}},
+    [14] = {{"content-length", LB_CONTENT_LENGTH}, {"http2-settings", LB_HTTP2_SETTINGS}, {"sec-fetch-mode", LB_SEC_FETCH_MODE}},
     [15] = {{"x-forwarded-for", LB_X_FORWARDED_FOR}},
     [16] = {{"proxy-connection", LB_PROXY_CONNECTION}, {"x-forwarded-host", LB_X_FORWARDED_HOST}},
     [17] = {{"transfer-encoding", LB_TRANSFER_ENCODING},
@@ -45,11 +47,11 @@ static enum lb_field_name look_up(const char *name, uint32_t length)
     return LB_OTHER;
 }
 
-/* Does it tell backends who the client is? */
+/* Does it tell backends who the client is, or us what it costs? */
 static int vouches(enum lb_field_name field)
 {
-    return field == LB_CLIENT_CERT || field == LB_X_FORWARDED_FOR || field == LB_X_FORWARDED_PROTO ||
-           field == LB_X_FORWARDED_HOST || field == LB_X_REQUEST_ID;
+    return field == LB_CLIENT_CERT || field == LB_X_FORWARDED_FOR || field == LB_X_FORWARDED_PROTO || field == LB_FORWARDED ||
+           field == LB_X_FORWARDED_HOST || field == LB_X_REQUEST_ID || field == LB_LB_COST;
 }
 
 /* To CGI and WSGI (HTTP_CLIENT_CERT, RFC 3875 4.1.18) "Client_Cert" is Client-Cert: a field that vouches is known by it, too. */
@@ -62,12 +64,18 @@ static enum lb_field_name look_up_folded(const char *name, uint32_t length)
     return vouches(field) ? field : LB_OTHER;
 }
 
-enum lb_field_name lb_field_known(const char *name, uint32_t length)
+static enum lb_field_name look_up_short(const char *name, uint32_t length)
 {
     if (length >= LENGTHS || !by_length[length][0].name)
         return LB_OTHER;
     enum lb_field_name field = look_up(name, length);
     return field == LB_OTHER && memchr(name, '_', length) ? look_up_folded(name, length) : field;
+}
+
+enum lb_field_name lb_field_known(const char *name, uint32_t length)
+{
+    enum lb_field_name field = look_up_short(name, length);
+    return field == LB_OTHER && lb_is_claim_header(name, length) ? LB_CLAIM : field;
 }
 
 /* --- pieces --------------------------------------------------------------------------------------------------------- */

@@ -36,6 +36,9 @@ enum lb_field_name {
     LB_TRAILER,
     LB_TRACEPARENT, /* W3C Trace Context */
     LB_TRACESTATE,
+    LB_CLAIM,          /* any other header that says who the client is, or how it came: l7/claim_headers.h */
+    LB_LB_COST,        /* X-LB-Cost */
+    LB_SEC_FETCH_MODE, /* W3C Fetch Metadata */
 };
 
 struct lb_field {

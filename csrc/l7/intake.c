@@ -205,11 +205,12 @@ static int is_pool(const struct lb_l7 *l7, uint32_t pool)
     return pool < l7->plane->shm.head->max_pools;
 }
 
-/* What the exchange is charged with: what X-LB-Cost says, up to the pool's max_cost; else its route's cost; else 1. */
-static uint32_t cost_of(struct lb_l7 *l7, const char *bytes, uint32_t pool, uint32_t route_cost)
+/* What the exchange is charged with: what X-LB-Cost says, if its sender may, up to the pool's max_cost; else its route's cost; else 1. */
+static uint32_t cost_of(struct lb_l7 *l7, const struct lb_http *client, const char *bytes, uint32_t pool, uint32_t route_cost)
 {
     uint32_t most = l7->plane->shm.pools[pool].max_cost, cost = 0;
-    const struct lb_field *field = most ? lb_field_find(&l7->message, bytes, "x-lb-cost", 9) : NULL;
+    int may_say = client->trusted || lb_http_listener(l7, client)->cost_header == LB_COST_ANY;
+    const struct lb_field *field = most && may_say ? lb_field_find(&l7->message, bytes, "x-lb-cost", 9) : NULL;
     for (uint32_t i = 0; field && i < field->value.length; i++) {
         char digit = bytes[field->value.at + i];
         if (digit < '0' || digit > '9') {
@@ -254,7 +255,7 @@ static enum lb_next go(struct lb_l7 *l7, struct lb_http *client, const char *byt
         return lb_http_answer(l7, client, 404, "no route leads there");
     client->pool = (uint16_t)to->pool;
     client->routed = 1;
-    client->cost = (uint16_t)cost_of(l7, bytes, to->pool, to->cost);
+    client->cost = (uint16_t)cost_of(l7, client, bytes, to->pool, to->cost);
     lb_budget_session(&l7->plane->shm, l7->plane->worker, to->pool, (uint32_t)(l7->plane->now_us / 1000000));
     return lb_http_reach(l7, client);
 }

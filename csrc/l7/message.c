@@ -285,12 +285,18 @@ static enum lb_reading read_field(struct lb_message *message, const char *bytes,
     case LB_TRAILER:
     case LB_TRACEPARENT:
     case LB_TRACESTATE:
+    case LB_CLAIM:
+    case LB_LB_COST:
+        return LB_READ_DONE;
+    case LB_SEC_FETCH_MODE:
+        if (lb_same(bytes + field->value.at, field->value.length, "navigate", 8))
+            message->navigates = 1;
         return LB_READ_DONE;
     }
     return LB_READ_DONE;
 }
 
-_Static_assert(LB_TRACESTATE < 32, "a bit of lb_message.seen for each name");
+_Static_assert(LB_SEC_FETCH_MODE < 32, "a bit of lb_message.seen for each name");
 
 static enum lb_reading read_fields(struct lb_message *message, const char *bytes, struct tally *tally)
 {
@@ -319,6 +325,7 @@ static void clear(struct lb_message *message)
     message->framing = LB_BODY_NONE;
     message->method = LB_METHOD_OTHER;
     message->persistent = message->upgrade = message->expects = message->takes_trailers = message->absolute = message->nominated_count = 0;
+    message->navigates = 0;
     message->authority = message->host = message->path = message->query = message->upgrade_to = message->keep_alive = none;
 }
 
@@ -419,6 +426,9 @@ int lb_message_is_hop_field(const struct lb_message *message, const char *bytes,
     case LB_TRAILER:
     case LB_TRACEPARENT:
     case LB_TRACESTATE:
+    case LB_CLAIM:
+    case LB_LB_COST:
+    case LB_SEC_FETCH_MODE:
         break;
     }
     for (uint32_t i = 0; i < message->nominated_count; i++) {

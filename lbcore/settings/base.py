@@ -47,6 +47,7 @@ class Settings:
             try:
                 setattr(self, option.attribute, option.parse(values.pop(option.name)))
             except ValueError as error:
+                setattr(self, option.attribute, option.default)  # the checks that follow find something
                 yield str(error)
         yield from self.take(values)
         for name in values:

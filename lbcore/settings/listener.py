@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 IDLE_MS = {"udp": 30_000}
 """Where an idle_timeout is not said; of other modes OTHER_IDLE_MS."""
 OTHER_IDLE_MS = 600_000
-MAX_ERROR_BODY, MAX_ERROR_TYPE, MAX_TRUSTED, MAX_EXPRESSION = 1023, 95, 32, 1024
+MAX_ERROR_BODY, MAX_ERROR_TYPE, MAX_TRUSTED, MAX_EXPRESSION, MAX_PASSED = 1023, 95, 32, 1024, 255
 """The room of their fields in csrc/shm_layout.h."""
 OF_REQUESTS = ("client_request_rate", "client_request_burst", "min_body_rate")
 """Limits of clients that only modes http and https know."""
@@ -36,6 +36,7 @@ class ListenerSettings(Settings):
         "client_request_rate",
         "client_session_burst",
         "client_session_rate",
+        "cost_header",
         "error_body",
         "error_type",
         "forwarded",
@@ -53,6 +54,7 @@ class ListenerSettings(Settings):
         "min_body_rate",
         "mode",
         "name",
+        "pass_client_headers",
         "pool",
         "port",
         "request_id",
@@ -81,6 +83,8 @@ class ListenerSettings(Settings):
     max_body: int
     forwarded: str
     trusted_proxies: list[str]
+    pass_client_headers: list[str]
+    cost_header: str
     request_id: bool
     half_close: bool
     responses: int
@@ -105,6 +109,7 @@ class ListenerSettings(Settings):
             bind = f"{values.pop('mode')}://{join_host_port(values.pop('host'), values.pop('port'))}"
         self.mode, self.host, self.port = "tcp", "", 0
         self.trusted_proxies = self.trusted_proxies or []
+        self.pass_client_headers = self.pass_client_headers or []
         self.certificates = list(values.pop("certificates", ()))
         for name, most in (("error_body", MAX_ERROR_BODY), ("error_type", MAX_ERROR_TYPE)):
             if len((getattr(self, name) or "").encode()) > most:
@@ -135,8 +140,23 @@ class ListenerSettings(Settings):
             if getattr(self, f"client_{what}_burst") and not getattr(self, f"client_{what}_rate"):
                 yield f"client_{what}_burst: means nothing without client_{what}_rate"
 
+    def _header_faults(self) -> Iterable[str]:
+        if not self.pass_client_headers and self.cost_header == "trusted":
+            return
+        if self.mode not in HTTP_MODES:
+            key = "pass_client_headers" if self.pass_client_headers else "cost_header"
+            yield f"{key}: only of modes http and https, this is {self.mode}"
+        if len(" ".join(self.pass_client_headers)) > MAX_PASSED:
+            yield f"pass_client_headers: its names are longer than {MAX_PASSED} bytes"
+        for name in self.pass_client_headers:
+            if not is_token(name):
+                yield f"pass_client_headers: {name!r} is not allowed (allowed: names of headers)"
+            elif not _is_claim(name):
+                yield f"pass_client_headers: {name!r} is not among the headers that are dropped, see tools/docs/headers.md"
+
     def check(self) -> Iterable[str]:
         yield from self._limit_faults()
+        yield from self._header_faults()
         yield from listener_faults(self)
 
     @property
@@ -215,6 +235,12 @@ class RouteSettings(Settings):
         return [
             key for key in ("path", "path_prefix", "path_regex", "method", "header", "cookie", "cost") if getattr(self, key)
         ]
+
+
+def _is_claim(name: str) -> bool:
+    from lbcore._engine import is_claim_header
+
+    return name.lower().replace("_", "-") == "x-request-id" or is_claim_header(name.encode())
 
 
 def _is_condition(name: object, value: object) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 
 from lbcore._layout import ffi
-from lbcore.codes import FORWARDED, HASH_KEYS, MODES, NO_POOL, POLICIES, SEND_PROXY
+from lbcore.codes import COST_HEADER, FORWARDED, HASH_KEYS, MODES, NO_POOL, POLICIES, SEND_PROXY
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,6 +34,8 @@ def listener_row(
         max_headers=listener.max_headers,
         max_body=listener.max_body,
         forwarded=FORWARDED[listener.forwarded],
+        passed_headers=folded_names(listener.pass_client_headers),
+        cost_header=COST_HEADER[listener.cost_header],
         request_id=int(listener.request_id),
         half_close=int(listener.half_close),
         responses=listener.responses,
@@ -54,6 +56,11 @@ def listener_row(
         error_body=(listener.error_body or "").encode(),
         error_type=(listener.error_type or "").encode(),
     )
+
+
+def folded_names(names: list[str]) -> bytes:
+    """Names of headers as the engine compares them: lower case, "-" for "_", apart by spaces."""
+    return " ".join(name.lower().replace("_", "-") for name in names).encode()
 
 
 def freed_listener_row(row: object) -> bytes:
