@@ -196,10 +196,19 @@ def _build(given: dict[str, Any], path: str | None) -> BalancerSettings:
     _from_own_folder(given, ("state_file",), path)
     if is_path(str(given.get("access_log", "off"))):
         _from_own_folder(given, ("access_log",), path)
+    admin_said = "admin" in given
     admin_values = given.pop("admin", None)
     admin = None if admin_values is None else _admin(problems, admin_values, path)
     if not problems.lines:
-        top = {**given, "pools": pools, "listeners": listeners, "routes": routes, "admin": admin, "path": path}
+        top = {
+            **given,
+            "pools": pools,
+            "listeners": listeners,
+            "routes": routes,
+            "admin": admin,
+            "admin_said": admin_said,
+            "path": path,
+        }
         settings: BalancerSettings | None = problems.made("", BalancerSettings, top)
         if settings is not None:
             return settings

@@ -14,6 +14,7 @@ _UNITS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
 _SIZES = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 _SIZE = re.compile(r"(\d{1,15})\s*([bkmg]?)i?b?", re.IGNORECASE)
+_SCOPES = {"tcp", "tls", "http", "https", "udp", "grpc", "dns", "srv", "file"}
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,63}")
 
 
@@ -87,6 +88,12 @@ class Option:
     def attribute(self) -> str:
         """The name in settings: durations carry their unit."""
         return f"{self.name}_ms" if self.kind == "duration" else self.name
+
+    @property
+    def scope(self) -> tuple[str, ...]:
+        """The modes or kinds for which alone it means something: "udp", or "http", "grpc". Its help begins with them."""
+        words = self.help.partition(": ")[0].split(", ")
+        return tuple(words) if ": " in self.help and _SCOPES.issuperset(words) else ()
 
     @property
     def allowed(self) -> str:

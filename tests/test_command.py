@@ -310,6 +310,33 @@ def test_flags_hold_for_the_file_that_is_read_again(tmp_path: Path) -> None:
                 assert read_exactly(client, 2) == b"hi"
 
 
+def test_a_file_without_admin_has_the_admin_server_that_flags_have(tmp_path: Path) -> None:
+    file = configuration(tmp_path / "lb.toml", {"a": "tcp://127.0.0.1:0"}, ["127.0.0.1:9"])
+    lb = Command(tmp_path, "-c", str(file), "--workers", "1")  # not `command`, which says --admin off
+    try:
+        assert lb.admin.startswith("http://127.0.0.1:")
+        assert lb.cli("reload").stdout == "lbcore: reloaded\n"  # with 9900 taken it is another port, and stays that one
+        file.write_text(file.read_text() + '[admin]\nlisten = "off"\n')
+        assert "admin: None instead of a table takes a restart" in lb.cli("reload").stderr
+    finally:
+        assert lb.stop() == 0
+    lb = Command(tmp_path, "-c", str(file), "--workers", "1")
+    try:
+        assert lb.admin == "off"
+    finally:
+        assert lb.stop() == 0
+
+
+def test_a_file_without_a_listener_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "lb.toml"
+    file.write_text("workers = 1\n")
+    for words in (("check", str(file)), ("run", "-c", str(file))):
+        code, said = fails(tmp_path, *words)
+        assert (code, "listener: missing (give [[listener]]" in said) == (2, True), said
+    with command(tmp_path, "-c", str(file), "--listen", "tcp://127.0.0.1:0") as lb:
+        assert lb.address
+
+
 def test_a_broken_file_is_refused_and_the_old_one_stays(tmp_path: Path) -> None:
     with Peer(named(b"hi")) as peer:
         file = configuration(tmp_path / "lb.toml", {"a": "tcp://127.0.0.1:0"}, [peer.address])
@@ -317,7 +344,10 @@ def test_a_broken_file_is_refused_and_the_old_one_stays(tmp_path: Path) -> None:
             for broken, says in (
                 ("nonsense", "not TOML"),
                 ("zork = 1\n", "zork: unknown key"),
-                ('workers = 2\nname = "other"\n', "name: 'other' instead of 'lbcore' takes a restart"),
+                (
+                    'workers = 2\nname = "other"\n[[listener]]\nbind = "tcp://127.0.0.1:0"\n',
+                    "name: 'other' instead of 'lbcore' takes a restart",
+                ),
             ):
                 file.write_text(broken)
                 done = lb.cli("reload")

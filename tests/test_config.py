@@ -110,11 +110,11 @@ def test_everything_wrong_is_named_at_once(tmp_path: Path) -> None:
         ('[[listener]]\nbind = "tcp://a"', "listener[0].bind: 'a' is not HOST:PORT"),
         ("[[pool]]\n[[pool.backend]]\n", "pool[0].backend[0].address: missing (HOST:PORT)"),
         ('[[pool]]\n[[pool.backend]]\naddress = "a:0"', "with a port from 1 to 65535"),
-        ('[[pool]]\n[pool.probe]\npath = "health"', "pool[0].probe.path: 'health' is not allowed"),
+        ('[[pool]]\n[pool.probe]\nkind = "http"\npath = "health"', "pool[0].probe.path: 'health' is not allowed"),
         ('[[pool]]\n[pool.probe]\nkind = "icmp"', "kind: 'icmp' is not allowed (allowed: tcp, http, grpc, udp, off)"),
-        ('[[pool]]\n[pool.probe]\nstatus = "200-"', "status: '200-' is not allowed"),
-        ('[[pool]]\n[pool.probe]\nstatus = "99"', "status: '99' is not allowed"),
-        ('[[pool]]\n[pool.probe]\nmethod = "HEAD"\nbody = "ok"', "body: an answer to HEAD has none"),
+        ('[[pool]]\n[pool.probe]\nkind = "http"\nstatus = "200-"', "status: '200-' is not allowed"),
+        ('[[pool]]\n[pool.probe]\nkind = "http"\nstatus = "99"', "status: '99' is not allowed"),
+        ('[[pool]]\n[pool.probe]\nkind = "http"\nmethod = "HEAD"\nbody = "ok"', "body: an answer to HEAD has none"),
         ('[[pool]]\n[pool.probe]\ntls_ca = "/no/such.pem"', "tls_ca: '/no/such.pem' cannot be used (No such file"),
         ('[[pool]]\nname = "a"\n[[pool]]\nname = "a"', "pool: 'a' is used twice"),
         ('[[listener]]\nbind = "tcp://a:1"\npool = "b"', "listener listener-1: pool 'b' is unknown (known: default)"),
@@ -128,6 +128,24 @@ def test_everything_wrong_is_named_at_once(tmp_path: Path) -> None:
         ('[[route]]\npool = "default"', "route: needs a listener of mode http"),
         ('max_backends = 1\n[[pool]]\n[[pool.backend]]\naddress = "a:1"\n[[pool.backend]]\naddress = "a:2"', "max_backends: 1"),
         ('[[pool]]\n[[pool.backend]]\naddress = "a:1"\n[[pool.backend]]\naddress = "a:1"', "backend a:1 is named twice"),
+        ('[[pool]]\n[pool.probe]\npath = "/health"', "pool[0].probe.path: only of kind http, this is tcp"),
+        ('[[pool]]\n[pool.probe]\nkind = "off"\nstatus = "200"', "pool[0].probe.status: only of kind http, this is off"),
+        ('[[pool]]\n[pool.probe]\nkind = "http"\nservice = "a.B"', "pool[0].probe.service: only of kind grpc, this is http"),
+        ('[[pool]]\n[pool.probe]\nkind = "grpc"\nbody = "ok"', "pool[0].probe.body: only of kind http, this is grpc"),
+        ('[[listener]]\nbind = "tcp://a:1"\nmax_body = 5', "listener[0].max_body: only of mode http or https, this is tcp"),
+        (
+            '[[listener]]\nbind = "tls://a:1"\nkeepalive_timeout = "5s"',
+            "keepalive_timeout: only of mode http or https, this is tls",
+        ),
+        ('[[listener]]\nbind = "udp://a:1"\nerror_body = "no"', "error_body: only of mode http or https, this is udp"),
+        (
+            '[[listener]]\nbind = "tcp://a:1"\n[[pool]]\nname = "p"\nqueue = 5',
+            "pool p: queue: only of requests; listeners of mode tcp",
+        ),
+        (
+            '[[listener]]\nbind = "udp://a:1"\n[[pool]]\nname = "p"\nsticky = "lb"',
+            "pool p: sticky: only of requests; listeners of mode udp",
+        ),
     ],
 )
 def test_one_fault_one_line(tmp_path: Path, text: str, says: str) -> None:
@@ -194,3 +212,39 @@ def test_settings_compare_and_copy() -> None:
     assert one.replace(workers=2).replace(workers=None) == one
     assert PoolSettings(retry_after_ms=300).retry_after_ms == 300
     assert ListenerSettings(bind="tcp://[::1]:80").url == "tcp://[::1]:80"
+
+
+def test_keys_of_requests_are_allowed_where_any_listener_brings_requests(tmp_path: Path) -> None:
+    text = """
+        [[listener]]
+        name = "web"
+        bind = "http://127.0.0.1:1"
+        pool = "other"
+        [[listener]]
+        bind = "tcp://127.0.0.1:2"
+        pool = "both"
+        [[route]]
+        listener = "web"
+        path_prefix = "/a"
+        pool = "both"
+        [[pool]]
+        name = "both"
+        queue = 5
+        [[pool]]
+        name = "other"
+        [[pool]]
+        name = "nobody-yet"
+        sticky = "lb"
+        """
+    file = tmp_path / "lb.toml"
+    file.write_text(text)
+    assert [pool.queue for pool in load(file).pools] == [5, None, None]
+
+
+def test_every_scope_is_of_modes_or_kinds_that_exist() -> None:
+    scopes = {option.name: option.scope for option in (*options.LISTENER, *options.POOL, *options.PROBE) if option.scope}
+    assert scopes["max_body"] == ("http",)
+    assert scopes["responses"] == ("udp",)
+    assert scopes["service"] == ("grpc",)
+    assert scopes["accept_proxy"] == ("tcp", "tls", "http", "https")
+    assert "pool" not in scopes

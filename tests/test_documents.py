@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from harness import Command
 
 from lbcore import options
 from lbcore.config import load
@@ -24,6 +25,45 @@ LBCORE = Path(sys.executable).with_name("lbcore")
 def test_examples_are_read(example: Path) -> None:
     done = subprocess.run([sys.executable, "-m", "lbcore", "check", str(example)], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+ALONE = ("unshare", "--net", "--", "sh", "-c", 'ip link set lo up && exec "$@"', "alone")
+"""A network of its own, so that the ports of the examples are free."""
+
+
+def may_be_alone() -> bool:
+    """Has this user the right to make a network, and the tools?"""
+    if shutil.which("unshare") is None or shutil.which("ip") is None:
+        return False
+    return subprocess.run([*ALONE, "true"], capture_output=True).returncode == 0
+
+
+@pytest.mark.parametrize("example", sorted(EXAMPLES.glob("*.toml")), ids=lambda path: path.stem)
+def test_examples_serve(example: Path, tmp_path: Path) -> None:
+    if not may_be_alone():
+        pytest.skip("a network of its own cannot be made here")
+    lb = Command(tmp_path, "-c", str(example), through=ALONE)
+    try:
+        settings, status = load(example), lb.status()
+        assert lb.listens == [listener.url for listener in settings.listeners]
+        assert {pool["name"] for pool in status["pools"]} == {pool.name for pool in settings.pools}
+        assert lb.admin == f"http://{settings.admin.listen if settings.admin else '127.0.0.1:9900'}"
+    finally:
+        assert lb.stop() == 0, lb.stderr.read_text()
+
+
+def test_the_app_of_the_compose_file_answers_the_probe() -> None:
+    yaml = pytest.importorskip("yaml")
+    if not may_be_alone():
+        pytest.skip("a network of its own cannot be made here")
+    settings = load(EXAMPLES / "container.toml")
+    app = yaml.safe_load((EXAMPLES / "compose.yaml").read_text())["services"]["app"]
+    line = [word.replace("$$", "$").replace("exec python ", f"exec {sys.executable} ") for word in app["command"]]
+    url = f"http://127.0.0.1:{settings.pools[0].sources[0].port}{settings.pools[0].probe.path}"
+    curl = f'curl -s --retry 20 --retry-connrefused --retry-delay 1 -w "%{{http_code}}" -o /dev/null {url}'
+    ask = f'"$@" >/dev/null & app=$!; {curl}; kill $app'
+    done = subprocess.run([*ALONE, "sh", "-c", ask, "app", *line], capture_output=True, text=True, timeout=60)
+    assert done.stdout == "200", done.stderr
 
 
 def test_container_files_fit_their_configuration() -> None:

@@ -127,6 +127,7 @@ def run(
 def check(file: Annotated[Path, typer.Argument(help="A TOML file.")]) -> int:
     """Say what is wrong with a configuration, without starting."""
     from lbcore import privileges
+    from lbcore.cli.serve import check_services
     from lbcore.config import load
     from lbcore.errors import ConfigError
     from lbcore.tls.store import Store
@@ -137,6 +138,7 @@ def check(file: Annotated[Path, typer.Argument(help="A TOML file.")]) -> int:
         if account is not None:  # what that user cannot read is a fault
             privileges.become(account)
             settings = load(file)
+        check_services(settings)
         Store(lambda line: typer.echo(f"{file}: {line}", err=True)).read(settings)
     except ConfigError as error:
         raise ConfigError(f"{file}: {problem}" for problem in error.problems) from None

@@ -63,6 +63,7 @@ class Flags:
         self.policy, self.health, self.admin, self.pem = policy, health, admin, pem
         self.limits = {key: value for key, value in limits.items() if value is not None}
         self.top = {key: value for key, value in top.items() if value is not None}
+        self._default_admin: str | None = None
 
     def alone(self) -> BalancerSettings:
         """What they say without a file. Raises ConfigError."""
@@ -73,7 +74,7 @@ class Flags:
             self.backends,
             policy=self.policy,
             health=self.health,
-            admin=self.admin or _default_admin(self.top),
+            admin=self.admin or self._own_admin(self.top.get("name"), self.top.get("log_format")),
             certificate=self.pem[0],
             key=self.pem[1],
             limits=self.limits,
@@ -93,7 +94,18 @@ class Flags:
             changes["pools"] = [self._lay_pool(pool, settings) for pool in settings.pools]
         if self.admin:
             changes["admin"] = admin_of(self.admin)
-        return settings.replace(**changes) if changes else settings
+        elif not settings.admin_said:
+            changes["admin"] = admin_of(self._own_admin(settings.name, settings.log_format))
+        laid = settings.replace(**changes) if changes else settings
+        if not laid.listeners:
+            raise ConfigError("listener: missing (give [[listener]] in the file, or --listen MODE://HOST:PORT)")
+        return laid
+
+    def _own_admin(self, name: str | None, log_format: str | None) -> str:
+        """Where the admin server listens when nobody says it: the same at each reload."""
+        if self._default_admin is None:
+            self._default_admin = _default_admin(name or DEFAULT_NAME, log_format or "text")
+        return self._default_admin
 
     def _lay_pool(self, pool: PoolSettings, settings: BalancerSettings) -> PoolSettings:
         if pool.name != DEFAULT_POOL and len(settings.pools) > 1:
@@ -127,6 +139,16 @@ def main(config: Path | None, flags: Flags) -> int:
     return Command(settings).run()
 
 
+def check_services(settings: BalancerSettings) -> None:
+    """What the settings of a file need beside themselves: a listener, and the extras that they use. Raises ConfigError."""
+    if not settings.listeners:
+        raise ConfigError("listener: missing (give [[listener]], or --listen MODE://HOST:PORT with lbcore run)")
+    if settings.traces != "off":
+        from lbcore.observe.traces import check_extra
+
+        check_extra()
+
+
 def _hold_outputs() -> None:
     """What was closed for us (`>&-`) leads nowhere: else the next file that is opened would have its number, and our lines."""
     for number in range(3):
@@ -149,7 +171,7 @@ def _give_up_root(settings: BalancerSettings) -> bool:
     return True
 
 
-def _default_admin(given: dict[str, Any]) -> str:
+def _default_admin(name: str, log_format: str) -> str:
     """The default admin address, or one beside it when it is taken: nobody asked for that very port."""
     host, port = split_host_port(DEFAULT_ADMIN)
     with socket.socket() as trial:
@@ -157,7 +179,7 @@ def _default_admin(given: dict[str, Any]) -> str:
         try:
             trial.bind((host, port))
         except OSError:
-            log = Lines("json" if given.get("log_format") == "json" else "text", given.get("name", DEFAULT_NAME))
+            log = Lines(log_format, name)
             log(f"{DEFAULT_ADMIN} is taken: the admin server takes another port (--admin HOST:PORT chooses one)")
             return join_host_port(host, 0)
     return DEFAULT_ADMIN

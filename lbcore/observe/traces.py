@@ -27,15 +27,23 @@ EVERY_S = 1.0
 TIMEOUT_S = 5
 
 
+def check_extra() -> None:
+    """Raises ConfigError where the extra is missing."""
+    try:
+        import opentelemetry.exporter.otlp.proto.http.trace_exporter
+        import opentelemetry.sdk.resources  # noqa: F401
+    except ImportError as error:
+        raise ConfigError(f"traces: needs the extra: pip install 'lbcore[otel]' ({error})") from None
+
+
 class Traces:
     """Sends until `close`. Raises ConfigError where the extra is missing."""
 
     def __init__(self, endpoint: str, instance: str, log: Callable[[str], None]) -> None:
-        try:
-            from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-            from opentelemetry.sdk.resources import Resource
-        except ImportError as error:
-            raise ConfigError(f"traces: needs the extra: pip install 'lbcore[otel]' ({error})") from None
+        check_extra()
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+        from opentelemetry.sdk.resources import Resource
+
         self.endpoint = endpoint
         self._exporter: Any = OTLPSpanExporter(endpoint=endpoint, timeout=TIMEOUT_S)
         self._resource = Resource({"service.name": "lbcore", "service.instance.id": instance})

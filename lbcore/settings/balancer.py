@@ -46,6 +46,7 @@ class BalancerSettings(Settings):
         "access_log_format",
         "access_log_sample",
         "admin",
+        "admin_said",
         "datapath",
         "drain_delay_ms",
         "drain_timeout_ms",
@@ -96,6 +97,8 @@ class BalancerSettings(Settings):
     pools: list[PoolSettings]
     routes: list[RouteSettings]
     admin: AdminSettings | None
+    admin_said: bool
+    """Does a file or a caller say where the admin server listens, or that there is none? Else `lbcore run` has its default."""
     path: str | None
 
     @property
@@ -108,6 +111,7 @@ class BalancerSettings(Settings):
         self.pools = list(values.pop("pools", ())) or [PoolSettings(name=DEFAULT_POOL)]
         self.routes = list(values.pop("routes", ()))
         self.admin = values.pop("admin", None)
+        self.admin_said = bool(values.pop("admin_said", True))
         self.path = values.pop("path", None)
         return ()
 
@@ -121,6 +125,7 @@ class BalancerSettings(Settings):
         yield from _twice("bind", [entry.url for entry in self.listeners if entry.port])
         yield from self._route_faults(pools)
         yield from self._header_faults()
+        yield from self._request_faults()
         yield from self._datagram_faults()
         if self.group is not None and self.user is None:
             yield "group: means nothing without user"
@@ -159,6 +164,23 @@ class BalancerSettings(Settings):
         for listener in self.listeners:
             if listener.mode == "udp" and listener.pool in telling:
                 yield f"pool {listener.pool}: send_proxy: not for listeners of mode udp ({listener.name})"
+
+    def _request_faults(self) -> Iterable[str]:
+        """Keys of requests in a pool that no listener of requests leads to."""
+        for pool in self.pools:
+            modes = self._modes_of(pool.name)
+            if modes and not modes & set(HTTP_MODES):
+                for key in _of_requests(pool):
+                    yield f"pool {pool.name}: {key}: only of requests; listeners of mode {', '.join(sorted(modes))} lead here"
+
+    def _modes_of(self, pool: str) -> set[str]:
+        """Of the listeners that lead to a pool."""
+        routed = {route.listener for route in self.routes if route.pool == pool}
+        return {
+            entry.mode
+            for entry in self.listeners
+            if entry.pool == pool or (entry.mode in ROUTED_MODES and (None in routed or entry.name in routed))
+        }
 
     def _datagram_faults(self) -> Iterable[str]:
         secured = {pool.name for pool in self.pools if pool.tls}
@@ -202,6 +224,11 @@ class BalancerSettings(Settings):
         if listener.mode == "tls":
             return any(route.listener in (None, listener.name) and not route.of_requests for route in self.routes)
         return listener.mode in HTTP_MODES and bool(self.routes)
+
+
+def _of_requests(pool: PoolSettings) -> list[str]:
+    """Its keys that were set, and mean something for requests alone."""
+    return [option.name for option in pool.OPTIONS if option.scope == ("http",) and option.name in pool.said]
 
 
 def _restarts(key: str, now: object, fresh: object) -> Iterable[str]:

@@ -7,7 +7,7 @@ from lbcore.secret import Secret
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
     from typing import Any, Self
 
     from lbcore.option import Option
@@ -21,12 +21,17 @@ def is_token(text: str) -> bool:
 class Settings:
     """The common ground of all settings: keyword-only, checked, comparable, printable."""
 
-    __slots__: tuple[str, ...] = ()
+    __slots__: tuple[str, ...] = ("said",)
     OPTIONS: tuple[Option, ...] = ()
     KEY = ""
     """How errors name this kind of settings."""
+    said: frozenset[str]
+    """The options that were given, by name: the others have their defaults."""
 
     def __init__(self, **values: Any) -> None:
+        """Raises ConfigError with all that is wrong. said: replace() alone passes it."""
+        said = values.pop("said", None)
+        self.said = frozenset(name for name, value in values.items() if value is not None) if said is None else said
         problems = [f"{self.KEY}{problem}" for problem in self._fill(values)]
         if not problems:
             problems = [f"{self.KEY}{problem}" for problem in self.check()]
@@ -70,6 +75,14 @@ class Settings:
         """Yield what is wrong between values that are each right."""
         return ()
 
+    def out_of_scope(self, what: str, kinds: Collection[str]) -> Iterable[str]:
+        """A line for each key that was set, and does nothing where these are all the kinds (or modes) that it is for."""
+        for option in self.OPTIONS:
+            more = ("https",) if what == "mode" and "http" in option.scope and "https" not in option.scope else ()
+            scope = option.scope + more
+            if scope and option.name in self.said and not set(scope) & set(kinds):
+                yield f"{option.name}: only of {what} {' or '.join(scope)}, this is {', '.join(kinds)}"
+
     def values(self) -> dict[str, Any]:
         """All values by name."""
         return {name: getattr(self, name) for name in self.__slots__}
@@ -84,7 +97,7 @@ class Settings:
 
     def replace(self, **changes: Any) -> Self:
         """A copy with changes, checked anew."""
-        return type(self)(**{**self.values(), **changes})
+        return type(self)(**{**self.values(), **changes, "said": self.said | {name.removesuffix("_ms") for name in changes}})
 
     def __eq__(self, other: object) -> bool:
         return type(self) is type(other) and self.values() == other.values()

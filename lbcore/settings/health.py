@@ -104,6 +104,7 @@ class ProbeSettings(Settings):
         return any(low <= status <= high for low, high in _statuses(self.status))
 
     def check(self) -> Iterable[str]:
+        yield from self.out_of_scope("kind", (self.kind,))
         try:
             _statuses(self.status)
         except ValueError:

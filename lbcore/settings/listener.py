@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lbcore import options
-from lbcore.settings.addresses import HTTP_MODES, join_host_port, parse_listen
+from lbcore.settings.addresses import join_host_port, parse_listen
 from lbcore.settings.base import Settings, is_token
 from lbcore.settings.tls import CertificateSettings, listener_faults
 
@@ -125,17 +125,11 @@ class ListenerSettings(Settings):
             yield f"bind: {error}"
         if self.idle_timeout_ms is None:
             self.idle_timeout_ms = IDLE_MS.get(self.mode, OTHER_IDLE_MS)
-        if self.responses and self.mode != "udp":
-            yield f"responses: only of mode udp, this is {self.mode}"
-        if self.accept_proxy and self.mode == "udp":
-            yield "accept_proxy: not of mode udp"
         if self.accept_proxy and not self.trusted_proxies:
             yield "accept_proxy: needs trusted_proxies, the networks whose word is taken"
 
     def _limit_faults(self) -> Iterable[str]:
-        for name in ("client_request_rate", "min_body_rate"):
-            if getattr(self, name) and self.mode not in HTTP_MODES:
-                yield f"{name}: only of modes http and https, this is {self.mode}"
+        yield from self.out_of_scope("mode", (self.mode,))
         for what in ("session", "request"):
             if getattr(self, f"client_{what}_burst") and not getattr(self, f"client_{what}_rate"):
                 yield f"client_{what}_burst: means nothing without client_{what}_rate"
