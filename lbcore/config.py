@@ -23,7 +23,7 @@ from pydantic import (
 from lbcore import options
 from lbcore.errors import ConfigError
 from lbcore.observe.sinks import is_path
-from lbcore.option import Option
+from lbcore.option import Option, did_you_mean
 from lbcore.settings import (
     AdminSettings,
     BackendSettings,
@@ -111,6 +111,22 @@ File: Any = _model(
 )
 
 
+_TABLES: dict[str, Any] = {
+    "": File,
+    "admin": Admin,
+    "listener": Listener,
+    "certificate": Certificate,
+    "route": Route,
+    "pool": Pool,
+    "probe": Probe,
+    "lease": Lease,
+    "outlier": Outlier,
+    "source": Source,
+    "backend": Backend,
+}
+_PARTS_OF_POOLS = ("probe", "lease", "outlier", "source", "backend")
+
+
 def json_schema() -> dict[str, Any]:
     """The JSON schema of a configuration file, for editors."""
     schema: dict[str, Any] = File.model_json_schema()
@@ -156,13 +172,27 @@ def _problem(entry: Any) -> str:
     where = re.sub(r"\.(\d+)", r"[\1]", ".".join(str(part) for part in entry["loc"]))
     kind, value = entry["type"], entry["input"]
     if kind == "extra_forbidden":
-        return f"{where}: unknown key"
+        return f"{where}: unknown key{_hint(entry['loc'])}"
     if kind == "value_error":
         reason = str(entry["ctx"]["error"])
         parent, _, _ = where.rpartition(".")
         return f"{parent}.{reason}" if parent else reason
     wanted = {"list_type": "an array of tables, [[...]]", "model_type": "a table", "dict_type": "a table"}
     return f"{where}: {_shown(value)} is not allowed (allowed: {wanted.get(kind, entry['msg'].lower())})"
+
+
+def _hint(loc: tuple[str | int, ...]) -> str:
+    """What an unknown key may have been meant as: a key like it, or the table that it belongs to."""
+    *tables, name = [part for part in loc if isinstance(part, str)]
+    known = _TABLES.get(tables[-1] if tables else "", File).model_fields
+    hint = did_you_mean(name, known)
+    others = [table for table, model in _TABLES.items() if name in model.model_fields]
+    if hint or not others:
+        return hint
+    if not others[0]:
+        return " (it belongs at the top)"
+    table = f"pool.{others[0]}" if others[0] in _PARTS_OF_POOLS else others[0]
+    return f" (it belongs in [{table}])"
 
 
 def _shown(value: object) -> str:

@@ -112,7 +112,7 @@ TOP = (
         "lbcore run, started by root: the user that it becomes, by name or number, before it binds; CAP_NET_BIND_SERVICE stays"
         " with the control plane, and what offload takes where that is asked for; default: it stays who it is",
     ),
-    Option("group", "text", None, "likewise its group; default: those of the user"),
+    Option("group", "text", None, "lbcore run, started by root: the group that it becomes; default: those of the user"),
     Option(
         "seccomp",
         "choice",
@@ -146,7 +146,7 @@ LISTENER = (
         "half_closed_timeout",
         "duration",
         30 * _SECOND,
-        "likewise once one side has finished sending",
+        "a session of which one side has finished sending, and that moves no byte for so long, is closed",
         low=100,
         high=_HOUR,
     ),
@@ -243,12 +243,14 @@ LISTENER = (
         low=0,
         high=1_000_000,
     ),
-    Option("client_session_rate", "int", 0, "likewise: new ones a second", low=0, high=1_000_000),
+    Option(
+        "client_session_rate", "int", 0, "new connections (udp: sessions) a second of one client address", low=0, high=1_000_000
+    ),
     Option(
         "client_session_burst",
         "int",
         None,
-        "likewise: of these so many at once; default: client_session_rate",
+        "new connections that one client address may open at once; default: client_session_rate",
         low=1,
         high=1_000_000,
     ),
@@ -264,7 +266,7 @@ LISTENER = (
         "client_request_burst",
         "int",
         None,
-        "likewise: of these so many at once; default: client_request_rate",
+        "http: requests that one client address may send at once; default: client_request_rate",
         low=1,
         high=1_000_000,
     ),
@@ -276,10 +278,24 @@ LISTENER = (
         "https, and tls with a certificate: is a certificate of the client asked for? default: off",
         choices=("off", "optional", "required"),
     ),
-    Option("client_ca", "text", None, "likewise: PEM file of the CAs that may have signed it"),
-    Option("tls_min", "choice", None, "likewise: the oldest version of TLS; default: 1.2", choices=("1.2", "1.3")),
     Option(
-        "tls_ciphers", "text", None, "likewise: ciphers of TLS 1.2, in OpenSSL's words; default: Mozilla's intermediate ones"
+        "client_ca",
+        "text",
+        None,
+        "https, and tls with a certificate: PEM file of the CAs that may have signed the certificate of a client",
+    ),
+    Option(
+        "tls_min",
+        "choice",
+        None,
+        "https, and tls with a certificate: the oldest version of TLS; default: 1.2",
+        choices=("1.2", "1.3"),
+    ),
+    Option(
+        "tls_ciphers",
+        "text",
+        None,
+        "https, and tls with a certificate: ciphers of TLS 1.2, in OpenSSL's words; default: Mozilla's intermediate ones",
     ),
     Option(
         "alpn",
@@ -496,7 +512,9 @@ PROBE = (
         choices=("tcp", "http", "grpc", "udp", "off"),
     ),
     Option("send", "text", None, 'udp: what is sent, as text or as "hex:0001...."; an answer must come'),
-    Option("expect", "text", None, "udp: what must occur in the answer, likewise; default: any answer will do"),
+    Option(
+        "expect", "text", None, 'udp: what must occur in the answer, as text or as "hex:0001...."; default: any answer will do'
+    ),
     Option("path", "text", "/health", "http: what is asked for"),
     Option("method", "choice", "GET", "http: how", choices=("GET", "HEAD")),
     Option("status", "text", "200-399", 'http: statuses that are good, such as "200,204,300-399"'),

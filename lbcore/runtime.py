@@ -38,6 +38,20 @@ def directory() -> str:
     return "/run/lbcore" if os.geteuid() == 0 else f"/tmp/lbcore-{os.geteuid()}"
 
 
+def homes() -> list[str]:
+    """Where balancers may have left word: the runtime directory, and unless one was named, those of systemd's units beside it
+    (RuntimeDirectory=lbcore-NAME, which only root or this user can make there)."""
+    own = directory()
+    if os.environ.get("LBCORE_RUNTIME_DIR"):
+        return [own]
+    base = os.environ.get("XDG_RUNTIME_DIR") or "/run"
+    try:
+        found = sorted(name for name in os.listdir(base) if name == "lbcore" or name.startswith("lbcore-"))
+    except OSError:
+        found = []
+    return [own, *(path for path in (os.path.join(base, name) for name in found) if path != own)]
+
+
 def settle(uid: int, gid: int) -> None:
     """Make the directory that of a user whom root is about to become, and that of this process from now on.
 
@@ -61,7 +75,7 @@ def _give(path: str, uid: int, gid: int) -> None:
         if os.stat(os.path.dirname(os.path.abspath(path))).st_uid != 0:
             raise LbcoreError(f"runtime directory {path}: is another user's, and lies in a directory that is not root's")
         found = sorted(os.listdir(fd))
-        living = [name[:-5] for name in found if name.endswith(".json") and is_inhabited(name[:-5])]
+        living = [name[:-5] for name in found if name.endswith(".json") and is_inhabited(name[:-5], path)]
         if living:
             raise LbcoreError(
                 f"runtime directory {path}: balancers of another user run there ({', '.join(living)}): set LBCORE_RUNTIME_DIR"
@@ -75,9 +89,9 @@ def _give(path: str, uid: int, gid: int) -> None:
         os.close(fd)
 
 
-def is_inhabited(name: str) -> bool:
-    """Does a balancer of that name run, or do its workers?"""
-    word = _read(os.path.join(directory(), f"{name}.json"))
+def is_inhabited(name: str, home: str | None = None) -> bool:
+    """Does a balancer of that name run, or do its workers? home: only of those that left word there."""
+    word = _word(name) if home is None else _read(os.path.join(home, f"{name}.json"))
     return word is not None and (is_alive(word) or bool(orphans(name)))
 
 
@@ -184,12 +198,13 @@ def _try_lock(path: str) -> int | None:
 
 
 def _read(path: str) -> dict[str, Any] | None:
+    """A word as it was left, with the directory that it was left in."""
     try:
         with open(path, encoding="utf-8") as file:
             word = json.load(file)
     except (OSError, ValueError):
         return None
-    return word if isinstance(word, dict) else None
+    return {**word, "home": os.path.dirname(path)} if isinstance(word, dict) else None
 
 
 def is_alive(word: dict[str, Any]) -> bool:
@@ -200,13 +215,14 @@ def is_alive(word: dict[str, Any]) -> bool:
         return True
     except (OSError, KeyError, ValueError, TypeError):
         return False
-    return _is_our_users(int(word["pid"])) and os.path.exists(segment_of_word(word))
+    home = str(word.get("home") or directory())
+    return _is_of_owner(int(word["pid"]), home) and os.path.exists(segment_of_word(word))
 
 
-def _is_our_users(pid: int) -> bool:
+def _is_of_owner(pid: int, home: str) -> bool:
     """Is it a process of the directory's user that still runs? Of nobody else a word is believed, least of all by root."""
     try:
-        owner = os.stat(directory()).st_uid
+        owner = os.stat(home).st_uid
         with open(f"/proc/{pid}/status") as file:
             found = {key: rest.split()[0] for key, _, rest in (line.partition(":") for line in file) if rest.strip()}
     except OSError:
@@ -224,9 +240,27 @@ def segment_of_word(word: dict[str, Any]) -> str:
     return path
 
 
+def _word(name: str) -> dict[str, Any] | None:
+    """The word of a balancer of that name, wherever it is; of one that lives, if there are several."""
+    words = [word for word in (_read(os.path.join(home, f"{name}.json")) for home in homes()) if word is not None]
+    return next((word for word in words if is_alive(word)), words[0] if words else None)
+
+
+def chosen(name: str | None = None) -> str:
+    """A name as a command means it: without one, the only balancer that runs. Raises NotRunning or LbcoreError."""
+    if name is not None:
+        return name
+    found = sorted({name for home in homes() for name in _names_in(home) if is_inhabited(name)})
+    if not found:
+        raise NotRunning("no balancer is running")
+    if len(found) > 1:
+        raise LbcoreError(f"several balancers run: name one of {', '.join(found)}")
+    return found[0]
+
+
 def find(name: str = DEFAULT_NAME) -> dict[str, Any]:
     """The word that a running balancer left: name, pid, segment, admin, control, workers, version. Raises NotRunning."""
-    word = _read(os.path.join(directory(), f"{name}.json"))
+    word = _word(name)
     if word is None or not is_alive(word):
         others = [other for other in names() if other != name]
         hint = f" (running: {', '.join(others)})" if others else ""
@@ -236,7 +270,7 @@ def find(name: str = DEFAULT_NAME) -> dict[str, Any]:
 
 def segment_of(name: str = DEFAULT_NAME) -> str:
     """A path to the segment of that balancer: its own, or, when it is gone, one that its workers hold. Raises NotRunning."""
-    word = _read(os.path.join(directory(), f"{name}.json"))
+    word = _word(name)
     for pid in orphans(name):
         path = _segment_path(pid)
         if path is not None:
@@ -274,7 +308,7 @@ def _descriptors(pid: int) -> list[str]:
 
 def orphans(name: str) -> list[int]:
     """Process ids of workers that go on although the control plane of that name is gone."""
-    word = _read(os.path.join(directory(), f"{name}.json"))
+    word = _word(name)
     if word is None or is_alive(word):
         return []
     return [int(pid) for pid in word.get("workers", ()) if _is_worker(int(pid))]
@@ -291,9 +325,12 @@ def _is_worker(pid: int) -> bool:
 
 def names() -> list[str]:
     """The names of the balancers that run."""
+    found = {name for home in homes() for name in _names_in(home)}
+    return sorted(name for name in found if (word := _word(name)) is not None and is_alive(word))
+
+
+def _names_in(home: str) -> list[str]:
     try:
-        files = sorted(os.listdir(directory()))
+        return [file.removesuffix(".json") for file in os.listdir(home) if file.endswith(".json")]
     except OSError:
         return []
-    words = (_read(os.path.join(directory(), file)) for file in files if file.endswith(".json"))
-    return [str(word["name"]) for word in words if word and is_alive(word)]

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -420,3 +423,114 @@ def test_demo_on_a_terminal() -> None:
     done = subprocess.run(["script", "-qec", line, "/dev/null"], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stdout[-2000:]
     assert "register to request" in done.stdout
+
+
+def test_the_only_balancer_needs_no_name(tmp_path: Path) -> None:
+    with command(tmp_path, "--listen", "tcp://127.0.0.1:0", "--name", "shop") as lb:
+        for words in (["status"], ["status", "shop"], ["status", "--name", "shop"], ["why"], ["backend", "list"]):
+            assert lb.cli(*words).returncode == 0, words
+        assert lb.cli("reload").stderr.startswith("lbcore: reload: this balancer was started without a configuration file")
+        assert lb.cli("status", "other").stderr == "lbcore: no balancer named 'other' is running (running: shop)\n"
+        done = lb.cli("status", "shop", "--name", "other")
+        assert (done.returncode, "the argument says 'shop', --name says 'other'" in done.stderr) == (2, True)
+        with command(tmp_path, "--listen", "tcp://127.0.0.1:0", "--name", "second"):
+            for words in (["status"], ["stop"], ["backend", "list"], ["backend", "add", "127.0.0.1:1"]):
+                done = lb.cli(*words)
+                assert (done.returncode, done.stderr) == (1, "lbcore: several balancers run: name one of second, shop\n")
+        assert lb.cli("stop").stdout == "shop: stopped\n"
+    assert lb.cli("status").stderr == "lbcore: no balancer is running\n"
+
+
+def test_balancers_of_systemd_units_are_found(tmp_path: Path) -> None:
+    """A unit has a runtime directory of its own beside that of others: RuntimeDirectory=lbcore-NAME."""
+    home = tmp_path / "lbcore-shop"
+    home.mkdir(mode=0o700)
+    with command(home, "--listen", "tcp://127.0.0.1:0", "--name", "shop") as lb:
+        env = {key: value for key, value in lb.env.items() if key != "LBCORE_RUNTIME_DIR"} | {"XDG_RUNTIME_DIR": str(tmp_path)}
+        for words in (["status"], ["status", "shop"], ["backend", "add", "127.0.0.1:4000"], ["backend", "list"]):
+            done = subprocess.run([sys.executable, "-m", "lbcore", *words], env=env, capture_output=True, text=True, timeout=60)
+            assert (done.returncode, done.stderr) == (0, ""), words
+        assert "127.0.0.1:4000" in done.stdout
+
+
+def test_backend_verbs_find_the_pool_by_the_address(tmp_path: Path) -> None:
+    file = tmp_path / "lb.toml"
+    pools = "".join(
+        f'[[pool]]\nname = "{name}"\nprobe.kind = "off"\n'
+        f'backend = [{{ address = "127.0.0.1:{port}" }}, {{ address = "127.0.0.1:9" }}]\n'
+        for name, port in (("a", 4001), ("b", 4002))
+    )
+    file.write_text(f'[[listener]]\nbind = "tcp://127.0.0.1:0"\npool = "a"\n{pools}')
+    with command(tmp_path, "-c", str(file)) as lb:
+        assert lb.cli("backend", "drain", "127.0.0.1:4002").stdout.startswith("127.0.0.1:4002 in pool b: draining")
+        assert lb.cli("backend", "ready", "127.0.0.1:4002").stdout.startswith("127.0.0.1:4002 in pool b: up")
+        assert lb.cli("backend", "weight", "127.0.0.1:4001", "7").stdout == "127.0.0.1:4001 in pool a: up, weight 7\n"
+        done = lb.cli("backend", "drain", "127.0.0.1:9")
+        assert (done.returncode, done.stderr) == (2, "lbcore: pool: 127.0.0.1:9 is in several: name one of a, b\n")
+        assert lb.cli("backend", "remove", "127.0.0.1:9", "--pool", "b").returncode == 0
+        found = json.loads(lb.cli("backend", "list", "--json").stdout)
+        assert {(row["pool"], row["address"]) for row in found} >= {("a", "127.0.0.1:4001"), ("b", "127.0.0.1:4002")}
+        assert "127.0.0.1:4001" not in lb.cli("backend", "list", "--pool", "b").stdout
+        assert lb.cli("backend", "list", "--pool", "c").stderr == "lbcore: pool: 'c' is unknown (known: a, b)\n"
+
+
+def test_check_and_version_as_json(tmp_path: Path) -> None:
+    good, bad = tmp_path / "good.toml", tmp_path / "bad.toml"
+    good.write_text('[[listener]]\nbind = "tcp://127.0.0.1:0"\n')
+    bad.write_text("wrokers = 2\nworkers = 99\n")
+    env = {**os.environ, "LBCORE_RUNTIME_DIR": str(tmp_path)}
+
+    def said(*words: str) -> tuple[int, dict[str, object]]:
+        done = subprocess.run([sys.executable, "-m", "lbcore", *words], env=env, capture_output=True, text=True, timeout=60)
+        assert done.stderr == ""
+        return done.returncode, json.loads(done.stdout)
+
+    code, found = said("check", str(good), "--json")
+    assert (code, found) == (
+        0, {"file": str(good), "ok": True, "problems": [], "advice": [], "listeners": 1, "pools": 1, "backends": 0},
+    )  # fmt: skip
+    code, found = said("check", str(bad), "--json")
+    assert (code, found["ok"]) == (2, False)
+    assert found["problems"] == [
+        "workers: 99 is not allowed (allowed: a whole number from 1 to 64)", "wrokers: unknown key (did you mean 'workers'?)",
+    ]  # fmt: skip
+    code, found = said("version", "--json")
+    assert code == 0
+    assert found["lbcore"]
+    plain = subprocess.run([sys.executable, "-m", "lbcore", "--version"], env=env, capture_output=True, text=True, timeout=60)
+    assert plain.stdout == f"lbcore {found['lbcore']}\n"
+
+
+def test_addresses_are_whole_on_a_narrow_terminal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    from lbcore.cli import show
+
+    address = "[2001:db8:1234:5678:9abc:def0:1234:5678]:65535"
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    head = ("pool", "policy", "backend", "state", "weight", "active", "sessions", "failures", "ms", "source", "reason")
+    show.table(
+        head, [("a-pool-of-models", "p2c", address, "up", 1, 0, 0, 0, 0.1, "config", "3 probes failed: connection refused")]
+    )
+    shown = capsys.readouterr().out
+    assert address in shown
+    assert "a-pool-of-models" in shown
+
+
+def test_help_of_every_command_is_complete_on_its_own() -> None:
+    from lbcore.cli.commands import application
+
+    def commands(found: Any, path: str = "lbcore") -> Iterator[tuple[str, Any]]:
+        yield path, found
+        for name, inner in getattr(found, "commands", {}).items():
+            yield from commands(inner, f"{path} {name}")
+
+    for path, found in commands(application()):
+        if path != "lbcore":
+            assert 10 < len(found.get_short_help_str(200)) < 50, (path, found.get_short_help_str(200))
+        for parameter in found.params:
+            help_text, metavar = getattr(parameter, "help", None) or "", parameter.metavar or ""
+            assert help_text, (path, parameter.name)
+            assert not re.search(r"\b[Ll]ikewise\b", help_text), (path, parameter.name)
+            assert metavar not in ("TEXT", "INTEGER", "FLOAT", "PATH"), (path, parameter.name)
+            takes_value = not getattr(parameter, "is_flag", False)
+            assert metavar or not takes_value or "completion" in parameter.name, (path, parameter.name)

@@ -146,6 +146,12 @@ def test_everything_wrong_is_named_at_once(tmp_path: Path) -> None:
             '[[listener]]\nbind = "udp://a:1"\n[[pool]]\nname = "p"\nsticky = "lb"',
             "pool p: sticky: only of requests; listeners of mode udp",
         ),
+        ("wrokers = 2", "wrokers: unknown key (did you mean 'workers'?)"),
+        ('[[pool]]\npolcy = "p2c"', "pool[0].polcy: unknown key (did you mean 'policy'?)"),
+        ('[[pool]]\n[pool.probe]\nintervall = "1s"', "pool[0].probe.intervall: unknown key (did you mean 'interval'?)"),
+        ('[[pool]]\nservice = "a.B"', "pool[0].service: unknown key (it belongs in [pool.probe])"),
+        ('[[listener]]\nbind = "tcp://a:1"\ndatapath = "copy"', "listener[0].datapath: unknown key (it belongs at the top)"),
+        ("[admin]\nzork = 1", "admin.zork: unknown key"),
     ],
 )
 def test_one_fault_one_line(tmp_path: Path, text: str, says: str) -> None:

@@ -53,11 +53,14 @@ class Orders:
         )
 
     def _carry_out(self, verb: str, body: BackendOrder) -> Row:
-        pool = self._pool(body.pool)
         try:
             if verb == "add":
-                return self._membership.add(pool, body.address, 1 if body.weight is None else body.weight)
+                weight = 1 if body.weight is None else body.weight
+                return self._membership.add(self._pool(body.pool), body.address, weight)
+            pool = self._pool_of(body.address) if body.pool is None else self._pool(body.pool)
             row = self._membership.find(pool, body.address)
+        except BadBody:
+            raise
         except ValueError as error:
             raise Refusal(422, f"address: {error}") from None
         if row is None:
@@ -73,6 +76,13 @@ class Orders:
         else:
             self._membership.ready(row)
         return row
+
+    def _pool_of(self, address: str) -> str:
+        """The only pool that has this backend; without one, the pool that is meant where none is named. Raises BadBody."""
+        found = [pool for pool in self._membership.pools() if self._membership.find(pool, address) is not None]
+        if len(found) > 1:
+            raise BadBody(f"pool: {normal(address)} is in several: name one of {', '.join(found)}", "pool")
+        return found[0] if found else self._pool(None)
 
     async def reload(self, request: web.Request) -> web.Response:
         """POST /reload."""

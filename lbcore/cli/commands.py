@@ -2,33 +2,77 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Optional
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lbcore import options
-from lbcore.options import DEFAULT_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
 _HELP = {option.name: option for option in (*options.LISTENER, *options.POOL, *options.TOP)}  # TOP's own `name` wins
 
-Name = Annotated[str, typer.Option("--name", help="The balancer's name.")]
-Pool = Annotated[Optional[str], typer.Option("--pool", help="The pool; default: the only one, or 'default'.")]  # noqa: UP045
-Address = Annotated[str, typer.Argument(help="HOST:PORT")]
+_METAVARS = {"duration": "DURATION", "size": "BYTES", "int": "N", "access_log": "PATH|stdout|stderr|syslog", "policy": "POLICY"}
+
+_LISTEN = (
+    "An address that clients connect to: MODE://HOST:PORT, with MODE tcp, udp, tls, http or https; port 0: any free port."
+    " May be given several times."
+)
+
+Name = Annotated[
+    str | None,
+    typer.Option("--name", metavar="NAME", help="The balancer's name; default: the only one that runs."),
+]
+Which = Annotated[
+    str | None,
+    typer.Argument(metavar="[NAME]", help="The balancer's name; default: the only one that runs."),
+]
+Named = Annotated[
+    str | None,
+    typer.Option("--name", metavar="NAME", help="The balancer's name, for scripts; the same as the argument."),
+]
+Pool = Annotated[
+    str | None,
+    typer.Option("--pool", metavar="POOL", help="The pool's name; default: the pool that has this backend."),
+]
+Address = Annotated[str, typer.Argument(metavar="HOST:PORT", help="The backend's address.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def _flag(name: str) -> Any:
+    """The flag of an option: its help, and a metavar that says what is given."""
+    option = _HELP[name]
+    metavar = "|".join(option.choices) if option.choices else _METAVARS.get(name) or _METAVARS.get(option.kind, name.upper())
+    return typer.Option(metavar=metavar, help=_help(name))
 
 
 def _help(name: str) -> str:
     option = _HELP[name]
-    allowed = "" if option.kind == "flag" else f" ({option.allowed})"
+    allowed = "" if option.kind in ("flag", "choice") else f" ({option.allowed})"
     return f"{option.help[0].upper()}{option.help[1:]}{allowed}."
 
 
-def _no_arguments(context: typer.Context) -> None:
-    if context.invoked_subcommand is None:
+def _chosen(argument: str | None, option: str | None = None) -> str:
+    """The balancer that a command means. Raises NotRunning or LbcoreError."""
+    from lbcore import runtime
+
+    if argument is not None and option is not None and argument != option:
+        raise typer.BadParameter(f"the argument says {argument!r}, --name says {option!r}")
+    return runtime.chosen(argument or option)
+
+
+def _no_arguments(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> None:
+    if version:
+        from lbcore.version import VERSION
+
+        typer.echo(f"lbcore {VERSION}")
+    elif context.invoked_subcommand is None:
         typer.echo(context.get_help())
 
 
@@ -51,39 +95,60 @@ def application() -> Callable[..., object]:
 
 @app.command()
 def run(
-    config: Annotated[Optional[Path], typer.Option("-c", "--config", help="A TOML file.")] = None,  # noqa: UP045
-    name: Annotated[Optional[str], typer.Option(help=_help("name"))] = None,  # noqa: UP045
-    listen: Annotated[Optional[list[str]], typer.Option(help="MODE://HOST:PORT; port 0 for any.")] = None,  # noqa: UP045
+    config: Annotated[
+        Path | None, typer.Option("-c", "--config", metavar="FILE", help="The configuration, a TOML file.")
+    ] = None,
+    name: Annotated[str | None, _flag("name")] = None,
+    listen: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="URL",
+            help=_LISTEN,
+        ),
+    ] = None,
     cert: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(help="PEM file of the certificate, then its chain, for all --listen of modes https and tls."),
+        str | None,
+        typer.Option(
+            metavar="FILE", help="PEM file of the certificate, then its chain, for each --listen of mode https or tls."
+        ),
     ] = None,
-    key: Annotated[Optional[str], typer.Option(help="PEM file of its private key; default: it is in that file.")] = None,  # noqa: UP045
-    backend: Annotated[Optional[list[str]], typer.Option(help="HOST:PORT or HOST:PORT,weight=N.")] = None,  # noqa: UP045
-    policy: Annotated[Optional[str], typer.Option(help=_help("policy"))] = None,  # noqa: UP045
-    health: Annotated[Optional[str], typer.Option(help="How to probe: a path (http), tcp, or off.")] = None,  # noqa: UP045
-    workers: Annotated[Optional[str], typer.Option(help=_help("workers"))] = None,  # noqa: UP045
+    key: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="PEM file of the private key of --cert; default: the key is in the file of --cert."),
+    ] = None,
+    backend: Annotated[
+        list[str] | None,
+        typer.Option(metavar="HOST:PORT[,weight=N]", help="A server to send sessions to. May be given several times."),
+    ] = None,
+    policy: Annotated[str | None, _flag("policy")] = None,
+    health: Annotated[
+        str | None,
+        typer.Option(metavar="PATH|tcp|off", help="How backends are probed: GET PATH, a TCP connect, or not at all."),
+    ] = None,
+    workers: Annotated[str | None, _flag("workers")] = None,
     admin: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(help="Admin address: HOST:PORT, unix:PATH, or off (default 127.0.0.1:9900)."),
+        str | None,
+        typer.Option(metavar="HOST:PORT|unix:PATH|off", help="Where the admin server listens; default: 127.0.0.1:9900."),
     ] = None,
-    datapath: Annotated[Optional[str], typer.Option(help=_help("datapath"))] = None,  # noqa: UP045
+    datapath: Annotated[str | None, _flag("datapath")] = None,
     offload_local: Annotated[bool, typer.Option("--offload-local", help=_help("offload_local"))] = False,
-    drain_timeout: Annotated[Optional[str], typer.Option(help=_help("drain_timeout"))] = None,  # noqa: UP045
-    max_sessions: Annotated[Optional[str], typer.Option(help=_help("max_sessions"))] = None,  # noqa: UP045
-    max_client_sessions: Annotated[Optional[str], typer.Option(help=_help("max_client_sessions"))] = None,  # noqa: UP045
-    client_session_rate: Annotated[Optional[str], typer.Option(help=_help("client_session_rate"))] = None,  # noqa: UP045
-    client_session_burst: Annotated[Optional[str], typer.Option(help=_help("client_session_burst"))] = None,  # noqa: UP045
-    client_request_rate: Annotated[Optional[str], typer.Option(help=_help("client_request_rate"))] = None,  # noqa: UP045
-    client_request_burst: Annotated[Optional[str], typer.Option(help=_help("client_request_burst"))] = None,  # noqa: UP045
-    min_body_rate: Annotated[Optional[str], typer.Option(help=_help("min_body_rate"))] = None,  # noqa: UP045
-    access_log: Annotated[Optional[str], typer.Option(help=_help("access_log"))] = None,  # noqa: UP045
-    access_log_format: Annotated[Optional[str], typer.Option(help=_help("access_log_format"))] = None,  # noqa: UP045
-    user: Annotated[Optional[str], typer.Option(help=_help("user"))] = None,  # noqa: UP045
+    drain_timeout: Annotated[str | None, _flag("drain_timeout")] = None,
+    max_sessions: Annotated[str | None, _flag("max_sessions")] = None,
+    max_client_sessions: Annotated[str | None, _flag("max_client_sessions")] = None,
+    client_session_rate: Annotated[str | None, _flag("client_session_rate")] = None,
+    client_session_burst: Annotated[str | None, _flag("client_session_burst")] = None,
+    client_request_rate: Annotated[str | None, _flag("client_request_rate")] = None,
+    client_request_burst: Annotated[str | None, _flag("client_request_burst")] = None,
+    min_body_rate: Annotated[str | None, _flag("min_body_rate")] = None,
+    access_log: Annotated[str | None, _flag("access_log")] = None,
+    access_log_format: Annotated[str | None, _flag("access_log_format")] = None,
+    user: Annotated[str | None, _flag("user")] = None,
     pin: Annotated[bool, typer.Option("--pin", help=_help("pin"))] = False,
-    log_format: Annotated[Optional[str], typer.Option(help=_help("log_format"))] = None,  # noqa: UP045
+    log_format: Annotated[str | None, _flag("log_format")] = None,
 ) -> int:
-    """Balance until stopped: TERM or INT drains, a second one stops now, HUP reloads.
+    """Run a balancer until it is stopped.
+
+    TERM or INT drains, a second one stops now, HUP reloads.
 
     Limits of clients hold for all listeners, those of requests where requests are spoken.
     """
@@ -124,34 +189,22 @@ def run(
 
 
 @app.command()
-def check(file: Annotated[Path, typer.Argument(help="A TOML file.")]) -> int:
-    """Say what is wrong with a configuration, without starting."""
-    from lbcore import privileges
-    from lbcore.cli.serve import check_services
-    from lbcore.config import load
-    from lbcore.errors import ConfigError
-    from lbcore.tls.store import Store
+def check(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The configuration, a TOML file.")],
+    json: Json = False,
+) -> int:
+    """Say what is wrong with a configuration.
 
-    settings = load(file)
-    account = privileges.wanted(settings) if os.geteuid() == 0 else None
-    try:
-        if account is not None:  # what that user cannot read is a fault
-            privileges.become(account)
-            settings = load(file)
-        check_services(settings)
-        Store(lambda line: typer.echo(f"{file}: {line}", err=True)).read(settings)
-    except ConfigError as error:
-        raise ConfigError(f"{file}: {problem}" for problem in error.problems) from None
-    for line in settings.advice():
-        typer.echo(f"{file}: {line}", err=True)
-    backends = sum(len(pool.backends) for pool in settings.pools)
-    typer.echo(f"{file}: ok, {len(settings.listeners)} listeners, {len(settings.pools)} pools, {backends} backends")
-    return 0
+    Nothing is started. Each fault is a line with its key, the value and what is allowed; the exit code is then 2.
+    """
+    from lbcore.cli import examine
+
+    return examine.main(file, json)
 
 
 @app.command()
 def schema() -> int:
-    """Print the JSON schema of configuration files, for editors."""
+    """Print the JSON schema of configurations."""
     import json
 
     from lbcore.config import json_schema
@@ -162,9 +215,12 @@ def schema() -> int:
 
 @app.command()
 def demo(
-    seconds: Annotated[float, typer.Option(min=4, max=60, help="How long it shows.")] = 12,
+    seconds: Annotated[float, typer.Option(min=4, max=60, metavar="SECONDS", help="How long the demo lasts, 4 to 60.")] = 12,
 ) -> int:
-    """Backends that register themselves, a balancer, load, a failure, the recovery: on one screen."""
+    """Show registration, failure and recovery live.
+
+    Backends that register themselves, a balancer, load, a failure, the recovery: on one screen.
+    """
     from lbcore import demo
 
     return demo.main(seconds)
@@ -172,87 +228,126 @@ def demo(
 
 @app.command()
 def status(
-    name: Name = DEFAULT_NAME,
-    json: Annotated[bool, typer.Option("--json", help="The whole document.")] = False,
+    balancer: Which = None,
+    name: Named = None,
+    json: Annotated[bool, typer.Option("--json", help="Print the whole status document as JSON.")] = False,
 ) -> int:
-    """What a running balancer is doing; read from shared memory."""
+    """Show what a running balancer is doing.
+
+    Read from shared memory, so that it also works while the balancer hangs, or after its control plane has crashed.
+    """
     from lbcore.cli import show
 
-    return show.main(name, json)
+    return show.main(_chosen(balancer, name), json)
 
 
 @app.command()
 def top(
-    name: Name = DEFAULT_NAME,
-    interval: Annotated[float, typer.Option(min=0.1, max=60, help="Seconds between two readings.")] = 1.0,
+    balancer: Which = None,
+    name: Named = None,
+    interval: Annotated[
+        float, typer.Option(min=0.1, max=60, metavar="SECONDS", help="Time between two readings, 0.1 to 60.")
+    ] = 1.0,
 ) -> int:
-    """A running balancer, live: states, rates, latencies; keys to drain, make ready and weigh. Needs lbcore[top]."""
+    """Watch a running balancer, live.
+
+    States, rates and latencies, with keys to drain, make ready and weigh backends. Needs the extra: pip install 'lbcore[top]'.
+    """
     from lbcore.cli import top
 
-    return top.main(name, interval)
+    return top.main(_chosen(balancer, name), interval)
 
 
 @app.command()
 def why(
-    name: Name = DEFAULT_NAME,
-    pool: Annotated[Optional[str], typer.Option(help="Only of this pool.")] = None,  # noqa: UP045
-    backend: Annotated[Optional[str], typer.Option(help="Only for this backend, HOST:PORT.")] = None,  # noqa: UP045
-    outcome: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(help="Only: open, done, unreachable, failed, 'client left', ended, nobody."),
+    balancer: Which = None,
+    name: Named = None,
+    pool: Annotated[str | None, typer.Option(metavar="POOL", help="Only decisions of this pool.")] = None,
+    backend: Annotated[
+        str | None,
+        typer.Option(metavar="HOST:PORT", help="Only decisions for this backend."),
     ] = None,
-    worker: Annotated[Optional[str], typer.Option(help="Only of this worker.")] = None,  # noqa: UP045
-    last: Annotated[int, typer.Option(min=1, max=100_000, help="The last so many.")] = 20,
-    json: Annotated[bool, typer.Option("--json", help="A JSON object a line.")] = False,
+    outcome: Annotated[
+        str | None,
+        typer.Option(
+            metavar="OUTCOME",
+            help="Only this outcome: open, done, unreachable, failed, 'client left', ended or nobody.",
+        ),
+    ] = None,
+    worker: Annotated[str | None, typer.Option(metavar="NUMBER", help="Only decisions of this worker.")] = None,
+    last: Annotated[int, typer.Option(min=1, max=100_000, metavar="N", help="Show the last N decisions.")] = 20,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")] = False,
 ) -> int:
-    """Why recent sessions and requests went where they went; read from shared memory, also when the balancer has crashed."""
+    """Explain where recent requests went.
+
+    For each session or request: the candidates, their scores, the choice and the outcome. Read from shared memory, also after a
+    crash.
+    """
     from lbcore.cli import explain
 
     wanted = {"pool": pool, "backend": backend, "outcome": outcome, "worker": worker}
-    return explain.main(name, wanted, last, json)
+    return explain.main(_chosen(balancer, name), wanted, last, json)
 
 
-def _order(verb: str, address: str, pool: str | None, name: str, weight: int | None = None) -> int:
+def _order(verb: str, address: str, pool: str | None, name: str | None, weight: int | None = None) -> int:
     from lbcore.cli import steer
 
-    return steer.order(name, verb, address, pool, weight)
+    return steer.order(_chosen(name), verb, address, pool, weight)
+
+
+@backend.command("list")
+def backend_list(
+    pool: Annotated[str | None, typer.Option("--pool", metavar="POOL", help="Only of this pool.")] = None,
+    name: Name = None,
+    json: Json = False,
+) -> int:
+    """List the backends with their states."""
+    from lbcore.cli import show
+
+    return show.backends(_chosen(name), pool, json)
 
 
 @backend.command("add")
 def backend_add(
     address: Address,
-    weight: Annotated[int, typer.Option(help="0 to 256.")] = 1,
-    pool: Pool = None,
-    name: Name = DEFAULT_NAME,
+    weight: Annotated[int, typer.Option(metavar="N", help="Its share of sessions beside the others, 0 to 256.")] = 1,
+    pool: Annotated[
+        str | None,
+        typer.Option("--pool", metavar="POOL", help="The pool's name; default: the only pool, or 'default'."),
+    ] = None,
+    name: Name = None,
 ) -> int:
-    """Add a backend."""
+    """Add a backend to a pool."""
     return _order("add", address, pool, name, weight)
 
 
 @backend.command("drain")
-def backend_drain(address: Address, pool: Pool = None, name: Name = DEFAULT_NAME) -> int:
-    """Give a backend no new sessions; those that it has go on."""
+def backend_drain(address: Address, pool: Pool = None, name: Name = None) -> int:
+    """Give a backend no new sessions.
+
+    The sessions that it has go on. `lbcore backend ready` undoes it.
+    """
     return _order("drain", address, pool, name)
 
 
 @backend.command("ready")
-def backend_ready(address: Address, pool: Pool = None, name: Name = DEFAULT_NAME) -> int:
-    """Undo drain."""
+def backend_ready(address: Address, pool: Pool = None, name: Name = None) -> int:
+    """Let a drained backend serve again."""
     return _order("ready", address, pool, name)
 
 
 @backend.command("remove")
-def backend_remove(address: Address, pool: Pool = None, name: Name = DEFAULT_NAME) -> int:
-    """Drain a backend, then let it go."""
+def backend_remove(address: Address, pool: Pool = None, name: Name = None) -> int:
+    """Drain a backend, then remove it."""
     return _order("remove", address, pool, name)
 
 
 @backend.command("weight")
 def backend_weight(
     address: Address,
-    weight: Annotated[int, typer.Argument(help="0 to 256.")],
+    weight: Annotated[int, typer.Argument(metavar="N", help="Its share of sessions beside the others, 0 to 256.")],
     pool: Pool = None,
-    name: Name = DEFAULT_NAME,
+    name: Name = None,
 ) -> int:
     """Change a backend's weight."""
     return _order("weight", address, pool, name, weight)
@@ -260,30 +355,55 @@ def backend_weight(
 
 @app.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
 def register(
-    lb: Annotated[list[str], typer.Option(help="An admin server, http://HOST:PORT or unix:PATH; may be given several times.")],
-    port: Annotated[int, typer.Option(min=1, max=65_535, help="Where this host serves.")],
-    pool: Pool = None,
+    lb: Annotated[
+        list[str],
+        typer.Option(
+            metavar="URL", help="The admin server of a balancer: http://HOST:PORT or unix:PATH. May be given several times."
+        ),
+    ],
+    port: Annotated[int, typer.Option(min=1, max=65_535, metavar="PORT", help="The port at which this host serves.")],
+    pool: Annotated[
+        str | None,
+        typer.Option("--pool", metavar="POOL", help="The pool to join; default: the only pool, or 'default'."),
+    ] = None,
     interval: Annotated[
-        Optional[float],  # noqa: UP045
-        typer.Option(min=0.05, help="Seconds between heartbeats; default: as the balancer asks."),
+        float | None,
+        typer.Option(min=0.05, metavar="SECONDS", help="Seconds between heartbeats; default: as the balancer asks."),
     ] = None,
-    weight: Annotated[Optional[int], typer.Option(min=0, max=256, help="Its share of sessions.")] = None,  # noqa: UP045
+    weight: Annotated[
+        int | None, typer.Option(min=0, max=256, metavar="N", help="Its share of sessions beside the others, 0 to 256.")
+    ] = None,
     capacity: Annotated[
-        float | None, typer.Option(min=0.001, help="What it can do, beside the others; the weight follows.")
+        float | None, typer.Option(min=0.001, metavar="NUMBER", help="What it can do beside the others; the weight follows.")
     ] = None,
-    server_ip: Annotated[Optional[str], typer.Option(help="The address to register; default: this host's.")] = None,  # noqa: UP045
-    token_file: Annotated[Optional[Path], typer.Option(help="A file whose first line is the token.")] = None,  # noqa: UP045
-    hmac_key_file: Annotated[Optional[Path], typer.Option(help="A file whose first line signs each call.")] = None,  # noqa: UP045
+    server_ip: Annotated[
+        str | None, typer.Option(metavar="IP", help="The address to register; default: the one that the balancer sees.")
+    ] = None,
+    token_file: Annotated[Path | None, typer.Option(metavar="FILE", help="A file whose first line is the token.")] = None,
+    hmac_key_file: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A file whose first line is the key that signs each call.")
+    ] = None,
     health: Annotated[
-        str, typer.Option(help="When COMMAND serves: a path that answers 2xx or 3xx, tcp (it listens), or off.")
+        str,
+        typer.Option(
+            metavar="PATH|tcp|off",
+            help="When COMMAND serves: PATH answers 2xx or 3xx, its port listens (tcp), or at once (off).",
+        ),
     ] = "tcp",
     drain_timeout: Annotated[
-        float, typer.Option(min=0, max=3600, help="Seconds to wait for sessions before COMMAND is ended.")
+        float, typer.Option(min=0, max=3600, metavar="SECONDS", help="Seconds to wait for sessions before COMMAND is ended.")
     ] = 30,
-    start_timeout: Annotated[float, typer.Option(min=0, help="Seconds that COMMAND has until it serves; 0: no limit.")] = 0,
-    command: Annotated[Optional[list[str]], typer.Argument(help="-- COMMAND ...")] = None,  # noqa: UP045
+    start_timeout: Annotated[
+        float, typer.Option(min=0, metavar="SECONDS", help="Seconds that COMMAND has until it serves; 0: no limit.")
+    ] = 0,
+    command: Annotated[
+        list[str] | None, typer.Argument(metavar="-- COMMAND ...", help="What is run while this host is registered.")
+    ] = None,
 ) -> int:
-    """Run COMMAND, register this host when it serves, send heartbeats, deregister and drain before it ends."""
+    """Register this host while COMMAND runs.
+
+    Registers when COMMAND serves, sends heartbeats, and on TERM deregisters and waits for the drain before COMMAND ends.
+    """
     from lbcore.cli import enlist
 
     return enlist.main(
@@ -304,60 +424,74 @@ def register(
 
 
 @app.command()
-def reload(name: Name = DEFAULT_NAME) -> int:
-    """Have a running balancer read its configuration again."""
+def reload(balancer: Which = None, name: Named = None) -> int:
+    """Read the configuration file again.
+
+    A file that is wrong changes nothing: the balancer goes on as it was, and the faults are printed.
+    """
     from lbcore.cli import steer
 
-    return steer.reload(name)
+    return steer.reload(_chosen(balancer, name))
 
 
 @app.command()
 def upgrade(
-    name: Name = DEFAULT_NAME,
+    balancer: Which = None,
+    name: Named = None,
     check: Annotated[bool, typer.Option("--check", help="Only say whether the installed version can take over.")] = False,
     step: Annotated[bool, typer.Option("--step", help="Ask before each step; what runs after each is whole.")] = False,
 ) -> int:
-    """Have a running balancer go on as the version that is installed now: no connection is cut."""
+    """Go on as the version that is installed now.
+
+    No connection is cut: the new version takes over the sockets and the table, the old workers finish their sessions.
+    """
     from lbcore.cli import steer
 
+    found = _chosen(balancer, name)
     if check:
-        return steer.check_upgrade(name)
+        return steer.check_upgrade(found)
     if step:
-        return steer.upgrade_by_steps(name, lambda what: typer.confirm(f"{name}: {what}?"))
-    return steer.upgrade(name)
+        return steer.upgrade_by_steps(found, lambda what: typer.confirm(f"{found}: {what}?"))
+    return steer.upgrade(found)
 
 
 @app.command()
 def stop(
-    name: Name = DEFAULT_NAME,
+    balancer: Which = None,
+    name: Named = None,
     now: Annotated[bool, typer.Option("--now", help="Do not wait for sessions to finish.")] = False,
 ) -> int:
-    """Drain a running balancer and wait until it has ended."""
+    """Drain a running balancer, and wait for its end."""
     from lbcore.cli import steer
 
-    return steer.stop(name, now)
+    return steer.stop(_chosen(balancer, name), now)
 
 
 @app.command("install-service")
 def install_service(
-    config: Annotated[Path, typer.Option("-c", "--config", help="The TOML file that the service runs with.")],
-    name: Annotated[Optional[str], typer.Option(help=_help("name"))] = None,  # noqa: UP045
+    config: Annotated[Path, typer.Option("-c", "--config", metavar="FILE", help="The TOML file that the service runs with.")],
+    name: Annotated[str | None, _flag("name")] = None,
     user: Annotated[bool, typer.Option("--user", help="For this user's own service manager instead of the system's.")] = False,
     run_as: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(help="The account that it runs as; default: one that exists only while it runs (DynamicUser)."),
+        str | None,
+        typer.Option(
+            metavar="USER", help="The account that it runs as; default: one that exists only while it runs (DynamicUser)."
+        ),
     ] = None,
     show: Annotated[bool, typer.Option("--print", help="Print the unit, write nothing.")] = False,
 ) -> int:
-    """Write a hardened systemd unit for this configuration, and say what to do next."""
+    """Write a systemd unit for a configuration.
+
+    The unit is hardened; what to do next is printed.
+    """
     from lbcore.cli import unit
 
     return unit.main(config, name, user, run_as, show)
 
 
 @app.command()
-def version() -> int:
-    """Versions, and which kernel features this machine offers."""
+def version(json: Json = False) -> int:
+    """Print versions and kernel features."""
     from lbcore.cli import features
 
-    return features.main()
+    return features.main(json)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import resource
@@ -10,8 +11,8 @@ import socket
 from lbcore.version import VERSION
 
 
-def main() -> int:
-    """Print one line a fact."""
+def main(as_json: bool = False) -> int:
+    """Print one line a fact, or all as one JSON object."""
     from lbcore.offload import local_refusal, refusal
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -30,6 +31,9 @@ def main() -> int:
         "tls": _tls(),
         "seccomp": _seccomp(),
     }
+    if as_json:
+        print(json.dumps(facts, indent=2))
+        return 0
     for name, value in facts.items():
         print(f"{name}: {value}")
     return 0

@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from lbcore import runtime
+from lbcore.errors import LbcoreError
 from lbcore.observe.status import document
 from lbcore.segment import Segment
 
@@ -24,6 +25,20 @@ def main(name: str, as_json: bool) -> int:
         print(json.dumps(status, indent=2))
     else:
         _print(status, left)
+    return 0
+
+
+def backends(name: str, pool: str | None, as_json: bool) -> int:
+    """Print the backends of a balancer, or of one of its pools. Raises NotRunning, LbcoreError or OSError."""
+    with Segment.attach(runtime.segment_of(name)) as segment:
+        pools = document(segment)["pools"]
+    if pool is not None and pool not in [entry["name"] for entry in pools]:
+        raise LbcoreError(f"pool: {pool!r} is unknown (known: {', '.join(entry['name'] for entry in pools)})")
+    wanted = [entry for entry in pools if pool in (None, entry["name"])]
+    if as_json:
+        print(json.dumps([{"pool": entry["name"], **row} for entry in wanted for row in entry["backends"]], indent=2))
+    else:
+        _print_backends({"pools": wanted})
     return 0
 
 
@@ -151,7 +166,12 @@ def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
+_WHOLE = ("address", "backend", "listener", "pool", "pid")
 _COLOURS = {"up": "green", "down": "red", "busy": "yellow", "starting": "cyan", "draining": "magenta"}
+
+
+def _widest(rows: Sequence[Sequence[object]], at: int) -> int:
+    return max((len(str(row[at])) for row in rows), default=1)
 
 
 def _rich_table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
@@ -159,7 +179,12 @@ def _rich_table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    drawn = Table(*head, box=None, pad_edge=False, header_style="bold")
+    drawn = Table(box=None, pad_edge=False, header_style="bold")
+    for at, title in enumerate(head):
+        whole = title in _WHOLE  # never shortened, however narrow the terminal: it is what one copies
+        drawn.add_column(
+            title, no_wrap=whole, overflow="ignore" if whole else "fold", min_width=_widest(rows, at) if whole else None
+        )
     for row in rows:
         drawn.add_row(*(Text(str(cell), style=_COLOURS.get(str(cell), "")) for cell in row))
     Console().print(drawn)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from lbcore.errors import ConfigError
+from lbcore.option import did_you_mean
 from lbcore.secret import Secret
 
 TYPE_CHECKING = False
@@ -56,7 +57,8 @@ class Settings:
                 yield str(error)
         yield from self.take(values)
         for name in values:
-            yield f"{name}: unknown key (allowed: {', '.join(option.name for option in self.OPTIONS)})"
+            known = [option.name for option in self.OPTIONS]
+            yield f"{name}: unknown key{did_you_mean(str(name), known)} (allowed: {', '.join(known)})"
 
     def take(self, values: dict[str, Any]) -> Iterable[str]:
         """Set what the options do not describe, popping it; yield what is wrong."""

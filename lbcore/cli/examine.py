@@ -1,0 +1,66 @@
+"""lbcore check: what is wrong with a configuration, and what should be otherwise."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lbcore.errors import ConfigError
+
+if TYPE_CHECKING:
+    from lbcore.settings import BalancerSettings
+
+
+def main(file: Path, as_json: bool) -> int:
+    """Print what is found: 0, or as JSON 2 when there are faults. Raises ConfigError with all faults otherwise."""
+    advice: list[str] = []
+    try:
+        settings = _examined(file, advice)
+    except ConfigError as error:
+        if not as_json:
+            _print_advice(file, advice)
+            raise ConfigError(f"{file}: {problem.removeprefix(f'{file}: ')}" for problem in error.problems) from None
+        problems = [problem.removeprefix(f"{file}: ") for problem in error.problems]
+        print(json.dumps({"file": str(file), "ok": False, "problems": problems, "advice": advice}, indent=2))
+        return 2
+    counts = {
+        "listeners": len(settings.listeners),
+        "pools": len(settings.pools),
+        "backends": sum(len(pool.backends) for pool in settings.pools),
+    }
+    if as_json:
+        print(json.dumps({"file": str(file), "ok": True, "problems": [], "advice": advice, **counts}, indent=2))
+        return 0
+    _print_advice(file, advice)
+    print(f"{file}: ok, {', '.join(_counted(count, what) for what, count in counts.items())}")
+    return 0
+
+
+def _examined(file: Path, advice: list[str]) -> BalancerSettings:
+    """The settings of the file; what should be otherwise is added to `advice`. Raises ConfigError."""
+    from lbcore import privileges
+    from lbcore.cli.serve import check_services
+    from lbcore.config import load
+    from lbcore.tls.store import Store
+
+    settings = load(file)
+    account = privileges.wanted(settings) if os.geteuid() == 0 else None
+    if account is not None:  # what that user cannot read is a fault
+        privileges.become(account)
+        settings = load(file)
+    check_services(settings)
+    Store(advice.append).read(settings)
+    advice += settings.advice()
+    return settings
+
+
+def _print_advice(file: Path, advice: list[str]) -> None:
+    for line in advice:
+        print(f"{file}: {line}", file=sys.stderr)
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what.removesuffix('s') if count == 1 else what}"
