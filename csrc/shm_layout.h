@@ -102,6 +102,7 @@ enum lb_why {
     LB_WHY_MOVED = 6,  /* the key's own backend was full, not usable, or ramping up */
     LB_WHY_SEARCH = 7, /* the schedule offered nobody usable: the first of the members that was */
     LB_WHY_STICKY = 8, /* the client's cookie names it */
+    LB_WHY_LOGIN = 9,  /* the client has logged in on a connection to it */
 };
 
 /* What came of a decision. */
@@ -443,7 +444,7 @@ struct lb_worker_row {
     uint64_t connections_reused; /* exchanges on a connection that was kept */
     uint64_t connections_kept;   /* gauge: idle connections to backends */
     uint64_t connections_stale;  /* kept connections that were closed by the backend when a request came */
-    uint64_t replays;            /* requests sent again because of that */
+    uint64_t replays;            /* requests sent again because of that, or because a fresh one ended before a byte of a response */
     uint64_t upgrades;
     uint64_t routes_refused; /* times that new routes could not be compiled: out of memory */
     uint64_t decisions;      /* picks, and the number of the last one in the ring */
@@ -474,7 +475,8 @@ struct lb_worker_row {
     uint64_t closed_moved;    /* of udp: it went over to the worker that replaces this one, where it was accepted; part of closed */
     uint32_t forwards;        /* what the kernel forwards for it: enum lb_offload_which (l4/offload), bits */
     uint32_t forwards_asked;  /* what it was to; more than that where its program could not be loaded */
-    uint8_t pad0[16];
+    uint64_t connections_unsolicited; /* connections to backends that were closed for bytes that nothing was asked for */
+    uint8_t pad0[8];
 };
 
 /* Sessions and retries of a pool in the last seconds, as one worker saw them. Writer: the worker. */
@@ -569,7 +571,9 @@ struct lb_outcome {
     uint32_t keeps_ms;        /* how long it says that it keeps one; 0: it does not say */
     uint64_t good;            /* sessions whose connect succeeded, exchanges that were answered well */
     uint64_t last_answer_ms;  /* monotonic: of the last of these exchanges */
-    uint8_t pad0[32];
+    uint32_t spoke_ms; /* monotonic, low 32 bits: when it last sent bytes that nothing was asked for; 0: never */
+    uint32_t lost_ms;  /* likewise: when a request that may not be sent again was lost on a kept connection */
+    uint8_t pad0[24];
 };
 
 /* A decision, in a section's ring: number n lies at n % LB_DECISIONS. Writer: the section's owner. Whoever reads it copies it and

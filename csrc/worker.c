@@ -380,6 +380,19 @@ static void dispatch(struct worker *worker, const struct epoll_event *event)
     }
 }
 
+/* First those of idle connections to backends: none is given a request after something has come on it. */
+static void dispatch_all(struct worker *worker, int count)
+{
+    worker->plane.more_events = count == EVENTS;
+    for (int i = 0; i < count; i++) {
+        const struct epoll_event *event = &worker->events[i];
+        if ((event->data.u64 & 7) == LB_TAG_CONNECTION)
+            lb_http_idle_event(&worker->l7, (uint32_t)event->data.u64 >> 3, (uint32_t)(event->data.u64 >> 32), event->events);
+    }
+    for (int i = 0; i < count; i++)
+        dispatch(worker, &worker->events[i]);
+}
+
 static void run_list(struct lb_plane *plane, uint32_t *list)
 {
     uint32_t index = *list;
@@ -447,8 +460,7 @@ static int turn(struct worker *worker)
         return -errno;
     plane->now_us = lb_net_now_us();
     plane->tls.shared.turn++;
-    for (int i = 0; i < count; i++)
-        dispatch(worker, &worker->events[i]);
+    dispatch_all(worker, count);
     run_list(plane, &plane->ready);
     if (plane->starved != LB_SLAB_NONE && lb_buffer_pool_ready(&plane->buffers))
         run_list(plane, &plane->starved);

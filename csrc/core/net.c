@@ -93,6 +93,14 @@ void lb_net_reset(int fd)
     close(fd);
 }
 
+int lb_net_has_sent_all(int fd)
+{
+    struct tcp_info info = {0};
+    socklen_t length = sizeof info;
+    /* what is queued and not sent yet waits for room that acknowledgements make: then something is unacknowledged, too */
+    return getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &length) == 0 && !info.tcpi_unacked;
+}
+
 void lb_net_quickack(int fd)
 {
     (void)set(fd, IPPROTO_TCP, TCP_QUICKACK, 1);

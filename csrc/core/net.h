@@ -40,6 +40,9 @@ int lb_net_is_self(int fd);
 /* Close with a reset: the peer reads ECONNRESET, not an end of file. */
 void lb_net_reset(int fd);
 
+/* Has the peer's host acknowledged all that was sent? */
+int lb_net_has_sent_all(int fd);
+
 /* Acknowledge what has arrived now, not in 40 ms. */
 void lb_net_quickack(int fd);
 

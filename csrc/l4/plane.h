@@ -43,6 +43,7 @@ struct lb_plane {
     int epoll;
     const char *loopback_control; /* core/congestion.h; NULL: none */
     uint64_t now_us; /* read once a turn */
+    uint32_t more_events; /* the list of events was full: there may be others, which the next turn tells */
     struct lb_wheel wheel;
     struct lb_slab sessions;
     struct lb_slab heard; /* what PROXY headers said of clients that are there still */
@@ -61,6 +62,13 @@ struct lb_plane {
 static inline uint64_t lb_now_ms(const struct lb_plane *plane)
 {
     return plane->now_us / 1000;
+}
+
+/* The low 32 bits of now, for fields of which 0 says never. */
+static inline uint32_t lb_stamp_ms(const struct lb_plane *plane)
+{
+    uint32_t now_ms = (uint32_t)lb_now_ms(plane);
+    return now_ms ? now_ms : UINT32_MAX;
 }
 
 /* A client that got no session counts as accepted and refused in one. reason: a part of refused in the worker's row. */

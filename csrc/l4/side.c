@@ -42,14 +42,12 @@ ssize_t lb_side_send_parts(struct lb_side *side, const void *a, size_t a_count, 
     return lb_send_parts(side->fd, parts, 2);
 }
 
-/* Of TLS, tickets and the like are taken in on the way. */
-int lb_side_is_silent(struct lb_side *side)
+ssize_t lb_side_peek(struct lb_side *side, void *bytes, size_t count)
 {
-    char byte;
-    if (side->tls) /* what was seen of the socket may be old */
-        (void)lb_tls_note(side->tls, 1, 0, 0);
-    ssize_t got = side->tls ? lb_side_recv_tls(side, &byte, 1) : recv(side->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
-    return got < 0 && errno == EAGAIN;
+    if (!side->tls)
+        return recv(side->fd, bytes, count, MSG_PEEK | MSG_DONTWAIT);
+    (void)lb_tls_note(side->tls, 1, 0, 0); /* what was seen of the socket may be old */
+    return lb_side_recv_tls(side, bytes, count);
 }
 
 int lb_side_is_tired(const struct lb_side *side)

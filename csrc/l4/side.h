@@ -48,8 +48,9 @@ static inline ssize_t lb_side_send(struct lb_side *side, const void *bytes, size
 /* Two parts in one call. */
 ssize_t lb_side_send_parts(struct lb_side *side, const void *a, size_t a_count, const void *b, size_t b_count);
 
-/* Is nothing there to be read, its end included? */
-int lb_side_is_silent(struct lb_side *side);
+/* What is there to be read, for one that takes no more bytes as its own: as recv with MSG_PEEK. TLS loses what it looks at; tickets
+ * and the like are taken in on the way. */
+ssize_t lb_side_peek(struct lb_side *side, void *bytes, size_t count);
 
 /* Nothing more will be sent: 0, or -1 with EAGAIN when its last words do not fit now. */
 int lb_side_finish(struct lb_side *side);

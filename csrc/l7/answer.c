@@ -7,6 +7,7 @@
 #include "../table/budget.h"
 #include "../table/timing.h"
 #include "body.h"
+#include "login.h"
 #include "parts.h"
 
 enum {
@@ -25,15 +26,24 @@ static void drop_part(struct lb_l7 *l7, struct lb_http *client)
     client->part_end = 0;
 }
 
-/* The same request once more, when the connection was an old one that its backend had closed meanwhile (RFC 9112 9.3.1). */
+/* Has not a byte come of what was asked for? */
+static int is_silent(const struct lb_http *client)
+{
+    return client->stage == LB_ANSWER_AWAITED && !client->parts && !client->part_end && !client->down.pending;
+}
+
+/* The same request once more, when the connection was an old one that its backend had closed meanwhile (RFC 9112 9.3.1). A request that
+ * may not be repeated is lost: for a while the backend's others do without kept connections. */
 static int may_replay(struct lb_l7 *l7, struct lb_http *client)
 {
     struct lb_plane *plane = l7->plane;
-    if (!client->reused || client->stage != LB_ANSWER_AWAITED || client->part_end || client->down.pending)
+    if (!client->reused || !is_silent(client))
         return 0;
     lb_add(&plane->row->connections_stale, 1);
-    if (!client->replayable)
+    if (!client->replayable) {
+        lb_outcome_of(plane, client->backend)->lost_ms = lb_stamp_ms(plane);
         return 0;
+    }
     if (!lb_budget_retry(&plane->shm, plane->worker, client->pool, (uint32_t)(plane->now_us / 1000000))) {
         lb_add(&plane->row->retries_denied, 1);
         return 0;
@@ -49,13 +59,17 @@ enum lb_next lb_http_backend_lost(struct lb_l7 *l7, struct lb_http *client, uint
     if (status == 502 && may_replay(l7, client)) {
         client->fresh_only = 1;
         lb_http_drop_flow(l7, &client->up);
-        lb_http_leave_backend(l7, client, 0);
+        lb_http_leave_backend(l7, client, LB_CONN_CUT);
         lb_http_reread(l7, client);
         lb_http_move(l7, client, LB_HTTP_READING);
         return lb_http_reach(l7, client);
     }
     if (!old)
         lb_outcome_unanswered(l7->plane, client->pool, client->backend, 0);
+    if (status == 502 && !client->reused && client->replayable && !client->moved_on && is_silent(client)) {
+        client->moved_on = 1;
+        return lb_http_reach_another(l7, client, status, why);
+    }
     drop_part(l7, client);
     if (client->stage != LB_ANSWER_AWAITED || client->down.pending)
         return lb_http_end(l7, client, LB_END_BACKEND);
@@ -68,6 +82,7 @@ static enum lb_next answer_is_bad(struct lb_l7 *l7, struct lb_http *client)
 {
     lb_add(&l7->plane->row->answers_bad, 1);
     client->reused = 0; /* not the race of an old connection */
+    client->parts = 1;
     return lb_http_backend_lost(l7, client, 502, "the backend's answer breaks the rules of HTTP");
 }
 
@@ -135,20 +150,57 @@ static int first_of_body(struct lb_http *client, char *bytes, uint32_t count, st
             return -1;
         break;
     }
-    if (piece->used < count)
-        client->conn_keeps = 0; /* more than an answer: the next one cannot be trusted */
     return 0;
+}
+
+/* A response that has no body, by the rules: several servers send one all the same, some of them later. */
+static int has_no_body_by_rule(const struct lb_http *client, uint16_t status)
+{
+    return client->method == LB_HEAD || status == 204 || status == 205 || status == 304;
+}
+
+/* More has come than a response: whoever came next on this connection would take it for its own. */
+static void note_surplus(struct lb_l7 *l7, struct lb_http *client, uint16_t status)
+{
+    client->conn_keeps = 0;
+    lb_add(&l7->plane->row->connections_unsolicited, 1);
+    if (!has_no_body_by_rule(client, status))
+        lb_conn_distrust(&l7->conns, client->backend);
+}
+
+/* Does the backend's connection go on? Never where bytes of this exchange may still be on their way: behind a response without a
+ * body, behind one that came before its request was whole, or instead of the protocol that was asked for. A client's login is worth the
+ * risk of a 204 or 304, since what might follow is that client's own. */
+static int conn_goes_on(const struct lb_http *client, const struct lb_conn *conn, const struct lb_message *message)
+{
+    if (conn->told || !client->request.whole || client->up.pending || client->upgrade)
+        return 0;
+    return !has_no_body_by_rule(client, message->head.status) || (conn->login && client->method != LB_HEAD);
+}
+
+/* What a response says of its connection. */
+static void judge_conn(struct lb_l7 *l7, struct lb_http *client, const char *bytes)
+{
+    struct lb_conn *conn = lb_http_conn(l7, client);
+    const struct lb_message *message = &l7->message;
+    if (lb_login_is_named(message, bytes))
+        lb_conn_log_in(conn, &client->own);
+    conn->shaken = message->head.status >= 500;
+    conn->told |= !message->persistent;
+    client->conn_keeps = client->conn_keeps && conn_goes_on(client, conn, message);
 }
 
 static enum lb_next final_answer(struct lb_l7 *l7, struct lb_http *client, char *bytes, uint32_t count)
 {
     struct lb_message *message = &l7->message;
     char cookie[LB_COOKIE_BYTES];
-    client->conn_keeps = client->conn_keeps && message->persistent;
+    judge_conn(l7, client, bytes);
     client->answer = (struct lb_body){.framing = message->framing, .left = message->length};
     struct lb_chunk_piece body;
     if (first_of_body(client, bytes + message->head.bytes, count - message->head.bytes, &body) < 0)
         return answer_is_bad(l7, client);
+    if (body.used < count - message->head.bytes)
+        note_surplus(l7, client, message->head.status);
     int to_end = message->framing == LB_BODY_TO_END || (message->framing == LB_BODY_CHUNKED && !client->minor);
     client->persistent =
         client->persistent && client->request.whole && !to_end && !lb_http_must_close(l7, client);

@@ -191,8 +191,11 @@ enum lb_step lb_body_chunked_answer(struct lb_lane *lane)
     enum lb_step step = read_chunks(lane, LB_SCRATCH_BYTES - LB_CHUNK_ROOM, &piece, &bytes, &count);
     if (step != LB_STEP_MOVED)
         return step;
-    if (piece.used < count)
-        lane->client->conn_keeps = 0; /* more than an answer: the next one cannot be trusted */
+    if (piece.used < count) { /* more than a response: the next one cannot be trusted */
+        lane->client->conn_keeps = 0;
+        lb_add(&lane->l7->plane->row->connections_unsolicited, 1);
+        lb_conn_distrust(&lane->l7->conns, lane->client->backend);
+    }
     return send_on(lane, piece.out, piece.out_count);
 }
 

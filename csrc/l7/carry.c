@@ -4,9 +4,21 @@
 #include "../table/account.h"
 #include "../tls/stream.h"
 #include "body.h"
+#include "login.h"
 #include "parts.h"
 
 /* --- the request ---------------------------------------------------------------------------------------------------- */
+
+/* Is this the last request on its backend's connection? A backend that is told so closes first, and its end of the connection is the
+ * one that rests in TIME_WAIT. Behind HEAD some servers send a body all the same. A login lives on its connection. */
+static int is_last_there(const struct lb_l7 *l7, const struct lb_http *client, const struct lb_conn *conn)
+{
+    if (client->upgrade)
+        return 0;
+    if (client->method == LB_HEAD)
+        return 1;
+    return !conn->login && (lb_conn_keeps_none(&l7->conns, client->backend) || (conn->header && !client->persistent));
+}
 
 static void fill_hop(struct lb_l7 *l7, const struct lb_http *client, struct lb_hop *hop, struct lb_trace *trace)
 {
@@ -16,6 +28,7 @@ static void fill_hop(struct lb_l7 *l7, const struct lb_http *client, struct lb_h
         .peer = client->ip,
         .trusted = client->trusted,
         .trailers = lb_http_pool(l7, client)->trailers != 0,
+        .last = lb_http_conn(l7, client)->told,
         .tls = client->client.tls || (heard && heard->tls),
         .certificate = client->client.tls ? client->client.tls->certificate : NULL,
         .backend = (const char *)l7->plane->shm.backends[client->backend].address,
@@ -45,7 +58,11 @@ enum lb_next lb_http_send_request(struct lb_l7 *l7, struct lb_http *client)
     struct lb_hop hop;
     struct lb_trace trace;
     struct lb_message *message = &l7->message;
+    struct lb_conn *conn = lb_http_conn(l7, client);
     const char *bytes = lb_http_in(l7, client) + client->in_start;
+    if (lb_login_is_named(message, bytes))
+        lb_conn_log_in(conn, &client->own);
+    conn->told = (uint8_t)is_last_there(l7, client, conn);
     fill_hop(l7, client, &hop, &trace);
     if (client->draft != LB_SLAB_NONE)
         keep_id(l7, client, &hop, bytes);
@@ -58,7 +75,7 @@ enum lb_next lb_http_send_request(struct lb_l7 *l7, struct lb_http *client)
     client->reached_us = lb_account_us(client->began_us, l7->plane->now_us);
     if (!lb_buffer_pool_ready(&l7->plane->buffers))
         return lb_http_answer(l7, client, 503, "the balancer has no buffer left");
-    if (lb_http_send_parts(l7, &lb_http_conn(l7, client)->side, &client->up, l7->out, head, bytes + message->head.bytes, body) < 0) {
+    if (lb_http_send_parts(l7, &conn->side, &client->up, l7->out, head, bytes + message->head.bytes, body) < 0) {
         if (!client->reused) {
             lb_http_move(l7, client, LB_HTTP_READING);
             return lb_http_connect_failed(l7, client, ECONNRESET); /* it accepted the connection, and then nothing */
@@ -68,7 +85,6 @@ enum lb_next lb_http_send_request(struct lb_l7 *l7, struct lb_http *client)
     }
     if (!client->request.whole)
         lb_http_pace_sender(l7, client);
-    client->replayable = client->replayable && client->reused;
     if (!client->replayable)
         lb_http_consume(l7, client);
     return LB_NEXT_AGAIN;
@@ -213,7 +229,7 @@ enum lb_next lb_http_finish(struct lb_l7 *l7, struct lb_http *client)
     lb_http_drop_flow(l7, &client->down);
     if (client->open)
         lb_http_tell(l7, client, LB_ENDED_DONE, client->status, NULL);
-    lb_http_leave_backend(l7, client, client->conn_keeps && whole);
+    lb_http_leave_backend(l7, client, !whole ? LB_CONN_CUT : client->conn_keeps ? LB_CONN_KEEP : LB_CONN_PART);
     if (client->open) {
         client->open = 0;
         lb_add(&row->exchanges_active, UINT64_MAX);

@@ -105,6 +105,8 @@ static int leave_in_request(const struct lb_message *message, const char *bytes,
     case LB_DATE:
     case LB_HTTP2_SETTINGS:
     case LB_SEC_FETCH_MODE:
+    case LB_CHALLENGE:
+    case LB_CREDENTIALS:
         break;
     }
     return lb_message_is_hop_field(message, bytes, field);
@@ -244,7 +246,7 @@ static char *put_request_line(char *to, const struct lb_message *message, const 
     return PUT(to, "\r\n");
 }
 
-/* What is asked of the next hop (RFC 9110 7.8, 10.1.4): each is named in Connection, too. */
+/* What is asked of the next hop (RFC 9110 7.8, 10.1.4, RFC 9112 9.6): each is named in Connection, too. */
 static char *put_hop_fields(char *to, const struct lb_message *message, const char *bytes, const struct lb_hop *hop)
 {
     int trailers = hop->trailers && message->takes_trailers;
@@ -253,7 +255,9 @@ static char *put_hop_fields(char *to, const struct lb_message *message, const ch
         to = put_span(to, bytes, message->upgrade_to);
         to = PUT(to, "\r\n");
     } else if (trailers) {
-        to = PUT(to, "Connection: TE\r\n");
+        to = hop->last ? PUT(to, "Connection: close, TE\r\n") : PUT(to, "Connection: TE\r\n");
+    } else if (hop->last) {
+        to = PUT(to, "Connection: close\r\n");
     }
     return trailers ? PUT(to, "TE: trailers\r\n") : to;
 }

@@ -21,6 +21,7 @@ struct lb_hop {
     const uint8_t *peer; /* address of the client's end, 16 bytes: IPv4 mapped into IPv6 */
     const char *backend; /* HOST:PORT, for requests without a Host */
     int trusted; /* the peer is a proxy whose word is taken */
+    int last;    /* no other request follows on the backend's connection */
     uint8_t tls; /* the client spoke TLS */
     const char *certificate; /* its own, DER in base64; NULL: none */
     uint64_t id[2]; /* of the request */

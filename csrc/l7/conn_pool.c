@@ -8,12 +8,15 @@
 #include "../core/net.h"
 #include "../l4/outcome.h"
 #include "../tls/stream.h"
+#include "conn_parts.h"
 
 enum {
     MARGIN_MS = 2000,
     SHORTEST_MS = 50,
     OWN_MOST = 4, /* idle ones of a client's own: enough for one whose requests go here and there */
     BURST_MS = 1000, /* how long idle ones beyond max_idle_connections stay: a steady load takes them again sooner */
+    PARTING_MS = 1000, /* how long a backend that is to close first may take */
+    LOGIN_MS = 60000,  /* how long a login waits for its client where no idle connection is kept otherwise */
 };
 
 int lb_conn_pool_open(struct lb_conn_pool *pool, struct lb_plane *plane, uint32_t capacity)
@@ -21,6 +24,7 @@ int lb_conn_pool_open(struct lb_conn_pool *pool, struct lb_plane *plane, uint32_
     uint32_t backends = plane->shm.head->max_backends;
     pool->plane = plane;
     pool->youngest = pool->eldest = LB_SLAB_NONE;
+    pool->parting = (struct lb_conn_stack){LB_SLAB_NONE, 0};
     lb_wheel_open(&pool->wheel, lb_now_ms(plane));
     int error = lb_slab_open(&pool->slab, sizeof(struct lb_conn), capacity);
     if (error)
@@ -43,74 +47,7 @@ void lb_conn_pool_close(struct lb_conn_pool *pool)
     pool->stacks = NULL;
 }
 
-static uint32_t index_of(const struct lb_conn_pool *pool, const struct lb_conn *conn)
-{
-    return (uint32_t)((size_t)((const char *)conn - pool->slab.memory) / sizeof *conn);
-}
-
-/* --- the lists of idle ones ----------------------------------------------------------------------------------------- */
-
-static void link_idle(struct lb_conn_pool *pool, struct lb_conn *conn)
-{
-    struct lb_conn_stack *stack = conn->among;
-    uint32_t index = index_of(pool, conn);
-    conn->newer = LB_SLAB_NONE;
-    conn->older = stack->newest;
-    if (stack->newest != LB_SLAB_NONE)
-        lb_conn_at(pool, stack->newest)->newer = index;
-    stack->newest = index;
-    stack->count++;
-    conn->younger = LB_SLAB_NONE;
-    conn->elder = pool->youngest;
-    if (pool->youngest != LB_SLAB_NONE)
-        lb_conn_at(pool, pool->youngest)->younger = index;
-    else
-        pool->eldest = index;
-    pool->youngest = index;
-    conn->state = LB_CONN_IDLE;
-    lb_add(&pool->plane->row->connections_kept, 1);
-}
-
-static void unlink_idle(struct lb_conn_pool *pool, struct lb_conn *conn)
-{
-    struct lb_conn_stack *stack = conn->among;
-    if (conn->newer != LB_SLAB_NONE)
-        lb_conn_at(pool, conn->newer)->older = conn->older;
-    else
-        stack->newest = conn->older;
-    if (conn->older != LB_SLAB_NONE)
-        lb_conn_at(pool, conn->older)->newer = conn->newer;
-    stack->count--;
-    if (conn->younger != LB_SLAB_NONE)
-        lb_conn_at(pool, conn->younger)->elder = conn->elder;
-    else
-        pool->youngest = conn->elder;
-    if (conn->elder != LB_SLAB_NONE)
-        lb_conn_at(pool, conn->elder)->younger = conn->younger;
-    else
-        pool->eldest = conn->younger;
-    conn->state = LB_CONN_BUSY;
-    lb_add(&pool->plane->row->connections_kept, UINT64_MAX);
-}
-
-/* --- life ----------------------------------------------------------------------------------------------------------- */
-
-void lb_conn_forget(struct lb_conn_pool *pool, struct lb_conn *conn)
-{
-    if (conn->state == LB_CONN_IDLE)
-        unlink_idle(pool, conn);
-    lb_timer_cancel(&conn->timer);
-    conn->state = LB_CONN_FREE;
-    conn->generation++;
-    lb_slab_give(&pool->slab, index_of(pool, conn));
-}
-
-void lb_conn_drop(struct lb_conn_pool *pool, struct lb_conn *conn)
-{
-    struct lb_side side = conn->side;
-    lb_conn_forget(pool, conn);
-    lb_side_close(&side, 0);
-}
+/* --- limits --------------------------------------------------------------------------------------------------------- */
 
 static uint32_t told_or_seen_ms(const struct lb_outcome *outcome)
 {
@@ -118,14 +55,24 @@ static uint32_t told_or_seen_ms(const struct lb_outcome *outcome)
     return !seen ? told : !told || seen < told ? seen : told;
 }
 
-uint32_t lb_conn_limit_ms(const struct lb_conn_pool *pool, uint32_t backend)
+int lb_conn_keeps_none(const struct lb_conn_pool *pool, uint32_t backend)
+{
+    const struct lb_shm *shm = &pool->plane->shm;
+    const struct lb_pool_row *row = &shm->pools[shm->backends[backend].pool];
+    return !row->backend_idle_timeout_ms || !row->max_idle_connections || lb_conn_is_distrusted(pool, backend);
+}
+
+/* How long an idle connection to a backend is kept; login: whose client has logged in on it. */
+static uint32_t limit_ms_of(const struct lb_conn_pool *pool, uint32_t backend, int login)
 {
     const struct lb_plane *plane = pool->plane;
     const struct lb_outcome *outcome = lb_shm_outcome(&plane->shm, plane->worker, backend);
     const struct lb_backend_row *row = &plane->shm.backends[backend];
     uint32_t backend_idle_timeout_ms = plane->shm.pools[row->pool].backend_idle_timeout_ms;
     uint32_t known_ms = outcome->generation == row->generation ? told_or_seen_ms(outcome) : 0;
-    if (!known_ms || !backend_idle_timeout_ms)
+    if (login && !known_ms)
+        return backend_idle_timeout_ms > LOGIN_MS ? backend_idle_timeout_ms : LOGIN_MS;
+    if (!login && (!known_ms || !backend_idle_timeout_ms))
         return backend_idle_timeout_ms;
     if (known_ms >= 2 * MARGIN_MS)
         return known_ms - MARGIN_MS;
@@ -166,16 +113,31 @@ static uint32_t idle_for_ms(const struct lb_conn_pool *pool, const struct lb_con
     return (uint32_t)lb_now_ms(pool->plane) - conn->idle_ms;
 }
 
-struct lb_conn *lb_conn_take(struct lb_conn_pool *pool, const struct lb_conn_stack *among, uint32_t backend,
-                             uint32_t fresher_ms)
+/* Has the loop said all that has come on it? Events of idle connections are looked at first in a turn; what came on one that was kept
+ * in this very turn, or what did not fit into the list of events, has not been told yet. */
+static int is_surely_quiet(const struct lb_conn_pool *pool, const struct lb_conn *conn, enum lb_conn_use use)
 {
-    uint32_t limit_ms = lb_conn_limit_ms(pool, backend);
-    if (fresher_ms && fresher_ms < limit_ms)
-        limit_ms = fresher_ms;
+    const struct lb_plane *plane = pool->plane;
+    return use == LB_USE_REPEATABLE && !conn->side.readable && !plane->more_events &&
+           conn->kept_turn != (uint32_t)plane->row->turns;
+}
+
+static int suits(const struct lb_conn *conn, uint32_t backend, enum lb_conn_use use)
+{
+    return conn->backend == backend && (use != LB_USE_LOGIN || conn->login) && (use != LB_USE_ONCE || !conn->shaken);
+}
+
+struct lb_conn *lb_conn_take(struct lb_conn_pool *pool, const struct lb_conn_stack *among, uint32_t backend, enum lb_conn_use use)
+{
+    uint32_t limit_ms = limit_ms_of(pool, backend, use == LB_USE_LOGIN);
+    if (use == LB_USE_ONCE && limit_ms)
+        limit_ms = limit_ms / 2 + 1;
+    if (use != LB_USE_LOGIN && lb_conn_is_distrusted(pool, backend))
+        return NULL;
     for (uint32_t at = among->newest; at != LB_SLAB_NONE;) {
         struct lb_conn *conn = lb_conn_at(pool, at);
         at = conn->older;
-        if (conn->backend != backend)
+        if (!suits(conn, backend, use))
             continue;
         if (!is_current(pool, conn)) {
             lb_conn_drop(pool, conn);
@@ -183,10 +145,38 @@ struct lb_conn *lb_conn_take(struct lb_conn_pool *pool, const struct lb_conn_sta
         }
         if (idle_for_ms(pool, conn) >= limit_ms)
             return NULL; /* so are all older ones: their timers will see to them */
-        unlink_idle(pool, conn);
-        return conn;
+        lb_conn_unlink(pool, conn);
+        if (is_surely_quiet(pool, conn, use))
+            return conn;
+        enum lb_conn_waiting waiting = lb_conn_waiting(pool, conn);
+        if (waiting == LB_CONN_NOTHING)
+            return conn;
+        lb_add(&pool->plane->row->connections_stale, 1);
+        lb_conn_drop(pool, conn);
+        if (waiting == LB_CONN_BYTES)
+            return NULL;
     }
     return NULL;
+}
+
+const struct lb_conn *lb_conn_login(const struct lb_conn_pool *pool, const struct lb_conn_stack *own, uint32_t row)
+{
+    for (uint32_t at = own->newest; at != LB_SLAB_NONE;) {
+        const struct lb_conn *conn = lb_conn_at(pool, at);
+        const struct lb_backend_row *backend = &pool->plane->shm.backends[conn->backend];
+        at = conn->older;
+        if (conn->login && backend->pool == row && backend->state != LB_DOWN && is_current(pool, conn) &&
+            idle_for_ms(pool, conn) < limit_ms_of(pool, conn->backend, 1))
+            return conn;
+    }
+    return NULL;
+}
+
+/* Something is short: those that only wait for their backend's end make room. */
+static void hurry(struct lb_conn_pool *pool)
+{
+    while (pool->parting.count)
+        lb_conn_close(pool, lb_conn_at(pool, pool->parting.newest), 1);
 }
 
 int lb_conn_connect(struct lb_conn_pool *pool, uint32_t backend, uint32_t row, struct lb_conn **conn)
@@ -200,6 +190,10 @@ int lb_conn_connect(struct lb_conn_pool *pool, uint32_t backend, uint32_t row, s
         return ENOBUFS;
     union lb_address to = lb_backend_address(&plane->shm.backends[backend]);
     int fd = lb_net_connect(&to, limits->tcp_keepalive_s, limits->user_timeout_ms, plane->loopback_control);
+    if (fd == -EADDRNOTAVAIL && pool->parting.count) {
+        hurry(pool);
+        fd = lb_net_connect(&to, limits->tcp_keepalive_s, limits->user_timeout_ms, plane->loopback_control);
+    }
     if (fd == -EMFILE && pool->eldest != LB_SLAB_NONE) {
         lb_conn_drop(pool, lb_conn_at(pool, pool->eldest));
         fd = lb_net_connect(&to, limits->tcp_keepalive_s, limits->user_timeout_ms, plane->loopback_control);
@@ -231,19 +225,32 @@ void lb_conn_bind(struct lb_conn *conn, struct lb_conn_stack *own, uint32_t vers
     conn->header = (uint8_t)version;
 }
 
+void lb_conn_log_in(struct lb_conn *conn, struct lb_conn_stack *own)
+{
+    conn->among = own;
+    conn->login = 1;
+}
+
 void lb_conn_drop_own(struct lb_conn_pool *pool, const struct lb_conn_stack *own)
 {
     while (own->count)
         lb_conn_drop(pool, lb_conn_at(pool, own->newest));
 }
 
-/* How many idle ones there may be where it would wait. To a backend as many as the slab holds, of which those beyond max_idle_connections
- * stay for no longer than a burst; but who wants none kept has none. */
-static uint32_t most_idle(const struct lb_conn_pool *pool, const struct lb_conn *conn, uint32_t max_idle_connections)
+/* A client's own are few; for a login the eldest makes room. Those of a backend are as many as the slab holds, of which those beyond
+ * max_idle_connections stay for no longer than a burst. */
+static int has_room(struct lb_conn_pool *pool, const struct lb_conn *conn)
 {
-    if (conn->header)
-        return max_idle_connections < OWN_MOST ? max_idle_connections : OWN_MOST;
-    return max_idle_connections ? pool->slab.capacity : 0;
+    uint32_t most = pool->plane->shm.pools[pool->plane->shm.backends[conn->backend].pool].max_idle_connections;
+    if (!lb_conn_is_own(conn) || conn->among->count < (most && most < OWN_MOST ? most : OWN_MOST))
+        return 1;
+    if (!conn->login)
+        return 0;
+    uint32_t at = conn->among->newest;
+    while (lb_conn_at(pool, at)->older != LB_SLAB_NONE)
+        at = lb_conn_at(pool, at)->older;
+    lb_conn_drop(pool, lb_conn_at(pool, at));
+    return 1;
 }
 
 /* The timer of an idle one never fires too late; it may fire too early. */
@@ -254,21 +261,46 @@ static void set_timer(struct lb_conn_pool *pool, struct lb_conn *conn, uint32_t 
         lb_timer_set(&pool->wheel, &conn->timer, due_ms);
 }
 
-void lb_conn_keep(struct lb_conn_pool *pool, struct lb_conn *conn, uint32_t backend_pool)
+void lb_conn_keep(struct lb_conn_pool *pool, struct lb_conn *conn)
 {
-    uint32_t limit_ms = lb_conn_limit_ms(pool, conn->backend);
-    uint32_t most = most_idle(pool, conn, pool->plane->shm.pools[backend_pool].max_idle_connections);
+    uint32_t limit_ms = limit_ms_of(pool, conn->backend, conn->login);
+    if (!limit_ms || !is_current(pool, conn) || (!conn->login && lb_conn_keeps_none(pool, conn->backend)) ||
+        !has_room(pool, conn)) {
+        lb_conn_part(pool, conn);
+        return;
+    }
     /* what comes behind an answer is nobody's: it would be the next exchange's answer */
-    int surplus = conn->side.readable && !lb_side_is_silent(&conn->side);
-    conn->side.readable = 0;
-    if (!limit_ms || !is_current(pool, conn) || conn->side.hung_up || surplus || conn->among->count >= most) {
+    if (conn->side.hung_up || (conn->side.readable && lb_conn_waiting(pool, conn) != LB_CONN_NOTHING)) {
         lb_conn_drop(pool, conn);
         return;
     }
     conn->exchanges++;
     conn->idle_ms = (uint32_t)lb_now_ms(pool->plane);
-    link_idle(pool, conn);
+    conn->kept_turn = (uint32_t)pool->plane->row->turns;
+    lb_conn_link(pool, conn, LB_CONN_IDLE);
     set_timer(pool, conn, limit_ms);
+}
+
+/* Its port is free at once after a reset, which must not take along what the backend has not received yet. */
+static void end_without_time_wait(struct lb_conn_pool *pool, struct lb_conn *conn)
+{
+    lb_conn_close(pool, conn, lb_net_has_sent_all(conn->side.fd));
+}
+
+void lb_conn_part(struct lb_conn_pool *pool, struct lb_conn *conn)
+{
+    if (conn->side.hung_up) {
+        lb_conn_drop(pool, conn); /* the backend was first */
+        return;
+    }
+    if (!conn->told || (conn->side.readable && lb_conn_waiting(pool, conn) != LB_CONN_NOTHING)) {
+        end_without_time_wait(pool, conn);
+        return;
+    }
+    conn->among = &pool->parting;
+    conn->idle_ms = (uint32_t)lb_now_ms(pool->plane);
+    lb_conn_link(pool, conn, LB_CONN_PARTING);
+    lb_timer_set(&pool->wheel, &conn->timer, lb_now_ms(pool->plane) + PARTING_MS);
 }
 
 /* It kept this one for as long as we did: what was seen of it once, perhaps at its restart, is believed a little less. */
@@ -282,28 +314,46 @@ void lb_conn_fire(void *context, struct lb_timer *timer)
 {
     struct lb_conn_pool *pool = context;
     struct lb_conn *conn = (struct lb_conn *)(void *)timer;
+    if (conn->state == LB_CONN_PARTING) {
+        end_without_time_wait(pool, conn);
+        return;
+    }
     if (conn->state != LB_CONN_IDLE)
         return; /* set again when it is kept */
-    uint32_t idle_ms = idle_for_ms(pool, conn), limit_ms = lb_conn_limit_ms(pool, conn->backend);
+    uint32_t idle_ms = idle_for_ms(pool, conn), limit_ms = limit_ms_of(pool, conn->backend, conn->login);
     if (idle_ms < stay_ms(pool, conn, limit_ms)) {
         set_timer(pool, conn, limit_ms);
         return;
     }
-    if (idle_ms >= limit_ms)
-        relent(lb_outcome_of(pool->plane, conn->backend));
+    if (idle_ms < limit_ms) {
+        end_without_time_wait(pool, conn); /* one of a burst: there may be many */
+        return;
+    }
+    relent(lb_outcome_of(pool->plane, conn->backend));
     lb_conn_drop(pool, conn);
 }
 
 /* A backend that closes idle connections: after how long? A close within moments of its answer says nothing of that: the
- * backend restarts, or limits the requests of a connection. */
-void lb_conn_idle_event(struct lb_conn_pool *pool, struct lb_conn *conn)
+ * backend restarts, or limits the requests of a connection. Nor does one after a 5xx: servers close behind a failed handler. */
+static void learn_end(struct lb_conn_pool *pool, const struct lb_conn *conn)
 {
     struct lb_outcome *outcome = lb_outcome_of(pool->plane, conn->backend);
     uint32_t idle_ms = idle_for_ms(pool, conn);
-    if (conn->side.tls && !conn->side.hung_up && lb_side_is_silent(&conn->side))
-        return; /* a ticket, or another word of TLS's own */
-    if (idle_ms >= SHORTEST_MS && (!outcome->closes_after_ms || idle_ms < outcome->closes_after_ms))
+    if (idle_ms >= SHORTEST_MS && !conn->shaken && (!outcome->closes_after_ms || idle_ms < outcome->closes_after_ms))
         outcome->closes_after_ms = idle_ms;
+}
+
+void lb_conn_idle_event(struct lb_conn_pool *pool, struct lb_conn *conn)
+{
+    enum lb_conn_waiting waiting = lb_conn_waiting(pool, conn);
+    if (waiting == LB_CONN_NOTHING)
+        return; /* a ticket, or another word of TLS's own */
+    if (conn->state == LB_CONN_PARTING && !conn->side.hung_up) {
+        end_without_time_wait(pool, conn);
+        return;
+    }
+    if (conn->state == LB_CONN_IDLE && waiting == LB_CONN_THE_END)
+        learn_end(pool, conn);
     lb_conn_drop(pool, conn);
 }
 

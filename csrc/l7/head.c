@@ -29,12 +29,16 @@ static const struct known by_length[20][4] = {
     [10] = {{"connection", LB_CONNECTION}, {"keep-alive", LB_KEEP_ALIVE}, {"tracestate", LB_TRACESTATE}},
     [11] = {{"client-cert", LB_CLIENT_CERT}, {"traceparent", LB_TRACEPARENT}},
     [12] = {{"x-request-id", LB_X_REQUEST_ID}},
+    [13] = {{"authorization", LB_CREDENTIALS}},
     [14] = {{"content-length", LB_CONTENT_LENGTH}, {"http2-settings", LB_HTTP2_SETTINGS}, {"sec-fetch-mode", LB_SEC_FETCH_MODE}},
     [15] = {{"x-forwarded-for", LB_X_FORWARDED_FOR}},
-    [16] = {{"proxy-connection", LB_PROXY_CONNECTION}, {"x-forwarded-host", LB_X_FORWARDED_HOST}},
+    [16] = {{"proxy-connection", LB_PROXY_CONNECTION}, {"x-forwarded-host", LB_X_FORWARDED_HOST},
+            {"www-authenticate", LB_CHALLENGE}},
     [17] = {{"transfer-encoding", LB_TRANSFER_ENCODING},
             {"x-forwarded-proto", LB_X_FORWARDED_PROTO},
             {"client-cert-chain", LB_CLIENT_CERT}},
+    [18] = {{"proxy-authenticate", LB_CHALLENGE}},
+    [19] = {{"proxy-authorization", LB_CREDENTIALS}},
 };
 
 enum { LENGTHS = sizeof by_length / sizeof by_length[0] };

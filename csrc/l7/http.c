@@ -179,7 +179,7 @@ enum lb_next lb_http_end(struct lb_l7 *l7, struct lb_http *client, enum lb_http_
     if (client->open && why != LB_END_ADOPTED) /* else it was told before */
         lb_http_tell(l7, client, end_of(why), client->status, NULL);
     lb_http_leave_queue(l7, client);
-    lb_http_leave_backend(l7, client, 0);
+    lb_http_leave_backend(l7, client, LB_CONN_CUT);
     lb_conn_drop_own(&l7->conns, &client->own);
     lb_heard_drop(&l7->plane->heard, client->heard);
     lb_client_leave(&l7->plane->shm, l7->plane->worker, client->counted);
@@ -351,17 +351,26 @@ static void connected_or_not(struct lb_l7 *l7, struct lb_http *client, struct lb
         lb_http_run(l7, client);
 }
 
+void lb_http_idle_event(struct lb_l7 *l7, uint32_t index, uint32_t generation, uint32_t events)
+{
+    struct lb_conn *conn = lb_conn_at(&l7->conns, index);
+    if (conn->generation != generation || (conn->state != LB_CONN_IDLE && conn->state != LB_CONN_PARTING))
+        return;
+    lb_side_note(&conn->side, events);
+    if (events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR))
+        lb_conn_idle_event(&l7->conns, conn);
+}
+
 void lb_http_conn_event(struct lb_l7 *l7, uint32_t index, uint32_t generation, uint32_t events)
 {
     struct lb_conn *conn = lb_conn_at(&l7->conns, index);
     if (conn->generation != generation || conn->state == LB_CONN_FREE)
         return;
-    lb_side_note(&conn->side, events);
-    if (conn->state == LB_CONN_IDLE) {
-        if (events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR))
-            lb_conn_idle_event(&l7->conns, conn);
+    if (conn->state != LB_CONN_BUSY) { /* its exchange has left it in this very turn */
+        lb_http_idle_event(l7, index, generation, events);
         return;
     }
+    lb_side_note(&conn->side, events);
     struct lb_http *client = lb_slab_at(&l7->clients, conn->owner);
     if (client->state == LB_HTTP_CONNECTING)
         connected_or_not(l7, client, conn, events);

@@ -63,6 +63,7 @@ struct lb_http {
     uint8_t conn_keeps;  /* so does the backend's */
     uint8_t replayable;  /* the whole request is in the buffer, and idempotent */
     uint8_t fresh_only;  /* a kept connection failed: no other is tried */
+    uint8_t moved_on;    /* a fresh one failed, too: another backend was tried */
     uint8_t reused;      /* the connection had carried exchanges before */
     uint8_t upgrade;     /* the request asked for another protocol */
     uint8_t sticky_new;  /* its cookie is to be set */
@@ -145,6 +146,9 @@ void lb_http_open(struct lb_l7 *l7, const struct lb_newcomer *newcomer);
 /* An epoll event on a client, or on a connection to a backend. */
 void lb_http_event(struct lb_l7 *l7, uint32_t client, uint32_t generation, uint32_t events);
 void lb_http_conn_event(struct lb_l7 *l7, uint32_t conn, uint32_t generation, uint32_t events);
+
+/* The same, of connections that carry no exchange; others are left alone. */
+void lb_http_idle_event(struct lb_l7 *l7, uint32_t conn, uint32_t generation, uint32_t events);
 
 /* The rest of a turn: clients that wait for it, time, the queues, the table. */
 void lb_l7_turn(struct lb_l7 *l7);

@@ -77,7 +77,7 @@ static enum lb_next answer_later(struct lb_l7 *l7, struct lb_http *client, uint1
         lb_http_tell(l7, client, LB_ENDED_ANSWERED, status, why);
     }
     lb_http_leave_queue(l7, client);
-    lb_http_leave_backend(l7, client, 0);
+    lb_http_leave_backend(l7, client, LB_CONN_CUT);
     lb_http_drop_flow(l7, &client->up);
     client->persistent = (uint8_t)goes_on;
     count_answer(l7->plane->row, status);
@@ -109,7 +109,7 @@ static void begin_exchange(struct lb_l7 *l7, struct lb_http *client)
     client->bytes_in = client->bytes_out = 0;
     client->reached_us = client->first_us = LB_NEVER_US;
     client->status = client->routed = client->reused = 0;
-    client->tried_count = client->fresh_only = client->sticky_new = client->timed_out = client->parts = 0;
+    client->tried_count = client->fresh_only = client->sticky_new = client->timed_out = client->parts = client->moved_on = 0;
     client->persistent = client->replayable = client->upgrade = 0;
     client->stage = LB_ANSWER_AWAITED;
     client->request = (struct lb_body){0};

@@ -287,6 +287,8 @@ static enum lb_reading read_field(struct lb_message *message, const char *bytes,
     case LB_TRACESTATE:
     case LB_CLAIM:
     case LB_LB_COST:
+    case LB_CHALLENGE:
+    case LB_CREDENTIALS:
         return LB_READ_DONE;
     case LB_SEC_FETCH_MODE:
         if (lb_same(bytes + field->value.at, field->value.length, "navigate", 8))
@@ -296,7 +298,7 @@ static enum lb_reading read_field(struct lb_message *message, const char *bytes,
     return LB_READ_DONE;
 }
 
-_Static_assert(LB_SEC_FETCH_MODE < 32, "a bit of lb_message.seen for each name");
+_Static_assert(LB_CREDENTIALS < 32, "a bit of lb_message.seen for each name");
 
 static enum lb_reading read_fields(struct lb_message *message, const char *bytes, struct tally *tally)
 {
@@ -429,6 +431,8 @@ int lb_message_is_hop_field(const struct lb_message *message, const char *bytes,
     case LB_CLAIM:
     case LB_LB_COST:
     case LB_SEC_FETCH_MODE:
+    case LB_CHALLENGE:
+    case LB_CREDENTIALS:
         break;
     }
     for (uint32_t i = 0; i < message->nominated_count; i++) {

@@ -78,7 +78,10 @@ enum lb_next lb_http_answer(struct lb_l7 *l7, struct lb_http *client, uint16_t s
 enum lb_next lb_http_reach(struct lb_l7 *l7, struct lb_http *client);
 enum lb_next lb_http_connect_failed(struct lb_l7 *l7, struct lb_http *client, int error);
 enum lb_next lb_http_connected(struct lb_l7 *l7, struct lb_http *client);
-void lb_http_leave_backend(struct lb_l7 *l7, struct lb_http *client, int keep);
+void lb_http_leave_backend(struct lb_l7 *l7, struct lb_http *client, enum lb_conn_end how);
+/* A fresh connection ended before a byte of a response: send the request once more to another backend. status, why: what to answer when
+ * there is none, or the budget is spent. */
+enum lb_next lb_http_reach_another(struct lb_l7 *l7, struct lb_http *client, uint16_t status, const char *why);
 /* What came of the pick of this exchange's backend; the first word counts. */
 void lb_http_decided(struct lb_l7 *l7, const struct lb_http *client, enum lb_fate fate);
 void lb_http_leave_queue(struct lb_l7 *l7, struct lb_http *client);

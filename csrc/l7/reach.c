@@ -13,6 +13,8 @@
 #include "parts.h"
 #include "sticky.h"
 
+enum { WARY_MS = 60000 }; /* how long no kept connection gets what must not be sent twice, after one such request was lost */
+
 /* --- whom to ask ---------------------------------------------------------------------------------------------------- */
 
 static uint64_t hash_of(const char *bytes, struct lb_span span)
@@ -70,16 +72,36 @@ static uint32_t sticky_backend(struct lb_l7 *l7, struct lb_http *client, const s
     return LB_NONE;
 }
 
+/* The backend on which the client has logged in, whatever the policy says: with another the login begins anew. LB_NONE: there is none,
+ * or it is full, and *full says so. */
+static uint32_t login_backend(struct lb_l7 *l7, struct lb_http *client, int *full)
+{
+    const struct lb_conn *conn = client->own.count && !client->fresh_only && !client->tried_count
+                                     ? lb_conn_login(&l7->conns, &client->own, client->pool)
+                                     : NULL;
+    if (!conn)
+        return LB_NONE;
+    if (lb_load_take(&l7->plane->shm, l7->plane->worker, client->pool, conn->backend, client->cost))
+        return conn->backend;
+    *full = 1;
+    return LB_NONE;
+}
+
 /* A backend, charged with this exchange, or LB_NONE. l7->message is the request. */
 static uint32_t pick(struct lb_l7 *l7, struct lb_http *client)
 {
     struct lb_plane *plane = l7->plane;
     const struct lb_pool_row *pool = lb_http_pool(l7, client);
-    struct lb_thought thought = {{LB_NONE, LB_NONE}, {-1, -1}, LB_WHY_STICKY};
-    uint32_t backend = LB_NONE;
-    if (pool->sticky[0] && !client->tried_count)
+    struct lb_thought thought = {{LB_NONE, LB_NONE}, {-1, -1}, LB_WHY_LOGIN};
+    int full = 0;
+    uint32_t backend = login_backend(l7, client, &full);
+    if (full)
+        return LB_NONE;
+    if (backend == LB_NONE)
+        thought.why = LB_WHY_STICKY;
+    if (backend == LB_NONE && pool->sticky[0] && !client->tried_count)
         backend = sticky_backend(l7, client, pool);
-    else if (pool->sticky[0])
+    else if (backend == LB_NONE && pool->sticky[0])
         client->sticky_new = 1;
     struct lb_wish wish = {.tried = client->tried,
                            .tried_count = client->tried_count,
@@ -164,16 +186,30 @@ void lb_http_decided(struct lb_l7 *l7, const struct lb_http *client, enum lb_fat
     lb_why_end(&l7->plane->shm, l7->plane->worker, client->decision, fate, client->status, l7->plane->now_us);
 }
 
-void lb_http_leave_backend(struct lb_l7 *l7, struct lb_http *client, int keep)
+static void leave_conn(struct lb_l7 *l7, const struct lb_http *client, struct lb_conn *conn, enum lb_conn_end how)
+{
+    conn->owner = LB_SLAB_NONE;
+    if (how == LB_CONN_KEEP && lb_conn_is_own(conn) && !client->persistent)
+        how = LB_CONN_PART; /* it serves nobody else */
+    switch (how) {
+    case LB_CONN_CUT:
+        lb_conn_drop(&l7->conns, conn);
+        break;
+    case LB_CONN_PART:
+        lb_conn_part(&l7->conns, conn);
+        break;
+    case LB_CONN_KEEP:
+        lb_conn_keep(&l7->conns, conn);
+        break;
+    }
+}
+
+void lb_http_leave_backend(struct lb_l7 *l7, struct lb_http *client, enum lb_conn_end how)
 {
     if (client->conn != LB_SLAB_NONE) {
         struct lb_conn *conn = lb_conn_at(&l7->conns, client->conn);
         client->conn = LB_SLAB_NONE;
-        conn->owner = LB_SLAB_NONE;
-        if (keep && (client->persistent || !conn->header)) /* one with a header serves nobody else */
-            lb_conn_keep(&l7->conns, conn, client->pool);
-        else
-            lb_conn_drop(&l7->conns, conn);
+        leave_conn(l7, client, conn, how);
     }
     if (client->backend != LB_NONE) {
         lb_load_give(&l7->plane->shm, l7->plane->worker, client->pool, client->backend, client->cost);
@@ -191,23 +227,25 @@ static void own(struct lb_l7 *l7, struct lb_http *client, struct lb_conn *conn)
     client->sent_us = (uint32_t)l7->plane->now_us;
 }
 
-/* A request that must not be sent twice goes only where nothing can have happened: to a connection that was used a moment ago and
- * has nothing to read, which would be its end. */
+/* Was a request that must not be sent twice lost on a kept connection to this backend a moment ago? */
+static int has_lost_one(struct lb_l7 *l7, uint32_t backend)
+{
+    const struct lb_outcome *outcome = lb_outcome_of(l7->plane, backend);
+    return outcome->lost_ms && (uint32_t)lb_now_ms(l7->plane) - outcome->lost_ms < WARY_MS;
+}
+
+/* A request that must not be sent twice goes only where nothing can have happened: to a connection that was used a moment ago, not
+ * for a failure, and has nothing to read, which would be its end. A client's login goes before all that: without its connection
+ * even an upgrade is refused. */
 static struct lb_conn *kept_conn(struct lb_l7 *l7, struct lb_http *client, uint32_t backend)
 {
-    if (client->fresh_only || client->upgrade)
+    if (client->fresh_only)
         return NULL;
+    struct lb_conn *conn = client->own.count ? lb_conn_take(&l7->conns, &client->own, backend, LB_USE_LOGIN) : NULL;
+    if (conn || client->upgrade || (!client->replayable && has_lost_one(l7, backend)))
+        return conn;
     const struct lb_conn_stack *among = lb_http_pool(l7, client)->send_proxy ? &client->own : &l7->conns.stacks[backend];
-    if (client->replayable)
-        return lb_conn_take(&l7->conns, among, backend, 0);
-    struct lb_conn *conn;
-    while ((conn = lb_conn_take(&l7->conns, among, backend, lb_conn_limit_ms(&l7->conns, backend) / 2 + 1))) {
-        if (lb_side_is_silent(&conn->side))
-            return conn;
-        lb_add(&l7->plane->row->connections_stale, 1);
-        lb_conn_drop(&l7->conns, conn);
-    }
-    return NULL;
+    return lb_conn_take(&l7->conns, among, backend, client->replayable ? LB_USE_REPEATABLE : LB_USE_ONCE);
 }
 
 /* Nobody is left to ask, or the budget is spent. */
@@ -229,7 +267,7 @@ static enum lb_next reach(struct lb_l7 *l7, struct lb_http *client, int error, u
             lb_outcome_unreachable(plane, client->pool, client->backend, error);
             lb_http_decided(l7, client, LB_FATE_UNREACHABLE);
             client->timed_out |= error == ETIMEDOUT;
-            lb_http_leave_backend(l7, client, 0);
+            lb_http_leave_backend(l7, client, LB_CONN_CUT);
             if (!lb_may_retry(plane, client->pool, client->tried_count))
                 return give_up(l7, client);
         }
@@ -265,6 +303,19 @@ enum lb_next lb_http_reach(struct lb_l7 *l7, struct lb_http *client)
     return reach(l7, client, 0, LB_NONE);
 }
 
+enum lb_next lb_http_reach_another(struct lb_l7 *l7, struct lb_http *client, uint16_t status, const char *why)
+{
+    lb_http_drop_flow(l7, &client->up);
+    lb_http_leave_backend(l7, client, LB_CONN_CUT);
+    lb_http_reread(l7, client);
+    lb_http_move(l7, client, LB_HTTP_READING);
+    uint32_t backend = lb_may_retry(l7->plane, client->pool, client->tried_count) ? pick(l7, client) : LB_NONE;
+    if (backend == LB_NONE)
+        return lb_http_answer(l7, client, status, why);
+    lb_add(&l7->plane->row->replays, 1);
+    return reach(l7, client, 0, backend);
+}
+
 enum lb_next lb_http_connect_failed(struct lb_l7 *l7, struct lb_http *client, int error)
 {
     lb_http_reread(l7, client);
@@ -291,6 +342,11 @@ enum lb_next lb_http_connected(struct lb_l7 *l7, struct lb_http *client)
     int error = lb_secure_backend(l7->plane, client->pool, client->backend, &conn->side);
     if (error)
         return error == EAGAIN ? LB_NEXT_WAIT : lb_http_connect_failed(l7, client, error);
+    if (lb_conn_spoke_first(&l7->conns, conn)) {
+        if (conn->side.tls)
+            return lb_http_connect_failed(l7, client, EPROTO);
+        client->conn_keeps = 0; /* this client's answer, if it is one; another may follow it */
+    }
     lb_timing_note(&l7->plane->shm, l7->plane->worker, client->pool, LB_TIMING_CONNECT,
                    (uint32_t)l7->plane->now_us - client->sent_us);
     lb_outcome_of(l7->plane, client->backend)->failures_in_row = 0;

@@ -200,7 +200,16 @@ COUNTED = {
     "connections_reused": _worker("connections_reused", "counter", "HTTP requests that went over a kept connection."),
     "connections_kept": _worker("connections_kept", "gauge", "Idle connections to backends that are kept."),
     "connections_stale": _worker("connections_stale", "counter", "Kept connections that the backend had closed when needed."),
-    "replays": _worker("replays", "counter", "HTTP requests sent again because of a stale connection."),
+    "connections_unsolicited": _worker(
+        "connections_unsolicited",
+        "counter",
+        "Connections to backends that were closed because of bytes that no request had asked for.",
+    ),
+    "replays": _worker(
+        "replays",
+        "counter",
+        "HTTP requests sent again because a kept connection was stale, or a fresh one ended before a response.",
+    ),
     "upgrades": _worker("upgrades", "counter", "HTTP connections that went over to another protocol, such as WebSocket."),
     "routes_refused": _worker("routes_refused", "counter", "Times that new routes could not be taken: out of memory."),
     "decisions": _worker("decisions", "counter", "Backends picked."),

@@ -24,6 +24,7 @@ WHY = {
     6: "the key's own backend was full, out, or ramping up",
     7: "found by search",
     8: "sticky cookie",
+    9: "the client has logged in on a connection to it",
 }
 FATES = {0: "open", 1: "done", 2: "unreachable", 3: "failed", 4: "client left", 5: "ended"}
 
