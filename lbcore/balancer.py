@@ -401,12 +401,27 @@ class Balancer:
                 self._supervisor.abandon()
             self._close_table()
 
+    def check_places(self) -> None:
+        """Raises StillDraining while a worker cannot be replaced, since the one before it has sessions left."""
+        self._running()[2].check_places(self._settings.drain_timeout_ms)
+
+    def tell_upgrade(self, **told: Any) -> None:
+        """Leave word for commands of how an upgrade goes: `done`, or `error`."""
+        if self._instance and self._supervisor:
+            self._instance.upgrade = told
+            self._publish(self._supervisor.pids)
+
     def replace_workers(self) -> None:
         """Put a new worker in the place of each, one after the other: it begins to serve, then the old one drains.
 
         Raises WorkerFailed with the old ones still serving, or NotRunning.
         """
         self._running()[2].replace_workers(self._settings.drain_timeout_ms)
+
+    @property
+    def worker_count(self) -> int:
+        """How many workers it has. Raises NotRunning."""
+        return self._running()[0].workers
 
     def replace_worker(self, number: int) -> None:
         """Likewise one of them, by its number. Raises LbcoreError when there is no such worker."""

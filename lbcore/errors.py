@@ -43,3 +43,14 @@ class PortTaken(LbcoreError, OSError):
 
 class WorkerFailed(LbcoreError):
     """A worker did not begin to serve."""
+
+
+class StillDraining(LbcoreError):
+    """Workers that were replaced before have sessions left; their places are needed.
+
+    wait_s: after so many seconds they have ended at the latest.
+    """
+
+    def __init__(self, text: str, wait_s: float) -> None:
+        self.wait_s = wait_s
+        super().__init__(text)

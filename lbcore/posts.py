@@ -16,6 +16,7 @@ class Post:
 
     listening: the listeners' rows that the worker said it serves. early_ends: workers in a row that did not live for STABLE_S.
     restart_at: when the next one is to begin; None: not at all. lost: how a worker that was to take another's place ended.
+    drained_at: when its worker, which drains, has ended at the latest (monotonic seconds).
     """
 
     def __init__(self, number: int, core: int | None, section: int) -> None:
@@ -30,6 +31,7 @@ class Post:
         self.early_ends = 0
         self.restart_at: float | None = None
         self.lost = ""
+        self.drained_at = 0.0
 
     def begin(self) -> None:
         """A worker is about to be started here."""

@@ -118,6 +118,8 @@ class Instance:
         self._path = path
         self._lock = lock
         self._began = time.time()
+        self.upgrade: dict[str, Any] = {}
+        """How an upgrade goes that made this control plane: `done`, or `error` in words; empty while it goes on."""
 
     @classmethod
     def claim(cls, name: str) -> Instance:
@@ -159,6 +161,7 @@ class Instance:
             "control": self.control_path,
             "workers": workers,
             "began": self._began,
+            "upgrade": self.upgrade,
         }
         draft = self._file("json.new")
         with open(draft, "w", encoding="utf-8", opener=_private) as file:

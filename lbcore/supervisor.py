@@ -11,7 +11,7 @@ import time
 
 from lbcore import _engine, crew
 from lbcore.bounds import bounds_of
-from lbcore.errors import LbcoreError, WorkerFailed
+from lbcore.errors import LbcoreError, StillDraining, WorkerFailed
 from lbcore.listening import Listening
 from lbcore.posts import Post, Posts
 from lbcore.tls.bundle import LISTENER, POOL
@@ -194,6 +194,23 @@ class Supervisor:
 
     # --- a new worker in the place of an old one ---------------------------------------------------------------------
 
+    def check_places(self, drain_ms: int) -> None:
+        """Can each worker be replaced now? Raises StillDraining while one that was replaced before has not ended.
+
+        drain_ms: the longest that those may drain that another control plane replaced.
+        """
+        now = time.monotonic()
+        with self._lock:
+            held = {post.section: post for post in self._posts.retiring}
+            wanted = {self._posts.successor(post.number).section for post in self._posts.serving}
+            busy = [held[section] for section in wanted & set(held)]
+        if busy:
+            pids = ", ".join(str(post.worker.pid) for post in busy if post.worker)
+            wait_s = max(post.drained_at - now if post.drained_at else drain_ms / 1000 for post in busy)
+            raise StillDraining(
+                f"{len(busy)} workers that were replaced before still drain (processes {pids})", max(0.0, wait_s)
+            )
+
     def replace_workers(self, drain_ms: int) -> None:
         """One after the other: the new one serves the same sockets, then the old one accepts no more and drains.
 
@@ -232,6 +249,7 @@ class Supervisor:
             old = self._posts.replace(post)
             if post.channel and any(map(self._listening.is_of_datagrams, self._listening.rows_of(number))):
                 crew.move_sessions(old.channel, post.channel)
+            old.drained_at = time.monotonic() + drain_ms / 1000
             if old.channel:
                 old.channel.send(crew.DRAIN, crew.GENTLY, drain_ms)
         self._tell_crew()

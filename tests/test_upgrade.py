@@ -9,11 +9,12 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from harness import Command, Peer, command, dial, echo, free_port, is_refused, totals, wait_for
+from harness import SLOWER, Command, Peer, command, dial, echo, free_port, is_refused, totals, wait_for
 from test_adoption import words
 from test_faults_under_load import Load, Server
 
@@ -127,6 +128,29 @@ def test_of_two_upgrades_at_once_one_is_refused(tmp_path: Path) -> None:
         upgraded(running)
 
 
+def test_a_second_upgrade_waits_for_those_who_drain(tmp_path: Path) -> None:
+    """Nothing is changed before the places of the last upgrade's workers are free."""
+    line = words(f"tcp://127.0.0.1:{free_port()}", "127.0.0.1:1")
+    with Peer(echo) as peer:
+        line[line.index("127.0.0.1:1")] = peer.address
+        with command(tmp_path, *line, "--drain-timeout", "8s") as running, dial(running.address) as client:
+            client.sendall(b"x")
+            assert client.recv(1) == b"x"
+            upgraded(running)
+            first = serving(running)
+            code, answer = running.call("/upgrade")
+            assert (code, "still drain" in answer["error"], 0 < answer["wait_s"] <= 8) == (409, True, True), answer
+            check = running.cli("upgrade", "--name", "shop", "--check")
+            assert (check.returncode, "still drain" in check.stderr, "waits for them" in check.stderr) == (1, True, True), check
+            assert serving(running) == first
+            assert running.stderr.read_text().count("in the place of") == 1
+            said = upgraded(running)
+            assert "waiting" in said
+            assert not serving(running) & first
+            states = [worker["state"] for worker in running.status()["workers"]]
+            assert (states.count("serving"), "draining" in states) == (2, False)
+
+
 def test_nobody_reads_stdout_any_more(tmp_path: Path) -> None:
     """As in `lbcore run ... | head -1`, or where a script has read the ready line and closed the pipe."""
     with Peer(echo) as peer, command(tmp_path, *words(f"tcp://127.0.0.1:{free_port()}", peer.address)) as running:
@@ -187,6 +211,26 @@ def test_a_version_that_does_not_start_leaves_the_old_one_serving(
             code, answer = running.call("/upgrade")
             assert code == 409, answer
             assert said in answer["error"]
+            assert serving(running) == old
+            with dial(running.address) as client:
+                client.sendall(b"still")
+                assert client.recv(20) == b"still"
+        finally:
+            assert running.stop() == 0, running.stderr.read_text()
+
+
+def test_workers_that_cannot_be_replaced_are_told_at_once(tmp_path: Path, installed: Path) -> None:
+    with Peer(echo) as peer:
+        running = from_copy(installed, tmp_path, *words(f"tcp://127.0.0.1:{free_port()}", peer.address))
+        try:
+            old = serving(running)
+            with (installed / "lbcore" / "worker.py").open("a") as file:
+                file.write("\n\ndef main(arguments: list[str]) -> int:\n    sys.exit(3)\n")
+            began = time.monotonic()
+            done = running.cli("upgrade", "--name", "shop")
+            assert (done.returncode, "2 of 2 workers were not replaced" in done.stderr) == (1, True), done
+            assert "exit code 3" in done.stderr
+            assert time.monotonic() - began < 20 * SLOWER
             assert serving(running) == old
             with dial(running.address) as client:
                 client.sendall(b"still")

@@ -10,7 +10,7 @@ from aiohttp import web
 from lbcore.admin.bodies import BackendOrder, BadBody, UpgradeOrder, parse
 from lbcore.admin.call import Refusal, call_of
 from lbcore.discovery.membership import normal
-from lbcore.errors import ConfigError, LbcoreError
+from lbcore.errors import ConfigError, LbcoreError, StillDraining
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -108,5 +108,7 @@ async def _obey(order: Callable[[], T]) -> T:
         return await asyncio.to_thread(order)
     except ConfigError as error:
         raise Refusal(422, "the configuration was not taken", problems=error.problems) from None
+    except StillDraining as error:
+        raise Refusal(409, str(error), problems=[str(error)], wait_s=round(error.wait_s, 3)) from None
     except LbcoreError as error:
         raise Refusal(409, str(error), problems=[str(error)]) from None

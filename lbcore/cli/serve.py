@@ -315,12 +315,14 @@ class Command:
         if order.worker is not None:
             self._balancer.replace_worker(order.worker)
             return VERSION
-        if order.step == "check":
-            return upgrade.can_succeed(self._balancer)
         if self._upgrade or not self._upgrading.acquire(blocking=False):
             raise LbcoreError("an upgrade is under way")
         try:
+            if order.step != "control":
+                self._balancer.check_places()
             version = upgrade.can_succeed(self._balancer)
+            if order.step == "check":
+                return version
             self._upgrade, self._alone = True, order.step == "control"
         finally:
             self._upgrading.release()
@@ -333,10 +335,17 @@ class Command:
         if alone:
             self._log("its workers serve on, until they are asked for")
             return
-        try:
-            self._balancer.replace_workers()
-        except LbcoreError as error:
-            self._log(f"the workers of version {before} serve on: {error}")
+        count = self._balancer.worker_count
+        for number in range(count):
+            if self._ends:
+                return
+            try:
+                self._balancer.replace_worker(number)
+            except LbcoreError as error:
+                self._log(f"{count - number} of {count} workers of version {before} serve on: {error}")
+                self._balancer.tell_upgrade(error=str(error), left=count - number)
+                return
+        self._balancer.tell_upgrade(done=True)
 
     def _reload_now(self) -> None:
         try:

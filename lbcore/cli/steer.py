@@ -15,6 +15,16 @@ from lbcore.registration import AdminClient
 
 CONTROL_LIMIT_S = 30.0
 UPGRADE_LIMIT_S = 60.0
+WAIT_MORE_S = 5.0
+"""How much longer than told a drain may take."""
+
+
+class _Wait(LbcoreError):
+    """Refused for now. wait_s: for so many seconds at most."""
+
+    def __init__(self, text: str, wait_s: float) -> None:
+        self.wait_s = wait_s
+        super().__init__(text)
 
 
 def _call(name: str, path: str, body: dict[str, Any], limit_s: float = CONTROL_LIMIT_S) -> dict[str, Any]:
@@ -25,6 +35,8 @@ def _call(name: str, path: str, body: dict[str, Any], limit_s: float = CONTROL_L
         raise LbcoreError(f"{name}: its control socket does not answer: {error}") from None
     if status == 422:
         raise ConfigError(answer.get("problems") or [str(answer.get("error"))])
+    if status == 409 and "wait_s" in answer:
+        raise _Wait(str(answer["error"]), float(answer["wait_s"]))
     if status >= 300:
         raise LbcoreError(str(answer.get("error", f"status {status}")))
     return answer
@@ -56,11 +68,14 @@ def upgrade(name: str) -> int:
     """Have a balancer go on as the version that is installed now, and tell the steps. Raises LbcoreError when it does not."""
     before = runtime.find(name)
     old = _serving(before)
-    version = _call(name, "/upgrade", {})["to"]
+    version = _order_when_places_are_free(name, {})["to"]
     print(f"{name}: version {version} can take over from {before['version']}")
     word = _succeeded(name, before, len(old))
 
     def replaced() -> bool:
+        told = runtime.find(name).get("upgrade") or {}
+        if "error" in told:
+            raise LbcoreError(f"{told['left']} of {len(old)} workers were not replaced, and serve on: {told['error']}")
         serving = _serving(word)
         return len(serving) >= len(old) and not serving & old
 
@@ -69,10 +84,32 @@ def upgrade(name: str) -> int:
     return 0
 
 
+def _order_when_places_are_free(name: str, body: dict[str, Any]) -> dict[str, Any]:
+    """Order an upgrade. While workers that the last one replaced still drain, wait: nothing is changed before.
+
+    Raises LbcoreError when they take longer than they may.
+    """
+    deadline: float | None = None
+    while True:
+        try:
+            return _call(name, "/upgrade", body)
+        except _Wait as error:
+            if deadline is None:
+                deadline = time.monotonic() + error.wait_s + WAIT_MORE_S
+                print(f"{name}: {error}: waiting, for {error.wait_s:.0f} s at most", flush=True)
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(0.2)
+
+
 def check_upgrade(name: str) -> int:
     """Say whether the version that is installed now can take over. Raises LbcoreError when it cannot."""
     running = runtime.find(name)["version"]
-    print(f"{name}: version {_call(name, '/upgrade', {'step': 'check'})['to']} can take over from {running}")
+    try:
+        version = _call(name, "/upgrade", {"step": "check"})["to"]
+    except _Wait as error:
+        raise LbcoreError(f"not now: {error}; `lbcore upgrade` waits for them, {error.wait_s:.0f} s at most") from None
+    print(f"{name}: version {version} can take over from {running}")
     return 0
 
 
@@ -80,6 +117,7 @@ def upgrade_by_steps(name: str, go_on: Callable[[str], bool]) -> int:
     """An upgrade that asks before each step: 1 when it was told to stop there. Raises LbcoreError when a step fails."""
     before = runtime.find(name)
     workers = len(_serving(before))
+    _order_when_places_are_free(name, {"step": "check"})
     check_upgrade(name)
     if not go_on("replace the control plane"):
         print(f"{name}: nothing was changed")
@@ -113,6 +151,8 @@ def _successor(name: str, before: dict[str, Any]) -> dict[str, Any] | None:
         word = runtime.find(name)
         if word.get("began") != before.get("began"):
             return word
+    if _start_of(int(before["pid"])) is None:
+        raise LbcoreError(f"the control plane ended instead; its workers serve on until `lbcore run` adopts them ({name})")
     return None
 
 
