@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from lbcore.estate import Estate
     from lbcore.picks import PickPool
     from lbcore.runtime import Instance
-    from lbcore.settings import AdminSettings, BackendSettings
+    from lbcore.settings import AdminSettings, BackendSettings, PoolSettings
     from lbcore.state import StateFile
     from lbcore.systemd import Inherited
 
@@ -79,6 +79,7 @@ class Balancer:
         self._inherited = inherited
         self._log = log or _log
         self._lock = threading.RLock()
+        self._reloading = threading.Lock()  # one after the other; taken before _lock
         self._table: Table | None = None
         self._membership: Membership | None = None
         self._supervisor: Supervisor | None = None
@@ -459,20 +460,27 @@ class Balancer:
         self._log("reloaded")
 
     def _reload_now(self, settings: BalancerSettings | None) -> None:
+        """Hosts are looked up before the lock is taken: `stop` and a worker that dies meanwhile wait for no name server."""
+        with self._reloading:
+            _, membership, supervisor = self._running()
+            fresh = settings or self._read_again()
+            self._refuse_fixed(fresh)
+            self._give_advice(fresh)
+            supervisor.look_up(fresh)
+            self._follow_settings(fresh, membership.look_up(_by_name(fresh), lambda: self._leaving))
+
+    def _follow_settings(self, fresh: BalancerSettings, resolved: dict[tuple[str, int], Any]) -> None:
         with self._turn():
             table, membership, supervisor = self._running()
             recording = self._recording
             assert recording is not None
-            fresh = settings or self._read_again()
-            self._refuse_fixed(fresh)
-            self._give_advice(fresh)
-            pools = {pool.name: pool for pool in fresh.pools}
+            pools = _by_name(fresh)
             outlets = recording.open(fresh)
             new = [pool for name, pool in pools.items() if name not in membership.pools()]
             try:
                 for pool in new:
                     table.set_pool(pool)
-                supervisor.apply(fresh, lambda: membership.admit(pools, fresh.drain_timeout_ms))
+                supervisor.apply(fresh, lambda: membership.admit(pools, fresh.drain_timeout_ms, resolved))
             except (LbcoreError, ValueError):
                 recording.discard(outlets)
                 for pool in new:
@@ -608,6 +616,10 @@ class Balancer:
 
     def __repr__(self) -> str:
         return f"<Balancer {self.name} {'running' if self.running else 'stopped'}>"
+
+
+def _by_name(settings: BalancerSettings) -> dict[str, PoolSettings]:
+    return {pool.name: pool for pool in settings.pools}
 
 
 def _log(line: str) -> None:

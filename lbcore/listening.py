@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lbcore.errors import LbcoreError
-from lbcore.sockets import ListenerSockets
+from lbcore.sockets import ListenerSockets, where
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from lbcore.estate import Estate
     from lbcore.settings import BalancerSettings, ListenerSettings, PoolSettings
+    from lbcore.sockets import Where
     from lbcore.systemd import Inherited
     from lbcore.table import Table
 
@@ -31,6 +32,7 @@ class Listening:
         self._table, self._workers = table, workers
         self._inherited, self._expires_s = inherited, expires_s
         self._rows: dict[int, tuple[ListenerSettings, ListenerSockets]] = {}
+        self._looked_up: dict[tuple[str, int, str], Where] = {}
 
     @property
     def rows(self) -> list[int]:
@@ -100,11 +102,18 @@ class Listening:
     def _open(self, listener: ListenerSettings, settings: BalancerSettings, reserved: Iterable[int] = ()) -> int:
         row = next(row for row in range(MOST_ROWS) if row not in self._rows and row not in reserved)
         passed = self._inherited.find(listener) if self._inherited else None
-        self._rows[row] = (listener, ListenerSockets(listener, _pool_of(listener, settings), self._workers, passed))
+        at = self._looked_up.get((listener.host, listener.port, listener.mode))
+        self._rows[row] = (listener, ListenerSockets(listener, _pool_of(listener, settings), self._workers, passed, at))
         self.write(row)
         return row
 
     # --- other settings ------------------------------------------------------------------------------------------
+
+    def look_up(self, settings: BalancerSettings) -> None:
+        """The addresses of hosts that listeners name, for `open_fresh`. Raises ConfigError when one has none."""
+        held = {known.url for known, _ in list(self._rows.values())}
+        found = {(one.host, one.port, one.mode): where(one) for one in settings.listeners if one.url not in held}
+        self._looked_up = found
 
     def open_fresh(self, settings: BalancerSettings) -> tuple[list[int], bytes]:
         """Bind what the settings have and we have not: the rows of these, and the packed routes with all of them.

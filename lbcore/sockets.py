@@ -18,6 +18,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from lbcore.settings import ListenerSettings, PoolSettings
 
+    Where = tuple[int, tuple[object, ...]]
+
 
 DATAGRAM_ROOM = 4 << 20
 """Bytes of a udp socket's queues that are asked for; net.core.rmem_max and wmem_max say how many are given."""
@@ -27,9 +29,14 @@ class ListenerSockets:
     """The sockets of one listener. host, port: where it really listens."""
 
     def __init__(
-        self, listener: ListenerSettings, pool: PoolSettings, count: int, inherited: socket.socket | None = None
+        self,
+        listener: ListenerSettings,
+        pool: PoolSettings,
+        count: int,
+        inherited: socket.socket | None = None,
+        at: Where | None = None,
     ) -> None:
-        """Bind and listen, or take over what is bound already. count: of workers.
+        """Bind and listen, or take over what is bound already. count: of workers. at: what `where` found, unless it is to ask.
 
         Raises PortTaken when the port is in use, ConfigError when it cannot be had at all.
         """
@@ -40,7 +47,7 @@ class ListenerSockets:
             return
         try:
             kind = socket.SOCK_DGRAM if listener.mode == "udp" else socket.SOCK_STREAM
-            family, address = address_to_bind(listener.host, listener.port, kind)
+            family, address = at or address_to_bind(listener.host, listener.port, kind)
             if listener.port:
                 _probe_port(family, kind, address)
             for _ in range(count):
@@ -117,6 +124,16 @@ def _is_shared(known: socket.socket, found: list[int]) -> bool:
     if not known.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT):
         return True
     return len(found) > 1 and len({os.fstat(fd).st_ino for fd in found}) == 1
+
+
+def where(listener: ListenerSettings) -> Where:
+    """Family and socket address of a listener; its host's name may take seconds. Raises ConfigError when it has none."""
+    try:
+        return address_to_bind(
+            listener.host, listener.port, socket.SOCK_DGRAM if listener.mode == "udp" else socket.SOCK_STREAM
+        )
+    except OSError as error:
+        raise _explain(listener, error) from None
 
 
 def address_to_bind(host: str, port: int, kind: int) -> tuple[int, tuple[object, ...]]:

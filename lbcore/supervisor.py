@@ -306,6 +306,10 @@ class Supervisor:
 
     # --- listeners -----------------------------------------------------------------------------------------------
 
+    def look_up(self, settings: BalancerSettings) -> None:
+        """Ask name servers for the hosts that listeners name, before `apply`, which waits for nobody. Raises ConfigError."""
+        self._listening.look_up(settings)
+
     def apply(self, settings: BalancerSettings, ready: Callable[[], None] = lambda: None) -> None:
         """Follow new listeners: kept ones take their new settings, new ones are served, the rest is drained and closed.
 

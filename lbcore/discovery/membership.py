@@ -23,7 +23,7 @@ from lbcore.discovery.reports import Report, Reports, weight_of
 from lbcore.discovery.standing import Member, Standing
 from lbcore.discovery.verdicts import Verdicts
 from lbcore.settings import join_host_port, parse_address
-from lbcore.table import resolve
+from lbcore.table import resolve, resolve_all
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
     from lbcore.settings import PoolSettings, ProbeSettings
     from lbcore.table import Resolved, Row, Table
+
+    Found = dict[tuple[str, int], Resolved | ValueError]
 
 STALL_S = 1.0
 """A tick that comes later than asked by more than this was held up with the whole process: leases are not to blame."""
@@ -362,6 +364,7 @@ class Membership:
         self.rules(pool)
         source = claim.partition(":")[0]
         wanted = {normal(address): weight for address, weight in found}
+        resolved = resolve_all(parse_address(address) for address in wanted if not self._table.find(pool, address))
         with self._lock, self._table.batch():
             standing = self._standing[pool]
             for member in list(standing.members.values()):
@@ -375,8 +378,11 @@ class Membership:
                 if row.source == source:
                     self._table.set_weight(row, weight)
             for address, weight in wanted.items():
+                known = resolved.get(parse_address(address))
                 try:
-                    row = self._enter(pool, address, weight, source, Evidence())
+                    if isinstance(known, ValueError):
+                        raise known
+                    row = self._enter(pool, address, weight, source, Evidence(), known)
                     self._members[row.id].claims = {claim}
                 except ValueError as error:
                     self._log(f"pool {pool}: {address}, which {source} names, is left out: {error}")
@@ -391,11 +397,16 @@ class Membership:
     def restore(self, entries: Iterable[dict[str, Any]]) -> int:
         """Take them in again, on probation: one bad probe, or a lease's time of silence, takes them out. How many came."""
         count = 0
+        entries = list(entries)
+        resolved = resolve_all(host for entry in entries if (host := saved.host_of(entry)))
         for entry in entries:
             try:
                 kept = saved.read(entry)
                 rules, evidence = self.rules(kept.pool), saved.evidence_of(kept)
-                row = self._enter(kept.pool, kept.address, kept.weight, kept.source, evidence)
+                found = resolved.get(parse_address(kept.address))
+                if isinstance(found, ValueError):
+                    raise found
+                row = self._enter(kept.pool, kept.address, kept.weight, kept.source, evidence, found)
             except (KeyError, ValueError, TypeError) as error:
                 self._log(f"state: {entry!r:.200} is left out: {error}")
                 continue
@@ -452,9 +463,18 @@ class Membership:
         self.admit(pools, drain_ms)
         self.dismiss(pools)
 
-    def admit(self, pools: dict[str, PoolSettings], drain_ms: int) -> None:
-        """The first half of `apply`: new settings, new pools, new backends."""
-        resolved = {backend.address: _try_resolve(backend.address) for pool in pools.values() for backend in pool.backends}
+    def look_up(self, pools: dict[str, PoolSettings], is_over: Callable[[], bool] = lambda: False) -> Found:
+        """The addresses of hosts that these settings name and we have not yet: for `admit`, which waits for no name server.
+
+        is_over: is nobody waiting any more?
+        """
+        named = ((name, backend.address) for name, pool in pools.items() for backend in pool.backends)
+        return resolve_all((parse_address(address) for pool, address in named if not self._table.find(pool, address)), is_over)
+
+    def admit(self, pools: dict[str, PoolSettings], drain_ms: int, resolved: Found | None = None) -> None:
+        """The first half of `apply`: new settings, new pools, new backends. resolved: what `look_up` found."""
+        if resolved is None:
+            resolved = self.look_up(pools)
         with self._lock, self._table.batch():
             self._drain_ms = drain_ms
             for name, pool in pools.items():
@@ -481,7 +501,7 @@ class Membership:
         del self._pools[name], self._standing[name]
         self._table.drop_pool(name)
 
-    def _follow(self, pool: PoolSettings, resolved: dict[str, Resolved | ValueError]) -> None:
+    def _follow(self, pool: PoolSettings, resolved: Found) -> None:
         wanted = {backend.address: backend.weight for backend in pool.backends}
         for member in list(self._standing[pool.name].members.values()):
             row = member.row
@@ -489,7 +509,7 @@ class Membership:
                 member.claims.add("config")
                 self._table.set_weight(row, wanted.pop(row.address))
         for address, weight in wanted.items():
-            found = resolved[address]
+            found = resolved.get(parse_address(address))
             try:
                 if isinstance(found, ValueError):
                     raise found
@@ -501,10 +521,3 @@ class Membership:
 def normal(address: str) -> str:
     """One spelling of an address. Raises ValueError."""
     return join_host_port(*parse_address(address))
-
-
-def _try_resolve(address: str) -> Resolved | ValueError:
-    try:
-        return resolve(*parse_address(address))
-    except ValueError as error:
-        return error

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import namedtuple
 
 from lbcore.discovery.evidence import Evidence
+from lbcore.settings import parse_address
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,6 +32,14 @@ def read(entry: dict[str, Any]) -> Saved:
     pool, address, source = str(entry["pool"]), str(entry["address"]), str(entry["source"])
     weight = min(256, max(0, int(entry["weight"])))
     return Saved(pool, address, source, weight, capacity, bool(entry["drained"]), bool(entry["up"]))
+
+
+def host_of(entry: dict[str, Any]) -> tuple[str, int] | None:
+    """The host and port that it speaks of, if it does."""
+    try:
+        return parse_address(str(entry["address"]))
+    except (KeyError, ValueError, TypeError):
+        return None
 
 
 def evidence_of(kept: Saved) -> Evidence:

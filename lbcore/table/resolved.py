@@ -2,8 +2,21 @@
 
 from __future__ import annotations
 
+import signal
 import socket
+import threading
+import time
 from collections import namedtuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+LIMIT_S = 10.0
+"""How long a reload waits for names."""
+MOST_AT_ONCE = 64
+LOOK_S = 0.1
+"""How often a wait for names looks whether it is over."""
 
 Resolved = namedtuple("Resolved", "family ip scope", module=__name__)
 
@@ -17,3 +30,65 @@ def resolve(host: str, port: int) -> Resolved:
     family, _, _, _, address = min(found, key=lambda entry: entry[0] != socket.AF_INET)
     scope = int(address[3]) if len(address) == 4 else 0
     return Resolved(int(family), str(address[0]).partition("%")[0], scope)
+
+
+def resolve_all(
+    hosts: Iterable[tuple[str, int]], is_over: Callable[[], bool] = lambda: False, limit_s: float = LIMIT_S
+) -> dict[tuple[str, int], Resolved | ValueError]:
+    """Likewise of many (host, port), all at once: what each has, or why it has none.
+
+    Takes limit_s seconds at most, and ends when is_over().
+    """
+    found: dict[tuple[str, int], Resolved | ValueError] = {}
+    names = []
+    for key in dict.fromkeys(hosts):
+        if _is_numeric(key[0]):
+            found[key] = _try_resolve(*key)
+        else:
+            names.append(key)
+    return found | (_ask(names, is_over, limit_s) if names else {})
+
+
+def _is_numeric(host: str) -> bool:
+    try:
+        socket.getaddrinfo(host, None, flags=socket.AI_NUMERICHOST)
+    except OSError:
+        return False
+    return True
+
+
+def _try_resolve(host: str, port: int) -> Resolved | ValueError:
+    try:
+        return resolve(host, port)
+    except ValueError as error:
+        return error
+
+
+def _ask(
+    names: list[tuple[str, int]], is_over: Callable[[], bool], limit_s: float
+) -> dict[tuple[str, int], Resolved | ValueError]:
+    """On threads of its own: getaddrinfo cannot be given a time limit, so a thread may outlive who asked."""
+    found: dict[tuple[str, int], Resolved | ValueError] = {}
+    waiting, heard = list(reversed(names)), threading.Condition()
+
+    def work() -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # they are for threads that stay
+        while True:
+            with heard:
+                if not waiting:
+                    return
+                key = waiting.pop()
+            answer = _try_resolve(*key)
+            with heard:
+                found[key] = answer
+                heard.notify()
+
+    for _ in range(min(len(names), MOST_AT_ONCE)):
+        threading.Thread(target=work, name="lbcore-resolve", daemon=True).start()
+    with heard:
+        deadline = time.monotonic() + limit_s
+        while len(found) < len(names) and time.monotonic() < deadline and not is_over():
+            heard.wait(min(LOOK_S, limit_s))
+        waiting.clear()
+        late = ValueError(f"no name server answered within {limit_s:g} s")
+        return {key: found.get(key, late) for key in names}
