@@ -5,6 +5,13 @@ import sys
 
 def main() -> None:
     """Run the command line. Exits 0 done, 1 failed while running, 2 wrong usage or configuration."""
+    from lbcore import signals
+
+    if sys.argv[1:2] in (["run"], ["register"]):
+        signals.stay_first()
+    if sys.argv[1:2] == ["run"]:
+        signals.hold()
+
     from lbcore.cli import run
 
     sys.exit(run(sys.argv[1:]))

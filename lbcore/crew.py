@@ -13,7 +13,7 @@ import threading
 from array import array
 from collections import namedtuple
 
-from lbcore import _engine
+from lbcore import _engine, signals
 from lbcore.worker import offload_of, pin_to
 
 TYPE_CHECKING = False
@@ -119,11 +119,12 @@ class ProcessWorker:
         root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
         code = f"import sys; sys.path.insert(0, {root!r}); from lbcore.worker import main; main(sys.argv[1:])"
         numbers = [table.fd, channel.theirs.fileno(), worker, *bounds, -1 if core is None else core, int(filtered)]
-        self._process: subprocess.Popen[bytes] = subprocess.Popen(
-            [sys.executable, "-S", "-c", code, *map(str, numbers), refuge or ""],
-            stdin=subprocess.DEVNULL,
-            pass_fds=numbers[:2],
-        )
+        with signals.held():  # until it ignores them
+            self._process: subprocess.Popen[bytes] = subprocess.Popen(
+                [sys.executable, "-S", "-c", code, *map(str, numbers), refuge or ""],
+                stdin=subprocess.DEVNULL,
+                pass_fds=numbers[:2],
+            )
         self.pid = self._process.pid
         channel.theirs.close()
 

@@ -1,4 +1,4 @@
-"""A worker process: maps the segment, then hands the thread to the engine for good. Imports nothing else of lbcore."""
+"""A worker process: maps the segment, then hands the thread to the engine for good. Imports hardly anything else of lbcore."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 
-from lbcore import _engine
+from lbcore import _engine, signals
 
 
 def pin_to(core: int | None) -> None:
@@ -47,9 +47,9 @@ def main(arguments: list[str]) -> int:
     """
     segment, channel, worker, sessions, buffers, pipes, handshakes, seats, which, core, filtered = map(int, arguments[:-1])
     # the control plane stops workers through the channel; the engine gives SIGTERM back its meaning when that is gone
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    for number in signals.STEERING:
+        signal.signal(number, signal.SIG_IGN)
+    signals.release()
     with open("/proc/self/comm", "w") as comm:
         comm.write(f"lbcore-{worker}")
     pin_to(None if core < 0 else core)

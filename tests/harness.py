@@ -190,12 +190,21 @@ class Command:
 
     def _first_line(self) -> str:
         assert self.process.stdout is not None
+        if "--access-log stdout" in " ".join(self.process.args):  # type: ignore[arg-type]
+            return self._line_on_stderr()
         with selectors.DefaultSelector() as selector:
             selector.register(self.process.stdout, selectors.EVENT_READ)
             assert selector.select(PATIENCE_S * SLOWER * 2), f"no ready line; stderr: {self.stderr.read_text()}"
         line = self.process.stdout.readline()
         assert line.startswith("lbcore ready "), f"{line!r}; stderr: {self.stderr.read_text()}"
         return line.strip()
+
+    def _line_on_stderr(self) -> str:
+        def found() -> str:
+            lines = self.stderr.read_text().splitlines(keepends=True)
+            return next((line for line in lines if line.startswith("lbcore ready ") and line.endswith("\n")), "")
+
+        return str(wait_for(found, "a ready line on stderr", PATIENCE_S * 2)).strip()
 
     @property
     def address(self) -> tuple[str, int]:

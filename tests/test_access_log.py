@@ -403,7 +403,7 @@ def test_a_log_that_cannot_be_opened_is_one_clear_line(tmp_path: Path) -> None:
             pass
 
 
-def test_stdout_has_the_ready_line_and_then_the_log(tmp_path: Path) -> None:
+def test_stdout_has_the_log_alone(tmp_path: Path) -> None:
     with Backend() as peer:
         flags = ("--listen", "http://127.0.0.1:0", "--backend", peer.address, "--health", "off", "--access-log", "stdout")
         with command(tmp_path, *flags, "--access-log-format", "text") as running:

@@ -148,7 +148,7 @@ def run(
 ) -> int:
     """Run a balancer until it is stopped.
 
-    TERM or INT drains, a second one stops now, HUP reloads.
+    TERM, INT or QUIT drains, a second one stops now; HUP reloads, USR1 opens the access log anew, USR2 upgrades.
 
     Limits of clients hold for all listeners, those of requests where requests are spoken.
     """

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import queue
 import signal
 import socket
 import threading
 
+from lbcore import signals
 from lbcore.balancer import Balancer
 from lbcore.cli import upgrade
 from lbcore.cli.log import Lines
@@ -31,7 +34,7 @@ from lbcore.version import VERSION
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
     from typing import Any
 
@@ -39,6 +42,8 @@ if TYPE_CHECKING:
     from lbcore.settings import BalancerSettings, PoolSettings
 
 DEFAULT_ADMIN = "127.0.0.1:9900"
+RELOAD, REOPEN, UPGRADE = "reload", "reopen", "upgrade"
+_ORDERS: dict[int, str] = {signal.SIGHUP: RELOAD, signal.SIGUSR1: REOPEN, signal.SIGUSR2: UPGRADE}
 HURRY_S = 0.2
 """How often a drain looks whether a second signal was handled that it has heard of."""
 
@@ -241,13 +246,18 @@ class Command:
         self._balancer.on_upgrade = self._on_upgrade
         self._wake = Wake()
         self._ends = 0
-        self._reload = self._upgrade = self._alone = False
+        self._upgrade = self._alone = False
+        self._wanted = dict.fromkeys((RELOAD, REOPEN, UPGRADE), False)
+        self._orders: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._upgrading = threading.Lock()  # from the question whether the next version can take over until its workers serve
 
     def run(self) -> int:
         """Start, say so, and follow signals until one ends it."""
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        for number in signals.STEERING:
             signal.signal(number, self._on_signal)
+        with signals.held():
+            threading.Thread(target=self._follow_orders, name="lbcore-orders", daemon=True).start()
+        signals.release()
         before = upgrade.Predecessor()
         self._ends += before.ended
         self._balancer.succeeds = before.name
@@ -269,9 +279,7 @@ class Command:
                 self._notifier.restore()
                 self._inherited.restore()
                 upgrade.become(self._balancer, lambda: self._ends > 0, self._alone)
-            if self._reload:
-                self._reload = False
-                self._reload_now()
+            self._pass_on()
         self._log("draining")
         self._pulse.stop()
         self._notifier.stopping("draining")
@@ -282,10 +290,13 @@ class Command:
         return 0
 
     def _say_ready(self) -> None:
-        """On stdout, whose reader may have gone with the first line, or be stuck: after an upgrade there is another."""
+        """On stdout, whose reader may have gone with the first line, or be stuck: after an upgrade there is another.
+
+        Where the access log goes to stdout it is all that is there, for programs that read it: then on stderr.
+        """
         line = f"{ready_line(self._balancer)}\n".encode()
         try:
-            out = opened("stdout")
+            out = opened("stderr" if self._balancer.settings.access_log == "stdout" else "stdout")
         except OSError:
             return  # there is none
         try:
@@ -299,8 +310,8 @@ class Command:
 
     def _on_signal(self, number: int, frame: object) -> None:
         """Takes no lock: the thread that it interrupts may hold it. `Wake` hears of signals by itself."""
-        if number == signal.SIGHUP:
-            self._reload = True
+        if number in _ORDERS:
+            self._wanted[_ORDERS[number]] = True
         else:
             self._ends += 1
 
@@ -315,19 +326,32 @@ class Command:
         if order.worker is not None:
             self._balancer.replace_worker(order.worker)
             return VERSION
+        if order.step == "check":
+            with self._between_upgrades():
+                return self._next_version(places=True)
+        return self._succeed(alone=order.step == "control")
+
+    def _succeed(self, *, alone: bool) -> str:
+        """Have the main thread make way for the version that is installed now. Raises LbcoreError when that cannot be."""
+        with self._between_upgrades():
+            version = self._next_version(places=not alone)
+            self._upgrade, self._alone = True, alone
+        self._wake.call()
+        return version
+
+    def _next_version(self, *, places: bool) -> str:
+        if places:
+            self._balancer.check_places()
+        return upgrade.can_succeed(self._balancer)
+
+    @contextlib.contextmanager
+    def _between_upgrades(self) -> Iterator[None]:
         if self._upgrade or not self._upgrading.acquire(blocking=False):
             raise LbcoreError("an upgrade is under way")
         try:
-            if order.step != "control":
-                self._balancer.check_places()
-            version = upgrade.can_succeed(self._balancer)
-            if order.step == "check":
-                return version
-            self._upgrade, self._alone = True, order.step == "control"
+            yield
         finally:
             self._upgrading.release()
-        self._wake.call()
-        return version
 
     def _renew(self, before: str, alone: bool) -> None:
         """We have come in another version's place: the workers are still its own."""
@@ -346,6 +370,36 @@ class Command:
                 self._balancer.tell_upgrade(error=str(error), left=count - number)
                 return
         self._balancer.tell_upgrade(done=True)
+
+    def _pass_on(self) -> None:
+        """Orders that came as signals go to the thread that carries them out."""
+        for order in [name for name, wanted in self._wanted.items() if wanted]:
+            self._wanted[order] = False
+            self._orders.put(order)
+
+    def _follow_orders(self) -> None:
+        """On a thread of its own: hosts that are slow to be resolved keep nobody from being heard who wants us to end."""
+        while True:
+            order = self._orders.get()
+            if order == RELOAD:
+                self._reload_now()
+            elif order == REOPEN:
+                self._reopen_now()
+            else:
+                self._upgrade_now()
+
+    def _reopen_now(self) -> None:
+        try:
+            self._balancer.reopen()
+            self._log("the access log is opened anew")
+        except (LbcoreError, OSError) as error:
+            self._log(f"the access log is not opened anew: {error}")
+
+    def _upgrade_now(self) -> None:
+        try:
+            self._succeed(alone=False)
+        except LbcoreError as error:
+            self._log(f"not upgraded: {error}")
 
     def _reload_now(self) -> None:
         try:

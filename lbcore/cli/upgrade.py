@@ -13,11 +13,11 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
 
+from lbcore import signals
 from lbcore.errors import ConfigError, LbcoreError
 from lbcore.segment import Segment, SegmentError
 from lbcore.settings import split_host_port
@@ -44,8 +44,6 @@ ALONE = "LBCORE_UPGRADE_ALONE"
 NAME = "LBCORE_UPGRADE_NAME"
 """Beside DONE: the name that the version before had, which the default name may have given way to."""
 LIMIT_S = 30.0
-HELD = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-"""Signals that wait while nobody is there to hear them."""
 
 
 def can_succeed(balancer: Balancer) -> str:
@@ -136,7 +134,7 @@ def become(balancer: Balancer, is_ended: Callable[[], bool], alone: bool) -> NoR
 
     is_ended: did a signal end it, perhaps a moment ago? alone: the workers are not to be replaced yet.
     """
-    signal.pthread_sigmask(signal.SIG_BLOCK, HELD)
+    signals.hold()
     name = balancer.name
     balancer.abdicate()  # with it end the threads that may still take a signal
     os.environ[DONE], os.environ[NAME] = VERSION, name
@@ -156,7 +154,6 @@ class Predecessor:
     """
 
     def __init__(self) -> None:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, HELD)
         self.version = os.environ.pop(DONE, None)
         self.name = os.environ.pop(NAME, None)
         self.ended = os.environ.pop(ENDED, None) is not None
