@@ -260,7 +260,9 @@ def test_trailers_claim_nothing(trailers: bool) -> None:
     with Backend() as backend, http(backend, trailers=trailers) as lb:
         for name in (*CLAIMS, "X_Real_IP", "X-A-Name-Longer-Than-Those-That-Are-Known-Forwarded-For"):
             with Client(lb.address) as client:
-                client.send(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n%s: claimed\r\n\r\n" % name.encode())
+                client.send(
+                    b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n%s: claimed\r\n\r\n" % name.encode()
+                )
                 assert client.answer().status in (200, 400), name
         assert b"claimed" not in b"".join(backend.bodies)
 
