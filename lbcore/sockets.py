@@ -169,13 +169,12 @@ def _bind(family: int, kind: int, address: tuple[object, ...], *, shared: bool) 
 def _set_options(bound: socket.socket, pool: PoolSettings) -> None:
     """What accepted connections inherit from their listener on Linux: no call per connection is needed."""
     bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 0)  # workers see to it themselves: csrc/l4/peers.h
     if pool.tcp_keepalive_ms:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, max(1, pool.tcp_keepalive_ms // 1000))
         bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 10)
         bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
-    if pool.user_timeout_ms:
-        bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, pool.user_timeout_ms)
 
 
 def _explain(listener: ListenerSettings, error: OSError) -> Exception:

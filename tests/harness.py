@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import random
 import selectors
 import signal
 import socket
 import stat
+import struct
 import subprocess
 import sys
 import threading
@@ -353,6 +355,12 @@ def dial(address: tuple[str, int], limit_s: float = PATIENCE_S) -> socket.socket
     connection = socket.create_connection(address, limit_s * SLOWER)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return connection
+
+
+def deafen(connection: socket.socket) -> None:
+    """Its host is gone: nothing that comes to it is acknowledged any more, or answered (a filter that drops all, socket(7))."""
+    drop_all = ctypes.create_string_buffer(struct.pack("HBBI", 0x06, 0, 0, 0))
+    connection.setsockopt(socket.SOL_SOCKET, 26, struct.pack("HL", 1, ctypes.addressof(drop_all)))  # SO_ATTACH_FILTER
 
 
 def is_refused(address: tuple[str, int]) -> bool:

@@ -29,23 +29,19 @@ int lb_net_keep_alive(int fd, uint32_t idle_s)
     return error;
 }
 
-static int set_options(int fd, uint32_t tcp_keepalive_s, uint32_t user_timeout_ms)
+static int set_options(int fd, uint32_t tcp_keepalive_s)
 {
     int error = set(fd, IPPROTO_TCP, TCP_NODELAY, 1);
-    if (!error && tcp_keepalive_s)
-        error = lb_net_keep_alive(fd, tcp_keepalive_s);
-    if (!error && user_timeout_ms)
-        error = set(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, (int)user_timeout_ms);
-    return error;
+    return error || !tcp_keepalive_s ? error : lb_net_keep_alive(fd, tcp_keepalive_s);
 }
 
-int lb_net_connect(const union lb_address *to, uint32_t tcp_keepalive_s, uint32_t user_timeout_ms, const char *loopback_control)
+int lb_net_connect(const union lb_address *to, uint32_t tcp_keepalive_s, const char *loopback_control)
 {
     int fd = socket(to->any.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, IPPROTO_TCP);
     if (fd < 0)
         return -errno;
     socklen_t length = to->any.sa_family == AF_INET6 ? sizeof to->v6 : sizeof to->v4;
-    int error = set_options(fd, tcp_keepalive_s, user_timeout_ms);
+    int error = set_options(fd, tcp_keepalive_s);
     if (loopback_control && lb_net_is_loopback(to))
         lb_congestion_set(fd, loopback_control);
     if (!error && connect(fd, &to->any, length) < 0 && errno != EINPROGRESS)

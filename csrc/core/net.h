@@ -22,7 +22,7 @@ struct lb_ends {
 /* Begin to connect: a descriptor whose connect is under way or done, or -errno. tcp_keepalive_s: 0: none, or later. loopback_control:
  * congestion control where `to` is a loopback address (core/congestion.h); NULL: the host's, there too. */
 __attribute__((warn_unused_result)) int lb_net_connect(const union lb_address *to, uint32_t tcp_keepalive_s,
-                                                       uint32_t user_timeout_ms, const char *loopback_control);
+                                                       const char *loopback_control);
 
 /* Have a silent peer asked whether it is there still, once it was silent for so long: 0, or -errno. */
 int lb_net_keep_alive(int fd, uint32_t idle_s);

@@ -102,10 +102,24 @@ static void keep_alive(struct lb_plane *plane, struct lb_session *session)
     session->kept = 1;
 }
 
-static uint64_t look_in_ms(const struct lb_plane *plane, const struct lb_session *session)
+static struct lb_look look_of(const struct lb_plane *plane, struct lb_session *session)
+{
+    return (struct lb_look){
+        .side = {&session->side[LB_CLIENT], &session->side[LB_BACKEND]},
+        .now_ms = (uint32_t)lb_now_ms(plane),
+        .moved_ms = session->moved_ms,
+        .timeout_ms = plane->shm.pools[session->pool].user_timeout_ms,
+    };
+}
+
+static uint64_t look_in_ms(const struct lb_plane *plane, struct lb_session *session)
 {
     uint64_t limit_ms = time_limit_ms(plane, session);
-    return session->state == LB_SESSION_OPEN && !session->kept && limit_ms > LASTING_MS ? LASTING_MS : limit_ms;
+    if (session->state != LB_SESSION_OPEN && session->state != LB_SESSION_HALF)
+        return limit_ms;
+    struct lb_look look = look_of(plane, session);
+    uint64_t look_ms = lb_peers_next_ms(&look, limit_ms);
+    return session->state == LB_SESSION_OPEN && !session->kept && look_ms > LASTING_MS ? LASTING_MS : look_ms;
 }
 
 /* The one place where a session's state changes; its timer follows. */
@@ -298,14 +312,13 @@ static int try_backend(struct lb_plane *plane, struct lb_session *session)
     uint32_t backend = lb_claim_backend(plane, &claim, &session->decision);
     if (backend == LB_NONE)
         return -1;
-    const struct lb_pool_row *pool = &plane->shm.pools[session->pool];
     union lb_address to = lb_backend_address(&plane->shm.backends[backend]);
     session->tried[session->tried_count++] = backend;
     session->backend = backend;
     session->connect_us = (uint32_t)plane->now_us;
     lb_add(&plane->row->connects, 1);
 
-    int fd = lb_net_connect(&to, 0, pool->user_timeout_ms, plane->loopback_control);
+    int fd = lb_net_connect(&to, 0, plane->loopback_control);
     if (fd < 0)
         return -fd;
     session->side[LB_BACKEND] = (struct lb_side){.fd = fd};
@@ -564,6 +577,31 @@ void lb_session_wake(struct lb_plane *plane, struct lb_session *session)
 
 /* --- time, cuts, stop ----------------------------------------------------------------------------------------------- */
 
+/* See to its peers, and set the timer for when to do so again. True: one is dead, and the session is over. */
+static int peer_is_dead(struct lb_plane *plane, struct lb_session *session)
+{
+    struct lb_look look = look_of(plane, session);
+    enum lb_verdict verdict = lb_peers_look(&session->peers, &look);
+    for (int side = LB_CLIENT; side <= LB_BACKEND; side++)
+        if (look.took[side])
+            session->moved_ms = lb_later_ms(session->moved_ms, look.acked_ms[side]);
+    switch (verdict) {
+    case LB_PEERS_LIVE:
+        break;
+    case LB_CLIENT_IS_DEAD:
+        end(plane, session, CLOSED_CLIENT_RESET);
+        return 1;
+    case LB_BACKEND_IS_DEAD:
+        end(plane, session, CLOSED_BACKEND_RESET);
+        return 1;
+    }
+    uint64_t limit_ms = time_limit_ms(plane, session), next_ms = lb_peers_next_ms(&look, limit_ms);
+    uint32_t still_ms = look.now_ms - session->moved_ms;
+    uint64_t left_ms = limit_ms > still_ms ? limit_ms - still_ms : 0;
+    lb_timer_set(&plane->wheel, &session->timer, lb_now_ms(plane) + (left_ms < next_ms ? left_ms : next_ms));
+    return 0;
+}
+
 void lb_session_timeout(struct lb_plane *plane, struct lb_session *session)
 {
     if (session->state == LB_SESSION_CONNECTING) {
@@ -574,11 +612,10 @@ void lb_session_timeout(struct lb_plane *plane, struct lb_session *session)
         keep_alive(plane, session);
     if (session->offload)
         lb_offload_count(plane, session);
+    if (peer_is_dead(plane, session))
+        return;
     uint32_t still_ms = (uint32_t)lb_now_ms(plane) - session->moved_ms;
-    uint64_t limit_ms = time_limit_ms(plane, session);
-    if (still_ms < limit_ms)
-        lb_timer_set(&plane->wheel, &session->timer, lb_now_ms(plane) + limit_ms - still_ms);
-    else
+    if (still_ms >= time_limit_ms(plane, session))
         end(plane, session, session->state == LB_SESSION_HALF ? CLOSED_HALF : CLOSED_IDLE);
 }
 

@@ -7,6 +7,7 @@
 #include "../core/net.h"
 #include "../core/timer.h"
 #include "../table/policy.h"
+#include "peers.h"
 #include "side.h"
 
 enum lb_side_name { LB_CLIENT = 0, LB_BACKEND = 1 };
@@ -81,7 +82,7 @@ struct lb_session {
     uint8_t client[16];  /* IPv4 mapped into IPv6 */
     uint8_t kept;        /* TCP keep-alive towards the backend is on, or not wanted */
     uint8_t reads;       /* that brought bytes, up to what the offload asks (offload/offload.h) */
-    uint8_t pad[8];
+    struct lb_peers peers; /* what is known of their acknowledgements */
 };
 
 struct lb_plane;

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "../core/net.h"
+#include "../core/tcp_state.h"
 #include "../tls/stream.h"
 
 void lb_side_note(struct lb_side *side, uint32_t events)
@@ -85,6 +86,8 @@ void lb_side_close(struct lb_side *side, int reset)
         lb_tls_free(side->tls);
         side->tls = NULL;
     }
+    if (side->hurried && !reset)
+        lb_tcp_unhurry(side->fd);
     if (reset)
         lb_net_reset(side->fd);
     else

@@ -189,14 +189,14 @@ int lb_conn_connect(struct lb_conn_pool *pool, uint32_t backend, uint32_t row, s
     if (index == LB_SLAB_NONE)
         return ENOBUFS;
     union lb_address to = lb_backend_address(&plane->shm.backends[backend]);
-    int fd = lb_net_connect(&to, limits->tcp_keepalive_s, limits->user_timeout_ms, plane->loopback_control);
+    int fd = lb_net_connect(&to, limits->tcp_keepalive_s, plane->loopback_control);
     if (fd == -EADDRNOTAVAIL && pool->parting.count) {
         hurry(pool);
-        fd = lb_net_connect(&to, limits->tcp_keepalive_s, limits->user_timeout_ms, plane->loopback_control);
+        fd = lb_net_connect(&to, limits->tcp_keepalive_s, plane->loopback_control);
     }
     if (fd == -EMFILE && pool->eldest != LB_SLAB_NONE) {
         lb_conn_drop(pool, lb_conn_at(pool, pool->eldest));
-        fd = lb_net_connect(&to, limits->tcp_keepalive_s, limits->user_timeout_ms, plane->loopback_control);
+        fd = lb_net_connect(&to, limits->tcp_keepalive_s, plane->loopback_control);
     }
     *conn = lb_conn_at(pool, index);
     uint32_t generation = (*conn)->generation;

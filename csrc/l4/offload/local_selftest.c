@@ -77,7 +77,7 @@ static int connect_pair(int *from, int *to)
         getsockname(listener, &address.any, &size) < 0) {
         error = -errno;
     } else {
-        *from = lb_net_connect(&address, 0, 0, NULL);
+        *from = lb_net_connect(&address, 0, NULL);
         *to = *from < 0 ? -1 : accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
         error = *from < 0 ? *from : *to < 0 ? -errno : 0;
     }
