@@ -255,6 +255,9 @@ struct lb_listener_row {
     uint32_t min_body_rate; /* mode http: bytes a second of a body that its client sends or takes at least; 0: none */
     uint32_t early_hints;   /* mode http: enum lb_early_hints */
     uint32_t cost_header;   /* mode http: enum lb_cost_header */
+    uint32_t lingering_time_ms;    /* mode http: how long what a client sends behind its last response is read; 0: it is not */
+    uint32_t lingering_timeout_ms; /* the longest pause in that */
+    uint8_t pad0[56];
     uint8_t name[64];
     uint8_t address[96];
     uint8_t error_type[96];   /* media type of the body below */
@@ -294,7 +297,8 @@ struct lb_pool_row {
     uint32_t max_response_headers;
     uint32_t sticky_moves;  /* bound clients leave a backend that drains at once */
     uint32_t sticky_secure; /* the cookie is Secure whatever the listener */
-    uint8_t pad0[16];
+    uint32_t send_timeout_ms; /* how long a backend may take no byte of a request */
+    uint8_t pad0[12];
     uint8_t name[64];
     uint8_t hash_name[64];   /* of the field or cookie that is hashed, fields in lower case */
     uint8_t sticky[64];      /* the cookie's name; empty: off */

@@ -292,7 +292,11 @@ static int pass_interim(struct lb_l7 *l7, struct lb_http *client, const char *by
 {
     struct lb_farewell farewell = {.client_minor = 1, .persistent = 1, .date = ""};
     lb_add(&l7->plane->row->answers_1xx, 1);
-    lb_http_excuse(client); /* it may have waited for 100 before it sent its body */
+    if (client->expects && l7->message.head.status == 100) { /* now its body comes, or is late */
+        client->expects = 0;
+        lb_http_asked(l7, client);
+        lb_http_excuse(client);
+    }
     if (!client->minor)
         return 0;
     size_t head = lb_compose_answer(l7->out, &l7->message, bytes, &farewell);

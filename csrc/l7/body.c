@@ -27,7 +27,20 @@ static void arrived(struct lb_lane *lane, size_t bytes, size_t asked)
     lb_side_got(lane->from, bytes, asked);
     lb_add(lane->counter, bytes);
     *(lane->flow == &lane->client->up ? &lane->client->bytes_in : &lane->client->bytes_out) += bytes;
-    lb_http_moved(lane->l7, lane->client);
+}
+
+/* So much content came. What frames it, sizes of chunks and trailers, puts off no time limit: it may drip. */
+static void moved(struct lb_lane *lane, size_t content)
+{
+    struct lb_http *client = lane->client;
+    if (!content)
+        return;
+    if (lane->flow != &client->up) {
+        lb_http_moved(lane->l7, client);
+        return;
+    }
+    client->expects = 0; /* it waits for no 100, or no longer */
+    lb_http_asked(lane->l7, client);
 }
 
 /* How much is certain to come without anything to be read in it. */
@@ -92,6 +105,7 @@ static enum lb_step splice_step(struct lb_lane *lane)
     if (got <= 0)
         return silent(lane, got);
     arrived(lane, (size_t)got, 0);
+    moved(lane, (size_t)got);
     lb_add(&lane->l7->plane->row->bytes_spliced, (uint64_t)got);
     lane->flow->pending = (uint32_t)got;
     lb_body_took(lane->body, (size_t)got);
@@ -124,6 +138,7 @@ static enum lb_step copy_step(struct lb_lane *lane)
     if (got <= 0)
         return silent(lane, got);
     arrived(lane, (size_t)got, most);
+    moved(lane, (size_t)got);
     lb_body_took(lane->body, (size_t)got);
     note_streak(lane->body, got == LB_SCRATCH_BYTES);
     return send_on(lane, scratch, (size_t)got);
@@ -153,6 +168,7 @@ static enum lb_step read_chunks(struct lb_lane *lane, size_t room, struct lb_chu
     note_streak(lane->body, (size_t)got == room);
     *count = (uint32_t)got;
     enum lb_chunking chunking = lb_chunked_read(&lane->body->chunked, *bytes, *count, piece);
+    moved(lane, piece->data);
     lane->body->left += piece->used;
     lane->body->whole = chunking == LB_CHUNKS_DONE;
     return chunking == LB_CHUNKS_BAD ? LB_STEP_BAD : LB_STEP_MOVED;

@@ -69,8 +69,9 @@ enum lb_next lb_http_send_request(struct lb_l7 *l7, struct lb_http *client)
     message->upgrade = client->upgrade;
     size_t head = lb_compose_request(l7->out, message, bytes, &hop);
     uint32_t body = client->in_next - client->in_start - message->head.bytes;
+    client->peers = (struct lb_peers){0};
+    lb_http_asked(l7, client);
     lb_http_move(l7, client, LB_HTTP_EXCHANGE);
-    lb_http_moved(l7, client);
     client->sent_us = (uint32_t)l7->plane->now_us;
     client->reached_us = lb_account_us(client->began_us, l7->plane->now_us);
     if (!lb_buffer_pool_ready(&l7->plane->buffers))
@@ -96,7 +97,7 @@ static int flush(struct lb_l7 *l7, struct lb_http *client, struct lb_side *to, s
     uint32_t held = flow->pending;
     int flushed = lb_http_flush(l7, to, flow);
     if (flow->pending != held)
-        lb_http_moved(l7, client);
+        (flow == &client->up ? lb_http_asked : lb_http_moved)(l7, client);
     return flushed;
 }
 
@@ -244,8 +245,8 @@ enum lb_next lb_http_finish(struct lb_l7 *l7, struct lb_http *client)
     }
     if (!client->client.tls) /* before a close, too: what waits for it must go out whatever has come meanwhile */
         (void)lb_side_finish(&client->client);
-    if (whole && is_drained(client))
+    if ((whole && is_drained(client)) || !lb_http_listener(l7, client)->lingering_time_ms)
         return lb_http_end(l7, client, LB_END_DONE);
-    lb_http_move(l7, client, LB_HTTP_LINGERING);
+    lb_http_linger(l7, client);
     return LB_NEXT_AGAIN;
 }

@@ -356,6 +356,7 @@ void lb_chunked_pass(struct lb_chunked *chunked, uint64_t bytes)
 enum lb_chunking lb_chunked_read(struct lb_chunked *chunked, char *bytes, uint32_t count, struct lb_chunk_piece *piece)
 {
     struct pen pen = {.bytes = bytes};
+    uint32_t data = 0;
     while (pen.at < count && chunked->state < DONE) {
         if (chunked->state != DATA) {
             char c = bytes[pen.at++];
@@ -364,9 +365,10 @@ enum lb_chunking lb_chunked_read(struct lb_chunked *chunked, char *bytes, uint32
         }
         uint32_t here = count - pen.at < chunked->left ? count - pen.at : (uint32_t)chunked->left;
         pen.at += here;
+        data += here;
         put(&pen, bytes + pen.at - here, here);
         lb_chunked_pass(chunked, here);
     }
-    *piece = (struct lb_chunk_piece){pen.out ? pen.out : bytes, pen.out ? (uint32_t)(pen.end - pen.out) : 0, pen.at};
+    *piece = (struct lb_chunk_piece){pen.out ? pen.out : bytes, pen.out ? (uint32_t)(pen.end - pen.out) : 0, pen.at, data};
     return chunked->state == DONE ? LB_CHUNKS_DONE : chunked->state == BAD ? LB_CHUNKS_BAD : LB_CHUNKS_MORE;
 }

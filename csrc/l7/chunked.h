@@ -38,6 +38,7 @@ struct lb_chunk_piece {
     char *out; /* at most LB_CHUNK_ROOM before the piece's first byte; the piece's own bytes are overwritten */
     uint32_t out_count;
     uint32_t used; /* bytes that belong to the body: all of them unless it is done */
+    uint32_t data; /* bytes of these that are content */
 };
 
 enum lb_chunking { LB_CHUNKS_MORE, LB_CHUNKS_DONE, LB_CHUNKS_BAD };

@@ -8,12 +8,9 @@
 #include "../table/clients.h"
 #include "parts.h"
 
-enum {
-    STEPS = 32,             /* of one client in a turn */
-    LINGER_MS = 2000,       /* how long what a client still sends is thrown away */
-};
+enum { STEPS = 32 }; /* of one client in a turn */
 
-/* --- state and time ------------------------------------------------------------------------------------------------- */
+/* --- state ---------------------------------------------------------------------------------------------------------- */
 
 /* from \ to        FREE READING QUEUED CONNECTING EXCHANGE ANSWERING LINGERING */
 static const uint8_t allowed[7][7] = {
@@ -26,48 +23,15 @@ static const uint8_t allowed[7][7] = {
     [LB_HTTP_LINGERING] = {1, 0, 0, 0, 0, 0, 0},
 };
 
-/* How long may it be as it is? */
-uint32_t lb_http_limit_ms(const struct lb_l7 *l7, const struct lb_http *client)
-{
-    const struct lb_listener_row *listener = lb_http_listener(l7, client);
-    const struct lb_pool_row *pool = lb_http_pool(l7, client);
-    switch ((enum lb_http_state)client->state) {
-    case LB_HTTP_FREE:
-        return 0;
-    case LB_HTTP_READING:
-        return lb_http_has_begun(l7, client) ? listener->header_timeout_ms : listener->keepalive_timeout_ms;
-    case LB_HTTP_QUEUED:
-        return pool->queue_timeout_ms;
-    case LB_HTTP_CONNECTING:
-        return pool->connect_timeout_ms;
-    case LB_HTTP_EXCHANGE:
-        if (!client->request.whole)
-            return listener->body_timeout_ms;
-        if (client->down.pending)
-            return listener->body_timeout_ms;
-        return client->stage == LB_ANSWER_AWAITED ? pool->response_timeout_ms : listener->idle_timeout_ms;
-    case LB_HTTP_ANSWERING:
-        return listener->body_timeout_ms;
-    case LB_HTTP_LINGERING:
-        return LINGER_MS;
-    }
-    return 0;
-}
-
-/* The timer never fires too late; that it fires too early costs a look. So it is hardly ever moved. */
-void lb_http_rearm(struct lb_l7 *l7, struct lb_http *client)
-{
-    uint64_t now_ms = lb_now_ms(l7->plane), passed_ms = (uint32_t)now_ms - client->since_ms;
-    uint64_t limit = lb_http_limit_ms(l7, client), due_ms = now_ms + (limit > passed_ms ? limit - passed_ms : 0);
-    if (!client->timer.next || client->timer.due * LB_TIMER_TICK_MS > due_ms + LB_TIMER_TICK_MS)
-        lb_timer_set(&l7->wheel, &client->timer, due_ms);
-}
-
 /* The one place where a client's state changes; its timer follows. */
 void lb_http_move(struct lb_l7 *l7, struct lb_http *client, enum lb_http_state to)
 {
     if (!allowed[client->state][to])
         __builtin_trap();
+    if (to == LB_HTTP_LINGERING)
+        l7->lingering++;
+    if (client->state == LB_HTTP_LINGERING)
+        l7->lingering--;
     client->state = (uint8_t)to;
     if (to == LB_HTTP_FREE)
         lb_timer_cancel(&client->timer);
@@ -240,14 +204,23 @@ void lb_http_open(struct lb_l7 *l7, const struct lb_newcomer *newcomer)
         lb_http_run(l7, client); /* its first request may have come with the handshake's last words */
 }
 
+void lb_http_linger(struct lb_l7 *l7, struct lb_http *client)
+{
+    lb_http_moved(l7, client);
+    client->linger_ms = client->since_ms;
+    lb_http_move(l7, client, LB_HTTP_LINGERING);
+}
+
 /* Throw away what a client sends that has been told all. */
 static enum lb_next linger(struct lb_l7 *l7, struct lb_http *client)
 {
     if (!client->client.readable)
         return LB_NEXT_WAIT;
     ssize_t got = lb_side_recv(&client->client, l7->plane->scratch, LB_SCRATCH_BYTES);
-    if (got > 0)
+    if (got > 0) {
+        lb_http_moved(l7, client);
         return LB_NEXT_AGAIN;
+    }
     if (got < 0 && errno == EBUSY)
         return LB_NEXT_LATER;
     if (got < 0 && errno == EAGAIN) {
@@ -376,42 +349,4 @@ void lb_http_conn_event(struct lb_l7 *l7, uint32_t index, uint32_t generation, u
         connected_or_not(l7, client, conn, events);
     else
         lb_http_run(l7, client);
-}
-
-/* --- time ----------------------------------------------------------------------------------------------------------- */
-
-static enum lb_next exchange_timeout(struct lb_l7 *l7, struct lb_http *client)
-{
-    if (client->stage != LB_ANSWER_AWAITED)
-        return lb_http_end(l7, client, client->down.pending ? LB_END_IDLE : LB_END_BACKEND);
-    if (!client->request.whole && !client->up.pending)
-        return lb_http_answer(l7, client, 408, "the request did not come in time");
-    lb_add(&l7->plane->row->response_timeouts, 1);
-    return lb_http_backend_lost(l7, client, 504, "the backend did not answer in time");
-}
-
-enum lb_next lb_http_timeout(struct lb_l7 *l7, struct lb_http *client)
-{
-    switch ((enum lb_http_state)client->state) {
-    case LB_HTTP_FREE:
-        return LB_NEXT_OVER;
-    case LB_HTTP_READING:
-        if (!lb_http_has_begun(l7, client))
-            return lb_http_end(l7, client, LB_END_IDLE);
-        client->persistent = 0;
-        client->minor = 1;
-        client->method = LB_METHOD_OTHER; /* not that of the exchange before */
-        client->request.whole = 0;
-        return lb_http_answer(l7, client, 408, "the request did not come in time");
-    case LB_HTTP_QUEUED:
-        return lb_http_answer(l7, client, 503, "no backend could take the request in time");
-    case LB_HTTP_CONNECTING:
-        return lb_http_connect_failed(l7, client, ETIMEDOUT);
-    case LB_HTTP_EXCHANGE:
-        return exchange_timeout(l7, client);
-    case LB_HTTP_ANSWERING:
-    case LB_HTTP_LINGERING:
-        return lb_http_end(l7, client, LB_END_IDLE);
-    }
-    return LB_NEXT_WAIT;
 }

@@ -49,6 +49,8 @@ struct lb_http {
     uint32_t conn;     /* to the backend; LB_SLAB_NONE: none */
     uint32_t backend;  /* row, charged with the exchange; LB_NONE: none */
     uint32_t since_ms; /* monotonic, low 32 bits: since when we wait for what we wait for */
+    uint32_t asked_ms; /* likewise: when the request under way last moved on (deadline.c) */
+    uint32_t linger_ms; /* likewise: when it began to linger */
     uint32_t sent_us;  /* likewise: when the request or the connect went out */
     uint32_t in;       /* head buffer: what the client sent and is not done with; LB_SLAB_NONE: none */
     uint32_t in_start; /* the request under way, or the next */
@@ -66,6 +68,7 @@ struct lb_http {
     uint8_t moved_on;    /* a fresh one failed, too: another backend was tried */
     uint8_t reused;      /* the connection had carried exchanges before */
     uint8_t upgrade;     /* the request asked for another protocol */
+    uint8_t expects;     /* its body comes when the backend has said 100 */
     uint8_t sticky_new;  /* its cookie is to be set */
     uint8_t queued;      /* it is in the list of clients to run again */
     uint8_t acked;       /* enum lb_ack */
@@ -106,6 +109,7 @@ struct lb_http {
     uint16_t port;
     uint8_t paced;     /* enum lb_pace: whom alone we have waited for since paced_ms */
     uint32_t paced_ms; /* monotonic, low 32 bits */
+    struct lb_peers peers; /* in an exchange: what is known of both peers' acknowledgements */
 };
 
 /* Requests that wait for a backend of a pool, first come, first served. */
@@ -129,6 +133,7 @@ struct lb_l7 {
     uint32_t starved; /* clients that wait for a buffer, likewise */
     struct lb_http_queue *queues; /* by pool */
     uint32_t waiting;             /* in all of them */
+    uint32_t lingering;           /* clients that linger */
     int draining;
     char *out;       /* LB_OUT_BYTES: where heads are composed */
     uint64_t random; /* of xorshift64* */

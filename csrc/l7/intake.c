@@ -86,6 +86,7 @@ static enum lb_next answer_later(struct lb_l7 *l7, struct lb_http *client, uint1
         lb_add(&l7->plane->row->exchanges_active, UINT64_MAX);
         lb_add(&l7->plane->row->exchanges_refused, 1);
     }
+    lb_http_moved(l7, client);
     lb_http_move(l7, client, LB_HTTP_ANSWERING);
     if (!lb_buffer_pool_ready(&l7->plane->buffers))
         return lb_http_end(l7, client, LB_END_RESOURCE);
@@ -110,7 +111,7 @@ static void begin_exchange(struct lb_l7 *l7, struct lb_http *client)
     client->reached_us = client->first_us = LB_NEVER_US;
     client->status = client->routed = client->reused = 0;
     client->tried_count = client->fresh_only = client->sticky_new = client->timed_out = client->parts = client->moved_on = 0;
-    client->persistent = client->replayable = client->upgrade = 0;
+    client->persistent = client->replayable = client->upgrade = client->expects = 0;
     client->stage = LB_ANSWER_AWAITED;
     client->request = (struct lb_body){0};
     client->answer = (struct lb_body){0};
@@ -290,6 +291,7 @@ static enum lb_next begin(struct lb_l7 *l7, struct lb_http *client)
     int trailers = is_pool(l7, to.pool) && l7->plane->shm.pools[to.pool].trailers;
     enum lb_reading reading = take_body(l7, client, message, trailers ? LB_CHUNKS_TRAILERS : 0);
     client->bytes_in += client->in_next - client->in_start;
+    client->expects = message->expects && client->minor && !client->request.whole && client->bytes_in == message->head.bytes;
     if (reading != LB_READ_DONE)
         return refuse(l7, client, reading);
     client->persistent = message->persistent && !lb_http_must_close(l7, client);

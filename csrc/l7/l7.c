@@ -88,14 +88,7 @@ static void fire(void *context, struct lb_timer *timer)
 {
     struct lb_l7 *l7 = context;
     struct lb_http *client = (struct lb_http *)(void *)timer;
-    enum lb_next next = LB_NEXT_WAIT;
-    if ((uint32_t)lb_now_ms(l7->plane) - client->since_ms >= lb_http_limit_ms(l7, client))
-        next = lb_http_timeout(l7, client);
-    else if (lb_http_is_slow(l7, client))
-        next = lb_http_too_slow(l7, client);
-    else
-        lb_http_rearm(l7, client);
-    if (next == LB_NEXT_AGAIN)
+    if (lb_http_fire(l7, client) == LB_NEXT_AGAIN)
         lb_http_run(l7, client);
 }
 
@@ -149,11 +142,11 @@ int lb_l7_wait(const struct lb_l7 *l7)
 void lb_l7_drain(struct lb_l7 *l7, int gently)
 {
     l7->draining = 1;
-    if (gently)
-        return;
     for (uint32_t i = 0; i < l7->clients.touched; i++) {
         struct lb_http *client = lb_slab_at(&l7->clients, i);
-        if (client->state == LB_HTTP_READING && !lb_http_has_begun(l7, client) && !client->client.readable)
+        if (client->state == LB_HTTP_LINGERING)
+            lb_http_rearm(l7, client); /* it has less time now */
+        else if (!gently && client->state == LB_HTTP_READING && !lb_http_has_begun(l7, client) && !client->client.readable)
             lb_http_end(l7, client, LB_END_DONE);
     }
 }

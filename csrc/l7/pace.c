@@ -8,7 +8,7 @@ static enum lb_pace waited_for(const struct lb_http *client)
     if (client->state != LB_HTTP_EXCHANGE)
         return LB_PACE_NOBODY;
     if (!client->request.whole)
-        return client->up.pending ? LB_PACE_NOBODY : LB_PACE_SENDER;
+        return client->up.pending || client->expects ? LB_PACE_NOBODY : LB_PACE_SENDER;
     return client->down.pending ? LB_PACE_TAKER : LB_PACE_NOBODY;
 }
 

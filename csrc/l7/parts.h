@@ -1,5 +1,5 @@
 /* What the files of an HTTP client say to each other: http.c its life, intake.c requests, reach.c backends,
- * carry.c both directions of an exchange, answer.c answers, outbox.c bytes that somebody does not take yet, pace.c how quickly a
+ * carry.c both directions of an exchange, answer.c answers, deadline.c how long we wait for whom, outbox.c bytes that somebody does not take yet, pace.c how quickly a
  * client sends or takes a body, tell.c what is remembered of exchanges; l7.c is all clients. */
 #ifndef LB_PARTS_H
 #define LB_PARTS_H
@@ -31,11 +31,10 @@ enum lb_http_end {
 
 /* --- http.c --- */
 void lb_http_move(struct lb_l7 *l7, struct lb_http *client, enum lb_http_state to);
-uint32_t lb_http_limit_ms(const struct lb_l7 *l7, const struct lb_http *client); /* how long may it be as it is? */
-enum lb_next lb_http_timeout(struct lb_l7 *l7, struct lb_http *client);        /* it was so for too long */
-void lb_http_rearm(struct lb_l7 *l7, struct lb_http *client);
 enum lb_next lb_http_end(struct lb_l7 *l7, struct lb_http *client, enum lb_http_end why);
 void lb_http_run(struct lb_l7 *l7, struct lb_http *client);
+/* All is said: what it still sends is thrown away. */
+void lb_http_linger(struct lb_l7 *l7, struct lb_http *client);
 
 static inline struct lb_listener_row *lb_http_listener(const struct lb_l7 *l7, const struct lb_http *client)
 {
@@ -99,6 +98,29 @@ static inline void lb_http_moved(struct lb_l7 *l7, struct lb_http *client)
 {
     client->since_ms = (uint32_t)lb_now_ms(l7->plane);
 }
+
+/* So did the request: it moved on, by its content. */
+static inline void lb_http_asked(struct lb_l7 *l7, struct lb_http *client)
+{
+    lb_http_moved(l7, client);
+    client->asked_ms = client->since_ms;
+}
+
+/* --- deadline.c --- */
+/* Whom an exchange waits for. */
+enum lb_awaits {
+    LB_AWAITS_SENDER, /* the client, for more of the request's body */
+    LB_AWAITS_TAKER,  /* the client, to take what there is of the answer */
+    LB_AWAITS_UPLOAD, /* the backend, to take what there is of the request */
+    LB_AWAITS_HEAD,   /* the backend, for the answer's head, or for its 100 */
+    LB_AWAITS_BODY,   /* the backend, for more of the answer's body */
+};
+
+enum lb_awaits lb_http_awaits(const struct lb_l7 *l7, const struct lb_http *client);
+/* Its timer has to fire in time. */
+void lb_http_rearm(struct lb_l7 *l7, struct lb_http *client);
+/* Its timer has fired. */
+enum lb_next lb_http_fire(struct lb_l7 *l7, struct lb_http *client);
 
 /* --- carry.c --- */
 enum lb_next lb_http_send_request(struct lb_l7 *l7, struct lb_http *client);

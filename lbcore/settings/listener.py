@@ -46,6 +46,8 @@ class ListenerSettings(Settings):
         "host",
         "idle_timeout_ms",
         "keepalive_timeout_ms",
+        "lingering_time_ms",
+        "lingering_timeout_ms",
         "max_body",
         "max_client_sessions",
         "max_header_bytes",
@@ -77,6 +79,8 @@ class ListenerSettings(Settings):
     body_timeout_ms: int
     min_body_rate: int
     keepalive_timeout_ms: int
+    lingering_time_ms: int
+    lingering_timeout_ms: int
     max_header_bytes: int
     max_target: int
     max_headers: int

@@ -114,6 +114,7 @@ class PoolSettings(Settings):
         "retry_budget",
         "retry_floor",
         "send_proxy",
+        "send_timeout_ms",
         "slow_start_ms",
         "sources",
         "sticky",
@@ -145,6 +146,7 @@ class PoolSettings(Settings):
     queue: int | None
     queue_timeout_ms: int
     response_timeout_ms: int
+    send_timeout_ms: int
     backend_idle_timeout_ms: int
     max_idle_connections: int
     max_failed_responses: int
