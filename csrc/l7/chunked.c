@@ -229,6 +229,8 @@ static int may_trail(enum lb_field_name name)
     case LB_CLAIM:
     case LB_LB_COST:
     case LB_SEC_FETCH_MODE:
+    case LB_CHALLENGE:
+    case LB_CREDENTIALS:
         break;
     }
     return 0;
