@@ -47,6 +47,7 @@ _SCHEMA_TYPES: dict[str, dict[str, Any]] = {
     "flag": {"type": "boolean"},
     "texts": {"type": "array", "items": {"type": "string"}},
     "headers": {"type": "array", "items": {"type": "string"}},
+    "header_map": {"type": "object", "additionalProperties": {"type": "string"}},
     "cidrs": {"type": "array", "items": {"type": "string"}},
 }
 
@@ -262,7 +263,7 @@ def _pool(problems: _Problems, where: str, values: dict[str, Any], path: str | N
     lease = values.pop("lease", None) or {}
     _from_own_folder(lease, ("token_file", "hmac_key_file"), path)
     probe = values.pop("probe", None) or {}
-    _from_own_folder(probe, ("tls_ca",), path)
+    _from_own_folder(probe, ("tls_ca", "password_file"), path)
     parts = {
         "probe": problems.made(f"{where}probe.", ProbeSettings, probe),
         "lease": problems.made(f"{where}lease.", LeaseSettings, lease),

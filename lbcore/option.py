@@ -15,6 +15,7 @@ _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
 _SIZES = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 _SIZE = re.compile(r"(\d{1,15})\s*([bkmg]?)i?b?", re.IGNORECASE)
 _SCOPES = {"tcp", "tls", "http", "https", "udp", "grpc", "dns", "srv", "file"}
+_SCOPES |= {"mysql", "postgres", "redis", "smtp", "mqtt", "amqp"}
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,63}")
 
 
@@ -80,7 +81,7 @@ class Option:
         high: int | None = None,
         choices: tuple[str, ...] = (),
     ) -> None:
-        """kind: one of duration, size, int, flag, choice, name, text, secret, texts, headers, cidrs.
+        """kind: one of duration, size, int, flag, choice, name, text, secret, bytes, header_map, texts, headers, cidrs.
 
         default, low and high of a duration are milliseconds.
         """
@@ -123,6 +124,8 @@ class Option:
             "name": "1 to 63 letters, digits, '_', '.' or '-'",
             "text": "text",
             "secret": "text",
+            "bytes": 'text, or "hex:" and pairs of hex digits',
+            "header_map": 'a table like { X-Tenant = "acme" }',
             "texts": 'a list of texts like "h2"',
             "headers": 'a list of names like "X-Real-IP"',
             "cidrs": 'a list of networks like "10.0.0.0/8"',
@@ -148,7 +151,7 @@ class Option:
         try:
             return _PARSERS[self.kind](self, value)
         except (ValueError, TypeError):
-            shown = HIDDEN if self.kind == "secret" else repr(value)
+            shown = HIDDEN if self.kind in ("secret", "header_map") else repr(value)
             raise ValueError(f"{self.name}: {shown} is not allowed (allowed: {self.allowed})") from None
 
 
@@ -196,6 +199,33 @@ def _parse_secret(option: Option, value: object) -> Secret:
     return value if isinstance(value, Secret) else Secret(_parse_text(option, value))
 
 
+def raw_bytes(text: str) -> bytes:
+    """The bytes that "text" or "hex:0a0b" means. Raises ValueError."""
+    return bytes.fromhex(text[4:]) if text.startswith("hex:") else text.encode()
+
+
+def _parse_bytes(option: Option, value: object) -> str:
+    if not isinstance(value, str) or len(value) > 4096 or not raw_bytes(value):
+        raise ValueError
+    return value
+
+
+def is_token(text: str) -> bool:
+    """May it name a header, a method or a cookie (RFC 9110 5.6.2), and is it short enough?"""
+    return 0 < len(text) < 64 and text.isascii() and all(char.isalnum() or char in "!#$%&'*+-.^_`|~" for char in text)
+
+
+def _parse_header_map(option: Option, value: object) -> dict[str, Secret]:
+    """Values are secrets: one may be a token."""
+    if not isinstance(value, dict) or len(value) > 32:
+        raise ValueError
+    for name, given in value.items():
+        text = given.reveal() if isinstance(given, Secret) else given
+        if not is_token(name) or (text != "" and _parse_text(option, text) != text.strip()):
+            raise ValueError
+    return {name: given if isinstance(given, Secret) else Secret(given) for name, given in value.items()}
+
+
 def _parse_texts(option: Option, value: object) -> list[str]:
     if not isinstance(value, list | tuple) or not value:
         raise ValueError
@@ -225,6 +255,8 @@ _PARSERS: dict[str, Callable[[Option, object], object]] = {
     "name": _parse_name,
     "text": _parse_text,
     "secret": _parse_secret,
+    "bytes": _parse_bytes,
+    "header_map": _parse_header_map,
     "texts": _parse_texts,
     "headers": _parse_headers,
     "cidrs": _parse_cidrs,

@@ -535,22 +535,50 @@ PROBE = (
         "kind",
         "choice",
         "tcp",
-        "what a probe does; default of a pool that only udp listeners lead to: off",
-        choices=("tcp", "http", "grpc", "udp", "off"),
+        "what a probe does: tcp connects without the server hearing of it, or speaks as greeting, send and expect say; the"
+        " others speak their protocol to a clean end; default of a pool that only udp listeners lead to: off",
+        choices=("tcp", "http", "grpc", "mysql", "postgres", "redis", "smtp", "mqtt", "amqp", "udp", "off"),
     ),
-    Option("send", "text", None, 'udp: what is sent, as text or as "hex:0001...."; an answer must come'),
+    Option("greeting", "bytes", None, "tcp: what must occur in the server's first words, before anything is sent to it"),
     Option(
-        "expect", "text", None, 'udp: what must occur in the answer, as text or as "hex:0001...."; default: any answer will do'
+        "send",
+        "bytes",
+        None,
+        'udp, tcp: what is sent, as text or as "hex:0001...."; a response must come',
     ),
-    Option("path", "text", "/health", "http: what is asked for"),
-    Option("method", "choice", "GET", "http: how", choices=("GET", "HEAD")),
+    Option(
+        "expect", "bytes", None, "udp, tcp: what must occur in the first 64 KiB of the response; default: any response will do"
+    ),
+    Option(
+        "user",
+        "text",
+        None,
+        "mysql, postgres, redis, mqtt, amqp: whom the probe logs in as; it needs no rights. Without one, MySQL and MariaDB log"
+        " a denied access and RabbitMQ a client that left; PostgreSQL is seen to run, not to be ready",
+    ),
+    Option("password", "secret", None, "mysql, redis, mqtt, amqp: the user's password; better kept in a file"),
+    Option("password_file", "text", None, "mysql, redis, mqtt, amqp: file whose first line is that password"),
+    Option(
+        "send_proxy",
+        "choice",
+        None,
+        "the PROXY header that a probe's connection begins with (v2: LOCAL, v1: UNKNOWN); default: the pool's, and off with a"
+        " port of the probe's own",
+        choices=("off", "v1", "v2"),
+    ),
+    Option("path", "text", "/health", "http: what is asked for; * with method OPTIONS"),
+    Option("method", "text", "GET", "http: how, such as HEAD or OPTIONS"),
+    Option(
+        "headers", "header_map", None, "http: further headers of the request; Host, User-Agent and Accept may be among them"
+    ),
     Option("status", "text", "200-399", 'http: statuses that are good, such as "200,204,300-399"'),
     Option("body", "text", None, "http: what must occur in the first 64 KiB of the body"),
     Option(
         "host",
         "text",
         None,
-        "http, grpc: the Host or authority; tls: whom the certificate must be for; default: the pool's tls_name, the backend",
+        "the Host (http), the authority (grpc) or the name in EHLO (smtp); with tls also whom the certificate must be for;"
+        " default: the pool's tls_name, the backend",
     ),
     Option("service", "text", None, "grpc: the service that is asked about (grpc.health.v1); default: all of the server"),
     Option("tls", "flag", None, "over TLS; kind tcp: a handshake; default: the pool's"),

@@ -111,7 +111,10 @@ def test_everything_wrong_is_named_at_once(tmp_path: Path) -> None:
         ("[[pool]]\n[[pool.backend]]\n", "pool[0].backend[0].address: missing (HOST:PORT)"),
         ('[[pool]]\n[[pool.backend]]\naddress = "a:0"', "with a port from 1 to 65535"),
         ('[[pool]]\n[pool.probe]\nkind = "http"\npath = "health"', "pool[0].probe.path: 'health' is not allowed"),
-        ('[[pool]]\n[pool.probe]\nkind = "icmp"', "kind: 'icmp' is not allowed (allowed: tcp, http, grpc, udp, off)"),
+        (
+            '[[pool]]\n[pool.probe]\nkind = "icmp"',
+            "kind: 'icmp' is not allowed (allowed: tcp, http, grpc, mysql, postgres, redis, smtp, mqtt, amqp, udp, off)",
+        ),
         ('[[pool]]\n[pool.probe]\nkind = "http"\nstatus = "200-"', "status: '200-' is not allowed"),
         ('[[pool]]\n[pool.probe]\nkind = "http"\nstatus = "99"', "status: '99' is not allowed"),
         ('[[pool]]\n[pool.probe]\nkind = "http"\nmethod = "HEAD"\nbody = "ok"', "body: an answer to HEAD has none"),

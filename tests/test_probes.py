@@ -97,7 +97,7 @@ def test_http_probe_wants_a_good_status_in_time(web: Web, status: int | None, re
 
 def test_http_probe_of_something_else() -> None:
     with Peer(named(b"SSH-2.0-x\r\n")) as wrong, balanced(settings=settings([wrong.address], kind="http")) as lb:
-        wait_for(lambda: "no HTTP answer" in lb.pool().backends()[0].reason, "it is named")
+        wait_for(lambda: "no HTTP response" in lb.pool().backends()[0].reason, "it is named")
 
 
 def test_probe_on_another_port(web: Web) -> None:

@@ -1,6 +1,6 @@
 """The prober: one thread asks every backend how it is, for all workers. Results go to membership, which judges them.
 
-asyncio is loaded in the thread, aiohttp with the first http probe.
+asyncio is loaded in the thread.
 """
 
 from __future__ import annotations

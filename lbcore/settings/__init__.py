@@ -4,6 +4,7 @@ Every class fills its defaults from `lbcore.options`, checks each value and rais
 Durations are given in the forms of `parse_duration` (or as NAME_ms, in milliseconds) and kept as integer milliseconds.
 """
 
+from lbcore.option import raw_bytes
 from lbcore.settings.addresses import (
     HTTP_MODES,
     MODES,
@@ -16,7 +17,7 @@ from lbcore.settings.addresses import (
 from lbcore.settings.admin import PRIVATE_NETWORKS, AdminSettings, admin_of
 from lbcore.settings.balancer import BalancerSettings, limited, listeners_of, probe_of, simple
 from lbcore.settings.base import Settings
-from lbcore.settings.health import LeaseSettings, OutlierSettings, ProbeSettings, datagram
+from lbcore.settings.health import LeaseSettings, OutlierSettings, ProbeSettings
 from lbcore.settings.listener import ListenerSettings, RouteSettings
 from lbcore.settings.pool import DEFAULT_POOL, BackendSettings, PoolSettings, SourceSettings
 from lbcore.settings.tls import CertificateSettings
@@ -39,7 +40,6 @@ __all__ = (
     "Settings",
     "SourceSettings",
     "admin_of",
-    "datagram",
     "is_loopback",
     "join_host_port",
     "limited",
@@ -47,6 +47,7 @@ __all__ = (
     "parse_address",
     "parse_listen",
     "probe_of",
+    "raw_bytes",
     "simple",
     "split_host_port",
 )

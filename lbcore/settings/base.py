@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from lbcore.errors import ConfigError
 from lbcore.option import did_you_mean
+from lbcore.option import is_token as is_token
 from lbcore.secret import Secret
 
 TYPE_CHECKING = False
@@ -12,11 +13,6 @@ if TYPE_CHECKING:
     from typing import Any, Self
 
     from lbcore.option import Option
-
-
-def is_token(text: str) -> bool:
-    """May it name a field, a method or a cookie (RFC 9110 5.6.2), and is it short enough?"""
-    return 0 < len(text) < 64 and text.isascii() and all(char.isalnum() or char in "!#$%&'*+-.^_`|~" for char in text)
 
 
 class Settings:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from lbcore import options
 from lbcore.secret import Secret
-from lbcore.settings.base import Settings
+from lbcore.settings.base import Settings, is_token
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -12,11 +12,6 @@ if TYPE_CHECKING:
     from typing import Any, Self
 
     from lbcore.settings.pool import PoolSettings
-
-
-def datagram(text: str) -> bytes:
-    """The bytes that "text" or "hex:0a0b" means. Raises ValueError."""
-    return bytes.fromhex(text[4:]) if text.startswith("hex:") else text.encode()
 
 
 def _statuses(text: str) -> list[tuple[int, int]]:
@@ -39,14 +34,18 @@ class ProbeSettings(Settings):
         "chosen",
         "expect",
         "fall",
+        "greeting",
+        "headers",
         "host",
         "interval_ms",
         "kind",
         "method",
+        "password",
         "path",
         "port",
         "rise",
         "send",
+        "send_proxy",
         "service",
         "status",
         "timeout_ms",
@@ -56,6 +55,7 @@ class ProbeSettings(Settings):
         "tls_key",
         "tls_name",
         "tls_verify",
+        "user",
     )
     OPTIONS = options.PROBE
     KEY = "probe."
@@ -74,6 +74,11 @@ class ProbeSettings(Settings):
     service: str | None
     send: str | None
     expect: str | None
+    greeting: str | None
+    user: str | None
+    password: Secret | None
+    headers: dict[str, Secret]
+    send_proxy: str | None  # None: as the pool says
     chosen: bool
     """Was the kind asked for?"""
     tls: bool | None  # None: as the pool says
@@ -90,10 +95,20 @@ class ProbeSettings(Settings):
     def take(self, values: dict[str, Any]) -> Iterable[str]:
         for name in ("tls_name", "tls_cert", "tls_key"):  # no options: they are the pool's
             setattr(self, name, values.pop(name, None))
-        return ()
+        self.headers = self.headers or {}
+        yield from self.take_secret("password", values.pop("password_file", None))
+
+    @property
+    def speaks(self) -> bool:
+        """Does a tcp probe say or expect anything?"""
+        return bool(self.greeting or self.send or self.expect)
 
     def as_to(self, pool: PoolSettings) -> Self:
-        """These settings for a pool's backends: TLS is spoken as the pool speaks it, where they do not say otherwise."""
+        """These settings for a pool's backends: a probe takes the way of the traffic, where they do not say otherwise."""
+        way = self if self.send_proxy or self.port else self.replace(send_proxy=pool.send_proxy)
+        return way._secured_as(pool)
+
+    def _secured_as(self, pool: PoolSettings) -> Self:
         if not pool.tls or self.tls is False:
             return self.replace(tls=bool(self.tls))
         unsaid = [name for name in ("tls", "tls_verify", "tls_ca") if getattr(self, name) is None]
@@ -120,11 +135,15 @@ class ProbeSettings(Settings):
                 yield f"tls_ca: {self.tls_ca!r} cannot be used ({getattr(error, 'strerror', None) or error})"
         if self.kind == "udp" and not self.send:
             yield "send: missing (what a udp probe sends)"
-        for name in ("send", "expect"):
-            try:
-                datagram(getattr(self, name) or "")
-            except ValueError:
-                yield f"{name}: {getattr(self, name)!r} is not allowed (allowed: text, or hex: and pairs of hex digits)"
+        if self.password is not None and self.user is None and self.kind in ("mysql", "mqtt", "amqp"):
+            yield "password: requires user"
+        if not is_token(self.method) or self.method == "CONNECT":
+            yield f"method: {self.method!r} is not allowed (allowed: a method such as GET, HEAD or OPTIONS)"
+        for name in self.headers:
+            if name.lower() in ("connection", "content-length", "transfer-encoding", "expect", "upgrade"):
+                yield f"headers: {name} is not allowed (allowed: headers that leave the message's length and end as they are)"
+        if self.path == "*" and self.method == "OPTIONS":
+            return
         if not self.path.startswith("/") or " " in self.path or not self.path.isascii():
             yield f"path: {self.path!r} is not allowed (allowed: an absolute path such as /health)"
 
