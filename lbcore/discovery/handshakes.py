@@ -147,13 +147,20 @@ async def amqp(talk: Talk, probe: ProbeSettings) -> None:
     if not probe.user:
         return
     login = f"\0{probe.user}\0{revealed(probe.password) or ''}".encode()
-    _amqp_send(talk, 11, b"\0\0\0\0" + b"\x05PLAIN" + len(login).to_bytes(4, "big") + login + b"\x05en_US")
+    _amqp_send(talk, 11, _amqp_properties() + b"\x05PLAIN" + len(login).to_bytes(4, "big") + login + b"\x05en_US")
     tune = await _amqp_method(talk, _TUNE)
     _amqp_send(talk, 31, tune[:6] + b"\0\0")  # no heartbeats
     _amqp_send(talk, 40, b"\x01/\0\0")
     await _amqp_method(talk, _OPEN_OK)
     _amqp_send(talk, 50, struct.pack(">HBHH", 200, 0, 0, 0))
     await _amqp_method(talk, _CLOSE_OK)
+
+
+def _amqp_properties() -> bytes:
+    """What a client has to say of itself: that it wants to be told when its login fails."""
+    ability = b"\x1cauthentication_failure_closet\x01"
+    table = b"\x0ccapabilitiesF" + len(ability).to_bytes(4, "big") + ability
+    return len(table).to_bytes(4, "big") + table
 
 
 def _amqp_send(talk: Talk, method: int, arguments: bytes) -> None:

@@ -1,5 +1,5 @@
-"""One probe of one backend: by connecting, by an HTTP request, by gRPC's health protocol or by another protocol's handshake, each
-plain or over TLS; or by a datagram and its reply.
+"""One probe of one backend: by connecting, by an HTTP request, by gRPC's health protocol or by another protocol's handshake,
+each plain or over TLS; or by a datagram and its reply.
 
 A probe that ends well returns; any other raises ProbeFailed, which says in words what was wrong.
 """

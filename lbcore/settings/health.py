@@ -95,7 +95,7 @@ class ProbeSettings(Settings):
     def take(self, values: dict[str, Any]) -> Iterable[str]:
         for name in ("tls_name", "tls_cert", "tls_key"):  # no options: they are the pool's
             setattr(self, name, values.pop(name, None))
-        self.headers = self.headers or {}
+        self.headers = getattr(self, "headers", None) or {}
         yield from self.take_secret("password", values.pop("password_file", None))
 
     @property
