@@ -329,7 +329,7 @@ def test_a_backend_of_one_request_at_a_time_never_gets_two(workers: int) -> None
 
 
 def test_queue_is_first_come_first_served_and_bounded() -> None:
-    with Counting(0.15) as backend, http(backend, max_active=1, queue=3) as lb, contextlib.ExitStack() as stack:
+    with Counting(0.8) as backend, http(backend, max_active=1, queue=3) as lb, contextlib.ExitStack() as stack:
         clients = [stack.enter_context(Client(lb.address)) for _ in range(5)]
         for number, client in enumerate(clients):
             client.send(b"GET /%d HTTP/1.1\r\nHost: a\r\n\r\n" % number)
