@@ -36,7 +36,7 @@ def verdict(address: str, **probe: Any) -> str:
     async def ask() -> str:
         asker = Asker()
         try:
-            await asker.ask(row, ProbeSettings(**probe))  # type: ignore[arg-type]
+            await asker.ask(row, ProbeSettings(**{"timeout": "10s"} | probe))  # type: ignore[arg-type]
         except ProbeFailed as failure:
             return str(failure)
         finally:

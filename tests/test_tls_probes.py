@@ -41,7 +41,7 @@ async def ask(asker: Asker, address: str, pool: dict[str, Any]) -> str:
     """What a handshake as this pool has it says: "" for good."""
     host, _, port = address.rpartition(":")
     try:
-        probe = PoolSettings(tls=True, probe=ProbeSettings(kind="tcp"), **pool).probe
+        probe = PoolSettings(tls=True, probe=ProbeSettings(kind="tcp", timeout="10s"), **pool).probe
         await asker.ask(Row(address, host, host, int(port), socket.AF_INET, 0), probe)  # type: ignore[arg-type]
     except ProbeFailed as failure:
         return str(failure)
