@@ -329,7 +329,8 @@ class Balancer:
         if self._sources:
             before = self._sources.claims
             self._sources.stop()
-        self._sources = Sources(made(self._settings.pools, self._log), self._found, self._log)
+        assert self._membership is not None
+        self._sources = Sources(made(self._settings.pools, self._log, self._membership.claimed), self._found, self._log)
         for pool, claim in before - self._sources.claims:
             self._found(pool, claim, [])
         self._sources.start()

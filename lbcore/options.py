@@ -626,6 +626,22 @@ SOURCE = (
         high=_HOUR,
     ),
     Option("max_ttl", "duration", 5 * _MINUTE, "dns: the longest time between two questions", low=100, high=24 * _HOUR),
+    Option(
+        "family",
+        "choice",
+        "auto",
+        "dns, srv: addresses of which family; auto: IPv4, or IPv6 of a host that has no other, so that a host with both is one"
+        " backend; both: each address is one",
+        choices=("auto", "ipv4", "ipv6", "both"),
+    ),
+    Option(
+        "hold",
+        "duration",
+        5 * _SECOND,
+        "dns, srv: an address that answers lack stays for so long, and until a second answer lacks it; 0: it goes at once",
+        low=0,
+        high=_HOUR,
+    ),
     Option("server", "text", None, 'dns: the server to ask, "IP:PORT"; default: the system\'s'),
 )
 

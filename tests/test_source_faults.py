@@ -119,8 +119,8 @@ def addresses(question: dns.message.Message, ttl_s: int = 0) -> bytes:
     return answer.to_wire()
 
 
-def of_dns(address: str, **values: Any) -> Callable[[Callable[[str], None]], DnsSource]:
-    known = {"kind": "dns", "name": "app.test", "port": 8000, "interval": "50ms", "server": address}
+def of_dns(address: str | None, **values: Any) -> Callable[[Callable[[str], None]], DnsSource]:
+    known = {"kind": "dns", "name": "app.test", "port": 8000, "interval": "50ms", "server": address, "family": "both"}
     return lambda log: DnsSource("web", SourceSettings(**(known | values)), log)
 
 

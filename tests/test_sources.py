@@ -194,7 +194,16 @@ def server(tmp_path: Path) -> Iterator[NameServer]:
 
 def of_dns(server: NameServer, **values: Any) -> SourceSettings:
     return SourceSettings(
-        **{"kind": "dns", "name": "app.test", "port": 8000, "interval": "100ms", "server": server.address} | values
+        **{
+            "kind": "dns",
+            "name": "app.test",
+            "port": 8000,
+            "interval": "100ms",
+            "server": server.address,
+            "family": "both",
+            "hold": 0,
+        }
+        | values
     )
 
 

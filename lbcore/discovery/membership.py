@@ -20,6 +20,7 @@ from lbcore.discovery.agenda import Agenda
 from lbcore.discovery.evidence import Evidence, Verdict
 from lbcore.discovery.pickers import Pickers
 from lbcore.discovery.reports import Report, Reports, weight_of
+from lbcore.discovery.sources import Found
 from lbcore.discovery.standing import Member, Standing
 from lbcore.discovery.verdicts import Verdicts
 from lbcore.settings import join_host_port, parse_address
@@ -357,6 +358,12 @@ class Membership:
                 evidence.lease_until = max(evidence.lease_until, now + 1.5 * lease.heartbeat_ms / 1000)
 
     # --- sources -------------------------------------------------------------------------------------------------
+
+    def claimed(self, pool: str, claim: str) -> list[Found]:
+        """What a source names of a pool, as of what it said last."""
+        with self._lock:
+            members = self._standing[pool].members.values() if pool in self._standing else ()
+            return [Found(member.row.address, member.row.weight) for member in members if claim in member.claims]
 
     def follow_source(self, pool: str, claim: str, found: Iterable[tuple[str, int]]) -> None:
         """The whole set of (address, weight) that a source knows for a pool now: who is new comes, who is gone leaves, unless

@@ -113,12 +113,14 @@ class Sources:
             await asyncio.sleep(pauses.next())
 
 
-def made(pools: list[PoolSettings], log: Callable[[str], None]) -> list[Source]:
-    """The sources that these pools name."""
-    return [_make(pool.name, source, log) for pool in pools for source in pool.sources]
+def made(
+    pools: list[PoolSettings], log: Callable[[str], None], known: Callable[[str, str], list[Found]] = lambda pool, claim: []
+) -> list[Source]:
+    """The sources that these pools name. known: what a source, by pool and claim, has named so far."""
+    return [_make(pool.name, source, log, known) for pool in pools for source in pool.sources]
 
 
-def _make(pool: str, source: SourceSettings, log: Callable[[str], None]) -> Source:
+def _make(pool: str, source: SourceSettings, log: Callable[[str], None], known: Callable[[str, str], list[Found]]) -> Source:
     if source.kind == "file":
         from lbcore.discovery.watch import FileSource
 
@@ -126,4 +128,4 @@ def _make(pool: str, source: SourceSettings, log: Callable[[str], None]) -> Sour
         return FileSource(pool, source.path, log, interval_s=source.interval_ms / 1000)
     from lbcore.discovery.dns import DnsSource
 
-    return DnsSource(pool, source, log)
+    return DnsSource(pool, source, log, known)

@@ -24,7 +24,7 @@ DEFAULT_QUEUE = 1024
 class SourceSettings(Settings):
     """A place beside the configuration that names backends of a pool."""
 
-    __slots__ = ("interval_ms", "kind", "max_ttl_ms", "name", "path", "port", "server")
+    __slots__ = ("family", "hold_ms", "interval_ms", "kind", "max_ttl_ms", "name", "path", "port", "server")
     OPTIONS = options.SOURCE
     KEY = "source."
 
@@ -34,6 +34,8 @@ class SourceSettings(Settings):
     path: str | None
     interval_ms: int
     max_ttl_ms: int
+    family: str
+    hold_ms: int
     server: str | None
 
     def check(self) -> Iterable[str]:
