@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
@@ -16,12 +17,12 @@ from test_http_forwarding import OFF
 
 from lbcore.discovery.dns import _scaled
 from lbcore.discovery.sources import Found
-from lbcore.discovery.watch import parse
+from lbcore.discovery.watch import FileSource, parse
 from lbcore.errors import ConfigError
 from lbcore.settings import BackendSettings, BalancerSettings, ListenerSettings, PoolSettings, SourceSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from lbcore.balancer import Balancer
@@ -136,6 +137,83 @@ def test_reload_ends_a_source_with_its_backends(tmp_path: Path) -> None:
         wait_for(lambda: len(known(lb)) == 1, "it comes")
         lb.reload(lb.settings.replace(pools=[PoolSettings(probe=OFF)]))
         assert known(lb) == {}
+
+
+FIRST = "127.0.0.1:9001\n127.0.0.1:9002\n127.0.0.1:9003\n"
+
+
+def in_pieces(path: Path, *pieces: str, flags: str = "w") -> None:
+    """Written in place, each piece seen by a look or two."""
+    with path.open(flags) as file:
+        for piece in pieces:
+            file.write(piece)
+            file.flush()
+            time.sleep(0.04)
+
+
+def sets_of(path: Path, change: Callable[[], None], last: list[str]) -> list[list[str]]:
+    """The sets of backends that a source told after the first, while a file changed, until this one came."""
+    told: list[list[str]] = []
+
+    async def main() -> None:
+        source = FileSource("web", str(path), lambda line: None, interval_s=0.25)
+        task = asyncio.create_task(source.run(lambda found: told.append([one.address for one in found])))
+        while not told:
+            await asyncio.sleep(0.005)
+        await asyncio.to_thread(change)
+        async with asyncio.timeout(5):
+            while told[-1] != last:
+                await asyncio.sleep(0.005)
+        task.cancel()
+
+    asyncio.run(main())
+    return told[1:]
+
+
+def test_a_file_that_is_truncated_in_place_is_not_believed_half(tmp_path: Path) -> None:
+    path = tmp_path / "backends"
+    path.write_text(FIRST)
+    new = ["127.0.0.1:9001", "127.0.0.1:9002", "127.0.0.1:9004"]
+    pieces = ("", "127.0.0.1:9001\n", "127.0.0.1:9002\n127.0.0", ".1:9004", "\n")
+    assert sets_of(path, lambda: in_pieces(path, *pieces), new) == [new]
+
+
+def test_a_line_without_its_end_is_not_believed(tmp_path: Path) -> None:
+    """ "127.0.0.1:900" is an address as well."""
+    path = tmp_path / "backends"
+    path.write_text(FIRST)
+    new = [*FIRST.split(), "127.0.0.1:9004"]
+    assert sets_of(path, lambda: in_pieces(path, "127.0.0.1:900", "4\n", flags="a"), new) == [new]
+
+
+def test_a_new_file_whose_last_line_never_ends_is_believed_at_the_second_look(tmp_path: Path) -> None:
+    path, draft = tmp_path / "backends", tmp_path / "draft"
+    path.write_text(FIRST)
+
+    def change() -> None:
+        draft.write_text("127.0.0.1:9004")
+        os.replace(draft, path)
+
+    assert sets_of(path, change, ["127.0.0.1:9004"]) == [["127.0.0.1:9004"]]
+
+
+def test_a_file_that_is_emptied_for_good_is_taken_at_its_word(tmp_path: Path) -> None:
+    path = tmp_path / "backends"
+    path.write_text(FIRST)
+    assert sets_of(path, lambda: in_pieces(path, ""), []) == [[]]
+
+
+def test_a_file_that_is_put_in_place_is_believed_at_once(tmp_path: Path) -> None:
+    path, draft = tmp_path / "backends", tmp_path / "draft"
+    path.write_text(FIRST)
+    source = FileSource("web", str(path), lambda line: None)
+    assert [one.address for one in source._look() or ()] == FIRST.split()
+    draft.write_text("127.0.0.1:9004\n")
+    os.replace(draft, path)
+    assert [one.address for one in source._look() or ()] == ["127.0.0.1:9004"]
+    path.write_text("127.0.0.1:9005\n")
+    assert source._look() is None
+    assert [one.address for one in source._look() or ()] == ["127.0.0.1:9005"]
 
 
 @pytest.mark.parametrize(

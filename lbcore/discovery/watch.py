@@ -7,6 +7,7 @@ import ipaddress
 import json
 import os
 import stat
+from collections import namedtuple
 from typing import TYPE_CHECKING, Any
 
 from lbcore.complaints import Complaints
@@ -22,8 +23,15 @@ MAX_BYTES = 1 << 20
 MAX_BACKENDS = 10_000
 
 
+_Stamp = namedtuple("_Stamp", "changed_ns size inode")
+"""What changes with a file."""
+
+
 class FileSource:
     """Looks at a file each interval. Missing, unreadable or wrong: what it said last stays true, and the fault is told once.
+
+    A file that somebody may still be writing is believed when it looks the same at the next look: one that changed in place, or
+    whose last line has no end. A file that was put in the place of another (rename) is believed at once.
 
     Lines may be empty or begin with "#". A path that ends in .json holds a list of "HOST:PORT" or {"address", "weight"}. Hosts
     are IP addresses. A file without a backend is taken at its word.
@@ -34,34 +42,52 @@ class FileSource:
         self.claim = f"file:{path}"
         self._path = path
         self._interval_s = interval_s
+        self._believed: _Stamp | None = None
+        self._doubted: _Stamp | None = None
+        self._inode = 0
         self._complaints = Complaints(log, f"pool {pool}: {path}", over="well again")
 
     async def run(self, publish: Publish) -> None:
         """Until cancelled."""
-        seen: object = None
         last: list[Found] | None = None
         while True:
-            now = self._stamp()
-            if now is None:
-                seen = None  # when it is back, it is read, whether it changed or not
-            elif now != seen:
-                found = self._read()
-                seen = now if found is not None else None
-                if found is not None and found != last:
-                    publish(found)
-                    last = found
+            found = self._look()
+            if found is not None and found != last:
+                publish(found)
+                last = found
             await asyncio.sleep(self._interval_s)
 
-    def _stamp(self) -> object:
+    def _look(self) -> list[Found] | None:
+        """What the file says, if it says something new that can be believed."""
+        now = self._stamp()
+        if now is None:
+            self._believed = self._doubted = None  # when it is back, it is read, whether it changed or not
+            return None
+        if now == self._believed:
+            return None
+        text = self._read()
+        if text is None:
+            return None
+        put_whole = now.inode != self._inode and _is_whole(text, self._path)
+        settled = put_whole or now == self._doubted
+        self._doubted = now
+        if not settled or self._stamp() != now:
+            return None
+        self._inode = now.inode
+        found = self._parse(text)
+        self._believed = now if found is not None else None
+        return found
+
+    def _stamp(self) -> _Stamp | None:
         """What changes with the file; None when it cannot be looked at."""
         try:
             found = os.stat(self._path)
         except OSError as error:
             self._complaints.tell(error.strerror or str(error))
             return None
-        return found.st_mtime_ns, found.st_size, found.st_ino
+        return _Stamp(found.st_mtime_ns, found.st_size, found.st_ino)
 
-    def _read(self) -> list[Found] | None:
+    def _read(self) -> str | None:
         try:
             with open(self._path, "rb", opener=_without_waiting) as file:
                 if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
@@ -69,12 +95,24 @@ class FileSource:
                 raw = file.read(MAX_BYTES + 1)
             if len(raw) > MAX_BYTES:
                 raise ValueError(f"larger than {MAX_BYTES >> 20} MiB")
-            found = parse(raw.decode(), is_json=self._path.endswith(".json"))
-        except (OSError, ValueError, RecursionError) as error:
+            return raw.decode()
+        except (OSError, ValueError) as error:
+            self._complaints.tell(f"left as it was: {error}")
+            return None
+
+    def _parse(self, text: str) -> list[Found] | None:
+        try:
+            found = parse(text, is_json=self._path.endswith(".json"))
+        except (ValueError, RecursionError) as error:
             self._complaints.tell(f"left as it was: {error}")
             return None
         self._complaints.tell("")
         return found
+
+
+def _is_whole(text: str, path: str) -> bool:
+    """Does its last line have an end? JSON says itself where it ends."""
+    return path.endswith(".json") or text.endswith("\n")
 
 
 def _without_waiting(path: str, flags: int) -> int:
