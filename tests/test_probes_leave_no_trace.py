@@ -33,13 +33,13 @@ def far() -> Iterator[Far]:
         yield far
 
 
-def verdicts(address: str, times: int = 1, **probe: Any) -> Counter[str]:
-    """What so many probes say, twenty at a time: "" for good."""
+def verdicts(address: str, times: int = 1, settings: ProbeSettings | None = None, **probe: Any) -> Counter[str]:
+    """What so many probes with these settings say, twenty at a time: "" for good."""
     host, _, port = address.rpartition(":")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     ip, _, zone = host.strip("[]").partition("%")
     row = Row(address, host, ip, int(port), family, socket.if_nametoindex(zone) if zone else 0)
-    rules = ProbeSettings(**{"timeout": "5s"} | probe)
+    rules = settings or ProbeSettings(**{"timeout": "5s"} | probe)
 
     async def main() -> Counter[str]:
         asker, said, places = Asker(), Counter[str](), asyncio.Semaphore(20)

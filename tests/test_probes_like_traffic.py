@@ -28,7 +28,7 @@ PLAIN, TOLD, TOLD_TLS, BEHIND = 8080, 8081, 8082, 8083
 
 def seen_by(pool: dict[str, Any], **probe: Any) -> ProbeSettings:
     """The probe of a pool with these settings."""
-    return PoolSettings(**pool, probe=ProbeSettings(**probe)).probe
+    return PoolSettings(**pool, probe=ProbeSettings(**{"timeout": "5s"} | probe)).probe
 
 
 @pytest.fixture(scope="module")
@@ -64,8 +64,7 @@ def nginx(far: Far, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Far]:
 
 def said(address: str, probe: ProbeSettings) -> str:
     """The verdict of one probe with these settings."""
-    values = probe.values()
-    (verdict,) = verdicts(address, **values)
+    (verdict,) = verdicts(address, settings=probe)
     return verdict
 
 
@@ -82,8 +81,9 @@ def test_http_probe_where_a_proxy_header_must_come(nginx: Far, version: str, por
 @pytest.mark.parametrize("kind", ["http", "tcp"])
 def test_proxy_header_before_tls(nginx: Far, version: str, kind: str) -> None:
     pool = {"send_proxy": version, "tls": True, "tls_verify": False}
-    assert said(f"{nginx.ip}:{TOLD_TLS}", seen_by(pool, kind=kind, path="/")) == ""
-    assert said(f"{nginx.ip}:{TOLD_TLS}", seen_by(pool | {"send_proxy": "off"}, kind=kind, path="/")) != ""
+    path = {"path": "/"} if kind == "http" else {}
+    assert said(f"{nginx.ip}:{TOLD_TLS}", seen_by(pool, kind=kind, **path)) == ""
+    assert said(f"{nginx.ip}:{TOLD_TLS}", seen_by(pool | {"send_proxy": "off"}, kind=kind, **path)) != ""
 
 
 def test_tcp_probe_that_speaks_behind_a_proxy_header(nginx: Far) -> None:
@@ -199,16 +199,16 @@ def test_method_and_headers_of_http_probes_are_free() -> None:
 @pytest.mark.parametrize(
     ("probe", "fault"),
     [
-        ({"method": "G ET"}, "method: 'G ET' is not allowed"),
-        ({"method": "CONNECT"}, "method: 'CONNECT' is not allowed"),
-        ({"path": "*"}, "path: '*' is not allowed"),
+        ({"kind": "http", "method": "G ET"}, "method: 'G ET' is not allowed"),
+        ({"kind": "http", "method": "CONNECT"}, "method: 'CONNECT' is not allowed"),
+        ({"kind": "http", "path": "*"}, "path: '*' is not allowed"),
         ({"kind": "http", "headers": {"A b": "c"}}, "headers: "),
         ({"kind": "http", "headers": {"A": "b\r\nC: d"}}, "headers: "),
         ({"kind": "http", "headers": {"Transfer-Encoding": "chunked"}}, "headers: Transfer-Encoding is not allowed"),
         ({"kind": "http", "headers": ["A"]}, "headers: "),
-        ({"kind": "tcp", "headers": {"A": "b"}}, "headers: requires a kind of: http"),
-        ({"kind": "http", "send": "x"}, "send: requires a kind of: tcp, udp"),
-        ({"kind": "tcp", "user": "x"}, "user: requires a kind of: mysql, postgres"),
+        ({"kind": "tcp", "headers": {"A": "b"}}, "headers: only of kind http, this is tcp"),
+        ({"kind": "http", "send": "x"}, "send: only of kind udp or tcp, this is http"),
+        ({"kind": "tcp", "user": "x"}, "user: only of kind mysql or postgres"),
         ({"kind": "mqtt", "password": "x"}, "password: requires user"),
         ({"kind": "redis", "password_file": "/no/such"}, "password_file: '/no/such' cannot be read"),
         ({"kind": "tcp", "send": "hex:0"}, "send: 'hex:0' is not allowed"),
