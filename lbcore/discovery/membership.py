@@ -15,12 +15,11 @@ from collections import namedtuple
 
 from lbcore.crew import ANSWERS, CONNECTS
 from lbcore.discovery import evidence as rules_of
-from lbcore.discovery import outliers, saved
+from lbcore.discovery import outliers, saved, sources
 from lbcore.discovery.agenda import Agenda
 from lbcore.discovery.evidence import Evidence, Verdict
 from lbcore.discovery.pickers import Pickers
 from lbcore.discovery.reports import Report, Reports, weight_of
-from lbcore.discovery.sources import Found
 from lbcore.discovery.standing import Member, Standing
 from lbcore.discovery.verdicts import Verdicts
 from lbcore.settings import join_host_port, parse_address
@@ -359,11 +358,11 @@ class Membership:
 
     # --- sources -------------------------------------------------------------------------------------------------
 
-    def claimed(self, pool: str, claim: str) -> list[Found]:
+    def claimed(self, pool: str, claim: str) -> list[sources.Found]:
         """What a source names of a pool, as of what it said last."""
         with self._lock:
             members = self._standing[pool].members.values() if pool in self._standing else ()
-            return [Found(member.row.address, member.row.weight) for member in members if claim in member.claims]
+            return [sources.Found(member.row.address, member.row.weight) for member in members if claim in member.claims]
 
     def follow_source(self, pool: str, claim: str, found: Iterable[tuple[str, int]]) -> None:
         """The whole set of (address, weight) that a source knows for a pool now: who is new comes, who is gone leaves, unless
