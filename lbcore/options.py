@@ -374,7 +374,8 @@ POOL = (
         "backend_idle_timeout",
         "duration",
         _SECOND,
-        "http: how long an idle connection to a backend is kept when it does not say how long it keeps it; 0: none is",
+        "http: how long an idle connection to a backend is kept when it does not say how long it keeps it; 0: none is, and"
+        " requests say Connection: close",
         low=0,
         high=_HOUR,
     ),

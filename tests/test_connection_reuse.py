@@ -242,6 +242,33 @@ def test_goodbye_of_an_idle_connection_is_its_end() -> None:
         assert backend.connections == 2, "the backend is not distrusted for it"
 
 
+@pytest.mark.parametrize("method", [b"GET", b"POST"])
+def test_goodbye_that_meets_a_request_on_the_way(method: bytes) -> None:
+    """What can be sent again is; what cannot gets the backend's word."""
+
+    class Slow(Backend):
+        def _talk(self, connection: socket.socket) -> None:
+            reader = Reader(connection)
+            for answer in (OK, b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"):
+                head = reader.head()
+                if head is not None:
+                    reader.body(head)
+                    connection.sendall(answer)
+
+    with Slow() as backend, http(backend, backend_idle_timeout="1h") as lb, Client(lb.address) as client:
+        for status in (200, 200 if method == b"GET" else 408):
+            client.send(method + POST[4:])
+            assert client.answer().status == status
+        assert backend.connections == (2 if method == b"GET" else 1)
+
+
+def test_408_of_a_fresh_connection_is_a_response_like_others() -> None:
+    with Backend(answering(b"HTTP/1.1 408 No\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", end=True)) as backend:
+        with http(backend) as lb, Client(lb.address) as client:
+            assert [client.get().status for _ in range(3)] == [408] * 3
+            assert len(backend.heads) == 3
+
+
 def test_bytes_before_a_request_on_a_fresh_connection_end_it() -> None:
     """What the client gets may be the backend's word; a second response must not be the next client's."""
 

@@ -31,6 +31,7 @@ SUITES = [
     "test_offload.py",
     "test_offload_local.py",
     "test_client_limits.py",
+    "test_connection_reuse.py",
 ]
 
 

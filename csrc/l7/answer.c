@@ -312,6 +312,13 @@ static void keep_part(struct lb_l7 *l7, struct lb_http *client, const char *byte
     client->part_end = count;
 }
 
+/* 408 to a request that is whole, on a connection that had been idle: the backend's goodbye, which met our request on the way (RFC 9110
+ * 15.5.9). */
+static int is_goodbye(const struct lb_http *client, const struct lb_message *message)
+{
+    return message->head.status == 408 && client->reused && client->replayable && !message->persistent && is_silent(client);
+}
+
 enum lb_next lb_http_read_answer(struct lb_l7 *l7, struct lb_http *client, char *bytes, uint32_t count)
 {
     static const struct lb_head_limits limits = {LB_MAX_HEAD, LB_MAX_HEAD, LB_FIELD_ROOM};
@@ -324,6 +331,8 @@ enum lb_next lb_http_read_answer(struct lb_l7 *l7, struct lb_http *client, char 
             return answer_is_bad(l7, client);
         if (l7->message.head.status == 101)
             return switch_protocols(l7, client, bytes, count);
+        if (is_goodbye(client, &l7->message))
+            return lb_http_backend_lost(l7, client, 502, "the backend closed the connection before it answered");
         if (l7->message.head.status >= 200)
             return final_answer(l7, client, bytes, count);
         if (pass_interim(l7, client, bytes) < 0)
