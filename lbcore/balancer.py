@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from lbcore.admin.bodies import UpgradeOrder
     from lbcore.admin.server import AdminServer
+    from lbcore.discovery.names import Names
     from lbcore.discovery.prober import Prober
     from lbcore.discovery.sources import Found, Sources
     from lbcore.estate import Estate
@@ -88,6 +89,7 @@ class Balancer:
         self._instance: Instance | None = None
         self._state: StateFile | None = None
         self._sources: Sources | None = None
+        self._names: Names | None = None
         self._picking: Picking | None = None
         self._estate: Estate | None = None
         self._recording: Recording | None = None
@@ -143,6 +145,7 @@ class Balancer:
         supervisor.start(settings)
         self._start_admin()
         self._follow_probes()
+        self._follow_names()
         if any(pool.sources for pool in settings.pools):
             self._follow_sources()
         self._publish(supervisor.pids)
@@ -242,7 +245,10 @@ class Balancer:
             return
         from lbcore.state import StateFile, load
 
-        count = membership.restore(load(path, self._log)) if fresh else 0
+        entries = load(path, self._log)
+        count = membership.restore(entries) if fresh else 0
+        if not fresh:
+            membership.restore_drains(entries)
         if count:
             self._log(f"state_file: {count} backends are back, on probation")
         self._state = StateFile(path, membership.snapshot, self._log)
@@ -321,6 +327,15 @@ class Balancer:
             self._membership.on_new = self._prober.poke
             self._prober.start()
 
+    def _follow_names(self) -> None:
+        """Keep backends with host names at the addresses that these have."""
+        from lbcore.discovery.names import Names
+
+        assert self._membership is not None
+        self._names = Names(self._membership, self._log)
+        self._membership.on_name = self._names.poke
+        self._names.poke()
+
     def _follow_sources(self) -> None:
         """Run the sources that the pools name; what only a source named that is not there any more goes."""
         from lbcore.discovery.sources import Sources, made
@@ -365,6 +380,8 @@ class Balancer:
             self._state.close()
         if self._sources:
             self._sources.stop()
+        if self._names:
+            self._names.stop()
         if self._prober:
             self._prober.stop()
         if self._supervisor:
@@ -386,7 +403,7 @@ class Balancer:
             self._table.close()
 
     def _forget(self) -> None:
-        self._state = self._picking = self._sources = self._recording = self._estate = None
+        self._state = self._picking = self._sources = self._names = self._recording = self._estate = None
         self._prober = self._supervisor = self._admin = self._table = self._membership = self._instance = None
 
     def abdicate(self) -> None:
@@ -394,7 +411,7 @@ class Balancer:
         process, once it has become one). Only of a balancer whose workers are processes."""
         self._leaving = True  # the admin server, which is waited for, has threads that wait for the lock
         with self._lock:
-            for part in (self._sources, self._prober, self._admin):
+            for part in (self._sources, self._names, self._prober, self._admin):
                 if part:
                     part.stop()
             if self._state:

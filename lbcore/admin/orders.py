@@ -49,14 +49,21 @@ class Orders:
         body = parse(await request.read(), BackendOrder)
         row = await asyncio.to_thread(self._carry_out, verb, body)  # adding resolves a name, which may take its time
         return web.json_response(
-            {"id": row.id, "address": row.address, "pool": row.pool, "state": row.state, "weight": row.weight}
+            {
+                "id": row.id,
+                "address": row.address,
+                "pool": row.pool,
+                "state": row.state,
+                "reason": row.reason,
+                "weight": row.weight,
+            }
         )
 
     def _carry_out(self, verb: str, body: BackendOrder) -> Row:
         try:
             if verb == "add":
                 weight = 1 if body.weight is None else body.weight
-                return self._membership.add(self._pool(body.pool), body.address, weight)
+                return self._membership.add(self._pool(body.pool), body.address, weight, unresolved=True)
             pool = self._pool_of(body.address) if body.pool is None else self._pool(body.pool)
             row = self._membership.find(pool, body.address)
         except BadBody:

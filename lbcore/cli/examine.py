@@ -44,6 +44,7 @@ def _examined(file: Path, advice: list[str]) -> BalancerSettings:
     from lbcore import privileges
     from lbcore.cli.serve import check_services
     from lbcore.config import load
+    from lbcore.discovery.names import unresolvable
     from lbcore.tls.store import Store
 
     settings = load(file)
@@ -53,7 +54,7 @@ def _examined(file: Path, advice: list[str]) -> BalancerSettings:
         settings = load(file)
     check_services(settings)
     Store(advice.append).read(settings)
-    advice += settings.advice()
+    advice += [*settings.advice(), *unresolvable(settings)]
     return settings
 
 

@@ -53,7 +53,8 @@ def act(
 def order(name: str, verb: str, address: str, pool: str | None, weight: int | None) -> int:
     """Change a backend and print what became of it. Raises NotRunning, ConfigError or LbcoreError."""
     answer = act(name, verb, address, pool, weight)
-    print(f"{answer['address']} in pool {answer['pool']}: {answer['state']}, weight {answer['weight']}")
+    why = f" ({answer['reason']})" if answer["state"] == "down" else ""
+    print(f"{answer['address']} in pool {answer['pool']}: {answer['state']}{why}, weight {answer['weight']}")
     return 0
 
 

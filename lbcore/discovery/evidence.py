@@ -26,8 +26,8 @@ class Evidence:
     only. dead: failures took it out; `death` says which, `died_at` when, `hard` that its host refused the connection, which
     no fault of the balancer's own looks like. flaps: how often that happened lately, as of flapped_at; hold_until: before
     that it does not come back. ejected_until, ejection: likewise for one that is worse than the others. declared: what it
-    says of itself: ready, starting, busy or draining. late_until: its probes time out, but requests succeed. drained: an
-    operator said so.
+    says of itself: ready, starting, busy or draining. unresolved: why its name has no address, "" if it has one.
+    late_until: its probes time out, but requests succeed. drained: an operator said so.
     """
 
     __slots__ = (
@@ -50,6 +50,7 @@ class Evidence:
         "leased",
         "probation",
         "proven",
+        "unresolved",
     )
 
     def __init__(self, *, leased: bool = False, probation: bool = False) -> None:
@@ -71,6 +72,7 @@ class Evidence:
         self.busy_until = 0.0
         self.late_until = 0.0
         self.drained = False
+        self.unresolved = ""
         self.lease_until: float | None = None
 
 
@@ -204,6 +206,8 @@ def judge(evidence: Evidence, rules: PoolSettings, now: float) -> Verdict:
     """The state that a backend's own evidence calls for. The strongest word comes first."""
     if evidence.drained:
         return Verdict("draining", DRAINED)
+    if evidence.unresolved:
+        return Verdict("down", evidence.unresolved)
     if lease_is_over(evidence, now):
         return Verdict("draining", f"{times(rules.lease.missed, 'heartbeat')} missed")
     if evidence.declared == "draining":

@@ -39,7 +39,11 @@ def keep(pool: Iterable[tuple[Evidence, Verdict]], rules: PoolSettings, *, doubt
     when `doubts` says so, and stops after `window_s`: by then the same would have been noticed again.
     """
     entries = list(pool)
-    dead = [(at, evidence, verdict) for at, (evidence, verdict) in enumerate(entries) if verdict.state == "down"]
+    dead = [
+        (at, evidence, verdict)
+        for at, (evidence, verdict) in enumerate(entries)
+        if verdict.state == "down" and not evidence.unresolved
+    ]
     late = [(at, evidence) for at, (evidence, verdict) in enumerate(entries) if _is_late(evidence, verdict)]
     up = sum(verdict.state == "up" for _, verdict in entries)
     since = max((_since(evidence) for _, evidence, _ in dead), default=0.0) - window_s(rules)

@@ -7,6 +7,7 @@ backend fails.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import threading
@@ -17,13 +18,15 @@ from lbcore.crew import ANSWERS, CONNECTS
 from lbcore.discovery import evidence as rules_of
 from lbcore.discovery import outliers, saved, sources
 from lbcore.discovery.agenda import Agenda
+from lbcore.discovery.drains import Drains
 from lbcore.discovery.evidence import Evidence, Verdict
+from lbcore.discovery.names import Named
 from lbcore.discovery.pickers import Pickers
 from lbcore.discovery.reports import Report, Reports, weight_of
 from lbcore.discovery.standing import Member, Standing
 from lbcore.discovery.verdicts import Verdicts
 from lbcore.settings import join_host_port, parse_address
-from lbcore.table import resolve, resolve_all
+from lbcore.table import UNRESOLVED, is_literal, resolve_all
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,7 +36,7 @@ if TYPE_CHECKING:
     from lbcore.settings import PoolSettings, ProbeSettings
     from lbcore.table import Resolved, Row, Table
 
-    Found = dict[tuple[str, int], Resolved | ValueError]
+    LookedUp = dict[tuple[str, int], Resolved | ValueError]
 
 STALL_S = 1.0
 """A tick that comes later than asked by more than this was held up with the whole process: leases are not to blame."""
@@ -43,6 +46,9 @@ TICK_S = 0.01
 
 _TLS_WORDS = {errno.EKEYREJECTED: "its certificate is not accepted", errno.EPROTO: "its TLS handshake failed"}
 """What the engine means by these (csrc/l4/secure.h)."""
+
+REMOVED = "removed"
+"""Why a backend leaves that an operator has removed."""
 
 Target = namedtuple("Target", "row probe", module=__name__)
 
@@ -70,9 +76,11 @@ class Membership:
         self._clock = clock
         self._lock = threading.RLock()
         self._members: dict[str, Member] = {}  # by row id
+        self._drains = Drains()
         self._standing: dict[str, Standing] = {name: Standing() for name in pools}
         self.sooner: Callable[[], None] = lambda: None
         self.on_new: Callable[[Row], None] = lambda row: None
+        self.on_name: Callable[[], None] = lambda: None
         self.on_change: Callable[[], None] = lambda: None
         self._agenda = Agenda(lambda: self.sooner())
         table.views.on_put_off = self._agenda.wake_by
@@ -109,14 +117,14 @@ class Membership:
             return [
                 Target(member.row, self._pools[member.row.pool].probe)
                 for member in self._members.values()
-                if self._pools[member.row.pool].probe.kind != "off" and not member.evidence.drained
+                if self._pools[member.row.pool].probe.kind != "off" and _is_probed(member.evidence)
             ]
 
     def target(self, row: Row) -> ProbeSettings | None:
         """How a backend is to be probed now; None: not at all."""
         with self._lock:
             member = self._members.get(row.id)
-            if member is None or member.evidence.drained:
+            if member is None or not _is_probed(member.evidence):
                 return None
             probe = self._pools[row.pool].probe
             return None if probe.kind == "off" else probe
@@ -128,12 +136,17 @@ class Membership:
 
     # --- operators -----------------------------------------------------------------------------------------------
 
-    def add(self, pool: str, address: str, weight: int = 1, source: str = "api") -> Row:
-        """Add a backend. Raises KeyError (no such pool) or ValueError (bad, unknown or doubled address, table full)."""
+    def add(self, pool: str, address: str, weight: int = 1, source: str = "api", *, unresolved: bool = False) -> Row:
+        """Add a backend. unresolved: one whose name has no address is down until it has. Raises KeyError (no such pool) or
+        ValueError (bad, unknown or doubled address, table full)."""
         self.rules(pool)
-        return self._enter(pool, address, weight, source, Evidence())
+        key = parse_address(address)
+        resolved = resolve_all([key])[key]
+        if isinstance(resolved, ValueError) and not unresolved:
+            raise resolved
+        return self._enter(pool, address, weight, source, Evidence(), resolved)
 
-    def remove(self, row: Row, drain_ms: int | None = None, reason: str = "removed") -> None:
+    def remove(self, row: Row, drain_ms: int | None = None, reason: str = REMOVED) -> None:
         """Let a backend leave: no new sessions; old ones are cut after drain_ms (default: the drain time)."""
         with self._lock:
             member = self._members.pop(row.id, None)
@@ -141,6 +154,8 @@ class Membership:
                 return
             self._agenda.forget(row.id)
             self._standing[row.pool].leave(row.id)
+            if reason == REMOVED:
+                self._drains.discard(row.pool, row.address)
             self._table.set_state(row, "draining", reason)
             self._table.remove(row, self._drain_ms if drain_ms is None else drain_ms)
             self._verdicts.left(row.pool, self._clock())
@@ -154,11 +169,13 @@ class Membership:
             self.remove(member.row, reason=reason)
 
     def drain(self, row: Row) -> None:
-        """No new sessions until `ready`."""
+        """No new sessions until `ready`, also when the backend leaves and comes back meanwhile."""
+        self._drains.add(row.pool, row.address)
         self._change(row, lambda evidence: setattr(evidence, "drained", True))
 
     def ready(self, row: Row) -> None:
         """Undo `drain`."""
+        self._drains.discard(row.pool, row.address)
         self._change(row, lambda evidence: setattr(evidence, "drained", False))
 
     def set_weight(self, row: Row, weight: int) -> None:
@@ -175,10 +192,22 @@ class Membership:
                 self._verdicts.review(member, self._clock())
 
     def _enter(
-        self, pool: str, address: str, weight: int, source: str, evidence: Evidence, resolved: Resolved | None = None
+        self,
+        pool: str,
+        address: str,
+        weight: int,
+        source: str,
+        evidence: Evidence,
+        resolved: Resolved | ValueError | None = None,
     ) -> Row:
-        resolved = resolved or resolve(*parse_address(address))  # before the lock: a name may take seconds
+        key = parse_address(address)
+        if resolved is None:
+            resolved = resolve_all([key])[key]  # before the lock: a name may take seconds
+        if isinstance(resolved, ValueError):
+            evidence.unresolved, resolved = _unresolved(key[0], resolved), UNRESOLVED
+            self._log(f"pool {pool}: {address}: {evidence.unresolved}")
         with self._lock:
+            evidence.drained = evidence.drained or (pool, normal(address)) in self._drains
             verdict = rules_of.judge(evidence, self.rules(pool), self._clock())
             row = self._table.add(
                 pool,
@@ -194,6 +223,8 @@ class Membership:
             self._verdicts.entered(member, self._clock())
         if source != "lease":
             self.on_new(row)
+        if not is_literal(row.host):
+            self.on_name()
         self.on_change()
         return row
 
@@ -384,21 +415,42 @@ class Membership:
                 if row.source == source:
                     self._table.set_weight(row, weight)
             for address, weight in wanted.items():
-                known = resolved.get(parse_address(address))
                 try:
-                    if isinstance(known, ValueError):
-                        raise known
-                    row = self._enter(pool, address, weight, source, Evidence(), known)
+                    row = self._enter(pool, address, weight, source, Evidence(), resolved.get(parse_address(address)))
                     self._members[row.id].claims = {claim}
                 except ValueError as error:
                     self._log(f"pool {pool}: {address}, which {source} names, is left out: {error}")
+
+    # --- names ---------------------------------------------------------------------------------------------------
+
+    def named(self) -> list[Named]:
+        """The backends whose host is a name."""
+        with self._lock:
+            rows = [member.row for member in self._members.values() if not is_literal(member.row.host)]
+            return [Named(row.pool, row.address, row.host, row.port, row.ip, not row.unresolved) for row in rows]
+
+    def move(self, pool: str, address: str, resolved: Resolved) -> None:
+        """A backend's name means another address now: a new backend takes its place, of which nothing is known but what
+        operators and sources said. Sessions of the old one may end as those of one that was removed."""
+        with self._lock, self._table.batch():
+            row = self._table.find(pool, address)
+            member = self._members.get(row.id) if row else None
+            if row is None or member is None or row.ip == resolved.ip or self._table.is_full:
+                return
+            self._log(f"pool {pool}: {address} is at {resolved.ip} now" + ("" if row.unresolved else f", no more at {row.ip}"))
+            self.remove(row, 0 if row.unresolved else None, reason="its name means another address now")
+            fresh = self._enter(pool, address, row.weight, row.source, Evidence(), resolved)
+            self._members[fresh.id].claims = member.claims
 
     # --- what outlives a restart ------------------------------------------------------------------------------------
 
     def snapshot(self) -> list[dict[str, Any]]:
         """Backends that came at run time, by registration or by an operator: what `restore` takes, JSON-ready."""
         with self._lock:
-            return [saved.entry_of(member) for member in self._members.values() if member.row.source in saved.SOURCES]
+            kept = [member for member in self._members.values() if member.row.source in saved.SOURCES]
+            known = {(member.row.pool, member.row.address) for member in kept}
+            drains = [saved.drain_of(*mark) for mark in self._drains if mark not in known]
+            return [*(saved.entry_of(member) for member in kept), *drains]
 
     def restore(self, entries: Iterable[dict[str, Any]]) -> int:
         """Take them in again, on probation: one bad probe, or a lease's time of silence, takes them out. How many came."""
@@ -408,10 +460,13 @@ class Membership:
         for entry in entries:
             try:
                 kept = saved.read(entry)
+                if kept.source == saved.DRAIN:
+                    self._restore_drain(kept.pool, normal(kept.address))
+                    continue
+                if kept.drained:
+                    self._drains.add(kept.pool, normal(kept.address))
                 rules, evidence = self.rules(kept.pool), saved.evidence_of(kept)
                 found = resolved.get(parse_address(kept.address))
-                if isinstance(found, ValueError):
-                    raise found
                 row = self._enter(kept.pool, kept.address, kept.weight, kept.source, evidence, found)
             except (KeyError, ValueError, TypeError) as error:
                 self._log(f"state: {entry!r:.200} is left out: {error}")
@@ -424,6 +479,20 @@ class Membership:
                     evidence.lease_until = self._clock() + rules.lease.length_ms / 1000
                     self._agenda.plan(evidence.lease_until, row.id)
         return count
+
+    def restore_drains(self, entries: Iterable[dict[str, Any]]) -> None:
+        """Of backends that are not here now: those that are here say themselves whether they are drained."""
+        for entry in entries:
+            with contextlib.suppress(KeyError, ValueError, TypeError):
+                kept = saved.read(entry)
+                if kept.drained and self._table.find(kept.pool, normal(kept.address)) is None:
+                    self._drains.add(kept.pool, normal(kept.address))
+
+    def _restore_drain(self, pool: str, address: str) -> None:
+        self._drains.add(pool, address)
+        row = self._table.find(pool, address)
+        if row is not None:
+            self.drain(row)
 
     def recall(self, claims: Callable[[str, str], set[str]]) -> int:
         """Go on with the backends that the table holds already, left by a control plane that is gone: each keeps its row and
@@ -445,6 +514,10 @@ class Membership:
     def _recall_row(self, row: Row, claims: set[str]) -> None:
         now, verdict = self._clock(), Verdict(row.state, row.reason)
         evidence = rules_of.recalled(verdict, self._pools[row.pool], now, leased=row.source == "lease")
+        if evidence.drained:
+            self._drains.add(row.pool, row.address)
+        if row.unresolved:
+            evidence.dead, evidence.unresolved = False, row.reason
         member = Member(row, evidence)
         member.claims = claims
         self._members[row.id] = member
@@ -469,15 +542,17 @@ class Membership:
         self.admit(pools, drain_ms)
         self.dismiss(pools)
 
-    def look_up(self, pools: dict[str, PoolSettings], is_over: Callable[[], bool] = lambda: False) -> Found:
-        """The addresses of hosts that these settings name and we have not yet: for `admit`, which waits for no name server.
-
-        is_over: is nobody waiting any more?
+    def look_up(self, pools: dict[str, PoolSettings], is_over: Callable[[], bool] = lambda: False) -> LookedUp:
+        """The addresses of the hosts that these settings name, but for addresses that we have already: for `admit`, which waits
+        for no name server. is_over: is nobody waiting any more?
         """
         named = ((name, backend.address) for name, pool in pools.items() for backend in pool.backends)
-        return resolve_all((parse_address(address) for pool, address in named if not self._table.find(pool, address)), is_over)
+        wanted = ((pool, address, parse_address(address)) for pool, address in named)
+        return resolve_all(
+            (key for pool, address, key in wanted if not (is_literal(key[0]) and self._table.find(pool, address))), is_over
+        )
 
-    def admit(self, pools: dict[str, PoolSettings], drain_ms: int, resolved: Found | None = None) -> None:
+    def admit(self, pools: dict[str, PoolSettings], drain_ms: int, resolved: LookedUp | None = None) -> None:
         """The first half of `apply`: new settings, new pools, new backends. resolved: what `look_up` found."""
         if resolved is None:
             resolved = self.look_up(pools)
@@ -507,19 +582,19 @@ class Membership:
         del self._pools[name], self._standing[name]
         self._table.drop_pool(name)
 
-    def _follow(self, pool: PoolSettings, resolved: Found) -> None:
+    def _follow(self, pool: PoolSettings, resolved: LookedUp) -> None:
         wanted = {backend.address: backend.weight for backend in pool.backends}
         for member in list(self._standing[pool.name].members.values()):
             row = member.row
             if row.address in wanted:
                 member.claims.add("config")
                 self._table.set_weight(row, wanted.pop(row.address))
+                found = resolved.get((row.host, row.port))
+                if found is not None and not isinstance(found, ValueError) and row.ip not in found.all_ips:
+                    self.move(pool.name, row.address, found)
         for address, weight in wanted.items():
-            found = resolved.get(parse_address(address))
             try:
-                if isinstance(found, ValueError):
-                    raise found
-                self._enter(pool.name, address, weight, "config", Evidence(), found)
+                self._enter(pool.name, address, weight, "config", Evidence(), resolved.get(parse_address(address)))
             except ValueError as error:
                 self._log(f"pool {pool.name}: {address} is left out: {error}")
 
@@ -527,3 +602,13 @@ class Membership:
 def normal(address: str) -> str:
     """One spelling of an address. Raises ValueError."""
     return join_host_port(*parse_address(address))
+
+
+def _unresolved(host: str, error: ValueError) -> str:
+    """Why a name has no address, without the name, which stands beside it."""
+    words = str(error).removeprefix(f"{host}: ").removeprefix("cannot be resolved: ")
+    return f"cannot be resolved: {words}"
+
+
+def _is_probed(evidence: Evidence) -> bool:
+    return not evidence.drained and not evidence.unresolved

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from lbcore.discovery.standing import Member
 
 SOURCES = ("lease", "api")
+DRAIN = "drain"
+"""In the place of a source: only that an operator has drained the address is kept, since another names the backend."""
 
 Saved = namedtuple("Saved", "pool address source weight capacity drained up", module=__name__)
 Saved.__doc__ = """JSON-ready by `_asdict`. up: it could serve, though it may have been busy."""
@@ -24,6 +26,11 @@ def entry_of(member: Member) -> dict[str, Any]:
     row = member.row
     up = member.verdict.state in ("up", "busy")
     return Saved(row.pool, row.address, row.source, row.weight, row.capacity, member.evidence.drained, up)._asdict()
+
+
+def drain_of(pool: str, address: str) -> dict[str, Any]:
+    """What is kept of a drain, whoever names the backend."""
+    return Saved(pool, address, DRAIN, 1, None, True, False)._asdict()
 
 
 def read(entry: dict[str, Any]) -> Saved:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import signal
 import socket
 import threading
@@ -18,18 +19,23 @@ MOST_AT_ONCE = 64
 LOOK_S = 0.1
 """How often a wait for names looks whether it is over."""
 
-Resolved = namedtuple("Resolved", "family ip scope", module=__name__)
+Resolved = namedtuple("Resolved", "family ip scope all_ips", defaults=((),), module=__name__)
+Resolved.__doc__ = "An address. all_ips: beside it, of a name, all that the name means, this one among them."
+
+UNRESOLVED = Resolved(int(socket.AF_INET), "255.255.255.255", 0)
+"""Where a backend stands whose name has no address: no connection there can succeed (RFC 919 7)."""
 
 
 def resolve(host: str, port: int) -> Resolved:
     """The first address of a host, IPv4 before IPv6. May take seconds. Raises ValueError if it has none."""
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except OSError as error:
-        raise ValueError(f"{host}: cannot be resolved: {error.strerror or error}") from None
+    except (OSError, UnicodeError) as error:
+        raise ValueError(f"{host}: cannot be resolved: {getattr(error, 'strerror', None) or error}") from None
     family, _, _, _, address = min(found, key=lambda entry: entry[0] != socket.AF_INET)
     scope = int(address[3]) if len(address) == 4 else 0
-    return Resolved(int(family), str(address[0]).partition("%")[0], scope)
+    ips = [str(entry[4][0]).partition("%")[0] for entry in found]
+    return Resolved(int(family), str(address[0]).partition("%")[0], scope, tuple(dict.fromkeys(ips)))
 
 
 def resolve_all(
@@ -42,14 +48,16 @@ def resolve_all(
     found: dict[tuple[str, int], Resolved | ValueError] = {}
     names = []
     for key in dict.fromkeys(hosts):
-        if _is_numeric(key[0]):
+        if is_literal(key[0]):
             found[key] = _try_resolve(*key)
         else:
             names.append(key)
     return found | (_ask(names, is_over, limit_s) if names else {})
 
 
-def _is_numeric(host: str) -> bool:
+@functools.lru_cache(65_536)
+def is_literal(host: str) -> bool:
+    """Is it an address itself, and no name?"""
     try:
         socket.getaddrinfo(host, None, flags=socket.AI_NUMERICHOST)
     except OSError:

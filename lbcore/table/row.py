@@ -6,7 +6,7 @@ import socket
 
 from lbcore.codes import STATE_NAMES
 from lbcore.settings import parse_address
-from lbcore.table.resolved import Resolved
+from lbcore.table.resolved import UNRESOLVED, Resolved
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -81,6 +81,11 @@ class Row:
     def id(self) -> str:
         """INDEX.GENERATION: never the same for two registrations."""
         return f"{self.index}.{self.generation}"
+
+    @property
+    def unresolved(self) -> bool:
+        """Its name has no address: nobody can be sent there."""
+        return bool(self.ip == UNRESOLVED.ip)
 
     @property
     def leaving(self) -> bool:

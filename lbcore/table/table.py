@@ -310,6 +310,12 @@ class Table:
             self._write_state(row, state, reason)
             return row
 
+    @property
+    def is_full(self) -> bool:
+        """Is there no row for another backend?"""
+        with self.lock:
+            return not self._free and self._fresh == self._max_backends
+
     def _take_index(self) -> int:
         if self._free:
             return self._free.pop()
