@@ -200,7 +200,8 @@ struct lb_head {
     uint64_t off_counted; /* inside a section: open sessions by row of clients */
     uint8_t client_key[16]; /* secret: nobody else knows who shares a row with whom */
     uint32_t client_size;
-    uint8_t pad0[28];
+    uint32_t not_ready; /* as readyz says: the balancer leaves, or nobody can serve; what health_path of listeners answers */
+    uint8_t pad0[24];
     /* the line that changes: written by the control plane */
     uint64_t generation;     /* raised by every change of the table */
     uint64_t row_generation; /* the last generation given to a backend row */
@@ -263,6 +264,7 @@ struct lb_listener_row {
     uint8_t error_type[96];   /* media type of the body below */
     uint8_t error_body[1024]; /* of answers that the balancer makes; empty: its own words */
     uint8_t passed_headers[256]; /* claim headers that strangers may bring: lower case, '-' for '_', apart by spaces */
+    uint8_t health_path[128]; /* mode http: a GET of it is answered here; empty: none is */
     struct lb_network networks[32]; /* peers whose word on the client is taken */
 };
 

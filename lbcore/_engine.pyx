@@ -101,6 +101,10 @@ cdef class Pen:
         self.usable()
         lb_table_mend(&self.shm)
 
+    def ready(self, bint ready):
+        """What health_path of listeners answers."""
+        self.shm.head.not_ready = not ready
+
     def draining(self, bint draining):
         self.usable()
         self.shm.head.draining = draining

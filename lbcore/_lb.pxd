@@ -27,6 +27,7 @@ cdef extern from "lb.h" nogil:
         uint8_t name[64]
         uint8_t version[24]
         uint64_t generation
+        uint32_t not_ready
         uint32_t draining
         uint32_t log_every
         uint32_t trace_every

@@ -35,6 +35,9 @@ if TYPE_CHECKING:
     from lbcore.state import StateFile
     from lbcore.systemd import Inherited
 
+READY_EVERY_S = 0.25
+"""How soon health_path of listeners tells what readyz tells."""
+
 
 class Balancer:
     """A load balancer in this process.
@@ -193,7 +196,7 @@ class Balancer:
             self._settings,
             workers=table.workers,
             processes=self._processes,
-            tick=membership.tick,
+            tick=lambda now: self._tick(membership, now),
             on_failing=membership.failing,
             log=self._log,
             on_crew=self._publish,
@@ -204,6 +207,18 @@ class Balancer:
         membership.sooner = supervisor.poke
         table.on_cut = supervisor.wake_workers
         return supervisor
+
+    def _tick(self, membership: Membership, now: float) -> float | None:
+        """What is due; and whether this balancer is ready, where listeners tell it."""
+        wanted = membership.tick(now)
+        if not any(listener.health_path for listener in self._settings.listeners):
+            return wanted
+        self._tell_ready()
+        return now + READY_EVERY_S if wanted is None else min(wanted, now + READY_EVERY_S)
+
+    def _tell_ready(self) -> None:
+        if self._table:
+            self._table.set_ready(self._readiness()[0])
 
     def _leave_be(self) -> None:
         """What was found could not be taken over: it goes on as it was, for another try."""
@@ -363,6 +378,7 @@ class Balancer:
         """
         if self.running:
             self._leaving = True  # readyz is 503 from now on, and no reload waits for its turn any more
+            self._tell_ready()
             if drain_timeout is None:
                 self._delay_leave()
         with self._lock:

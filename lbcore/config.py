@@ -300,7 +300,7 @@ def _from_own_folder(values: dict[str, Any], names: tuple[str, ...], path: str |
 
 
 def _admin(problems: _Problems, values: dict[str, Any], path: str | None) -> AdminSettings | None:
-    _from_own_folder(values, ("token_file",), path)
+    _from_own_folder(values, ("token_file", "read_token_file"), path)
     if values.get("listen") == "off":
         return None
     admin: AdminSettings | None = problems.made("admin.", AdminSettings, values)

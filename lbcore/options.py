@@ -185,6 +185,7 @@ LISTENER = (
         high=24 * _HOUR,
     ),
     Option(
+<<<<<<< HEAD
         "lingering_time",
         "duration",
         30 * _SECOND,
@@ -200,6 +201,12 @@ LISTENER = (
         "http: the connection is closed before lingering_time is over if the client sends nothing for so long",
         low=10,
         high=_HOUR,
+=======
+        "health_path",
+        "text",
+        None,
+        "http: a GET of this path is answered by lbcore itself, as readyz: 200, or 503 while it drains or no backend can serve",
+>>>>>>> 916768d (listeners: health_path, IPv4 at [::]; admin: a token that may only look)
     ),
     Option("max_header_bytes", "size", 16 << 10, "http: bytes of a request's head", low=1 << 10, high=28 << 10),
     Option("max_target", "size", 8 << 10, "http: bytes of a request's target", low=64, high=28 << 10),
@@ -655,6 +662,13 @@ ADMIN = (
     Option("listen", "text", "127.0.0.1:9900", '"HOST:PORT" or "unix:/path"'),
     Option("token_file", "text", None, "file whose first line is the operators' token"),
     Option("token", "secret", None, "the token itself; better kept in a file"),
+    Option(
+        "read_token_file",
+        "text",
+        None,
+        "file whose first line is a token that may only look: status, metrics, backends, the dashboard",
+    ),
+    Option("read_token", "secret", None, "the token that may only look; better kept in a file"),
     Option("allow", "cidrs", None, "networks that may register; default: loopback and private addresses"),
     Option(
         "rate", "int", 1000, "calls a second from one address without the token, at most; 0: no limit", low=0, high=1_000_000

@@ -49,9 +49,9 @@ class ListenerSockets:
             kind = socket.SOCK_DGRAM if listener.mode == "udp" else socket.SOCK_STREAM
             family, address = at or address_to_bind(listener.host, listener.port, kind)
             if listener.port:
-                _probe_port(family, kind, address)
+                _probe_port(family, kind, address, listener.v6_only)
             for _ in range(count):
-                bound = _bind(family, kind, address, shared=True)
+                bound = _bind(family, kind, address, shared=True, v6_only=listener.v6_only)
                 self.sockets.append(bound)
                 address = bound.getsockname()
                 self._begin(bound, listener, pool, kind)
@@ -91,7 +91,9 @@ class ListenerSockets:
                 if number in found:
                     made.sockets.append(socket.socket(fileno=os.dup(found[number])))
                 else:
-                    made.sockets.append(_bind(known.family, known.type, known.getsockname(), shared=True))
+                    made.sockets.append(
+                        _bind(known.family, known.type, known.getsockname(), shared=True, v6_only=_is_v6_only(known))
+                    )
                     made._begin(made.sockets[-1], listener, pool, known.type)
         except OSError as error:
             made.close()
@@ -143,19 +145,24 @@ def address_to_bind(host: str, port: int, kind: int) -> tuple[int, tuple[object,
     return family, address
 
 
-def _probe_port(family: int, kind: int, address: tuple[object, ...]) -> None:
+def _is_v6_only(known: socket.socket) -> bool:
+    return known.family == socket.AF_INET6 and bool(known.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY))
+
+
+def _probe_port(family: int, kind: int, address: tuple[object, ...], v6_only: bool) -> None:
     """A group with SO_REUSEPORT would join another balancer's sockets in silence: find out whether the port is free."""
-    _bind(family, kind, address, shared=False).close()
+    _bind(family, kind, address, shared=False, v6_only=v6_only).close()
 
 
-def _bind(family: int, kind: int, address: tuple[object, ...], *, shared: bool) -> socket.socket:
+def _bind(family: int, kind: int, address: tuple[object, ...], *, shared: bool, v6_only: bool) -> socket.socket:
+    """v6_only: an IPv6 socket takes no IPv4; else it is as the system has it (net.ipv6.bindv6only)."""
     fresh = socket.socket(family, kind | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
     try:
         if kind == socket.SOCK_STREAM:  # of datagrams it would let anybody bind the same port
             fresh.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if shared:
             fresh.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        if family == socket.AF_INET6:
+        if family == socket.AF_INET6 and v6_only:
             fresh.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         fresh.bind(address)
         if not shared and kind == socket.SOCK_STREAM:

@@ -345,3 +345,47 @@ def test_with_the_token_any_name_will_do() -> None:
 def test_what_acts_is_no_get() -> None:
     with balanced(settings=settings({"token": "operators"})) as lb:
         assert {asked_as(lb, "GET", path, "127.0.0.1", bearer("operators")) for path in ACTS} <= {404, 405}
+
+
+# --- a token that may only look ---------------------------------------------------------------------------------------------
+
+LOOKER = bearer("looks-only")
+
+
+def test_the_read_token_looks_at_everything_and_acts_on_nothing() -> None:
+    rules = settings({"token": "operators", "read_token": "looks-only"}, lease=LeaseSettings(port=4000))
+    with balanced(settings=rules) as lb:
+        for path in ("/status", "/metrics", "/backends", "/", "/healthz", "/readyz"):
+            assert asked_as(lb, "GET", path, "127.0.0.1", LOOKER) in (200, 503), path
+            assert asked_as(lb, "HEAD", path, "127.0.0.1", LOOKER) in (200, 503), path
+        for path in ("/register", "/heartbeat", "/deregister", "/pick", "/release", "/reload", "/upgrade", "/backends/add"):
+            assert call(lb, path, ME, LOOKER)[0] == 403, path
+        assert call(lb, "/register", ME)[0] == 401
+        assert lb.pool().backends() == []
+
+
+def test_the_read_token_shows_the_dashboard_without_power() -> None:
+    with balanced(settings=settings({"token": "operators", "read_token": "looks-only"})) as lb:
+        host, port = str(lb.admin_address).removeprefix("http://").rsplit(":", 1)
+        connection = http.client.HTTPConnection(host, int(port), timeout=5)
+        try:
+            connection.request("GET", "/events", headers=LOOKER)
+            answer = connection.getresponse()
+            assert answer.status == 200
+            assert b"data:" in answer.read(200)
+        finally:
+            connection.close()
+
+
+@pytest.mark.parametrize(
+    ("admin", "says"),
+    [
+        ({"read_token": "looks-only"}, "admin.read_token: requires token"),
+        ({"token": "the-same-one", "read_token": "the-same-one"}, "admin.read_token: is the operators' token"),
+        ({"token": "operators", "read_token": "short"}, "admin.read_token: too short"),
+        ({"token": "operators", "read_token_file": "/no/such"}, "admin.read_token_file: '/no/such' cannot be read"),
+    ],
+)
+def test_read_tokens_that_are_refused(admin: dict[str, str], says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        settings(admin)

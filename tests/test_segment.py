@@ -71,6 +71,7 @@ def test_damaged_heads_are_refused_by_c_and_python() -> None:
         "log_written",
         "log_lost",
         "client_key",
+        "not_ready",
         "pad0",
     }
     for name, field in ffi.typeof("struct lb_head").fields:

@@ -351,6 +351,8 @@ size_t lb_compose_answer(char *out, const struct lb_message *message, const char
 const char *lb_status_words(uint16_t status)
 {
     switch (status) {
+    case 200:
+        return "OK";
     case 400:
         return "Bad Request";
     case 404:
@@ -387,7 +389,7 @@ static size_t own_body(char *body, size_t room, const struct lb_own_answer *answ
 {
     const char *form = (const char *)answer->listener->error_body;
     size_t length = 0;
-    if (!*form) {
+    if (!*form || answer->status < 400) {
         int count = snprintf(body, room, "%u %s: %s\n", answer->status, lb_status_words(answer->status), answer->why);
         return count > 0 ? (size_t)count : 0;
     }

@@ -52,7 +52,7 @@ void lb_http_reread(struct lb_l7 *l7, struct lb_http *client)
 
 static void count_answer(struct lb_worker_row *row, uint16_t status)
 {
-    lb_add(status < 500 ? &row->answers_4xx : &row->answers_5xx, 1);
+    lb_add(status < 400 ? &row->answers_2xx : status < 500 ? &row->answers_4xx : &row->answers_5xx, 1);
 }
 
 static enum lb_next answer_later(struct lb_l7 *l7, struct lb_http *client, uint16_t status, const char *why, uint32_t retry_after_s)
@@ -296,6 +296,8 @@ static enum lb_next begin(struct lb_l7 *l7, struct lb_http *client)
         return refuse(l7, client, reading);
     client->persistent = message->persistent && !lb_http_must_close(l7, client);
     client->replayable = client->request.whole && lb_method_is_idempotent((enum lb_method)client->method);
+    if (lb_http_asks_health(l7, client, bytes)) /* by itself: no limit, no route */
+        return lb_http_answer_health(l7, client);
     uint32_t wait_s = must_wait_s(l7, client);
     if (wait_s)
         return too_fast(l7, client, wait_s);

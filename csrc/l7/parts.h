@@ -73,6 +73,11 @@ char *lb_http_in(const struct lb_l7 *l7, const struct lb_http *client);
 /* The balancer answers by itself; the exchange ends with it. */
 enum lb_next lb_http_answer(struct lb_l7 *l7, struct lb_http *client, uint16_t status, const char *why);
 
+/* --- health.c --- */
+/* Does the request under way, in l7->message, ask whether the balancer is ready (health_path of the listener)? */
+int lb_http_asks_health(const struct lb_l7 *l7, const struct lb_http *client, const char *bytes);
+enum lb_next lb_http_answer_health(struct lb_l7 *l7, struct lb_http *client);
+
 /* --- reach.c --- */
 enum lb_next lb_http_reach(struct lb_l7 *l7, struct lb_http *client);
 enum lb_next lb_http_connect_failed(struct lb_l7 *l7, struct lb_http *client, int error);

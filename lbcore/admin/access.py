@@ -20,15 +20,20 @@ class Access:
     """The rules of one admin server.
 
     token: what operators and, where it is set, all callers but health checks must show. allow: networks that may register.
+    read_token: what shows all that is looked at, and acts on nothing.
     """
 
-    def __init__(self, token: str | None, allow: list[str]) -> None:
-        self._token = token
+    def __init__(self, token: str | None, allow: list[str], read_token: str | None = None) -> None:
+        self._token, self._read_token = token, read_token
         self._allow: list[Network] = [ipaddress.ip_network(network) for network in allow]
 
     def has_token(self, header: str | None) -> bool:
         """Does the Authorization header hold the operators' token?"""
         return self._token is not None and shows(header, self._token)
+
+    def may_look(self, header: str | None) -> bool:
+        """Does the Authorization header hold the token that may only look?"""
+        return self._read_token is not None and shows(header, self._read_token)
 
     @property
     def needs_token(self) -> bool:

@@ -84,8 +84,11 @@ class Rights:
             return
         if call.path in OF_BACKENDS and self._may_be_member(call):  # a pool's own token or key may admit these
             return
-        if not self._access.has_token(header):
-            raise Refusal(401, "no token, or a wrong one")
+        if self._access.has_token(header) or (call.method in ("GET", "HEAD") and self._access.may_look(header)):
+            return
+        if self._access.may_look(header):
+            raise Refusal(403, "this token may only look")
+        raise Refusal(401, "no token, or a wrong one")
 
     def _may_be_member(self, call: Call) -> bool:
         """Does the caller show what any pool admits? Which pool it means is in its body, which strangers are not asked for."""

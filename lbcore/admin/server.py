@@ -65,7 +65,7 @@ class AdminServer:
         self._status, self._ready, self._render_metrics, self._log = status, ready, metrics, log
         self._refusals = Refusals(log)
         self._feed = Feed(self._document)
-        asked = Access(revealed(settings.token) if settings else None, settings.allow if settings else [])
+        asked = _access_of(settings)
         self._rights = Rights(asked, settings.rate if settings else 0, membership, own)
         self._members = Members(membership, self._rights)
         self._picks = PickCalls(pick, self._members.pool)
@@ -246,6 +246,12 @@ class AdminServer:
         except LbcoreError as error:
             raise Refusal(503, str(error)) from None
         return web.Response(body=body, headers={"Content-Type": OPENMETRICS_TYPE if new else CONTENT_TYPE})
+
+
+def _access_of(settings: AdminSettings | None) -> Access:
+    if settings is None:
+        return Access(None, [])
+    return Access(revealed(settings.token), settings.allow, revealed(settings.read_token))
 
 
 def _only_allow(error: web.HTTPException) -> dict[str, str]:

@@ -27,22 +27,30 @@ their metadata servers there."""
 class AdminSettings(Settings):
     """Where the admin server listens, and whom it hears."""
 
-    __slots__ = ("allow", "listen", "rate", "token")
+    __slots__ = ("allow", "listen", "rate", "read_token", "token")
     OPTIONS = options.ADMIN
     KEY = "admin."
 
     listen: str
     token: Secret | None
+    read_token: Secret | None
     allow: list[str]
     rate: int
 
     def take(self, values: dict[str, Any]) -> Iterable[str]:
         self.allow = list(PRIVATE_NETWORKS) if self.allow is None else self.allow
-        yield from self.take_secret("token", values.pop("token_file", None))
+        for name in ("token", "read_token"):
+            yield from self.take_secret(name, values.pop(f"{name}_file", None))
 
     def check(self) -> Iterable[str]:
-        if self.token is not None and len(self.token) < 8:
-            yield "token: too short (allowed: 8 characters or more)"
+        for name in ("token", "read_token"):
+            secret = getattr(self, name)
+            if secret is not None and len(secret) < 8:
+                yield f"{name}: too short (allowed: 8 characters or more)"
+        if self.read_token is not None and self.token is None:
+            yield "read_token: requires token (without one anybody may look)"
+        if self.read_token is not None and self.read_token == self.token:
+            yield "read_token: is the operators' token"
         if self.listen.startswith("unix:"):
             if not self.listen[5:].startswith("/") or len(self.listen) > 5 + 107:
                 yield f"listen: {self.listen!r} is not allowed (allowed: unix:/ABSOLUTE/PATH of at most 107 bytes)"

@@ -119,6 +119,8 @@ class BalancerSettings(Settings):
         pools = [pool.name for pool in self.pools]
         yield from _twice("pool", pools)
         self.listeners = [self._named(index, listener) for index, listener in enumerate(self.listeners, 1)]
+        for listener in self.listeners:
+            listener.v6_only = any(_shares_port(listener, other) for other in self.listeners)
         self.pools = [self._probed(pool) for pool in self.pools]
         names = [str(listener.name) for listener in self.listeners]
         yield from _twice("listener", names)
@@ -224,6 +226,12 @@ class BalancerSettings(Settings):
         if listener.mode == "tls":
             return any(route.listener in (None, listener.name) and not route.of_requests for route in self.routes)
         return listener.mode in HTTP_MODES and bool(self.routes)
+
+
+def _shares_port(listener: ListenerSettings, other: ListenerSettings) -> bool:
+    """Do they have the same port, the other one over IPv4?"""
+    same_kind = (listener.mode == "udp") == (other.mode == "udp")
+    return bool(listener.port) and listener.port == other.port and same_kind and ":" in listener.host and ":" not in other.host
 
 
 def _of_requests(pool: PoolSettings) -> list[str]:

@@ -43,6 +43,7 @@ class ListenerSettings(Settings):
         "half_close",
         "half_closed_timeout_ms",
         "header_timeout_ms",
+        "health_path",
         "host",
         "idle_timeout_ms",
         "keepalive_timeout_ms",
@@ -64,6 +65,7 @@ class ListenerSettings(Settings):
         "tls_ciphers",
         "tls_min",
         "trusted_proxies",
+        "v6_only",
     )
     OPTIONS = options.LISTENER
 
@@ -83,6 +85,7 @@ class ListenerSettings(Settings):
     lingering_timeout_ms: int
     max_header_bytes: int
     max_target: int
+    health_path: str | None
     max_headers: int
     max_body: int
     forwarded: str
@@ -106,12 +109,15 @@ class ListenerSettings(Settings):
     tls_ciphers: str | None
     client_ca: str | None
     alpn: list[str] | None
+    v6_only: bool
+    """Does another listener have the same port at an IPv4 address? Else one at [::] takes IPv4, too, as the system has it."""
 
     def take(self, values: dict[str, Any]) -> Iterable[str]:
         bind = values.pop("bind", None)
         if bind is None and "mode" in values:
             bind = f"{values.pop('mode')}://{join_host_port(values.pop('host'), values.pop('port'))}"
         self.mode, self.host, self.port = "tcp", "", 0
+        self.v6_only = bool(values.pop("v6_only", False))
         self.trusted_proxies = self.trusted_proxies or []
         self.pass_client_headers = self.pass_client_headers or []
         self.certificates = list(values.pop("certificates", ()))
@@ -134,16 +140,14 @@ class ListenerSettings(Settings):
 
     def _limit_faults(self) -> Iterable[str]:
         yield from self.out_of_scope("mode", (self.mode,))
+        path = self.health_path
+        if path is not None and (not path.startswith("/") or not path.isascii() or len(path) > 127 or set(path) & set(" ?#")):
+            yield f"health_path: {path!r} is not allowed (allowed: an absolute path such as /healthz, at most 127 characters)"
         for what in ("session", "request"):
             if getattr(self, f"client_{what}_burst") and not getattr(self, f"client_{what}_rate"):
                 yield f"client_{what}_burst: means nothing without client_{what}_rate"
 
     def _header_faults(self) -> Iterable[str]:
-        if not self.pass_client_headers and self.cost_header == "trusted":
-            return
-        if self.mode not in HTTP_MODES:
-            key = "pass_client_headers" if self.pass_client_headers else "cost_header"
-            yield f"{key}: only of modes http and https, this is {self.mode}"
         if len(" ".join(self.pass_client_headers)) > MAX_PASSED:
             yield f"pass_client_headers: its names are longer than {MAX_PASSED} bytes"
         for name in self.pass_client_headers:

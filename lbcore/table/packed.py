@@ -55,6 +55,7 @@ def listener_row(
         networks=[_network(cidr) for cidr in listener.trusted_proxies],
         name=listener.name.encode(),
         address=address.encode(),
+        health_path=(listener.health_path or "").encode(),
         error_body=(listener.error_body or "").encode(),
         error_type=(listener.error_type or "").encode(),
     )

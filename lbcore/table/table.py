@@ -439,6 +439,11 @@ class Table:
         row = self.segment.worker(section)
         return int(row.pid) if row.state in (SERVING, DRAINING) else None
 
+    def set_ready(self, ready: bool) -> None:
+        """Say in the segment whether clients should come: what health_path of listeners answers."""
+        with self.lock:
+            self._pen.ready(ready)
+
     def set_draining(self, draining: bool) -> None:
         """Say in the segment that the balancer drains."""
         with self.lock:

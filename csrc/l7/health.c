@@ -1,0 +1,23 @@
+#include <string.h>
+
+#include "parts.h"
+
+/* Does the request ask at the listener's health_path? */
+static int asks(const struct lb_listener_row *listener, const struct lb_message *message, const char *bytes)
+{
+    const char *path = (const char *)listener->health_path;
+    size_t length = strlen(path);
+    int looks = message->method == LB_GET || message->method == LB_HEAD;
+    return length && looks && message->path.length == length && memcmp(bytes + message->path.at, path, length) == 0;
+}
+
+int lb_http_asks_health(const struct lb_l7 *l7, const struct lb_http *client, const char *bytes)
+{
+    return asks(lb_http_listener(l7, client), &l7->message, bytes);
+}
+
+enum lb_next lb_http_answer_health(struct lb_l7 *l7, struct lb_http *client)
+{
+    int ready = !l7->plane->shm.head->not_ready && !lb_http_must_close(l7, client);
+    return ready ? lb_http_answer(l7, client, 200, "ready") : lb_http_answer(l7, client, 503, "not ready");
+}
