@@ -231,8 +231,8 @@ def test_a_peer_that_is_no_longer_trusted_claims_nothing() -> None:
         ({"pass_client_headers": ["X Real"]}, "'X Real' is not allowed (allowed: names of headers)"),
         ({"pass_client_headers": "X-Real-IP"}, "'X-Real-IP' is not allowed (allowed: a list of names like"),
         ({"pass_client_headers": [f"X-Forwarded-{n:03}" for n in range(20)]}, "longer than 255 bytes"),
-        ({"pass_client_headers": ["X-Real-IP"], "bind": "tcp://127.0.0.1:0"}, "only of modes http and https, this is tcp"),
-        ({"cost_header": "any", "bind": "udp://127.0.0.1:0"}, "cost_header: only of modes http and https, this is udp"),
+        ({"pass_client_headers": ["X-Real-IP"], "bind": "tcp://127.0.0.1:0"}, "only of mode http or https, this is tcp"),
+        ({"cost_header": "any", "bind": "udp://127.0.0.1:0"}, "cost_header: only of mode http or https, this is udp"),
         ({"cost_header": "all"}, "cost_header: 'all' is not allowed (allowed: trusted, any)"),
     ],
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lbcore import options
-from lbcore.settings.addresses import HTTP_MODES, join_host_port, parse_listen
+from lbcore.settings.addresses import join_host_port, parse_listen
 from lbcore.settings.base import Settings, is_token
 from lbcore.settings.tls import CertificateSettings, listener_faults
 
