@@ -185,7 +185,6 @@ LISTENER = (
         high=24 * _HOUR,
     ),
     Option(
-<<<<<<< HEAD
         "lingering_time",
         "duration",
         30 * _SECOND,
@@ -201,12 +200,12 @@ LISTENER = (
         "http: the connection is closed before lingering_time is over if the client sends nothing for so long",
         low=10,
         high=_HOUR,
-=======
+    ),
+    Option(
         "health_path",
         "text",
         None,
         "http: a GET of this path is answered by lbcore itself, as readyz: 200, or 503 while it drains or no backend can serve",
->>>>>>> 916768d (listeners: health_path, IPv4 at [::]; admin: a token that may only look)
     ),
     Option("max_header_bytes", "size", 16 << 10, "http: bytes of a request's head", low=1 << 10, high=28 << 10),
     Option("max_target", "size", 8 << 10, "http: bytes of a request's target", low=64, high=28 << 10),

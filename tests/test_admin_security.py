@@ -233,7 +233,7 @@ def test_a_restart_begins_with_the_backends_it_knew(tmp_path: Path) -> None:
     config = tmp_path / "lb.toml"
     config.write_text(
         'state_file = "state.json"\n[admin]\nlisten = "127.0.0.1:0"\n[[listener]]\nbind = "tcp://127.0.0.1:0"\n'
-        '[[pool]]\nname = "default"\n[pool.probe]\nkind = "off"\n[pool.lease]\nheartbeat = "1s"\nmissed = 2\n'
+        '[[pool]]\nname = "default"\n[pool.probe]\nkind = "off"\n[pool.lease]\nheartbeat = "1s"\nmissed = 5\n'
     )
     first = Command(tmp_path, "-c", str(config), "--workers", "1")
     assert first.call("/register", **ME, weight=7, capacity=3)[0] == 201

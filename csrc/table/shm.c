@@ -7,11 +7,7 @@
 _Static_assert(sizeof(struct lb_head) == 448, "head");
 _Static_assert(offsetof(struct lb_head, generation) == 384, "head's changing line starts a line");
 _Static_assert(sizeof(struct lb_network) == 32, "network");
-<<<<<<< HEAD
-_Static_assert(sizeof(struct lb_listener_row) == 2752, "listener row");
-=======
-_Static_assert(sizeof(struct lb_listener_row) == 2816, "listener row");
->>>>>>> 916768d (listeners: health_path, IPv4 at [::]; admin: a token that may only look)
+_Static_assert(sizeof(struct lb_listener_row) == 2880, "listener row");
 _Static_assert(sizeof(struct lb_pool_row) == 640, "pool row");
 _Static_assert(sizeof(struct lb_backend_row) == 384, "backend row");
 _Static_assert(offsetof(struct lb_backend_row, address) == 64, "the data path reads one line of a backend row");
