@@ -242,7 +242,8 @@ def test_backend_is_told_what_was_agreed_on(tmp_path: Path, mode: str, shows: bo
     if shows:
         context.load_cert_chain(own, own_key)
     with Told() as backend:
-        pools = [PoolSettings(backends=[backend.address], probe=OFF, send_proxy="v2", backend_idle_timeout="1h")]
+        kept = {} if mode == "tls" else {"backend_idle_timeout": "1h"}
+        pools = [PoolSettings(backends=[backend.address], probe=OFF, send_proxy="v2", **kept)]
         settings = BalancerSettings(workers=1, listeners=[listener], pools=pools, drain_timeout="2s")
         with balanced(settings=settings) as lb:
             for _ in range(2):  # not the connection that was
