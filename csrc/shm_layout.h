@@ -33,6 +33,7 @@ enum {
     LB_PASSED_HEADERS = 256,    /* bytes of the names of claim headers that a listener passes on, NUL included */
     LB_STICKY_ATTRIBUTES = 256, /* bytes of a sticky cookie's attributes, NUL included */
     LB_CLIENTS = 65536,         /* clients that are known where listeners limit them */
+    LB_TIERS = 16,              /* a backend's tier is below this */
 };
 
 enum lb_mode { LB_MODE_TCP = 1, LB_MODE_HTTP = 2, LB_MODE_UDP = 3, LB_MODE_TLS = 4, LB_MODE_HTTPS = 5 };
@@ -103,6 +104,7 @@ enum lb_why {
     LB_WHY_SEARCH = 7, /* the schedule offered nobody usable: the first of the members that was */
     LB_WHY_STICKY = 8, /* the client's cookie names it */
     LB_WHY_LOGIN = 9,  /* the client has logged in on a connection to it */
+    LB_WHY_RESERVE = 10, /* a backup: nobody of the tier that takes turns could be had */
 };
 
 /* What came of a decision. */
@@ -201,11 +203,12 @@ struct lb_head {
     uint8_t client_key[16]; /* secret: nobody else knows who shares a row with whom */
     uint32_t client_size;
     uint32_t not_ready; /* as readyz says: the balancer leaves, or nobody can serve; what health_path of listeners answers */
-    uint8_t pad0[24];
+    uint64_t hanging[2]; /* a bit for each section whose worker does not turn although asked to; written by the control plane */
+    uint8_t pad0[8];
     /* the line that changes: written by the control plane */
     uint64_t generation;     /* raised by every change of the table */
     uint64_t row_generation; /* the last generation given to a backend row */
-    uint64_t cuts;           /* raised when rows turn LB_GONE: workers look for sessions to cut */
+    uint64_t cuts;           /* raised when sessions of a row are to be cut (table/table.h): workers look for them */
     uint32_t draining;
     uint32_t rows_used; /* backend rows below this index have been used at some time */
     uint32_t routes;    /* publication counter of the routes; its lowest bit names the current copy */
@@ -300,7 +303,9 @@ struct lb_pool_row {
     uint32_t sticky_moves;  /* bound clients leave a backend that drains at once */
     uint32_t sticky_secure; /* the cookie is Secure whatever the listener */
     uint32_t send_timeout_ms; /* how long a backend may take no byte of a request */
-    uint8_t pad0[12];
+    uint32_t cuts_down;     /* sessions of a backend that is LB_DOWN are cut */
+    uint32_t outage;        /* no backend is usable by its own evidence; set apart from the rest of the row */
+    uint8_t pad0[4];
     uint8_t name[64];
     uint8_t hash_name[64];   /* of the field or cookie that is hashed, fields in lower case */
     uint8_t sticky[64];      /* the cookie's name; empty: off */
@@ -329,7 +334,9 @@ struct lb_backend_row {
     uint8_t reason[192];
     uint64_t leaves_ms; /* monotonic: when its last sessions are cut; 0: it stays */
     float capacity;     /* as declared; 0: not */
-    uint8_t pad0[4];
+    uint16_t tier;      /* picked only while no backend of a lower tier is usable; below LB_TIERS */
+    uint8_t kept;       /* LB_UP only because nobody is better: its own evidence says something else */
+    uint8_t pad0[1];
 };
 
 /* A client address of a listener: table/clients.h. Writers: workers, by compare-and-swap. */
@@ -342,10 +349,12 @@ struct lb_client {
 
 /* One of a pool's two views; max_backends members (u32) and max_slots slots (u32) follow. Writer: control plane. */
 struct lb_view {
-    uint32_t members; /* usable backends */
+    uint32_t members; /* usable backends of the lowest tier that has any: who takes turns */
     uint32_t slots;   /* entries of the schedule: each member as often as its weight, evenly spaced; of maglev: the table */
     uint64_t weight;  /* of all members */
-    uint8_t pad0[48];
+    uint32_t tier;    /* theirs */
+    uint32_t reserve; /* usable backends of higher tiers: they follow the members, in the order of their tiers */
+    uint8_t pad0[40];
 };
 
 /* The routes, in one of two copies: this head, the rows, the conditions, the text that both point into. Writer: control plane. */

@@ -157,6 +157,25 @@ cdef class Pen:
         self.within(index, self.shm.head.max_backends)
         lb_table_set_state(&self.shm, index, state, reason)
 
+    def kept(self, uint32_t index, bint kept):
+        """Is it up only because nobody is better?"""
+        self.within(index, self.shm.head.max_backends)
+        lb_table_set_kept(&self.shm, index, kept)
+
+    def tier(self, uint32_t index, uint32_t tier):
+        self.within(index, self.shm.head.max_backends)
+        lb_table_set_tier(&self.shm, index, tier)
+
+    def outage(self, uint32_t pool, bint outage):
+        """Has the pool no usable backend?"""
+        self.within(pool, self.shm.head.max_pools)
+        lb_table_set_outage(&self.shm, pool, outage)
+
+    def hanging(self, uint32_t worker, bint hangs):
+        """Does the worker of this section not turn although asked to?"""
+        self.within(worker, self.shm.head.workers)
+        lb_table_set_hanging(&self.shm, worker, hangs)
+
     def weight(self, uint32_t index, uint32_t weight):
         self.within(index, self.shm.head.max_backends)
         lb_table_set_weight(&self.shm, index, weight)

@@ -638,15 +638,18 @@ class Balancer:
         }
         return render(status, timings, control, openmetrics=openmetrics)
 
-    def _readiness(self) -> tuple[bool, str]:
-        """Whether clients should be sent here, and why not."""
+    def _readiness(self) -> tuple[bool, str, dict[str, Any]]:
+        """Whether clients should be sent here, why not, and what else there is to know."""
         try:
             table, membership, _ = self._running()
         except LbcoreError:
-            return False, "not running"
+            return False, "not running", {}
+        known = {"outage": membership.outages()}
         if self._leaving or table.segment.head.draining:
-            return False, "draining"
-        return (True, "ready") if membership.usable() else (False, "no pool has a usable backend")
+            return False, "draining", known
+        if not membership.usable():
+            return False, "no pool has a usable backend", known
+        return True, "ready", known
 
     def __repr__(self) -> str:
         return f"<Balancer {self.name} {'running' if self.running else 'stopped'}>"

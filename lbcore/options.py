@@ -464,6 +464,29 @@ POOL = (
         high=1000,
     ),
     Option(
+        "initial",
+        "choice",
+        "up",
+        "what a backend is before its first probe: up takes sessions at once, down waits until a probe succeeds; a backend that"
+        " registers itself always waits",
+        choices=("up", "down"),
+    ),
+    Option(
+        "when_none",
+        "choice",
+        "keep",
+        "while no backend is usable: keep sends sessions to those that were good last, since the fault may be the balancer's;"
+        " refuse sends no session to a backend that failed, also when most of the pool fails at once",
+        choices=("keep", "refuse"),
+    ),
+    Option(
+        "on_down",
+        "choice",
+        "keep",
+        "sessions of a backend that goes down: keep lets them go on, cut resets them",
+        choices=("keep", "cut"),
+    ),
+    Option(
         "retry_after",
         "duration",
         10 * _SECOND,
@@ -655,6 +678,7 @@ SOURCE = (
 BACKEND = (
     Option("address", "text", None, "HOST:PORT"),
     Option("weight", "int", 1, "its share of new sessions, beside the others'; 0: none", low=0, high=256),
+    Option("backup", "flag", False, "it takes sessions only while no backend without this key can"),
 )
 
 ADMIN = (

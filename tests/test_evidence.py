@@ -123,6 +123,7 @@ def test_floor(deaths: list[float], others: list[str], kept: list[int]) -> None:
     pool = []
     for at in deaths:
         evidence = Evidence()
+        rules_of.note_good_probe(evidence, RULES, NOW)
         rules_of.note_connects_failed(evidence, 3, "timed out", RULES, NOW + at)
         pool.append((evidence, rules_of.judge(evidence, RULES, NOW + 200)))
     pool += [(Evidence(), rules_of.Verdict(state, "")) for state in others]
@@ -175,7 +176,7 @@ def test_no_flap_is_faster_than_the_hold_down(story: str) -> None:
 
 @given(st.lists(stories, min_size=1, max_size=8), st.booleans())
 def test_failures_never_empty_a_pool(histories: list[str], doubting: bool) -> None:
-    pool = [(evidence, rules_of.judge(evidence, RULES, NOW)) for evidence in map(tell, histories)]
+    pool = [(evidence, rules_of.judge(evidence, RULES, NOW)) for evidence in (tell("g" + story) for story in histories)]
     kept = floor.keep(pool, RULES, doubting=doubting)
     states = [kept.get(at, verdict).state for at, (_, verdict) in enumerate(pool)]
     assert "up" in states
@@ -303,6 +304,7 @@ def test_doubt_keeps_whom_no_answer_came_from(why: str, up: int, doubting: bool,
     pool = []
     for at in (0.0, 1.0):
         evidence = Evidence()
+        rules_of.note_good_probe(evidence, RULES, NOW)
         rules_of.note_connects_failed(evidence, 3, why, RULES, NOW + at)
         pool.append((evidence, rules_of.judge(evidence, RULES, NOW + 2)))
     pool += [(Evidence(), rules_of.Verdict("up", ""))] * up

@@ -10,11 +10,14 @@ import pytest
 
 from lbcore.discovery.membership import Membership
 from lbcore.discovery.reports import Report
+from lbcore.observe.metrics import render
+from lbcore.observe.status import document
 from lbcore.settings import BackendSettings, LeaseSettings, PoolSettings, ProbeSettings
 from lbcore.table import Row, Table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Any
 
 
 class Clock:
@@ -39,6 +42,13 @@ class Bench:
         self.lines: list[str] = []
         self.membership = Membership(self.table, {"p": self.pool}, drain_ms=30_000, log=self.lines.append, clock=self.clock)
         self.membership.apply({"p": self.pool}, 30_000)
+
+    def proven(self, *numbers: int, **options: Any) -> list[Row]:
+        """Backends that a probe has found well."""
+        rows = [self.membership.add("p", address(number), **options) for number in numbers]
+        for row in rows:
+            self.membership.probe_result(row, True)
+        return rows
 
     def later(self, seconds: float) -> None:
         """Time passes, seen to in steps as the supervisor would."""
@@ -156,7 +166,7 @@ def test_dead_leave_and_good_probes_bring_them_back(bench: Bench) -> None:
 
 
 def test_the_last_good_set_is_kept_and_let_go(bench: Bench) -> None:
-    one, two, three = (bench.membership.add("p", address(number)) for number in (1, 2, 3))
+    one, two, three = bench.proven(1, 2, 3)
     for row in (one, two, three):
         for _ in range(3):
             bench.membership.probe_result(row, False, "timed out")
@@ -173,7 +183,7 @@ def test_the_last_good_set_is_kept_and_let_go(bench: Bench) -> None:
 
 
 def test_a_new_backend_lets_the_kept_ones_go(bench: Bench) -> None:
-    one = bench.membership.add("p", address(1))
+    (one,) = bench.proven(1)
     for _ in range(3):
         bench.membership.probe_result(one, False, "timed out")
     assert one.reason.startswith("kept")
@@ -183,7 +193,7 @@ def test_a_new_backend_lets_the_kept_ones_go(bench: Bench) -> None:
 
 
 def test_removing_the_last_good_one_keeps_the_dead(bench: Bench) -> None:
-    one, two = (bench.membership.add("p", address(number)) for number in (1, 2))
+    one, two = bench.proven(1, 2)
     for _ in range(3):
         bench.membership.probe_result(one, False, "timed out")
     bench.membership.remove(two)
@@ -321,7 +331,7 @@ def test_the_only_backend_is_never_ejected(bench: Bench) -> None:
 
 
 def test_a_balancer_that_loses_most_of_a_pool_at_once_doubts_itself_for_a_while(bench: Bench) -> None:
-    rows = [bench.membership.add("p", address(number)) for number in range(5)]
+    rows = bench.proven(*range(5))
     for row in rows[:3]:
         for _ in range(3):
             bench.membership.probe_result(row, False, "timed out after 0.5s")
@@ -334,7 +344,7 @@ def test_a_balancer_that_loses_most_of_a_pool_at_once_doubts_itself_for_a_while(
 
 def test_doubt_ends_though_probes_go_on_failing(bench: Bench) -> None:
     """Each further failure changes the reason; that is no new death."""
-    rows = [bench.membership.add("p", address(number)) for number in range(5)]
+    rows = bench.proven(*range(5))
     for second in range(12):
         for row in rows[:3]:
             bench.membership.probe_result(row, False, "timed out after 0.5s")
@@ -372,3 +382,244 @@ def test_a_saved_backend_that_makes_no_sense_is_left_out_and_the_others_come(ben
     assert bench.membership.restore([good | {"address": address(2)} | wrong, good]) == 1
     assert [row.address for row in bench.table.rows()] == [address(1)]
     assert any("is left out" in line for line in bench.lines)
+
+
+# --- a pool of which exactly one may serve -----------------------------------------------------------------------------------
+
+
+STRICT = {"initial": "down", "when_none": "refuse", "on_down": "cut"}
+
+
+@pytest.fixture
+def strict() -> Iterator[Bench]:
+    bench = Bench(**STRICT)
+    yield bench
+    bench.table.close()
+
+
+def all_bad(bench: Bench, *rows: Row, why: str = "timed out after 0.5s", times: int = 3) -> None:
+    for row in rows:
+        for _ in range(times):
+            bench.membership.probe_result(row, False, why)
+
+
+@pytest.mark.parametrize("way", ["add", "source", "config", "restart", "restart of a lease"])
+def test_who_begins_down_is_up_with_its_first_good_probe(strict: Bench, way: str) -> None:
+    saved = {"pool": "p", "address": address(1), "weight": 1, "capacity": None, "drained": False, "up": True}
+    if way == "add":
+        strict.membership.add("p", address(1))
+    elif way == "source":
+        strict.membership.follow_source("p", "dns:x", [(address(1), 1)])
+    elif way == "config":
+        strict.membership.apply({"p": strict.pool.replace(backends=[BackendSettings(address=address(1))])}, 1000)
+    else:
+        assert strict.membership.restore([saved | {"source": "lease" if "lease" in way else "api"}]) == 1
+    row = strict.table.find("p", address(1))
+    assert row is not None
+    assert row.state == ("starting" if "lease" in way else "down")
+    assert strict.picks() == set()
+    all_bad(strict, row)
+    assert (row.state, strict.picks()) == ("down", set())
+    strict.later(10)
+    for _ in range(2):
+        strict.membership.probe_result(row, True)
+    assert (row.state, strict.picks()) == ("up", {row.index})
+
+
+def test_who_was_drained_is_proven_anew_where_backends_begin_down(strict: Bench) -> None:
+    """Nobody probed it while it was drained: its role may be another's by now."""
+    poked: list[Row] = []
+    strict.membership.on_new = poked.append
+    (row,) = strict.proven(1)
+    strict.membership.drain(row)
+    strict.membership.ready(row)
+    assert row.state == "down"
+    assert poked[-1] is row, "it is probed at once"
+    strict.membership.probe_result(row, True)
+    assert row.state == "up"
+
+
+def test_who_was_drained_is_up_again_where_backends_begin_up(bench: Bench) -> None:
+    (row,) = bench.proven(1)
+    bench.membership.drain(row)
+    bench.membership.ready(row)
+    assert row.state == "up"
+
+
+@pytest.mark.parametrize("why", ["timed out after 0.5s", "status 503", "connection refused"])
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_a_pool_that_refuses_keeps_nobody(strict: Bench, why: str, count: int) -> None:
+    """Neither when all fail at once, nor when most do: no doubt of the balancer's own sends sessions there."""
+    rows = strict.proven(*range(count + 1))
+    all_bad(strict, *rows[:count], why=why)
+    assert {row.state for row in rows[:count]} == {"down"}
+    assert strict.picks() == {rows[-1].index}
+    all_bad(strict, rows[-1], why=why)
+    assert strict.picks() == set()
+    assert not strict.membership.usable()
+
+
+def test_the_last_good_one_of_a_pool_that_refuses_is_never_ejected(strict: Bench) -> None:
+    """Being worse than the rest takes a rest: two are no primary, and the third is slow."""
+    rows = strict.proven(1, 2, 3)
+    all_bad(strict, *rows[:2], why="status 503")
+    strict.membership._verdicts.eject(strict.membership._members[rows[2].id], "it is slow", strict.clock.now)
+    assert strict.picks() == {rows[2].index}
+
+
+def test_who_was_never_good_is_not_kept(bench: Bench) -> None:
+    never = bench.membership.add("p", address(1))
+    good, other = bench.proven(2, 3)
+    all_bad(bench, good, other, never)
+    assert (good.state, other.state, never.state) == ("up", "up", "down")
+    assert bench.picks() == {good.index, other.index}
+
+
+def test_a_reload_lets_the_kept_ones_go_and_keeps_them_again(bench: Bench) -> None:
+    rows = bench.proven(1, 2)
+    all_bad(bench, *rows)
+    assert len(bench.picks()) == 2
+    bench.membership.apply({"p": bench.pool.replace(when_none="refuse")}, 1000)
+    assert bench.picks() == set()
+    bench.membership.apply({"p": bench.pool}, 1000)
+    assert len(bench.picks()) == 2
+
+
+def test_a_reload_to_initial_down_asks_for_a_probe_of_whom_none_has_seen(bench: Bench) -> None:
+    unseen = bench.membership.add("p", address(1))
+    (seen,) = bench.proven(2)
+    bench.membership.apply({"p": bench.pool.replace(initial="down")}, 1000)
+    assert (unseen.state, seen.state) == ("down", "up")
+
+
+def adopted(bench: Bench) -> Bench:
+    """Another control plane on the same table."""
+    after = Bench.__new__(Bench)
+    after.clock, after.table, after.pool, after.lines = bench.clock, bench.table, bench.pool, []
+    for row in bench.table.rows():  # as if it were read from the segment
+        row.kept = bool(bench.table.segment.backend(row.index).kept)
+    after.membership = Membership(after.table, {"p": after.pool}, drain_ms=1000, log=after.lines.append, clock=after.clock)
+    after.membership.recall(lambda pool, source: {source})
+    after.membership.apply({"p": after.pool}, 1000)
+    return after
+
+
+def test_an_adopted_one_that_began_down_goes_down_with_its_first_bad_probe(strict: Bench) -> None:
+    """The role may have moved while nobody probed; until then it serves on, since an upgrade must not refuse anybody."""
+    (row,) = strict.proven(1)
+    after = adopted(strict)
+    assert row.state == "up"
+    after.membership.probe_result(row, False, "status 503")
+    assert row.state == "down"
+
+
+def test_an_outage_stays_one_over_an_adoption(bench: Bench) -> None:
+    rows = bench.proven(1, 2)
+    never = bench.membership.add("p", address(3))
+    all_bad(bench, *rows, never)
+    after = adopted(bench)
+    assert [row.state for row in (*rows, never)] == ["up", "up", "down"], "kept ones are kept"
+    assert after.membership.outages() == ["p"]
+    assert not after.membership.usable()
+    assert rows[0].reason.count("kept") == 1
+    for _ in range(2):
+        after.membership.probe_result(rows[0], True)
+    assert after.membership.outages() == []
+
+
+# --- total outage ----------------------------------------------------------------------------------------------------------
+
+
+def outage_of(bench: Bench) -> bool:
+    (pool,) = [pool for pool in document(bench.table.segment)["pools"] if pool["name"] == "p"]
+    assert bool(bench.membership.outages()) is pool["outage"]
+    return bool(pool["outage"])
+
+
+def test_an_outage_is_told_once_and_costs_a_probe_no_more_than_any(bench: Bench) -> None:
+    """500 backends: 250 lines a second, and every row written with every probe, was a third of a core."""
+    rows = bench.proven(*range(500))
+    all_bad(bench, *rows, why="status 503")
+    assert outage_of(bench)
+    said, writes = len(bench.lines), []
+    bench.table.set_state = lambda row, *_, **__: writes.append(row)  # type: ignore[method-assign]
+    for _ in range(3):
+        all_bad(bench, *rows, why="status 503", times=1)
+    assert len(bench.lines) == said
+    assert len(writes) == 1500, "each probe writes its own backend"
+    assert len([line for line in bench.lines if "outage" in line]) == 1
+    del bench.table.set_state
+    bench.later(60)
+    for _ in range(2):
+        bench.membership.probe_result(rows[7], True)
+    assert not outage_of(bench)
+    assert len([line for line in bench.lines if "outage" in line]) == 2
+    assert bench.picks() == {rows[7].index}
+
+
+def test_no_weight_anywhere_is_an_outage(bench: Bench) -> None:
+    one, two = bench.proven(1, 2)
+    bench.membership.set_weight(one, 0)
+    assert not outage_of(bench)
+    all_bad(bench, two, why="connection refused")
+    assert outage_of(bench), "who has no weight takes no sessions"
+    assert (two.state, two.kept) == ("up", True), "so the other is kept"
+    bench.membership.set_weight(one, 1)
+    assert not outage_of(bench)
+    assert (two.state, two.kept) == ("down", False)
+    bench.membership.follow_source("p", "file:x", [(address(3), 0)])
+    bench.membership.set_weight(one, 0)
+    assert outage_of(bench)
+    bench.membership.follow_source("p", "file:x", [(address(3), 5)])
+    assert not outage_of(bench)
+
+
+@pytest.mark.parametrize("way", ["drain", "busy", "remove"])
+def test_whatever_takes_the_last_one_out_is_an_outage(bench: Bench, way: str) -> None:
+    row, _ = bench.membership.register("p", address(1), Report("ready"))
+    bench.membership.probe_result(row, True)
+    assert not outage_of(bench)
+    if way == "drain":
+        bench.membership.drain(row)
+    elif way == "busy":
+        bench.membership.heartbeat("p", address(1), Report("busy", for_s=5))
+    else:
+        bench.membership.remove(row)
+    assert outage_of(bench)
+    assert len([line for line in bench.lines if "outage" in line]) == 1
+
+
+def test_a_pool_that_never_had_a_good_one_is_told_after_a_while(strict: Bench) -> None:
+    """Not at once: the first probes are under way."""
+    row = strict.membership.add("p", address(1))
+    assert outage_of(strict)
+    assert not [line for line in strict.lines if "outage" in line]
+    all_bad(strict, row)
+    strict.later(10)
+    assert len([line for line in strict.lines if "outage" in line]) == 1
+    for _ in range(2):
+        strict.membership.probe_result(row, True)
+    assert len([line for line in strict.lines if "the outage is over" in line]) == 1
+
+
+def test_metrics_tell_kept_backends_from_good_ones(bench: Bench) -> None:
+    rows = bench.proven(1, 2)
+    all_bad(bench, *rows)
+    text = render(document(bench.table.segment)).decode()
+    assert 'lbcore_pool_outage{pool="p"} 1.0' in text
+    assert 'lbcore_pool_backends{pool="p",state="kept"} 2.0' in text
+    assert 'lbcore_pool_backends{pool="p",state="up"} 0.0' in text
+    for state, value in (("kept", "1.0"), ("up", "0.0")):
+        labels = {'pool="p"', f'backend="{address(1)}"', f'state="{state}"'}
+        found = [
+            line
+            for line in text.splitlines()
+            if line.startswith("lbcore_backend_state{") and all(label in line for label in labels)
+        ]
+        assert [line.rpartition(" ")[2] for line in found] == [value]
+    for row in rows:
+        for _ in range(2):
+            bench.membership.probe_result(row, True)
+    text = render(document(bench.table.segment)).decode()
+    assert 'lbcore_pool_outage{pool="p"} 0.0' in text
+    assert 'lbcore_pool_backends{pool="p",state="up"} 2.0' in text

@@ -73,6 +73,8 @@ def test_damaged_heads_are_refused_by_c_and_python() -> None:
         "client_key",
         "not_ready",
         "pad0",
+        "pad1",
+        "hanging",
     }
     for name, field in ffi.typeof("struct lb_head").fields:
         if name in changing:

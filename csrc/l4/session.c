@@ -256,9 +256,12 @@ static int ends_in_reset(struct lb_plane *plane, struct lb_session *session, enu
     case CLOSED_CLIENT_RESET:
     case CLOSED_BACKEND_RESET:
         return 1;
+    case CLOSED_CUT:
+        if (plane->shm.backends[session->backend].state == LB_DOWN)
+            return 1; /* an end would tell the client that all is said */
+        __attribute__((fallthrough));
     case CLOSED_IDLE:
     case CLOSED_HALF:
-    case CLOSED_CUT:
     case CLOSED_STOPPED:
         return session->flow[LB_CLIENT].pending || session->flow[LB_BACKEND].pending ||
                (session->offload && lb_offload_is_unsettled(plane, session));
@@ -334,7 +337,8 @@ static void reach(struct lb_plane *plane, struct lb_session *session, int error)
                 end(plane, session, REFUSED_RESOURCE);
                 return;
             }
-            lb_outcome_unreachable(plane, session->pool, session->backend, error);
+            if (error != ECONNABORTED) /* our own cut */
+                lb_outcome_unreachable(plane, session->pool, session->backend, error);
             lb_side_close(&session->side[LB_BACKEND], 0);
             leave_backend(plane, session, LB_FATE_UNREACHABLE);
             if (!lb_may_retry(plane, session->pool, session->tried_count)) {
@@ -623,8 +627,7 @@ void lb_session_cut(struct lb_plane *plane)
 {
     for (uint32_t i = 0; i < plane->sessions.touched; i++) {
         struct lb_session *session = lb_slab_at(&plane->sessions, i);
-        if (session->state == LB_SESSION_FREE || session->backend == LB_NONE ||
-            plane->shm.backends[session->backend].state != LB_GONE)
+        if (session->state == LB_SESSION_FREE || session->backend == LB_NONE || !lb_shm_is_cut(&plane->shm, session->backend))
             continue;
         if (session->state == LB_SESSION_CONNECTING)
             reach(plane, session, ECONNABORTED);

@@ -171,7 +171,7 @@ void lb_udp_cut(struct lb_udp *udp)
 {
     for (uint32_t i = 0; i < udp->sessions.touched; i++) {
         struct lb_udp_session *session = lb_udp_session_at(udp, i);
-        if (session->live && session->backend != LB_NONE && udp->plane->shm.backends[session->backend].state == LB_GONE)
+        if (session->live && session->backend != LB_NONE && lb_shm_is_cut(&udp->plane->shm, session->backend))
             lb_udp_session_end(udp, session, &udp->plane->row->closed_cut, LB_FATE_ENDED);
     }
 }

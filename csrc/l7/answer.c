@@ -78,6 +78,18 @@ enum lb_next lb_http_backend_lost(struct lb_l7 *l7, struct lb_http *client, uint
     return lb_http_answer(l7, client, status, why);
 }
 
+enum lb_next lb_http_backend_cut(struct lb_l7 *l7, struct lb_http *client)
+{
+    int down = l7->plane->shm.backends[client->backend].state == LB_DOWN;
+    if (!down || client->state != LB_HTTP_EXCHANGE || client->stage != LB_ANSWER_AWAITED || client->down.pending)
+        return lb_http_end(l7, client, LB_END_CUT);
+    lb_http_decided(l7, client, LB_FATE_ENDED);
+    drop_part(l7, client);
+    if (client->in != LB_SLAB_NONE && client->in_start != client->in_next)
+        lb_http_consume(l7, client);
+    return lb_http_answer(l7, client, 502, "the backend went down");
+}
+
 static enum lb_next answer_is_bad(struct lb_l7 *l7, struct lb_http *client)
 {
     lb_add(&l7->plane->row->answers_bad, 1);

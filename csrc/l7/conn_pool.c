@@ -104,7 +104,7 @@ static uint32_t stay_ms(const struct lb_conn_pool *pool, const struct lb_conn *c
 static int is_current(const struct lb_conn_pool *pool, const struct lb_conn *conn)
 {
     const struct lb_backend_row *row = &pool->plane->shm.backends[conn->backend];
-    return row->generation == conn->row_generation && row->state != LB_GONE && row->state != LB_FREE &&
+    return row->generation == conn->row_generation && row->state != LB_FREE && !lb_shm_is_cut(&pool->plane->shm, conn->backend) &&
            is_as_agreed(pool, conn, row->pool);
 }
 

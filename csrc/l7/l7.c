@@ -155,15 +155,12 @@ void lb_l7_cut(struct lb_l7 *l7)
 {
     for (uint32_t i = 0; i < l7->clients.touched; i++) {
         struct lb_http *client = lb_slab_at(&l7->clients, i);
-        if (client->state == LB_HTTP_FREE || client->backend == LB_NONE ||
-            l7->plane->shm.backends[client->backend].state != LB_GONE)
+        if (client->state == LB_HTTP_FREE || client->backend == LB_NONE || !lb_shm_is_cut(&l7->plane->shm, client->backend))
             continue;
-        if (client->state == LB_HTTP_CONNECTING) {
-            if (lb_http_connect_failed(l7, client, ECONNABORTED) == LB_NEXT_AGAIN)
-                lb_http_run(l7, client);
-        } else {
-            lb_http_end(l7, client, LB_END_CUT);
-        }
+        enum lb_next next = client->state == LB_HTTP_CONNECTING ? lb_http_connect_failed(l7, client, ECONNABORTED)
+                                                                : lb_http_backend_cut(l7, client);
+        if (next == LB_NEXT_AGAIN)
+            lb_http_run(l7, client);
     }
     lb_conn_cut(&l7->conns, 0);
 }

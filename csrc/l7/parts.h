@@ -143,6 +143,9 @@ enum lb_next lb_http_carry_answer(struct lb_l7 *l7, struct lb_http *client);
 /* The backend failed the exchange: replay it, answer for it, or break off. status: what to answer. */
 enum lb_next lb_http_backend_lost(struct lb_l7 *l7, struct lb_http *client, uint16_t status, const char *why);
 
+/* Its backend's exchanges are cut: one that went down gives 502 where no byte of the response is out; all else ends. */
+enum lb_next lb_http_backend_cut(struct lb_l7 *l7, struct lb_http *client);
+
 /* --- pace.c --- */
 /* The request goes out, and its body is still to come. */
 void lb_http_pace_sender(struct lb_l7 *l7, struct lb_http *client);

@@ -53,6 +53,8 @@ static int takes_more(const struct lb_l7 *l7, uint32_t backend, const struct lb_
 {
     float cost;
     __atomic_load(&l7->plane->shm.costs[backend], &cost, __ATOMIC_RELAXED);
+    if (l7->plane->shm.backends[backend].tier > lb_view_tier(&l7->plane->shm, l7->plane->shm.backends[backend].pool))
+        return 0; /* a backup keeps nobody once others are back */
     return cost < INFINITY && (!pool->max_active || lb_shm_in_flight(&l7->plane->shm, backend) < pool->max_active);
 }
 
@@ -264,7 +266,8 @@ static enum lb_next reach(struct lb_l7 *l7, struct lb_http *client, int error, u
         if (error && lb_error_is_local(error))
             return lb_http_answer(l7, client, 503, "the balancer has no connection left");
         if (error) {
-            lb_outcome_unreachable(plane, client->pool, client->backend, error);
+            if (error != ECONNABORTED) /* our own cut */
+                lb_outcome_unreachable(plane, client->pool, client->backend, error);
             lb_http_decided(l7, client, LB_FATE_UNREACHABLE);
             client->timed_out |= error == ETIMEDOUT;
             lb_http_leave_backend(l7, client, LB_CONN_CUT);

@@ -58,13 +58,22 @@ static float work_on(const struct lb_choice *choice, uint32_t backend)
     return raw_cost(choice, backend) < 0 ? here + elsewhere(choice, backend) : here;
 }
 
-static int usable(const struct lb_choice *choice, uint32_t backend)
+static int was_tried(const struct lb_choice *choice, uint32_t backend)
 {
     for (uint32_t i = 0; i < choice->wish->tried_count; i++)
         if (choice->wish->tried[i] == backend)
-            return 0;
-    return cost_of(choice, backend) < INFINITY &&
-           (!choice->max_active || lb_shm_in_flight(choice->shm, backend) < choice->max_active);
+            return 1;
+    return 0;
+}
+
+static int is_full(const struct lb_choice *choice, uint32_t backend)
+{
+    return choice->max_active && lb_shm_in_flight(choice->shm, backend) >= choice->max_active;
+}
+
+static int usable(const struct lb_choice *choice, uint32_t backend)
+{
+    return !was_tried(choice, backend) && cost_of(choice, backend) < INFINITY && !is_full(choice, backend);
 }
 
 static uint32_t entry(const uint32_t *array, uint32_t at)
@@ -304,12 +313,38 @@ uint64_t lb_policy_key(const void *bytes, size_t count)
     return lb_siphash(key, bytes, count);
 }
 
-uint32_t lb_policy_pick(uint32_t policy, const struct lb_choice *choice, struct lb_cursor *cursor)
+/* Does a member only lack room? It is waited for: full is not gone. */
+static int any_is_full(const struct lb_choice *choice)
 {
-    if (choice->wish->thought)
-        *choice->wish->thought = (struct lb_thought){{LB_NONE, LB_NONE}, {NOT_ASKED, NOT_ASKED}, LB_WHY_NONE};
-    if (!choice->member_count || !choice->slot_count)
+    for (uint32_t i = 0; choice->max_active && i < choice->member_count; i++) {
+        uint32_t backend = entry(choice->members, i);
+        if (!was_tried(choice, backend) && cost_of(choice, backend) < INFINITY && is_full(choice, backend))
+            return 1;
+    }
+    return 0;
+}
+
+/* The first that can be had of those behind the members, tier after tier; within a tier from anywhere. */
+static uint32_t from_reserve(const struct lb_choice *choice, struct lb_cursor *cursor)
+{
+    uint32_t best = LB_NONE, lowest = UINT32_MAX, start = draw(cursor, choice->reserve_count);
+    if (any_is_full(choice))
         return LB_NONE;
+    for (uint32_t i = 0; i < choice->reserve_count; i++) {
+        uint32_t at = start + i < choice->reserve_count ? start + i : start + i - choice->reserve_count;
+        uint32_t backend = entry(choice->members, choice->member_count + at);
+        if (!usable(choice, backend) || choice->shm->backends[backend].tier >= lowest)
+            continue;
+        lowest = choice->shm->backends[backend].tier;
+        best = backend;
+    }
+    if (best != LB_NONE)
+        think(choice, LB_WHY_RESERVE);
+    return best;
+}
+
+static uint32_t among_members(uint32_t policy, const struct lb_choice *choice, struct lb_cursor *cursor)
+{
     switch ((enum lb_policy)policy) {
     case LB_ROUND_ROBIN:
         return round_robin(choice, cursor);
@@ -325,4 +360,16 @@ uint32_t lb_policy_pick(uint32_t policy, const struct lb_choice *choice, struct 
         return by_key(choice, cursor);
     }
     return LB_NONE;
+}
+
+uint32_t lb_policy_pick(uint32_t policy, const struct lb_choice *choice, struct lb_cursor *cursor)
+{
+    if (choice->wish->thought)
+        *choice->wish->thought = (struct lb_thought){{LB_NONE, LB_NONE}, {NOT_ASKED, NOT_ASKED}, LB_WHY_NONE};
+    if (!choice->member_count || !choice->slot_count)
+        return LB_NONE;
+    uint32_t backend = among_members(policy, choice, cursor);
+    if (__builtin_expect(backend == LB_NONE && choice->reserve_count, 0))
+        return from_reserve(choice, cursor);
+    return backend;
 }

@@ -39,6 +39,7 @@ struct lb_choice {
     const uint32_t *slots;
     uint32_t member_count;
     uint32_t slot_count;
+    uint32_t reserve_count; /* backends of higher tiers, which follow the members */
     uint32_t pool;
     uint32_t max_active;
     uint64_t weight; /* of all members */
@@ -56,6 +57,9 @@ struct lb_choice {
  *              slow answer counts at once, and is forgotten with a half-life of seven seconds (and seven times its latency)
  * maglev       the slot that the key falls into (table/maglev.h); another one by a second hash when that backend has more than
  *              1.25 of its share under way (Mirrokni, Thorup and Zadimoghaddam, "Consistent Hashing with Bounded Loads", 2018)
+ *
+ * The reserve is asked only when no member can be had and none is merely full: each of them is gone, or was tried. It is searched in the
+ * order of its tiers. So a session reaches a backup on its retry, before the verdict on the last member makes a view of backups.
  *
  * In all of them a backend in slow start takes only a growing share of the turns that fall to it (of maglev's: of its keys), and what
  * is under way counts by its cost, with what the backend reports from elsewhere. A backend with max_active under way is not usable. Reads at most a few rows, but least_conn all members. A torn view gives a wrong choice, never a wild index. */

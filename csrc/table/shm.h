@@ -62,6 +62,14 @@ uint32_t lb_shm_sections(const struct lb_shm *shm);
 uint32_t lb_shm_in_flight(const struct lb_shm *shm, uint32_t backend);
 uint32_t lb_shm_charge(const struct lb_shm *shm, uint32_t backend);
 
+/* Are sessions and connections of this backend to be ended? It is gone, or down in a pool that cuts them then. */
+static inline int lb_shm_is_cut(const struct lb_shm *shm, uint32_t backend)
+{
+    const struct lb_backend_row *row = &shm->backends[backend];
+    uint32_t state = __atomic_load_n(&row->state, __ATOMIC_ACQUIRE);
+    return state == LB_GONE || (state == LB_DOWN && __atomic_load_n(&shm->pools[row->pool].cuts_down, __ATOMIC_RELAXED));
+}
+
 /* Add to a counter that only this thread writes and others read. */
 static inline void lb_add(uint64_t *counter, uint64_t n)
 {

@@ -57,6 +57,8 @@ uint64_t lb_table_put(const struct lb_shm *shm, uint32_t index, const struct lb_
     row->elsewhere = row->capacity = 0;
     row->ramp_ms = 0;
     row->leaves_ms = 0;
+    row->tier = 0;
+    row->kept = 0;
     row->family = spec->family;
     row->port = spec->port;
     row->scope = spec->scope;
@@ -71,16 +73,32 @@ uint64_t lb_table_put(const struct lb_shm *shm, uint32_t index, const struct lb_
     return row->generation;
 }
 
+static void cut(const struct lb_shm *shm)
+{
+    __atomic_store_n(&shm->head->cuts, shm->head->cuts + 1, __ATOMIC_RELEASE);
+}
+
 void lb_table_set_state(const struct lb_shm *shm, uint32_t index, uint32_t state, const char *reason)
 {
     struct lb_backend_row *row = &shm->backends[index];
+    uint32_t before = row->state;
     __atomic_store_n(&row->state, state, __ATOMIC_RELEASE);
     text_begin(row);
     put_text(row->reason, sizeof row->reason, reason);
     text_end(row);
-    price(shm, index);
-    if (state == LB_GONE)
-        __atomic_store_n(&shm->head->cuts, shm->head->cuts + 1, __ATOMIC_RELEASE);
+    price(shm, index); /* before the cut: whoever sees that picks the backend no more */
+    if (state != before && lb_shm_is_cut(shm, index))
+        cut(shm);
+}
+
+void lb_table_set_kept(const struct lb_shm *shm, uint32_t index, int kept)
+{
+    shm->backends[index].kept = (uint8_t)kept;
+}
+
+void lb_table_set_tier(const struct lb_shm *shm, uint32_t index, uint32_t tier)
+{
+    shm->backends[index].tier = (uint16_t)(tier < LB_TIERS ? tier : LB_TIERS - 1);
 }
 
 void lb_table_set_weight(const struct lb_shm *shm, uint32_t index, uint32_t weight)
@@ -127,11 +145,25 @@ void lb_table_set_listener(const struct lb_shm *shm, uint32_t index, const struc
 void lb_table_set_pool(const struct lb_shm *shm, uint32_t index, const struct lb_pool_row *row)
 {
     struct lb_pool_row *mine = &shm->pools[index];
-    uint32_t view = mine->view;
+    uint32_t cut_before = mine->cuts_down;
     struct lb_pool_row next = *row;
-    next.view = view;
+    next.view = mine->view;
+    next.outage = mine->outage;
     *mine = next;
+    if (mine->cuts_down && !cut_before)
+        cut(shm);
     touch(shm);
+}
+
+void lb_table_set_outage(const struct lb_shm *shm, uint32_t pool, int outage)
+{
+    __atomic_store_n(&shm->pools[pool].outage, (uint32_t)outage, __ATOMIC_RELAXED);
+}
+
+void lb_table_set_hanging(const struct lb_shm *shm, uint32_t worker, int hangs)
+{
+    uint64_t *word = &shm->head->hanging[worker / 64], bit = UINT64_C(1) << worker % 64;
+    __atomic_store_n(word, hangs ? *word | bit : *word & ~bit, __ATOMIC_RELAXED);
 }
 
 int lb_table_set_routes(const struct lb_shm *shm, const void *bytes, uint64_t count)

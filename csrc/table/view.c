@@ -37,24 +37,60 @@ static int64_t build_maglev(const struct lb_shm *shm, const uint32_t *members, c
     return built;
 }
 
+static uint32_t tier_of(const struct lb_backend_row *row)
+{
+    return row->tier < LB_TIERS ? row->tier : LB_TIERS - 1;
+}
+
+/* Of each tier, how many backends can be picked; and which is the lowest that has any. */
+static uint32_t count_tiers(const struct lb_shm *shm, uint32_t pool, uint32_t counts[LB_TIERS])
+{
+    memset(counts, 0, LB_TIERS * sizeof *counts);
+    for (uint32_t i = 0; i < shm->head->rows_used; i++)
+        if (electable(&shm->backends[i], pool))
+            counts[tier_of(&shm->backends[i])]++;
+    uint32_t lowest = 0;
+    while (lowest < LB_TIERS - 1 && !counts[lowest])
+        lowest++;
+    return lowest;
+}
+
+/* Write the backends that can be picked, tier after tier. Returns the weight of the first `turns`, whose weights are noted. */
+static uint64_t write_members(const struct lb_shm *shm, uint32_t pool, const uint32_t counts[LB_TIERS], uint32_t turns,
+                              uint32_t *members, uint32_t *weights)
+{
+    uint32_t at[LB_TIERS] = {0};
+    uint64_t weight = 0;
+    for (uint32_t tier = 1; tier < LB_TIERS; tier++)
+        at[tier] = at[tier - 1] + counts[tier - 1];
+    for (uint32_t i = 0; i < shm->head->rows_used; i++) {
+        const struct lb_backend_row *row = &shm->backends[i];
+        if (!electable(row, pool))
+            continue;
+        uint32_t place = at[tier_of(row)]++;
+        __atomic_store_n(&members[place], i, __ATOMIC_RELAXED);
+        if (place < turns) {
+            weights[place] = row->weight;
+            weight += row->weight;
+        }
+    }
+    return weight;
+}
+
 int64_t lb_view_publish(const struct lb_shm *shm, uint32_t pool)
 {
     struct lb_head *head = shm->head;
-    uint32_t next = shm->pools[pool].view + 1;
+    uint32_t next = shm->pools[pool].view + 1, counts[LB_TIERS], reserve = 0;
     struct lb_view *view = lb_shm_view(shm, pool, next);
     uint32_t *members = lb_shm_members(shm, view);
-    uint32_t *weights = malloc((head->rows_used + 1) * sizeof *weights);
+    uint32_t tier = count_tiers(shm, pool, counts), count = counts[tier];
+    uint32_t *weights = malloc((count + 1) * sizeof *weights);
     if (!weights)
         return -ENOMEM;
 
-    uint32_t count = 0;
-    uint64_t weight = 0;
-    for (uint32_t i = 0; i < head->rows_used; i++)
-        if (electable(&shm->backends[i], pool)) {
-            __atomic_store_n(&members[count], i, __ATOMIC_RELAXED);
-            weight += shm->backends[i].weight;
-            weights[count++] = shm->backends[i].weight;
-        }
+    uint64_t weight = write_members(shm, pool, counts, count, members, weights);
+    for (uint32_t later = tier + 1; later < LB_TIERS; later++)
+        reserve += counts[later];
     int64_t slots = 0;
     if (count && shm->pools[pool].policy == LB_MAGLEV)
         slots = build_maglev(shm, members, weights, count, lb_shm_slots(shm, view));
@@ -65,10 +101,18 @@ int64_t lb_view_publish(const struct lb_shm *shm, uint32_t pool)
         return slots;
     __atomic_store_n(&view->weight, weight, __ATOMIC_RELAXED);
     __atomic_store_n(&view->members, count, __ATOMIC_RELAXED);
+    __atomic_store_n(&view->tier, tier, __ATOMIC_RELAXED);
+    __atomic_store_n(&view->reserve, reserve, __ATOMIC_RELAXED);
     __atomic_store_n(&view->slots, (uint32_t)slots, __ATOMIC_RELAXED);
     __atomic_store_n(&shm->pools[pool].view, next, __ATOMIC_RELEASE);
     __atomic_store_n(&head->generation, head->generation + 1, __ATOMIC_RELEASE);
-    return count;
+    return count + reserve;
+}
+
+uint32_t lb_view_tier(const struct lb_shm *shm, uint32_t pool)
+{
+    uint32_t current = __atomic_load_n(&shm->pools[pool].view, __ATOMIC_ACQUIRE);
+    return __atomic_load_n(&lb_shm_view(shm, pool, current)->tier, __ATOMIC_RELAXED);
 }
 
 uint32_t lb_view_pick(const struct lb_shm *shm, uint32_t pool, const struct lb_wish *wish, struct lb_cursor *cursor)
@@ -83,6 +127,7 @@ uint32_t lb_view_pick(const struct lb_shm *shm, uint32_t pool, const struct lb_w
             .slots = lb_shm_slots(shm, view),
             .member_count = __atomic_load_n(&view->members, __ATOMIC_RELAXED),
             .slot_count = __atomic_load_n(&view->slots, __ATOMIC_RELAXED),
+            .reserve_count = __atomic_load_n(&view->reserve, __ATOMIC_RELAXED),
             .pool = pool,
             .max_active = row->max_active,
             .weight = __atomic_load_n(&view->weight, __ATOMIC_RELAXED),

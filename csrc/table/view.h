@@ -5,9 +5,13 @@
 #include "policy.h"
 #include "shm.h"
 
-/* Control plane: build the next view of a pool from the rows that are up and have a weight, and make it current.
- * Returns the number of members or -ENOMEM (the old view stays). */
+/* Control plane: build the next view of a pool from the rows that are up and have a weight, and make it current. Those of the lowest
+ * tier take turns; the others follow as its reserve.
+ * Returns how many can be picked, or -ENOMEM (the old view stays). */
 __attribute__((warn_unused_result)) int64_t lb_view_publish(const struct lb_shm *shm, uint32_t pool);
+
+/* The tier whose backends take turns now. */
+uint32_t lb_view_tier(const struct lb_shm *shm, uint32_t pool);
 
 /* Worker: pick a backend of the pool that was not tried, or LB_NONE. */
 uint32_t lb_view_pick(const struct lb_shm *shm, uint32_t pool, const struct lb_wish *wish, struct lb_cursor *cursor);

@@ -53,7 +53,7 @@ class AdminServer:
         membership: Membership,
         status: Callable[[], dict[str, Any]],
         metrics: Callable[[dict[int, int], bool], bytes],
-        ready: Callable[[], tuple[bool, str]],
+        ready: Callable[[], tuple[bool, str, dict[str, Any]]],
         reload: Callable[[], None],
         upgrade: Callable[[UpgradeOrder], str] | None,
         pick: Callable[[str, str | None, int], Pick],
@@ -234,8 +234,8 @@ class AdminServer:
         return web.json_response({"status": "ok"})
 
     async def _readyz(self, request: web.Request) -> web.Response:
-        ready, reason = self._ready()
-        return web.json_response({"ready": ready, "reason": reason}, status=200 if ready else 503)
+        ready, reason, known = self._ready()
+        return web.json_response({"ready": ready, "reason": reason, **known}, status=200 if ready else 503)
 
     async def _metrics(self, request: web.Request) -> web.Response:
         from lbcore.observe.metrics import CONTENT_TYPE, OPENMETRICS_TYPE, wants_openmetrics

@@ -17,6 +17,7 @@ Verdict.__doc__ = "A state of lbcore.codes.STATES, and why, in words."
 
 REFUSED = "connection refused"
 DRAINED = "drained by an operator"
+UNSEEN = "no probe has succeeded yet"
 
 
 class Evidence:
@@ -80,7 +81,8 @@ def recalled(verdict: Verdict, rules: PoolSettings, now: float, *, leased: bool)
     """What a verdict that another control plane reached a moment ago means for one that knows nothing else."""
     evidence = Evidence(leased=leased)
     evidence.proven = verdict.state in ("up", "busy", "draining")
-    if verdict.state == "down":
+    evidence.probation = verdict.state == "up" and rules.initial == "down"
+    if verdict.state == "down" and verdict.reason != UNSEEN:
         evidence.dead, evidence.death, evidence.died_at = True, verdict.reason, now
     elif verdict.state == "busy":
         evidence.declared, evidence.busy_until = "busy", now + rules.lease.length_ms / 1000
@@ -88,6 +90,19 @@ def recalled(verdict: Verdict, rules: PoolSettings, now: float, *, leased: bool)
         evidence.drained = verdict.reason == DRAINED
         evidence.declared = "ready" if evidence.drained else "draining"
     return evidence
+
+
+def was_good(evidence: Evidence, rules: PoolSettings) -> bool:
+    """Did a probe ever succeed? Of a pool without probes every backend counts as one that was good."""
+    return evidence.proven or rules.probe.kind == "off"
+
+
+def note_ready(evidence: Evidence, rules: PoolSettings) -> None:
+    """An operator's drain is over. Meanwhile nobody probed it, so in a pool whose backends begin "down" it begins anew."""
+    evidence.drained = False
+    if rules.initial == "down" and not evidence.dead:
+        evidence.proven = evidence.probation = False
+        evidence.good_probes = evidence.bad_probes = 0
 
 
 def times(count: int, what: str) -> str:
@@ -226,7 +241,7 @@ def judge(evidence: Evidence, rules: PoolSettings, now: float) -> Verdict:
 
 
 def _alive(evidence: Evidence, rules: PoolSettings) -> Verdict:
-    if evidence.probation:
+    if evidence.probation and (evidence.proven or rules.initial == "up" or rules.probe.kind == "off"):
         return Verdict("up", "on probation: known from before the restart")
     if evidence.proven:
         return Verdict("up", "probes succeed" if rules.probe.kind != "off" else "not probed")
@@ -234,6 +249,8 @@ def _alive(evidence: Evidence, rules: PoolSettings) -> Verdict:
         return Verdict("up", "registered, not probed" if evidence.leased else "configured, not probed")
     if evidence.leased:
         return Verdict("starting", "registered, not probed yet")
+    if rules.initial == "down":
+        return Verdict("down", UNSEEN)
     return Verdict("up", "configured, not probed yet")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lbcore.discovery.evidence import Evidence, Verdict
+from lbcore.discovery.evidence import Evidence, Verdict, was_good
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 KEPT = "kept"
 """How the reason of a backend begins that only the floor holds up."""
+HELD_LATE = Verdict("up", f"{KEPT}: nobody else is usable (probes time out)")
+"""The verdict of a backend that is only late, of a pool in outage."""
 
 
 def window_s(rules: PoolSettings) -> float:
@@ -31,28 +33,43 @@ def is_lost(evidence: Evidence, verdict: Verdict) -> bool:
     return bool(verdict.state == "down" and evidence.dead and not evidence.hard)
 
 
-def keep(pool: Iterable[tuple[Evidence, Verdict]], rules: PoolSettings, *, doubting: bool = False) -> dict[int, Verdict]:
-    """Whom the floor holds up: changed verdicts by position.
+def keep(
+    pool: Iterable[tuple[Evidence, Verdict]], rules: PoolSettings, *, usable: bool | None = None, doubting: bool = False
+) -> dict[int, Verdict]:
+    """Whom the floor holds up: changed verdicts by position. usable: can anybody be picked? None: whoever is up can.
 
-    With nobody "up": all that died together with the last, and those that are only late, whatever the evidence; they were the
-    last good set. With somebody up: while the balancer doubts itself, those that were lost together (`is_lost`). It begins to
-    when `doubts` says so, and stops after `window_s`: by then the same would have been noticed again.
+    With nobody usable: all that died together with the last, and those that are only late, whatever the evidence; they were the
+    last good set. Who was never good is not among them. With somebody: while the balancer doubts itself, those that were lost
+    together (`is_lost`). It begins to when `doubts` says so, and stops after `window_s`: by then the same would have been
+    noticed again. A pool that refuses when there is nobody holds nobody up.
     """
+    if rules.when_none == "refuse":
+        return {}
     entries = list(pool)
     dead = [
         (at, evidence, verdict)
         for at, (evidence, verdict) in enumerate(entries)
-        if verdict.state == "down" and not evidence.unresolved
+        if verdict.state == "down" and was_good(evidence, rules) and not evidence.unresolved
     ]
-    late = [(at, evidence) for at, (evidence, verdict) in enumerate(entries) if _is_late(evidence, verdict)]
-    up = sum(verdict.state == "up" for _, verdict in entries)
+    if usable is None:
+        usable = any(verdict.state == "up" for _, verdict in entries)
     since = max((_since(evidence) for _, evidence, _ in dead), default=0.0) - window_s(rules)
     recent = [(at, evidence, verdict) for at, evidence, verdict in dead if _since(evidence) >= since]
-    if not up:
-        words = "every usable backend of the pool failed at once"
-        kept = {at: Verdict("up", f"{KEPT}: {words} ({verdict.reason})") for at, _, verdict in recent}
-        return kept | {at: Verdict("up", f"{KEPT}: nobody else is usable (probes time out)") for at, _ in late}
+    if not usable:
+        late = (at for at, (evidence, verdict) in enumerate(entries) if is_late(evidence, verdict))
+        return {at: held(verdict) for at, _, verdict in recent} | dict.fromkeys(late, HELD_LATE)
     return {at: doubted(verdict) for at, evidence, verdict in recent if doubting and is_lost(evidence, verdict)}
+
+
+def held(verdict: Verdict) -> Verdict:
+    """The verdict of a backend that was among the last good ones of a pool in outage."""
+    return Verdict("up", f"{KEPT}: every usable backend of the pool failed at once ({verdict.reason})")
+
+
+def unheld(reason: str) -> str:
+    """What a backend's own evidence says, of the reason of one that is kept."""
+    _, _, own = reason.partition(" (")
+    return own.removesuffix(")") or reason
 
 
 def doubted(verdict: Verdict) -> Verdict:
@@ -60,7 +77,8 @@ def doubted(verdict: Verdict) -> Verdict:
     return Verdict("up", f"{KEPT}: more than half of the pool failed at once ({verdict.reason})")
 
 
-def _is_late(evidence: Evidence, verdict: Verdict) -> bool:
+def is_late(evidence: Evidence, verdict: Verdict) -> bool:
+    """Do its probes time out while requests succeed?"""
     return bool(verdict.state == "busy" and evidence.late_until and evidence.declared != "busy")
 
 

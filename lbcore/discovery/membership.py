@@ -16,7 +16,7 @@ from collections import namedtuple
 
 from lbcore.crew import ANSWERS, CONNECTS
 from lbcore.discovery import evidence as rules_of
-from lbcore.discovery import outliers, saved, sources
+from lbcore.discovery import floor, outliers, saved, sources
 from lbcore.discovery.agenda import Agenda
 from lbcore.discovery.drains import Drains
 from lbcore.discovery.evidence import Evidence, Verdict
@@ -85,8 +85,8 @@ class Membership:
         self._agenda = Agenda(lambda: self.sooner())
         table.views.on_put_off = self._agenda.wake_by
         self._pickers = Pickers(table, log)
-        self._reports = Reports(table, self._pools, self._agenda)
         self._verdicts = Verdicts(table, self._pools, self._standing, self._agenda, on_change=lambda: self.on_change(), log=log)
+        self._reports = Reports(table, self._pools, self._agenda, self._verdicts.weigh)
         self.counts = {"registrations": 0, "heartbeats": 0, "probes_good": 0, "probes_bad": 0}
 
     # --- asking --------------------------------------------------------------------------------------------------
@@ -130,13 +130,20 @@ class Membership:
             return None if probe.kind == "off" else probe
 
     def usable(self) -> bool:
-        """Has some pool a backend that is up by its own evidence?"""
+        """Has some pool a backend that is up by its own evidence, and has a weight?"""
         with self._lock:
-            return any(standing.healthy for standing in self._standing.values())
+            return not all(standing.outage for standing in self._standing.values())
+
+    def outages(self) -> list[str]:
+        """The pools without such a backend."""
+        with self._lock:
+            return [name for name, standing in self._standing.items() if standing.outage]
 
     # --- operators -----------------------------------------------------------------------------------------------
 
-    def add(self, pool: str, address: str, weight: int = 1, source: str = "api", *, unresolved: bool = False) -> Row:
+    def add(
+        self, pool: str, address: str, weight: int = 1, source: str = "api", *, tier: int = 0, unresolved: bool = False
+    ) -> Row:
         """Add a backend. unresolved: one whose name has no address is down until it has. Raises KeyError (no such pool) or
         ValueError (bad, unknown or doubled address, table full)."""
         self.rules(pool)
@@ -144,7 +151,7 @@ class Membership:
         resolved = resolve_all([key])[key]
         if isinstance(resolved, ValueError) and not unresolved:
             raise resolved
-        return self._enter(pool, address, weight, source, Evidence(), resolved)
+        return self._enter(pool, address, weight, source, Evidence(), resolved, tier=tier)
 
     def remove(self, row: Row, drain_ms: int | None = None, reason: str = REMOVED) -> None:
         """Let a backend leave: no new sessions; old ones are cut after drain_ms (default: the drain time)."""
@@ -176,13 +183,17 @@ class Membership:
     def ready(self, row: Row) -> None:
         """Undo `drain`."""
         self._drains.discard(row.pool, row.address)
-        self._change(row, lambda evidence: setattr(evidence, "drained", False))
+        rules = self.rules(row.pool)
+        self._change(row, lambda evidence: rules_of.note_ready(evidence, rules))
+        self.on_new(row)  # it was not probed meanwhile
 
     def set_weight(self, row: Row, weight: int) -> None:
         """Give a backend another weight, 0..256. Raises ValueError."""
         if not 0 <= weight <= 256:
             raise ValueError(f"weight: {weight!r} is not allowed (allowed: a whole number from 0 to 256)")
-        self._table.set_weight(row, weight)
+        with self._lock:
+            if row.id in self._members:
+                self._verdicts.weigh(row, weight, self._clock())
 
     def _change(self, row: Row, change: Callable[[Evidence], None]) -> None:
         with self._lock:
@@ -199,6 +210,8 @@ class Membership:
         source: str,
         evidence: Evidence,
         resolved: Resolved | ValueError | None = None,
+        *,
+        tier: int = 0,
     ) -> Row:
         key = parse_address(address)
         if resolved is None:
@@ -213,6 +226,7 @@ class Membership:
                 pool,
                 normal(address),
                 weight=weight,
+                tier=tier,
                 source=source,
                 state=verdict.state,
                 reason=verdict.reason,
@@ -236,7 +250,10 @@ class Membership:
             row = self.find(pool, address)
             new = row is None
             if row is None:
-                row = self._enter(pool, address, weight_of(report) or 1, "lease", Evidence(leased=True))
+                tier = int(bool(report.backup))
+                row = self._enter(pool, address, weight_of(report) or 1, "lease", Evidence(leased=True), tier=tier)
+            elif report.backup is not None and self._members[row.id].evidence.leased:
+                self._verdicts.rank(row, int(report.backup), self._clock())
             self._members[row.id].seq = -1
             self.counts["registrations"] += 1
             self._hear(row, report)
@@ -345,6 +362,7 @@ class Membership:
             self._forgive_stall(now)
             self.compare(now)
             self._verdicts.end_doubts(now)
+            self._verdicts.tell_outages(now)
             self._pickers.bury(now)
             for row_id in self._agenda.take(now):
                 if row_id in self._members:
@@ -354,6 +372,7 @@ class Membership:
             times = [] if first is None else [max(first, now + TICK_S)]
             times += [standing.compare_at for standing in self._standing.values() if len(standing.members) > 1]
             times += [standing.doubt_until for standing in self._standing.values() if standing.doubting]
+            times += [standing.tell_at for standing in self._standing.values() if standing.tell_at is not None]
             times.append(self._pickers.due_at)
             if swept is not None:
                 times.append(swept)
@@ -395,12 +414,13 @@ class Membership:
             members = self._standing[pool].members.values() if pool in self._standing else ()
             return [sources.Found(member.row.address, member.row.weight) for member in members if claim in member.claims]
 
-    def follow_source(self, pool: str, claim: str, found: Iterable[tuple[str, int]]) -> None:
-        """The whole set of (address, weight) that a source knows for a pool now: who is new comes, who is gone leaves, unless
-        another source names it too. claim: the source, "KIND:WHAT"; KIND is shown. Raises KeyError (no such pool)."""
+    def follow_source(self, pool: str, claim: str, found: Iterable[tuple[str, int] | tuple[str, int, int]]) -> None:
+        """The whole set of (address, weight, tier) that a source knows for a pool now: who is new comes, who is gone leaves,
+        unless another source names it too. Without a tier it is 0. claim: the source, "KIND:WHAT"; KIND is shown. Raises
+        KeyError (no such pool)."""
         self.rules(pool)
         source = claim.partition(":")[0]
-        wanted = {normal(address): weight for address, weight in found}
+        wanted = {normal(address): (weight, *(tier or (0,))) for address, weight, *tier in found}
         resolved = resolve_all(parse_address(address) for address in wanted if not self._table.find(pool, address))
         with self._lock, self._table.batch():
             standing = self._standing[pool]
@@ -410,13 +430,14 @@ class Membership:
                     if claim in member.claims:
                         self._unclaim(member, claim, f"{source} names it no more")
                     continue
-                weight = wanted.pop(row.address)
+                weight, tier = wanted.pop(row.address)
                 member.claims.add(claim)
                 if row.source == source:
-                    self._table.set_weight(row, weight)
-            for address, weight in wanted.items():
+                    self._rate(row, weight, tier)
+            for address, (weight, tier) in wanted.items():
+                known = resolved.get(parse_address(address))
                 try:
-                    row = self._enter(pool, address, weight, source, Evidence(), resolved.get(parse_address(address)))
+                    row = self._enter(pool, address, weight, source, Evidence(), known, tier=tier)
                     self._members[row.id].claims = {claim}
                 except ValueError as error:
                     self._log(f"pool {pool}: {address}, which {source} names, is left out: {error}")
@@ -439,8 +460,14 @@ class Membership:
                 return
             self._log(f"pool {pool}: {address} is at {resolved.ip} now" + ("" if row.unresolved else f", no more at {row.ip}"))
             self.remove(row, 0 if row.unresolved else None, reason="its name means another address now")
-            fresh = self._enter(pool, address, row.weight, row.source, Evidence(), resolved)
+            fresh = self._enter(pool, address, row.weight, row.source, Evidence(), resolved, tier=row.tier)
             self._members[fresh.id].claims = member.claims
+
+    def _rate(self, row: Row, weight: int, tier: int) -> None:
+        """What a source says of a backend's share."""
+        now = self._clock()
+        self._verdicts.weigh(row, weight, now)
+        self._verdicts.rank(row, tier, now)
 
     # --- what outlives a restart ------------------------------------------------------------------------------------
 
@@ -467,7 +494,7 @@ class Membership:
                     self._drains.add(kept.pool, normal(kept.address))
                 rules, evidence = self.rules(kept.pool), saved.evidence_of(kept)
                 found = resolved.get(parse_address(kept.address))
-                row = self._enter(kept.pool, kept.address, kept.weight, kept.source, evidence, found)
+                row = self._enter(kept.pool, kept.address, kept.weight, kept.source, evidence, found, tier=kept.tier)
             except (KeyError, ValueError, TypeError) as error:
                 self._log(f"state: {entry!r:.200} is left out: {error}")
                 continue
@@ -509,25 +536,27 @@ class Membership:
                     self._table.remove(row, self._drain_ms)
             for pool in set(self._table.pools()) - set(self._pools):
                 self._table.drop_pool(pool)
+            for pool in set(self._table.pools()):
+                self._verdicts.adopt(pool, self._clock())
             return len(self._members)
 
     def _recall_row(self, row: Row, claims: set[str]) -> None:
-        now, verdict = self._clock(), Verdict(row.state, row.reason)
+        now = self._clock()
+        verdict = Verdict("down", floor.unheld(row.reason)) if row.kept else Verdict(row.state, row.reason)
         evidence = rules_of.recalled(verdict, self._pools[row.pool], now, leased=row.source == "lease")
+        evidence.proven = evidence.proven or row.kept
         if evidence.drained:
             self._drains.add(row.pool, row.address)
         if row.unresolved:
             evidence.dead, evidence.unresolved = False, row.reason
         member = Member(row, evidence)
-        member.claims = claims
+        member.claims, member.verdict = claims, verdict
         self._members[row.id] = member
-        self._standing[row.pool].enter(member)
+        self._verdicts.recalled(member)
         if evidence.leased:
             evidence.lease_until = now + self._pools[row.pool].lease.length_ms / 1000
             self._agenda.plan(evidence.lease_until, row.id)
-        if row.state == "up":
-            self._standing[row.pool].healthy.add(row.id)
-        else:
+        if verdict.state != "up":
             self._agenda.plan(now, row.id)
         member.load, member.elsewhere, member.heard_at = row.load, row.elsewhere, now
 
@@ -558,12 +587,15 @@ class Membership:
             resolved = self.look_up(pools)
         with self._lock, self._table.batch():
             self._drain_ms = drain_ms
+            changed = [name for name, pool in pools.items() if self._pools.get(name) != pool]
             for name, pool in pools.items():
                 self._table.set_pool(pool)
                 self._pools[name] = pool
-                self._standing.setdefault(name, Standing())
+                self._table.set_outage(name, self._standing.setdefault(name, Standing()).outage)
             for pool in pools.values():
                 self._follow(pool, resolved)
+            for name in changed:
+                self._verdicts.follow(name, self._clock())
 
     def dismiss(self, pools: dict[str, PoolSettings]) -> None:
         """The second half of `apply`: pools and backends that the settings do not name any more go."""
@@ -583,18 +615,19 @@ class Membership:
         self._table.drop_pool(name)
 
     def _follow(self, pool: PoolSettings, resolved: LookedUp) -> None:
-        wanted = {backend.address: backend.weight for backend in pool.backends}
+        wanted = {backend.address: (backend.weight, backend.tier) for backend in pool.backends}
         for member in list(self._standing[pool.name].members.values()):
             row = member.row
             if row.address in wanted:
                 member.claims.add("config")
-                self._table.set_weight(row, wanted.pop(row.address))
+                self._rate(row, *wanted.pop(row.address))
                 found = resolved.get((row.host, row.port))
                 if found is not None and not isinstance(found, ValueError) and row.ip not in found.all_ips:
                     self.move(pool.name, row.address, found)
-        for address, weight in wanted.items():
+        for address, (weight, tier) in wanted.items():
+            found = resolved.get(parse_address(address))
             try:
-                self._enter(pool.name, address, weight, "config", Evidence(), resolved.get(parse_address(address)))
+                self._enter(pool.name, address, weight, "config", Evidence(), found, tier=tier)
             except ValueError as error:
                 self._log(f"pool {pool.name}: {address} is left out: {error}")
 

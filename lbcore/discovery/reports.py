@@ -6,18 +6,20 @@ from collections import namedtuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from lbcore.discovery.agenda import Agenda
     from lbcore.discovery.standing import Member
     from lbcore.settings import PoolSettings
-    from lbcore.table import Table
+    from lbcore.table import Row, Table
 
 LATE_S = 1.0
 """So much later than it should a heartbeat may come at least before its load is taken for old: hosts are busy."""
 
 Report = namedtuple(
     "Report",
-    "status weight capacity load for_s in_flight seq",
-    defaults=[None, None, None, None, None, None, None],
+    "status weight capacity load for_s in_flight seq backup",
+    defaults=[None, None, None, None, None, None, None, None],
     module=__name__,
 )
 Report.__doc__ = """What a backend says of itself; None: nothing.
@@ -25,6 +27,7 @@ Report.__doc__ = """What a backend says of itself; None: nothing.
 status: ready, alive, starting, busy or draining. weight: 0..256. capacity: becomes the weight where none is given.
 load: 0..1. for_s: how long it stays busy, seconds. in_flight: requests that it has under way, from wherever they came.
 seq: grows with each report; one that is not newer than the last changes nothing.
+backup: it takes sessions only while no other can.
 """
 
 
@@ -36,9 +39,12 @@ def weight_of(report: Report) -> int | None:
 
 
 class Reports:
-    """Takes them in. pools: settings by name; membership's own. Membership's lock guards it."""
+    """Takes them in. pools: settings by name; membership's own. weigh: gives a row a weight. Membership's lock guards it."""
 
-    def __init__(self, table: Table, pools: dict[str, PoolSettings], agenda: Agenda) -> None:
+    def __init__(
+        self, table: Table, pools: dict[str, PoolSettings], agenda: Agenda, weigh: Callable[[Row, int, float], None]
+    ) -> None:
+        self._weigh = weigh
         self._table = table
         self._pools = pools
         self._agenda = agenda
@@ -52,7 +58,7 @@ class Reports:
         self._note_status(member, report, now)
         weight = weight_of(report)
         if weight is not None and member.evidence.leased:
-            self._table.set_weight(member.row, weight)
+            self._weigh(member.row, weight, now)
         if report.capacity is not None:
             self._table.set_capacity(member.row, report.capacity)
         member.load, member.heard_at, member.elsewhere = report.load, now, 0.0

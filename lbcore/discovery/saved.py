@@ -17,7 +17,7 @@ SOURCES = ("lease", "api")
 DRAIN = "drain"
 """In the place of a source: only that an operator has drained the address is kept, since another names the backend."""
 
-Saved = namedtuple("Saved", "pool address source weight capacity drained up", module=__name__)
+Saved = namedtuple("Saved", "pool address source weight capacity drained up tier", module=__name__)
 Saved.__doc__ = """JSON-ready by `_asdict`. up: it could serve, though it may have been busy."""
 
 
@@ -25,7 +25,7 @@ def entry_of(member: Member) -> dict[str, Any]:
     """What is kept of a backend that came from one of SOURCES."""
     row = member.row
     up = member.verdict.state in ("up", "busy")
-    return Saved(row.pool, row.address, row.source, row.weight, row.capacity, member.evidence.drained, up)._asdict()
+    return Saved(row.pool, row.address, row.source, row.weight, row.capacity, member.evidence.drained, up, row.tier)._asdict()
 
 
 def drain_of(pool: str, address: str) -> dict[str, Any]:
@@ -38,7 +38,8 @@ def read(entry: dict[str, Any]) -> Saved:
     capacity = float(entry["capacity"]) if entry.get("capacity") else None
     pool, address, source = str(entry["pool"]), str(entry["address"]), str(entry["source"])
     weight = min(256, max(0, int(entry["weight"])))
-    return Saved(pool, address, source, weight, capacity, bool(entry["drained"]), bool(entry["up"]))
+    tier = max(0, int(entry.get("tier", 0)))
+    return Saved(pool, address, source, weight, capacity, bool(entry["drained"]), bool(entry["up"]), tier)
 
 
 def host_of(entry: dict[str, Any]) -> tuple[str, int] | None:

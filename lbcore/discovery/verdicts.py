@@ -14,9 +14,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from lbcore.discovery.agenda import Agenda
+    from lbcore.discovery.evidence import Verdict
     from lbcore.discovery.standing import Member, Standing
     from lbcore.settings import PoolSettings
-    from lbcore.table import Table
+    from lbcore.table import Row, Table
 
 
 class Verdicts:
@@ -52,32 +53,66 @@ class Verdicts:
             self._agenda.plan(change, row.id)
         if member.verdict == before:
             return
-        was_empty = not standing.healthy
-        if member.verdict.state != before.state:
+        moved = member.verdict.state != before.state
+        if moved:
             self._log(f"pool {row.pool}: {row.address} {before.state} -> {member.verdict.state}: {member.verdict.reason}")
             self._stand(member, now)
             self._on_change()
         standing.follow_loss(member, self._pools[row.pool])
-        if self._doubts_anew(row.pool, now) or was_empty or not standing.healthy:
-            self._settle(row.pool)
-        elif standing.doubting and row.id in standing.lost:
-            self._table.set_state(row, *floor.doubted(member.verdict))
-        else:
-            self._table.set_state(row, *member.verdict)
+        fell = moved and standing.outage and member.verdict.state == "down"
+        if not self._look_at_pool(row.pool, now, anew=fell):
+            self._write(member)
+
+    def weigh(self, row: Row, weight: int, now: float) -> None:
+        """Give a backend a weight. A pool whose backends have none is in outage as one whose backends are dead."""
+        if row.weight != weight:
+            self._table.set_weight(row, weight)
+            self._look_at_pool(row.pool, now)
+
+    def rank(self, row: Row, tier: int, now: float) -> None:
+        """Give a backend a tier."""
+        if row.tier != tier:
+            standing = self._standing[row.pool]
+            standing.tiered = standing.tiered or bool(tier)
+            self._table.set_tier(row, tier)
+            self._look_at_pool(row.pool, now)
 
     def entered(self, member: Member, now: float) -> None:
         """A backend has come."""
-        standing = self._standing[member.row.pool]
+        pool, standing = member.row.pool, self._standing[member.row.pool]
         standing.enter(member)
         if member.verdict.state == "up":
             self._comes_up(member, now)
-            if self._doubts_anew(member.row.pool, now) or len(standing.healthy) == 1:
-                self._settle(member.row.pool)
+        self._look_at_pool(pool, now)
+        if standing.outage and not standing.told and standing.tell_at is None:
+            standing.tell_at = now + floor.window_s(self._pools[pool])
+            self._agenda.wake_by(standing.tell_at)
+
+    def recalled(self, member: Member) -> None:
+        """A backend that another control plane has left: `follow` once all are there."""
+        self._standing[member.row.pool].enter(member)
+        if member.verdict.state == "up":
+            self._standing[member.row.pool].healthy.add(member.row.id)
 
     def left(self, pool: str, now: float) -> None:
         """A backend has gone."""
-        if self._doubts_anew(pool, now) or not self._standing[pool].healthy:
+        self._look_at_pool(pool, now)
+
+    def follow(self, pool: str, now: float) -> None:
+        """Judge all of a pool anew: its rules are others now."""
+        for member in list(self._standing[pool].members.values()):
+            self.review(member, now)
+        if not self._look_at_pool(pool, now):
             self._settle(pool)
+        self._table.set_outage(pool, self._standing[pool].outage)
+
+    def adopt(self, pool: str, now: float) -> None:
+        """All backends that another control plane has left in a pool are there."""
+        standing = self._standing[pool]
+        standing.outage_at = now
+        self.follow(pool, now)
+        if standing.outage and standing.members:
+            self._tell_outage(pool)
 
     def eject(self, member: Member, why: str, now: float) -> None:
         """Take out a backend that is worse than the others, unless too many of its pool are out for that already."""
@@ -89,6 +124,8 @@ class Verdicts:
         if not may:
             self._log(f"pool {row.pool}: {row.address} is not ejected, max_ejected is reached: {why}")
             return
+        if rules.when_none == "refuse" and not standing.healthy - {row.id}:
+            return  # to be worse than the rest takes a rest
         standing.ejected.add(row.id)
         rules_of.eject(member.evidence, why, rules, now)
         self.review(member, now)
@@ -123,13 +160,63 @@ class Verdicts:
             self._standing[member.row.pool].healthy.discard(member.row.id)
 
     def _comes_up(self, member: Member, now: float) -> None:
-        """It joins the healthy ones of its pool: slowly, when there are others whose share it takes over."""
-        standing = self._standing[member.row.pool]
-        if not standing.healthy:
-            standing.filled_at = now
-        elif now - standing.filled_at >= TOGETHER_S:
+        """It joins the healthy ones of its tier: slowly, when there are others whose share it takes over."""
+        standing, tier = self._standing[member.row.pool], member.row.tier
+        if standing.is_first(member):
+            standing.filled_at[tier] = now
+        elif now - standing.filled_at.get(tier, -TOGETHER_S) >= TOGETHER_S:
             self._ramp(member, now, self._pools[member.row.pool].slow_start_ms)
         standing.healthy.add(member.row.id)
+
+    # --- a pool as a whole ---------------------------------------------------------------------------------------
+
+    def _look_at_pool(self, pool: str, now: float, *, anew: bool = False) -> bool:
+        """Has it become an outage, or is one over, or has a doubt begun or ended? Then every verdict is written: True.
+
+        anew: write them in any case.
+        """
+        standing = self._standing[pool]
+        outage = standing.tier() is None
+        turned = outage != standing.outage
+        if turned:
+            standing.outage = outage
+            self._table.set_outage(pool, outage)
+        doubts = self._doubts_anew(pool, now)
+        if turned or doubts or anew:
+            self._settle(pool)
+        if turned:
+            self._tell_turn(pool, now)
+        elif doubts and standing.doubting and not outage:
+            self._log(
+                f"pool {pool}: {len(standing.lost)} of {len(standing.members)} backends failed at once: they are kept for now, "
+                "the fault may be ours"
+            )
+        return turned or doubts or anew
+
+    def tell_outages(self, now: float) -> None:
+        """Tell of pools that were in outage from their first backend on, when that has lasted."""
+        for pool, standing in self._standing.items():
+            if standing.tell_at is not None and now >= standing.tell_at:
+                standing.tell_at = None
+                if standing.outage and not standing.told and standing.members:
+                    self._tell_outage(pool)
+
+    def _tell_turn(self, pool: str, now: float) -> None:
+        standing = self._standing[pool]
+        if standing.outage:
+            standing.outage_at = now
+            self._tell_outage(pool)
+            return
+        standing.tell_at = None
+        if standing.told:
+            standing.told = False
+            self._log(f"pool {pool}: the outage is over after {now - standing.outage_at:.1f} s")
+
+    def _tell_outage(self, pool: str) -> None:
+        standing = self._standing[pool]
+        standing.told, standing.tell_at = True, None
+        kept = f"{len(standing.kept)} that were good last are kept" if standing.kept else "sessions are refused"
+        self._log(f"pool {pool}: outage: none of {len(standing.members)} backends is usable: {kept}")
 
     def _doubts_anew(self, pool: str, now: float) -> bool:
         """Did it change whether the balancer doubts what it sees of a pool?"""
@@ -139,17 +226,31 @@ class Verdicts:
             self._agenda.wake_by(standing.doubt_until)
         return changed
 
+    def _held(self, member: Member) -> Verdict:
+        """What is written of a backend: its verdict, or the floor's."""
+        standing, verdict = self._standing[member.row.pool], member.verdict
+        if self._pools[member.row.pool].when_none == "refuse":
+            return verdict
+        if standing.outage and floor.is_late(member.evidence, verdict):
+            return floor.HELD_LATE
+        if standing.outage and verdict.state == "down" and member.row.id in standing.kept:
+            return floor.held(verdict)
+        if standing.doubting and not standing.outage and member.row.id in standing.lost:
+            return floor.doubted(verdict)
+        return verdict
+
+    def _write(self, member: Member) -> None:
+        held = self._held(member)
+        self._table.set_state(member.row, held.state, held.reason, kept=held is not member.verdict)
+
     def _settle(self, pool: str) -> None:
         """Write every verdict of a pool whose floor holds somebody up now, or does not any more."""
         standing = self._standing[pool]
         members = list(standing.members.values())
         entries = ((member.evidence, member.verdict) for member in members)
-        kept = floor.keep(entries, self._pools[pool], doubting=standing.doubting)
+        held = floor.keep(entries, self._pools[pool], usable=not standing.outage, doubting=standing.doubting)
+        standing.kept = {members[at].row.id for at in held}
         with self._table.batch():
             for at, member in enumerate(members):
-                verdict = kept.get(at, member.verdict)
-                self._table.set_state(member.row, verdict.state, verdict.reason)
-        if kept:
-            self._log(
-                f"pool {pool}: {len(kept)} of {len(members)} backends failed at once: they are kept, the fault may be ours"
-            )
+                verdict = held.get(at, member.verdict)
+                self._table.set_state(member.row, verdict.state, verdict.reason, kept=at in held)

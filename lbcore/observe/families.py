@@ -73,7 +73,18 @@ LISTENER = (
 )
 POOL = (
     *_of_ended("pool", "for this pool"),
-    Family("pool_backends", "gauge", ("pool", "state"), "Backends in this state."),
+    Family(
+        "pool_backends",
+        "gauge",
+        ("pool", "state"),
+        "Backends in this state; kept: failed, but given sessions still, because nobody is better.",
+    ),
+    Family(
+        "pool_outage",
+        "gauge",
+        ("pool",),
+        "1 while no backend is usable: each is down, kept, busy, starting or draining, or has no weight.",
+    ),
     Family("pool_active", "gauge", ("pool",), "Sessions and requests under way on its backends."),
     Family("pool_queued", "gauge", ("pool",), "Requests that wait for a backend."),
     Family(
@@ -91,7 +102,12 @@ BACKEND = (
     Family(
         "backends_without_series", "gauge", (), f"Backends that are not shown: all, where there are over {MOST_BACKENDS:,}."
     ),
-    Family("backend_state", "gauge", (*_BACKEND, "state"), "1 for the state that the backend is in, 0 for the others."),
+    Family(
+        "backend_state",
+        "gauge",
+        (*_BACKEND, "state"),
+        "1 for the state that the backend is in, 0 for the others; kept is one of them.",
+    ),
     Family("backend_weight", "gauge", _BACKEND, "Its share of new sessions beside the others'."),
     Family("backend_active", "gauge", _BACKEND, "Sessions and requests under way on it."),
     Family("backend_sessions", "counter", _BACKEND, "Connects that succeeded, and requests that were answered."),

@@ -30,6 +30,9 @@ OPENMETRICS_TYPE = f"{OPENMETRICS}; version=1.0.0; charset=utf-8"
 _KINDS = {"counter": CounterMetricFamily, "gauge": GaugeMetricFamily, "histogram": HistogramMetricFamily}
 _UNITS = ("seconds", "bytes")
 
+SHOWN_STATES = (*STATES, "kept")
+"""Of backends: one that is up only because nobody is better is "kept" here, so that an alert can tell it."""
+
 Sample = tuple[str, tuple[str, ...], Any]
 
 
@@ -96,8 +99,9 @@ class Observation(namedtuple("Observation", "document timings control", module=_
     def _pool(self, pool: dict[str, Any]) -> Iterator[Sample]:
         name, backends = pool["name"], pool["backends"]
         yield from _ended("pool", name, pool["tally"])
-        for state in STATES:
-            yield "pool_backends", (name, state), sum(backend["state"] == state for backend in backends)
+        for state in SHOWN_STATES:
+            yield "pool_backends", (name, state), sum(_state(backend) == state for backend in backends)
+        yield "pool_outage", (name,), int(pool["outage"])
         yield "pool_active", (name,), sum(backend["active"] for backend in backends)
         yield "pool_queued", (name,), pool["queued"]
         for kind in KINDS:
@@ -113,8 +117,8 @@ class Observation(namedtuple("Observation", "document timings control", module=_
             # an address that left and came back may stand twice: the newest speaks
             for backend in {backend["address"]: backend for backend in pool["backends"]}.values():
                 labels = (pool["name"], backend["address"])
-                for state in STATES:
-                    yield "backend_state", (*labels, state), int(backend["state"] == state)
+                for state in SHOWN_STATES:
+                    yield "backend_state", (*labels, state), int(_state(backend) == state)
                 for key in ("weight", "active", "sessions", "failures"):
                     yield f"backend_{key}", labels, backend[key]
                 yield "backend_latency_seconds", labels, backend["latency_ms"] / 1000
@@ -139,6 +143,10 @@ def _ended(scope: str, name: str, tally: dict[str, Any]) -> Iterator[Sample]:
     yield f"{scope}_sent_bytes", (name,), tally["bytes_out"]
     for status, count in tally["answers"].items():
         yield f"{scope}_answers", (name, status), count
+
+
+def _state(backend: dict[str, Any]) -> str:
+    return "kept" if backend["kept"] else str(backend["state"])
 
 
 def _metric(family: Family, samples: list[tuple[tuple[str, ...], Any]]) -> Any:

@@ -86,6 +86,7 @@ def _pools(segment: Segment) -> list[dict[str, Any]]:
         {
             "name": text(segment.pool(index).name),
             "policy": POLICY_NAMES.get(segment.pool(index).policy, "?"),
+            "outage": bool(segment.pool(index).outage),
             "queued": sum(segment.budget(worker, index).queued for worker in range(segment.head.workers)),
             "latency": latency(segment, index),
             "tally": _tally(segment, segment.pool_tally, index, segment.pool(index).tenant, ("accepted", "limited")),
@@ -116,7 +117,9 @@ def _backend(segment: Segment, index: int, row: Any, seen: list[tuple[Any, Any]]
         "source": source,
         "state": STATE_NAMES.get(row.state, "down"),
         "reason": reason,
+        "kept": bool(row.kept),
         "weight": row.weight,
+        "tier": row.tier,
         "load": None if row.load < 0 else round(row.load, 3),
         "elsewhere": round(row.elsewhere, 3),
         "capacity": round(row.capacity, 3) or None,

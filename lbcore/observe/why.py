@@ -25,6 +25,7 @@ WHY = {
     7: "found by search",
     8: "sticky cookie",
     9: "the client has logged in on a connection to it",
+    10: "backup: no backend of the tier before it could be had",
 }
 FATES = {0: "open", 1: "done", 2: "unreachable", 3: "failed", 4: "client left", 5: "ended"}
 

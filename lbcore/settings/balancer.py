@@ -129,6 +129,9 @@ class BalancerSettings(Settings):
         yield from self._header_faults()
         yield from self._request_faults()
         yield from self._datagram_faults()
+        for pool in self.pools:
+            if pool.initial == "down" and pool.probe.kind == "off":
+                yield f"pool {pool.name}: initial: 'down' requires probes (probe.kind is off: nothing would bring a backend up)"
         if self.group is not None and self.user is None:
             yield "group: means nothing without user"
         if self.traces != "off" and not self.traces.startswith(("http://", "https://")):

@@ -57,12 +57,18 @@ class SourceSettings(Settings):
 class BackendSettings(Settings):
     """A backend that the configuration names."""
 
-    __slots__ = ("address", "weight")
+    __slots__ = ("address", "backup", "weight")
     OPTIONS = options.BACKEND
     KEY = "backend."
 
     address: str
     weight: int
+    backup: bool
+
+    @property
+    def tier(self) -> int:
+        """0: it takes turns. 1: only while none of tier 0 can."""
+        return int(self.backup)
 
     def check(self) -> Iterable[str]:
         if self.address is None:
@@ -75,16 +81,19 @@ class BackendSettings(Settings):
 
     @classmethod
     def parse(cls, text: str | BackendSettings) -> BackendSettings:
-        """Of "10.0.0.5:8000" or "10.0.0.5:8000,weight=10". Raises ConfigError."""
+        """Of "10.0.0.5:8000" or "10.0.0.5:8000,weight=10,backup". Raises ConfigError."""
         if isinstance(text, BackendSettings):
             return text
         address, *extras = text.split(",") if isinstance(text, str) else [repr(text)]
         values: dict[str, Any] = {"address": address}
         for extra in extras:
             name, equals, value = extra.partition("=")
-            if name != "weight" or not equals:
-                raise ConfigError(f"backend {text!r}: {extra!r} is not allowed (allowed: weight=N)")
-            values["weight"] = value
+            if extra == "backup":
+                values["backup"] = True
+            elif name == "weight" and equals:
+                values["weight"] = value
+            else:
+                raise ConfigError(f"backend {text!r}: {extra!r} is not allowed (allowed: weight=N, backup)")
         return cls(**values)
 
 
@@ -98,6 +107,7 @@ class PoolSettings(Settings):
         "hash",
         "hold_down_max_ms",
         "hold_down_ms",
+        "initial",
         "lease",
         "max_active",
         "max_connect_failures",
@@ -105,6 +115,7 @@ class PoolSettings(Settings):
         "max_failed_responses",
         "max_idle_connections",
         "name",
+        "on_down",
         "outlier",
         "policy",
         "probe",
@@ -130,6 +141,7 @@ class PoolSettings(Settings):
         "tls_verify",
         "trailers",
         "user_timeout_ms",
+        "when_none",
     )
     OPTIONS = options.POOL
 
@@ -140,6 +152,9 @@ class PoolSettings(Settings):
     retry_budget: int
     retry_floor: int
     max_connect_failures: int
+    initial: str
+    when_none: str
+    on_down: str
     retry_after_ms: int
     tcp_keepalive_ms: int
     user_timeout_ms: int

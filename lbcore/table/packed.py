@@ -101,6 +101,7 @@ def pool_row(pool: PoolSettings, *, tenant: int, sticky_key: bytes) -> bytes:
         send_proxy=SEND_PROXY[pool.send_proxy],
         tls=int(pool.tls),
         trailers=int(pool.trailers),
+        cuts_down=int(pool.on_down == "cut"),
         tenant=tenant,
         name=pool.name.encode(),
         hash_name=hash_name.lower().encode() if hash_key == "header" else hash_name.encode(),

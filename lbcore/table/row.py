@@ -18,14 +18,16 @@ if TYPE_CHECKING:
 class Row:
     """A backend in the table. Written by Table only.
 
-    load: 0..1 as reported, None: unknown. elsewhere: requests under way there that did not come from here. capacity: as
-    declared. cut_at: when its sessions are cut (monotonic seconds), None unless it was removed. free_at: when its row may be
-    another's, None until it was cut.
+    tier: it is picked only while no backend of a lower tier can be. kept: it is up only because nobody is better. counted: the
+    pool and tier in which it is counted as one that takes sessions. load: 0..1 as reported, None: unknown. elsewhere: requests
+    under way there that did not come from here. capacity: as declared. cut_at: when its sessions are cut (monotonic seconds),
+    None unless it was removed. free_at: when its row may be another's, None until it was cut.
     """
 
     __slots__ = (
         "address",
         "capacity",
+        "counted",
         "cut_at",
         "elsewhere",
         "family",
@@ -34,6 +36,7 @@ class Row:
         "host",
         "index",
         "ip",
+        "kept",
         "load",
         "pool",
         "port",
@@ -41,10 +44,11 @@ class Row:
         "scope",
         "source",
         "state",
+        "tier",
         "weight",
     )
 
-    def __init__(self, pool: str, address: str, resolved: Resolved, *, weight: int, source: str) -> None:
+    def __init__(self, pool: str, address: str, resolved: Resolved, *, weight: int, source: str, tier: int = 0) -> None:
         """Its index, generation, state and reason are the table's to fill in. Raises ValueError when the address is bad."""
         self.index = self.generation = 0
         self.pool = pool
@@ -54,7 +58,10 @@ class Row:
         self.ip: str = resolved.ip
         self.scope: int = resolved.scope
         self.weight = weight
+        self.tier = tier
         self.source = source
+        self.kept = False
+        self.counted: tuple[str, int] | None = None
         self.state = self.reason = ""
         self.load: float | None = None
         self.elsewhere = 0.0
@@ -69,7 +76,9 @@ class Row:
         address, source, reason = segment.texts(found)
         family = int(found.family)
         ip = socket.inet_ntop(family, bytes(found.ip)[: 16 if family == socket.AF_INET6 else 4])
-        row = cls(pool, address, Resolved(family, ip, int(found.scope)), weight=int(found.weight), source=source)
+        resolved = Resolved(family, ip, int(found.scope))
+        row = cls(pool, address, resolved, weight=int(found.weight), source=source, tier=int(found.tier))
+        row.kept = bool(found.kept)
         row.index, row.generation = index, int(found.generation)
         row.state, row.reason = STATE_NAMES.get(found.state, "draining"), reason
         row.load = None if found.load < 0 else float(found.load)

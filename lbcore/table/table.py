@@ -81,6 +81,8 @@ class Table:
         self._max_backends = int(self.segment.head.max_backends)
         self.views = Views(self._pools, self._pen.publish)
         self.on_cut: Callable[[], None] = lambda: None
+        self._cutting: set[str] = set()  # pools that cut the sessions of a backend that is down
+        self._takers: dict[tuple[str, int], int] = {}  # by pool and tier: how many take sessions
         if not fresh:
             self._recall()
 
@@ -120,6 +122,7 @@ class Table:
             self._leaving.add(row.index)
         else:
             self._by_address[row.pool, row.address] = row
+        self._recount(row)
 
     def close(self) -> None:
         """Unmap and give the memory back. The table is not to be used any more."""
@@ -174,9 +177,24 @@ class Table:
             row = packed.pool_row(pool, tenant=self._tenant(("pool", pool.name)), sticky_key=self._sticky_key(pool))
             self._pen.pool(index, row)
             self._pools[pool.name] = index
+            self._follow_cuts(pool)
             if known is None or self._policies.get(pool.name) != pool.policy:
                 self._policies[pool.name] = pool.policy
                 self.views.publish(pool.name)
+
+    def _follow_cuts(self, pool: PoolSettings) -> None:
+        """A pool that cuts sessions from now on does so at once, of those that are down already."""
+        if pool.on_down == "cut" and pool.name not in self._cutting:
+            self._cutting.add(pool.name)
+            self.on_cut()
+        elif pool.on_down != "cut":
+            self._cutting.discard(pool.name)
+
+    def set_outage(self, pool: str, outage: bool) -> None:
+        """Say in the segment whether a pool has no usable backend."""
+        with self.lock:
+            if pool in self._pools:
+                self._pen.outage(self._pools[pool], outage)
 
     def _sticky_key(self, pool: PoolSettings) -> bytes:
         """What signs the pool's cookie: of its secret, or of one that lives as long as the table."""
@@ -224,6 +242,7 @@ class Table:
             self._pen.pool(self._pools.pop(name), packed.freed_pool_row())
             self._tenants.pop(("pool", name), None)
             self._policies.pop(name, None)
+            self._cutting.discard(name)
 
     def _free_pool(self) -> int:
         taken = set(self._pools.values()) | {self._row_pool(row) for row in self._rows.values() if row.leaving}
@@ -277,6 +296,7 @@ class Table:
         address: str,
         *,
         weight: int = 1,
+        tier: int = 0,
         source: str,
         state: str = "up",
         reason: str = "",
@@ -288,7 +308,7 @@ class Table:
         ValueError when the address is bad, cannot be resolved or is there already, KeyError when there is no such pool,
         TableFull at max_backends.
         """
-        row = Row(pool, address, resolved or resolve(*parse_address(address)), weight=weight, source=source)
+        row = Row(pool, address, resolved or resolve(*parse_address(address)), weight=weight, source=source, tier=tier)
         with self.lock:
             if (pool, address) in self._by_address:
                 raise ValueError(f"backend {address} is in pool {pool} already")
@@ -305,6 +325,7 @@ class Table:
                 address=address.encode(),
                 source=source.encode(),
             )
+            self._pen.tier(row.index, tier)
             self._rows[row.index] = row
             self._by_address[pool, address] = row
             self._write_state(row, state, reason)
@@ -324,10 +345,15 @@ class Table:
         self._fresh += 1
         return self._fresh - 1
 
-    def set_state(self, row: Row, state: str, reason: str) -> None:
-        """Write a state of STATES and why. A leaving row stays as it is."""
+    def set_state(self, row: Row, state: str, reason: str, *, kept: bool = False) -> None:
+        """Write a state of STATES and why. kept: it is up only because nobody is better. A leaving row stays as it is."""
         with self.lock:
-            if not row.leaving and (row.state, row.reason) != (state, reason):
+            if row.leaving:
+                return
+            if row.kept != kept:
+                row.kept = kept
+                self._pen.kept(row.index, kept)
+            if (row.state, row.reason) != (state, reason):
                 self._write_state(row, state, reason)
 
     def _write_state(self, row: Row, state: str, reason: str) -> None:
@@ -335,7 +361,9 @@ class Table:
         row.state, row.reason = state, reason
         self._pen.state(row.index, STATES[state], reason.encode())
         if moved:
-            self.views.publish(row.pool)
+            self.views.publish(row.pool, at_once=self._recount(row))
+            if state == "down" and row.pool in self._cutting:
+                self.on_cut()
 
     def set_weight(self, row: Row, weight: int) -> None:
         """Write a weight, 0..256; 0 takes no new sessions."""
@@ -343,7 +371,27 @@ class Table:
             if row.weight != weight:
                 row.weight = weight
                 self._pen.weight(row.index, weight)
-                self.views.publish(row.pool)
+                self.views.publish(row.pool, at_once=self._recount(row))
+
+    def set_tier(self, row: Row, tier: int) -> None:
+        """Write a tier: it is picked only while no backend of a lower one can be."""
+        with self.lock:
+            if row.tier != tier:
+                row.tier = tier
+                self._pen.tier(row.index, tier)
+                self.views.publish(row.pool, at_once=self._recount(row))
+
+    def _recount(self, row: Row) -> bool:
+        """Count it among those of its tier that take sessions. True: it is the first of them, or was the last."""
+        was, row.counted = row.counted, (row.pool, row.tier) if row.state == "up" and row.weight > 0 else None
+        if was == row.counted:
+            return False
+        turned = False
+        for tier, change in ((was, -1), (row.counted, 1)):
+            if tier is not None:
+                self._takers[tier] = count = self._takers.get(tier, 0) + change
+                turned |= count == max(0, change)
+        return turned
 
     def set_load(self, row: Row, load: float | None, elsewhere: float = 0.0) -> None:
         """Write a reported load, 0..1, None: unknown; and what is under way there that did not come from here."""
@@ -453,6 +501,11 @@ class Table:
         """Settle the figures of a worker that is gone: its sessions count as lost."""
         with self.lock:
             self._pen.bury(worker)
+
+    def set_hanging(self, section: int, hangs: bool) -> None:
+        """Say in the segment that a worker does not turn although asked to, or does again."""
+        with self.lock:
+            self._pen.hanging(section, hangs)
 
     def picker(self, pool: str, seed: int = 1) -> _engine.Picker:
         """Picks as a worker would; for tests and benchmarks."""

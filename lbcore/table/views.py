@@ -31,13 +31,13 @@ class Views:
         self._put_off: dict[str, float] = {}
         self._published: dict[str, tuple[float, int]] = {}
 
-    def publish(self, pool: str) -> None:
-        """Something changed in a pool."""
+    def publish(self, pool: str, *, at_once: bool = False) -> None:
+        """Something changed in a pool. at_once: other backends take turns now, which cannot wait however large the pool is."""
         if self._batch_depth or pool not in self._pools:
             self._dirty.add(pool)
             return
         last, members = self._published.get(pool, (0.0, 0))
-        if members < LARGE_POOL or time.monotonic() >= last + PUBLISH_EVERY_S:
+        if at_once or members < LARGE_POOL or time.monotonic() >= last + PUBLISH_EVERY_S:
             self._publish_now(pool)
         elif pool not in self._put_off:
             self._put_off[pool] = last + PUBLISH_EVERY_S
