@@ -48,6 +48,8 @@ HASH_KEYS = {
 }
 CLASSES = ("1xx", "2xx", "3xx", "4xx", "5xx")
 """Of answers, in the order of their counters."""
+TIERS: int = ffi.integer_const("LB_TIERS")
+"""A backend's tier is below this."""
 NO_POOL: int = ffi.integer_const("LB_NO_POOL")
 
 SERVING: int = ffi.integer_const("LB_WORKER_SERVING")

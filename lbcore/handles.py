@@ -80,15 +80,17 @@ class Pool:
         self._picks: PickPool | None = None
         self.name = name
 
-    def add(self, address: str, weight: int = 1) -> Backend:
-        """Add a backend, "host:port". It inherits the pool's probes and limits.
+    def add(self, address: str, weight: int = 1, *, backup: bool = False) -> Backend:
+        """Add a backend, "host:port". It inherits the pool's probes and limits. backup: it takes sessions only while no other
+        can.
 
         A host name that has no address
         is down until it has one. Raises ValueError when the address is bad, or is in the pool already.
         """
         if not 0 <= weight <= 256:
             raise ValueError(f"weight: {weight!r} is not allowed (allowed: a whole number from 0 to 256)")
-        return Backend(self._membership, self._membership.add(self.name, address, weight, unresolved=True))
+        row = self._membership.add(self.name, address, weight, tier=int(backup), unresolved=True)
+        return Backend(self._membership, row)
 
     def remove(self, backend: Backend | str, drain_timeout: float | None = None) -> None:
         """Let a backend leave: no new sessions; old ones are cut after drain_timeout seconds (default: the balancer's).

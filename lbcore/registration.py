@@ -146,8 +146,9 @@ class Registration:
     lb: "http://HOST:PORT" or "unix:PATH" of an admin server, or a list of at most 16. port: where this backend serves;
     None: the pool's lease.port. interval: seconds between heartbeats; default: what each balancer asks for. load: called
     for each heartbeat; returns 0..1, or None for unknown. in_flight: likewise; requests that are under way here, wherever
-    they came from. weight 0..256 or capacity (> 0, becomes the weight), or functions that return them. server_ip: default:
-    the address under which the balancer sees this host. token, hmac_key: for admin servers that ask for them.
+    they came from. weight 0..256 or capacity (> 0, becomes the weight), or functions that return them. backup: it takes
+    sessions only while no other backend can. server_ip: default: the address under which the
+    balancer sees this host. token, hmac_key: for admin servers that ask for them.
 
     A balancer that cannot be reached is tried again, with growing pauses; one that has forgotten this backend (it restarted)
     gets a new registration at once. Nothing that happens here ever ends the program around it. A child of a fork is not
@@ -165,6 +166,7 @@ class Registration:
         in_flight: Callable[[], int | None] | None = None,
         weight: int | Callable[[], int | None] | None = None,
         capacity: float | Callable[[], float | None] | None = None,
+        backup: bool = False,
         server_ip: str | None = None,
         token: str | None = None,
         hmac_key: str | bytes | None = None,
@@ -183,7 +185,7 @@ class Registration:
         self.wake = threading.Condition()
         self.answer: dict[str, Any] = {}
         """The last answer of any balancer: id, address, pool, generation, heartbeat_s, lease_s, state."""
-        self._place = {"port": port, "pool": pool}
+        self._place = {"port": port, "pool": pool, "backup": True if backup else None}
         self._figures = {"weight": weight, "capacity": capacity, "load": load, "in_flight": in_flight}
         self._status: tuple[str, float | None] = ("ready", None)
         self._links = [_Link(self, AdminClient(address, token, hmac_key=hmac_key, keep=True)) for address in addresses]

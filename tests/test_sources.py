@@ -314,7 +314,13 @@ def test_services_have_ports_weights_and_priorities(server: NameServer) -> None:
     )
     source = of_dns(server, kind="srv", name="_app._tcp.test", port=None)
     with balanced(settings=settings(source)) as lb:
-        wait_for(lambda: known(lb) == {"10.2.0.1:8001": (10, "dns"), "10.2.0.2:8002": (30, "dns")}, "the first priority")
+        found = {"10.2.0.1:8001": (10, "dns"), "10.2.0.2:8002": (30, "dns"), "10.2.0.3:8003": (10, "dns")}
+        wait_for(lambda: known(lb) == found, "both priorities")
+        assert {b["address"]: b["tier"] for p in lb.status()["pools"] for b in p["backends"]} == {
+            "10.2.0.1:8001": 0,
+            "10.2.0.2:8002": 0,
+            "10.2.0.3:8003": 1,
+        }
         server.serve("--srv-host=_app._tcp.test,spare.test,8003,2,10", "--host-record=spare.test,10.2.0.3,1")
         wait_for(lambda: known(lb) == {"10.2.0.3:8003": (10, "dns")}, "the next one")
 

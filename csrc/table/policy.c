@@ -324,20 +324,27 @@ static int any_is_full(const struct lb_choice *choice)
     return 0;
 }
 
-/* The first that can be had of those behind the members, tier after tier; within a tier from anywhere. */
+/* The first that can be had of those behind the members, tier after tier; within a tier from anywhere. There, too, full is not gone. */
 static uint32_t from_reserve(const struct lb_choice *choice, struct lb_cursor *cursor)
 {
-    uint32_t best = LB_NONE, lowest = UINT32_MAX, start = draw(cursor, choice->reserve_count);
+    uint32_t best = LB_NONE, lowest = UINT32_MAX, full = UINT32_MAX, start = draw(cursor, choice->reserve_count);
     if (any_is_full(choice))
         return LB_NONE;
     for (uint32_t i = 0; i < choice->reserve_count; i++) {
         uint32_t at = start + i < choice->reserve_count ? start + i : start + i - choice->reserve_count;
         uint32_t backend = entry(choice->members, choice->member_count + at);
-        if (!usable(choice, backend) || choice->shm->backends[backend].tier >= lowest)
+        if (was_tried(choice, backend) || cost_of(choice, backend) == INFINITY)
             continue;
-        lowest = choice->shm->backends[backend].tier;
-        best = backend;
+        uint32_t tier = choice->shm->backends[backend].tier;
+        if (is_full(choice, backend)) {
+            full = tier < full ? tier : full;
+        } else if (tier < lowest) {
+            lowest = tier;
+            best = backend;
+        }
     }
+    if (full < lowest)
+        return LB_NONE;
     if (best != LB_NONE)
         think(choice, LB_WHY_RESERVE);
     return best;

@@ -62,6 +62,7 @@ class Announcement(_Strict):
     in_flight: Annotated[int, Field(ge=0, le=10_000_000)] | None = None
     seq: Annotated[int, Field(ge=0, le=2**63 - 1)] | None = None
     for_s: Annotated[float, Field(ge=0, le=86_400)] | None = None
+    backup: bool | None = None
 
     @property
     def report(self) -> Report:
@@ -70,7 +71,7 @@ class Announcement(_Strict):
         if load is not None and load > 1:
             in_flight = int(load) if in_flight is None else in_flight
             load = None
-        return Report(self.status, self.weight, self.capacity, load, self.for_s, in_flight, self.seq)
+        return Report(self.status, self.weight, self.capacity, load, self.for_s, in_flight, self.seq, self.backup)
 
 
 class Farewell(_Strict):
@@ -94,6 +95,7 @@ class BackendOrder(_Strict):
     address: Annotated[str, Field(min_length=1, max_length=300)]
     pool: Name | None = None
     weight: Weight | None = None
+    backup: bool = False
 
 
 class UpgradeOrder(_Strict):

@@ -56,6 +56,7 @@ class Orders:
                 "state": row.state,
                 "reason": row.reason,
                 "weight": row.weight,
+                "tier": row.tier,
             }
         )
 
@@ -63,7 +64,8 @@ class Orders:
         try:
             if verb == "add":
                 weight = 1 if body.weight is None else body.weight
-                return self._membership.add(self._pool(body.pool), body.address, weight, unresolved=True)
+                tier = int(body.backup)
+                return self._membership.add(self._pool(body.pool), body.address, weight, tier=tier, unresolved=True)
             pool = self._pool_of(body.address) if body.pool is None else self._pool(body.pool)
             row = self._membership.find(pool, body.address)
         except BadBody:

@@ -118,7 +118,7 @@ def run(
     ] = None,
     backend: Annotated[
         list[str] | None,
-        typer.Option(metavar="HOST:PORT[,weight=N]", help="A server to send sessions to. May be given several times."),
+        typer.Option(metavar="HOST:PORT[,weight=N][,backup]", help="A server to send sessions to. May be given several times."),
     ] = None,
     policy: Annotated[str | None, _flag("policy")] = None,
     health: Annotated[
@@ -289,10 +289,12 @@ def why(
     return explain.main(_chosen(balancer, name), wanted, last, json)
 
 
-def _order(verb: str, address: str, pool: str | None, name: str | None, weight: int | None = None) -> int:
+def _order(
+    verb: str, address: str, pool: str | None, name: str | None, weight: int | None = None, *, backup: bool = False
+) -> int:
     from lbcore.cli import steer
 
-    return steer.order(_chosen(name), verb, address, pool, weight)
+    return steer.order(_chosen(name), verb, address, pool, weight, backup=backup)
 
 
 @backend.command("list")
@@ -311,6 +313,7 @@ def backend_list(
 def backend_add(
     address: Address,
     weight: Annotated[int, typer.Option(metavar="N", help="Its share of sessions beside the others, 0 to 256.")] = 1,
+    backup: Annotated[bool, typer.Option("--backup", help="Send it sessions only while no other backend can serve.")] = False,
     pool: Annotated[
         str | None,
         typer.Option("--pool", metavar="POOL", help="The pool's name; default: the only pool, or 'default'."),
@@ -318,7 +321,7 @@ def backend_add(
     name: Name = None,
 ) -> int:
     """Add a backend to a pool."""
-    return _order("add", address, pool, name, weight)
+    return _order("add", address, pool, name, weight, backup=backup)
 
 
 @backend.command("drain")
@@ -376,6 +379,7 @@ def register(
     capacity: Annotated[
         float | None, typer.Option(min=0.001, metavar="NUMBER", help="What it can do beside the others; the weight follows.")
     ] = None,
+    backup: Annotated[bool, typer.Option("--backup", help="Take sessions only while no other backend can serve.")] = False,
     server_ip: Annotated[
         str | None, typer.Option(metavar="IP", help="The address to register; default: the one that the balancer sees.")
     ] = None,
@@ -414,6 +418,7 @@ def register(
         interval=interval,
         weight=weight,
         capacity=capacity,
+        backup=backup,
         server_ip=server_ip,
         token_file=token_file,
         hmac_key_file=hmac_key_file,

@@ -149,6 +149,7 @@ def _backend_row(pool: dict[str, Any], backend: dict[str, Any] | None) -> tuple[
     keys = ("active", "sessions", "failures", "latency_ms", "source")
     share, left_s = backend["share"], backend["leaves_in_s"]
     weight = f"{backend['weight']} ({share:.0%})" if share < 1 else backend["weight"]
+    weight = f"{weight} backup" if backend["tier"] else weight
     reason = backend["reason"] + (f", {left_s:g} s left" if left_s else "")
     names = (pool["name"], pool["policy"], backend["address"], backend["state"], weight)
     return (*names, *(backend[key] for key in keys), reason)

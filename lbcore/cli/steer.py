@@ -43,18 +43,26 @@ def _call(name: str, path: str, body: dict[str, Any], limit_s: float = CONTROL_L
 
 
 def act(
-    name: str, verb: str, address: str, pool: str | None, weight: int | None, limit_s: float = CONTROL_LIMIT_S
+    name: str,
+    verb: str,
+    address: str,
+    pool: str | None,
+    weight: int | None,
+    limit_s: float = CONTROL_LIMIT_S,
+    *,
+    backup: bool = False,
 ) -> dict[str, Any]:
     """Change a backend: what it is now, as the admin server answers. Raises NotRunning, ConfigError or LbcoreError."""
-    body = {"address": address, "pool": pool, "weight": weight}
+    body = {"address": address, "pool": pool, "weight": weight, "backup": backup or None}
     return _call(name, f"/backends/{verb}", {key: value for key, value in body.items() if value is not None}, limit_s)
 
 
-def order(name: str, verb: str, address: str, pool: str | None, weight: int | None) -> int:
+def order(name: str, verb: str, address: str, pool: str | None, weight: int | None, *, backup: bool = False) -> int:
     """Change a backend and print what became of it. Raises NotRunning, ConfigError or LbcoreError."""
-    answer = act(name, verb, address, pool, weight)
+    answer = act(name, verb, address, pool, weight, backup=backup)
     why = f" ({answer['reason']})" if answer["state"] == "down" else ""
-    print(f"{answer['address']} in pool {answer['pool']}: {answer['state']}{why}, weight {answer['weight']}")
+    tier = ", backup" if answer["tier"] else ""
+    print(f"{answer['address']} in pool {answer['pool']}: {answer['state']}{why}, weight {answer['weight']}{tier}")
     return 0
 
 

@@ -7,6 +7,7 @@ import random
 import time
 from typing import TYPE_CHECKING
 
+from lbcore.codes import TIERS
 from lbcore.complaints import Complaints
 from lbcore.discovery.hold import Hold
 from lbcore.discovery.resolver import DnsFailed, Resolver
@@ -78,13 +79,14 @@ class DnsSource:
         answer = await self._resolver.query(str(self._settings.name), "SRV")
         if answer is None:
             raise DnsFailed("no SRV record")
-        least = min(record.priority for record in answer)
-        chosen = [record for record in answer if record.priority == least and str(record.target) != "."]
+        chosen = sorted((record for record in answer if str(record.target) != "."), key=lambda record: record.priority)
+        tiers = _tiers(record.priority for record in chosen)
         targets = (self._resolver.addresses(str(record.target), self._settings.family) for record in chosen)
         asked = await asyncio.gather(*targets, return_exceptions=True)
         found: dict[str, Found] = {}
         ttl_s, faults = answer.chaining_result.minimum_ttl, []
-        for record, weight, known in zip(chosen, _scaled([record.weight for record in chosen]), asked, strict=True):
+        weights = _scaled_by_tier([(tiers[record.priority], record.weight) for record in chosen])
+        for record, weight, known in zip(chosen, weights, asked, strict=True):
             if isinstance(known, DnsFailed):
                 faults.append(known)
                 continue
@@ -94,10 +96,10 @@ class DnsSource:
             ttl_s = min(ttl_s, own_ttl_s)
             for ip in addresses:
                 address = join_host_port(ip, record.port)
-                found[address] = Found(address, weight)
+                found.setdefault(address, Found(address, weight, tiers[record.priority]))  # its lowest tier
         if not found:
             raise faults[0] if faults else DnsFailed("no service is offered")
-        return sorted(found.values()), ttl_s if not faults else 0
+        return sorted(found.values(), key=lambda one: (one.tier, one.address)), ttl_s if not faults else 0
 
 
 def _scaled(weights: Iterable[int]) -> list[int]:
@@ -107,3 +109,15 @@ def _scaled(weights: Iterable[int]) -> list[int]:
     if heaviest <= 256:
         return [max(1, weight) for weight in given]
     return [max(1, round(weight * 256 / heaviest)) for weight in given]
+
+
+def _tiers(priorities: Iterable[int]) -> dict[int, int]:
+    """The tier of each priority of SRV records: clients take the next one only when none of the lower can be reached
+    (RFC 2782). There are TIERS; the last takes all that is left."""
+    return {priority: min(tier, TIERS - 1) for tier, priority in enumerate(sorted(set(priorities)))}
+
+
+def _scaled_by_tier(given: list[tuple[int, int]]) -> list[int]:
+    """Weights of (tier, weight): they share within a tier alone."""
+    queues = {tier: iter(_scaled(weight for of, weight in given if of == tier)) for tier, _ in given}
+    return [next(queues[tier]) for tier, _ in given]

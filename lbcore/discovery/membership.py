@@ -252,8 +252,6 @@ class Membership:
             if row is None:
                 tier = int(bool(report.backup))
                 row = self._enter(pool, address, weight_of(report) or 1, "lease", Evidence(leased=True), tier=tier)
-            elif report.backup is not None and self._members[row.id].evidence.leased:
-                self._verdicts.rank(row, int(report.backup), self._clock())
             self._members[row.id].seq = -1
             self.counts["registrations"] += 1
             self._hear(row, report)
@@ -291,6 +289,8 @@ class Membership:
     def _hear(self, row: Row, report: Report) -> None:
         member, now = self._members[row.id], self._clock()
         if self._reports.take(member, report, now):
+            if report.backup is not None and member.evidence.leased:
+                self._verdicts.rank(row, int(report.backup), now)
             self._verdicts.review(member, now)
 
     # --- evidence ------------------------------------------------------------------------------------------------

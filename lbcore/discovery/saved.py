@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import namedtuple
 
+from lbcore.codes import TIERS
 from lbcore.discovery.evidence import Evidence
 from lbcore.settings import parse_address
 
@@ -38,7 +39,7 @@ def read(entry: dict[str, Any]) -> Saved:
     capacity = float(entry["capacity"]) if entry.get("capacity") else None
     pool, address, source = str(entry["pool"]), str(entry["address"]), str(entry["source"])
     weight = min(256, max(0, int(entry["weight"])))
-    tier = max(0, int(entry.get("tier", 0)))
+    tier = max(0, min(TIERS - 1, int(entry.get("tier", 0))))
     return Saved(pool, address, source, weight, capacity, bool(entry["drained"]), bool(entry["up"]), tier)
 
 

@@ -33,8 +33,9 @@ if TYPE_CHECKING:
         def run(self, publish: Publish) -> Awaitable[None]: ...
 
 
-Found = namedtuple("Found", "address weight", module=__name__)
-Found.__doc__ = 'A backend as a source knows it: "IP:PORT" (IPv6 in brackets), and its weight, 0..256.'
+Found = namedtuple("Found", "address weight tier", defaults=[0], module=__name__)
+Found.__doc__ = """A backend as a source knows it: "IP:PORT" (IPv6 in brackets), its weight, 0..256, and its tier: it takes
+sessions only while none of a lower one can."""
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 30.0
 MOST = 1024

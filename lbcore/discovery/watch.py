@@ -1,4 +1,4 @@
-"""A file that names backends: a line each, "HOST:PORT" or "HOST:PORT weight=N", or JSON; followed as it changes."""
+"""A file that names backends: a line each, "HOST:PORT" or "HOST:PORT weight=N backup", or JSON; followed as it changes."""
 
 from __future__ import annotations
 
@@ -124,9 +124,9 @@ def parse(text: str, *, is_json: bool) -> list[Found]:
     """The backends of a file. Raises ValueError naming the line or entry."""
     entries = _entries(text) if is_json else _lines(text)
     found: dict[str, Found] = {}
-    for where, address, weight in entries:
+    for where, address, weight, backup in entries:
         try:
-            one = _found(address, weight)
+            one = _found(address, weight, backup)
         except ValueError as error:
             raise ValueError(f"{where}: {error}") from None
         if one.address in found:
@@ -137,7 +137,7 @@ def parse(text: str, *, is_json: bool) -> list[Found]:
     return list(found.values())
 
 
-def _lines(text: str) -> Iterable[tuple[str, Any, Any]]:
+def _lines(text: str) -> Iterable[tuple[str, Any, Any, Any]]:
     for number, line in enumerate(text.splitlines(), 1):
         words = line.partition("#")[0].split()
         if not words:
@@ -145,27 +145,31 @@ def _lines(text: str) -> Iterable[tuple[str, Any, Any]]:
         weight: Any = 1
         for word in words[1:]:
             key, _, value = word.partition("=")
+            if word == "backup":
+                continue
             if key != "weight" or not (value.isascii() and value.isdigit()):
-                raise ValueError(f"line {number}: {word!r} is not allowed (allowed: weight=N)")
+                raise ValueError(f"line {number}: {word!r} is not allowed (allowed: weight=N, backup)")
             weight = int(value)
-        yield f"line {number}", words[0], weight
+        yield f"line {number}", words[0], weight, "backup" in words[1:]
 
 
-def _entries(text: str) -> Iterable[tuple[str, Any, Any]]:
+def _entries(text: str) -> Iterable[tuple[str, Any, Any, Any]]:
     document = json.loads(text)
     if not isinstance(document, list):
         raise ValueError('not a list of "HOST:PORT" or {"address", "weight"}')
     for number, entry in enumerate(document):
         if isinstance(entry, dict):
-            for key in set(entry) - {"address", "weight"}:
-                raise ValueError(f"entry {number}: {key!r} is unknown (allowed: address, weight)")
-            yield f"entry {number}", entry.get("address"), entry.get("weight", 1)
+            for key in set(entry) - {"address", "weight", "backup"}:
+                raise ValueError(f"entry {number}: {key!r} is unknown (allowed: address, weight, backup)")
+            yield f"entry {number}", entry.get("address"), entry.get("weight", 1), entry.get("backup", False)
         else:
-            yield f"entry {number}", entry, 1
+            yield f"entry {number}", entry, 1, False
 
 
-def _found(address: Any, weight: Any) -> Found:
+def _found(address: Any, weight: Any, backup: Any) -> Found:
     host, port = parse_address(address)
     if not isinstance(weight, int) or isinstance(weight, bool) or not 0 <= weight <= 256:
         raise ValueError(f"weight: {weight!r} is not allowed (allowed: a whole number from 0 to 256)")
-    return Found(join_host_port(str(ipaddress.ip_address(host)), port), weight)
+    if not isinstance(backup, bool):
+        raise ValueError(f"backup: {backup!r} is not allowed (allowed: true or false)")
+    return Found(join_host_port(str(ipaddress.ip_address(host)), port), weight, int(backup))
