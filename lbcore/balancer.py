@@ -14,6 +14,7 @@ from lbcore.observe.recording import Recording
 from lbcore.offload import local_refusal, refusal
 from lbcore.picks import Picking
 from lbcore.settings import DEFAULT_POOL, BalancerSettings, simple, split_host_port
+from lbcore.settings.loops import leads_back, places_of
 from lbcore.supervisor import Supervisor
 from lbcore.table import Table
 from lbcore.version import VERSION
@@ -96,6 +97,7 @@ class Balancer:
         self._picking: Picking | None = None
         self._estate: Estate | None = None
         self._recording: Recording | None = None
+        self._coming: BalancerSettings | None = None  # what a reload is about to put in force
         self._leaving = False
         self._hurried = threading.Event()
         self.succeeds: str | None = None
@@ -184,6 +186,7 @@ class Balancer:
         settings = self._settings
         pools = {pool.name: pool for pool in settings.pools}
         self._membership = membership = Membership(table, pools, drain_ms=settings.drain_timeout_ms, log=self._log)
+        membership.leads_back = self._leads_back
         if estate:
             count = membership.recall(self._claims_of)
             self._log(f"{len(estate.orphans)} workers ran on without a control plane: adopted, with {count} backends")
@@ -313,6 +316,16 @@ class Balancer:
             log=self._log,
         )
         self._admin.start()
+
+    def _leads_back(self, pool: str, ip: str, port: int) -> str:
+        """The listener of ours that this is, if sessions of the pool would come back to it from there; else ""."""
+        bound = self._supervisor.addresses if self._supervisor else {}
+        places = places_of(self._coming or self._settings, bound)
+
+        def backends(name: str) -> list[tuple[str, int]]:
+            return [(row.ip, row.port) for row in self._table.rows(name) if not row.leaving] if self._table else []
+
+        return leads_back(places, pool, ip, port, backends)
 
     def _own_addresses(self) -> list[tuple[str, int]]:
         """Where this balancer listens itself."""
@@ -511,6 +524,7 @@ class Balancer:
             pools = _by_name(fresh)
             outlets = recording.open(fresh)
             new = [pool for name, pool in pools.items() if name not in membership.pools()]
+            self._coming = fresh
             try:
                 for pool in new:
                     table.set_pool(pool)
@@ -520,11 +534,12 @@ class Balancer:
                 for pool in new:
                     if pool.name not in membership.pools() and pool.name in table.pools():
                         table.drop_pool(pool.name)
+                self._coming = None
                 raise
             membership.dismiss(pools)
             recording.follow(fresh, outlets)
             before, after = ({p.name: p.sources for p in one.pools} for one in (self._settings, fresh))
-            self._settings = fresh
+            self._settings, self._coming = fresh, None
             self._follow_probes()
             if before != after:
                 self._follow_sources()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hmac
 import ipaddress
-import socket
+
+from lbcore.settings.loops import is_own as is_own
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -70,28 +71,6 @@ def is_nobodys(server_ip: str) -> bool:
 def is_loopback(address: str | None) -> bool:
     """Does a caller or a backend stand on the host itself? None: a unix socket's."""
     return address is None or _plain(address).is_loopback
-
-
-def is_own(ip: str, port: int, bound: list[tuple[str, int]]) -> bool:
-    """Is that where this balancer itself listens? Then requests would go round in circles."""
-    for host, own_port in bound:
-        if port != own_port:
-            continue
-        listens = _plain(host)
-        if listens == _plain(ip) or (listens.is_unspecified and _is_here(ip)):
-            return True
-    return False
-
-
-def _is_here(ip: str) -> bool:
-    """Is it an address of this machine? The kernel binds to no other."""
-    family = socket.AF_INET6 if ":" in ip else socket.AF_INET
-    with socket.socket(family, socket.SOCK_DGRAM) as trial:
-        try:
-            trial.bind((ip, 0))
-        except OSError:
-            return False
-    return True
 
 
 def _plain(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:

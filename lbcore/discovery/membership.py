@@ -25,7 +25,7 @@ from lbcore.discovery.pickers import Pickers
 from lbcore.discovery.reports import Report, Reports, weight_of
 from lbcore.discovery.standing import Member, Standing
 from lbcore.discovery.verdicts import Verdicts
-from lbcore.settings import join_host_port, parse_address
+from lbcore.settings import join_host_port, loops, parse_address
 from lbcore.table import UNRESOLVED, is_literal, resolve_all
 
 TYPE_CHECKING = False
@@ -82,6 +82,8 @@ class Membership:
         self.on_new: Callable[[Row], None] = lambda row: None
         self.on_name: Callable[[], None] = lambda: None
         self.on_change: Callable[[], None] = lambda: None
+        self.leads_back: Callable[[str, str, int], str] = lambda pool, ip, port: ""
+        """The listener of ours that an address is from which a pool's sessions would come back to it; "": none."""
         self._agenda = Agenda(lambda: self.sooner())
         table.views.on_put_off = self._agenda.wake_by
         self._pickers = Pickers(table, log)
@@ -219,6 +221,8 @@ class Membership:
         if isinstance(resolved, ValueError):
             evidence.unresolved, resolved = _unresolved(key[0], resolved), UNRESOLVED
             self._log(f"pool {pool}: {address}: {evidence.unresolved}")
+        elif name := self.leads_back(pool, resolved.ip, key[1]):
+            raise ValueError(loops.fault(address, name))
         with self._lock:
             evidence.drained = evidence.drained or (pool, normal(address)) in self._drains
             verdict = rules_of.judge(evidence, self.rules(pool), self._clock())
@@ -458,6 +462,9 @@ class Membership:
             member = self._members.get(row.id) if row else None
             if row is None or member is None or row.ip == resolved.ip or self._table.is_full:
                 return
+            if name := self.leads_back(pool, resolved.ip, row.port):
+                self._log(f"pool {pool}: {loops.fault(address, name)}: it stays where it was")
+                return
             self._log(f"pool {pool}: {address} is at {resolved.ip} now" + ("" if row.unresolved else f", no more at {row.ip}"))
             self.remove(row, 0 if row.unresolved else None, reason="its name means another address now")
             fresh = self._enter(pool, address, row.weight, row.source, Evidence(), resolved, tier=row.tier)
@@ -596,6 +603,15 @@ class Membership:
                 self._follow(pool, resolved)
             for name in changed:
                 self._verdicts.follow(name, self._clock())
+            self._expel_loops()
+
+    def _expel_loops(self) -> None:
+        """Backends that a new listener has made our own."""
+        for member in list(self._members.values()):
+            name = self.leads_back(member.row.pool, member.row.ip, member.row.port)
+            if name and not member.row.unresolved:
+                self._log(f"pool {member.row.pool}: {loops.fault(member.row.address, name)}: it is taken out")
+                self.remove(member.row, reason=f"it is our own listener {name}")
 
     def dismiss(self, pools: dict[str, PoolSettings]) -> None:
         """The second half of `apply`: pools and backends that the settings do not name any more go."""

@@ -10,6 +10,7 @@ from lbcore.settings.admin import AdminSettings, admin_of
 from lbcore.settings.base import Settings
 from lbcore.settings.health import ProbeSettings
 from lbcore.settings.listener import OF_REQUESTS, ListenerSettings, RouteSettings
+from lbcore.settings.loops import loop_faults
 from lbcore.settings.pool import DEFAULT_POOL, BackendSettings, PoolSettings
 from lbcore.settings.tls import CertificateSettings
 
@@ -129,6 +130,7 @@ class BalancerSettings(Settings):
         yield from self._header_faults()
         yield from self._request_faults()
         yield from self._datagram_faults()
+        yield from loop_faults(self)
         for pool in self.pools:
             if pool.initial == "down" and pool.probe.kind == "off":
                 yield f"pool {pool.name}: initial: 'down' requires probes (probe.kind is off: nothing would bring a backend up)"
