@@ -416,7 +416,8 @@ class Membership:
         """What a source names of a pool, as of what it said last."""
         with self._lock:
             members = self._standing[pool].members.values() if pool in self._standing else ()
-            return [sources.Found(member.row.address, member.row.weight) for member in members if claim in member.claims]
+            rows = (member.row for member in members if claim in member.claims)
+            return [sources.Found(row.address, row.weight, row.tier) for row in rows]
 
     def follow_source(self, pool: str, claim: str, found: Iterable[tuple[str, int] | tuple[str, int, int]]) -> None:
         """The whole set of (address, weight, tier) that a source knows for a pool now: who is new comes, who is gone leaves,

@@ -31,7 +31,7 @@ def entry_of(member: Member) -> dict[str, Any]:
 
 def drain_of(pool: str, address: str) -> dict[str, Any]:
     """What is kept of a drain, whoever names the backend."""
-    return Saved(pool, address, DRAIN, 1, None, True, False)._asdict()
+    return Saved(pool, address, DRAIN, 1, None, True, False, 0)._asdict()
 
 
 def read(entry: dict[str, Any]) -> Saved:
