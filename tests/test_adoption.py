@@ -211,3 +211,54 @@ def test_a_control_plane_that_cannot_start_leaves_the_workers_as_they_were(tmp_p
                 client.sendall(b"and on")
                 assert client.recv(20) == b"and on"
                 client.close()
+
+
+def test_figures_go_on_although_a_reload_changed_the_order(tmp_path: Path) -> None:
+    """Of listeners, pools and workers: who came by a reload has the number that he was given then, after a crash, too."""
+    config = tmp_path / "lb.toml"
+    with Peer(echo) as peer:
+        ports = {name: free_port() for name in "abc"}
+
+        def write(listeners: str, pools: str) -> None:
+            text = 'name = "shop"\nworkers = 2\n'
+            for name in listeners:
+                text += f'[[listener]]\nname = "{name}"\nbind = "tcp://127.0.0.1:{ports[name]}"\npool = "{name}"\n'
+            for name in pools:
+                text += f'[[pool]]\nname = "{name}"\n[pool.probe]\nkind = "off"\n[[pool.backend]]\naddress = "{peer.address}"\n'
+            config.write_text(text)
+
+        def use(name: str, times: int) -> None:
+            for _ in range(times):
+                with dial(("127.0.0.1", ports[name])) as client:
+                    client.sendall(b"x")
+                    assert client.recv(1) == b"x"
+
+        def figures(running: Command) -> dict[str, Any]:
+            status = running.status()
+            listeners = {one["name"]: (one["tally"]["accepted"], one["tally"]["sessions"]) for one in status["listeners"]}
+            return listeners | {f"pool {one['name']}": one["tally"]["sessions"] for one in status["pools"]}
+
+        def settled(running: Command, **wanted: int) -> None:
+            expected = {name: (count, count) for name, count in wanted.items()}
+            expected |= {f"pool {name}": count for name, count in wanted.items()}
+            wait_for(lambda: figures(running) == expected, f"{expected}")
+
+        write("ab", "ab")
+        first = Command(tmp_path, "-c", str(config), "--admin", "off")
+        use("a", 3)
+        use("b", 2)
+        settled(first, a=3, b=2)
+        write("cba", "cba")
+        assert first.call("/reload")[0] == 200
+        use("c", 1)
+        settled(first, a=3, b=2, c=1)
+        kill_control(first, 2)
+        with command(tmp_path, "-c", str(config), "--workers", "2") as second:
+            settled(second, a=3, b=2, c=1)
+            write("ba", "ba")
+            assert second.call("/reload")[0] == 200
+            write("bac", "bac")
+            assert second.call("/reload")[0] == 200
+            use("a", 1)
+            settled(second, a=4, b=2, c=0)  # another c than the one that was removed
+            assert totals(second.status())["accepted"] == 7

@@ -104,6 +104,7 @@ class Table:
             pool = self.segment.pool(index)
             if pool.state:
                 self._pools[text(pool.name)] = index
+        self._recall_tenants()
         names = {index: name for name, index in self._pools.items()}
         self._fresh = int(self.segment.head.rows_used)
         for index in range(self._fresh):
@@ -114,6 +115,20 @@ class Table:
                 self._recall_row(Row.recalled(self.segment, index, names[found.pool]), gone=found.state == GONE)
         for name in self._pools:
             self.views.publish(name)
+
+    def _recall_tenants(self) -> None:
+        """Listeners and pools keep their numbers, and with them their figures; no number that was ever given is given again."""
+        segment = self.segment
+        given = {("pool", name): int(segment.pool(index).tenant) for name, index in self._pools.items()}
+        for index in range(MAX_LISTENERS):
+            row = segment.listener(index)
+            if row.state:
+                given["listener", str(index)] = int(row.tenant)
+        rows = [segment.listener(index) for index in range(MAX_LISTENERS)]
+        rows += [segment.pool(index) for index in range(MAX_POOLS)]
+        figures = [segment.listener_tally(worker, at) for worker in range(segment.head.workers) for at in range(len(rows))]
+        self._tenants = given
+        self._last_tenant = max(int(entry.tenant) for entry in (*rows, *figures))
 
     def _recall_row(self, row: Row, *, gone: bool) -> None:
         row.free_at = time.monotonic() + REST_S if gone else None
