@@ -6,7 +6,7 @@
 
 enum lb_note_kind {
     /* to the worker */
-    LB_NOTE_LISTEN = 1,   /* id: listener row; carries its socket; value: 1: udp sessions come first (LB_NOTE_SUCCEED) */
+    LB_NOTE_LISTEN = 1,   /* id: listener row; carries its socket; value: enum lb_listen, bits */
     LB_NOTE_UNLISTEN = 2, /* id: listener row; serve what is queued on it, then close it */
     LB_NOTE_DRAIN = 3,    /* value: milliseconds that sessions may still take; id: 1: idle clients may ask once more */
     LB_NOTE_STOP = 4,     /* end now */
@@ -18,6 +18,12 @@ enum lb_note_kind {
     LB_NOTE_READY = 16,     /* the loop runs */
     LB_NOTE_LISTENING = 17, /* id: listener row that is served now; to a control plane that adopts: carries its socket */
     LB_NOTE_FAILING = 18,   /* id: backend row whose failures in a row reached the pool's bound; value: enum lb_failing */
+};
+
+enum lb_listen {
+    LB_LISTEN_SESSIONS_FIRST = 1, /* udp sessions come first (LB_NOTE_SUCCEED) */
+    LB_LISTEN_OWN = 2, /* a socket of this worker's that outlives nobody: shut down when it is not served any more, so that copies
+                        * which forked processes have do not hold its port */
 };
 
 enum lb_failing { LB_FAILING_CONNECTS = 0, LB_FAILING_ANSWERS = 1 };

@@ -121,27 +121,27 @@ static void set_state(struct worker *worker, enum lb_worker_state state)
 
 /* --- the control plane's notes -------------------------------------------------------------------------------------- */
 
-static void listen_on(struct worker *worker, uint32_t listener, int fd, int waits)
+static void listen_on(struct worker *worker, uint32_t listener, int fd, uint64_t how)
 {
     int udp = listener < worker->listeners.count && worker->plane.shm.listeners[listener].mode == LB_MODE_UDP;
-    int error = udp ? lb_udp_add(&worker->udp, listener, fd, waits)
-                    : lb_listeners_add(&worker->listeners, &worker->plane, listener, fd);
+    int error = udp ? lb_udp_add(&worker->udp, listener, fd, (how & LB_LISTEN_SESSIONS_FIRST) != 0)
+                    : lb_listeners_add(&worker->listeners, &worker->plane, listener, fd, (how & LB_LISTEN_OWN) != 0);
     if (!error)
         (void)lb_channel_send(worker->channel, LB_NOTE_LISTENING, listener, 0);
 }
 
-static void stop_listening(struct worker *worker, uint32_t listener)
+static void stop_listening(struct worker *worker, uint32_t listener, int ends)
 {
     if (lb_udp_has(&worker->udp, listener))
         lb_udp_remove(&worker->udp, listener);
     else
-        lb_listeners_remove(&worker->listeners, &worker->plane, listener);
+        lb_listeners_remove(&worker->listeners, &worker->plane, listener, ends);
 }
 
 static void drain(struct worker *worker, uint64_t limit_ms, int gently)
 {
     for (uint32_t i = 0; i < worker->listeners.count; i++)
-        stop_listening(worker, i);
+        stop_listening(worker, i, !gently);
     worker->drain_until_ms = lb_now_ms(&worker->plane) + limit_ms + 1;
     lb_l7_drain(&worker->l7, gently);
     set_state(worker, LB_WORKER_DRAINING);
@@ -154,10 +154,10 @@ static void obey(struct worker *worker, const struct lb_note *note, int descript
     case LB_NOTE_LISTEN:
         kept = descriptor >= 0;
         if (kept)
-            listen_on(worker, note->id, descriptor, note->value == 1);
+            listen_on(worker, note->id, descriptor, note->value);
         break;
     case LB_NOTE_UNLISTEN:
-        stop_listening(worker, note->id);
+        stop_listening(worker, note->id, 1);
         break;
     case LB_NOTE_DRAIN:
         drain(worker, note->value, note->id == 1);

@@ -7,6 +7,7 @@ import os
 import sys
 import threading
 
+from lbcore import forked
 from lbcore.discovery.membership import Membership
 from lbcore.errors import ConfigError, LbcoreError, NotRunning
 from lbcore.handles import Pool
@@ -83,8 +84,7 @@ class Balancer:
         self._control = control
         self._inherited = inherited
         self._log = log or _log
-        self._lock = threading.RLock()
-        self._reloading = threading.Lock()  # one after the other; taken before _lock
+        self._make_locks()
         self._table: Table | None = None
         self._membership: Membership | None = None
         self._supervisor: Supervisor | None = None
@@ -105,6 +105,31 @@ class Balancer:
         self.on_upgrade: Callable[[UpgradeOrder], str] | None = None
         """What an operator's call for an upgrade, or for a step of it, does; returns what comes. Raises LbcoreError."""
         self._reloads = {"reloads_taken": 0, "reloads_refused": 0}
+
+        self._of_parent: list[Any] = []
+        forked.watch(self)
+
+    def _make_locks(self) -> None:
+        self._lock = threading.RLock()
+        self._reloading = threading.Lock()  # one after the other; taken before _lock
+
+    def disown(self) -> None:
+        """This is a forked child: the balancer is its parent's. Here it is one that was never started."""
+        supervisor, admin, instance, table = self._supervisor, self._admin, self._instance, self._table
+        if supervisor:
+            supervisor.disown()
+        if admin:
+            admin.disown()
+        if instance:
+            instance.disown()
+        if table:
+            table.disown()
+        if self._membership:
+            self._membership.disown()
+        parts = (supervisor, admin, table, self._membership, self._prober, self._sources, self._recording, self._state)
+        self._of_parent += [part for part in parts if part]  # nothing is to be closed because nobody has it any more
+        self._make_locks()
+        self._forget()
 
     @classmethod
     def from_file(cls, path: str | os.PathLike[str], **options: Any) -> Self:

@@ -28,8 +28,10 @@ LISTEN, UNLISTEN, DRAIN, STOP, WAKE, TLS, SUCCEED, MOVE = range(1, 9)
 READY, LISTENING, FAILING = 16, 17, 18
 GENTLY = 1
 """The id of a DRAIN that lets idle clients ask once more."""
+ITS_OWN = 2
+"""In the value of a LISTEN: no one else has the socket: the worker shuts it down when nobody is to serve it any more."""
 SESSIONS_FIRST = 1
-"""The value of a LISTEN of datagrams: the worker reads nothing before it has the sessions of the one that it replaces."""
+"""In the value of a LISTEN of datagrams: the worker reads nothing before it has the sessions of the one that it replaces."""
 # enum lb_failing there
 CONNECTS, ANSWERS = 0, 1
 

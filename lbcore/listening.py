@@ -58,6 +58,11 @@ class Listening:
         held = self._rows.get(row)
         return held is not None and held[0].mode == "udp"
 
+    def is_own(self, row: int) -> bool:
+        """Has each worker a socket of its own, which we have bound?"""
+        held = self._rows.get(row)
+        return held is not None and not held[1].shared
+
     def rows_of(self, worker: int) -> set[int]:
         """The rows that a worker serves."""
         held = dict(self._rows)  # asked without the lock, too

@@ -172,6 +172,10 @@ class Instance:
         """Let the name go, and leave the files of the one before, whose workers go on."""
         os.close(self._lock)
 
+    def disown(self) -> None:
+        """In a forked child: the name stays its parent's, and is free when that one ends."""
+        os.close(self._lock)
+
     def release(self) -> None:
         """Remove the files and let the name go."""
         for extension in ("json", "sock", "lock"):

@@ -26,7 +26,7 @@ DATAGRAM_ROOM = 4 << 20
 
 
 class ListenerSockets:
-    """The sockets of one listener. host, port: where it really listens."""
+    """The sockets of one listener. host, port: where it really listens. shared: it is one for all workers, as it was passed."""
 
     def __init__(
         self,
@@ -41,7 +41,7 @@ class ListenerSockets:
         Raises PortTaken when the port is in use, ConfigError when it cannot be had at all.
         """
         self.sockets: list[socket.socket] = []
-        self._shared = inherited is not None
+        self.shared = inherited is not None
         if inherited is not None:
             self._adopt(inherited, listener, pool)
             return
@@ -69,7 +69,7 @@ class ListenerSockets:
         """The socket that this worker serves; None: another one serves this listener alone, or it is closed."""
         if not self.sockets:
             return None
-        if not self._shared:
+        if not self.shared:
             return self.sockets[number]
         return self.sockets[0] if number == 0 or self.sockets[0].type == socket.SOCK_STREAM else None
 
@@ -82,12 +82,12 @@ class ListenerSockets:
         made = cls.__new__(cls)
         made.sockets = []
         known = socket.socket(fileno=os.dup(next(iter(found.values()))))
-        made._shared = _is_shared(known, list(found.values()))
+        made.shared = _is_shared(known, list(found.values()))
         try:
             made.host, made.port = known.getsockname()[:2]
-            if made._shared:
+            if made.shared:
                 made.sockets.append(socket.socket(fileno=os.dup(known.fileno())))
-            for number in range(0 if made._shared else count):
+            for number in range(0 if made.shared else count):
                 if number in found:
                     made.sockets.append(socket.socket(fileno=os.dup(found[number])))
                 else:

@@ -9,7 +9,7 @@ import socket
 import threading
 import time
 
-from lbcore import _engine, crew
+from lbcore import _engine, crew, forked
 from lbcore.bounds import bounds_of
 from lbcore.errors import LbcoreError, StillDraining, WorkerFailed
 from lbcore.listening import Listening
@@ -118,6 +118,18 @@ class Supervisor:
                     post.channel.send(crew.DRAIN, value=int(drain_s * 1000))
         self._await_end(drain_s + 2)
         self._close()
+
+    def disown(self) -> None:
+        """In a forked child: close what it has of its parent's. Nothing is said to anybody, and no poller is changed."""
+        channels = self._posts.channels()
+        inherited = forked.descriptors_of_workers(channel.theirs.fileno() for channel in channels)
+        self._listening.close_sockets()
+        for channel in channels:
+            channel.close()
+        self._selector.close()
+        self._wake_ours.close()
+        self._wake_theirs.close()
+        forked.close_inherited(inherited)
 
     def abandon(self) -> None:
         """Leave the workers to themselves: their channels end, and they wait for another control plane."""
@@ -370,7 +382,8 @@ class Supervisor:
         bound = self._listening.socket_of(index, post.number)
         if post.channel and bound:
             waits = succeeds and self._listening.is_of_datagrams(index)
-            post.channel.send(crew.LISTEN, index, crew.SESSIONS_FIRST if waits else 0, descriptor=bound.fileno())
+            how = (crew.SESSIONS_FIRST if waits else 0) | (crew.ITS_OWN if self._listening.is_own(index) else 0)
+            post.channel.send(crew.LISTEN, index, how, descriptor=bound.fileno())
 
     # --- workers -------------------------------------------------------------------------------------------------
 

@@ -37,7 +37,7 @@ static int is_local(int fd)
     return getsockname(fd, &here.any, &length) == 0 && lb_net_is_loopback(&here);
 }
 
-int lb_listeners_add(struct lb_listeners *listeners, struct lb_plane *plane, uint32_t listener, int fd)
+int lb_listeners_add(struct lb_listeners *listeners, struct lb_plane *plane, uint32_t listener, int fd, int own)
 {
     struct epoll_event event = {.events = listeners->paused ? 0 : EPOLLIN,
                                 .data.u64 = lb_tag_of(LB_TAG_LISTENER, listener, 0)};
@@ -50,7 +50,7 @@ int lb_listeners_add(struct lb_listeners *listeners, struct lb_plane *plane, uin
         close(fd);
         return -error;
     }
-    listeners->at[listener] = (struct lb_listener){.fd = fd, .local = (uint8_t)is_local(fd)};
+    listeners->at[listener] = (struct lb_listener){.fd = fd, .own = (uint8_t)own, .local = (uint8_t)is_local(fd)};
     if (listeners->at[listener].local && plane->loopback_control)
         lb_congestion_set(fd, plane->loopback_control);
     listeners->open++;
@@ -137,7 +137,7 @@ void lb_listeners_event(struct lb_listeners *listeners, struct lb_plane *plane, 
             return;
 }
 
-void lb_listeners_remove(struct lb_listeners *listeners, struct lb_plane *plane, uint32_t listener)
+void lb_listeners_remove(struct lb_listeners *listeners, struct lb_plane *plane, uint32_t listener, int ends)
 {
     enum accepted last;
     if (listener >= listeners->count || listeners->at[listener].fd < 0)
@@ -146,10 +146,13 @@ void lb_listeners_remove(struct lb_listeners *listeners, struct lb_plane *plane,
         last = accept_one(listeners, plane, listener);
     while (last == ACCEPT_MORE);
     listeners->at[listener].closing = 1;
+    listeners->at[listener].ends |= (uint8_t)ends;
     if (last == ACCEPT_LATER)
         return;
     /* closing alone would not do: a socket that was inherited lives on elsewhere, and would go on sending us events (epoll(7)) */
     (void)epoll_ctl(plane->epoll, EPOLL_CTL_DEL, listeners->at[listener].fd, NULL);
+    if (listeners->at[listener].own && listeners->at[listener].ends)
+        (void)shutdown(listeners->at[listener].fd, SHUT_RDWR);
     close(listeners->at[listener].fd);
     listeners->at[listener].fd = -1;
     listeners->open--;
@@ -164,7 +167,7 @@ void lb_listeners_resume(struct lb_listeners *listeners, struct lb_plane *plane)
     set_interest(listeners, plane, EPOLLIN);
     for (uint32_t i = 0; i < listeners->count; i++)
         if (listeners->at[i].closing)
-            lb_listeners_remove(listeners, plane, i);
+            lb_listeners_remove(listeners, plane, i, 0);
 }
 
 int lb_listeners_wait(const struct lb_listeners *listeners, const struct lb_plane *plane)

@@ -7,6 +7,8 @@
 struct lb_listener {
     int fd;          /* -1: not served */
     uint8_t closing; /* to be closed as soon as its queue is empty */
+    uint8_t own;     /* LB_LISTEN_OWN */
+    uint8_t ends;    /* it is closing for good: no other worker takes its place */
     uint8_t local;   /* bound to a loopback address: all its clients are, and inherit their congestion control from it */
 };
 
@@ -29,11 +31,11 @@ void lb_listeners_close(struct lb_listeners *listeners);
 
 /* Serve a socket (owned from now on, also on failure). */
 __attribute__((warn_unused_result)) int lb_listeners_add(struct lb_listeners *listeners, struct lb_plane *plane,
-                                                         uint32_t listener, int fd);
+                                                         uint32_t listener, int fd, int own);
 
 /* Accept what is queued on it, then close it: at a bound that waits until there is room. A socket with a queue is never closed
- * (lb_listeners_close, at the worker's end, excepted). */
-void lb_listeners_remove(struct lb_listeners *listeners, struct lb_plane *plane, uint32_t listener);
+ * (lb_listeners_close, at the worker's end, excepted). ends: nobody serves it after us; one of our own is shut down then. */
+void lb_listeners_remove(struct lb_listeners *listeners, struct lb_plane *plane, uint32_t listener, int ends);
 
 /* An epoll event on it. */
 void lb_listeners_event(struct lb_listeners *listeners, struct lb_plane *plane, uint32_t listener);

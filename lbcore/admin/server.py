@@ -110,6 +110,10 @@ class AdminServer:
             self._thread.join()
         self._sockets.close()
 
+    def disown(self) -> None:
+        """In a forked child: let its copies of the sockets go."""
+        self._sockets.disown()
+
     async def _serve(self) -> None:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
         self._loop.set_exception_handler(self._on_fault)

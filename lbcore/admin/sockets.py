@@ -35,10 +35,18 @@ class AdminSockets:
     def close(self) -> None:
         """Close all, and remove the unix sockets' files."""
         for bound in self.bound:
+            with contextlib.suppress(OSError):  # a child that was forked has a copy, which is not to hold the port
+                bound.shutdown(socket.SHUT_RDWR)
             bound.close()
         for path in self._paths:
             with contextlib.suppress(OSError):
                 os.unlink(path)
+        self.bound, self._paths = [], []
+
+    def disown(self) -> None:
+        """In a forked child: close its copies. The files are the parent's."""
+        for bound in self.bound:
+            bound.close()
         self.bound, self._paths = [], []
 
     def _bind_tcp(self, host: str, port: int) -> str:

@@ -91,6 +91,10 @@ class Membership:
         self._reports = Reports(table, self._pools, self._agenda, self._verdicts.weigh)
         self.counts = {"registrations": 0, "heartbeats": 0, "probes_good": 0, "probes_bad": 0}
 
+    def disown(self) -> None:
+        """In a forked child: whoever held the lock is not here. The table takes no change any more."""
+        self._lock = threading.RLock()
+
     # --- asking --------------------------------------------------------------------------------------------------
 
     def rules(self, pool: str) -> PoolSettings:

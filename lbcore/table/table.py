@@ -14,6 +14,7 @@ import time
 
 from lbcore import _engine
 from lbcore.codes import DATAPATHS, DRAINING, FREE, GONE, SECTIONS, SERVING, STATES
+from lbcore.forked import NotOurs
 from lbcore.segment import Segment, SegmentError, make_memory, map_shared, text
 from lbcore.settings import parse_address, split_host_port
 from lbcore.table import packed
@@ -25,6 +26,7 @@ from lbcore.table.views import Views
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from typing import Any
 
     from lbcore.settings import ListenerSettings, PoolSettings
 
@@ -59,7 +61,7 @@ class Table:
         self.memory = map_shared(self.fd)
         fresh = memory is None
         try:
-            self._pen = _engine.Pen(self.memory, create=limits if fresh else None)
+            self._pen: Any = _engine.Pen(self.memory, create=limits if fresh else None)
             self.segment = Segment(self.memory)
         except (OSError, SegmentError):
             self.memory.close()
@@ -148,6 +150,14 @@ class Table:
             if self.fd >= 0:
                 os.close(self.fd)
                 self.fd = -1
+
+    def disown(self) -> None:
+        """In a forked child: the memory is its parent's, and nothing is written there from here."""
+        self.lock = threading.RLock()
+        self._pen = NotOurs()
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
 
     @property
     def closed(self) -> bool:
@@ -430,7 +440,7 @@ class Table:
     def in_flight(self, row: Row) -> int:
         """Sessions and exchanges that are under way on a backend."""
         with self.lock:
-            return self._pen.in_flight(row.index)
+            return int(self._pen.in_flight(row.index))
 
     def pickers(self) -> dict[int, int]:
         """Process ids of those who pick without the proxy, by section."""
