@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import far_servers
 import pytest
 from certificates import make_certificate
-from harness import Peer, balanced, read_exactly, wait_for
+from harness import Peer, balanced, dial, read_exactly, wait_for
 from http_peers import Backend, Client
 from test_probes_leave_no_trace import verdicts
 
@@ -173,6 +173,15 @@ def test_the_probes_own_word_on_headers(pool: dict[str, Any], probe: dict[str, A
     with Peer(serve) as peer:
         assert said(peer.address, seen_by(pool, kind="tcp", send="PING\r\n", expect="+PONG", **probe)) == ""
     assert heard == [header + b"PING\r\n"]
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_a_server_on_this_host_does_not_notice_tcp_probes(host: str) -> None:
+    with Peer(lambda connection: None, host=host) as peer:
+        assert verdicts(peer.address, 50, kind="tcp") == {"": 50}
+        with dial((peer.host, peer.port)):
+            wait_for(lambda: peer.connections, "a client is noticed")
+        assert peer.connections < 25  # one, but for a busy machine that holds this process up between connect and reset
 
 
 def test_a_port_of_the_probes_own_speaks_no_proxy_protocol() -> None:
