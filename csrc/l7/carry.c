@@ -53,7 +53,7 @@ static void keep_id(struct lb_l7 *l7, const struct lb_http *client, const struct
         lb_http_draft_id(l7, client, id, (uint32_t)(lb_compose_id(id, hop->id) - id));
 }
 
-enum lb_next lb_http_send_request(struct lb_l7 *l7, struct lb_http *client)
+static enum lb_next send_request(struct lb_l7 *l7, struct lb_http *client)
 {
     struct lb_hop hop;
     struct lb_trace trace;
@@ -89,6 +89,12 @@ enum lb_next lb_http_send_request(struct lb_l7 *l7, struct lb_http *client)
     if (!client->replayable)
         lb_http_consume(l7, client);
     return LB_NEXT_AGAIN;
+}
+
+enum lb_next lb_http_send_request(struct lb_l7 *l7, struct lb_http *client)
+{
+    enum lb_next next = lb_http_is_there(l7, client);
+    return next == LB_NEXT_WAIT ? send_request(l7, client) : next;
 }
 
 /* Send on what is held, as lb_http_flush does; a side that takes some of it is slow, not silent. */

@@ -253,7 +253,7 @@ static enum lb_next step(struct lb_l7 *l7, struct lb_http *client)
         return lb_http_take_request(l7, client);
     case LB_HTTP_QUEUED:
     case LB_HTTP_CONNECTING:
-        return has_left(l7, client) ? lb_http_end(l7, client, LB_END_CLIENT_LEFT) : LB_NEXT_WAIT;
+        return has_left(l7, client) ? lb_http_end(l7, client, LB_END_CLIENT_LEFT) : lb_http_take_more(l7, client);
     case LB_HTTP_EXCHANGE:
         return has_left(l7, client) ? lb_http_end(l7, client, LB_END_CLIENT_LEFT) : lb_http_carry(l7, client);
     case LB_HTTP_ANSWERING:

@@ -118,7 +118,7 @@ static void begin_exchange(struct lb_l7 *l7, struct lb_http *client)
 }
 
 /* A head that breaks the rules, or a limit. */
-static enum lb_next refuse(struct lb_l7 *l7, struct lb_http *client, enum lb_reading reading)
+enum lb_next lb_http_refuse(struct lb_l7 *l7, struct lb_http *client, enum lb_reading reading)
 {
     const char *why = "the request breaks the rules of HTTP";
     switch (reading) {
@@ -251,7 +251,7 @@ static enum lb_next go(struct lb_l7 *l7, struct lb_http *client, const char *byt
                        const struct lb_routed_to *to)
 {
     if (routed == LB_ROUTED_AMBIGUOUS)
-        return refuse(l7, client, LB_READ_BAD);
+        return lb_http_refuse(l7, client, LB_READ_BAD);
     if (!is_pool(l7, to->pool))
         return lb_http_answer(l7, client, 404, "no route leads there");
     client->pool = (uint16_t)to->pool;
@@ -285,7 +285,7 @@ static enum lb_next begin(struct lb_l7 *l7, struct lb_http *client)
     client->since_ms = (uint32_t)lb_now_ms(l7->plane);
     lb_http_draft(l7, client, bytes);
     if (message->authority.length > LB_AUTHORITY_BYTES)
-        return refuse(l7, client, LB_READ_BAD);
+        return lb_http_refuse(l7, client, LB_READ_BAD);
     struct lb_routed_to to = {.pool = lb_http_listener(l7, client)->pool};
     enum lb_routed routed = lb_routes_match(l7->routes, client->listener, message, bytes, &to);
     int trailers = is_pool(l7, to.pool) && l7->plane->shm.pools[to.pool].trailers;
@@ -293,7 +293,7 @@ static enum lb_next begin(struct lb_l7 *l7, struct lb_http *client)
     client->bytes_in += client->in_next - client->in_start;
     client->expects = message->expects && client->minor && !client->request.whole && client->bytes_in == message->head.bytes;
     if (reading != LB_READ_DONE)
-        return refuse(l7, client, reading);
+        return lb_http_refuse(l7, client, reading);
     client->persistent = message->persistent && !lb_http_must_close(l7, client);
     client->replayable = client->request.whole && lb_method_is_idempotent((enum lb_method)client->method);
     if (lb_http_asks_health(l7, client, bytes)) /* by itself: no limit, no route */
@@ -371,5 +371,5 @@ enum lb_next lb_http_take_request(struct lb_l7 *l7, struct lb_http *client)
         return begin(l7, client);
     client->minor = 1;
     client->method = LB_METHOD_OTHER;
-    return refuse(l7, client, reading);
+    return lb_http_refuse(l7, client, reading);
 }

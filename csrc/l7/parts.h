@@ -1,5 +1,6 @@
 /* What the files of an HTTP client say to each other: http.c its life, intake.c requests, reach.c backends,
- * carry.c both directions of an exchange, answer.c answers, deadline.c how long we wait for whom, outbox.c bytes that somebody does not take yet, pace.c how quickly a
+ * carry.c both directions of an exchange, answer.c answers, upload.c the body of a request that waits for a backend,
+ * deadline.c how long we wait for whom, outbox.c bytes that somebody does not take yet, pace.c how quickly a
  * client sends or takes a body, tell.c what is remembered of exchanges; l7.c is all clients. */
 #ifndef LB_PARTS_H
 #define LB_PARTS_H
@@ -73,10 +74,19 @@ char *lb_http_in(const struct lb_l7 *l7, const struct lb_http *client);
 /* The balancer answers by itself; the exchange ends with it. */
 enum lb_next lb_http_answer(struct lb_l7 *l7, struct lb_http *client, uint16_t status, const char *why);
 
+/* A request that breaks the rules, or a limit. */
+enum lb_next lb_http_refuse(struct lb_l7 *l7, struct lb_http *client, enum lb_reading reading);
+
 /* --- health.c --- */
 /* Does the request under way, in l7->message, ask whether the balancer is ready (health_path of the listener)? */
 int lb_http_asks_health(const struct lb_l7 *l7, const struct lb_http *client, const char *bytes);
 enum lb_next lb_http_answer_health(struct lb_l7 *l7, struct lb_http *client);
+
+/* --- upload.c --- */
+/* A request that waits for a backend: read more of its body, or see that its client has left. LB_NEXT_WAIT: no more can be read now. */
+enum lb_next lb_http_take_more(struct lb_l7 *l7, struct lb_http *client);
+/* A backend is at hand: is the client still there? LB_NEXT_WAIT: yes. */
+enum lb_next lb_http_is_there(struct lb_l7 *l7, struct lb_http *client);
 
 /* --- reach.c --- */
 enum lb_next lb_http_reach(struct lb_l7 *l7, struct lb_http *client);

@@ -159,7 +159,7 @@ static enum lb_next enqueue(struct lb_l7 *l7, struct lb_http *client)
     lb_add(&l7->plane->row->exchanges_queued, 1);
     client->since_ms = (uint32_t)lb_now_ms(l7->plane);
     lb_http_move(l7, client, LB_HTTP_QUEUED);
-    return LB_NEXT_WAIT;
+    return LB_NEXT_AGAIN;
 }
 
 void lb_http_leave_queue(struct lb_l7 *l7, struct lb_http *client)
@@ -295,7 +295,7 @@ static enum lb_next reach(struct lb_l7 *l7, struct lb_http *client, int error, u
             lb_conn_bind(conn, &client->own, lb_http_pool(l7, client)->send_proxy);
         client->since_ms = (uint32_t)lb_now_ms(plane);
         lb_http_move(l7, client, LB_HTTP_CONNECTING);
-        return LB_NEXT_WAIT;
+        return LB_NEXT_AGAIN;
     }
 }
 
