@@ -634,6 +634,7 @@ LEASE = (
         "key that must sign registrations and heartbeats (lbcore/signature.py); better kept in a file",
     ),
     Option("hmac_key_file", "text", None, "file whose first line is that key"),
+    Option("open", "flag", False, "backends may register without a token although the admin server has one"),
 )
 
 SOURCE = (

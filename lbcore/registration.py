@@ -8,13 +8,16 @@ In an ASGI lifespan, `async with lbcore.Registration(...)` does the same without
 
 from __future__ import annotations
 
+import contextlib
+import math
 import os
 import random
+import re
 import threading
 import time
 
+from lbcore import forked
 from lbcore.admin_client import AdminClient as AdminClient
-from lbcore.complaints import Complaints
 from lbcore.errors import ConfigError, LbcoreError
 from lbcore.pauses import Pauses
 
@@ -26,6 +29,10 @@ if TYPE_CHECKING:
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 5.0
 JITTER = 0.1
 MOST_BALANCERS = 16
+TOLD_AGAIN_S = 3600.0
+"""After so long what still fails is told again."""
+MOST_CAPACITY, MOST_IN_FLIGHT = 1e6, 10_000_000
+_INSTANCE = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 GOODBYE_S = 5.0
 """How long all goodbyes may take together."""
 
@@ -47,7 +54,7 @@ class _Link:
         self._server_ip = owner.server_ip
         self._told_s = 5.0
         self._seq = time.time_ns() // 1000
-        self._complaints = Complaints(owner.log, f"registration with {client.lb}")
+        self._fault, self._told_again_at = "", 0.0
         self._again = False
         self._thread: threading.Thread | None = None
         self.registered = threading.Event()
@@ -63,14 +70,33 @@ class _Link:
         self._thread = threading.Thread(target=self._run, name="lbcore-registration", daemon=True)
         self._thread.start()
 
+    @property
+    def is_here(self) -> bool:
+        """Is it this link's thread that asks?"""
+        return self._thread is threading.current_thread()
+
     def join(self) -> None:
         """Wait until no more is sent."""
         if self._thread is not None:
             self._thread.join()
 
+    def _tell(self, fault: str) -> None:
+        """It goes wrong like this; "": it does not any more. Said once until it changes, or an hour has passed."""
+        now = time.monotonic()
+        if fault and (fault != self._fault or now >= self._told_again_at):
+            self._told_again_at = now + TOLD_AGAIN_S
+            self._owner.tell(f"registration with {self.lb}: {fault}", good=False)
+        elif self._fault and not fault:
+            self._owner.tell(f"registration with {self.lb}: registered", good=True)
+        self._fault = fault
+
     def close(self) -> None:
         """After the last call."""
         self.registered.clear()
+        self._client.close()
+
+    def forget(self) -> None:
+        """In a forked child: let the connection go, which is its parent's."""
         self._client.close()
 
     def hurry(self) -> None:
@@ -82,13 +108,13 @@ class _Link:
         while self._owner.goes_on():
             try:
                 self._beat() if self.registered.is_set() else self._register()
-            except (OSError, LbcoreError) as error:
-                self._complaints.tell(str(error))
+            except Exception as error:  # whatever answers at that address, this thread goes on
+                self._tell(str(error) if isinstance(error, OSError | LbcoreError) else f"no balancer's answer: {error!r}")
                 if isinstance(error, RegistrationRefused) and error.status < 500:
                     pauses.lengthen()  # asking again at once would change nothing
                 self._sleep(pauses.next())
                 continue
-            self._complaints.tell("")
+            self._tell("")
             pauses.begin_anew()
             if self.registered.is_set():
                 self._sleep((self._owner.interval or self._told_s) * random.uniform(1 - JITTER, 1))
@@ -100,7 +126,7 @@ class _Link:
 
     def _body(self, ordinary: str) -> dict[str, Any]:
         self._seq += 1
-        return {"server_ip": self._server_ip, "seq": self._seq, **self._owner.report(ordinary)}
+        return {"server_ip": self._server_ip, "seq": self._seq, **self._owner.report(ordinary), **self._owner.identity}
 
     def _register(self) -> None:
         if self._server_ip is None:
@@ -108,6 +134,8 @@ class _Link:
         status, answer = self._client.call("POST", "/register", self._body("ready"))
         if status not in (200, 201):
             raise RegistrationRefused(status, str(answer.get("error", "")))
+        if "heartbeat_s" not in answer:
+            raise LbcoreError("what answers there is no balancer")
         self._take(answer)
         self.registered.set()
         self._owner.was_taken()
@@ -131,13 +159,15 @@ class _Link:
         """Deregister: how many sessions and exchanges this backend still has from there."""
         if not self.registered.is_set():
             return 0
-        body = {"server_ip": self._server_ip, **self._owner.place()}
+        body = {"server_ip": self._server_ip, **self._owner.place(), **self._owner.identity}
         try:
             status, answer = self._client.call("POST", "/deregister", body)
         except OSError as error:
-            self._complaints.tell(f"not deregistered: {error}")
+            self._tell(f"not deregistered: {error}")
             return 0
-        return int(answer.get("active", 0)) if status == 200 else 0
+        if status != 200 or answer.get("instances"):  # others serve at this address, and what is active there may be theirs
+            return 0
+        return int(answer.get("active", 0))
 
 
 class Registration:
@@ -147,12 +177,14 @@ class Registration:
     None: the pool's lease.port. interval: seconds between heartbeats; default: what each balancer asks for. load: called
     for each heartbeat; returns 0..1, or None for unknown. in_flight: likewise; requests that are under way here, wherever
     they came from. weight 0..256 or capacity (> 0, becomes the weight), or functions that return them. backup: it takes
-    sessions only while no other backend can. server_ip: default: the address under which the
-    balancer sees this host. token, hmac_key: for admin servers that ask for them.
+    sessions only while no other backend can. server_ip: default: the address under which the balancer sees this host. token,
+    hmac_key: for admin servers that ask for them. instance: which of the processes at this address this one is; default: a name
+    of its own. The address serves while one of them beats, what they report adds up, and the last one's leaving drains it. log:
+    called with each line instead of the logger "lbcore.registration".
 
     A balancer that cannot be reached is tried again, with growing pauses; one that has forgotten this backend (it restarted)
-    gets a new registration at once. Nothing that happens here ever ends the program around it. A child of a fork is not
-    registered: it is its parent that beats.
+    gets a new registration at once. Nothing that happens here ever ends the program around it; what fails is logged once. A
+    child of a fork is not registered, since it is its parent that beats: it may `start()` a registration of its own.
     """
 
     def __init__(
@@ -170,6 +202,7 @@ class Registration:
         server_ip: str | None = None,
         token: str | None = None,
         hmac_key: str | bytes | None = None,
+        instance: str | None = None,
         log: Callable[[str], None] | None = None,
     ) -> None:
         """Raises ConfigError."""
@@ -181,45 +214,82 @@ class Registration:
         if not 1 <= len(addresses) <= MOST_BALANCERS or len(set(addresses)) < len(addresses):
             raise ConfigError(f"lb: {addresses!r} is not allowed (allowed: 1 to {MOST_BALANCERS} different addresses)")
         self.interval, self.server_ip = interval, server_ip
-        self.log = log or (lambda line: None)
-        self.wake = threading.Condition()
+        if instance is not None and not _INSTANCE.fullmatch(instance):
+            raise ConfigError(f"instance: {instance!r} is not allowed (allowed: 1 to 64 letters, digits, . _ and -)")
+        self._log, self._named = log, instance
         self.answer: dict[str, Any] = {}
         """The last answer of any balancer: id, address, pool, generation, heartbeat_s, lease_s, state."""
         self._place = {"port": port, "pool": pool, "backup": True if backup else None}
         self._figures = {"weight": weight, "capacity": capacity, "load": load, "in_flight": in_flight}
         self._status: tuple[str, float | None] = ("ready", None)
-        self._links = [_Link(self, AdminClient(address, token, hmac_key=hmac_key, keep=True)) for address in addresses]
-        self._pid = 0
+        self._addresses, self._token, self._hmac_key = addresses, token, hmac_key
+        self._begin()
+        forked.watch(self)
+
+    def _begin(self) -> None:
+        """As it is before the first start, in this process."""
+        self.wake = threading.Condition()
+        self._life = threading.RLock()  # start and stop, whoever calls them
+        self.identity = {"instance": self._named or os.urandom(8).hex()}
+        self._faults: dict[str, str] = {}
+        clients = (AdminClient(address, self._token, hmac_key=self._hmac_key, keep=True) for address in self._addresses)
+        self._links = [_Link(self, client) for client in clients]
+        self._pid = os.getpid()
         self._running = False
+
+    def disown(self) -> None:
+        """This is a forked child: what was registered is its parent."""
+        for link in self._links:
+            link.forget()
+        self._begin()
 
     # --- life ----------------------------------------------------------------------------------------------------
 
     def start(self) -> Self:
         """Begin to register, in a thread a balancer. Returns at once; `wait` waits for success."""
-        if not self._running:
-            self._running, self._pid = True, os.getpid()
-            for link in self._links:
-                link.start()
+        if self._pid != os.getpid():
+            self._begin()
+        with self._life:
+            if not self._running:
+                self._running = True
+                for link in self._links:
+                    link.start()
         return self
 
     def stop(self, *, drain_timeout: float = 0.0) -> bool:
         """End the heartbeats and deregister everywhere: the balancers drain this backend.
 
         drain_timeout: wait so many seconds at most until no session is left. Returns whether none is, as far as is known.
+        Called by a function that measures a load, it only ends the heartbeats: the lease runs out.
         """
-        if not self._running or self._pid != os.getpid():
+        if self._pid != os.getpid():
             return True
+        if any(link.is_here for link in self._links):
+            self._end_beats()
+            return False
+        deadline = time.monotonic() + drain_timeout
+        with self._life:
+            if not self._running:
+                return True
+            self._end_beats()
+            for link in self._links:
+                link.join()
+            left = self._say_goodbye()
+        while left and time.monotonic() < deadline:  # not with the lock: others need not wait for the drain
+            time.sleep(0.1)
+            with self._life:
+                if self._running:
+                    return False
+                left = self._say_goodbye()
+        with self._life:
+            for link in self._links if not self._running else ():
+                link.close()
+        return not left
+
+    def _end_beats(self) -> None:
         with self.wake:
             self._running = False
             self.wake.notify_all()
-        for link in self._links:
-            link.join()
-        deadline = time.monotonic() + drain_timeout
-        while (left := self._say_goodbye()) and time.monotonic() < deadline:
-            time.sleep(0.1)
-        for link in self._links:
-            link.close()
-        return not left
 
     def _say_goodbye(self) -> int:
         """To all at once: how many sessions are left."""
@@ -319,14 +389,58 @@ class Registration:
         return {key: value for key, value in body.items() if value is not None}
 
     def _measure(self, name: str, figure: Any) -> float | int | None:
-        """A figure as it is, or as its function says; a function that fails says nothing."""
+        """A figure as it is, or as its function says; one that fails or says what makes no sense is unknown."""
         try:
             value = figure() if callable(figure) else figure
-            if value is None:
-                return None
-            if name == "load":
-                return min(1.0, max(0.0, float(value)))
-            return float(value) if name == "capacity" else max(0, int(value))
-        except Exception as error:
-            self.log(f"registration: {name} failed: {error!r}")
+            found = None if value is None else _FIGURES[name](value)
+        except BaseException as error:  # CancelledError and SystemExit, too: the thread goes on
+            self._complain(name, f"{name} failed: {error!r}")
             return None
+        self._complain(name, "" if value is None or found is not None else f"{name}: {value!r} is taken for unknown")
+        return found
+
+    def _complain(self, name: str, fault: str) -> None:
+        if fault != self._faults.get(name, "") and fault:
+            self.tell(f"registration: {fault}", good=False)
+        self._faults[name] = fault
+
+    def tell(self, line: str, *, good: bool) -> None:
+        """To the log. A log that fails ends nothing."""
+        with contextlib.suppress(Exception):
+            if self._log is not None:
+                self._log(line)
+            else:
+                import logging
+
+                logging.getLogger("lbcore.registration").log(logging.INFO if good else logging.WARNING, "%s", line)
+
+
+def _number(value: Any) -> float | None:
+    """A number that says something; None: text, a truth value, NaN, an infinity, or less than 0."""
+    if isinstance(value, str | bytes | bytearray | bool):
+        return None
+    number = float(value)
+    return number if math.isfinite(number) and number >= 0 else None
+
+
+def _share(value: Any) -> float | None:
+    number = _number(value)
+    return None if number is None else min(1.0, number)
+
+
+def _positive(value: Any) -> float | None:
+    number = _number(value)
+    return min(number, MOST_CAPACITY) if number else None
+
+
+def _count(value: Any, most: int) -> int | None:
+    number = _number(value)
+    return None if number is None else min(most, int(number))
+
+
+_FIGURES: dict[str, Callable[[Any], float | int | None]] = {
+    "load": _share,
+    "capacity": _positive,
+    "weight": lambda value: _count(value, 256),
+    "in_flight": lambda value: _count(value, MOST_IN_FLIGHT),
+}

@@ -42,6 +42,7 @@ def _load(value: float) -> float:
 Address = Annotated[str, Field(max_length=64), AfterValidator(_plain_address)]
 Port = Annotated[int, Field(ge=1, le=65_535)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,63}$")]
+Instance = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
 Weight = Annotated[int, Field(ge=0, le=256)]
 
 
@@ -63,6 +64,7 @@ class Announcement(_Strict):
     seq: Annotated[int, Field(ge=0, le=2**63 - 1)] | None = None
     for_s: Annotated[float, Field(ge=0, le=86_400)] | None = None
     backup: bool | None = None
+    instance: Instance | None = None
 
     @property
     def report(self) -> Report:
@@ -71,7 +73,9 @@ class Announcement(_Strict):
         if load is not None and load > 1:
             in_flight = int(load) if in_flight is None else in_flight
             load = None
-        return Report(self.status, self.weight, self.capacity, load, self.for_s, in_flight, self.seq, self.backup)
+        return Report(
+            self.status, self.weight, self.capacity, load, self.for_s, in_flight, self.seq, self.backup, self.instance
+        )
 
 
 class Farewell(_Strict):
@@ -80,6 +84,7 @@ class Farewell(_Strict):
     server_ip: Address
     port: Port | None = None
     pool: Name | None = None
+    instance: Instance | None = None
 
 
 class Release(_Strict):

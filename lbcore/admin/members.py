@@ -51,15 +51,18 @@ class Members:
         return 200, self._lease(row)
 
     def deregister(self, call: Call, data: bytes) -> tuple[int, dict[str, Any]]:
-        """The backend drains, then goes; `active` says how far it is."""
-        pool, address = self._speaks_for(call, data, parse(data, Farewell))
+        """The backend drains, then goes; `active` says how far it is. While other instances serve there it stays, and
+        `instances` says how many there are."""
+        body = parse(data, Farewell)
+        pool, address = self._speaks_for(call, data, body)
         row = self._membership.find(pool, address)
         if row is not None and row.source != "lease" and not self._rights.is_operator(call):
             raise Refusal(403, f"{address} was not registered: it is named by {row.source}")
-        row = self._membership.deregister(pool, address) or self._membership.leaving(pool, address)
+        row = self._membership.deregister(pool, address, body.instance or "") or self._membership.leaving(pool, address)
         if row is None:
             raise Refusal(404, f"{address} is not in pool {pool}")
-        return 200, self._lease(row) | {"active": self._membership.active(row)}
+        left = self._membership.instances(row)
+        return 200, self._lease(row) | {"active": self._membership.active(row)} | ({"instances": left} if left else {})
 
     def _speaks_for(self, call: Call, data: bytes, body: Announcement | Farewell) -> tuple[str, str]:
         """The pool and address of the backend that is known already, and that the caller may speak for."""

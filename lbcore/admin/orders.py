@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_IT_BEATS = "it sends heartbeats, and will register again with the next one: drain it instead, or end its registration"
+
 
 class Orders:
     """Each call needs an operator's rights. reload, upgrade: what the balancer does; without upgrade it cannot be upgraded.
@@ -47,25 +49,25 @@ class Orders:
         if verb not in ("add", "drain", "ready", "remove", "weight"):
             raise Refusal(404, f"{verb}: unknown (known: add, drain, ready, remove, weight)")
         body = parse(await request.read(), BackendOrder)
-        row = await asyncio.to_thread(self._carry_out, verb, body)  # adding resolves a name, which may take its time
-        return web.json_response(
-            {
-                "id": row.id,
-                "address": row.address,
-                "pool": row.pool,
-                "state": row.state,
-                "reason": row.reason,
-                "weight": row.weight,
-                "tier": row.tier,
-            }
-        )
+        row, note = await asyncio.to_thread(self._carry_out, verb, body)  # adding resolves a name, which may take its time
+        told = {
+            "id": row.id,
+            "address": row.address,
+            "pool": row.pool,
+            "state": row.state,
+            "reason": row.reason,
+            "weight": row.weight,
+            "tier": row.tier,
+        }
+        return web.json_response(told | ({"note": note} if note else {}))
 
-    def _carry_out(self, verb: str, body: BackendOrder) -> Row:
+    def _carry_out(self, verb: str, body: BackendOrder) -> tuple[Row, str]:
+        """What became of it, and what is to be known of that."""
         try:
             if verb == "add":
                 weight = 1 if body.weight is None else body.weight
                 tier = int(body.backup)
-                return self._membership.add(self._pool(body.pool), body.address, weight, tier=tier, unresolved=True)
+                return self._membership.add(self._pool(body.pool), body.address, weight, tier=tier, unresolved=True), ""
             pool = self._pool_of(body.address) if body.pool is None else self._pool(body.pool)
             row = self._membership.find(pool, body.address)
         except BadBody:
@@ -74,17 +76,19 @@ class Orders:
             raise Refusal(422, f"address: {error}") from None
         if row is None:
             raise Refusal(404, f"{normal(body.address)} is not in pool {pool}")
+        note = ""
         if verb == "weight":
             if body.weight is None:
                 raise BadBody("weight: missing", "weight")
             self._membership.set_weight(row, body.weight)
         elif verb == "remove":
+            note = _IT_BEATS if self._membership.instances(row) else ""
             self._membership.remove(row)
         elif verb == "drain":
             self._membership.drain(row)
         else:
             self._membership.ready(row)
-        return row
+        return row, note
 
     def _pool_of(self, address: str) -> str:
         """The only pool that has this backend; without one, the pool that is meant where none is named. Raises BadBody."""

@@ -88,14 +88,17 @@ class Rights:
             return
         if self._access.may_look(header):
             raise Refusal(403, "this token may only look")
-        raise Refusal(401, "no token, or a wrong one")
+        raise Refusal(401, _no_token(call))
 
     def _may_be_member(self, call: Call) -> bool:
         """Does the caller show what any pool admits? Which pool it means is in its body, which strangers are not asked for."""
         header, signed = call.authorization, "X-LB-Signature" in call.fields
         leases = [self._membership.rules(pool).lease for pool in self._membership.pools()]
         return any(
-            (signed and lease.hmac_key) or (lease.token and access.shows(header, lease.token.reveal())) for lease in leases
+            (signed and lease.hmac_key)
+            or (lease.token and access.shows(header, lease.token.reveal()))
+            or (lease.open and header is None)
+            for lease in leases
         )
 
     def check_member(self, call: Call, pool: str, body: bytes) -> None:
@@ -105,11 +108,13 @@ class Rights:
             return
         if lease.token is not None:
             shown = access.shows(header, lease.token.reveal())
+        elif lease.open and header is None:
+            shown = True
         else:
             shown = not self._access.needs_token and (header is None or lease.hmac_key is not None)
             shown = shown or (lease.hmac_key is not None and header is None)
         if not shown:
-            raise Refusal(401, "no token, or a wrong one")
+            raise Refusal(401, _no_token(call))
         if lease.hmac_key is not None:
             fault = self._verifier.fault(lease.hmac_key.reveal(), call.method, call.path, call.fields, body)
             if fault:
@@ -149,3 +154,12 @@ def _names_a_host_itself(origin: str) -> bool:
         return host == "localhost" or bool(ipaddress.ip_address(host))
     except ValueError:
         return False
+
+
+def _no_token(call: Call) -> str:
+    """What is said to a caller that shows none; a backend may have registered before there was one."""
+    if call.path in OF_BACKENDS and call.authorization is None:
+        return (
+            "no token: backends need one to register, too, where the admin server has one (pool.lease.open = true: they do not)"
+        )
+    return "no token, or a wrong one"

@@ -63,6 +63,8 @@ def order(name: str, verb: str, address: str, pool: str | None, weight: int | No
     why = f" ({answer['reason']})" if answer["state"] == "down" else ""
     tier = ", backup" if answer["tier"] else ""
     print(f"{answer['address']} in pool {answer['pool']}: {answer['state']}{why}, weight {answer['weight']}{tier}")
+    if "note" in answer:
+        print(f"note: {answer['note']}")
     return 0
 
 

@@ -22,7 +22,7 @@ from lbcore.discovery.drains import Drains
 from lbcore.discovery.evidence import Evidence, Verdict
 from lbcore.discovery.names import Named
 from lbcore.discovery.pickers import Pickers
-from lbcore.discovery.reports import Report, Reports, weight_of
+from lbcore.discovery.reports import Instance, Report, Reports, weight_of
 from lbcore.discovery.standing import Member, Standing
 from lbcore.discovery.verdicts import Verdicts
 from lbcore.settings import join_host_port, loops, parse_address
@@ -260,9 +260,8 @@ class Membership:
             if row is None:
                 tier = int(bool(report.backup))
                 row = self._enter(pool, address, weight_of(report) or 1, "lease", Evidence(leased=True), tier=tier)
-            self._members[row.id].seq = -1
             self.counts["registrations"] += 1
-            self._hear(row, report)
+            self._hear(row, report, joins=True)
         if new:
             self.on_new(row)
         return row, new
@@ -276,13 +275,25 @@ class Membership:
                 self._hear(row, report)
             return row
 
-    def deregister(self, pool: str, address: str) -> Row | None:
-        """A backend says goodbye: it drains, then goes. None when it was not there. Raises KeyError or ValueError."""
+    def deregister(self, pool: str, address: str, instance: str = "") -> Row | None:
+        """A backend says goodbye: it drains, then goes; of several instances at one address with the last of them. None when it
+        was not there. Raises KeyError or ValueError."""
         with self._lock:
             row = self.find(pool, address)
             if row is not None:
-                self.remove(row, reason="deregistered")
+                member = self._members[row.id]
+                if instance and self._reports.leave(member, instance, self._clock()):
+                    self._verdicts.review(member, self._clock())
+                    self.on_change()
+                else:
+                    self.remove(row, reason="deregistered")
             return row
+
+    def instances(self, row: Row) -> int:
+        """How many processes send heartbeats for it."""
+        with self._lock:
+            member = self._members.get(row.id)
+            return len(member.instances) if member else 0
 
     def leaving(self, pool: str, address: str) -> Row | None:
         """The backend of that address that is on its way out and was there last. Raises KeyError or ValueError."""
@@ -294,9 +305,13 @@ class Membership:
         """Sessions and exchanges that are under way on a backend."""
         return self._table.in_flight(row)
 
-    def _hear(self, row: Row, report: Report) -> None:
+    def _hear(self, row: Row, report: Report, *, joins: bool = False) -> None:
         member, now = self._members[row.id], self._clock()
-        if self._reports.take(member, report, now):
+        known = (report.instance or "") in member.instances
+        taken = self._reports.take(member, report, now, joins=joins)
+        if not known:
+            self.on_change()
+        if taken:
             if report.backup is not None and member.evidence.leased:
                 self._verdicts.rank(row, int(report.backup), now)
             self._verdicts.review(member, now)
@@ -396,7 +411,8 @@ class Membership:
             self._unclaim(member, "lease", reason)
             return
         if evidence.lease_until is not None:
-            self._agenda.plan(evidence.lease_until, row.id)
+            self._reports.forget_silent(member, now)
+            self._agenda.plan(min((one.until for one in member.instances.values()), default=evidence.lease_until), row.id)
         if member.load is not None or member.elsewhere:
             self._reports.age_load(member, now)
         self._verdicts.see_to_ramp(member, now)
@@ -411,8 +427,11 @@ class Membership:
         self._log(f"held up for {now - wanted:.1f} s: leases are extended")
         for member in self._members.values():
             evidence, lease = member.evidence, self._pools[member.row.pool].lease
+            soonest = now + 1.5 * lease.heartbeat_ms / 1000
             if evidence.lease_until is not None:
-                evidence.lease_until = max(evidence.lease_until, now + 1.5 * lease.heartbeat_ms / 1000)
+                evidence.lease_until = max(evidence.lease_until, soonest)
+                for instance in member.instances.values():
+                    instance.until = max(instance.until, soonest)
 
     # --- sources -------------------------------------------------------------------------------------------------
 
@@ -515,8 +534,9 @@ class Membership:
                 if kept.capacity is not None:
                     self._table.set_capacity(row, kept.capacity)
                 if evidence.leased:
-                    evidence.lease_until = self._clock() + rules.lease.length_ms / 1000
-                    self._agenda.plan(evidence.lease_until, row.id)
+                    evidence.lease_until = until = self._clock() + rules.lease.length_ms / 1000
+                    self._members[row.id].instances = {id: Instance(until) for id in kept.instances}
+                    self._agenda.plan(until, row.id)
         return count
 
     def restore_drains(self, entries: Iterable[dict[str, Any]]) -> None:

@@ -18,16 +18,16 @@ LATE_S = 1.0
 
 Report = namedtuple(
     "Report",
-    "status weight capacity load for_s in_flight seq backup",
-    defaults=[None, None, None, None, None, None, None, None],
+    "status weight capacity load for_s in_flight seq backup instance",
+    defaults=[None, None, None, None, None, None, None, None, None],
     module=__name__,
 )
 Report.__doc__ = """What a backend says of itself; None: nothing.
 
 status: ready, alive, starting, busy or draining. weight: 0..256. capacity: becomes the weight where none is given.
 load: 0..1. for_s: how long it stays busy, seconds. in_flight: requests that it has under way, from wherever they came.
-seq: grows with each report; one that is not newer than the last changes nothing.
-backup: it takes sessions only while no other can.
+seq: grows with each report of an instance; one that is not newer than the last changes nothing. backup: it takes sessions only
+while no other can. instance: which of several processes that serve one address; "" or None: the only one.
 """
 
 
@@ -36,6 +36,26 @@ def weight_of(report: Report) -> int | None:
     if report.weight is not None:
         return int(report.weight)
     return None if report.capacity is None else max(1, min(256, round(report.capacity)))
+
+
+MOST_INSTANCES = 256
+"""Processes that may share an address: of more, the one that was silent for longest is forgotten."""
+
+_BEST_FIRST = ("ready", "busy", "starting", "draining")
+
+
+class Instance:
+    """One of the processes that serve an address: what it said last, until its own lease ends."""
+
+    __slots__ = ("busy_until", "declared", "in_flight", "load", "seq", "until")
+
+    def __init__(self, until: float) -> None:
+        self.seq = -1
+        self.until = until
+        self.declared = "ready"
+        self.busy_until = 0.0
+        self.load: float | None = None
+        self.in_flight: int | None = None
 
 
 class Reports:
@@ -49,34 +69,71 @@ class Reports:
         self._pools = pools
         self._agenda = agenda
 
-    def take(self, member: Member, report: Report, now: float) -> bool:
-        """Note what a backend says. A report is a full state: what it leaves out is ordinary. False: it is old news."""
+    def take(self, member: Member, report: Report, now: float, *, joins: bool = False) -> bool:
+        """Note what a backend says. A report is a full state: what it leaves out is ordinary. False: it is old news.
+
+        joins: it registers; what it said before does not matter.
+        """
+        length_s = self._pools[member.row.pool].lease.length_ms / 1000
+        instance = self._instance(member, report.instance or "", now + length_s)
+        if joins:
+            instance.seq = -1
         if report.seq is not None:
-            if report.seq <= member.seq:
+            if report.seq <= instance.seq:
                 return False  # late, or said before
-            member.seq = report.seq
-        self._note_status(member, report, now)
+            instance.seq = report.seq
+        instance.until = now + length_s
+        instance.declared = "ready" if report.status in (None, "alive") else report.status
+        if instance.declared == "busy":
+            instance.busy_until = now + (length_s if report.for_s is None else report.for_s)
+        instance.load, instance.in_flight = report.load, report.in_flight
         weight = weight_of(report)
         if weight is not None and member.evidence.leased:
             self._weigh(member.row, weight, now)
         if report.capacity is not None:
             self._table.set_capacity(member.row, report.capacity)
-        member.load, member.heard_at, member.elsewhere = report.load, now, 0.0
-        if report.in_flight is not None:
-            member.elsewhere = float(max(0, report.in_flight - self._table.in_flight(member.row)))
-        self.age_load(member, now)
+        member.evidence.probation = False
+        self._sum_up(member, now)
         return True
 
-    def _note_status(self, member: Member, report: Report, now: float) -> None:
-        evidence, lease = member.evidence, self._pools[member.row.pool].lease
-        evidence.probation = False
-        evidence.declared = "ready" if report.status in (None, "alive") else report.status
+    def _instance(self, member: Member, id: str, until: float) -> Instance:
+        known = member.instances.get(id)
+        if known is None:
+            if len(member.instances) >= MOST_INSTANCES:
+                del member.instances[min(member.instances, key=lambda id: member.instances[id].until)]
+            known = member.instances[id] = Instance(until)
+        return known
+
+    def leave(self, member: Member, id: str, now: float) -> int:
+        """One of several says goodbye, or was never heard: how many stay."""
+        if member.instances.pop(id, None) is not None and member.instances:
+            self._sum_up(member, now)
+        return len(member.instances)
+
+    def forget_silent(self, member: Member, now: float) -> bool:
+        """Instances whose own leases are over, while others beat, count no more: were there any?"""
+        silent = [id for id, instance in member.instances.items() if now >= instance.until]
+        if not silent or len(silent) == len(member.instances):
+            return False
+        for id in silent:
+            del member.instances[id]
+        self._sum_up(member, now)
+        return True
+
+    def _sum_up(self, member: Member, now: float) -> None:
+        """What the instances of an address say together: it is as ready as the readiest, and has what all have under way."""
+        evidence, all = member.evidence, list(member.instances.values())
+        evidence.declared = min((instance.declared for instance in all), key=_BEST_FIRST.index)
+        evidence.busy_until = min((one.busy_until for one in all if one.declared == evidence.declared), default=0.0)
         if evidence.leased:
-            evidence.lease_until = now + lease.length_ms / 1000
-            self._agenda.plan(evidence.lease_until, member.row.id)
-        if evidence.declared == "busy":
-            busy_s = lease.length_ms / 1000 if report.for_s is None else report.for_s
-            evidence.busy_until = now + busy_s
+            evidence.lease_until = max(instance.until for instance in all)
+            self._agenda.plan(min(instance.until for instance in all), member.row.id)
+        loads = [instance.load for instance in all if instance.load is not None]
+        under_way = [instance.in_flight for instance in all if instance.in_flight is not None]
+        member.load, member.heard_at, member.elsewhere = min(1.0, sum(loads)) if loads else None, now, 0.0
+        if under_way:
+            member.elsewhere = float(max(0, sum(under_way) - self._table.in_flight(member.row)))
+        self.age_load(member, now)
 
     def age_load(self, member: Member, now: float) -> None:
         """A report of load counts whole for a heartbeat's time, half for another, then not at all: silence is not idleness."""

@@ -6,6 +6,7 @@ from collections import namedtuple
 
 from lbcore.codes import TIERS
 from lbcore.discovery.evidence import Evidence
+from lbcore.discovery.reports import MOST_INSTANCES
 from lbcore.settings import parse_address
 
 TYPE_CHECKING = False
@@ -18,7 +19,7 @@ SOURCES = ("lease", "api")
 DRAIN = "drain"
 """In the place of a source: only that an operator has drained the address is kept, since another names the backend."""
 
-Saved = namedtuple("Saved", "pool address source weight capacity drained up tier", module=__name__)
+Saved = namedtuple("Saved", "pool address source weight capacity drained up tier instances", defaults=[0, ()], module=__name__)
 Saved.__doc__ = """JSON-ready by `_asdict`. up: it could serve, though it may have been busy."""
 
 
@@ -26,7 +27,8 @@ def entry_of(member: Member) -> dict[str, Any]:
     """What is kept of a backend that came from one of SOURCES."""
     row = member.row
     up = member.verdict.state in ("up", "busy")
-    return Saved(row.pool, row.address, row.source, row.weight, row.capacity, member.evidence.drained, up, row.tier)._asdict()
+    drained, instances = member.evidence.drained, list(member.instances)
+    return Saved(row.pool, row.address, row.source, row.weight, row.capacity, drained, up, row.tier, instances)._asdict()
 
 
 def drain_of(pool: str, address: str) -> dict[str, Any]:
@@ -40,7 +42,9 @@ def read(entry: dict[str, Any]) -> Saved:
     pool, address, source = str(entry["pool"]), str(entry["address"]), str(entry["source"])
     weight = min(256, max(0, int(entry["weight"])))
     tier = max(0, min(TIERS - 1, int(entry.get("tier", 0))))
-    return Saved(pool, address, source, weight, capacity, bool(entry["drained"]), bool(entry["up"]), tier)
+    listed = entry.get("instances")
+    instances = [str(id)[:64] for id in listed[:MOST_INSTANCES]] if isinstance(listed, list) else []
+    return Saved(pool, address, source, weight, capacity, bool(entry["drained"]), bool(entry["up"]), tier, instances)
 
 
 def host_of(entry: dict[str, Any]) -> tuple[str, int] | None:

@@ -7,6 +7,7 @@ from lbcore.discovery.evidence import Evidence, Verdict, was_good
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from lbcore.discovery.reports import Instance
     from lbcore.settings import PoolSettings
     from lbcore.table import Row
 
@@ -18,10 +19,23 @@ class Member:
     """A backend's evidence beside its row.
 
     claims: the sources that name it; it goes when none does any more. load, elsewhere, heard_at: its last report of load. good,
-    bad: its requests when the pool was last compared. ramp_until: end of its slow start, 0: none.
+    bad: its requests when the pool was last compared. ramp_until: end of its slow start, 0: none. instances: the processes that
+    registered this address, by their ids.
     """
 
-    __slots__ = ("bad", "claims", "elsewhere", "evidence", "good", "heard_at", "load", "ramp_until", "row", "seq", "verdict")
+    __slots__ = (
+        "bad",
+        "claims",
+        "elsewhere",
+        "evidence",
+        "good",
+        "heard_at",
+        "instances",
+        "load",
+        "ramp_until",
+        "row",
+        "verdict",
+    )
 
     def __init__(self, row: Row, evidence: Evidence) -> None:
         self.row = row
@@ -33,7 +47,7 @@ class Member:
         self.heard_at = 0.0
         self.good = self.bad = 0
         self.ramp_until = 0.0
-        self.seq = -1
+        self.instances: dict[str, Instance] = {}
 
 
 class Standing:

@@ -151,7 +151,7 @@ class ProbeSettings(Settings):
 class LeaseSettings(Settings):
     """What registered backends owe."""
 
-    __slots__ = ("heartbeat_ms", "hmac_key", "missed", "port", "token")
+    __slots__ = ("heartbeat_ms", "hmac_key", "missed", "open", "port", "token")
     OPTIONS = options.LEASE
     KEY = "lease."
 
@@ -160,6 +160,7 @@ class LeaseSettings(Settings):
     port: int | None
     token: Secret | None
     hmac_key: Secret | None
+    open: bool
 
     def take(self, values: dict[str, Any]) -> Iterable[str]:
         for name in ("token", "hmac_key"):
@@ -169,6 +170,8 @@ class LeaseSettings(Settings):
         for name, least in (("token", 8), ("hmac_key", 16)):
             if getattr(self, name) is not None and len(getattr(self, name)) < least:
                 yield f"{name}: too short (allowed: {least} characters or more)"
+        if self.open and (self.token or self.hmac_key):
+            yield "open: not with a token or a key of the pool's own"
 
     @property
     def length_ms(self) -> int:
