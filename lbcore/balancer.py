@@ -681,12 +681,15 @@ class Balancer:
     def _readiness(self) -> tuple[bool, str, dict[str, Any]]:
         """Whether clients should be sent here, why not, and what else there is to know."""
         try:
-            table, membership, _ = self._running()
+            table, membership, supervisor = self._running()
         except LbcoreError:
             return False, "not running", {}
-        known = {"outage": membership.outages()}
+        hanging = supervisor.hanging
+        known = {"outage": membership.outages(), "hanging": hanging}
         if self._leaving or table.segment.head.draining:
             return False, "draining", known
+        if len(hanging) == table.workers:
+            return False, "every worker hangs", known
         if not membership.usable():
             return False, "no pool has a usable backend", known
         return True, "ready", known

@@ -138,11 +138,15 @@ class ProcessWorker:
             self._process.wait(timeout)
         return self._process.returncode is not None
 
-    def kill(self) -> None:
-        """End it, if it has not ended."""
+    def strike(self) -> None:
+        """Have the kernel end it, without waiting: it may sleep where no signal reaches it."""
         if self._process.poll() is None:
             self._process.kill()
-            self._process.wait()
+
+    def kill(self) -> None:
+        """End it, if it has not ended."""
+        self.strike()
+        self._process.wait()
 
     @property
     def obituary(self) -> str:
@@ -176,6 +180,11 @@ class AdoptedWorker:
     def __del__(self) -> None:
         if hasattr(self, "_handle"):
             os.close(self._handle)  # not before: several threads may wait for its end
+
+    def strike(self) -> None:
+        """Have the kernel end it, without waiting."""
+        if not self.wait(0):
+            signal.pidfd_send_signal(self._handle, signal.SIGKILL)
 
     def kill(self) -> None:
         """End it, if it has not ended."""

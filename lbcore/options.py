@@ -28,6 +28,15 @@ TOP = (
         " backends must not splice(2) out of their sockets, nor set SO_RCVLOWAT; those whose sockets block are left alone",
     ),
     Option(
+        "worker_timeout",
+        "duration",
+        30 * _SECOND,
+        "how long a worker process may hang until another takes its place; 0: for ever. Within 5 s the log, status, metrics and"
+        " readyz tell of it",
+        low=0,
+        high=_HOUR,
+    ),
+    Option(
         "drain_timeout",
         "duration",
         30 * _SECOND,

@@ -12,6 +12,7 @@ import time
 from lbcore import _engine, crew, forked
 from lbcore.bounds import bounds_of
 from lbcore.errors import LbcoreError, StillDraining, WorkerFailed
+from lbcore.hangs import Hangs
 from lbcore.listening import Listening
 from lbcore.posts import Post, Posts
 from lbcore.tls.bundle import LISTENER, POOL
@@ -76,6 +77,7 @@ class Supervisor:
         self._wake_theirs.setblocking(False)
         self._selector.register(self._wake_ours, selectors.EVENT_READ, None)
         self._refuge, self._estate = refuge, estate
+        self._hangs = Hangs(table, self._posts, settings.worker_timeout_ms / 1000, log)
         self._thread: threading.Thread | None = None
         self._draining = False
         self._closing = False
@@ -193,6 +195,11 @@ class Supervisor:
         while late() and time.monotonic() < asked + limit_s and not self._closing:
             time.sleep(0.02)
         return late()
+
+    @property
+    def hanging(self) -> list[int]:
+        """The numbers of workers that serve, but do not turn."""
+        return self._hangs.numbers
 
     @property
     def pids(self) -> list[int]:
@@ -334,6 +341,7 @@ class Supervisor:
 
     def _apply(self, settings: BalancerSettings, ready: Callable[[], None]) -> None:
         secrets = self._tls.read(settings)
+        self._hangs.limit_s = settings.worker_timeout_ms / 1000
         opened, routes = self._listening.open_fresh(settings)
         leaving = self._listening.follow(settings)
         self._tls.adopt(secrets, settings)
@@ -489,11 +497,14 @@ class Supervisor:
             now = self._turned_at = time.monotonic()
             self._fill_again(now)
             try:
-                times = [when for when in (self._tick(now), self._tend_tls(now)) if when is not None]
+                times = [when for when in (self._tick(now), self._tend_tls(now), self._look_for_hangs(now)) if when is not None]
                 wanted = min(times, default=None)
             except Exception as error:
                 self._log(f"tick failed: {error!r}")
                 wanted = now + 1
+
+    def _look_for_hangs(self, now: float) -> float | None:
+        return None if self._draining else self._hangs.look(now)
 
     def _patience(self, wanted: float | None) -> float | None:
         times = [when for when in (wanted, self._posts.next_restart()) if when is not None]

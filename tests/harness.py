@@ -48,7 +48,7 @@ def wait_for(condition: Callable[[], Any], what: str, limit_s: float = PATIENCE_
 
 def totals(status: dict[str, Any]) -> dict[str, int]:
     """The workers' figures, summed."""
-    names = [name for name in status["workers"][0] if name not in ("id", "pid", "state", "forwards")]
+    names = [name for name in status["workers"][0] if name not in ("id", "pid", "state", "forwards", "hangs")]
     return {name: sum(worker[name] for worker in status["workers"]) for name in names}
 
 

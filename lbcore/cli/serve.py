@@ -262,11 +262,18 @@ class Command:
         self._ends += before.ended
         self._balancer.succeeds = before.name
         self._balancer.start()
-        for left in self._inherited.unused():
-            self._log(f"a socket was passed that no listener wants: {left}")
-        self._say_ready()
-        self._notifier.ready(summary(self._balancer))
-        self._pulse.start()
+        try:
+            for left in self._inherited.unused():
+                self._log(f"a socket was passed that no listener wants: {left}")
+            self._say_ready()
+            self._notifier.ready(summary(self._balancer))
+            self._pulse.start()
+        except BaseException:  # the last descriptor is gone, perhaps: workers that nobody knows of must not stay
+            if before.name is None:
+                self._balancer.stop(0)
+            else:
+                self._balancer.abdicate()
+            raise
         if before.version is not None and not self._ends:
             with self._upgrading:
                 self._renew(before.version, before.alone)

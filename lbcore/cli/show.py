@@ -87,7 +87,12 @@ def _print_workers(status: dict[str, Any]) -> None:
     table(
         ("worker", "pid", "cpu s", "MiB", *columns),
         [
-            (worker["id"], worker["pid"], *_process(worker["pid"]), *(worker[column] for column in columns))
+            (
+                f"{worker['id']} hangs" if worker["hangs"] else worker["id"],
+                worker["pid"],
+                *_process(worker["pid"]),
+                *(worker[column] for column in columns),
+            )
             for worker in status["workers"]
         ],
     )

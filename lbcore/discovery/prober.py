@@ -24,6 +24,8 @@ CONCURRENT = 256
 REFRESH_S = 1.0
 FIRST_WITHIN_S = 0.25
 JITTER = 0.1
+AGAIN_S = 1.0
+"""When probes could not begin."""
 
 
 class Prober:
@@ -41,7 +43,7 @@ class Prober:
         self._urgent: list[Row] = []
         self._serial = 0
         self._asker: Asker | None = None
-        self._begun = threading.Event()
+        self._begun, self._ended = threading.Event(), threading.Event()
 
     def start(self) -> None:
         """Begin to probe."""
@@ -51,6 +53,7 @@ class Prober:
     def stop(self) -> None:
         """End the thread; probes under way are given up."""
         self._stopping = True
+        self._ended.set()
         if self._thread:
             self._begun.wait()
             self._wake()
@@ -71,10 +74,15 @@ class Prober:
     def _main(self) -> None:
         import asyncio
 
-        try:
-            asyncio.run(self._run())
-        finally:
-            self._begun.set()
+        while not self._stopping:
+            try:
+                _spare_descriptors()
+                asyncio.run(self._run())
+            except OSError as error:  # no descriptor is left: there may be later
+                self._log(f"probes cannot run: {error.strerror or error}: again in {AGAIN_S:g} s")
+                self._begun.set()
+                self._ended.wait(AGAIN_S)
+        self._begun.set()
 
     # --- the schedule --------------------------------------------------------------------------------------------
 
@@ -164,3 +172,16 @@ class Prober:
         finally:
             places.release()
             self._wake()
+
+
+def _spare_descriptors() -> None:
+    """Are there as many as an event loop takes? It complains at length where it finds out by itself. Raises OSError."""
+    import os
+
+    opened: list[int] = []
+    try:
+        for _ in range(4):
+            opened.append(os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC))
+    finally:
+        for fd in opened:
+            os.close(fd)

@@ -256,6 +256,7 @@ WORKER = (
         "gauge",
         "1 while the kernel forwards for it as was asked; 0: its program could not be loaded. Absent where it was not asked.",
     ),
+    _worker("hangs", "gauge", "1 while it does not turn although asked to; it is replaced after worker_timeout."),
     _worker("cpu_seconds", "counter", "CPU time of the worker's process; absent where workers are threads."),
     _worker("memory_bytes", "gauge", "Resident memory of the worker's process; absent where workers are threads."),
 )

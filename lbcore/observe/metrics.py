@@ -64,6 +64,7 @@ class Observation(namedtuple("Observation", "document timings control", module=_
         for worker in self.document["workers"]:
             for name, family in COUNTED.items():
                 yield family.name, (str(worker["id"]),), worker[name]
+            yield "worker_hangs", (str(worker["id"]),), int(worker["hangs"])
             if worker["forwards"] is not None:
                 yield "worker_forwards", (str(worker["id"]),), int(worker["forwards"])
         for number, (cpu_s, memory) in self.control.get("workers", {}).items():

@@ -142,7 +142,9 @@ def _share(row: Any, now_ms: int) -> float:
 def _worker(segment: Segment, index: int) -> dict[str, Any]:
     row = segment.worker(index)
     counters = {name: getattr(row, name) for name in COUNTERS}
-    return {"id": index, "pid": row.pid, "state": _WORKER_STATES.get(row.state, "?"), "forwards": _forwards(row), **counters}
+    state = _WORKER_STATES.get(row.state, "?")
+    hangs = bool(segment.head.hanging[index // 64] >> index % 64 & 1)
+    return {"id": index, "pid": row.pid, "state": state, "hangs": hangs, "forwards": _forwards(row), **counters}
 
 
 def _forwards(row: Any) -> bool | None:

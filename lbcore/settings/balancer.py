@@ -69,6 +69,7 @@ class BalancerSettings(Settings):
         "trace_sample",
         "traces",
         "user",
+        "worker_timeout_ms",
         "workers",
     )
     OPTIONS = options.TOP
@@ -77,6 +78,7 @@ class BalancerSettings(Settings):
     workers: int | None
     datapath: str
     offload_local: bool
+    worker_timeout_ms: int
     drain_timeout_ms: int
     drain_delay_ms: int
     state_file: str | None
