@@ -8,41 +8,53 @@ Names are loaded when they are first used: a worker process never loads the cont
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from lbcore._engine import Pick as Pick
     from lbcore.balancer import Balancer as Balancer
     from lbcore.errors import ConfigError as ConfigError
     from lbcore.errors import LbcoreError as LbcoreError
+    from lbcore.errors import NameTaken as NameTaken
     from lbcore.errors import NoBackend as NoBackend
     from lbcore.errors import NotRunning as NotRunning
     from lbcore.errors import PortTaken as PortTaken
+    from lbcore.errors import WorkerFailed as WorkerFailed
     from lbcore.handles import Backend as Backend
     from lbcore.handles import Pool as Pool
+    from lbcore.picks import Attached as Attached
     from lbcore.picks import attach as attach
     from lbcore.registration import Registration as Registration
     from lbcore.version import VERSION as __version__
 
 _HOMES = {
+    "Attached": "picks",
     "Backend": "handles",
     "Balancer": "balancer",
     "ConfigError": "errors",
     "LbcoreError": "errors",
+    "NameTaken": "errors",
     "NoBackend": "errors",
     "NotRunning": "errors",
+    "Pick": "_engine",
     "Pool": "handles",
     "PortTaken": "errors",
     "Registration": "registration",
+    "WorkerFailed": "errors",
     "attach": "picks",
 }
 
 __all__ = [
+    "Attached",
     "Backend",
     "Balancer",
     "ConfigError",
     "LbcoreError",
+    "NameTaken",
     "NoBackend",
     "NotRunning",
+    "Pick",
     "Pool",
     "PortTaken",
     "Registration",
+    "WorkerFailed",
     "__version__",
     "attach",
 ]

@@ -138,6 +138,18 @@ class Balancer:
 
         return cls(settings=load(path), **options)
 
+    @classmethod
+    def from_dict(cls, document: Mapping[str, Any], **options: Any) -> Self:
+        """The balancer that a document describes: a dict with the keys of a TOML file. Raises ConfigError.
+
+        File names in it are relative to the current directory. It is read once: `reload()` takes new settings, not the dict.
+        """
+        from copy import deepcopy
+
+        from lbcore.config import from_document
+
+        return cls(settings=from_document(deepcopy(dict(document))), **options)
+
     # --- life ----------------------------------------------------------------------------------------------------
 
     def start(self) -> Self:
@@ -512,6 +524,17 @@ class Balancer:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+
+    async def __aenter__(self) -> Self:
+        """Start, and leave the event loop free meanwhile."""
+        import asyncio
+
+        return await asyncio.to_thread(self.start)
+
+    async def __aexit__(self, *_: object) -> None:
+        import asyncio
+
+        await asyncio.to_thread(self.stop)
 
     # --- steering ------------------------------------------------------------------------------------------------
 

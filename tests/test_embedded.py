@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -212,7 +213,7 @@ def test_a_worker_process_loads_only_the_engine() -> None:
     code = (
         "import sys, lbcore.worker\n"
         "ours = {name for name in sys.modules if name.startswith('lbcore')}\n"
-        "sys.exit(0 if ours == {'lbcore', 'lbcore.worker', 'lbcore._engine'} else str(ours))\n"
+        "sys.exit(0 if ours == {'lbcore', 'lbcore.worker', 'lbcore.signals', 'lbcore._engine'} else str(ours))\n"
     )
     subprocess.run([sys.executable, "-S", "-c", code], check=True, timeout=60, cwd=Path(lbcore.__file__).parents[1])
 
@@ -269,3 +270,49 @@ def test_a_broken_pipe_in_a_program_that_does_not_ignore_it() -> None:
         "            client = dial(lb.address); client.recv(100_000); reset(client)\n"
     )
     subprocess.run([sys.executable, "-c", code, str(Path(__file__).parent)], check=True, timeout=60)
+
+
+def test_a_balancer_from_a_dict() -> None:
+    with Peer(named(b"1")) as one:
+        document = {
+            "workers": 1,
+            "listener": [{"bind": "tcp://127.0.0.1:0"}],
+            "pool": [{"name": "app", "probe": {"kind": "off"}, "backend": [{"address": one.address}]}],
+        }
+        with Balancer.from_dict(document) as lb, dial(lb.address) as client:
+            assert read_exactly(client, 1) == b"1"
+            assert lb.status()["pools"][0]["name"] == "app"
+        assert document["pool"][0]["backend"] == [{"address": one.address}]  # type: ignore[index]
+    with pytest.raises(ConfigError, match=r"wrokers: unknown key \(did you mean 'workers'\?\)"):
+        Balancer.from_dict({"wrokers": 1})
+
+
+def test_an_event_loop_is_free_while_a_balancer_starts_and_stops() -> None:
+    async def main(backend: str) -> int:
+        turns = 0
+
+        async def count() -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                await asyncio.sleep(0.001)
+
+        counting = asyncio.create_task(count())
+        async with Balancer(listen="tcp://127.0.0.1:0", backends=[backend], workers=1) as lb:
+            reader, writer = await asyncio.open_connection(*lb.address)
+            assert await reader.readexactly(1) == b"1"
+            writer.close()
+        assert not lb.running
+        counting.cancel()
+        return turns
+
+    with Peer(named(b"1")) as one:
+        assert asyncio.run(main(one.address)) > 2
+
+
+def test_all_that_is_public_is_there_and_documented() -> None:
+    for name in lbcore.__all__:
+        value = getattr(lbcore, name)
+        assert isinstance(value, str) or value.__doc__, name
+    for name in ("WorkerFailed", "NameTaken", "Attached", "Pick"):
+        assert name in lbcore.__all__
