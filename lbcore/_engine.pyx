@@ -489,10 +489,10 @@ def read_chunked(pieces, *, bint lenient=False, bint bare=True, bint trailers=Fa
     return ("more", "done", "bad")[state], content, total
 
 
-def normal_path(bytes path, *, bint slashed=False):
-    """A path as routes compare it; None when it is refused. slashed: "%2F", "\\" and "//" are one slash."""
+def normal_path(bytes path, *, int reading=0):
+    """A path as routes compare it; None when it is refused. reading: enum lb_path_reading of csrc/l7/path.h."""
     out = bytearray(len(path) + 2)
-    cdef int64_t length = lb_path_normal(path, <uint32_t>len(path), slashed, out)
+    cdef int64_t length = lb_path_normal(path, <uint32_t>len(path), reading, out)
     return None if length < 0 else bytes(out[:length])
 
 

@@ -39,6 +39,11 @@ FORWARDED = {
     "rfc7239": ffi.integer_const("LB_FORWARDED_RFC7239"),
     "both": ffi.integer_const("LB_FORWARDED_BOTH"),
 }
+EARLY_HINTS = {
+    "browsers": ffi.integer_const("LB_HINTS_BROWSERS"),
+    "always": ffi.integer_const("LB_HINTS_ALWAYS"),
+    "never": ffi.integer_const("LB_HINTS_NEVER"),
+}
 COST_HEADER = {"trusted": ffi.integer_const("LB_COST_TRUSTED"), "any": ffi.integer_const("LB_COST_ANY")}
 HASH_KEYS = {
     "address": ffi.integer_const("LB_HASH_ADDRESS"),

@@ -189,7 +189,7 @@ LISTENER = (
         "keepalive_timeout",
         "duration",
         60 * _SECOND,
-        "http: how long a client's connection is kept between requests",
+        "http: how long a client's connection is kept between requests; clients are told so (Keep-Alive: timeout=60)",
         low=100,
         high=24 * _HOUR,
     ),
@@ -254,6 +254,14 @@ LISTENER = (
         False,
         "tcp, tls, http, https: connections of trusted_proxies must begin with a PROXY header, version 1 or 2, which names the"
         " client",
+    ),
+    Option(
+        "early_hints",
+        "choice",
+        "browsers",
+        "http: the requests that 103 and the like (1xx but 100 and 101) go on to: with Sec-Fetch-Mode: navigate, all, or"
+        " none; many clients take a 103 for the response",
+        choices=("browsers", "always", "never"),
     ),
     Option("request_id", "flag", True, "http: give each request an X-Request-Id"),
     Option("half_close", "flag", False, "http: a client may finish sending before its answer comes; else it counts as gone"),

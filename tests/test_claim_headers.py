@@ -233,6 +233,8 @@ def test_a_peer_that_is_no_longer_trusted_claims_nothing() -> None:
         ({"pass_client_headers": [f"X-Forwarded-{n:03}" for n in range(20)]}, "longer than 255 bytes"),
         ({"pass_client_headers": ["X-Real-IP"], "bind": "tcp://127.0.0.1:0"}, "only of mode http or https, this is tcp"),
         ({"cost_header": "any", "bind": "udp://127.0.0.1:0"}, "cost_header: only of mode http or https, this is udp"),
+        ({"early_hints": "never", "bind": "tcp://127.0.0.1:0"}, "early_hints: only of mode http or https, this is tcp"),
+        ({"early_hints": True}, "early_hints: True is not allowed (allowed: browsers, always, never)"),
         ({"cost_header": "all"}, "cost_header: 'all' is not allowed (allowed: trusted, any)"),
     ],
 )

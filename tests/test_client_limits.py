@@ -124,7 +124,7 @@ def test_requests_a_second_are_answered_429_and_the_connection_goes_on() -> None
             assert statuses.count(429) >= 2
             refused = next(answer for answer in answers if answer.status == 429)
             assert field(refused.head, b"Retry-After") == b"1"
-            assert field(refused.head, b"Connection") is None
+            assert field(refused.head, b"Connection") == b"keep-alive"
             assert b"429 Too Many Requests: too many requests come from this client" in refused.body
             time.sleep(1.1)  # as it was told
             assert client.get("/again").status == 200

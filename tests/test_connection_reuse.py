@@ -124,7 +124,7 @@ def test_head_tells_its_backend_that_no_request_follows() -> None:
     with Backend() as backend, http(backend) as lb, Client(lb.address) as client:
         client.get()
         answer = client.get(method=b"HEAD")
-        assert (answer.status, field(answer.head, b"Connection")) == (200, None)
+        assert (answer.status, field(answer.head, b"Connection")) == (200, b"keep-alive")
         client.get()
         assert [field(head, b"Connection") for head in backend.heads] == [None, b"close", None]
         assert backend.connections == 2

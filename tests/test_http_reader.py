@@ -525,10 +525,10 @@ def test_broken_escapes_and_nul_are_refused(path: bytes) -> None:
 
 
 def test_slashed_reading() -> None:
-    assert _engine.normal_path(b"/a%2f..%2Fb", slashed=True) == b"/b"
-    assert _engine.normal_path(b"//a///b", slashed=True) == b"/a/b"
-    assert _engine.normal_path(b"/a\\..\\b", slashed=True) == b"/b"
-    assert _engine.normal_path(b"/a%5c..%5Cb", slashed=True) == b"/b"
+    assert _engine.normal_path(b"/a%2f..%2Fb", reading=1) == b"/b"
+    assert _engine.normal_path(b"//a///b", reading=1) == b"/a/b"
+    assert _engine.normal_path(b"/a\\..\\b", reading=1) == b"/b"
+    assert _engine.normal_path(b"/a%5c..%5Cb", reading=1) == b"/b"
 
 
 @given(st.text("ab./%2eEfF~5cC", max_size=20).map(lambda text: b"/" + text.encode()))

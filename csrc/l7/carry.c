@@ -146,7 +146,7 @@ static enum lb_next carry_up(struct lb_l7 *l7, struct lb_http *client)
         lb_http_drop_flow(l7, &client->up);
         return LB_NEXT_WAIT;
     }
-    if (!client->client.readable || !conn->side.writable)
+    if (client->unsent || !client->client.readable || !conn->side.writable)
         return LB_NEXT_WAIT;
     if (!lb_buffer_pool_ready(&l7->plane->buffers))
         return LB_NEXT_STARVED;
@@ -227,7 +227,7 @@ int lb_http_is_last(const struct lb_http *client)
 enum lb_next lb_http_finish(struct lb_l7 *l7, struct lb_http *client)
 {
     struct lb_worker_row *row = l7->plane->row;
-    int whole = is_whole(client), goes_on = client->persistent && whole;
+    int whole = is_whole(client), goes_on = client->persistent && (whole || client->unsent);
     if (!goes_on && client->client.tls && lb_side_finish(&client->client) < 0) {
         client->client.writable = 0;
         return LB_NEXT_WAIT;

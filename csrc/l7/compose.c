@@ -302,15 +302,38 @@ static int leave_in_answer(const struct lb_message *message, const char *bytes, 
     return lb_message_is_hop_field(message, bytes, field);
 }
 
+static char *put_number(char *to, uint32_t number)
+{
+    char digits[10];
+    int count = 0;
+    do
+        digits[count++] = (char)('0' + number % 10);
+    while (number /= 10);
+    while (count)
+        *to++ = digits[--count];
+    return to;
+}
+
+/* RFC 2068 19.7.1.1. Keep-Alive is this hop's, so Connection names it (RFC 9110 7.6.1). */
+static char *put_keep_alive(char *to, uint32_t keeps_s)
+{
+    to = PUT(to, "Keep-Alive: timeout=");
+    to = put_number(to, keeps_s);
+    return PUT(to, "\r\n");
+}
+
 static char *put_connection(char *to, const struct lb_farewell *farewell, uint16_t status)
 {
     if (farewell->switches)
         return PUT(to, "Connection: Upgrade\r\n");
     if (!farewell->persistent)
         return PUT(to, "Connection: close\r\n");
+    int says = farewell->keeps_s || !farewell->client_minor;
     if (status == 426)
-        return PUT(to, "Connection: Upgrade\r\n");
-    return farewell->client_minor ? to : PUT(to, "Connection: keep-alive\r\n");
+        to = says ? PUT(to, "Connection: Upgrade, keep-alive\r\n") : PUT(to, "Connection: Upgrade\r\n");
+    else if (says)
+        to = PUT(to, "Connection: keep-alive\r\n");
+    return farewell->keeps_s ? put_keep_alive(to, farewell->keeps_s) : to;
 }
 
 size_t lb_compose_answer(char *out, const struct lb_message *message, const char *bytes, const struct lb_farewell *farewell)
@@ -421,10 +444,12 @@ size_t lb_compose_own(char *out, const struct lb_own_answer *answer)
         count = snprintf(line, sizeof line, "Retry-After: %u\r\n", answer->retry_after_s);
         to = put(to, line, (size_t)count);
     }
-    if (!answer->persistent)
-        to = PUT(to, "Connection: close\r\n");
-    else if (!answer->client_minor)
-        to = PUT(to, "Connection: keep-alive\r\n");
+    struct lb_farewell farewell = {
+        .client_minor = answer->client_minor,
+        .persistent = answer->persistent,
+        .keeps_s = answer->listener->keepalive_timeout_ms / 1000,
+    };
+    to = put_connection(to, &farewell, answer->status);
     to = PUT(to, "\r\n");
     if (!answer->head_only)
         to = put(to, body, length);

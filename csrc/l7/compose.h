@@ -43,6 +43,7 @@ char *lb_compose_id(char *to, const uint64_t id[2]);
 struct lb_farewell {
     uint8_t client_minor; /* the client's HTTP/1.minor */
     uint8_t persistent;   /* its connection goes on */
+    uint32_t keeps_s;     /* for how long between requests, as clients are told; 0: they are not */
     uint8_t chunked;      /* the body goes out chunked */
     uint8_t switches;     /* to another protocol */
     const char *date;     /* now, "Sun, 06 Nov 1994 08:49:37 GMT" */

@@ -14,7 +14,7 @@ enum {
 enum lb_awaits lb_http_awaits(const struct lb_l7 *l7, const struct lb_http *client)
 {
     const struct lb_side *backend = &lb_http_conn(l7, client)->side;
-    int goes_up = (!client->request.whole || client->up.pending) && !backend->failed;
+    int goes_up = (!client->request.whole || client->up.pending) && !backend->failed && !client->unsent;
     if (client->down.pending || client->stage == LB_ANSWER_WHOLE)
         return LB_AWAITS_TAKER;
     if (goes_up && (client->up.pending || (client->client.readable && !backend->writable)))
@@ -155,7 +155,7 @@ static enum lb_next timed_out(struct lb_l7 *l7, struct lb_http *client)
     case LB_HTTP_FREE:
         return LB_NEXT_OVER;
     case LB_HTTP_READING:
-        if (!lb_http_has_begun(l7, client))
+        if (!lb_http_has_begun(l7, client) || client->unsent)
             return lb_http_end(l7, client, LB_END_IDLE);
         client->persistent = 0;
         client->minor = 1;

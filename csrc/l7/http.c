@@ -15,7 +15,7 @@ enum { STEPS = 32 }; /* of one client in a turn */
 /* from \ to        FREE READING QUEUED CONNECTING EXCHANGE ANSWERING LINGERING */
 static const uint8_t allowed[7][7] = {
     [LB_HTTP_FREE] = {0, 1, 0, 0, 0, 0, 0},
-    [LB_HTTP_READING] = {1, 0, 1, 1, 1, 1, 0},
+    [LB_HTTP_READING] = {1, 0, 1, 1, 1, 1, 1},
     [LB_HTTP_QUEUED] = {1, 1, 0, 0, 0, 1, 0}, /* to reading: it is looked at again */
     [LB_HTTP_CONNECTING] = {1, 0, 0, 1, 1, 1, 0},
     [LB_HTTP_EXCHANGE] = {1, 1, 0, 0, 0, 1, 1},

@@ -69,6 +69,8 @@ struct lb_http {
     uint8_t reused;      /* the connection had carried exchanges before */
     uint8_t upgrade;     /* the request asked for another protocol */
     uint8_t expects;     /* its body comes when the backend has said 100 */
+    uint8_t navigates;   /* it is a browser's, which shows what comes */
+    uint8_t unsent;      /* 417 came instead of 100: the body may come all the same, or the request once more */
     uint8_t sticky_new;  /* its cookie is to be set */
     uint8_t queued;      /* it is in the list of clients to run again */
     uint8_t acked;       /* enum lb_ack */
@@ -89,6 +91,8 @@ struct lb_http {
     struct lb_flow up;   /* what the backend did not take yet */
     struct lb_flow down; /* what the client did not take yet */
     uint64_t key;        /* hash of what maglev keeps together */
+    uint64_t line;       /* while it expects: the request line's first bytes, */
+    uint64_t line_hash;  /* and a hash of its method and target */
     uint64_t began_us;   /* monotonic: when the head of the request under way was whole */
     uint64_t bytes_in;   /* of the exchange: from the client */
     uint64_t bytes_out;  /* likewise: from the backend, or of our own answer */

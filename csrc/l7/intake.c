@@ -111,7 +111,7 @@ static void begin_exchange(struct lb_l7 *l7, struct lb_http *client)
     client->reached_us = client->first_us = LB_NEVER_US;
     client->status = client->routed = client->reused = 0;
     client->tried_count = client->fresh_only = client->sticky_new = client->timed_out = client->parts = client->moved_on = 0;
-    client->persistent = client->replayable = client->upgrade = client->expects = 0;
+    client->persistent = client->replayable = client->upgrade = client->expects = client->unsent = 0;
     client->stage = LB_ANSWER_AWAITED;
     client->request = (struct lb_body){0};
     client->answer = (struct lb_body){0};
@@ -283,6 +283,7 @@ static enum lb_next begin(struct lb_l7 *l7, struct lb_http *client)
     client->upgrade = message->upgrade && message->framing == LB_BODY_NONE && !offers_h2c(bytes, message->upgrade_to);
     client->in_next = client->in_start + message->head.bytes;
     client->since_ms = (uint32_t)lb_now_ms(l7->plane);
+    client->navigates = message->navigates;
     lb_http_draft(l7, client, bytes);
     if (message->authority.length > LB_AUTHORITY_BYTES)
         return lb_http_refuse(l7, client, LB_READ_BAD);
@@ -292,6 +293,7 @@ static enum lb_next begin(struct lb_l7 *l7, struct lb_http *client)
     enum lb_reading reading = take_body(l7, client, message, trailers ? LB_CHUNKS_TRAILERS : 0);
     client->bytes_in += client->in_next - client->in_start;
     client->expects = message->expects && client->minor && !client->request.whole && client->bytes_in == message->head.bytes;
+    lb_http_note_expectation(client, message, bytes);
     if (reading != LB_READ_DONE)
         return lb_http_refuse(l7, client, reading);
     client->persistent = message->persistent && !lb_http_must_close(l7, client);
@@ -353,8 +355,26 @@ static enum lb_next fill(struct lb_l7 *l7, struct lb_http *client)
     return LB_NEXT_AGAIN;
 }
 
+/* 417 was passed on, and what comes is not another request yet. */
+static enum lb_next take_unsent(struct lb_l7 *l7, struct lb_http *client)
+{
+    switch (lb_http_unsent(l7, client)) {
+    case LB_UNSENT_OPEN:
+        return client->client.readable ? fill(l7, client) : LB_NEXT_WAIT;
+    case LB_UNSENT_SETTLED:
+        return LB_NEXT_AGAIN;
+    case LB_UNSENT_BODY:
+        break;
+    }
+    (void)lb_side_finish(&client->client);
+    lb_http_linger(l7, client);
+    return LB_NEXT_AGAIN;
+}
+
 enum lb_next lb_http_take_request(struct lb_l7 *l7, struct lb_http *client)
 {
+    if (client->unsent)
+        return take_unsent(l7, client);
     struct lb_head_limits limits = limits_of(lb_http_listener(l7, client));
     uint32_t count = client->in_end - client->in_start;
     const char *bytes = count ? lb_http_in(l7, client) + client->in_start : NULL;

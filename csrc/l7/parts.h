@@ -1,6 +1,6 @@
 /* What the files of an HTTP client say to each other: http.c its life, intake.c requests, reach.c backends,
  * carry.c both directions of an exchange, answer.c answers, upload.c the body of a request that waits for a backend,
- * deadline.c how long we wait for whom, outbox.c bytes that somebody does not take yet, pace.c how quickly a
+ * deadline.c how long we wait for whom, outbox.c bytes that somebody does not take yet, unsent.c bodies that 417 kept back, pace.c how quickly a
  * client sends or takes a body, tell.c what is remembered of exchanges; l7.c is all clients. */
 #ifndef LB_PARTS_H
 #define LB_PARTS_H
@@ -87,6 +87,17 @@ enum lb_next lb_http_answer_health(struct lb_l7 *l7, struct lb_http *client);
 enum lb_next lb_http_take_more(struct lb_l7 *l7, struct lb_http *client);
 /* A backend is at hand: is the client still there? LB_NEXT_WAIT: yes. */
 enum lb_next lb_http_is_there(struct lb_l7 *l7, struct lb_http *client);
+
+/* --- unsent.c --- */
+/* The request waits for 100 before it sends its body: remember what it looks like. message: it is read from bytes. */
+void lb_http_note_expectation(struct lb_http *client, const struct lb_message *message, const char *bytes);
+/* 417 was passed on instead. What came next? */
+enum lb_unsent {
+    LB_UNSENT_OPEN,    /* too little to tell */
+    LB_UNSENT_SETTLED, /* another request, or the whole body, which was thrown away */
+    LB_UNSENT_BODY,    /* more of a body than is worth waiting for */
+};
+enum lb_unsent lb_http_unsent(struct lb_l7 *l7, struct lb_http *client);
 
 /* --- reach.c --- */
 enum lb_next lb_http_reach(struct lb_l7 *l7, struct lb_http *client);

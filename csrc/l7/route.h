@@ -18,7 +18,7 @@ void lb_routes_free(struct lb_routes *routes);
 enum lb_routed {
     LB_ROUTED,
     LB_ROUTED_NOWHERE,   /* no route matches */
-    LB_ROUTED_AMBIGUOUS, /* the path is broken, or its route depends on how one reads it: refuse */
+    LB_ROUTED_AMBIGUOUS, /* the path is broken, or its pool depends on how one reads the request: refuse */
 };
 
 /* Where a request goes, and what it costs there: 0 where its route does not say. */

@@ -27,6 +27,11 @@ static inline char lb_lower(char c)
     return c >= 'A' && c <= 'Z' ? (char)(c + 32) : c;
 }
 
+static inline char lb_upper(char c)
+{
+    return c >= 'a' && c <= 'z' ? (char)(c - 32) : c;
+}
+
 /* Equal but for case? b is in lower case. */
 int lb_same_letters(const char *a, const char *b, uint32_t length);
 

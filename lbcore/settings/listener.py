@@ -37,6 +37,7 @@ class ListenerSettings(Settings):
         "client_session_burst",
         "client_session_rate",
         "cost_header",
+        "early_hints",
         "error_body",
         "error_type",
         "forwarded",
@@ -92,6 +93,7 @@ class ListenerSettings(Settings):
     trusted_proxies: list[str]
     pass_client_headers: list[str]
     cost_header: str
+    early_hints: str
     request_id: bool
     half_close: bool
     responses: int
@@ -228,6 +230,8 @@ class RouteSettings(Settings):
             value = getattr(self, key)
             if value is not None and (not value.startswith("/") or not value.isascii() or " " in value or "?" in value):
                 yield f"{key}: {value!r} is not allowed (allowed: an absolute path without a query, such as /v2/)"
+            elif value is not None and _is_broken(value):
+                yield f"{key}: {value!r} is not allowed (allowed: escapes such as %20, but not %00)"
         if self.path_regex is not None:
             yield from _expression_faults(self.path_regex)
 
@@ -243,6 +247,12 @@ def _is_claim(name: str) -> bool:
     from lbcore._engine import is_claim_header
 
     return name.lower().replace("_", "-") == "x-request-id" or is_claim_header(name.encode())
+
+
+def _is_broken(path: str) -> bool:
+    from lbcore._engine import normal_path
+
+    return normal_path(path.encode()) is None
 
 
 def _is_condition(name: object, value: object) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 
 from lbcore._layout import ffi
-from lbcore.codes import COST_HEADER, FORWARDED, HASH_KEYS, MODES, NO_POOL, POLICIES, SEND_PROXY
+from lbcore.codes import COST_HEADER, EARLY_HINTS, FORWARDED, HASH_KEYS, MODES, NO_POOL, POLICIES, SEND_PROXY
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ def listener_row(
         max_body=listener.max_body,
         forwarded=FORWARDED[listener.forwarded],
         passed_headers=folded_names(listener.pass_client_headers),
+        early_hints=EARLY_HINTS[listener.early_hints],
         cost_header=COST_HEADER[listener.cost_header],
         request_id=int(listener.request_id),
         half_close=int(listener.half_close),

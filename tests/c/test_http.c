@@ -229,10 +229,11 @@ static void bytes_of_chunks_everywhere(void)
 
 static void paths_at_the_edge(void)
 {
-    static const char *const paths[] = {"/", "/%", "/%4", "/%41", "/a/..", "/a/.", "/%2e%2e", "/..%2f", "/\\..\\", "//", "/a%2F"};
+    static const char *const paths[] = {"/", "/%", "/%4", "/%41", "/a/..", "/a/.", "/%2e%2e", "/..%2f", "/\\..\\", "//", "/a%2F",
+                                        "/%25", "/%254", "/%2541", "/a;", "/;/..;/%3b"};
     char out[32];
     for (unsigned i = 0; i < sizeof paths / sizeof *paths; i++)
-        for (int reading = 0; reading < 2; reading++) {
+        for (int reading = 0; reading < 16; reading++) {
             struct edge edge;
             uint32_t length = (uint32_t)strlen(paths[i]);
             char *copy = at_the_edge(&edge, paths[i], length);

@@ -137,7 +137,7 @@ static void fuzz_chunked(const char *bytes, uint32_t count, uint32_t cut, uint8_
 
 static void fuzz_path(const char *bytes, uint32_t count)
 {
-    for (int reading = 0; reading < 2; reading++) {
+    for (int reading = 0; reading < 16; reading++) {
         int64_t length = lb_path_normal(bytes, count, (enum lb_path_reading)reading, out);
         demand(length <= (int64_t)count);
         if (length < 0)

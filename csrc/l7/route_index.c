@@ -1,0 +1,218 @@
+#include "route_index.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "path.h"
+
+static int index_open(struct index *index, uint32_t entries)
+{
+    uint64_t size = 16;
+    while (size < 2 * (uint64_t)entries)
+        size *= 2;
+    index->mask = size - 1;
+    index->entries = calloc(size, sizeof *index->entries);
+    return index->entries ? 0 : -ENOMEM;
+}
+
+/* --- compiling ------------------------------------------------------------------------------------------------------ */
+
+static int text_ok(const struct lb_routes *routes, uint32_t at, uint32_t length)
+{
+    return at <= routes->head->text_bytes && length <= routes->head->text_bytes - at;
+}
+
+static int row_ok(const struct lb_routes *routes, const struct lb_route_row *row)
+{
+    if (!text_ok(routes, row->host, row->host_length) || !text_ok(routes, row->path, row->path_length) ||
+        !text_ok(routes, row->methods, row->methods_length) || row->host_length > LONGEST_HOST ||
+        row->condition > routes->head->conditions || row->condition_count > routes->head->conditions - row->condition)
+        return 0;
+    for (uint32_t i = 0; i < row->condition_count; i++) {
+        const struct lb_condition_row *condition = &routes->conditions[row->condition + i];
+        if (!text_ok(routes, condition->name, condition->name_length) ||
+            !text_ok(routes, condition->value, condition->value_length))
+            return 0;
+    }
+    return 1;
+}
+
+/* Bytes that published routes take; as large as the room for more. */
+static uint64_t bytes_of(const struct lb_routes_head *head)
+{
+    uint64_t bytes = sizeof *head + (uint64_t)head->count * sizeof(struct lb_route_row) +
+                     (uint64_t)head->conditions * sizeof(struct lb_condition_row) + head->text_bytes;
+    return bytes < LB_ROUTES_BYTES ? bytes : LB_ROUTES_BYTES;
+}
+
+/* Take the published bytes, whole: they may be replaced while they are read. */
+static int take_copy(struct lb_routes *routes, const struct lb_shm *shm, uint32_t *version)
+{
+    for (;;) {
+        *version = __atomic_load_n(&shm->head->routes, __ATOMIC_ACQUIRE);
+        const void *published = lb_shm_routes(shm, *version);
+        memcpy(routes->copy, published, bytes_of(published));
+        __atomic_thread_fence(__ATOMIC_ACQUIRE);
+        if (__atomic_load_n(&shm->head->routes, __ATOMIC_RELAXED) - *version < 2)
+            break;
+    }
+    const struct lb_routes_head *head = (const void *)routes->copy;
+    uint64_t count = head->count, conditions = head->conditions;
+    uint64_t bytes = sizeof *head + count * sizeof *routes->rows + conditions * sizeof *routes->conditions + head->text_bytes;
+    if (bytes > LB_ROUTES_BYTES)
+        return -EINVAL;
+    routes->head = head;
+    routes->rows = (const void *)(routes->head + 1);
+    routes->conditions = (const void *)(routes->rows + count);
+    routes->text = (const void *)(routes->conditions + conditions);
+    for (uint32_t i = 0; i < count; i++)
+        if (!row_ok(routes, &routes->rows[i]))
+            return -EINVAL;
+    return 0;
+}
+
+static uint32_t host_number(struct lb_routes *routes, const struct lb_route_row *row, uint32_t *hosts)
+{
+    if (row->host_kind == LB_ROUTE_HOST_ANY)
+        return ANY_HOST;
+    enum key_kind kind = row->host_kind == LB_ROUTE_HOST_EXACT ? KEY_HOST : KEY_WILDCARD;
+    uint64_t hash = hash_of(kind, 0, routes->text + row->host, row->host_length);
+    struct entry *entry = index_find(&routes->hosts, hash);
+    if (!entry->hash)
+        *entry = (struct entry){hash, ++*hosts};
+    return entry->value;
+}
+
+/* Put a route before its like. next: of its chain. */
+static void put_key(struct lb_routes *routes, uint64_t hash, uint32_t route, uint32_t *next)
+{
+    struct entry *entry = index_find(&routes->keys, hash);
+    next[route] = entry->hash ? entry->value : NONE;
+    *entry = (struct entry){hash, route};
+}
+
+/* From the last route to the first: chains run in order. */
+static void fill_index(struct lb_routes *routes)
+{
+    uint32_t hosts = 0;
+    for (uint32_t i = routes->head->count; i-- > 0;) {
+        const struct lb_route_row *row = &routes->rows[i];
+        enum key_kind kind = path_key(row);
+        uint32_t host = host_number(routes, row, &hosts), length = kind == KEY_ANY_PATH ? 0 : row->path_length;
+        put_key(routes, hash_of(kind, host, routes->text + row->path, length), i, routes->next);
+        if (kind != KEY_ANY_PATH)
+            put_key(routes, hash_of(decoded_key(kind), host, routes->decoded + row->path, routes->decoded_length[i]), i,
+                    routes->next_decoded);
+        routes->methods |= row->methods_length != 0;
+    }
+}
+
+/* What paths decode to, each where it stands in the text: it is no longer. */
+static void decode_paths(struct lb_routes *routes)
+{
+    for (uint32_t i = 0; i < routes->head->count; i++) {
+        const struct lb_route_row *row = &routes->rows[i];
+        if (path_key(row) == KEY_ANY_PATH)
+            continue;
+        int64_t length = lb_path_decode(routes->text + row->path, row->path_length, routes->decoded + row->path);
+        if (length < 0) { /* a broken escape, which no request has */
+            memcpy(routes->decoded + row->path, routes->text + row->path, row->path_length);
+            length = row->path_length;
+        }
+        routes->decoded_length[i] = (uint32_t)length;
+        routes->escapes |= length != row->path_length;
+    }
+}
+
+static int compile_expressions(struct lb_routes *routes)
+{
+    char expression[LB_EXPRESSION_BYTES + 1];
+    for (uint32_t i = 0; i < routes->head->count; i++) {
+        const struct lb_route_row *row = &routes->rows[i];
+        if (row->path_kind != LB_ROUTE_PATH_REGEX)
+            continue;
+        if (row->path_length > LB_EXPRESSION_BYTES)
+            return -EINVAL;
+        memcpy(expression, routes->text + row->path, row->path_length);
+        expression[row->path_length] = 0;
+        if (regcomp(&routes->expressions[i], expression, REG_EXTENDED | REG_NOSUB))
+            return -EINVAL;
+        routes->compiled[i] = 1;
+    }
+    return 0;
+}
+
+void lb_routes_free(struct lb_routes *routes)
+{
+    if (!routes)
+        return;
+    for (uint32_t i = 0; routes->compiled && i < routes->head->count; i++)
+        if (routes->compiled[i])
+            regfree(&routes->expressions[i]);
+    free(routes->compiled);
+    free(routes->expressions);
+    free(routes->decoded_length);
+    free(routes->decoded);
+    free(routes->next_decoded);
+    free(routes->next);
+    free(routes->keys.entries);
+    free(routes->hosts.entries);
+    free(routes->copy);
+    free(routes);
+}
+
+static int build(struct lb_routes *routes, const struct lb_shm *shm, uint32_t *version)
+{
+    routes->copy = malloc(LB_ROUTES_BYTES);
+    if (!routes->copy)
+        return -ENOMEM;
+    int error = take_copy(routes, shm, version);
+    if (error)
+        return error;
+    uint32_t count = routes->head->count;
+    routes->next = calloc((size_t)count + 1, sizeof *routes->next);
+    routes->expressions = calloc((size_t)count + 1, sizeof *routes->expressions);
+    routes->compiled = calloc((size_t)count + 1, sizeof *routes->compiled);
+    routes->next_decoded = calloc((size_t)count + 1, sizeof *routes->next_decoded);
+    routes->decoded_length = calloc((size_t)count + 1, sizeof *routes->decoded_length);
+    routes->decoded = malloc((size_t)routes->head->text_bytes + 1);
+    if (!routes->next || !routes->expressions || !routes->compiled || !routes->next_decoded || !routes->decoded_length ||
+        !routes->decoded)
+        return -ENOMEM;
+    decode_paths(routes);
+    error = index_open(&routes->hosts, count);
+    if (!error)
+        error = index_open(&routes->keys, 2 * count);
+    if (!error)
+        error = compile_expressions(routes);
+    if (!error)
+        fill_index(routes);
+    return error;
+}
+
+int lb_routes_compile(struct lb_routes **routes, const struct lb_shm *shm, uint32_t *version)
+{
+    struct lb_routes *fresh = calloc(1, sizeof *fresh);
+    if (!fresh)
+        return -ENOMEM;
+    int error = build(fresh, shm, version);
+    if (error) {
+        lb_routes_free(fresh);
+        return error;
+    }
+    lb_routes_free(*routes);
+    *routes = fresh;
+    return 0;
+}
+
+int lb_route_expression_check(const char *expression, char *reason, size_t size)
+{
+    regex_t compiled;
+    int error = regcomp(&compiled, expression, REG_EXTENDED | REG_NOSUB);
+    if (error)
+        regerror(error, &compiled, reason, size);
+    else
+        regfree(&compiled);
+    return error ? -EINVAL : 0;
+}

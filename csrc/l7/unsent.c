@@ -1,0 +1,70 @@
+#include <string.h>
+
+#include "../table/policy.h"
+#include "parts.h"
+
+enum { MOST_UNSENT = 16384 }; /* bytes of a body that are waited for */
+
+/* A client that was told 417 has two ways on (RFC 9110 10.1.1): it repeats its request without the expectation, as curl does, or it
+ * sends the body that it has announced. Both may come on the connection that it keeps. What comes is taken for a request only if it
+ * has the same method and target: nobody who writes a body alone chooses what is asked for. */
+
+static uint64_t first_bytes(const char *bytes, uint32_t count)
+{
+    uint64_t word = 0;
+    memcpy(&word, bytes, count < sizeof word ? count : sizeof word);
+    return word;
+}
+
+void lb_http_note_expectation(struct lb_http *client, const struct lb_message *message, const char *bytes)
+{
+    struct lb_span method = message->head.method, target = message->head.target;
+    if (!client->expects)
+        return;
+    client->line = first_bytes(bytes + method.at, target.at + target.length - method.at);
+    client->line_hash = lb_policy_key(bytes + method.at, target.at + target.length - method.at);
+}
+
+/* Method and target of what looks like a request line: their length; 0: no line is whole yet. */
+static uint32_t line_length(const char *bytes, uint32_t count)
+{
+    const char *end = memchr(bytes, '\r', count);
+    uint32_t length = end ? (uint32_t)(end - bytes) : 0;
+    while (length && bytes[length - 1] != ' ')
+        length--;
+    return length ? length - 1 : end ? 1 : 0;
+}
+
+/* Could it become that line? */
+static int may_repeat(const struct lb_http *client, const char *bytes, uint32_t count)
+{
+    return first_bytes(bytes, count) == first_bytes((const char *)&client->line, count);
+}
+
+static enum lb_unsent throw_away(struct lb_http *client, uint32_t count)
+{
+    struct lb_body *body = &client->request;
+    if (body->framing != LB_BODY_LENGTH || body->left > MOST_UNSENT)
+        return LB_UNSENT_BODY;
+    if (count < body->left)
+        return LB_UNSENT_OPEN;
+    client->in_start = client->in_next = client->in_start + (uint32_t)body->left;
+    client->in_seen = 0;
+    return LB_UNSENT_SETTLED;
+}
+
+enum lb_unsent lb_http_unsent(struct lb_l7 *l7, struct lb_http *client)
+{
+    uint32_t count = client->in_end - client->in_start;
+    if (!count)
+        return LB_UNSENT_OPEN;
+    const char *bytes = lb_http_in(l7, client) + client->in_start;
+    uint32_t length = line_length(bytes, count);
+    int repeats = length && lb_policy_key(bytes, length) == client->line_hash;
+    enum lb_unsent found = repeats                                        ? LB_UNSENT_SETTLED
+                           : !length && may_repeat(client, bytes, count) ? LB_UNSENT_OPEN
+                                                                          : throw_away(client, count);
+    if (found == LB_UNSENT_SETTLED)
+        client->unsent = 0;
+    return found;
+}
