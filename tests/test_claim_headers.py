@@ -260,7 +260,7 @@ def test_the_table_in_the_docs_is_that_of_the_engine() -> None:
 @pytest.mark.parametrize("trailers", [False, True])
 def test_trailers_claim_nothing(trailers: bool) -> None:
     with Backend() as backend, http(backend, trailers=trailers) as lb:
-        for name in (*CLAIMS, "X_Real_IP", "X-A-Name-Longer-Than-Those-That-Are-Known-Forwarded-For"):
+        for name in (*CLAIMS, "X_Real_IP"):
             with Client(lb.address) as client:
                 client.send(
                     b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n%s: claimed\r\n\r\n" % name.encode()

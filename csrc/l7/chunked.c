@@ -251,8 +251,7 @@ static enum state judge_name(struct lb_chunked *chunked, struct pen *pen, char c
     int may = may_trail(folded_name(chunked));
     if (!may && !is_lenient(chunked))
         return BAD;
-    int whole = c == ':' || is_lenient(chunked); /* of a longer name it is not known what it claims */
-    chunked->passes = may && whole && chunked->rules & LB_CHUNKS_TRAILERS;
+    chunked->passes = may && chunked->rules & LB_CHUNKS_TRAILERS;
     chunked->name[chunked->held++] = c;
     put_trailer(chunked, pen, chunked->name, chunked->held);
     chunked->held = 0;
