@@ -11,7 +11,7 @@ enum {
     LB_AUTHORITY_BYTES = 1024, /* a longer one is refused */
     LB_COMPOSE_ROOM = 8192,    /* what composing may add to a head, beside the client's certificate */
     LB_CERTIFICATE_ROOM = 12352, /* and what that may: 9 KiB in base64 */
-    LB_COOKIE_BYTES = 192,
+    LB_COOKIE_BYTES = 576,
     LB_ID_BYTES = 32, /* of a request's id in print */
 };
 

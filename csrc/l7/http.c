@@ -182,6 +182,7 @@ void lb_http_open(struct lb_l7 *l7, const struct lb_newcomer *newcomer)
         .conn = LB_SLAB_NONE,
         .own = {LB_SLAB_NONE, 0},
         .backend = LB_NONE,
+        .waits_for = LB_NONE,
         .since_ms = (uint32_t)lb_now_ms(l7->plane),
         .in = LB_SLAB_NONE,
         .part = LB_SLAB_NONE,

@@ -9,6 +9,7 @@
 #include "conn_pool.h"
 #include "message.h"
 #include "route.h"
+#include "sticky.h"
 
 enum {
     LB_HEAD_BYTES = 32768, /* of a head buffer: no limit of heads is higher than this less LB_COMPOSE_ROOM / 2 */
@@ -72,6 +73,7 @@ struct lb_http {
     uint8_t navigates;   /* it is a browser's, which shows what comes */
     uint8_t unsent;      /* 417 came instead of 100: the body may come all the same, or the request once more */
     uint8_t sticky_new;  /* its cookie is to be set */
+    uint8_t secure;      /* its client spoke TLS, with us or with a proxy whose word is taken */
     uint8_t queued;      /* it is in the list of clients to run again */
     uint8_t acked;       /* enum lb_ack */
     uint8_t parts;       /* the answer has begun to come: acknowledge its further parts */
@@ -104,6 +106,8 @@ struct lb_http {
     uint32_t part;    /* head buffer: an answer's head that came in parts */
     uint32_t part_end;
     uint32_t behind;  /* in the queue of its pool */
+    uint32_t waits_for; /* this backend alone, which is full; LB_NONE: any */
+    uint32_t others[LB_STICKY_PARTS - 1]; /* backends that its cookie names in other pools; LB_NONE: none */
     uint32_t heard;   /* what a PROXY header said of it (l4/heard.h); 0: none came */
     uint32_t counted; /* where it is counted as its address's (table/clients.h); 0: nowhere */
     struct lb_conn_stack own; /* idle ones that began with its PROXY header: no other client's */
@@ -121,6 +125,7 @@ struct lb_http_queue {
     uint32_t first;
     uint32_t last;
     uint32_t count;
+    uint32_t bound; /* of these: wait for a certain backend, and for no other */
 };
 
 /* What a worker's HTTP clients share. One thread's own. */

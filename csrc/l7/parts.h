@@ -1,4 +1,4 @@
-/* What the files of an HTTP client say to each other: http.c its life, intake.c requests, reach.c backends,
+/* What the files of an HTTP client say to each other: http.c its life, intake.c requests, reach.c backends, bound.c those that cookies name,
  * carry.c both directions of an exchange, answer.c answers, upload.c the body of a request that waits for a backend,
  * deadline.c how long we wait for whom, outbox.c bytes that somebody does not take yet, unsent.c bodies that 417 kept back, pace.c how quickly a
  * client sends or takes a body, tell.c what is remembered of exchanges; l7.c is all clients. */
@@ -111,6 +111,12 @@ enum lb_next lb_http_reach_another(struct lb_l7 *l7, struct lb_http *client, uin
 void lb_http_decided(struct lb_l7 *l7, const struct lb_http *client, enum lb_fate fate);
 void lb_http_leave_queue(struct lb_l7 *l7, struct lb_http *client);
 void lb_http_serve_queues(struct lb_l7 *l7);
+/* --- bound.c --- */
+/* The backend that the client's cookie binds it to, charged with this exchange. LB_NONE: there is none, or it is full, and
+ * client->waits_for names it. l7->message is the request. */
+uint32_t lb_http_bound(struct lb_l7 *l7, struct lb_http *client);
+/* Is the backend that it waits for still to be had, and full? */
+int lb_http_still_waits(const struct lb_l7 *l7, const struct lb_http *client);
 /* Set-Cookie for the backend of this exchange into text. */
 void lb_http_sticky_cookie(struct lb_l7 *l7, struct lb_http *client, char text[LB_COOKIE_BYTES]);
 

@@ -1,6 +1,4 @@
 #include <errno.h>
-#include <math.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "../l4/introduce.h"
@@ -11,7 +9,6 @@
 #include "../table/view.h"
 #include "../table/why.h"
 #include "parts.h"
-#include "sticky.h"
 
 enum { WARY_MS = 60000 }; /* how long no kept connection gets what must not be sent twice, after one such request was lost */
 
@@ -49,31 +46,6 @@ static uint64_t key_of(struct lb_l7 *l7, const struct lb_http *client, const str
     return client->key;
 }
 
-static int takes_more(const struct lb_l7 *l7, uint32_t backend, const struct lb_pool_row *pool)
-{
-    float cost;
-    __atomic_load(&l7->plane->shm.costs[backend], &cost, __ATOMIC_RELAXED);
-    if (l7->plane->shm.backends[backend].tier > lb_view_tier(&l7->plane->shm, l7->plane->shm.backends[backend].pool))
-        return 0; /* a backup keeps nobody once others are back */
-    return cost < INFINITY && (!pool->max_active || lb_shm_in_flight(&l7->plane->shm, backend) < pool->max_active);
-}
-
-/* The backend of the client's cookie, if it may be used. */
-static uint32_t sticky_backend(struct lb_l7 *l7, struct lb_http *client, const struct lb_pool_row *pool)
-{
-    const char *bytes = lb_http_in(l7, client) + client->in_start, *name = (const char *)pool->sticky;
-    struct lb_span value =
-        lb_cookie_find(&l7->message, bytes, name, (uint32_t)strnlen(name, sizeof pool->sticky));
-    uint32_t backend = LB_NONE;
-    if (value.at != UINT32_MAX)
-        backend = lb_sticky_read(&l7->plane->shm, client->pool, bytes + value.at, value.length);
-    if (backend != LB_NONE && takes_more(l7, backend, pool) &&
-        lb_load_take(&l7->plane->shm, l7->plane->worker, client->pool, backend, client->cost))
-        return backend;
-    client->sticky_new = 1;
-    return LB_NONE;
-}
-
 /* The backend on which the client has logged in, whatever the policy says: with another the login begins anew. LB_NONE: there is none,
  * or it is full, and *full says so. */
 static uint32_t login_backend(struct lb_l7 *l7, struct lb_http *client, int *full)
@@ -86,6 +58,7 @@ static uint32_t login_backend(struct lb_l7 *l7, struct lb_http *client, int *ful
     if (lb_load_take(&l7->plane->shm, l7->plane->worker, client->pool, conn->backend, client->cost))
         return conn->backend;
     *full = 1;
+    client->waits_for = conn->backend;
     return LB_NONE;
 }
 
@@ -96,15 +69,16 @@ static uint32_t pick(struct lb_l7 *l7, struct lb_http *client)
     const struct lb_pool_row *pool = lb_http_pool(l7, client);
     struct lb_thought thought = {{LB_NONE, LB_NONE}, {-1, -1}, LB_WHY_LOGIN};
     int full = 0;
+    client->waits_for = LB_NONE;
     uint32_t backend = login_backend(l7, client, &full);
     if (full)
         return LB_NONE;
     if (backend == LB_NONE)
         thought.why = LB_WHY_STICKY;
-    if (backend == LB_NONE && pool->sticky[0] && !client->tried_count)
-        backend = sticky_backend(l7, client, pool);
-    else if (backend == LB_NONE && pool->sticky[0])
-        client->sticky_new = 1;
+    if (backend == LB_NONE && pool->sticky[0])
+        backend = lb_http_bound(l7, client);
+    if (client->waits_for != LB_NONE)
+        return LB_NONE;
     struct lb_wish wish = {.tried = client->tried,
                            .tried_count = client->tried_count,
                            .worker = plane->worker,
@@ -121,15 +95,6 @@ static uint32_t pick(struct lb_l7 *l7, struct lb_http *client)
     }
     client->status = 0;
     return backend;
-}
-
-void lb_http_sticky_cookie(struct lb_l7 *l7, struct lb_http *client, char text[LB_COOKIE_BYTES])
-{
-    char value[LB_STICKY_BYTES];
-    const struct lb_pool_row *pool = lb_http_pool(l7, client);
-    lb_sticky_write(&l7->plane->shm, client->pool, client->backend, value);
-    (void)snprintf(text, LB_COOKIE_BYTES, "%.63s=%.*s; Path=/; HttpOnly; SameSite=Lax", (const char *)pool->sticky,
-                   LB_STICKY_BYTES, value);
 }
 
 /* --- the queue ------------------------------------------------------------------------------------------------------ */
@@ -155,6 +120,7 @@ static enum lb_next enqueue(struct lb_l7 *l7, struct lb_http *client)
     else
         queue->first = index;
     queue->last = index;
+    queue->bound += client->waits_for != LB_NONE;
     set_queued(l7, client->pool, 1);
     lb_add(&l7->plane->row->exchanges_queued, 1);
     client->since_ms = (uint32_t)lb_now_ms(l7->plane);
@@ -178,6 +144,8 @@ void lb_http_leave_queue(struct lb_l7 *l7, struct lb_http *client)
         ((struct lb_http *)lb_slab_at(&l7->clients, before))->behind = client->behind;
     if (queue->last == index)
         queue->last = before;
+    queue->bound -= client->waits_for != LB_NONE;
+    client->waits_for = LB_NONE;
     set_queued(l7, client->pool, UINT32_MAX);
 }
 
@@ -301,7 +269,9 @@ static enum lb_next reach(struct lb_l7 *l7, struct lb_http *client, int error, u
 
 enum lb_next lb_http_reach(struct lb_l7 *l7, struct lb_http *client)
 {
-    if (l7->queues[client->pool].count && client->state != LB_HTTP_QUEUED)
+    const struct lb_http_queue *queue = &l7->queues[client->pool];
+    client->waits_for = LB_NONE;
+    if (queue->count > queue->bound && client->state != LB_HTTP_QUEUED)
         return enqueue(l7, client); /* others were first */
     return reach(l7, client, 0, LB_NONE);
 }
@@ -359,20 +329,36 @@ enum lb_next lb_http_connected(struct lb_l7 *l7, struct lb_http *client)
     return lb_http_send_request(l7, client);
 }
 
-/* Give the first of each queue a backend, as long as there are any. */
+/* Give who waits a backend, if there is one for it. *nobody: there is none but for those who wait for a certain one. */
+static void serve(struct lb_l7 *l7, struct lb_http *client, int *nobody)
+{
+    struct lb_http_queue *queue = &l7->queues[client->pool];
+    int bound = client->waits_for != LB_NONE;
+    if (bound ? lb_http_still_waits(l7, client) : *nobody)
+        return;
+    lb_http_reread(l7, client);
+    uint32_t backend = pick(l7, client);
+    queue->bound = queue->bound - (uint32_t)bound + (client->waits_for != LB_NONE);
+    if (backend == LB_NONE) {
+        *nobody |= client->waits_for == LB_NONE;
+        return;
+    }
+    lb_http_leave_queue(l7, client);
+    lb_http_move(l7, client, LB_HTTP_READING);
+    if (reach(l7, client, 0, backend) == LB_NEXT_AGAIN)
+        lb_http_run(l7, client);
+}
+
+/* In their order; who comes back goes to the end. */
 static void serve_queue(struct lb_l7 *l7, uint32_t pool)
 {
-    struct lb_http_queue *queue = &l7->queues[pool];
-    while (queue->count) {
-        struct lb_http *client = lb_slab_at(&l7->clients, queue->first);
-        lb_http_reread(l7, client);
-        uint32_t backend = pick(l7, client);
-        if (backend == LB_NONE)
-            return;
-        lb_http_leave_queue(l7, client);
-        lb_http_move(l7, client, LB_HTTP_READING);
-        if (reach(l7, client, 0, backend) == LB_NEXT_AGAIN)
-            lb_http_run(l7, client);
+    const struct lb_http_queue *queue = &l7->queues[pool];
+    int nobody = 0;
+    uint32_t index = queue->first;
+    for (uint32_t left = queue->count; left && index != LB_SLAB_NONE && (!nobody || queue->bound); left--) {
+        struct lb_http *client = lb_slab_at(&l7->clients, index);
+        index = client->behind;
+        serve(l7, client, &nobody);
     }
 }
 

@@ -18,16 +18,17 @@ const struct lb_field *lb_field_find(const struct lb_message *message, const cha
     return NULL;
 }
 
-/* In one Cookie field: name=value pairs apart by "; ". */
-static struct lb_span cookie_in(const char *bytes, struct lb_span list, const char *name, uint32_t length)
+/* From *at in one Cookie field: name=value pairs apart by "; ". */
+static struct lb_span cookie_in(const char *bytes, struct lb_span list, uint32_t *from, const char *name, uint32_t length)
 {
-    uint32_t at = list.at, stop = list.at + list.length;
+    uint32_t at = *from ? *from : list.at, stop = list.at + list.length;
     while (at < stop) {
         while (at < stop && (bytes[at] == ' ' || bytes[at] == '\t' || bytes[at] == ';'))
             at++;
         uint32_t end = at;
         while (end < stop && bytes[end] != ';')
             end++;
+        *from = end;
         if (end - at > length && bytes[at + length] == '=' && memcmp(bytes + at, name, length) == 0)
             return (struct lb_span){at + length + 1, end - at - length - 1};
         at = end;
@@ -35,13 +36,24 @@ static struct lb_span cookie_in(const char *bytes, struct lb_span list, const ch
     return (struct lb_span){NONE, 0};
 }
 
+struct lb_span lb_cookie_next(const struct lb_message *message, const char *bytes, const char *name, uint32_t length,
+                              struct lb_cookie_look *look)
+{
+    for (; look->field < message->head.field_count; look->field++, look->at = 0) {
+        const struct lb_field *field = &message->head.fields[look->field];
+        if (field->known != LB_COOKIE)
+            continue;
+        struct lb_span found = cookie_in(bytes, field->value, &look->at, name, length);
+        if (found.at != NONE)
+            return found;
+    }
+    return (struct lb_span){NONE, 0};
+}
+
 struct lb_span lb_cookie_find(const struct lb_message *message, const char *bytes, const char *name, uint32_t length)
 {
-    struct lb_span found = {NONE, 0};
-    for (uint32_t i = 0; i < message->head.field_count && found.at == NONE; i++)
-        if (message->head.fields[i].known == LB_COOKIE)
-            found = cookie_in(bytes, message->head.fields[i].value, name, length);
-    return found;
+    struct lb_cookie_look look = {0, 0};
+    return lb_cookie_next(message, bytes, name, length, &look);
 }
 
 /* Any field of that name may satisfy it. */

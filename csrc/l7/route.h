@@ -35,6 +35,16 @@ __attribute__((warn_unused_result)) enum lb_routed lb_routes_match(struct lb_rou
 /* Likewise, by a TLS client's server name and protocols: routes that ask for more than these never match. */
 void lb_routes_match_name(struct lb_routes *routes, uint32_t listener, const struct lb_hello *hello, struct lb_routed_to *to);
 
+/* Where a look through cookies stands; zero at first. */
+struct lb_cookie_look {
+    uint32_t field;
+    uint32_t at; /* in the message; 0: the field's start */
+};
+
+/* The value of the next cookie of a name: at UINT32_MAX when there is none. */
+struct lb_span lb_cookie_next(const struct lb_message *message, const char *bytes, const char *name, uint32_t length,
+                              struct lb_cookie_look *look);
+
 /* The value of a cookie (RFC 6265 5.4) by its name; length 0 with at UINT32_MAX when there is none. */
 struct lb_span lb_cookie_find(const struct lb_message *message, const char *bytes, const char *name, uint32_t length);
 

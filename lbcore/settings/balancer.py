@@ -12,6 +12,7 @@ from lbcore.settings.health import ProbeSettings
 from lbcore.settings.listener import OF_REQUESTS, ListenerSettings, RouteSettings
 from lbcore.settings.loops import loop_faults
 from lbcore.settings.pool import DEFAULT_POOL, BackendSettings, PoolSettings
+from lbcore.settings.sticky import plain_faults, shared_faults
 from lbcore.settings.tls import CertificateSettings
 
 TYPE_CHECKING = False
@@ -131,6 +132,7 @@ class BalancerSettings(Settings):
         yield from self._route_faults(pools)
         yield from self._header_faults()
         yield from self._request_faults()
+        yield from self._cookie_faults()
         yield from self._datagram_faults()
         yield from loop_faults(self)
         for pool in self.pools:
@@ -182,14 +184,22 @@ class BalancerSettings(Settings):
                 for key in _of_requests(pool):
                     yield f"pool {pool.name}: {key}: only of requests; listeners of mode {', '.join(sorted(modes))} lead here"
 
-    def _modes_of(self, pool: str) -> set[str]:
-        """Of the listeners that lead to a pool."""
+    def _leading_to(self, pool: str) -> list[ListenerSettings]:
         routed = {route.listener for route in self.routes if route.pool == pool}
-        return {
-            entry.mode
+        return [
+            entry
             for entry in self.listeners
             if entry.pool == pool or (entry.mode in ROUTED_MODES and (None in routed or entry.name in routed))
-        }
+        ]
+
+    def _modes_of(self, pool: str) -> set[str]:
+        """Of the listeners that lead to a pool."""
+        return {entry.mode for entry in self._leading_to(pool)}
+
+    def _cookie_faults(self) -> Iterable[str]:
+        yield from shared_faults(self.pools)
+        for pool in self.pools:
+            yield from plain_faults(pool, self._leading_to(pool.name))
 
     def _datagram_faults(self) -> Iterable[str]:
         secured = {pool.name for pool in self.pools if pool.tls}

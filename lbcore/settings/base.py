@@ -39,7 +39,8 @@ class Settings:
         """Set what the options describe; yield what is wrong. What is left in values belongs to the subclass."""
         for option in self.OPTIONS:
             if option.attribute != option.name and option.attribute in values:
-                values[option.name] = values.pop(option.attribute) / 1000
+                ms = values.pop(option.attribute)
+                values[option.name] = None if ms is None else ms / 1000
             if option.attribute not in self.__slots__:
                 continue
             if values.get(option.name) is None:

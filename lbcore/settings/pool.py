@@ -10,6 +10,7 @@ from lbcore.secret import Secret
 from lbcore.settings.addresses import join_host_port, parse_address
 from lbcore.settings.base import Settings, is_token
 from lbcore.settings.health import LeaseSettings, OutlierSettings, ProbeSettings
+from lbcore.settings.sticky import sticky_faults
 from lbcore.settings.tls import pool_faults
 
 TYPE_CHECKING = False
@@ -131,6 +132,11 @@ class PoolSettings(Settings):
         "slow_start_ms",
         "sources",
         "sticky",
+        "sticky_domain",
+        "sticky_drain",
+        "sticky_max_age_ms",
+        "sticky_path",
+        "sticky_samesite",
         "sticky_secret",
         "tcp_keepalive_ms",
         "tls",
@@ -169,6 +175,11 @@ class PoolSettings(Settings):
     max_failed_responses: int
     sticky: str | None
     sticky_secret: Secret | None
+    sticky_drain: str
+    sticky_samesite: str
+    sticky_domain: str | None
+    sticky_path: str
+    sticky_max_age_ms: int | None
     slow_start_ms: int
     max_cost: int
     send_proxy: str
@@ -215,10 +226,7 @@ class PoolSettings(Settings):
         named = kind in ("header", "cookie")
         if kind not in ("address", "path", "header", "cookie") or named != is_token(name):
             yield f"hash: {self.hash!r} is not allowed (allowed: address, path, header:NAME, cookie:NAME)"
-        if self.sticky is not None and not is_token(self.sticky):
-            yield f"sticky: {self.sticky!r} is not allowed (allowed: the name of a cookie)"
-        if self.sticky_secret is not None and len(self.sticky_secret) < 16:
-            yield "sticky_secret: too short (allowed: 16 characters or more)"
+        yield from sticky_faults(self)
         yield from pool_faults(self)
         try:
             self.probe = self.probe.as_to(self)

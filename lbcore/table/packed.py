@@ -6,6 +6,7 @@ import ipaddress
 
 from lbcore._layout import ffi
 from lbcore.codes import COST_HEADER, EARLY_HINTS, FORWARDED, HASH_KEYS, MODES, NO_POOL, POLICIES, SEND_PROXY
+from lbcore.settings.sticky import is_secure, sticky_attributes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -108,6 +109,9 @@ def pool_row(pool: PoolSettings, *, tenant: int, sticky_key: bytes) -> bytes:
         hash_name=hash_name.lower().encode() if hash_key == "header" else hash_name.encode(),
         sticky=(pool.sticky or "").encode(),
         sticky_key=sticky_key,
+        sticky_attributes=sticky_attributes(pool).encode(),
+        sticky_secure=int(is_secure(pool)),
+        sticky_moves=int(pool.sticky_drain == "move"),
     )
 
 

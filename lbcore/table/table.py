@@ -455,7 +455,10 @@ class Table:
             self._pen.bury_picker(section)
 
     def remove(self, row: Row, drain_ms: int) -> None:
-        """Let a backend leave: no new sessions, old ones are cut after drain_ms at the latest; its row rests, then is free."""
+        """Let a backend leave: no new sessions, old ones are cut after drain_ms at the latest; its row rests, then is free.
+
+        Where clients are bound to it by a cookie it drains for all of drain_ms: they come back between two requests.
+        """
         with self.lock:
             if row.leaving or self._rows.get(row.index) is not row:
                 return
@@ -475,12 +478,17 @@ class Table:
             times = [self._sweep_row(self._rows[index], now) for index in list(self._leaving)] + put_off
             return min((when for when in times if when != float("inf")), default=None)
 
+    def _binds(self, row: Row) -> bool:
+        """May clients be bound to it that come back while it drains?"""
+        pool = self.segment.pool(self._row_pool(row))
+        return bool(text(pool.sticky)) and not pool.sticky_moves
+
     def _sweep_row(self, row: Row, now: float) -> float:
         """One step of a leaving row; a row that was freed wants nothing and answers with infinity."""
         idle = self._pen.in_flight(row.index) == 0
         if row.free_at is None:
             assert row.cut_at is not None
-            if not idle and now < row.cut_at:
+            if (not idle or self._binds(row)) and now < row.cut_at:
                 return min(row.cut_at, now + REST_S)
             self._pen.state(row.index, GONE, row.reason.encode())
             self.on_cut()

@@ -1,0 +1,175 @@
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "../table/load.h"
+#include "../table/view.h"
+#include "parts.h"
+
+/* A client is bound to a backend by a cookie (sticky.h). It keeps it while it drains, unless the pool says otherwise, and waits for it
+ * while it is full: what the client has begun is there and nowhere else. */
+
+enum { MOST_LOOKED_AT = 8 }; /* parts of cookies, of one request */
+
+/* May it serve clients that are bound to it? */
+static int serves_bound(const struct lb_l7 *l7, uint32_t backend, const struct lb_pool_row *pool)
+{
+    const struct lb_backend_row *row = &l7->plane->shm.backends[backend];
+    uint32_t state = __atomic_load_n(&row->state, __ATOMIC_RELAXED);
+    float cost;
+    __atomic_load(&l7->plane->shm.costs[backend], &cost, __ATOMIC_RELAXED);
+    if (row->tier > lb_view_tier(&l7->plane->shm, row->pool))
+        return 0; /* a backup keeps nobody once others are back */
+    if (cost < INFINITY)
+        return 1;
+    uint64_t leaves_ms = __atomic_load_n(&row->leaves_ms, __ATOMIC_RELAXED);
+    int drains = state == LB_DRAINING && (!leaves_ms || lb_now_ms(l7->plane) < leaves_ms);
+    return !pool->sticky_moves && (drains || (state == LB_UP && !row->weight));
+}
+
+static int is_full(const struct lb_l7 *l7, uint32_t backend, const struct lb_pool_row *pool)
+{
+    return pool->max_active && lb_shm_in_flight(&l7->plane->shm, backend) >= pool->max_active;
+}
+
+/* Does anybody wait for it already? */
+static int is_awaited(const struct lb_l7 *l7, const struct lb_http *client, uint32_t backend)
+{
+    const struct lb_http_queue *queue = &l7->queues[client->pool];
+    uint32_t index = queue->bound && client->state != LB_HTTP_QUEUED ? queue->first : LB_SLAB_NONE;
+    for (const struct lb_http *other; index != LB_SLAB_NONE; index = other->behind) {
+        other = lb_slab_at(&l7->clients, index);
+        if (other->waits_for == backend)
+            return 1;
+    }
+    return 0;
+}
+
+int lb_http_still_waits(const struct lb_l7 *l7, const struct lb_http *client)
+{
+    const struct lb_pool_row *pool = lb_http_pool(l7, client);
+    const struct lb_backend_row *row = &l7->plane->shm.backends[client->waits_for];
+    return row->pool == client->pool && serves_bound(l7, client->waits_for, pool) && is_full(l7, client->waits_for, pool);
+}
+
+/* What the cookies of a request name. */
+struct bonds {
+    uint32_t mine[MOST_LOOKED_AT]; /* in this pool, the first first */
+    uint32_t mine_count;
+    uint32_t looked_at;
+};
+
+/* The backend that a part names in another pool with a cookie of this name. */
+static uint32_t in_other_pool(const struct lb_l7 *l7, const struct lb_http *client, const char *part)
+{
+    const struct lb_shm *shm = &l7->plane->shm;
+    const uint8_t *name = lb_http_pool(l7, client)->sticky;
+    for (uint32_t pool = 0; pool < shm->head->max_pools; pool++) {
+        if (pool == client->pool || shm->pools[pool].state != LB_ROW_LIVE ||
+            memcmp(shm->pools[pool].sticky, name, sizeof shm->pools[pool].sticky) != 0)
+            continue;
+        uint32_t backend = lb_sticky_read(shm, pool, part, LB_STICKY_BYTES);
+        if (backend != LB_NONE)
+            return backend;
+    }
+    return LB_NONE;
+}
+
+/* One a pool. */
+static void keep_other(const struct lb_l7 *l7, struct lb_http *client, uint32_t backend)
+{
+    const struct lb_backend_row *rows = l7->plane->shm.backends;
+    for (unsigned i = 0; backend != LB_NONE && i < LB_STICKY_PARTS - 1; i++) {
+        if (client->others[i] != LB_NONE && rows[client->others[i]].pool == rows[backend].pool)
+            return;
+        if (client->others[i] == LB_NONE) {
+            client->others[i] = backend;
+            return;
+        }
+    }
+}
+
+static void look_at(const struct lb_l7 *l7, struct lb_http *client, struct bonds *bonds, const char *value, uint32_t length)
+{
+    for (uint32_t at = 0; length - at >= LB_STICKY_BYTES && bonds->looked_at < MOST_LOOKED_AT; at += LB_STICKY_BYTES + 1) {
+        if (length - at > LB_STICKY_BYTES && value[at + LB_STICKY_BYTES] != '-')
+            return;
+        bonds->looked_at++;
+        uint32_t backend = lb_sticky_read(&l7->plane->shm, client->pool, value + at, LB_STICKY_BYTES);
+        if (backend != LB_NONE)
+            bonds->mine[bonds->mine_count++] = backend;
+        else
+            keep_other(l7, client, in_other_pool(l7, client, value + at));
+        if (length - at == LB_STICKY_BYTES)
+            return;
+    }
+}
+
+static void read_cookies(const struct lb_l7 *l7, struct lb_http *client, const char *bytes, struct bonds *bonds)
+{
+    const char *name = (const char *)lb_http_pool(l7, client)->sticky;
+    uint32_t length = (uint32_t)strnlen(name, sizeof lb_http_pool(l7, client)->sticky);
+    struct lb_cookie_look look = {0, 0};
+    struct lb_span value;
+    memset(client->others, 0xff, sizeof client->others);
+    while (bonds->looked_at < MOST_LOOKED_AT && (value = lb_cookie_next(&l7->message, bytes, name, length, &look)).at != UINT32_MAX)
+        look_at(l7, client, bonds, bytes + value.at, value.length);
+}
+
+static int is_secure(const struct lb_l7 *l7, const struct lb_http *client, const char *bytes)
+{
+    const struct lb_heard *heard = lb_heard_at(&l7->plane->heard, client->heard);
+    if (client->client.tls || (heard && heard->tls))
+        return 1;
+    const struct lb_field *told = client->trusted ? lb_field_find(&l7->message, bytes, "x-forwarded-proto", 17) : NULL;
+    return told && lb_same_word(bytes + told->value.at, told->value.length, "https", 5);
+}
+
+uint32_t lb_http_bound(struct lb_l7 *l7, struct lb_http *client)
+{
+    const struct lb_pool_row *pool = lb_http_pool(l7, client);
+    const char *bytes = lb_http_in(l7, client) + client->in_start;
+    struct bonds bonds = {.mine_count = 0};
+    read_cookies(l7, client, bytes, &bonds);
+    client->secure = (uint8_t)is_secure(l7, client, bytes);
+    for (uint32_t i = 0; i < bonds.mine_count; i++) {
+        uint32_t backend = bonds.mine[i];
+        if (client->tried_count || !serves_bound(l7, backend, pool))
+            continue;
+        if (!is_full(l7, backend, pool) && !is_awaited(l7, client, backend) &&
+            lb_load_take(&l7->plane->shm, l7->plane->worker, client->pool, backend, client->cost))
+            return backend;
+        client->waits_for = backend;
+        return LB_NONE;
+    }
+    client->sticky_new = 1;
+    return LB_NONE;
+}
+
+/* Its parts: of this exchange's backend, and what the cookie said of other pools. Where the value ends. */
+static char *put_value(const struct lb_l7 *l7, const struct lb_http *client, char *to)
+{
+    const struct lb_shm *shm = &l7->plane->shm;
+    const uint8_t *name = lb_http_pool(l7, client)->sticky;
+    lb_sticky_write(shm, client->pool, client->backend, to);
+    to += LB_STICKY_BYTES;
+    for (unsigned i = 0; i < LB_STICKY_PARTS - 1 && client->others[i] != LB_NONE; i++) {
+        uint32_t pool = shm->backends[client->others[i]].pool;
+        if (pool >= shm->head->max_pools || pool == client->pool ||
+            memcmp(shm->pools[pool].sticky, name, sizeof shm->pools[pool].sticky) != 0)
+            continue; /* its row has another tenant by now */
+        *to++ = '-';
+        lb_sticky_write(shm, pool, client->others[i], to);
+        to += LB_STICKY_BYTES;
+    }
+    return to;
+}
+
+void lb_http_sticky_cookie(struct lb_l7 *l7, struct lb_http *client, char text[LB_COOKIE_BYTES])
+{
+    char value[LB_STICKY_PARTS * (LB_STICKY_BYTES + 1)];
+    const struct lb_pool_row *pool = lb_http_pool(l7, client);
+    int length = (int)(put_value(l7, client, value) - value);
+    (void)snprintf(text, LB_COOKIE_BYTES, "%.63s=%.*s%.255s%s", (const char *)pool->sticky, length, value,
+                   (const char *)pool->sticky_attributes, client->secure || pool->sticky_secure ? "; Secure" : "");
+}
