@@ -52,7 +52,9 @@ REFUSED = {
     "fragment_in_target": (b"GET /a#b HTTP/1.1\r\nHost: a\r\n\r\n", 400),
     "relative_target": (b"GET a HTTP/1.1\r\nHost: a\r\n\r\n", 400),
     "asterisk_of_get": (b"GET * HTTP/1.1\r\nHost: a\r\n\r\n", 400),
-    "https_target": (b"GET https://a/ HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+    "websocket_target": (b"GET wss://a/ HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+    "https_target_without_a_host": (b"GET https:///x HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+    "user_in_an_https_target": (b"GET https://u@a/ HTTP/1.1\r\nHost: a\r\n\r\n", 400),
     "user_in_target": (b"GET http://u@a/ HTTP/1.1\r\nHost: a\r\n\r\n", 400),
     "tls_client_hello": (b"\x16\x03\x01\x02\x00\x01\x00", 400),
     "two_empty_lines_first": (b"\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", 400),
@@ -92,15 +94,27 @@ FRAMING = {
     "length_beyond_all_bounds": (b"Content-Length: 99999999999999999999\r\n", 400),
     "chunked_twice": (b"Transfer-Encoding: chunked, chunked\r\n", 400),
     "chunked_in_two_fields": (b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n", 400),
-    "chunked_not_last": (b"Transfer-Encoding: chunked, gzip\r\n", 501),
-    "gzip_alone": (b"Transfer-Encoding: gzip\r\n", 501),
+    "chunked_not_last": (b"Transfer-Encoding: chunked, gzip\r\n", 400),
+    "chunked_then_identity": (b"Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n", 400),
+    "chunked_then_identity_in_one_field": (b"Transfer-Encoding: chunked, identity\r\n", 400),
+    "chunked_in_the_middle": (b"Transfer-Encoding: gzip, chunked, gzip\r\n", 400),
+    "chunked_around_another": (b"Transfer-Encoding: chunked, gzip, chunked\r\n", 400),
+    "gzip_alone": (b"Transfer-Encoding: gzip\r\n", 400),
+    "identity": (b"Transfer-Encoding: identity\r\n", 400),
+    "xchunked": (b"Transfer-Encoding: xchunked\r\n", 400),
     "gzip_then_chunked": (b"Transfer-Encoding: gzip, chunked\r\n", 501),
-    "identity": (b"Transfer-Encoding: identity\r\n", 501),
-    "xchunked": (b"Transfer-Encoding: xchunked\r\n", 501),
+    "gzip_then_chunked_in_two_fields": (b"Transfer-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n", 501),
+    "identity_then_chunked": (b"Transfer-Encoding: identity, chunked\r\n", 501),
+    "coding_with_a_parameter_then_chunked": (b"Transfer-Encoding: x ; a=b, chunked\r\n", 501),
+    "gzip_then_chunked_beside_a_length": (b"Transfer-Encoding: gzip, chunked\r\nContent-Length: 5\r\n", 400),
+    "empty_element_before_chunked": (b"Transfer-Encoding: , chunked\r\n", 400),
+    "empty_element_behind_chunked": (b"Transfer-Encoding: chunked,\r\n", 400),
     "chunked_with_a_parameter": (b"Transfer-Encoding: chunked;q=1\r\n", 400),
     "quoted_chunked": (b'Transfer-Encoding: "chunked"\r\n', 400),
     "empty_coding": (b"Transfer-Encoding:\r\n", 400),
     "unknown_expectation": (b"Expect: 200-ok\r\n", 417),
+    "unknown_expectation_beside_the_known_one": (b"Expect: 100-continue, 200-ok\r\n", 417),
+    "unknown_expectation_beside_a_fault": (b"Expect: 200-ok\r\nTransfer-Encoding: chunked, gzip\r\n", 400),
 }
 
 
@@ -116,6 +130,16 @@ def test_a_coding_in_http_1_0_is_faulty() -> None:
 
 def test_unknown_coding_beside_a_fault_is_a_fault() -> None:
     assert with_fields(b"Transfer-Encoding: gzip\r\nContent-Length: x\r\n") == 400
+
+
+@pytest.mark.parametrize("value", [b"100-continue", b"200-ok", b"100-continue, 200-ok", b""])
+def test_expect_means_nothing_in_http_1_0(value: bytes) -> None:
+    assert with_fields(b"Expect: " + value + b"\r\n", b"POST / HTTP/1.0\r\n") == 0
+
+
+@pytest.mark.parametrize("value", [b"100-continue", b"100-Continue", b"100-continue, 100-continue", b""])
+def test_expectations_that_are_met(value: bytes) -> None:
+    assert with_fields(b"Expect: " + value + b"\r\n") == 0
 
 
 def test_limits() -> None:
@@ -134,6 +158,8 @@ def test_accepted() -> None:
         b"GET / HTTP/1.0\r\n\r\n",
         b"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n",
         b"GET http://b.example:80/x?y HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GET https://b.example/x?y HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GET HTTPS://b.example HTTP/1.1\r\nHost: a\r\n\r\n",
         b"GET / HTTP/1.1\r\nHost:a:8080\r\nX:\r\nY: \xe9 b\tc \t \r\n\r\n",
         b"GET / HTTP/1.1\r\nHost: [2001:db8::1]:80\r\n\r\n",
         b"PURGE / HTTP/1.1\r\nHost: a\r\n\r\n",
@@ -141,8 +167,9 @@ def test_accepted() -> None:
         assert request(head) == 0, head
 
 
-def test_absolute_target_beats_host() -> None:
-    _, what = _engine.read_request(b"GET http://b.example/x HTTP/1.1\r\nHost: a\r\n\r\n")
+@pytest.mark.parametrize("scheme", [b"http", b"https", b"HttpS"])
+def test_absolute_target_beats_host(scheme: bytes) -> None:
+    _, what = _engine.read_request(b"GET " + scheme + b"://b.example/x HTTP/1.1\r\nHost: a\r\n\r\n")
     assert what is not None
     assert (what["authority"], what["path"]) == (b"b.example", b"/x")
 
@@ -183,18 +210,30 @@ ANSWERS = {
     "http_2": b"HTTP/2.0 200 OK\r\n\r\n",
     "two_digit_status": b"HTTP/1.1 20 OK\r\n\r\n",
     "four_digit_status": b"HTTP/1.1 2000 OK\r\n\r\n",
-    "status_of_600": b"HTTP/1.1 600 X\r\n\r\n",
+    "status_of_1": b"HTTP/1.1 1 X\r\n\r\n",
+    "status_of_letters": b"HTTP/1.1 2OO X\r\n\r\n",
+    "status_and_reason_in_one": b"HTTP/1.1 200OK\r\n\r\n",
+    "no_blank_before_the_status": b"HTTP/1.1200 OK\r\n\r\n",
+    "lower_case_version": b"http/1.1 200 OK\r\n\r\n",
     "status_of_99": b"HTTP/1.1 099 X\r\n\r\n",
     "control_in_reason": b"HTTP/1.1 200 O\x01K\r\n\r\n",
     "bare_lf": b"HTTP/1.1 200 OK\nX: y\r\n\r\n",
     "obs_fold": b"HTTP/1.1 200 OK\r\nX: y\r\n z\r\n\r\n",
-    "space_before_colon": b"HTTP/1.1 200 OK\r\nX : y\r\n\r\n",
+    "space_in_a_name": b"HTTP/1.1 200 OK\r\nX y : z\r\n\r\n",
+    "nothing_before_a_blank_and_a_colon": b"HTTP/1.1 200 OK\r\n : z\r\n\r\n",
+    "blank_and_no_colon": b"HTTP/1.1 200 OK\r\nX \r\n\r\n",
     "length_and_coding": b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
-    "two_lengths": b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\n",
+    "two_lengths": b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+    "two_lengths_in_a_list": b"HTTP/1.1 200 OK\r\nContent-Length: 1, 2\r\n\r\n",
+    "list_of_lengths_with_an_empty_one": b"HTTP/1.1 200 OK\r\nContent-Length: 1,\r\n\r\n",
+    "length_with_a_sign": b"HTTP/1.1 200 OK\r\nContent-Length: +1\r\n\r\n",
+    "empty_length": b"HTTP/1.1 200 OK\r\nContent-Length:\r\n\r\n",
+    "length_behind_a_blank_and_coding": b"HTTP/1.1 200 OK\r\nContent-Length : 1\r\nTransfer-Encoding: chunked\r\n\r\n",
     "gzip_coding": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n",
     "gzip_coding_before_an_expectation": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\nExpect: x\r\n\r\n",
     "gzip_coding_before_a_length": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\nContent-Length: 3\r\nExpect: x\r\n\r\n",
-    "coding_in_1_0": b"HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+    "length_and_coding_in_1_0": b"HTTP/1.0 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+    "chunked_twice": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked, chunked\r\n\r\n",
     "bad_length": b"HTTP/1.1 200 OK\r\nContent-Length: 1 2\r\n\r\n",
 }
 
@@ -202,6 +241,42 @@ ANSWERS = {
 @pytest.mark.parametrize("name", ANSWERS)
 def test_answer_refused_by_name(name: str) -> None:
     assert _engine.read_answer(ANSWERS[name])[0] >= 400
+
+
+ANSWERS_TAKEN = {
+    "status_of_600": b"HTTP/1.1 600 X\r\n\r\n",
+    "status_of_999": b"HTTP/1.1 999 X\r\n\r\n",
+    "no_reason": b"HTTP/1.1 200\r\n\r\n",
+    "no_reason_behind_a_space": b"HTTP/1.1 200 \r\n\r\n",
+    "eight_bit_reason": b"HTTP/1.1 200 \xc3\xa9\xe9\r\n\r\n",
+    "two_spaces_before_the_status": b"HTTP/1.1  200 OK\r\n\r\n",
+    "tab_before_the_status": b"HTTP/1.1\t200 OK\r\n\r\n",
+    "two_spaces_before_the_reason": b"HTTP/1.1 200  OK\r\n\r\n",
+    "version_1_2": b"HTTP/1.2 200 OK\r\n\r\n",
+    "space_before_a_colon": b"HTTP/1.1 200 OK\r\nX : y\r\n\r\n",
+    "tabs_before_a_colon": b"HTTP/1.1 200 OK\r\nX\t \t: y\r\n\r\n",
+    "space_before_a_colon_and_no_value": b"HTTP/1.1 200 OK\r\nX :\r\n\r\n",
+    "eight_bit_value": b"HTTP/1.1 200 OK\r\nX: \xe9\r\n\r\n",
+    "coding_in_1_0": b"HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+    "two_equal_lengths": b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\n",
+    "list_of_equal_lengths": b"HTTP/1.1 200 OK\r\nContent-Length: 1 , 01\r\n\r\n",
+    "zeros_before_a_length": b"HTTP/1.1 200 OK\r\nContent-Length: 000000000000000000000001\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("name", ANSWERS_TAKEN)
+def test_answer_taken_by_name(name: str) -> None:
+    raw = ANSWERS_TAKEN[name]
+    reading, what = _engine.read_answer(raw)
+    assert reading == 0
+    assert what is not None
+    assert what["bytes"] == len(raw)
+    if b"Length" in raw:
+        assert (what["framing"], what["length"]) == ("length", 1)
+    if b"chunked" in raw:
+        assert (what["framing"], what["persistent"]) == ("chunked", False)
+    for cut in range(len(raw)):
+        assert _engine.read_answer(raw[:cut])[0] == 1, raw[:cut]
 
 
 def test_expect_means_nothing_in_an_answer() -> None:
@@ -310,6 +385,8 @@ CHUNKED_OF_ANSWERS = {
     "padded_to_a_width": (b"5       \r\n", b""),
     "blank_behind_an_extension": (b"5;a=b \r\n", b""),
     "empty_extension": (b"5;\r\n", b""),
+    "malformed_extension": (b"5;bad[=x\r\n", b""),
+    "unbalanced_quote": (b'5;a="b\r\n', b""),
     "blank_before_the_colon_of_a_trailer": (b"5\r\n", b"X-Sum \t: 1\r\n"),
     "trailer_of_requests_only": (b"5\r\n", b"Host: a\r\n"),
     "trailer_that_frames": (b"5\r\n", b"Content-Length: 9\r\n"),
@@ -327,10 +404,19 @@ def test_what_is_taken_in_chunks_of_answers_only(name: str) -> None:
         assert read == ("done", b"5\r\nhello\r\n0\r\n" + kept + b"X-Last: 2\r\n\r\n", len(body))
 
 
-@pytest.mark.parametrize("name", [name for name in CHUNKED_REFUSED if "extension_" in name or "quote" in name])
-def test_malformed_extensions_are_refused_in_answers_too(name: str) -> None:
-    taken = {"empty_extension_before_another", "blank_at_the_end_of_an_extension"}
-    assert (_engine.read_chunked([CHUNKED_REFUSED[name]], lenient=True)[0] == "bad") == (name not in taken)
+MALFORMED = [name for name in CHUNKED_REFUSED if "extension" in name or "quote" in name]
+BROKEN_LINES = {"lf_in_extension", "cr_in_extension", "line_end_in_a_quote", "control_in_a_quote", "escaped_line_end"}
+
+
+@pytest.mark.parametrize("name", MALFORMED)
+def test_malformed_extensions_of_answers_are_read_by_nobody(name: str) -> None:
+    """They end with their line, as nginx 1.22 and HAProxy 2.6 have it; what ends it otherwise is refused all the same."""
+    body = CHUNKED_REFUSED[name]
+    state, passed, _ = _engine.read_chunked([body], lenient=True, bare=False)
+    if name in BROKEN_LINES or name == "endless_extension":
+        assert state == "bad"
+    else:
+        assert (state, passed) == ("done", b"3\r\nabc\r\n0\r\n\r\n")
 
 
 @given(

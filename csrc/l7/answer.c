@@ -123,8 +123,8 @@ static void judge_answer(struct lb_l7 *l7, struct lb_http *client, uint16_t stat
     client->status = status;
     client->first_us = lb_account_us(client->began_us, l7->plane->now_us);
     lb_timing_note(&l7->plane->shm, l7->plane->worker, client->pool, LB_TIMING_ANSWER, l7->plane->now_us - client->began_us);
-    lb_add(classes[status / 100 - 2], 1);
-    if (status >= 500 && status != 501 && status != 505)
+    lb_add(classes[status < 600 ? status / 100 - 2 : 3], 1); /* what is unknown is as x00, from 600 on as 500 (RFC 9110 15) */
+    if (status >= 500 && status < 600 && status != 501 && status != 505)
         lb_outcome_unanswered(l7->plane, client->pool, client->backend, status);
     else
         lb_outcome_answered(l7->plane, client->backend, took_us);
@@ -254,6 +254,23 @@ static enum lb_next cannot_adopt(struct lb_l7 *l7, struct lb_http *client)
     return lb_http_answer(l7, client, 503, "the balancer has no session left");
 }
 
+/* Keep bytes of the answer for later, at the start of the part buffer. They may lie in it. */
+static void keep_part(struct lb_l7 *l7, struct lb_http *client, const char *bytes, uint32_t count)
+{
+    if (client->part == LB_SLAB_NONE)
+        client->part = lb_buffer_take(&l7->heads);
+    memmove(lb_buffer_at(&l7->heads, client->part), bytes, count);
+    client->part_end = count;
+}
+
+/* The backend agrees to it before it has the whole request: its 101 waits. What follows that is not read meanwhile. */
+static enum lb_next await_request(struct lb_l7 *l7, struct lb_http *client, const char *bytes, uint32_t count)
+{
+    keep_part(l7, client, bytes, count);
+    client->switching = 1;
+    return LB_NEXT_AGAIN;
+}
+
 /* 101: both connections go on as a session. */
 static enum lb_next switch_protocols(struct lb_l7 *l7, struct lb_http *client, const char *bytes, uint32_t count)
 {
@@ -261,8 +278,10 @@ static enum lb_next switch_protocols(struct lb_l7 *l7, struct lb_http *client, c
     char cookie[LB_COOKIE_BYTES];
     struct lb_farewell farewell = {
         .client_minor = 1, .switches = 1, .date = lb_http_date(l7), .cookie = client->sticky_new ? cookie : NULL};
-    if (!client->upgrade || client->down.pending || client->up.pending)
+    if (!client->upgrade || client->down.pending)
         return answer_is_bad(l7, client);
+    if (!client->request.whole || client->up.pending)
+        return await_request(l7, client, bytes, count);
     if (client->sticky_new)
         lb_http_sticky_cookie(l7, client, cookie);
     size_t head = lb_compose_answer(l7->out, message, bytes, &farewell);
@@ -336,15 +355,6 @@ static int pass_interim(struct lb_l7 *l7, struct lb_http *client, const char *by
     return lb_http_send_parts(l7, &client->client, &client->down, l7->out, head, NULL, 0);
 }
 
-/* Keep bytes of the answer for later, at the start of the part buffer. They may lie in it. */
-static void keep_part(struct lb_l7 *l7, struct lb_http *client, const char *bytes, uint32_t count)
-{
-    if (client->part == LB_SLAB_NONE)
-        client->part = lb_buffer_take(&l7->heads);
-    memmove(lb_buffer_at(&l7->heads, client->part), bytes, count);
-    client->part_end = count;
-}
-
 /* 408 to a request that is whole, on a connection that had been idle: the backend's goodbye, which met our request on the way (RFC 9110
  * 15.5.9). */
 static int is_goodbye(const struct lb_http *client, const struct lb_message *message)
@@ -380,6 +390,12 @@ enum lb_next lb_http_read_answer(struct lb_l7 *l7, struct lb_http *client, char 
     else
         drop_part(l7, client);
     return LB_NEXT_AGAIN;
+}
+
+enum lb_next lb_http_switch(struct lb_l7 *l7, struct lb_http *client)
+{
+    client->switching = 0;
+    return lb_http_read_answer(l7, client, lb_buffer_at(&l7->heads, client->part), client->part_end);
 }
 
 /* Small parts of an answer that is not whole may wait for our acknowledgement. */

@@ -22,14 +22,13 @@ static int is_last_there(const struct lb_l7 *l7, const struct lb_http *client, c
 
 static void fill_hop(struct lb_l7 *l7, const struct lb_http *client, struct lb_hop *hop, struct lb_trace *trace)
 {
-    const struct lb_heard *heard = lb_heard_at(&l7->plane->heard, client->heard);
     *hop = (struct lb_hop){
         .listener = lb_http_listener(l7, client),
         .peer = client->ip,
         .trusted = client->trusted,
         .trailers = lb_http_pool(l7, client)->trailers != 0,
         .last = lb_http_conn(l7, client)->told,
-        .tls = client->client.tls || (heard && heard->tls),
+        .tls = (uint8_t)lb_http_spoke_tls(l7, client),
         .certificate = client->client.tls ? client->client.tls->certificate : NULL,
         .backend = (const char *)l7->plane->shm.backends[client->backend].address,
     };
@@ -174,15 +173,27 @@ static enum lb_next carry_up(struct lb_l7 *l7, struct lb_http *client)
 
 /* --- both directions ------------------------------------------------------------------------------------------------ */
 
+static int is_whole(const struct lb_http *client)
+{
+    return client->request.whole && !client->up.pending;
+}
+
 static enum lb_next carry_down(struct lb_l7 *l7, struct lb_http *client)
 {
     struct lb_side *from = &lb_http_conn(l7, client)->side;
-    if (client->down.pending) {
+    int was_pending = client->down.pending != 0;
+    if (was_pending) {
         int flushed = flush(l7, client, &client->client, &client->down);
         if (flushed < 0)
             return lb_http_end(l7, client, LB_END_CLIENT_LEFT);
         if (!flushed)
             return LB_NEXT_WAIT;
+    }
+    if (client->switching && from->failed)
+        return lb_http_backend_lost(l7, client, 502, "the backend closed the connection");
+    if (client->switching) /* not before all of the request has gone out (RFC 9110 7.8) */
+        return is_whole(client) ? lb_http_switch(l7, client) : LB_NEXT_WAIT;
+    if (was_pending) {
         if (client->stage == LB_ANSWER_AWAITED && client->part_end) /* what came behind an interim answer */
             return lb_http_read_answer(l7, client, lb_buffer_at(&l7->heads, client->part), client->part_end);
     }
@@ -206,11 +217,6 @@ enum lb_next lb_http_carry(struct lb_l7 *l7, struct lb_http *client)
     if (down == LB_NEXT_OVER || down == LB_NEXT_AGAIN || up == LB_NEXT_WAIT)
         return down;
     return up;
-}
-
-static int is_whole(const struct lb_http *client)
-{
-    return client->request.whole && !client->up.pending;
 }
 
 /* Nothing is there that a close would leave unread: that would be a reset. A client of TLS says goodbye, too. */

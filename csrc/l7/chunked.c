@@ -16,6 +16,7 @@ enum state {
     QUOTED,
     QUOTED_PAIR,
     QUOTED_END,
+    IGNORED,
     SIZE_LF,
     DATA,
     DATA_CR,
@@ -106,24 +107,31 @@ static enum state after_part(char c)
     return c == ';' ? NAME_FIRST : c == '\r' ? SIZE_LF : is_blank(c) ? BLANK : BAD;
 }
 
+/* Blanks behind a size are padding in a response; a request has them only before an extension. */
+static enum state after_size(const struct lb_chunked *chunked, char c)
+{
+    if (!is_lenient(chunked))
+        return c == '\r' && chunked->state == BLANK ? BAD : after_part(c);
+    return c == ';' ? IGNORED : after_part(c);
+}
+
 static enum state in_size(struct lb_chunked *chunked, char c)
 {
-    enum state next = after_part(c);
+    enum state next = after_size(chunked, c);
     return next == BAD ? size_digit(chunked, c) : next;
 }
 
-static enum state after_blank(const struct lb_chunked *chunked, char c)
-{
-    return c == '\r' && !is_lenient(chunked) ? BAD : after_part(c);
-}
-
-static enum state name_first(const struct lb_chunked *chunked, char c)
+static enum state name_first(char c)
 {
     if (is_blank(c))
         return NAME_FIRST;
-    if (is_lenient(chunked) && (c == '\r' || c == ';')) /* it says nothing */
-        return after_part(c);
     return lb_is(c, LB_TCHAR) ? NAME : BAD;
+}
+
+/* Nobody reads a response's extensions but us, and we do not: they end with their line. */
+static enum state ignored(char c)
+{
+    return c == '\r' ? SIZE_LF : lb_is(c, LB_VCHAR) ? IGNORED : BAD;
 }
 
 static enum state in_name(char c)
@@ -132,10 +140,9 @@ static enum state in_name(char c)
     return c == '=' ? VALUE_FIRST : lb_is(c, LB_TCHAR) ? NAME : next == BLANK ? NAME_BLANK : next;
 }
 
-static enum state name_blank(const struct lb_chunked *chunked, char c)
+static enum state name_blank(char c)
 {
-    enum state next = after_blank(chunked, c);
-    return c == '=' ? VALUE_FIRST : next == BLANK ? NAME_BLANK : next;
+    return c == '=' ? VALUE_FIRST : c == ';' ? NAME_FIRST : is_blank(c) ? NAME_BLANK : BAD;
 }
 
 static enum state value_first(char c)
@@ -175,13 +182,13 @@ static enum state in_line(struct lb_chunked *chunked, struct pen *pen, char c)
     case SIZE:
         return in_size(chunked, c);
     case BLANK:
-        return after_blank(chunked, c);
+        return after_size(chunked, c);
     case NAME_FIRST:
-        return name_first(chunked, c);
+        return name_first(c);
     case NAME:
         return in_name(c);
     case NAME_BLANK:
-        return name_blank(chunked, c);
+        return name_blank(c);
     case VALUE_FIRST:
         return value_first(c);
     case VALUE:
@@ -192,6 +199,8 @@ static enum state in_line(struct lb_chunked *chunked, struct pen *pen, char c)
         return lb_is(c, LB_VCHAR) ? QUOTED : BAD;
     case QUOTED_END:
         return after_part(c);
+    case IGNORED:
+        return ignored(c);
     default:
         return size_end(chunked, pen, c);
     }

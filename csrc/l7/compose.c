@@ -1,6 +1,7 @@
 #include "compose.h"
 
 #include <arpa/inet.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -19,6 +20,15 @@ static char *put_span(char *to, const char *bytes, struct lb_span span)
     return put(to, bytes + span.at, span.length);
 }
 
+/* A line that does not go on as it came. */
+static char *put_line(char *to, const char *bytes, const struct lb_field *field)
+{
+    to = put_span(to, bytes, field->name);
+    to = PUT(to, ": ");
+    to = put_span(to, bytes, field->value);
+    return PUT(to, "\r\n");
+}
+
 /* All lines but those that leave() names; neighbours go in one piece. */
 static char *put_fields(char *to, const struct lb_message *message, const char *bytes,
                         int (*leave)(const struct lb_message *, const char *, const struct lb_field *, const void *),
@@ -30,6 +40,12 @@ static char *put_fields(char *to, const struct lb_message *message, const char *
         const struct lb_field *field = &head->fields[i];
         if ((field->known != LB_OTHER || message->nominated_count) && leave(message, bytes, field, context)) {
             to = put(to, bytes + from, until - from);
+            from = until = 0;
+            continue;
+        }
+        if (field->blanks) {
+            to = put(to, bytes + from, until - from);
+            to = put_line(to, bytes, field);
             from = until = 0;
             continue;
         }
@@ -90,6 +106,8 @@ static int leave_in_request(const struct lb_message *message, const char *bytes,
         return hop->trace != NULL;
     case LB_TRACESTATE:
         return hop->trace && hop->trace_begins;
+    case LB_EXPECT:
+        return !message->head.minor; /* it was not heeded, and must not be by HTTP/1.1 (RFC 9110 10.1.1) */
     case LB_TRAILER:
         return !hop->trailers; /* it announces what will not come */
     case LB_OTHER:
@@ -100,7 +118,6 @@ static int leave_in_request(const struct lb_message *message, const char *bytes,
     case LB_PROXY_CONNECTION:
     case LB_TE:
     case LB_UPGRADE:
-    case LB_EXPECT:
     case LB_COOKIE:
     case LB_DATE:
     case LB_HTTP2_SETTINGS:
@@ -296,7 +313,7 @@ static int leave_in_answer(const struct lb_message *message, const char *bytes, 
     if (field->known == LB_UPGRADE)
         return !farewell->switches && status != 426;
     if (field->known == LB_CONTENT_LENGTH)
-        return status < 200 || status == 204;
+        return status < 200 || status == 204 || message->length_anew;
     if (field->known == LB_TRAILER)
         return message->framing == LB_BODY_CHUNKED && !farewell->chunked; /* unwrapped, it has none */
     return lb_message_is_hop_field(message, bytes, field);
@@ -353,6 +370,8 @@ size_t lb_compose_answer(char *out, const struct lb_message *message, const char
     }
     if (farewell->chunked)
         to = PUT(to, "Transfer-Encoding: chunked\r\n");
+    if (message->length_anew && head->status != 204)
+        to += sprintf(to, "Content-Length: %" PRIu64 "\r\n", message->length);
     if (!lb_message_has(message, LB_DATE)) { /* RFC 9110 6.6.1 */
         to = PUT(to, "Date: ");
         to = put(to, farewell->date, strlen(farewell->date));

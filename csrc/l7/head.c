@@ -10,6 +10,7 @@ struct reader {
     const char *bytes;
     uint32_t at;
     uint32_t count;
+    int lenient; /* a response: see head.h */
 };
 
 /* --- known names ---------------------------------------------------------------------------------------------------- */
@@ -173,6 +174,17 @@ static inline enum lb_reading run_until(struct reader *reader, enum lb_char kind
     return LB_READ_DONE;
 }
 
+static inline int is_blank(char c)
+{
+    return c == ' ' || c == '\t';
+}
+
+static void skip_blanks(struct reader *reader)
+{
+    while (reader->at < reader->count && is_blank(reader->bytes[reader->at]))
+        reader->at++;
+}
+
 /* "HTTP/1.x", as much of it as has come. */
 static enum lb_reading version(struct reader *reader, uint8_t *minor)
 {
@@ -191,11 +203,23 @@ static enum lb_reading version(struct reader *reader, uint8_t *minor)
     }
     if (length < 8)
         return LB_READ_PARTIAL;
-    if (bytes[5] != '1' || bytes[7] > '1')
+    if (bytes[5] != '1' || (bytes[7] > '1' && !reader->lenient))
         return LB_READ_VERSION;
-    *minor = (uint8_t)(bytes[7] - '0');
+    *minor = bytes[7] != '0'; /* a higher one is read as the highest that is known (RFC 9110 2.5) */
     reader->at += 8;
     return LB_READ_DONE;
+}
+
+/* RFC 9112 5.1: a proxy removes them from a response. */
+static enum lb_reading colon_behind_blanks(struct reader *reader, struct lb_field *field)
+{
+    if (!field->name.length || !is_blank(reader->bytes[reader->at]))
+        return LB_READ_BAD;
+    skip_blanks(reader);
+    field->blanks = 1;
+    if (reader->at == reader->count)
+        return LB_READ_PARTIAL;
+    return reader->bytes[reader->at++] == ':' ? LB_READ_DONE : LB_READ_BAD;
 }
 
 static enum lb_reading field_line(struct reader *reader, struct lb_field *field)
@@ -203,22 +227,23 @@ static enum lb_reading field_line(struct reader *reader, struct lb_field *field)
     const char *bytes = reader->bytes;
     uint32_t start = reader->at;
     enum lb_reading reading = run_until(reader, LB_TCHAR, ':', &field->name);
+    field->blanks = 0;
+    if (reading == LB_READ_BAD && reader->lenient)
+        reading = colon_behind_blanks(reader, field);
     if (reading != LB_READ_DONE)
         return reading;
-    while (reader->at < reader->count && (bytes[reader->at] == ' ' || bytes[reader->at] == '\t'))
-        reader->at++;
+    skip_blanks(reader);
     field->value = run_of(reader, LB_VCHAR);
     reading = line_end(reader);
     if (reading != LB_READ_DONE)
         return reading;
     while (field->value.length) {
-        char last = bytes[field->value.at + field->value.length - 1];
-        if (last != ' ' && last != '\t')
+        if (!is_blank(bytes[field->value.at + field->value.length - 1]))
             break;
         field->value.length--;
     }
     field->line = (struct lb_span){start, reader->at - start};
-    field->known = lb_field_known(bytes + field->name.at, field->name.length);
+    field->known = (uint16_t)lb_field_known(bytes + field->name.at, field->name.length);
     return LB_READ_DONE;
 }
 
@@ -278,25 +303,31 @@ static enum lb_reading status_code(struct reader *reader, uint16_t *status)
         value = value * 10 + (uint32_t)(c - '0');
     }
     *status = (uint16_t)value;
-    return value >= 100 && value <= 599 ? LB_READ_DONE : LB_READ_BAD;
+    return value >= 100 ? LB_READ_DONE : LB_READ_BAD; /* from 600 on they mean something to their two ends (RFC 9110 15) */
+}
+
+/* At least one, where there may be more. */
+static enum lb_reading blanks(struct reader *reader)
+{
+    if (reader->at == reader->count)
+        return LB_READ_PARTIAL;
+    if (!is_blank(reader->bytes[reader->at]))
+        return LB_READ_BAD;
+    skip_blanks(reader);
+    return LB_READ_DONE;
 }
 
 static enum lb_reading status_line(struct reader *reader, struct lb_message_head *head)
 {
     enum lb_reading reading = version(reader, &head->minor);
-    if (reading != LB_READ_DONE)
-        return reading;
-    if (reader->at == reader->count)
-        return LB_READ_PARTIAL;
-    if (reader->bytes[reader->at++] != ' ')
-        return LB_READ_BAD;
-    reading = status_code(reader, &head->status);
+    if (reading == LB_READ_DONE)
+        reading = blanks(reader);
+    if (reading == LB_READ_DONE)
+        reading = status_code(reader, &head->status);
     if (reading != LB_READ_DONE)
         return reading;
     /* The space before an empty reason is often left out; nothing can hide there. */
-    if (reader->at < reader->count && reader->bytes[reader->at] == ' ')
-        reader->at++;
-    else if (reader->at < reader->count && reader->bytes[reader->at] != '\r')
+    if (reader->at < reader->count && reader->bytes[reader->at] != '\r' && blanks(reader) != LB_READ_DONE)
         return LB_READ_BAD;
     head->reason = run_of(reader, LB_VCHAR);
     return line_end(reader);
@@ -316,7 +347,7 @@ static enum lb_reading finish(struct reader *reader, struct lb_message_head *hea
 enum lb_reading lb_head_request(struct lb_message_head *head, const char *bytes, uint32_t count,
                                 const struct lb_head_limits *limits)
 {
-    struct reader reader = {bytes, 0, count};
+    struct reader reader = {bytes, 0, count, 0};
     head->target = head->method = (struct lb_span){0, 0};
     head->status = 0;
     enum lb_reading reading = stray_line(&reader);
@@ -329,7 +360,7 @@ enum lb_reading lb_head_request(struct lb_message_head *head, const char *bytes,
 enum lb_reading lb_head_answer(struct lb_message_head *head, const char *bytes, uint32_t count,
                                const struct lb_head_limits *limits)
 {
-    struct reader reader = {bytes, 0, count};
+    struct reader reader = {bytes, 0, count, 1};
     head->first = 0;
     enum lb_reading reading = status_line(&reader, head);
     return reading > LB_READ_PARTIAL ? reading : finish(&reader, head, reading, limits);

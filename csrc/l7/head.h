@@ -2,7 +2,8 @@
  * mean is message.h's.
  *
  * Strict where RFC 9112 lets a recipient be lenient, since leniency is what request smuggling lives on: lines end in CRLF (2.2),
- * no obs-fold (5.2), no white space before a colon (5.1), no control characters (RFC 9110 5.5). */
+ * no obs-fold (5.2), no white space before a colon (5.1), no control characters (RFC 9110 5.5). Of responses a little more is taken,
+ * where nobody but us reads it: blanks before a colon and in the first line, which is written anew. */
 #ifndef LB_HEAD_H
 #define LB_HEAD_H
 
@@ -47,7 +48,8 @@ struct lb_field {
     struct lb_span line; /* name to CRLF, both included */
     struct lb_span name;
     struct lb_span value; /* without white space around it */
-    uint32_t known;       /* enum lb_field_name */
+    uint16_t known;       /* enum lb_field_name */
+    uint16_t blanks;      /* stood before the colon: the line does not go on as it came */
 };
 
 /* How far the reading came: an answer, or what the peer did wrong. The refusals are the status that a client is told; a backend's

@@ -69,6 +69,7 @@ struct lb_http {
     uint8_t moved_on;    /* a fresh one failed, too: another backend was tried */
     uint8_t reused;      /* the connection had carried exchanges before */
     uint8_t upgrade;     /* the request asked for another protocol */
+    uint8_t switching;   /* and the backend agrees, but the request's body is still on its way */
     uint8_t expects;     /* its body comes when the backend has said 100 */
     uint8_t navigates;   /* it is a browser's, which shows what comes */
     uint8_t unsent;      /* 417 came instead of 100: the body may come all the same, or the request once more */

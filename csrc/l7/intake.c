@@ -111,7 +111,7 @@ static void begin_exchange(struct lb_l7 *l7, struct lb_http *client)
     client->reached_us = client->first_us = LB_NEVER_US;
     client->status = client->routed = client->reused = 0;
     client->tried_count = client->fresh_only = client->sticky_new = client->timed_out = client->parts = client->moved_on = 0;
-    client->persistent = client->replayable = client->upgrade = client->expects = client->unsent = 0;
+    client->persistent = client->replayable = client->upgrade = client->expects = client->unsent = client->switching = 0;
     client->stage = LB_ANSWER_AWAITED;
     client->request = (struct lb_body){0};
     client->answer = (struct lb_body){0};
@@ -274,18 +274,25 @@ static int offers_h2c(const char *bytes, struct lb_span protocols)
     }
 }
 
+/* RFC 9110 7.4: what is asked for by https came by TLS, to us or to a proxy whose word is taken. */
+static int came_by_tls(const struct lb_l7 *l7, const struct lb_http *client, const char *bytes)
+{
+    const struct lb_field *said = client->trusted ? lb_field_find(&l7->message, bytes, "x-forwarded-proto", 17) : NULL;
+    return lb_http_spoke_tls(l7, client) || (said && lb_same_word(bytes + said->value.at, said->value.length, "https", 5));
+}
+
 static enum lb_next begin(struct lb_l7 *l7, struct lb_http *client)
 {
     const struct lb_message *message = &l7->message;
     const char *bytes = lb_http_in(l7, client) + client->in_start;
     client->method = message->method;
     client->minor = message->head.minor;
-    client->upgrade = message->upgrade && message->framing == LB_BODY_NONE && !offers_h2c(bytes, message->upgrade_to);
+    client->upgrade = message->upgrade && !offers_h2c(bytes, message->upgrade_to);
     client->in_next = client->in_start + message->head.bytes;
     client->since_ms = (uint32_t)lb_now_ms(l7->plane);
     client->navigates = message->navigates;
     lb_http_draft(l7, client, bytes);
-    if (message->authority.length > LB_AUTHORITY_BYTES)
+    if (message->authority.length > LB_AUTHORITY_BYTES || (message->https && !came_by_tls(l7, client, bytes)))
         return lb_http_refuse(l7, client, LB_READ_BAD);
     struct lb_routed_to to = {.pool = lb_http_listener(l7, client)->pool};
     enum lb_routed routed = lb_routes_match(l7->routes, client->listener, message, bytes, &to);

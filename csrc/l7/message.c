@@ -1,5 +1,7 @@
 #include "message.h"
 
+#include "target.h"
+
 static int is_blank(char c)
 {
     return c == ' ' || c == '\t';
@@ -57,140 +59,92 @@ int lb_method_is_idempotent(enum lb_method method)
     return 0;
 }
 
-/* --- authority and target ------------------------------------------------------------------------------------------- */
-
-static int is_port(const char *bytes, uint32_t length)
-{
-    uint32_t value = 0;
-    if (length > 5)
-        return 0;
-    for (uint32_t i = 0; i < length; i++) {
-        if (bytes[i] < '0' || bytes[i] > '9')
-            return 0;
-        value = value * 10 + (uint32_t)(bytes[i] - '0');
-    }
-    return value <= 65535;
-}
-
-/* "[" IPv6 "]": the bytes are looked at, the address is not read. */
-static uint32_t bracketed(const char *bytes, uint32_t length)
-{
-    uint32_t at = 1;
-    while (at < length && (lb_hex(bytes[at]) >= 0 || bytes[at] == ':' || bytes[at] == '.'))
-        at++;
-    return at > 3 && at < length && bytes[at] == ']' ? at + 1 : 0;
-}
-
-static uint32_t registered_name(const char *bytes, uint32_t length)
-{
-    uint32_t at = 0;
-    while (at < length && lb_is(bytes[at], LB_HOST)) {
-        if (bytes[at] == '%' && (at + 2 >= length || lb_hex(bytes[at + 1]) < 0 || lb_hex(bytes[at + 2]) < 0))
-            return 0;
-        at++;
-    }
-    return at;
-}
-
-/* uri-host [":" port] (RFC 9110 7.2, RFC 3986 3.2), not empty, without user information. */
-static int read_authority(struct lb_message *message, const char *bytes, struct lb_span authority)
-{
-    const char *text = bytes + authority.at;
-    uint32_t length = authority.length;
-    uint32_t host = length && text[0] == '[' ? bracketed(text, length) : registered_name(text, length);
-    if (!host || (host < length && (text[host] != ':' || !is_port(text + host + 1, length - host - 1))))
-        return 0;
-    message->authority = authority;
-    message->host = (struct lb_span){authority.at, host};
-    return 1;
-}
-
-static void split_path(struct lb_message *message, const char *bytes, struct lb_span rest)
-{
-    const char *mark = rest.length ? memchr(bytes + rest.at, '?', rest.length) : NULL;
-    uint32_t path = mark ? (uint32_t)(mark - (bytes + rest.at)) : rest.length;
-    message->path = (struct lb_span){rest.at, path};
-    message->query = (struct lb_span){rest.at + path, rest.length - path};
-}
-
-/* absolute-form (RFC 9112 3.2.2): its authority counts, whatever Host says. */
-static enum lb_reading absolute_target(struct lb_message *message, const char *bytes)
-{
-    static const char scheme[] = "http://";
-    const uint32_t skip = sizeof scheme - 1;
-    struct lb_span target = message->head.target, authority;
-    if (target.length <= skip || !lb_same_word(bytes + target.at, skip, scheme, skip))
-        return LB_READ_BAD;
-    uint32_t end = skip;
-    while (end < target.length && bytes[target.at + end] != '/' && bytes[target.at + end] != '?')
-        end++;
-    authority = (struct lb_span){target.at + skip, end - skip};
-    if (!read_authority(message, bytes, authority))
-        return LB_READ_BAD;
-    message->absolute = 1;
-    split_path(message, bytes, (struct lb_span){target.at + end, target.length - end});
-    return LB_READ_DONE;
-}
-
-static enum lb_reading read_target(struct lb_message *message, const char *bytes)
-{
-    struct lb_span target = message->head.target;
-    message->path = message->query = (struct lb_span){target.at, 0};
-    if (message->method == LB_CONNECT)
-        return LB_READ_UNKNOWN; /* tunnels are for forward proxies */
-    if (bytes[target.at] == '/') {
-        split_path(message, bytes, target);
-        return LB_READ_DONE;
-    }
-    if (bytes[target.at] == '*' && target.length == 1)
-        return message->method == LB_OPTIONS ? LB_READ_DONE : LB_READ_BAD;
-    return absolute_target(message, bytes);
-}
-
 /* --- fields --------------------------------------------------------------------------------------------------------- */
 
 /* What the pass over the fields gathers. */
 struct tally {
     int hosts;
     int lengths;
+    int known_length;
     int codings; /* Transfer-Encoding elements */
+    int chunked; /* the last of them is this one */
+    int unknown_coding;
     int close;
     int keep_alive;
     int says_upgrade; /* Connection: upgrade */
 };
 
-/* 1*DIGIT, once (RFC 9112 6.3, 5: a list, even of equals, is refused). */
-static enum lb_reading read_length(struct lb_message *message, const char *bytes, struct lb_span value)
+/* 1*DIGIT. Zeros before it are no part of the value. */
+static enum lb_reading read_digits(const char *digits, uint32_t count, uint64_t *value)
 {
-    uint64_t length = 0;
-    if (!value.length || value.length > 18)
+    enum { MOST_DIGITS = 18, MOST_ZEROS = 64 };
+    uint32_t zeros = 0;
+    while (zeros + 1 < count && zeros < MOST_ZEROS && digits[zeros] == '0')
+        zeros++;
+    if (!count || count - zeros > MOST_DIGITS)
         return LB_READ_BAD;
-    for (uint32_t i = 0; i < value.length; i++) {
-        char c = bytes[value.at + i];
-        if (c < '0' || c > '9')
+    *value = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        if (digits[i] < '0' || digits[i] > '9')
             return LB_READ_BAD;
-        length = length * 10 + (uint64_t)(c - '0');
+        *value = *value * 10 + (uint64_t)(digits[i] - '0');
     }
-    message->length = length;
     return LB_READ_DONE;
 }
 
-/* The one coding that is known is chunked, once, and nothing beside it: empty elements (RFC 9110 5.6.1) are read by some only. */
+/* Once, and a list is refused, even of equals (RFC 9112 6.3). A response may repeat what it says, and is passed on with one. */
+static enum lb_reading read_length(struct lb_message *message, const char *bytes, struct lb_span value, struct tally *tally)
+{
+    uint32_t from = value.at, stop = value.at + value.length, commas = 0;
+    for (uint32_t i = from; i < stop; i++)
+        commas += bytes[i] == ',';
+    int repeated = tally->lengths++ || commas;
+    if (!message->head.status)
+        return repeated || value.length > 18 ? LB_READ_BAD : read_digits(bytes + from, value.length, &message->length);
+    uint32_t at = 0;
+    for (uint32_t left = commas + 1; left; left--) {
+        struct lb_span one = lb_list_next(bytes, value, &at);
+        uint64_t length = 0;
+        if (read_digits(bytes + one.at, one.length, &length) != LB_READ_DONE || (tally->known_length && length != message->length))
+            return LB_READ_BAD;
+        message->length_anew |= repeated || bytes[one.at] == '0';
+        message->length = length;
+        tally->known_length = 1;
+    }
+    return LB_READ_DONE;
+}
+
+/* coding *( OWS ";" OWS parameter ): its name's length, or 0. Parameters are not looked at, since no coding that has any is known. */
+static uint32_t coding_name(const char *bytes, struct lb_span coding)
+{
+    uint32_t length = 0;
+    while (length < coding.length && lb_is(bytes[coding.at + length], LB_TCHAR))
+        length++;
+    uint32_t end = length;
+    while (end < coding.length && is_blank(bytes[coding.at + end]))
+        end++;
+    return end == coding.length || bytes[coding.at + end] == ';' ? length : 0;
+}
+
+/* The one coding that is known is chunked, once, the last, and without a parameter: empty elements (RFC 9110 5.6.1) are read by some
+ * only. */
 static enum lb_reading read_codings(const char *bytes, struct lb_span value, struct tally *tally)
 {
-    uint32_t at = 0;
-    for (;;) {
+    uint32_t at = 0, commas = 0;
+    for (uint32_t i = 0; i < value.length; i++)
+        commas += bytes[value.at + i] == ',';
+    for (uint32_t left = commas + 1; left; left--) {
         struct lb_span coding = lb_list_next(bytes, value, &at);
-        if (!coding.length)
-            return tally->codings && value.length == 7 ? LB_READ_DONE : LB_READ_BAD;
-        for (uint32_t i = 0; i < coding.length; i++)
-            if (!lb_is(bytes[coding.at + i], LB_TCHAR))
-                return LB_READ_BAD;
-        if (!lb_same_word(bytes + coding.at, coding.length, "chunked", 7))
-            return LB_READ_UNKNOWN;
-        if (tally->codings++)
+        uint32_t name = coding_name(bytes, coding);
+        if (!name || tally->chunked) /* what follows chunked leaves the end of the body open (RFC 9112 6.3) */
+            return LB_READ_BAD;
+        tally->codings++;
+        tally->chunked = lb_same_word(bytes + coding.at, name, "chunked", 7);
+        tally->unknown_coding |= !tally->chunked;
+        if (tally->chunked && name != coding.length)
             return LB_READ_BAD;
     }
+    return LB_READ_DONE;
 }
 
 static enum lb_reading read_connection(struct lb_message *message, const char *bytes, struct lb_span value,
@@ -215,6 +169,22 @@ static enum lb_reading read_connection(struct lb_message *message, const char *b
     }
 }
 
+/* It is asked of servers: in an answer it means nothing, and HTTP/1.0 does not know it (RFC 9110 10.1.1). */
+static enum lb_reading read_expectations(struct lb_message *message, const char *bytes, struct lb_span value)
+{
+    uint32_t at = 0;
+    if (message->head.status || !message->head.minor)
+        return LB_READ_DONE;
+    for (;;) {
+        struct lb_span one = lb_list_next(bytes, value, &at);
+        if (!one.length)
+            return LB_READ_DONE;
+        message->expects = 1;
+        if (!lb_same_word(bytes + one.at, one.length, "100-continue", 12))
+            return LB_READ_EXPECTATION;
+    }
+}
+
 /* Is "trailers" among what TE lists (RFC 9110 10.1.4)? */
 static int names_trailers(const char *bytes, struct lb_span value)
 {
@@ -232,7 +202,7 @@ static enum lb_reading read_host(struct lb_message *message, const char *bytes, 
     struct lb_span authority = message->authority, host = message->host;
     if (message->head.status)
         return LB_READ_DONE;
-    if (!read_authority(message, bytes, value))
+    if (!lb_target_authority(message, bytes, value))
         return LB_READ_BAD;
     if (message->absolute) {
         message->authority = authority;
@@ -250,7 +220,7 @@ static enum lb_reading read_field(struct lb_message *message, const char *bytes,
             return LB_READ_BAD;
         return read_host(message, bytes, field->value);
     case LB_CONTENT_LENGTH:
-        return tally->lengths++ ? LB_READ_BAD : read_length(message, bytes, field->value);
+        return read_length(message, bytes, field->value, tally);
     case LB_TRANSFER_ENCODING:
         return read_codings(bytes, field->value, tally);
     case LB_CONNECTION:
@@ -259,11 +229,7 @@ static enum lb_reading read_field(struct lb_message *message, const char *bytes,
         message->upgrade_to = field->value;
         return LB_READ_DONE;
     case LB_EXPECT:
-        if (message->head.status) /* it is asked of servers: in an answer it means nothing */
-            return LB_READ_DONE;
-        message->expects = 1;
-        return lb_same_word(bytes + field->value.at, field->value.length, "100-continue", 12) ? LB_READ_DONE
-                                                                                           : LB_READ_EXPECTATION;
+        return read_expectations(message, bytes, field->value);
     case LB_KEEP_ALIVE:
         if (!lb_message_has(message, LB_KEEP_ALIVE))
             message->keep_alive = field->value;
@@ -309,7 +275,7 @@ static enum lb_reading read_fields(struct lb_message *message, const char *bytes
             continue;
         enum lb_reading reading = read_field(message, bytes, &head->fields[i], tally);
         message->seen |= UINT32_C(1) << head->fields[i].known;
-        if (reading == LB_READ_UNKNOWN || reading == LB_READ_EXPECTATION)
+        if (reading == LB_READ_EXPECTATION)
             unknown = reading; /* only if nothing worse follows */
         else if (reading != LB_READ_DONE)
             return reading;
@@ -326,17 +292,23 @@ static void clear(struct lb_message *message)
     message->seen = 0;
     message->framing = LB_BODY_NONE;
     message->method = LB_METHOD_OTHER;
-    message->persistent = message->upgrade = message->expects = message->takes_trailers = message->absolute = message->nominated_count = 0;
-    message->navigates = 0;
+    message->persistent = message->upgrade = message->expects = message->takes_trailers = message->nominated_count = 0;
+    message->absolute = message->https = message->length_anew = message->navigates = 0;
     message->authority = message->host = message->path = message->query = message->upgrade_to = message->keep_alive = none;
 }
 
 /* --- messages ------------------------------------------------------------------------------------------------------- */
 
-/* RFC 9112 6.1 and 6.3: both is an attack or a mistake; a coding in HTTP/1.0 is faulty. */
+/* RFC 9112 6.1 and 6.3: a length beside a coding is an attack or a mistake; where chunked is not the last coding, a request has no
+ * end; a coding in HTTP/1.0 is faulty, but a response is still read, and its connection ends with it. Codings that are not known are
+ * told apart from all of these. */
 static enum lb_reading framing_faults(const struct lb_message *message, const struct tally *tally)
 {
-    return tally->codings && (tally->lengths || !message->head.minor) ? LB_READ_BAD : LB_READ_DONE;
+    if (!tally->codings)
+        return LB_READ_DONE;
+    if (tally->lengths || !tally->chunked || (!message->head.minor && !message->head.status))
+        return LB_READ_BAD;
+    return tally->unknown_coding ? LB_READ_UNKNOWN : LB_READ_DONE;
 }
 
 enum lb_reading lb_message_request(struct lb_message *message, const char *bytes, uint32_t count,
@@ -348,14 +320,17 @@ enum lb_reading lb_message_request(struct lb_message *message, const char *bytes
         return reading;
     clear(message);
     message->method = (uint8_t)method_of(bytes + message->head.method.at, message->head.method.length);
-    reading = read_target(message, bytes);
+    reading = lb_target_read(message, bytes);
     if (reading != LB_READ_DONE)
         return reading;
     reading = read_fields(message, bytes, &tally);
-    if (reading != LB_READ_DONE)
+    if (reading != LB_READ_DONE && reading != LB_READ_EXPECTATION)
         return reading;
-    if (framing_faults(message, &tally) != LB_READ_DONE || (!tally.hosts && message->head.minor))
+    enum lb_reading framing = framing_faults(message, &tally);
+    if (framing == LB_READ_BAD || (!tally.hosts && message->head.minor))
         return LB_READ_BAD;
+    if (framing != LB_READ_DONE || reading != LB_READ_DONE)
+        return framing != LB_READ_DONE ? framing : reading;
     if (tally.codings)
         message->framing = LB_BODY_CHUNKED;
     else if (message->length)
@@ -389,7 +364,7 @@ enum lb_reading lb_message_answer(struct lb_message *message, const char *bytes,
         return reading;
     reading = framing_faults(message, &tally);
     message->framing = (uint8_t)answer_framing(message, &tally, method);
-    if (message->framing == LB_BODY_TO_END)
+    if (message->framing == LB_BODY_TO_END || (tally.codings && !message->head.minor))
         message->persistent = 0;
     return reading;
 }

@@ -38,6 +38,8 @@ struct lb_message {
     uint8_t takes_trailers;  /* TE: trailers */
     uint8_t absolute;        /* the target names the authority itself */
     uint8_t navigates;       /* Sec-Fetch-Mode: navigate: a browser shows what comes */
+    uint8_t https;           /* and a scheme that asks for TLS */
+    uint8_t length_anew;     /* of a response: its length stands there more than once, or with zeros before it */
     uint8_t nominated_count; /* fields that Connection names, beside the usual options */
     struct lb_span nominated[LB_NOMINATED_ROOM];
     struct lb_span authority; /* host[:port] as received; empty in HTTP/1.0 without Host */

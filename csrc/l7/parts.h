@@ -52,6 +52,13 @@ static inline uint32_t lb_http_index(const struct lb_l7 *l7, const struct lb_htt
     return (uint32_t)((size_t)((const char *)client - l7->clients.memory) / sizeof *client);
 }
 
+/* Did the client speak TLS, with us or with the proxy whose PROXY header says so? */
+static inline int lb_http_spoke_tls(const struct lb_l7 *l7, const struct lb_http *client)
+{
+    const struct lb_heard *heard = lb_heard_at(&l7->plane->heard, client->heard);
+    return client->client.tls || (heard && heard->tls);
+}
+
 /* The balancer or the listener drains. */
 static inline int lb_http_must_close(const struct lb_l7 *l7, const struct lb_http *client)
 {
@@ -166,6 +173,8 @@ int lb_http_is_last(const struct lb_http *client);
 enum lb_next lb_http_await_answer(struct lb_l7 *l7, struct lb_http *client);
 /* An answer's head, or several, that begin at bytes. */
 enum lb_next lb_http_read_answer(struct lb_l7 *l7, struct lb_http *client, char *bytes, uint32_t count);
+/* Its 101 is there, and all of the request has gone out. */
+enum lb_next lb_http_switch(struct lb_l7 *l7, struct lb_http *client);
 enum lb_next lb_http_carry_answer(struct lb_l7 *l7, struct lb_http *client);
 /* The backend failed the exchange: replay it, answer for it, or break off. status: what to answer. */
 enum lb_next lb_http_backend_lost(struct lb_l7 *l7, struct lb_http *client, uint16_t status, const char *why);

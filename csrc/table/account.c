@@ -58,8 +58,8 @@ static void count(struct lb_tally *tally, const struct lb_ended *ended)
         lb_add(&tally->left, 1);
     else if (ended->end == LB_ENDED_ANSWERED)
         lb_add(&tally->own, 1);
-    if (ended->status >= 100 && ended->status < 600)
-        lb_add(&tally->answers[ended->status / 100 - 1], 1);
+    if (ended->status >= 100)
+        lb_add(&tally->answers[ended->status < 600 ? ended->status / 100 - 1 : 4], 1);
     lb_add(&tally->bytes_in, ended->bytes_in);
     lb_add(&tally->bytes_out, ended->bytes_out);
 }
