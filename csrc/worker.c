@@ -20,7 +20,12 @@
 #include "refuge.h"
 #include "table/account.h"
 
-enum { EVENTS = 256, WARM_BUFFERS = 64 };
+enum {
+    EVENTS = 256,
+    WARM_BUFFERS = 64,
+    LARGE_BUFFERS = 1024, /* for heads that need them, all at once; only address space until then */
+    WARM_LARGE = 4,
+};
 
 /* What an event of LB_TAG_CHANNEL is of. */
 enum { FROM_CHANNEL = 0, FROM_REFUGE = 1, FROM_OFFLOAD = 2, FROM_PREDECESSOR = 3, FROM_SUCCESSOR = 4 };
@@ -81,6 +86,8 @@ static int open_plane(struct lb_plane *plane, const struct lb_worker_setup *setu
     if (!error)
         error = lb_buffer_pool_open(&plane->buffers, LB_BUFFER_BYTES, setup->max_buffers, WARM_BUFFERS);
     if (!error)
+        error = lb_buffer_pool_open(&plane->large, LB_LARGE_BYTES, LARGE_BUFFERS, WARM_LARGE);
+    if (!error)
         error = lb_pipe_pool_open(&plane->pipes, setup->max_pipes);
     if (!error)
         error = open_cursors(plane);
@@ -101,6 +108,7 @@ static void close_plane(struct lb_plane *plane)
     free(plane->scratch);
     free(plane->cursors);
     lb_pipe_pool_close(&plane->pipes);
+    lb_buffer_pool_close(&plane->large);
     lb_buffer_pool_close(&plane->buffers);
     lb_slab_close(&plane->heard);
     lb_slab_close(&plane->sessions);

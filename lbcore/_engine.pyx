@@ -459,7 +459,7 @@ def read_request(bytes data, *, uint32_t max_header_bytes=16384, uint32_t max_ta
 def read_answer(bytes data, *, bint to_head=False):
     """Read an answer's head, of a GET or a HEAD: as `read_request`, with "status"."""
     cdef lb_message message
-    cdef lb_head_limits limits = lb_head_limits(28672, 28672, 128)
+    cdef lb_head_limits limits = lb_head_limits(131072, 131072, 1000)
     cdef int reading = lb_message_answer(&message, data, <uint32_t>len(data), &limits, 2 if to_head else 1)
     return (reading, None) if reading else (0, message_dict(data, &message) | {"status": message.head.status})
 

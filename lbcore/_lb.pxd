@@ -164,7 +164,7 @@ cdef extern from "lb.h" nogil:
         uint8_t minor
         lb_span method
         lb_span target
-        lb_field fields[128]
+        lb_field fields[1000]
 
     struct lb_message:
         lb_message_head head

@@ -4,7 +4,10 @@
 
 #include "slab.h"
 
-enum { LB_BUFFER_BYTES = 65536 };
+enum {
+    LB_BUFFER_BYTES = 65536,
+    LB_LARGE_BYTES = 262144, /* of those for large heads, of which there are few */
+};
 
 struct lb_buffer_pool {
     struct lb_slab slab;

@@ -48,6 +48,7 @@ struct lb_plane {
     struct lb_slab sessions;
     struct lb_slab heard; /* what PROXY headers said of clients that are there still */
     struct lb_buffer_pool buffers;
+    struct lb_buffer_pool large; /* LB_LARGE_BYTES each: heads that fit into no other */
     struct lb_pipe_pool pipes;
     uint32_t ready;   /* sessions to run again next turn, linked by next */
     uint32_t starved; /* sessions that wait for a buffer, linked by next */

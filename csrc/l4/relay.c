@@ -44,6 +44,10 @@ void lb_relay_drop(struct lb_plane *plane, struct lb_flow *flow)
         lb_buffer_give(&plane->buffers, flow->held);
         plane->row->buffers--;
         break;
+    case LB_HOLDS_LARGE:
+        lb_buffer_give(&plane->large, flow->held);
+        plane->row->buffers--;
+        break;
     case LB_HOLDS_PIPE:
         lb_pipe_give(&plane->pipes, flow->held, flow->pending == 0);
         plane->row->pipes--;

@@ -19,7 +19,7 @@ enum lb_session_state {
     LB_SESSION_HALF = 3,       /* one direction is over */
 };
 
-enum lb_hold { LB_HOLDS_NOTHING = 0, LB_HOLDS_BUFFER = 1, LB_HOLDS_PIPE = 2 };
+enum lb_hold { LB_HOLDS_NOTHING = 0, LB_HOLDS_BUFFER = 1, LB_HOLDS_PIPE = 2, LB_HOLDS_LARGE = 3 };
 
 /* Only forward: OPEN, ENDING once the source has ended, then CLOSED; BROKEN from anywhere. */
 enum lb_flow_end {

@@ -21,7 +21,7 @@ enum {
 static void drop_part(struct lb_l7 *l7, struct lb_http *client)
 {
     if (client->part != LB_SLAB_NONE)
-        lb_buffer_give(&l7->heads, client->part);
+        lb_heads_give(l7->plane, &l7->heads, client->part);
     client->part = LB_SLAB_NONE;
     client->part_end = 0;
 }
@@ -90,12 +90,31 @@ enum lb_next lb_http_backend_cut(struct lb_l7 *l7, struct lb_http *client)
     return lb_http_answer(l7, client, 502, "the backend went down");
 }
 
-static enum lb_next answer_is_bad(struct lb_l7 *l7, struct lb_http *client)
+static enum lb_next refuse_answer(struct lb_l7 *l7, struct lb_http *client, const char *why)
 {
     lb_add(&l7->plane->row->answers_bad, 1);
     client->reused = 0; /* not the race of an old connection */
     client->parts = 1;
-    return lb_http_backend_lost(l7, client, 502, "the backend's answer breaks the rules of HTTP");
+    return lb_http_backend_lost(l7, client, 502, why);
+}
+
+static enum lb_next answer_is_bad(struct lb_l7 *l7, struct lb_http *client)
+{
+    return refuse_answer(l7, client, "the backend's answer breaks the rules of HTTP");
+}
+
+static enum lb_next head_is_bad(struct lb_l7 *l7, struct lb_http *client, enum lb_reading reading)
+{
+    return reading == LB_READ_HEAD_LARGE ? refuse_answer(l7, client, "the head of the backend's answer is too large")
+                                         : answer_is_bad(l7, client);
+}
+
+/* What is lacking here is not the backend's fault. */
+static enum lb_next no_buffer(struct lb_l7 *l7, struct lb_http *client)
+{
+    lb_http_decided(l7, client, LB_FATE_ENDED);
+    drop_part(l7, client);
+    return lb_http_answer(l7, client, 503, "the balancer has no buffer left");
 }
 
 /* Keep-Alive: timeout=N, seconds (RFC 2068 19.7.1.1): how long the backend says that it keeps an idle connection. */
@@ -216,6 +235,8 @@ static enum lb_next final_answer(struct lb_l7 *l7, struct lb_http *client, char 
     int to_end = message->framing == LB_BODY_TO_END || (message->framing == LB_BODY_CHUNKED && !client->minor);
     client->unsent = message->head.status == 417 && client->expects && !client->request.whole;
     client->persistent = client->persistent && (client->request.whole || client->unsent) && !to_end && !lb_http_must_close(l7, client);
+    if (!lb_http_can_hold(l7, message->head.bytes + LB_COMPOSE_ROOM + body.out_count))
+        return no_buffer(l7, client);
     struct lb_farewell farewell = {
         .client_minor = client->minor,
         .persistent = client->persistent,
@@ -258,8 +279,8 @@ static enum lb_next cannot_adopt(struct lb_l7 *l7, struct lb_http *client)
 static void keep_part(struct lb_l7 *l7, struct lb_http *client, const char *bytes, uint32_t count)
 {
     if (client->part == LB_SLAB_NONE)
-        client->part = lb_buffer_take(&l7->heads);
-    memmove(lb_buffer_at(&l7->heads, client->part), bytes, count);
+        client->part = lb_heads_take(&l7->heads);
+    memmove(lb_heads_at(l7->plane, &l7->heads, client->part), bytes, count);
     client->part_end = count;
 }
 
@@ -286,6 +307,8 @@ static enum lb_next switch_protocols(struct lb_l7 *l7, struct lb_http *client, c
         lb_http_sticky_cookie(l7, client, cookie);
     size_t head = lb_compose_answer(l7->out, message, bytes, &farewell);
     memcpy(l7->out + head, bytes + message->head.bytes, count - message->head.bytes);
+    if (head + count - message->head.bytes > LB_BUFFER_BYTES || (client->in != LB_SLAB_NONE && client->in_end - client->in_next > LB_BUFFER_BYTES))
+        return no_buffer(l7, client); /* a session holds no more */
     lb_add(&l7->plane->row->answers_1xx, 1);
     lb_outcome_answered(l7->plane, client->backend, (uint32_t)l7->plane->now_us - client->sent_us);
     int early = client->in != LB_SLAB_NONE && client->in_end > client->in_next;
@@ -362,16 +385,23 @@ static int is_goodbye(const struct lb_http *client, const struct lb_message *mes
     return message->head.status == 408 && client->reused && client->replayable && !message->persistent && is_silent(client);
 }
 
+/* Of a pool that is gone, whatever there is room for. */
+static struct lb_head_limits answer_limits(const struct lb_pool_row *pool)
+{
+    uint32_t bytes = pool->max_response_header_bytes, fields = pool->max_response_headers;
+    return (struct lb_head_limits){bytes ? bytes : LB_MOST_HEAD, LB_MOST_HEAD, fields ? fields : LB_FIELD_ROOM};
+}
+
 enum lb_next lb_http_read_answer(struct lb_l7 *l7, struct lb_http *client, char *bytes, uint32_t count)
 {
-    static const struct lb_head_limits limits = {LB_MAX_HEAD, LB_MAX_HEAD, LB_FIELD_ROOM};
+    const struct lb_head_limits limits = answer_limits(lb_http_pool(l7, client));
     while (count) {
         enum lb_reading reading =
             lb_message_answer(&l7->message, bytes, count, &limits, (enum lb_method)client->method);
         if (reading == LB_READ_PARTIAL)
             break;
         if (reading != LB_READ_DONE)
-            return answer_is_bad(l7, client);
+            return head_is_bad(l7, client, reading);
         if (l7->message.head.status == 101)
             return switch_protocols(l7, client, bytes, count);
         if (is_goodbye(client, &l7->message))
@@ -395,7 +425,7 @@ enum lb_next lb_http_read_answer(struct lb_l7 *l7, struct lb_http *client, char 
 enum lb_next lb_http_switch(struct lb_l7 *l7, struct lb_http *client)
 {
     client->switching = 0;
-    return lb_http_read_answer(l7, client, lb_buffer_at(&l7->heads, client->part), client->part_end);
+    return lb_http_read_answer(l7, client, lb_heads_at(l7->plane, &l7->heads, client->part), client->part_end);
 }
 
 /* Small parts of an answer that is not whole may wait for our acknowledgement. */
@@ -426,10 +456,13 @@ enum lb_next lb_http_await_answer(struct lb_l7 *l7, struct lb_http *client)
     char *bytes = l7->plane->scratch;
     size_t room = FIRST_READ;
     if (client->part != LB_SLAB_NONE) {
-        bytes = lb_buffer_at(&l7->heads, client->part) + client->part_end;
-        room = LB_HEAD_BYTES - client->part_end;
+        if (client->part_end == lb_heads_room(client->part) &&
+            lb_heads_grow(l7->plane, &l7->heads, &client->part, client->part_end) < 0)
+            return no_buffer(l7, client);
+        bytes = lb_heads_at(l7->plane, &l7->heads, client->part) + client->part_end;
+        room = lb_heads_room(client->part) - client->part_end;
     }
-    ssize_t got = room ? lb_side_recv(from, bytes, room) : 0;
+    ssize_t got = lb_side_recv(from, bytes, room);
     if (got < 0 && errno == EBUSY)
         return LB_NEXT_LATER;
     if (got < 0 && errno == EAGAIN) {
@@ -445,7 +478,7 @@ enum lb_next lb_http_await_answer(struct lb_l7 *l7, struct lb_http *client)
     lb_http_moved(l7, client);
     if (client->part != LB_SLAB_NONE) {
         client->part_end += (uint32_t)got;
-        bytes = lb_buffer_at(&l7->heads, client->part);
+        bytes = lb_heads_at(l7->plane, &l7->heads, client->part);
         got = client->part_end;
     }
     enum lb_next next = lb_http_read_answer(l7, client, bytes, (uint32_t)got);

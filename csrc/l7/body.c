@@ -149,7 +149,7 @@ static void keep_rest(struct lb_l7 *l7, struct lb_http *client, const char *byte
 {
     if (!count)
         return;
-    client->in = lb_buffer_take(&l7->heads);
+    client->in = lb_heads_take(&l7->heads);
     memcpy(lb_http_in(l7, client), bytes, count);
     client->in_start = client->in_next = client->in_seen = 0;
     client->in_end = count;

@@ -73,7 +73,7 @@ static enum lb_next send_request(struct lb_l7 *l7, struct lb_http *client)
     lb_http_move(l7, client, LB_HTTP_EXCHANGE);
     client->sent_us = (uint32_t)l7->plane->now_us;
     client->reached_us = lb_account_us(client->began_us, l7->plane->now_us);
-    if (!lb_buffer_pool_ready(&l7->plane->buffers))
+    if (!lb_http_can_hold(l7, head + body))
         return lb_http_answer(l7, client, 503, "the balancer has no buffer left");
     if (lb_http_send_parts(l7, &conn->side, &client->up, l7->out, head, bytes + message->head.bytes, body) < 0) {
         if (!client->reused) {
@@ -195,7 +195,7 @@ static enum lb_next carry_down(struct lb_l7 *l7, struct lb_http *client)
         return is_whole(client) ? lb_http_switch(l7, client) : LB_NEXT_WAIT;
     if (was_pending) {
         if (client->stage == LB_ANSWER_AWAITED && client->part_end) /* what came behind an interim answer */
-            return lb_http_read_answer(l7, client, lb_buffer_at(&l7->heads, client->part), client->part_end);
+            return lb_http_read_answer(l7, client, lb_heads_at(l7->plane, &l7->heads, client->part), client->part_end);
     }
     if (client->stage == LB_ANSWER_WHOLE)
         return lb_http_finish(l7, client);

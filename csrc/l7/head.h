@@ -11,7 +11,7 @@
 
 #include "span.h"
 
-enum { LB_FIELD_ROOM = 128, LB_METHOD_BYTES = 32 };
+enum { LB_FIELD_ROOM = 1000, LB_METHOD_BYTES = 32 };
 
 /* Fields that the balancer reads or writes; the others pass. */
 enum lb_field_name {

@@ -115,9 +115,9 @@ static void give_buffers(struct lb_l7 *l7, struct lb_http *client)
     lb_http_drop_flow(l7, &client->up);
     lb_http_drop_flow(l7, &client->down);
     if (client->in != LB_SLAB_NONE)
-        lb_buffer_give(&l7->heads, client->in);
+        lb_heads_give(l7->plane, &l7->heads, client->in);
     if (client->part != LB_SLAB_NONE)
-        lb_buffer_give(&l7->heads, client->part);
+        lb_heads_give(l7->plane, &l7->heads, client->part);
     client->in = client->part = LB_SLAB_NONE;
 }
 

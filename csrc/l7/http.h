@@ -7,15 +7,12 @@
 #include "chunked.h"
 #include "compose.h"
 #include "conn_pool.h"
+#include "heads.h"
 #include "message.h"
 #include "route.h"
 #include "sticky.h"
 
-enum {
-    LB_HEAD_BYTES = 32768, /* of a head buffer: no limit of heads is higher than this less LB_COMPOSE_ROOM / 2 */
-    LB_MAX_HEAD = 28672,
-    LB_OUT_BYTES = LB_BUFFER_BYTES,
-};
+enum { LB_OUT_BYTES = LB_LARGE_BYTES };
 
 enum lb_http_state {
     LB_HTTP_FREE = 0,
@@ -136,7 +133,7 @@ struct lb_l7 {
     struct lb_slab drafts; /* of struct lb_draft, one a client at most: never short */
     struct lb_wheel wheel;
     struct lb_conn_pool conns;
-    struct lb_buffer_pool heads; /* LB_HEAD_BYTES each, two a client: never short */
+    struct lb_buffer_pool heads; /* heads.h */
     struct lb_routes *routes;
     uint32_t routes_version;
     uint32_t ready;   /* clients to run again next turn, linked by next */

@@ -10,7 +10,7 @@ enum { MOST_LIMITED = 8 }; /* requests in a row that are told 429 on one connect
 
 char *lb_http_in(const struct lb_l7 *l7, const struct lb_http *client)
 {
-    return lb_buffer_at(&l7->heads, client->in);
+    return lb_heads_at(l7->plane, &l7->heads, client->in);
 }
 
 int lb_http_has_begun(const struct lb_l7 *l7, const struct lb_http *client)
@@ -22,7 +22,7 @@ int lb_http_has_begun(const struct lb_l7 *l7, const struct lb_http *client)
 static void drop_in(struct lb_l7 *l7, struct lb_http *client)
 {
     if (client->in != LB_SLAB_NONE)
-        lb_buffer_give(&l7->heads, client->in);
+        lb_heads_give(l7->plane, &l7->heads, client->in);
     client->in = LB_SLAB_NONE;
     client->in_start = client->in_next = client->in_end = client->in_seen = 0;
 }
@@ -42,7 +42,7 @@ static struct lb_head_limits limits_of(const struct lb_listener_row *listener)
 
 void lb_http_reread(struct lb_l7 *l7, struct lb_http *client)
 {
-    struct lb_head_limits limits = {LB_MAX_HEAD, LB_MAX_HEAD, LB_FIELD_ROOM}; /* it has passed the listener's */
+    struct lb_head_limits limits = {LB_MOST_HEAD, LB_MOST_HEAD, LB_FIELD_ROOM}; /* it has passed the listener's */
     const char *bytes = lb_http_in(l7, client) + client->in_start;
     if (lb_message_request(&l7->message, bytes, client->in_end - client->in_start, &limits) != LB_READ_DONE)
         __builtin_trap(); /* the same bytes were read well before */
@@ -320,7 +320,7 @@ static enum lb_next begin(struct lb_l7 *l7, struct lb_http *client)
 static void pack(struct lb_l7 *l7, struct lb_http *client)
 {
     if (client->in == LB_SLAB_NONE) {
-        client->in = lb_buffer_take(&l7->heads);
+        client->in = lb_heads_take(&l7->heads);
         return;
     }
     if (!client->in_start)
@@ -345,10 +345,21 @@ static enum lb_next client_silent(struct lb_l7 *l7, struct lb_http *client, ssiz
     return lb_http_end(l7, client, got < 0 || lb_http_has_begun(l7, client) ? LB_END_CLIENT_LEFT : LB_END_DONE);
 }
 
+/* A head is larger than most, as its listener allows, and too many such are under way. */
+static enum lb_next no_room(struct lb_l7 *l7, struct lb_http *client)
+{
+    begin_exchange(l7, client);
+    client->minor = 1;
+    client->method = LB_METHOD_OTHER;
+    return lb_http_answer(l7, client, 503, "the balancer has no buffer left");
+}
+
 static enum lb_next fill(struct lb_l7 *l7, struct lb_http *client)
 {
     pack(l7, client);
-    size_t room = LB_HEAD_BYTES - client->in_end;
+    if (client->in_end == lb_heads_room(client->in) && lb_heads_grow(l7->plane, &l7->heads, &client->in, client->in_end) < 0)
+        return no_room(l7, client);
+    size_t room = lb_heads_room(client->in) - client->in_end;
     ssize_t got = lb_side_recv(&client->client, lb_http_in(l7, client) + client->in_end, room);
     if (got <= 0)
         return client_silent(l7, client, got);

@@ -9,7 +9,6 @@
 
 enum {
     QUEUE_POLL_MS = 4, /* other workers' backends become free without a word */
-    WARM_HEADS = 1024, /* head buffers whose memory is kept */
 };
 
 /* --- birth and death of the whole ----------------------------------------------------------------------------------- */
@@ -30,7 +29,7 @@ int lb_l7_open(struct lb_l7 *l7, struct lb_plane *plane, uint32_t max_clients)
     if (!error)
         error = lb_slab_open(&l7->drafts, sizeof(struct lb_draft), max_clients);
     if (!error)
-        error = lb_buffer_pool_open(&l7->heads, LB_HEAD_BYTES, 2 * max_clients, WARM_HEADS);
+        error = lb_heads_open(&l7->heads, max_clients);
     if (!error)
         error = lb_conn_pool_open(&l7->conns, plane, max_clients);
     if (!error)

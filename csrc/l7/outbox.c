@@ -6,9 +6,10 @@
 /* Keep the end of two parts, of which `sent` bytes are gone. */
 static void hold(struct lb_l7 *l7, struct lb_flow *flow, const struct iovec parts[2], size_t sent)
 {
-    struct lb_buffer_pool *buffers = &l7->plane->buffers;
+    int large = parts[0].iov_len + parts[1].iov_len - sent > LB_BUFFER_BYTES;
+    struct lb_buffer_pool *buffers = large ? &l7->plane->large : &l7->plane->buffers;
     lb_relay_drop(l7->plane, flow);
-    *flow = (struct lb_flow){.held = lb_buffer_take(buffers), .holds = LB_HOLDS_BUFFER};
+    *flow = (struct lb_flow){.held = lb_buffer_take(buffers), .holds = large ? LB_HOLDS_LARGE : LB_HOLDS_BUFFER};
     l7->plane->row->buffers++;
     char *to = lb_buffer_at(buffers, flow->held);
     for (int i = 0; i < 2; i++) {
@@ -52,6 +53,17 @@ int lb_http_send_last(struct lb_l7 *l7, struct lb_side *to, struct lb_flow *flow
     return settle(l7, to, flow, parts, sent);
 }
 
+int lb_http_can_hold(const struct lb_l7 *l7, size_t bytes)
+{
+    return lb_buffer_pool_ready(bytes > LB_BUFFER_BYTES ? &l7->plane->large : &l7->plane->buffers);
+}
+
+static char *held_bytes(const struct lb_l7 *l7, const struct lb_flow *flow)
+{
+    const struct lb_buffer_pool *buffers = flow->holds == LB_HOLDS_LARGE ? &l7->plane->large : &l7->plane->buffers;
+    return lb_buffer_at(buffers, flow->held) + flow->start;
+}
+
 int lb_http_flush(struct lb_l7 *l7, struct lb_side *to, struct lb_flow *flow)
 {
     while (flow->pending) {
@@ -59,7 +71,7 @@ int lb_http_flush(struct lb_l7 *l7, struct lb_side *to, struct lb_flow *flow)
             return 0;
         int piped = flow->holds == LB_HOLDS_PIPE;
         ssize_t took = piped ? lb_splice(lb_pipe_at(&l7->plane->pipes, flow->held)->out, to->fd, flow->pending)
-                             : lb_side_send(to, lb_buffer_at(&l7->plane->buffers, flow->held) + flow->start, flow->pending);
+                             : lb_side_send(to, held_bytes(l7, flow), flow->pending);
         if (took < 0 && errno != EAGAIN)
             return -1;
         if (took <= 0) {
@@ -69,7 +81,7 @@ int lb_http_flush(struct lb_l7 *l7, struct lb_side *to, struct lb_flow *flow)
         flow->start += (uint32_t)took;
         flow->pending -= (uint32_t)took;
     }
-    if (flow->holds == LB_HOLDS_BUFFER)
+    if (flow->holds != LB_HOLDS_PIPE)
         lb_relay_drop(l7->plane, flow);
     return 1;
 }

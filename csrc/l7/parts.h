@@ -208,6 +208,8 @@ int lb_http_trace(const struct lb_l7 *l7, const struct lb_http *client, struct l
 void lb_http_tell(struct lb_l7 *l7, struct lb_http *client, enum lb_end end, uint16_t status, const char *reason);
 
 /* --- outbox.c --- */
+/* Is a buffer free for so many bytes, if a side takes none of them? */
+int lb_http_can_hold(const struct lb_l7 *l7, size_t bytes);
 /* Send bytes to a side; what it does not take is held in flow (a buffer must be free). 0, or -1 when the side failed. */
 int lb_http_send_parts(struct lb_l7 *l7, struct lb_side *to, struct lb_flow *flow, const char *a, size_t a_count,
                        const char *b, size_t b_count);

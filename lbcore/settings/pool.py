@@ -115,6 +115,8 @@ class PoolSettings(Settings):
         "max_cost",
         "max_failed_responses",
         "max_idle_connections",
+        "max_response_header_bytes",
+        "max_response_headers",
         "name",
         "on_down",
         "outlier",
@@ -192,6 +194,8 @@ class PoolSettings(Settings):
     tls_cert: str | None
     tls_key: str | None
     trailers: bool
+    max_response_header_bytes: int
+    max_response_headers: int
     probe: ProbeSettings
     lease: LeaseSettings
     outlier: OutlierSettings

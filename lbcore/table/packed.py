@@ -104,6 +104,8 @@ def pool_row(pool: PoolSettings, *, tenant: int, sticky_key: bytes) -> bytes:
         tls=int(pool.tls),
         trailers=int(pool.trailers),
         cuts_down=int(pool.on_down == "cut"),
+        max_response_header_bytes=pool.max_response_header_bytes,
+        max_response_headers=pool.max_response_headers,
         tenant=tenant,
         name=pool.name.encode(),
         hash_name=hash_name.lower().encode() if hash_key == "header" else hash_name.encode(),

@@ -1,3 +1,4 @@
+#include <errno.h>
 #include <fcntl.h>
 #include <string.h>
 #include <unistd.h>
@@ -6,6 +7,7 @@
 #include "core/buffer_pool.h"
 #include "core/pipe_pool.h"
 #include "core/slab.h"
+#include "l7/heads.h"
 
 static void slab_hands_out_each_index_once_up_to_its_limit(void)
 {
@@ -49,6 +51,33 @@ static void buffers_are_whole_and_bounded(void)
     lb_buffer_pool_close(&pool);
 }
 
+/* A head grows once, with what is there of it, while large buffers are left. */
+static void heads_grow_while_there_is_room(void)
+{
+    static struct lb_plane plane;
+    struct lb_buffer_pool heads;
+    CHECK(lb_buffer_pool_open(&plane.large, LB_LARGE_BYTES, 2, 1) == 0 && lb_heads_open(&heads, 2) == 0);
+    uint32_t head[3];
+    for (int i = 0; i < 3; i++) {
+        head[i] = lb_heads_take(&heads);
+        CHECK(lb_heads_room(head[i]) == LB_HEAD_BYTES);
+        memset(lb_heads_at(&plane, &heads, head[i]), 'a' + i, LB_HEAD_BYTES);
+        CHECK(lb_heads_grow(&plane, &heads, &head[i], LB_HEAD_BYTES) == (i < 2 ? 0 : -ENOBUFS));
+    }
+    for (int i = 0; i < 3; i++) {
+        const char *bytes = lb_heads_at(&plane, &heads, head[i]);
+        CHECK(bytes[0] == 'a' + i && bytes[LB_HEAD_BYTES - 1] == 'a' + i);
+        CHECK(lb_heads_room(head[i]) == (i < 2 ? LB_MOST_READ : LB_HEAD_BYTES));
+    }
+    CHECK(lb_heads_grow(&plane, &heads, &head[0], LB_HEAD_BYTES) == -ENOBUFS); /* it is large already */
+    CHECK(heads.slab.used == 1 && plane.large.slab.used == 2);
+    for (int i = 0; i < 3; i++)
+        lb_heads_give(&plane, &heads, head[i]);
+    CHECK(heads.slab.used == 0 && plane.large.slab.used == 0);
+    lb_buffer_pool_close(&heads);
+    lb_buffer_pool_close(&plane.large);
+}
+
 static int open_descriptors(void)
 {
     int count = 0;
@@ -82,6 +111,7 @@ int main(void)
     RUN(slab_hands_out_each_index_once_up_to_its_limit);
     RUN(slab_of_nothing_is_refused);
     RUN(buffers_are_whole_and_bounded);
+    RUN(heads_grow_while_there_is_room);
     RUN(a_pipe_with_bytes_in_it_never_comes_back);
     return 0;
 }
