@@ -435,7 +435,7 @@ BAD_ANSWERS = {
     "bare_lf": b"HTTP/1.1 200 OK\nContent-Length: 2\n\nok",
     "unknown_coding": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n",
     "unasked_101": b"HTTP/1.1 101 Switching\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n",
-    "endless_head": b"HTTP/1.1 200 OK\r\nX: " + b"y" * 40_000,
+    "endless_head": b"HTTP/1.1 200 OK\r\nX: " + b"y" * 140_000,
     "bad_first_chunk": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
     "nothing": b"",
     "half_a_head": b"HTTP/1.1 200 OK\r\nConte",
