@@ -18,7 +18,7 @@ enum {
 
 /* --- the answer's head ---------------------------------------------------------------------------------------------- */
 
-static void drop_part(struct lb_l7 *l7, struct lb_http *client)
+void lb_http_drop_part(struct lb_l7 *l7, struct lb_http *client)
 {
     if (client->part != LB_SLAB_NONE)
         lb_heads_give(l7->plane, &l7->heads, client->part);
@@ -70,7 +70,7 @@ enum lb_next lb_http_backend_lost(struct lb_l7 *l7, struct lb_http *client, uint
         client->moved_on = 1;
         return lb_http_reach_another(l7, client, status, why);
     }
-    drop_part(l7, client);
+    lb_http_drop_part(l7, client);
     if (client->stage != LB_ANSWER_AWAITED || client->down.pending)
         return lb_http_end(l7, client, LB_END_BACKEND);
     if (client->in != LB_SLAB_NONE && client->in_start != client->in_next)
@@ -84,7 +84,7 @@ enum lb_next lb_http_backend_cut(struct lb_l7 *l7, struct lb_http *client)
     if (!down || client->state != LB_HTTP_EXCHANGE || client->stage != LB_ANSWER_AWAITED || client->down.pending)
         return lb_http_end(l7, client, LB_END_CUT);
     lb_http_decided(l7, client, LB_FATE_ENDED);
-    drop_part(l7, client);
+    lb_http_drop_part(l7, client);
     if (client->in != LB_SLAB_NONE && client->in_start != client->in_next)
         lb_http_consume(l7, client);
     return lb_http_answer(l7, client, 502, "the backend went down");
@@ -98,7 +98,7 @@ static enum lb_next refuse_answer(struct lb_l7 *l7, struct lb_http *client, cons
     return lb_http_backend_lost(l7, client, 502, why);
 }
 
-static enum lb_next answer_is_bad(struct lb_l7 *l7, struct lb_http *client)
+enum lb_next lb_http_answer_is_bad(struct lb_l7 *l7, struct lb_http *client)
 {
     return refuse_answer(l7, client, "the backend's answer breaks the rules of HTTP");
 }
@@ -106,14 +106,14 @@ static enum lb_next answer_is_bad(struct lb_l7 *l7, struct lb_http *client)
 static enum lb_next head_is_bad(struct lb_l7 *l7, struct lb_http *client, enum lb_reading reading)
 {
     return reading == LB_READ_HEAD_LARGE ? refuse_answer(l7, client, "the head of the backend's answer is too large")
-                                         : answer_is_bad(l7, client);
+                                         : lb_http_answer_is_bad(l7, client);
 }
 
 /* What is lacking here is not the backend's fault. */
-static enum lb_next no_buffer(struct lb_l7 *l7, struct lb_http *client)
+enum lb_next lb_http_no_buffer(struct lb_l7 *l7, struct lb_http *client)
 {
     lb_http_decided(l7, client, LB_FATE_ENDED);
-    drop_part(l7, client);
+    lb_http_drop_part(l7, client);
     return lb_http_answer(l7, client, 503, "the balancer has no buffer left");
 }
 
@@ -229,14 +229,14 @@ static enum lb_next final_answer(struct lb_l7 *l7, struct lb_http *client, char 
     client->answer = (struct lb_body){.framing = message->framing, .left = message->length};
     struct lb_chunk_piece body;
     if (first_of_body(client, bytes + message->head.bytes, count - message->head.bytes, &body) < 0)
-        return answer_is_bad(l7, client);
+        return lb_http_answer_is_bad(l7, client);
     if (body.used < count - message->head.bytes)
         note_surplus(l7, client, message->head.status);
     int to_end = message->framing == LB_BODY_TO_END || (message->framing == LB_BODY_CHUNKED && !client->minor);
     client->unsent = message->head.status == 417 && client->expects && !client->request.whole;
     client->persistent = client->persistent && (client->request.whole || client->unsent) && !to_end && !lb_http_must_close(l7, client);
     if (!lb_http_can_hold(l7, message->head.bytes + LB_COMPOSE_ROOM + body.out_count))
-        return no_buffer(l7, client);
+        return lb_http_no_buffer(l7, client);
     struct lb_farewell farewell = {
         .client_minor = client->minor,
         .persistent = client->persistent,
@@ -260,86 +260,20 @@ static enum lb_next final_answer(struct lb_l7 *l7, struct lb_http *client, char 
     int sent = lb_http_is_last(client)
                    ? lb_http_send_last(l7, &client->client, &client->down, l7->out, head, body.out, apart)
                    : lb_http_send_parts(l7, &client->client, &client->down, l7->out, head, body.out, apart);
-    drop_part(l7, client);
+    lb_http_drop_part(l7, client);
     if (client->replayable)
         lb_http_consume(l7, client);
     client->replayable = 0;
     return sent < 0 ? lb_http_end(l7, client, LB_END_CLIENT_LEFT) : LB_NEXT_AGAIN;
 }
 
-/* What the backend agreed to cannot be had here, which is not its fault. */
-static enum lb_next cannot_adopt(struct lb_l7 *l7, struct lb_http *client)
-{
-    lb_http_decided(l7, client, LB_FATE_ENDED);
-    drop_part(l7, client);
-    return lb_http_answer(l7, client, 503, "the balancer has no session left");
-}
-
 /* Keep bytes of the answer for later, at the start of the part buffer. They may lie in it. */
-static void keep_part(struct lb_l7 *l7, struct lb_http *client, const char *bytes, uint32_t count)
+void lb_http_keep_part(struct lb_l7 *l7, struct lb_http *client, const char *bytes, uint32_t count)
 {
     if (client->part == LB_SLAB_NONE)
         client->part = lb_heads_take(&l7->heads);
     memmove(lb_heads_at(l7->plane, &l7->heads, client->part), bytes, count);
     client->part_end = count;
-}
-
-/* The backend agrees to it before it has the whole request: its 101 waits. What follows that is not read meanwhile. */
-static enum lb_next await_request(struct lb_l7 *l7, struct lb_http *client, const char *bytes, uint32_t count)
-{
-    keep_part(l7, client, bytes, count);
-    client->switching = 1;
-    return LB_NEXT_AGAIN;
-}
-
-/* 101: both connections go on as a session. */
-static enum lb_next switch_protocols(struct lb_l7 *l7, struct lb_http *client, const char *bytes, uint32_t count)
-{
-    struct lb_message *message = &l7->message;
-    char cookie[LB_COOKIE_BYTES];
-    struct lb_farewell farewell = {
-        .client_minor = 1, .switches = 1, .date = lb_http_date(l7), .cookie = client->sticky_new ? cookie : NULL};
-    if (!client->upgrade || client->down.pending)
-        return answer_is_bad(l7, client);
-    if (!client->request.whole || client->up.pending)
-        return await_request(l7, client, bytes, count);
-    if (client->sticky_new)
-        lb_http_sticky_cookie(l7, client, cookie);
-    size_t head = lb_compose_answer(l7->out, message, bytes, &farewell);
-    memcpy(l7->out + head, bytes + message->head.bytes, count - message->head.bytes);
-    if (head + count - message->head.bytes > LB_BUFFER_BYTES || (client->in != LB_SLAB_NONE && client->in_end - client->in_next > LB_BUFFER_BYTES))
-        return no_buffer(l7, client); /* a session holds no more */
-    lb_add(&l7->plane->row->answers_1xx, 1);
-    lb_outcome_answered(l7->plane, client->backend, (uint32_t)l7->plane->now_us - client->sent_us);
-    int early = client->in != LB_SLAB_NONE && client->in_end > client->in_next;
-    struct lb_conn *conn = lb_http_conn(l7, client);
-    struct lb_adoption child = {
-        .client = client->client,
-        .server = conn->side,
-        .backend = client->backend,
-        .cost = client->cost,
-        .decision = client->decision,
-        .pool = client->pool,
-        .listener = client->listener,
-        .counted = client->counted,
-        .port = client->port,
-        .from_client = early ? lb_http_in(l7, client) + client->in_next : NULL,
-        .from_client_count = early ? client->in_end - client->in_next : 0,
-        .from_server = l7->out,
-        .from_server_count = (uint32_t)head + count - message->head.bytes,
-    };
-    memcpy(child.ip, client->ip, sizeof child.ip);
-    if (lb_session_adopt(l7->plane, &child) < 0)
-        return cannot_adopt(l7, client);
-    lb_add(&l7->plane->row->upgrades, 1);
-    client->first_us = lb_account_us(client->began_us, l7->plane->now_us);
-    lb_http_tell(l7, client, LB_ENDED_DONE, 101, NULL);
-    drop_part(l7, client);
-    client->conn = LB_SLAB_NONE;
-    client->backend = LB_NONE;
-    client->counted = 0; /* the session's now */
-    lb_conn_forget(&l7->conns, conn);
-    return lb_http_end(l7, client, LB_END_ADOPTED);
 }
 
 /* Many clients take any 1xx but 100 for the response itself, and the response for that to their next request. Browsers know better
@@ -403,7 +337,7 @@ enum lb_next lb_http_read_answer(struct lb_l7 *l7, struct lb_http *client, char 
         if (reading != LB_READ_DONE)
             return head_is_bad(l7, client, reading);
         if (l7->message.head.status == 101)
-            return switch_protocols(l7, client, bytes, count);
+            return lb_http_switch_protocols(l7, client, bytes, count);
         if (is_goodbye(client, &l7->message))
             return lb_http_backend_lost(l7, client, 502, "the backend closed the connection before it answered");
         if (l7->message.head.status >= 200)
@@ -416,16 +350,10 @@ enum lb_next lb_http_read_answer(struct lb_l7 *l7, struct lb_http *client, char 
             break; /* read on when the client has taken it */
     }
     if (count)
-        keep_part(l7, client, bytes, count);
+        lb_http_keep_part(l7, client, bytes, count);
     else
-        drop_part(l7, client);
+        lb_http_drop_part(l7, client);
     return LB_NEXT_AGAIN;
-}
-
-enum lb_next lb_http_switch(struct lb_l7 *l7, struct lb_http *client)
-{
-    client->switching = 0;
-    return lb_http_read_answer(l7, client, lb_heads_at(l7->plane, &l7->heads, client->part), client->part_end);
 }
 
 /* Small parts of an answer that is not whole may wait for our acknowledgement. */
@@ -458,7 +386,7 @@ enum lb_next lb_http_await_answer(struct lb_l7 *l7, struct lb_http *client)
     if (client->part != LB_SLAB_NONE) {
         if (client->part_end == lb_heads_room(client->part) &&
             lb_heads_grow(l7->plane, &l7->heads, &client->part, client->part_end) < 0)
-            return no_buffer(l7, client);
+            return lb_http_no_buffer(l7, client);
         bytes = lb_heads_at(l7->plane, &l7->heads, client->part) + client->part_end;
         room = lb_heads_room(client->part) - client->part_end;
     }

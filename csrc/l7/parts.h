@@ -1,7 +1,7 @@
-/* What the files of an HTTP client say to each other: http.c its life, intake.c requests, reach.c backends, bound.c those that cookies name,
- * carry.c both directions of an exchange, answer.c answers, upload.c the body of a request that waits for a backend,
- * deadline.c how long we wait for whom, outbox.c bytes that somebody does not take yet, unsent.c bodies that 417 kept back, pace.c how quickly a
- * client sends or takes a body, tell.c what is remembered of exchanges; l7.c is all clients. */
+/* What the files of an HTTP client say to each other: http.c its life, intake.c requests, reach.c backends, bound.c those that cookies
+ * name, carry.c both directions of an exchange, answer.c answers, switch.c those of 101, upload.c the body of a request that waits for a
+ * backend, deadline.c how long we wait for whom, outbox.c bytes that somebody does not take yet, unsent.c bodies that 417 kept back,
+ * pace.c how quickly a client sends or takes a body, tell.c what is remembered of exchanges; l7.c is all clients. */
 #ifndef LB_PARTS_H
 #define LB_PARTS_H
 
@@ -173,14 +173,25 @@ int lb_http_is_last(const struct lb_http *client);
 enum lb_next lb_http_await_answer(struct lb_l7 *l7, struct lb_http *client);
 /* An answer's head, or several, that begin at bytes. */
 enum lb_next lb_http_read_answer(struct lb_l7 *l7, struct lb_http *client, char *bytes, uint32_t count);
-/* Its 101 is there, and all of the request has gone out. */
-enum lb_next lb_http_switch(struct lb_l7 *l7, struct lb_http *client);
 enum lb_next lb_http_carry_answer(struct lb_l7 *l7, struct lb_http *client);
 /* The backend failed the exchange: replay it, answer for it, or break off. status: what to answer. */
 enum lb_next lb_http_backend_lost(struct lb_l7 *l7, struct lb_http *client, uint16_t status, const char *why);
 
 /* Its backend's exchanges are cut: one that went down gives 502 where no byte of the response is out; all else ends. */
 enum lb_next lb_http_backend_cut(struct lb_l7 *l7, struct lb_http *client);
+/* It breaks the rules of HTTP. */
+enum lb_next lb_http_answer_is_bad(struct lb_l7 *l7, struct lb_http *client);
+/* What is lacking here is not the backend's fault. */
+enum lb_next lb_http_no_buffer(struct lb_l7 *l7, struct lb_http *client);
+/* Keep bytes of an answer for later, at the start of the part buffer. They may lie in it. */
+void lb_http_keep_part(struct lb_l7 *l7, struct lb_http *client, const char *bytes, uint32_t count);
+void lb_http_drop_part(struct lb_l7 *l7, struct lb_http *client);
+
+/* --- switch.c --- */
+/* A 101, of which l7->message is the head. */
+enum lb_next lb_http_switch_protocols(struct lb_l7 *l7, struct lb_http *client, const char *bytes, uint32_t count);
+/* One waited in the part buffer; now all of the request has gone out. */
+enum lb_next lb_http_switch(struct lb_l7 *l7, struct lb_http *client);
 
 /* --- pace.c --- */
 /* The request goes out, and its body is still to come. */
