@@ -5,31 +5,17 @@
 
 #include "bundle.h"
 #include "names.h"
-#include "openssl.h"
-
-/* A certificate of ours. */
-struct lb_tls_own {
-    X509 *certificate;    /* kept alive by its identity; only compared */
-    char *names;          /* its DNS names, in lower case, each NUL-ended */
-    uint32_t names_bytes; /* 0: none */
-    uint32_t staple_bytes;
-    unsigned char *staple; /* an OCSP response, or NULL */
-    int64_t expires_s;     /* Unix time */
-    uint32_t identity;
-    int key_kind;
-};
+#include "own.h"
 
 struct lb_tls_context {
     uint32_t references;
     uint32_t kind;    /* enum lb_tls_kind */
     uint32_t verify;  /* enum lb_tls_verify */
     uint32_t http;    /* a listener of mode https */
-    SSL_CTX **identities; /* by names; certificates of equal names and unlike keys share one: the client decides. The first is for
-                           * names that nobody has; a pool has one */
-    uint32_t identity_count;
+    SSL_CTX *ctx;
     uint32_t own_count;
     struct lb_tls_own *own;
-    struct lb_tls_names names; /* of identities */
+    struct lb_tls_names names; /* of our certificates, by their place in own */
     unsigned char *alpn;       /* what is accepted, as in the bundle; NULL: not spoken of */
     uint32_t alpn_bytes;
     char *name; /* of a pool: what its backends' certificates must say; NULL: the host of each one's address */

@@ -41,8 +41,8 @@ void lb_tls_names_free(struct lb_tls_names *names)
     *names = (struct lb_tls_names){0};
 }
 
-/* The first of those that are called so. */
-static int64_t look_up(const struct lb_tls_names *names, const char *name)
+/* All that are called so. */
+static struct lb_tls_match look_up(const struct lb_tls_names *names, const char *name)
 {
     uint32_t low = 0, high = names->count;
     while (low < high) {
@@ -52,23 +52,26 @@ static int64_t look_up(const struct lb_tls_names *names, const char *name)
         else
             high = middle;
     }
-    int found = low < names->count && strcmp(names->at[low].name, name) == 0;
-    return found ? (int64_t)names->at[low].owner : -1;
+    while (high < names->count && strcmp(names->at[high].name, name) == 0)
+        high++;
+    return (struct lb_tls_match){low, high - low};
 }
 
-int64_t lb_tls_names_find(const struct lb_tls_names *names, const char *name)
+void lb_tls_names_match(const struct lb_tls_names *names, const char *name, struct lb_tls_match *exact, struct lb_tls_match *wild)
 {
     char lower[LONGEST + 1];
     size_t length = strnlen(name, LONGEST + 1);
+    *exact = *wild = (struct lb_tls_match){0, 0};
     if (length > LONGEST)
-        return -1;
+        return;
     for (size_t i = 0; i <= length; i++)
         lower[i] = (char)(name[i] >= 'A' && name[i] <= 'Z' ? name[i] | 0x20 : name[i]);
     if (length && lower[length - 1] == '.')
         lower[length - 1] = 0;
     if (lower[0] == '.' || lower[0] == '*')
-        return -1; /* would be taken for a wildcard's own text */
-    int64_t owner = look_up(names, lower);
+        return; /* would be taken for a wildcard's own text */
+    *exact = look_up(names, lower);
     const char *dot = strchr(lower, '.');
-    return owner < 0 && dot ? look_up(names, dot) : owner;
+    if (dot)
+        *wild = look_up(names, dot);
 }

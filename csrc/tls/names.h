@@ -10,7 +10,7 @@ struct lb_tls_name {
 };
 
 struct lb_tls_names {
-    struct lb_tls_name *at; /* sorted by name; of equal ones the first that was added is found */
+    struct lb_tls_name *at; /* sorted by name, equal ones by owner */
     uint32_t count;
     uint32_t room;
 };
@@ -20,7 +20,13 @@ __attribute__((warn_unused_result)) int lb_tls_names_add(struct lb_tls_names *na
 void lb_tls_names_sort(struct lb_tls_names *names);
 void lb_tls_names_free(struct lb_tls_names *names);
 
-/* The owner of a name, whatever its case, or -1. */
-int64_t lb_tls_names_find(const struct lb_tls_names *names, const char *name);
+/* Names of a kind that stand for one that is asked for: `count` of them from `first` on, in the order of their owners. */
+struct lb_tls_match {
+    uint32_t first;
+    uint32_t count;
+};
+
+/* Whose name is it, whatever its case? exact: of those who say just so; wild: of those who say so with a star. */
+void lb_tls_names_match(const struct lb_tls_names *names, const char *name, struct lb_tls_match *exact, struct lb_tls_match *wild);
 
 #endif

@@ -32,6 +32,9 @@ typedef struct asn1_string_st ASN1_TIME;
 typedef struct GENERAL_NAME_st GENERAL_NAME;
 typedef struct stack_st_GENERAL_NAME GENERAL_NAMES;
 typedef struct stack_st OPENSSL_STACK;
+typedef struct stack_st_X509 X509_STACK;
+typedef struct stack_st_SSL_CIPHER CIPHER_STACK;
+typedef struct ssl_cipher_st SSL_CIPHER;
 typedef struct ossl_param_st OSSL_PARAM;
 typedef int pem_password_cb(char *buf, int size, int rwflag, void *userdata);
 
@@ -47,6 +50,13 @@ struct ossl_param_st {
 
 /* Its constants, with an LB_ before them. */
 enum {
+    LB_CERT_PKEY_SIGN = 2,
+    LB_CERT_PKEY_EE_SIGNATURE = 16,
+    LB_CERT_PKEY_EE_PARAM = 64,
+    LB_EVP_PKEY_RSA = 6,
+    LB_EVP_PKEY_RSA_PSS = 912,
+    LB_NID_auth_rsa = 1046,
+    LB_NID_auth_ecdsa = 1047,
     LB_BIO_CTRL_EOF = 2,
     LB_BIO_CTRL_FLUSH = 11,
     LB_BIO_CTRL_DUP = 12,
@@ -67,7 +77,6 @@ enum {
     LB_SSL_CTRL_SET_TLSEXT_STATUS_REQ_CB = 63,
     LB_SSL_CTRL_SET_TLSEXT_STATUS_REQ_CB_ARG = 64,
     LB_SSL_CTRL_SET_TLSEXT_STATUS_REQ_OCSP_RESP = 71,
-    LB_SSL_CTRL_CHAIN_CERT = 89,
     LB_SSL_CTRL_SET_GROUPS_LIST = 92,
     LB_SSL_CTRL_SET_MIN_PROTO_VERSION = 123,
     LB_SSL_ERROR_WANT_READ = 2,
@@ -152,8 +161,20 @@ enum {
     F(long, SSL_CTX_callback_ctrl, (SSL_CTX * context, int command, void (*callback)(void)))                               \
     F(uint64_t, SSL_CTX_set_options, (SSL_CTX * context, uint64_t options))                                                \
     F(int, SSL_CTX_set_cipher_list, (SSL_CTX * context, const char *ciphers))                                              \
-    F(int, SSL_CTX_use_certificate, (SSL_CTX * context, X509 * certificate))                                               \
-    F(int, SSL_CTX_use_PrivateKey, (SSL_CTX * context, EVP_PKEY * key))                                                    \
+    F(int, SSL_CTX_use_cert_and_key,                                                                                       \
+      (SSL_CTX * context, X509 * certificate, EVP_PKEY * key, X509_STACK * chain, int replace))                            \
+    F(int, SSL_use_cert_and_key, (SSL * ssl, X509 * certificate, EVP_PKEY * key, X509_STACK * chain, int replace))         \
+    F(void, SSL_certs_clear, (SSL * ssl))                                                                                  \
+    F(void, SSL_CTX_set_cert_cb, (SSL_CTX * context, int (*cb)(SSL *, void *), void *argument))                            \
+    F(int, SSL_check_chain, (SSL * ssl, X509 * certificate, EVP_PKEY * key, X509_STACK * chain))                           \
+    F(CIPHER_STACK *, SSL_get_client_ciphers, (const SSL *ssl))                                                            \
+    F(CIPHER_STACK *, SSL_get_ciphers, (const SSL *ssl))                                                                   \
+    F(uint32_t, SSL_CIPHER_get_id, (const SSL_CIPHER *cipher))                                                             \
+    F(int, SSL_CIPHER_get_auth_nid, (const SSL_CIPHER *cipher))                                                            \
+    F(OPENSSL_STACK *, OPENSSL_sk_new_null, (void))                                                                        \
+    F(int, OPENSSL_sk_push, (OPENSSL_STACK * stack, const void *one))                                                      \
+    F(void, OPENSSL_sk_free, (OPENSSL_STACK * stack))                                                                      \
+    F(const ASN1_TIME *, X509_get0_notBefore, (const X509 *certificate))                                                   \
     F(int, SSL_CTX_set_session_id_context, (SSL_CTX * context, const unsigned char *id, unsigned int count))               \
     F(void, SSL_CTX_set_alpn_select_cb,                                                                                    \
       (SSL_CTX * context,                                                                                                  \
@@ -182,7 +203,6 @@ enum {
     F(void, SSL_set_shutdown, (SSL * ssl, int mode))                                                                       \
     F(int, SSL_get_error, (const SSL *ssl, int result))                                                                    \
     F(long, SSL_ctrl, (SSL * ssl, int command, long number, void *argument))                                               \
-    F(SSL_CTX *, SSL_set_SSL_CTX, (SSL * ssl, SSL_CTX * context))                                                          \
     F(int, SSL_set_ex_data, (SSL * ssl, int index, void *data))                                                            \
     F(void *, SSL_get_ex_data, (const SSL *ssl, int index))                                                                \
     F(const char *, SSL_get_servername, (const SSL *ssl, int type))                                                        \

@@ -118,7 +118,7 @@ static struct lb_tls *begin(struct lb_tls_shared *shared, struct lb_tls_context 
     struct lb_tls *tls = lb_slab_at(shared->slab, index);
     *tls = (struct lb_tls){
         .shared = shared, .context = lb_tls_context_share(context), .fd = fd, .backend = UINT32_MAX};
-    tls->ssl = lb_ssl.SSL_new(context->identities[0]);
+    tls->ssl = lb_ssl.SSL_new(context->ctx);
     if (tls->ssl && attach(tls) == 0)
         return tls;
     lb_tls_free(tls);
