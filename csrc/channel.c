@@ -42,6 +42,11 @@ int lb_channel_send(int channel, enum lb_note_kind kind, uint32_t id, uint64_t v
     return send(channel, &note, sizeof note, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 ? -errno : 0;
 }
 
+int lb_channel_send_refusal(int channel, const struct lb_refusal *refusal)
+{
+    return send(channel, refusal, sizeof *refusal, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 ? -errno : 0;
+}
+
 int lb_channel_send_descriptor(int channel, enum lb_note_kind kind, uint32_t id, int descriptor)
 {
     struct lb_note note = {.kind = kind, .id = id};

@@ -17,6 +17,7 @@ enum lb_note_kind {
     /* from the worker */
     LB_NOTE_READY = 16,     /* the loop runs */
     LB_NOTE_LISTENING = 17, /* id: listener row that is served now; to a control plane that adopts: carries its socket */
+    LB_NOTE_REFUSED = 19,   /* a struct lb_refusal: a client that got no further than its handshake */
     LB_NOTE_FAILING = 18,   /* id: backend row whose failures in a row reached the pool's bound; value: enum lb_failing */
 };
 
@@ -34,11 +35,21 @@ struct lb_note {
     uint64_t value;
 };
 
+/* id: listener row; value: how many were refused since the last that was told. Longer than other notes. */
+struct lb_refusal {
+    struct lb_note note;
+    uint8_t ip[16]; /* of the client; IPv4 mapped into IPv6 */
+    uint16_t port;
+    char words[110]; /* why, NUL-ended */
+};
+
 /* 1: a note came, *descriptor is -1 or one that the caller owns now. 0: none waits. -EPIPE: the other end is gone. */
 __attribute__((warn_unused_result)) int lb_channel_receive(int channel, struct lb_note *note, int *descriptor);
 
 /* Never waits: 0, or -errno with the note lost. */
 int lb_channel_send(int channel, enum lb_note_kind kind, uint32_t id, uint64_t value);
+
+int lb_channel_send_refusal(int channel, const struct lb_refusal *refusal);
 
 /* Likewise with a descriptor, which stays the caller's. */
 int lb_channel_send_descriptor(int channel, enum lb_note_kind kind, uint32_t id, int descriptor);

@@ -191,6 +191,7 @@ static void obey(struct worker *worker, const struct lb_note *note, int descript
     case LB_NOTE_READY:
     case LB_NOTE_LISTENING:
     case LB_NOTE_FAILING:
+    case LB_NOTE_REFUSED:
         break;
     }
     if (descriptor >= 0 && !kept)
@@ -266,7 +267,9 @@ static void report_alerts(struct worker *worker)
     struct lb_plane *plane = &worker->plane;
     for (uint32_t i = 0; i < plane->alerts && worker->channel >= 0; i++)
         (void)lb_channel_send(worker->channel, LB_NOTE_FAILING, plane->alert[i].backend, plane->alert[i].what);
-    plane->alerts = 0;
+    for (uint32_t i = 0; i < plane->refusals.count && worker->channel >= 0; i++)
+        (void)lb_channel_send_refusal(worker->channel, &plane->refusals.waiting[i]);
+    plane->alerts = plane->refusals.count = 0;
 }
 
 /* --- one turn of the loop ------------------------------------------------------------------------------------------- */
@@ -480,7 +483,7 @@ static int turn(struct worker *worker)
     lb_greetings_turn(&worker->greetings);
     look_at_table(worker);
     lb_listeners_resume(&worker->listeners, plane);
-    if (plane->alerts)
+    if (plane->alerts || plane->refusals.count)
         report_alerts(worker);
     plane->row->heartbeat_ms = lb_now_ms(plane);
     lb_add(&plane->row->turns, 1);

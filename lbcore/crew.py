@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 # enum lb_note_kind in csrc/channel.h
 LISTEN, UNLISTEN, DRAIN, STOP, WAKE, TLS, SUCCEED, MOVE = range(1, 9)
-READY, LISTENING, FAILING = 16, 17, 18
+READY, LISTENING, FAILING, REFUSED = 16, 17, 18, 19
 GENTLY = 1
 """The id of a DRAIN that lets idle clients ask once more."""
 ITS_OWN = 2
@@ -39,11 +39,27 @@ SEND_ROOM = 1 << 20
 """Bytes of notes that may wait for a worker, as the kernel counts them; net.core.wmem_max says how many are given."""
 
 _NOTE = struct.Struct("=IIQ")
+_REFUSAL = struct.Struct("=16sH110s")
+"""What follows the note in struct lb_refusal of csrc/channel.h."""
 
-Note = namedtuple("Note", ["kind", "id", "value", "descriptor"], module=__name__)
+_MOST_BYTES = _NOTE.size + _REFUSAL.size
+
+Note = namedtuple("Note", ["kind", "id", "value", "descriptor", "more"], module=__name__)
 Bounds = namedtuple("Bounds", "sessions buffers pipes handshakes seats which", module=__name__)
 Bounds.__doc__ = """What a worker may hold at most: sessions, buffers of 64 KiB, pipes, TLS handshakes under way, and
 sessions that the kernel forwards (0: it forwards none), and which those are (OFFLOAD_... of lbcore/worker.py)."""
+
+
+def refusal_words(note: Note) -> str:
+    """Who was refused by a REFUSED, and why: one line, of printable characters."""
+    import ipaddress  # only when it is needed: it takes its time
+
+    raw, port, words = _REFUSAL.unpack(note.more[: _REFUSAL.size].ljust(_REFUSAL.size, b"\0"))
+    ip = ipaddress.IPv6Address(raw)
+    host = str(ip.ipv4_mapped) if ip.ipv4_mapped else f"[{ip}]"
+    why = words.partition(b"\0")[0].decode("ascii", "replace")
+    others = f" (and {note.value} others before it)" if note.value else ""
+    return f"client {host}:{port} is refused: {why}{others}"
 
 
 class Channel:
@@ -71,7 +87,7 @@ class Channel:
         """What has arrived; None at the end when the worker is gone."""
         while True:
             try:
-                data, descriptors, _, _ = socket.recv_fds(self.ours, _NOTE.size, 1, socket.MSG_CMSG_CLOEXEC)
+                data, descriptors, _, _ = socket.recv_fds(self.ours, _MOST_BYTES, 1, socket.MSG_CMSG_CLOEXEC)
             except BlockingIOError:
                 return
             except OSError:
@@ -79,8 +95,8 @@ class Channel:
             if not data:
                 yield None
                 return
-            kind, id, value = _NOTE.unpack(data)
-            yield Note(kind, id, value, descriptors[0] if descriptors else None)
+            kind, id, value = _NOTE.unpack_from(data)
+            yield Note(kind, id, value, descriptors[0] if descriptors else None, data[_NOTE.size :])
 
     def close(self) -> None:
         """Close both ends."""

@@ -44,6 +44,11 @@ class Listening:
         """The row of each, by its name."""
         return {str(listener.name): row for row, (listener, _) in self._rows.items()}
 
+    def name_of(self, row: int) -> str:
+        """Of the listener of a row, also of one that has just been closed."""
+        held = self._rows.get(row)
+        return str(held[0].name) if held else "?"
+
     @property
     def addresses(self) -> dict[str, tuple[str, int]]:
         """Where each really listens, by name."""

@@ -535,6 +535,8 @@ class Supervisor:
                 self._changed.notify_all()
             if note.kind == crew.FAILING:
                 self._on_failing(note.id, note.value)
+            elif note.kind == crew.REFUSED:
+                self._log(f"listener {self._listening.name_of(note.id)}: {crew.refusal_words(note)}")
 
 
 def _can_filter(log: Callable[[str], None]) -> bool:

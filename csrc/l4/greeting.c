@@ -145,6 +145,8 @@ static enum next look_at_hello(struct lb_greetings *greetings, struct lb_greetin
         greeting->newcomer.pool = greetings->named(greetings->context, greeting->newcomer.listener, &hello);
         return go_on(greetings, greeting);
     default:
+        lb_refusal_note(greetings->plane, &greeting->newcomer,
+                        lb_first_words_refused(lb_first_words(greetings->plane->scratch, count)));
         return refuse_words(greetings, greeting);
     }
 }
@@ -177,6 +179,37 @@ static enum next listen_to(struct lb_greetings *greetings, struct lb_greeting *g
         next = step(greetings, greeting);
     while (next == NEXT_AGAIN);
     return next;
+}
+
+/* --- plain HTTP where TLS is spoken --------------------------------------------------------------------------------- */
+
+/* As nginx does: who types http:// for https:// reads what is wrong. */
+void lb_greeting_tell_plain(struct lb_greetings *greetings, struct lb_greeting *greeting, const char *bytes, uint32_t count)
+{
+    enum { LINGER_MS = 2000 };
+    static const char head[] = "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 75\r\n"
+                               "Connection: close\r\n\r\n";
+    static const char body[] = "400 Bad Request: this is an HTTPS port, and the request came as plain HTTP\n";
+    _Static_assert(sizeof body - 1 == 75, "Content-Length");
+    int head_only = count >= 5 && memcmp(bytes, "HEAD ", 5) == 0, fd = greeting->newcomer.fd;
+    struct iovec parts[2] = {{(void *)(uintptr_t)head, sizeof head - 1}, {(void *)(uintptr_t)body, head_only ? 0 : sizeof body - 1}};
+    lb_refusal_note(greetings->plane, &greeting->newcomer, lb_first_words_refused(LB_WORDS_HTTP));
+    (void)lb_send_parts(fd, parts, 2); /* a fresh socket has room for it */
+    (void)shutdown(fd, SHUT_WR);
+    greeting->stage = LB_GREETING_TOLD;
+    lb_timer_set(&greetings->wheel, &greeting->timer, lb_now_ms(greetings->plane) + LINGER_MS);
+    lb_greeting_event(greetings, lb_greeting_index(greetings, greeting), greeting->generation, 0);
+}
+
+/* A close with unread bytes would be a reset, which might take our words with it (RFC 9112 9.6). */
+static void throw_away(struct lb_greetings *greetings, struct lb_greeting *greeting)
+{
+    enum { MOST_READS = 64 };
+    ssize_t got = 1;
+    for (int i = 0; i < MOST_READS && got > 0; i++)
+        got = lb_recv(greeting->newcomer.fd, greetings->plane->scratch, LB_SCRATCH_BYTES);
+    if (got >= 0 || errno != EAGAIN)
+        (void)refuse(greetings, greeting, &greetings->plane->row->refused_handshake);
 }
 
 /* --- its life ------------------------------------------------------------------------------------------------------- */
@@ -215,7 +248,9 @@ void lb_greeting_event(struct lb_greetings *greetings, uint32_t index, uint32_t 
     struct lb_greeting *greeting = lb_greeting_at(greetings, index);
     if (index >= greetings->slab.touched || !greeting->live || greeting->generation != generation)
         return;
-    if (greeting->stage == LB_GREETING_SHAKE)
+    if (greeting->stage == LB_GREETING_TOLD)
+        throw_away(greetings, greeting);
+    else if (greeting->stage == LB_GREETING_SHAKE)
         lb_handshake_event(greetings, greeting, events);
     else if (events != EPOLLOUT && listen_to(greetings, greeting) == NEXT_WAIT && events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR))
         (void)refuse(greetings, greeting, &greetings->plane->row->refused_client_left); /* the rest will never come */
@@ -227,7 +262,7 @@ static void fire(void *context, struct lb_timer *timer)
     struct lb_greeting *greeting = (struct lb_greeting *)(void *)timer;
     struct lb_worker_row *row = greetings->plane->row;
     lb_greeting_refuse(greetings, greeting,
-                       greeting->stage == LB_GREETING_SHAKE ? &row->refused_handshake : &row->refused_greeting);
+                       greeting->stage >= LB_GREETING_SHAKE ? &row->refused_handshake : &row->refused_greeting);
 }
 
 void lb_greetings_turn(struct lb_greetings *greetings)

@@ -10,6 +10,7 @@ enum lb_greeting_stage {
     LB_GREETING_HEADER, /* the PROXY header has not come yet */
     LB_GREETING_HELLO,  /* nor has the ClientHello, which names the pool */
     LB_GREETING_SHAKE,  /* the handshake has begun, or waits its turn to begin */
+    LB_GREETING_TOLD,   /* it spoke plain HTTP and was told so: what it still sends is thrown away, until it ends */
 };
 
 struct lb_greeting {
@@ -25,6 +26,7 @@ struct lb_greeting {
     uint8_t queued; /* it is in a list */
     uint8_t gone;   /* the client was seen to hang up */
     uint8_t shaking; /* its handshake is under way */
+    uint8_t words;   /* enum lb_first_words */
 };
 
 /* It has greeted: all that came is the taker's. */
@@ -85,6 +87,9 @@ void lb_greeting_refuse(struct lb_greetings *greetings, struct lb_greeting *gree
 void lb_greeting_hand_on(struct lb_greetings *greetings, struct lb_greeting *greeting);
 /* An ended one that a list still holds is given back by the list. */
 void lb_greeting_give(struct lb_greetings *greetings, uint32_t index);
+
+/* It spoke plain HTTP on a listener of mode https: 400, and what follows is not read. */
+void lb_greeting_tell_plain(struct lb_greetings *greetings, struct lb_greeting *greeting, const char *bytes, uint32_t count);
 
 /* Its words are said: the handshake is next, with the next turn that has room. */
 void lb_handshake_begin(struct lb_greetings *greetings, struct lb_greeting *greeting);

@@ -1,5 +1,6 @@
 /* TLS handshakes of clients. Each costs a private key's work, up to a millisecond: a turn makes as many as it has time for, the rest waits
  * for the next, so that those who are served already are not kept waiting. */
+#include <stdio.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
@@ -133,6 +134,20 @@ static int has_room(struct lb_greetings *greetings)
 
 /* --- one handshake -------------------------------------------------------------------------------------------------- */
 
+/* Of a client that has left in the middle there is nothing to tell. */
+static void tell_failure(struct lb_greetings *greetings, const struct lb_greeting *greeting)
+{
+    const struct lb_tls *tls = greeting->newcomer.tls;
+    char words[sizeof((struct lb_refusal *)NULL)->words];
+    if (tls->ended || tls->error)
+        return;
+    if (greeting->words == LB_WORDS_OTHER)
+        (void)snprintf(words, sizeof words, "%s", lb_first_words_refused(LB_WORDS_OTHER));
+    else
+        lb_tls_failure_words(tls, words, sizeof words);
+    lb_refusal_note(greetings->plane, &greeting->newcomer, words);
+}
+
 static void go_on(struct lb_greetings *greetings, struct lb_greeting *greeting)
 {
     struct lb_worker_row *row = greetings->plane->row;
@@ -145,6 +160,7 @@ static void go_on(struct lb_greetings *greetings, struct lb_greeting *greeting)
             lb_greeting_refuse(greetings, greeting, &row->refused_client_left);
         return;
     case LB_TLS_FAILED:
+        tell_failure(greetings, greeting);
         lb_greeting_refuse(greetings, greeting, tls->ended || tls->error ? &row->refused_client_left : &row->refused_handshake);
         return;
     case LB_TLS_DONE:
@@ -156,9 +172,28 @@ static void go_on(struct lb_greetings *greetings, struct lb_greeting *greeting)
     lb_greeting_hand_on(greetings, greeting);
 }
 
+/* What it begins with: is that to be left to OpenSSL? */
+static int begins_with_tls(struct lb_greetings *greetings, struct lb_greeting *greeting)
+{
+    enum { ENOUGH = 32 };
+    const struct lb_listener_row *row = &greetings->plane->shm.listeners[greeting->newcomer.listener];
+    char bytes[ENOUGH];
+    ssize_t got = recv(greeting->newcomer.fd, bytes, sizeof bytes, MSG_PEEK | MSG_DONTWAIT);
+    enum lb_first_words words = lb_first_words(bytes, got > 0 ? (uint32_t)got : 0);
+    greeting->words = (uint8_t)words;
+    if (words == LB_WORDS_PART && !greeting->gone)
+        return 0; /* the next bytes are an event */
+    if (words != LB_WORDS_HTTP || row->mode != LB_MODE_HTTPS)
+        return 1;
+    lb_greeting_tell_plain(greetings, greeting, bytes, (uint32_t)got);
+    return 0;
+}
+
 static void start(struct lb_greetings *greetings, struct lb_greeting *greeting)
 {
     struct lb_plane *plane = greetings->plane;
+    if (!begins_with_tls(greetings, greeting))
+        return;
     struct lb_tls_context *context = lb_tls_listener(&plane->tls, greeting->newcomer.listener);
     if (context)
         greeting->newcomer.tls = lb_tls_accept(&plane->tls.shared, context, greeting->newcomer.fd);

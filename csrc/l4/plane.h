@@ -11,6 +11,7 @@
 #include "../table/view.h"
 #include "../tls/rules.h"
 #include "heard.h"
+#include "refusal.h"
 #include "session.h"
 #include "trust.h"
 
@@ -54,6 +55,7 @@ struct lb_plane {
     uint32_t starved; /* sessions that wait for a buffer, linked by next */
     struct lb_alert alert[LB_ALERTS]; /* whose failures in a row reached the pool's bound in this turn */
     uint32_t alerts;
+    struct lb_refusals refusals; /* clients to be told of at the end of this turn */
     uint32_t greetings; /* connections that wait for their first words or for TLS */
     struct lb_tls_rules tls;
     struct lb_offload *offload; /* NULL: the kernel forwards nothing */

@@ -90,6 +90,7 @@ enum {
     LB_SSL_SESS_CACHE_OFF = 0,
     LB_SSL_SESS_CACHE_CLIENT = 1,
     LB_SSL_SESS_CACHE_NO_INTERNAL = 0x300,
+    LB_SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE = 199,
     LB_SSL_SENT_SHUTDOWN = 1,
     LB_SSL_RECEIVED_SHUTDOWN = 2,
     LB_SSL_TLSEXT_ERR_OK = 0,
@@ -212,6 +213,7 @@ enum {
     F(const char *, SSL_get_version, (const SSL *ssl))                                                                     \
     F(X509 *, SSL_get1_peer_certificate, (const SSL *ssl))                                                                 \
     F(X509 *, SSL_get_certificate, (const SSL *ssl))                                                                       \
+    F(const char *, X509_verify_cert_error_string, (long error))                                                           \
     F(long, SSL_get_verify_result, (const SSL *ssl))                                                                       \
     F(int, SSL_set_session, (SSL * ssl, SSL_SESSION * session))                                                            \
     F(void, SSL_SESSION_free, (SSL_SESSION * session))                                                                     \

@@ -5,6 +5,7 @@
 #include <netinet/in.h>
 #include <arpa/inet.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -243,6 +244,7 @@ enum lb_tls_step lb_tls_shake(struct lb_tls *tls)
         return LB_TLS_WAIT;
     default:
         tls->broken = 1;
+        tls->reason = lb_ssl.ERR_peek_error();
         lb_ssl.ERR_clear_error();
         return LB_TLS_FAILED;
     }
@@ -256,6 +258,24 @@ int lb_tls_failure(const struct lb_tls *tls)
         return ECONNRESET;
     int checked = tls->context->verify != LB_TLS_VERIFY_OFF; /* else OpenSSL has its opinion all the same */
     return checked && lb_ssl.SSL_get_verify_result(tls->ssl) != 0 ? EKEYREJECTED : EPROTO;
+}
+
+void lb_tls_failure_words(const struct lb_tls *tls, char *to, size_t room)
+{
+    enum { ALERTS_FROM = 1000, ALERTS_UNTIL = 1255, REASON_MASK = 0x7fffff };
+    const unsigned long reason = tls->reason & REASON_MASK;
+    const char *words = lb_ssl.ERR_reason_error_string(tls->reason);
+    long checked = tls->context->verify != LB_TLS_VERIFY_OFF ? lb_ssl.SSL_get_verify_result(tls->ssl) : 0;
+    if (reason == LB_SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE)
+        (void)snprintf(to, room, "it shows no certificate");
+    else if (checked)
+        (void)snprintf(to, room, "its certificate is not accepted: %s", lb_ssl.X509_verify_cert_error_string(checked));
+    else if (!tls->reason)
+        (void)snprintf(to, room, "its certificate is too large to be passed on");
+    else if (reason >= ALERTS_FROM && reason <= ALERTS_UNTIL)
+        (void)snprintf(to, room, "it ended the handshake: %s", words ? words : "an unknown alert");
+    else
+        (void)snprintf(to, room, "its handshake failed: %s", words ? words : "OpenSSL does not say why");
 }
 
 /* --- bytes ---------------------------------------------------------------------------------------------------------- */

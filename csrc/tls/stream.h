@@ -29,6 +29,7 @@ struct lb_tls {
     struct lb_tls_context *context;
     int fd;             /* the side's; closed by it */
     int error;          /* errno of what broke it; 0: nothing did */
+    unsigned long reason; /* OpenSSL's, of a handshake that failed; 0: none */
     uint32_t turn;      /* in which these were counted: */
     uint32_t wire;      /* bytes read from the socket, and */
     uint32_t plain;     /* what came of them */
@@ -67,6 +68,9 @@ __attribute__((warn_unused_result)) enum lb_tls_step lb_tls_shake(struct lb_tls 
 
 /* EKEYREJECTED: the peer's certificate is not accepted; EPROTO: the handshake failed otherwise; or what the socket said. */
 int lb_tls_failure(const struct lb_tls *tls);
+
+/* Why a client's handshake failed, in words of its certificate, of an alert that it sent, or of OpenSSL's. */
+void lb_tls_failure_words(const struct lb_tls *tls, char *to, size_t room);
 
 /* As recv and send with MSG_DONTWAIT: bytes, 0 for the end, or -1 with errno, EBUSY in a read: come again in a later turn. A short read
  * means that nothing is there, unless *more is set (the end is next) or the connection is tired. A write that was refused in part is
