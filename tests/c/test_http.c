@@ -181,13 +181,14 @@ static void chunks_at_every_split_point(void)
     static const char *const framed[] = {
         [0] = "5\r\nhello\r\na\r\n0123456789\r\n0\r\n\r\n",
         [LB_CHUNKS_BARE] = "hello0123456789",
-        [LB_CHUNKS_TRAILERS] = "5\r\nhello\r\na\r\n0123456789\r\n0\r\nX: y\r\n"
-                               "A-Name-That-Is-Longer-Than-Those-That-Are-Known: z\r\n\r\n",
+        [LB_CHUNKS_TRAILERS] = "5\r\nhello\r\na\r\n0123456789\r\n0\r\nX: y\r\n\r\n", /* a long name may claim anything */
+        [LB_CHUNKS_TRAILERS | LB_CHUNKS_LENIENT] = "5\r\nhello\r\na\r\n0123456789\r\n0\r\nX: y\r\n"
+                                                   "A-Name-That-Is-Longer-Than-Those-That-Are-Known: z\r\n\r\n",
     };
     char out[512];
     enum lb_chunking chunking;
-    for (uint8_t rules = 0; rules <= LB_CHUNKS_TRAILERS; rules = (uint8_t)(rules + 2))
-        for (uint32_t cut = 0; cut < sizeof body; cut++) {
+    for (uint8_t rules = 0; rules < sizeof framed / sizeof *framed; rules++)
+        for (uint32_t cut = 0; framed[rules] && cut < sizeof body; cut++) {
             uint32_t length = two_pieces(body, cut, sizeof body - 1, rules, out, &chunking);
             CHECK(chunking == LB_CHUNKS_DONE);
             CHECK(length == strlen(framed[rules]) && memcmp(out, framed[rules], length) == 0);
