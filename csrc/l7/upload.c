@@ -69,12 +69,13 @@ enum lb_next lb_http_take_more(struct lb_l7 *l7, struct lb_http *client)
     uint32_t gap = client->request.framing == LB_BODY_CHUNKED ? LB_CHUNK_ROOM : 0, at = client->in_end + gap;
     if (client->request.whole)
         return LB_NEXT_WAIT;
+    uint32_t room = lb_heads_room(client->in);
     if (client->client.hung_up && (!lb_http_listener(l7, client)->half_close || is_cut_short(client)))
         return lb_http_end(l7, client, LB_END_CLIENT_LEFT);
-    if (!client->client.readable || at >= LB_HEAD_BYTES)
+    if (!client->client.readable || at >= room)
         return LB_NEXT_WAIT;
     char *bytes = lb_http_in(l7, client) + at;
-    ssize_t got = lb_side_recv(&client->client, bytes, LB_HEAD_BYTES - at);
+    ssize_t got = lb_side_recv(&client->client, bytes, room - at);
     if (got < 0 && errno == EBUSY)
         return LB_NEXT_LATER;
     if (got < 0 && errno == EAGAIN) {
@@ -83,7 +84,7 @@ enum lb_next lb_http_take_more(struct lb_l7 *l7, struct lb_http *client)
     }
     if (got <= 0)
         return lb_http_end(l7, client, LB_END_CLIENT_LEFT);
-    lb_side_got(&client->client, (size_t)got, LB_HEAD_BYTES - at);
+    lb_side_got(&client->client, (size_t)got, room - at);
     return took(l7, client, bytes, (uint32_t)got);
 }
 
