@@ -558,6 +558,8 @@ class Balancer:
         """Hosts are looked up before the lock is taken: `stop` and a worker that dies meanwhile wait for no name server."""
         with self._reloading:
             _, membership, supervisor = self._running()
+            if self._leaving:
+                raise NotRunning("the balancer is stopping")  # whatever its file says
             fresh = settings or self._read_again()
             self._refuse_fixed(fresh)
             self._give_advice(fresh)

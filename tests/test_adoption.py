@@ -104,7 +104,6 @@ def test_states_leases_and_drains_are_known_again(tmp_path: Path) -> None:
             [[listener]]
             bind = "tcp://127.0.0.1:{free_port()}"
             [[pool]]
-            sticky = "lb"
             [pool.probe]
             kind = "off"
             [pool.lease]
