@@ -11,7 +11,7 @@ import struct
 import sys
 import threading
 from array import array
-from collections import namedtuple
+from typing import NamedTuple
 
 from lbcore import _engine, signals
 from lbcore.worker import offload_of, pin_to
@@ -44,10 +44,30 @@ _REFUSAL = struct.Struct("=16sH110s")
 
 _MOST_BYTES = _NOTE.size + _REFUSAL.size
 
-Note = namedtuple("Note", ["kind", "id", "value", "descriptor", "more"], module=__name__)
-Bounds = namedtuple("Bounds", "sessions buffers pipes handshakes seats which", module=__name__)
-Bounds.__doc__ = """What a worker may hold at most: sessions, buffers of 64 KiB, pipes, TLS handshakes under way, and
-sessions that the kernel forwards (0: it forwards none), and which those are (OFFLOAD_... of lbcore/worker.py)."""
+
+class Note(NamedTuple):
+    """What a worker says to us, or is told."""
+
+    kind: int
+    id: int
+    value: int
+    descriptor: int | None
+    more: bytes
+
+
+class Bounds(NamedTuple):
+    """What a worker may hold at most.
+
+    Sessions, buffers of 64 KiB, pipes, TLS handshakes under way, and sessions that the kernel forwards (0: it forwards none),
+    and which those are (OFFLOAD_... of lbcore/worker.py).
+    """
+
+    sessions: int
+    buffers: int
+    pipes: int
+    handshakes: int
+    seats: int
+    which: int
 
 
 def refusal_words(note: Note) -> str:
@@ -66,6 +86,8 @@ class Channel:
     """Our end of the pair to a worker. Never waits."""
 
     def __init__(self) -> None:
+        self.ours: socket.socket
+        self.theirs: socket.socket
         self.ours, self.theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.ours.setblocking(False)
         # a worker that has not begun to read is told of all listeners and of the TLS of all pools
@@ -143,7 +165,7 @@ class ProcessWorker:
                 stdin=subprocess.DEVNULL,
                 pass_fds=numbers[:2],
             )
-        self.pid = self._process.pid
+        self.pid: int = self._process.pid
         channel.theirs.close()
 
     def wait(self, timeout: float) -> bool:
@@ -223,7 +245,7 @@ class ThreadWorker:
         """refuge, filtered: not of threads, which share the fate of their process."""
         self._channel = channel
         self._failure: OSError | None = None
-        self.pid = os.getpid()
+        self.pid: int = os.getpid()
         arguments = (table, worker, bounds, core)
         self._thread = threading.Thread(target=self._run, args=arguments, name=f"lbcore-{worker}", daemon=True)
         self._thread.start()

@@ -39,15 +39,18 @@ class Orphan:
     """
 
     def __init__(self, number: int, pid: int, channel: crew.Channel, sockets: dict[int, int]) -> None:
-        self.number, self.pid, self.channel, self.sockets = number, pid, channel, sockets
+        self.number: int = number
+        self.pid: int = pid
+        self.channel: crew.Channel = channel
+        self.sockets: dict[int, int] = sockets
 
 
 class Estate:
     """All that was found. segment: a descriptor of the shared memory; ours to close, unless a table has taken it."""
 
     def __init__(self, orphans: list[Orphan], segment: int) -> None:
-        self.orphans = {orphan.number: orphan for orphan in orphans}
-        self.segment = segment
+        self.orphans: dict[int, Orphan] = {orphan.number: orphan for orphan in orphans}
+        self.segment: int = segment
 
     def sockets(self, row: int) -> dict[int, int]:
         """A listener row's sockets, by the section of the worker that has it."""

@@ -85,13 +85,13 @@ class Option:
 
         default, low and high of a duration are milliseconds.
         """
-        self.name = name
-        self.kind = kind
-        self.default = default
-        self.help = help
-        self.low = low
-        self.high = high
-        self.choices = choices
+        self.name: str = name
+        self.kind: str = kind
+        self.default: object = default
+        self.help: str = help
+        self.low: int | None = low
+        self.high: int | None = high
+        self.choices: tuple[str, ...] = choices
 
     @property
     def attribute(self) -> str:

@@ -10,7 +10,7 @@ from lbcore.option import Option
 
 _SECOND, _MINUTE, _HOUR = 1000, 60_000, 3_600_000
 
-TOP = (
+TOP: tuple[Option, ...] = (
     Option("name", "name", "lbcore", "name of this balancer, by which commands find it"),
     Option("workers", "int", None, "data-path workers; default: the cores this process may use", low=1, high=64),
     Option(
@@ -134,7 +134,7 @@ TOP = (
 )
 DEFAULT_NAME = str(next(option.default for option in TOP if option.name == "name"))
 
-LISTENER = (
+LISTENER: tuple[Option, ...] = (
     Option("name", "name", None, 'name of the listener; default: "listener-1", "listener-2", ...'),
     Option("bind", "text", None, "MODE://HOST:PORT, port 0 for any"),
     Option(
@@ -353,13 +353,13 @@ LISTENER = (
     ),
 )
 
-CERTIFICATE = (
+CERTIFICATE: tuple[Option, ...] = (
     Option("cert", "text", None, "PEM file: the certificate, then its chain"),
     Option("key", "text", None, "PEM file of its private key, not encrypted; default: it is in the cert file"),
     Option("ocsp", "text", None, "DER file of an OCSP response to staple"),
 )
 
-POOL = (
+POOL: tuple[Option, ...] = (
     Option("name", "name", "default", "name of the pool"),
     Option(
         "policy",
@@ -581,7 +581,7 @@ POOL = (
     Option("tls_key", "text", None, "tls: PEM file of its private key; default: it is in the tls_cert file"),
 )
 
-ROUTE = (
+ROUTE: tuple[Option, ...] = (
     Option("listener", "name", None, "the http, https or tls listener that it belongs to; default: all of them"),
     Option("host", "text", None, '"api.example.com", or "*.example.com" for all below; port and case do not matter'),
     Option("path", "text", None, "the whole path"),
@@ -592,7 +592,7 @@ ROUTE = (
     Option("cost", "int", None, "what a request counts as under way that brings no X-LB-Cost; default: 1", low=1, high=65_535),
 )
 
-OUTLIER = (
+OUTLIER: tuple[Option, ...] = (
     Option("interval", "duration", 5 * _SECOND, "how often backends are compared with each other", low=100, high=_HOUR),
     Option("min_requests", "int", 20, "a backend with fewer in an interval is not compared", low=1, high=1_000_000),
     Option(
@@ -617,7 +617,7 @@ OUTLIER = (
     ),
 )
 
-PROBE = (
+PROBE: tuple[Option, ...] = (
     Option(
         "kind",
         "choice",
@@ -678,7 +678,7 @@ PROBE = (
     Option("port", "int", None, "port to probe; default: the backend's", low=1, high=65_535),
 )
 
-LEASE = (
+LEASE: tuple[Option, ...] = (
     Option("heartbeat", "duration", 5 * _SECOND, "interval that registered backends are told", low=50, high=_HOUR),
     Option("missed", "int", 3, "silent intervals that end a lease", low=1, high=100),
     Option("port", "int", None, "port of registrations that name none", low=1, high=65_535),
@@ -694,7 +694,7 @@ LEASE = (
     Option("open", "flag", False, "backends may register without a token although the admin server has one"),
 )
 
-SOURCE = (
+SOURCE: tuple[Option, ...] = (
     Option(
         "kind",
         "choice",
@@ -733,13 +733,13 @@ SOURCE = (
     Option("server", "text", None, 'dns: the server to ask, "IP:PORT"; default: the system\'s'),
 )
 
-BACKEND = (
+BACKEND: tuple[Option, ...] = (
     Option("address", "text", None, "HOST:PORT"),
     Option("weight", "int", 1, "its share of new sessions, beside the others'; 0: none", low=0, high=256),
     Option("backup", "flag", False, "it takes sessions only while no backend without this key can"),
 )
 
-ADMIN = (
+ADMIN: tuple[Option, ...] = (
     Option("listen", "text", "127.0.0.1:9900", '"HOST:PORT" or "unix:/path"'),
     Option("token_file", "text", None, "file whose first line is the operators' token"),
     Option("token", "secret", None, "the token itself; better kept in a file"),

@@ -26,12 +26,12 @@ class Post:
         self.channel: crew.Channel | None = None
         self.worker: crew.ProcessWorker | crew.ThreadWorker | crew.AdoptedWorker | None = None
         self.listening: set[int] = set()
-        self.ready = False
-        self.started_at = 0.0
-        self.early_ends = 0
+        self.ready: bool = False
+        self.started_at: float = 0.0
+        self.early_ends: int = 0
         self.restart_at: float | None = None
         self.lost = ""
-        self.drained_at = 0.0
+        self.drained_at: float = 0.0
 
     def begin(self) -> None:
         """A worker is about to be started here."""
@@ -63,7 +63,9 @@ class Posts:
 
     def __init__(self, count: int, cores: list[int] | None) -> None:
         """cores: what the workers are pinned to, in turn; None: they are not."""
-        self.serving = [Post(number, cores[number % len(cores)] if cores else None, number) for number in range(count)]
+        self.serving: list[Post] = [
+            Post(number, cores[number % len(cores)] if cores else None, number) for number in range(count)
+        ]
         self.retiring: list[Post] = []
         self.coming: Post | None = None
 

@@ -12,7 +12,7 @@ import grp
 import os
 import pwd
 import sys
-from collections import namedtuple
+from typing import NamedTuple
 
 from lbcore.errors import ConfigError
 
@@ -20,8 +20,14 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from lbcore.settings import BalancerSettings
 
-Account = namedtuple("Account", "name uid gid groups", module=__name__)
-Account.__doc__ = "A user: groups are the ids of all that it is in, gid among them."
+
+class Account(NamedTuple):
+    """A user: groups are the ids of all that it is in, gid among them."""
+
+    name: str
+    uid: int
+    gid: int
+    groups: list[int]
 
 
 def account_of(user: str, group: str | None) -> Account:

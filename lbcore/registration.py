@@ -213,7 +213,8 @@ class Registration:
         addresses = [lb] if isinstance(lb, str) else list(lb)
         if not 1 <= len(addresses) <= MOST_BALANCERS or len(set(addresses)) < len(addresses):
             raise ConfigError(f"lb: {addresses!r} is not allowed (allowed: 1 to {MOST_BALANCERS} different addresses)")
-        self.interval, self.server_ip = interval, server_ip
+        self.interval: float | None = interval
+        self.server_ip: str | None = server_ip
         if instance is not None and not _INSTANCE.fullmatch(instance):
             raise ConfigError(f"instance: {instance!r} is not allowed (allowed: 1 to 64 letters, digits, . _ and -)")
         self._log, self._named = log, instance
@@ -228,9 +229,9 @@ class Registration:
 
     def _begin(self) -> None:
         """As it is before the first start, in this process."""
-        self.wake = threading.Condition()
+        self.wake: threading.Condition = threading.Condition()
         self._life = threading.RLock()  # start and stop, whoever calls them
-        self.identity = {"instance": self._named or os.urandom(8).hex()}
+        self.identity: dict[str, str] = {"instance": self._named or os.urandom(8).hex()}
         self._faults: dict[str, str] = {}
         clients = (AdminClient(address, self._token, hmac_key=self._hmac_key, keep=True) for address in self._addresses)
         self._links = [_Link(self, client) for client in clients]

@@ -23,7 +23,7 @@ class Secret:
 
     def __init__(self, text: str, advice: str | None = None) -> None:
         self._text = text
-        self.advice = advice
+        self.advice: str | None = advice
 
     @classmethod
     def from_file(cls, path: str | os.PathLike[str]) -> Secret:

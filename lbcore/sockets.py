@@ -41,7 +41,9 @@ class ListenerSockets:
         Raises PortTaken when the port is in use, ConfigError when it cannot be had at all.
         """
         self.sockets: list[socket.socket] = []
-        self.shared = inherited is not None
+        self.host: str
+        self.port: int
+        self.shared: bool = inherited is not None
         if inherited is not None:
             self._adopt(inherited, listener, pool)
             return

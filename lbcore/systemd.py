@@ -113,7 +113,7 @@ class Notifier:
         self._asked = {name: environment.pop(name, "") for name in ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")}
         path, usec, pid = self._asked.values()
         self._path = f"\0{path[1:]}" if path.startswith("@") else path
-        self.watchdog_s = 0.0
+        self.watchdog_s: float = 0.0
         """Seconds within which a ping must come; 0: nobody waits for any."""
         if self._path and usec.isdigit() and pid in ("", str(os.getpid())):
             self.watchdog_s = int(usec) / 1_000_000

@@ -49,5 +49,5 @@ class Refusal(Exception):
     def __init__(self, status: int, error: str, *, retry_after_s: int | None = None, **more: Any) -> None:
         super().__init__(error)
         self.status = status
-        self.headers = {} if retry_after_s is None else {"Retry-After": str(retry_after_s)}
-        self.body = {"error": error, **more}
+        self.headers: dict[str, str] = {} if retry_after_s is None else {"Retry-After": str(retry_after_s)}
+        self.body: dict[str, Any] = {"error": error, **more}

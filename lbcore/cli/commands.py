@@ -76,7 +76,7 @@ def _no_arguments(
         typer.echo(context.get_help())
 
 
-app = typer.Typer(
+app: typer.Typer = typer.Typer(
     help="A load balancer: one address in front of a pool of servers.",
     invoke_without_command=True,
     callback=_no_arguments,
@@ -84,7 +84,9 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-backend = typer.Typer(help="Change the backends of a running balancer.", no_args_is_help=True, rich_markup_mode=None)
+backend: typer.Typer = typer.Typer(
+    help="Change the backends of a running balancer.", no_args_is_help=True, rich_markup_mode=None
+)
 app.add_typer(backend, name="backend")
 
 

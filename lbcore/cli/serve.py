@@ -64,10 +64,14 @@ class Flags:
         top: dict[str, Any],
     ) -> None:
         """pem: files of a certificate and its key. limits: of each listener's clients. top: of the top level. None: unsaid."""
-        self.listen, self.backends = listen, backends
-        self.policy, self.health, self.admin, self.pem = policy, health, admin, pem
-        self.limits = {key: value for key, value in limits.items() if value is not None}
-        self.top = {key: value for key, value in top.items() if value is not None}
+        self.listen: list[str] = listen
+        self.backends: list[str] = backends
+        self.policy: str | None = policy
+        self.health: str | None = health
+        self.admin: str | None = admin
+        self.pem: tuple[str | None, str | None] = pem
+        self.limits: dict[str, Any] = {key: value for key, value in limits.items() if value is not None}
+        self.top: dict[str, Any] = {key: value for key, value in top.items() if value is not None}
         self._default_admin: str | None = None
 
     def alone(self) -> BalancerSettings:

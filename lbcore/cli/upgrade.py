@@ -154,10 +154,10 @@ class Predecessor:
     """
 
     def __init__(self) -> None:
-        self.version = os.environ.pop(DONE, None)
-        self.name = os.environ.pop(NAME, None)
-        self.ended = os.environ.pop(ENDED, None) is not None
-        self.alone = os.environ.pop(ALONE, None) is not None
+        self.version: str | None = os.environ.pop(DONE, None)
+        self.name: str | None = os.environ.pop(NAME, None)
+        self.ended: bool = os.environ.pop(ENDED, None) is not None
+        self.alone: bool = os.environ.pop(ALONE, None) is not None
 
 
 def _own_command() -> list[str]:

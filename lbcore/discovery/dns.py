@@ -37,7 +37,7 @@ class DnsSource:
         known: Callable[[str, str], list[Found]] | None = None,
     ) -> None:
         self.pool = pool
-        self.claim = f"dns:{settings.kind}:{settings.name}:{settings.port or ''}"
+        self.claim: str = f"dns:{settings.kind}:{settings.name}:{settings.port or ''}"
         self._settings = settings
         self._complaints = Complaints(log, f"pool {pool}: dns {settings.name}", over="well again")
         self._resolver = Resolver(settings.server)

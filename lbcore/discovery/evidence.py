@@ -6,14 +6,19 @@ Times are monotonic seconds.
 
 from __future__ import annotations
 
-from collections import namedtuple
+from typing import NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from lbcore.settings import PoolSettings
 
-Verdict = namedtuple("Verdict", "state reason", module=__name__)
-Verdict.__doc__ = "A state of lbcore.codes.STATES, and why, in words."
+
+class Verdict(NamedTuple):
+    """A state of lbcore.codes.STATES, and why, in words."""
+
+    state: str
+    reason: str
+
 
 REFUSED = "connection refused"
 DRAINED = "drained by an operator"
@@ -55,25 +60,25 @@ class Evidence:
     )
 
     def __init__(self, *, leased: bool = False, probation: bool = False) -> None:
-        self.leased = leased
-        self.probation = probation
-        self.proven = False
-        self.dead = False
-        self.hard = False
-        self.death = ""
-        self.died_at = 0.0
-        self.flaps = 0.0
-        self.flapped_at = 0.0
-        self.hold_until = 0.0
-        self.ejected_until = 0.0
-        self.ejection = ""
-        self.good_probes = 0
-        self.bad_probes = 0
-        self.declared = "ready"
-        self.busy_until = 0.0
-        self.late_until = 0.0
-        self.drained = False
-        self.unresolved = ""
+        self.leased: bool = leased
+        self.probation: bool = probation
+        self.proven: bool = False
+        self.dead: bool = False
+        self.hard: bool = False
+        self.death: str = ""
+        self.died_at: float = 0.0
+        self.flaps: float = 0.0
+        self.flapped_at: float = 0.0
+        self.hold_until: float = 0.0
+        self.ejected_until: float = 0.0
+        self.ejection: str = ""
+        self.good_probes: int = 0
+        self.bad_probes: int = 0
+        self.declared: str = "ready"
+        self.busy_until: float = 0.0
+        self.late_until: float = 0.0
+        self.drained: bool = False
+        self.unresolved: str = ""
         self.lease_until: float | None = None
 
 

@@ -12,7 +12,7 @@ import errno
 import os
 import threading
 import time
-from collections import namedtuple
+from typing import NamedTuple
 
 from lbcore.crew import ANSWERS, CONNECTS
 from lbcore.discovery import evidence as rules_of
@@ -50,7 +50,12 @@ _TLS_WORDS = {errno.EKEYREJECTED: "its certificate is not accepted", errno.EPROT
 REMOVED = "removed"
 """Why a backend leaves that an operator has removed."""
 
-Target = namedtuple("Target", "row probe", module=__name__)
+
+class Target(NamedTuple):
+    """A backend that is to be probed, and how."""
+
+    row: Row
+    probe: ProbeSettings
 
 
 class Membership:
@@ -89,7 +94,7 @@ class Membership:
         self._pickers = Pickers(table, log)
         self._verdicts = Verdicts(table, self._pools, self._standing, self._agenda, on_change=lambda: self.on_change(), log=log)
         self._reports = Reports(table, self._pools, self._agenda, self._verdicts.weigh)
-        self.counts = {"registrations": 0, "heartbeats": 0, "probes_good": 0, "probes_bad": 0}
+        self.counts: dict[str, int] = {"registrations": 0, "heartbeats": 0, "probes_good": 0, "probes_bad": 0}
 
     def disown(self) -> None:
         """In a forked child: whoever held the lock is not here. The table takes no change any more."""

@@ -8,8 +8,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections import namedtuple
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from lbcore.complaints import Complaints
 from lbcore.pauses import Pauses
@@ -31,8 +30,16 @@ REFRESH_S = 1.0
 SURE = 2
 """So many answers in a row must lack a backend's address until the backend moves."""
 
-Named = namedtuple("Named", "pool address host port ip resolved", module=__name__)
-Named.__doc__ = "A backend with a host name, where it stands now, and whether that is an address of the host's at all."
+
+class Named(NamedTuple):
+    """A backend with a host name, where it stands now, and whether that is an address of the host's at all."""
+
+    pool: str
+    address: str
+    host: str
+    port: int
+    ip: str
+    resolved: bool
 
 
 class _Watch:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections import namedtuple
+from typing import NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from lbcore.settings import OutlierSettings
 
-Figures = namedtuple("Figures", "good bad latency_us", module=__name__)
-Figures.__doc__ = "Of one backend in one interval: requests that ended well, that failed, and their latency (0: unknown)."
+
+class Figures(NamedTuple):
+    """Of one backend in one interval: requests that ended well, that failed, and their latency (0: unknown)."""
+
+    good: int
+    bad: int
+    latency_us: float
 
 
 def worse(pool: dict[str, Figures], rules: OutlierSettings) -> dict[str, str]:

@@ -19,7 +19,7 @@ class Pickers:
     def __init__(self, table: Table, log: Callable[[str], None]) -> None:
         self._table = table
         self._log = log
-        self.due_at = 0.0
+        self.due_at: float = 0.0
 
     def bury(self, now: float) -> None:
         """Free the sections of those that are gone, if it is time to look."""

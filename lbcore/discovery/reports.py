@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import namedtuple
+from typing import NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,19 +16,25 @@ if TYPE_CHECKING:
 LATE_S = 1.0
 """So much later than it should a heartbeat may come at least before its load is taken for old: hosts are busy."""
 
-Report = namedtuple(
-    "Report",
-    "status weight capacity load for_s in_flight seq backup instance",
-    defaults=[None, None, None, None, None, None, None, None, None],
-    module=__name__,
-)
-Report.__doc__ = """What a backend says of itself; None: nothing.
 
-status: ready, alive, starting, busy or draining. weight: 0..256. capacity: becomes the weight where none is given.
-load: 0..1. for_s: how long it stays busy, seconds. in_flight: requests that it has under way, from wherever they came.
-seq: grows with each report of an instance; one that is not newer than the last changes nothing. backup: it takes sessions only
-while no other can. instance: which of several processes that serve one address; "" or None: the only one.
-"""
+class Report(NamedTuple):
+    """What a backend says of itself; None: nothing.
+
+    status: ready, alive, starting, busy or draining. weight: 0..256. capacity: becomes the weight where none is given.
+    load: 0..1. for_s: how long it stays busy, seconds. in_flight: requests that it has under way, from wherever they came.
+    seq: grows with each report of an instance; one that is not newer than the last changes nothing. backup: it takes sessions
+    only while no other can. instance: which of several processes that serve one address; "" or None: the only one.
+    """
+
+    status: str | None = None
+    weight: int | None = None
+    capacity: float | None = None
+    load: float | None = None
+    for_s: float | None = None
+    in_flight: int | None = None
+    seq: int | None = None
+    backup: bool | None = None
+    instance: str | None = None
 
 
 def weight_of(report: Report) -> int | None:
@@ -50,10 +56,10 @@ class Instance:
     __slots__ = ("busy_until", "declared", "in_flight", "load", "seq", "until")
 
     def __init__(self, until: float) -> None:
-        self.seq = -1
-        self.until = until
-        self.declared = "ready"
-        self.busy_until = 0.0
+        self.seq: int = -1
+        self.until: float = until
+        self.declared: str = "ready"
+        self.busy_until: float = 0.0
         self.load: float | None = None
         self.in_flight: int | None = None
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
-from collections import namedtuple
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lbcore.settings import split_host_port
 
@@ -18,11 +17,15 @@ LIMIT_S = 5.0
 EDNS_BYTES = 1232
 """What a UDP answer may hold: no path fragments so much (DNS flag day 2020). A server truncates beyond it: then TCP is used."""
 
-KINDS = {"ipv4": ("A",), "ipv6": ("AAAA",), "both": ("A", "AAAA"), "auto": ("A", "AAAA")}
+KINDS: dict[str, tuple[str, ...]] = {"ipv4": ("A",), "ipv6": ("AAAA",), "both": ("A", "AAAA"), "auto": ("A", "AAAA")}
 """What is asked for, by the choice of address family."""
 
-Addresses = namedtuple("Addresses", "ips ttl_s", module=__name__)
-Addresses.__doc__ = "The addresses of a name, and for how many seconds they are good."
+
+class Addresses(NamedTuple):
+    """The addresses of a name, and for how many seconds they are good."""
+
+    ips: list[str]
+    ttl_s: int
 
 
 class DnsFailed(Exception):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import namedtuple
+from typing import NamedTuple
 
 from lbcore.codes import TIERS
 from lbcore.discovery.evidence import Evidence
@@ -11,6 +11,7 @@ from lbcore.settings import parse_address
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any
 
     from lbcore.discovery.standing import Member
@@ -19,8 +20,19 @@ SOURCES = ("lease", "api")
 DRAIN = "drain"
 """In the place of a source: only that an operator has drained the address is kept, since another names the backend."""
 
-Saved = namedtuple("Saved", "pool address source weight capacity drained up tier instances", defaults=[0, ()], module=__name__)
-Saved.__doc__ = """JSON-ready by `_asdict`. up: it could serve, though it may have been busy."""
+
+class Saved(NamedTuple):
+    """JSON-ready by `_asdict`. up: it could serve, though it may have been busy."""
+
+    pool: str
+    address: str
+    source: str
+    weight: int
+    capacity: float | None
+    drained: bool
+    up: bool
+    tier: int = 0
+    instances: Sequence[str] = ()
 
 
 def entry_of(member: Member) -> dict[str, Any]:

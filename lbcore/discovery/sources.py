@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections import namedtuple
+from typing import NamedTuple
 
 from lbcore.pauses import Pauses
 
@@ -33,9 +33,16 @@ if TYPE_CHECKING:
         def run(self, publish: Publish) -> Awaitable[None]: ...
 
 
-Found = namedtuple("Found", "address weight tier", defaults=[0], module=__name__)
-Found.__doc__ = """A backend as a source knows it: "IP:PORT" (IPv6 in brackets), its weight, 0..256, and its tier: it takes
-sessions only while none of a lower one can."""
+class Found(NamedTuple):
+    """A backend as a source knows it: "IP:PORT" (IPv6 in brackets), its weight, 0..256, and its tier.
+
+    It takes sessions only while none of a lower tier can.
+    """
+
+    address: str
+    weight: int
+    tier: int = 0
+
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 30.0
 MOST = 1024

@@ -38,15 +38,16 @@ class Member:
     )
 
     def __init__(self, row: Row, evidence: Evidence) -> None:
-        self.row = row
-        self.evidence = evidence
-        self.verdict = Verdict(row.state, row.reason)
-        self.claims = {row.source}
+        self.row: Row = row
+        self.evidence: Evidence = evidence
+        self.verdict: Verdict = Verdict(row.state, row.reason)
+        self.claims: set[str] = {row.source}
         self.load: float | None = None
-        self.elsewhere = 0.0
-        self.heard_at = 0.0
-        self.good = self.bad = 0
-        self.ramp_until = 0.0
+        self.elsewhere: float = 0.0
+        self.heard_at: float = 0.0
+        self.good: int = 0
+        self.bad: int = 0
+        self.ramp_until: float = 0.0
         self.instances: dict[str, Instance] = {}
 
 
@@ -83,17 +84,17 @@ class Standing:
         self.healthy: set[str] = set()
         self.lost: dict[str, float] = {}
         self.ejected: set[str] = set()
-        self.doubting = False
-        self.doubt_until = 0.0
-        self.believed_at = 0.0
+        self.doubting: bool = False
+        self.doubt_until: float = 0.0
+        self.believed_at: float = 0.0
         self.filled_at: dict[int, float] = {}
-        self.compare_at = 0.0
+        self.compare_at: float = 0.0
         self.kept: set[str] = set()
-        self.outage = True
-        self.outage_at = 0.0
-        self.told = False
+        self.outage: bool = True
+        self.outage_at: float = 0.0
+        self.told: bool = False
         self.tell_at: float | None = None
-        self.tiered = False
+        self.tiered: bool = False
 
     def enter(self, member: Member) -> None:
         """One more."""

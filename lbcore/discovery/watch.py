@@ -7,8 +7,7 @@ import ipaddress
 import json
 import os
 import stat
-from collections import namedtuple
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lbcore.complaints import Complaints
 from lbcore.discovery.sources import Found
@@ -23,8 +22,12 @@ MAX_BYTES = 1 << 20
 MAX_BACKENDS = 10_000
 
 
-_Stamp = namedtuple("_Stamp", "changed_ns size inode")
-"""What changes with a file."""
+class _Stamp(NamedTuple):
+    """What changes with a file."""
+
+    changed_ns: int
+    size: int
+    inode: int
 
 
 class FileSource:
@@ -39,7 +42,7 @@ class FileSource:
 
     def __init__(self, pool: str, path: str, log: Callable[[str], None], *, interval_s: float = 1.0) -> None:
         self.pool = pool
-        self.claim = f"file:{path}"
+        self.claim: str = f"file:{path}"
         self._path = path
         self._interval_s = interval_s
         self._believed: _Stamp | None = None

@@ -5,7 +5,7 @@ tools/docs/metrics.md is made from this table (tools/render-options), and a fami
 
 from __future__ import annotations
 
-from collections import namedtuple
+from typing import NamedTuple
 
 from lbcore.codes import CLASSES
 
@@ -15,8 +15,14 @@ MOST_BACKENDS = 1000
 LE_S = (0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200)
 """Upper bounds of the buckets of histograms, in seconds: summed from finer ones, so that a bound is off by 3% at most."""
 
-Family = namedtuple("Family", "name kind labels help", module=__name__)
-Family.__doc__ = "name: without lbcore_ and without a counter's _total. kind: counter, gauge or histogram."
+
+class Family(NamedTuple):
+    """name: without lbcore_ and without a counter's _total. kind: counter, gauge or histogram."""
+
+    name: str
+    kind: str
+    labels: tuple[str, ...]
+    help: str
 
 
 def _of_ended(scope: str, what: str) -> tuple[Family, ...]:
@@ -261,7 +267,7 @@ WORKER = (
     _worker("memory_bytes", "gauge", "Resident memory of the worker's process; absent where workers are threads."),
 )
 
-TABLES = {
+TABLES: dict[str, tuple[Family, ...]] = {
     "The balancer and its control plane": INSTANCE,
     "Listeners": LISTENER,
     "Pools": POOL,

@@ -3,9 +3,8 @@ of all that there is to show."""
 
 from __future__ import annotations
 
-from collections import namedtuple
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from prometheus_client import generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
@@ -36,7 +35,7 @@ SHOWN_STATES = (*STATES, "kept")
 Sample = tuple[str, tuple[str, ...], Any]
 
 
-class Observation(namedtuple("Observation", "document timings control", module=__name__)):
+class Observation(NamedTuple):
     """What a scrape is made from.
 
     document: the status document. timings: a Timing by (pool, kind). control: what the control plane counts of itself: cpu_s,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import namedtuple
+from typing import NamedTuple
 
 from lbcore.errors import ConfigError
 
@@ -16,8 +16,12 @@ if TYPE_CHECKING:
     from lbcore.settings import BalancerSettings
     from lbcore.table import Table
 
-Outlets = namedtuple("Outlets", "sink traces", module=__name__)
-Outlets.__doc__ = """Where endings go: the access log's sink, and what sends spans; None: nowhere."""
+
+class Outlets(NamedTuple):
+    """Where endings go: the access log's sink, and what sends spans; None: nowhere."""
+
+    sink: Sink | None
+    traces: Traces | None
 
 
 class Recording:

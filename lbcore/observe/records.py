@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections import namedtuple
+from typing import NamedTuple
 
 from lbcore._layout import ffi
 
@@ -26,14 +26,42 @@ REUSED, TRUNCATED, LOGGED, TRACED, TLS, BY_CLIENT, BY_BACKEND = (
     for flag in ("REUSED", "TRUNCATED", "LOGGED", "TRACED", "TLS", "BY_CLIENT", "BY_BACKEND")
 )
 
-Record = namedtuple(
-    "Record",
-    "number ended_us total_us bytes_in bytes_out generation trace_high trace_low span parent backend accept_us connect_us"
-    " first_us client port listener pool status kind end flags tried minor trace_flags method_length host_length path_length"
-    " id_length reason_length text",
-    module=__name__,
-)
-Record.__doc__ = """A struct lb_record of csrc/shm_layout.h; the trace id in two halves."""
+
+class Record(NamedTuple):
+    """A struct lb_record of csrc/shm_layout.h; the trace id in two halves."""
+
+    number: int
+    ended_us: int
+    total_us: int
+    bytes_in: int
+    bytes_out: int
+    generation: int
+    trace_high: int
+    trace_low: int
+    span: int
+    parent: int
+    backend: int
+    accept_us: int
+    connect_us: int
+    first_us: int
+    client: bytes
+    port: int
+    listener: int
+    pool: int
+    status: int
+    kind: int
+    end: int
+    flags: int
+    tried: int
+    minor: int
+    trace_flags: int
+    method_length: int
+    host_length: int
+    path_length: int
+    id_length: int
+    reason_length: int
+    text: bytes
+
 
 _FORM = struct.Struct("=10Q4I16s4H8BH2B4x376s")
 assert _FORM.size == SIZE
@@ -46,7 +74,7 @@ class Records:
         self._segment = segment
         self._memory = memory
         self._next = [segment.worker(worker).records + 1 for worker in range(segment.head.workers)]
-        self.lost = 0
+        self.lost: int = 0
 
     def take(self) -> list[Record]:
         """The next records, BATCH a worker at most. What was overwritten is counted in `lost`."""

@@ -32,8 +32,8 @@ class Timing:
     __slots__ = ("counts", "sum_us")
 
     def __init__(self, counts: list[int], sum_us: int) -> None:
-        self.counts = counts
-        self.sum_us = sum_us
+        self.counts: list[int] = counts
+        self.sum_us: int = sum_us
 
     @property
     def count(self) -> int:

@@ -51,7 +51,7 @@ class Traces:
         self._waiting: deque[Any] = deque(maxlen=QUEUE)
         self._wake = threading.Event()
         self._stopping = False
-        self.counts = {"spans_sent": 0, "spans_lost": 0}
+        self.counts: dict[str, int] = {"spans_sent": 0, "spans_lost": 0}
         self._thread = threading.Thread(target=self._run, name="lbcore-traces", daemon=True)
         self._thread.start()
 

@@ -10,7 +10,7 @@ from lbcore.secret import Secret
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
-    from typing import Any, Self
+    from typing import Any, ClassVar, Self
 
     from lbcore.option import Option
 
@@ -101,7 +101,7 @@ class Settings:
     def __eq__(self, other: object) -> bool:
         return type(self) is type(other) and self.values() == other.values()
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__: ClassVar[None] = None  # type: ignore[assignment]
 
     def __repr__(self) -> str:
         inside = ", ".join(f"{name}={value!r}" for name, value in self.values().items())

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-from collections import namedtuple
+from typing import NamedTuple
 
 from lbcore.settings.addresses import ROUTED_MODES, parse_address
 
@@ -16,8 +16,16 @@ if TYPE_CHECKING:
     from lbcore.settings.balancer import BalancerSettings
     from lbcore.settings.listener import ListenerSettings
 
-Place = namedtuple("Place", "name datagrams host port pools", module=__name__)
-Place.__doc__ = """A listener: where it is bound, and the pools that it leads to."""
+
+class Place(NamedTuple):
+    """A listener: where it is bound, and the pools that it leads to."""
+
+    name: str
+    datagrams: bool
+    host: str
+    port: int
+    pools: frozenset[str]
+
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 

@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
-from collections import namedtuple
+from typing import NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from lbcore.segment import Segment
     from lbcore.table.row import Row
 
-Outcome = namedtuple(
-    "Outcome",
-    "active sessions failures failures_in_row last_errno latency_ms last_success answers_in_row last_status last_answer",
-    module=__name__,
-)
-Outcome.__doc__ = """What the data path saw of a backend, over all workers.
 
-active: sessions now. sessions: connects that succeeded. failures: connects that failed. failures_in_row: the most that one
-worker saw since its last success. last_errno: of the last failure, 0 if none. latency_ms: of connects, exponentially weighted.
-last_success, last_answer: monotonic seconds, 0 if never; of connects and answers, of answers only.
-answers_in_row, last_status: the same of failed answers; status 0: none came.
-"""
+class Outcome(NamedTuple):
+    """What the data path saw of a backend, over all workers.
+
+    active: sessions now. sessions: connects that succeeded. failures: connects that failed. failures_in_row: the most that one
+    worker saw since its last success. last_errno: of the last failure, 0 if none. latency_ms: of connects, exponentially
+    weighted. last_success, last_answer: monotonic seconds, 0 if never; of connects and answers, of answers only.
+    answers_in_row, last_status: the same of failed answers; status 0: none came.
+    """
+
+    active: int
+    sessions: int
+    failures: int
+    failures_in_row: int
+    last_errno: int
+    latency_ms: float
+    last_success: float
+    answers_in_row: int
+    last_status: int
+    last_answer: float
 
 
 def outcome_of(segment: Segment, row: Row) -> Outcome:

@@ -7,7 +7,7 @@ import signal
 import socket
 import threading
 import time
-from collections import namedtuple
+from typing import NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,8 +19,15 @@ MOST_AT_ONCE = 64
 LOOK_S = 0.1
 """How often a wait for names looks whether it is over."""
 
-Resolved = namedtuple("Resolved", "family ip scope all_ips", defaults=((),), module=__name__)
-Resolved.__doc__ = "An address. all_ips: beside it, of a name, all that the name means, this one among them."
+
+class Resolved(NamedTuple):
+    """An address. all_ips: beside it, of a name, all that the name means, this one among them."""
+
+    family: int
+    ip: str
+    scope: int
+    all_ips: tuple[str, ...] = ()
+
 
 UNRESOLVED = Resolved(int(socket.AF_INET), "255.255.255.255", 0)
 """Where a backend stands whose name has no address: no connection there can succeed (RFC 919 7)."""

@@ -50,21 +50,25 @@ class Row:
 
     def __init__(self, pool: str, address: str, resolved: Resolved, *, weight: int, source: str, tier: int = 0) -> None:
         """Its index, generation, state and reason are the table's to fill in. Raises ValueError when the address is bad."""
-        self.index = self.generation = 0
-        self.pool = pool
-        self.address = address
+        self.index: int = 0
+        self.generation: int = 0
+        self.pool: str = pool
+        self.address: str = address
+        self.host: str
+        self.port: int
         self.host, self.port = parse_address(address)
         self.family: int = resolved.family
         self.ip: str = resolved.ip
         self.scope: int = resolved.scope
-        self.weight = weight
-        self.tier = tier
-        self.source = source
-        self.kept = False
+        self.weight: int = weight
+        self.tier: int = tier
+        self.source: str = source
+        self.kept: bool = False
         self.counted: tuple[str, int] | None = None
-        self.state = self.reason = ""
+        self.state: str = ""
+        self.reason: str = ""
         self.load: float | None = None
-        self.elsewhere = 0.0
+        self.elsewhere: float = 0.0
         self.capacity: float | None = None
         self.cut_at: float | None = None
         self.free_at: float | None = None

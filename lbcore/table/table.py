@@ -25,6 +25,7 @@ from lbcore.table.views import Views
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import mmap
     from collections.abc import Callable, Iterator
     from typing import Any
 
@@ -56,17 +57,17 @@ class Table:
         sections = SECTIONS * workers
         limits = (MAX_LISTENERS, MAX_POOLS, max_backends, sections)
         size = _engine.segment_bytes(listeners=MAX_LISTENERS, pools=MAX_POOLS, backends=max_backends, workers=sections)
-        self.lock = threading.RLock()
-        self.fd = make_memory(size) if memory is None else memory
-        self.memory = map_shared(self.fd)
+        self.lock: threading.RLock = threading.RLock()
+        self.fd: int = make_memory(size) if memory is None else memory
+        self.memory: mmap.mmap = map_shared(self.fd)
         fresh = memory is None
         try:
             self._pen: Any = _engine.Pen(self.memory, create=limits if fresh else None)
-            self.segment = Segment(self.memory)
+            self.segment: Segment = Segment(self.memory)
         except (OSError, SegmentError):
             self.memory.close()
             raise
-        self.workers = int(self.segment.head.workers) // SECTIONS
+        self.workers: int = int(self.segment.head.workers) // SECTIONS
         if fresh:
             self._pen.sections(workers)  # the others count when they are used
         self._write_head(name, version, DATAPATHS[datapath], fresh=fresh)
@@ -81,7 +82,7 @@ class Table:
         self._free: list[int] = []
         self._fresh = 0
         self._max_backends = int(self.segment.head.max_backends)
-        self.views = Views(self._pools, self._pen.publish)
+        self.views: Views = Views(self._pools, self._pen.publish)
         self.on_cut: Callable[[], None] = lambda: None
         self._cutting: set[str] = set()  # pools that cut the sessions of a backend that is down
         self._takers: dict[tuple[str, int], int] = {}  # by pool and tier: how many take sessions

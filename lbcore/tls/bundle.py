@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import namedtuple
+from typing import NamedTuple
 
 from lbcore._layout import ffi
 
@@ -29,8 +29,13 @@ _VERSIONS = {"1.2": 0x0303, "1.3": 0x0304}
 OF_HTTPS = ("http/1.1", "http/1.0")
 """What https agrees on: curl --http1.0 offers the second alone."""
 
-Certificate = namedtuple("Certificate", "chain key ocsp", module=__name__)
-Certificate.__doc__ = """The contents of a certificate's files: PEM, PEM, and DER or nothing."""
+
+class Certificate(NamedTuple):
+    """The contents of a certificate's files: PEM, PEM, and DER or nothing."""
+
+    chain: bytes
+    key: bytes
+    ocsp: bytes
 
 
 class _Text:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import namedtuple
+from typing import NamedTuple
 
 from lbcore.errors import ConfigError
 
@@ -13,8 +13,12 @@ if TYPE_CHECKING:
 USUAL = "libssl.so.3"
 PACKAGES = "libssl3 (Debian, Ubuntu), openssl-libs (Fedora)"
 
-Library = namedtuple("Library", "path version", module=__name__)
-Library.__doc__ = """path: of libssl, or its name for the loader. version: as OpenSSL tells it, "OpenSSL 3.0.19 27 Jan 2026"."""
+
+class Library(NamedTuple):
+    """path: of libssl, or its name for the loader. version: as OpenSSL tells it, "OpenSSL 3.0.19 27 Jan 2026"."""
+
+    path: str
+    version: str
 
 
 def mapped(maps: Iterable[str]) -> str | None:

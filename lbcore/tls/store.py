@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections import namedtuple
+from typing import NamedTuple
 
 from lbcore.errors import ConfigError
 from lbcore.segment import date_text
@@ -21,15 +21,29 @@ if TYPE_CHECKING:
     from lbcore.settings import BalancerSettings, ListenerSettings, PoolSettings
     from lbcore.tls.library import Library
 
-Shown = namedtuple("Shown", "option cert key ocsp", module=__name__)
-Shown.__doc__ = """The files of a certificate. option: how the names of its options begin: "certificate[0]." or "tls_"."""
 
-Bundle = namedtuple("Bundle", "wanted stamp data names expires_s", module=__name__)
-Bundle.__doc__ = """A bundle that passed all checks.
+class Shown(NamedTuple):
+    """The files of a certificate. option: how the names of its options begin: "certificate[0]." or "tls_"."""
 
-wanted: what it was made of. stamp: of these files, from before they were read. data: as a worker reads it. names: in DNS, of
-all its certificates. expires_s: Unix time, when the first of these does; 0: it has none.
-"""
+    option: str
+    cert: str
+    key: str | None
+    ocsp: str | None
+
+
+class Bundle(NamedTuple):
+    """A bundle that passed all checks.
+
+    wanted: what it was made of. stamp: of these files, from before they were read. data: as a worker reads it. names: in DNS,
+    of all its certificates. expires_s: Unix time, when the first of these does; 0: it has none.
+    """
+
+    wanted: Wanted
+    stamp: files.Stamp
+    data: bytes
+    names: list[str]
+    expires_s: int
+
 
 _OF_CERTIFICATE = re.compile(r"certificate (\d+): (.*)", re.DOTALL)
 
@@ -39,9 +53,12 @@ class Wanted:
 
     def __init__(self, kind: int, settings: ListenerSettings | PoolSettings, shown: list[Shown], trusted: str | None) -> None:
         """trusted: the file of the CAs, if one is named."""
-        self.kind, self.settings, self.shown, self.trusted = kind, settings, shown, trusted
-        self.key = kind, str(settings.name)
-        self.where = f"{'listener' if kind == LISTENER else 'pool'} {settings.name}"
+        self.kind: int = kind
+        self.settings: ListenerSettings | PoolSettings = settings
+        self.shown: list[Shown] = shown
+        self.trusted: str | None = trusted
+        self.key: tuple[int, str] = kind, str(settings.name)
+        self.where: str = f"{'listener' if kind == LISTENER else 'pool'} {settings.name}"
 
     @property
     def files(self) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections import namedtuple
+from typing import NamedTuple
 
 from lbcore._layout import ffi
 from lbcore.tls.bundle import MOST_KEYS
@@ -14,8 +14,12 @@ if TYPE_CHECKING:
 
 KEY_BYTES: int = ffi.sizeof("struct lb_ticket_key")
 
-TicketKey = namedtuple("TicketKey", "born secret", module=__name__)
-TicketKey.__doc__ = """born: monotonic seconds. secret: the bytes of a struct lb_ticket_key."""
+
+class TicketKey(NamedTuple):
+    """born: monotonic seconds. secret: the bytes of a struct lb_ticket_key."""
+
+    born: float
+    secret: bytes
 
 
 def random_key() -> bytes:

@@ -51,7 +51,7 @@ class Backends(ScrollView, can_focus=True):
     def __init__(self) -> None:
         super().__init__()
         self.rows: list[table.Row] = []
-        self.cursor = 0
+        self.cursor: int = 0
         self._chosen: str | None = None  # the id under the cursor, which stays with it when the order changes
 
     @property
@@ -170,9 +170,9 @@ class Top(App[None]):
         self._read_at = 0.0
         self._rates: Rates | None = None
         self._history = History()
-        self.order = "trouble"
-        self.backwards = False
-        self.wanted = ""
+        self.order: str = "trouble"
+        self.backwards: bool = False
+        self.wanted: str = ""
 
     def compose(self) -> ComposeResult:
         """From top to bottom."""

@@ -24,7 +24,7 @@ class Source:
         self.name = name
         self._path: str | None = None
         self._segment: Segment | None = None
-        self.state = ""
+        self.state: str = ""
 
     def __enter__(self) -> Source:
         return self
