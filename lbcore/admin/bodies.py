@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import json
 from functools import lru_cache
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
@@ -47,7 +47,7 @@ Weight = Annotated[int, Field(ge=0, le=256)]
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(strict=True, extra="ignore")  # newer clients may say more
+    model_config: ClassVar[ConfigDict] = ConfigDict(strict=True, extra="ignore")  # newer clients may say more
 
 
 class Announcement(_Strict):
