@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import selectors
 import socket
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
     from lbcore.table import Table
 
 START_LIMIT_S = 20.0
+END_S = 2.0
+"""A worker that has been told to stop has so long until it is killed."""
+LOOK_S = 0.2
 
 
 class Supervisor:
@@ -81,6 +85,7 @@ class Supervisor:
         self._thread: threading.Thread | None = None
         self._draining = False
         self._closing = False
+        self._end_by = math.inf  # when a worker that still has not ended is killed: `hurry` brings it nearer
 
     # --- life ----------------------------------------------------------------------------------------------------
 
@@ -118,7 +123,7 @@ class Supervisor:
                 post.restart_at = None
                 if post.channel:
                     post.channel.send(crew.DRAIN, value=int(drain_s * 1000))
-        self._await_end(drain_s + 2)
+        self._await_end(drain_s + END_S)
         self._close()
 
     def disown(self) -> None:
@@ -139,16 +144,24 @@ class Supervisor:
         self._listening.close_sockets()
 
     def hurry(self) -> None:
-        """End a drain that is under way now."""
+        """End a drain that is under way now. A worker that hangs hears nothing of it: it has as long as any other to end."""
+        self._end_by = min(self._end_by, time.monotonic() + END_S)
         for channel in self._posts.channels():
             channel.send(crew.STOP)
 
     def _await_end(self, limit_s: float) -> None:
-        deadline = time.monotonic() + limit_s
+        self._end_by = min(self._end_by, time.monotonic() + limit_s)
         for post in self._posts.all():
-            if post.worker and not post.worker.wait(max(0.0, deadline - time.monotonic())):
+            if post.worker and not self._ends(post.worker):
                 self._log(f"worker {post.number} does not end: killed")
                 post.worker.kill()
+
+    def _ends(self, worker: crew.ProcessWorker | crew.AdoptedWorker | crew.ThreadWorker) -> bool:
+        """Is it gone in time? The time may be brought nearer meanwhile."""
+        while not worker.wait(max(0.0, min(LOOK_S, self._end_by - time.monotonic()))):
+            if time.monotonic() >= self._end_by:
+                return False
+        return True
 
     def _close(self) -> None:
         with self._changed:

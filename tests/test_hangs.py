@@ -183,3 +183,23 @@ def lives_in(directory: Path) -> list[int]:
             if f"LBCORE_RUNTIME_DIR={directory}\0".encode() in file.read():
                 found.append(int(entry))
     return found
+
+
+def test_a_second_signal_ends_a_drain_that_waits_for_a_worker_that_hangs(tmp_path: Path) -> None:
+    with Peer(named(b"one")) as peer:
+        lb = Command(tmp_path, "-c", str(config(tmp_path, peer.address, "60s")))
+        workers = pids(lb)
+        for pid in workers:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            lb.process.send_signal(signal.SIGTERM)
+            wait_for(lambda: "draining" in lb.stderr.read_text(), "it drains")
+            began = time.monotonic()
+            assert lb.stop() == 0  # the drain alone would take 30 s
+            assert time.monotonic() - began < 10 * SLOWER
+            assert lb.stderr.read_text().count("does not end: killed") == 2
+        finally:
+            for pid in workers:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            lb.process.kill()
