@@ -339,7 +339,7 @@ static char *put_keep_alive(char *to, uint32_t keeps_s)
     return PUT(to, "\r\n");
 }
 
-static char *put_connection(char *to, const struct lb_farewell *farewell, uint16_t status)
+char *lb_compose_connection(char *to, const struct lb_farewell *farewell, uint16_t status)
 {
     if (farewell->switches)
         return PUT(to, "Connection: Upgrade\r\n");
@@ -382,95 +382,8 @@ size_t lb_compose_answer(char *out, const struct lb_message *message, const char
         to = put(to, farewell->cookie, strlen(farewell->cookie));
         to = PUT(to, "\r\n");
     }
-    to = put_connection(to, farewell, head->status);
+    to = lb_compose_connection(to, farewell, head->status);
     to = put_via(to, head->minor);
     to = PUT(to, "\r\n");
-    return (size_t)(to - out);
-}
-
-/* --- the balancer's own --------------------------------------------------------------------------------------------- */
-
-const char *lb_status_words(uint16_t status)
-{
-    switch (status) {
-    case 200:
-        return "OK";
-    case 400:
-        return "Bad Request";
-    case 404:
-        return "Not Found";
-    case 408:
-        return "Request Timeout";
-    case 413:
-        return "Content Too Large";
-    case 414:
-        return "URI Too Long";
-    case 417:
-        return "Expectation Failed";
-    case 429:
-        return "Too Many Requests"; /* RFC 6585 4 */
-    case 431:
-        return "Request Header Fields Too Large";
-    case 501:
-        return "Not Implemented";
-    case 502:
-        return "Bad Gateway";
-    case 503:
-        return "Service Unavailable";
-    case 504:
-        return "Gateway Timeout";
-    case 505:
-        return "HTTP Version Not Supported";
-    default:
-        return "Error";
-    }
-}
-
-/* The listener's body with {status} and {reason} filled in, or a line of our own. */
-static size_t own_body(char *body, size_t room, const struct lb_own_answer *answer)
-{
-    const char *form = (const char *)answer->listener->error_body;
-    size_t length = 0;
-    if (!*form || answer->status < 400) {
-        int count = snprintf(body, room, "%u %s: %s\n", answer->status, lb_status_words(answer->status), answer->why);
-        return count > 0 ? (size_t)count : 0;
-    }
-    while (*form && length < room - 64) {
-        if (strncmp(form, "{status}", 8) == 0) {
-            length += (size_t)snprintf(body + length, room - length, "%u", answer->status);
-            form += 8;
-        } else if (strncmp(form, "{reason}", 8) == 0) {
-            length += (size_t)snprintf(body + length, room - length, "%.60s", answer->why);
-            form += 8;
-        } else {
-            body[length++] = *form++;
-        }
-    }
-    return length;
-}
-
-size_t lb_compose_own(char *out, const struct lb_own_answer *answer)
-{
-    char body[4096], line[256];
-    size_t length = own_body(body, sizeof body, answer);
-    const char *type = (const char *)answer->listener->error_type;
-    int count = snprintf(line, sizeof line, "HTTP/1.1 %u %s\r\nDate: %s\r\nContent-Length: %zu\r\n", answer->status,
-                         lb_status_words(answer->status), answer->date, length);
-    char *to = put(out, line, (size_t)count);
-    count = snprintf(line, sizeof line, "Content-Type: %s\r\n", *type ? type : "text/plain; charset=utf-8");
-    to = put(to, line, (size_t)count);
-    if (answer->retry_after_s) {
-        count = snprintf(line, sizeof line, "Retry-After: %u\r\n", answer->retry_after_s);
-        to = put(to, line, (size_t)count);
-    }
-    struct lb_farewell farewell = {
-        .client_minor = answer->client_minor,
-        .persistent = answer->persistent,
-        .keeps_s = answer->listener->keepalive_timeout_ms / 1000,
-    };
-    to = put_connection(to, &farewell, answer->status);
-    to = PUT(to, "\r\n");
-    if (!answer->head_only)
-        to = put(to, body, length);
     return (size_t)(to - out);
 }

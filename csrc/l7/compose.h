@@ -52,6 +52,9 @@ struct lb_farewell {
 
 size_t lb_compose_answer(char *out, const struct lb_message *message, const char *bytes, const struct lb_farewell *farewell);
 
+/* What the client is told of its connection; where it ends. */
+char *lb_compose_connection(char *to, const struct lb_farewell *farewell, uint16_t status);
+
 /* An answer of the balancer's own, body included (LB_COMPOSE_ROOM bytes suffice). */
 struct lb_own_answer {
     uint16_t status;

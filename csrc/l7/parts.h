@@ -1,7 +1,7 @@
 /* What the files of an HTTP client say to each other: http.c its life, intake.c requests, reach.c backends, bound.c those that cookies
- * name, carry.c both directions of an exchange, answer.c answers, switch.c those of 101, upload.c the body of a request that waits for a
- * backend, deadline.c how long we wait for whom, outbox.c bytes that somebody does not take yet, unsent.c bodies that 417 kept back,
- * pace.c how quickly a client sends or takes a body, tell.c what is remembered of exchanges; l7.c is all clients. */
+ * name, carry.c both directions of an exchange, answer.c answers, interim.c and switch.c those of 1xx, upload.c the body of a request
+ * that waits for a backend, deadline.c how long we wait for whom, outbox.c bytes that somebody does not take yet, unsent.c bodies that
+ * 417 kept back, pace.c how quickly a client sends or takes a body, tell.c what is remembered of exchanges; l7.c is all clients. */
 #ifndef LB_PARTS_H
 #define LB_PARTS_H
 
@@ -186,6 +186,10 @@ enum lb_next lb_http_no_buffer(struct lb_l7 *l7, struct lb_http *client);
 /* Keep bytes of an answer for later, at the start of the part buffer. They may lie in it. */
 void lb_http_keep_part(struct lb_l7 *l7, struct lb_http *client, const char *bytes, uint32_t count);
 void lb_http_drop_part(struct lb_l7 *l7, struct lb_http *client);
+
+/* --- interim.c --- */
+/* Pass on a 1xx, of which l7->message is the head, to a client that takes it: 0, or -1 when the client failed. */
+int lb_http_pass_interim(struct lb_l7 *l7, struct lb_http *client, const char *bytes);
 
 /* --- switch.c --- */
 /* A 101, of which l7->message is the head. */

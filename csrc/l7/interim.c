@@ -1,0 +1,38 @@
+/* Responses before the response: 1xx. */
+#include "parts.h"
+
+/* Many clients take any 1xx but 100 for the response itself, and the response for that to their next request. Browsers know better
+ * (W3C Fetch Metadata: Sec-Fetch-Mode), and others who are told to be here. */
+static int takes_interim(const struct lb_l7 *l7, const struct lb_http *client, uint16_t status)
+{
+    if (!client->minor) /* RFC 9110 15.2 */
+        return 0;
+    if (status == 100)
+        return 1;
+    switch ((enum lb_early_hints)lb_http_listener(l7, client)->early_hints) {
+    case LB_HINTS_BROWSERS:
+        return client->navigates;
+    case LB_HINTS_ALWAYS:
+        return 1;
+    case LB_HINTS_NEVER:
+        return 0;
+    }
+    return 0;
+}
+
+/* 100 and its like go through to those who know them. */
+int lb_http_pass_interim(struct lb_l7 *l7, struct lb_http *client, const char *bytes)
+{
+    struct lb_farewell farewell = {.client_minor = 1, .persistent = 1, .date = ""};
+    uint16_t status = l7->message.head.status;
+    if (client->expects && status == 100) { /* now its body comes, or is late */
+        client->expects = 0;
+        lb_http_asked(l7, client);
+        lb_http_excuse(client);
+    }
+    if (!takes_interim(l7, client, status))
+        return 0;
+    lb_add(&l7->plane->row->answers_1xx, 1);
+    size_t head = lb_compose_answer(l7->out, &l7->message, bytes, &farewell);
+    return lb_http_send_parts(l7, &client->client, &client->down, l7->out, head, NULL, 0);
+}
