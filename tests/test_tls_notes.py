@@ -50,7 +50,8 @@ class StandIn:
             if not data:
                 break
             kind, number, value = note.unpack(data)
-            self.told.append(Told(kind, number, value, self._read(kind, descriptors)))
+            if kind != crew.WAKE:  # its heart does not beat: it is looked after as one that hangs
+                self.told.append(Told(kind, number, value, self._read(kind, descriptors)))
             if kind == crew.LISTEN:
                 self._channel.send(note.pack(crew.LISTENING, number, 0))
             if kind in (crew.DRAIN, crew.STOP):
