@@ -6,7 +6,7 @@ import shutil
 import socket
 import subprocess
 from http.client import HTTPConnection
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from harness import balanced, wait_for
@@ -200,6 +200,26 @@ def test_long_body_behind_a_417_ends_the_connection(framing: bytes, body: bytes)
         client.send(EXPECTING % framing)
         assert client.answer().status == 417
         client.send(body)
+        client.socket.shutdown(socket.SHUT_WR)
+        assert client.ends()
+        assert len(backend.heads) == 1
+
+
+PROXIES: list[tuple[dict[str, Any], bytes]] = [
+    ({"trusted_proxies": ["127.0.0.1/32"]}, b""),
+    ({"trusted_proxies": ["127.0.0.1/32"], "accept_proxy": True}, b"PROXY TCP4 192.0.2.1 192.0.2.2 1000 80\r\n"),
+]
+
+
+@pytest.mark.parametrize(("listener", "introduction"), PROXIES)
+def test_body_that_a_proxy_passes_on_behind_a_417_writes_no_request(listener: dict[str, Any], introduction: bytes) -> None:
+    """It is a stranger's, who would write the fields that only the proxy may."""
+    forged = b"POST /up?x HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 192.0.2.9\r\nContent-Length: 0\r\n\r\n"
+    with Strict() as backend, http(backend, listener=listener) as lb, Client(lb.address) as client:
+        client.send(introduction + EXPECTING % b"Content-Length: %d" % len(forged))
+        answer = client.answer()
+        assert (answer.status, told(answer.head)) == (417, (b"close", None))
+        client.send(forged)
         client.socket.shutdown(socket.SHUT_WR)
         assert client.ends()
         assert len(backend.heads) == 1

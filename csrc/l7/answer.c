@@ -233,7 +233,7 @@ static enum lb_next final_answer(struct lb_l7 *l7, struct lb_http *client, char 
     if (body.used < count - message->head.bytes)
         note_surplus(l7, client, message->head.status);
     int to_end = message->framing == LB_BODY_TO_END || (message->framing == LB_BODY_CHUNKED && !client->minor);
-    client->unsent = message->head.status == 417 && client->expects && !client->request.whole;
+    client->unsent = message->head.status == 417 && lb_http_may_repeat(client);
     client->persistent = client->persistent && (client->request.whole || client->unsent) && !to_end && !lb_http_must_close(l7, client);
     if (!lb_http_can_hold(l7, message->head.bytes + LB_COMPOSE_ROOM + body.out_count))
         return lb_http_no_buffer(l7, client);

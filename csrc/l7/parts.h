@@ -98,7 +98,9 @@ enum lb_next lb_http_is_there(struct lb_l7 *l7, struct lb_http *client);
 /* --- unsent.c --- */
 /* The request waits for 100 before it sends its body: remember what it looks like. message: it is read from bytes. */
 void lb_http_note_expectation(struct lb_http *client, const struct lb_message *message, const char *bytes);
-/* 417 was passed on instead. What came next? */
+/* 417 comes instead. May the request be repeated on its connection? */
+int lb_http_may_repeat(const struct lb_http *client);
+/* 417 was passed on. What came next? */
 enum lb_unsent {
     LB_UNSENT_OPEN,    /* too little to tell */
     LB_UNSENT_SETTLED, /* another request, or the whole body, which was thrown away */

@@ -7,7 +7,13 @@ enum { MOST_UNSENT = 16384 }; /* bytes of a body that are waited for */
 
 /* A client that was told 417 has two ways on (RFC 9110 10.1.1): it repeats its request without the expectation, as curl does, or it
  * sends the body that it has announced. Both may come on the connection that it keeps. What comes is taken for a request only if it
- * has the same method and target: nobody who writes a body alone chooses what is asked for. */
+ * has the same method and target: nobody who writes a body alone chooses what is asked for. Nor may such a one choose the fields of a
+ * request: where a proxy speaks, the body is a stranger's, and the proxy's word is believed. There 417 ends the connection. */
+
+int lb_http_may_repeat(const struct lb_http *client)
+{
+    return client->expects && !client->request.whole && !client->trusted && !client->heard;
+}
 
 static uint64_t first_bytes(const char *bytes, uint32_t count)
 {
