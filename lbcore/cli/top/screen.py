@@ -69,7 +69,7 @@ class Backends(ScrollView, can_focus=True):
         self.rows = found
         places = (place for place, row in enumerate(found) if row.id == self._chosen)
         self.cursor = next(places, min(self.cursor, max(0, len(found) - 1)))
-        self.virtual_size = Size(1, len(found))  # as wide as there is room
+        self.virtual_size: Size = Size(1, len(found))  # as wide as there is room
         self.refresh()
 
     def _place(self, cursor: int) -> None:
@@ -115,7 +115,7 @@ class AskWeight(ModalScreen[int | None]):
     """The new weight of a backend; None: never mind."""
 
     BINDINGS: ClassVar[list[Any]] = [Binding("escape", "leave", "Cancel")]
-    CSS = "AskWeight { align: center middle; } AskWeight Label, AskWeight Input { width: 50; max-width: 100%; }"
+    CSS: ClassVar[str] = "AskWeight { align: center middle; } AskWeight Label, AskWeight Input { width: 50; max-width: 100%; }"
 
     def __init__(self, address: str, weight: int) -> None:
         super().__init__()
@@ -141,7 +141,7 @@ class AskWeight(ModalScreen[int | None]):
 class Top(App[None]):
     """source: the balancer. interval_s: between two readings."""
 
-    CSS = """
+    CSS: ClassVar[str] = """
     #head { height: auto; padding: 0 1; }
     #listeners, #pools { height: auto; padding: 0 1; margin-top: 1; }
     #columns { height: 1; padding: 0 1; margin-top: 1; text-style: bold; color: $text-muted; }
@@ -161,7 +161,7 @@ class Top(App[None]):
         Binding("escape", "clear", "Clear", show=False),
         Binding("q", "quit", "Quit"),
     ]
-    ENABLE_COMMAND_PALETTE = False
+    ENABLE_COMMAND_PALETTE: ClassVar[bool] = False
 
     def __init__(self, source: Source, interval_s: float = 1.0) -> None:
         super().__init__(ansi_color=True)
