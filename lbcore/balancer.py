@@ -100,9 +100,9 @@ class Balancer:
         self._coming: BalancerSettings | None = None  # what a reload is about to put in force
         self._leaving = False
         self._hurried = threading.Event()
-        self.succeeds: str | None = None
+        self._succeeds: str | None = None
         """The name of the instance that it goes on as; None: it takes one as its settings say."""
-        self.on_upgrade: Callable[[UpgradeOrder], str] | None = None
+        self._on_upgrade: Callable[[UpgradeOrder], str] | None = None
         """What an operator's call for an upgrade, or for a step of it, does; returns what comes. Raises LbcoreError."""
         self._reloads = {"reloads_taken": 0, "reloads_refused": 0}
 
@@ -174,7 +174,7 @@ class Balancer:
         if self._control:
             from lbcore.runtime import Instance
 
-            self._instance = Instance.claim(self.succeeds or settings.name)
+            self._instance = Instance.claim(self._succeeds or settings.name)
         self._estate = estate = self._find_estate()
         table = self._open_table(estate)
         membership = self._fill_table(table, estate)
@@ -263,7 +263,7 @@ class Balancer:
     def _leave_be(self) -> None:
         """What was found could not be taken over: it goes on as it was, for another try."""
         assert self._estate is not None
-        self.abdicate()
+        self._abdicate()
         self._estate.release()
         if self._instance:
             self._instance.leave()
@@ -310,7 +310,7 @@ class Balancer:
         membership.on_change = self._state.changed
         self._state.start()
 
-    def reopen(self) -> None:
+    def _reopen(self) -> None:
         """Open the access log anew, as after it was renamed. Raises ConfigError with the old one still in use."""
         with self._turn():
             self._running()
@@ -320,15 +320,15 @@ class Balancer:
     def _publish(self, workers: list[int]) -> None:
         """Leave word of ourselves where commands look for it."""
         if self._instance and self._admin and self._table:
-            self._instance.publish(segment=self.segment_path, admin=self._admin.address, workers=workers)
+            self._instance.publish(segment=self._segment_path, admin=self._admin.address, workers=workers)
 
     @property
-    def segment_descriptor(self) -> int:
+    def _segment_descriptor(self) -> int:
         """The descriptor of the segment, the balancer's own. Raises NotRunning."""
         return self._running()[0].fd
 
     @property
-    def segment_path(self) -> str:
+    def _segment_path(self) -> str:
         """Where other processes can map the segment. Raises NotRunning."""
         return f"/proc/{os.getpid()}/fd/{self._running()[0].fd}"
 
@@ -347,7 +347,7 @@ class Balancer:
             metrics=lambda refusals, openmetrics: self.metrics(openmetrics=openmetrics, refusals=refusals),
             ready=self._readiness,
             reload=self.reload,
-            upgrade=self.on_upgrade,
+            upgrade=self._on_upgrade,
             pick=lambda pool, key, cost: self._pick_pool(pool).pick(key, cost),
             own=self._own_addresses,
             log=self._log,
@@ -472,7 +472,7 @@ class Balancer:
         self._state = self._picking = self._sources = self._names = self._recording = self._estate = None
         self._prober = self._supervisor = self._admin = self._table = self._membership = self._instance = None
 
-    def abdicate(self) -> None:
+    def _abdicate(self) -> None:
         """Let go of everything but the workers, which serve on and wait for another control plane of this name (or for this
         process, once it has become one). Only of a balancer whose workers are processes."""
         self._leaving = True  # the admin server, which is waited for, has threads that wait for the lock
@@ -486,17 +486,17 @@ class Balancer:
                 self._supervisor.abandon()
             self._close_table()
 
-    def check_places(self) -> None:
+    def _check_places(self) -> None:
         """Raises StillDraining while a worker cannot be replaced, since the one before it has sessions left."""
         self._running()[2].check_places(self._settings.drain_timeout_ms)
 
-    def tell_upgrade(self, **told: Any) -> None:
+    def _tell_upgrade(self, **told: Any) -> None:
         """Leave word for commands of how an upgrade goes: `done`, or `error`."""
         if self._instance and self._supervisor:
             self._instance.upgrade = told
             self._publish(self._supervisor.pids)
 
-    def replace_workers(self) -> None:
+    def _replace_workers(self) -> None:
         """Put a new worker in the place of each, one after the other: it begins to serve, then the old one drains.
 
         Raises WorkerFailed with the old ones still serving, or NotRunning.
@@ -504,11 +504,11 @@ class Balancer:
         self._running()[2].replace_workers(self._settings.drain_timeout_ms)
 
     @property
-    def worker_count(self) -> int:
+    def _worker_count(self) -> int:
         """How many workers it has. Raises NotRunning."""
         return self._running()[0].workers
 
-    def replace_worker(self, number: int) -> None:
+    def _replace_worker(self, number: int) -> None:
         """Likewise one of them, by its number. Raises LbcoreError when there is no such worker."""
         self._running()[2].replace_worker(number, self._settings.drain_timeout_ms)
 
@@ -677,7 +677,7 @@ class Balancer:
                 raise NotRunning("the balancer is not running")
             return document(table.segment)
 
-    def held_up(self, limit_s: float) -> list[str]:
+    def _held_up(self, limit_s: float) -> list[str]:
         """Which parts did not move within so many seconds although asked to, in words. Raises NotRunning."""
         return self._running()[2].held_up(limit_s)
 

@@ -17,54 +17,54 @@ class Backend:
 
     def __init__(self, membership: Membership, row: Row) -> None:
         self._membership = membership
-        self.row = row
+        self._row = row
 
     @property
     def id(self) -> str:
         """INDEX.GENERATION: never the same for two registrations of one address."""
-        return self.row.id
+        return self._row.id
 
     @property
     def address(self) -> str:
         """HOST:PORT."""
-        return self.row.address
+        return self._row.address
 
     @property
     def generation(self) -> int:
         """Grows with every backend that enters the table."""
-        return self.row.generation
+        return self._row.generation
 
     @property
     def state(self) -> str:
         """up, down, starting, busy or draining."""
-        return self.row.state
+        return self._row.state
 
     @property
     def reason(self) -> str:
         """Why the state is what it is, in words."""
-        return self.row.reason
+        return self._row.reason
 
     @property
     def source(self) -> str:
         """Who named it first: config, api, lease, or the kind of a source (dns, file)."""
-        return self.row.source
+        return self._row.source
 
     @property
     def weight(self) -> int:
         """Its share of new sessions beside the others', 0..256."""
-        return self.row.weight
+        return self._row.weight
 
     def set_weight(self, weight: int) -> None:
         """Change the weight, 0..256. Raises ValueError."""
-        self._membership.set_weight(self.row, weight)
+        self._membership.set_weight(self._row, weight)
 
     def drain(self) -> None:
         """Give it no new sessions; those that it has go on."""
-        self._membership.drain(self.row)
+        self._membership.drain(self._row)
 
     def ready(self) -> None:
         """Undo `drain`."""
-        self._membership.ready(self.row)
+        self._membership.ready(self._row)
 
     def __repr__(self) -> str:
         return f"<Backend {self.address} {self.state} weight={self.weight}>"
@@ -97,7 +97,7 @@ class Pool:
 
         Raises ValueError when it is not in the pool.
         """
-        row = backend.row if isinstance(backend, Backend) else self._membership.find(self.name, backend)
+        row = backend._row if isinstance(backend, Backend) else self._membership.find(self.name, backend)
         if row is None:
             raise ValueError(f"backend {backend} is not in pool {self.name}")
         self._membership.remove(row, None if drain_timeout is None else int(drain_timeout * 1000))

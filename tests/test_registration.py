@@ -53,7 +53,7 @@ def test_a_backend_is_there_as_long_as_it_says_so() -> None:
             while time.monotonic() < until:  # more than two leases long
                 with dial(lb.address) as client:
                     assert read_exactly(client, 2) == b"hi"
-            assert backend.row.load == 0.25
+            assert backend._row.load == 0.25
         assert lb.pool().backends() == []
 
 
@@ -252,7 +252,7 @@ def test_figures_may_be_functions_and_the_key_signs() -> None:
             assert registration.wait(PATIENCE_S)
             backend = lb.pool().backends()[0]
             assert backend.weight == 9
-            assert backend.row.elsewhere == 4
+            assert backend._row.elsewhere == 4
 
 
 def test_stop_waits_for_the_drain() -> None:

@@ -40,7 +40,7 @@ class Pulse:
         limit_s = self._notifier.watchdog_s / PINGS
         while not self._stop.wait(min(limit_s, STATUS_EVERY_S) if limit_s else STATUS_EVERY_S):
             try:
-                held_up = self._balancer.held_up(limit_s or STATUS_EVERY_S)
+                held_up = self._balancer._held_up(limit_s or STATUS_EVERY_S)
                 status = f"hangs: {', '.join(held_up)}" if held_up else summary(self._balancer)
             except LbcoreError:  # it stops
                 return

@@ -247,7 +247,7 @@ class Command:
             inherited=self._inherited,
         )
         self._pulse = Pulse(self._balancer, self._notifier)
-        self._balancer.on_upgrade = self._on_upgrade
+        self._balancer._on_upgrade = self._on_upgrade
         self._wake = Wake()
         self._ends = 0
         self._upgrade = self._alone = False
@@ -264,7 +264,7 @@ class Command:
         signals.release()
         before = upgrade.Predecessor()
         self._ends += before.ended
-        self._balancer.succeeds = before.name
+        self._balancer._succeeds = before.name
         self._balancer.start()
         try:
             for left in self._inherited.unused():
@@ -276,7 +276,7 @@ class Command:
             if before.name is None:
                 self._balancer.stop(0)
             else:
-                self._balancer.abdicate()
+                self._balancer._abdicate()
             raise
         if before.version is not None and not self._ends:
             with self._upgrading:
@@ -335,7 +335,7 @@ class Command:
     def _on_upgrade(self, order: UpgradeOrder) -> str:
         """An operator asks for it, or for a step: what comes. Raises LbcoreError."""
         if order.worker is not None:
-            self._balancer.replace_worker(order.worker)
+            self._balancer._replace_worker(order.worker)
             return VERSION
         if order.step == "check":
             with self._between_upgrades():
@@ -352,7 +352,7 @@ class Command:
 
     def _next_version(self, *, places: bool) -> str:
         if places:
-            self._balancer.check_places()
+            self._balancer._check_places()
         return upgrade.can_succeed(self._balancer)
 
     @contextlib.contextmanager
@@ -370,17 +370,17 @@ class Command:
         if alone:
             self._log("its workers serve on, until they are asked for")
             return
-        count = self._balancer.worker_count
+        count = self._balancer._worker_count
         for number in range(count):
             if self._ends:
                 return
             try:
-                self._balancer.replace_worker(number)
+                self._balancer._replace_worker(number)
             except LbcoreError as error:
                 self._log(f"{count - number} of {count} workers of version {before} serve on: {error}")
-                self._balancer.tell_upgrade(error=str(error), left=count - number)
+                self._balancer._tell_upgrade(error=str(error), left=count - number)
                 return
-        self._balancer.tell_upgrade(done=True)
+        self._balancer._tell_upgrade(done=True)
 
     def _pass_on(self) -> None:
         """Orders that came as signals go to the thread that carries them out."""
@@ -401,7 +401,7 @@ class Command:
 
     def _reopen_now(self) -> None:
         try:
-            self._balancer.reopen()
+            self._balancer._reopen()
             self._log("the access log is opened anew")
         except (LbcoreError, OSError) as error:
             self._log(f"the access log is not opened anew: {error}")
@@ -416,7 +416,7 @@ class Command:
         try:
             settings = self._balancer.settings
             if settings.path is None and settings.access_log != "off":
-                self._balancer.reopen()  # there is nothing to read again, but the log may have been renamed
+                self._balancer._reopen()  # there is nothing to read again, but the log may have been renamed
             else:
                 self._balancer.reload()
         except ConfigError as error:

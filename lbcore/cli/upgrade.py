@@ -4,7 +4,7 @@
    the configuration, and tries what it will need and the running one has not: files, logs, addresses.
 2. The control plane lets its workers go, and its process becomes the new one (`become`): same pid, same arguments. The workers
    serve on meanwhile, and are adopted (lbcore/estate.py).
-3. Each worker is replaced by one of the new engine; the old one drains (`Balancer.replace_workers`).
+3. Each worker is replaced by one of the new engine; the old one drains (`Balancer._replace_workers`).
 
 An operator may take these steps one at a time, and stop after each: what runs then is whole.
 """
@@ -51,7 +51,7 @@ def can_succeed(balancer: Balancer) -> str:
 
     The descriptor of the segment is passed on: after root was given up, nobody may look it up in /proc/PID.
     """
-    segment = balancer.segment_descriptor
+    segment = balancer._segment_descriptor
     held = {"name": balancer.settings.name, "addresses": _addresses(balancer.settings)}
     environment = {**os.environ, ASKED: f"/proc/self/fd/{segment}", HELD_NOW: json.dumps(held)}
     environment.pop(DONE, None)
@@ -136,7 +136,7 @@ def become(balancer: Balancer, is_ended: Callable[[], bool], alone: bool) -> NoR
     """
     signals.hold()
     name = balancer.name
-    balancer.abdicate()  # with it end the threads that may still take a signal
+    balancer._abdicate()  # with it end the threads that may still take a signal
     os.environ[DONE], os.environ[NAME] = VERSION, name
     if alone:
         os.environ[ALONE] = "1"
