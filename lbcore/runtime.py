@@ -239,9 +239,9 @@ def _is_of_owner(pid: int, home: str) -> bool:
 
 def segment_of_word(word: dict[str, Any]) -> str:
     """A path to the segment: where its control plane holds it, or, when that process may not be looked into (it has a
-    capability that we have not: ptrace(2)), where a worker does."""
+    capability that we have not: ptrace(2)) or has become another by exec and has something else there, where a worker does."""
     path = str(word.get("segment"))
-    if not os.access(path, os.R_OK):
+    if not _is_segment(path):
         for pid in word.get("workers", ()):
             path = _segment_path(int(pid)) or path
     return path
@@ -292,10 +292,17 @@ def _segment_path(pid: int) -> str | None:
     """Where a worker holds its segment."""
     for fd in _descriptors(pid):
         path = f"/proc/{pid}/fd/{fd}"
-        with contextlib.suppress(OSError):
-            if os.readlink(path) == MEMORY:
-                return path
+        if _is_segment(path):
+            return path
     return None
+
+
+def _is_segment(path: str) -> bool:
+    """Is that descriptor, as /proc has it, a segment?"""
+    try:
+        return os.readlink(path) == MEMORY
+    except OSError:
+        return False
 
 
 def segment_descriptor(pid: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -261,3 +262,19 @@ def test_figures_go_on_although_a_reload_changed_the_order(tmp_path: Path) -> No
             use("a", 1)
             settled(second, a=4, b=2, c=0)  # another c than the one that was removed
             assert totals(second.status())["accepted"] == 7
+
+
+def test_status_while_the_control_plane_becomes_another_by_exec(tmp_path: Path) -> None:
+    """Its word says still where the segment was; there is something else now, here a socket. Its workers hold it as before."""
+    with Peer(named(b"one")) as one, command(tmp_path, "--listen", "tcp://127.0.0.1:0", "--backend", one.address) as lb:
+        word = tmp_path / f"{lb.name}.json"
+        before = word.read_text()
+        with socket.socket() as other:
+            word.write_text(json.dumps({**json.loads(before), "segment": f"/proc/{os.getpid()}/fd/{other.fileno()}"}))
+            try:
+                for arguments in (["status", "--json"], ["backend", "list", "--json"]):
+                    done = lb.cli(*arguments)
+                    assert (done.returncode, done.stderr) == (0, "")
+                    assert one.address in done.stdout
+            finally:
+                word.write_text(before)
