@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -304,3 +305,30 @@ def test_login_behind_a_proxy_header(version: str) -> None:
     with Told(b"one") as one, Told(b"two") as two, http(one, two, send_proxy=version) as lb, Client(lb.address) as client:
         first = log_in(client, b"ann")
         assert {client.get().body for _ in range(5)} == {first}
+
+
+def test_login_is_not_kept_behind_a_304_of_a_backend_that_sends_bytes_unasked() -> None:
+    """They would be the response to what its client asks next, and each response would be that to the request before."""
+    stray = threading.Event()
+
+    def script(connection: socket.socket, head: bytes, body: bytes) -> None:
+        if head.startswith(b"GET /304"):
+            connection.sendall(b"HTTP/1.1 304 Not Modified\r\nWWW-Authenticate: NTLM\r\n\r\n")
+            if stray.is_set():
+                time.sleep(0.02)
+                connection.sendall(OK)
+        else:
+            connection.sendall(OK)
+
+    with Backend(script) as backend, http(backend) as lb, Client(lb.address) as client:
+        for _ in range(3):
+            assert client.get("/304").status == 304
+        assert backend.connections == 1
+        stray.set()
+        assert client.get("/304").status == 304
+        wait_for(lambda: figure(lb, "connections_unsolicited"), "bytes come unasked")
+        stray.clear()
+        before = backend.connections
+        for _ in range(3):
+            assert client.get("/304").status == 304
+        assert backend.connections >= before + 2

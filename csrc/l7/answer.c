@@ -201,12 +201,13 @@ static void note_surplus(struct lb_l7 *l7, struct lb_http *client, uint16_t stat
 
 /* Does the backend's connection go on? Never where bytes of this exchange may still be on their way: behind a response without a
  * body, behind one that came before its request was whole, or instead of the protocol that was asked for. A client's login is worth the
- * risk of a 204 or 304, since what might follow is that client's own. */
-static int conn_goes_on(const struct lb_http *client, const struct lb_conn *conn, const struct lb_message *message)
+ * risk of a 204 or 304, since what might follow is that client's own, unless the backend has sent bytes unasked lately. */
+static int conn_goes_on(const struct lb_l7 *l7, const struct lb_http *client, const struct lb_conn *conn, const struct lb_message *message)
 {
     if (conn->told || !client->request.whole || client->up.pending || client->upgrade)
         return 0;
-    return !has_no_body_by_rule(client, message->head.status) || (conn->login && client->method != LB_HEAD);
+    return !has_no_body_by_rule(client, message->head.status) ||
+           (conn->login && client->method != LB_HEAD && !lb_conn_is_distrusted(&l7->conns, client->backend));
 }
 
 /* What a response says of its connection. */
@@ -218,7 +219,7 @@ static void judge_conn(struct lb_l7 *l7, struct lb_http *client, const char *byt
         lb_conn_log_in(conn, &client->own);
     conn->shaken = message->head.status >= 500;
     conn->told |= !message->persistent;
-    client->conn_keeps = client->conn_keeps && conn_goes_on(client, conn, message);
+    client->conn_keeps = client->conn_keeps && conn_goes_on(l7, client, conn, message);
 }
 
 static enum lb_next final_answer(struct lb_l7 *l7, struct lb_http *client, char *bytes, uint32_t count)

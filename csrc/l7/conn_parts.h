@@ -16,6 +16,5 @@ void lb_conn_close(struct lb_conn_pool *pool, struct lb_conn *conn, int reset);
 enum lb_conn_waiting { LB_CONN_NOTHING, LB_CONN_THE_END, LB_CONN_BYTES };
 /* What is there to be read from a connection that carries no exchange? */
 enum lb_conn_waiting lb_conn_waiting(struct lb_conn_pool *pool, struct lb_conn *conn);
-int lb_conn_is_distrusted(const struct lb_conn_pool *pool, uint32_t backend);
 
 #endif

@@ -131,6 +131,7 @@ void lb_conn_idle_event(struct lb_conn_pool *pool, struct lb_conn *conn);
 
 /* The backend has sent bytes that nothing was asked for: for a while no connection to it carries a second exchange. */
 void lb_conn_distrust(struct lb_conn_pool *pool, uint32_t backend);
+int lb_conn_is_distrusted(const struct lb_conn_pool *pool, uint32_t backend);
 
 /* Close the idle ones to backends that are gone; all: every idle one. */
 void lb_conn_cut(struct lb_conn_pool *pool, int all);
