@@ -115,6 +115,7 @@ enum lb_fate {
     LB_FATE_FAILED = 3,      /* a failed answer, or a connection that broke off */
     LB_FATE_LEFT = 4,        /* the client went */
     LB_FATE_ENDED = 5,       /* the balancer ended it: a time limit, a cut, a stop */
+    LB_FATE_SHORTAGE = 6,    /* this host lacked a port, a descriptor or memory for the connect */
 };
 
 /* What is timed. */
@@ -491,7 +492,7 @@ struct lb_worker_row {
     uint32_t forwards;        /* what the kernel forwards for it: enum lb_offload_which (l4/offload), bits */
     uint32_t forwards_asked;  /* what it was to; more than that where its program could not be loaded */
     uint64_t connections_unsolicited; /* connections to backends that were closed for bytes that nothing was asked for */
-    uint8_t pad0[8];
+    uint64_t shortages;       /* connects that this host lacked a port, a descriptor or memory for: no backend's fault */
 };
 
 /* Sessions and retries of a pool in the last seconds, as one worker saw them. Writer: the worker. */

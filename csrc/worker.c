@@ -25,6 +25,7 @@ enum {
     WARM_BUFFERS = 64,
     LARGE_BUFFERS = 1024, /* for heads that need them, all at once; only address space until then */
     WARM_LARGE = 4,
+    SHORTAGE_EVERY_MS = 1000,
 };
 
 /* What an event of LB_TAG_CHANNEL is of. */
@@ -192,6 +193,7 @@ static void obey(struct worker *worker, const struct lb_note *note, int descript
     case LB_NOTE_LISTENING:
     case LB_NOTE_FAILING:
     case LB_NOTE_REFUSED:
+    case LB_NOTE_SHORTAGE:
         break;
     }
     if (descriptor >= 0 && !kept)
@@ -270,6 +272,17 @@ static void report_alerts(struct worker *worker)
     for (uint32_t i = 0; i < plane->refusals.count && worker->channel >= 0; i++)
         (void)lb_channel_send_refusal(worker->channel, &plane->refusals.waiting[i]);
     plane->alerts = plane->refusals.count = 0;
+}
+
+/* Once a second at most: it is for the log. */
+static void report_shortage(struct worker *worker)
+{
+    struct lb_shortage *shortage = &worker->plane.shortage;
+    uint64_t now_ms = lb_now_ms(&worker->plane);
+    if (now_ms - shortage->told_ms < SHORTAGE_EVERY_MS || worker->channel < 0)
+        return;
+    (void)lb_channel_send(worker->channel, LB_NOTE_SHORTAGE, (uint32_t)shortage->error, shortage->backend);
+    *shortage = (struct lb_shortage){.told_ms = now_ms};
 }
 
 /* --- one turn of the loop ------------------------------------------------------------------------------------------- */
@@ -485,6 +498,8 @@ static int turn(struct worker *worker)
     lb_listeners_resume(&worker->listeners, plane);
     if (plane->alerts || plane->refusals.count)
         report_alerts(worker);
+    if (plane->shortage.error)
+        report_shortage(worker);
     plane->row->heartbeat_ms = lb_now_ms(plane);
     lb_add(&plane->row->turns, 1);
     return 0;

@@ -694,6 +694,11 @@ def load_seccomp(*, bint offloads=False):
     return None if lb_seccomp_load(offloads, why, sizeof(why)) == 0 else why.decode(errors="replace")
 
 
+def is_shortage(int error):
+    """Does this errno of a connect speak of this host, and never of its peer?"""
+    return bool(lb_is_shortage(error))
+
+
 def seccomp_version():
     """libseccomp's version. Raises OSError, in words, where it cannot be had."""
     cdef char text[256]

@@ -305,5 +305,6 @@ cdef extern from "lb.h" nogil:
     int lb_offload_selftest(char *why, size_t room)
     int lb_local_selftest(char *why, size_t room)
     int lb_seccomp_version(char *text, size_t room)
+    int lb_is_shortage(int error)
 
     int lb_worker_run(const lb_worker_setup *setup)

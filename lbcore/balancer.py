@@ -238,6 +238,7 @@ class Balancer:
             processes=self._processes,
             tick=lambda now: self._tick(membership, now),
             on_failing=membership.failing,
+            on_shortage=membership.shortage,
             log=self._log,
             on_crew=self._publish,
             inherited=self._inherited,
@@ -410,7 +411,8 @@ class Balancer:
             before = self._sources.claims
             self._sources.stop()
         assert self._membership is not None
-        self._sources = Sources(made(self._settings.pools, self._log, self._membership.claimed), self._found, self._log)
+        known, told = self._membership.claimed, self._membership.shortages.lookup
+        self._sources = Sources(made(self._settings.pools, self._log, known, told), self._found, self._log)
         for pool, claim in before - self._sources.claims:
             self._found(pool, claim, [])
         self._sources.start()
@@ -696,6 +698,7 @@ class Balancer:
         control = {
             **figures_of_process(),
             **membership.counts,
+            **membership.shortages.counts,
             **self._reloads,
             **(self._recording.counts if self._recording else {}),
             "refusals": refusals or {},

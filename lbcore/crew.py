@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 # enum lb_note_kind in csrc/channel.h
 LISTEN, UNLISTEN, DRAIN, STOP, WAKE, TLS, SUCCEED, MOVE = range(1, 9)
-READY, LISTENING, FAILING, REFUSED = 16, 17, 18, 19
+READY, LISTENING, FAILING, REFUSED, SHORTAGE = range(16, 21)
 GENTLY = 1
 """The id of a DRAIN that lets idle clients ask once more."""
 ITS_OWN = 2
@@ -34,6 +34,8 @@ SESSIONS_FIRST = 1
 """In the value of a LISTEN of datagrams: the worker reads nothing before it has the sessions of the one that it replaces."""
 # enum lb_failing there
 CONNECTS, ANSWERS = 0, 1
+NOBODY = 0xFFFFFFFF
+"""The backend row of a shortage that concerns none."""
 
 SEND_ROOM = 1 << 20
 """Bytes of notes that may wait for a worker, as the kernel counts them; net.core.wmem_max says how many are given."""

@@ -42,6 +42,8 @@ class Supervisor:
     tick: called on the supervisor's thread; returns when it wants to be called again (monotonic seconds) or None.
     on_failing: called with a backend row's index when a worker reports failures in a row, and with what fails: crew.CONNECTS or
     crew.ANSWERS.
+    on_shortage: called with the errno of what a worker lacked on this host, and with the row of the backend that was to be
+    reached (crew.NOBODY: a client was to be accepted).
     log: called with one line. on_crew: called with the workers' process ids when a worker was replaced.
     inherited: sockets that are bound already, for those listeners that they fit.
     refuge: where a worker, by number, waits for another control plane once this one is gone. estate: what one has left; its
@@ -57,6 +59,7 @@ class Supervisor:
         processes: bool,
         tick: Callable[[float], float | None],
         on_failing: Callable[[int, int], None],
+        on_shortage: Callable[[int, int], None],
         log: Callable[[str], None],
         on_crew: Callable[[list[int]], None] = lambda pids: None,
         inherited: Inherited | None = None,
@@ -68,7 +71,8 @@ class Supervisor:
         self._make = crew.ProcessWorker if processes else crew.ThreadWorker
         self._bounds = bounds_of(settings, workers, processes=processes)
         self._filtered = processes and settings.seccomp == "auto" and _can_filter(log)
-        self._tick, self._on_failing, self._log, self._on_crew = tick, on_failing, log, on_crew
+        self._tick, self._on_failing, self._on_shortage = tick, on_failing, on_shortage
+        self._log, self._on_crew = log, on_crew
         self._posts = Posts(workers, sorted(os.sched_getaffinity(0)) if settings.pin else None)
         self._changed = threading.Condition()
         self._lock = threading.RLock()  # listeners and posts: reload and restart may meet
@@ -550,6 +554,8 @@ class Supervisor:
                 self._on_failing(note.id, note.value)
             elif note.kind == crew.REFUSED:
                 self._log(f"listener {self._listening.name_of(note.id)}: {crew.refusal_words(note)}")
+            elif note.kind == crew.SHORTAGE:
+                self._on_shortage(note.id, note.value)
 
 
 def _can_filter(log: Callable[[str], None]) -> bool:

@@ -5,6 +5,7 @@
 #include <sys/socket.h>
 
 #include "../core/io.h"
+#include "../core/shortage.h"
 #include "../tls/stream.h"
 #include "hello.h"
 #include "proxy_protocol.h"
@@ -98,6 +99,9 @@ int lb_introduce(struct lb_plane *plane, const struct lb_introduction *who)
     know(&to, &who->ends->here, getsockname, who->client->fd);
     uint32_t count = who->version == 1 ? lb_proxy_write_v1(header, &from, &to)
                                        : write_v2(plane, who, (uint8_t *)header, &from, &to);
+    ssize_t sent = count ? lb_send(who->server, header, count) : 0;
+    if (sent < 0 && errno != EAGAIN && lb_is_shortage(errno))
+        return -errno;
     /* a fresh connection has room for so little; one that has not is of no use */
-    return count && lb_send(who->server, header, count) == (ssize_t)count ? 0 : -EPIPE;
+    return sent && sent == (ssize_t)count ? 0 : -ECONNRESET;
 }

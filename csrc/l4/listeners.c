@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "../core/congestion.h"
+#include "../core/shortage.h"
 
 enum { ACCEPTS_PER_EVENT = 64, ERROR_PAUSE_MS = 50 };
 
@@ -124,7 +125,9 @@ static enum accepted accept_one(struct lb_listeners *listeners, struct lb_plane 
     lb_add(&plane->row->accept_errors, 1);
     if (concerns_one_client(errno))
         return ACCEPT_MORE;
-    pause_accepting(listeners, plane, lb_now_ms(plane) + ERROR_PAUSE_MS); /* EMFILE, ENFILE, ENOBUFS, ENOMEM */
+    if (lb_is_shortage(errno))
+        lb_tell_shortage(plane, UINT32_MAX, errno);
+    pause_accepting(listeners, plane, lb_now_ms(plane) + ERROR_PAUSE_MS);
     return ACCEPT_LATER;
 }
 

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "../core/shortage.h"
 #include "../table/budget.h"
 #include "../table/learn.h"
 #include "../table/timing.h"
@@ -67,15 +68,19 @@ void lb_outcome_unanswered(struct lb_plane *plane, uint32_t pool, uint32_t backe
     report(plane, backend, outcome->answers_in_row, plane->shm.pools[pool].max_failed_responses, LB_FAILING_ANSWERS);
 }
 
-int lb_error_is_local(int error)
+void lb_outcome_shortage(struct lb_plane *plane, uint32_t backend, int error)
 {
-    return error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM || error == ENOSPC ||
-           error == EADDRNOTAVAIL;
+    lb_add(&plane->row->shortages, 1);
+    lb_tell_shortage(plane, backend, error);
 }
 
-int lb_may_retry(struct lb_plane *plane, uint32_t pool, uint32_t tried_count)
+int lb_may_retry(struct lb_plane *plane, uint32_t pool, int error, uint32_t tried_count, uint8_t *shortages)
 {
-    if (tried_count > plane->shm.pools[pool].retries || tried_count == LB_MAX_TRIED)
+    if (lb_is_shortage(error)) {
+        ++*shortages;
+        return tried_count < LB_MAX_TRIED;
+    }
+    if (tried_count - *shortages > plane->shm.pools[pool].retries || tried_count == LB_MAX_TRIED)
         return 0;
     if (!lb_budget_retry(&plane->shm, plane->worker, pool, (uint32_t)(plane->now_us / 1000000))) {
         lb_add(&plane->row->retries_denied, 1);

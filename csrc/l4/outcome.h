@@ -21,11 +21,12 @@ void lb_outcome_unreachable(struct lb_plane *plane, uint32_t pool, uint32_t back
 void lb_outcome_answered(struct lb_plane *plane, uint32_t backend, uint32_t took_us);
 void lb_outcome_unanswered(struct lb_plane *plane, uint32_t pool, uint32_t backend, uint32_t status);
 
-/* Nothing that a backend did: this host ran out of something. */
-int lb_error_is_local(int error);
+/* A connect could not be made for want of something here (core/shortage.h): counted and told, and nothing is said of the backend. */
+void lb_outcome_shortage(struct lb_plane *plane, uint32_t backend, int error);
 
-/* May another backend be tried after so many? Counts the retry. */
-int lb_may_retry(struct lb_plane *plane, uint32_t pool, uint32_t tried_count);
+/* May another backend be tried after this error, when so many have been? Counts the retry. An attempt that failed for a shortage asked
+ * nothing of its backend: it costs no retry, and is counted in *shortages. */
+int lb_may_retry(struct lb_plane *plane, uint32_t pool, int error, uint32_t tried_count, uint8_t *shortages);
 
 /* Is the socket of a backend that has not proven itself connected to itself? */
 int lb_outcome_is_self(struct lb_plane *plane, uint32_t backend, int fd);

@@ -29,6 +29,13 @@ enum lb_tag {
     LB_TAG_GREETING = 7,   /* a connection whose first words are waited for */
 };
 
+/* What this host lacked last, until the control plane was told of it. */
+struct lb_shortage {
+    int error; /* 0: nothing to tell */
+    uint32_t backend; /* that was to be reached; UINT32_MAX: none, a client was to be accepted */
+    uint64_t told_ms; /* monotonic */
+};
+
 /* A backend that keeps failing. */
 struct lb_alert {
     uint32_t backend;
@@ -56,6 +63,7 @@ struct lb_plane {
     struct lb_alert alert[LB_ALERTS]; /* whose failures in a row reached the pool's bound in this turn */
     uint32_t alerts;
     struct lb_refusals refusals; /* clients to be told of at the end of this turn */
+    struct lb_shortage shortage;
     uint32_t greetings; /* connections that wait for their first words or for TLS */
     struct lb_tls_rules tls;
     struct lb_offload *offload; /* NULL: the kernel forwards nothing */
@@ -80,6 +88,13 @@ static inline void lb_count_refused(struct lb_plane *plane, uint64_t *reason)
     lb_add(&plane->row->accepted, 1);
     lb_add(&plane->row->refused, 1);
     lb_add(reason, 1);
+}
+
+/* The control plane is to hear of a shortage: core/shortage.h. */
+static inline void lb_tell_shortage(struct lb_plane *plane, uint32_t backend, int error)
+{
+    plane->shortage.error = error;
+    plane->shortage.backend = backend;
 }
 
 static inline uint64_t lb_tag_of(enum lb_tag kind, uint32_t index, uint32_t generation)

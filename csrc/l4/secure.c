@@ -1,6 +1,9 @@
 #include "secure.h"
 
+#include <errno.h>
 #include <string.h>
+
+#include "../core/shortage.h"
 
 /* The host of "host:port", "[v6]:port" and "[v6%zone]:port", as a certificate would have it: without a last dot. */
 static void host_of(const struct lb_backend_row *row, char host[LB_ADDRESS])
@@ -26,7 +29,7 @@ static int begin(struct lb_plane *plane, uint32_t pool, uint32_t backend, struct
     struct lb_tls_context *context = lb_tls_pool(&plane->tls, pool);
     char host[LB_ADDRESS];
     if (!context)
-        return EPROTO; /* its rules have not come, and in the clear is no answer */
+        return ENOKEY; /* its rules have not come, or there was no memory for them; and in the clear is no answer */
     host_of(row, host);
     side->tls = lb_tls_connect(&plane->tls.shared, context, side->fd, host, backend, row->generation);
     return side->tls ? 0 : ENOBUFS;
@@ -34,6 +37,8 @@ static int begin(struct lb_plane *plane, uint32_t pool, uint32_t backend, struct
 
 static int failed(struct lb_plane *plane, int error)
 {
+    if (lb_is_shortage(error))
+        return error;
     lb_add(&plane->row->backend_handshakes_failed, 1);
     return error;
 }

@@ -5,7 +5,7 @@
 #include "plane.h"
 
 /* Go on with the handshake of a connection to a backend of a pool: 0 when it is over or the pool speaks none, EAGAIN while it takes, or
- * a positive errno: EKEYREJECTED for a certificate that is not accepted, EPROTO for a handshake that failed otherwise. */
+ * a positive errno: ENOBUFS or ENOKEY for a shortage here, EKEYREJECTED for a certificate that is not accepted, EPROTO for a handshake that failed otherwise. */
 __attribute__((warn_unused_result)) int lb_secure_backend(struct lb_plane *plane, uint32_t pool, uint32_t backend,
                                                           struct lb_side *side);
 

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "../core/net.h"
+#include "../core/shortage.h"
 #include "../table/account.h"
 #include "../table/budget.h"
 #include "../table/clients.h"
@@ -328,28 +329,38 @@ static int try_backend(struct lb_plane *plane, struct lb_session *session)
     return -watch(plane, session, LB_BACKEND, EPOLL_CTL_ADD);
 }
 
+/* The attempt came to this error, and the backend is left. May another one be tried? */
+static int give_up_backend(struct lb_plane *plane, struct lb_session *session, int error)
+{
+    int shortage = lb_is_shortage(error);
+    if (shortage)
+        lb_outcome_shortage(plane, session->backend, error);
+    else if (error != ECONNABORTED) /* our own cut */
+        lb_outcome_unreachable(plane, session->pool, session->backend, error);
+    lb_side_close(&session->side[LB_BACKEND], 0);
+    leave_backend(plane, session, shortage ? LB_FATE_SHORTAGE : LB_FATE_UNREACHABLE);
+    return lb_may_retry(plane, session->pool, error, session->tried_count, &session->shortages);
+}
+
+static enum ending why_unreached(const struct lb_session *session)
+{
+    if (!session->tried_count)
+        return REFUSED_NO_BACKEND;
+    return session->shortages == session->tried_count ? REFUSED_RESOURCE : REFUSED_CONNECT;
+}
+
 /* Reach a backend, or end the session. error: what the attempt before came to, 0 at first. */
 static void reach(struct lb_plane *plane, struct lb_session *session, int error)
 {
     do {
-        if (error) {
-            if (lb_error_is_local(error)) {
-                end(plane, session, REFUSED_RESOURCE);
-                return;
-            }
-            if (error != ECONNABORTED) /* our own cut */
-                lb_outcome_unreachable(plane, session->pool, session->backend, error);
-            lb_side_close(&session->side[LB_BACKEND], 0);
-            leave_backend(plane, session, LB_FATE_UNREACHABLE);
-            if (!lb_may_retry(plane, session->pool, session->tried_count)) {
-                end(plane, session, REFUSED_CONNECT);
-                return;
-            }
+        if (error && !give_up_backend(plane, session, error)) {
+            end(plane, session, why_unreached(session));
+            return;
         }
         error = try_backend(plane, session);
     } while (error > 0);
     if (error < 0)
-        end(plane, session, session->tried_count ? REFUSED_CONNECT : REFUSED_NO_BACKEND);
+        end(plane, session, why_unreached(session));
     else
         move(plane, session, LB_SESSION_CONNECTING);
 }
@@ -526,8 +537,9 @@ static int first_words(struct lb_plane *plane, struct lb_session *session)
     struct lb_side *server = &session->side[LB_BACKEND];
     if (!server->tls && lb_outcome_is_self(plane, session->backend, server->fd))
         return ECONNREFUSED;
-    if (!server->tls && introduce(plane, session) < 0)
-        return ECONNRESET;
+    int untold = server->tls ? 0 : introduce(plane, session);
+    if (untold)
+        return -untold;
     return lb_secure_backend(plane, session->pool, session->backend, server);
 }
 

@@ -54,6 +54,7 @@ struct lb_session {
             uint64_t key;        /* hash of the client's address, for maglev */
             uint32_t heard;      /* what a PROXY header said of the client (l4/heard.h), for another one; 0: nothing */
             uint32_t connect_us; /* monotonic, low 32 bits: when the connect under way began */
+            uint8_t shortages;   /* of tried[]: that this host lacked something for */
         };
         struct { /* OPEN, HALF */
             struct lb_flow flow[2];

@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "../core/shortage.h"
 #include "../table/account.h"
 #include "../table/timing.h"
 #include "outcome.h"
@@ -26,7 +27,7 @@ static void flush(struct lb_udp *udp)
 /* Not the backend's doing, or not for good: this datagram is lost, as it might be on any way. */
 static int is_lost(int error)
 {
-    return error == -EAGAIN || error == -EMSGSIZE || error == -EPERM || error == -EINVAL || lb_error_is_local(-error);
+    return error == -EAGAIN || error == -EMSGSIZE || error == -EPERM || error == -EINVAL || lb_is_shortage(-error);
 }
 
 static void count_in(struct lb_udp *udp, struct lb_udp_session *session, const struct lb_datagram *datagram)
@@ -111,7 +112,7 @@ static void count_out(struct lb_udp *udp, struct lb_udp_session *session, uint32
     session->moved_ms = (uint32_t)lb_now_ms(plane);
     session->owed -= parts < session->owed ? parts : session->owed;
     session->answered = 1;
-    session->tried_count = 0;
+    session->tried_count = session->shortages = 0;
     if (session->asked) {
         session->asked = 0;
         lb_timing_note(&plane->shm, plane->worker, session->pool, LB_TIMING_ANSWER,

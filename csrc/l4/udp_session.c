@@ -6,6 +6,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "../core/shortage.h"
 #include "../core/siphash.h"
 #include "../table/account.h"
 #include "../table/budget.h"
@@ -191,30 +192,37 @@ static int try_backend(struct lb_udp *udp, struct lb_udp_session *session)
     return connect_to(udp, session);
 }
 
-/* The backend refuses (ICMP), or cannot be reached: evidence, and it is left. May another one be tried? */
+/* The backend refuses (ICMP), or cannot be reached, which is evidence unless we lacked something; and it is left. May another one be tried? */
 static int give_up_backend(struct lb_udp *udp, struct lb_udp_session *session, int error)
 {
-    lb_outcome_unreachable(udp->plane, session->pool, session->backend, error);
-    leave_backend(udp, session, LB_FATE_UNREACHABLE);
-    return lb_may_retry(udp->plane, session->pool, session->tried_count);
+    int shortage = lb_is_shortage(error);
+    if (shortage)
+        lb_outcome_shortage(udp->plane, session->backend, error);
+    else
+        lb_outcome_unreachable(udp->plane, session->pool, session->backend, error);
+    leave_backend(udp, session, shortage ? LB_FATE_SHORTAGE : LB_FATE_UNREACHABLE);
+    return lb_may_retry(udp->plane, session->pool, error, session->tried_count, &session->shortages);
+}
+
+static uint64_t *why_unreached(struct lb_worker_row *row, const struct lb_udp_session *session)
+{
+    if (!session->tried_count)
+        return &row->refused_no_backend;
+    return session->shortages == session->tried_count ? &row->refused_resource : &row->refused_connect;
 }
 
 int lb_udp_session_reach(struct lb_udp *udp, struct lb_udp_session *session, int error)
 {
     struct lb_worker_row *row = udp->plane->row;
     do {
-        if (error && lb_error_is_local(error)) {
-            end(udp, session, &row->refused_resource, &row->refused, LB_FATE_UNREACHABLE);
-            return 0;
-        }
         if (error && !give_up_backend(udp, session, error)) {
-            end(udp, session, &row->refused_connect, &row->refused, LB_FATE_UNREACHABLE);
+            end(udp, session, why_unreached(row, session), &row->refused, LB_FATE_UNREACHABLE);
             return 0;
         }
         error = try_backend(udp, session);
     } while (error > 0);
     if (error < 0)
-        end(udp, session, session->tried_count ? &row->refused_connect : &row->refused_no_backend, &row->refused, LB_FATE_ENDED);
+        end(udp, session, why_unreached(row, session), &row->refused, LB_FATE_ENDED);
     return error == 0;
 }
 
@@ -349,7 +357,7 @@ int lb_udp_session_has_backend(struct lb_udp *udp, struct lb_udp_session *sessio
         return 1;
     if (session->fd >= 0) {
         leave_backend(udp, session, LB_FATE_ENDED);
-        session->tried_count = 0;
+        session->tried_count = session->shortages = 0;
     }
     return lb_udp_session_reach(udp, session, 0);
 }
@@ -357,7 +365,7 @@ int lb_udp_session_has_backend(struct lb_udp *udp, struct lb_udp_session *sessio
 void lb_udp_session_refused(struct lb_udp *udp, struct lb_udp_session *session, int error)
 {
     struct lb_worker_row *row = udp->plane->row;
-    if (lb_error_is_local(error))
+    if (lb_is_shortage(error)) /* of a read: it comes again */
         return;
     if (!give_up_backend(udp, session, error))
         lb_udp_session_end(udp, session, &row->closed_backend_reset, LB_FATE_UNREACHABLE);

@@ -32,6 +32,7 @@ struct lb_udp_session {
     uint8_t answered; /* once at least */
     uint8_t many;     /* more answers than questions: its socket gives trains, and several a call */
     uint8_t tried_count;
+    uint8_t shortages; /* of tried[]: that this host lacked something for */
     uint32_t tried[LB_MAX_TRIED];
 };
 

@@ -179,6 +179,12 @@ static void hurry(struct lb_conn_pool *pool)
         lb_conn_close(pool, lb_conn_at(pool, pool->parting.newest), 1);
 }
 
+/* Is this a lack that an idle connection's end makes good? A source port is in TIME_WAIT for a minute first. */
+static int frees_by_closing(int error)
+{
+    return error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM;
+}
+
 int lb_conn_connect(struct lb_conn_pool *pool, uint32_t backend, uint32_t row, struct lb_conn **conn)
 {
     struct lb_plane *plane = pool->plane;
@@ -194,7 +200,7 @@ int lb_conn_connect(struct lb_conn_pool *pool, uint32_t backend, uint32_t row, s
         hurry(pool);
         fd = lb_net_connect(&to, limits->tcp_keepalive_s, plane->loopback_control);
     }
-    if (fd == -EMFILE && pool->eldest != LB_SLAB_NONE) {
+    if (frees_by_closing(-fd) && pool->eldest != LB_SLAB_NONE) {
         lb_conn_drop(pool, lb_conn_at(pool, pool->eldest));
         fd = lb_net_connect(&to, limits->tcp_keepalive_s, plane->loopback_control);
     }

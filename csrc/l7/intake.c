@@ -110,7 +110,8 @@ static void begin_exchange(struct lb_l7 *l7, struct lb_http *client)
     client->bytes_in = client->bytes_out = 0;
     client->reached_us = client->first_us = LB_NEVER_US;
     client->status = client->routed = client->reused = 0;
-    client->tried_count = client->fresh_only = client->sticky_new = client->timed_out = client->parts = client->moved_on = 0;
+    client->tried_count = client->fresh_only = client->sticky_new = client->timed_out = client->parts = 0;
+    client->moved_on = client->shortages = 0;
     client->persistent = client->replayable = client->upgrade = client->expects = client->unsent = client->switching = 0;
     client->stage = LB_ANSWER_AWAITED;
     client->request = (struct lb_body){0};

@@ -1,6 +1,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "../core/shortage.h"
 #include "../l4/introduce.h"
 #include "../l4/outcome.h"
 #include "../l4/secure.h"
@@ -218,9 +219,25 @@ static struct lb_conn *kept_conn(struct lb_l7 *l7, struct lb_http *client, uint3
     return lb_conn_take(&l7->conns, among, backend, client->replayable ? LB_USE_REPEATABLE : LB_USE_ONCE);
 }
 
+/* The attempt came to this error, and the backend is left. May another one be tried? */
+static int give_up_backend(struct lb_l7 *l7, struct lb_http *client, int error)
+{
+    int shortage = lb_is_shortage(error);
+    if (shortage)
+        lb_outcome_shortage(l7->plane, client->backend, error);
+    else if (error != ECONNABORTED) /* our own cut */
+        lb_outcome_unreachable(l7->plane, client->pool, client->backend, error);
+    lb_http_decided(l7, client, shortage ? LB_FATE_SHORTAGE : LB_FATE_UNREACHABLE);
+    client->timed_out |= error == ETIMEDOUT;
+    lb_http_leave_backend(l7, client, LB_CONN_CUT);
+    return lb_may_retry(l7->plane, client->pool, error, client->tried_count, &client->shortages);
+}
+
 /* Nobody is left to ask, or the budget is spent. */
 static enum lb_next give_up(struct lb_l7 *l7, struct lb_http *client)
 {
+    if (client->shortages == client->tried_count)
+        return lb_http_answer(l7, client, 503, "the balancer has no connection left");
     if (client->timed_out)
         return lb_http_answer(l7, client, 504, "no backend accepted a connection in time");
     return lb_http_answer(l7, client, 502, "no backend could be reached");
@@ -231,17 +248,8 @@ static enum lb_next reach(struct lb_l7 *l7, struct lb_http *client, int error, u
 {
     struct lb_plane *plane = l7->plane;
     for (;;) {
-        if (error && lb_error_is_local(error))
-            return lb_http_answer(l7, client, 503, "the balancer has no connection left");
-        if (error) {
-            if (error != ECONNABORTED) /* our own cut */
-                lb_outcome_unreachable(plane, client->pool, client->backend, error);
-            lb_http_decided(l7, client, LB_FATE_UNREACHABLE);
-            client->timed_out |= error == ETIMEDOUT;
-            lb_http_leave_backend(l7, client, LB_CONN_CUT);
-            if (!lb_may_retry(plane, client->pool, client->tried_count))
-                return give_up(l7, client);
-        }
+        if (error && !give_up_backend(l7, client, error))
+            return give_up(l7, client);
         if (backend == LB_NONE)
             backend = pick(l7, client);
         if (backend == LB_NONE)
@@ -282,7 +290,7 @@ enum lb_next lb_http_reach_another(struct lb_l7 *l7, struct lb_http *client, uin
     lb_http_leave_backend(l7, client, LB_CONN_CUT);
     lb_http_reread(l7, client);
     lb_http_move(l7, client, LB_HTTP_READING);
-    uint32_t backend = lb_may_retry(l7->plane, client->pool, client->tried_count) ? pick(l7, client) : LB_NONE;
+    uint32_t backend = lb_may_retry(l7->plane, client->pool, ECONNRESET, client->tried_count, &client->shortages) ? pick(l7, client) : LB_NONE;
     if (backend == LB_NONE)
         return lb_http_answer(l7, client, status, why);
     lb_add(&l7->plane->row->replays, 1);
@@ -310,8 +318,9 @@ enum lb_next lb_http_connected(struct lb_l7 *l7, struct lb_http *client)
     struct lb_conn *conn = lb_conn_at(&l7->conns, client->conn);
     if (!conn->side.tls && lb_outcome_is_self(l7->plane, client->backend, conn->side.fd))
         return lb_http_connect_failed(l7, client, ECONNREFUSED);
-    if (!conn->side.tls && introduce(l7, client, conn) < 0)
-        return lb_http_connect_failed(l7, client, ECONNRESET);
+    int untold = conn->side.tls ? 0 : introduce(l7, client, conn);
+    if (untold)
+        return lb_http_connect_failed(l7, client, -untold);
     int error = lb_secure_backend(l7->plane, client->pool, client->backend, &conn->side);
     if (error)
         return error == EAGAIN ? LB_NEXT_WAIT : lb_http_connect_failed(l7, client, error);

@@ -35,12 +35,13 @@ class DnsSource:
         settings: SourceSettings,
         log: Callable[[str], None],
         known: Callable[[str, str], list[Found]] | None = None,
+        on_shortage: Callable[[int, str], None] | None = None,
     ) -> None:
         self.pool = pool
         self.claim: str = f"dns:{settings.kind}:{settings.name}:{settings.port or ''}"
         self._settings = settings
         self._complaints = Complaints(log, f"pool {pool}: dns {settings.name}", over="well again")
-        self._resolver = Resolver(settings.server)
+        self._resolver = Resolver(settings.server, on_shortage)
         self._hold = Hold(settings.hold_ms / 1000, known(pool, self.claim) if known else ())
 
     async def run(self, publish: Publish) -> None:

@@ -14,7 +14,7 @@ import threading
 import time
 from typing import NamedTuple
 
-from lbcore.crew import ANSWERS, CONNECTS
+from lbcore.crew import ANSWERS, CONNECTS, NOBODY
 from lbcore.discovery import evidence as rules_of
 from lbcore.discovery import floor, outliers, saved, sources
 from lbcore.discovery.agenda import Agenda
@@ -26,6 +26,7 @@ from lbcore.discovery.reports import Instance, Report, Reports, weight_of
 from lbcore.discovery.standing import Member, Standing
 from lbcore.discovery.verdicts import Verdicts
 from lbcore.settings import join_host_port, loops, parse_address
+from lbcore.shortages import Shortages
 from lbcore.table import UNRESOLVED, is_literal, resolve_all
 
 TYPE_CHECKING = False
@@ -94,6 +95,7 @@ class Membership:
         self._pickers = Pickers(table, log)
         self._verdicts = Verdicts(table, self._pools, self._standing, self._agenda, on_change=lambda: self.on_change(), log=log)
         self._reports = Reports(table, self._pools, self._agenda, self._verdicts.weigh)
+        self.shortages = Shortages(log, clock)
         self.counts: dict[str, int] = {"registrations": 0, "heartbeats": 0, "probes_good": 0, "probes_bad": 0}
 
     def disown(self) -> None:
@@ -359,6 +361,11 @@ class Membership:
                 detail = _TLS_WORDS.get(outcome.last_errno) or os.strerror(outcome.last_errno).lower()
                 rules_of.note_connects_failed(member.evidence, outcome.failures_in_row, detail, self._pools[row.pool], now)
                 self._verdicts.review(member, now)
+
+    def shortage(self, error: int, index: int) -> None:
+        """A worker reports what this host lacked: for a connect to the backend in this row, or for an accept (NOBODY)."""
+        row = None if index == NOBODY else self._table.by_index(index)
+        self.shortages.tell(error, row.address if row else "a client")
 
     def compare(self, now: float) -> None:
         """Compare the backends of each pool whose time has come, by what was seen since the last time."""

@@ -7,12 +7,14 @@ A probe that ends well returns; any other raises ProbeFailed, which says in word
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import ssl
 from typing import TYPE_CHECKING
 
 from lbcore.discovery.reaching import MOST_BYTES, ProbeFailed, Talk, reach, target, touch
 from lbcore.settings import join_host_port, raw_bytes
+from lbcore.shortages import is_shortage
 from lbcore.tls.files import Stamp, stamp
 
 if TYPE_CHECKING:
@@ -23,7 +25,15 @@ if TYPE_CHECKING:
 
     Dialog = Callable[[Talk, ProbeSettings], Awaitable[None]]
 
-__all__ = ("Asker", "ProbeFailed")
+__all__ = ("Asker", "ProbeFailed", "ProbeShortage")
+
+
+class ProbeShortage(Exception):
+    """A probe could not be sent for want of something on this host, which says nothing of the backend. error: its errno."""
+
+    def __init__(self, error: int) -> None:
+        super().__init__(os.strerror(error))
+        self.error = error
 
 
 class Asker:
@@ -39,7 +49,7 @@ class Asker:
         await asyncio.gather(*self._farewells, return_exceptions=True)
 
     async def ask(self, row: Row, probe: ProbeSettings) -> None:
-        """Raises ProbeFailed."""
+        """Raises ProbeFailed, or ProbeShortage."""
         try:
             async with asyncio.timeout(probe.timeout_ms / 1000):
                 await self._ask(row, probe)
@@ -47,7 +57,9 @@ class Asker:
             raise ProbeFailed(f"timed out after {probe.timeout_ms / 1000:g}s") from None
         except ssl.SSLError as error:
             raise ProbeFailed(_tls_words(error)) from None
-        except OSError as error:
+        except (OSError, MemoryError) as error:
+            if is_shortage(error) and not _has_no_way(error, row, probe):
+                raise ProbeShortage(getattr(error, "errno", None) or errno.ENOMEM) from None
             raise ProbeFailed(_words(error)) from None
 
     async def _ask(self, row: Row, probe: ProbeSettings) -> None:
@@ -155,6 +167,22 @@ def _tls_words(error: Exception) -> str:
     return f"TLS: {str(reason).replace('_', ' ').lower()}"
 
 
-def _words(error: OSError) -> str:
+def _has_no_way(error: OSError | MemoryError, row: Row, probe: ProbeSettings) -> bool:
+    """EADDRNOTAVAIL: has this host no source address towards a backend, of its family for example? Then the backend cannot be
+    reached, and ports are not the reason. Connecting a datagram socket asks for an address and sends nothing (udp(7))."""
+    import socket
+
+    if getattr(error, "errno", None) != errno.EADDRNOTAVAIL:
+        return False
+    try:
+        with socket.socket(row.family, socket.SOCK_DGRAM) as asking:
+            asking.connect(target(row, probe))
+    except OSError as asked:
+        return asked.errno in (errno.EADDRNOTAVAIL, errno.ENETUNREACH)
+    return False
+
+
+def _words(error: OSError | MemoryError) -> str:
     """What an errno means, without the address around it."""
-    return os.strerror(error.errno).lower() if error.errno else str(error)
+    number = getattr(error, "errno", None)
+    return os.strerror(number).lower() if number else str(error)

@@ -151,7 +151,7 @@ class Prober:
 
     async def _probe(self, row: Row, places: asyncio.Semaphore) -> None:
         """One probe of one backend, its verdict, and its next appointment."""
-        from lbcore.discovery.probe import ProbeFailed
+        from lbcore.discovery.probe import ProbeFailed, ProbeShortage
 
         try:
             probe = self._membership.target(row)
@@ -161,6 +161,8 @@ class Prober:
             began = time.monotonic()
             try:
                 await self._asks().ask(row, probe)
+            except ProbeShortage as shortage:
+                self._membership.shortages.probe(shortage.error, row.address)
             except ProbeFailed as failure:
                 self._membership.probe_result(row, False, str(failure))
             except Exception as error:  # nothing that a backend sends may end its probes

@@ -7,9 +7,10 @@ import os
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lbcore.settings import split_host_port
+from lbcore.shortages import advice, is_shortage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
 HOSTS, RESOLV_CONF = "/etc/hosts", "/etc/resolv.conf"
 MOST_HOSTS_BYTES = 1 << 20
@@ -38,8 +39,10 @@ class Resolver:
     Of one event loop. A family that fails is as it was when it last answered.
     """
 
-    def __init__(self, server: str | None = None) -> None:
+    def __init__(self, server: str | None = None, on_shortage: Callable[[int, str], None] | None = None) -> None:
+        """on_shortage: called with an errno and a name that this host lacked something to look up."""
         self._server = server
+        self._on_shortage = on_shortage or (lambda error, name: None)
         self._resolver: Any = None
         self._seen: object = None
         self._hosts = _Hosts()
@@ -86,9 +89,15 @@ class Resolver:
         except dns.resolver.NoAnswer:
             return None
         except dns.exception.DNSException as error:
-            raise DnsFailed(_words(error)) from None
+            short = _shortage(error) or _lacks(resolver)
+            if short is None:
+                raise DnsFailed(_words(error)) from None
         except OSError as error:
-            raise DnsFailed(error.strerror or str(error)) from None
+            short = error.errno if is_shortage(error) else None
+            if short is None:
+                raise DnsFailed(error.strerror or str(error)) from None
+        self._on_shortage(short, name)
+        raise DnsFailed(advice(short))
 
     def _asked(self) -> Any:
         """Who is asked now. Raises DnsFailed."""
@@ -133,6 +142,26 @@ def _knows_no_edns(error: Any) -> bool:
 
     refusals = (dns.rcode.FORMERR, dns.rcode.NOTIMP, dns.rcode.BADVERS)
     return any(entry[4] is not None and entry[4].rcode() in refusals for entry in error.kwargs.get("errors", ()))
+
+
+def _shortage(error: Exception) -> int | None:
+    """What this host lacked, where that is why no name server could be asked: dnspython takes it for a fault of the server."""
+    tried = getattr(error, "kwargs", {}).get("errors") or ()
+    found = [entry[3].errno for entry in tried if len(entry) > 3 and isinstance(entry[3], OSError) and is_shortage(entry[3])]
+    return found[-1] if found else None
+
+
+def _lacks(resolver: Any) -> int | None:
+    """What this host lacks for a question: without a source port asyncio waits in silence (connect(2), EAGAIN)."""
+    import socket
+
+    server = str(resolver.nameservers[0])
+    try:
+        with socket.socket(socket.AF_INET6 if ":" in server else socket.AF_INET, socket.SOCK_DGRAM) as asking:
+            asking.connect((server, resolver.port))
+    except OSError as error:
+        return error.errno if is_shortage(error) else None
+    return None
 
 
 def _words(error: Exception) -> str:

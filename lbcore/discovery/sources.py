@@ -122,13 +122,23 @@ class Sources:
 
 
 def made(
-    pools: list[PoolSettings], log: Callable[[str], None], known: Callable[[str, str], list[Found]] = lambda pool, claim: []
+    pools: list[PoolSettings],
+    log: Callable[[str], None],
+    known: Callable[[str, str], list[Found]] = lambda pool, claim: [],
+    on_shortage: Callable[[int, str], None] | None = None,
 ) -> list[Source]:
-    """The sources that these pools name. known: what a source, by pool and claim, has named so far."""
-    return [_make(pool.name, source, log, known) for pool in pools for source in pool.sources]
+    """The sources that these pools name. known: what a source, by pool and claim, has named so far. on_shortage: called with an
+    errno and a name that this host lacked something to look up."""
+    return [_make(pool.name, source, log, known, on_shortage) for pool in pools for source in pool.sources]
 
 
-def _make(pool: str, source: SourceSettings, log: Callable[[str], None], known: Callable[[str, str], list[Found]]) -> Source:
+def _make(
+    pool: str,
+    source: SourceSettings,
+    log: Callable[[str], None],
+    known: Callable[[str, str], list[Found]],
+    on_shortage: Callable[[int, str], None] | None,
+) -> Source:
     if source.kind == "file":
         from lbcore.discovery.watch import FileSource
 
@@ -136,4 +146,4 @@ def _make(pool: str, source: SourceSettings, log: Callable[[str], None], known: 
         return FileSource(pool, source.path, log, interval_s=source.interval_ms / 1000)
     from lbcore.discovery.dns import DnsSource
 
-    return DnsSource(pool, source, log, known)
+    return DnsSource(pool, source, log, known, on_shortage)

@@ -56,6 +56,12 @@ INSTANCE = (
     Family("control_descriptors", "gauge", (), "Descriptors that the control plane's process has open."),
     Family("control_threads", "gauge", (), "Threads of the control plane's process."),
     Family("probes", "counter", ("result",), "Health probes that ended, good or bad."),
+    Family(
+        "shortages",
+        "counter",
+        ("what",),
+        "Probes and DNS look-ups that this host had no source port, descriptor or memory for; they count against no backend.",
+    ),
     Family("registrations", "counter", (), "Calls by which backends registered, anew or again."),
     Family("heartbeats", "counter", (), "Heartbeats of registered backends."),
     Family("reloads", "counter", ("result",), "Reloads of the configuration, taken or refused."),
@@ -185,6 +191,11 @@ COUNTED = {
     "connect_failures": _worker("connect_failures", "counter", "Connects to backends that failed."),
     "connect_timeouts": _worker(
         "connect_timeouts", "counter", "Connects that failed for taking too long; part of the failures."
+    ),
+    "shortages": _worker(
+        "shortages",
+        "counter",
+        "Connects that this host had no source port, descriptor or memory for; they count against no backend.",
     ),
     "retries": _worker("retries", "counter", "Further backends that were tried after a failed connect."),
     "retries_denied": _worker("retries_denied", "counter", "Retries that the budget did not allow."),

@@ -39,8 +39,9 @@ class Observation(NamedTuple):
     """What a scrape is made from.
 
     document: the status document. timings: a Timing by (pool, kind). control: what the control plane counts of itself: cpu_s,
-    memory_bytes, descriptors, threads, probes_good, probes_bad, registrations, heartbeats, reloads_taken, reloads_refused,
-    refusals (of the admin server, by status), and workers: (cpu_s, memory_bytes) by id. What is missing there is not shown.
+    memory_bytes, descriptors, threads, probes_good, probes_bad, shortages_probe, shortages_lookup, registrations, heartbeats,
+    reloads_taken, reloads_refused, refusals (of the admin server, by status), and workers: (cpu_s, memory_bytes) by id. What is
+    missing there is not shown.
     """
 
     document: dict[str, Any]
@@ -89,7 +90,11 @@ class Observation(NamedTuple):
         ):
             if key in control:
                 yield name, (), control[key]
-        for name, results in (("probes", ("good", "bad")), ("reloads", ("taken", "refused"))):
+        for name, results in (
+            ("probes", ("good", "bad")),
+            ("shortages", ("probe", "lookup")),
+            ("reloads", ("taken", "refused")),
+        ):
             for result in results:
                 if f"{name}_{result}" in control:
                     yield name, (result,), control[f"{name}_{result}"]

@@ -27,7 +27,15 @@ WHY = {
     9: "the client has logged in on a connection to it",
     10: "backup: no backend of the tier before it could be had",
 }
-FATES = {0: "open", 1: "done", 2: "unreachable", 3: "failed", 4: "client left", 5: "ended"}
+FATES = {
+    0: "open",
+    1: "done",
+    2: "unreachable",
+    3: "failed",
+    4: "client left",
+    5: "ended",
+    6: "no port, descriptor or memory here",
+}
 
 
 def decisions(segment: Segment) -> list[dict[str, Any]]:

@@ -35,8 +35,9 @@ def _raise_loopback() -> None:
 
 
 @contextlib.contextmanager
-def thin() -> Iterator[None]:
-    """This thread, and those that it starts, live in it. Skips the test where that is not allowed (it takes CAP_SYS_ADMIN)."""
+def own_network() -> Iterator[None]:
+    """This thread, and those that it starts, live in a network of their own. Skips the test where that is not allowed (it takes
+    CAP_SYS_ADMIN)."""
     with open("/proc/thread-self/ns/net") as home:
         try:
             _call("unshare", CLONE_NEWNET)
@@ -44,7 +45,14 @@ def thin() -> Iterator[None]:
             pytest.skip(f"no network of its own: {error}")
         try:
             _raise_loopback()
-            Path("/proc/sys/net/ipv4/tcp_wmem").write_text(SEND_BUFFERS)
             yield
         finally:
             _call("setns", home.fileno(), CLONE_NEWNET)
+
+
+@contextlib.contextmanager
+def thin() -> Iterator[None]:
+    """One whose sockets hold little to send."""
+    with own_network():
+        Path("/proc/sys/net/ipv4/tcp_wmem").write_text(SEND_BUFFERS)
+        yield
