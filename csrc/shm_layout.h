@@ -286,7 +286,7 @@ struct lb_pool_row {
     uint32_t view; /* publication counter; its lowest bit names the current view */
     uint32_t max_active; /* sessions or exchanges on one backend; 0: no limit */
     /* what follows is for exchanges */
-    uint32_t max_failed_responses; /* failed answers in a row that are reported; 0: never */
+    uint32_t max_failed_responses; /* failed responses in a row that are reported; 0: never */
     uint32_t response_timeout_ms;
     uint32_t queue;            /* exchanges that may wait for a backend, each worker */
     uint32_t queue_timeout_ms;
@@ -311,7 +311,8 @@ struct lb_pool_row {
     uint8_t hash_name[64];   /* of the field or cookie that is hashed, fields in lower case */
     uint8_t sticky[64];      /* the cookie's name; empty: off */
     uint8_t sticky_key[16];  /* secret */
-    uint8_t pad1[48];
+    uint8_t failed_statuses[16]; /* a bit for each status from 500 on that counts towards max_failed_responses */
+    uint8_t pad1[32];
     uint8_t sticky_attributes[256]; /* of the cookie, as they stand in Set-Cookie */
 };
 

@@ -391,6 +391,7 @@ class Balancer:
             assert self._membership is not None
             self._prober = Prober(self._membership, log=self._log)
             self._membership.on_new = self._prober.poke
+            self._membership.on_suspect = self._prober.hurry
             self._prober.start()
 
     def _follow_names(self) -> None:

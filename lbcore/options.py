@@ -422,9 +422,16 @@ POOL: tuple[Option, ...] = (
         "max_failed_responses",
         "int",
         10,
-        "http: failed answers in a row (status 5xx, broken, late) that take a backend out; 0: never",
+        "http: failed responses in a row (broken, late, or of failed_statuses) that take a backend out, unless its http or grpc"
+        " probe then succeeds; 0: never",
         low=0,
         high=100_000,
+    ),
+    Option(
+        "failed_statuses",
+        "text",
+        "502-504",
+        'http: statuses that count towards max_failed_responses, such as "500,502-504"; 4xx never do: clients cause those',
     ),
     Option("sticky", "text", None, "http: name of a cookie that keeps a client with its backend; default: off"),
     Option("sticky_secret", "secret", None, "http: what signs that cookie; default: a new one at each start"),

@@ -246,8 +246,8 @@ def test_disagreeing_heartbeats_are_named() -> None:
 
 def test_an_ejected_backend_returns_in_time() -> None:
     evidence = tell("g")
-    rules_of.eject(evidence, "10 answers failed in a row: status 500", RULES, NOW)
-    assert rules_of.judge(evidence, RULES, NOW) == ("down", "10 answers failed in a row: status 500")
+    rules_of.eject(evidence, "10 responses failed in a row: status 503", RULES, NOW)
+    assert rules_of.judge(evidence, RULES, NOW) == ("down", "10 responses failed in a row: status 503")
     assert rules_of.judge(evidence, RULES, NOW + 10).state == "up"
     rules_of.eject(evidence, "x", RULES, NOW + 10)
     assert rules_of.judge(evidence, RULES, NOW + 20.5).state == "down"  # the second time it takes longer

@@ -187,7 +187,7 @@ def test_keep_alive_races_give_no_502_on_idempotent_requests() -> None:
 
 def test_failed_answers_in_a_row_take_a_backend_out_and_client_errors_never() -> None:
     def script(connection: socket.socket, head: bytes, body: bytes) -> None:
-        status = b"404" if b"/missing" in head else b"500"
+        status = b"404" if b"/missing" in head else b"503"
         connection.sendall(b"HTTP/1.1 %s X\r\nContent-Length: 0\r\n\r\n" % status)
 
     with Backend(script) as bad, Backend() as good, http(bad, good, max_failed_responses=4, retry_after="1h") as lb:
@@ -198,7 +198,7 @@ def test_failed_answers_in_a_row_take_a_backend_out_and_client_errors_never() ->
             for _ in range(8):
                 client.get("/x")
             wait_for(lambda: backend_of(lb, bad.address)["state"] == "down", "it is taken out")
-            assert backend_of(lb, bad.address)["reason"] == "4 answers failed in a row: status 500"
+            assert backend_of(lb, bad.address)["reason"] == "4 responses failed in a row: status 503"
             assert {client.get("/x").status for _ in range(10)} == {200}
 
 

@@ -61,9 +61,18 @@ void lb_outcome_answered(struct lb_plane *plane, uint32_t backend, uint32_t took
     lb_learn_answered(lb_outcome_of(plane, backend), took_us, lb_now_ms(plane));
 }
 
+int lb_is_failed_status(const struct lb_pool_row *pool, uint32_t status)
+{
+    return status >= 500 && status <= 599 && pool->failed_statuses[(status - 500) / 8] >> (status - 500) % 8 & 1;
+}
+
 void lb_outcome_unanswered(struct lb_plane *plane, uint32_t pool, uint32_t backend, uint32_t status)
 {
     struct lb_outcome *outcome = lb_outcome_of(plane, backend);
+    if (status && !lb_is_failed_status(&plane->shm.pools[pool], status)) {
+        lb_learn_error(outcome);
+        return;
+    }
     lb_learn_unanswered(outcome, status);
     report(plane, backend, outcome->answers_in_row, plane->shm.pools[pool].max_failed_responses, LB_FAILING_ANSWERS);
 }

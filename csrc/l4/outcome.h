@@ -16,10 +16,13 @@ void lb_outcome_connected(struct lb_plane *plane, uint32_t pool, uint32_t backen
 /* A connect failed. Failures in a row are reported at the pool's max_connect_failures. */
 void lb_outcome_unreachable(struct lb_plane *plane, uint32_t pool, uint32_t backend, int error);
 
-/* An exchange was answered well, or it failed: a status of 500 and more (501 and 505 speak of the request, not of the backend), or
- * 0 for an answer that never came or broke off. Reported at max_failed_responses. */
+/* An exchange was answered well, or it failed: with a status of 500 and more, or 0 for a response that never came or broke off. Those
+ * without a response, and those of the pool's failed_statuses, are reported at max_failed_responses in a row. */
 void lb_outcome_answered(struct lb_plane *plane, uint32_t backend, uint32_t took_us);
 void lb_outcome_unanswered(struct lb_plane *plane, uint32_t pool, uint32_t backend, uint32_t status);
+
+/* Does the pool count this status of a response towards max_failed_responses? */
+int lb_is_failed_status(const struct lb_pool_row *pool, uint32_t status);
 
 /* A connect could not be made for want of something here (core/shortage.h): counted and told, and nothing is said of the backend. */
 void lb_outcome_shortage(struct lb_plane *plane, uint32_t backend, int error);

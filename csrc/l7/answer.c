@@ -143,7 +143,8 @@ static void judge_answer(struct lb_l7 *l7, struct lb_http *client, uint16_t stat
     client->first_us = lb_account_us(client->began_us, l7->plane->now_us);
     lb_timing_note(&l7->plane->shm, l7->plane->worker, client->pool, LB_TIMING_ANSWER, l7->plane->now_us - client->began_us);
     lb_add(classes[status < 600 ? status / 100 - 2 : 3], 1); /* what is unknown is as x00, from 600 on as 500 (RFC 9110 15) */
-    if (status >= 500 && status < 600 && status != 501 && status != 505)
+    int speaks_of_request = status < 500 || status >= 600 || status == 501 || status == 505; /* unless the pool says so */
+    if (!speaks_of_request || lb_is_failed_status(lb_http_pool(l7, client), status))
         lb_outcome_unanswered(l7->plane, client->pool, client->backend, status);
     else
         lb_outcome_answered(l7->plane, client->backend, took_us);

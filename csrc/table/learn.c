@@ -46,3 +46,10 @@ void lb_learn_unanswered(struct lb_outcome *outcome, uint32_t status)
     outcome->last_status = status;
     outcome->answers_in_row++;
 }
+
+void lb_learn_error(struct lb_outcome *outcome)
+{
+    lb_add(&outcome->failures, 1);
+    lb_add(&outcome->sessions, 1);
+    outcome->answers_in_row = 0;
+}

@@ -15,4 +15,7 @@ void lb_learn_answered(struct lb_outcome *outcome, uint32_t took_us, uint64_t no
 void lb_learn_unreachable(struct lb_outcome *outcome, int error);
 void lb_learn_unanswered(struct lb_outcome *outcome, uint32_t status);
 
+/* It answered an exchange with an error that does not count towards the pool's max_failed_responses, and ends a row of those. */
+void lb_learn_error(struct lb_outcome *outcome);
+
 #endif

@@ -6,6 +6,7 @@ Times are monotonic seconds.
 
 from __future__ import annotations
 
+import enum
 from typing import NamedTuple
 
 TYPE_CHECKING = False
@@ -20,9 +21,19 @@ class Verdict(NamedTuple):
     reason: str
 
 
+TOLD_EVERY_S = 60.0
+"""That a probe speaks for a backend whose responses fail is told at most so often."""
 REFUSED = "connection refused"
 DRAINED = "drained by an operator"
 UNSEEN = "no probe has succeeded yet"
+
+
+class Suspicion(enum.Enum):
+    """What failed responses in a row call for."""
+
+    EJECT = enum.auto()
+    PROBE = enum.auto()
+    NOTHING = enum.auto()
 
 
 class Evidence:
@@ -33,12 +44,15 @@ class Evidence:
     no fault of the balancer's own looks like. flaps: how often that happened lately, as of flapped_at; hold_until: before
     that it does not come back. ejected_until, ejection: likewise for one that is worse than the others. declared: what it
     says of itself: ready, starting, busy or draining. unresolved: why its name has no address, "" if it has one.
-    late_until: its probes time out, but requests succeed. drained: an operator said so.
+    late_until: its probes time out, but requests succeed. drained: an operator said so. suspicion: its responses failed in a
+    row, as of suspected_at, and its next probe decides. trusted_until: a probe has spoken for it. cleared_at: when that was
+    last told.
     """
 
     __slots__ = (
         "bad_probes",
         "busy_until",
+        "cleared_at",
         "dead",
         "death",
         "declared",
@@ -56,6 +70,9 @@ class Evidence:
         "leased",
         "probation",
         "proven",
+        "suspected_at",
+        "suspicion",
+        "trusted_until",
         "unresolved",
     )
 
@@ -80,6 +97,10 @@ class Evidence:
         self.drained: bool = False
         self.unresolved: str = ""
         self.lease_until: float | None = None
+        self.suspicion: str = ""
+        self.suspected_at: float = 0.0
+        self.trusted_until: float = 0.0
+        self.cleared_at: float = -TOLD_EVERY_S
 
 
 def recalled(verdict: Verdict, rules: PoolSettings, now: float, *, leased: bool) -> Evidence:
@@ -212,6 +233,43 @@ def eject(evidence: Evidence, why: str, rules: PoolSettings, now: float) -> None
     """It is alive, but worse than the others: out for the ejection time, longer when that follows other failures."""
     evidence.ejection = why
     evidence.ejected_until = now + rules.outlier.ejection_ms / 1000 + _flap(evidence, rules, now)
+
+
+def note_responses_failed(evidence: Evidence, why: str, rules: PoolSettings, now: float) -> Suspicion:
+    """Responses failed in a row. A probe that asks the application decides what that means: it may be one broken page. Other
+    probes prove too little."""
+    if rules.probe.kind not in ("http", "grpc"):
+        return Suspicion.EJECT
+    if now < evidence.trusted_until:
+        return Suspicion.NOTHING
+    if not evidence.suspicion:
+        evidence.suspicion, evidence.suspected_at = why, now
+        return Suspicion.PROBE
+    if now >= evidence.suspected_at + served_window_s(rules):  # no probe came to an end: nothing speaks for it
+        evidence.suspicion = ""
+        return Suspicion.EJECT
+    return Suspicion.NOTHING
+
+
+def settle_suspicion(evidence: Evidence, ok: bool, began: float, rules: PoolSettings, now: float) -> str:
+    """A probe that began then has ended: what the backend was suspected of, "" when that probe says nothing of it.
+
+    A good one speaks for the backend for an interval.
+    """
+    if not evidence.suspicion or began < evidence.suspected_at:
+        return ""
+    why, evidence.suspicion = evidence.suspicion, ""
+    if ok:
+        evidence.trusted_until = now + max(1.0, rules.probe.interval_ms / 1000)
+    return why
+
+
+def is_told(evidence: Evidence, now: float) -> bool:
+    """May it be told that a probe speaks for the backend, or was it lately?"""
+    if now < evidence.cleared_at + TOLD_EVERY_S:
+        return False
+    evidence.cleared_at = now
+    return True
 
 
 def lease_is_over(evidence: Evidence, now: float) -> bool:

@@ -19,7 +19,7 @@ from lbcore.discovery import evidence as rules_of
 from lbcore.discovery import floor, outliers, saved, sources
 from lbcore.discovery.agenda import Agenda
 from lbcore.discovery.drains import Drains
-from lbcore.discovery.evidence import Evidence, Verdict
+from lbcore.discovery.evidence import Evidence, Suspicion, Verdict
 from lbcore.discovery.names import Named
 from lbcore.discovery.pickers import Pickers
 from lbcore.discovery.reports import Instance, Report, Reports, weight_of
@@ -86,6 +86,7 @@ class Membership:
         self._standing: dict[str, Standing] = {name: Standing() for name in pools}
         self.sooner: Callable[[], None] = lambda: None
         self.on_new: Callable[[Row], None] = lambda row: None
+        self.on_suspect: Callable[[Row], None] = lambda row: None
         self.on_name: Callable[[], None] = lambda: None
         self.on_change: Callable[[], None] = lambda: None
         self.leads_back: Callable[[str, str, int], str] = lambda pool, ip, port: ""
@@ -325,8 +326,8 @@ class Membership:
 
     # --- evidence ------------------------------------------------------------------------------------------------
 
-    def probe_result(self, row: Row, ok: bool, detail: str = "") -> None:
-        """A probe ended. detail: what went wrong, in words."""
+    def probe_result(self, row: Row, ok: bool, detail: str = "", began: float | None = None) -> None:
+        """A probe ended. detail: what went wrong, in words. began: when it began, monotonic seconds; None: now."""
         with self._lock:
             member = self._members.get(row.id)
             if member is None:
@@ -339,6 +340,11 @@ class Membership:
                 late = detail.startswith("timed out")
                 served_at = self._table.outcomes(row).last_answer if late else 0.0
                 rules_of.note_bad_probe(member.evidence, detail, rules, now, late=late, served_at=served_at)
+            suspicion = rules_of.settle_suspicion(member.evidence, ok, now if began is None else began, rules, now)
+            if suspicion and not ok:
+                self._verdicts.eject(member, f"{suspicion}; its probe failed, too: {detail}", now)
+            elif suspicion and rules_of.is_told(member.evidence, now):
+                self._log(f"pool {row.pool}: {row.address} stays, its {rules.probe.kind} probe succeeds: {suspicion}")
             self._verdicts.review(member, now)
 
     def failing(self, index: int, what: int) -> None:
@@ -355,8 +361,14 @@ class Membership:
             outcome = self._table.outcomes(row)
             if what == ANSWERS and outcome.answers_in_row:
                 detail = f"status {outcome.last_status}" if outcome.last_status else "none came, or it broke off"
-                often = rules_of.times(outcome.answers_in_row, "answer")
-                self._verdicts.eject(member, f"{often} failed in a row: {detail}", now)
+                why = f"{rules_of.times(outcome.answers_in_row, 'response')} failed in a row: {detail}"
+                match rules_of.note_responses_failed(member.evidence, why, self._pools[row.pool], now):
+                    case Suspicion.EJECT:
+                        self._verdicts.eject(member, why, now)
+                    case Suspicion.PROBE:
+                        self.on_suspect(row)
+                    case Suspicion.NOTHING:
+                        pass
             elif what != ANSWERS and outcome.failures_in_row:
                 detail = _TLS_WORDS.get(outcome.last_errno) or os.strerror(outcome.last_errno).lower()
                 rules_of.note_connects_failed(member.evidence, outcome.failures_in_row, detail, self._pools[row.pool], now)

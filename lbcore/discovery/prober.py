@@ -41,6 +41,9 @@ class Prober:
         self._schedule: list[tuple[float, int, Row]] = []
         self._known: set[str] = set()
         self._urgent: list[Row] = []
+        self._hurried: list[Row] = []
+        self._asked: set[str] = set()  # probes under way, by row id
+        self._again: set[str] = set()  # of these: to be repeated at once
         self._serial = 0
         self._asker: Asker | None = None
         self._begun, self._ended = threading.Event(), threading.Event()
@@ -62,6 +65,11 @@ class Prober:
     def poke(self, row: Row) -> None:
         """Probe this backend now: somebody waits for the answer."""
         self._urgent.append(row)
+        self._wake()
+
+    def hurry(self, row: Row) -> None:
+        """Probe this backend now, though its next probe is planned; once more if a probe is under way."""
+        self._hurried.append(row)
         self._wake()
 
     def _wake(self) -> None:
@@ -141,6 +149,14 @@ class Prober:
             if row.id not in self._known and self._membership.target(row) is not None:
                 self._known.add(row.id)
                 self._plan(row, now)
+        while self._hurried:
+            row = self._hurried.pop()
+            if row.id in self._asked:
+                self._again.add(row.id)
+            elif row.id in self._known:
+                self._schedule = [entry for entry in self._schedule if entry[2].id != row.id]
+                heapq.heapify(self._schedule)
+                self._plan(row, now)
 
     def _asks(self) -> Asker:
         from lbcore.discovery.probe import Asker
@@ -159,19 +175,23 @@ class Prober:
                 self._known.discard(row.id)
                 return
             began = time.monotonic()
+            self._asked.add(row.id)
             try:
                 await self._asks().ask(row, probe)
             except ProbeShortage as shortage:
                 self._membership.shortages.probe(shortage.error, row.address)
             except ProbeFailed as failure:
-                self._membership.probe_result(row, False, str(failure))
+                self._membership.probe_result(row, False, str(failure), began)
             except Exception as error:  # nothing that a backend sends may end its probes
                 self._log(f"probe of {row.address}: {error!r}")
-                self._membership.probe_result(row, False, f"probe failed: {error!r}")
+                self._membership.probe_result(row, False, f"probe failed: {error!r}", began)
             else:
-                self._membership.probe_result(row, True)
-            self._plan(row, began + probe.interval_ms / 1000 * random.uniform(1 - JITTER, 1 + JITTER))
+                self._membership.probe_result(row, True, began=began)
+            planned = began + probe.interval_ms / 1000 * random.uniform(1 - JITTER, 1 + JITTER)
+            self._plan(row, began if row.id in self._again else planned)
         finally:
+            self._asked.discard(row.id)
+            self._again.discard(row.id)
             places.release()
             self._wake()
 

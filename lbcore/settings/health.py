@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from lbcore.settings.pool import PoolSettings
 
 
-def _statuses(text: str) -> list[tuple[int, int]]:
+def statuses(text: str, lowest: int = 100) -> list[tuple[int, int]]:
     """Ranges of "200,204,300-399". Raises ValueError."""
     found = []
     for part in text.split(","):
         low, dash, high = part.strip().partition("-")
         first, last = int(low), int(high if dash else low)
-        if not 100 <= first <= last <= 599:
+        if not lowest <= first <= last <= 599:
             raise ValueError
         found.append((first, last))
     return found
@@ -116,12 +116,12 @@ class ProbeSettings(Settings):
 
     def is_good(self, status: int) -> bool:
         """Is that a status of a healthy backend?"""
-        return any(low <= status <= high for low, high in _statuses(self.status))
+        return any(low <= status <= high for low, high in statuses(self.status))
 
     def check(self) -> Iterable[str]:
         yield from self.out_of_scope("kind", (self.kind,))
         try:
-            _statuses(self.status)
+            statuses(self.status)
         except ValueError:
             yield f'status: {self.status!r} is not allowed (allowed: statuses and ranges such as "200,204,300-399")'
         if self.body is not None and self.method == "HEAD":

@@ -9,7 +9,7 @@ from lbcore.errors import ConfigError
 from lbcore.secret import Secret
 from lbcore.settings.addresses import join_host_port, parse_address
 from lbcore.settings.base import Settings, is_token
-from lbcore.settings.health import LeaseSettings, OutlierSettings, ProbeSettings
+from lbcore.settings.health import LeaseSettings, OutlierSettings, ProbeSettings, statuses
 from lbcore.settings.sticky import sticky_faults
 from lbcore.settings.tls import pool_faults
 
@@ -105,6 +105,7 @@ class PoolSettings(Settings):
         "backend_idle_timeout_ms",
         "backends",
         "connect_timeout_ms",
+        "failed_statuses",
         "hash",
         "hold_down_max_ms",
         "hold_down_ms",
@@ -175,6 +176,7 @@ class PoolSettings(Settings):
     backend_idle_timeout_ms: int
     max_idle_connections: int
     max_failed_responses: int
+    failed_statuses: str
     sticky: str | None
     sticky_secret: Secret | None
     sticky_drain: str
@@ -231,6 +233,13 @@ class PoolSettings(Settings):
         if kind not in ("address", "path", "header", "cookie") or named != is_token(name):
             yield f"hash: {self.hash!r} is not allowed (allowed: address, path, header:NAME, cookie:NAME)"
         yield from sticky_faults(self)
+        try:
+            statuses(self.failed_statuses, 500)
+        except ValueError:
+            yield (
+                f"failed_statuses: {self.failed_statuses!r} is not allowed"
+                ' (allowed: statuses and ranges from 500 to 599, such as "500,502-504")'
+            )
         yield from pool_faults(self)
         try:
             self.probe = self.probe.as_to(self)

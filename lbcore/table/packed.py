@@ -6,6 +6,7 @@ import ipaddress
 
 from lbcore._layout import ffi
 from lbcore.codes import COST_HEADER, EARLY_HINTS, FORWARDED, HASH_KEYS, MODES, NO_POOL, POLICIES, SEND_PROXY
+from lbcore.settings.health import statuses
 from lbcore.settings.sticky import is_secure, sticky_attributes
 
 TYPE_CHECKING = False
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from lbcore.settings import ListenerSettings, PoolSettings
 
 STICKY_KEY_BYTES = 16
+STATUS_BYTES = 16
+"""Of a pool's failed_statuses."""
 
 
 def listener_row(
@@ -92,6 +95,7 @@ def pool_row(pool: PoolSettings, *, tenant: int, sticky_key: bytes) -> bytes:
         send_timeout_ms=pool.send_timeout_ms,
         max_active=pool.max_active,
         max_failed_responses=pool.max_failed_responses,
+        failed_statuses=_status_bits(pool.failed_statuses),
         response_timeout_ms=pool.response_timeout_ms,
         queue=pool.queue_length,
         queue_timeout_ms=pool.queue_timeout_ms,
@@ -115,6 +119,12 @@ def pool_row(pool: PoolSettings, *, tenant: int, sticky_key: bytes) -> bytes:
         sticky_secure=int(is_secure(pool)),
         sticky_moves=int(pool.sticky_drain == "move"),
     )
+
+
+def _status_bits(text: str) -> bytes:
+    """A bit for each status from 500 on."""
+    bits = sum(1 << (status - 500) for low, high in statuses(text, 500) for status in range(low, high + 1))
+    return bits.to_bytes(STATUS_BYTES, "little")
 
 
 def freed_pool_row() -> bytes:
