@@ -105,6 +105,8 @@ enum lb_why {
     LB_WHY_STICKY = 8, /* the client's cookie names it */
     LB_WHY_LOGIN = 9,  /* the client has logged in on a connection to it */
     LB_WHY_RESERVE = 10, /* a backup: nobody of the tier that takes turns could be had */
+    LB_WHY_TRIAL = 11, /* it is passed over after failures, but for single trials: this is one */
+    LB_WHY_LAST = 12,  /* all others are passed over after failures, too */
 };
 
 /* What came of a decision. */
@@ -505,7 +507,8 @@ struct lb_budget {
     uint32_t queued; /* gauge: exchanges that wait for a backend */
     uint32_t tenant; /* whose times these are: those of an earlier one are forgotten with the first of the next */
     uint32_t timed;  /* bit of each lb_timing that holds anything: the others' pages are not touched */
-    uint8_t pad0[16];
+    uint32_t wary_until_ms; /* monotonic, low 32 bits: until then a pick looks at whom it should pass over (table/avoid.h) */
+    uint8_t pad0[12];
 };
 
 /* How long things took: a page for each lb_timing of a pool. Bucket b holds whole microseconds, b itself below 16, else
@@ -590,7 +593,12 @@ struct lb_outcome {
     uint64_t last_answer_ms;  /* monotonic: of the last of these exchanges */
     uint32_t spoke_ms; /* monotonic, low 32 bits: when it last sent bytes that nothing was asked for; 0: never */
     uint32_t lost_ms;  /* likewise: when a request that may not be sent again was lost on a kept connection */
-    uint8_t pad0[24];
+    uint32_t avoid_until_ms;  /* table/avoid.h. Monotonic, low 32 bits: until then it is passed over ... */
+    uint32_t avoid_ms;        /* ... which was to last so long */
+    uint32_t pause_ms;        /* the last pause between two trials */
+    uint8_t avoided;          /* it is passed over but for trials */
+    uint8_t on_trial;         /* one was begun, and has not ended */
+    uint8_t pad0[10];
 };
 
 /* A decision, in a section's ring: number n lies at n % LB_DECISIONS. Writer: the section's owner. Whoever reads it copies it and

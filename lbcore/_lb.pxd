@@ -81,6 +81,8 @@ cdef extern from "lb.h" nogil:
         uint32_t worker
         uint32_t now_ms
         uint64_t key
+        uint8_t wary
+        uint8_t datagrams
         lb_thought *thought
 
     struct lb_thought:

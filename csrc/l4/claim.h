@@ -10,6 +10,7 @@ struct lb_claim {
     uint64_t key; /* what maglev keeps together */
     const uint32_t *tried;
     uint32_t tried_count;
+    uint8_t datagrams; /* udp */
 };
 
 /* The backend's row, or LB_NONE; *decision names the decision for lb_why_end. */

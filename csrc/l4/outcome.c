@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "../core/shortage.h"
+#include "../table/avoid.h"
 #include "../table/budget.h"
 #include "../table/learn.h"
 #include "../table/timing.h"
@@ -53,7 +54,9 @@ void lb_outcome_unreachable(struct lb_plane *plane, uint32_t pool, uint32_t back
     lb_add(&plane->row->connect_failures, 1);
     if (error == ETIMEDOUT)
         lb_add(&plane->row->connect_timeouts, 1);
-    report(plane, backend, outcome->failures_in_row, plane->shm.pools[pool].max_connect_failures, LB_FAILING_CONNECTS);
+    plane->trial_failed = (uint8_t)lb_avoid_failed(&plane->shm, plane->worker, pool, backend, (uint32_t)lb_now_ms(plane));
+    uint32_t bound = plane->trial_failed ? 1 : plane->shm.pools[pool].max_connect_failures;
+    report(plane, backend, outcome->failures_in_row, bound, LB_FAILING_CONNECTS);
 }
 
 void lb_outcome_answered(struct lb_plane *plane, uint32_t backend, uint32_t took_us)
@@ -91,7 +94,9 @@ int lb_may_retry(struct lb_plane *plane, uint32_t pool, int error, uint32_t trie
     }
     if (tried_count - *shortages > plane->shm.pools[pool].retries || tried_count == LB_MAX_TRIED)
         return 0;
-    if (!lb_budget_retry(&plane->shm, plane->worker, pool, (uint32_t)(plane->now_us / 1000000))) {
+    int is_free = plane->trial_failed; /* trials are few, and no client is to pay for one */
+    plane->trial_failed = 0;
+    if (!is_free && !lb_budget_retry(&plane->shm, plane->worker, pool, (uint32_t)(plane->now_us / 1000000))) {
         lb_add(&plane->row->retries_denied, 1);
         return 0;
     }

@@ -64,6 +64,7 @@ struct lb_plane {
     uint32_t alerts;
     struct lb_refusals refusals; /* clients to be told of at the end of this turn */
     struct lb_shortage shortage;
+    uint8_t trial_failed; /* the connect that failed last was a trial (table/avoid.h) */
     uint32_t greetings; /* connections that wait for their first words or for TLS */
     struct lb_tls_rules tls;
     struct lb_offload *offload; /* NULL: the kernel forwards nothing */

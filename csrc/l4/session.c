@@ -312,7 +312,7 @@ static int watch(struct lb_plane *plane, struct lb_session *session, enum lb_sid
 /* Pick and begin to connect: 0, or a positive errno with session->backend charged, or -1 if none is left to pick. */
 static int try_backend(struct lb_plane *plane, struct lb_session *session)
 {
-    struct lb_claim claim = {session->pool, session->cost, session->key, session->tried, session->tried_count};
+    struct lb_claim claim = {session->pool, session->cost, session->key, session->tried, session->tried_count, .datagrams = 0};
     uint32_t backend = lb_claim_backend(plane, &claim, &session->decision);
     if (backend == LB_NONE)
         return -1;

@@ -180,7 +180,7 @@ static int connect_to(struct lb_udp *udp, struct lb_udp_session *session)
 static int try_backend(struct lb_udp *udp, struct lb_udp_session *session)
 {
     struct lb_plane *plane = udp->plane;
-    struct lb_claim claim = {session->pool, 1, session->key, session->tried, session->tried_count};
+    struct lb_claim claim = {session->pool, 1, session->key, session->tried, session->tried_count, .datagrams = 1};
     uint32_t backend = lb_claim_backend(plane, &claim, &session->decision);
     if (backend == LB_NONE)
         return -1;

@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "../table/avoid.h"
 #include "../table/load.h"
 #include "../table/view.h"
 #include "parts.h"
@@ -10,6 +11,18 @@
  * while it is full: what the client has begun is there and nowhere else. */
 
 enum { MOST_LOOKED_AT = 8 }; /* parts of cookies, of one request */
+
+static struct lb_wish wish_of(const struct lb_l7 *l7)
+{
+    return (struct lb_wish){.worker = l7->plane->worker, .now_ms = (uint32_t)lb_now_ms(l7->plane)};
+}
+
+/* Is it passed over after failures, and this not a trial (table/avoid.h)? */
+static int passes_over(const struct lb_l7 *l7, uint32_t backend)
+{
+    struct lb_wish wish = wish_of(l7);
+    return lb_avoid_skips(&l7->plane->shm, &wish, backend);
+}
 
 /* May it serve clients that are bound to it? */
 static int serves_bound(const struct lb_l7 *l7, uint32_t backend, const struct lb_pool_row *pool)
@@ -21,7 +34,7 @@ static int serves_bound(const struct lb_l7 *l7, uint32_t backend, const struct l
     if (row->tier > lb_view_tier(&l7->plane->shm, row->pool))
         return 0; /* a backup keeps nobody once others are back */
     if (cost < INFINITY)
-        return 1;
+        return !passes_over(l7, backend);
     uint64_t leaves_ms = __atomic_load_n(&row->leaves_ms, __ATOMIC_RELAXED);
     int drains = state == LB_DRAINING && (!leaves_ms || lb_now_ms(l7->plane) < leaves_ms);
     return !pool->sticky_moves && (drains || (state == LB_UP && !row->weight));
@@ -137,8 +150,11 @@ uint32_t lb_http_bound(struct lb_l7 *l7, struct lb_http *client)
         if (client->tried_count || !serves_bound(l7, backend, pool))
             continue;
         if (!is_full(l7, backend, pool) && !is_awaited(l7, client, backend) &&
-            lb_load_take(&l7->plane->shm, l7->plane->worker, client->pool, backend, client->cost))
+            lb_load_take(&l7->plane->shm, l7->plane->worker, client->pool, backend, client->cost)) {
+            struct lb_wish wish = wish_of(l7);
+            (void)lb_avoid_claimed(&l7->plane->shm, &wish, client->pool, backend);
             return backend;
+        }
         client->waits_for = backend;
         return LB_NONE;
     }

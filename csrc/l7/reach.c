@@ -5,6 +5,8 @@
 #include "../l4/introduce.h"
 #include "../l4/outcome.h"
 #include "../l4/secure.h"
+#include "../table/avoid.h"
+#include "../table/learn.h"
 #include "../table/load.h"
 #include "../table/timing.h"
 #include "../table/view.h"
@@ -69,6 +71,11 @@ static uint32_t pick(struct lb_l7 *l7, struct lb_http *client)
     struct lb_plane *plane = l7->plane;
     const struct lb_pool_row *pool = lb_http_pool(l7, client);
     struct lb_thought thought = {{LB_NONE, LB_NONE}, {-1, -1}, LB_WHY_LOGIN};
+    struct lb_wish wish = {.tried = client->tried,
+                           .tried_count = client->tried_count,
+                           .worker = plane->worker,
+                           .now_ms = (uint32_t)lb_now_ms(plane),
+                           .thought = &thought};
     int full = 0;
     client->waits_for = LB_NONE;
     uint32_t backend = login_backend(l7, client, &full);
@@ -80,11 +87,6 @@ static uint32_t pick(struct lb_l7 *l7, struct lb_http *client)
         backend = lb_http_bound(l7, client);
     if (client->waits_for != LB_NONE)
         return LB_NONE;
-    struct lb_wish wish = {.tried = client->tried,
-                           .tried_count = client->tried_count,
-                           .worker = plane->worker,
-                           .now_ms = (uint32_t)lb_now_ms(plane),
-                           .thought = &thought};
     if (backend == LB_NONE && pool->policy == LB_MAGLEV)
         wish.key = key_of(l7, client, pool);
     if (backend == LB_NONE)
@@ -243,6 +245,16 @@ static enum lb_next give_up(struct lb_l7 *l7, struct lb_http *client)
     return lb_http_answer(l7, client, 502, "no backend could be reached");
 }
 
+/* Some could not be reached: are others merely full, so that one of them may be waited for? */
+static int may_wait(const struct lb_l7 *l7, const struct lb_http *client)
+{
+    struct lb_wish wish = {.tried = client->tried,
+                           .tried_count = client->tried_count,
+                           .worker = l7->plane->worker,
+                           .now_ms = (uint32_t)lb_now_ms(l7->plane)};
+    return client->tried_count < LB_MAX_TRIED && lb_view_some_are_full(&l7->plane->shm, client->pool, &wish);
+}
+
 /* error: what the attempt before came to, 0 at first. backend: picked already, or LB_NONE. l7->message is the request. */
 static enum lb_next reach(struct lb_l7 *l7, struct lb_http *client, int error, uint32_t backend)
 {
@@ -253,7 +265,7 @@ static enum lb_next reach(struct lb_l7 *l7, struct lb_http *client, int error, u
         if (backend == LB_NONE)
             backend = pick(l7, client);
         if (backend == LB_NONE)
-            return client->tried_count ? give_up(l7, client) : enqueue(l7, client);
+            return client->tried_count && !may_wait(l7, client) ? give_up(l7, client) : enqueue(l7, client);
         client->backend = backend;
         struct lb_conn *conn = kept_conn(l7, client, backend);
         if (conn) {
@@ -331,8 +343,7 @@ enum lb_next lb_http_connected(struct lb_l7 *l7, struct lb_http *client)
     }
     lb_timing_note(&l7->plane->shm, l7->plane->worker, client->pool, LB_TIMING_CONNECT,
                    (uint32_t)l7->plane->now_us - client->sent_us);
-    lb_outcome_of(l7->plane, client->backend)->failures_in_row = 0;
-    lb_outcome_of(l7->plane, client->backend)->last_success_ms = lb_now_ms(l7->plane);
+    lb_learn_connected(lb_outcome_of(l7->plane, client->backend), lb_now_ms(l7->plane));
     client->sent_us = (uint32_t)l7->plane->now_us;
     lb_http_reread(l7, client);
     return lb_http_send_request(l7, client);

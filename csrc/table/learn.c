@@ -1,5 +1,6 @@
 #include "learn.h"
 
+#include "avoid.h"
 #include "policy.h"
 
 struct lb_outcome *lb_learn_of(const struct lb_shm *shm, uint32_t section, uint32_t backend, int *fresh)
@@ -14,12 +15,18 @@ struct lb_outcome *lb_learn_of(const struct lb_shm *shm, uint32_t section, uint3
     return outcome;
 }
 
+void lb_learn_connected(struct lb_outcome *outcome, uint64_t now_ms)
+{
+    outcome->last_success_ms = now_ms;
+    outcome->failures_in_row = 0;
+    lb_avoid_end(outcome);
+}
+
 void lb_learn_reached(struct lb_outcome *outcome, uint32_t took_us, uint64_t now_ms)
 {
     outcome->latency_us = outcome->sessions ? (uint32_t)(((uint64_t)outcome->latency_us * 7 + took_us) / 8) : took_us;
     lb_policy_observe(outcome, took_us, (uint32_t)now_ms);
-    outcome->last_success_ms = now_ms;
-    outcome->failures_in_row = 0;
+    lb_learn_connected(outcome, now_ms);
     lb_add(&outcome->sessions, 1);
     lb_add(&outcome->good, 1);
 }

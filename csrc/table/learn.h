@@ -7,6 +7,9 @@
 /* A section's outcome of a backend. *fresh: the row has a new tenant, nothing is known yet. */
 struct lb_outcome *lb_learn_of(const struct lb_shm *shm, uint32_t section, uint32_t backend, int *fresh);
 
+/* A connection to it was made. */
+void lb_learn_connected(struct lb_outcome *outcome, uint64_t now_ms);
+
 /* It was reached, and took so long; or it answered an exchange well. */
 void lb_learn_reached(struct lb_outcome *outcome, uint32_t took_us, uint64_t now_ms);
 void lb_learn_answered(struct lb_outcome *outcome, uint32_t took_us, uint64_t now_ms);

@@ -5,6 +5,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "avoid.h"
 #include "learn.h"
 #include "load.h"
 #include "table.h"
@@ -109,6 +110,7 @@ static void learn(struct lb_picker *picker, const struct lb_picked *picked, enum
         lb_learn_answered(outcome, (uint32_t)(now - picked->at_us), now / 1000);
     } else if (fate == LB_FATE_UNREACHABLE) {
         lb_learn_unreachable(outcome, ECONNREFUSED);
+        (void)lb_avoid_failed(&picker->shm, picker->section, picked->pool, picked->backend, (uint32_t)(now / 1000));
     } else if (fate == LB_FATE_FAILED) {
         lb_learn_unanswered(outcome, 0);
         lb_add(&outcome->sessions, 1); /* it was reached */

@@ -3,6 +3,7 @@
 #include <math.h>
 
 #include "../core/siphash.h"
+#include "avoid.h"
 #include "load.h"
 
 #define NOT_ASKED (-1.0f)
@@ -58,12 +59,23 @@ static float work_on(const struct lb_choice *choice, uint32_t backend)
     return raw_cost(choice, backend) < 0 ? here + elsewhere(choice, backend) : here;
 }
 
-static int was_tried(const struct lb_choice *choice, uint32_t backend)
+static int was_tried(const struct lb_wish *wish, uint32_t backend)
 {
-    for (uint32_t i = 0; i < choice->wish->tried_count; i++)
-        if (choice->wish->tried[i] == backend)
+    for (uint32_t i = 0; i < wish->tried_count; i++)
+        if (wish->tried[i] == backend)
             return 1;
     return 0;
+}
+
+int lb_policy_takes_sessions(const struct lb_shm *shm, const struct lb_wish *wish, uint32_t backend)
+{
+    return fabsf(read_cost(&shm->costs[backend])) < INFINITY && !was_tried(wish, backend);
+}
+
+/* Was it tried, or is it passed over? */
+static int is_out(const struct lb_choice *choice, uint32_t backend)
+{
+    return was_tried(choice->wish, backend) || (choice->wish->wary && lb_avoid_skips(choice->shm, choice->wish, backend));
 }
 
 static int is_full(const struct lb_choice *choice, uint32_t backend)
@@ -73,7 +85,7 @@ static int is_full(const struct lb_choice *choice, uint32_t backend)
 
 static int usable(const struct lb_choice *choice, uint32_t backend)
 {
-    return !was_tried(choice, backend) && cost_of(choice, backend) < INFINITY && !is_full(choice, backend);
+    return !is_out(choice, backend) && cost_of(choice, backend) < INFINITY && !is_full(choice, backend);
 }
 
 static uint32_t entry(const uint32_t *array, uint32_t at)
@@ -318,7 +330,7 @@ static int any_is_full(const struct lb_choice *choice)
 {
     for (uint32_t i = 0; choice->max_active && i < choice->member_count; i++) {
         uint32_t backend = entry(choice->members, i);
-        if (!was_tried(choice, backend) && cost_of(choice, backend) < INFINITY && is_full(choice, backend))
+        if (!is_out(choice, backend) && cost_of(choice, backend) < INFINITY && is_full(choice, backend))
             return 1;
     }
     return 0;
@@ -333,7 +345,7 @@ static uint32_t from_reserve(const struct lb_choice *choice, struct lb_cursor *c
     for (uint32_t i = 0; i < choice->reserve_count; i++) {
         uint32_t at = start + i < choice->reserve_count ? start + i : start + i - choice->reserve_count;
         uint32_t backend = entry(choice->members, choice->member_count + at);
-        if (was_tried(choice, backend) || cost_of(choice, backend) == INFINITY)
+        if (is_out(choice, backend) || cost_of(choice, backend) == INFINITY)
             continue;
         uint32_t tier = choice->shm->backends[backend].tier;
         if (is_full(choice, backend)) {

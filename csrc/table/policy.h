@@ -22,6 +22,8 @@ struct lb_wish {
     uint32_t worker;
     uint32_t now_ms; /* monotonic, low 32 bits */
     uint64_t key;    /* hash of what maglev keeps together */
+    uint8_t wary;      /* some are to be passed over (table/avoid.h) */
+    uint8_t datagrams; /* it is for a udp session: its backend may never answer */
     struct lb_thought *thought; /* what went through its head is written here; NULL: nobody asks */
 };
 
@@ -64,6 +66,9 @@ struct lb_choice {
  * In all of them a backend in slow start takes only a growing share of the turns that fall to it (of maglev's: of its keys), and what
  * is under way counts by its cost, with what the backend reports from elsewhere. A backend with max_active under way is not usable. Reads at most a few rows, but least_conn all members. A torn view gives a wrong choice, never a wild index. */
 uint32_t lb_policy_pick(uint32_t policy, const struct lb_choice *choice, struct lb_cursor *cursor);
+
+/* Does a backend take sessions, and has this wish not tried it? It may still be full. */
+int lb_policy_takes_sessions(const struct lb_shm *shm, const struct lb_wish *wish, uint32_t backend);
 
 /* The hash of what a key or a request's own bytes are kept together by: the same for a request and for a pick without the proxy. */
 uint64_t lb_policy_key(const void *bytes, size_t count);

@@ -16,6 +16,9 @@ uint32_t lb_view_tier(const struct lb_shm *shm, uint32_t pool);
 /* Worker: pick a backend of the pool that was not tried, or LB_NONE. */
 uint32_t lb_view_pick(const struct lb_shm *shm, uint32_t pool, const struct lb_wish *wish, struct lb_cursor *cursor);
 
+/* Of a pool that had nobody for this wish: is a backend that it has not tried merely full, and not passed over (table/avoid.h)? */
+int lb_view_some_are_full(const struct lb_shm *shm, uint32_t pool, const struct lb_wish *wish);
+
 /* Pick a backend and charge it with a cost (table/load.h), or LB_NONE. One that another worker filled up at the same moment is passed
  * over. */
 uint32_t lb_view_claim(const struct lb_shm *shm, uint32_t pool, const struct lb_wish *wish, struct lb_cursor *cursor,

@@ -99,7 +99,7 @@ def _pools(segment: Segment) -> list[dict[str, Any]]:
 
 def _backend(segment: Segment, index: int, row: Any, seen: list[tuple[Any, Any]]) -> dict[str, Any]:
     address, source, reason = segment.texts(row)
-    generation, active, sessions, failures, latency_us, closes_ms = row.generation, 0, 0, 0, 0, 0
+    generation, active, sessions, failures, latency_us, closes_ms, avoided = row.generation, 0, 0, 0, 0, 0, 0
     now_ms = int(time.monotonic() * 1000)
     for actives, outcomes in seen:
         active += actives[index]
@@ -107,6 +107,7 @@ def _backend(segment: Segment, index: int, row: Any, seen: list[tuple[Any, Any]]
         if outcome.generation == generation:
             sessions += outcome.sessions
             failures += outcome.failures
+            avoided += bool(outcome.avoided)
             latency_us = max(latency_us, outcome.latency_us)
             seen_ms = outcome.closes_after_ms
             closes_ms = min(closes_ms, seen_ms) if closes_ms and seen_ms else closes_ms or seen_ms
@@ -128,6 +129,7 @@ def _backend(segment: Segment, index: int, row: Any, seen: list[tuple[Any, Any]]
         "active": active,
         "sessions": sessions,
         "failures": failures,
+        "avoided_by": avoided,
         "latency_ms": round(latency_us / 1000, 3),
         "closes_idle_after_s": round(closes_ms / 1000, 3) if closes_ms else None,
     }

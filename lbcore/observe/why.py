@@ -26,6 +26,8 @@ WHY = {
     8: "sticky cookie",
     9: "the client has logged in on a connection to it",
     10: "backup: no backend of the tier before it could be had",
+    11: "a trial after failures",
+    12: "all are passed over after failures",
 }
 FATES = {
     0: "open",
