@@ -92,6 +92,9 @@ enum lb_worker_state {
     LB_WORKER_PICKING = 4, /* the section belongs to a process that picks without the proxy */
 };
 
+/* Why a worker passes a backend over: table/avoid.h. */
+enum lb_avoided { LB_AVOIDED_NOT = 0, LB_AVOIDED_UNREACHABLE = 1, LB_AVOIDED_STOPPING = 2 };
+
 /* Why a decision fell as it did. */
 enum lb_why {
     LB_WHY_NONE = 0,   /* nobody could be picked */
@@ -596,9 +599,12 @@ struct lb_outcome {
     uint32_t avoid_until_ms;  /* table/avoid.h. Monotonic, low 32 bits: until then it is passed over ... */
     uint32_t avoid_ms;        /* ... which was to last so long */
     uint32_t pause_ms;        /* the last pause between two trials */
-    uint8_t avoided;          /* it is passed over but for trials */
+    uint8_t avoided;          /* enum lb_avoided: it is passed over but for trials */
     uint8_t on_trial;         /* one was begun, and has not ended */
-    uint8_t pad0[10];
+    uint8_t kept_in_row;      /* responses that kept their connection since one did not, a few at most */
+    uint8_t pad0[1];
+    uint32_t suspected_us;    /* monotonic, low 32 bits: of the last sign that it is stopping */
+    uint8_t pad1[4];
 };
 
 /* A decision, in a section's ring: number n lies at n % LB_DECISIONS. Writer: the section's owner. Whoever reads it copies it and

@@ -275,7 +275,7 @@ cdef class Picker:
     def pick(self, tried=(), *, uint64_t key=0, uint32_t worker=0, uint32_t now_ms=0):
         """A backend row's index, or None. key: what maglev hashes. now_ms: for ewma."""
         cdef uint32_t already[LB_MAX_TRIED]
-        cdef lb_wish wish = lb_wish(NULL, 0, worker, now_ms, key, 0, 0, NULL)
+        cdef lb_wish wish = lb_wish(NULL, 0, worker, now_ms, key, 0, 0, 0, NULL)
         self.pen.usable()
         wish.tried = &already[0]
         for index in tried[:LB_MAX_TRIED]:
@@ -288,7 +288,7 @@ cdef class Picker:
         """Pick so many times, without Python between: how often each row was picked, as a dict. key_step: between the keys."""
         counts = {}
         cdef uint32_t backend
-        cdef lb_wish wish = lb_wish(NULL, 0, 0, 0, 0, 0, 0, NULL)
+        cdef lb_wish wish = lb_wish(NULL, 0, 0, 0, 0, 0, 0, 0, NULL)
         self.pen.usable()
         for _ in range(count):
             wish.key += key_step
@@ -301,7 +301,7 @@ cdef class Picker:
         cdef uint32_t i
         cdef uint32_t last = 0
         cdef uint64_t step = 0x9e3779b97f4a7c15  # keys far apart
-        cdef lb_wish wish = lb_wish(NULL, 0, 0, 0, 0, 0, 0, NULL)
+        cdef lb_wish wish = lb_wish(NULL, 0, 0, 0, 0, 0, 0, 0, NULL)
         self.pen.usable()
         with nogil:
             for i in range(count):

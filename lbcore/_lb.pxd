@@ -83,6 +83,7 @@ cdef extern from "lb.h" nogil:
         uint64_t key
         uint8_t wary
         uint8_t datagrams
+        uint8_t sends
         lb_thought *thought
 
     struct lb_thought:

@@ -56,6 +56,8 @@ enum lb_next lb_http_backend_lost(struct lb_l7 *l7, struct lb_http *client, uint
 {
     int old = client->reused && status == 502;
     lb_http_decided(l7, client, LB_FATE_FAILED);
+    if (status == 502 && is_silent(client))
+        lb_http_note_lost(l7, client);
     if (status == 502 && may_replay(l7, client)) {
         client->fresh_only = 1;
         lb_http_drop_flow(l7, &client->up);
@@ -252,6 +254,7 @@ static enum lb_next final_answer(struct lb_l7 *l7, struct lb_http *client, char 
     if (l7->message.keep_alive.length)
         hear_keep_alive(l7, client, bytes);
     judge_answer(l7, client, message->head.status);
+    lb_http_note_habit(l7, client, message->head.status, !message->persistent);
     client->stage = client->answer.whole ? LB_ANSWER_WHOLE : LB_ANSWER_BODY;
     size_t head = lb_compose_answer(l7->out, message, bytes, &farewell), apart = body.out_count;
     if (apart <= SMALL_BODY) { /* one short copy is cheaper than a second part */

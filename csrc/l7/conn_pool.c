@@ -358,9 +358,14 @@ void lb_conn_idle_event(struct lb_conn_pool *pool, struct lb_conn *conn)
         end_without_time_wait(pool, conn);
         return;
     }
-    if (conn->state == LB_CONN_IDLE && waiting == LB_CONN_THE_END)
-        learn_end(pool, conn);
+    struct lb_conn was = *conn;
+    int ended_idle = conn->state == LB_CONN_IDLE && waiting == LB_CONN_THE_END && !conn->shaken;
+    uint32_t idle_ms = idle_for_ms(pool, conn);
     lb_conn_drop(pool, conn);
+    if (!ended_idle)
+        return;
+    lb_conn_ended_idle(pool->plane, was.backend, was.exchanges, idle_ms, was.among->count);
+    learn_end(pool, &was);
 }
 
 void lb_conn_cut(struct lb_conn_pool *pool, int all)

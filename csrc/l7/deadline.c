@@ -119,6 +119,8 @@ void lb_http_rearm(struct lb_l7 *l7, struct lb_http *client)
         struct lb_look look = look_of(l7, client);
         uint32_t look_ms = lb_peers_next_ms(&look, limit_ms(l7, client));
         ms = look_ms < ms ? look_ms : ms;
+        uint32_t quiet_ms = lb_http_quiet_left_ms(l7, client);
+        ms = quiet_ms < ms ? quiet_ms : ms;
     }
     fire_in(l7, client, ms);
 }
@@ -203,6 +205,8 @@ enum lb_next lb_http_fire(struct lb_l7 *l7, struct lb_http *client)
         return next;
     if (!left_ms(l7, client))
         return timed_out(l7, client);
+    if (client->state == LB_HTTP_EXCHANGE)
+        lb_http_look_whether_quiet(l7, client);
     if (lb_http_is_slow(l7, client))
         return lb_http_too_slow(l7, client);
     lb_http_rearm(l7, client);

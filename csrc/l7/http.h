@@ -77,6 +77,7 @@ struct lb_http {
     uint8_t parts;       /* the answer has begun to come: acknowledge its further parts */
     uint8_t tried_count;
     uint8_t shortages; /* of tried[]: that this host lacked something for */
+    uint8_t quiet;     /* its fresh connection brought nothing for too long, which was noted */
     uint8_t trusted; /* the peer is a proxy whose word is taken */
     uint8_t open;    /* an exchange is counted as active */
     uint8_t timed_out; /* a connect of this exchange ran out of time */

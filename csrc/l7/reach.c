@@ -75,6 +75,7 @@ static uint32_t pick(struct lb_l7 *l7, struct lb_http *client)
                            .tried_count = client->tried_count,
                            .worker = plane->worker,
                            .now_ms = (uint32_t)lb_now_ms(plane),
+                           .sends = client->replayable ? LB_SENDS_REPEATABLE : LB_SENDS_ONCE,
                            .thought = &thought};
     int full = 0;
     client->waits_for = LB_NONE;
@@ -196,6 +197,7 @@ static void own(struct lb_l7 *l7, struct lb_http *client, struct lb_conn *conn)
     conn->owner = lb_http_index(l7, client);
     client->conn = (uint32_t)((size_t)((char *)conn - l7->conns.slab.memory) / sizeof *conn);
     client->reused = conn->exchanges > 0;
+    client->quiet = 0;
     client->conn_keeps = 1;
     client->sent_us = (uint32_t)l7->plane->now_us;
 }

@@ -1,6 +1,10 @@
-/* Backends that a section passes over by itself, until a verdict of the control plane comes or while there is none: those that failed
- * max_connect_failures connects in a row. After a pause, which doubles with each failed trial, single sessions try such a backend again,
- * one at a time; the first success ends it. Kept in the outcome, which only the section's owner writes. */
+/* Backends that a section passes over by itself, until a verdict of the control plane comes or while there is none. Kept in the outcome,
+ * which only the section's owner writes.
+ *
+ * UNREACHABLE: it failed max_connect_failures connects in a row. After a pause, which doubles with each failed trial, single sessions try
+ * it again, one at a time; the first success ends it.
+ * STOPPING: there was a sign that it is about to end. Single requests that may be repeated try it at once, others after a while; the
+ * first response ends it. Sessions that are no exchanges, and clients that are bound to it by a cookie, do not mind. */
 #ifndef LB_AVOID_H
 #define LB_AVOID_H
 
@@ -22,14 +26,28 @@ int lb_avoid_claimed(const struct lb_shm *shm, const struct lb_wish *wish, uint3
 /* A connect failed; outcome->failures_in_row is counted already. 1: it was a trial. */
 int lb_avoid_failed(const struct lb_shm *shm, uint32_t section, uint32_t pool, uint32_t backend, uint32_t now_ms);
 
-/* It was reached. */
+/* A sign that it is stopping, though it accepts connections (l7/stopping.c). */
+void lb_avoid_suspect(const struct lb_shm *shm, uint32_t section, uint32_t backend, uint64_t now_us);
+
 static inline void lb_avoid_end(struct lb_outcome *outcome)
 {
-    if (__builtin_expect(outcome->avoided, 0)) {
-        outcome->avoid_ms = 0;
-        outcome->on_trial = 0;
-        outcome->avoided = 0;
-    }
+    outcome->avoid_ms = 0;
+    outcome->on_trial = 0;
+    outcome->avoided = LB_AVOIDED_NOT;
+}
+
+/* It was reached: enough for one that could not be, not for one that may be stopping. */
+static inline void lb_avoid_reached(struct lb_outcome *outcome)
+{
+    if (__builtin_expect(outcome->avoided == LB_AVOIDED_UNREACHABLE, 0))
+        lb_avoid_end(outcome);
+}
+
+/* A response came to a request that was sent then (monotonic, low 32 bits): to one that was sent after the sign it is the proof. */
+static inline void lb_avoid_heard(struct lb_outcome *outcome, uint32_t sent_us)
+{
+    if (__builtin_expect(outcome->avoided == LB_AVOIDED_STOPPING, 0) && (int32_t)(sent_us - outcome->suspected_us) > 0)
+        lb_avoid_end(outcome);
 }
 
 #endif

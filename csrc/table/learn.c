@@ -19,7 +19,7 @@ void lb_learn_connected(struct lb_outcome *outcome, uint64_t now_ms)
 {
     outcome->last_success_ms = now_ms;
     outcome->failures_in_row = 0;
-    lb_avoid_end(outcome);
+    lb_avoid_reached(outcome);
 }
 
 void lb_learn_reached(struct lb_outcome *outcome, uint32_t took_us, uint64_t now_ms)

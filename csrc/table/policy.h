@@ -15,6 +15,9 @@ struct lb_cursor {
     uint32_t turn; /* next slot of the schedule */
 };
 
+/* What is sent: only a response proves that a backend is not stopping, and only some requests may be lost (table/avoid.h). */
+enum lb_sends { LB_SENDS_BYTES = 0, LB_SENDS_ONCE = 1, LB_SENDS_REPEATABLE = 2 };
+
 /* Who asks for a backend. */
 struct lb_wish {
     const uint32_t *tried; /* backends that this session or exchange has tried */
@@ -24,6 +27,7 @@ struct lb_wish {
     uint64_t key;    /* hash of what maglev keeps together */
     uint8_t wary;      /* some are to be passed over (table/avoid.h) */
     uint8_t datagrams; /* it is for a udp session: its backend may never answer */
+    uint8_t sends;     /* enum lb_sends */
     struct lb_thought *thought; /* what went through its head is written here; NULL: nobody asks */
 };
 
