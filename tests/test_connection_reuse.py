@@ -460,8 +460,9 @@ def test_post_on_a_fresh_connection_that_ends_is_502(how: str) -> None:
             for _ in range(4):
                 client.send(POST)
                 statuses.append(client.answer().status)
-            assert sorted(statuses) == [200, 200, 502, 502]
-            assert len(bad.heads) == len(good.heads) == 2
+            # one that ends fresh connections may be passed over from then on, but what it took is lost
+            assert statuses.count(502) == len(bad.heads) >= 1
+            assert statuses.count(200) == len(good.heads) >= 2
             assert figure(lb, "replays") == 0
 
 

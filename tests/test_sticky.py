@@ -196,7 +196,7 @@ def test_bound_clients_move_when_the_drain_has_ended() -> None:
         Client(lb.address) as client,
     ):
         cookie = bound(client, b"one")
-        lb.pool().remove(one.address, drain_timeout=1)
+        lb.pool().remove(one.address, drain_timeout=3)
         for _ in range(3):
             assert client.get(extra=cookie).body == b"one"
         assert {client.get().body for _ in range(4)} == {b"two"}
