@@ -270,7 +270,7 @@ def test_a_probe_looks_at_the_answer(expect: str | None, state: str) -> None:
             assert backend is not None
             wait_for(lambda: backend.state == state and "not probed" not in backend.reason, f"it is {state}")
             if state == "down":
-                assert f"the answer lacks {expect!r}" in backend.reason
+                assert f"the reply lacks {expect!r}" in backend.reason
             assert (b"ping", server.got[0][1]) == server.got[0]
 
 
