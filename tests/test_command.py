@@ -391,7 +391,7 @@ def test_version_and_check(tmp_path: Path) -> None:
     assert {"lbcore", "python", "kernel", "splice", "offload"} <= {line.partition(":")[0] for line in done.stdout.splitlines()}
     file = configuration(tmp_path / "lb.toml", {"a": "tcp://127.0.0.1:0"}, ["127.0.0.1:1"])
     done = subprocess.run([sys.executable, "-m", "lbcore", "check", file], capture_output=True, text=True, timeout=60)
-    assert done.stdout == f"{file}: ok, 1 listeners, 1 pools, 1 backends\n"
+    assert done.stdout == f"{file}: ok, 1 listener, 1 pool, 1 backend\n"
 
 
 def test_demo_keeps_its_promises() -> None:
