@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 PATIENCE_S = 10.0
 PORTS = 12_000
-SLOWER = 4 if "LBCORE_SANITIZED" in os.environ else float(os.environ.get("LBCORE_PATIENCE", "1"))
+SLOWER = 4 if "LBCORE_SANITIZED" in os.environ else int(os.environ.get("LBCORE_PATIENCE", "1"))
 """How much slower a sanitized engine may be, or a machine that is busy with something else (LBCORE_PATIENCE=3)."""
 
 

@@ -409,7 +409,8 @@ def test_flags_of_limits_that_cannot_be_are_one_clear_line(tmp_path: Path, flags
     file = tmp_path / "lb.toml"
     file.write_text('[[listener]]\nbind = "tcp://127.0.0.1:0"\n')
     code, line = fails(tmp_path, "run", *(["-c", str(file)] if filed else ["--listen", "tcp://127.0.0.1:0"]), *flags)
-    assert (code, says in line, len(line.splitlines())) == (2, True, 1), line
+    faults = 2 if flags is OF_REQUESTS else 1  # a line for each key
+    assert (code, says in line, len(line.splitlines())) == (2, True, faults), line
 
 
 def test_limits_are_given_to_an_embedded_balancer() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from functools import lru_cache
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -144,6 +145,7 @@ def _authority(origin: str | None) -> str:
     return (origin or "").partition("://")[2].lower()
 
 
+@lru_cache(maxsize=256)  # each heartbeat asks
 def _names_a_host_itself(origin: str) -> bool:
     """Is the host of an origin an address, or localhost (RFC 6761 6.3)? Names are led elsewhere by whoever holds them."""
     try:
