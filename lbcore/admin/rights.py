@@ -59,10 +59,10 @@ class Rights:
         A page whose name was made to lead here (DNS rebinding) is of this server's origin for a browser: its GETs carry neither
         Origin nor, over plain http, Sec-Fetch-Site. Only Host tells its name. Where a token is set, the token is what it lacks.
         """
-        if call.caller is None or self._access.needs_token or (call.path in OF_BACKENDS and self._may_be_member(call)):
-            return
         host = call.fields.get("Host")
-        if host is not None and not _names_a_host_itself(f"http://{host}"):
+        if call.caller is None or self._access.needs_token or host is None or _names_a_host_itself(f"http://{host}"):
+            return
+        if call.path not in OF_BACKENDS or not self._may_be_member(call):  # asked last: it looks at every pool
             raise Refusal(403, f"without a token, Host must be an address or localhost: {host!r} is neither (admin.token_file)")
 
     def _check_origin(self, call: Call) -> None:
