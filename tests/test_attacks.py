@@ -44,7 +44,8 @@ def origin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Origin]:
 @contextlib.contextmanager
 def limited(directory: Path, origin: Origin, *, mode: str = "http", top: str = "", **listener: Any) -> Iterator[Command]:
     """`lbcore run` with short limits of time, and these of the listener. top: lines of the top level."""
-    limits: dict[str, Any] = {"header_timeout": "1s", "body_timeout": "1s", "keepalive_timeout": "2s"} | listener
+    of_requests = {"body_timeout": "1s", "keepalive_timeout": "2s"} if mode.startswith("http") else {}
+    limits: dict[str, Any] = {"header_timeout": "1s"} | of_requests | listener
     rows = "\n".join(f"{key} = {json.dumps(value)}" for key, value in limits.items())
     config = directory / "lb.toml"
     config.write_text(

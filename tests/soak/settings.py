@@ -61,7 +61,6 @@ policy = "{policy}"
 hold_down = "100ms"
 hold_down_max = "1s"
 connect_timeout = "500ms"
-response_timeout = "2s"
 {more}
 [pool.probe]
 kind = "{probe}"
@@ -72,7 +71,7 @@ fall = 2
 heartbeat = "300ms"
 missed = 3
 """
-QUEUE = 'queue = 100\nqueue_timeout = "2s"\nreuse = "1s"'
+QUEUE = 'response_timeout = "2s"\nqueue = 100\nqueue_timeout = "2s"\nbackend_idle_timeout = "1s"'
 SOURCE = """\
 [[pool.source]]
 kind = "file"
