@@ -257,6 +257,7 @@ def top(
     """
     from lbcore.cli import top
 
+    top.require_textual()
     return top.main(_chosen(balancer, name), interval)
 
 

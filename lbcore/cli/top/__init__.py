@@ -8,10 +8,14 @@ import sys
 from lbcore.errors import LbcoreError
 
 
-def main(name: str, interval_s: float) -> int:
-    """Show it until the user leaves. Raises NotRunning, OSError, or LbcoreError when textual is not installed."""
+def require_textual() -> None:
+    """Raises LbcoreError when it is not installed: said first, whether or not a balancer runs."""
     if importlib.util.find_spec("textual") is None:
         raise LbcoreError("top needs textual: pip install 'lbcore[top]'")
+
+
+def main(name: str, interval_s: float) -> int:
+    """Show it until the user leaves. Raises NotRunning, OSError or LbcoreError; textual is there."""
     from lbcore.cli.top.screen import Top
     from lbcore.cli.top.source import Source
 
