@@ -10,7 +10,7 @@
  * Readers never lock. Offsets and indices, never pointers.
  */
 enum {
-    LB_LAYOUT = 11,      /* raised with every change of this file */
+    LB_LAYOUT = 12,      /* raised with every change of this file */
     LB_NAME = 64,        /* bytes of a name, NUL included */
     LB_ADDRESS = 96,     /* bytes of a printed address */
     LB_SOURCE = 16,      /* bytes of a backend's source */
@@ -162,7 +162,33 @@ enum lb_record_flag {
     LB_RECORD_BY_BACKEND = 64,
 };
 
-/* The first bytes of the segment. Written once at creation, except the last line. */
+/* What the control plane counts of itself. */
+enum lb_count {
+    LB_COUNT_PROBES_GOOD = 0,
+    LB_COUNT_PROBES_BAD = 1,
+    LB_COUNT_SHORTAGES_PROBE = 2,
+    LB_COUNT_SHORTAGES_LOOKUP = 3,
+    LB_COUNT_REGISTRATIONS = 4,
+    LB_COUNT_HEARTBEATS = 5,
+    LB_COUNT_RELOADS_TAKEN = 6,
+    LB_COUNT_RELOADS_REFUSED = 7,
+    LB_COUNT_SPANS_SENT = 8,
+    LB_COUNT_SPANS_LOST = 9,
+    LB_COUNT_REFUSED_401 = 10, /* calls of the admin server that were answered so, as are the next */
+    LB_COUNT_REFUSED_403 = 11,
+    LB_COUNT_REFUSED_422 = 12,
+    LB_COUNT_REFUSED_429 = 13,
+};
+
+/* CPU time of a place in the balancer, over all processes that have had it. */
+struct lb_spent {
+    uint64_t before_us; /* of the processes before this one, as far as it was seen */
+    uint64_t seen_us;   /* of all, when it was looked at last */
+    uint32_t pid;       /* of the process that has the place */
+    uint8_t pad0[4];
+};
+
+/* The first bytes of the segment. Written once at creation, except from `generation` on. */
 struct lb_head {
     uint64_t magic;
     uint32_t layout;
@@ -223,6 +249,9 @@ struct lb_head {
     uint32_t trace_every; /* one of so many exchanges that bring no trace begins one; 0: traces are not looked at */
     uint64_t log_written; /* lines of the access log */
     uint64_t log_lost;    /* records that were overwritten before they could be written */
+    uint64_t counts[16];  /* by enum lb_count; any thread of the control plane adds to them */
+    struct lb_spent spent[65]; /* of the control plane, then of the worker of each section; written by whoever scrapes them */
+    uint8_t pad1[40];
 };
 
 /* An address range; IPv4 is mapped into IPv6 (RFC 4291 2.5.5.2). */

@@ -119,6 +119,19 @@ cdef class Pen:
         self.usable()
         self.shm.head.log_written, self.shm.head.log_lost = written, lost
 
+    def count(self, uint32_t which, uint64_t n):
+        """Add to what the control plane counts of itself. Any thread; a closed pen counts no more."""
+        if which >= sizeof(self.shm.head.counts) / sizeof(self.shm.head.counts[0]):
+            raise IndexError(f"count {which}")
+        if self.mapped:
+            lb_table_count(&self.shm, <lb_count>which, n)
+
+    def spent(self, uint32_t place, uint32_t pid, uint64_t before_us, uint64_t seen_us):
+        """CPU time of the control plane (place 0) or of a section's workers (1 and up)."""
+        self.within(place, self.shm.head.workers + 1)
+        self.shm.head.spent[place].pid = pid
+        self.shm.head.spent[place].before_us, self.shm.head.spent[place].seen_us = before_us, seen_us
+
     def listener(self, uint32_t index, bytes row):
         """Write a struct lb_listener_row."""
         self.within(index, self.shm.head.max_listeners)

@@ -19,6 +19,11 @@ cdef extern from "lb.h" nogil:
         uint32_t backends
         uint32_t workers
 
+    struct lb_spent:
+        uint64_t before_us
+        uint64_t seen_us
+        uint32_t pid
+
     struct lb_head:
         uint64_t started_ms
         uint32_t control_pid
@@ -33,6 +38,8 @@ cdef extern from "lb.h" nogil:
         uint32_t trace_every
         uint64_t log_written
         uint64_t log_lost
+        uint64_t counts[16]
+        lb_spent spent[65]
         uint32_t rows_used
         uint32_t workers
         uint32_t sections
@@ -123,6 +130,10 @@ cdef extern from "lb.h" nogil:
     void lb_table_set_tier(const lb_shm *shm, uint32_t index, uint32_t tier)
     void lb_table_set_outage(const lb_shm *shm, uint32_t pool, int outage)
     void lb_table_set_hanging(const lb_shm *shm, uint32_t worker, int hangs)
+    enum lb_count:
+        pass
+
+    void lb_table_count(const lb_shm *shm, lb_count which, uint64_t n)
     void lb_table_set_weight(const lb_shm *shm, uint32_t index, uint32_t weight)
     void lb_table_set_load(const lb_shm *shm, uint32_t index, float load, float elsewhere)
     void lb_table_set_ramp(const lb_shm *shm, uint32_t index, uint32_t from_ms, uint32_t ramp_ms)

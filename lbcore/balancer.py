@@ -104,7 +104,6 @@ class Balancer:
         """The name of the instance that it goes on as; None: it takes one as its settings say."""
         self._on_upgrade: Callable[[UpgradeOrder], str] | None = None
         """What an operator's call for an upgrade, or for a step of it, does; returns what comes. Raises LbcoreError."""
-        self._reloads = {"reloads_taken": 0, "reloads_refused": 0}
 
         self._of_parent: list[Any] = []
         forked.watch(self)
@@ -345,7 +344,7 @@ class Balancer:
             control_path=self._instance.control_path if self._instance else None,
             membership=self._membership,
             status=self.status,
-            metrics=lambda refusals, openmetrics: self.metrics(openmetrics=openmetrics, refusals=refusals),
+            metrics=lambda openmetrics: self.metrics(openmetrics=openmetrics),
             ready=self._readiness,
             reload=self.reload,
             upgrade=self._on_upgrade,
@@ -552,10 +551,14 @@ class Balancer:
         try:
             self._reload_now(settings)
         except (LbcoreError, ValueError, OSError):
-            self._reloads["reloads_refused"] += 1
+            self._count("reloads_refused")
             raise
-        self._reloads["reloads_taken"] += 1
+        self._count("reloads_taken")
         self._log("reloaded")
+
+    def _count(self, name: str) -> None:
+        if self._table:
+            self._table.counts.add(name)
 
     def _reload_now(self, settings: BalancerSettings | None) -> None:
         """Hosts are looked up before the lock is taken: `stop` and a worker that dies meanwhile wait for no name server."""
@@ -684,27 +687,22 @@ class Balancer:
         """Which parts did not move within so many seconds although asked to, in words. Raises NotRunning."""
         return self._running()[2].held_up(limit_s)
 
-    def metrics(self, *, openmetrics: bool = False, refusals: dict[int, int] | None = None) -> bytes:
-        """What `GET /metrics` answers. refusals: of the admin server, by status. Raises NotRunning."""
-        from lbcore.observe.control import figures_of_process, figures_of_workers
+    def metrics(self, *, openmetrics: bool = False) -> bytes:
+        """What `GET /metrics` answers. Raises NotRunning."""
+        from lbcore.observe.control import costs, figures
         from lbcore.observe.metrics import render
         from lbcore.observe.status import document
         from lbcore.observe.timings import all_timings
 
-        table, membership, supervisor = self._running()
+        table, _, supervisor = self._running()
+        spent = costs(supervisor.processes)
         with table.lock:
             if table.closed:
                 raise NotRunning("the balancer is not running")
             status, timings = document(table.segment), all_timings(table.segment)
-        control = {
-            **figures_of_process(),
-            **membership.counts,
-            **membership.shortages.counts,
-            **self._reloads,
-            **(self._recording.counts if self._recording else {}),
-            "refusals": refusals or {},
-            "workers": figures_of_workers(supervisor.pids),
-        }
+            control = figures(table.counts, spent)
+        if not (self._recording and self._recording.traces):
+            del control["spans_sent"], control["spans_lost"]
         return render(status, timings, control, openmetrics=openmetrics)
 
     def _readiness(self) -> tuple[bool, str, dict[str, Any]]:

@@ -51,6 +51,8 @@ HASH_KEYS = {
     "header": ffi.integer_const("LB_HASH_HEADER"),
     "cookie": ffi.integer_const("LB_HASH_COOKIE"),
 }
+COUNTS = {name.removeprefix("LB_COUNT_").lower(): number for name, number in ffi.typeof("enum lb_count").relements.items()}
+"""What the control plane counts of itself."""
 CLASSES = ("1xx", "2xx", "3xx", "4xx", "5xx")
 """Of answers, in the order of their counters."""
 TIERS: int = ffi.integer_const("LB_TIERS")

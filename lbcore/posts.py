@@ -86,6 +86,11 @@ class Posts:
         """Process ids of the workers that serve."""
         return [post.worker.pid for post in self.serving if post.worker]
 
+    @property
+    def processes(self) -> dict[int, int]:
+        """Process ids of all workers by their sections."""
+        return {post.section: post.worker.pid for post in self.all() if post.worker}
+
     def unlisten(self, row: int) -> None:
         """Have all workers close a listener, once they have accepted what is queued there."""
         for post in self.staying():

@@ -45,14 +45,16 @@ def advice(error: int) -> str:
 
 
 class Shortages:
-    """Counts and tells them. log: called with a line. Thread-safe."""
+    """Counts and tells them. log: called with a line. count: called with what to count. Thread-safe."""
 
-    def __init__(self, log: Callable[[str], None], clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, log: Callable[[str], None], count: Callable[[str], None], clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._log = log
+        self._count = count
         self._clock = clock
         self._lock = threading.Lock()
         self._told_at: dict[int, float] = {}
-        self.counts = {"shortages_probe": 0, "shortages_lookup": 0}
 
     def tell(self, error: int, whom: str) -> None:
         """A worker, a probe or a look-up lacked something. whom: who was to be reached, in words."""
@@ -65,10 +67,10 @@ class Shortages:
 
     def probe(self, error: int, address: str) -> None:
         """A probe of this backend could not be sent."""
-        self.counts["shortages_probe"] += 1
+        self._count("shortages_probe")
         self.tell(error, address)
 
     def lookup(self, error: int, name: str) -> None:
         """A name could not be looked up."""
-        self.counts["shortages_lookup"] += 1
+        self._count("shortages_lookup")
         self.tell(error, name)

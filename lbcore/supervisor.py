@@ -224,6 +224,11 @@ class Supervisor:
         return self._posts.pids
 
     @property
+    def processes(self) -> dict[int, int]:
+        """Process ids of all workers, those that drain included, by section."""
+        return self._posts.processes
+
+    @property
     def addresses(self) -> dict[str, tuple[str, int]]:
         """Where each listener really listens, by name."""
         return self._listening.addresses

@@ -4,8 +4,10 @@
 #include <stddef.h>
 
 /* The layout is part of the interface between processes: a change here must raise LB_LAYOUT. */
-_Static_assert(sizeof(struct lb_head) == 448, "head");
+_Static_assert(sizeof(struct lb_head) == 2176, "head");
 _Static_assert(offsetof(struct lb_head, generation) == 384, "head's changing line starts a line");
+_Static_assert(sizeof(struct lb_spent) == 24, "spent");
+_Static_assert(sizeof(((struct lb_head *)0)->spent) / sizeof(struct lb_spent) == LB_MAX_WORKERS + 1, "spent of all");
 _Static_assert(sizeof(struct lb_network) == 32, "network");
 _Static_assert(sizeof(struct lb_listener_row) == 2880, "listener row");
 _Static_assert(sizeof(struct lb_pool_row) == 640, "pool row");

@@ -166,6 +166,11 @@ void lb_table_set_hanging(const struct lb_shm *shm, uint32_t worker, int hangs)
     __atomic_store_n(word, hangs ? *word | bit : *word & ~bit, __ATOMIC_RELAXED);
 }
 
+void lb_table_count(const struct lb_shm *shm, enum lb_count which, uint64_t n)
+{
+    __atomic_fetch_add(&shm->head->counts[which], n, __ATOMIC_RELAXED);
+}
+
 int lb_table_set_routes(const struct lb_shm *shm, const void *bytes, uint64_t count)
 {
     if (count > LB_ROUTES_BYTES)

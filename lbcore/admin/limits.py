@@ -35,18 +35,20 @@ class Rate:
 
 
 class Refusals:
-    """Counts refused calls by status; says so in the log once a second at most."""
+    """Counts refused calls by status; says so in the log once a second at most. count: called with what to count."""
 
-    def __init__(self, log: Callable[[str], None], clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, log: Callable[[str], None], count: Callable[[str], None], clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._log = log
+        self._count = count
         self._clock = clock
         self._quiet_until = 0.0
         self._unsaid = 0
-        self.counts: dict[int, int] = {}
 
     def note(self, status: int, caller: str | None, path: str, why: str) -> None:
         """One more."""
-        self.counts[status] = self.counts.get(status, 0) + 1
+        self._count(f"refused_{status}")
         now = self._clock()
         if now < self._quiet_until:
             self._unsaid += 1

@@ -52,7 +52,7 @@ class AdminServer:
         control_path: str | None,
         membership: Membership,
         status: Callable[[], dict[str, Any]],
-        metrics: Callable[[dict[int, int], bool], bytes],
+        metrics: Callable[[bool], bytes],
         ready: Callable[[], tuple[bool, str, dict[str, Any]]],
         reload: Callable[[], None],
         upgrade: Callable[[UpgradeOrder], str] | None,
@@ -63,7 +63,7 @@ class AdminServer:
         self._settings = settings
         self._control_path = control_path
         self._status, self._ready, self._render_metrics, self._log = status, ready, metrics, log
-        self._refusals = Refusals(log)
+        self._refusals = Refusals(log, membership.count)
         self._feed = Feed(self._document)
         asked = _access_of(settings)
         self._rights = Rights(asked, settings.rate if settings else 0, membership, own)
@@ -246,7 +246,7 @@ class AdminServer:
 
         new = wants_openmetrics(request.headers.get("Accept", ""))
         try:  # in a thread: heartbeats do not wait for a scrape of a thousand backends
-            body = await asyncio.to_thread(self._render_metrics, dict(self._refusals.counts), new)
+            body = await asyncio.to_thread(self._render_metrics, new)
         except LbcoreError as error:
             raise Refusal(503, str(error)) from None
         return web.Response(body=body, headers={"Content-Type": OPENMETRICS_TYPE if new else CONTENT_TYPE})

@@ -96,8 +96,8 @@ class Membership:
         self._pickers = Pickers(table, log)
         self._verdicts = Verdicts(table, self._pools, self._standing, self._agenda, on_change=lambda: self.on_change(), log=log)
         self._reports = Reports(table, self._pools, self._agenda, self._verdicts.weigh)
-        self.shortages = Shortages(log, clock)
-        self.counts: dict[str, int] = {"registrations": 0, "heartbeats": 0, "probes_good": 0, "probes_bad": 0}
+        self.count: Callable[[str], None] = table.counts.add
+        self.shortages = Shortages(log, self.count, clock)
 
     def disown(self) -> None:
         """In a forked child: whoever held the lock is not here. The table takes no change any more."""
@@ -268,7 +268,7 @@ class Membership:
             if row is None:
                 tier = int(bool(report.backup))
                 row = self._enter(pool, address, weight_of(report) or 1, "lease", Evidence(leased=True), tier=tier)
-            self.counts["registrations"] += 1
+            self.count("registrations")
             self._hear(row, report, joins=True)
         if new:
             self.on_new(row)
@@ -279,7 +279,7 @@ class Membership:
         with self._lock:
             row = self.find(pool, address)
             if row is not None:
-                self.counts["heartbeats"] += 1
+                self.count("heartbeats")
                 self._hear(row, report)
             return row
 
@@ -333,7 +333,7 @@ class Membership:
             if member is None:
                 return
             now, rules = self._clock(), self._pools[row.pool]
-            self.counts["probes_good" if ok else "probes_bad"] += 1
+            self.count("probes_good" if ok else "probes_bad")
             if ok:
                 rules_of.note_good_probe(member.evidence, rules, now)
             else:

@@ -45,7 +45,8 @@ class AccessLog:
         self._pending = b""
         self._torn = False  # it begins in the middle of a line
         self._faulty = False  # the sink said so: it is tried again in a while
-        self._written = self._dropped = 0
+        head = table.segment.head
+        self._written, self._dropped = int(head.log_written), int(head.log_lost)  # another has written before
         self._records = Records(table.segment, table.memory)
         self._names = Names(table.segment)
         self._wake = threading.Event()

@@ -50,7 +50,10 @@ INSTANCE = (
     Family("uptime_seconds", "gauge", (), "Seconds since the start."),
     Family("draining", "gauge", (), "1 while it drains, else 0."),
     Family(
-        "control_cpu_seconds", "counter", (), "CPU time of the control plane's process; with workers in threads, theirs too."
+        "control_cpu_seconds",
+        "counter",
+        (),
+        "CPU time of the control plane, earlier processes included; with workers in threads, theirs too.",
     ),
     Family("control_memory_bytes", "gauge", (), "Resident memory of the control plane's process."),
     Family("control_descriptors", "gauge", (), "Descriptors that the control plane's process has open."),
@@ -274,7 +277,7 @@ WORKER = (
         "1 while the kernel forwards for it as was asked; 0: its program could not be loaded. Absent where it was not asked.",
     ),
     _worker("hangs", "gauge", "1 while it does not turn although asked to; it is replaced after worker_timeout."),
-    _worker("cpu_seconds", "counter", "CPU time of the worker's process; absent where workers are threads."),
+    _worker("cpu_seconds", "counter", "CPU time of the worker, earlier processes included; absent where workers are threads."),
     _worker("memory_bytes", "gauge", "Resident memory of the worker's process; absent where workers are threads."),
 )
 

@@ -51,7 +51,7 @@ class Recording:
             return self._traces
         from lbcore.observe.traces import Traces
 
-        return Traces(settings.traces, self._instance, self._log)
+        return Traces(settings.traces, self._instance, self._log, self._table.counts.add)
 
     def discard(self, outlets: Outlets) -> None:
         """Close what was opened and is not wanted after all."""
@@ -83,9 +83,9 @@ class Recording:
         self.follow(settings, Outlets(open_sink(settings), self._traces))
 
     @property
-    def counts(self) -> dict[str, int]:
-        """Spans sent and lost; nothing where nothing is traced."""
-        return self._traces.counts if self._traces else {}
+    def traces(self) -> bool:
+        """Are spans made?"""
+        return self._traces is not None
 
     def close(self) -> None:
         """Write and send what is left, if that can be done at once, and end."""

@@ -37,9 +37,9 @@ def check_extra() -> None:
 
 
 class Traces:
-    """Sends until `close`. Raises ConfigError where the extra is missing."""
+    """Sends until `close`. count: called with what to count. Raises ConfigError where the extra is missing."""
 
-    def __init__(self, endpoint: str, instance: str, log: Callable[[str], None]) -> None:
+    def __init__(self, endpoint: str, instance: str, log: Callable[[str], None], count: Callable[[str, int], None]) -> None:
         check_extra()
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
         from opentelemetry.sdk.resources import Resource
@@ -51,7 +51,7 @@ class Traces:
         self._waiting: deque[Any] = deque(maxlen=QUEUE)
         self._wake = threading.Event()
         self._stopping = False
-        self.counts: dict[str, int] = {"spans_sent": 0, "spans_lost": 0}
+        self._count = count
         self._thread = threading.Thread(target=self._run, name="lbcore-traces", daemon=True)
         self._thread.start()
 
@@ -60,7 +60,7 @@ class Traces:
         for record in records:
             if record.flags & TRACED:
                 if len(self._waiting) == QUEUE:
-                    self.counts["spans_lost"] += 1
+                    self._count("spans_lost", 1)
                 self._waiting.append(self._span(record, names))
 
     def close(self) -> None:
@@ -89,7 +89,7 @@ class Traces:
             reason = "not taken"
         except Exception as error:  # what a library meets on the network is no reason to end
             good, reason = False, repr(error)
-        self.counts["spans_sent" if good else "spans_lost"] += len(spans)
+        self._count("spans_sent" if good else "spans_lost", len(spans))
         self._complaints.tell("" if good else f"{self.endpoint}: {reason}")
         return good
 

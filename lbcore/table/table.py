@@ -18,6 +18,7 @@ from lbcore.forked import NotOurs
 from lbcore.segment import Segment, SegmentError, make_memory, map_shared, text
 from lbcore.settings import parse_address, split_host_port
 from lbcore.table import packed
+from lbcore.table.counts import Counts
 from lbcore.table.outcome import Outcome, outcome_of
 from lbcore.table.resolved import Resolved, resolve
 from lbcore.table.row import Row
@@ -82,6 +83,7 @@ class Table:
         self._free: list[int] = []
         self._fresh = 0
         self._max_backends = int(self.segment.head.max_backends)
+        self.counts: Counts = Counts(self._pen, self.segment)
         self.views: Views = Views(self._pools, self._pen.publish)
         self.on_cut: Callable[[], None] = lambda: None
         self._cutting: set[str] = set()  # pools that cut the sessions of a backend that is down
@@ -156,6 +158,7 @@ class Table:
         """In a forked child: the memory is its parent's, and nothing is written there from here."""
         self.lock = threading.RLock()
         self._pen = NotOurs()
+        self.counts.disown()
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1
