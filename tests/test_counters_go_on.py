@@ -1,4 +1,4 @@
-"""Counters of a balancer only grow, whoever its control plane is: over a reload, an upgrade, a crash, and reloads after that."""
+"""Counters of a balancer only grow, whoever its control plane is: over reloads, an upgrade, a crash and an adoption."""
 
 from __future__ import annotations
 
@@ -73,14 +73,8 @@ def test_no_counter_falls_over_reload_upgrade_and_adoption(tmp_path: Path) -> No
         )
 
         def write(pools: int, more: str = "") -> None:
-            config.write_text(
-                text
-                + "".join(
-                    f'[[pool]]\nname = "p{at}"\n[pool.probe]\ninterval = "100ms"\n[[pool.backend]]\naddress = "{backend.address}"\n'
-                    for at in range(pools)
-                )
-                + more
-            )
+            probed = f'[pool.probe]\ninterval = "100ms"\n[[pool.backend]]\naddress = "{backend.address}"\n'
+            config.write_text(text + "".join(f'[[pool]]\nname = "p{at}"\n{probed}' for at in range(pools)) + more)
 
         def use(running: Command, watched: Watched, pools: int) -> None:
             """Everything once that is counted, and a reload that adds a pool."""

@@ -25,7 +25,7 @@ class Cost(NamedTuple):
 
 
 class Costs(NamedTuple):
-    """Of the processes that are there now. own: cpu_s, memory_bytes (resident), descriptors and threads. workers: by section."""
+    """Of the processes that are there now. own: cpu_s, memory_bytes (resident), descriptors, threads. workers: by section."""
 
     own: dict[str, Any]
     workers: dict[int, Cost]
