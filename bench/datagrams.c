@@ -59,8 +59,8 @@ static _Noreturn void echo(void)
     for (;;) {
         for (int i = 0; i < BATCH; i++) {
             parts[i] = (struct iovec){bytes[i], ROOM};
-            heads[i].msg_hdr = (struct msghdr){
-                .msg_name = &peers[i], .msg_namelen = sizeof peers[i], .msg_iov = &parts[i], .msg_iovlen = 1};
+            heads[i].msg_hdr =
+                (struct msghdr){.msg_name = &peers[i], .msg_namelen = sizeof peers[i], .msg_iov = &parts[i], .msg_iovlen = 1};
         }
         int got = recvmmsg(fd, heads, BATCH, MSG_WAITFORONE, NULL);
         for (int i = 0; i < got; i++)

@@ -9,8 +9,7 @@ static int attached_descriptor(struct msghdr *message)
 {
     struct cmsghdr *head = CMSG_FIRSTHDR(message);
     int descriptor = -1;
-    if (head && head->cmsg_level == SOL_SOCKET && head->cmsg_type == SCM_RIGHTS &&
-        head->cmsg_len == CMSG_LEN(sizeof descriptor))
+    if (head && head->cmsg_level == SOL_SOCKET && head->cmsg_type == SCM_RIGHTS && head->cmsg_len == CMSG_LEN(sizeof descriptor))
         memcpy(&descriptor, CMSG_DATA(head), sizeof descriptor);
     return descriptor;
 }
@@ -22,8 +21,7 @@ int lb_channel_receive(int channel, struct lb_note *note, int *descriptor)
         char space[CMSG_SPACE(sizeof(int))];
     } control;
     struct iovec body = {note, sizeof *note};
-    struct msghdr message = {
-        .msg_iov = &body, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
+    struct msghdr message = {.msg_iov = &body, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
     *descriptor = -1;
     ssize_t got = recvmsg(channel, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
     if (got < 0)

@@ -13,7 +13,7 @@
 #include "l7/message.h"
 #include "l7/path.h"
 #include "l7/route.h"
-#include "table/learn.h"
+#include "table/backend_health.h"
 #include "table/load.h"
 #include "table/picker.h"
 #include "table/policy.h"
@@ -37,7 +37,7 @@ struct lb_worker_setup {
     int own_process; /* it is all of its process: once the control plane is gone, SIGTERM ends it */
     struct lb_offload *offload; /* the caller's, and this worker's alone; NULL: the kernel forwards nothing */
     uint32_t offload_asked; /* what it was to forward: enum lb_offload_which, bits */
-    const char *refuge; /* path of a socket where it then waits for another; NULL: it waits for nobody */
+    const char *adoption_socket; /* path of a socket where it then waits for another; NULL: it waits for nobody */
 };
 
 /* Serve until told to stop, or drained: 0, or -errno when the worker could not begin or its poller failed. Opens and closes

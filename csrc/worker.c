@@ -9,15 +9,15 @@
 #include "core/congestion.h"
 #include "core/net.h"
 #include "l4/admit.h"
-#include "l4/greeting.h"
+#include "l4/preread.h"
 #include "l4/listeners.h"
 #include "l4/offload/offload.h"
-#include "l4/plane.h"
+#include "l4/worker_context.h"
 #include "l4/udp.h"
 #include "l4/udp_move.h"
 #include "l7/http.h"
 #include "lb.h"
-#include "refuge.h"
+#include "adoption_socket.h"
 #include "table/account.h"
 
 enum {
@@ -29,20 +29,20 @@ enum {
 };
 
 /* What an event of LB_TAG_CHANNEL is of. */
-enum { FROM_CHANNEL = 0, FROM_REFUGE = 1, FROM_OFFLOAD = 2, FROM_PREDECESSOR = 3, FROM_SUCCESSOR = 4 };
+enum { FROM_CHANNEL = 0, FROM_ADOPTION = 1, FROM_OFFLOAD = 2, FROM_PREDECESSOR = 3, FROM_SUCCESSOR = 4 };
 
 /* A worker: one thread, one poller, all sessions that it accepted. */
 struct worker {
-    struct lb_plane plane;
+    struct lb_worker_context ctx;
     struct lb_l7 l7;
     struct lb_udp udp;
-    struct lb_greetings greetings;
+    struct lb_prereads prereads;
     struct lb_listeners listeners;
     int own_process;
     int channel; /* -1 once the control plane is gone: go on with the table as it stands */
-    int adopted; /* the channel came by the refuge: it is ours to close */
-    int refuge;  /* -1: nobody is waited for */
-    const char *refuge_path;
+    int adopted; /* the channel came by the adoption socket: it is ours to close */
+    int adoption_socket;  /* -1: nobody is waited for */
+    const char *adoption_path;
     uint64_t cuts_seen;
     uint64_t drain_until_ms; /* 0: not draining */
     int done;
@@ -51,79 +51,79 @@ struct worker {
 
 /* --- birth and death ------------------------------------------------------------------------------------------------ */
 
-static int open_cursors(struct lb_plane *plane)
+static int open_cursors(struct lb_worker_context *ctx)
 {
-    uint32_t pools = plane->shm.head->max_pools;
-    plane->cursors = calloc(pools, sizeof *plane->cursors);
-    if (!plane->cursors)
+    uint32_t pools = ctx->shm.head->max_pools;
+    ctx->cursors = calloc(pools, sizeof *ctx->cursors);
+    if (!ctx->cursors)
         return -ENOMEM;
     for (uint32_t i = 0; i < pools; i++) {
         /* workers start apart, so that together they do not favour the first of a short schedule */
-        plane->cursors[i].seed = (plane->now_us ^ UINT64_C(0x9e3779b97f4a7c15)) * (plane->worker + 1) + i + 1;
-        plane->cursors[i].turn = plane->worker;
+        ctx->cursors[i].seed = (ctx->now_us ^ UINT64_C(0x9e3779b97f4a7c15)) * (ctx->worker + 1) + i + 1;
+        ctx->cursors[i].turn = ctx->worker;
     }
     return 0;
 }
 
-static int open_plane(struct lb_plane *plane, const struct lb_worker_setup *setup)
+static int open_context(struct lb_worker_context *ctx, const struct lb_worker_setup *setup)
 {
-    plane->epoll = -1;
-    plane->ready = plane->starved = LB_SLAB_NONE;
-    int error = lb_shm_attach(&plane->shm, setup->memory, setup->bytes);
-    if (error || setup->worker >= plane->shm.head->workers)
+    ctx->epoll = -1;
+    ctx->ready = ctx->starved = LB_SLAB_NONE;
+    int error = lb_shm_attach(&ctx->shm, setup->memory, setup->bytes);
+    if (error || setup->worker >= ctx->shm.head->workers)
         return error ? error : -EINVAL;
-    plane->worker = setup->worker;
-    plane->row = lb_shm_worker(&plane->shm, setup->worker);
-    plane->datapath = plane->shm.head->datapath;
-    plane->offload = setup->offload;
-    plane->row->forwards_asked = setup->offload_asked;
-    plane->row->forwards = setup->offload ? lb_offload_forwards(setup->offload) : 0;
-    plane->now_us = lb_net_now_us();
-    plane->loopback_control = lb_congestion_for_loopback();
-    lb_wheel_open(&plane->wheel, lb_now_ms(plane));
-    error = lb_slab_open(&plane->sessions, sizeof(struct lb_session), setup->max_sessions);
+    ctx->worker = setup->worker;
+    ctx->row = lb_shm_worker(&ctx->shm, setup->worker);
+    ctx->datapath = ctx->shm.head->datapath;
+    ctx->offload = setup->offload;
+    ctx->row->forwards_asked = setup->offload_asked;
+    ctx->row->forwards = setup->offload ? lb_offload_forwards(setup->offload) : 0;
+    ctx->now_us = lb_net_now_us();
+    ctx->loopback_control = lb_congestion_for_loopback();
+    lb_wheel_open(&ctx->wheel, lb_now_ms(ctx));
+    error = lb_slab_open(&ctx->sessions, sizeof(struct lb_session), setup->max_sessions);
     if (!error) /* one a connection that there is room for at most: never short */
-        error = lb_slab_open(&plane->heard, sizeof(struct lb_heard), setup->max_sessions);
+        error = lb_slab_open(&ctx->proxy_info, sizeof(struct lb_proxy_info), setup->max_sessions);
     if (!error)
-        error = lb_buffer_pool_open(&plane->buffers, LB_BUFFER_BYTES, setup->max_buffers, WARM_BUFFERS);
+        error = lb_buffer_pool_open(&ctx->buffers, LB_BUFFER_BYTES, setup->max_buffers, WARM_BUFFERS);
     if (!error)
-        error = lb_buffer_pool_open(&plane->large, LB_LARGE_BYTES, LARGE_BUFFERS, WARM_LARGE);
+        error = lb_buffer_pool_open(&ctx->large, LB_LARGE_BYTES, LARGE_BUFFERS, WARM_LARGE);
     if (!error)
-        error = lb_pipe_pool_open(&plane->pipes, setup->max_pipes);
+        error = lb_pipe_pool_open(&ctx->pipes, setup->max_pipes);
     if (!error)
-        error = open_cursors(plane);
-    if (!error && !(plane->scratch = malloc(LB_SCRATCH_BYTES)))
+        error = open_cursors(ctx);
+    if (!error && !(ctx->scratch = malloc(LB_SCRATCH_BYTES)))
         error = -ENOMEM;
-    const struct lb_head *head = plane->shm.head;
+    const struct lb_head *head = ctx->shm.head;
     /* a client each, its session's backend, and as many kept connections */
-    lb_tls_rules_prepare(&plane->tls, head->max_listeners, head->max_pools, head->max_backends, 3 * setup->max_sessions);
-    if (!error && (plane->epoll = epoll_create1(EPOLL_CLOEXEC)) < 0)
+    lb_tls_rules_prepare(&ctx->tls, head->max_listeners, head->max_pools, head->max_backends, 3 * setup->max_sessions);
+    if (!error && (ctx->epoll = epoll_create1(EPOLL_CLOEXEC)) < 0)
         error = -errno;
     return error;
 }
 
-static void close_plane(struct lb_plane *plane)
+static void close_context(struct lb_worker_context *ctx)
 {
-    if (plane->epoll >= 0)
-        close(plane->epoll);
-    free(plane->scratch);
-    free(plane->cursors);
-    lb_pipe_pool_close(&plane->pipes);
-    lb_buffer_pool_close(&plane->large);
-    lb_buffer_pool_close(&plane->buffers);
-    lb_slab_close(&plane->heard);
-    lb_slab_close(&plane->sessions);
+    if (ctx->epoll >= 0)
+        close(ctx->epoll);
+    free(ctx->scratch);
+    free(ctx->cursors);
+    lb_pipe_pool_close(&ctx->pipes);
+    lb_buffer_pool_close(&ctx->large);
+    lb_buffer_pool_close(&ctx->buffers);
+    lb_slab_close(&ctx->proxy_info);
+    lb_slab_close(&ctx->sessions);
 }
 
 static int watch(struct worker *worker, int fd, uint32_t what)
 {
     struct epoll_event event = {.events = EPOLLIN, .data.u64 = lb_tag_of(LB_TAG_CHANNEL, what, 0)};
-    return epoll_ctl(worker->plane.epoll, EPOLL_CTL_ADD, fd, &event) < 0 ? -errno : 0;
+    return epoll_ctl(worker->ctx.epoll, EPOLL_CTL_ADD, fd, &event) < 0 ? -errno : 0;
 }
 
 static void set_state(struct worker *worker, enum lb_worker_state state)
 {
-    struct lb_worker_row *row = worker->plane.row;
+    struct lb_worker_row *row = worker->ctx.row;
     row->pid = (uint32_t)getpid();
     __atomic_store_n(&row->state, state, __ATOMIC_RELEASE);
 }
@@ -132,9 +132,9 @@ static void set_state(struct worker *worker, enum lb_worker_state state)
 
 static void listen_on(struct worker *worker, uint32_t listener, int fd, uint64_t how)
 {
-    int udp = listener < worker->listeners.count && worker->plane.shm.listeners[listener].mode == LB_MODE_UDP;
+    int udp = listener < worker->listeners.count && worker->ctx.shm.listeners[listener].mode == LB_MODE_UDP;
     int error = udp ? lb_udp_add(&worker->udp, listener, fd, (how & LB_LISTEN_SESSIONS_FIRST) != 0)
-                    : lb_listeners_add(&worker->listeners, &worker->plane, listener, fd, (how & LB_LISTEN_OWN) != 0);
+                    : lb_listeners_add(&worker->listeners, &worker->ctx, listener, fd, (how & LB_LISTEN_OWN) != 0);
     if (!error)
         (void)lb_channel_send(worker->channel, LB_NOTE_LISTENING, listener, 0);
 }
@@ -144,14 +144,14 @@ static void stop_listening(struct worker *worker, uint32_t listener, int ends)
     if (lb_udp_has(&worker->udp, listener))
         lb_udp_remove(&worker->udp, listener);
     else
-        lb_listeners_remove(&worker->listeners, &worker->plane, listener, ends);
+        lb_listeners_remove(&worker->listeners, &worker->ctx, listener, ends);
 }
 
 static void drain(struct worker *worker, uint64_t limit_ms, int gently)
 {
     for (uint32_t i = 0; i < worker->listeners.count; i++)
         stop_listening(worker, i, !gently);
-    worker->drain_until_ms = lb_now_ms(&worker->plane) + limit_ms + 1;
+    worker->drain_until_ms = lb_now_ms(&worker->ctx) + limit_ms + 1;
     lb_l7_drain(&worker->l7, gently);
     set_state(worker, LB_WORKER_DRAINING);
 }
@@ -185,8 +185,8 @@ static void obey(struct worker *worker, const struct lb_note *note, int descript
             lb_udp_move_to(&worker->udp, descriptor, lb_tag_of(LB_TAG_CHANNEL, FROM_SUCCESSOR, 0));
         break;
     case LB_NOTE_TLS:
-        if (lb_tls_rules_follow(&worker->plane.tls, (enum lb_tls_kind)note->value, note->id, descriptor) < 0)
-            lb_add(&worker->plane.row->tls_refused, 1); /* the old rules stay */
+        if (lb_tls_rules_follow(&worker->ctx.tls, (enum lb_tls_kind)note->value, note->id, descriptor) < 0)
+            lb_add(&worker->ctx.row->tls_refused, 1); /* the old rules stay */
         break;
     case LB_NOTE_WAKE:
     case LB_NOTE_READY:
@@ -202,27 +202,27 @@ static void obey(struct worker *worker, const struct lb_note *note, int descript
 
 /* --- an orphan, and who adopts it ----------------------------------------------------------------------------------- */
 
-static void leave_refuge(struct worker *worker)
+static void leave_adoption_socket(struct worker *worker)
 {
-    if (worker->refuge < 0)
+    if (worker->adoption_socket < 0)
         return;
-    lb_refuge_close(worker->refuge, worker->refuge_path);
-    worker->refuge = -1;
+    lb_adoption_socket_close(worker->adoption_socket, worker->adoption_path);
+    worker->adoption_socket = -1;
 }
 
 static void lose_channel(struct worker *worker)
 {
-    (void)epoll_ctl(worker->plane.epoll, EPOLL_CTL_DEL, worker->channel, NULL);
+    (void)epoll_ctl(worker->ctx.epoll, EPOLL_CTL_DEL, worker->channel, NULL);
     if (worker->adopted)
         close(worker->channel);
     worker->channel = -1;
     if (worker->own_process)
         signal(SIGTERM, SIG_DFL);
-    if (!worker->refuge_path || worker->drain_until_ms)
+    if (!worker->adoption_path || worker->drain_until_ms)
         return;
-    worker->refuge = lb_refuge_open(worker->refuge_path);
-    if (worker->refuge >= 0 && watch(worker, worker->refuge, FROM_REFUGE) < 0)
-        leave_refuge(worker);
+    worker->adoption_socket = lb_adoption_socket_open(worker->adoption_path);
+    if (worker->adoption_socket >= 0 && watch(worker, worker->adoption_socket, FROM_ADOPTION) < 0)
+        leave_adoption_socket(worker);
 }
 
 /* Tell a new control plane what we serve, and give it a copy of each socket. */
@@ -234,19 +234,19 @@ static void introduce(struct worker *worker)
         if (fd >= 0)
             (void)lb_channel_send_descriptor(worker->channel, LB_NOTE_LISTENING, i, fd);
     }
-    (void)lb_channel_send(worker->channel, LB_NOTE_READY, worker->plane.worker, 0);
+    (void)lb_channel_send(worker->channel, LB_NOTE_READY, worker->ctx.worker, 0);
 }
 
 static void admit(struct worker *worker)
 {
-    int channel = lb_refuge_admit(worker->refuge);
+    int channel = lb_adoption_socket_admit(worker->adoption_socket);
     if (channel < 0)
         return;
     if (watch(worker, channel, FROM_CHANNEL) < 0) {
         close(channel);
         return;
     }
-    leave_refuge(worker);
+    leave_adoption_socket(worker);
     worker->channel = channel;
     worker->adopted = 1;
     if (worker->own_process)
@@ -266,19 +266,19 @@ static void hear(struct worker *worker)
 
 static void report_alerts(struct worker *worker)
 {
-    struct lb_plane *plane = &worker->plane;
-    for (uint32_t i = 0; i < plane->alerts && worker->channel >= 0; i++)
-        (void)lb_channel_send(worker->channel, LB_NOTE_FAILING, plane->alert[i].backend, plane->alert[i].what);
-    for (uint32_t i = 0; i < plane->refusals.count && worker->channel >= 0; i++)
-        (void)lb_channel_send_refusal(worker->channel, &plane->refusals.waiting[i]);
-    plane->alerts = plane->refusals.count = 0;
+    struct lb_worker_context *ctx = &worker->ctx;
+    for (uint32_t i = 0; i < ctx->alerts && worker->channel >= 0; i++)
+        (void)lb_channel_send(worker->channel, LB_NOTE_FAILING, ctx->alert[i].backend, ctx->alert[i].what);
+    for (uint32_t i = 0; i < ctx->refusals.count && worker->channel >= 0; i++)
+        (void)lb_channel_send_refusal(worker->channel, &ctx->refusals.waiting[i]);
+    ctx->alerts = ctx->refusals.count = 0;
 }
 
 /* Once a second at most: it is for the log. */
 static void report_shortage(struct worker *worker)
 {
-    struct lb_shortage *shortage = &worker->plane.shortage;
-    uint64_t now_ms = lb_now_ms(&worker->plane);
+    struct lb_shortage *shortage = &worker->ctx.shortage;
+    uint64_t now_ms = lb_now_ms(&worker->ctx);
     if (now_ms - shortage->told_ms < SHORTAGE_EVERY_MS || worker->channel < 0)
         return;
     (void)lb_channel_send(worker->channel, LB_NOTE_SHORTAGE, (uint32_t)shortage->error, shortage->backend);
@@ -287,63 +287,65 @@ static void report_shortage(struct worker *worker)
 
 /* --- one turn of the loop ------------------------------------------------------------------------------------------- */
 
-static void session_event(struct lb_plane *plane, uint32_t index, uint32_t generation, enum lb_side_name side,
+static void session_event(struct lb_worker_context *ctx, uint32_t index, uint32_t generation, enum lb_side_name side,
                           uint32_t events)
 {
-    struct lb_session *session = lb_slab_at(&plane->sessions, index);
+    struct lb_session *session = lb_slab_at(&ctx->sessions, index);
     if (session->generation == generation && session->state != LB_SESSION_FREE)
-        lb_session_event(plane, session, side, events);
+        lb_session_event(ctx, session, side, events);
 }
 
 /* Places of connections that have ended are free only when the lists of this turn have let go of them. */
-static int refuse_without_place(struct lb_plane *plane, const struct lb_slab *slab, const struct lb_newcomer *newcomer)
+static int refuse_without_place(struct lb_worker_context *ctx, const struct lb_slab *slab, const struct lb_accepted *accepted)
 {
-    struct lb_side client = {.fd = newcomer->fd, .tls = newcomer->tls};
+    struct lb_side client = {.fd = accepted->fd, .tls = accepted->tls};
     if (slab->used < slab->capacity)
         return 0;
-    lb_count_refused(plane, &plane->row->refused_resource);
+    lb_count_refused(ctx, &ctx->row->refused_resource);
     lb_side_close(&client, 1);
     return 1;
 }
 
 /* A client that is ready to be served, by its listener's mode. */
-static void serve_client(void *context, const struct lb_newcomer *newcomer)
+static void serve_client(void *context, const struct lb_accepted *accepted)
 {
     struct worker *worker = context;
-    uint32_t mode = worker->plane.shm.listeners[newcomer->listener].mode;
+    uint32_t mode = worker->ctx.shm.listeners[accepted->listener].mode;
     int http = mode == LB_MODE_HTTP || mode == LB_MODE_HTTPS;
-    struct lb_ends ends = newcomer->ends;
-    if (refuse_without_place(&worker->plane, http ? &worker->l7.clients : &worker->plane.sessions, newcomer))
-        lb_ends_drop(&worker->plane, &ends);
+    struct lb_ends ends = accepted->ends;
+    if (refuse_without_place(&worker->ctx, http ? &worker->l7.clients : &worker->ctx.sessions, accepted))
+        lb_ends_drop(&worker->ctx, &ends);
     else if (http)
-        lb_http_open(&worker->l7, newcomer);
+        lb_http_open(&worker->l7, accepted);
     else
-        lb_session_open(&worker->plane, newcomer);
+        lb_session_open(&worker->ctx, accepted);
 }
 
 /* An accepted connection. */
 static void take(void *context, int client, uint32_t listener, const union lb_address *peer)
 {
     struct worker *worker = context;
-    struct lb_newcomer newcomer = {
-        .fd = client, .listener = listener, .pool = worker->plane.shm.listeners[listener].pool,
-        .accepted_us = (uint32_t)worker->plane.now_us, .ends.client = *peer};
-    lb_account_accepted(&worker->plane.shm, worker->plane.worker, listener);
-    if (!lb_admit(&worker->plane, listener, &newcomer.ends))
+    struct lb_accepted accepted = {.fd = client,
+                                   .listener = listener,
+                                   .pool = worker->ctx.shm.listeners[listener].pool,
+                                   .accepted_us = (uint32_t)worker->ctx.now_us,
+                                   .ends.client = *peer};
+    lb_account_accepted(&worker->ctx.shm, worker->ctx.worker, listener);
+    if (!lb_admit(&worker->ctx, listener, &accepted.ends))
         lb_net_reset(client);
-    else if (!lb_greeting_is_due(&worker->plane, listener, peer))
-        serve_client(worker, &newcomer);
-    else if (!refuse_without_place(&worker->plane, &worker->greetings.slab, &newcomer))
-        lb_greeting_open(&worker->greetings, &newcomer);
+    else if (!lb_preread_is_due(&worker->ctx, listener, peer))
+        serve_client(worker, &accepted);
+    else if (!refuse_without_place(&worker->ctx, &worker->prereads.slab, &accepted))
+        lb_preread_open(&worker->prereads, &accepted);
     else
-        lb_ends_drop(&worker->plane, &newcomer.ends);
+        lb_ends_drop(&worker->ctx, &accepted.ends);
 }
 
 /* Where a client of TLS wants to go. */
 static uint32_t pool_of_name(void *context, uint32_t listener, const struct lb_hello *hello)
 {
     struct worker *worker = context;
-    struct lb_routed_to to = {.pool = worker->plane.shm.listeners[listener].pool};
+    struct lb_routed_to to = {.pool = worker->ctx.shm.listeners[listener].pool};
     lb_routes_match_name(worker->l7.routes, listener, hello, &to);
     return to.pool;
 }
@@ -356,7 +358,7 @@ static void control_event(struct worker *worker, uint32_t what)
         hear(worker);
         break;
     case FROM_OFFLOAD:
-        lb_offload_notes(&worker->plane);
+        lb_offload_notes(&worker->ctx);
         break;
     case FROM_PREDECESSOR:
         lb_udp_move_receive(&worker->udp);
@@ -364,7 +366,7 @@ static void control_event(struct worker *worker, uint32_t what)
     case FROM_SUCCESSOR:
         lb_udp_move_send(&worker->udp);
         break;
-    case FROM_REFUGE:
+    case FROM_ADOPTION:
         admit(worker);
         break;
     }
@@ -372,7 +374,7 @@ static void control_event(struct worker *worker, uint32_t what)
 
 static void dispatch(struct worker *worker, const struct epoll_event *event)
 {
-    struct lb_plane *plane = &worker->plane;
+    struct lb_worker_context *ctx = &worker->ctx;
     uint32_t index = (uint32_t)event->data.u64 >> 3, generation = (uint32_t)(event->data.u64 >> 32);
     enum lb_tag tag = (enum lb_tag)(event->data.u64 & 7);
     switch (tag) {
@@ -383,11 +385,11 @@ static void dispatch(struct worker *worker, const struct epoll_event *event)
         if (lb_udp_has(&worker->udp, index))
             lb_udp_listener_event(&worker->udp, index);
         else
-            lb_listeners_event(&worker->listeners, plane, index);
+            lb_listeners_event(&worker->listeners, ctx, index);
         break;
     case LB_TAG_CLIENT:
     case LB_TAG_BACKEND:
-        session_event(plane, index, generation, (enum lb_side_name)tag, event->events);
+        session_event(ctx, index, generation, (enum lb_side_name)tag, event->events);
         break;
     case LB_TAG_HTTP:
         lb_http_event(&worker->l7, index, generation, event->events);
@@ -398,8 +400,8 @@ static void dispatch(struct worker *worker, const struct epoll_event *event)
     case LB_TAG_UDP:
         lb_udp_event(&worker->udp, index, generation, event->events);
         break;
-    case LB_TAG_GREETING:
-        lb_greeting_event(&worker->greetings, index, generation, event->events);
+    case LB_TAG_PREREAD:
+        lb_preread_event(&worker->prereads, index, generation, event->events);
         break;
     }
 }
@@ -407,7 +409,7 @@ static void dispatch(struct worker *worker, const struct epoll_event *event)
 /* First those of idle connections to backends: none is given a request after something has come on it. */
 static void dispatch_all(struct worker *worker, int count)
 {
-    worker->plane.more_events = count == EVENTS;
+    worker->ctx.more_events = count == EVENTS;
     for (int i = 0; i < count; i++) {
         const struct epoll_event *event = &worker->events[i];
         if ((event->data.u64 & 7) == LB_TAG_CONNECTION)
@@ -417,14 +419,14 @@ static void dispatch_all(struct worker *worker, int count)
         dispatch(worker, &worker->events[i]);
 }
 
-static void run_list(struct lb_plane *plane, uint32_t *list)
+static void run_list(struct lb_worker_context *ctx, uint32_t *list)
 {
     uint32_t index = *list;
     *list = LB_SLAB_NONE;
     while (index != LB_SLAB_NONE) {
-        struct lb_session *session = lb_slab_at(&plane->sessions, index);
+        struct lb_session *session = lb_slab_at(&ctx->sessions, index);
         index = session->next;
-        lb_session_resume(plane, session);
+        lb_session_resume(ctx, session);
     }
 }
 
@@ -435,15 +437,15 @@ static void fire(void *context, struct lb_timer *timer)
 
 static void look_at_table(struct worker *worker)
 {
-    struct lb_plane *plane = &worker->plane;
-    uint64_t cuts = __atomic_load_n(&plane->shm.head->cuts, __ATOMIC_ACQUIRE);
+    struct lb_worker_context *ctx = &worker->ctx;
+    uint64_t cuts = __atomic_load_n(&ctx->shm.head->cuts, __ATOMIC_ACQUIRE);
     if (cuts != worker->cuts_seen) {
         worker->cuts_seen = cuts;
-        lb_session_cut(plane);
+        lb_session_cut(ctx);
         lb_l7_cut(&worker->l7);
         lb_udp_cut(&worker->udp);
     }
-    plane->row->generation = __atomic_load_n(&plane->shm.head->generation, __ATOMIC_ACQUIRE);
+    ctx->row->generation = __atomic_load_n(&ctx->shm.head->generation, __ATOMIC_ACQUIRE);
 }
 
 static int sooner(int a, int b)
@@ -453,16 +455,16 @@ static int sooner(int a, int b)
 
 static int patience_ms(const struct worker *worker)
 {
-    const struct lb_plane *plane = &worker->plane;
-    uint64_t now_ms = lb_now_ms(plane);
-    if (plane->ready != LB_SLAB_NONE || (plane->starved != LB_SLAB_NONE && lb_buffer_pool_ready(&plane->buffers)))
+    const struct lb_worker_context *ctx = &worker->ctx;
+    uint64_t now_ms = lb_now_ms(ctx);
+    if (ctx->ready != LB_SLAB_NONE || (ctx->starved != LB_SLAB_NONE && lb_buffer_pool_ready(&ctx->buffers)))
         return 0;
-    int wait = sooner(lb_wheel_wait(&plane->wheel, now_ms), lb_listeners_wait(&worker->listeners, plane));
+    int wait = sooner(lb_wheel_wait(&ctx->wheel, now_ms), lb_listeners_wait(&worker->listeners, ctx));
     wait = sooner(wait, lb_l7_wait(&worker->l7));
     wait = sooner(wait, lb_udp_wait(&worker->udp));
-    wait = sooner(wait, lb_greetings_wait(&worker->greetings));
-    if (plane->offload)
-        wait = sooner(wait, lb_offload_wait(plane));
+    wait = sooner(wait, lb_prereads_wait(&worker->prereads));
+    if (ctx->offload)
+        wait = sooner(wait, lb_offload_wait(ctx));
     if (worker->drain_until_ms)
         wait = sooner(wait, worker->drain_until_ms > now_ms ? (int)(worker->drain_until_ms - now_ms) : 0);
     return wait;
@@ -470,56 +472,56 @@ static int patience_ms(const struct worker *worker)
 
 static int drained(const struct worker *worker)
 {
-    int idle = worker->plane.row->active + worker->plane.greetings == 0 && worker->listeners.open == 0 && worker->udp.open == 0;
+    int idle = worker->ctx.row->active + worker->ctx.prereads == 0 && worker->listeners.open == 0 && worker->udp.open == 0;
     if (lb_udp_is_moving(&worker->udp))
         return 0;
-    return worker->drain_until_ms && (idle || lb_now_ms(&worker->plane) >= worker->drain_until_ms);
+    return worker->drain_until_ms && (idle || lb_now_ms(&worker->ctx) >= worker->drain_until_ms);
 }
 
 static int turn(struct worker *worker)
 {
-    struct lb_plane *plane = &worker->plane;
-    int count = epoll_wait(plane->epoll, worker->events, EVENTS, patience_ms(worker));
+    struct lb_worker_context *ctx = &worker->ctx;
+    int count = epoll_wait(ctx->epoll, worker->events, EVENTS, patience_ms(worker));
     if (count < 0 && errno != EINTR)
         return -errno;
-    plane->now_us = lb_net_now_us();
-    plane->tls.shared.turn++;
+    ctx->now_us = lb_net_now_us();
+    ctx->tls.shared.turn++;
     dispatch_all(worker, count);
-    run_list(plane, &plane->ready);
-    if (plane->starved != LB_SLAB_NONE && lb_buffer_pool_ready(&plane->buffers))
-        run_list(plane, &plane->starved);
-    lb_wheel_turn(&plane->wheel, lb_now_ms(plane), fire, plane);
-    if (plane->offload)
-        lb_offload_turn(plane);
+    run_list(ctx, &ctx->ready);
+    if (ctx->starved != LB_SLAB_NONE && lb_buffer_pool_ready(&ctx->buffers))
+        run_list(ctx, &ctx->starved);
+    lb_wheel_turn(&ctx->wheel, lb_now_ms(ctx), fire, ctx);
+    if (ctx->offload)
+        lb_offload_turn(ctx);
     lb_l7_turn(&worker->l7);
     lb_udp_turn(&worker->udp);
-    lb_greetings_turn(&worker->greetings);
+    lb_prereads_turn(&worker->prereads);
     look_at_table(worker);
-    lb_listeners_resume(&worker->listeners, plane);
-    if (plane->alerts || plane->refusals.count)
+    lb_listeners_resume(&worker->listeners, ctx);
+    if (ctx->alerts || ctx->refusals.count)
         report_alerts(worker);
-    if (plane->shortage.error)
+    if (ctx->shortage.error)
         report_shortage(worker);
-    plane->row->heartbeat_ms = lb_now_ms(plane);
-    lb_add(&plane->row->turns, 1);
+    ctx->row->heartbeat_ms = lb_now_ms(ctx);
+    lb_add(&ctx->row->turns, 1);
     return 0;
 }
 
 static int serve(struct worker *worker)
 {
     int error = watch(worker, worker->channel, FROM_CHANNEL);
-    if (!error && worker->plane.offload)
-        error = watch(worker, lb_offload_descriptor(worker->plane.offload), FROM_OFFLOAD);
+    if (!error && worker->ctx.offload)
+        error = watch(worker, lb_offload_descriptor(worker->ctx.offload), FROM_OFFLOAD);
     if (error)
         return error;
     set_state(worker, LB_WORKER_SERVING);
-    (void)lb_channel_send(worker->channel, LB_NOTE_READY, worker->plane.worker, 0);
+    (void)lb_channel_send(worker->channel, LB_NOTE_READY, worker->ctx.worker, 0);
     while (!error && !worker->done && !drained(worker))
         error = turn(worker);
-    lb_session_stop_all(&worker->plane);
+    lb_session_stop_all(&worker->ctx);
     lb_l7_stop(&worker->l7);
     lb_udp_stop(&worker->udp);
-    lb_greetings_stop(&worker->greetings);
+    lb_prereads_stop(&worker->prereads);
     set_state(worker, LB_WORKER_GONE);
     return error;
 }
@@ -558,32 +560,32 @@ int lb_worker_run(const struct lb_worker_setup *setup)
         return -ENOMEM;
     worker->channel = setup->channel;
     worker->own_process = setup->own_process;
-    worker->refuge = -1;
-    worker->refuge_path = setup->refuge;
+    worker->adoption_socket = -1;
+    worker->adoption_path = setup->adoption_socket;
     block_signals(setup->own_process, &signals_before);
-    int error = open_plane(&worker->plane, setup);
+    int error = open_context(&worker->ctx, setup);
     if (!error)
-        error = lb_l7_open(&worker->l7, &worker->plane, setup->max_sessions);
+        error = lb_l7_open(&worker->l7, &worker->ctx, setup->max_sessions);
     if (!error)
-        error = lb_udp_open(&worker->udp, &worker->plane, setup->max_sessions);
+        error = lb_udp_open(&worker->udp, &worker->ctx, setup->max_sessions);
     if (!error)
-        error = lb_greetings_open(&worker->greetings, &worker->plane, setup->max_sessions, setup->max_handshakes);
-    worker->greetings.done = serve_client;
-    worker->greetings.named = pool_of_name;
-    worker->greetings.context = worker;
+        error = lb_prereads_open(&worker->prereads, &worker->ctx, setup->max_sessions, setup->max_handshakes);
+    worker->prereads.done = serve_client;
+    worker->prereads.named = pool_of_name;
+    worker->prereads.context = worker;
     if (!error)
-        error = lb_listeners_open(&worker->listeners, worker->plane.shm.head->max_listeners, take, worker);
+        error = lb_listeners_open(&worker->listeners, worker->ctx.shm.head->max_listeners, take, worker);
     if (!error)
         error = serve(worker);
     lb_listeners_close(&worker->listeners);
     lb_l7_close(&worker->l7);
     lb_udp_close(&worker->udp);
-    lb_greetings_close(&worker->greetings);
-    lb_tls_rules_close(&worker->plane.tls);
-    leave_refuge(worker);
+    lb_prereads_close(&worker->prereads);
+    lb_tls_rules_close(&worker->ctx.tls);
+    leave_adoption_socket(worker);
     if (worker->adopted && worker->channel >= 0)
         close(worker->channel);
-    close_plane(&worker->plane);
+    close_context(&worker->ctx);
     free(worker);
     restore_signals(&signals_before);
     return error;

@@ -81,7 +81,7 @@ class Router:
 def read_request(
     data: bytes, *, max_header_bytes: int = 16384, max_target: int = 8192, max_headers: int = 100
 ) -> tuple[int, dict[str, Any] | None]: ...
-def read_answer(data: bytes, *, to_head: bool = False) -> tuple[int, dict[str, Any] | None]: ...
+def read_response(data: bytes, *, to_head: bool = False) -> tuple[int, dict[str, Any] | None]: ...
 def read_chunked(
     pieces: Iterable[bytes], *, lenient: bool = False, bare: bool = True, trailers: bool = False
 ) -> tuple[str, bytes, int]: ...
@@ -126,7 +126,7 @@ def run_worker(
     max_pipes: int,
     max_handshakes: int = ...,
     own_process: bool = False,
-    refuge: bytes | None = None,
+    adoption_socket: bytes | None = None,
     offload: Offload | None = None,
     offload_asked: int = 0,
 ) -> None: ...

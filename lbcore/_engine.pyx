@@ -227,7 +227,7 @@ cdef class Pen:
         """Of each row below rows_used, four figures in turn: requests that ended well, that failed, latency in microseconds, and
         connect failures in a row that pickers saw. An array of uint64."""
         cdef uint32_t rows, section, index, sections
-        cdef lb_outcome *outcome
+        cdef lb_backend_health *health
         self.usable()
         rows, sections = self.shm.head.rows_used, lb_shm_sections(&self.shm)
         figures = array("Q", bytes(32 * rows))
@@ -235,15 +235,15 @@ cdef class Pen:
         with nogil:
             for section in range(sections):
                 for index in range(rows):
-                    outcome = lb_shm_outcome(&self.shm, section, index)
-                    if outcome.generation != self.shm.backends[index].generation:
+                    health = lb_shm_health(&self.shm, section, index)
+                    if health.generation != self.shm.backends[index].generation:
                         continue
-                    out[4 * index] += outcome.good
-                    out[4 * index + 1] += outcome.failures
-                    if outcome.latency_us > out[4 * index + 2]:
-                        out[4 * index + 2] = outcome.latency_us
-                    if section >= self.shm.head.workers and outcome.failures_in_row > out[4 * index + 3]:
-                        out[4 * index + 3] = outcome.failures_in_row
+                    out[4 * index] += health.good
+                    out[4 * index + 1] += health.failures
+                    if health.latency_us > out[4 * index + 2]:
+                        out[4 * index + 2] = health.latency_us
+                    if section >= self.shm.head.workers and health.failures_in_row > out[4 * index + 3]:
+                        out[4 * index + 3] = health.failures_in_row
         return figures
 
     def in_flight(self, uint32_t index):
@@ -330,9 +330,9 @@ cdef class Picker:
     def observe(self, uint32_t backend, uint32_t latency_us, uint32_t now_ms, uint32_t worker=0):
         """Take a latency into what a worker knows of a backend, for ewma."""
         self.pen.within(backend, self.pen.shm.head.max_backends)
-        cdef lb_outcome *outcome = lb_shm_outcome(&self.pen.shm, worker, backend)
-        outcome.generation = self.pen.shm.backends[backend].generation
-        lb_learn_reached(outcome, latency_us, now_ms)
+        cdef lb_backend_health *health = lb_shm_health(&self.pen.shm, worker, backend)
+        health.generation = self.pen.shm.backends[backend].generation
+        lb_health_reached(health, latency_us, now_ms)
 
     def give(self, uint32_t backend, uint32_t worker=0, uint32_t cost=1):
         """Undo `take`."""
@@ -357,7 +357,7 @@ cdef class Pick:
         return f"{self.picked.backend}.{self.picked.generation}"
 
     cpdef release(self, str outcome="ok"):
-        """Say what came of it: "ok", "refused" (no connection), "failed" (a bad answer, or none), or "left" (says nothing of the
+        """Say what came of it: "ok", "refused" (no connection), "failed" (a bad response, or none), or "left" (says nothing of the
         backend). The first word counts. Raises ValueError."""
         cdef object fate = FATES.get(outcome)
         if fate is None:
@@ -469,11 +469,11 @@ def read_request(bytes data, *, uint32_t max_header_bytes=16384, uint32_t max_ta
         "authority": piece(data, message.authority), "path": piece(data, message.path)}
 
 
-def read_answer(bytes data, *, bint to_head=False):
-    """Read an answer's head, of a GET or a HEAD: as `read_request`, with "status"."""
+def read_response(bytes data, *, bint to_head=False):
+    """Read a response's head, of a GET or a HEAD: as `read_request`, with "status"."""
     cdef lb_message message
     cdef lb_head_limits limits = lb_head_limits(131072, 131072, 1000)
-    cdef int reading = lb_message_answer(&message, data, <uint32_t>len(data), &limits, 2 if to_head else 1)
+    cdef int reading = lb_message_response(&message, data, <uint32_t>len(data), &limits, 2 if to_head else 1)
     return (reading, None) if reading else (0, message_dict(data, &message) | {"status": message.head.status})
 
 
@@ -749,18 +749,18 @@ def offload_selftest(*, bint local=False):
 
 
 def run_worker(memory, *, uint32_t worker, int channel, uint32_t max_sessions, uint32_t max_buffers,
-               uint32_t max_pipes, uint32_t max_handshakes=1024, bint own_process=False, bytes refuge=None,
+               uint32_t max_pipes, uint32_t max_handshakes=1024, bint own_process=False, bytes adoption_socket=None,
                Offload offload=None, uint32_t offload_asked=0):
-    """Serve until drained or stopped. The channel stays the caller's. refuge: path of a socket where it waits for another control
-    plane when its own is gone. offload: this worker's alone. offload_asked: what it was to be (OFFLOAD_... of lbcore/worker.py); the
+    """Serve until drained or stopped. The channel stays the caller's. adoption_socket: path of a socket where it waits for another control
+    ctx when its own is gone. offload: this worker's alone. offload_asked: what it was to be (OFFLOAD_... of lbcore/worker.py); the
     worker's row says both. Raises OSError when the worker cannot go on."""
     cdef Py_buffer view
     cdef lb_worker_setup setup
     cdef int result
     cdef const char *path = NULL
     cdef lb_offload *forwarding = NULL
-    if refuge is not None:
-        path = refuge
+    if adoption_socket is not None:
+        path = adoption_socket
     if offload is not None:
         forwarding = offload.handle
     PyObject_GetBuffer(memory, &view, PyBUF_WRITABLE)

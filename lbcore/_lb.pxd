@@ -57,7 +57,7 @@ cdef extern from "lb.h" nogil:
         uint64_t generation
         uint8_t address[96]
 
-    struct lb_outcome:
+    struct lb_backend_health:
         uint64_t generation
         uint64_t good
         uint64_t failures
@@ -111,13 +111,13 @@ cdef extern from "lb.h" nogil:
         int own_process
         lb_offload *offload
         uint32_t offload_asked
-        const char *refuge
+        const char *adoption_socket
 
     uint64_t lb_shm_bytes(const lb_limits *limits)
     int lb_shm_create(void *memory, const lb_limits *limits)
     int lb_shm_attach(lb_shm *shm, void *memory, uint64_t bytes)
     uint32_t lb_shm_sections(const lb_shm *shm)
-    lb_outcome *lb_shm_outcome(const lb_shm *shm, uint32_t worker, uint32_t backend)
+    lb_backend_health *lb_shm_health(const lb_shm *shm, uint32_t worker, uint32_t backend)
     enum lb_timing:
         LB_TIMINGS
 
@@ -207,7 +207,7 @@ cdef extern from "lb.h" nogil:
         uint32_t used
 
     int lb_message_request(lb_message *message, const char *data, uint32_t count, const lb_head_limits *limits)
-    int lb_message_answer(lb_message *message, const char *data, uint32_t count, const lb_head_limits *limits,
+    int lb_message_response(lb_message *message, const char *data, uint32_t count, const lb_head_limits *limits,
                           int method)
     int lb_chunked_read(lb_chunked *chunked, char *data, uint32_t count, lb_chunk_piece *piece)
     int64_t lb_path_normal(const char *path, uint32_t length, int reading, char *out)
@@ -258,7 +258,7 @@ cdef extern from "lb.h" nogil:
 
     int lb_hello_read(lb_hello *hello, const uint8_t *data, uint32_t count)
 
-    void lb_learn_reached(lb_outcome *outcome, uint32_t took_us, uint64_t now_ms)
+    void lb_health_reached(lb_backend_health *health, uint32_t took_us, uint64_t now_ms)
     int lb_load_take(const lb_shm *shm, uint32_t worker, uint32_t pool, uint32_t backend, uint32_t cost)
     void lb_load_give(const lb_shm *shm, uint32_t worker, uint32_t pool, uint32_t backend, uint32_t cost)
 

@@ -241,7 +241,7 @@ class Balancer:
             log=self._log,
             on_crew=self._publish,
             inherited=self._inherited,
-            refuge=self._refuge if self._instance and self._processes else None,
+            adoption_socket=self._adoption_socket if self._instance and self._processes else None,
             estate=estate,
         )
         membership.sooner = supervisor.poke
@@ -277,12 +277,12 @@ class Balancer:
 
         return find(self._instance.stem, self._log)
 
-    def _refuge(self, number: int) -> str:
+    def _adoption_socket(self, number: int) -> str:
         """Where a worker of ours waits when we are gone."""
-        from lbcore.estate import refuge_path
+        from lbcore.estate import adoption_path
 
         assert self._instance is not None
-        return refuge_path(self._instance.stem, number)
+        return adoption_path(self._instance.stem, number)
 
     def _claims_of(self, pool: str, source: str) -> set[str]:
         """Who may still name a backend that came from this source."""

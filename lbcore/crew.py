@@ -150,9 +150,16 @@ class ProcessWorker:
     """A worker in a process of its own: its crash costs its own sessions only."""
 
     def __init__(
-        self, table: Table, worker: int, channel: Channel, bounds: Bounds, core: int | None, refuge: str | None, filtered: bool
+        self,
+        table: Table,
+        worker: int,
+        channel: Channel,
+        bounds: Bounds,
+        core: int | None,
+        adoption_socket: str | None,
+        filtered: bool,
     ) -> None:
-        """refuge: path of the socket where it waits for another control plane, once this one is gone.
+        """adoption_socket: path of the socket where it waits for another control plane, once this one is gone.
 
         filtered: it may only call what it needs.
         """
@@ -163,7 +170,7 @@ class ProcessWorker:
         numbers = [table.fd, channel.theirs.fileno(), worker, *bounds, -1 if core is None else core, int(filtered)]
         with signals.held():  # until it ignores them
             self._process: subprocess.Popen[bytes] = subprocess.Popen(
-                [sys.executable, "-S", "-c", code, *map(str, numbers), refuge or ""],
+                [sys.executable, "-S", "-c", code, *map(str, numbers), adoption_socket or ""],
                 stdin=subprocess.DEVNULL,
                 pass_fds=numbers[:2],
             )
@@ -242,9 +249,16 @@ class ThreadWorker:
     """A worker in a thread of this process. It holds no lock of Python's while it serves."""
 
     def __init__(
-        self, table: Table, worker: int, channel: Channel, bounds: Bounds, core: int | None, refuge: str | None, filtered: bool
+        self,
+        table: Table,
+        worker: int,
+        channel: Channel,
+        bounds: Bounds,
+        core: int | None,
+        adoption_socket: str | None,
+        filtered: bool,
     ) -> None:
-        """refuge, filtered: not of threads, which share the fate of their process."""
+        """adoption_socket, filtered: not of threads, which share the fate of their process."""
         self._channel = channel
         self._failure: OSError | None = None
         self.pid: int = os.getpid()

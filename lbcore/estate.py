@@ -1,6 +1,6 @@
 """What a control plane that is gone has left: workers that go on, the segment that they hold, and their listening sockets.
 
-Each such worker waits at a socket of its own (csrc/refuge.h) for somebody who takes its old one's place.
+Each such worker waits at a socket of its own (csrc/adoption_socket.h) for somebody who takes its old one's place.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ TALK_S = 5.0
 _REFUGE = re.compile(r"\.worker-(\d+)\.sock")
 
 
-def refuge_path(stem: str, number: int) -> str:
+def adoption_path(stem: str, number: int) -> str:
     """Where a worker waits when it is an orphan. stem: the runtime directory and the balancer's name."""
     return f"{stem}.worker-{number}.sock"
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 QUIET_S = 5.0
 """How long sessions that a test left open may take to end."""
-_ENDINGS = ("done", "refused", "client_left", "failed", "stopped", "lost")
+_ENDINGS = ("done", "refused", "client_aborts", "failed", "stopped", "lost")
 _FINAL = pytest.StashKey[list[tuple[str, str]]]()
 
 
@@ -88,6 +88,6 @@ def _unaccounted(status: dict[str, Any]) -> Iterator[str]:
         sessions = worker["active"] + worker["closed"] + worker["refused"]
         if worker["accepted"] != sessions:
             yield f"{name}: {worker['accepted']} sessions were accepted, {sessions} are known"
-        requests = worker["exchanges_active"] + sum(worker[f"exchanges_{ending}"] for ending in _ENDINGS)
-        if worker["exchanges"] != requests:
-            yield f"{name}: {worker['exchanges']} requests began, {requests} are known"
+        requests = worker["requests_active"] + sum(worker[f"requests_{ending}"] for ending in _ENDINGS)
+        if worker["requests"] != requests:
+            yield f"{name}: {worker['requests']} requests began, {requests} are known"

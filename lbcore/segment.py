@@ -25,7 +25,7 @@ _SIZES = {
     "pool_size": "struct lb_pool_row",
     "backend_size": "struct lb_backend_row",
     "worker_size": "struct lb_worker_row",
-    "outcome_size": "struct lb_outcome",
+    "health_size": "struct lb_backend_health",
     "decision_size": "struct lb_decision",
     "histogram_size": "struct lb_histogram",
     "tally_size": "struct lb_tally",
@@ -166,9 +166,9 @@ class Segment:
         return self._at("struct lb_worker_row", head.off_workers + index * head.worker_stride)
 
     def outcomes(self, worker: int) -> Any:
-        """What a worker keeps of the backends: struct lb_outcome by row; check the generation."""
+        """What a worker keeps of the backends: struct lb_backend_health by row; check the generation."""
         head = self.head
-        return self._at("struct lb_outcome", head.off_workers + worker * head.worker_stride + head.off_outcomes)
+        return self._at("struct lb_backend_health", head.off_workers + worker * head.worker_stride + head.off_health)
 
     def budget(self, worker: int, pool: int) -> Any:
         """What a worker counts of a pool: the struct lb_budget."""

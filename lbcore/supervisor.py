@@ -46,7 +46,8 @@ class Supervisor:
     reached (crew.NOBODY: a client was to be accepted).
     log: called with one line. on_crew: called with the workers' process ids when a worker was replaced.
     inherited: sockets that are bound already, for those listeners that they fit.
-    refuge: where a worker, by number, waits for another control plane once this one is gone. estate: what one has left; its
+    adoption_socket: where a worker, by number, waits for another control plane once this one is gone.
+    estate: what one has left; its
     workers and sockets are taken over by `start`.
     """
 
@@ -63,7 +64,7 @@ class Supervisor:
         log: Callable[[str], None],
         on_crew: Callable[[list[int]], None] = lambda pids: None,
         inherited: Inherited | None = None,
-        refuge: Callable[[int], str] | None = None,
+        adoption_socket: Callable[[int], str] | None = None,
         estate: Estate | None = None,
     ) -> None:
         self._table = table
@@ -84,7 +85,7 @@ class Supervisor:
         self._wake_ours.setblocking(False)
         self._wake_theirs.setblocking(False)
         self._selector.register(self._wake_ours, selectors.EVENT_READ, None)
-        self._refuge, self._estate = refuge, estate
+        self._adoption_socket, self._estate = adoption_socket, estate
         self._hangs = Hangs(table, self._posts, settings.worker_timeout_ms / 1000, log)
         self._thread: threading.Thread | None = None
         self._draining = False
@@ -446,12 +447,14 @@ class Supervisor:
 
     def _begin(self, post: Post) -> None:
         """Start its worker. Raises OSError with nothing begun."""
-        refuge = self._refuge(post.section) if self._refuge else None
+        adoption_socket = self._adoption_socket(post.section) if self._adoption_socket else None
         self._table.use_section(post.section)
         channel = crew.Channel()
         try:
             self._selector.register(channel.ours, selectors.EVENT_READ, post)
-            post.worker = self._make(self._table, post.section, channel, self._bounds, post.core, refuge, self._filtered)
+            post.worker = self._make(
+                self._table, post.section, channel, self._bounds, post.core, adoption_socket, self._filtered
+            )
         except OSError:
             with contextlib.suppress(KeyError):
                 self._selector.unregister(channel.ours)

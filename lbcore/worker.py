@@ -42,8 +42,8 @@ def main(arguments: list[str]) -> int:
     """Serve until told to stop.
 
     arguments: segment descriptor, channel descriptor, worker id, max_sessions, max_buffers, max_pipes, max_handshakes,
-    sessions that the kernel forwards, which, core (-1: any), 1 where its system calls are filtered, path of its refuge (empty:
-    none).
+    sessions that the kernel forwards, which, core (-1: any), 1 where its system calls are filtered, path of
+    its adoption socket (empty: none).
     """
     segment, channel, worker, sessions, buffers, pipes, handshakes, seats, which, core, filtered = map(int, arguments[:-1])
     # the control plane stops workers through the channel; the engine gives SIGTERM back its meaning when that is gone
@@ -67,7 +67,7 @@ def main(arguments: list[str]) -> int:
         own_process=True,
         offload=offload,
         offload_asked=which,
-        refuge=os.fsencode(arguments[-1]) or None,
+        adoption_socket=os.fsencode(arguments[-1]) or None,
     )
     return 0
 

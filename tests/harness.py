@@ -66,8 +66,8 @@ def check_ledger(status: dict[str, Any]) -> None:
     """The equations beside the counters in csrc/shm_layout.h, for every worker."""
     for worker in status["workers"]:
         assert worker["accepted"] == worker["active"] + worker["closed"] + worker["refused"], worker
-        endings = ("active", "done", "refused", "client_left", "failed", "stopped", "lost")
-        assert worker["exchanges"] == sum(worker[f"exchanges_{ending}"] for ending in endings), worker
+        endings = ("active", "done", "refused", "client_aborts", "failed", "stopped", "lost")
+        assert worker["requests"] == sum(worker[f"requests_{ending}"] for ending in endings), worker
         for kind in ("refused", "closed"):
             parts = sum(value for name, value in worker.items() if name.startswith(f"{kind}_"))
             assert worker[kind] == parts, (kind, worker)
@@ -76,7 +76,7 @@ def check_ledger(status: dict[str, Any]) -> None:
 def check_idle(status: dict[str, Any]) -> None:
     """Nothing is under way, so nothing is held."""
     figures = totals(status)
-    for name in ("active", "buffers", "pipes", "exchanges_active", "queued", "handshakes_active", "clients_counted"):
+    for name in ("active", "buffers", "pipes", "requests_active", "queued", "handshakes_active", "clients_counted"):
         assert figures[name] == 0, (name, figures)
     for pool in status["pools"]:
         for backend in pool["backends"]:

@@ -196,7 +196,7 @@ def test_our_own_answers_say_why(tmp_path: Path) -> None:
         (413, "/app", None, None, "the body is too large"),
         (400, "", None, None, "the request breaks the rules of HTTP"),
     ]
-    assert {(line["end"], line["by"]) for line in found} == {("answered", "balancer")}
+    assert {(line["end"], line["by"]) for line in found} == {("local_response", "balancer")}
     assert found[1]["connect_ms"] is None
 
 
@@ -637,7 +637,7 @@ def test_a_killed_worker_leaves_its_last_records(tmp_path: Path) -> None:
                 with Client(running.address) as client:
                     client.get(f"/{number}")
                 pid = running.status()["workers"][0]["pid"]
-                wait_for(lambda: totals(running.status())["exchanges_active"] == 0, "it is over")
+                wait_for(lambda: totals(running.status())["requests_active"] == 0, "it is over")
                 os.kill(pid, signal.SIGKILL)
                 wait_for(lambda: running.status()["workers"][0]["pid"] != pid, "another serves")  # noqa: B023
             assert [line["path"] for line in logged(log, 2)] == ["/0", "/1"]

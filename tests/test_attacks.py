@@ -94,9 +94,9 @@ def under_attack(lb: Command, attack: str, count: int, bites: Any, answers: int 
 def test_slowloris(tmp_path: Path, origin: Origin) -> None:
     """Heads that never end hold a place for header_timeout, however many bytes come."""
     with limited(tmp_path, origin) as lb:
-        tally = under_attack(lb, "slow_heads", 300, lambda figures: figures["answers_4xx"] >= 300)
+        tally = under_attack(lb, "slow_heads", 300, lambda figures: figures["responses_4xx"] >= 300)
         assert tally["408"] >= 300
-        assert totals(settled(lb))["exchanges_done"] == sum(
+        assert totals(settled(lb))["requests_done"] == sum(
             backend["sessions"] for backend in lb.status()["pools"][0]["backends"]
         ), "no slow head reached the backend"
 
@@ -104,7 +104,7 @@ def test_slowloris(tmp_path: Path, origin: Origin) -> None:
 def test_slow_bodies(tmp_path: Path, origin: Origin) -> None:
     """Without a least rate, who sends a byte now and then is bounded by number, not by time."""
     with limited(tmp_path, origin, max_client_sessions=50) as lb:
-        under_attack(lb, "slow_bodies", 100, lambda figures: figures["exchanges_active"] >= 50)
+        under_attack(lb, "slow_bodies", 100, lambda figures: figures["requests_active"] >= 50)
         assert totals(settled(lb))["refused_client_sessions"] > 0
 
 
@@ -117,7 +117,7 @@ def test_slow_bodies_below_the_least_rate(tmp_path: Path, origin: Origin) -> Non
 
 def test_slow_bodies_that_fall_silent(tmp_path: Path, origin: Origin) -> None:
     with limited(tmp_path, origin, body_timeout="100ms") as lb:  # less than the attackers' pace
-        tally = under_attack(lb, "slow_bodies", 100, lambda figures: figures["answers_4xx"] >= 100)
+        tally = under_attack(lb, "slow_bodies", 100, lambda figures: figures["responses_4xx"] >= 100)
         assert tally["408"] >= 100
 
 
@@ -126,7 +126,7 @@ def test_large_heads(tmp_path: Path, origin: Origin) -> None:
         tally = under_attack(lb, "large_heads", 50, lambda figures: figures["requests_bad"] >= 500)
         assert tally["431"] + tally.get("reset", 0) + tally.get("closed", 0) >= 300
         figures = totals(settled(lb))
-        assert figures["requests_bad"] == figures["exchanges_refused"], "none reached the backend"
+        assert figures["requests_bad"] == figures["requests_refused"], "none reached the backend"
 
 
 @pytest.mark.parametrize("mode", ["http", "tcp"])
@@ -174,4 +174,4 @@ def test_request_flood(tmp_path: Path, origin: Origin) -> None:
     with limited(tmp_path, origin, client_request_rate=50, trusted_proxies=["127.0.0.1/32"]) as lb:
         tally = under_attack(lb, "request_flood", 50, lambda figures: figures["requests_limited"] >= 500)
         assert tally["429"] >= 500
-        assert totals(settled(lb))["requests_limited"] == totals(settled(lb))["exchanges_refused"]
+        assert totals(settled(lb))["requests_limited"] == totals(settled(lb))["requests_refused"]

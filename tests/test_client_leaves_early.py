@@ -80,7 +80,7 @@ def test_half_a_request_in_the_queue_is_not_sent(request_: bytes, leave: object)
             client.sendall(request_)
             wait_for(lambda: figure(lb, "queued") == 1, "it waits")
             leave(client)
-            wait_for(lambda: figure(lb, "exchanges_client_left") == 1, "it is seen to leave")
+            wait_for(lambda: figure(lb, "requests_client_aborts") == 1, "it is seen to leave")
             assert figure(lb, "queued") == 0
         with Client(lb.address) as client:
             assert client.get("/later").status == 200
@@ -103,7 +103,7 @@ def test_half_a_request_over_tls_is_not_sent(tmp_path: Path, close: bool) -> Non
                     client.unwrap()  # says close_notify, and waits for the other's
                 if close:
                     client.close()
-                wait_for(lambda: figure(lb, "exchanges_client_left") == 1, "it is seen to leave")
+                wait_for(lambda: figure(lb, "requests_client_aborts") == 1, "it is seen to leave")
             backend.proceed.set()
             assert Reader(first).head()
         assert len(backend.heads) == 1
@@ -118,7 +118,7 @@ def test_half_a_request_whose_client_leaves_during_a_connect_is_not_sent() -> No
                     time.sleep(0.05)
                     client.shutdown(socket.SHUT_WR)
                     wait_for(lambda: figure(lb, "active") == 0, "it is gone")
-            assert figure(lb, "exchanges_client_left") == 2
+            assert figure(lb, "requests_client_aborts") == 2
         heads = [head for head in backend.heads if b"/half" in head]
         assert len(heads) <= 1, "only where a backend was reached before its client left"
 
@@ -150,7 +150,7 @@ def test_half_a_request_that_is_left_as_its_turn_comes_is_not_sent(tmp_path: Pat
             for left, first in enumerate(("client", "backend"), 1):
                 backend.proceed.clear()
                 other.send(b"GET /first HTTP/1.1\r\nHost: a\r\n\r\n")
-                wait_for(lambda: worker()["exchanges_active"] == 1, "the backend is busy")
+                wait_for(lambda: worker()["requests_active"] == 1, "the backend is busy")
                 with dial(lb.address) as client:
                     client.sendall(HALF)
                     wait_for(lambda: worker()["queued"] == 1, "it waits")
@@ -160,11 +160,11 @@ def test_half_a_request_that_is_left_as_its_turn_comes_is_not_sent(tmp_path: Pat
                             end()
                             time.sleep(0.05)
                     assert other.answer().body == b"ok"
-                    wait_for(lambda count=left: worker()["exchanges_client_left"] == count, "it is seen to leave")
+                    wait_for(lambda count=left: worker()["requests_client_aborts"] == count, "it is seen to leave")
             with stopped(worker()["pid"]), dial(lb.address) as client:  # half a request and its end at once
                 client.sendall(HALF)
                 client.shutdown(socket.SHUT_WR)
-            wait_for(lambda: worker()["exchanges_client_left"] == 3, "it is seen to leave")
+            wait_for(lambda: worker()["requests_client_aborts"] == 3, "it is seen to leave")
         assert [head.split()[1] for head in backend.heads] == [b"/first"] * 2
 
 
@@ -186,7 +186,7 @@ def test_half_a_request_is_not_sent_though_its_client_may_half_close(request_: b
         with occupied(lb, backend), dial(lb.address) as client:
             client.sendall(request_)
             client.shutdown(socket.SHUT_WR)
-            wait_for(lambda: figure(lb, "exchanges_client_left") == 1, "it is seen to leave")
+            wait_for(lambda: figure(lb, "requests_client_aborts") == 1, "it is seen to leave")
         assert len(backend.heads) == 1
 
 

@@ -129,8 +129,8 @@ def test_requests_a_second_are_answered_429_and_the_connection_goes_on() -> None
             time.sleep(1.1)  # as it was told
             assert client.get("/again").status == 200
         figures = totals(settled(lb))
-        assert figures["requests_limited"] == figures["exchanges_refused"] == lb.status()["listeners"][0]["tally"]["limited"]
-        assert len(backend.heads) == figures["exchanges_done"], "what was refused reached no backend"
+        assert figures["requests_limited"] == figures["requests_refused"] == lb.status()["listeners"][0]["tally"]["limited"]
+        assert len(backend.heads) == figures["requests_done"], "what was refused reached no backend"
 
 
 def test_who_does_not_wait_after_429_loses_the_connection() -> None:
@@ -247,7 +247,11 @@ def test_the_access_log_says_who_was_refused_and_why(tmp_path: Path) -> None:
     assert (refused["by"], refused["kind"], refused["pool"], refused["backend"]) == ("balancer", "http", None, None)
     assert refused["client"].startswith("127.0.0.1:")
     late = next(line for line in lines if line.get("status") == 429)
-    assert (late["end"], late["by"], late["reason"]) == ("answered", "balancer", "too many requests come from this client")
+    assert (late["end"], late["by"], late["reason"]) == (
+        "local_response",
+        "balancer",
+        "too many requests come from this client",
+    )
 
 
 @pytest.fixture

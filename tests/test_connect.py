@@ -142,7 +142,7 @@ def test_client_leaves_while_a_backend_is_being_reached() -> None:
         wait_for(lambda: totals(settled(lb))["active"] == 1, "the session is there")
         client.setsockopt(1, 13, b"\1\0\0\0\0\0\0\0")  # SO_LINGER 0: close resets
         client.close()
-        wait_for(lambda: totals(settled(lb))["refused_client_left"] == 1, "it ends at once", 2)
+        wait_for(lambda: totals(settled(lb))["refused_client_aborts"] == 1, "it ends at once", 2)
 
 
 def test_a_removed_backend_finishes_its_sessions_then_its_row_is_free() -> None:

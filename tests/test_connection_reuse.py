@@ -352,7 +352,7 @@ def test_request_that_cannot_be_repeated_avoids_a_connection_that_carried_a_5xx(
             assert client.get("/bad").status == 500
             client.send(method + POST[4:])
             assert client.answer().status == 200
-        assert figure(lb, "exchanges_refused") == 0
+        assert figure(lb, "requests_refused") == 0
         assert backend.bodies.count(b"hi") == 5
 
 

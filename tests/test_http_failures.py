@@ -324,7 +324,7 @@ def test_a_backend_of_one_request_at_a_time_never_gets_two(workers: int) -> None
             thread.join()
         assert (one.most, two.most) == (1, 1)
         assert len(one.heads) + len(two.heads) == 80
-        assert figure(lb, "exchanges_queued") > 0
+        assert figure(lb, "requests_queued") > 0
         assert figure(lb, "queued") == 0
 
 
@@ -333,7 +333,7 @@ def test_queue_is_first_come_first_served_and_bounded() -> None:
         clients = [stack.enter_context(Client(lb.address)) for _ in range(5)]
         for number, client in enumerate(clients):
             client.send(b"GET /%d HTTP/1.1\r\nHost: a\r\n\r\n" % number)
-            wait_for(lambda n=number: figure(lb, "exchanges") == n + 1, "it is read")  # type: ignore[misc]
+            wait_for(lambda n=number: figure(lb, "requests") == n + 1, "it is read")  # type: ignore[misc]
         assert lb.status()["pools"][0]["queued"] == 3
         assert clients[4].answer().status == 503
         assert [client.answer().status for client in clients[:4]] == [200] * 4
@@ -388,7 +388,7 @@ def test_removed_backend_cuts_its_exchanges_at_the_deadline() -> None:
         wait_for(lambda: backend.heads, "it is under way")
         lb.pool().remove(backend.address, drain_timeout=0.1)
         assert client.ends()
-        wait_for(lambda: figure(lb, "exchanges_stopped") == 1, "it is counted")
+        wait_for(lambda: figure(lb, "requests_stopped") == 1, "it is counted")
 
 
 # --- answers of our own ----------------------------------------------------------------------------------------------
@@ -455,7 +455,7 @@ def test_client_that_takes_nothing_is_let_go() -> None:
     script = answering(b"HTTP/1.1 200 OK\r\nContent-Length: 30000000\r\n\r\n" + b"x" * 30_000_000)
     with Backend(script) as backend, http(backend, listener={"body_timeout": "300ms"}) as lb, Client(lb.address) as client:
         client.send(GET)
-        wait_for(lambda: figure(lb, "exchanges_failed") == 1, "it is given up")
+        wait_for(lambda: figure(lb, "requests_failed") == 1, "it is given up")
         assert backend.ended.wait(5)
 
 
@@ -468,7 +468,7 @@ def test_a_client_that_takes_slowly_but_steadily_is_not_let_go(datapath: str) ->
     with Backend(script) as backend, http(backend, listener=listener, top=top) as lb, narrow(lb.address) as client:
         client.sendall(GET)
         take_slowly(client, body)
-        wait_for(lambda: figure(lb, "exchanges_done") == 1, "it has all")
+        wait_for(lambda: figure(lb, "requests_done") == 1, "it has all")
 
 
 def test_slow_clients_at_every_stage_do_not_keep_others_from_being_served() -> None:

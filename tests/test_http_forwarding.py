@@ -455,7 +455,7 @@ def test_bad_answer_is_502_and_its_connection_is_not_used_again(name: str) -> No
             assert answer.status == 502
             assert field(answer.head, b"Connection") == b"keep-alive"
         assert backend.connections == 2
-        assert figure(lb, "answers_bad") == (0 if ends else 2)
+        assert figure(lb, "responses_bad") == (0 if ends else 2)
 
 
 def test_bytes_behind_an_answer_end_its_connection() -> None:
@@ -481,7 +481,7 @@ def test_answer_that_breaks_off_is_a_reset_for_the_client(raw: bytes) -> None:
         client.send(GET)
         with pytest.raises(ConnectionResetError):
             read_all(client.socket)
-        wait_for(lambda: figure(lb, "exchanges_failed") == 1, "the exchange is counted as failed")
+        wait_for(lambda: figure(lb, "requests_failed") == 1, "the exchange is counted as failed")
 
 
 def test_answer_to_the_end_that_is_reset_is_a_reset_for_the_client() -> None:
@@ -520,7 +520,7 @@ def test_answer_to_the_end_that_is_reset_is_a_reset_for_a_client_that_still_send
         full.set()
         with pytest.raises(ConnectionResetError):
             read_all(client.socket)
-        wait_for(lambda: figure(lb, "exchanges_failed") == 1, "the exchange is counted as failed")
+        wait_for(lambda: figure(lb, "requests_failed") == 1, "the exchange is counted as failed")
 
 
 # --- connections -----------------------------------------------------------------------------------------------------
@@ -623,7 +623,7 @@ def test_last_answer_is_whole_and_the_end_follows(size: int, more: bytes) -> Non
                 assert client.answer().body == b"x" * size
                 assert client.ends()
         assert figure(lb, "connects") == 1
-        wait_for(lambda: figure(lb, "exchanges_done") == 3, "all are counted")
+        wait_for(lambda: figure(lb, "requests_done") == 3, "all are counted")
 
 
 def test_client_that_leaves_cancels_the_exchange_within_a_turn() -> None:
@@ -649,7 +649,7 @@ def test_client_that_leaves_cancels_the_exchange_within_a_turn() -> None:
                 reset(client.socket)
             assert left.wait(5 * SLOWER)
             assert time.monotonic() - started < 0.2 * SLOWER
-        assert figure(lb, "exchanges_client_left") == 2
+        assert figure(lb, "requests_client_aborts") == 2
         assert lb.status()["pools"][0]["backends"][0]["failures"] == 0
 
 

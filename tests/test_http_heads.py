@@ -198,7 +198,7 @@ def test_limits_of_response_heads(length: int, count: int, limits: dict[str, Any
                     assert field(answer.head, b"X-%d" % (count - 1)) == b"v" * (length // count)
             if status == 502:
                 assert b"too large" in answer.body
-        assert figure(lb, "answers_bad") == (0 if status == 200 else 2)
+        assert figure(lb, "responses_bad") == (0 if status == 200 else 2)
 
 
 def test_large_response_head_and_body_for_a_client_that_takes_slowly() -> None:

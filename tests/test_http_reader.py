@@ -199,8 +199,8 @@ def test_partial_at_every_split_point() -> None:
     assert request(SAMPLE) == 0
     answer = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nServer: x\r\n\r\n"
     for cut in range(len(answer)):
-        assert _engine.read_answer(answer[:cut])[0] == 1, answer[:cut]
-    assert _engine.read_answer(answer)[0] == 0
+        assert _engine.read_response(answer[:cut])[0] == 1, answer[:cut]
+    assert _engine.read_response(answer)[0] == 0
 
 
 # --- answers ---------------------------------------------------------------------------------------------------------
@@ -240,7 +240,7 @@ ANSWERS = {
 
 @pytest.mark.parametrize("name", ANSWERS)
 def test_answer_refused_by_name(name: str) -> None:
-    assert _engine.read_answer(ANSWERS[name])[0] >= 400
+    assert _engine.read_response(ANSWERS[name])[0] >= 400
 
 
 ANSWERS_TAKEN = {
@@ -267,7 +267,7 @@ ANSWERS_TAKEN = {
 @pytest.mark.parametrize("name", ANSWERS_TAKEN)
 def test_answer_taken_by_name(name: str) -> None:
     raw = ANSWERS_TAKEN[name]
-    reading, what = _engine.read_answer(raw)
+    reading, what = _engine.read_response(raw)
     assert reading == 0
     assert what is not None
     assert what["bytes"] == len(raw)
@@ -276,21 +276,21 @@ def test_answer_taken_by_name(name: str) -> None:
     if b"chunked" in raw:
         assert (what["framing"], what["persistent"]) == ("chunked", False)
     for cut in range(len(raw)):
-        assert _engine.read_answer(raw[:cut])[0] == 1, raw[:cut]
+        assert _engine.read_response(raw[:cut])[0] == 1, raw[:cut]
 
 
 def test_expect_means_nothing_in_an_answer() -> None:
-    assert _engine.read_answer(b"HTTP/1.1 200 OK\r\nExpect: nonsense\r\nContent-Length: 0\r\n\r\n")[0] == 0
+    assert _engine.read_response(b"HTTP/1.1 200 OK\r\nExpect: nonsense\r\nContent-Length: 0\r\n\r\n")[0] == 0
 
 
 def test_answers_without_a_body() -> None:
     for status in (100, 204, 304):
         head = b"HTTP/1.1 %d X\r\nContent-Length: 5\r\n\r\n" % status
-        assert _engine.read_answer(head)[1]["framing"] == "none"  # type: ignore[index]
+        assert _engine.read_response(head)[1]["framing"] == "none"  # type: ignore[index]
     head = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n"
-    assert _engine.read_answer(head, to_head=True)[1]["framing"] == "none"  # type: ignore[index]
-    assert _engine.read_answer(head)[1]["framing"] == "length"  # type: ignore[index]
-    assert _engine.read_answer(b"HTTP/1.1 200 OK\r\n\r\n")[1]["framing"] == "to end"  # type: ignore[index]
+    assert _engine.read_response(head, to_head=True)[1]["framing"] == "none"  # type: ignore[index]
+    assert _engine.read_response(head)[1]["framing"] == "length"  # type: ignore[index]
+    assert _engine.read_response(b"HTTP/1.1 200 OK\r\n\r\n")[1]["framing"] == "to end"  # type: ignore[index]
 
 
 # --- chunked ---------------------------------------------------------------------------------------------------------

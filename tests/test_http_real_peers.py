@@ -193,7 +193,7 @@ def test_aiohttp_with_many_at_once(tmp_path: Path) -> None:
 
     with nginx(tmp_path) as port, http(f"127.0.0.1:{port}") as lb:
         assert asyncio.run(load(url_of(lb))) == {"ok"}
-        assert figure(lb, "exchanges_done") == 500
+        assert figure(lb, "requests_done") == 500
         assert figure(lb, "connects") < 200
 
 
@@ -213,7 +213,7 @@ def test_client_that_gives_up_frees_its_backend(tmp_path: Path) -> None:
     with uvicorn(tmp_path, "--timeout-graceful-shutdown", "1") as address, http(address) as lb:
         with httpx.Client(base_url=url_of(lb), timeout=0.3 * SLOWER) as client, pytest.raises(httpx.ReadTimeout):
             client.get("/sleep")
-        wait_for(lambda: figure(lb, "exchanges_client_left") == 1, "the exchange is over")
+        wait_for(lambda: figure(lb, "requests_client_aborts") == 1, "the exchange is over")
         assert lb.status()["pools"][0]["backends"][0]["active"] == 0
 
 

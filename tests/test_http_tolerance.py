@@ -88,7 +88,7 @@ def test_response_is_taken_and_goes_on_without_its_fault(name: str) -> None:
             assert len(fields(answer.head, b"Content-Length") + fields(answer.head, b"Transfer-Encoding")) == 1
             assert field(answer.head, b"Content-Length") in (b"2", None)
         assert backend.connections == (3 if "1_0" in name else 1)
-        assert figure(lb, "answers_bad") == 0
+        assert figure(lb, "responses_bad") == 0
         assert lb.status()["pools"][0]["backends"][0]["state"] == "up"
 
 
@@ -105,7 +105,7 @@ def test_response_that_can_be_read_in_two_ways_is_refused(name: str) -> None:
     with Backend(answering(REFUSED[name], end=True)) as backend, http(backend, max_failed_responses=0) as lb:
         with Client(lb.address) as client:
             assert client.get().status == 502
-        assert figure(lb, "answers_bad") == 1
+        assert figure(lb, "responses_bad") == 1
 
 
 @pytest.mark.parametrize("line", [b"X-A : b", b"Host : a", b"Content-Length : 0"])
@@ -119,7 +119,7 @@ def test_unknown_statuses_are_counted_as_5xx_and_are_no_failures() -> None:
     raw = b"HTTP/1.1 999 X\r\nContent-Length: 0\r\n\r\n"
     with Backend(answering(raw)) as backend, http(backend, max_failed_responses=1) as lb, Client(lb.address) as client:
         assert [client.get().status for _ in range(3)] == [999] * 3
-        assert figure(lb, "answers_5xx") == 3
+        assert figure(lb, "responses_5xx") == 3
         assert lb.status()["pools"][0]["backends"][0]["failures"] == 0
 
 

@@ -56,9 +56,9 @@ def test_c_puts_each_time_into_the_bucket_that_python_reads(table: Table) -> Non
     times += [int(2 ** chance.uniform(0, 36)) for _ in range(2000)]
     expected = [0] * BUCKETS
     for us in times:
-        table.time("p", KINDS["answer"], us, worker=chance.randrange(2))
+        table.time("p", KINDS["response"], us, worker=chance.randrange(2))
         expected[max(bucket for bucket in range(BUCKETS) if edges[bucket] <= us)] += 1
-    found = timing(table.segment, 0, "answer")
+    found = timing(table.segment, 0, "response")
     assert found.counts == expected
     assert found.sum_us % 2**64 == sum(times) % 2**64
     assert timing(table.segment, 0, "session").count == 0
@@ -71,9 +71,9 @@ def test_quantiles_are_those_of_the_sorted_times(table: Table) -> None:
         table.set_pool(PoolSettings(name="p"))
         times = sorted(int(chance.lognormvariate(7, 2)) for _ in range(size))
         for us in times:
-            table.time("p", KINDS["answer"], us)
+            table.time("p", KINDS["response"], us)
         shares = [0.5, 0.9, 0.99, 0.999]
-        for share, found in zip(shares, timing(table.segment, 0, "answer").quantiles_us(shares), strict=True):
+        for share, found in zip(shares, timing(table.segment, 0, "response").quantiles_us(shares), strict=True):
             exact = times[math.ceil(share * size) - 1]
             assert found is not None
             assert abs(found - exact) <= exact / 32 + 0.5, (share, size)
@@ -90,15 +90,15 @@ def test_counts_up_to_a_bound_never_fall_and_end_with_all(table: Table) -> None:
 
 
 def test_a_pool_that_takes_the_row_of_another_has_none_of_its_times(table: Table) -> None:
-    table.time("p", KINDS["answer"], 1000, times=10)
+    table.time("p", KINDS["response"], 1000, times=10)
     table.drop_pool("p")
     table.set_pool(PoolSettings(name="q"))
     assert table.pool_rows() == {"q": 0}
-    assert timing(table.segment, 0, "answer").count == 0
-    table.time("q", KINDS["answer"], 5)
-    assert timing(table.segment, 0, "answer").count == 1
+    assert timing(table.segment, 0, "response").count == 0
+    table.time("q", KINDS["response"], 5)
+    assert timing(table.segment, 0, "response").count == 1
     table.set_pool(PoolSettings(name="q", policy="random"))  # the same pool with other settings keeps its figures
-    assert timing(table.segment, 0, "answer").count == 1
+    assert timing(table.segment, 0, "response").count == 1
 
 
 # --- on sockets ------------------------------------------------------------------------------------------------------
@@ -116,12 +116,12 @@ def slowly(seconds: float) -> Any:
 
 def test_status_tells_how_long_answers_took() -> None:
     with Backend(slowly(0.05)) as peer, balanced(listen="http://127.0.0.1:0", backends=[peer.address]) as lb:
-        assert latency(lb) == {"of": "answer", "count": 0, "p50_ms": None, "p99_ms": None, "p999_ms": None}
+        assert latency(lb) == {"of": "response", "count": 0, "p50_ms": None, "p99_ms": None, "p999_ms": None}
         with Client(lb.address) as client:
             for _ in range(5):
                 assert client.get().status == 200
         found = latency(lb)
-        assert (found["of"], found["count"]) == ("answer", 5)
+        assert (found["of"], found["count"]) == ("response", 5)
         assert 45 <= found["p50_ms"] <= found["p99_ms"] <= found["p999_ms"] < 5000
 
 
@@ -136,8 +136,8 @@ def test_every_answered_exchange_is_timed_once_and_no_other_is() -> None:
         segment = lb._table.segment  # type: ignore[union-attr]
         wait_for(lambda: totals(settled(lb))["active"] == 0, "both clients are gone")
         figures = totals(settled(lb))
-        assert timing(segment, 0, "exchange").count == figures["exchanges_done"] == 7
-        assert timing(segment, 0, "answer").count == figures["answers_2xx"] == 7
+        assert timing(segment, 0, "request").count == figures["requests_done"] == 7
+        assert timing(segment, 0, "response").count == figures["responses_2xx"] == 7
         assert timing(segment, 0, "connect").count == figures["connects"] - figures["connect_failures"] == 1
 
 
@@ -151,8 +151,8 @@ def test_an_exchange_ends_with_its_last_byte_not_with_its_head() -> None:
         with Client(lb.address) as client:
             assert client.get().body == b"ok"
         segment = lb._table.segment  # type: ignore[union-attr]
-        wait_for(lambda: timing(segment, 0, "exchange").count == 1, "it is over")
-        assert timing(segment, 0, "exchange").sum_us - timing(segment, 0, "answer").sum_us >= 90_000
+        wait_for(lambda: timing(segment, 0, "request").count == 1, "it is over")
+        assert timing(segment, 0, "request").sum_us - timing(segment, 0, "response").sum_us >= 90_000
 
 
 def test_a_broken_answer_has_no_total_time() -> None:
@@ -160,10 +160,10 @@ def test_a_broken_answer_has_no_total_time() -> None:
     with Backend(broken) as peer, balanced(listen="http://127.0.0.1:0", backends=[peer.address]) as lb:
         with Client(lb.address) as client:
             client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
-            wait_for(lambda: totals(settled(lb))["exchanges_failed"] == 1, "the answer broke off")
+            wait_for(lambda: totals(settled(lb))["requests_failed"] == 1, "the answer broke off")
         segment = lb._table.segment  # type: ignore[union-attr]
-        assert timing(segment, 0, "answer").count == 1
-        assert timing(segment, 0, "exchange").count == 0
+        assert timing(segment, 0, "response").count == 1
+        assert timing(segment, 0, "request").count == 0
 
 
 def test_sessions_of_tcp_are_timed_from_their_opening_to_their_end() -> None:
@@ -200,7 +200,7 @@ def test_answers_of_udp_are_timed_from_the_datagram_that_asked() -> None:
                 server.sendto(b"!", whence)
                 assert client.recv(10) == b"!"
             assert wait_for(lambda: latency(lb)["count"], "it is timed") == 1
-            assert latency(lb)["of"] == "answer"
+            assert latency(lb)["of"] == "response"
             assert latency(lb)["p50_ms"] >= 45
             lb.pool().remove(lb.pool().backends()[0], 0)
 
@@ -211,7 +211,7 @@ def test_times_and_counters_outlive_a_killed_worker(tmp_path: Path) -> None:
             for _ in range(3):
                 with Client(running.address) as client:
                     assert client.get().status == 200
-            wait_for(lambda: totals(running.status())["exchanges_done"] == 3, "three are over")
+            wait_for(lambda: totals(running.status())["requests_done"] == 3, "three are over")
             before = running.status()
             pid = before["workers"][0]["pid"]
             os.kill(pid, signal.SIGKILL)
@@ -220,8 +220,8 @@ def test_times_and_counters_outlive_a_killed_worker(tmp_path: Path) -> None:
             assert running.status()["pools"][0]["latency"] == before["pools"][0]["latency"]
             with Client(running.address) as client:
                 assert client.get().status == 200
-            wait_for(lambda: totals(running.status())["exchanges_done"] == 4, "the fourth is over")
+            wait_for(lambda: totals(running.status())["requests_done"] == 4, "the fourth is over")
             assert running.status()["pools"][0]["latency"]["count"] == 4
             shown = running.cli("status").stdout
-            line = next(line.split() for line in shown.splitlines() if line.startswith("default") and "answer" in line)
-            assert line[:3] == ["default", "answer", "4"]
+            line = next(line.split() for line in shown.splitlines() if line.startswith("default") and "response" in line)
+            assert line[:3] == ["default", "response", "4"]

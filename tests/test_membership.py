@@ -310,7 +310,7 @@ def test_many_threads_at_once(bench: Bench) -> None:
 def fail(bench: Bench, row: Row, answers: int) -> None:
     """A worker reports that so many responses of a backend failed in a row."""
     outcome = bench.table.segment.outcomes(0)[row.index]
-    outcome.generation, outcome.answers_in_row, outcome.last_status = row.generation, answers, 503
+    outcome.generation, outcome.failed_responses_in_row, outcome.last_status = row.generation, answers, 503
     bench.membership.failing(row.index, 1)
 
 

@@ -108,19 +108,19 @@ def test_listeners_and_pools_count_what_ended_and_how() -> None:
             found = samples(lb)
             of = lambda name, label: found[f"lbcore_{name}{{{label}}}"]  # noqa: E731
             assert of("listener_connections_total", 'listener="web"') == 1
-            assert of("listener_exchanges_total", 'listener="web"') == 5 == totals(settled(lb))["exchanges"]
-            assert of("listener_own_answers_total", 'listener="web"') == 1
-            assert of("listener_answers_total", 'class="2xx",listener="web"') == 3
-            assert of("listener_answers_total", 'class="4xx",listener="web"') == 1
-            assert of("listener_answers_total", 'class="5xx",listener="web"') == 1
-            assert of("pool_exchanges_total", 'pool="good"') == 3
-            assert of("pool_answers_total", 'class="2xx",pool="good"') == 3
-            assert of("pool_answers_total", 'class="5xx",pool="bad"') == 1
-            assert of("pool_own_answers_total", 'pool="bad"') == 0
+            assert of("listener_requests_total", 'listener="web"') == 5 == totals(settled(lb))["requests"]
+            assert of("listener_local_responses_total", 'listener="web"') == 1
+            assert of("listener_responses_total", 'class="2xx",listener="web"') == 3
+            assert of("listener_responses_total", 'class="4xx",listener="web"') == 1
+            assert of("listener_responses_total", 'class="5xx",listener="web"') == 1
+            assert of("pool_requests_total", 'pool="good"') == 3
+            assert of("pool_responses_total", 'class="2xx",pool="good"') == 3
+            assert of("pool_responses_total", 'class="5xx",pool="bad"') == 1
+            assert of("pool_local_responses_total", 'pool="bad"') == 0
             assert 100_000 < of("pool_received_bytes_total", 'pool="good"') < 101_000
-            assert of("pool_answer_seconds_count", 'pool="good"') == 3
-            assert of("pool_exchange_seconds_bucket", 'le="+Inf",pool="good"') == 3
-            assert of("worker_exchanges_done_total", 'worker="0"') == 4
+            assert of("pool_response_seconds_count", 'pool="good"') == 3
+            assert of("pool_request_seconds_bucket", 'le="+Inf",pool="good"') == 3
+            assert of("worker_requests_done_total", 'worker="0"') == 4
 
 
 def test_bytes_and_ends_of_tcp_sessions() -> None:
@@ -147,8 +147,8 @@ def test_clients_that_leave_are_told_from_failures() -> None:
         with Client(lb.address) as client:
             client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
             wait_for(lambda: peer.heads, "the request is there")
-        tally = wait_for(lambda: (t := lb.status()["pools"][0]["tally"])["exchanges"] and t, "it is over")
-        assert (tally["left"], tally["failed"], tally["own"]) == (1, 0, 0)
+        tally = wait_for(lambda: (t := lb.status()["pools"][0]["tally"])["requests"] and t, "it is over")
+        assert (tally["client_aborts"], tally["failed"], tally["local_responses"]) == (1, 0, 0)
 
 
 def test_histograms_grow_with_their_bounds_and_end_with_the_count() -> None:
@@ -156,7 +156,7 @@ def test_histograms_grow_with_their_bounds_and_end_with_the_count() -> None:
         with Client(lb.address) as client:
             for _ in range(20):
                 client.get()
-        family = next(family for family in scrape(lb) if family.name == "lbcore_pool_answer_seconds")
+        family = next(family for family in scrape(lb) if family.name == "lbcore_pool_response_seconds")
         counts = [sample.value for sample in family.samples if sample.name.endswith("_bucket")]
         assert len(counts) == len(families.LE_S) + 1
         assert counts == sorted(counts)

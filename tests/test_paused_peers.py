@@ -325,7 +325,7 @@ def test_a_client_that_is_gone_ends_a_stream_that_says_little(tmp_path: Path) ->
             client.send(GET)
             assert client.reader.head()
             deafen(client.socket)
-            dead_within(lb, "exchanges_client_left", time.monotonic())
+            dead_within(lb, "requests_client_aborts", time.monotonic())
         assert backend_of(lb, backend.address)["failures"] == 0
         (line,) = logged(log)
         assert (line["end"], line["by"]) == ("client_left", "client")

@@ -113,7 +113,7 @@ def test_a_trusted_peer_without_a_good_header_is_closed_and_counted(junk: bytes)
         with dial(lb.address) as client, contextlib.suppress(ConnectionResetError):
             client.sendall(junk)
             assert client.recv(1) == b""
-        assert totals(settled(lb))["refused_greeting"] == 1
+        assert totals(settled(lb))["refused_preread"] == 1
         assert peer.connections == 0
 
 
@@ -129,7 +129,7 @@ def test_a_stranger_cannot_say_who_it_is() -> None:
 def test_a_trusted_peer_that_says_nothing_is_closed_in_time() -> None:
     with balanced(settings=rules("tcp", [], {**ACCEPTING, "header_timeout": "200ms"})) as lb, dial(lb.address) as client:
         assert client.recv(1) == b""
-        assert totals(settled(lb))["refused_greeting"] == 1
+        assert totals(settled(lb))["refused_preread"] == 1
 
 
 def test_maglev_goes_by_the_client_that_the_header_names() -> None:

@@ -9,7 +9,7 @@ import pytest
 from lbcore.cli.top import rows as table
 from lbcore.observe.rates import History, Rate, between, sparkline
 
-WORKER = {"accepted": 0, "exchanges": 0, "refused": 0, "answers_5xx": 0, "bytes_in": 0, "bytes_out": 0}
+WORKER = {"accepted": 0, "requests": 0, "refused": 0, "responses_5xx": 0, "bytes_in": 0, "bytes_out": 0}
 
 
 def backend(name: str, **figures: Any) -> dict[str, Any]:
@@ -71,8 +71,8 @@ def test_a_pools_latency(members: Any, measured: Any, latency_ms: float | None, 
 
 
 def test_totals_are_of_all_workers() -> None:
-    rates = between(document(bytes_in=100), document(bytes_in=300, answers_5xx=4), 2.0)
-    assert (rates.totals["bytes_in"], rates.totals["answers_5xx"]) == (100.0, 2.0)
+    rates = between(document(bytes_in=100), document(bytes_in=300, responses_5xx=4), 2.0)
+    assert (rates.totals["bytes_in"], rates.totals["responses_5xx"]) == (100.0, 2.0)
 
 
 def test_a_history_is_bounded_and_forgets_who_left() -> None:

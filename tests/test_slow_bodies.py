@@ -65,10 +65,10 @@ def test_a_body_that_drips_is_408_and_frees_the_backend(tmp_path: Path, head: by
             assert time.monotonic() - began >= SPAN_S, "it had its time"
             assert backend.ended.wait(5)
             assert client.ends()
-        assert (figure(lb, "requests_slow"), figure(lb, "exchanges_refused"), figure(lb, "closed_slow")) == (1, 1, 0)
+        assert (figure(lb, "requests_slow"), figure(lb, "requests_refused"), figure(lb, "closed_slow")) == (1, 1, 0)
         assert backend_of(lb, backend.address)["failures"] == 0
         (line,) = logged(log)
-        assert (line["status"], line["end"], line["reason"]) == (408, "answered", "the request comes too slowly")
+        assert (line["status"], line["end"], line["reason"]) == (408, "local_response", "the request comes too slowly")
 
 
 def test_a_body_that_drips_over_tls_is_408(tmp_path: Path) -> None:
@@ -117,7 +117,7 @@ def test_each_request_of_a_connection_has_its_own_time() -> None:
             time.sleep(SPAN_S / 4)
             client.send(b"i")
             assert client.answer().status == 200
-        assert figure(lb, "exchanges_done") == 6
+        assert figure(lb, "requests_done") == 6
 
 
 def test_a_backend_that_reads_slowly_excuses_its_client() -> None:
@@ -214,7 +214,7 @@ def test_an_answer_that_is_taken_quickly_enough_is_delivered() -> None:
     with Backend(script) as backend, http(backend, listener=limits) as lb, narrow(lb.address) as client:
         client.sendall(GET)
         take_slowly(client, body)
-        wait_for(lambda: figure(lb, "exchanges_done") == 1, "it has all")
+        wait_for(lambda: figure(lb, "requests_done") == 1, "it has all")
 
 
 def test_a_backend_that_sends_slowly_excuses_its_client() -> None:

@@ -277,7 +277,7 @@ def test_words_of_tls_on_a_connection_that_rests(authority: Authority, here: Pat
             read_until(server, b"body")
             tell(server, OK)
             assert client.answer().body == b"ok"
-            wait_for(lambda at=at: figure(lb, "exchanges_done") == at + 1, "it rests")
+            wait_for(lambda at=at: figure(lb, "requests_done") == at + 1, "it rests")
             tell(server, order)
         assert (figure(lb, "connects"), figure(lb, "connections_reused"), figure(lb, "connections_stale")) == (1, 3, 0)
 
@@ -314,11 +314,11 @@ def test_an_answer_to_the_end_is_whole_with_close_notify_only(authority: Authori
     with TlsBackend(serving(here), answering(raw, end=True)) as backend, over_tls(HTTP, authority, backend) as lb:
         with Client(lb.address) as client:
             assert client.get().body == b"x" * 100_000
-        assert figure(lb, "exchanges_done") == 1
+        assert figure(lb, "requests_done") == 1
     with TlsBackend(serving(here), answering(raw, end=True), rude=True) as backend, over_tls(HTTP, authority, backend) as lb:
         with Client(lb.address) as client, pytest.raises(ConnectionResetError):
             client.get()
-        assert figure(lb, "exchanges_failed") == 1
+        assert figure(lb, "requests_failed") == 1
         assert lb.status()["pools"][0]["backends"][0]["failures"] == 1
 
 
@@ -336,7 +336,7 @@ def test_a_cut_answer_breaks(authority: Authority, here: Path) -> None:
                     client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
                     with pytest.raises(ConnectionResetError):
                         read_all(client.socket)
-                assert figure(lb, "exchanges_failed") == 1
+                assert figure(lb, "requests_failed") == 1
 
 
 def test_no_answer_at_all(authority: Authority, here: Path) -> None:

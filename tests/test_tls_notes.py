@@ -31,7 +31,14 @@ class StandIn:
     made: ClassVar[list[StandIn]] = []
 
     def __init__(
-        self, table: Any, worker: int, channel: crew.Channel, bounds: Any, core: int | None, refuge: str | None, filtered: bool
+        self,
+        table: Any,
+        worker: int,
+        channel: crew.Channel,
+        bounds: Any,
+        core: int | None,
+        adoption_socket: str | None,
+        filtered: bool,
     ) -> None:
         self.pid = os.getpid()
         self.told: list[Told] = []

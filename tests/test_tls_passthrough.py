@@ -200,7 +200,7 @@ def test_junk_is_closed_at_once_and_counted(certificate: Path, junk: bytes) -> N
             with suppress(ConnectionResetError):
                 assert client.recv(1) == b""
             assert time.monotonic() - began < 2 * SLOWER
-            assert totals(settled(lb))["refused_greeting"] == 1
+            assert totals(settled(lb))["refused_preread"] == 1
             assert peer.connections == 0
 
 
@@ -212,7 +212,7 @@ def test_a_client_that_says_nothing_is_closed_in_time() -> None:
             assert silent.recv(1) == b""
             with suppress(ConnectionResetError):
                 assert halting.recv(1) == b""
-        assert totals(settled(lb))["refused_greeting"] == 2
+        assert totals(settled(lb))["refused_preread"] == 2
 
 
 def test_a_client_that_leaves_before_its_hello_is_whole() -> None:
@@ -221,7 +221,7 @@ def test_a_client_that_leaves_before_its_hello_is_whole() -> None:
         with dial(lb.address) as client:
             client.sendall(client_hello("a.test")[:30])
             time.sleep(0.05)
-        wait_for(lambda: totals(settled(lb))["refused_client_left"] == 1, "it is counted")
+        wait_for(lambda: totals(settled(lb))["refused_client_aborts"] == 1, "it is counted")
 
 
 def test_draining_waits_for_a_hello_that_is_under_way(certificate: Path) -> None:

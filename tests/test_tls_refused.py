@@ -132,7 +132,7 @@ def test_a_served_client_leaves_no_line(authority: Authority, site: Path) -> Non
             pass  # a health check of somebody else's
         with dial(it.lb.address) as client:
             client.sendall(b"\x16\x03\x01")
-        wait_for(lambda: figure(it.lb, "refused_client_left") == 2, "those who left are counted")
+        wait_for(lambda: figure(it.lb, "refused_client_aborts") == 2, "those who left are counted")
         assert it.refused() == []
 
 

@@ -446,7 +446,7 @@ def test_requests_on_one_connection(authority: Authority, site: Path) -> None:
             assert client.get().body == b"backend"
         assert field(client.get(method=b"HEAD").head, b"Content-Length") == b"7"
         assert client.get().body == b"backend"
-        wait_for(lambda: figure(lb, "exchanges_done") == 52, "the last is over")
+        wait_for(lambda: figure(lb, "requests_done") == 52, "the last is over")
         assert (figure(lb, "handshakes"), figure(lb, "accepted")) == (1, 1)
 
 
@@ -604,7 +604,7 @@ def test_a_cut_answer_does_not_end_with_close_notify(authority: Authority, site:
             client.socket.sendall(client.sealed(request()))
             with pytest.raises(ConnectionResetError):
                 read_all(client)  # type: ignore[arg-type]
-        assert figure(lb, "exchanges_failed") == 1
+        assert figure(lb, "requests_failed") == 1
 
 
 def test_client_that_closes_without_close_notify_is_done(authority: Authority, site: Path) -> None:
@@ -612,7 +612,7 @@ def test_client_that_closes_without_close_notify_is_done(authority: Authority, s
         with TlsClient(lb.address, trusting(authority)) as client:
             assert client.get().status == 200
         wait_for(lambda: figure(lb, "closed_done") == 1, "it is done")
-        assert (figure(lb, "exchanges_done"), figure(lb, "closed")) == (1, 1)
+        assert (figure(lb, "requests_done"), figure(lb, "closed")) == (1, 1)
 
 
 def test_client_resets_mid_answer(authority: Authority, site: Path) -> None:
@@ -629,7 +629,7 @@ def test_client_resets_mid_answer(authority: Authority, site: Path) -> None:
             client.socket.sendall(client.sealed(request()))
             assert client.recv(1000)
             reset(client.socket)
-        wait_for(lambda: figure(lb, "exchanges_client_left") == 1, "the exchange is over")
+        wait_for(lambda: figure(lb, "requests_client_aborts") == 1, "the exchange is over")
         assert backend.ended.wait(10), "the backend is free"
 
 
@@ -915,7 +915,7 @@ def test_no_header_of_a_trusted_proxy(authority: Authority, site: Path) -> None:
             client.socket.sendall(client.hello())
             with contextlib.suppress(ConnectionResetError):
                 assert client.socket.recv(1) == b""
-        wait_for(lambda: figure(lb, "refused_greeting") == 1, "it is counted")
+        wait_for(lambda: figure(lb, "refused_preread") == 1, "it is counted")
 
 
 # --- junk and silence ------------------------------------------------------------------------------------------------
@@ -942,7 +942,7 @@ def test_junk_is_closed_and_counted(site: Path, bind: str, junk: bytes) -> None:
             client.sendall(junk)
             read_all(client)
         wait_for(lambda: figure(lb, "refused") == 1, "it is counted")
-        assert figure(lb, "refused_handshake") + figure(lb, "refused_greeting") == 1
+        assert figure(lb, "refused_handshake") + figure(lb, "refused_preread") == 1
         assert peer.connections == 0
 
 
@@ -966,8 +966,8 @@ def test_a_hello_cut_anywhere(authority: Authority, site: Path, bind: str, versi
             silent = stack.enter_context(dial(lb.address))
             silent.sendall(hello[:cut])
         wait_for(lambda: figure(lb, "refused") == 1 + 3 * len(cuts), "all are counted")
-        assert figure(lb, "refused_client_left") >= len(cuts)
-        assert figure(lb, "refused_handshake") + figure(lb, "refused_greeting") >= len(cuts)
+        assert figure(lb, "refused_client_aborts") >= len(cuts)
+        assert figure(lb, "refused_handshake") + figure(lb, "refused_preread") >= len(cuts)
         assert peer.connections == 0
 
 
@@ -983,7 +983,7 @@ def test_clients_that_stop_after_our_answer(authority: Authority, site: Path, ve
         with ByHand(lb.address, context) as client:
             client.socket.sendall(client.hello())
             assert client.socket.recv(1)
-        wait_for(lambda: figure(lb, "refused_client_left") == 1, "who leaves in the middle")
+        wait_for(lambda: figure(lb, "refused_client_aborts") == 1, "who leaves in the middle")
         with ByHand(lb.address, context) as garbled:
             garbled.socket.sendall(garbled.hello())
             assert garbled.socket.recv(1)
@@ -1005,7 +1005,7 @@ def test_a_handshake_and_nothing_more(authority: Authority, site: Path) -> None:
             client.socket.sendall(client.sealed(b"GET / HT"))
             with contextlib.suppress(ConnectionResetError):
                 read_all(client)  # type: ignore[arg-type]
-        assert figure(lb, "exchanges") == 0
+        assert figure(lb, "requests") == 0
 
 
 def test_stalled_handshakes_do_not_keep_others_out(authority: Authority, site: Path) -> None:

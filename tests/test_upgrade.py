@@ -48,7 +48,7 @@ def test_no_request_fails_and_every_step_is_told(tmp_path: Path) -> None:
         assert running.process.poll() is None
         assert not serving(running) & old
         # an answer is counted when it is sent: the client may have it first
-        wait_for(lambda: totals(running.status())["exchanges_done"] >= load.good, "every answer is counted")
+        wait_for(lambda: totals(running.status())["requests_done"] >= load.good, "every answer is counted")
         after = running.status()
         assert after["pools"][0]["backends"][0]["id"] == before["pools"][0]["backends"][0]["id"]
 

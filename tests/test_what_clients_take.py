@@ -50,7 +50,7 @@ def test_early_hints_go_to_those_who_take_them(hints: str, extra: bytes, passed:
                 answers.append(client.answer())
             assert [answer.status for answer in answers] == ([int(status[:3])] * 2 if passed else []) + [200]
             assert answers[-1].body == b"ok"
-        assert figure(lb, "answers_1xx") == (4 if passed else 0)
+        assert figure(lb, "responses_1xx") == (4 if passed else 0)
 
 
 @pytest.mark.parametrize("hints", ["browsers", "never"])

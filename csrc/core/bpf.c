@@ -56,20 +56,13 @@ static const struct {
     uint8_t offset;
     const char *way;
 } fields[LB_BPF_FIELDS] = {
-    [LB_TCP_COPIED_SEQ] = {TYPE_TCP_SOCK, 0, "0:0"},
-    [LB_TCP_RCV_NXT] = {TYPE_TCP_SOCK, 4, "0:1"},
-    [LB_TCP_WRITE_SEQ] = {TYPE_TCP_SOCK, 8, "0:2"},
-    [LB_TCP_SND_UNA] = {TYPE_TCP_SOCK, 12, "0:3"},
-    [LB_SOCK_USER_DATA] = {TYPE_SOCK, 0, "0:0"},
-    [LB_SOCK_SOCKET] = {TYPE_SOCK, 8, "0:1"},
-    [LB_SOCK_RMEM_ALLOC] = {TYPE_SOCK, 16, "0:2:0:0"},
-    [LB_SOCK_RCVBUF] = {TYPE_SOCK, 20, "0:3"},
-    [LB_SOCK_SNDBUF] = {TYPE_SOCK, 24, "0:4"},
-    [LB_SOCK_WMEM_QUEUED] = {TYPE_SOCK, 28, "0:5"},
-    [LB_SOCK_STATE] = {TYPE_SOCK, 32, "0:6:0"},
-    [LB_SOCKET_FILE] = {TYPE_SOCKET, 0, "0:0"},
-    [LB_FILE_FLAGS] = {TYPE_FILE, 0, "0:0"},
-    [LB_PSOCK_WAITING] = {TYPE_PSOCK, 8, "0:0:1"},
+    [LB_TCP_COPIED_SEQ] = {TYPE_TCP_SOCK, 0, "0:0"},   [LB_TCP_RCV_NXT] = {TYPE_TCP_SOCK, 4, "0:1"},
+    [LB_TCP_WRITE_SEQ] = {TYPE_TCP_SOCK, 8, "0:2"},    [LB_TCP_SND_UNA] = {TYPE_TCP_SOCK, 12, "0:3"},
+    [LB_SOCK_USER_DATA] = {TYPE_SOCK, 0, "0:0"},       [LB_SOCK_SOCKET] = {TYPE_SOCK, 8, "0:1"},
+    [LB_SOCK_RMEM_ALLOC] = {TYPE_SOCK, 16, "0:2:0:0"}, [LB_SOCK_RCVBUF] = {TYPE_SOCK, 20, "0:3"},
+    [LB_SOCK_SNDBUF] = {TYPE_SOCK, 24, "0:4"},         [LB_SOCK_WMEM_QUEUED] = {TYPE_SOCK, 28, "0:5"},
+    [LB_SOCK_STATE] = {TYPE_SOCK, 32, "0:6:0"},        [LB_SOCKET_FILE] = {TYPE_SOCKET, 0, "0:0"},
+    [LB_FILE_FLAGS] = {TYPE_FILE, 0, "0:0"},           [LB_PSOCK_WAITING] = {TYPE_PSOCK, 8, "0:0:1"},
     [LB_PSOCK_QUEUE] = {TYPE_PSOCK, 16, "0:1"},
 };
 
@@ -357,7 +350,8 @@ int lb_bpf_remove(int map, const void *key)
 
 int lb_bpf_run(int program, const void *packet, uint32_t bytes)
 {
-    union bpf_attr attributes = {.test = {.prog_fd = (uint32_t)program, .data_in = address_of(packet), .data_size_in = bytes, .repeat = 1}};
+    union bpf_attr attributes = {
+        .test = {.prog_fd = (uint32_t)program, .data_in = address_of(packet), .data_size_in = bytes, .repeat = 1}};
     int error = call(BPF_PROG_TEST_RUN, &attributes);
     return error ? error : (int)attributes.test.retval;
 }

@@ -18,10 +18,10 @@ static int paces(int fd)
 /* The first that is there and that we may choose (net.ipv4.tcp_allowed_congestion_control). */
 static const char *first_allowed(int fd)
 {
-    static const char *const unpaced[] = {"cubic", "reno"};
-    for (size_t i = 0; i < sizeof unpaced / sizeof *unpaced; i++)
-        if (setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, unpaced[i], (socklen_t)strlen(unpaced[i])) == 0)
-            return unpaced[i];
+    static const char *const unrated[] = {"cubic", "reno"};
+    for (size_t i = 0; i < sizeof unrated / sizeof *unrated; i++)
+        if (setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, unrated[i], (socklen_t)strlen(unrated[i])) == 0)
+            return unrated[i];
     return NULL;
 }
 

@@ -15,7 +15,7 @@ union lb_address {
 struct lb_ends {
     union lb_address client;
     union lb_address here;
-    uint32_t heard; /* where it stands what a PROXY header said (l4/heard.h), the holder's to drop; 0: nowhere */
+    uint32_t proxy_info; /* where it stands what a PROXY header said (l4/proxy_info.h), the holder's to drop; 0: nowhere */
     uint32_t counted; /* where its session is counted (table/clients.h), the holder's to leave; 0: nowhere */
 };
 

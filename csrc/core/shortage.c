@@ -12,7 +12,7 @@ int lb_is_shortage(int error)
     case ENOBUFS:
     case ENOMEM:
     case ENOSPC: /* fs.epoll.max_user_watches (epoll_ctl(2)) */
-    case ENOKEY: /* the TLS rules of the pool are not there: l4/secure.c */
+    case ENOKEY: /* the TLS rules of the pool are not there: l4/backend_tls.c */
         return 1;
     }
     return 0;

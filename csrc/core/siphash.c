@@ -47,8 +47,8 @@ uint64_t lb_siphash(const uint8_t key[16], const void *bytes, size_t count)
 {
     const uint8_t *at = bytes;
     uint64_t low = word(key, 8), high = word(key + 8, 8);
-    struct state s = {low ^ UINT64_C(0x736f6d6570736575), high ^ UINT64_C(0x646f72616e646f6d),
-                      low ^ UINT64_C(0x6c7967656e657261), high ^ UINT64_C(0x7465646279746573)};
+    struct state s = {low ^ UINT64_C(0x736f6d6570736575), high ^ UINT64_C(0x646f72616e646f6d), low ^ UINT64_C(0x6c7967656e657261),
+                      high ^ UINT64_C(0x7465646279746573)};
     size_t left = count;
     for (; left >= 8; left -= 8, at += 8)
         absorb(&s, word(at, 8));

@@ -4,11 +4,12 @@
 #include "../table/clients.h"
 #include "trust.h"
 
-static void refuse(struct lb_plane *plane, uint32_t listener, const struct lb_ends *ends, const uint8_t ip[16], uint64_t *reason)
+static void refuse(struct lb_worker_context *ctx, uint32_t listener, const struct lb_ends *ends, const uint8_t ip[16],
+                   uint64_t *reason)
 {
     struct lb_ended ended = {
-        .now_us = plane->now_us,
-        .began_us = plane->now_us,
+        .now_us = ctx->now_us,
+        .began_us = ctx->now_us,
         .listener = listener,
         .pool = UINT32_MAX,
         .backend = UINT32_MAX,
@@ -19,33 +20,33 @@ static void refuse(struct lb_plane *plane, uint32_t listener, const struct lb_en
         .kind = LB_RECORD_REFUSED,
         .end = LB_ENDED_LIMITED,
     };
-    lb_count_refused(plane, reason);
-    lb_account(&plane->shm, plane->worker, &ended);
+    lb_count_refused(ctx, reason);
+    lb_account(&ctx->shm, ctx->worker, &ended);
 }
 
-int lb_admit_limited(struct lb_plane *plane, uint32_t listener, struct lb_ends *ends)
+int lb_admit_limited(struct lb_worker_context *ctx, uint32_t listener, struct lb_ends *ends)
 {
-    const struct lb_listener_row *row = &plane->shm.listeners[listener];
+    const struct lb_listener_row *row = &ctx->shm.listeners[listener];
     uint8_t ip[16];
     if (lb_listener_trusts(row, &ends->client))
         return 1;
     lb_net_as_v6(&ends->client, ip);
-    switch (lb_client_admit(&plane->shm, plane->worker, listener, ip, plane->now_us, &ends->counted)) {
+    switch (lb_client_admit(&ctx->shm, ctx->worker, listener, ip, ctx->now_us, &ends->counted)) {
     case LB_CLIENT_ADMITTED:
         return 1;
     case LB_CLIENT_TOO_MANY:
-        refuse(plane, listener, ends, ip, &plane->row->refused_client_sessions);
+        refuse(ctx, listener, ends, ip, &ctx->row->refused_client_sessions);
         return 0;
     case LB_CLIENT_TOO_FAST:
-        refuse(plane, listener, ends, ip, &plane->row->refused_client_rate);
+        refuse(ctx, listener, ends, ip, &ctx->row->refused_client_rate);
         return 0;
     }
     return 1;
 }
 
-void lb_ends_drop(struct lb_plane *plane, struct lb_ends *ends)
+void lb_ends_drop(struct lb_worker_context *ctx, struct lb_ends *ends)
 {
-    lb_heard_drop(&plane->heard, ends->heard);
-    lb_client_leave(&plane->shm, plane->worker, ends->counted);
-    ends->heard = ends->counted = 0;
+    lb_proxy_info_drop(&ctx->proxy_info, ends->proxy_info);
+    lb_client_leave(&ctx->shm, ctx->worker, ends->counted);
+    ends->proxy_info = ends->counted = 0;
 }

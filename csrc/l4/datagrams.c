@@ -12,7 +12,7 @@
 #define UDP_GRO 104
 #endif
 
-enum { ANSWERS_A_CALL = 4 }; /* places for more would mostly be prepared in vain */
+enum { REPLIES_A_CALL = 4 }; /* places for more would mostly be prepared in vain */
 
 /* --- receiving ------------------------------------------------------------------------------------------------------ */
 
@@ -192,7 +192,7 @@ int lb_outbox_receive(struct lb_outbox *outbox, int from, int fd)
 {
     outbox->fd = fd;
     uint32_t room = LB_BATCH - outbox->used;
-    return receive(&outbox->room, from, outbox->used, room < ANSWERS_A_CALL ? room : ANSWERS_A_CALL);
+    return receive(&outbox->room, from, outbox->used, room < REPLIES_A_CALL ? room : REPLIES_A_CALL);
 }
 
 struct lb_datagram lb_outbox_at(const struct lb_outbox *outbox, uint32_t at)
@@ -204,7 +204,7 @@ struct lb_datagram lb_outbox_at(const struct lb_outbox *outbox, uint32_t at)
 static void add_arrival(struct msghdr *head, int family, const struct lb_arrival *arrival)
 {
     if (family == AF_INET6) {
-        struct in6_pktinfo info = {.ipi6_addr = arrival->ip}; /* no interface: the routes choose it, as for any answer, */
+        struct in6_pktinfo info = {.ipi6_addr = arrival->ip}; /* no interface: the routes choose it, as for any response, */
         if (IN6_IS_ADDR_LINKLOCAL(&arrival->ip))              /* but where an address means nothing without */
             info.ipi6_ifindex = arrival->interface;
         (void)add_control(head, IPPROTO_IPV6, IPV6_PKTINFO, &info, sizeof info);

@@ -22,10 +22,10 @@ enum extension { SERVER_NAME = 0, ALPN = 16, SUPPORTED_VERSIONS = 43 };
  * stop nothing moves any more and everything reads as zero, so that callers need not look after each step. */
 struct cursor {
     const uint8_t *data;
-    uint32_t count;  /* received, as far as there is room */
-    uint32_t at;     /* the next byte */
+    uint32_t count; /* received, as far as there is room */
+    uint32_t at; /* the next byte */
     uint32_t record; /* of the record around `at`: bytes to come */
-    int fate;        /* LB_HELLO_DONE while it goes well */
+    int fate; /* LB_HELLO_DONE while it goes well */
 };
 
 static void stop(struct cursor *cursor, int fate)
@@ -107,7 +107,7 @@ static uint32_t number(struct cursor *cursor, uint32_t *left, uint32_t width)
 }
 
 /* The length of a vector that begins here (RFC 8446 3.4), behind a length field of `width` bytes. What is around it has paid for
- * it from here on: its bytes are taken from the answer. */
+ * it from here on: its bytes are taken from the response. */
 static uint32_t vector(struct cursor *cursor, uint32_t *left, uint32_t width)
 {
     uint32_t length = number(cursor, left, width);

@@ -2,7 +2,7 @@
 #ifndef LB_LISTENERS_H
 #define LB_LISTENERS_H
 
-#include "plane.h"
+#include "worker_context.h"
 
 struct lb_listener {
     int fd;          /* -1: not served */
@@ -30,20 +30,20 @@ __attribute__((warn_unused_result)) int lb_listeners_open(struct lb_listeners *l
 void lb_listeners_close(struct lb_listeners *listeners);
 
 /* Serve a socket (owned from now on, also on failure). */
-__attribute__((warn_unused_result)) int lb_listeners_add(struct lb_listeners *listeners, struct lb_plane *plane,
+__attribute__((warn_unused_result)) int lb_listeners_add(struct lb_listeners *listeners, struct lb_worker_context *ctx,
                                                          uint32_t listener, int fd, int own);
 
 /* Accept what is queued on it, then close it: at a bound that waits until there is room. A socket with a queue is never closed
  * (lb_listeners_close, at the worker's end, excepted). ends: nobody serves it after us; one of our own is shut down then. */
-void lb_listeners_remove(struct lb_listeners *listeners, struct lb_plane *plane, uint32_t listener, int ends);
+void lb_listeners_remove(struct lb_listeners *listeners, struct lb_worker_context *ctx, uint32_t listener, int ends);
 
 /* An epoll event on it. */
-void lb_listeners_event(struct lb_listeners *listeners, struct lb_plane *plane, uint32_t listener);
+void lb_listeners_event(struct lb_listeners *listeners, struct lb_worker_context *ctx, uint32_t listener);
 
 /* Go on accepting once there is room, and the time of an error has passed. */
-void lb_listeners_resume(struct lb_listeners *listeners, struct lb_plane *plane);
+void lb_listeners_resume(struct lb_listeners *listeners, struct lb_worker_context *ctx);
 
 /* Milliseconds until lb_listeners_resume has something to do by time; -1: nothing. */
-int lb_listeners_wait(const struct lb_listeners *listeners, const struct lb_plane *plane);
+int lb_listeners_wait(const struct lb_listeners *listeners, const struct lb_worker_context *ctx);
 
 #endif

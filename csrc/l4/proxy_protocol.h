@@ -47,8 +47,7 @@ uint32_t lb_proxy_write_v1(char *out, const struct sockaddr_storage *from, const
 
 /* extra may be NULL; where the ends are not told, it is not either. 0: it does not fit into the room, or is longer than
  * LB_PROXY_MOST. */
-__attribute__((warn_unused_result)) uint32_t lb_proxy_write_v2(uint8_t *out, uint32_t room,
-                                                               const struct sockaddr_storage *from,
+__attribute__((warn_unused_result)) uint32_t lb_proxy_write_v2(uint8_t *out, uint32_t room, const struct sockaddr_storage *from,
                                                                const struct sockaddr_storage *to,
                                                                const struct lb_proxy_extra *extra);
 

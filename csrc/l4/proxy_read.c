@@ -5,7 +5,7 @@
 #include "proxy_protocol.h"
 #include "proxy_wire.h"
 
-static void tell_end(struct sockaddr_storage *out, int family, const uint8_t *ip, uint16_t port)
+static void log_end(struct sockaddr_storage *out, int family, const uint8_t *ip, uint16_t port)
 {
     union lb_address address = {0};
     if (family == AF_INET) {
@@ -20,10 +20,10 @@ static void tell_end(struct sockaddr_storage *out, int family, const uint8_t *ip
     memcpy(out, &address, sizeof address);
 }
 
-static void tell_ends(struct lb_proxy_told *told, int family, const struct lb_proxy_ends *ends)
+static void log_ends(struct lb_proxy_told *told, int family, const struct lb_proxy_ends *ends)
 {
-    tell_end(&told->from, family, ends->ip[0], ends->port[0]);
-    tell_end(&told->to, family, ends->ip[1], ends->port[1]);
+    log_end(&told->from, family, ends->ip[0], ends->port[0]);
+    log_end(&told->to, family, ends->ip[1], ends->port[1]);
 }
 
 /* --- reading version 1 ---------------------------------------------------------------------------------------------- */
@@ -95,7 +95,7 @@ static enum lb_proxy_fate read_ends(struct lb_proxy_told *told, struct line *lin
         return LB_PROXY_MORE;
     if (line->data[line->at++] != '\n')
         return LB_PROXY_BAD;
-    tell_ends(told, family, &ends);
+    log_ends(told, family, &ends);
     told->bytes = line->at;
     return LB_PROXY_DONE;
 }
@@ -225,7 +225,7 @@ static void read_block(struct lb_proxy_told *told, const uint8_t *block, int fam
         memcpy(ends.ip[i], block + i * width, width);
         ends.port[i] = (uint16_t)lb_proxy_get_16(block + 2 * width + 2 * i);
     }
-    tell_ends(told, family == V2_INET ? AF_INET : AF_INET6, &ends);
+    log_ends(told, family == V2_INET ? AF_INET : AF_INET6, &ends);
 }
 
 /* Can its length be right? Of what has not come, nothing is assumed. */

@@ -18,19 +18,19 @@ enum {
 };
 
 enum { /* 2.2 */
-    TYPE_ALPN = 0x01,
-    TYPE_AUTHORITY = 0x02,
-    TYPE_CRC32C = 0x03,
-    TYPE_UNIQUE_ID = 0x05,
-    TYPE_SSL = 0x20,
-    SUBTYPE_SSL_VERSION = 0x21,
-    SUBTYPE_SSL_CN = 0x22,
-    CLIENT_SSL = 0x01,
-    CLIENT_CERT_SESS = 0x04,
-    TLV_START = 3, /* bytes of type and length */
-    SSL_START = 5, /* of client and verify */
-    CRC_BYTES = 4,
-    UNIQUE_ID_MOST = 128,
+       TYPE_ALPN = 0x01,
+       TYPE_AUTHORITY = 0x02,
+       TYPE_CRC32C = 0x03,
+       TYPE_UNIQUE_ID = 0x05,
+       TYPE_SSL = 0x20,
+       SUBTYPE_SSL_VERSION = 0x21,
+       SUBTYPE_SSL_CN = 0x22,
+       CLIENT_SSL = 0x01,
+       CLIENT_CERT_SESS = 0x04,
+       TLV_START = 3, /* bytes of type and length */
+       SSL_START = 5, /* of client and verify */
+       CRC_BYTES = 4,
+       UNIQUE_ID_MOST = 128,
 };
 
 /* Both ends, the source first. IPv4 takes the first four bytes. */

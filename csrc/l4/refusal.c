@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "../core/net.h"
-#include "plane.h"
+#include "worker_context.h"
 
 enum {
     TOLD_AT_ONCE = 10,
@@ -25,10 +25,10 @@ static int may_tell(struct lb_refusals *refusals, uint64_t now_ms)
     return refusals->tokens > 0 && refusals->count < LB_REFUSALS;
 }
 
-void lb_refusal_note(struct lb_plane *plane, const struct lb_newcomer *client, const char *words)
+void lb_refusal_note(struct lb_worker_context *ctx, const struct lb_accepted *client, const char *words)
 {
-    struct lb_refusals *refusals = &plane->refusals;
-    if (!may_tell(refusals, lb_now_ms(plane))) {
+    struct lb_refusals *refusals = &ctx->refusals;
+    if (!may_tell(refusals, lb_now_ms(ctx))) {
         refusals->untold++;
         return;
     }

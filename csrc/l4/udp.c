@@ -11,7 +11,7 @@
 #include "../core/shortage.h"
 #include "../table/account.h"
 #include "../table/timing.h"
-#include "outcome.h"
+#include "backend_report.h"
 #include "udp_move.h"
 #include "udp_session.h"
 
@@ -19,7 +19,7 @@ enum { BATCHES_PER_EVENT = 4 };
 
 static void flush(struct lb_udp *udp)
 {
-    lb_add(&udp->plane->row->datagrams_dropped, lb_outbox_flush(&udp->outbox));
+    lb_add(&udp->ctx->row->datagrams_dropped, lb_outbox_flush(&udp->outbox));
 }
 
 /* --- from the client ------------------------------------------------------------------------------------------------ */
@@ -32,16 +32,16 @@ static int is_lost(int error)
 
 static void count_in(struct lb_udp *udp, struct lb_udp_session *session, const struct lb_datagram *datagram)
 {
-    struct lb_plane *plane = udp->plane;
-    uint32_t parts = lb_datagram_parts(datagram), responses = plane->shm.listeners[session->listener].responses;
-    lb_add(&plane->row->datagrams_in, parts);
-    lb_add(&plane->row->bytes_in, datagram->count);
+    struct lb_worker_context *ctx = udp->ctx;
+    uint32_t parts = lb_datagram_parts(datagram), responses = ctx->shm.listeners[session->listener].responses;
+    lb_add(&ctx->row->datagrams_in, parts);
+    lb_add(&ctx->row->bytes_in, datagram->count);
     session->bytes_in += datagram->count;
     session->owed += parts * responses;
-    session->moved_ms = (uint32_t)lb_now_ms(plane);
+    session->moved_ms = (uint32_t)lb_now_ms(ctx);
     if (!session->asked) {
         session->asked = 1;
-        session->asked_us = (uint32_t)plane->now_us;
+        session->asked_us = (uint32_t)ctx->now_us;
     }
 }
 
@@ -58,7 +58,7 @@ static void forward(struct lb_udp *udp, struct lb_udp_session *session, const st
         if (!lb_udp_session_reach(udp, session, -error)) /* an earlier one was refused, and this one not sent (udp(7)) */
             break;
     }
-    lb_add(&udp->plane->row->datagrams_dropped, lb_datagram_parts(datagram));
+    lb_add(&udp->ctx->row->datagrams_dropped, lb_datagram_parts(datagram));
 }
 
 static void take_in(struct lb_udp *udp, uint32_t listener, uint32_t at)
@@ -72,7 +72,7 @@ static void take_in(struct lb_udp *udp, uint32_t listener, uint32_t at)
     if (session)
         forward(udp, session, &datagram);
     else
-        lb_add(&udp->plane->row->datagrams_dropped, lb_datagram_parts(&datagram));
+        lb_add(&udp->ctx->row->datagrams_dropped, lb_datagram_parts(&datagram));
 }
 
 int lb_udp_has(const struct lb_udp *udp, uint32_t listener)
@@ -97,39 +97,39 @@ void lb_udp_listener_event(struct lb_udp *udp, uint32_t listener)
 
 static void count_out(struct lb_udp *udp, struct lb_udp_session *session, uint32_t first)
 {
-    struct lb_plane *plane = udp->plane;
+    struct lb_worker_context *ctx = udp->ctx;
     uint32_t parts = 0, bytes = 0;
     for (uint32_t i = first; i < udp->outbox.used; i++) {
         struct lb_datagram datagram = lb_outbox_at(&udp->outbox, i);
         parts += lb_datagram_parts(&datagram);
         bytes += datagram.count;
     }
-    lb_add(&plane->row->datagrams_out, parts);
-    lb_add(&plane->row->bytes_out, bytes);
+    lb_add(&ctx->row->datagrams_out, parts);
+    lb_add(&ctx->row->bytes_out, bytes);
     session->bytes_out += bytes;
     if (session->first_us == LB_NEVER_US)
-        session->first_us = lb_account_us(session->began_us, plane->now_us);
-    session->moved_ms = (uint32_t)lb_now_ms(plane);
+        session->first_us = lb_account_us(session->began_us, ctx->now_us);
+    session->moved_ms = (uint32_t)lb_now_ms(ctx);
     session->owed -= parts < session->owed ? parts : session->owed;
-    session->answered = 1;
+    session->replied = 1;
     session->tried_count = session->shortages = 0;
     if (session->asked) {
         session->asked = 0;
-        lb_timing_note(&plane->shm, plane->worker, session->pool, LB_TIMING_ANSWER,
-                       (uint32_t)plane->now_us - session->asked_us);
-        lb_outcome_answered(plane, session->backend, (uint32_t)plane->now_us - session->asked_us);
+        lb_timing_note(&ctx->shm, ctx->worker, session->pool, LB_TIMING_RESPONSE, (uint32_t)ctx->now_us - session->asked_us);
+        lb_report_responded(ctx, session->backend, (uint32_t)ctx->now_us - session->asked_us);
     } else if (!session->many) {
         lb_udp_session_expect_many(session);
     }
 }
 
-/* One answer to each question is what most have: it is received by the cheapest call, until there are more. */
-static int receive_answers(struct lb_udp *udp, const struct lb_udp_session *session)
+/* One reply to each datagram is what most have: it is received by the cheapest call, until there are more. */
+static int receive_replies(struct lb_udp *udp, const struct lb_udp_session *session)
 {
     int fd = udp->at[session->listener].fd;
     if (udp->outbox.used == LB_BATCH || (udp->outbox.used && udp->outbox.fd != fd))
         flush(udp);
-    return session->many ? lb_outbox_receive(&udp->outbox, session->fd, fd) : lb_outbox_receive_one(&udp->outbox, session->fd, fd);
+    return session->many ? lb_outbox_receive(&udp->outbox, session->fd, fd)
+                         : lb_outbox_receive_one(&udp->outbox, session->fd, fd);
 }
 
 void lb_udp_event(struct lb_udp *udp, uint32_t index, uint32_t generation, uint32_t events)
@@ -138,7 +138,7 @@ void lb_udp_event(struct lb_udp *udp, uint32_t index, uint32_t generation, uint3
     if (index >= udp->sessions.touched || !session->live || session->generation != generation)
         return;
     (void)events; /* an error is told by the call as well */
-    int got = receive_answers(udp, session);
+    int got = receive_replies(udp, session);
     uint32_t first = udp->outbox.used;
     if (got < 0)
         lb_udp_session_refused(udp, session, -got);
@@ -147,8 +147,8 @@ void lb_udp_event(struct lb_udp *udp, uint32_t index, uint32_t generation, uint3
     udp->outbox.used += (uint32_t)got;
     lb_outbox_address(&udp->outbox, first, &session->client, &session->arrival);
     count_out(udp, session, first);
-    if (udp->plane->shm.listeners[session->listener].responses && !session->owed)
-        lb_udp_session_end(udp, session, &udp->plane->row->closed_done, LB_FATE_DONE);
+    if (udp->ctx->shm.listeners[session->listener].responses && !session->owed)
+        lb_udp_session_end(udp, session, &udp->ctx->row->closed_done, LB_FATE_DONE);
 }
 
 /* --- time, cuts, stop ----------------------------------------------------------------------------------------------- */
@@ -158,13 +158,13 @@ void lb_udp_turn(struct lb_udp *udp)
     if (udp->outbox.used)
         flush(udp);
     if (udp->bucket)
-        lb_wheel_turn(&udp->wheel, lb_now_ms(udp->plane), lb_udp_session_fire, udp);
+        lb_wheel_turn(&udp->wheel, lb_now_ms(udp->ctx), lb_udp_session_fire, udp);
     lb_udp_move_turn(udp);
 }
 
 int lb_udp_wait(const struct lb_udp *udp)
 {
-    int wait = udp->bucket ? lb_wheel_wait(&udp->wheel, lb_now_ms(udp->plane)) : -1, move = lb_udp_move_wait(udp);
+    int wait = udp->bucket ? lb_wheel_wait(&udp->wheel, lb_now_ms(udp->ctx)) : -1, move = lb_udp_move_wait(udp);
     return wait < 0 || (move >= 0 && move < wait) ? move : wait;
 }
 
@@ -172,8 +172,8 @@ void lb_udp_cut(struct lb_udp *udp)
 {
     for (uint32_t i = 0; i < udp->sessions.touched; i++) {
         struct lb_udp_session *session = lb_udp_session_at(udp, i);
-        if (session->live && session->backend != LB_NONE && lb_shm_is_cut(&udp->plane->shm, session->backend))
-            lb_udp_session_end(udp, session, &udp->plane->row->closed_cut, LB_FATE_ENDED);
+        if (session->live && session->backend != LB_NONE && lb_shm_is_cut(&udp->ctx->shm, session->backend))
+            lb_udp_session_end(udp, session, &udp->ctx->row->closed_cut, LB_FATE_ENDED);
     }
 }
 
@@ -181,22 +181,22 @@ void lb_udp_stop(struct lb_udp *udp)
 {
     for (uint32_t i = 0; i < udp->sessions.touched; i++)
         if (lb_udp_session_at(udp, i)->live)
-            lb_udp_session_end(udp, lb_udp_session_at(udp, i), &udp->plane->row->closed_stopped, LB_FATE_ENDED);
+            lb_udp_session_end(udp, lb_udp_session_at(udp, i), &udp->ctx->row->closed_stopped, LB_FATE_ENDED);
 }
 
 /* --- birth and death ------------------------------------------------------------------------------------------------ */
 
-int lb_udp_open(struct lb_udp *udp, struct lb_plane *plane, uint32_t max_sessions)
+int lb_udp_open(struct lb_udp *udp, struct lb_worker_context *ctx, uint32_t max_sessions)
 {
-    udp->plane = plane;
+    udp->ctx = ctx;
     udp->successor = udp->predecessor = -1;
-    udp->count = plane->shm.head->max_listeners;
+    udp->count = ctx->shm.head->max_listeners;
     udp->at = malloc(udp->count * sizeof *udp->at);
     if (!udp->at)
         return -ENOMEM;
     for (uint32_t i = 0; i < udp->count; i++)
         udp->at[i] = (struct lb_udp_socket){.fd = -1};
-    lb_wheel_open(&udp->wheel, lb_now_ms(plane));
+    lb_wheel_open(&udp->wheel, lb_now_ms(ctx));
     if (getrandom(udp->hash_key, sizeof udp->hash_key, 0) != sizeof udp->hash_key)
         return -EIO;
     return lb_slab_open(&udp->sessions, sizeof(struct lb_udp_session), max_sessions);
@@ -251,7 +251,7 @@ int lb_udp_add(struct lb_udp *udp, uint32_t listener, int fd, int waits)
         error = -errno;
     if (!error) {
         lb_datagram_prepare(fd, bound.any.sa_family, is_wild(&bound));
-        error = epoll_ctl(udp->plane->epoll, EPOLL_CTL_ADD, fd, &event) < 0 ? -errno : 0;
+        error = epoll_ctl(udp->ctx->epoll, EPOLL_CTL_ADD, fd, &event) < 0 ? -errno : 0;
     }
     if (error) {
         close(fd);
@@ -269,7 +269,7 @@ void lb_udp_close_when_empty(struct lb_udp *udp, uint32_t listener)
         return;
     if (udp->outbox.used && udp->outbox.fd == socket->fd)
         flush(udp);
-    (void)epoll_ctl(udp->plane->epoll, EPOLL_CTL_DEL, socket->fd, NULL); /* as in listeners.c: others may hold it */
+    (void)epoll_ctl(udp->ctx->epoll, EPOLL_CTL_DEL, socket->fd, NULL); /* as in listeners.c: others may hold it */
     close(socket->fd);
     socket->fd = -1;
     udp->open--;

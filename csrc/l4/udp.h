@@ -1,21 +1,21 @@
-/* Listeners of mode udp: sessions by client address, each with a connected socket to its backend, so that answers find their way. */
+/* Listeners of mode udp: sessions by client address, each with a connected socket to its backend, so that responses find their way. */
 #ifndef LB_UDP_H
 #define LB_UDP_H
 
 #include "datagrams.h"
-#include "plane.h"
+#include "worker_context.h"
 
 struct lb_udp_socket {
     int fd; /* -1: not served */
     uint8_t closing; /* takes no new client; closed with its last session */
-    uint8_t moves;   /* its sessions go to the worker that replaces this one (udp_move.h) */
-    uint8_t waits;   /* is not read until the sessions of the worker before have come */
+    uint8_t moves; /* its sessions go to the worker that replaces this one (udp_move.h) */
+    uint8_t waits; /* is not read until the sessions of the worker before have come */
     uint32_t sessions;
 };
 
 /* One worker's. */
 struct lb_udp {
-    struct lb_plane *plane;
+    struct lb_worker_context *ctx;
     struct lb_udp_socket *at; /* by listener row */
     uint32_t count;
     uint32_t open;
@@ -27,13 +27,13 @@ struct lb_udp {
     struct lb_inbox inbox;
     struct lb_outbox outbox;
     /* udp_move.h; -1: none */
-    int successor;          /* where our sessions go */
-    uint32_t next_to_move;  /* of these: its index */
-    int predecessor;        /* where others' sessions come from */
+    int successor; /* where our sessions go */
+    uint32_t next_to_move; /* of these: its index */
+    int predecessor; /* where others' sessions come from */
     uint64_t move_until_ms; /* after that nobody waits for the other worker any more */
 };
 
-__attribute__((warn_unused_result)) int lb_udp_open(struct lb_udp *udp, struct lb_plane *plane, uint32_t max_sessions);
+__attribute__((warn_unused_result)) int lb_udp_open(struct lb_udp *udp, struct lb_worker_context *ctx, uint32_t max_sessions);
 void lb_udp_close(struct lb_udp *udp);
 
 /* Serve a socket (owned from now on, also on failure). waits: another worker reads it until its sessions are moved here. */

@@ -26,7 +26,7 @@ union control {
 static int watch(struct lb_udp *udp, int fd, uint32_t events, uint64_t tag)
 {
     struct epoll_event event = {.events = events, .data.u64 = tag};
-    return epoll_ctl(udp->plane->epoll, EPOLL_CTL_ADD, fd, &event) == 0;
+    return epoll_ctl(udp->ctx->epoll, EPOLL_CTL_ADD, fd, &event) == 0;
 }
 
 static void drop(int *fd)
@@ -67,7 +67,7 @@ static void stop_reading(struct lb_udp *udp)
         struct lb_udp_socket *socket = &udp->at[i];
         if (socket->fd < 0 || socket->closing) /* a listener that was removed: its sessions end here */
             continue;
-        (void)epoll_ctl(udp->plane->epoll, EPOLL_CTL_DEL, socket->fd, NULL);
+        (void)epoll_ctl(udp->ctx->epoll, EPOLL_CTL_DEL, socket->fd, NULL);
         socket->closing = socket->moves = 1;
     }
 }
@@ -77,7 +77,7 @@ void lb_udp_move_to(struct lb_udp *udp, int successor, uint64_t tag)
     drop(&udp->successor);
     udp->successor = successor;
     udp->next_to_move = 0;
-    udp->move_until_ms = lb_now_ms(udp->plane) + LB_MOVE_LIMIT_MS;
+    udp->move_until_ms = lb_now_ms(udp->ctx) + LB_MOVE_LIMIT_MS;
     stop_reading(udp);
     if (watch(udp, successor, EPOLLOUT, tag))
         lb_udp_move_send(udp);
@@ -112,7 +112,7 @@ void lb_udp_move_from(struct lb_udp *udp, int predecessor, uint64_t tag)
 {
     drop(&udp->predecessor);
     udp->predecessor = predecessor;
-    udp->move_until_ms = lb_now_ms(udp->plane) + LB_MOVE_LIMIT_MS;
+    udp->move_until_ms = lb_now_ms(udp->ctx) + LB_MOVE_LIMIT_MS;
     if (!watch(udp, predecessor, EPOLLIN, tag)) {
         drop(&udp->predecessor);
         lb_udp_move_read_all(udp);
@@ -122,10 +122,10 @@ void lb_udp_move_from(struct lb_udp *udp, int predecessor, uint64_t tag)
 static int is_sound(const struct lb_udp *udp, const struct moved *moved, ssize_t got)
 {
     const struct lb_udp_session *session = &moved->session;
-    const struct lb_head *head = udp->plane->shm.head;
-    return got == sizeof *moved && moved->layout == LB_LAYOUT && moved->size == sizeof *moved && lb_udp_has(udp, session->listener) &&
-           !udp->at[session->listener].closing && session->pool < head->max_pools && session->tried_count <= LB_MAX_TRIED &&
-           (session->backend < head->max_backends || session->backend == LB_NONE);
+    const struct lb_head *head = udp->ctx->shm.head;
+    return got == sizeof *moved && moved->layout == LB_LAYOUT && moved->size == sizeof *moved &&
+           lb_udp_has(udp, session->listener) && !udp->at[session->listener].closing && session->pool < head->max_pools &&
+           session->tried_count <= LB_MAX_TRIED && (session->backend < head->max_backends || session->backend == LB_NONE);
 }
 
 static void take(struct lb_udp *udp, const struct moved *moved, ssize_t got, int fd)
@@ -144,8 +144,7 @@ void lb_udp_move_receive(struct lb_udp *udp)
         union control control;
         int fd = -1;
         struct iovec body = {&moved, sizeof moved};
-        struct msghdr message = {
-            .msg_iov = &body, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
+        struct msghdr message = {.msg_iov = &body, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
         ssize_t got = recvmsg(udp->predecessor, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
         if (got < 0 && (errno == EAGAIN || errno == EINTR))
             return;
@@ -168,7 +167,7 @@ void lb_udp_move_read_all(struct lb_udp *udp)
         if (udp->at[i].fd < 0 || !udp->at[i].waits)
             continue;
         udp->at[i].waits = 0;
-        (void)epoll_ctl(udp->plane->epoll, EPOLL_CTL_MOD, udp->at[i].fd, &event);
+        (void)epoll_ctl(udp->ctx->epoll, EPOLL_CTL_MOD, udp->at[i].fd, &event);
     }
 }
 
@@ -181,7 +180,7 @@ static int is_waiting(const struct lb_udp *udp)
 
 void lb_udp_move_turn(struct lb_udp *udp)
 {
-    if (!is_waiting(udp) || lb_now_ms(udp->plane) < udp->move_until_ms)
+    if (!is_waiting(udp) || lb_now_ms(udp->ctx) < udp->move_until_ms)
         return;
     drop(&udp->successor);
     udp->move_until_ms = 0; /* sessions may still come, though nobody waits for them */
@@ -190,7 +189,7 @@ void lb_udp_move_turn(struct lb_udp *udp)
 
 int lb_udp_move_wait(const struct lb_udp *udp)
 {
-    uint64_t now_ms = lb_now_ms(udp->plane);
+    uint64_t now_ms = lb_now_ms(udp->ctx);
     if (!is_waiting(udp))
         return -1;
     return udp->move_until_ms > now_ms ? (int)(udp->move_until_ms - now_ms) : 0;

@@ -15,8 +15,8 @@
 #include "../table/timing.h"
 #include "../table/why.h"
 #include "admit.h"
-#include "claim.h"
-#include "outcome.h"
+#include "pick.h"
+#include "backend_report.h"
 #include "trust.h"
 
 static uint32_t index_of(const struct lb_udp *udp, const struct lb_udp_session *session)
@@ -71,15 +71,15 @@ static void unlink_session(struct lb_udp *udp, const struct lb_udp_session *sess
 
 static void leave_backend(struct lb_udp *udp, struct lb_udp_session *session, enum lb_fate fate)
 {
-    struct lb_plane *plane = udp->plane;
+    struct lb_worker_context *ctx = udp->ctx;
     if (session->fd >= 0)
         close(session->fd);
     session->fd = -1;
     session->generation++; /* events that are still to come were for the closed socket */
     if (session->backend == LB_NONE)
         return;
-    lb_load_give(&plane->shm, plane->worker, session->pool, session->backend, 1);
-    lb_why_end(&plane->shm, plane->worker, session->decision, fate, 0, plane->now_us);
+    lb_load_give(&ctx->shm, ctx->worker, session->pool, session->backend, 1);
+    lb_why_end(&ctx->shm, ctx->worker, session->decision, fate, 0, ctx->now_us);
     session->backend = LB_NONE;
 }
 
@@ -103,26 +103,27 @@ static enum lb_end end_of(const struct lb_worker_row *row, const uint64_t *reaso
 
 static void account(struct lb_udp *udp, const struct lb_udp_session *session, enum lb_end why)
 {
-    struct lb_plane *plane = udp->plane;
+    struct lb_worker_context *ctx = udp->ctx;
     uint8_t client[16];
     lb_net_as_v6(&session->client, client);
     struct lb_ended ended = {
-        .now_us = plane->now_us,
+        .now_us = ctx->now_us,
         .began_us = session->began_us,
         .bytes_in = session->bytes_in,
         .bytes_out = session->bytes_out,
         .listener = session->listener,
         .pool = session->pool,
-        .backend = session->backend != LB_NONE || !session->tried_count ? session->backend : session->tried[session->tried_count - 1],
+        .backend =
+            session->backend != LB_NONE || !session->tried_count ? session->backend : session->tried[session->tried_count - 1],
         .connect_us = LB_NEVER_US,
         .first_us = session->first_us,
         .client = client,
         .client_port = lb_net_port(&session->client),
         .kind = LB_RECORD_DATAGRAMS,
-        .end = why == LB_ENDED_IDLE && session->answered ? LB_ENDED_DONE : why, /* as datagrams end */
+        .end = why == LB_ENDED_IDLE && session->replied ? LB_ENDED_DONE : why, /* as datagrams end */
         .tried = session->tried_count,
     };
-    lb_account(&plane->shm, plane->worker, &ended);
+    lb_account(&ctx->shm, ctx->worker, &ended);
 }
 
 /* reason: which counter of closed or refused; whole: closed or refused. */
@@ -132,33 +133,33 @@ static void leave(struct lb_udp *udp, struct lb_udp_session *session, uint64_t *
     unlink_session(udp, session);
     lb_timer_cancel(&session->timer);
     session->live = 0;
-    lb_client_leave(&udp->plane->shm, udp->plane->worker, session->counted);
+    lb_client_leave(&udp->ctx->shm, udp->ctx->worker, session->counted);
     udp->at[session->listener].sessions--;
     lb_add(reason, 1);
     lb_add(whole, 1);
-    lb_add(&udp->plane->row->active, UINT64_MAX); /* one less */
+    lb_add(&udp->ctx->row->active, UINT64_MAX); /* one less */
     lb_slab_give(&udp->sessions, index_of(udp, session));
     lb_udp_close_when_empty(udp, session->listener);
 }
 
 static void end(struct lb_udp *udp, struct lb_udp_session *session, uint64_t *reason, uint64_t *whole, enum lb_fate fate)
 {
-    account(udp, session, end_of(udp->plane->row, reason));
+    account(udp, session, end_of(udp->ctx->row, reason));
     leave(udp, session, reason, whole, fate);
 }
 
 void lb_udp_session_end(struct lb_udp *udp, struct lb_udp_session *session, uint64_t *reason, enum lb_fate fate)
 {
-    struct lb_plane *plane = udp->plane;
-    lb_timing_note(&plane->shm, plane->worker, session->pool, LB_TIMING_SESSION, plane->now_us - session->began_us);
-    end(udp, session, reason, &plane->row->closed, fate);
+    struct lb_worker_context *ctx = udp->ctx;
+    lb_timing_note(&ctx->shm, ctx->worker, session->pool, LB_TIMING_SESSION, ctx->now_us - session->began_us);
+    end(udp, session, reason, &ctx->row->closed, fate);
 }
 
 /* --- reaching a backend --------------------------------------------------------------------------------------------- */
 
 static int connect_to(struct lb_udp *udp, struct lb_udp_session *session)
 {
-    union lb_address to = lb_backend_address(&udp->plane->shm.backends[session->backend]);
+    union lb_address to = lb_backend_address(&udp->ctx->shm.backends[session->backend]);
     int fd = socket(to.any.sa_family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, IPPROTO_UDP);
     if (fd < 0)
         return errno;
@@ -167,7 +168,7 @@ static int connect_to(struct lb_udp *udp, struct lb_udp_session *session)
     socklen_t length = to.any.sa_family == AF_INET6 ? sizeof to.v6 : sizeof to.v4;
     if (session->many)
         lb_datagram_prepare(fd, to.any.sa_family, 0);
-    if (connect(fd, &to.any, length) < 0 || epoll_ctl(udp->plane->epoll, EPOLL_CTL_ADD, fd, &event) < 0) {
+    if (connect(fd, &to.any, length) < 0 || epoll_ctl(udp->ctx->epoll, EPOLL_CTL_ADD, fd, &event) < 0) {
         int error = errno;
         close(fd);
         return error;
@@ -179,16 +180,16 @@ static int connect_to(struct lb_udp *udp, struct lb_udp_session *session)
 /* Pick and connect: 0, a positive errno with session->backend charged, or -1 if none is left to pick. */
 static int try_backend(struct lb_udp *udp, struct lb_udp_session *session)
 {
-    struct lb_plane *plane = udp->plane;
-    struct lb_claim claim = {session->pool, 1, session->key, session->tried, session->tried_count, .datagrams = 1};
-    uint32_t backend = lb_claim_backend(plane, &claim, &session->decision);
+    struct lb_worker_context *ctx = udp->ctx;
+    struct lb_picked claim = {session->pool, 1, session->key, session->tried, session->tried_count, .datagrams = 1};
+    uint32_t backend = lb_pick_backend(ctx, &claim, &session->decision);
     if (backend == LB_NONE)
         return -1;
     session->tried[session->tried_count++] = backend;
     session->backend = backend;
-    session->tenant = plane->shm.backends[backend].generation;
+    session->tenant = ctx->shm.backends[backend].generation;
     session->asked = 0;
-    lb_add(&plane->row->connects, 1);
+    lb_add(&ctx->row->connects, 1);
     return connect_to(udp, session);
 }
 
@@ -197,11 +198,11 @@ static int give_up_backend(struct lb_udp *udp, struct lb_udp_session *session, i
 {
     int shortage = lb_is_shortage(error);
     if (shortage)
-        lb_outcome_shortage(udp->plane, session->backend, error);
+        lb_report_shortage(udp->ctx, session->backend, error);
     else
-        lb_outcome_unreachable(udp->plane, session->pool, session->backend, error);
+        lb_report_unreachable(udp->ctx, session->pool, session->backend, error);
     leave_backend(udp, session, shortage ? LB_FATE_SHORTAGE : LB_FATE_UNREACHABLE);
-    return lb_may_retry(udp->plane, session->pool, error, session->tried_count, &session->shortages);
+    return lb_may_retry(udp->ctx, session->pool, error, session->tried_count, &session->shortages);
 }
 
 static uint64_t *why_unreached(struct lb_worker_row *row, const struct lb_udp_session *session)
@@ -213,7 +214,7 @@ static uint64_t *why_unreached(struct lb_worker_row *row, const struct lb_udp_se
 
 int lb_udp_session_reach(struct lb_udp *udp, struct lb_udp_session *session, int error)
 {
-    struct lb_worker_row *row = udp->plane->row;
+    struct lb_worker_row *row = udp->ctx->row;
     do {
         if (error && !give_up_backend(udp, session, error)) {
             end(udp, session, why_unreached(row, session), &row->refused, LB_FATE_UNREACHABLE);
@@ -234,13 +235,14 @@ void lb_udp_session_expect_many(struct lb_udp_session *session)
 
 static uint64_t idle_ms(const struct lb_udp *udp, const struct lb_udp_session *session)
 {
-    return udp->plane->shm.listeners[session->listener].idle_timeout_ms;
+    return udp->ctx->shm.listeners[session->listener].idle_timeout_ms;
 }
 
 /* Places are counted over all that a worker has: the bound of sessions is one. */
 static int has_room(const struct lb_udp *udp)
 {
-    return udp->plane->row->active + udp->plane->greetings < udp->plane->sessions.capacity && udp->sessions.used < udp->sessions.capacity;
+    return udp->ctx->row->active + udp->ctx->prereads < udp->ctx->sessions.capacity &&
+           udp->sessions.used < udp->sessions.capacity;
 }
 
 /* A place for a session, where its client's datagrams find it. It has no backend yet. */
@@ -257,37 +259,37 @@ static struct lb_udp_session *list(struct lb_udp *udp, const struct lb_udp_sessi
     session->live = 1;
     *bucket = index;
     udp->at[session->listener].sessions++;
-    lb_add(&udp->plane->row->accepted, 1);
-    lb_add(&udp->plane->row->active, 1);
+    lb_add(&udp->ctx->row->accepted, 1);
+    lb_add(&udp->ctx->row->active, 1);
     return session;
 }
 
 struct lb_udp_session *lb_udp_session_open(struct lb_udp *udp, uint32_t listener, const union lb_address *client,
                                            const struct lb_arrival *arrival)
 {
-    struct lb_plane *plane = udp->plane;
+    struct lb_worker_context *ctx = udp->ctx;
     if (udp->at[listener].closing)
         return NULL;
     if (!has_room(udp)) {
-        lb_count_refused(plane, &plane->row->refused_resource);
+        lb_count_refused(ctx, &ctx->row->refused_resource);
         return NULL;
     }
     struct lb_ends ends = {.client = *client};
-    if (!lb_admit(plane, listener, &ends))
+    if (!lb_admit(ctx, listener, &ends))
         return NULL;
     struct lb_udp_session *session = list(udp, &(struct lb_udp_session){.client = *client,
                                                                         .arrival = *arrival,
                                                                         .key = lb_net_address_hash(client),
-                                                                        .began_us = plane->now_us,
+                                                                        .began_us = ctx->now_us,
                                                                         .first_us = LB_NEVER_US,
                                                                         .backend = LB_NONE,
                                                                         .counted = ends.counted,
-                                                                        .moved_ms = (uint32_t)lb_now_ms(plane),
+                                                                        .moved_ms = (uint32_t)lb_now_ms(ctx),
                                                                         .listener = (uint16_t)listener,
-                                                                        .pool = (uint16_t)plane->shm.listeners[listener].pool});
-    lb_account_accepted(&plane->shm, plane->worker, listener);
-    lb_budget_session(&plane->shm, plane->worker, session->pool, (uint32_t)(plane->now_us / 1000000));
-    lb_timer_set(&udp->wheel, &session->timer, lb_now_ms(plane) + idle_ms(udp, session));
+                                                                        .pool = (uint16_t)ctx->shm.listeners[listener].pool});
+    lb_account_accepted(&ctx->shm, ctx->worker, listener);
+    lb_budget_session(&ctx->shm, ctx->worker, session->pool, (uint32_t)(ctx->now_us / 1000000));
+    lb_timer_set(&udp->wheel, &session->timer, lb_now_ms(ctx) + idle_ms(udp, session));
     return lb_udp_session_reach(udp, session, 0) ? session : NULL;
 }
 
@@ -297,7 +299,7 @@ static int watch(struct lb_udp *udp, struct lb_udp_session *session, int fd)
 {
     struct epoll_event event = {.events = EPOLLIN,
                                 .data.u64 = lb_tag_of(LB_TAG_UDP, index_of(udp, session), session->generation)};
-    if (fd < 0 || epoll_ctl(udp->plane->epoll, EPOLL_CTL_ADD, fd, &event) < 0)
+    if (fd < 0 || epoll_ctl(udp->ctx->epoll, EPOLL_CTL_ADD, fd, &event) < 0)
         return 0;
     session->fd = fd;
     return 1;
@@ -305,17 +307,17 @@ static int watch(struct lb_udp *udp, struct lb_udp_session *session, int fd)
 
 static uint32_t count_client(struct lb_udp *udp, const struct lb_udp_session *session)
 {
-    const struct lb_listener_row *row = &udp->plane->shm.listeners[session->listener];
+    const struct lb_listener_row *row = &udp->ctx->shm.listeners[session->listener];
     uint8_t ip[16];
     if (!row->client_limits || lb_listener_trusts(row, &session->client))
         return 0;
     lb_net_as_v6(&session->client, ip);
-    return lb_client_count(&udp->plane->shm, udp->plane->worker, session->listener, ip, udp->plane->now_us);
+    return lb_client_count(&udp->ctx->shm, udp->ctx->worker, session->listener, ip, udp->ctx->now_us);
 }
 
 struct lb_udp_session *lb_udp_session_take(struct lb_udp *udp, const struct lb_udp_session *like, int fd)
 {
-    struct lb_plane *plane = udp->plane;
+    struct lb_worker_context *ctx = udp->ctx;
     struct lb_udp_session *session = has_room(udp) ? list(udp, like) : NULL;
     if (!session || !watch(udp, session, fd)) {
         if (fd >= 0)
@@ -325,20 +327,20 @@ struct lb_udp_session *lb_udp_session_take(struct lb_udp *udp, const struct lb_u
         return NULL;
     session->backend = session->fd < 0 ? LB_NONE : like->backend;
     if (session->backend != LB_NONE)
-        lb_load_charge(&plane->shm, plane->worker, session->pool, session->backend, 1);
+        lb_load_charge(&ctx->shm, ctx->worker, session->pool, session->backend, 1);
     session->decision = 0;
     session->counted = count_client(udp, session);
-    uint32_t still_ms = (uint32_t)lb_now_ms(plane) - session->moved_ms;
+    uint32_t still_ms = (uint32_t)lb_now_ms(ctx) - session->moved_ms;
     uint64_t limit_ms = idle_ms(udp, session);
-    lb_timer_set(&udp->wheel, &session->timer, lb_now_ms(plane) + (still_ms < limit_ms ? limit_ms - still_ms : 1));
+    lb_timer_set(&udp->wheel, &session->timer, lb_now_ms(ctx) + (still_ms < limit_ms ? limit_ms - still_ms : 1));
     return session;
 }
 
 void lb_udp_session_leave(struct lb_udp *udp, struct lb_udp_session *session)
 {
     if (session->fd >= 0) /* the socket lives on elsewhere, and would go on sending us events (epoll(7)) */
-        (void)epoll_ctl(udp->plane->epoll, EPOLL_CTL_DEL, session->fd, NULL);
-    leave(udp, session, &udp->plane->row->closed_moved, &udp->plane->row->closed, LB_FATE_ENDED);
+        (void)epoll_ctl(udp->ctx->epoll, EPOLL_CTL_DEL, session->fd, NULL);
+    leave(udp, session, &udp->ctx->row->closed_moved, &udp->ctx->row->closed, LB_FATE_ENDED);
 }
 
 /* --- losing one, and time ------------------------------------------------------------------------------------------- */
@@ -346,7 +348,7 @@ void lb_udp_session_leave(struct lb_udp *udp, struct lb_udp_session *session)
 /* A session stays with its backend while that is there, draining or not; from one that is down it moves. */
 static int is_gone(const struct lb_udp *udp, const struct lb_udp_session *session)
 {
-    const struct lb_backend_row *row = &udp->plane->shm.backends[session->backend];
+    const struct lb_backend_row *row = &udp->ctx->shm.backends[session->backend];
     uint32_t state = __atomic_load_n(&row->state, __ATOMIC_RELAXED);
     return row->generation != session->tenant || state == LB_DOWN || state == LB_GONE || state == LB_FREE;
 }
@@ -364,7 +366,7 @@ int lb_udp_session_has_backend(struct lb_udp *udp, struct lb_udp_session *sessio
 
 void lb_udp_session_refused(struct lb_udp *udp, struct lb_udp_session *session, int error)
 {
-    struct lb_worker_row *row = udp->plane->row;
+    struct lb_worker_row *row = udp->ctx->row;
     if (lb_is_shortage(error)) /* of a read: it comes again */
         return;
     if (!give_up_backend(udp, session, error))
@@ -375,13 +377,13 @@ void lb_udp_session_fire(void *context, struct lb_timer *timer)
 {
     struct lb_udp *udp = context;
     struct lb_udp_session *session = (struct lb_udp_session *)(void *)timer;
-    uint32_t still_ms = (uint32_t)lb_now_ms(udp->plane) - session->moved_ms;
+    uint32_t still_ms = (uint32_t)lb_now_ms(udp->ctx) - session->moved_ms;
     uint64_t limit_ms = idle_ms(udp, session);
     if (still_ms < limit_ms) {
-        lb_timer_set(&udp->wheel, &session->timer, lb_now_ms(udp->plane) + limit_ms - still_ms);
+        lb_timer_set(&udp->wheel, &session->timer, lb_now_ms(udp->ctx) + limit_ms - still_ms);
         return;
     }
     if (session->owed && session->backend != LB_NONE)
-        lb_outcome_unanswered(udp->plane, session->pool, session->backend, 0);
-    lb_udp_session_end(udp, session, &udp->plane->row->closed_idle, session->answered ? LB_FATE_DONE : LB_FATE_ENDED);
+        lb_report_failed(udp->ctx, session->pool, session->backend, 0);
+    lb_udp_session_end(udp, session, &udp->ctx->row->closed_idle, session->replied ? LB_FATE_DONE : LB_FATE_ENDED);
 }

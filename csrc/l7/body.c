@@ -18,7 +18,7 @@ static enum lb_step silent(struct lb_lane *lane, ssize_t got)
         return LB_STEP_FROM_FAILED;
     lane->from->readable = 0;
     if (lane->flow->holds == LB_HOLDS_PIPE && !lane->flow->pending)
-        lb_relay_drop(lane->l7->plane, lane->flow); /* what waits holds nothing */
+        lb_relay_drop(lane->l7->ctx, lane->flow); /* what waits holds nothing */
     return LB_STEP_BLOCKED;
 }
 
@@ -56,7 +56,7 @@ static int wants_splice(const struct lb_lane *lane)
         return 0;
     if (body->framing != LB_BODY_TO_END && in_one_piece(body) < SPLICED_BODY)
         return 0;
-    switch ((enum lb_datapath)lane->l7->plane->datapath) {
+    switch ((enum lb_datapath)lane->l7->ctx->datapath) {
     case LB_COPY:
         return 0;
     case LB_SPLICE:
@@ -70,16 +70,16 @@ static int wants_splice(const struct lb_lane *lane)
 
 static int take_pipe(struct lb_lane *lane)
 {
-    struct lb_plane *plane = lane->l7->plane;
+    struct lb_worker_context *ctx = lane->l7->ctx;
     if (lane->flow->holds == LB_HOLDS_PIPE)
         return 1;
-    uint32_t pipe = lb_pipe_take(&plane->pipes);
+    uint32_t pipe = lb_pipe_take(&ctx->pipes);
     if (pipe == LB_SLAB_NONE) {
-        lb_add(&plane->row->pipe_misses, 1);
+        lb_add(&ctx->row->pipe_misses, 1);
         return 0;
     }
     *lane->flow = (struct lb_flow){.held = pipe, .holds = LB_HOLDS_PIPE};
-    plane->row->pipes++;
+    ctx->row->pipes++;
     return 1;
 }
 
@@ -97,7 +97,7 @@ void lb_body_took(struct lb_body *body, size_t bytes)
 
 static enum lb_step splice_step(struct lb_lane *lane)
 {
-    struct lb_pipe *pipe = lb_pipe_at(&lane->l7->plane->pipes, lane->flow->held);
+    struct lb_pipe *pipe = lb_pipe_at(&lane->l7->ctx->pipes, lane->flow->held);
     uint64_t most = LB_PIPE_BYTES;
     if (lane->body->framing != LB_BODY_TO_END && in_one_piece(lane->body) < most)
         most = in_one_piece(lane->body);
@@ -106,7 +106,7 @@ static enum lb_step splice_step(struct lb_lane *lane)
         return silent(lane, got);
     arrived(lane, (size_t)got, 0);
     moved(lane, (size_t)got);
-    lb_add(&lane->l7->plane->row->bytes_spliced, (uint64_t)got);
+    lb_add(&lane->l7->ctx->row->bytes_spliced, (uint64_t)got);
     lane->flow->pending = (uint32_t)got;
     lb_body_took(lane->body, (size_t)got);
     return lb_http_flush(lane->l7, lane->to, lane->flow) < 0 ? LB_STEP_TO_FAILED : LB_STEP_MOVED;
@@ -129,11 +129,11 @@ static void note_streak(struct lb_body *body, int full)
 
 static enum lb_step copy_step(struct lb_lane *lane)
 {
-    char *scratch = lane->l7->plane->scratch;
+    char *scratch = lane->l7->ctx->scratch;
     size_t most = LB_SCRATCH_BYTES;
     if (lane->body->framing == LB_BODY_LENGTH && lane->body->left < most)
         most = lane->body->left;
-    lb_relay_drop(lane->l7->plane, lane->flow);
+    lb_relay_drop(lane->l7->ctx, lane->flow);
     ssize_t got = lb_side_recv(lane->from, scratch, most);
     if (got <= 0)
         return silent(lane, got);
@@ -159,8 +159,8 @@ static void keep_rest(struct lb_l7 *l7, struct lb_http *client, const char *byte
 /* Read once, and frame it anew in the place where it lies. What follows it stands behind piece->used bytes of *bytes. */
 static enum lb_step read_chunks(struct lb_lane *lane, size_t room, struct lb_chunk_piece *piece, char **bytes, uint32_t *count)
 {
-    *bytes = lane->l7->plane->scratch + LB_CHUNK_ROOM;
-    lb_relay_drop(lane->l7->plane, lane->flow);
+    *bytes = lane->l7->ctx->scratch + LB_CHUNK_ROOM;
+    lb_relay_drop(lane->l7->ctx, lane->flow);
     ssize_t got = lb_side_recv(lane->from, *bytes, room);
     if (got <= 0)
         return silent(lane, got);
@@ -197,7 +197,7 @@ enum lb_step lb_body_chunked_request(struct lb_lane *lane)
     return send_on(lane, piece.out, piece.out_count);
 }
 
-enum lb_step lb_body_chunked_answer(struct lb_lane *lane)
+enum lb_step lb_body_chunked_response(struct lb_lane *lane)
 {
     struct lb_chunk_piece piece;
     char *bytes;
@@ -209,7 +209,7 @@ enum lb_step lb_body_chunked_answer(struct lb_lane *lane)
         return step;
     if (piece.used < count) { /* more than a response: the next one cannot be trusted */
         lane->client->conn_keeps = 0;
-        lb_add(&lane->l7->plane->row->connections_unsolicited, 1);
+        lb_add(&lane->l7->ctx->row->connections_unsolicited, 1);
         lb_conn_distrust(&lane->l7->conns, lane->client->backend);
     }
     return send_on(lane, piece.out, piece.out_count);

@@ -31,7 +31,7 @@ enum lb_step {
  * included, is spliced. */
 __attribute__((warn_unused_result)) enum lb_step lb_body_plain(struct lb_lane *lane);
 __attribute__((warn_unused_result)) enum lb_step lb_body_chunked_request(struct lb_lane *lane);
-__attribute__((warn_unused_result)) enum lb_step lb_body_chunked_answer(struct lb_lane *lane);
+__attribute__((warn_unused_result)) enum lb_step lb_body_chunked_response(struct lb_lane *lane);
 
 /* So many bytes of it have passed. */
 void lb_body_took(struct lb_body *body, size_t bytes);

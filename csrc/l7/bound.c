@@ -14,35 +14,35 @@ enum { MOST_LOOKED_AT = 8 }; /* parts of cookies, of one request */
 
 static struct lb_wish wish_of(const struct lb_l7 *l7)
 {
-    return (struct lb_wish){.worker = l7->plane->worker, .now_ms = (uint32_t)lb_now_ms(l7->plane)};
+    return (struct lb_wish){.worker = l7->ctx->worker, .now_ms = (uint32_t)lb_now_ms(l7->ctx)};
 }
 
 /* Is it passed over after failures, and this not a trial (table/avoid.h)? */
 static int passes_over(const struct lb_l7 *l7, uint32_t backend)
 {
     struct lb_wish wish = wish_of(l7);
-    return lb_avoid_skips(&l7->plane->shm, &wish, backend);
+    return lb_avoid_skips(&l7->ctx->shm, &wish, backend);
 }
 
 /* May it serve clients that are bound to it? */
 static int serves_bound(const struct lb_l7 *l7, uint32_t backend, const struct lb_pool_row *pool)
 {
-    const struct lb_backend_row *row = &l7->plane->shm.backends[backend];
+    const struct lb_backend_row *row = &l7->ctx->shm.backends[backend];
     uint32_t state = __atomic_load_n(&row->state, __ATOMIC_RELAXED);
     float cost;
-    __atomic_load(&l7->plane->shm.costs[backend], &cost, __ATOMIC_RELAXED);
-    if (row->tier > lb_view_tier(&l7->plane->shm, row->pool))
+    __atomic_load(&l7->ctx->shm.costs[backend], &cost, __ATOMIC_RELAXED);
+    if (row->tier > lb_view_tier(&l7->ctx->shm, row->pool))
         return 0; /* a backup keeps nobody once others are back */
     if (cost < INFINITY)
         return !passes_over(l7, backend);
     uint64_t leaves_ms = __atomic_load_n(&row->leaves_ms, __ATOMIC_RELAXED);
-    int drains = state == LB_DRAINING && (!leaves_ms || lb_now_ms(l7->plane) < leaves_ms);
+    int drains = state == LB_DRAINING && (!leaves_ms || lb_now_ms(l7->ctx) < leaves_ms);
     return !pool->sticky_moves && (drains || (state == LB_UP && !row->weight));
 }
 
 static int is_full(const struct lb_l7 *l7, uint32_t backend, const struct lb_pool_row *pool)
 {
-    return pool->max_active && lb_shm_in_flight(&l7->plane->shm, backend) >= pool->max_active;
+    return pool->max_active && lb_shm_in_flight(&l7->ctx->shm, backend) >= pool->max_active;
 }
 
 /* Does anybody wait for it already? */
@@ -61,7 +61,7 @@ static int is_awaited(const struct lb_l7 *l7, const struct lb_http *client, uint
 int lb_http_still_waits(const struct lb_l7 *l7, const struct lb_http *client)
 {
     const struct lb_pool_row *pool = lb_http_pool(l7, client);
-    const struct lb_backend_row *row = &l7->plane->shm.backends[client->waits_for];
+    const struct lb_backend_row *row = &l7->ctx->shm.backends[client->waits_for];
     return row->pool == client->pool && serves_bound(l7, client->waits_for, pool) && is_full(l7, client->waits_for, pool);
 }
 
@@ -75,7 +75,7 @@ struct bonds {
 /* The backend that a part names in another pool with a cookie of this name. */
 static uint32_t in_other_pool(const struct lb_l7 *l7, const struct lb_http *client, const char *part)
 {
-    const struct lb_shm *shm = &l7->plane->shm;
+    const struct lb_shm *shm = &l7->ctx->shm;
     const uint8_t *name = lb_http_pool(l7, client)->sticky;
     for (uint32_t pool = 0; pool < shm->head->max_pools; pool++) {
         if (pool == client->pool || shm->pools[pool].state != LB_ROW_LIVE ||
@@ -91,7 +91,7 @@ static uint32_t in_other_pool(const struct lb_l7 *l7, const struct lb_http *clie
 /* One a pool. */
 static void keep_other(const struct lb_l7 *l7, struct lb_http *client, uint32_t backend)
 {
-    const struct lb_backend_row *rows = l7->plane->shm.backends;
+    const struct lb_backend_row *rows = l7->ctx->shm.backends;
     for (unsigned i = 0; backend != LB_NONE && i < LB_STICKY_PARTS - 1; i++) {
         if (client->others[i] != LB_NONE && rows[client->others[i]].pool == rows[backend].pool)
             return;
@@ -108,7 +108,7 @@ static void look_at(const struct lb_l7 *l7, struct lb_http *client, struct bonds
         if (length - at > LB_STICKY_BYTES && value[at + LB_STICKY_BYTES] != '-')
             return;
         bonds->looked_at++;
-        uint32_t backend = lb_sticky_read(&l7->plane->shm, client->pool, value + at, LB_STICKY_BYTES);
+        uint32_t backend = lb_sticky_read(&l7->ctx->shm, client->pool, value + at, LB_STICKY_BYTES);
         if (backend != LB_NONE)
             bonds->mine[bonds->mine_count++] = backend;
         else
@@ -125,14 +125,15 @@ static void read_cookies(const struct lb_l7 *l7, struct lb_http *client, const c
     struct lb_cookie_look look = {0, 0};
     struct lb_span value;
     memset(client->others, 0xff, sizeof client->others);
-    while (bonds->looked_at < MOST_LOOKED_AT && (value = lb_cookie_next(&l7->message, bytes, name, length, &look)).at != UINT32_MAX)
+    while (bonds->looked_at < MOST_LOOKED_AT &&
+           (value = lb_cookie_next(&l7->message, bytes, name, length, &look)).at != UINT32_MAX)
         look_at(l7, client, bonds, bytes + value.at, value.length);
 }
 
 static int is_secure(const struct lb_l7 *l7, const struct lb_http *client, const char *bytes)
 {
-    const struct lb_heard *heard = lb_heard_at(&l7->plane->heard, client->heard);
-    if (client->client.tls || (heard && heard->tls))
+    const struct lb_proxy_info *proxy_info = lb_proxy_info_at(&l7->ctx->proxy_info, client->proxy_info);
+    if (client->client.tls || (proxy_info && proxy_info->tls))
         return 1;
     const struct lb_field *told = client->trusted ? lb_field_find(&l7->message, bytes, "x-forwarded-proto", 17) : NULL;
     return told && lb_same_word(bytes + told->value.at, told->value.length, "https", 5);
@@ -150,9 +151,9 @@ uint32_t lb_http_bound(struct lb_l7 *l7, struct lb_http *client)
         if (client->tried_count || !serves_bound(l7, backend, pool))
             continue;
         if (!is_full(l7, backend, pool) && !is_awaited(l7, client, backend) &&
-            lb_load_take(&l7->plane->shm, l7->plane->worker, client->pool, backend, client->cost)) {
+            lb_load_take(&l7->ctx->shm, l7->ctx->worker, client->pool, backend, client->cost)) {
             struct lb_wish wish = wish_of(l7);
-            (void)lb_avoid_claimed(&l7->plane->shm, &wish, client->pool, backend);
+            (void)lb_avoid_picked(&l7->ctx->shm, &wish, client->pool, backend);
             return backend;
         }
         client->waits_for = backend;
@@ -165,7 +166,7 @@ uint32_t lb_http_bound(struct lb_l7 *l7, struct lb_http *client)
 /* Its parts: of this exchange's backend, and what the cookie said of other pools. Where the value ends. */
 static char *put_value(const struct lb_l7 *l7, const struct lb_http *client, char *to)
 {
-    const struct lb_shm *shm = &l7->plane->shm;
+    const struct lb_shm *shm = &l7->ctx->shm;
     const uint8_t *name = lb_http_pool(l7, client)->sticky;
     lb_sticky_write(shm, client->pool, client->backend, to);
     to += LB_STICKY_BYTES;

@@ -235,7 +235,7 @@ static int may_trail(enum lb_field_name name)
     case LB_X_REQUEST_ID:
     case LB_CLIENT_CERT:
     case LB_TRAILER:
-    case LB_CLAIM:
+    case LB_PICK:
     case LB_LB_COST:
     case LB_SEC_FETCH_MODE:
     case LB_CHALLENGE:

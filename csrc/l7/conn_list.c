@@ -26,7 +26,7 @@ void lb_conn_link(struct lb_conn_pool *pool, struct lb_conn *conn, enum lb_conn_
     pool->youngest = index;
     conn->state = (uint8_t)state;
     if (state == LB_CONN_IDLE)
-        lb_add(&pool->plane->row->connections_kept, 1);
+        lb_add(&pool->ctx->row->connections_kept, 1);
 }
 
 void lb_conn_unlink(struct lb_conn_pool *pool, struct lb_conn *conn)
@@ -48,7 +48,7 @@ void lb_conn_unlink(struct lb_conn_pool *pool, struct lb_conn *conn)
     else
         pool->eldest = conn->younger;
     if (conn->state == LB_CONN_IDLE)
-        lb_add(&pool->plane->row->connections_kept, UINT64_MAX);
+        lb_add(&pool->ctx->row->connections_kept, UINT64_MAX);
     conn->state = LB_CONN_BUSY;
 }
 

@@ -6,7 +6,7 @@
 #include <unistd.h>
 
 #include "../core/net.h"
-#include "../l4/outcome.h"
+#include "../l4/backend_report.h"
 #include "../tls/stream.h"
 #include "conn_parts.h"
 
@@ -19,13 +19,13 @@ enum {
     LOGIN_MS = 60000,  /* how long a login waits for its client where no idle connection is kept otherwise */
 };
 
-int lb_conn_pool_open(struct lb_conn_pool *pool, struct lb_plane *plane, uint32_t capacity)
+int lb_conn_pool_open(struct lb_conn_pool *pool, struct lb_worker_context *ctx, uint32_t capacity)
 {
-    uint32_t backends = plane->shm.head->max_backends;
-    pool->plane = plane;
+    uint32_t backends = ctx->shm.head->max_backends;
+    pool->ctx = ctx;
     pool->youngest = pool->eldest = LB_SLAB_NONE;
     pool->parting = (struct lb_conn_stack){LB_SLAB_NONE, 0};
-    lb_wheel_open(&pool->wheel, lb_now_ms(plane));
+    lb_wheel_open(&pool->wheel, lb_now_ms(ctx));
     int error = lb_slab_open(&pool->slab, sizeof(struct lb_conn), capacity);
     if (error)
         return error;
@@ -49,15 +49,15 @@ void lb_conn_pool_close(struct lb_conn_pool *pool)
 
 /* --- limits --------------------------------------------------------------------------------------------------------- */
 
-static uint32_t told_or_seen_ms(const struct lb_outcome *outcome)
+static uint32_t told_or_seen_ms(const struct lb_backend_health *health)
 {
-    uint32_t seen = outcome->closes_after_ms, told = outcome->keeps_ms;
+    uint32_t seen = health->closes_after_ms, told = health->keeps_ms;
     return !seen ? told : !told || seen < told ? seen : told;
 }
 
 int lb_conn_keeps_none(const struct lb_conn_pool *pool, uint32_t backend)
 {
-    const struct lb_shm *shm = &pool->plane->shm;
+    const struct lb_shm *shm = &pool->ctx->shm;
     const struct lb_pool_row *row = &shm->pools[shm->backends[backend].pool];
     return !row->backend_idle_timeout_ms || !row->max_idle_connections || lb_conn_is_distrusted(pool, backend);
 }
@@ -65,11 +65,11 @@ int lb_conn_keeps_none(const struct lb_conn_pool *pool, uint32_t backend)
 /* How long an idle connection to a backend is kept; login: whose client has logged in on it. */
 static uint32_t limit_ms_of(const struct lb_conn_pool *pool, uint32_t backend, int login)
 {
-    const struct lb_plane *plane = pool->plane;
-    const struct lb_outcome *outcome = lb_shm_outcome(&plane->shm, plane->worker, backend);
-    const struct lb_backend_row *row = &plane->shm.backends[backend];
-    uint32_t backend_idle_timeout_ms = plane->shm.pools[row->pool].backend_idle_timeout_ms;
-    uint32_t known_ms = outcome->generation == row->generation ? told_or_seen_ms(outcome) : 0;
+    const struct lb_worker_context *ctx = pool->ctx;
+    const struct lb_backend_health *health = lb_shm_health(&ctx->shm, ctx->worker, backend);
+    const struct lb_backend_row *row = &ctx->shm.backends[backend];
+    uint32_t backend_idle_timeout_ms = ctx->shm.pools[row->pool].backend_idle_timeout_ms;
+    uint32_t known_ms = health->generation == row->generation ? told_or_seen_ms(health) : 0;
     if (login && !known_ms)
         return backend_idle_timeout_ms > LOGIN_MS ? backend_idle_timeout_ms : LOGIN_MS;
     if (!login && (!known_ms || !backend_idle_timeout_ms))
@@ -82,16 +82,16 @@ static uint32_t limit_ms_of(const struct lb_conn_pool *pool, uint32_t backend, i
 /* Was its TLS, or that it has none, agreed on under the rules that hold now? */
 static int is_as_agreed(const struct lb_conn_pool *pool, const struct lb_conn *conn, uint32_t row)
 {
-    const struct lb_plane *plane = pool->plane;
-    if (!plane->shm.pools[row].tls || !conn->side.tls)
-        return !plane->shm.pools[row].tls && !conn->side.tls;
-    return conn->side.tls->context == lb_tls_pool(&plane->tls, row);
+    const struct lb_worker_context *ctx = pool->ctx;
+    if (!ctx->shm.pools[row].tls || !conn->side.tls)
+        return !ctx->shm.pools[row].tls && !conn->side.tls;
+    return conn->side.tls->context == lb_tls_pool(&ctx->tls, row);
 }
 
 /* Are there more idle ones to its backend than are kept for long? */
 static int is_crowded(const struct lb_conn_pool *pool, const struct lb_conn *conn)
 {
-    const struct lb_shm *shm = &pool->plane->shm;
+    const struct lb_shm *shm = &pool->ctx->shm;
     return conn->among->count > shm->pools[shm->backends[conn->backend].pool].max_idle_connections;
 }
 
@@ -103,23 +103,22 @@ static uint32_t stay_ms(const struct lb_conn_pool *pool, const struct lb_conn *c
 
 static int is_current(const struct lb_conn_pool *pool, const struct lb_conn *conn)
 {
-    const struct lb_backend_row *row = &pool->plane->shm.backends[conn->backend];
-    return row->generation == conn->row_generation && row->state != LB_FREE && !lb_shm_is_cut(&pool->plane->shm, conn->backend) &&
+    const struct lb_backend_row *row = &pool->ctx->shm.backends[conn->backend];
+    return row->generation == conn->row_generation && row->state != LB_FREE && !lb_shm_is_cut(&pool->ctx->shm, conn->backend) &&
            is_as_agreed(pool, conn, row->pool);
 }
 
 static uint32_t idle_for_ms(const struct lb_conn_pool *pool, const struct lb_conn *conn)
 {
-    return (uint32_t)lb_now_ms(pool->plane) - conn->idle_ms;
+    return (uint32_t)lb_now_ms(pool->ctx) - conn->idle_ms;
 }
 
 /* Has the loop said all that has come on it? Events of idle connections are looked at first in a turn; what came on one that was kept
  * in this very turn, or what did not fit into the list of events, has not been told yet. */
 static int is_surely_quiet(const struct lb_conn_pool *pool, const struct lb_conn *conn, enum lb_conn_use use)
 {
-    const struct lb_plane *plane = pool->plane;
-    return use == LB_USE_REPEATABLE && !conn->side.readable && !plane->more_events &&
-           conn->kept_turn != (uint32_t)plane->row->turns;
+    const struct lb_worker_context *ctx = pool->ctx;
+    return use == LB_USE_REPEATABLE && !conn->side.readable && !ctx->more_events && conn->kept_turn != (uint32_t)ctx->row->turns;
 }
 
 static int suits(const struct lb_conn *conn, uint32_t backend, enum lb_conn_use use)
@@ -151,7 +150,7 @@ struct lb_conn *lb_conn_take(struct lb_conn_pool *pool, const struct lb_conn_sta
         enum lb_conn_waiting waiting = lb_conn_waiting(pool, conn);
         if (waiting == LB_CONN_NOTHING)
             return conn;
-        lb_add(&pool->plane->row->connections_stale, 1);
+        lb_add(&pool->ctx->row->connections_stale, 1);
         lb_conn_drop(pool, conn);
         if (waiting == LB_CONN_BYTES)
             return NULL;
@@ -163,7 +162,7 @@ const struct lb_conn *lb_conn_login(const struct lb_conn_pool *pool, const struc
 {
     for (uint32_t at = own->newest; at != LB_SLAB_NONE;) {
         const struct lb_conn *conn = lb_conn_at(pool, at);
-        const struct lb_backend_row *backend = &pool->plane->shm.backends[conn->backend];
+        const struct lb_backend_row *backend = &pool->ctx->shm.backends[conn->backend];
         at = conn->older;
         if (conn->login && backend->pool == row && backend->state != LB_DOWN && is_current(pool, conn) &&
             idle_for_ms(pool, conn) < limit_ms_of(pool, conn->backend, 1))
@@ -187,28 +186,28 @@ static int frees_by_closing(int error)
 
 int lb_conn_connect(struct lb_conn_pool *pool, uint32_t backend, uint32_t row, struct lb_conn **conn)
 {
-    struct lb_plane *plane = pool->plane;
-    const struct lb_pool_row *limits = &plane->shm.pools[row];
+    struct lb_worker_context *ctx = pool->ctx;
+    const struct lb_pool_row *limits = &ctx->shm.pools[row];
     if (pool->slab.used == pool->slab.capacity && pool->eldest != LB_SLAB_NONE)
         lb_conn_drop(pool, lb_conn_at(pool, pool->eldest));
     uint32_t index = lb_slab_take(&pool->slab);
     if (index == LB_SLAB_NONE)
         return ENOBUFS;
-    union lb_address to = lb_backend_address(&plane->shm.backends[backend]);
-    int fd = lb_net_connect(&to, limits->tcp_keepalive_s, plane->loopback_control);
+    union lb_address to = lb_backend_address(&ctx->shm.backends[backend]);
+    int fd = lb_net_connect(&to, limits->tcp_keepalive_s, ctx->loopback_control);
     if (fd == -EADDRNOTAVAIL && pool->parting.count) {
         hurry(pool);
-        fd = lb_net_connect(&to, limits->tcp_keepalive_s, plane->loopback_control);
+        fd = lb_net_connect(&to, limits->tcp_keepalive_s, ctx->loopback_control);
     }
     if (frees_by_closing(-fd) && pool->eldest != LB_SLAB_NONE) {
         lb_conn_drop(pool, lb_conn_at(pool, pool->eldest));
-        fd = lb_net_connect(&to, limits->tcp_keepalive_s, plane->loopback_control);
+        fd = lb_net_connect(&to, limits->tcp_keepalive_s, ctx->loopback_control);
     }
     *conn = lb_conn_at(pool, index);
     uint32_t generation = (*conn)->generation;
     struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET,
                                 .data.u64 = lb_tag_of(LB_TAG_CONNECTION, index, generation)};
-    if (fd < 0 || epoll_ctl(plane->epoll, EPOLL_CTL_ADD, fd, &event) < 0) {
+    if (fd < 0 || epoll_ctl(ctx->epoll, EPOLL_CTL_ADD, fd, &event) < 0) {
         int error = fd < 0 ? -fd : errno;
         if (fd >= 0)
             close(fd);
@@ -218,10 +217,10 @@ int lb_conn_connect(struct lb_conn_pool *pool, uint32_t backend, uint32_t row, s
     **conn = (struct lb_conn){.side = {.fd = fd},
                               .generation = generation,
                               .backend = backend,
-                              .row_generation = plane->shm.backends[backend].generation,
+                              .row_generation = ctx->shm.backends[backend].generation,
                               .among = &pool->stacks[backend],
                               .state = LB_CONN_BUSY};
-    lb_add(&plane->row->connects, 1);
+    lb_add(&ctx->row->connects, 1);
     return 0;
 }
 
@@ -247,7 +246,7 @@ void lb_conn_drop_own(struct lb_conn_pool *pool, const struct lb_conn_stack *own
  * max_idle_connections stay for no longer than a burst. */
 static int has_room(struct lb_conn_pool *pool, const struct lb_conn *conn)
 {
-    uint32_t most = pool->plane->shm.pools[pool->plane->shm.backends[conn->backend].pool].max_idle_connections;
+    uint32_t most = pool->ctx->shm.pools[pool->ctx->shm.backends[conn->backend].pool].max_idle_connections;
     if (!lb_conn_is_own(conn) || conn->among->count < (most && most < OWN_MOST ? most : OWN_MOST))
         return 1;
     if (!conn->login)
@@ -262,7 +261,7 @@ static int has_room(struct lb_conn_pool *pool, const struct lb_conn *conn)
 /* The timer of an idle one never fires too late; it may fire too early. */
 static void set_timer(struct lb_conn_pool *pool, struct lb_conn *conn, uint32_t limit_ms)
 {
-    uint64_t due_ms = lb_now_ms(pool->plane) - idle_for_ms(pool, conn) + stay_ms(pool, conn, limit_ms);
+    uint64_t due_ms = lb_now_ms(pool->ctx) - idle_for_ms(pool, conn) + stay_ms(pool, conn, limit_ms);
     if (!conn->timer.next || conn->timer.due * LB_TIMER_TICK_MS > due_ms + LB_TIMER_TICK_MS)
         lb_timer_set(&pool->wheel, &conn->timer, due_ms);
 }
@@ -275,14 +274,14 @@ void lb_conn_keep(struct lb_conn_pool *pool, struct lb_conn *conn)
         lb_conn_part(pool, conn);
         return;
     }
-    /* what comes behind an answer is nobody's: it would be the next exchange's answer */
+    /* what comes behind a response is nobody's: it would be the next exchange's response */
     if (conn->side.hung_up || (conn->side.readable && lb_conn_waiting(pool, conn) != LB_CONN_NOTHING)) {
         lb_conn_drop(pool, conn);
         return;
     }
     conn->exchanges++;
-    conn->idle_ms = (uint32_t)lb_now_ms(pool->plane);
-    conn->kept_turn = (uint32_t)pool->plane->row->turns;
+    conn->idle_ms = (uint32_t)lb_now_ms(pool->ctx);
+    conn->kept_turn = (uint32_t)pool->ctx->row->turns;
     lb_conn_link(pool, conn, LB_CONN_IDLE);
     set_timer(pool, conn, limit_ms);
 }
@@ -304,16 +303,16 @@ void lb_conn_part(struct lb_conn_pool *pool, struct lb_conn *conn)
         return;
     }
     conn->among = &pool->parting;
-    conn->idle_ms = (uint32_t)lb_now_ms(pool->plane);
+    conn->idle_ms = (uint32_t)lb_now_ms(pool->ctx);
     lb_conn_link(pool, conn, LB_CONN_PARTING);
-    lb_timer_set(&pool->wheel, &conn->timer, lb_now_ms(pool->plane) + PARTING_MS);
+    lb_timer_set(&pool->wheel, &conn->timer, lb_now_ms(pool->ctx) + PARTING_MS);
 }
 
 /* It kept this one for as long as we did: what was seen of it once, perhaps at its restart, is believed a little less. */
-static void relent(struct lb_outcome *outcome)
+static void relent(struct lb_backend_health *health)
 {
-    if (outcome->closes_after_ms)
-        outcome->closes_after_ms += outcome->closes_after_ms / 16 + 1;
+    if (health->closes_after_ms)
+        health->closes_after_ms += health->closes_after_ms / 16 + 1;
 }
 
 void lb_conn_fire(void *context, struct lb_timer *timer)
@@ -335,18 +334,18 @@ void lb_conn_fire(void *context, struct lb_timer *timer)
         end_without_time_wait(pool, conn); /* one of a burst: there may be many */
         return;
     }
-    relent(lb_outcome_of(pool->plane, conn->backend));
+    relent(lb_report_of(pool->ctx, conn->backend));
     lb_conn_drop(pool, conn);
 }
 
-/* A backend that closes idle connections: after how long? A close within moments of its answer says nothing of that: the
+/* A backend that closes idle connections: after how long? A close within moments of its response says nothing of that: the
  * backend restarts, or limits the requests of a connection. Nor does one after a 5xx: servers close behind a failed handler. */
-static void learn_end(struct lb_conn_pool *pool, const struct lb_conn *conn)
+static void health_of_end(struct lb_conn_pool *pool, const struct lb_conn *conn)
 {
-    struct lb_outcome *outcome = lb_outcome_of(pool->plane, conn->backend);
+    struct lb_backend_health *health = lb_report_of(pool->ctx, conn->backend);
     uint32_t idle_ms = idle_for_ms(pool, conn);
-    if (idle_ms >= SHORTEST_MS && !conn->shaken && (!outcome->closes_after_ms || idle_ms < outcome->closes_after_ms))
-        outcome->closes_after_ms = idle_ms;
+    if (idle_ms >= SHORTEST_MS && !conn->shaken && (!health->closes_after_ms || idle_ms < health->closes_after_ms))
+        health->closes_after_ms = idle_ms;
 }
 
 void lb_conn_idle_event(struct lb_conn_pool *pool, struct lb_conn *conn)
@@ -364,8 +363,8 @@ void lb_conn_idle_event(struct lb_conn_pool *pool, struct lb_conn *conn)
     lb_conn_drop(pool, conn);
     if (!ended_idle)
         return;
-    lb_conn_ended_idle(pool->plane, was.backend, was.exchanges, idle_ms, was.among->count);
-    learn_end(pool, &was);
+    lb_conn_ended_idle(pool->ctx, was.backend, was.exchanges, idle_ms, was.among->count);
+    health_of_end(pool, &was);
 }
 
 void lb_conn_cut(struct lb_conn_pool *pool, int all)

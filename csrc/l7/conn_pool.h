@@ -15,7 +15,7 @@
 #ifndef LB_CONN_POOL_H
 #define LB_CONN_POOL_H
 
-#include "../l4/plane.h"
+#include "../l4/worker_context.h"
 
 enum lb_conn_state { LB_CONN_FREE = 0, LB_CONN_BUSY = 1, LB_CONN_IDLE = 2, LB_CONN_PARTING = 3 };
 
@@ -71,7 +71,7 @@ struct lb_conn_stack {
 };
 
 struct lb_conn_pool {
-    struct lb_plane *plane;
+    struct lb_worker_context *ctx;
     struct lb_slab slab;
     struct lb_wheel wheel;
     struct lb_conn_stack *stacks; /* by backend row */
@@ -80,7 +80,7 @@ struct lb_conn_pool {
     uint32_t eldest;
 };
 
-__attribute__((warn_unused_result)) int lb_conn_pool_open(struct lb_conn_pool *pool, struct lb_plane *plane,
+__attribute__((warn_unused_result)) int lb_conn_pool_open(struct lb_conn_pool *pool, struct lb_worker_context *ctx,
                                                           uint32_t capacity);
 void lb_conn_pool_close(struct lb_conn_pool *pool);
 
@@ -90,7 +90,8 @@ static inline struct lb_conn *lb_conn_at(const struct lb_conn_pool *pool, uint32
 }
 
 /* The newest idle connection to this backend among these, busy now, or NULL. Nothing was there to be read from it. */
-struct lb_conn *lb_conn_take(struct lb_conn_pool *pool, const struct lb_conn_stack *among, uint32_t backend, enum lb_conn_use use);
+struct lb_conn *lb_conn_take(struct lb_conn_pool *pool, const struct lb_conn_stack *among, uint32_t backend,
+                             enum lb_conn_use use);
 
 /* The newest of a client's own on which it has logged in, to a backend of this pool that still serves; NULL: none. It stays idle. */
 const struct lb_conn *lb_conn_login(const struct lb_conn_pool *pool, const struct lb_conn_stack *own, uint32_t row);
@@ -139,6 +140,6 @@ void lb_conn_cut(struct lb_conn_pool *pool, int all);
 void lb_conn_fire(void *pool, struct lb_timer *timer);
 
 /* A backend has closed an idle connection, after so many exchanges; `left` others are still open (stopping.c). */
-void lb_conn_ended_idle(struct lb_plane *plane, uint32_t backend, uint32_t exchanges, uint32_t idle_ms, uint32_t left);
+void lb_conn_ended_idle(struct lb_worker_context *ctx, uint32_t backend, uint32_t exchanges, uint32_t idle_ms, uint32_t left);
 
 #endif

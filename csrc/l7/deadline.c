@@ -8,20 +8,20 @@
 
 enum {
     SHORT_LINGER_MS = 2000, /* while we drain, or when too many linger */
-    CROWD = 8,              /* more than one client in so many that lingers */
+    CROWD = 8, /* more than one client in so many that lingers */
 };
 
 enum lb_awaits lb_http_awaits(const struct lb_l7 *l7, const struct lb_http *client)
 {
     const struct lb_side *backend = &lb_http_conn(l7, client)->side;
     int goes_up = (!client->request.whole || client->up.pending) && !backend->failed && !client->unsent;
-    if (client->down.pending || client->stage == LB_ANSWER_WHOLE)
+    if (client->down.pending || client->stage == LB_RESPONSE_WHOLE)
         return LB_AWAITS_TAKER;
     if (goes_up && (client->up.pending || (client->client.readable && !backend->writable)))
         return LB_AWAITS_UPLOAD;
-    if (goes_up && !(client->expects && client->stage == LB_ANSWER_AWAITED))
+    if (goes_up && !(client->expects && client->stage == LB_RESPONSE_AWAITED))
         return LB_AWAITS_SENDER;
-    return client->stage == LB_ANSWER_AWAITED ? LB_AWAITS_HEAD : LB_AWAITS_BODY;
+    return client->stage == LB_RESPONSE_AWAITED ? LB_AWAITS_HEAD : LB_AWAITS_BODY;
 }
 
 static uint32_t exchange_limit_ms(const struct lb_l7 *l7, const struct lb_http *client)
@@ -54,7 +54,7 @@ static uint32_t limit_ms(const struct lb_l7 *l7, const struct lb_http *client)
         return lb_http_pool(l7, client)->connect_timeout_ms;
     case LB_HTTP_EXCHANGE:
         return exchange_limit_ms(l7, client);
-    case LB_HTTP_ANSWERING:
+    case LB_HTTP_RESPONDING:
         return listener->body_timeout_ms;
     case LB_HTTP_LINGERING:
         return listener->lingering_timeout_ms;
@@ -64,7 +64,8 @@ static uint32_t limit_ms(const struct lb_l7 *l7, const struct lb_http *client)
 
 static uint32_t since_ms(const struct lb_l7 *l7, const struct lb_http *client)
 {
-    if (client->state != LB_HTTP_EXCHANGE || client->stage != LB_ANSWER_AWAITED || lb_http_awaits(l7, client) == LB_AWAITS_TAKER)
+    if (client->state != LB_HTTP_EXCHANGE || client->stage != LB_RESPONSE_AWAITED ||
+        lb_http_awaits(l7, client) == LB_AWAITS_TAKER)
         return client->since_ms;
     return client->asked_ms;
 }
@@ -82,13 +83,13 @@ static uint64_t linger_left_ms(const struct lb_l7 *l7, const struct lb_http *cli
     int is_short = l7->lingering > l7->clients.capacity / CROWD || lb_http_must_close(l7, client);
     if (is_short && whole_ms > SHORT_LINGER_MS)
         whole_ms = SHORT_LINGER_MS;
-    return left_of(client->linger_ms, whole_ms, lb_now_ms(l7->plane));
+    return left_of(client->linger_ms, whole_ms, lb_now_ms(l7->ctx));
 }
 
 /* How long may it still be as it is? */
 static uint64_t left_ms(const struct lb_l7 *l7, const struct lb_http *client)
 {
-    uint64_t left = left_of(since_ms(l7, client), limit_ms(l7, client), lb_now_ms(l7->plane));
+    uint64_t left = left_of(since_ms(l7, client), limit_ms(l7, client), lb_now_ms(l7->ctx));
     if (client->state != LB_HTTP_LINGERING)
         return left;
     uint64_t whole = linger_left_ms(l7, client);
@@ -99,7 +100,7 @@ static struct lb_look look_of(const struct lb_l7 *l7, struct lb_http *client)
 {
     return (struct lb_look){
         .side = {&client->client, &lb_http_conn(l7, client)->side},
-        .now_ms = (uint32_t)lb_now_ms(l7->plane),
+        .now_ms = (uint32_t)lb_now_ms(l7->ctx),
         .moved_ms = client->since_ms,
         .timeout_ms = lb_http_pool(l7, client)->user_timeout_ms,
     };
@@ -107,7 +108,7 @@ static struct lb_look look_of(const struct lb_l7 *l7, struct lb_http *client)
 
 static void fire_in(struct lb_l7 *l7, struct lb_http *client, uint64_t ms)
 {
-    uint64_t due_ms = lb_now_ms(l7->plane) + ms;
+    uint64_t due_ms = lb_now_ms(l7->ctx) + ms;
     if (!client->timer.next || client->timer.due * LB_TIMER_TICK_MS > due_ms + LB_TIMER_TICK_MS)
         lb_timer_set(&l7->wheel, &client->timer, due_ms);
 }
@@ -129,20 +130,22 @@ void lb_http_rearm(struct lb_l7 *l7, struct lb_http *client)
 
 static enum lb_next backend_is_late(struct lb_l7 *l7, struct lb_http *client, const char *why)
 {
-    lb_add(&l7->plane->row->response_timeouts, 1);
+    lb_add(&l7->ctx->row->response_timeouts, 1);
     return lb_http_backend_lost(l7, client, 504, why);
 }
 
 static enum lb_next exchange_timeout(struct lb_l7 *l7, struct lb_http *client)
 {
-    int begun = client->stage != LB_ANSWER_AWAITED;
+    int begun = client->stage != LB_RESPONSE_AWAITED;
     switch (lb_http_awaits(l7, client)) {
     case LB_AWAITS_TAKER:
         return lb_http_end(l7, client, LB_END_IDLE);
     case LB_AWAITS_SENDER:
-        return begun ? lb_http_end(l7, client, LB_END_IDLE) : lb_http_answer(l7, client, 408, "the request did not come in time");
+        return begun ? lb_http_end(l7, client, LB_END_IDLE)
+                     : lb_http_respond(l7, client, 408, "the request did not come in time");
     case LB_AWAITS_UPLOAD:
-        return begun ? lb_http_end(l7, client, LB_END_BACKEND) : backend_is_late(l7, client, "the backend did not take the request in time");
+        return begun ? lb_http_end(l7, client, LB_END_BACKEND)
+                     : backend_is_late(l7, client, "the backend did not take the request in time");
     case LB_AWAITS_HEAD:
         return backend_is_late(l7, client, "the backend did not answer in time");
     case LB_AWAITS_BODY:
@@ -163,14 +166,14 @@ static enum lb_next timed_out(struct lb_l7 *l7, struct lb_http *client)
         client->minor = 1;
         client->method = LB_METHOD_OTHER; /* not that of the exchange before */
         client->request.whole = 0;
-        return lb_http_answer(l7, client, 408, "the request did not come in time");
+        return lb_http_respond(l7, client, 408, "the request did not come in time");
     case LB_HTTP_QUEUED:
-        return lb_http_answer(l7, client, 503, "no backend could take the request in time");
+        return lb_http_respond(l7, client, 503, "no backend could take the request in time");
     case LB_HTTP_CONNECTING:
         return lb_http_connect_failed(l7, client, ETIMEDOUT);
     case LB_HTTP_EXCHANGE:
         return exchange_timeout(l7, client);
-    case LB_HTTP_ANSWERING:
+    case LB_HTTP_RESPONDING:
     case LB_HTTP_LINGERING:
         return lb_http_end(l7, client, LB_END_IDLE);
     }

@@ -33,7 +33,8 @@ static const struct known by_length[20][4] = {
     [13] = {{"authorization", LB_CREDENTIALS}},
     [14] = {{"content-length", LB_CONTENT_LENGTH}, {"http2-settings", LB_HTTP2_SETTINGS}, {"sec-fetch-mode", LB_SEC_FETCH_MODE}},
     [15] = {{"x-forwarded-for", LB_X_FORWARDED_FOR}},
-    [16] = {{"proxy-connection", LB_PROXY_CONNECTION}, {"x-forwarded-host", LB_X_FORWARDED_HOST},
+    [16] = {{"proxy-connection", LB_PROXY_CONNECTION},
+            {"x-forwarded-host", LB_X_FORWARDED_HOST},
             {"www-authenticate", LB_CHALLENGE}},
     [17] = {{"transfer-encoding", LB_TRANSFER_ENCODING},
             {"x-forwarded-proto", LB_X_FORWARDED_PROTO},
@@ -80,7 +81,7 @@ static enum lb_field_name look_up_short(const char *name, uint32_t length)
 enum lb_field_name lb_field_known(const char *name, uint32_t length)
 {
     enum lb_field_name field = look_up_short(name, length);
-    return field == LB_OTHER && lb_is_claim_header(name, length) ? LB_CLAIM : field;
+    return field == LB_OTHER && lb_is_claim_header(name, length) ? LB_PICK : field;
 }
 
 /* --- pieces --------------------------------------------------------------------------------------------------------- */
@@ -275,8 +276,7 @@ static enum lb_reading stray_line(struct reader *reader)
     return LB_READ_DONE;
 }
 
-static enum lb_reading request_line(struct reader *reader, struct lb_message_head *head,
-                                    const struct lb_head_limits *limits)
+static enum lb_reading request_line(struct reader *reader, struct lb_message_head *head, const struct lb_head_limits *limits)
 {
     enum lb_reading reading = run_until(reader, LB_TCHAR, ' ', &head->method);
     if (head->method.length > LB_METHOD_BYTES)
@@ -357,8 +357,8 @@ enum lb_reading lb_head_request(struct lb_message_head *head, const char *bytes,
     return reading > LB_READ_PARTIAL ? reading : finish(&reader, head, reading, limits);
 }
 
-enum lb_reading lb_head_answer(struct lb_message_head *head, const char *bytes, uint32_t count,
-                               const struct lb_head_limits *limits)
+enum lb_reading lb_head_response(struct lb_message_head *head, const char *bytes, uint32_t count,
+                                 const struct lb_head_limits *limits)
 {
     struct reader reader = {bytes, 0, count, 1};
     head->first = 0;

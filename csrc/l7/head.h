@@ -37,7 +37,7 @@ enum lb_field_name {
     LB_TRAILER,
     LB_TRACEPARENT, /* W3C Trace Context */
     LB_TRACESTATE,
-    LB_CLAIM,          /* any other header that says who the client is, or how it came: l7/claim_headers.h */
+    LB_PICK,          /* any other header that says who the client is, or how it came: l7/claim_headers.h */
     LB_LB_COST,        /* X-LB-Cost */
     LB_SEC_FETCH_MODE, /* W3C Fetch Metadata */
     LB_CHALLENGE,   /* WWW-Authenticate, Proxy-Authenticate */
@@ -52,7 +52,7 @@ struct lb_field {
     uint16_t blanks;      /* stood before the colon: the line does not go on as it came */
 };
 
-/* How far the reading came: an answer, or what the peer did wrong. The refusals are the status that a client is told; a backend's
+/* How far the reading came: a response, or what the peer did wrong. The refusals are the status that a client is told; a backend's
  * are all 502. */
 enum lb_reading {
     LB_READ_DONE = 0,
@@ -67,7 +67,7 @@ enum lb_reading {
 };
 
 struct lb_head_limits {
-    uint32_t head;   /* bytes */
+    uint32_t head; /* bytes */
     uint32_t target; /* bytes */
     uint32_t fields; /* at most LB_FIELD_ROOM */
 };
@@ -76,20 +76,20 @@ struct lb_message_head {
     uint32_t bytes; /* from the buffer's start through the empty line */
     uint32_t first; /* where the first line begins: 2 after a stray CRLF, else 0 */
     uint32_t field_count;
-    uint16_t status; /* of an answer */
-    uint8_t minor;   /* HTTP/1.minor */
+    uint16_t status; /* of a response */
+    uint8_t minor; /* HTTP/1.minor */
     struct lb_span method;
     struct lb_span target;
-    struct lb_span reason; /* of an answer */
+    struct lb_span reason; /* of a response */
     struct lb_field fields[LB_FIELD_ROOM];
 };
 
-/* Read a request's or an answer's head from the buffer's start. Nothing is remembered between calls: call again with more bytes
+/* Read a request's or a response's head from the buffer's start. Nothing is remembered between calls: call again with more bytes
  * once another line has come (lb_head_waits). */
 __attribute__((warn_unused_result)) enum lb_reading lb_head_request(struct lb_message_head *head, const char *bytes,
                                                                     uint32_t count, const struct lb_head_limits *limits);
-__attribute__((warn_unused_result)) enum lb_reading lb_head_answer(struct lb_message_head *head, const char *bytes,
-                                                                   uint32_t count, const struct lb_head_limits *limits);
+__attribute__((warn_unused_result)) enum lb_reading lb_head_response(struct lb_message_head *head, const char *bytes,
+                                                                     uint32_t count, const struct lb_head_limits *limits);
 
 /* After LB_READ_PARTIAL at `seen` bytes: is it still useless to read again? Keeps a peer that sends byte by byte from costing a
  * whole reading each. */

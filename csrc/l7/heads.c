@@ -17,17 +17,17 @@ uint32_t lb_heads_take(struct lb_buffer_pool *heads)
     return lb_buffer_take(heads);
 }
 
-void lb_heads_give(struct lb_plane *plane, struct lb_buffer_pool *heads, uint32_t head)
+void lb_heads_give(struct lb_worker_context *ctx, struct lb_buffer_pool *heads, uint32_t head)
 {
     if (head & LARGE)
-        lb_buffer_give(&plane->large, head & ~LARGE);
+        lb_buffer_give(&ctx->large, head & ~LARGE);
     else
         lb_buffer_give(heads, head);
 }
 
-char *lb_heads_at(const struct lb_plane *plane, const struct lb_buffer_pool *heads, uint32_t head)
+char *lb_heads_at(const struct lb_worker_context *ctx, const struct lb_buffer_pool *heads, uint32_t head)
 {
-    return head & LARGE ? lb_buffer_at(&plane->large, head & ~LARGE) : lb_buffer_at(heads, head);
+    return head & LARGE ? lb_buffer_at(&ctx->large, head & ~LARGE) : lb_buffer_at(heads, head);
 }
 
 uint32_t lb_heads_room(uint32_t head)
@@ -35,13 +35,13 @@ uint32_t lb_heads_room(uint32_t head)
     return head & LARGE ? LB_MOST_READ : LB_HEAD_BYTES;
 }
 
-int lb_heads_grow(struct lb_plane *plane, struct lb_buffer_pool *heads, uint32_t *head, uint32_t used)
+int lb_heads_grow(struct lb_worker_context *ctx, struct lb_buffer_pool *heads, uint32_t *head, uint32_t used)
 {
-    if (*head & LARGE || !lb_buffer_pool_ready(&plane->large))
+    if (*head & LARGE || !lb_buffer_pool_ready(&ctx->large))
         return -ENOBUFS;
-    uint32_t larger = lb_buffer_take(&plane->large) | LARGE;
-    memcpy(lb_heads_at(plane, heads, larger), lb_heads_at(plane, heads, *head), used);
-    lb_heads_give(plane, heads, *head);
+    uint32_t larger = lb_buffer_take(&ctx->large) | LARGE;
+    memcpy(lb_heads_at(ctx, heads, larger), lb_heads_at(ctx, heads, *head), used);
+    lb_heads_give(ctx, heads, *head);
     *head = larger;
     return 0;
 }

@@ -16,8 +16,8 @@ int lb_http_asks_health(const struct lb_l7 *l7, const struct lb_http *client, co
     return asks(lb_http_listener(l7, client), &l7->message, bytes);
 }
 
-enum lb_next lb_http_answer_health(struct lb_l7 *l7, struct lb_http *client)
+enum lb_next lb_http_respond_health(struct lb_l7 *l7, struct lb_http *client)
 {
-    int ready = !l7->plane->shm.head->not_ready && !lb_http_must_close(l7, client);
-    return ready ? lb_http_answer(l7, client, 200, "ready") : lb_http_answer(l7, client, 503, "not ready");
+    int ready = !l7->ctx->shm.head->not_ready && !lb_http_must_close(l7, client);
+    return ready ? lb_http_respond(l7, client, 200, "ready") : lb_http_respond(l7, client, 503, "not ready");
 }

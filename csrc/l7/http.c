@@ -12,14 +12,12 @@ enum { STEPS = 32 }; /* of one client in a turn */
 
 /* --- state ---------------------------------------------------------------------------------------------------------- */
 
-/* from \ to        FREE READING QUEUED CONNECTING EXCHANGE ANSWERING LINGERING */
+/* from \ to        FREE READING QUEUED CONNECTING EXCHANGE RESPONDING LINGERING */
 static const uint8_t allowed[7][7] = {
-    [LB_HTTP_FREE] = {0, 1, 0, 0, 0, 0, 0},
-    [LB_HTTP_READING] = {1, 0, 1, 1, 1, 1, 1},
+    [LB_HTTP_FREE] = {0, 1, 0, 0, 0, 0, 0},       [LB_HTTP_READING] = {1, 0, 1, 1, 1, 1, 1},
     [LB_HTTP_QUEUED] = {1, 1, 0, 0, 0, 1, 0}, /* to reading: it is looked at again */
     [LB_HTTP_CONNECTING] = {1, 0, 1, 1, 1, 1, 0}, /* to queued: the others are full */
-    [LB_HTTP_EXCHANGE] = {1, 1, 0, 0, 0, 1, 1},
-    [LB_HTTP_ANSWERING] = {1, 1, 0, 0, 0, 0, 1},
+    [LB_HTTP_EXCHANGE] = {1, 1, 0, 0, 0, 1, 1},   [LB_HTTP_RESPONDING] = {1, 1, 0, 0, 0, 0, 1},
     [LB_HTTP_LINGERING] = {1, 0, 0, 0, 0, 0, 0},
 };
 
@@ -60,7 +58,7 @@ static uint64_t *ending_counter(struct lb_worker_row *row, enum lb_http_end why)
         return &row->closed_stopped;
     case LB_END_RESOURCE:
         return &row->closed_cut;
-    case LB_END_ADOPTED:
+    case LB_END_TUNNEL:
         return NULL;
     }
     return NULL;
@@ -70,27 +68,27 @@ static uint64_t *exchange_counter(struct lb_worker_row *row, enum lb_http_end wh
 {
     switch (why) {
     case LB_END_CLIENT_LEFT:
-        return &row->exchanges_client_left;
+        return &row->requests_client_aborts;
     case LB_END_DONE:
-    case LB_END_ADOPTED:
-        return &row->exchanges_done;
+    case LB_END_TUNNEL:
+        return &row->requests_done;
     case LB_END_BACKEND:
     case LB_END_IDLE:
     case LB_END_SLOW:
     case LB_END_RESOURCE:
-        return &row->exchanges_failed;
+        return &row->requests_failed;
     case LB_END_CUT:
     case LB_END_STOPPED:
-        return &row->exchanges_stopped;
+        return &row->requests_stopped;
     }
-    return &row->exchanges_failed;
+    return &row->requests_failed;
 }
 
 static enum lb_end end_of(enum lb_http_end why)
 {
     switch (why) {
     case LB_END_DONE:
-    case LB_END_ADOPTED:
+    case LB_END_TUNNEL:
         return LB_ENDED_DONE;
     case LB_END_CLIENT_LEFT:
         return LB_ENDED_CLIENT;
@@ -115,20 +113,20 @@ static void give_buffers(struct lb_l7 *l7, struct lb_http *client)
     lb_http_drop_flow(l7, &client->up);
     lb_http_drop_flow(l7, &client->down);
     if (client->in != LB_SLAB_NONE)
-        lb_heads_give(l7->plane, &l7->heads, client->in);
+        lb_heads_give(l7->ctx, &l7->heads, client->in);
     if (client->part != LB_SLAB_NONE)
-        lb_heads_give(l7->plane, &l7->heads, client->part);
+        lb_heads_give(l7->ctx, &l7->heads, client->part);
     client->in = client->part = LB_SLAB_NONE;
 }
 
 static void count_end(struct lb_worker_row *row, struct lb_http *client, enum lb_http_end why)
 {
     if (client->open) {
-        lb_add(&row->exchanges_active, UINT64_MAX);
+        lb_add(&row->requests_active, UINT64_MAX);
         lb_add(exchange_counter(row, why), 1);
         client->open = 0;
     }
-    if (why == LB_END_ADOPTED)
+    if (why == LB_END_TUNNEL)
         return;
     lb_add(ending_counter(row, why), 1);
     lb_add(&row->closed, 1);
@@ -138,22 +136,22 @@ static void count_end(struct lb_worker_row *row, struct lb_http *client, enum lb
 enum lb_next lb_http_end(struct lb_l7 *l7, struct lb_http *client, enum lb_http_end why)
 {
     struct lb_side side = client->client;
-    /* a cut answer must not be taken for a whole one */
-    int reset = why != LB_END_DONE && (client->stage == LB_ANSWER_BODY || client->down.pending) && client->open;
-    if (client->open && why != LB_END_ADOPTED) /* else it was told before */
-        lb_http_tell(l7, client, end_of(why), client->status, NULL);
+    /* a cut response must not be taken for a whole one */
+    int reset = why != LB_END_DONE && (client->stage == LB_RESPONSE_BODY || client->down.pending) && client->open;
+    if (client->open && why != LB_END_TUNNEL) /* else it was told before */
+        lb_http_log(l7, client, end_of(why), client->status, NULL);
     lb_http_leave_queue(l7, client);
     lb_http_leave_backend(l7, client, LB_CONN_CUT);
     lb_conn_drop_own(&l7->conns, &client->own);
-    lb_heard_drop(&l7->plane->heard, client->heard);
-    lb_client_leave(&l7->plane->shm, l7->plane->worker, client->counted);
+    lb_proxy_info_drop(&l7->ctx->proxy_info, client->proxy_info);
+    lb_client_leave(&l7->ctx->shm, l7->ctx->worker, client->counted);
     client->counted = 0;
     give_buffers(l7, client);
     lb_http_move(l7, client, LB_HTTP_FREE);
     client->generation++;
-    count_end(l7->plane->row, client, why);
+    count_end(l7->ctx->row, client, why);
     /* last: whoever sees the end finds it counted */
-    if (why != LB_END_ADOPTED)
+    if (why != LB_END_TUNNEL)
         lb_side_close(&side, reset);
     if (!client->queued) /* else the list gives it back */
         lb_slab_give(&l7->clients, lb_http_index(l7, client));
@@ -169,39 +167,38 @@ static void know_peer(struct lb_l7 *l7, struct lb_http *client, const union lb_a
     client->trusted = (uint8_t)lb_listener_trusts(lb_http_listener(l7, client), peer);
 }
 
-void lb_http_open(struct lb_l7 *l7, const struct lb_newcomer *newcomer)
+void lb_http_open(struct lb_l7 *l7, const struct lb_accepted *accepted)
 {
     uint32_t index = lb_slab_take(&l7->clients);
     struct lb_http *client = lb_slab_at(&l7->clients, index);
     uint32_t generation = client->generation;
-    struct lb_ends ends = newcomer->ends;
-    int error = lb_heard_keep_told(&l7->plane->heard, &ends);
+    struct lb_ends ends = accepted->ends;
+    int error = lb_proxy_info_keep_told(&l7->ctx->proxy_info, &ends);
     *client = (struct lb_http){
-        .client = {.fd = newcomer->fd, .readable = newcomer->tls != NULL, .writable = 1, .tls = newcomer->tls},
+        .client = {.fd = accepted->fd, .readable = accepted->tls != NULL, .writable = 1, .tls = accepted->tls},
         .generation = generation,
         .conn = LB_SLAB_NONE,
         .own = {LB_SLAB_NONE, 0},
         .backend = LB_NONE,
         .waits_for = LB_NONE,
-        .since_ms = (uint32_t)lb_now_ms(l7->plane),
+        .since_ms = (uint32_t)lb_now_ms(l7->ctx),
         .in = LB_SLAB_NONE,
         .part = LB_SLAB_NONE,
-        .accept_us = (uint32_t)l7->plane->now_us - newcomer->accepted_us,
-        .draft = LB_SLAB_NONE,
-        .listener = (uint16_t)newcomer->listener,
-        .heard = ends.heard,
+        .accept_us = (uint32_t)l7->ctx->now_us - accepted->accepted_us,
+        .log = LB_SLAB_NONE,
+        .listener = (uint16_t)accepted->listener,
+        .proxy_info = ends.proxy_info,
         .counted = ends.counted,
     };
     know_peer(l7, client, &ends.client);
-    lb_add(&l7->plane->row->accepted, 1);
-    lb_add(&l7->plane->row->active, 1);
+    lb_add(&l7->ctx->row->accepted, 1);
+    lb_add(&l7->ctx->row->active, 1);
     lb_http_move(l7, client, LB_HTTP_READING);
     struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET,
                                 .data.u64 = lb_tag_of(LB_TAG_HTTP, index, generation)};
-    if (error ||
-        epoll_ctl(l7->plane->epoll, newcomer->watched ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, newcomer->fd, &event) < 0)
+    if (error || epoll_ctl(l7->ctx->epoll, accepted->watched ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, accepted->fd, &event) < 0)
         lb_http_end(l7, client, LB_END_RESOURCE);
-    else if (newcomer->tls)
+    else if (accepted->tls)
         lb_http_run(l7, client); /* its first request may have come with the handshake's last words */
 }
 
@@ -217,7 +214,7 @@ static enum lb_next linger(struct lb_l7 *l7, struct lb_http *client)
 {
     if (!client->client.readable)
         return LB_NEXT_WAIT;
-    ssize_t got = lb_side_recv(&client->client, l7->plane->scratch, LB_SCRATCH_BYTES);
+    ssize_t got = lb_side_recv(&client->client, l7->ctx->scratch, LB_SCRATCH_BYTES);
     if (got > 0) {
         lb_http_moved(l7, client);
         return LB_NEXT_AGAIN;
@@ -239,7 +236,7 @@ static enum lb_next deliver_own(struct lb_l7 *l7, struct lb_http *client)
     return flushed ? lb_http_finish(l7, client) : LB_NEXT_WAIT;
 }
 
-/* A client that has sent FIN after its request has left (unless the listener says otherwise): nobody waits for the answer. */
+/* A client that has sent FIN after its request has left (unless the listener says otherwise): nobody waits for the response. */
 static int has_left(const struct lb_l7 *l7, const struct lb_http *client)
 {
     return client->client.hung_up && client->request.whole && !lb_http_listener(l7, client)->half_close;
@@ -256,8 +253,8 @@ static enum lb_next step(struct lb_l7 *l7, struct lb_http *client)
     case LB_HTTP_CONNECTING:
         return has_left(l7, client) ? lb_http_end(l7, client, LB_END_CLIENT_LEFT) : lb_http_take_more(l7, client);
     case LB_HTTP_EXCHANGE:
-        return has_left(l7, client) ? lb_http_end(l7, client, LB_END_CLIENT_LEFT) : lb_http_carry(l7, client);
-    case LB_HTTP_ANSWERING:
+        return has_left(l7, client) ? lb_http_end(l7, client, LB_END_CLIENT_LEFT) : lb_http_transfer(l7, client);
+    case LB_HTTP_RESPONDING:
         return deliver_own(l7, client);
     case LB_HTTP_LINGERING:
         return linger(l7, client);
@@ -291,7 +288,7 @@ void lb_http_run(struct lb_l7 *l7, struct lb_http *client)
         return;
     case LB_NEXT_STARVED:
         lb_http_excuse(client);
-        lb_add(&l7->plane->row->buffer_waits, 1);
+        lb_add(&l7->ctx->row->buffer_waits, 1);
         run_again(l7, client, &l7->starved);
         return;
     }

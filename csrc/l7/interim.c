@@ -23,7 +23,7 @@ static int takes_interim(const struct lb_l7 *l7, const struct lb_http *client, u
 /* 100 and its like go through to those who know them. */
 int lb_http_pass_interim(struct lb_l7 *l7, struct lb_http *client, const char *bytes)
 {
-    struct lb_farewell farewell = {.client_minor = 1, .persistent = 1, .date = ""};
+    struct lb_response_edits edits = {.client_minor = 1, .persistent = 1, .date = ""};
     uint16_t status = l7->message.head.status;
     if (client->expects && status == 100) { /* now its body comes, or is late */
         client->expects = 0;
@@ -32,7 +32,7 @@ int lb_http_pass_interim(struct lb_l7 *l7, struct lb_http *client, const char *b
     }
     if (!takes_interim(l7, client, status))
         return 0;
-    lb_add(&l7->plane->row->answers_1xx, 1);
-    size_t head = lb_compose_answer(l7->out, &l7->message, bytes, &farewell);
+    lb_add(&l7->ctx->row->responses_1xx, 1);
+    size_t head = lb_encode_response(l7->out, &l7->message, bytes, &edits);
     return lb_http_send_parts(l7, &client->client, &client->down, l7->out, head, NULL, 0);
 }

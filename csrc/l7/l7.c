@@ -15,29 +15,29 @@ enum {
 
 static int open_queues(struct lb_l7 *l7)
 {
-    l7->queues = calloc(l7->plane->shm.head->max_pools, sizeof *l7->queues);
+    l7->queues = calloc(l7->ctx->shm.head->max_pools, sizeof *l7->queues);
     return l7->queues ? 0 : -ENOMEM;
 }
 
-int lb_l7_open(struct lb_l7 *l7, struct lb_plane *plane, uint32_t max_clients)
+int lb_l7_open(struct lb_l7 *l7, struct lb_worker_context *ctx, uint32_t max_clients)
 {
-    *l7 = (struct lb_l7){.plane = plane, .ready = LB_SLAB_NONE, .starved = LB_SLAB_NONE};
-    lb_wheel_open(&l7->wheel, lb_now_ms(plane));
+    *l7 = (struct lb_l7){.ctx = ctx, .ready = LB_SLAB_NONE, .starved = LB_SLAB_NONE};
+    lb_wheel_open(&l7->wheel, lb_now_ms(ctx));
     if (getrandom(&l7->random, sizeof l7->random, 0) != sizeof l7->random || !l7->random)
-        l7->random = plane->now_us | 1;
+        l7->random = ctx->now_us | 1;
     int error = lb_slab_open(&l7->clients, sizeof(struct lb_http), max_clients);
     if (!error)
-        error = lb_slab_open(&l7->drafts, sizeof(struct lb_draft), max_clients);
+        error = lb_slab_open(&l7->logs, sizeof(struct lb_request_log), max_clients);
     if (!error)
         error = lb_heads_open(&l7->heads, max_clients);
     if (!error)
-        error = lb_conn_pool_open(&l7->conns, plane, max_clients);
+        error = lb_conn_pool_open(&l7->conns, ctx, max_clients);
     if (!error)
         error = open_queues(l7);
     if (!error && !(l7->out = malloc(LB_OUT_BYTES)))
         error = -ENOMEM;
     if (!error)
-        error = lb_routes_compile(&l7->routes, &plane->shm, &l7->routes_version);
+        error = lb_routes_compile(&l7->routes, &ctx->shm, &l7->routes_version);
     return error;
 }
 
@@ -48,7 +48,7 @@ void lb_l7_close(struct lb_l7 *l7)
     free(l7->queues);
     lb_conn_pool_close(&l7->conns);
     lb_buffer_pool_close(&l7->heads);
-    lb_slab_close(&l7->drafts);
+    lb_slab_close(&l7->logs);
     lb_slab_close(&l7->clients);
 }
 
@@ -108,18 +108,18 @@ static void run_list(struct lb_l7 *l7, uint32_t *list)
 
 void lb_l7_turn(struct lb_l7 *l7)
 {
-    struct lb_plane *plane = l7->plane;
-    uint64_t now_ms = lb_now_ms(plane);
+    struct lb_worker_context *ctx = l7->ctx;
+    uint64_t now_ms = lb_now_ms(ctx);
     run_list(l7, &l7->ready);
-    if (l7->starved != LB_SLAB_NONE && lb_buffer_pool_ready(&plane->buffers))
+    if (l7->starved != LB_SLAB_NONE && lb_buffer_pool_ready(&ctx->buffers))
         run_list(l7, &l7->starved);
     lb_wheel_turn(&l7->wheel, now_ms, fire, l7);
     lb_wheel_turn(&l7->conns.wheel, now_ms, lb_conn_fire, &l7->conns);
     if (l7->waiting)
         lb_http_serve_queues(l7);
-    if (__atomic_load_n(&plane->shm.head->routes, __ATOMIC_ACQUIRE) != l7->routes_version &&
-        lb_routes_compile(&l7->routes, &plane->shm, &l7->routes_version) < 0)
-        lb_add(&plane->row->routes_refused, 1); /* the old ones stay */
+    if (__atomic_load_n(&ctx->shm.head->routes, __ATOMIC_ACQUIRE) != l7->routes_version &&
+        lb_routes_compile(&l7->routes, &ctx->shm, &l7->routes_version) < 0)
+        lb_add(&ctx->row->routes_refused, 1); /* the old ones stay */
 }
 
 static int sooner(int a, int b)
@@ -129,8 +129,8 @@ static int sooner(int a, int b)
 
 int lb_l7_wait(const struct lb_l7 *l7)
 {
-    uint64_t now_ms = lb_now_ms(l7->plane);
-    if (l7->ready != LB_SLAB_NONE || (l7->starved != LB_SLAB_NONE && lb_buffer_pool_ready(&l7->plane->buffers)))
+    uint64_t now_ms = lb_now_ms(l7->ctx);
+    if (l7->ready != LB_SLAB_NONE || (l7->starved != LB_SLAB_NONE && lb_buffer_pool_ready(&l7->ctx->buffers)))
         return 0;
     int wait = sooner(lb_wheel_wait(&l7->wheel, now_ms), lb_wheel_wait(&l7->conns.wheel, now_ms));
     return l7->waiting ? sooner(wait, QUEUE_POLL_MS) : wait;
@@ -154,7 +154,7 @@ void lb_l7_cut(struct lb_l7 *l7)
 {
     for (uint32_t i = 0; i < l7->clients.touched; i++) {
         struct lb_http *client = lb_slab_at(&l7->clients, i);
-        if (client->state == LB_HTTP_FREE || client->backend == LB_NONE || !lb_shm_is_cut(&l7->plane->shm, client->backend))
+        if (client->state == LB_HTTP_FREE || client->backend == LB_NONE || !lb_shm_is_cut(&l7->ctx->shm, client->backend))
             continue;
         enum lb_next next = client->state == LB_HTTP_CONNECTING ? lb_http_connect_failed(l7, client, ECONNABORTED)
                                                                 : lb_http_backend_cut(l7, client);

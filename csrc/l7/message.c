@@ -31,9 +31,9 @@ static enum lb_method method_of(const char *name, uint32_t length)
     static const struct {
         const char *name;
         enum lb_method method;
-    } methods[] = {{"GET", LB_GET},         {"HEAD", LB_HEAD},       {"POST", LB_POST},
-                   {"PUT", LB_PUT},         {"DELETE", LB_DELETE},   {"OPTIONS", LB_OPTIONS},
-                   {"TRACE", LB_TRACE},     {"PATCH", LB_PATCH},     {"CONNECT", LB_CONNECT}};
+    } methods[] = {{"GET", LB_GET},     {"HEAD", LB_HEAD},     {"POST", LB_POST},
+                   {"PUT", LB_PUT},     {"DELETE", LB_DELETE}, {"OPTIONS", LB_OPTIONS},
+                   {"TRACE", LB_TRACE}, {"PATCH", LB_PATCH},   {"CONNECT", LB_CONNECT}};
     for (unsigned i = 0; i < sizeof methods / sizeof *methods; i++)
         if (lb_same(name, length, methods[i].name, (uint32_t)strlen(methods[i].name)))
             return methods[i].method;
@@ -105,7 +105,8 @@ static enum lb_reading read_length(struct lb_message *message, const char *bytes
     for (uint32_t left = commas + 1; left; left--) {
         struct lb_span one = lb_list_next(bytes, value, &at);
         uint64_t length = 0;
-        if (read_digits(bytes + one.at, one.length, &length) != LB_READ_DONE || (tally->known_length && length != message->length))
+        if (read_digits(bytes + one.at, one.length, &length) != LB_READ_DONE ||
+            (tally->known_length && length != message->length))
             return LB_READ_BAD;
         message->length_anew |= repeated || bytes[one.at] == '0';
         message->length = length;
@@ -147,8 +148,7 @@ static enum lb_reading read_codings(const char *bytes, struct lb_span value, str
     return LB_READ_DONE;
 }
 
-static enum lb_reading read_connection(struct lb_message *message, const char *bytes, struct lb_span value,
-                                       struct tally *tally)
+static enum lb_reading read_connection(struct lb_message *message, const char *bytes, struct lb_span value, struct tally *tally)
 {
     uint32_t at = 0;
     for (;;) {
@@ -169,7 +169,7 @@ static enum lb_reading read_connection(struct lb_message *message, const char *b
     }
 }
 
-/* It is asked of servers: in an answer it means nothing, and HTTP/1.0 does not know it (RFC 9110 10.1.1). */
+/* It is asked of servers: in a response it means nothing, and HTTP/1.0 does not know it (RFC 9110 10.1.1). */
 static enum lb_reading read_expectations(struct lb_message *message, const char *bytes, struct lb_span value)
 {
     uint32_t at = 0;
@@ -196,7 +196,7 @@ static int names_trailers(const char *bytes, struct lb_span value)
     }
 }
 
-/* Beside an absolute target it is not used, but not allowed to be nonsense either. In an answer it means nothing. */
+/* Beside an absolute target it is not used, but not allowed to be nonsense either. In a response it means nothing. */
 static enum lb_reading read_host(struct lb_message *message, const char *bytes, struct lb_span value)
 {
     struct lb_span authority = message->authority, host = message->host;
@@ -251,7 +251,7 @@ static enum lb_reading read_field(struct lb_message *message, const char *bytes,
     case LB_TRAILER:
     case LB_TRACEPARENT:
     case LB_TRACESTATE:
-    case LB_CLAIM:
+    case LB_PICK:
     case LB_LB_COST:
     case LB_CHALLENGE:
     case LB_CREDENTIALS:
@@ -339,7 +339,7 @@ enum lb_reading lb_message_request(struct lb_message *message, const char *bytes
 }
 
 /* RFC 9112 6.3, in its order. */
-static enum lb_framing answer_framing(const struct lb_message *message, const struct tally *tally, enum lb_method method)
+static enum lb_framing response_framing(const struct lb_message *message, const struct tally *tally, enum lb_method method)
 {
     uint16_t status = message->head.status;
     if (method == LB_HEAD || status < 200 || status == 204 || status == 304)
@@ -351,11 +351,11 @@ static enum lb_framing answer_framing(const struct lb_message *message, const st
     return LB_BODY_TO_END;
 }
 
-enum lb_reading lb_message_answer(struct lb_message *message, const char *bytes, uint32_t count,
-                                  const struct lb_head_limits *limits, enum lb_method method)
+enum lb_reading lb_message_response(struct lb_message *message, const char *bytes, uint32_t count,
+                                    const struct lb_head_limits *limits, enum lb_method method)
 {
     struct tally tally = {0};
-    enum lb_reading reading = lb_head_answer(&message->head, bytes, count, limits);
+    enum lb_reading reading = lb_head_response(&message->head, bytes, count, limits);
     if (reading != LB_READ_DONE)
         return reading;
     clear(message);
@@ -363,13 +363,13 @@ enum lb_reading lb_message_answer(struct lb_message *message, const char *bytes,
     if (reading != LB_READ_DONE)
         return reading;
     reading = framing_faults(message, &tally);
-    message->framing = (uint8_t)answer_framing(message, &tally, method);
+    message->framing = (uint8_t)response_framing(message, &tally, method);
     if (message->framing == LB_BODY_TO_END || (tally.codings && !message->head.minor))
         message->persistent = 0;
     return reading;
 }
 
-/* --- this hop only -------------------------------------------------------------------------------------------------- */
+/* --- this forward only -------------------------------------------------------------------------------------------------- */
 
 /* Connection cannot take away what every recipient needs. */
 static int is_protected(const struct lb_field *field)
@@ -403,7 +403,7 @@ int lb_message_is_hop_field(const struct lb_message *message, const char *bytes,
     case LB_TRAILER:
     case LB_TRACEPARENT:
     case LB_TRACESTATE:
-    case LB_CLAIM:
+    case LB_PICK:
     case LB_LB_COST:
     case LB_SEC_FETCH_MODE:
     case LB_CHALLENGE:

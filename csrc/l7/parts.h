@@ -1,7 +1,7 @@
-/* What the files of an HTTP client say to each other: http.c its life, intake.c requests, reach.c backends, bound.c those that cookies
- * name, carry.c both directions of an exchange, answer.c answers, interim.c and switch.c those of 1xx, upload.c the body of a request
- * that waits for a backend, deadline.c how long we wait for whom, outbox.c bytes that somebody does not take yet, unsent.c bodies that
- * 417 kept back, pace.c how quickly a client sends or takes a body, tell.c what is remembered of exchanges; l7.c is all clients. */
+/* What the files of an HTTP client say to each other: http.c its life, h1_client.c requests, attempt.c backends, bound.c those that cookies
+ * name, transfer.c both directions of an exchange, h1_server.c responses, interim.c and upgrade.c those of 1xx, upload.c the body of a request
+ * that waits for a backend, deadline.c how long we wait for whom, sendq.c bytes that somebody does not take yet, unsent.c bodies that
+ * 417 kept back, min_rate.c how quickly a client sends or takes a body, request_log.c what is remembered of exchanges; l7.c is all clients. */
 #ifndef LB_PARTS_H
 #define LB_PARTS_H
 
@@ -10,24 +10,24 @@
 
 /* What is to be done next with a client. Consumed by the loop in http.c. */
 enum lb_next {
-    LB_NEXT_WAIT,    /* for an event */
-    LB_NEXT_AGAIN,   /* it moved: look again */
-    LB_NEXT_LATER,   /* its share of the turn is used up */
+    LB_NEXT_WAIT, /* for an event */
+    LB_NEXT_AGAIN, /* it moved: look again */
+    LB_NEXT_LATER, /* its share of the turn is used up */
     LB_NEXT_STARVED, /* a buffer is needed and none is free */
-    LB_NEXT_OVER,    /* it is gone */
+    LB_NEXT_OVER, /* it is gone */
 };
 
 /* Why a client's connection ended. */
 enum lb_http_end {
     LB_END_DONE,
     LB_END_CLIENT_LEFT, /* in the middle */
-    LB_END_BACKEND,     /* the answer broke off */
+    LB_END_BACKEND, /* the response broke off */
     LB_END_IDLE,
     LB_END_SLOW,
     LB_END_CUT,
     LB_END_STOPPED,
     LB_END_RESOURCE,
-    LB_END_ADOPTED, /* it goes on as a session */
+    LB_END_TUNNEL, /* it goes on as a session */
 };
 
 /* --- http.c --- */
@@ -39,12 +39,12 @@ void lb_http_linger(struct lb_l7 *l7, struct lb_http *client);
 
 static inline struct lb_listener_row *lb_http_listener(const struct lb_l7 *l7, const struct lb_http *client)
 {
-    return &l7->plane->shm.listeners[client->listener];
+    return &l7->ctx->shm.listeners[client->listener];
 }
 
 static inline struct lb_pool_row *lb_http_pool(const struct lb_l7 *l7, const struct lb_http *client)
 {
-    return &l7->plane->shm.pools[client->pool];
+    return &l7->ctx->shm.pools[client->pool];
 }
 
 static inline uint32_t lb_http_index(const struct lb_l7 *l7, const struct lb_http *client)
@@ -55,8 +55,8 @@ static inline uint32_t lb_http_index(const struct lb_l7 *l7, const struct lb_htt
 /* Did the client speak TLS, with us or with the proxy whose PROXY header says so? */
 static inline int lb_http_spoke_tls(const struct lb_l7 *l7, const struct lb_http *client)
 {
-    const struct lb_heard *heard = lb_heard_at(&l7->plane->heard, client->heard);
-    return client->client.tls || (heard && heard->tls);
+    const struct lb_proxy_info *proxy_info = lb_proxy_info_at(&l7->ctx->proxy_info, client->proxy_info);
+    return client->client.tls || (proxy_info && proxy_info->tls);
 }
 
 /* The balancer or the listener drains. */
@@ -69,7 +69,7 @@ static inline int lb_http_must_close(const struct lb_l7 *l7, const struct lb_htt
 const char *lb_http_date(struct lb_l7 *l7);
 uint64_t lb_http_random(struct lb_l7 *l7);
 
-/* --- intake.c --- */
+/* --- h1_client.c --- */
 /* Has a request begun to come? An empty line before one is forgiven (RFC 9112 2.2), and by itself asks for nothing. */
 int lb_http_has_begun(const struct lb_l7 *l7, const struct lb_http *client);
 enum lb_next lb_http_take_request(struct lb_l7 *l7, struct lb_http *client);
@@ -79,7 +79,7 @@ void lb_http_reread(struct lb_l7 *l7, struct lb_http *client);
 void lb_http_consume(struct lb_l7 *l7, struct lb_http *client);
 char *lb_http_in(const struct lb_l7 *l7, const struct lb_http *client);
 /* The balancer answers by itself; the exchange ends with it. */
-enum lb_next lb_http_answer(struct lb_l7 *l7, struct lb_http *client, uint16_t status, const char *why);
+enum lb_next lb_http_respond(struct lb_l7 *l7, struct lb_http *client, uint16_t status, const char *why);
 
 /* A request that breaks the rules, or a limit. */
 enum lb_next lb_http_refuse(struct lb_l7 *l7, struct lb_http *client, enum lb_reading reading);
@@ -87,7 +87,7 @@ enum lb_next lb_http_refuse(struct lb_l7 *l7, struct lb_http *client, enum lb_re
 /* --- health.c --- */
 /* Does the request under way, in l7->message, ask whether the balancer is ready (health_path of the listener)? */
 int lb_http_asks_health(const struct lb_l7 *l7, const struct lb_http *client, const char *bytes);
-enum lb_next lb_http_answer_health(struct lb_l7 *l7, struct lb_http *client);
+enum lb_next lb_http_respond_health(struct lb_l7 *l7, struct lb_http *client);
 
 /* --- upload.c --- */
 /* A request that waits for a backend: read more of its body, or see that its client has left. LB_NEXT_WAIT: no more can be read now. */
@@ -102,20 +102,20 @@ void lb_http_note_expectation(struct lb_http *client, const struct lb_message *m
 int lb_http_may_repeat(const struct lb_http *client);
 /* 417 was passed on. What came next? */
 enum lb_unsent {
-    LB_UNSENT_OPEN,    /* too little to tell */
+    LB_UNSENT_OPEN, /* too little to tell */
     LB_UNSENT_SETTLED, /* another request, or the whole body, which was thrown away */
-    LB_UNSENT_BODY,    /* more of a body than is worth waiting for */
+    LB_UNSENT_BODY, /* more of a body than is worth waiting for */
 };
 enum lb_unsent lb_http_unsent(struct lb_l7 *l7, struct lb_http *client);
 
-/* --- reach.c --- */
-enum lb_next lb_http_reach(struct lb_l7 *l7, struct lb_http *client);
+/* --- attempt.c --- */
+enum lb_next lb_http_attempt(struct lb_l7 *l7, struct lb_http *client);
 enum lb_next lb_http_connect_failed(struct lb_l7 *l7, struct lb_http *client, int error);
 enum lb_next lb_http_connected(struct lb_l7 *l7, struct lb_http *client);
 void lb_http_leave_backend(struct lb_l7 *l7, struct lb_http *client, enum lb_conn_end how);
 /* A fresh connection ended before a byte of a response: send the request once more to another backend. status, why: what to answer when
  * there is none, or the budget is spent. */
-enum lb_next lb_http_reach_another(struct lb_l7 *l7, struct lb_http *client, uint16_t status, const char *why);
+enum lb_next lb_http_attempt_another(struct lb_l7 *l7, struct lb_http *client, uint16_t status, const char *why);
 /* What came of the pick of this exchange's backend; the first word counts. */
 void lb_http_decided(struct lb_l7 *l7, const struct lb_http *client, enum lb_fate fate);
 void lb_http_leave_queue(struct lb_l7 *l7, struct lb_http *client);
@@ -137,7 +137,7 @@ static inline struct lb_conn *lb_http_conn(const struct lb_l7 *l7, const struct 
 /* Something happened: time counts from now. */
 static inline void lb_http_moved(struct lb_l7 *l7, struct lb_http *client)
 {
-    client->since_ms = (uint32_t)lb_now_ms(l7->plane);
+    client->since_ms = (uint32_t)lb_now_ms(l7->ctx);
 }
 
 /* So did the request: it moved on, by its content. */
@@ -151,10 +151,10 @@ static inline void lb_http_asked(struct lb_l7 *l7, struct lb_http *client)
 /* Whom an exchange waits for. */
 enum lb_awaits {
     LB_AWAITS_SENDER, /* the client, for more of the request's body */
-    LB_AWAITS_TAKER,  /* the client, to take what there is of the answer */
+    LB_AWAITS_TAKER, /* the client, to take what there is of the response */
     LB_AWAITS_UPLOAD, /* the backend, to take what there is of the request */
-    LB_AWAITS_HEAD,   /* the backend, for the answer's head, or for its 100 */
-    LB_AWAITS_BODY,   /* the backend, for more of the answer's body */
+    LB_AWAITS_HEAD, /* the backend, for the response's head, or for its 100 */
+    LB_AWAITS_BODY, /* the backend, for more of the response's body */
 };
 
 enum lb_awaits lb_http_awaits(const struct lb_l7 *l7, const struct lb_http *client);
@@ -163,29 +163,29 @@ void lb_http_rearm(struct lb_l7 *l7, struct lb_http *client);
 /* Its timer has fired. */
 enum lb_next lb_http_fire(struct lb_l7 *l7, struct lb_http *client);
 
-/* --- carry.c --- */
+/* --- transfer.c --- */
 enum lb_next lb_http_send_request(struct lb_l7 *l7, struct lb_http *client);
-enum lb_next lb_http_carry(struct lb_l7 *l7, struct lb_http *client);
+enum lb_next lb_http_transfer(struct lb_l7 *l7, struct lb_http *client);
 /* The exchange is over: on to the next, or to the end. */
 enum lb_next lb_http_finish(struct lb_l7 *l7, struct lb_http *client);
 /* Would lb_http_finish end the connection at once, without waiting for the client's end? */
 int lb_http_is_last(const struct lb_http *client);
 
-/* --- answer.c --- */
-enum lb_next lb_http_await_answer(struct lb_l7 *l7, struct lb_http *client);
-/* An answer's head, or several, that begin at bytes. */
-enum lb_next lb_http_read_answer(struct lb_l7 *l7, struct lb_http *client, char *bytes, uint32_t count);
-enum lb_next lb_http_carry_answer(struct lb_l7 *l7, struct lb_http *client);
+/* --- h1_server.c --- */
+enum lb_next lb_http_await_response(struct lb_l7 *l7, struct lb_http *client);
+/* A response's head, or several, that begin at bytes. */
+enum lb_next lb_http_read_response(struct lb_l7 *l7, struct lb_http *client, char *bytes, uint32_t count);
+enum lb_next lb_http_transfer_response(struct lb_l7 *l7, struct lb_http *client);
 /* The backend failed the exchange: replay it, answer for it, or break off. status: what to answer. */
 enum lb_next lb_http_backend_lost(struct lb_l7 *l7, struct lb_http *client, uint16_t status, const char *why);
 
 /* Its backend's exchanges are cut: one that went down gives 502 where no byte of the response is out; all else ends. */
 enum lb_next lb_http_backend_cut(struct lb_l7 *l7, struct lb_http *client);
 /* It breaks the rules of HTTP. */
-enum lb_next lb_http_answer_is_bad(struct lb_l7 *l7, struct lb_http *client);
+enum lb_next lb_http_response_is_bad(struct lb_l7 *l7, struct lb_http *client);
 /* What is lacking here is not the backend's fault. */
 enum lb_next lb_http_no_buffer(struct lb_l7 *l7, struct lb_http *client);
-/* Keep bytes of an answer for later, at the start of the part buffer. They may lie in it. */
+/* Keep bytes of a response for later, at the start of the part buffer. They may lie in it. */
 void lb_http_keep_part(struct lb_l7 *l7, struct lb_http *client, const char *bytes, uint32_t count);
 void lb_http_drop_part(struct lb_l7 *l7, struct lb_http *client);
 
@@ -193,15 +193,15 @@ void lb_http_drop_part(struct lb_l7 *l7, struct lb_http *client);
 /* Pass on a 1xx, of which l7->message is the head, to a client that takes it: 0, or -1 when the client failed. */
 int lb_http_pass_interim(struct lb_l7 *l7, struct lb_http *client, const char *bytes);
 
-/* --- switch.c --- */
+/* --- upgrade.c --- */
 /* A 101, of which l7->message is the head. */
 enum lb_next lb_http_switch_protocols(struct lb_l7 *l7, struct lb_http *client, const char *bytes, uint32_t count);
 /* One waited in the part buffer; now all of the request has gone out. */
 enum lb_next lb_http_switch(struct lb_l7 *l7, struct lb_http *client);
 
-/* --- pace.c --- */
+/* --- min_rate.c --- */
 /* The request goes out, and its body is still to come. */
-void lb_http_pace_sender(struct lb_l7 *l7, struct lb_http *client);
+void lb_http_rate_sender(struct lb_l7 *l7, struct lb_http *client);
 /* Its timer has fired: has it been slower than its listener allows? Sets the timer for when to ask again. */
 int lb_http_is_slow(struct lb_l7 *l7, struct lb_http *client);
 /* It has. */
@@ -210,36 +210,36 @@ enum lb_next lb_http_too_slow(struct lb_l7 *l7, struct lb_http *client);
 /* It was not the client that we waited for: its time counts anew. */
 static inline void lb_http_excuse(struct lb_http *client)
 {
-    client->paced = LB_PACE_NOBODY;
+    client->rated = LB_RATE_NOBODY;
 }
 
-/* --- tell.c --- */
+/* --- request_log.c --- */
 /* An exchange begins: keep what its record will say, if anybody wants it. l7->message is the request. */
-void lb_http_draft(struct lb_l7 *l7, struct lb_http *client, const char *bytes);
+void lb_http_log_request(struct lb_l7 *l7, struct lb_http *client, const char *bytes);
 /* Its request goes out under this id. */
-void lb_http_draft_id(struct lb_l7 *l7, const struct lb_http *client, const char *id, uint32_t length);
+void lb_http_log_id(struct lb_l7 *l7, const struct lb_http *client, const char *id, uint32_t length);
 /* Its place in a trace, as it goes on to the backend: is there one? begins: with us. */
 int lb_http_trace(const struct lb_l7 *l7, const struct lb_http *client, struct lb_trace *trace, int *begins);
-/* It is over: counted, and recorded. Its backend has not been left yet. status: of the answer; 0: none. reason: of our own answer,
+/* It is over: counted, and recorded. Its backend has not been left yet. status: of the response; 0: none. reason: of our local response,
  * or NULL. */
-void lb_http_tell(struct lb_l7 *l7, struct lb_http *client, enum lb_end end, uint16_t status, const char *reason);
+void lb_http_log(struct lb_l7 *l7, struct lb_http *client, enum lb_end end, uint16_t status, const char *reason);
 
-/* --- outbox.c --- */
+/* --- sendq.c --- */
 /* Is a buffer free for so many bytes, if a side takes none of them? */
 int lb_http_can_hold(const struct lb_l7 *l7, size_t bytes);
 /* Send bytes to a side; what it does not take is held in flow (a buffer must be free). 0, or -1 when the side failed. */
-int lb_http_send_parts(struct lb_l7 *l7, struct lb_side *to, struct lb_flow *flow, const char *a, size_t a_count,
-                       const char *b, size_t b_count);
+int lb_http_send_parts(struct lb_l7 *l7, struct lb_side *to, struct lb_flow *flow, const char *a, size_t a_count, const char *b,
+                       size_t b_count);
 /* The same without TLS, of bytes that the connection's end follows at once (lb_http_is_last): one segment has both. */
-int lb_http_send_last(struct lb_l7 *l7, struct lb_side *to, struct lb_flow *flow, const char *a, size_t a_count,
-                      const char *b, size_t b_count);
+int lb_http_send_last(struct lb_l7 *l7, struct lb_side *to, struct lb_flow *flow, const char *a, size_t a_count, const char *b,
+                      size_t b_count);
 /* Send on what is held: 1 nothing is left, 0 the side takes no more, -1 it failed. */
 int lb_http_flush(struct lb_l7 *l7, struct lb_side *to, struct lb_flow *flow);
 
 static inline void lb_http_drop_flow(struct lb_l7 *l7, struct lb_flow *flow)
 {
     if (flow->holds != LB_HOLDS_NOTHING)
-        lb_relay_drop(l7->plane, flow);
+        lb_relay_drop(l7->ctx, flow);
     flow->pending = 0;
 }
 

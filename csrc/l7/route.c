@@ -64,8 +64,8 @@ static int header_holds(const struct lb_message *message, const char *bytes, con
         const struct lb_field *field = &message->head.fields[i];
         if (!lb_same_word(bytes + field->name.at, field->name.length, text + condition->name, condition->name_length))
             continue;
-        if (condition->present || lb_same(bytes + field->value.at, field->value.length, text + condition->value,
-                                          condition->value_length))
+        if (condition->present ||
+            lb_same(bytes + field->value.at, field->value.length, text + condition->value, condition->value_length))
             return 1;
     }
     return 0;
@@ -81,8 +81,7 @@ static int condition_holds(const struct lb_message *message, const char *bytes, 
     struct lb_span value = lb_cookie_find(message, bytes, text + condition->name, condition->name_length);
     if (value.at == NONE)
         return 0;
-    return condition->present ||
-           lb_same(bytes + value.at, value.length, text + condition->value, condition->value_length);
+    return condition->present || lb_same(bytes + value.at, value.length, text + condition->value, condition->value_length);
 }
 
 /* methods: names apart by spaces. */
@@ -295,7 +294,8 @@ static int path_is_ambiguous(struct lb_routes *routes, struct search *search, ui
 }
 
 /* Does another method lead to another pool, which frameworks take from a header? */
-static int method_is_ambiguous(const struct lb_routes *routes, struct search *search, uint32_t route, const struct lb_routed_to *to)
+static int method_is_ambiguous(const struct lb_routes *routes, struct search *search, uint32_t route,
+                               const struct lb_routed_to *to)
 {
     static const char overrides[] = "x-http-method-override x-http-method x-method-override";
     const struct lb_message_head *head = &search->message->head;
@@ -315,8 +315,8 @@ static int method_is_ambiguous(const struct lb_routes *routes, struct search *se
     return 0;
 }
 
-enum lb_routed lb_routes_match(struct lb_routes *routes, uint32_t listener, const struct lb_message *message,
-                               const char *bytes, struct lb_routed_to *to)
+enum lb_routed lb_routes_match(struct lb_routes *routes, uint32_t listener, const struct lb_message *message, const char *bytes,
+                               struct lb_routed_to *to)
 {
     struct lb_span path = message->path, method = message->head.method;
     int plain = lb_path_is_plain(bytes + path.at, path.length);

@@ -11,8 +11,7 @@ struct lb_routes; /* compiled; owned by the worker */
 
 /* Compile what is published: 0, -ENOMEM, or -EINVAL if it is damaged; *routes is replaced only on success (NULL at first).
  * *version: what was compiled; the segment's head->routes. */
-__attribute__((warn_unused_result)) int lb_routes_compile(struct lb_routes **routes, const struct lb_shm *shm,
-                                                          uint32_t *version);
+__attribute__((warn_unused_result)) int lb_routes_compile(struct lb_routes **routes, const struct lb_shm *shm, uint32_t *version);
 void lb_routes_free(struct lb_routes *routes);
 
 enum lb_routed {

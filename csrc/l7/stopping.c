@@ -1,4 +1,4 @@
-#include "../l4/outcome.h"
+#include "../l4/backend_report.h"
 #include "../table/avoid.h"
 #include "parts.h"
 
@@ -8,61 +8,61 @@
  * be repeated puts it right. */
 
 enum {
-    FIRM = 8,           /* responses in a row after which it is a backend's habit to keep connections */
-    SOON_MS = 1000,     /* no server is known to close idle connections so soon that keeps them at all */
-    QUIET_MS = 250,     /* a fresh connection that brings nothing for so long ... */
-    USUAL_TIMES = 8,    /* ... and for so many times the usual latency is a sign */
+    FIRM = 8, /* responses in a row after which it is a backend's habit to keep connections */
+    SOON_MS = 1000, /* no server is known to close idle connections so soon that keeps them at all */
+    QUIET_MS = 250, /* a fresh connection that brings nothing for so long ... */
+    USUAL_TIMES = 8, /* ... and for so many times the usual latency is a sign */
 };
 
-static void suspect(struct lb_plane *plane, uint32_t backend)
+static void suspect(struct lb_worker_context *ctx, uint32_t backend)
 {
-    (void)lb_outcome_of(plane, backend);
-    lb_avoid_suspect(&plane->shm, plane->worker, backend, plane->now_us);
+    (void)lb_report_of(ctx, backend);
+    lb_avoid_suspect(&ctx->shm, ctx->worker, backend, ctx->now_us);
 }
 
 /* An idle connection that had carried several exchanges was closed by its backend, long before it usually is. Where others stay open it
  * is one of several processes that ends, as max_requests has it. */
-void lb_conn_ended_idle(struct lb_plane *plane, uint32_t backend, uint32_t exchanges, uint32_t idle_ms, uint32_t left)
+void lb_conn_ended_idle(struct lb_worker_context *ctx, uint32_t backend, uint32_t exchanges, uint32_t idle_ms, uint32_t left)
 {
-    const struct lb_outcome *outcome = lb_outcome_of(plane, backend);
-    uint32_t usual_ms = outcome->closes_after_ms;
-    if (outcome->keeps_ms && (!usual_ms || outcome->keeps_ms < usual_ms))
-        usual_ms = outcome->keeps_ms;
+    const struct lb_backend_health *health = lb_report_of(ctx, backend);
+    uint32_t usual_ms = health->closes_after_ms;
+    if (health->keeps_ms && (!usual_ms || health->keeps_ms < usual_ms))
+        usual_ms = health->keeps_ms;
     if (exchanges > 1 && !left && idle_ms < (usual_ms ? usual_ms / 2 : SOON_MS))
-        suspect(plane, backend);
+        suspect(ctx, backend);
 }
 
 /* A response has come: one that suddenly says close is a sign, unless it speaks of its request. Any other one to a request that was sent
  * after a sign is the proof that was waited for. */
 void lb_http_note_habit(struct lb_l7 *l7, const struct lb_http *client, uint16_t status, int says_close)
 {
-    struct lb_outcome *outcome = lb_outcome_of(l7->plane, client->backend);
-    int was_firm = outcome->kept_in_row >= FIRM;
+    struct lb_backend_health *health = lb_report_of(l7->ctx, client->backend);
+    int was_firm = health->kept_in_row >= FIRM;
     if (!says_close)
-        outcome->kept_in_row = (uint8_t)(was_firm ? FIRM : outcome->kept_in_row + 1);
+        health->kept_in_row = (uint8_t)(was_firm ? FIRM : health->kept_in_row + 1);
     else if (status < 400)
-        outcome->kept_in_row = 0;
+        health->kept_in_row = 0;
     if (says_close && was_firm && status < 400)
-        suspect(l7->plane, client->backend);
+        suspect(l7->ctx, client->backend);
     else
-        lb_avoid_heard(outcome, client->sent_us);
+        lb_avoid_heard(health, client->sent_us);
 }
 
-static uint32_t quiet_limit_ms(const struct lb_outcome *outcome)
+static uint32_t quiet_limit_ms(const struct lb_backend_health *health)
 {
-    uint32_t usual_ms = outcome->latency_us / 1000 * USUAL_TIMES;
+    uint32_t usual_ms = health->latency_us / 1000 * USUAL_TIMES;
     return usual_ms > QUIET_MS ? usual_ms : QUIET_MS;
 }
 
 uint32_t lb_http_quiet_left_ms(struct lb_l7 *l7, const struct lb_http *client)
 {
-    if (client->reused || client->quiet || client->stage != LB_ANSWER_AWAITED || client->part_end || client->backend == LB_NONE ||
-        lb_http_awaits(l7, client) != LB_AWAITS_HEAD)
+    if (client->reused || client->quiet || client->stage != LB_RESPONSE_AWAITED || client->part_end ||
+        client->backend == LB_NONE || lb_http_awaits(l7, client) != LB_AWAITS_HEAD)
         return UINT32_MAX;
-    const struct lb_outcome *outcome = lb_outcome_of(l7->plane, client->backend);
-    if (!outcome->good || outcome->avoided)
+    const struct lb_backend_health *health = lb_report_of(l7->ctx, client->backend);
+    if (!health->good || health->avoided)
         return UINT32_MAX; /* nothing is known of it, or it is suspected already */
-    uint32_t limit_ms = quiet_limit_ms(outcome), passed_ms = ((uint32_t)l7->plane->now_us - client->sent_us) / 1000;
+    uint32_t limit_ms = quiet_limit_ms(health), passed_ms = ((uint32_t)l7->ctx->now_us - client->sent_us) / 1000;
     return passed_ms < limit_ms ? limit_ms - passed_ms : 0;
 }
 
@@ -71,10 +71,10 @@ void lb_http_look_whether_quiet(struct lb_l7 *l7, struct lb_http *client)
     if (lb_http_quiet_left_ms(l7, client))
         return;
     client->quiet = 1;
-    suspect(l7->plane, client->backend);
+    suspect(l7->ctx, client->backend);
 }
 
 void lb_http_note_lost(struct lb_l7 *l7, const struct lb_http *client)
 {
-    suspect(l7->plane, client->backend);
+    suspect(l7->ctx, client->backend);
 }

@@ -12,7 +12,7 @@ enum { MOST_UNSENT = 16384 }; /* bytes of a body that are waited for */
 
 int lb_http_may_repeat(const struct lb_http *client)
 {
-    return client->expects && !client->request.whole && !client->trusted && !client->heard;
+    return client->expects && !client->request.whole && !client->trusted && !client->proxy_info;
 }
 
 static uint64_t first_bytes(const char *bytes, uint32_t count)
@@ -67,9 +67,9 @@ enum lb_unsent lb_http_unsent(struct lb_l7 *l7, struct lb_http *client)
     const char *bytes = lb_http_in(l7, client) + client->in_start;
     uint32_t length = line_length(bytes, count);
     int repeats = length && lb_policy_key(bytes, length) == client->line_hash;
-    enum lb_unsent found = repeats                                        ? LB_UNSENT_SETTLED
-                           : !length && may_repeat(client, bytes, count) ? LB_UNSENT_OPEN
-                                                                          : throw_away(client, count);
+    enum lb_unsent found = repeats                                     ? LB_UNSENT_SETTLED
+                         : !length && may_repeat(client, bytes, count) ? LB_UNSENT_OPEN
+                                                                       : throw_away(client, count);
     if (found == LB_UNSENT_SETTLED)
         client->unsent = 0;
     return found;

@@ -1,7 +1,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "../l4/outcome.h"
+#include "../l4/backend_report.h"
 #include "conn_parts.h"
 
 enum { DISTRUST_MS = 60000 };
@@ -14,15 +14,15 @@ static int is_goodbye(const char *bytes, ssize_t count)
 
 void lb_conn_distrust(struct lb_conn_pool *pool, uint32_t backend)
 {
-    lb_outcome_of(pool->plane, backend)->spoke_ms = lb_stamp_ms(pool->plane);
+    lb_report_of(pool->ctx, backend)->spoke_ms = lb_stamp_ms(pool->ctx);
 }
 
 int lb_conn_is_distrusted(const struct lb_conn_pool *pool, uint32_t backend)
 {
-    const struct lb_plane *plane = pool->plane;
-    const struct lb_outcome *outcome = lb_shm_outcome(&plane->shm, plane->worker, backend);
-    return outcome->generation == plane->shm.backends[backend].generation && outcome->spoke_ms &&
-           (uint32_t)lb_now_ms(plane) - outcome->spoke_ms < DISTRUST_MS;
+    const struct lb_worker_context *ctx = pool->ctx;
+    const struct lb_backend_health *health = lb_shm_health(&ctx->shm, ctx->worker, backend);
+    return health->generation == ctx->shm.backends[backend].generation && health->spoke_ms &&
+           (uint32_t)lb_now_ms(ctx) - health->spoke_ms < DISTRUST_MS;
 }
 
 /* What is there to be read from a connection that carries no exchange? */
@@ -36,7 +36,7 @@ enum lb_conn_waiting lb_conn_waiting(struct lb_conn_pool *pool, struct lb_conn *
     }
     if (got <= 0)
         return LB_CONN_THE_END;
-    lb_add(&pool->plane->row->connections_unsolicited, 1);
+    lb_add(&pool->ctx->row->connections_unsolicited, 1);
     if (is_goodbye(first, got))
         return LB_CONN_THE_END;
     if (conn->state != LB_CONN_PARTING) /* nobody comes after those */

@@ -40,7 +40,7 @@ static void take_plain(struct lb_http *client, uint32_t count)
 
 static enum lb_next took(struct lb_l7 *l7, struct lb_http *client, char *bytes, uint32_t count)
 {
-    lb_add(&l7->plane->row->bytes_in, count);
+    lb_add(&l7->ctx->row->bytes_in, count);
     client->expects = 0; /* it waits for no 100 */
     if (client->request.framing == LB_BODY_CHUNKED) {
         enum lb_reading reading = take_chunks(l7, client, bytes, count);

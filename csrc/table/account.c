@@ -37,7 +37,7 @@ static int is_failure(enum lb_end end)
     case LB_ENDED_HALF:
     case LB_ENDED_CUT:
     case LB_ENDED_STOPPED:
-    case LB_ENDED_ANSWERED:
+    case LB_ENDED_LOCAL:
     case LB_ENDED_LIMITED:
     case LB_ENDED_SLOW:
         return 0;
@@ -47,40 +47,40 @@ static int is_failure(enum lb_end end)
 
 static void count(struct lb_tally *tally, const struct lb_ended *ended)
 {
-    if (ended->end == LB_ENDED_LIMITED || (ended->end == LB_ENDED_ANSWERED && ended->status == 429))
+    if (ended->end == LB_ENDED_LIMITED || (ended->end == LB_ENDED_LOCAL && ended->status == 429))
         lb_add(&tally->limited, 1);
     if (ended->kind == LB_RECORD_REFUSED)
         return; /* it never was a session */
-    lb_add(ended->kind == LB_RECORD_EXCHANGE ? &tally->exchanges : &tally->sessions, 1);
+    lb_add(ended->kind == LB_RECORD_EXCHANGE ? &tally->requests : &tally->sessions, 1);
     if (is_failure(ended->end))
         lb_add(&tally->failed, 1);
     else if (ended->end == LB_ENDED_CLIENT)
-        lb_add(&tally->left, 1);
-    else if (ended->end == LB_ENDED_ANSWERED)
-        lb_add(&tally->own, 1);
+        lb_add(&tally->client_aborts, 1);
+    else if (ended->end == LB_ENDED_LOCAL)
+        lb_add(&tally->local_responses, 1);
     if (ended->status >= 100)
-        lb_add(&tally->answers[ended->status < 600 ? ended->status / 100 - 1 : 4], 1);
+        lb_add(&tally->responses[ended->status < 600 ? ended->status / 100 - 1 : 4], 1);
     lb_add(&tally->bytes_in, ended->bytes_in);
     lb_add(&tally->bytes_out, ended->bytes_out);
 }
 
 /* --- the ring ------------------------------------------------------------------------------------------------------- */
 
-static void put_texts(struct lb_record *record, const struct lb_draft *draft, const char *reason)
+static void put_texts(struct lb_record *record, const struct lb_request_log *log, const char *reason)
 {
     size_t used = 0;
-    if (draft) {
-        used = (size_t)draft->method_length + draft->host_length + draft->path_length + draft->id_length;
-        memcpy(record->text, draft->text, used);
-        memcpy(record->trace, draft->trace, sizeof record->trace);
-        record->span = draft->span;
-        record->parent = draft->parent;
-        record->trace_flags = draft->trace_flags;
-        record->method_length = draft->method_length;
-        record->host_length = draft->host_length;
-        record->path_length = draft->path_length;
-        record->id_length = draft->id_length;
-        record->flags |= draft->truncated ? LB_RECORD_TRUNCATED : 0;
+    if (log) {
+        used = (size_t)log->method_length + log->host_length + log->path_length + log->id_length;
+        memcpy(record->text, log->text, used);
+        memcpy(record->trace, log->trace, sizeof record->trace);
+        record->span = log->span;
+        record->parent = log->parent;
+        record->trace_flags = log->trace_flags;
+        record->method_length = log->method_length;
+        record->host_length = log->host_length;
+        record->path_length = log->path_length;
+        record->id_length = log->id_length;
+        record->flags |= log->truncated ? LB_RECORD_TRUNCATED : 0;
     }
     if (reason) {
         size_t room = LB_RECORD_TEXT - used < UINT8_MAX ? LB_RECORD_TEXT - used : UINT8_MAX;
@@ -117,21 +117,21 @@ static void put(const struct lb_shm *shm, uint32_t worker, const struct lb_ended
     record->flags = flags;
     record->tried = ended->tried;
     record->minor = ended->minor;
-    put_texts(record, ended->draft, ended->reason);
+    put_texts(record, ended->log, ended->reason);
     __atomic_store_n(&row->records, number, __ATOMIC_RELEASE);
 }
 
-/* One of so many, and every failure: an answer of 500 and more is one, too. */
+/* One of so many, and every failure: a response of 500 and more is one, too. */
 static int is_logged(const struct lb_tally *tally, const struct lb_ended *ended, uint32_t every)
 {
     if (!every)
         return 0;
-    return is_failure(ended->end) || ended->status >= 500 || (tally->exchanges + tally->sessions + tally->limited) % every == 0;
+    return is_failure(ended->end) || ended->status >= 500 || (tally->requests + tally->sessions + tally->limited) % every == 0;
 }
 
 static int is_traced(const struct lb_ended *ended, uint32_t every)
 {
-    return every && ended->draft && ended->draft->span && ended->draft->trace_flags & 1;
+    return every && ended->log && ended->log->span && ended->log->trace_flags & 1;
 }
 
 void lb_account(const struct lb_shm *shm, uint32_t worker, const struct lb_ended *ended)

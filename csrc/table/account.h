@@ -8,7 +8,7 @@
 enum { LB_NEVER_US = UINT32_MAX };
 
 /* The texts of an exchange, kept from its head to its end. */
-struct lb_draft {
+struct lb_request_log {
     uint64_t trace[2];
     uint64_t span;
     uint64_t parent;
@@ -29,14 +29,14 @@ struct lb_ended {
     uint64_t bytes_in;
     uint64_t bytes_out;
     uint32_t listener;
-    uint32_t pool;    /* UINT32_MAX: none was found for it */
+    uint32_t pool; /* UINT32_MAX: none was found for it */
     uint32_t backend; /* UINT32_MAX: none */
     uint32_t accept_us; /* as in struct lb_record */
     uint32_t connect_us;
     uint32_t first_us;
     const uint8_t *client; /* 16 bytes */
-    const char *reason;    /* of the balancer's own answer, or NULL */
-    const struct lb_draft *draft; /* NULL: it has no texts */
+    const char *reason; /* of the balancer's local response, or NULL */
+    const struct lb_request_log *log; /* NULL: it has no texts */
     uint16_t client_port;
     uint16_t status;
     enum lb_record_kind kind;
@@ -54,7 +54,8 @@ void lb_account_accepted(const struct lb_shm *shm, uint32_t worker, uint32_t lis
 /* Does anybody want records? */
 static inline int lb_account_records(const struct lb_shm *shm)
 {
-    return (__atomic_load_n(&shm->head->log_every, __ATOMIC_RELAXED) | __atomic_load_n(&shm->head->trace_every, __ATOMIC_RELAXED)) != 0;
+    return (__atomic_load_n(&shm->head->log_every, __ATOMIC_RELAXED) |
+            __atomic_load_n(&shm->head->trace_every, __ATOMIC_RELAXED)) != 0;
 }
 
 /* Microseconds between two times, for the fields of 32 bits. */

@@ -1,4 +1,4 @@
-/* Backends that a section passes over by itself, until a verdict of the control plane comes or while there is none. Kept in the outcome,
+/* Backends that a section passes over by itself, until a verdict of the control plane comes or while there is none. Kept in the health,
  * which only the section's owner writes.
  *
  * UNREACHABLE: it failed max_connect_failures connects in a row. After a pause, which doubles with each failed trial, single sessions try
@@ -21,33 +21,33 @@ static inline int lb_avoid_is_wary(const struct lb_shm *shm, uint32_t section, u
 int lb_avoid_skips(const struct lb_shm *shm, const struct lb_wish *wish, uint32_t backend);
 
 /* The wish has got this backend. 1: as a trial, and nobody else gets it before that is over, or was due to be. */
-int lb_avoid_claimed(const struct lb_shm *shm, const struct lb_wish *wish, uint32_t pool, uint32_t backend);
+int lb_avoid_picked(const struct lb_shm *shm, const struct lb_wish *wish, uint32_t pool, uint32_t backend);
 
-/* A connect failed; outcome->failures_in_row is counted already. 1: it was a trial. */
+/* A connect failed; health->failures_in_row is counted already. 1: it was a trial. */
 int lb_avoid_failed(const struct lb_shm *shm, uint32_t section, uint32_t pool, uint32_t backend, uint32_t now_ms);
 
 /* A sign that it is stopping, though it accepts connections (l7/stopping.c). */
 void lb_avoid_suspect(const struct lb_shm *shm, uint32_t section, uint32_t backend, uint64_t now_us);
 
-static inline void lb_avoid_end(struct lb_outcome *outcome)
+static inline void lb_avoid_end(struct lb_backend_health *health)
 {
-    outcome->avoid_ms = 0;
-    outcome->on_trial = 0;
-    outcome->avoided = LB_AVOIDED_NOT;
+    health->avoid_ms = 0;
+    health->on_trial = 0;
+    health->avoided = LB_AVOIDED_NOT;
 }
 
 /* It was reached: enough for one that could not be, not for one that may be stopping. */
-static inline void lb_avoid_reached(struct lb_outcome *outcome)
+static inline void lb_avoid_reached(struct lb_backend_health *health)
 {
-    if (__builtin_expect(outcome->avoided == LB_AVOIDED_UNREACHABLE, 0))
-        lb_avoid_end(outcome);
+    if (__builtin_expect(health->avoided == LB_AVOIDED_UNREACHABLE, 0))
+        lb_avoid_end(health);
 }
 
 /* A response came to a request that was sent then (monotonic, low 32 bits): to one that was sent after the sign it is the proof. */
-static inline void lb_avoid_heard(struct lb_outcome *outcome, uint32_t sent_us)
+static inline void lb_avoid_heard(struct lb_backend_health *health, uint32_t sent_us)
 {
-    if (__builtin_expect(outcome->avoided == LB_AVOIDED_STOPPING, 0) && (int32_t)(sent_us - outcome->suspected_us) > 0)
-        lb_avoid_end(outcome);
+    if (__builtin_expect(health->avoided == LB_AVOIDED_STOPPING, 0) && (int32_t)(sent_us - health->suspected_us) > 0)
+        lb_avoid_end(health);
 }
 
 #endif

@@ -121,7 +121,8 @@ static uint64_t pace(uint64_t *when, uint64_t now_ns, const uint32_t *a_second, 
     return 0;
 }
 
-static enum lb_client_verdict judge(const struct lb_shm *shm, const struct lb_listener_row *listener, uint32_t row, uint64_t now_ns)
+static enum lb_client_verdict judge(const struct lb_shm *shm, const struct lb_listener_row *listener, uint32_t row,
+                                    uint64_t now_ns)
 {
     uint32_t most = __atomic_load_n(&listener->max_client_sessions, __ATOMIC_RELAXED);
     if (most && open_sessions(shm, row) > most)

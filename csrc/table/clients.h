@@ -4,7 +4,7 @@
  *
  * Who is in the table is agreed on by compare-and-swap; open sessions are counted by each worker in its own section, so that a dead
  * worker's go with it. A row that has nothing open and owes no time says nothing, and is anybody's. Where there is none, the one that
- * has nothing open and owes least is forgotten; where all have sessions open, the newcomer is served uncounted: refusing it would let
+ * has nothing open and owes least is forgotten; where all have sessions open, the accepted is served uncounted: refusing it would let
  * those who have many addresses lock out the others. max_sessions bounds them all. */
 #ifndef LB_CLIENTS_H
 #define LB_CLIENTS_H
@@ -19,8 +19,8 @@ enum lb_client_verdict {
 
 /* Count another session of a client: *counted says where, 0: nowhere. Not admitted: nothing is counted. */
 __attribute__((warn_unused_result)) enum lb_client_verdict lb_client_admit(const struct lb_shm *shm, uint32_t worker,
-                                                                           uint32_t listener, const uint8_t ip[16], uint64_t now_us,
-                                                                           uint32_t *counted);
+                                                                           uint32_t listener, const uint8_t ip[16],
+                                                                           uint64_t now_us, uint32_t *counted);
 
 /* Likewise without asking: of a client that was there before it was limited. */
 uint32_t lb_client_count(const struct lb_shm *shm, uint32_t worker, uint32_t listener, const uint8_t ip[16], uint64_t now_us);

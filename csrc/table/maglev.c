@@ -55,14 +55,14 @@ static void populate(struct preference *preferences, uint32_t count, uint8_t *ta
             preferences[i].due += heaviest;
             uint32_t slot = next_free(&preferences[i], taken);
             taken[slot] = 1;
-            __atomic_store_n(&slots[slot], preferences[i].member, __ATOMIC_RELAXED); /* a worker that was overtaken may still read */
+            __atomic_store_n(&slots[slot], preferences[i].member,
+                             __ATOMIC_RELAXED); /* a worker that was overtaken may still read */
             if (++filled == LB_MAGLEV_SLOTS)
                 return;
         }
 }
 
-int64_t lb_maglev_build(const uint32_t *members, const uint32_t *weights, const uint64_t *names, uint32_t count,
-                        uint32_t *slots)
+int64_t lb_maglev_build(const uint32_t *members, const uint32_t *weights, const uint64_t *names, uint32_t count, uint32_t *slots)
 {
     struct preference *preferences = malloc(count * sizeof *preferences);
     uint8_t *taken = calloc(1, LB_MAGLEV_SLOTS);

@@ -6,7 +6,7 @@
 #include <unistd.h>
 
 #include "avoid.h"
-#include "learn.h"
+#include "backend_health.h"
 #include "load.h"
 #include "table.h"
 #include "view.h"
@@ -21,8 +21,7 @@ static uint64_t now_us(void)
 static void raise_sections(struct lb_head *head, uint32_t count)
 {
     uint32_t now = __atomic_load_n(&head->sections, __ATOMIC_RELAXED);
-    while (now < count &&
-           !__atomic_compare_exchange_n(&head->sections, &now, count, 0, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
+    while (now < count && !__atomic_compare_exchange_n(&head->sections, &now, count, 0, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
         ;
 }
 
@@ -81,7 +80,7 @@ static uint32_t claim(struct lb_picker *picker, uint32_t pool, uint64_t key, uin
     struct lb_thought thought;
     struct lb_wish wish = {
         .worker = picker->section, .now_ms = (uint32_t)(picked->at_us / 1000), .key = key, .thought = &thought};
-    uint32_t backend = lb_view_claim(&picker->shm, pool, &wish, &picker->cursors[pool], cost);
+    uint32_t backend = lb_view_acquire(&picker->shm, pool, &wish, &picker->cursors[pool], cost);
     struct lb_pick pick = {picked->at_us, picker->section, pool, backend, cost, 0, &thought};
     picked->decision = lb_why_note(&picker->shm, &pick);
     return backend;
@@ -105,15 +104,15 @@ int lb_picker_pick(struct lb_picker *picker, uint32_t pool, uint64_t key, uint32
 static void learn(struct lb_picker *picker, const struct lb_picked *picked, enum lb_fate fate, uint64_t now)
 {
     int fresh;
-    struct lb_outcome *outcome = lb_learn_of(&picker->shm, picker->section, picked->backend, &fresh);
+    struct lb_backend_health *health = lb_health_of(&picker->shm, picker->section, picked->backend, &fresh);
     if (fate == LB_FATE_DONE) {
-        lb_learn_answered(outcome, (uint32_t)(now - picked->at_us), now / 1000);
+        lb_health_responded(health, (uint32_t)(now - picked->at_us), now / 1000);
     } else if (fate == LB_FATE_UNREACHABLE) {
-        lb_learn_unreachable(outcome, ECONNREFUSED);
+        lb_health_unreachable(health, ECONNREFUSED);
         (void)lb_avoid_failed(&picker->shm, picker->section, picked->pool, picked->backend, (uint32_t)(now / 1000));
     } else if (fate == LB_FATE_FAILED) {
-        lb_learn_unanswered(outcome, 0);
-        lb_add(&outcome->sessions, 1); /* it was reached */
+        lb_health_failed(health, 0);
+        lb_add(&health->sessions, 1); /* it was reached */
     }
 }
 

@@ -11,7 +11,7 @@
 enum { TRIES = 16 }; /* slots looked at before the members are searched one by one */
 
 #define EWMA_TAU_MS 10000.0f    /* Finagle's: what is older than this hardly counts */
-#define EWMA_TAU_ANSWERS 10.0f  /* and so many times the latency: of answers that take a minute more must be remembered */
+#define EWMA_TAU_RESPONSES 10.0f  /* and so many times the latency: of responses that take a minute more must be remembered */
 #define UNKNOWN_US 1000000.0f   /* a backend that has not answered its first exchanges yet is not flooded with more */
 #define BOUNDED_LOAD 1.25f      /* the paper's c */
 #define FIRST_SHARE 0.02f       /* slow start begins with so much: a backend without any request never warms up */
@@ -172,34 +172,34 @@ static float burden(const struct lb_choice *choice, uint32_t backend)
     return work_on(choice, backend) * cost_of(choice, backend);
 }
 
-/* What is left of a figure after this time: where an answer takes long, a second of memory holds nothing. */
-static float left_of(const struct lb_outcome *outcome, float age_ms)
+/* What is left of a figure after this time: where a response takes long, a second of memory holds nothing. */
+static float left_of(const struct lb_backend_health *health, float age_ms)
 {
-    float tau_ms = EWMA_TAU_MS + EWMA_TAU_ANSWERS * (float)outcome->latency_us / 1000;
+    float tau_ms = EWMA_TAU_MS + EWMA_TAU_RESPONSES * (float)health->latency_us / 1000;
     return age_ms > 0 ? expf(-age_ms / tau_ms) : 1;
 }
 
-static float peak_now(const struct lb_outcome *outcome, uint32_t now_ms)
+static float peak_now(const struct lb_backend_health *health, uint32_t now_ms)
 {
-    return outcome->peak_us * left_of(outcome, (float)(int32_t)(now_ms - outcome->peak_ms));
+    return health->peak_us * left_of(health, (float)(int32_t)(now_ms - health->peak_ms));
 }
 
-void lb_policy_observe(struct lb_outcome *outcome, uint32_t latency_us, uint32_t now_ms)
+void lb_policy_observe(struct lb_backend_health *health, uint32_t latency_us, uint32_t now_ms)
 {
-    float seen = (float)latency_us, kept = peak_now(outcome, now_ms);
-    float age_ms = (float)(int32_t)(now_ms - outcome->peak_ms);
-    float share = outcome->peak_us > 0 && age_ms > 0 ? left_of(outcome, age_ms) : 0;
-    outcome->peak_us = seen >= kept ? seen : outcome->peak_us * share + seen * (1 - share);
-    outcome->peak_ms = now_ms;
+    float seen = (float)latency_us, kept = peak_now(health, now_ms);
+    float age_ms = (float)(int32_t)(now_ms - health->peak_ms);
+    float share = health->peak_us > 0 && age_ms > 0 ? left_of(health, age_ms) : 0;
+    health->peak_us = seen >= kept ? seen : health->peak_us * share + seen * (1 - share);
+    health->peak_ms = now_ms;
 }
 
 static float delay(const struct lb_choice *choice, uint32_t backend)
 {
     const struct lb_wish *wish = choice->wish;
-    const struct lb_outcome *outcome = lb_shm_outcome(choice->shm, wish->worker, backend);
+    const struct lb_backend_health *health = lb_shm_health(choice->shm, wish->worker, backend);
     float in_flight = work_on(choice, backend), peak_us = 0;
-    if (outcome->generation == choice->shm->backends[backend].generation)
-        peak_us = peak_now(outcome, wish->now_ms);
+    if (health->generation == choice->shm->backends[backend].generation)
+        peak_us = peak_now(health, wish->now_ms);
     if (peak_us <= 0)
         return in_flight * UNKNOWN_US * cost_of(choice, backend);
     return peak_us * (in_flight + 1) * cost_of(choice, backend);

@@ -60,7 +60,7 @@ struct lb_choice {
  * least_conn   the fewest sessions per weight of all members; the schedule decides among equals
  *
  * ewma         two slots, the one with the lower peak EWMA of latency x (what is under way + 1) per weight (Twitter's Finagle): a
- *              slow answer counts at once, and is forgotten with a half-life of seven seconds (and seven times its latency)
+ *              slow response counts at once, and is forgotten with a half-life of seven seconds (and seven times its latency)
  * maglev       the slot that the key falls into (table/maglev.h); another one by a second hash when that backend has more than
  *              1.25 of its share under way (Mirrokni, Thorup and Zadimoghaddam, "Consistent Hashing with Bounded Loads", 2018)
  *
@@ -77,7 +77,7 @@ int lb_policy_takes_sessions(const struct lb_shm *shm, const struct lb_wish *wis
 /* The hash of what a key or a request's own bytes are kept together by: the same for a request and for a pick without the proxy. */
 uint64_t lb_policy_key(const void *bytes, size_t count);
 
-/* Take a latency into the peak EWMA of an outcome. */
-void lb_policy_observe(struct lb_outcome *outcome, uint32_t latency_us, uint32_t now_ms);
+/* Take a latency into the peak EWMA of an health. */
+void lb_policy_observe(struct lb_backend_health *health, uint32_t latency_us, uint32_t now_ms);
 
 #endif

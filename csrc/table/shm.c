@@ -20,7 +20,7 @@ _Static_assert(sizeof(struct lb_route_row) == 64, "route row");
 _Static_assert(sizeof(struct lb_condition_row) == 24, "condition row");
 _Static_assert(sizeof(struct lb_worker_row) == 704, "worker row");
 _Static_assert(sizeof(struct lb_budget) == 128, "budget");
-_Static_assert(sizeof(struct lb_outcome) == 128, "outcome");
+_Static_assert(sizeof(struct lb_backend_health) == 128, "health");
 _Static_assert(sizeof(struct lb_decision) == 64, "decision");
 _Static_assert(sizeof(struct lb_tally) == 128, "tally");
 _Static_assert(sizeof(struct lb_record) == 512, "record");
@@ -44,7 +44,7 @@ static void plan(struct lb_head *head, const struct lb_limits *limits)
     head->pool_size = sizeof(struct lb_pool_row);
     head->backend_size = sizeof(struct lb_backend_row);
     head->worker_size = sizeof(struct lb_worker_row);
-    head->outcome_size = sizeof(struct lb_outcome);
+    head->health_size = sizeof(struct lb_backend_health);
     head->decision_size = sizeof(struct lb_decision);
     head->histogram_size = sizeof(struct lb_histogram);
     head->tally_size = sizeof(struct lb_tally);
@@ -75,8 +75,8 @@ static void plan(struct lb_head *head, const struct lb_limits *limits)
     at = round_up(at + LB_CLIENTS * sizeof(struct lb_client), PAGE);
     head->off_workers = at;
     head->off_budgets = sizeof(struct lb_worker_row);
-    head->off_outcomes = head->off_budgets + (uint64_t)limits->pools * sizeof(struct lb_budget);
-    head->off_active = head->off_outcomes + (uint64_t)limits->backends * sizeof(struct lb_outcome);
+    head->off_health = head->off_budgets + (uint64_t)limits->pools * sizeof(struct lb_budget);
+    head->off_active = head->off_health + (uint64_t)limits->backends * sizeof(struct lb_backend_health);
     head->off_charged = round_up(head->off_active + (uint64_t)limits->backends * sizeof(uint32_t), LINE);
     head->off_decisions = round_up(head->off_charged + (uint64_t)limits->backends * sizeof(uint32_t), LINE);
     head->off_timings = round_up(head->off_decisions + LB_DECISIONS * sizeof(struct lb_decision), PAGE);
@@ -90,9 +90,8 @@ static void plan(struct lb_head *head, const struct lb_limits *limits)
 
 static int limits_ok(const struct lb_limits *limits)
 {
-    return limits->listeners >= 1 && limits->listeners <= MAX_LISTENERS && limits->pools >= 1 &&
-           limits->pools <= MAX_POOLS && limits->backends >= 1 && limits->backends <= MAX_BACKENDS &&
-           limits->workers >= 1 && limits->workers <= LB_MAX_WORKERS;
+    return limits->listeners >= 1 && limits->listeners <= MAX_LISTENERS && limits->pools >= 1 && limits->pools <= MAX_POOLS &&
+           limits->backends >= 1 && limits->backends <= MAX_BACKENDS && limits->workers >= 1 && limits->workers <= LB_MAX_WORKERS;
 }
 
 uint64_t lb_shm_bytes(const struct lb_limits *limits)
@@ -122,16 +121,14 @@ static int same_plan(const struct lb_head *head)
     if (!limits_ok(&limits))
         return 0;
     plan(&want, &limits);
-    return want.head_size == head->head_size && want.listener_size == head->listener_size &&
-           want.pool_size == head->pool_size && want.backend_size == head->backend_size &&
-           want.worker_size == head->worker_size && want.outcome_size == head->outcome_size &&
-           want.max_slots == head->max_slots && want.bytes == head->bytes &&
+    return want.head_size == head->head_size && want.listener_size == head->listener_size && want.pool_size == head->pool_size &&
+           want.backend_size == head->backend_size && want.worker_size == head->worker_size &&
+           want.health_size == head->health_size && want.max_slots == head->max_slots && want.bytes == head->bytes &&
            want.off_listeners == head->off_listeners && want.off_pools == head->off_pools &&
-           want.off_backends == head->off_backends && want.off_costs == head->off_costs &&
-           want.off_routes == head->off_routes && want.off_views == head->off_views && want.view_stride == head->view_stride &&
-           want.off_workers == head->off_workers && want.worker_stride == head->worker_stride &&
-           want.off_budgets == head->off_budgets && want.off_outcomes == head->off_outcomes &&
-           want.off_active == head->off_active && want.off_charged == head->off_charged &&
+           want.off_backends == head->off_backends && want.off_costs == head->off_costs && want.off_routes == head->off_routes &&
+           want.off_views == head->off_views && want.view_stride == head->view_stride && want.off_workers == head->off_workers &&
+           want.worker_stride == head->worker_stride && want.off_budgets == head->off_budgets &&
+           want.off_health == head->off_health && want.off_active == head->off_active && want.off_charged == head->off_charged &&
            want.off_decisions == head->off_decisions && want.decision_size == head->decision_size &&
            want.off_timings == head->off_timings && want.histogram_size == head->histogram_size &&
            want.off_tallies == head->off_tallies && want.tally_size == head->tally_size &&
@@ -143,8 +140,7 @@ static int same_plan(const struct lb_head *head)
 int lb_shm_attach(struct lb_shm *shm, void *memory, uint64_t bytes)
 {
     struct lb_head *head = memory;
-    if (bytes < sizeof *head || head->magic != LB_MAGIC || head->layout != LB_LAYOUT || head->bytes != bytes ||
-        !same_plan(head))
+    if (bytes < sizeof *head || head->magic != LB_MAGIC || head->layout != LB_LAYOUT || head->bytes != bytes || !same_plan(head))
         return -EINVAL;
     char *base = memory;
     shm->head = head;
@@ -193,9 +189,9 @@ struct lb_budget *lb_shm_budget(const struct lb_shm *shm, uint32_t worker, uint3
     return (struct lb_budget *)(void *)(section(shm, worker) + shm->head->off_budgets) + pool;
 }
 
-struct lb_outcome *lb_shm_outcome(const struct lb_shm *shm, uint32_t worker, uint32_t backend)
+struct lb_backend_health *lb_shm_health(const struct lb_shm *shm, uint32_t worker, uint32_t backend)
 {
-    return (struct lb_outcome *)(void *)(section(shm, worker) + shm->head->off_outcomes) + backend;
+    return (struct lb_backend_health *)(void *)(section(shm, worker) + shm->head->off_health) + backend;
 }
 
 uint32_t *lb_shm_active(const struct lb_shm *shm, uint32_t worker)

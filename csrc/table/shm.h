@@ -23,7 +23,8 @@ struct lb_shm {
     struct lb_pool_row *pools;
     struct lb_backend_row *backends;
     struct lb_client *clients;
-    float *costs; /* cost of one session on a backend: 1 / (weight x (1 - load)); infinite when it takes none; negative when there is
+    float *
+        costs; /* cost of one session on a backend: 1 / (weight x (1 - load)); infinite when it takes none; negative when there is
                    * more to it in its row: it is ramping up, or has work from elsewhere */
 };
 
@@ -45,7 +46,7 @@ void *lb_shm_routes(const struct lb_shm *shm, uint32_t which);
 
 struct lb_worker_row *lb_shm_worker(const struct lb_shm *shm, uint32_t worker);
 struct lb_budget *lb_shm_budget(const struct lb_shm *shm, uint32_t worker, uint32_t pool);
-struct lb_outcome *lb_shm_outcome(const struct lb_shm *shm, uint32_t worker, uint32_t backend);
+struct lb_backend_health *lb_shm_health(const struct lb_shm *shm, uint32_t worker, uint32_t backend);
 uint32_t *lb_shm_active(const struct lb_shm *shm, uint32_t worker);
 uint32_t *lb_shm_charged(const struct lb_shm *shm, uint32_t worker);
 uint32_t *lb_shm_counted(const struct lb_shm *shm, uint32_t worker);

@@ -188,9 +188,9 @@ void lb_table_bury_worker(const struct lb_shm *shm, uint32_t worker)
     uint64_t lost = row->accepted - row->closed - row->refused;
     lb_add(&row->closed_lost, lost);
     lb_add(&row->closed, lost);
-    lb_add(&row->exchanges_lost, row->exchanges_active);
+    lb_add(&row->requests_lost, row->requests_active);
     row->active = row->buffers = row->pipes = 0;
-    row->exchanges_active = row->queued = row->connections_kept = row->handshakes_active = 0;
+    row->requests_active = row->queued = row->connections_kept = row->handshakes_active = 0;
     row->forwards = row->forwards_asked = 0;
     row->state = LB_WORKER_ABSENT;
     lb_clients_bury(shm, worker);

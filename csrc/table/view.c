@@ -150,13 +150,15 @@ int lb_view_some_are_full(const struct lb_shm *shm, uint32_t pool, const struct 
     uint32_t count = __atomic_load_n(&view->members, __ATOMIC_RELAXED) + __atomic_load_n(&view->reserve, __ATOMIC_RELAXED);
     for (uint32_t i = 0; i < count && i < shm->head->max_backends; i++) {
         uint32_t backend = __atomic_load_n(&members[i], __ATOMIC_RELAXED);
-        if (backend < shm->head->max_backends && lb_policy_takes_sessions(shm, wish, backend) && !lb_avoid_skips(shm, wish, backend))
+        if (backend < shm->head->max_backends && lb_policy_takes_sessions(shm, wish, backend) &&
+            !lb_avoid_skips(shm, wish, backend))
             return 1;
     }
     return 0;
 }
 
-static uint32_t claim(const struct lb_shm *shm, uint32_t pool, const struct lb_wish *wish, struct lb_cursor *cursor, uint32_t cost)
+static uint32_t claim(const struct lb_shm *shm, uint32_t pool, const struct lb_wish *wish, struct lb_cursor *cursor,
+                      uint32_t cost)
 {
     for (int i = 0; i < CLAIMS; i++) {
         uint32_t backend = lb_view_pick(shm, pool, wish, cursor);
@@ -172,22 +174,22 @@ static void think(const struct lb_wish *wish, enum lb_why why)
         wish->thought->why = (uint8_t)why;
 }
 
-uint32_t lb_view_claim(const struct lb_shm *shm, uint32_t pool, const struct lb_wish *wish, struct lb_cursor *cursor,
-                       uint32_t cost)
+uint32_t lb_view_acquire(const struct lb_shm *shm, uint32_t pool, const struct lb_wish *wish, struct lb_cursor *cursor,
+                         uint32_t cost)
 {
     struct lb_wish aware = *wish;
     aware.wary = (uint8_t)lb_avoid_is_wary(shm, wish->worker, pool, wish->now_ms);
     uint32_t backend = claim(shm, pool, &aware, cursor, cost);
     if (!aware.wary)
         return backend;
-    if (backend != LB_NONE && lb_avoid_claimed(shm, wish, pool, backend))
+    if (backend != LB_NONE && lb_avoid_picked(shm, wish, pool, backend))
         think(wish, LB_WHY_TRIAL);
     if (backend != LB_NONE || lb_view_some_are_full(shm, pool, wish))
         return backend;
     aware.wary = 0; /* to pass all over would be to serve nobody */
     backend = claim(shm, pool, &aware, cursor, cost);
     if (backend != LB_NONE) {
-        (void)lb_avoid_claimed(shm, wish, pool, backend);
+        (void)lb_avoid_picked(shm, wish, pool, backend);
         think(wish, LB_WHY_LAST);
     }
     return backend;

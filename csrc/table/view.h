@@ -5,7 +5,7 @@
 #include "policy.h"
 #include "shm.h"
 
-/* Control plane: build the next view of a pool from the rows that are up and have a weight, and make it current. Those of the lowest
+/* Control ctx: build the next view of a pool from the rows that are up and have a weight, and make it current. Those of the lowest
  * tier take turns; the others follow as its reserve.
  * Returns how many can be picked, or -ENOMEM (the old view stays). */
 __attribute__((warn_unused_result)) int64_t lb_view_publish(const struct lb_shm *shm, uint32_t pool);
@@ -21,7 +21,7 @@ int lb_view_some_are_full(const struct lb_shm *shm, uint32_t pool, const struct 
 
 /* Pick a backend and charge it with a cost (table/load.h), or LB_NONE. One that another worker filled up at the same moment is passed
  * over. */
-uint32_t lb_view_claim(const struct lb_shm *shm, uint32_t pool, const struct lb_wish *wish, struct lb_cursor *cursor,
-                       uint32_t cost);
+uint32_t lb_view_acquire(const struct lb_shm *shm, uint32_t pool, const struct lb_wish *wish, struct lb_cursor *cursor,
+                         uint32_t cost);
 
 #endif

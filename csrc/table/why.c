@@ -30,8 +30,7 @@ uint32_t lb_why_note(const struct lb_shm *shm, const struct lb_pick *pick)
     return (uint32_t)number;
 }
 
-void lb_why_end(const struct lb_shm *shm, uint32_t section, uint32_t number, enum lb_fate fate, uint32_t status,
-                uint64_t now_us)
+void lb_why_end(const struct lb_shm *shm, uint32_t section, uint32_t number, enum lb_fate fate, uint32_t status, uint64_t now_us)
 {
     struct lb_decision *decision = lb_shm_decision(shm, section, number);
     if ((uint32_t)decision->number != number || decision->fate != LB_FATE_OPEN)

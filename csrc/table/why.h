@@ -7,20 +7,19 @@
 
 /* A pick to be remembered. */
 struct lb_pick {
-    uint64_t now_us;  /* monotonic */
+    uint64_t now_us; /* monotonic */
     uint32_t section;
     uint32_t pool;
     uint32_t backend; /* LB_NONE: nobody */
     uint32_t cost;
-    uint32_t tried;   /* how many were tried before */
+    uint32_t tried; /* how many were tried before */
     const struct lb_thought *thought;
 };
 
 /* Returns the low half of its number, by which lb_why_end finds it; never 0 for long. */
 uint32_t lb_why_note(const struct lb_shm *shm, const struct lb_pick *pick);
 
-/* What came of it; nothing when it was overwritten, or has ended already. status: of the answer, 0: none. */
-void lb_why_end(const struct lb_shm *shm, uint32_t section, uint32_t number, enum lb_fate fate, uint32_t status,
-                uint64_t now_us);
+/* What came of it; nothing when it was overwritten, or has ended already. status: of the response, 0: none. */
+void lb_why_end(const struct lb_shm *shm, uint32_t section, uint32_t number, enum lb_fate fate, uint32_t status, uint64_t now_us);
 
 #endif

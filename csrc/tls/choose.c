@@ -58,7 +58,8 @@ static int is_ours(const OPENSSL_STACK *ours, uint32_t id)
 /* TLS 1.2: is a cipher suite offered, and allowed here, that goes with this kind of key? */
 static int shares_cipher(SSL *ssl, const struct lb_tls_own *own)
 {
-    const OPENSSL_STACK *theirs = (const void *)lb_ssl.SSL_get_client_ciphers(ssl), *ours = (const void *)lb_ssl.SSL_get_ciphers(ssl);
+    const OPENSSL_STACK *theirs = (const void *)lb_ssl.SSL_get_client_ciphers(ssl),
+                        *ours = (const void *)lb_ssl.SSL_get_ciphers(ssl);
     int rsa = own->key_kind == LB_EVP_PKEY_RSA || own->key_kind == LB_EVP_PKEY_RSA_PSS;
     for (int i = theirs ? lb_ssl.OPENSSL_sk_num(theirs) : 0; i > 0; i--) {
         const SSL_CIPHER *cipher = lb_ssl.OPENSSL_sk_value(theirs, i - 1);

@@ -25,8 +25,8 @@ static int on_name(SSL *ssl, int *alert, void *argument)
 
 /* The first of ours that the client offers; none is an alert, so that two that do not understand each other part at once (RFC 7301
  * 3.2). */
-static int on_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_length, const unsigned char *theirs, unsigned int count,
-                   void *argument)
+static int on_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_length, const unsigned char *theirs,
+                   unsigned int count, void *argument)
 {
     const struct lb_tls_context *context = argument;
     (void)ssl;
@@ -91,7 +91,8 @@ static void set_rules(struct lb_tls_making *making, SSL_CTX *ctx)
     lb_ssl.SSL_CTX_set_verify(ctx, verify, NULL);
     lb_ssl.SSL_CTX_ctrl(ctx, LB_SSL_CTRL_SET_MIN_PROTO_VERSION, (long)head->min_version, NULL);
     lb_ssl.SSL_CTX_ctrl(ctx, LB_SSL_CTRL_MODE,
-                        LB_SSL_MODE_ENABLE_PARTIAL_WRITE | LB_SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | LB_SSL_MODE_RELEASE_BUFFERS, NULL);
+                        LB_SSL_MODE_ENABLE_PARTIAL_WRITE | LB_SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | LB_SSL_MODE_RELEASE_BUFFERS,
+                        NULL);
     lb_ssl.SSL_CTX_ctrl(ctx, LB_SSL_CTRL_CLEAR_MODE, LB_SSL_MODE_AUTO_RETRY, NULL); /* no read goes on and on over KeyUpdates */
     lb_ssl.SSL_CTX_ctrl(ctx, LB_SSL_CTRL_SET_READ_AHEAD, 1, NULL);
     /* peers that close without a word are many: who cares asks lb_tls_is_cut */

@@ -27,6 +27,7 @@ struct lb_tls_match {
 };
 
 /* Whose name is it, whatever its case? exact: of those who say just so; wild: of those who say so with a star. */
-void lb_tls_names_match(const struct lb_tls_names *names, const char *name, struct lb_tls_match *exact, struct lb_tls_match *wild);
+void lb_tls_names_match(const struct lb_tls_names *names, const char *name, struct lb_tls_match *exact,
+                        struct lb_tls_match *wild);
 
 #endif

@@ -106,119 +106,116 @@ enum {
 #define LB_SSL_OP_NO_RENEGOTIATION (UINT64_C(1) << 30)
 
 /* F(result, name, arguments): every function of libssl and libcrypto that is called. */
-#define LB_OPENSSL(F)                                                                                                      \
-    F(const char *, OpenSSL_version, (int type))                                                                           \
-    F(void, ERR_clear_error, (void))                                                                                       \
-    F(unsigned long, ERR_peek_error, (void))                                                                               \
-    F(const char *, ERR_reason_error_string, (unsigned long error))                                                        \
-    F(void *, CRYPTO_malloc, (size_t count, const char *file, int line))                                                   \
-    F(int, RAND_bytes, (unsigned char *buffer, int count))                                                                 \
-    F(BIO_METHOD *, BIO_meth_new, (int type, const char *name))                                                            \
-    F(int, BIO_meth_set_write, (BIO_METHOD * method, int (*write)(BIO *, const char *, int)))                              \
-    F(int, BIO_meth_set_read, (BIO_METHOD * method, int (*read)(BIO *, char *, int)))                                      \
-    F(int, BIO_meth_set_ctrl, (BIO_METHOD * method, long (*ctrl)(BIO *, int, long, void *)))                               \
-    F(BIO *, BIO_new, (const BIO_METHOD *method))                                                                          \
-    F(BIO *, BIO_new_mem_buf, (const void *bytes, int count))                                                              \
-    F(int, BIO_free, (BIO * bio))                                                                                          \
-    F(void, BIO_set_data, (BIO * bio, void *data))                                                                         \
-    F(void *, BIO_get_data, (BIO * bio))                                                                                   \
-    F(void, BIO_set_init, (BIO * bio, int init))                                                                           \
-    F(void, BIO_set_flags, (BIO * bio, int flags))                                                                         \
-    F(void, BIO_clear_flags, (BIO * bio, int flags))                                                                       \
-    F(X509 *, PEM_read_bio_X509, (BIO * bio, X509 **to, pem_password_cb *cb, void *context))                               \
-    F(EVP_PKEY *, PEM_read_bio_PrivateKey, (BIO * bio, EVP_PKEY **to, pem_password_cb *cb, void *context))                 \
-    F(void, X509_free, (X509 * certificate))                                                                               \
-    F(const ASN1_TIME *, X509_get0_notAfter, (const X509 *certificate))                                                    \
-    F(int, ASN1_TIME_to_tm, (const ASN1_TIME *from, struct tm *to))                                                        \
-    F(int, i2d_X509, (const X509 *certificate, unsigned char **to))                                                        \
-    F(X509_NAME *, X509_get_subject_name, (const X509 *certificate))                                                       \
-    F(int, X509_NAME_get_text_by_NID, (const X509_NAME *name, int nid, char *to, int room))                                \
-    F(void *, X509_get_ext_d2i, (const X509 *certificate, int nid, int *critical, int *index))                             \
-    F(int, X509_VERIFY_PARAM_set1_ip_asc, (X509_VERIFY_PARAM * param, const char *ip))                                     \
-    F(int, X509_STORE_add_cert, (X509_STORE * store, X509 * certificate))                                                  \
-    F(int, X509_check_private_key, (const X509 *certificate, const EVP_PKEY *key))                                         \
-    F(int, OPENSSL_sk_num, (const OPENSSL_STACK *stack))                                                                   \
-    F(void *, OPENSSL_sk_value, (const OPENSSL_STACK *stack, int at))                                                      \
-    F(void, GENERAL_NAMES_free, (GENERAL_NAMES * names))                                                                   \
-    F(void *, GENERAL_NAME_get0_value, (const GENERAL_NAME *name, int *type))                                              \
-    F(const unsigned char *, ASN1_STRING_get0_data, (const ASN1_STRING *string))                                           \
-    F(int, ASN1_STRING_length, (const ASN1_STRING *string))                                                                \
-    F(int, EVP_PKEY_get_base_id, (const EVP_PKEY *key))                                                                    \
-    F(void, EVP_PKEY_free, (EVP_PKEY * key))                                                                               \
-    F(EVP_CIPHER *, EVP_CIPHER_fetch, (OSSL_LIB_CTX * library, const char *name, const char *properties))                  \
-    F(int, EVP_EncryptInit_ex,                                                                                             \
+#define LB_OPENSSL(F) \
+    F(const char *, OpenSSL_version, (int type)) \
+    F(void, ERR_clear_error, (void)) \
+    F(unsigned long, ERR_peek_error, (void)) \
+    F(const char *, ERR_reason_error_string, (unsigned long error)) \
+    F(void *, CRYPTO_malloc, (size_t count, const char *file, int line)) \
+    F(int, RAND_bytes, (unsigned char *buffer, int count)) \
+    F(BIO_METHOD *, BIO_meth_new, (int type, const char *name)) \
+    F(int, BIO_meth_set_write, (BIO_METHOD * method, int (*write)(BIO *, const char *, int))) \
+    F(int, BIO_meth_set_read, (BIO_METHOD * method, int (*read)(BIO *, char *, int))) \
+    F(int, BIO_meth_set_ctrl, (BIO_METHOD * method, long (*ctrl)(BIO *, int, long, void *))) \
+    F(BIO *, BIO_new, (const BIO_METHOD *method)) \
+    F(BIO *, BIO_new_mem_buf, (const void *bytes, int count)) \
+    F(int, BIO_free, (BIO * bio)) \
+    F(void, BIO_set_data, (BIO * bio, void *data)) \
+    F(void *, BIO_get_data, (BIO * bio)) \
+    F(void, BIO_set_init, (BIO * bio, int init)) \
+    F(void, BIO_set_flags, (BIO * bio, int flags)) \
+    F(void, BIO_clear_flags, (BIO * bio, int flags)) \
+    F(X509 *, PEM_read_bio_X509, (BIO * bio, X509 * *to, pem_password_cb * cb, void *context)) \
+    F(EVP_PKEY *, PEM_read_bio_PrivateKey, (BIO * bio, EVP_PKEY * *to, pem_password_cb * cb, void *context)) \
+    F(void, X509_free, (X509 * certificate)) \
+    F(const ASN1_TIME *, X509_get0_notAfter, (const X509 *certificate)) \
+    F(int, ASN1_TIME_to_tm, (const ASN1_TIME *from, struct tm *to)) \
+    F(int, i2d_X509, (const X509 *certificate, unsigned char **to)) \
+    F(X509_NAME *, X509_get_subject_name, (const X509 *certificate)) \
+    F(int, X509_NAME_get_text_by_NID, (const X509_NAME *name, int nid, char *to, int room)) \
+    F(void *, X509_get_ext_d2i, (const X509 *certificate, int nid, int *critical, int *index)) \
+    F(int, X509_VERIFY_PARAM_set1_ip_asc, (X509_VERIFY_PARAM * param, const char *ip)) \
+    F(int, X509_STORE_add_cert, (X509_STORE * store, X509 * certificate)) \
+    F(int, X509_check_private_key, (const X509 *certificate, const EVP_PKEY *key)) \
+    F(int, OPENSSL_sk_num, (const OPENSSL_STACK *stack)) \
+    F(void *, OPENSSL_sk_value, (const OPENSSL_STACK *stack, int at)) \
+    F(void, GENERAL_NAMES_free, (GENERAL_NAMES * names)) \
+    F(void *, GENERAL_NAME_get0_value, (const GENERAL_NAME *name, int *type)) \
+    F(const unsigned char *, ASN1_STRING_get0_data, (const ASN1_STRING *string)) \
+    F(int, ASN1_STRING_length, (const ASN1_STRING *string)) \
+    F(int, EVP_PKEY_get_base_id, (const EVP_PKEY *key)) \
+    F(void, EVP_PKEY_free, (EVP_PKEY * key)) \
+    F(EVP_CIPHER *, EVP_CIPHER_fetch, (OSSL_LIB_CTX * library, const char *name, const char *properties)) \
+    F(int, EVP_EncryptInit_ex, \
       (EVP_CIPHER_CTX * context, const EVP_CIPHER *cipher, ENGINE *engine, const unsigned char *key, const unsigned char *iv)) \
-    F(int, EVP_DecryptInit_ex,                                                                                             \
+    F(int, EVP_DecryptInit_ex, \
       (EVP_CIPHER_CTX * context, const EVP_CIPHER *cipher, ENGINE *engine, const unsigned char *key, const unsigned char *iv)) \
-    F(int, EVP_MAC_CTX_set_params, (EVP_MAC_CTX * context, const OSSL_PARAM params[]))                                     \
-    F(OSSL_PARAM, OSSL_PARAM_construct_octet_string, (const char *key, void *bytes, size_t count))                         \
-    F(OSSL_PARAM, OSSL_PARAM_construct_utf8_string, (const char *key, char *text, size_t count))                           \
-    F(OSSL_PARAM, OSSL_PARAM_construct_end, (void))                                                                        \
-    F(const SSL_METHOD *, TLS_server_method, (void))                                                                       \
-    F(const SSL_METHOD *, TLS_client_method, (void))                                                                       \
-    F(SSL_CTX *, SSL_CTX_new, (const SSL_METHOD *method))                                                                  \
-    F(void, SSL_CTX_free, (SSL_CTX * context))                                                                             \
-    F(long, SSL_CTX_ctrl, (SSL_CTX * context, int command, long number, void *argument))                                   \
-    F(long, SSL_CTX_callback_ctrl, (SSL_CTX * context, int command, void (*callback)(void)))                               \
-    F(uint64_t, SSL_CTX_set_options, (SSL_CTX * context, uint64_t options))                                                \
-    F(int, SSL_CTX_set_cipher_list, (SSL_CTX * context, const char *ciphers))                                              \
-    F(int, SSL_CTX_use_cert_and_key,                                                                                       \
-      (SSL_CTX * context, X509 * certificate, EVP_PKEY * key, X509_STACK * chain, int replace))                            \
-    F(int, SSL_use_cert_and_key, (SSL * ssl, X509 * certificate, EVP_PKEY * key, X509_STACK * chain, int replace))         \
-    F(void, SSL_certs_clear, (SSL * ssl))                                                                                  \
-    F(void, SSL_CTX_set_cert_cb, (SSL_CTX * context, int (*cb)(SSL *, void *), void *argument))                            \
-    F(int, SSL_check_chain, (SSL * ssl, X509 * certificate, EVP_PKEY * key, X509_STACK * chain))                           \
-    F(CIPHER_STACK *, SSL_get_client_ciphers, (const SSL *ssl))                                                            \
-    F(CIPHER_STACK *, SSL_get_ciphers, (const SSL *ssl))                                                                   \
-    F(uint32_t, SSL_CIPHER_get_id, (const SSL_CIPHER *cipher))                                                             \
-    F(int, SSL_CIPHER_get_auth_nid, (const SSL_CIPHER *cipher))                                                            \
-    F(OPENSSL_STACK *, OPENSSL_sk_new_null, (void))                                                                        \
-    F(int, OPENSSL_sk_push, (OPENSSL_STACK * stack, const void *one))                                                      \
-    F(void, OPENSSL_sk_free, (OPENSSL_STACK * stack))                                                                      \
-    F(const ASN1_TIME *, X509_get0_notBefore, (const X509 *certificate))                                                   \
-    F(int, SSL_CTX_set_session_id_context, (SSL_CTX * context, const unsigned char *id, unsigned int count))               \
-    F(void, SSL_CTX_set_alpn_select_cb,                                                                                    \
-      (SSL_CTX * context,                                                                                                  \
-       int (*cb)(SSL *, const unsigned char **, unsigned char *, const unsigned char *, unsigned int, void *),             \
-       void *argument))                                                                                                    \
-    F(void, SSL_CTX_set_verify, (SSL_CTX * context, int mode, int (*cb)(int, X509_STORE_CTX *)))                           \
-    F(X509_STORE *, SSL_CTX_get_cert_store, (const SSL_CTX *context))                                                      \
-    F(void, SSL_CTX_set1_cert_store, (SSL_CTX * context, X509_STORE * store))                                              \
-    F(int, SSL_CTX_set_default_verify_paths, (SSL_CTX * context))                                                          \
-    F(int, SSL_CTX_add_client_CA, (SSL_CTX * context, X509 * certificate))                                                 \
-    F(int, SSL_CTX_set_tlsext_ticket_key_evp_cb,                                                                           \
-      (SSL_CTX * context,                                                                                                  \
-       int (*cb)(SSL *, unsigned char *, unsigned char *, EVP_CIPHER_CTX *, EVP_MAC_CTX *, int)))                          \
-    F(int, SSL_CTX_set_num_tickets, (SSL_CTX * context, size_t count))                                                     \
-    F(void, SSL_CTX_sess_set_new_cb, (SSL_CTX * context, int (*cb)(SSL *, SSL_SESSION *)))                                 \
-    F(SSL *, SSL_new, (SSL_CTX * context))                                                                                 \
-    F(void, SSL_free, (SSL * ssl))                                                                                         \
-    F(void, SSL_set_bio, (SSL * ssl, BIO * from, BIO * to))                                                                \
-    F(void, SSL_set_accept_state, (SSL * ssl))                                                                             \
-    F(void, SSL_set_connect_state, (SSL * ssl))                                                                            \
-    F(int, SSL_do_handshake, (SSL * ssl))                                                                                  \
-    F(int, SSL_read, (SSL * ssl, void *to, int room))                                                                      \
-    F(int, SSL_write, (SSL * ssl, const void *from, int count))                                                            \
-    F(int, SSL_has_pending, (const SSL *ssl))                                                                              \
-    F(int, SSL_shutdown, (SSL * ssl))                                                                                      \
-    F(void, SSL_set_shutdown, (SSL * ssl, int mode))                                                                       \
-    F(int, SSL_get_error, (const SSL *ssl, int result))                                                                    \
-    F(long, SSL_ctrl, (SSL * ssl, int command, long number, void *argument))                                               \
-    F(int, SSL_set_ex_data, (SSL * ssl, int index, void *data))                                                            \
-    F(void *, SSL_get_ex_data, (const SSL *ssl, int index))                                                                \
-    F(const char *, SSL_get_servername, (const SSL *ssl, int type))                                                        \
-    F(int, SSL_session_reused, (const SSL *ssl))                                                                           \
-    F(void, SSL_get0_alpn_selected, (const SSL *ssl, const unsigned char **name, unsigned int *count))                     \
-    F(int, SSL_version, (const SSL *ssl))                                                                                  \
-    F(const char *, SSL_get_version, (const SSL *ssl))                                                                     \
-    F(X509 *, SSL_get1_peer_certificate, (const SSL *ssl))                                                                 \
-    F(X509 *, SSL_get_certificate, (const SSL *ssl))                                                                       \
-    F(const char *, X509_verify_cert_error_string, (long error))                                                           \
-    F(long, SSL_get_verify_result, (const SSL *ssl))                                                                       \
-    F(int, SSL_set_session, (SSL * ssl, SSL_SESSION * session))                                                            \
-    F(void, SSL_SESSION_free, (SSL_SESSION * session))                                                                     \
-    F(int, SSL_set1_host, (SSL * ssl, const char *name))                                                                   \
-    F(void, SSL_set_hostflags, (SSL * ssl, unsigned int flags))                                                            \
+    F(int, EVP_MAC_CTX_set_params, (EVP_MAC_CTX * context, const OSSL_PARAM params[])) \
+    F(OSSL_PARAM, OSSL_PARAM_construct_octet_string, (const char *key, void *bytes, size_t count)) \
+    F(OSSL_PARAM, OSSL_PARAM_construct_utf8_string, (const char *key, char *text, size_t count)) \
+    F(OSSL_PARAM, OSSL_PARAM_construct_end, (void)) \
+    F(const SSL_METHOD *, TLS_server_method, (void)) \
+    F(const SSL_METHOD *, TLS_client_method, (void)) \
+    F(SSL_CTX *, SSL_CTX_new, (const SSL_METHOD *method)) \
+    F(void, SSL_CTX_free, (SSL_CTX * context)) \
+    F(long, SSL_CTX_ctrl, (SSL_CTX * context, int command, long number, void *argument)) \
+    F(long, SSL_CTX_callback_ctrl, (SSL_CTX * context, int command, void (*callback)(void))) \
+    F(uint64_t, SSL_CTX_set_options, (SSL_CTX * context, uint64_t options)) \
+    F(int, SSL_CTX_set_cipher_list, (SSL_CTX * context, const char *ciphers)) \
+    F(int, SSL_CTX_use_cert_and_key, (SSL_CTX * context, X509 * certificate, EVP_PKEY * key, X509_STACK * chain, int replace)) \
+    F(int, SSL_use_cert_and_key, (SSL * ssl, X509 * certificate, EVP_PKEY * key, X509_STACK * chain, int replace)) \
+    F(void, SSL_certs_clear, (SSL * ssl)) \
+    F(void, SSL_CTX_set_cert_cb, (SSL_CTX * context, int (*cb)(SSL *, void *), void *argument)) \
+    F(int, SSL_check_chain, (SSL * ssl, X509 * certificate, EVP_PKEY * key, X509_STACK * chain)) \
+    F(CIPHER_STACK *, SSL_get_client_ciphers, (const SSL *ssl)) \
+    F(CIPHER_STACK *, SSL_get_ciphers, (const SSL *ssl)) \
+    F(uint32_t, SSL_CIPHER_get_id, (const SSL_CIPHER *cipher)) \
+    F(int, SSL_CIPHER_get_auth_nid, (const SSL_CIPHER *cipher)) \
+    F(OPENSSL_STACK *, OPENSSL_sk_new_null, (void)) \
+    F(int, OPENSSL_sk_push, (OPENSSL_STACK * stack, const void *one)) \
+    F(void, OPENSSL_sk_free, (OPENSSL_STACK * stack)) \
+    F(const ASN1_TIME *, X509_get0_notBefore, (const X509 *certificate)) \
+    F(int, SSL_CTX_set_session_id_context, (SSL_CTX * context, const unsigned char *id, unsigned int count)) \
+    F(void, SSL_CTX_set_alpn_select_cb, \
+      (SSL_CTX * context, \
+       int (*cb)(SSL *, const unsigned char **, unsigned char *, const unsigned char *, unsigned int, void *), void *argument)) \
+    F(void, SSL_CTX_set_verify, (SSL_CTX * context, int mode, int (*cb)(int, X509_STORE_CTX *))) \
+    F(X509_STORE *, SSL_CTX_get_cert_store, (const SSL_CTX *context)) \
+    F(void, SSL_CTX_set1_cert_store, (SSL_CTX * context, X509_STORE * store)) \
+    F(int, SSL_CTX_set_default_verify_paths, (SSL_CTX * context)) \
+    F(int, SSL_CTX_add_client_CA, (SSL_CTX * context, X509 * certificate)) \
+    F(int, SSL_CTX_set_tlsext_ticket_key_evp_cb, \
+      (SSL_CTX * context, int (*cb)(SSL *, unsigned char *, unsigned char *, EVP_CIPHER_CTX *, EVP_MAC_CTX *, int))) \
+    F(int, SSL_CTX_set_num_tickets, (SSL_CTX * context, size_t count)) \
+    F(void, SSL_CTX_sess_set_new_cb, (SSL_CTX * context, int (*cb)(SSL *, SSL_SESSION *))) \
+    F(SSL *, SSL_new, (SSL_CTX * context)) \
+    F(void, SSL_free, (SSL * ssl)) \
+    F(void, SSL_set_bio, (SSL * ssl, BIO * from, BIO * to)) \
+    F(void, SSL_set_accept_state, (SSL * ssl)) \
+    F(void, SSL_set_connect_state, (SSL * ssl)) \
+    F(int, SSL_do_handshake, (SSL * ssl)) \
+    F(int, SSL_read, (SSL * ssl, void *to, int room)) \
+    F(int, SSL_write, (SSL * ssl, const void *from, int count)) \
+    F(int, SSL_has_pending, (const SSL *ssl)) \
+    F(int, SSL_shutdown, (SSL * ssl)) \
+    F(void, SSL_set_shutdown, (SSL * ssl, int mode)) \
+    F(int, SSL_get_error, (const SSL *ssl, int result)) \
+    F(long, SSL_ctrl, (SSL * ssl, int command, long number, void *argument)) \
+    F(int, SSL_set_ex_data, (SSL * ssl, int index, void *data)) \
+    F(void *, SSL_get_ex_data, (const SSL *ssl, int index)) \
+    F(const char *, SSL_get_servername, (const SSL *ssl, int type)) \
+    F(int, SSL_session_reused, (const SSL *ssl)) \
+    F(void, SSL_get0_alpn_selected, (const SSL *ssl, const unsigned char **name, unsigned int *count)) \
+    F(int, SSL_version, (const SSL *ssl)) \
+    F(const char *, SSL_get_version, (const SSL *ssl)) \
+    F(X509 *, SSL_get1_peer_certificate, (const SSL *ssl)) \
+    F(X509 *, SSL_get_certificate, (const SSL *ssl)) \
+    F(const char *, X509_verify_cert_error_string, (long error)) \
+    F(long, SSL_get_verify_result, (const SSL *ssl)) \
+    F(int, SSL_set_session, (SSL * ssl, SSL_SESSION * session)) \
+    F(void, SSL_SESSION_free, (SSL_SESSION * session)) \
+    F(int, SSL_set1_host, (SSL * ssl, const char *name)) \
+    F(void, SSL_set_hostflags, (SSL * ssl, unsigned int flags)) \
     F(X509_VERIFY_PARAM *, SSL_get0_param, (SSL * ssl))
 
 #define LB_OPENSSL_MEMBER(result, name, arguments) result(*name) arguments;

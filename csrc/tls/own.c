@@ -91,8 +91,8 @@ static int read_key(struct lb_tls_making *making, struct lb_tls_own *own, uint32
     int error = 0;
     if (!(own->key = lb_pem_key(&pem)))
         error = pem.encrypted
-                    ? lb_tls_refuse(making, -EINVAL, "certificate %u: its key is encrypted", number)
-                    : lb_tls_refuse(making, -EINVAL, "certificate %u: its key cannot be read: %s", number, lb_tls_last_words());
+                  ? lb_tls_refuse(making, -EINVAL, "certificate %u: its key is encrypted", number)
+                  : lb_tls_refuse(making, -EINVAL, "certificate %u: its key cannot be read: %s", number, lb_tls_last_words());
     lb_pem_close(&pem);
     return error;
 }

@@ -9,8 +9,7 @@
 
 enum { WHY = 160 };
 
-void lb_tls_rules_prepare(struct lb_tls_rules *rules, uint32_t listeners, uint32_t pools, uint32_t backends,
-                          uint32_t connections)
+void lb_tls_rules_prepare(struct lb_tls_rules *rules, uint32_t listeners, uint32_t pools, uint32_t backends, uint32_t connections)
 {
     *rules = (struct lb_tls_rules){
         .max_listeners = listeners, .max_pools = pools, .max_backends = backends, .max_connections = connections};

@@ -16,7 +16,8 @@
 enum {
     LARGEST_CERTIFICATE = 9216, /* bytes of a client's, DER: it must fit into a field of a request */
     TLS_1_3 = 0x0304,
-    WIRE_ALLOWANCE = 16384, /* bytes that may be read in a turn beside twice what came of them: KeyUpdates and one-byte records cost
+    WIRE_ALLOWANCE =
+        16384, /* bytes that may be read in a turn beside twice what came of them: KeyUpdates and one-byte records cost
                              * as much as records that carry something */
 };
 
@@ -117,8 +118,7 @@ static struct lb_tls *begin(struct lb_tls_shared *shared, struct lb_tls_context 
     if (index == LB_SLAB_NONE)
         return NULL;
     struct lb_tls *tls = lb_slab_at(shared->slab, index);
-    *tls = (struct lb_tls){
-        .shared = shared, .context = lb_tls_context_share(context), .fd = fd, .backend = UINT32_MAX};
+    *tls = (struct lb_tls){.shared = shared, .context = lb_tls_context_share(context), .fd = fd, .backend = UINT32_MAX};
     tls->ssl = lb_ssl.SSL_new(context->ctx);
     if (tls->ssl && attach(tls) == 0)
         return tls;
@@ -210,7 +210,8 @@ static int keep_certificate(struct lb_tls *tls)
         return -1;
     char *to = tls->certificate;
     for (int i = 0; i < count; i += 3) {
-        uint32_t three = (uint32_t)der[i] << 16 | (i + 1 < count ? (uint32_t)der[i + 1] << 8 : 0) | (i + 2 < count ? der[i + 2] : 0);
+        uint32_t three =
+            (uint32_t)der[i] << 16 | (i + 1 < count ? (uint32_t)der[i + 1] << 8 : 0) | (i + 2 < count ? der[i + 2] : 0);
         *to++ = digits[three >> 18];
         *to++ = digits[three >> 12 & 63];
         *to++ = (char)(i + 1 < count ? digits[three >> 6 & 63] : '=');

@@ -17,8 +17,7 @@ static int set_mac(EVP_MAC_CTX *mac, const struct lb_ticket_key *key)
     uint8_t secret[sizeof key->mac];
     memcpy(secret, key->mac, sizeof secret);
     OSSL_PARAM params[] = {lb_ssl.OSSL_PARAM_construct_octet_string("key", secret, sizeof secret),
-                           lb_ssl.OSSL_PARAM_construct_utf8_string("digest", digest, 0),
-                           lb_ssl.OSSL_PARAM_construct_end()};
+                           lb_ssl.OSSL_PARAM_construct_utf8_string("digest", digest, 0), lb_ssl.OSSL_PARAM_construct_end()};
     int result = lb_ssl.EVP_MAC_CTX_set_params(mac, params);
     explicit_bzero(secret, sizeof secret);
     return result == 1;

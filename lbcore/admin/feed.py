@@ -30,8 +30,8 @@ SEND_BUFFER = 256 << 10
 
 _OF_HEAD = ("name", "pid", "uptime_s", "version", "datapath", "generation", "draining", "listeners")
 _OF_WORKERS = (
-    "accepted", "active", "refused", "closed", "bytes_in", "bytes_out", "exchanges", "exchanges_active", "queued",
-    "answers_2xx", "answers_3xx", "answers_4xx", "answers_5xx", "exchanges_failed", "connect_failures", "retries",
+    "accepted", "active", "refused", "closed", "bytes_in", "bytes_out", "requests", "requests_active", "queued",
+    "responses_2xx", "responses_3xx", "responses_4xx", "responses_5xx", "requests_failed", "connect_failures", "retries",
     "datagrams_in", "datagrams_out", "datagrams_dropped",
 )  # fmt: skip
 _OF_BACKENDS = (

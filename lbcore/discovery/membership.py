@@ -359,9 +359,9 @@ class Membership:
                 return
             now = self._clock()
             outcome = self._table.outcomes(row)
-            if what == ANSWERS and outcome.answers_in_row:
+            if what == ANSWERS and outcome.failed_responses_in_row:
                 detail = f"status {outcome.last_status}" if outcome.last_status else "none came, or it broke off"
-                why = f"{rules_of.times(outcome.answers_in_row, 'response')} failed in a row: {detail}"
+                why = f"{rules_of.times(outcome.failed_responses_in_row, 'response')} failed in a row: {detail}"
                 match rules_of.note_responses_failed(member.evidence, why, self._pools[row.pool], now):
                     case Suspicion.EJECT:
                         self._verdicts.eject(member, why, now)

@@ -30,16 +30,20 @@ def _of_ended(scope: str, what: str) -> tuple[Family, ...]:
     label = (scope,)
     return (
         Family(f"{scope}_sessions", "counter", label, f"Sessions (tcp, tls, udp, upgraded http) that ended {what}."),
-        Family(f"{scope}_exchanges", "counter", label, f"HTTP requests {what} that ended, however they did."),
-        Family(f"{scope}_answers", "counter", (*label, "class"), f"HTTP answers {what}, lbcore's own included, by class."),
-        Family(f"{scope}_own_answers", "counter", label, f"HTTP requests {what} that lbcore answered by itself (4xx, 5xx)."),
+        Family(f"{scope}_requests", "counter", label, f"HTTP requests {what} that ended, however they did."),
+        Family(
+            f"{scope}_responses", "counter", (*label, "class"), f"HTTP responses {what}, local responses included, by class."
+        ),
+        Family(f"{scope}_local_responses", "counter", label, f"HTTP requests {what} that got a local response (4xx, 5xx)."),
         Family(
             f"{scope}_failed",
             "counter",
             label,
             f"Sessions and requests {what} that a backend cut short, or that no backend or place could be found for.",
         ),
-        Family(f"{scope}_left", "counter", label, f"Sessions and requests {what} whose client went before they were done."),
+        Family(
+            f"{scope}_client_aborts", "counter", label, f"Sessions and requests {what} whose client went before they were done."
+        ),
         Family(f"{scope}_received_bytes", "counter", label, f"Bytes from clients {what}, of sessions and requests that ended."),
         Family(f"{scope}_sent_bytes", "counter", label, f"Bytes to clients {what}, of sessions and requests that ended."),
     )
@@ -103,12 +107,12 @@ POOL = (
     Family("pool_active", "gauge", ("pool",), "Sessions and requests under way on its backends."),
     Family("pool_queued", "gauge", ("pool",), "Requests that wait for a backend."),
     Family(
-        "pool_answer_seconds",
+        "pool_response_seconds",
         "histogram",
         ("pool",),
-        "From a request's whole head to its answer's head; of udp, from a datagram to the first one that answers.",
+        "From a request's whole head to its response's head; of udp, from a datagram to its first reply.",
     ),
-    Family("pool_exchange_seconds", "histogram", ("pool",), "From a request's whole head to the end of its backend's answer."),
+    Family("pool_request_seconds", "histogram", ("pool",), "From a request's whole head to the end of its backend's response."),
     Family("pool_connect_seconds", "histogram", ("pool",), "Connects to backends that succeeded, TLS included."),
     Family("pool_session_seconds", "histogram", ("pool",), "From the opening of a session to its end."),
 )
@@ -125,13 +129,13 @@ BACKEND = (
     ),
     Family("backend_weight", "gauge", _BACKEND, "Its share of new sessions beside the others'."),
     Family("backend_active", "gauge", _BACKEND, "Sessions and requests under way on it."),
-    Family("backend_sessions", "counter", _BACKEND, "Connects that succeeded, and requests that were answered."),
-    Family("backend_failures", "counter", _BACKEND, "Connects and answers that failed."),
+    Family("backend_sessions", "counter", _BACKEND, "Connects that succeeded, and requests that got a response."),
+    Family("backend_failures", "counter", _BACKEND, "Connects and responses that failed."),
     Family(
         "backend_latency_seconds",
         "gauge",
         _BACKEND,
-        "How long its connects or answers take lately, by the slowest worker's view.",
+        "How long its connects or responses take lately, by the slowest worker's view.",
     ),
 )
 LOG = (
@@ -162,7 +166,9 @@ COUNTED = {
     "offload_misses": _worker("offload_misses", "counter", "Sessions that were to be handed to the kernel, and could not be."),
     "refused_no_backend": _worker("refused_no_backend", "counter", "Refused: the pool had no backend to offer."),
     "refused_connect": _worker("refused_connect", "counter", "Refused: no backend could be reached."),
-    "refused_client_left": _worker("refused_client_left", "counter", "Refused: the client went before a backend was reached."),
+    "refused_client_aborts": _worker(
+        "refused_client_aborts", "counter", "Refused: the client went before a backend was reached."
+    ),
     "refused_resource": _worker("refused_resource", "counter", "Refused: no place, descriptor or port was left."),
     "refused_client_sessions": _worker(
         "refused_client_sessions", "counter", "Refused: the client address had max_client_sessions open."
@@ -171,10 +177,10 @@ COUNTED = {
         "refused_client_rate", "counter", "Refused: the client address opened more than client_session_rate."
     ),
     "requests_limited": _worker(
-        "requests_limited", "counter", "HTTP requests answered 429: their client address asked more than client_request_rate."
+        "requests_limited", "counter", "HTTP requests that got 429: their client address sent more than client_request_rate."
     ),
     "requests_slow": _worker(
-        "requests_slow", "counter", "HTTP requests answered 408: their client sent the body more slowly than min_body_rate."
+        "requests_slow", "counter", "HTTP requests that got 408: their client sent the body more slowly than min_body_rate."
     ),
     "clients_counted": _worker("clients_counted", "gauge", "Sessions that are counted by their client's address now."),
     "clients_uncounted": _worker(
@@ -206,33 +212,35 @@ COUNTED = {
     "accept_pauses": _worker("accept_pauses", "counter", "Times that a bound stopped accepting for a while."),
     "buffer_waits": _worker("buffer_waits", "counter", "Reads put off because every buffer was in use."),
     "pipe_misses": _worker("pipe_misses", "counter", "Streams that were copied because no pipe was free."),
-    "quickacks": _worker("quickacks", "counter", "Answers acknowledged at once, so that Nagle's algorithm does not wait."),
+    "quickacks": _worker("quickacks", "counter", "Responses acknowledged at once, so that Nagle's algorithm does not wait."),
     "buffers": _worker("buffers", "gauge", "Buffers in use."),
     "pipes": _worker("pipes", "gauge", "Pipes in use."),
     "turns": _worker("turns", "counter", "Turns of the event loop."),
-    "exchanges": _worker("exchanges", "counter", "HTTP requests that clients began to send."),
-    "exchanges_active": _worker("exchanges_active", "gauge", "HTTP requests under way."),
-    "exchanges_done": _worker(
-        "exchanges_done", "counter", "HTTP requests whose backend's answer was delivered, or that upgraded."
+    "requests": _worker("requests", "counter", "HTTP requests that clients began to send."),
+    "requests_active": _worker("requests_active", "gauge", "HTTP requests under way."),
+    "requests_done": _worker(
+        "requests_done", "counter", "HTTP requests whose backend's response was delivered, or that upgraded."
     ),
-    "exchanges_refused": _worker("exchanges_refused", "counter", "HTTP requests that lbcore answered by itself."),
-    "exchanges_client_left": _worker(
-        "exchanges_client_left", "counter", "HTTP requests whose client went before the answer was delivered."
+    "requests_refused": _worker("requests_refused", "counter", "HTTP requests that got a local response."),
+    "requests_client_aborts": _worker(
+        "requests_client_aborts", "counter", "HTTP requests whose client left before the response was delivered."
     ),
-    "exchanges_failed": _worker("exchanges_failed", "counter", "HTTP requests whose answer broke off."),
-    "exchanges_stopped": _worker(
-        "exchanges_stopped", "counter", "HTTP requests cut short because the balancer stopped or the backend was removed."
+    "requests_failed": _worker("requests_failed", "counter", "HTTP requests whose response broke off."),
+    "requests_stopped": _worker(
+        "requests_stopped", "counter", "HTTP requests cut short because the balancer stopped or the backend was removed."
     ),
-    "exchanges_lost": _worker("exchanges_lost", "counter", "HTTP requests lost with a worker that died."),
-    "exchanges_queued": _worker("exchanges_queued", "counter", "HTTP requests that had to wait for a backend."),
+    "requests_lost": _worker("requests_lost", "counter", "HTTP requests lost with a worker that died."),
+    "requests_queued": _worker("requests_queued", "counter", "HTTP requests that had to wait for a backend."),
     "queued": _worker("queued", "gauge", "HTTP requests that wait for a backend now."),
     **{
-        f"answers_{family}": _worker(f"answers_{family}", "counter", f"HTTP answers of class {family}, lbcore's own included.")
+        f"responses_{family}": _worker(
+            f"responses_{family}", "counter", f"HTTP responses of class {family}, local responses included."
+        )
         for family in CLASSES
     },
     "requests_bad": _worker("requests_bad", "counter", "HTTP requests that broke the rules of HTTP or a limit."),
-    "answers_bad": _worker("answers_bad", "counter", "Answers of backends that broke the rules of HTTP."),
-    "response_timeouts": _worker("response_timeouts", "counter", "HTTP requests whose answer did not come in time."),
+    "responses_bad": _worker("responses_bad", "counter", "Responses of backends that broke the rules of HTTP."),
+    "response_timeouts": _worker("response_timeouts", "counter", "HTTP requests whose response did not come in time."),
     "connections_reused": _worker("connections_reused", "counter", "HTTP requests that went over a kept connection."),
     "connections_kept": _worker("connections_kept", "gauge", "Idle connections to backends that are kept."),
     "connections_stale": _worker("connections_stale", "counter", "Kept connections that the backend had closed when needed."),
@@ -252,8 +260,8 @@ COUNTED = {
     "datagrams_in": _worker("datagrams_in", "counter", "Datagrams from clients to backends."),
     "datagrams_out": _worker("datagrams_out", "counter", "Datagrams from backends to clients."),
     "datagrams_dropped": _worker("datagrams_dropped", "counter", "Datagrams lost here: no place, no backend, a full socket."),
-    "refused_greeting": _worker(
-        "refused_greeting", "counter", "Refused: no PROXY header or ClientHello came in time, or a bad one did."
+    "refused_preread": _worker(
+        "refused_preread", "counter", "Refused: no PROXY header or ClientHello came in time, or a bad one did."
     ),
     "refused_handshake": _worker("refused_handshake", "counter", "Refused: no TLS session came about."),
     "handshakes": _worker("handshakes", "counter", "TLS handshakes with clients that succeeded."),

@@ -42,7 +42,7 @@ ENDS = {
         ("no_backend", "no_backend", "balancer"),
         ("unreachable", "unreachable", "balancer"),
         ("resource", "no_resource", "balancer"),
-        ("answered", "answered", "balancer"),
+        ("local", "local_response", "balancer"),
         ("limited", "client_limited", "balancer"),
         ("slow", "client_slow", "balancer"),
     )

@@ -141,13 +141,12 @@ class Observation(NamedTuple):
 
 
 def _ended(scope: str, name: str, tally: dict[str, Any]) -> Iterator[Sample]:
-    for key in ("sessions", "exchanges", "failed", "left"):
+    for key in ("sessions", "requests", "failed", "client_aborts", "local_responses"):
         yield f"{scope}_{key}", (name,), tally[key]
-    yield f"{scope}_own_answers", (name,), tally["own"]
     yield f"{scope}_received_bytes", (name,), tally["bytes_in"]
     yield f"{scope}_sent_bytes", (name,), tally["bytes_out"]
-    for status, count in tally["answers"].items():
-        yield f"{scope}_answers", (name, status), count
+    for status, count in tally["responses"].items():
+        yield f"{scope}_responses", (name, status), count
 
 
 def _state(backend: dict[str, Any]) -> str:

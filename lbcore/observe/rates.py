@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 KEPT = 60
 """Readings of a history."""
 
-_TOTALS = ("accepted", "exchanges", "refused", "answers_5xx", "bytes_in", "bytes_out")
+_TOTALS = ("accepted", "requests", "refused", "responses_5xx", "bytes_in", "bytes_out")
 
 
 class Rate(NamedTuple):

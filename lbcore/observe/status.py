@@ -14,7 +14,17 @@ if TYPE_CHECKING:
     from typing import Any
 
 _WORKER_STATES = {0: "absent", 1: "serving", 2: "draining", 3: "gone"}
-_TALLIED = ("accepted", "sessions", "exchanges", "failed", "left", "own", "limited", "bytes_in", "bytes_out")
+_TALLIED = (
+    "accepted",
+    "sessions",
+    "requests",
+    "failed",
+    "client_aborts",
+    "local_responses",
+    "limited",
+    "bytes_in",
+    "bytes_out",
+)
 
 
 def document(segment: Segment) -> dict[str, Any]:
@@ -65,13 +75,13 @@ def _tally(
     """What ended there, over all workers."""
     names = [name for name in _TALLIED if name not in without]
     total = dict.fromkeys(names, 0)
-    answers = [0] * len(CLASSES)
+    responses = [0] * len(CLASSES)
     for worker in range(segment.head.workers):
         tally = of(worker, index)
         if tally.tenant == tenant:
             total = {name: total[name] + getattr(tally, name) for name in names}
-            answers = [a + b for a, b in zip(answers, tally.answers, strict=True)]
-    return {**total, "answers": dict(zip(CLASSES, answers, strict=True))}
+            responses = [a + b for a, b in zip(responses, tally.responses, strict=True)]
+    return {**total, "responses": dict(zip(CLASSES, responses, strict=True))}
 
 
 def _pools(segment: Segment) -> list[dict[str, Any]]:

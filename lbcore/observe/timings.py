@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
-KINDS = {name: ffi.integer_const(f"LB_TIMING_{name.upper()}") for name in ("answer", "exchange", "connect", "session")}
+KINDS = {name: ffi.integer_const(f"LB_TIMING_{name.upper()}") for name in ("response", "request", "connect", "session")}
 BUCKETS: int = ffi.integer_const("LB_TIMING_BUCKETS")
 _QUANTILES = {"p50_ms": 0.5, "p99_ms": 0.99, "p999_ms": 0.999}
 
@@ -84,9 +84,9 @@ def all_timings(segment: Segment) -> dict[tuple[str, str], Timing]:
 def latency(segment: Segment, pool: int) -> dict[str, Any]:
     """The `latency` of a pool in the status document: of answers, or, where nothing answers (tcp, tls), of connects.
 
-    of: "answer" or "connect". count. p50_ms, p99_ms, p999_ms: None of nothing.
+    of: "response" or "connect". count. p50_ms, p99_ms, p999_ms: None of nothing.
     """
-    of, found = "answer", timing(segment, pool, "answer")
+    of, found = "response", timing(segment, pool, "response")
     if not found.count:
         connects = timing(segment, pool, "connect")
         of, found = ("connect", connects) if connects.count else (of, found)

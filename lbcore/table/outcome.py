@@ -16,7 +16,7 @@ class Outcome(NamedTuple):
     active: sessions now. sessions: connects that succeeded. failures: connects that failed. failures_in_row: the most that one
     worker saw since its last success. last_errno: of the last failure, 0 if none. latency_ms: of connects, exponentially
     weighted. last_success, last_answer: monotonic seconds, 0 if never; of connects and answers, of answers only.
-    answers_in_row, last_status: the same of failed answers; status 0: none came.
+    failed_responses_in_row, last_status: the same of failed answers; status 0: none came.
     """
 
     active: int
@@ -26,14 +26,14 @@ class Outcome(NamedTuple):
     last_errno: int
     latency_ms: float
     last_success: float
-    answers_in_row: int
+    failed_responses_in_row: int
     last_status: int
     last_answer: float
 
 
 def outcome_of(segment: Segment, row: Row) -> Outcome:
     """The sum over all sections, those of picking processes included; figures of a row's former backends are left out."""
-    active = sessions = failures = in_row = errno = latency = latest = answers_in_row = status = answered = 0
+    active = sessions = failures = in_row = errno = latency = latest = failed_responses_in_row = status = answered = 0
     for worker in range(segment.sections):
         active += segment.actives(worker)[row.index]
         seen = segment.outcomes(worker)[row.index]
@@ -42,10 +42,10 @@ def outcome_of(segment: Segment, row: Row) -> Outcome:
         sessions += seen.sessions
         failures += seen.failures
         latency = max(latency, seen.latency_us)
-        latest, answered = max(latest, seen.last_success_ms), max(answered, seen.last_answer_ms)
+        latest, answered = max(latest, seen.last_success_ms), max(answered, seen.last_response_ms)
         if seen.failures_in_row > in_row:
             in_row, errno = seen.failures_in_row, seen.last_errno
-        if seen.answers_in_row > answers_in_row:
-            answers_in_row, status = seen.answers_in_row, seen.last_status
-    times = latency / 1000, latest / 1000, answers_in_row, status, answered / 1000
+        if seen.failed_responses_in_row > failed_responses_in_row:
+            failed_responses_in_row, status = seen.failed_responses_in_row, seen.last_status
+    times = latency / 1000, latest / 1000, failed_responses_in_row, status, answered / 1000
     return Outcome(active, sessions, failures, in_row, errno, *times)

@@ -85,7 +85,8 @@ static void put_piece(struct bytes *out, struct piece piece, struct piece usual,
 
 /* GREASE first, an unknown one, the name, ALPN with GREASE, the versions with GREASE, an empty one at the end. */
 static const char good_extensions[] = "\x2a\x2a\0\0\xfe\x0d\0\x05\x01\x02\x03\x04\x05"
-                                      "\0\0\0\x10\0\x0e\0\0\x0b" "wWw.a_b-9.X"
+                                      "\0\0\0\x10\0\x0e\0\0\x0b"
+                                      "wWw.a_b-9.X"
                                       "\0\x10\0\x11\0\x0f\x02\xca\xca\x02h2\x08http/1.1"
                                       "\0\x2b\0\x07\x06\x5a\x5a\x03\x04\x03\x03\0\x17\0\0";
 
@@ -253,16 +254,26 @@ static void names(void)
     static const struct {
         const char *sent, *read; /* read: NULL, it is refused */
     } cases[] = {
-        {"a", "a"},           {"A.Example.COM", "a.example.com"},
-        {"a.example.", "a.example"}, {"localhost", "localhost"},
-        {"_x._tcp.A", "_x._tcp.a"}, {"xn--mnchen-3ya.de", "xn--mnchen-3ya.de"},
-        {"192.0.2.1", "192.0.2.1"}, {"", NULL},
-        {".", NULL},          {"..", NULL},
-        {".a", NULL},         {"a..b", NULL},
-        {"a..", NULL},        {"2001:db8::1", NULL},
-        {"[::1]", NULL},      {"a b", NULL},
-        {"a/b", NULL},        {"*.a", NULL},
-        {"a:443", NULL},      {"m\xc3\xbcnchen.de", NULL},
+        {"a", "a"},
+        {"A.Example.COM", "a.example.com"},
+        {"a.example.", "a.example"},
+        {"localhost", "localhost"},
+        {"_x._tcp.A", "_x._tcp.a"},
+        {"xn--mnchen-3ya.de", "xn--mnchen-3ya.de"},
+        {"192.0.2.1", "192.0.2.1"},
+        {"", NULL},
+        {".", NULL},
+        {"..", NULL},
+        {".a", NULL},
+        {"a..b", NULL},
+        {"a..", NULL},
+        {"2001:db8::1", NULL},
+        {"[::1]", NULL},
+        {"a b", NULL},
+        {"a/b", NULL},
+        {"*.a", NULL},
+        {"a:443", NULL},
+        {"m\xc3\xbcnchen.de", NULL},
     };
     struct lb_hello hello;
     for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -299,7 +310,8 @@ static void long_names(void)
 static void names_of_other_types(void)
 {
     const struct parts other = {.extensions = P("\0\0\0\x06\0\x04\x07\0\x01:")},
-                       both = {.extensions = P("\0\0\0\x0a\0\x08\x07\0\x01:\0\0\x01" "a")};
+                       both = {.extensions = P("\0\0\0\x0a\0\x08\x07\0\x01:\0\0\x01"
+                                               "a")};
     struct lb_hello hello;
     make(&flight, &other, 16384);
     CHECK(read_edged(&hello, flight.at, flight.count) == LB_HELLO_DONE && !hello.name_length);
@@ -374,14 +386,22 @@ static void refused_by_extension(void)
         {"an empty server_name extension", TEXT("\0\0\0\0")},
         {"half a length of server names", TEXT("\0\0\0\x01\0")},
         {"no server names", TEXT("\0\0\0\x02\0\0")},
-        {"a list of names longer than the extension", TEXT("\0\0\0\x06\0\x05\0\0\x01" "a")},
-        {"a list of names shorter than the extension", TEXT("\0\0\0\x07\0\x04\0\0\x01" "aa")},
-        {"a name longer than its list", TEXT("\0\0\0\x06\0\x04\0\0\x02" "a")},
-        {"a name shorter than its list", TEXT("\0\0\0\x07\0\x05\0\0\x01" "aa")},
+        {"a list of names longer than the extension", TEXT("\0\0\0\x06\0\x05\0\0\x01"
+                                                           "a")},
+        {"a list of names shorter than the extension", TEXT("\0\0\0\x07\0\x04\0\0\x01"
+                                                            "aa")},
+        {"a name longer than its list", TEXT("\0\0\0\x06\0\x04\0\0\x02"
+                                             "a")},
+        {"a name shorter than its list", TEXT("\0\0\0\x07\0\x05\0\0\x01"
+                                              "aa")},
         {"a name's type without a name", TEXT("\0\0\0\x03\0\x01\0")},
-        {"two host names", TEXT("\0\0\0\x0a\0\x08\0\0\x01" "a\0\0\x01" "b")},
-        {"a name with a NUL", TEXT("\0\0\0\x08\0\x06\0\0\x03" "a\0b")},
-        {"an unknown name longer than its list", TEXT("\0\0\0\x06\0\x04\x07\0\x02" "a")},
+        {"two host names", TEXT("\0\0\0\x0a\0\x08\0\0\x01"
+                                "a\0\0\x01"
+                                "b")},
+        {"a name with a NUL", TEXT("\0\0\0\x08\0\x06\0\0\x03"
+                                   "a\0b")},
+        {"an unknown name longer than its list", TEXT("\0\0\0\x06\0\x04\x07\0\x02"
+                                                      "a")},
         {"an empty ALPN extension", TEXT("\0\x10\0\0")},
         {"an empty ALPN list", TEXT("\0\x10\0\x02\0\0")},
         {"an empty protocol name", TEXT("\0\x10\0\x03\0\x01\0")},

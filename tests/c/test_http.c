@@ -5,7 +5,7 @@
 #include "check.h"
 #include "core/siphash.h"
 #include "l7/chunked.h"
-#include "l7/compose.h"
+#include "l7/h1_encode.h"
 #include "l7/message.h"
 #include "l7/path.h"
 
@@ -45,7 +45,7 @@ static enum lb_reading read_edged(const char *bytes, uint32_t count, int is_answ
     static struct lb_message message;
     struct edge edge;
     char *copy = at_the_edge(&edge, bytes, count);
-    enum lb_reading reading = is_answer ? lb_message_answer(&message, copy, count, &limits, LB_GET)
+    enum lb_reading reading = is_answer ? lb_message_response(&message, copy, count, &limits, LB_GET)
                                         : lb_message_request(&message, copy, count, &limits);
     leave_the_edge(&edge);
     return reading;
@@ -130,7 +130,7 @@ static void composed_heads_stay_in_their_room(void)
 {
     static struct lb_message message;
     static struct lb_listener_row listener = {.forwarded = LB_FORWARDED_BOTH, .request_id = 1};
-    char head[16384], out[16384 + LB_COMPOSE_ROOM];
+    char head[16384], out[16384 + LB_ENCODE_ROOM];
     int length = snprintf(head, sizeof head, "GET / HTTP/1.1\r\nHost: %0*d\r\n", LB_AUTHORITY_BYTES, 0);
     while (length < 16000)
         length += snprintf(head + length, sizeof head - (size_t)length, "X-Forwarded-For: 2001:db8::%d\r\n", length);
@@ -144,9 +144,9 @@ static void composed_heads_stay_in_their_room(void)
     length += snprintf(head + length, sizeof head - (size_t)length, "\r\n");
     CHECK(lb_message_request(&message, head, (uint32_t)length, &wide) == LB_READ_DONE);
     static const uint8_t peer[16] = {0x20, 0x01, 0x0d, 0xb8, [15] = 1};
-    struct lb_hop hop = {.listener = &listener, .peer = peer, .trusted = 1, .backend = "b:1"};
-    size_t count = lb_compose_request(out, &message, head, &hop);
-    CHECK(count < (size_t)length + LB_COMPOSE_ROOM);
+    struct lb_forward forward = {.listener = &listener, .peer = peer, .trusted = 1, .backend = "b:1"};
+    size_t count = lb_encode_request(out, &message, head, &forward);
+    CHECK(count < (size_t)length + LB_ENCODE_ROOM);
     CHECK(count > 4 && memcmp(out + count - 4, "\r\n\r\n", 4) == 0);
 }
 
@@ -229,8 +229,8 @@ static void bytes_of_chunks_everywhere(void)
 
 static void paths_at_the_edge(void)
 {
-    static const char *const paths[] = {"/", "/%", "/%4", "/%41", "/a/..", "/a/.", "/%2e%2e", "/..%2f", "/\\..\\", "//", "/a%2F",
-                                        "/%25", "/%254", "/%2541", "/a;", "/;/..;/%3b"};
+    static const char *const paths[] = {"/",       "/%", "/%4",   "/%41", "/a/..", "/a/.",   "/%2e%2e", "/..%2f",
+                                        "/\\..\\", "//", "/a%2F", "/%25", "/%254", "/%2541", "/a;",     "/;/..;/%3b"};
     char out[32];
     for (unsigned i = 0; i < sizeof paths / sizeof *paths; i++)
         for (int reading = 0; reading < 16; reading++) {

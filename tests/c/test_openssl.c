@@ -66,10 +66,10 @@ SAME(SSL_OP_IGNORE_UNEXPECTED_EOF);
 SAME(SSL_OP_NO_COMPRESSION);
 SAME(SSL_OP_NO_RENEGOTIATION);
 
-#define ASSIGNABLE(result, name, arguments)                                                                                \
-    {                                                                                                                      \
-        result(*declared) arguments = (name);                                                                              \
-        (void)sizeof declared;                                                                                             \
+#define ASSIGNABLE(result, name, arguments) \
+    { \
+        result(*declared) arguments = (name); \
+        (void)sizeof declared; \
     }
 static void functions_are_declared_alike(void)
 {

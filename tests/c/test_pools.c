@@ -54,28 +54,28 @@ static void buffers_are_whole_and_bounded(void)
 /* A head grows once, with what is there of it, while large buffers are left. */
 static void heads_grow_while_there_is_room(void)
 {
-    static struct lb_plane plane;
+    static struct lb_worker_context ctx;
     struct lb_buffer_pool heads;
-    CHECK(lb_buffer_pool_open(&plane.large, LB_LARGE_BYTES, 2, 1) == 0 && lb_heads_open(&heads, 2) == 0);
+    CHECK(lb_buffer_pool_open(&ctx.large, LB_LARGE_BYTES, 2, 1) == 0 && lb_heads_open(&heads, 2) == 0);
     uint32_t head[3];
     for (int i = 0; i < 3; i++) {
         head[i] = lb_heads_take(&heads);
         CHECK(lb_heads_room(head[i]) == LB_HEAD_BYTES);
-        memset(lb_heads_at(&plane, &heads, head[i]), 'a' + i, LB_HEAD_BYTES);
-        CHECK(lb_heads_grow(&plane, &heads, &head[i], LB_HEAD_BYTES) == (i < 2 ? 0 : -ENOBUFS));
+        memset(lb_heads_at(&ctx, &heads, head[i]), 'a' + i, LB_HEAD_BYTES);
+        CHECK(lb_heads_grow(&ctx, &heads, &head[i], LB_HEAD_BYTES) == (i < 2 ? 0 : -ENOBUFS));
     }
     for (int i = 0; i < 3; i++) {
-        const char *bytes = lb_heads_at(&plane, &heads, head[i]);
+        const char *bytes = lb_heads_at(&ctx, &heads, head[i]);
         CHECK(bytes[0] == 'a' + i && bytes[LB_HEAD_BYTES - 1] == 'a' + i);
         CHECK(lb_heads_room(head[i]) == (i < 2 ? LB_MOST_READ : LB_HEAD_BYTES));
     }
-    CHECK(lb_heads_grow(&plane, &heads, &head[0], LB_HEAD_BYTES) == -ENOBUFS); /* it is large already */
-    CHECK(heads.slab.used == 1 && plane.large.slab.used == 2);
+    CHECK(lb_heads_grow(&ctx, &heads, &head[0], LB_HEAD_BYTES) == -ENOBUFS); /* it is large already */
+    CHECK(heads.slab.used == 1 && ctx.large.slab.used == 2);
     for (int i = 0; i < 3; i++)
-        lb_heads_give(&plane, &heads, head[i]);
-    CHECK(heads.slab.used == 0 && plane.large.slab.used == 0);
+        lb_heads_give(&ctx, &heads, head[i]);
+    CHECK(heads.slab.used == 0 && ctx.large.slab.used == 0);
     lb_buffer_pool_close(&heads);
-    lb_buffer_pool_close(&plane.large);
+    lb_buffer_pool_close(&ctx.large);
 }
 
 static int open_descriptors(void)

@@ -46,9 +46,9 @@ static enum lb_proxy_fate read_edged(struct lb_proxy_told *told, const void *byt
 
 #define SIGNATURE "\r\n\r\n\0\r\nQUIT\n"
 #define V4_ENDS "\xc0\0\x02\x01\xc6\x33\x64\x02\xdc\x04\x01\xbb" /* 192.0.2.1:56324 to 198.51.100.2:443 */
-#define V6_ENDS                                                                                                          \
-    "\x20\x01\x0d\xb8\0\0\0\0\0\0\0\0\0\0\0\x01"                                                                         \
-    "\x20\x01\x0d\xb8\0\0\0\0\0\0\0\0\0\0\0\x02"                                                                         \
+#define V6_ENDS \
+    "\x20\x01\x0d\xb8\0\0\0\0\0\0\0\0\0\0\0\x01" \
+    "\x20\x01\x0d\xb8\0\0\0\0\0\0\0\0\0\0\0\x02" \
     "\xdc\x04\x01\xbb"
 #define ZEROES_36 "\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0"
 #define ZEROES_216 ZEROES_36 ZEROES_36 ZEROES_36 ZEROES_36 ZEROES_36 ZEROES_36
@@ -68,8 +68,8 @@ struct vector {
 static const struct vector good[] = {
     {"the_example_of_the_specification", OF("PROXY TCP4 192.168.0.1 192.168.0.11 56324 443\r\n"), "192.168.0.1", "192.168.0.11",
      56324, 443, NULL, NULL, 0},
-    {"the_longest_tcp4", OF("PROXY TCP4 255.255.255.255 255.255.255.255 65535 65535\r\n"), "255.255.255.255",
-     "255.255.255.255", 65535, 65535, NULL, NULL, 0},
+    {"the_longest_tcp4", OF("PROXY TCP4 255.255.255.255 255.255.255.255 65535 65535\r\n"), "255.255.255.255", "255.255.255.255",
+     65535, 65535, NULL, NULL, 0},
     {"zeroes", OF("PROXY TCP4 0.0.0.0 0.0.0.0 0 0\r\n"), "0.0.0.0", "0.0.0.0", 0, 0, NULL, NULL, 0},
     {"the_longest_tcp6",
      OF("PROXY TCP6 ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff FFFF:FFFF:FFFF:FFFF:FFFF:FFFF:FFFF:FFFF 65535 65535\r\n"),
@@ -86,8 +86,8 @@ static const struct vector good[] = {
     {"v2_udp4", OF(SIGNATURE "\x21\x12\0\x0c" V4_ENDS), "192.0.2.1", "198.51.100.2", 56324, 443, NULL, NULL, 0},
     {"v2_tcp6", OF(SIGNATURE "\x21\x21\0\x24" V6_ENDS), "2001:db8::1", "2001:db8::2", 56324, 443, NULL, NULL, 0},
     {"v2_udp6", OF(SIGNATURE "\x21\x22\0\x24" V6_ENDS), "2001:db8::1", "2001:db8::2", 56324, 443, NULL, NULL, 0},
-    {"v2_tcp4_with_a_checksum", OF(SIGNATURE "\x21\x11\0\x13" V4_ENDS "\x03\0\x04\x20\xec\x95\x49"), "192.0.2.1",
-     "198.51.100.2", 56324, 443, NULL, NULL, 0},
+    {"v2_tcp4_with_a_checksum", OF(SIGNATURE "\x21\x11\0\x13" V4_ENDS "\x03\0\x04\x20\xec\x95\x49"), "192.0.2.1", "198.51.100.2",
+     56324, 443, NULL, NULL, 0},
     {"v2_with_all",
      OF(SIGNATURE "\x21\x21\0\x4e" V6_ENDS "\x01\0\x02h2"
                   "\x02\0\x09"

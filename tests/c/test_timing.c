@@ -59,10 +59,10 @@ static void a_new_tenant_begins_with_nothing(void)
 {
     open_table();
     shm.pools[1].tenant = 1;
-    lb_timing_note(&shm, 0, 1, LB_TIMING_ANSWER, 5);
+    lb_timing_note(&shm, 0, 1, LB_TIMING_RESPONSE, 5);
     shm.pools[1].tenant = 2;
     lb_timing_note(&shm, 0, 1, LB_TIMING_CONNECT, 7);
-    CHECK(lb_shm_timing(&shm, 0, 1, LB_TIMING_ANSWER)->count[5] == 0);
+    CHECK(lb_shm_timing(&shm, 0, 1, LB_TIMING_RESPONSE)->count[5] == 0);
     CHECK(lb_shm_timing(&shm, 0, 1, LB_TIMING_CONNECT)->count[7] == 1);
     CHECK(lb_shm_timing(&shm, 0, 1, LB_TIMING_CONNECT)->sum_us == 7);
     CHECK(lb_shm_budget(&shm, 0, 1)->timed == 1 << LB_TIMING_CONNECT);

@@ -13,24 +13,22 @@
 #include "tls/stream.h"
 
 /* Made for this test, good until 2126: Test.example, *.wild.example. */
-static const char chain[] =
-    "-----BEGIN CERTIFICATE-----\n"
-    "MIIBpzCCAUygAwIBAgIUQGsi/qtF9izP52fE0rKaKYdeI7AwCgYIKoZIzj0EAwIw\n"
-    "DzENMAsGA1UEAwwEdGVzdDAgFw0yNjExMjUxNDE3NTRaGA8yMTI2MTEwMTE0MTc1\n"
-    "NFowDzENMAsGA1UEAwwEdGVzdDBZMBMGByqGSM49AgEGCCqGSM49AwEHA0IABOIO\n"
-    "d0RAOqkwJdoUnFj2JKbEq/MbV2KmuCqVJXtReW7fPlmPySyl1ilpS+WG3fNe5L24\n"
-    "uzdM7LwXakuxteKuCpijgYMwgYAwHQYDVR0OBBYEFDtBwT6mNDWhAh0uSAaOxMds\n"
-    "4ELpMB8GA1UdIwQYMBaAFDtBwT6mNDWhAh0uSAaOxMds4ELpMA8GA1UdEwEB/wQF\n"
-    "MAMBAf8wLQYDVR0RBCYwJIIMVGVzdC5leGFtcGxlgg4qLndpbGQuZXhhbXBsZYcE\n"
-    "fwAAATAKBggqhkjOPQQDAgNJADBGAiEA3ARF9HBwBYLzj7eNJKumfUMQkL/+GTlt\n"
-    "zdajJfWmjM4CIQDzaKRIlDeL4yGBkbk7jw03PTLm7yKqrpDNRvVT4t0LQw==\n"
-    "-----END CERTIFICATE-----\n";
-static const char key[] =
-    "-----BEGIN PRIVATE KEY-----\n"
-    "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgkOUxIm5O6b7RZYmp\n"
-    "RBNAtaxp45NkdnPAGII4M2Q+AlqhRANCAATiDndEQDqpMCXaFJxY9iSmxKvzG1di\n"
-    "prgqlSV7UXlu3z5Zj8kspdYpaUvlht3zXuS9uLs3TOy8F2pLsbXirgqY\n"
-    "-----END PRIVATE KEY-----\n";
+static const char chain[] = "-----BEGIN CERTIFICATE-----\n"
+                            "MIIBpzCCAUygAwIBAgIUQGsi/qtF9izP52fE0rKaKYdeI7AwCgYIKoZIzj0EAwIw\n"
+                            "DzENMAsGA1UEAwwEdGVzdDAgFw0yNjExMjUxNDE3NTRaGA8yMTI2MTEwMTE0MTc1\n"
+                            "NFowDzENMAsGA1UEAwwEdGVzdDBZMBMGByqGSM49AgEGCCqGSM49AwEHA0IABOIO\n"
+                            "d0RAOqkwJdoUnFj2JKbEq/MbV2KmuCqVJXtReW7fPlmPySyl1ilpS+WG3fNe5L24\n"
+                            "uzdM7LwXakuxteKuCpijgYMwgYAwHQYDVR0OBBYEFDtBwT6mNDWhAh0uSAaOxMds\n"
+                            "4ELpMB8GA1UdIwQYMBaAFDtBwT6mNDWhAh0uSAaOxMds4ELpMA8GA1UdEwEB/wQF\n"
+                            "MAMBAf8wLQYDVR0RBCYwJIIMVGVzdC5leGFtcGxlgg4qLndpbGQuZXhhbXBsZYcE\n"
+                            "fwAAATAKBggqhkjOPQQDAgNJADBGAiEA3ARF9HBwBYLzj7eNJKumfUMQkL/+GTlt\n"
+                            "zdajJfWmjM4CIQDzaKRIlDeL4yGBkbk7jw03PTLm7yKqrpDNRvVT4t0LQw==\n"
+                            "-----END CERTIFICATE-----\n";
+static const char key[] = "-----BEGIN PRIVATE KEY-----\n"
+                          "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgkOUxIm5O6b7RZYmp\n"
+                          "RBNAtaxp45NkdnPAGII4M2Q+AlqhRANCAATiDndEQDqpMCXaFJxY9iSmxKvzG1di\n"
+                          "prgqlSV7UXlu3z5Zj8kspdYpaUvlht3zXuS9uLs3TOy8F2pLsbXirgqY\n"
+                          "-----END PRIVATE KEY-----\n";
 
 /* --- names ---------------------------------------------------------------------------------------------------------- */
 
@@ -182,8 +180,8 @@ static void open_rules(struct wire *wire, uint32_t verify)
     struct made made;
     memset(wire, 0, sizeof *wire);
     CHECK(lb_slab_open(&wire->slab, sizeof(struct lb_tls), 4) == 0);
-    wire->shared = (struct lb_tls_shared){
-        .slab = &wire->slab, .resumption = wire->places, .backends = 2, .gather = malloc(LB_TLS_RECORD)};
+    wire->shared =
+        (struct lb_tls_shared){.slab = &wire->slab, .resumption = wire->places, .backends = 2, .gather = malloc(LB_TLS_RECORD)};
     make(&made, LB_TLS_LISTENER, LB_TLS_VERIFY_OFF);
     wire->server_rules = opened(&made);
     make(&made, LB_TLS_POOL, verify);

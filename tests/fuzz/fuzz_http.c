@@ -4,13 +4,13 @@
 #include <string.h>
 
 #include "l7/chunked.h"
-#include "l7/compose.h"
+#include "l7/h1_encode.h"
 #include "l7/message.h"
 #include "l7/path.h"
 #include "l7/route.h"
 
 static struct lb_message message, again;
-static char out[28672 + LB_COMPOSE_ROOM + 65536];
+static char out[28672 + LB_ENCODE_ROOM + 65536];
 
 static void demand(int condition)
 {
@@ -50,15 +50,15 @@ static int reads_trace(struct lb_trace *trace, const char *bytes)
 static void check_forwarded(const char *bytes)
 {
     static struct lb_listener_row listener = {.forwarded = LB_FORWARDED_BOTH, .request_id = 1};
-    const struct lb_head_limits wide = {LB_COMPOSE_ROOM + 28672, 28672, LB_FIELD_ROOM};
+    const struct lb_head_limits wide = {LB_ENCODE_ROOM + 28672, 28672, LB_FIELD_ROOM};
     struct lb_trace trace = {{1, 2}, 3, 1};
     static const uint8_t peer[16] = {[10] = 0xff, [11] = 0xff, [12] = 192, [13] = 0, [14] = 2, [15] = 1};
-    struct lb_hop hop = {.listener = &listener, .peer = peer, .trusted = 1, .backend = "b:1", .trace = &trace};
-    hop.trace_begins = !reads_trace(&trace, bytes);
+    struct lb_forward forward = {.listener = &listener, .peer = peer, .trusted = 1, .backend = "b:1", .trace = &trace};
+    forward.trace_begins = !reads_trace(&trace, bytes);
     if (message.authority.length > LB_AUTHORITY_BYTES || message.head.field_count > LB_FIELD_ROOM - 16)
         return;
-    uint32_t count = (uint32_t)lb_compose_request(out, &message, bytes, &hop);
-    demand(count <= message.head.bytes + LB_COMPOSE_ROOM);
+    uint32_t count = (uint32_t)lb_encode_request(out, &message, bytes, &forward);
+    demand(count <= message.head.bytes + LB_ENCODE_ROOM);
     demand(lb_message_request(&again, out, count, &wide) == LB_READ_DONE);
     demand(again.head.bytes == count && again.framing == message.framing && again.length == message.length);
 }
@@ -78,15 +78,15 @@ static void fuzz_request(const char *bytes, uint32_t count)
 static void fuzz_answer(const char *bytes, uint32_t count)
 {
     const struct lb_head_limits limits = {28672, 28672, LB_FIELD_ROOM};
-    struct lb_farewell farewell = {.client_minor = 1, .persistent = 1, .date = "now"};
-    if (lb_message_answer(&message, bytes, count, &limits, LB_GET) != LB_READ_DONE)
+    struct lb_response_edits edits = {.client_minor = 1, .persistent = 1, .date = "now"};
+    if (lb_message_response(&message, bytes, count, &limits, LB_GET) != LB_READ_DONE)
         return;
     check_head(&message.head, count);
-    farewell.chunked = message.framing == LB_BODY_CHUNKED;
-    uint32_t length = (uint32_t)lb_compose_answer(out, &message, bytes, &farewell);
-    const struct lb_head_limits wide = {LB_COMPOSE_ROOM + 28672, 28672, LB_FIELD_ROOM};
+    edits.chunked = message.framing == LB_BODY_CHUNKED;
+    uint32_t length = (uint32_t)lb_encode_response(out, &message, bytes, &edits);
+    const struct lb_head_limits wide = {LB_ENCODE_ROOM + 28672, 28672, LB_FIELD_ROOM};
     if (message.head.field_count < LB_FIELD_ROOM - 8 && message.head.status >= 200) {
-        demand(lb_message_answer(&again, out, length, &wide, LB_GET) == LB_READ_DONE);
+        demand(lb_message_response(&again, out, length, &wide, LB_GET) == LB_READ_DONE);
         demand(again.head.bytes == length && again.framing == message.framing);
         demand(again.length == (message.head.status == 204 ? 0 : message.length)); /* of 204 none is passed on */
     }
@@ -95,7 +95,8 @@ static void fuzz_answer(const char *bytes, uint32_t count)
 enum { CHUNKED_MOST = 20000 };
 
 /* What goes on of a body that comes in two pieces: how much, and how the reading ends. */
-static enum lb_chunking rewritten(const char *bytes, uint32_t count, uint32_t cut, uint8_t rules, char *to, uint32_t *length, uint32_t *used)
+static enum lb_chunking rewritten(const char *bytes, uint32_t count, uint32_t cut, uint8_t rules, char *to, uint32_t *length,
+                                  uint32_t *used)
 {
     static char room[2][LB_CHUNK_ROOM + CHUNKED_MOST];
     struct lb_chunked chunked = {.rules = rules};

@@ -223,4 +223,4 @@ def test_ten_thousand_short_sessions(datapath: str, authority: Authority, site: 
     assert figures["closed_done"] == sum(kinds[kind] for kind in DONE)
     assert figures["closed_backend_reset"] == kinds["backend_resets_instead_of_an_answer"]
     left = kinds["client_resets_after_the_answer"] + kinds["client_resets_at_once"]
-    assert figures["closed_client_reset"] + figures["refused_client_left"] == left
+    assert figures["closed_client_reset"] + figures["refused_client_aborts"] == left

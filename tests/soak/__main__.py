@@ -215,7 +215,7 @@ class Soak:
 def _under_way(balancer: Command) -> str:
     figures = totals(balancer.status())
     return ", ".join(
-        f"{name} {value}" for name, value in figures.items() if value and name in ("active", "exchanges_active", "queued")
+        f"{name} {value}" for name, value in figures.items() if value and name in ("active", "requests_active", "queued")
     )
 
 

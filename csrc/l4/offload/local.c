@@ -51,9 +51,16 @@ static int attach(const struct lb_local *local)
 
 int lb_local_open(struct lb_local *local, const struct lb_offload_maps *shared, uint32_t seats, char *why, size_t room)
 {
-    *local = (struct lb_local){
-        .maps = {.seats = shared->seats, .lanes = shared->lanes, .notes = shared->notes, .clients = -1, .backends = -1, .answers = -1},
-        .verdict = -1, .answer = -1, .find = -1, .look = -1};
+    *local = (struct lb_local){.maps = {.seats = shared->seats,
+                                        .lanes = shared->lanes,
+                                        .notes = shared->notes,
+                                        .clients = -1,
+                                        .backends = -1,
+                                        .answers = -1},
+                               .verdict = -1,
+                               .answer = -1,
+                               .find = -1,
+                               .look = -1};
     int error = create_maps(&local->maps, seats);
     if (error)
         (void)snprintf(why, room, "no maps: %s", strerror(-error));
@@ -68,7 +75,7 @@ int lb_local_open(struct lb_local *local, const struct lb_offload_maps *shared, 
 
 void lb_local_close(struct lb_local *local)
 {
-    const int mine[] = {local->verdict,      local->answer,        local->find,         local->look,
+    const int mine[] = {local->verdict,      local->answer,        local->find,        local->look,
                         local->maps.clients, local->maps.backends, local->maps.answers};
     for (size_t i = 0; i < sizeof mine / sizeof *mine; i++)
         if (mine[i] >= 0)

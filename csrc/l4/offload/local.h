@@ -25,8 +25,8 @@ struct lb_local {
 };
 
 /* Load programs and maps, for so many seats: 0, or -errno; why: in words. */
-__attribute__((warn_unused_result)) int lb_local_open(struct lb_local *local, const struct lb_offload_maps *shared, uint32_t seats,
-                                                      char *why, size_t room);
+__attribute__((warn_unused_result)) int lb_local_open(struct lb_local *local, const struct lb_offload_maps *shared,
+                                                      uint32_t seats, char *why, size_t room);
 void lb_local_close(struct lb_local *local);
 
 /* Seat the backend's socket of this session's, whose lanes are empty, and begin its lanes; the client's is not seated yet:

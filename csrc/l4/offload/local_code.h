@@ -25,8 +25,8 @@ enum { PSOCK_FLAGS = 7 }; /* in sk_user_data, beside the pointer */
 #define KEEP_TCP(PLACE, FIELD) BPF_LDX_TCP(BPF_REG_1, BPF_REG_0, FIELD), BPF_STX_MEM(BPF_W, BPF_REG_10, BPF_REG_1, PLACE)
 
 /* A descriptor, or -errno. */
-static inline int load_code(const char *name, uint32_t type, uint32_t attach, const struct bpf_insn *code, size_t bytes, char *why,
-                            size_t room)
+static inline int load_code(const char *name, uint32_t type, uint32_t attach, const struct bpf_insn *code, size_t bytes,
+                            char *why, size_t room)
 {
     const struct lb_bpf_program program = {name, type, attach, code, (uint32_t)(bytes / sizeof *code)};
     return lb_bpf_load(&program, why, room);

@@ -12,7 +12,17 @@ enum { ESTABLISHED = BPF_TCP_ESTABLISHED, CLOSE_WAIT = BPF_TCP_CLOSE_WAIT };
  * backend has read all that went by user space before, and has room. r6: skb, r7: lane, r9: bytes that are new. */
 int lb_local_load_verdict(const struct lb_local_maps *maps, char *why, size_t room)
 {
-    enum { COOKIE = -8, INDEX = -12, SEAT_INDEX = -16, NOTE = -24, COPIED = -28, RMEM = -32, RCVBUF = -36, PSOCK = -48, WAITING = -56 };
+    enum {
+        COOKIE = -8,
+        INDEX = -12,
+        SEAT_INDEX = -16,
+        NOTE = -24,
+        COPIED = -28,
+        RMEM = -32,
+        RCVBUF = -36,
+        PSOCK = -48,
+        WAITING = -56
+    };
     enum { TO_USER = 1, NOT_OURS, NOTHING, ALREADY, CUT, FRESH, NOT_TCP, BROKEN, TELL };
     const struct bpf_insn code[] = {
         /* whose is it? */

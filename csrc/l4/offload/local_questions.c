@@ -14,10 +14,28 @@ int lb_local_load_find(const struct lb_local_maps *maps, char *why, size_t room)
 {
     enum {
         QUESTION = -(int)sizeof(struct lb_local_question),
-        OUR_COPIED = QUESTION - 4, OUR_WRITTEN = QUESTION - 8, OUR_NEXT = QUESTION - 12, COPIED = QUESTION - 16,
-        WRITTEN = QUESTION - 20, LANE_INDEX = QUESTION - 24, CLIENT = QUESTION - 32,
+        OUR_COPIED = QUESTION - 4,
+        OUR_WRITTEN = QUESTION - 8,
+        OUR_NEXT = QUESTION - 12,
+        COPIED = QUESTION - 16,
+        WRITTEN = QUESTION - 20,
+        LANE_INDEX = QUESTION - 24,
+        CLIENT = QUESTION - 32,
     };
-    enum { OURS6 = 1, OURS_SOUGHT, CLIENT6, CLIENT_SOUGHT, BACKEND6, BACKEND_SOUGHT, ELSEWHERE, ELSEWHERE_HELD, BUSY_HELD, BLOCKING_HELD, FAULT, FAULT_HELD };
+    enum {
+        OURS6 = 1,
+        OURS_SOUGHT,
+        CLIENT6,
+        CLIENT_SOUGHT,
+        BACKEND6,
+        BACKEND_SOUGHT,
+        ELSEWHERE,
+        ELSEWHERE_HELD,
+        BUSY_HELD,
+        BLOCKING_HELD,
+        FAULT,
+        FAULT_HELD
+    };
 #define FIND(TUPLE, BYTES) \
     BPF_MOV64_REG(BPF_REG_1, BPF_REG_6), BPF_MOV64_REG(BPF_REG_2, BPF_REG_10), \
         BPF_ALU64_IMM(BPF_ADD, BPF_REG_2, QUESTION + ASKED(TUPLE)), BPF_MOV64_IMM(BPF_REG_3, BYTES), \

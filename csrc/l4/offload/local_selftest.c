@@ -88,7 +88,7 @@ static int connect_pair(int *from, int *to)
 
 static void close_all(struct trial *trial)
 {
-    const int all[] = {trial->client,     trial->backend,     trial->ours[0],    trial->ours[1],
+    const int all[] = {trial->client,     trial->backend,    trial->ours[0],   trial->ours[1],
                        trial->maps.seats, trial->maps.lanes, trial->maps.notes};
     if (trial->lanes)
         munmap(trial->lanes, (size_t)sysconf(_SC_PAGESIZE));
@@ -150,8 +150,10 @@ static const char *hand_over(struct trial *trial)
     socklen_t size = sizeof cookie;
     int found = lb_local_find(&trial->local, seat, trial->ours[0], trial->ours[1]);
     if (found != LB_LOCAL_SEATED)
-        return found == LB_LOCAL_ELSEWHERE ? "a socket of this host was not found by its addresses" : "a backend's socket was not seated";
-    if (getsockopt(trial->ours[0], SOL_SOCKET, SO_COOKIE, &cookie, &size) < 0 || lb_bpf_put(trial->maps.seats, &cookie, &place) < 0)
+        return found == LB_LOCAL_ELSEWHERE ? "a socket of this host was not found by its addresses"
+                                           : "a backend's socket was not seated";
+    if (getsockopt(trial->ours[0], SOL_SOCKET, SO_COOKIE, &cookie, &size) < 0 ||
+        lb_bpf_put(trial->maps.seats, &cookie, &place) < 0)
         return "a client's socket was not seated";
     trial->lanes[0].open = 1;
     if (lb_bpf_put(trial->local.maps.clients, &cookie, &fd) < 0)
@@ -254,8 +256,7 @@ static const char *run(struct trial *trial)
 
 int lb_local_selftest(char *why, size_t room)
 {
-    struct trial trial = {
-        .maps = {-1, -1, -1, -1}, .client = -1, .backend = -1, .ours = {-1, -1}, .began_us = lb_net_now_us()};
+    struct trial trial = {.maps = {-1, -1, -1, -1}, .client = -1, .backend = -1, .ours = {-1, -1}, .began_us = lb_net_now_us()};
     int error = create_maps(&trial);
     if (!error)
         error = connect_pair(&trial.client, &trial.ours[0]);

@@ -11,25 +11,25 @@ enum {
 /* --- what the program says ---------------------------------------------------------------------------------------------------- */
 
 /* A direction has something for user space, or has broken. */
-static void wake(struct lb_plane *plane, uint32_t index, enum lb_side_name from)
+static void wake(struct lb_worker_context *ctx, uint32_t index, enum lb_side_name from)
 {
-    struct lb_session *session = lb_slab_at(&plane->sessions, plane->offload->at[index].session);
+    struct lb_session *session = lb_slab_at(&ctx->sessions, ctx->offload->at[index].session);
     session->side[from].readable = 1;
-    lb_session_wake(plane, session);
+    lb_session_wake(ctx, session);
 }
 
-static void heard(struct lb_plane *plane, const struct lb_seat_note *note)
+static void heard(struct lb_worker_context *ctx, const struct lb_seat_note *note)
 {
-    struct lb_offload *offload = plane->offload;
+    struct lb_offload *offload = ctx->offload;
     uint32_t index = note->lane / 2;
     if (index < offload->seats && offload->at[index].taken && offload->at[index].generation == note->generation)
-        wake(plane, index, (enum lb_side_name)(note->lane & 1));
+        wake(ctx, index, (enum lb_side_name)(note->lane & 1));
 }
 
 /* As bpf_ringbuf's readers do (Documentation/bpf/ringbuf.rst): a note has a head of eight bytes, the first four its length. */
-void lb_offload_notes(struct lb_plane *plane)
+void lb_offload_notes(struct lb_worker_context *ctx)
 {
-    struct lb_offload *offload = plane->offload;
+    struct lb_offload *offload = ctx->offload;
     const char *ring = (const char *)offload->ring_end + offload->page;
     unsigned long at = *offload->ring_read;
     while (at < __atomic_load_n(offload->ring_end, __ATOMIC_ACQUIRE)) {
@@ -41,43 +41,43 @@ void lb_offload_notes(struct lb_plane *plane)
         memcpy(&note, place + BPF_RINGBUF_HDR_SZ, sizeof note);
         at += (BPF_RINGBUF_HDR_SZ + (length & ~(uint32_t)BPF_RINGBUF_DISCARD_BIT) + 7) / 8 * 8;
         __atomic_store_n(offload->ring_read, at, __ATOMIC_RELEASE);
-        heard(plane, &note);
+        heard(ctx, &note);
     }
 }
 
 /* --- once a turn ------------------------------------------------------------------------------------------------------------ */
 
-static int has_word(struct lb_plane *plane, const struct lb_session *session, enum lb_side_name from)
+static int has_word(struct lb_worker_context *ctx, const struct lb_session *session, enum lb_side_name from)
 {
-    return lb_seat_is_behind(plane, session, from) || lb_offload_is_broken(plane, session);
+    return lb_seat_is_behind(ctx, session, from) || lb_offload_is_broken(ctx, session);
 }
 
 /* Notes are lost where the ring was full; then `passed` tells, or `broken`. */
-static void sweep(struct lb_plane *plane)
+static void sweep(struct lb_worker_context *ctx)
 {
-    struct lb_offload *offload = plane->offload;
-    offload->swept_ms = lb_now_ms(plane);
+    struct lb_offload *offload = ctx->offload;
+    offload->swept_ms = lb_now_ms(ctx);
     for (uint32_t i = 0; i < offload->touched; i++) {
         struct lb_seated *seat = &offload->at[i];
         if (!seat->taken)
             continue;
-        lb_offload_count(plane, lb_slab_at(&plane->sessions, seat->session));
+        lb_offload_count(ctx, lb_slab_at(&ctx->sessions, seat->session));
         for (int side = LB_CLIENT; side <= LB_BACKEND && seat->taken; side++)
-            if (has_word(plane, lb_slab_at(&plane->sessions, seat->session), (enum lb_side_name)side))
-                wake(plane, i, (enum lb_side_name)side);
+            if (has_word(ctx, lb_slab_at(&ctx->sessions, seat->session), (enum lb_side_name)side))
+                wake(ctx, i, (enum lb_side_name)side);
     }
 }
 
 /* Those who wait are run when it is their time; they ask again, and wait longer, if it was too soon. */
-static void poll_waiting(struct lb_plane *plane)
+static void poll_waiting(struct lb_worker_context *ctx)
 {
-    struct lb_offload *offload = plane->offload;
+    struct lb_offload *offload = ctx->offload;
     uint32_t index = offload->waiting;
     offload->waiting = LB_NO_SEAT;
     while (index != LB_NO_SEAT) {
         struct lb_seated *seat = &offload->at[index];
         uint32_t next = seat->next, patience_ms = seat->poll_ms;
-        if (seat->taken && lb_now_ms(plane) < seat->poll_at_ms) {
+        if (seat->taken && lb_now_ms(ctx) < seat->poll_at_ms) {
             seat->next = offload->waiting;
             offload->waiting = index;
         } else {
@@ -86,13 +86,13 @@ static void poll_waiting(struct lb_plane *plane)
             if (!seat->taken)
                 lb_seat_give(offload, index);
             else {
-                struct lb_session *session = lb_slab_at(&plane->sessions, seat->session);
+                struct lb_session *session = lb_slab_at(&ctx->sessions, seat->session);
                 session->side[LB_CLIENT].writable = session->side[LB_BACKEND].writable = 1;
-                lb_session_wake(plane, session);
+                lb_session_wake(ctx, session);
             }
             if (seat->waits && seat->generation == generation) {
                 seat->poll_ms = patience_ms < LAST_POLL_MS ? 2 * patience_ms : LAST_POLL_MS;
-                seat->poll_at_ms = lb_now_ms(plane) + seat->poll_ms;
+                seat->poll_at_ms = lb_now_ms(ctx) + seat->poll_ms;
             } else {
                 seat->poll_ms = 0;
             }
@@ -101,19 +101,19 @@ static void poll_waiting(struct lb_plane *plane)
     }
 }
 
-void lb_offload_turn(struct lb_plane *plane)
+void lb_offload_turn(struct lb_worker_context *ctx)
 {
-    struct lb_offload *offload = plane->offload;
+    struct lb_offload *offload = ctx->offload;
     if (offload->waiting != LB_NO_SEAT)
-        poll_waiting(plane);
-    if (offload->used && lb_now_ms(plane) - offload->swept_ms >= SWEEP_MS)
-        sweep(plane);
+        poll_waiting(ctx);
+    if (offload->used && lb_now_ms(ctx) - offload->swept_ms >= SWEEP_MS)
+        sweep(ctx);
 }
 
-int lb_offload_wait(const struct lb_plane *plane)
+int lb_offload_wait(const struct lb_worker_context *ctx)
 {
-    const struct lb_offload *offload = plane->offload;
-    uint64_t now_ms = lb_now_ms(plane), due_ms = offload->swept_ms + SWEEP_MS;
+    const struct lb_offload *offload = ctx->offload;
+    uint64_t now_ms = lb_now_ms(ctx), due_ms = offload->swept_ms + SWEEP_MS;
     if (!offload->used && offload->waiting == LB_NO_SEAT)
         return -1;
     for (uint32_t i = offload->waiting; i != LB_NO_SEAT; i = offload->at[i].next)

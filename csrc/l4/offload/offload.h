@@ -10,7 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "../plane.h"
+#include "../worker_context.h"
 
 enum {
     LB_OFFLOAD_SEATS = 16384, /* sessions at most that a worker's kernel forwards */
@@ -39,48 +39,49 @@ uint32_t lb_offload_forwards(const struct lb_offload *offload);
 int lb_offload_descriptor(const struct lb_offload *offload);
 
 /* Hand a session over, if it is fit for that. True: it is seated now, and must be run once more, for what came meanwhile. */
-int lb_offload_take(struct lb_plane *plane, struct lb_session *session);
+int lb_offload_take(struct lb_worker_context *ctx, struct lb_session *session);
 
 /* A seated session ends: its last figures, before its sockets are closed. */
-void lb_offload_leave(struct lb_plane *plane, struct lb_session *session);
+void lb_offload_leave(struct lb_worker_context *ctx, struct lb_session *session);
 
 /* Where the bytes are that the kernel forwarded from a side. */
 enum lb_settled {
-    LB_SETTLED,   /* all in the peer's send queue; a backend of this host has read all */
+    LB_SETTLED, /* all in the peer's send queue; a backend of this host has read all */
     LB_UNSETTLED, /* on their way: neither bytes nor an end may be sent now; the session is run again in a moment */
-    LB_LOST,      /* the peer is gone, and took none or not all of them */
+    LB_LOST, /* the peer is gone, and took none or not all of them */
 };
 
-__attribute__((warn_unused_result)) enum lb_settled lb_offload_settled(struct lb_plane *plane, struct lb_session *session,
+__attribute__((warn_unused_result)) enum lb_settled lb_offload_settled(struct lb_worker_context *ctx, struct lb_session *session,
                                                                        enum lb_side_name from);
 
 /* So many bytes that were handed up are in the peer's send queue: true, if there are more. */
-int lb_offload_sent(struct lb_plane *plane, const struct lb_session *session, enum lb_side_name from, size_t bytes);
+int lb_offload_sent(struct lb_worker_context *ctx, const struct lb_session *session, enum lb_side_name from, size_t bytes);
 
 /* A read found nothing, or the end: where is what was handed up? It may still wait behind what is to be sent to that side. */
-__attribute__((warn_unused_result)) enum lb_settled lb_offload_handed_up(struct lb_plane *plane, const struct lb_session *session,
+__attribute__((warn_unused_result)) enum lb_settled lb_offload_handed_up(struct lb_worker_context *ctx,
+                                                                         const struct lb_session *session,
                                                                          enum lb_side_name from);
 
 /* Has the peer of a side gone with bytes that the kernel forwarded to it? */
-int lb_offload_is_lost(struct lb_plane *plane, struct lb_session *session, enum lb_side_name from);
+int lb_offload_is_lost(struct lb_worker_context *ctx, struct lb_session *session, enum lb_side_name from);
 
 /* Take what the kernel forwarded into the session's figures, and when. */
-void lb_offload_count(struct lb_plane *plane, struct lb_session *session);
+void lb_offload_count(struct lb_worker_context *ctx, struct lb_session *session);
 
 /* Did a direction lose bytes? Then the session cannot go on. */
-int lb_offload_is_broken(const struct lb_plane *plane, const struct lb_session *session);
+int lb_offload_is_broken(const struct lb_worker_context *ctx, const struct lb_session *session);
 
 /* Is anything under way here, in the kernel or handed up? */
-int lb_offload_is_unsettled(struct lb_plane *plane, struct lb_session *session);
+int lb_offload_is_unsettled(struct lb_worker_context *ctx, struct lb_session *session);
 
 /* What the program has said. */
-void lb_offload_notes(struct lb_plane *plane);
+void lb_offload_notes(struct lb_worker_context *ctx);
 
 /* Once a turn: figures of all, once a second, and those who wait for the kernel. */
-void lb_offload_turn(struct lb_plane *plane);
+void lb_offload_turn(struct lb_worker_context *ctx);
 
 /* Milliseconds until lb_offload_turn has something to do; -1: nothing. */
-int lb_offload_wait(const struct lb_plane *plane);
+int lb_offload_wait(const struct lb_worker_context *ctx);
 
 /* Does a trial of all of this with sockets of its own: 0, or -errno with why in words. */
 __attribute__((warn_unused_result)) int lb_offload_selftest(char *why, size_t room);

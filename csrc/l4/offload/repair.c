@@ -39,8 +39,8 @@ static int write_down(int fd, struct state *state)
                    ask(fd, TCP_QUEUE_SEQ, &state->send_seq, sizeof state->send_seq) < 0 ||
                    choose(fd, TCP_REPAIR_QUEUE, TCP_RECV_QUEUE) < 0 ||
                    ask(fd, TCP_QUEUE_SEQ, &state->receive_seq, sizeof state->receive_seq) < 0
-               ? -1
-               : 0;
+             ? -1
+             : 0;
 }
 
 static int set_options(int fd, const struct state *state)

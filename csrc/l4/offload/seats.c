@@ -72,8 +72,7 @@ static int map_all(struct lb_offload *offload)
 {
     offload->lanes = map_memory(offload->maps.lanes, lanes_size(offload), PROT_READ | PROT_WRITE, 0);
     offload->ring_read = map_memory(offload->maps.notes, offload->page, PROT_READ | PROT_WRITE, 0);
-    offload->ring_end =
-        map_memory(offload->maps.notes, offload->page + 2 * offload->ring_bytes, PROT_READ, (off_t)offload->page);
+    offload->ring_end = map_memory(offload->maps.notes, offload->page + 2 * offload->ring_bytes, PROT_READ, (off_t)offload->page);
     return offload->lanes && offload->ring_read && offload->ring_end ? 0 : -errno;
 }
 

@@ -54,18 +54,19 @@ void lb_seat_give(struct lb_offload *offload, uint32_t index);
 
 /* --- settle.c --- */
 /* Is the poller to tell of bytes? What comes to user space is told by a note, so they need not wake anybody. */
-int lb_seat_watch(struct lb_plane *plane, const struct lb_session *session, enum lb_side_name side, int bytes);
+int lb_seat_watch(struct lb_worker_context *ctx, const struct lb_session *session, enum lb_side_name side, int bytes);
 /* Was anything handed up that has not been passed on? */
-int lb_seat_is_behind(const struct lb_plane *plane, const struct lb_session *session, enum lb_side_name from);
+int lb_seat_is_behind(const struct lb_worker_context *ctx, const struct lb_session *session, enum lb_side_name from);
 
-static inline struct lb_seated *lb_seat_of(const struct lb_plane *plane, const struct lb_session *session)
+static inline struct lb_seated *lb_seat_of(const struct lb_worker_context *ctx, const struct lb_session *session)
 {
-    return &plane->offload->at[session->offload - 1];
+    return &ctx->offload->at[session->offload - 1];
 }
 
-static inline struct lb_seat_lane *lb_lane_of(const struct lb_plane *plane, const struct lb_session *session, enum lb_side_name from)
+static inline struct lb_seat_lane *lb_lane_of(const struct lb_worker_context *ctx, const struct lb_session *session,
+                                              enum lb_side_name from)
 {
-    return &plane->offload->lanes[2 * (session->offload - 1) + from];
+    return &ctx->offload->lanes[2 * (session->offload - 1) + from];
 }
 
 static inline uint64_t lb_lane_read(const uint64_t *figure)

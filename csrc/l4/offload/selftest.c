@@ -23,8 +23,8 @@ enum {
     LATE_MS = 1000,
     PIECE = 16384,
     EARLY = 3000,
-    AGAIN = 700,         /* bytes that come a second time */
-    FLOOD = 64 << 20,    /* more than any socket takes */
+    AGAIN = 700, /* bytes that come a second time */
+    FLOOD = 64 << 20, /* more than any socket takes */
     SMALL_BUFFER = 65536,
 };
 
@@ -33,11 +33,11 @@ struct end {
     int outer;
     int ours;
     uint64_t sent; /* by the peer */
-    uint64_t got;  /* by the peer */
+    uint64_t got; /* by the peer */
 };
 
 struct trial {
-    struct lb_plane plane;
+    struct lb_worker_context ctx;
     struct lb_worker_row row;
     struct lb_session *session;
     struct end end[2]; /* by enum lb_side_name */
@@ -146,8 +146,8 @@ static int say_again(struct trial *trial)
 static ssize_t relay(struct trial *trial, enum lb_side_name from)
 {
     char bytes[PIECE];
-    struct lb_plane *plane = &trial->plane;
-    plane->now_us = lb_net_now_us();
+    struct lb_worker_context *ctx = &trial->ctx;
+    ctx->now_us = lb_net_now_us();
     ssize_t got = lb_recv(trial->end[from].ours, bytes, sizeof bytes);
     if (got <= 0)
         return got < 0 && errno == EAGAIN ? 0 : -1;
@@ -155,7 +155,7 @@ static ssize_t relay(struct trial *trial, enum lb_side_name from)
     for (ssize_t sent = 0; sent < got;) {
         struct pollfd room = {.fd = trial->end[!from].ours, .events = POLLOUT};
         uint64_t late_us = lb_net_now_us() + LATE_MS * 1000;
-        while (lb_offload_settled(plane, trial->session, from) != LB_SETTLED)
+        while (lb_offload_settled(ctx, trial->session, from) != LB_SETTLED)
             if (lb_net_now_us() > late_us)
                 return -1;
         if (poll(&room, 1, LATE_MS) != 1)
@@ -165,7 +165,7 @@ static ssize_t relay(struct trial *trial, enum lb_side_name from)
             return -1;
         sent += took > 0 ? took : 0;
         if (took > 0)
-            (void)lb_offload_sent(plane, trial->session, from, (size_t)took);
+            (void)lb_offload_sent(ctx, trial->session, from, (size_t)took);
     }
     return got;
 }
@@ -199,7 +199,7 @@ static int speak_before(struct trial *trial)
         return error;
     if (wait_readable(trial->end[LB_CLIENT].ours) < 0)
         return fails(trial, "bytes were late");
-    if (!lb_offload_take(&trial->plane, trial->session) || !trial->row.offloads)
+    if (!lb_offload_take(&trial->ctx, trial->session) || !trial->row.offloads)
         return fails(trial, "the sockets cannot be put into the map");
     if (relay(trial, LB_CLIENT) < 0 || relay(trial, LB_BACKEND) < 0) /* a read has the program look at what was there before */
         return fails(trial, "the sockets cannot be read");
@@ -222,7 +222,7 @@ static int speak_in_turn(struct trial *trial)
 
 static int figures_are_right(struct trial *trial)
 {
-    lb_offload_count(&trial->plane, trial->session);
+    lb_offload_count(&trial->ctx, trial->session);
     const uint64_t *bytes = trial->session->bytes;
     if (bytes[LB_CLIENT] != trial->end[LB_CLIENT].sent || bytes[LB_BACKEND] != trial->end[LB_BACKEND].sent)
         return fails(trial, "bytes are not counted as they were forwarded");
@@ -282,19 +282,19 @@ static int run(struct trial *trial)
 static int watch(struct trial *trial, int side)
 {
     struct epoll_event event = {.events = EPOLLIN | EPOLLET};
-    return epoll_ctl(trial->plane.epoll, EPOLL_CTL_ADD, trial->end[side].ours, &event);
+    return epoll_ctl(trial->ctx.epoll, EPOLL_CTL_ADD, trial->end[side].ours, &event);
 }
 
 static int prepare(struct trial *trial)
 {
-    struct lb_plane *plane = &trial->plane;
-    plane->row = &trial->row;
-    plane->now_us = lb_net_now_us();
-    int error = lb_slab_open(&plane->sessions, sizeof(struct lb_session), 1);
+    struct lb_worker_context *ctx = &trial->ctx;
+    ctx->row = &trial->row;
+    ctx->now_us = lb_net_now_us();
+    int error = lb_slab_open(&ctx->sessions, sizeof(struct lb_session), 1);
     if (error)
         return error;
-    trial->session = lb_slab_at(&plane->sessions, lb_slab_take(&plane->sessions));
-    if ((plane->epoll = epoll_create1(EPOLL_CLOEXEC)) < 0 || pair(&trial->end[LB_CLIENT]) < 0 ||
+    trial->session = lb_slab_at(&ctx->sessions, lb_slab_take(&ctx->sessions));
+    if ((ctx->epoll = epoll_create1(EPOLL_CLOEXEC)) < 0 || pair(&trial->end[LB_CLIENT]) < 0 ||
         pair(&trial->end[LB_BACKEND]) < 0 || watch(trial, LB_CLIENT) < 0 || watch(trial, LB_BACKEND) < 0)
         return fails_by(trial, "no sockets");
     *trial->session = (struct lb_session){
@@ -302,23 +302,23 @@ static int prepare(struct trial *trial)
         .reads = LB_OFFLOAD_AFTER,
         .side = {{.fd = trial->end[LB_CLIENT].ours}, {.fd = trial->end[LB_BACKEND].ours}},
     };
-    return lb_offload_open(&plane->offload, 1, LB_OFFLOAD_ANY, trial->why, trial->room);
+    return lb_offload_open(&ctx->offload, 1, LB_OFFLOAD_ANY, trial->why, trial->room);
 }
 
 static void clear(struct trial *trial)
 {
     if (trial->session && trial->session->offload)
-        lb_offload_leave(&trial->plane, trial->session);
+        lb_offload_leave(&trial->ctx, trial->session);
     for (int i = LB_CLIENT; i <= LB_BACKEND; i++) {
         if (trial->end[i].outer >= 0)
             close(trial->end[i].outer);
         if (trial->end[i].ours >= 0)
             close(trial->end[i].ours);
     }
-    if (trial->plane.epoll >= 0)
-        close(trial->plane.epoll);
-    lb_offload_close(trial->plane.offload);
-    lb_slab_close(&trial->plane.sessions);
+    if (trial->ctx.epoll >= 0)
+        close(trial->ctx.epoll);
+    lb_offload_close(trial->ctx.offload);
+    lb_slab_close(&trial->ctx.sessions);
     free(trial);
 }
 
@@ -329,7 +329,7 @@ int lb_offload_selftest(char *why, size_t room)
         return -ENOMEM;
     trial->why = why;
     trial->room = room;
-    trial->plane.epoll = -1;
+    trial->ctx.epoll = -1;
     for (int i = LB_CLIENT; i <= LB_BACKEND; i++)
         trial->end[i] = (struct end){.outer = -1, .ours = -1};
     int error = prepare(trial);

@@ -10,73 +10,73 @@ enum {
 };
 
 /* Bytes that arrive are not to wake anybody: what comes to user space is told by a note. */
-int lb_seat_watch(struct lb_plane *plane, const struct lb_session *session, enum lb_side_name side, int bytes)
+int lb_seat_watch(struct lb_worker_context *ctx, const struct lb_session *session, enum lb_side_name side, int bytes)
 {
-    struct lb_seated *seat = lb_seat_of(plane, session);
+    struct lb_seated *seat = lb_seat_of(ctx, session);
     struct epoll_event event = {
         .events = EPOLLOUT | EPOLLRDHUP | EPOLLET | (bytes ? EPOLLIN : 0),
         .data.u64 = lb_tag_of((enum lb_tag)side, seat->session, session->generation),
     };
     seat->listens[side] = (uint8_t)bytes;
-    return epoll_ctl(plane->epoll, EPOLL_CTL_MOD, session->side[side].fd, &event) < 0 ? -errno : 0;
+    return epoll_ctl(ctx->epoll, EPOLL_CTL_MOD, session->side[side].fd, &event) < 0 ? -errno : 0;
 }
 
-static void count_lane(struct lb_plane *plane, struct lb_session *session, enum lb_side_name from)
+static void count_lane(struct lb_worker_context *ctx, struct lb_session *session, enum lb_side_name from)
 {
-    struct lb_seated *seat = lb_seat_of(plane, session);
-    const struct lb_seat_lane *lane = lb_lane_of(plane, session, from);
+    struct lb_seated *seat = lb_seat_of(ctx, session);
+    const struct lb_seat_lane *lane = lb_lane_of(ctx, session, from);
     uint64_t forwarded = lb_lane_read(&lane->forwarded), fresh = forwarded - seat->counted[from];
     if (!fresh)
         return;
     seat->counted[from] = forwarded;
     session->bytes[from] += fresh;
-    lb_add(from == LB_BACKEND ? &plane->row->bytes_out : &plane->row->bytes_in, fresh);
-    lb_add(&plane->row->bytes_offloaded, fresh);
-    uint32_t now_ms = (uint32_t)lb_now_ms(plane), moved_ms = (uint32_t)(lb_lane_read(&lane->moved_ns) / 1000000);
+    lb_add(from == LB_BACKEND ? &ctx->row->bytes_out : &ctx->row->bytes_in, fresh);
+    lb_add(&ctx->row->bytes_offloaded, fresh);
+    uint32_t now_ms = (uint32_t)lb_now_ms(ctx), moved_ms = (uint32_t)(lb_lane_read(&lane->moved_ns) / 1000000);
     if ((int32_t)(moved_ms - now_ms) > 0) /* it moved since the clock was read */
         moved_ms = now_ms;
     if ((int32_t)(moved_ms - session->moved_ms) > 0)
         session->moved_ms = moved_ms;
 }
 
-void lb_offload_count(struct lb_plane *plane, struct lb_session *session)
+void lb_offload_count(struct lb_worker_context *ctx, struct lb_session *session)
 {
-    count_lane(plane, session, LB_CLIENT);
-    count_lane(plane, session, LB_BACKEND);
+    count_lane(ctx, session, LB_CLIENT);
+    count_lane(ctx, session, LB_BACKEND);
 }
 
-static void wait_for_kernel(struct lb_plane *plane, struct lb_seated *seat)
+static void wait_for_kernel(struct lb_worker_context *ctx, struct lb_seated *seat)
 {
-    struct lb_offload *offload = plane->offload;
+    struct lb_offload *offload = ctx->offload;
     if (seat->waits)
         return;
     seat->waits = 1;
     seat->poll_ms = FIRST_POLL_MS;
-    seat->poll_at_ms = lb_now_ms(plane) + FIRST_POLL_MS;
+    seat->poll_at_ms = lb_now_ms(ctx) + FIRST_POLL_MS;
     seat->next = offload->waiting;
     offload->waiting = (uint32_t)(seat - offload->at);
 }
 
 /* What a backend of this host sends, is in the client's send queue before it sends more. What was forwarded to it, it must have read:
  * until then a kernel thread may have it still, and a reset that comes would take it away, but not what came after it. */
-static enum lb_settled look_for_local(struct lb_plane *plane, struct lb_session *session, enum lb_side_name from)
+static enum lb_settled look_for_local(struct lb_worker_context *ctx, struct lb_session *session, enum lb_side_name from)
 {
-    struct lb_seated *seat = lb_seat_of(plane, session);
-    uint64_t forwarded = lb_lane_read(&lb_lane_of(plane, session, from)->forwarded);
+    struct lb_seated *seat = lb_seat_of(ctx, session);
+    uint64_t forwarded = lb_lane_read(&lb_lane_of(ctx, session, from)->forwarded);
     if (from == LB_BACKEND || forwarded == seat->settled[from])
         return LB_SETTLED;
-    if (lb_local_look(&plane->offload->local, session->offload - 1) & (LB_LOCAL_WAITS | LB_LOCAL_UNREAD))
+    if (lb_local_look(&ctx->offload->local, session->offload - 1) & (LB_LOCAL_WAITS | LB_LOCAL_UNREAD))
         return LB_UNSETTLED;
     seat->settled[from] = forwarded;
     return LB_SETTLED;
 }
 
-static enum lb_settled look_for(struct lb_plane *plane, struct lb_session *session, enum lb_side_name from)
+static enum lb_settled look_for(struct lb_worker_context *ctx, struct lb_session *session, enum lb_side_name from)
 {
-    struct lb_seated *seat = lb_seat_of(plane, session);
+    struct lb_seated *seat = lb_seat_of(ctx, session);
     if (seat->local)
-        return look_for_local(plane, session, from);
-    uint64_t forwarded = lb_lane_read(&lb_lane_of(plane, session, from)->forwarded);
+        return look_for_local(ctx, session, from);
+    uint64_t forwarded = lb_lane_read(&lb_lane_of(ctx, session, from)->forwarded);
     struct lb_progress progress;
     if (forwarded == seat->settled[from])
         return LB_SETTLED;
@@ -85,7 +85,7 @@ static enum lb_settled look_for(struct lb_plane *plane, struct lb_session *sessi
     int64_t arrived = (int64_t)(progress.queued - seat->start[!from] - seat->written[from]);
     if (progress.acked != seat->seen[from]) { /* a slow reader is not an idle one */
         seat->seen[from] = progress.acked;
-        session->moved_ms = (uint32_t)lb_now_ms(plane);
+        session->moved_ms = (uint32_t)lb_now_ms(ctx);
     }
     if (arrived < (int64_t)forwarded)
         return progress.is_dead ? LB_LOST : LB_UNSETTLED;
@@ -93,68 +93,68 @@ static enum lb_settled look_for(struct lb_plane *plane, struct lb_session *sessi
     return LB_SETTLED;
 }
 
-enum lb_settled lb_offload_settled(struct lb_plane *plane, struct lb_session *session, enum lb_side_name from)
+enum lb_settled lb_offload_settled(struct lb_worker_context *ctx, struct lb_session *session, enum lb_side_name from)
 {
-    enum lb_settled settled = lb_offload_is_broken(plane, session) ? LB_UNSETTLED : look_for(plane, session, from);
+    enum lb_settled settled = lb_offload_is_broken(ctx, session) ? LB_UNSETTLED : look_for(ctx, session, from);
     if (settled == LB_UNSETTLED)
-        wait_for_kernel(plane, lb_seat_of(plane, session));
+        wait_for_kernel(ctx, lb_seat_of(ctx, session));
     return settled;
 }
 
 /* Was anything handed up that has not been passed on? */
-int lb_seat_is_behind(const struct lb_plane *plane, const struct lb_session *session, enum lb_side_name from)
+int lb_seat_is_behind(const struct lb_worker_context *ctx, const struct lb_session *session, enum lb_side_name from)
 {
-    const struct lb_seated *seat = lb_seat_of(plane, session);
-    return seat->sits[from] && lb_lane_read(&lb_lane_of(plane, session, from)->passed) != seat->written[from];
+    const struct lb_seated *seat = lb_seat_of(ctx, session);
+    return seat->sits[from] && lb_lane_read(&lb_lane_of(ctx, session, from)->passed) != seat->written[from];
 }
 
-enum lb_settled lb_offload_handed_up(struct lb_plane *plane, const struct lb_session *session, enum lb_side_name from)
+enum lb_settled lb_offload_handed_up(struct lb_worker_context *ctx, const struct lb_session *session, enum lb_side_name from)
 {
-    struct lb_seated *seat = lb_seat_of(plane, session);
+    struct lb_seated *seat = lb_seat_of(ctx, session);
     struct lb_progress progress;
-    if (!lb_seat_is_behind(plane, session, from))
+    if (!lb_seat_is_behind(ctx, session, from))
         return LB_SETTLED;
     if (seat->poll_ms >= LOST_AFTER_MS && (lb_progress_ask(session->side[from].fd, &progress) < 0 || progress.is_dead))
         return LB_LOST;
     if (!seat->listens[from])
-        (void)lb_seat_watch(plane, session, from, 1);
-    wait_for_kernel(plane, seat);
+        (void)lb_seat_watch(ctx, session, from, 1);
+    wait_for_kernel(ctx, seat);
     return LB_UNSETTLED;
 }
 
-int lb_offload_is_lost(struct lb_plane *plane, struct lb_session *session, enum lb_side_name from)
+int lb_offload_is_lost(struct lb_worker_context *ctx, struct lb_session *session, enum lb_side_name from)
 {
-    return look_for(plane, session, from) == LB_LOST;
+    return look_for(ctx, session, from) == LB_LOST;
 }
 
-int lb_offload_sent(struct lb_plane *plane, const struct lb_session *session, enum lb_side_name from, size_t bytes)
+int lb_offload_sent(struct lb_worker_context *ctx, const struct lb_session *session, enum lb_side_name from, size_t bytes)
 {
-    struct lb_seat_lane *lane = lb_lane_of(plane, session, from);
-    uint64_t taken = lb_seat_of(plane, session)->written[from] += bytes;
+    struct lb_seat_lane *lane = lb_lane_of(ctx, session, from);
+    uint64_t taken = lb_seat_of(ctx, session)->written[from] += bytes;
     __atomic_store_n(&lane->taken, taken, __ATOMIC_RELEASE);
     __atomic_thread_fence(__ATOMIC_SEQ_CST); /* the program raises `passed`, then looks at `taken` */
-    if (lb_seat_is_behind(plane, session, from))
+    if (lb_seat_is_behind(ctx, session, from))
         return 1;
-    if (lb_seat_of(plane, session)->listens[from])
-        (void)lb_seat_watch(plane, session, from, 0);
+    if (lb_seat_of(ctx, session)->listens[from])
+        (void)lb_seat_watch(ctx, session, from, 0);
     return 0;
 }
 
-int lb_offload_is_broken(const struct lb_plane *plane, const struct lb_session *session)
+int lb_offload_is_broken(const struct lb_worker_context *ctx, const struct lb_session *session)
 {
-    return __atomic_load_n(&lb_lane_of(plane, session, LB_CLIENT)->broken, __ATOMIC_ACQUIRE) ||
-           __atomic_load_n(&lb_lane_of(plane, session, LB_BACKEND)->broken, __ATOMIC_ACQUIRE);
+    return __atomic_load_n(&lb_lane_of(ctx, session, LB_CLIENT)->broken, __ATOMIC_ACQUIRE) ||
+           __atomic_load_n(&lb_lane_of(ctx, session, LB_BACKEND)->broken, __ATOMIC_ACQUIRE);
 }
 
-int lb_offload_is_unsettled(struct lb_plane *plane, struct lb_session *session)
+int lb_offload_is_unsettled(struct lb_worker_context *ctx, struct lb_session *session)
 {
-    if (lb_offload_is_broken(plane, session)) /* what is missing will never be there */
+    if (lb_offload_is_broken(ctx, session)) /* what is missing will never be there */
         return 1;
     for (int i = LB_CLIENT; i <= LB_BACKEND; i++) {
         enum lb_side_name from = (enum lb_side_name)i;
-        if (lb_seat_is_behind(plane, session, from))
+        if (lb_seat_is_behind(ctx, session, from))
             return 1;
-        if (session->flow[from].end != LB_FLOW_CLOSED && look_for(plane, session, from) != LB_SETTLED)
+        if (session->flow[from].end != LB_FLOW_CLOSED && look_for(ctx, session, from) != LB_SETTLED)
             return 1;
     }
     return 0;

@@ -251,7 +251,7 @@ class Top(App[None]):
         figures = Text.assemble(
             (f"{table.amount(sum(known) if known else None)}/s", "bold"),
             f"  {sum(worker['active'] for worker in document['workers'])} connections  {moved[0]} in  {moved[1]} out",
-            f"  {table.amount(rates.totals['answers_5xx'])} 5xx/s  {states.count('up')} of {len(states)} backends up",
+            f"  {table.amount(rates.totals['responses_5xx'])} 5xx/s  {states.count('up')} of {len(states)} backends up",
         )
         return [name, figures, Text(sparkline(self._history.of(""), min(width, 60)), style="blue")]
 

@@ -1,11 +1,11 @@
 /* The PROXY header that a backend's connection begins with: whose connection it carries. */
-#ifndef LB_INTRODUCE_H
-#define LB_INTRODUCE_H
+#ifndef LB_PROXY_SEND_H
+#define LB_PROXY_SEND_H
 
-#include "plane.h"
+#include "worker_context.h"
 
 /* Who is introduced to whom. */
-struct lb_introduction {
+struct lb_proxy_header {
     const struct lb_side *client;
     int server; /* a fresh connection */
     uint32_t listener;
@@ -14,6 +14,6 @@ struct lb_introduction {
 };
 
 /* Send the header: 0, or -errno. */
-__attribute__((warn_unused_result)) int lb_introduce(struct lb_plane *plane, const struct lb_introduction *who);
+__attribute__((warn_unused_result)) int lb_proxy_send(struct lb_worker_context *ctx, const struct lb_proxy_header *who);
 
 #endif

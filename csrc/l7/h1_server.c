@@ -2,7 +2,7 @@
 
 #include "../core/io.h"
 #include "../l4/ack.h"
-#include "../l4/outcome.h"
+#include "../l4/backend_report.h"
 #include "../table/account.h"
 #include "../table/budget.h"
 #include "../table/timing.h"
@@ -11,17 +11,17 @@
 #include "parts.h"
 
 enum {
-    FIRST_READ = 32768,   /* of an answer: its head and this much of its body fit into one buffer if the client is slow */
-    SMALL_ANSWER = 16384, /* the kernel acknowledges larger reads by itself */
+    FIRST_READ = 32768,   /* of a response: its head and this much of its body fit into one buffer if the client is slow */
+    SMALL_RESPONSE = 16384, /* the kernel acknowledges larger reads by itself */
     SMALL_BODY = 2048,    /* is copied behind its head rather than sent as a second part */
 };
 
-/* --- the answer's head ---------------------------------------------------------------------------------------------- */
+/* --- the response's head ---------------------------------------------------------------------------------------------- */
 
 void lb_http_drop_part(struct lb_l7 *l7, struct lb_http *client)
 {
     if (client->part != LB_SLAB_NONE)
-        lb_heads_give(l7->plane, &l7->heads, client->part);
+        lb_heads_give(l7->ctx, &l7->heads, client->part);
     client->part = LB_SLAB_NONE;
     client->part_end = 0;
 }
@@ -29,26 +29,26 @@ void lb_http_drop_part(struct lb_l7 *l7, struct lb_http *client)
 /* Has not a byte come of what was asked for? */
 static int is_silent(const struct lb_http *client)
 {
-    return client->stage == LB_ANSWER_AWAITED && !client->parts && !client->part_end && !client->down.pending;
+    return client->stage == LB_RESPONSE_AWAITED && !client->parts && !client->part_end && !client->down.pending;
 }
 
 /* The same request once more, when the connection was an old one that its backend had closed meanwhile (RFC 9112 9.3.1). A request that
  * may not be repeated is lost: for a while the backend's others do without kept connections. */
 static int may_replay(struct lb_l7 *l7, struct lb_http *client)
 {
-    struct lb_plane *plane = l7->plane;
+    struct lb_worker_context *ctx = l7->ctx;
     if (!client->reused || !is_silent(client))
         return 0;
-    lb_add(&plane->row->connections_stale, 1);
+    lb_add(&ctx->row->connections_stale, 1);
     if (!client->replayable) {
-        lb_outcome_of(plane, client->backend)->lost_ms = lb_stamp_ms(plane);
+        lb_report_of(ctx, client->backend)->lost_ms = lb_stamp_ms(ctx);
         return 0;
     }
-    if (!lb_budget_retry(&plane->shm, plane->worker, client->pool, (uint32_t)(plane->now_us / 1000000))) {
-        lb_add(&plane->row->retries_denied, 1);
+    if (!lb_budget_retry(&ctx->shm, ctx->worker, client->pool, (uint32_t)(ctx->now_us / 1000000))) {
+        lb_add(&ctx->row->retries_denied, 1);
         return 0;
     }
-    lb_add(&plane->row->replays, 1);
+    lb_add(&ctx->row->replays, 1);
     return 1;
 }
 
@@ -64,51 +64,51 @@ enum lb_next lb_http_backend_lost(struct lb_l7 *l7, struct lb_http *client, uint
         lb_http_leave_backend(l7, client, LB_CONN_CUT);
         lb_http_reread(l7, client);
         lb_http_move(l7, client, LB_HTTP_READING);
-        return lb_http_reach(l7, client);
+        return lb_http_attempt(l7, client);
     }
     if (!old)
-        lb_outcome_unanswered(l7->plane, client->pool, client->backend, 0);
+        lb_report_failed(l7->ctx, client->pool, client->backend, 0);
     if (status == 502 && !client->reused && client->replayable && !client->moved_on && is_silent(client)) {
         client->moved_on = 1;
-        return lb_http_reach_another(l7, client, status, why);
+        return lb_http_attempt_another(l7, client, status, why);
     }
     lb_http_drop_part(l7, client);
-    if (client->stage != LB_ANSWER_AWAITED || client->down.pending)
+    if (client->stage != LB_RESPONSE_AWAITED || client->down.pending)
         return lb_http_end(l7, client, LB_END_BACKEND);
     if (client->in != LB_SLAB_NONE && client->in_start != client->in_next)
         lb_http_consume(l7, client);
-    return lb_http_answer(l7, client, status, why);
+    return lb_http_respond(l7, client, status, why);
 }
 
 enum lb_next lb_http_backend_cut(struct lb_l7 *l7, struct lb_http *client)
 {
-    int down = l7->plane->shm.backends[client->backend].state == LB_DOWN;
-    if (!down || client->state != LB_HTTP_EXCHANGE || client->stage != LB_ANSWER_AWAITED || client->down.pending)
+    int down = l7->ctx->shm.backends[client->backend].state == LB_DOWN;
+    if (!down || client->state != LB_HTTP_EXCHANGE || client->stage != LB_RESPONSE_AWAITED || client->down.pending)
         return lb_http_end(l7, client, LB_END_CUT);
     lb_http_decided(l7, client, LB_FATE_ENDED);
     lb_http_drop_part(l7, client);
     if (client->in != LB_SLAB_NONE && client->in_start != client->in_next)
         lb_http_consume(l7, client);
-    return lb_http_answer(l7, client, 502, "the backend went down");
+    return lb_http_respond(l7, client, 502, "the backend went down");
 }
 
-static enum lb_next refuse_answer(struct lb_l7 *l7, struct lb_http *client, const char *why)
+static enum lb_next refuse_response(struct lb_l7 *l7, struct lb_http *client, const char *why)
 {
-    lb_add(&l7->plane->row->answers_bad, 1);
+    lb_add(&l7->ctx->row->responses_bad, 1);
     client->reused = 0; /* not the race of an old connection */
     client->parts = 1;
     return lb_http_backend_lost(l7, client, 502, why);
 }
 
-enum lb_next lb_http_answer_is_bad(struct lb_l7 *l7, struct lb_http *client)
+enum lb_next lb_http_response_is_bad(struct lb_l7 *l7, struct lb_http *client)
 {
-    return refuse_answer(l7, client, "the backend's answer breaks the rules of HTTP");
+    return refuse_response(l7, client, "the backend's response breaks the rules of HTTP");
 }
 
 static enum lb_next head_is_bad(struct lb_l7 *l7, struct lb_http *client, enum lb_reading reading)
 {
-    return reading == LB_READ_HEAD_LARGE ? refuse_answer(l7, client, "the head of the backend's answer is too large")
-                                         : lb_http_answer_is_bad(l7, client);
+    return reading == LB_READ_HEAD_LARGE ? refuse_response(l7, client, "the head of the backend's response is too large")
+                                         : lb_http_response_is_bad(l7, client);
 }
 
 /* What is lacking here is not the backend's fault. */
@@ -116,7 +116,7 @@ enum lb_next lb_http_no_buffer(struct lb_l7 *l7, struct lb_http *client)
 {
     lb_http_decided(l7, client, LB_FATE_ENDED);
     lb_http_drop_part(l7, client);
-    return lb_http_answer(l7, client, 503, "the balancer has no buffer left");
+    return lb_http_respond(l7, client, 503, "the balancer has no buffer left");
 }
 
 /* Keep-Alive: timeout=N, seconds (RFC 2068 19.7.1.1): how long the backend says that it keeps an idle connection. */
@@ -131,29 +131,30 @@ static void hear_keep_alive(struct lb_l7 *l7, struct lb_http *client, const char
             continue;
         for (uint32_t i = 8; i < word.length && bytes[word.at + i] >= '0' && bytes[word.at + i] <= '9'; i++)
             seconds = seconds * 10 + (uint32_t)(bytes[word.at + i] - '0');
-        lb_outcome_of(l7->plane, client->backend)->keeps_ms = seconds * 1000;
+        lb_report_of(l7->ctx, client->backend)->keeps_ms = seconds * 1000;
         return;
     }
 }
 
-static void judge_answer(struct lb_l7 *l7, struct lb_http *client, uint16_t status)
+static void judge_response(struct lb_l7 *l7, struct lb_http *client, uint16_t status)
 {
-    struct lb_worker_row *row = l7->plane->row;
-    uint32_t took_us = (uint32_t)l7->plane->now_us - client->sent_us;
-    uint64_t *classes[] = {&row->answers_2xx, &row->answers_3xx, &row->answers_4xx, &row->answers_5xx};
+    struct lb_worker_row *row = l7->ctx->row;
+    uint32_t took_us = (uint32_t)l7->ctx->now_us - client->sent_us;
+    uint64_t *classes[] = {&row->responses_2xx, &row->responses_3xx, &row->responses_4xx, &row->responses_5xx};
     client->status = status;
-    client->first_us = lb_account_us(client->began_us, l7->plane->now_us);
-    lb_timing_note(&l7->plane->shm, l7->plane->worker, client->pool, LB_TIMING_ANSWER, l7->plane->now_us - client->began_us);
+    client->first_us = lb_account_us(client->began_us, l7->ctx->now_us);
+    lb_timing_note(&l7->ctx->shm, l7->ctx->worker, client->pool, LB_TIMING_RESPONSE, l7->ctx->now_us - client->began_us);
     lb_add(classes[status < 600 ? status / 100 - 2 : 3], 1); /* what is unknown is as x00, from 600 on as 500 (RFC 9110 15) */
     int speaks_of_request = status < 500 || status >= 600 || status == 501 || status == 505; /* unless the pool says so */
     if (!speaks_of_request || lb_is_failed_status(lb_http_pool(l7, client), status))
-        lb_outcome_unanswered(l7->plane, client->pool, client->backend, status);
+        lb_report_failed(l7->ctx, client->pool, client->backend, status);
     else
-        lb_outcome_answered(l7->plane, client->backend, took_us);
+        lb_report_responded(l7->ctx, client->backend, took_us);
 }
 
 /* The first of a chunked body, framed anew where it lies, for a client that knows chunks; else only its data. */
-static int first_chunks(const struct lb_http *client, struct lb_body *body, char *bytes, uint32_t count, struct lb_chunk_piece *piece)
+static int first_chunks(const struct lb_http *client, struct lb_body *body, char *bytes, uint32_t count,
+                        struct lb_chunk_piece *piece)
 {
     body->chunked.rules = LB_CHUNKS_LENIENT | (client->minor ? LB_CHUNKS_TRAILERS : LB_CHUNKS_BARE);
     enum lb_chunking chunking = lb_chunked_read(&body->chunked, bytes, count, piece);
@@ -165,7 +166,7 @@ static int first_chunks(const struct lb_http *client, struct lb_body *body, char
 /* What has come of the body with the head, and what goes out of that: 0, or -1. */
 static int first_of_body(struct lb_http *client, char *bytes, uint32_t count, struct lb_chunk_piece *piece)
 {
-    struct lb_body *body = &client->answer;
+    struct lb_body *body = &client->response;
     *piece = (struct lb_chunk_piece){.out = bytes};
     switch ((enum lb_framing)body->framing) {
     case LB_BODY_NONE:
@@ -197,7 +198,7 @@ static int has_no_body_by_rule(const struct lb_http *client, uint16_t status)
 static void note_surplus(struct lb_l7 *l7, struct lb_http *client, uint16_t status)
 {
     client->conn_keeps = 0;
-    lb_add(&l7->plane->row->connections_unsolicited, 1);
+    lb_add(&l7->ctx->row->connections_unsolicited, 1);
     if (!has_no_body_by_rule(client, status))
         lb_conn_distrust(&l7->conns, client->backend);
 }
@@ -205,7 +206,8 @@ static void note_surplus(struct lb_l7 *l7, struct lb_http *client, uint16_t stat
 /* Does the backend's connection go on? Never where bytes of this exchange may still be on their way: behind a response without a
  * body, behind one that came before its request was whole, or instead of the protocol that was asked for. A client's login is worth the
  * risk of a 204 or 304, since what might follow is that client's own, unless the backend has sent bytes unasked lately. */
-static int conn_goes_on(const struct lb_l7 *l7, const struct lb_http *client, const struct lb_conn *conn, const struct lb_message *message)
+static int conn_goes_on(const struct lb_l7 *l7, const struct lb_http *client, const struct lb_conn *conn,
+                        const struct lb_message *message)
 {
     if (conn->told || !client->request.whole || client->up.pending || client->upgrade)
         return 0;
@@ -225,23 +227,24 @@ static void judge_conn(struct lb_l7 *l7, struct lb_http *client, const char *byt
     client->conn_keeps = client->conn_keeps && conn_goes_on(l7, client, conn, message);
 }
 
-static enum lb_next final_answer(struct lb_l7 *l7, struct lb_http *client, char *bytes, uint32_t count)
+static enum lb_next final_response(struct lb_l7 *l7, struct lb_http *client, char *bytes, uint32_t count)
 {
     struct lb_message *message = &l7->message;
     char cookie[LB_COOKIE_BYTES];
     judge_conn(l7, client, bytes);
-    client->answer = (struct lb_body){.framing = message->framing, .left = message->length};
+    client->response = (struct lb_body){.framing = message->framing, .left = message->length};
     struct lb_chunk_piece body;
     if (first_of_body(client, bytes + message->head.bytes, count - message->head.bytes, &body) < 0)
-        return lb_http_answer_is_bad(l7, client);
+        return lb_http_response_is_bad(l7, client);
     if (body.used < count - message->head.bytes)
         note_surplus(l7, client, message->head.status);
     int to_end = message->framing == LB_BODY_TO_END || (message->framing == LB_BODY_CHUNKED && !client->minor);
     client->unsent = message->head.status == 417 && lb_http_may_repeat(client);
-    client->persistent = client->persistent && (client->request.whole || client->unsent) && !to_end && !lb_http_must_close(l7, client);
-    if (!lb_http_can_hold(l7, message->head.bytes + LB_COMPOSE_ROOM + body.out_count))
+    client->persistent =
+        client->persistent && (client->request.whole || client->unsent) && !to_end && !lb_http_must_close(l7, client);
+    if (!lb_http_can_hold(l7, message->head.bytes + LB_ENCODE_ROOM + body.out_count))
         return lb_http_no_buffer(l7, client);
-    struct lb_farewell farewell = {
+    struct lb_response_edits edits = {
         .client_minor = client->minor,
         .persistent = client->persistent,
         .keeps_s = lb_http_listener(l7, client)->keepalive_timeout_ms / 1000,
@@ -253,18 +256,17 @@ static enum lb_next final_answer(struct lb_l7 *l7, struct lb_http *client, char 
         lb_http_sticky_cookie(l7, client, cookie);
     if (l7->message.keep_alive.length)
         hear_keep_alive(l7, client, bytes);
-    judge_answer(l7, client, message->head.status);
+    judge_response(l7, client, message->head.status);
     lb_http_note_habit(l7, client, message->head.status, !message->persistent);
-    client->stage = client->answer.whole ? LB_ANSWER_WHOLE : LB_ANSWER_BODY;
-    size_t head = lb_compose_answer(l7->out, message, bytes, &farewell), apart = body.out_count;
+    client->stage = client->response.whole ? LB_RESPONSE_WHOLE : LB_RESPONSE_BODY;
+    size_t head = lb_encode_response(l7->out, message, bytes, &edits), apart = body.out_count;
     if (apart <= SMALL_BODY) { /* one short copy is cheaper than a second part */
         memcpy(l7->out + head, body.out, apart);
         head += apart;
         apart = 0;
     }
-    int sent = lb_http_is_last(client)
-                   ? lb_http_send_last(l7, &client->client, &client->down, l7->out, head, body.out, apart)
-                   : lb_http_send_parts(l7, &client->client, &client->down, l7->out, head, body.out, apart);
+    int sent = lb_http_is_last(client) ? lb_http_send_last(l7, &client->client, &client->down, l7->out, head, body.out, apart)
+                                       : lb_http_send_parts(l7, &client->client, &client->down, l7->out, head, body.out, apart);
     lb_http_drop_part(l7, client);
     if (client->replayable)
         lb_http_consume(l7, client);
@@ -272,12 +274,12 @@ static enum lb_next final_answer(struct lb_l7 *l7, struct lb_http *client, char 
     return sent < 0 ? lb_http_end(l7, client, LB_END_CLIENT_LEFT) : LB_NEXT_AGAIN;
 }
 
-/* Keep bytes of the answer for later, at the start of the part buffer. They may lie in it. */
+/* Keep bytes of the response for later, at the start of the part buffer. They may lie in it. */
 void lb_http_keep_part(struct lb_l7 *l7, struct lb_http *client, const char *bytes, uint32_t count)
 {
     if (client->part == LB_SLAB_NONE)
         client->part = lb_heads_take(&l7->heads);
-    memmove(lb_heads_at(l7->plane, &l7->heads, client->part), bytes, count);
+    memmove(lb_heads_at(l7->ctx, &l7->heads, client->part), bytes, count);
     client->part_end = count;
 }
 
@@ -289,18 +291,17 @@ static int is_goodbye(const struct lb_http *client, const struct lb_message *mes
 }
 
 /* Of a pool that is gone, whatever there is room for. */
-static struct lb_head_limits answer_limits(const struct lb_pool_row *pool)
+static struct lb_head_limits response_limits(const struct lb_pool_row *pool)
 {
     uint32_t bytes = pool->max_response_header_bytes, fields = pool->max_response_headers;
     return (struct lb_head_limits){bytes ? bytes : LB_MOST_HEAD, LB_MOST_HEAD, fields ? fields : LB_FIELD_ROOM};
 }
 
-enum lb_next lb_http_read_answer(struct lb_l7 *l7, struct lb_http *client, char *bytes, uint32_t count)
+enum lb_next lb_http_read_response(struct lb_l7 *l7, struct lb_http *client, char *bytes, uint32_t count)
 {
-    const struct lb_head_limits limits = answer_limits(lb_http_pool(l7, client));
+    const struct lb_head_limits limits = response_limits(lb_http_pool(l7, client));
     while (count) {
-        enum lb_reading reading =
-            lb_message_answer(&l7->message, bytes, count, &limits, (enum lb_method)client->method);
+        enum lb_reading reading = lb_message_response(&l7->message, bytes, count, &limits, (enum lb_method)client->method);
         if (reading == LB_READ_PARTIAL)
             break;
         if (reading != LB_READ_DONE)
@@ -310,7 +311,7 @@ enum lb_next lb_http_read_answer(struct lb_l7 *l7, struct lb_http *client, char 
         if (is_goodbye(client, &l7->message))
             return lb_http_backend_lost(l7, client, 502, "the backend closed the connection before it answered");
         if (l7->message.head.status >= 200)
-            return final_answer(l7, client, bytes, count);
+            return final_response(l7, client, bytes, count);
         if (lb_http_pass_interim(l7, client, bytes) < 0)
             return lb_http_end(l7, client, LB_END_CLIENT_LEFT);
         bytes += l7->message.head.bytes;
@@ -325,38 +326,38 @@ enum lb_next lb_http_read_answer(struct lb_l7 *l7, struct lb_http *client, char 
     return LB_NEXT_AGAIN;
 }
 
-/* Small parts of an answer that is not whole may wait for our acknowledgement. */
+/* Small parts of a response that is not whole may wait for our acknowledgement. */
 static void acknowledge(struct lb_l7 *l7, struct lb_http *client, size_t bytes, uint32_t pause_ms)
 {
-    struct lb_plane *plane = l7->plane;
-    if (client->conn == LB_SLAB_NONE || client->stage == LB_ANSWER_WHOLE)
+    struct lb_worker_context *ctx = l7->ctx;
+    if (client->conn == LB_SLAB_NONE || client->stage == LB_RESPONSE_WHOLE)
         return;
-    struct lb_outcome *outcome = lb_outcome_of(plane, client->backend);
-    client->acked = (uint8_t)lb_ack_part(outcome, !client->parts, (enum lb_ack)client->acked, pause_ms);
+    struct lb_backend_health *health = lb_report_of(ctx, client->backend);
+    client->acked = (uint8_t)lb_ack_part(health, !client->parts, (enum lb_ack)client->acked, pause_ms);
     client->parts = 1;
-    if (client->acked == LB_ACK_YES && bytes < SMALL_ANSWER) {
+    if (client->acked == LB_ACK_YES && bytes < SMALL_RESPONSE) {
         lb_net_quickack(lb_http_conn(l7, client)->side.fd);
-        lb_add(&plane->row->quickacks, 1);
+        lb_add(&ctx->row->quickacks, 1);
     }
 }
 
-/* A further part that makes the answer whole says whether the acknowledgement before helped. */
+/* A further part that makes the response whole says whether the acknowledgement before helped. */
 static void last_part(struct lb_l7 *l7, struct lb_http *client, uint32_t pause_ms)
 {
-    if (client->parts && client->stage == LB_ANSWER_WHOLE && client->backend != LB_NONE)
-        (void)lb_ack_part(lb_outcome_of(l7->plane, client->backend), 0, (enum lb_ack)client->acked, pause_ms);
+    if (client->parts && client->stage == LB_RESPONSE_WHOLE && client->backend != LB_NONE)
+        (void)lb_ack_part(lb_report_of(l7->ctx, client->backend), 0, (enum lb_ack)client->acked, pause_ms);
 }
 
-enum lb_next lb_http_await_answer(struct lb_l7 *l7, struct lb_http *client)
+enum lb_next lb_http_await_response(struct lb_l7 *l7, struct lb_http *client)
 {
     struct lb_side *from = &lb_http_conn(l7, client)->side;
-    char *bytes = l7->plane->scratch;
+    char *bytes = l7->ctx->scratch;
     size_t room = FIRST_READ;
     if (client->part != LB_SLAB_NONE) {
         if (client->part_end == lb_heads_room(client->part) &&
-            lb_heads_grow(l7->plane, &l7->heads, &client->part, client->part_end) < 0)
+            lb_heads_grow(l7->ctx, &l7->heads, &client->part, client->part_end) < 0)
             return lb_http_no_buffer(l7, client);
-        bytes = lb_heads_at(l7->plane, &l7->heads, client->part) + client->part_end;
+        bytes = lb_heads_at(l7->ctx, &l7->heads, client->part) + client->part_end;
         room = lb_heads_room(client->part) - client->part_end;
     }
     ssize_t got = lb_side_recv(from, bytes, room);
@@ -368,42 +369,42 @@ enum lb_next lb_http_await_answer(struct lb_l7 *l7, struct lb_http *client)
     }
     if (got <= 0)
         return lb_http_backend_lost(l7, client, 502, "the backend closed the connection before it answered");
-    uint32_t pause_ms = (uint32_t)lb_now_ms(l7->plane) - client->since_ms, generation = client->generation;
+    uint32_t pause_ms = (uint32_t)lb_now_ms(l7->ctx) - client->since_ms, generation = client->generation;
     lb_side_got(from, (size_t)got, room);
-    lb_add(&l7->plane->row->bytes_out, (uint64_t)got);
+    lb_add(&l7->ctx->row->bytes_out, (uint64_t)got);
     client->bytes_out += (uint64_t)got;
     lb_http_moved(l7, client);
     if (client->part != LB_SLAB_NONE) {
         client->part_end += (uint32_t)got;
-        bytes = lb_heads_at(l7->plane, &l7->heads, client->part);
+        bytes = lb_heads_at(l7->ctx, &l7->heads, client->part);
         got = client->part_end;
     }
-    enum lb_next next = lb_http_read_answer(l7, client, bytes, (uint32_t)got);
+    enum lb_next next = lb_http_read_response(l7, client, bytes, (uint32_t)got);
     if (next != LB_NEXT_OVER && client->generation == generation && client->state == LB_HTTP_EXCHANGE)
         acknowledge(l7, client, (size_t)got, pause_ms);
     return next;
 }
 
-/* --- the answer's body ---------------------------------------------------------------------------------------------- */
+/* --- the response's body ---------------------------------------------------------------------------------------------- */
 
-static enum lb_next answer_broke(struct lb_l7 *l7, struct lb_http *client)
+static enum lb_next response_broke(struct lb_l7 *l7, struct lb_http *client)
 {
     lb_http_decided(l7, client, LB_FATE_FAILED);
-    lb_outcome_unanswered(l7->plane, client->pool, client->backend, 0);
+    lb_report_failed(l7->ctx, client->pool, client->backend, 0);
     return lb_http_end(l7, client, LB_END_BACKEND);
 }
 
-enum lb_next lb_http_carry_answer(struct lb_l7 *l7, struct lb_http *client)
+enum lb_next lb_http_transfer_response(struct lb_l7 *l7, struct lb_http *client)
 {
     struct lb_side *from = &lb_http_conn(l7, client)->side;
-    struct lb_lane lane = {l7, client, from, &client->client, &client->down, &client->answer, &l7->plane->row->bytes_out};
-    uint32_t pause_ms = (uint32_t)lb_now_ms(l7->plane) - client->since_ms;
-    uint64_t before = l7->plane->row->bytes_out;
-    switch (client->answer.framing == LB_BODY_CHUNKED ? lb_body_chunked_answer(&lane) : lb_body_plain(&lane)) {
+    struct lb_lane lane = {l7, client, from, &client->client, &client->down, &client->response, &l7->ctx->row->bytes_out};
+    uint32_t pause_ms = (uint32_t)lb_now_ms(l7->ctx) - client->since_ms;
+    uint64_t before = l7->ctx->row->bytes_out;
+    switch (client->response.framing == LB_BODY_CHUNKED ? lb_body_chunked_response(&lane) : lb_body_plain(&lane)) {
     case LB_STEP_MOVED:
-        if (client->answer.whole)
-            client->stage = LB_ANSWER_WHOLE;
-        acknowledge(l7, client, l7->plane->row->bytes_out - before, pause_ms);
+        if (client->response.whole)
+            client->stage = LB_RESPONSE_WHOLE;
+        acknowledge(l7, client, l7->ctx->row->bytes_out - before, pause_ms);
         last_part(l7, client, pause_ms);
         return LB_NEXT_AGAIN;
     case LB_STEP_BLOCKED:
@@ -411,16 +412,17 @@ enum lb_next lb_http_carry_answer(struct lb_l7 *l7, struct lb_http *client)
     case LB_STEP_LATER:
         return LB_NEXT_LATER;
     case LB_STEP_END:
-        if (client->answer.framing != LB_BODY_TO_END || lb_side_is_cut(from) || lb_http_conn(l7, client)->was_reset) /* RFC 9112 9.8 */
-            return answer_broke(l7, client);
-        client->stage = LB_ANSWER_WHOLE;
+        if (client->response.framing != LB_BODY_TO_END || lb_side_is_cut(from) ||
+            lb_http_conn(l7, client)->was_reset) /* RFC 9112 9.8 */
+            return response_broke(l7, client);
+        client->stage = LB_RESPONSE_WHOLE;
         return LB_NEXT_AGAIN;
     case LB_STEP_BAD:
-        lb_add(&l7->plane->row->answers_bad, 1);
-        return answer_broke(l7, client);
+        lb_add(&l7->ctx->row->responses_bad, 1);
+        return response_broke(l7, client);
     case LB_STEP_FROM_FAILED:
     case LB_STEP_TOO_LARGE:
-        return answer_broke(l7, client);
+        return response_broke(l7, client);
     case LB_STEP_TO_FAILED:
         return lb_http_end(l7, client, LB_END_CLIENT_LEFT);
     }

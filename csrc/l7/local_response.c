@@ -2,7 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "compose.h"
+#include "h1_encode.h"
 
 static char *put(char *to, const void *bytes, size_t count)
 {
@@ -49,20 +49,20 @@ const char *lb_status_words(uint16_t status)
 }
 
 /* The listener's body with {status} and {reason} filled in, or a line of our own. */
-static size_t own_body(char *body, size_t room, const struct lb_own_answer *answer)
+static size_t own_body(char *body, size_t room, const struct lb_local_response *response)
 {
-    const char *form = (const char *)answer->listener->error_body;
+    const char *form = (const char *)response->listener->error_body;
     size_t length = 0;
-    if (!*form || answer->status < 400) {
-        int count = snprintf(body, room, "%u %s: %s\n", answer->status, lb_status_words(answer->status), answer->why);
+    if (!*form || response->status < 400) {
+        int count = snprintf(body, room, "%u %s: %s\n", response->status, lb_status_words(response->status), response->why);
         return count > 0 ? (size_t)count : 0;
     }
     while (*form && length < room - 64) {
         if (strncmp(form, "{status}", 8) == 0) {
-            length += (size_t)snprintf(body + length, room - length, "%u", answer->status);
+            length += (size_t)snprintf(body + length, room - length, "%u", response->status);
             form += 8;
         } else if (strncmp(form, "{reason}", 8) == 0) {
-            length += (size_t)snprintf(body + length, room - length, "%.60s", answer->why);
+            length += (size_t)snprintf(body + length, room - length, "%.60s", response->why);
             form += 8;
         } else {
             body[length++] = *form++;
@@ -71,28 +71,28 @@ static size_t own_body(char *body, size_t room, const struct lb_own_answer *answ
     return length;
 }
 
-size_t lb_compose_own(char *out, const struct lb_own_answer *answer)
+size_t lb_encode_local(char *out, const struct lb_local_response *response)
 {
     char body[4096], line[256];
-    size_t length = own_body(body, sizeof body, answer);
-    const char *type = (const char *)answer->listener->error_type;
-    int count = snprintf(line, sizeof line, "HTTP/1.1 %u %s\r\nDate: %s\r\nContent-Length: %zu\r\n", answer->status,
-                         lb_status_words(answer->status), answer->date, length);
+    size_t length = own_body(body, sizeof body, response);
+    const char *type = (const char *)response->listener->error_type;
+    int count = snprintf(line, sizeof line, "HTTP/1.1 %u %s\r\nDate: %s\r\nContent-Length: %zu\r\n", response->status,
+                         lb_status_words(response->status), response->date, length);
     char *to = put(out, line, (size_t)count);
     count = snprintf(line, sizeof line, "Content-Type: %s\r\n", *type ? type : "text/plain; charset=utf-8");
     to = put(to, line, (size_t)count);
-    if (answer->retry_after_s) {
-        count = snprintf(line, sizeof line, "Retry-After: %u\r\n", answer->retry_after_s);
+    if (response->retry_after_s) {
+        count = snprintf(line, sizeof line, "Retry-After: %u\r\n", response->retry_after_s);
         to = put(to, line, (size_t)count);
     }
-    struct lb_farewell farewell = {
-        .client_minor = answer->client_minor,
-        .persistent = answer->persistent,
-        .keeps_s = answer->listener->keepalive_timeout_ms / 1000,
+    struct lb_response_edits edits = {
+        .client_minor = response->client_minor,
+        .persistent = response->persistent,
+        .keeps_s = response->listener->keepalive_timeout_ms / 1000,
     };
-    to = lb_compose_connection(to, &farewell, answer->status);
+    to = lb_encode_connection(to, &edits, response->status);
     to = PUT(to, "\r\n");
-    if (!answer->head_only)
+    if (!response->head_only)
         to = put(to, body, length);
     return (size_t)(to - out);
 }

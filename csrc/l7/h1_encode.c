@@ -1,4 +1,4 @@
-#include "compose.h"
+#include "h1_encode.h"
 
 #include <arpa/inet.h>
 #include <inttypes.h>
@@ -58,58 +58,58 @@ static char *put_fields(char *to, const struct lb_message *message, const char *
 
 /* --- requests ------------------------------------------------------------------------------------------------------- */
 
-int lb_hop_believes(const struct lb_hop *hop, const char *name, uint32_t length)
+int lb_forward_believes(const struct lb_forward *forward, const char *name, uint32_t length)
 {
-    return hop->trusted || lb_claim_header_listed((const char *)hop->listener->passed_headers, name, length);
+    return forward->trusted || lb_claim_header_listed((const char *)forward->listener->passed_headers, name, length);
 }
 
-static int believes_field(const struct lb_hop *hop, const char *bytes, const struct lb_field *field)
+static int believes_field(const struct lb_forward *forward, const char *bytes, const struct lb_field *field)
 {
-    return lb_hop_believes(hop, bytes + field->name.at, field->name.length);
+    return lb_forward_believes(forward, bytes + field->name.at, field->name.length);
 }
 
 /* Is such a header there that stays? name: its own. */
-static int stays(const struct lb_message *message, const struct lb_hop *hop, enum lb_field_name known, const char *name)
+static int stays(const struct lb_message *message, const struct lb_forward *forward, enum lb_field_name known, const char *name)
 {
-    return lb_message_has(message, known) && lb_hop_believes(hop, name, (uint32_t)strlen(name));
+    return lb_message_has(message, known) && lb_forward_believes(forward, name, (uint32_t)strlen(name));
 }
 
 /* Fields of a request that the balancer writes itself, or that a stranger must not bring. */
 static int leave_in_request(const struct lb_message *message, const char *bytes, const struct lb_field *field,
                             const void *context)
 {
-    const struct lb_hop *hop = context;
-    const struct lb_listener_row *listener = hop->listener;
+    const struct lb_forward *forward = context;
+    const struct lb_listener_row *listener = forward->listener;
     switch ((enum lb_field_name)field->known) {
     case LB_HOST_FIELD:
         return message->absolute;
     case LB_X_FORWARDED_FOR:
-        if (listener->forwarded & LB_FORWARDED_X || !believes_field(hop, bytes, field))
+        if (listener->forwarded & LB_FORWARDED_X || !believes_field(forward, bytes, field))
             return 1; /* what is believed of it goes into our own */
         break;
     case LB_X_FORWARDED_PROTO:
     case LB_X_FORWARDED_HOST:
     case LB_FORWARDED:
-    case LB_CLAIM:
-        if (!believes_field(hop, bytes, field))
+    case LB_PICK:
+        if (!believes_field(forward, bytes, field))
             return 1;
         break;
     case LB_X_REQUEST_ID:
-        return listener->request_id && !believes_field(hop, bytes, field);
+        return listener->request_id && !believes_field(forward, bytes, field);
     case LB_CLIENT_CERT: /* RFC 9440 4: whoever could bring one would be believed to be somebody else */
-        return !believes_field(hop, bytes, field) || hop->certificate;
+        return !believes_field(forward, bytes, field) || forward->certificate;
     case LB_LB_COST:
-        if (!hop->trusted && listener->cost_header != LB_COST_ANY)
+        if (!forward->trusted && listener->cost_header != LB_COST_ANY)
             return 1;
         break;
     case LB_TRACEPARENT:
-        return hop->trace != NULL;
+        return forward->trace != NULL;
     case LB_TRACESTATE:
-        return hop->trace && hop->trace_begins;
+        return forward->trace && forward->trace_begins;
     case LB_EXPECT:
         return !message->head.minor; /* it was not heeded, and must not be by HTTP/1.1 (RFC 9110 10.1.1) */
     case LB_TRAILER:
-        return !hop->trailers; /* it announces what will not come */
+        return !forward->trailers; /* it announces what will not come */
     case LB_OTHER:
     case LB_CONTENT_LENGTH:
     case LB_TRANSFER_ENCODING:
@@ -158,25 +158,25 @@ static char *put_address(char *to, const uint8_t ip[16])
 }
 
 /* One field with all that came before us in it, then our peer. */
-static char *put_forwarded_for(char *to, const struct lb_message *message, const char *bytes, const struct lb_hop *hop)
+static char *put_forwarded_for(char *to, const struct lb_message *message, const char *bytes, const struct lb_forward *forward)
 {
     to = PUT(to, "X-Forwarded-For: ");
-    int kept = stays(message, hop, LB_X_FORWARDED_FOR, "x-forwarded-for");
+    int kept = stays(message, forward, LB_X_FORWARDED_FOR, "x-forwarded-for");
     for (uint32_t i = 0; kept && i < message->head.field_count; i++)
         if (message->head.fields[i].known == LB_X_FORWARDED_FOR && message->head.fields[i].value.length) {
             to = put_span(to, bytes, message->head.fields[i].value);
             to = PUT(to, ", ");
         }
-    to = put_address(to, hop->peer);
+    to = put_address(to, forward->peer);
     return PUT(to, "\r\n");
 }
 
-static char *put_x_forwarded(char *to, const struct lb_message *message, const char *bytes, const struct lb_hop *hop)
+static char *put_x_forwarded(char *to, const struct lb_message *message, const char *bytes, const struct lb_forward *forward)
 {
-    to = put_forwarded_for(to, message, bytes, hop);
-    if (!stays(message, hop, LB_X_FORWARDED_PROTO, "x-forwarded-proto"))
-        to = hop->tls ? PUT(to, "X-Forwarded-Proto: https\r\n") : PUT(to, "X-Forwarded-Proto: http\r\n");
-    if (message->authority.length && !stays(message, hop, LB_X_FORWARDED_HOST, "x-forwarded-host")) {
+    to = put_forwarded_for(to, message, bytes, forward);
+    if (!stays(message, forward, LB_X_FORWARDED_PROTO, "x-forwarded-proto"))
+        to = forward->tls ? PUT(to, "X-Forwarded-Proto: https\r\n") : PUT(to, "X-Forwarded-Proto: http\r\n");
+    if (message->authority.length && !stays(message, forward, LB_X_FORWARDED_HOST, "x-forwarded-host")) {
         to = PUT(to, "X-Forwarded-Host: ");
         to = put_span(to, bytes, message->authority);
         to = PUT(to, "\r\n");
@@ -185,13 +185,13 @@ static char *put_x_forwarded(char *to, const struct lb_message *message, const c
 }
 
 /* RFC 7239 4 and 6: an IPv6 address is bracketed and quoted, a host may need quotes. A line of its own joins the list. */
-static char *put_rfc7239(char *to, const struct lb_message *message, const char *bytes, const struct lb_hop *hop)
+static char *put_rfc7239(char *to, const struct lb_message *message, const char *bytes, const struct lb_forward *forward)
 {
-    int v6 = !is_v4(hop->peer);
+    int v6 = !is_v4(forward->peer);
     to = PUT(to, "Forwarded: for=");
     if (v6)
         to = PUT(to, "\"[");
-    to = put_address(to, hop->peer);
+    to = put_address(to, forward->peer);
     if (v6)
         to = PUT(to, "]\"");
     if (message->authority.length) {
@@ -199,7 +199,7 @@ static char *put_rfc7239(char *to, const struct lb_message *message, const char 
         to = put_span(to, bytes, message->authority);
         to = PUT(to, "\"");
     }
-    return hop->tls ? PUT(to, ";proto=https\r\n") : PUT(to, ";proto=http\r\n");
+    return forward->tls ? PUT(to, ";proto=https\r\n") : PUT(to, ";proto=http\r\n");
 }
 
 /* A byte sequence of a structured field (RFC 9440 2.1, RFC 8941 3.3.5). */
@@ -210,7 +210,7 @@ static char *put_certificate(char *to, const char *certificate)
     return PUT(to, ":\r\n");
 }
 
-char *lb_compose_id(char *to, const uint64_t id[2])
+char *lb_encode_id(char *to, const uint64_t id[2])
 {
     static const char digits[] = "0123456789abcdef";
     for (int half = 0; half < 2; half++)
@@ -222,7 +222,7 @@ char *lb_compose_id(char *to, const uint64_t id[2])
 static char *put_id(char *to, const uint64_t id[2])
 {
     to = PUT(to, "X-Request-Id: ");
-    to = lb_compose_id(to, id);
+    to = lb_encode_id(to, id);
     return PUT(to, "\r\n");
 }
 
@@ -263,59 +263,59 @@ static char *put_request_line(char *to, const struct lb_message *message, const 
     return PUT(to, "\r\n");
 }
 
-/* What is asked of the next hop (RFC 9110 7.8, 10.1.4, RFC 9112 9.6): each is named in Connection, too. */
-static char *put_hop_fields(char *to, const struct lb_message *message, const char *bytes, const struct lb_hop *hop)
+/* What is asked of the next forward (RFC 9110 7.8, 10.1.4, RFC 9112 9.6): each is named in Connection, too. */
+static char *put_forward_headers(char *to, const struct lb_message *message, const char *bytes, const struct lb_forward *forward)
 {
-    int trailers = hop->trailers && message->takes_trailers;
+    int trailers = forward->trailers && message->takes_trailers;
     if (message->upgrade) {
         to = trailers ? PUT(to, "Connection: Upgrade, TE\r\nUpgrade: ") : PUT(to, "Connection: Upgrade\r\nUpgrade: ");
         to = put_span(to, bytes, message->upgrade_to);
         to = PUT(to, "\r\n");
     } else if (trailers) {
-        to = hop->last ? PUT(to, "Connection: close, TE\r\n") : PUT(to, "Connection: TE\r\n");
-    } else if (hop->last) {
+        to = forward->last ? PUT(to, "Connection: close, TE\r\n") : PUT(to, "Connection: TE\r\n");
+    } else if (forward->last) {
         to = PUT(to, "Connection: close\r\n");
     }
     return trailers ? PUT(to, "TE: trailers\r\n") : to;
 }
 
-size_t lb_compose_request(char *out, const struct lb_message *message, const char *bytes, const struct lb_hop *hop)
+size_t lb_encode_request(char *out, const struct lb_message *message, const char *bytes, const struct lb_forward *forward)
 {
-    const struct lb_listener_row *listener = hop->listener;
-    char *to = put_request_line(out, message, bytes, hop->backend);
-    to = put_fields(to, message, bytes, leave_in_request, hop);
+    const struct lb_listener_row *listener = forward->listener;
+    char *to = put_request_line(out, message, bytes, forward->backend);
+    to = put_fields(to, message, bytes, leave_in_request, forward);
     if (message->framing == LB_BODY_CHUNKED)
         to = PUT(to, "Transfer-Encoding: chunked\r\n");
-    to = put_hop_fields(to, message, bytes, hop);
+    to = put_forward_headers(to, message, bytes, forward);
     if (listener->forwarded & LB_FORWARDED_X)
-        to = put_x_forwarded(to, message, bytes, hop);
+        to = put_x_forwarded(to, message, bytes, forward);
     if (listener->forwarded & LB_FORWARDED_RFC7239)
-        to = put_rfc7239(to, message, bytes, hop);
-    if (hop->certificate)
-        to = put_certificate(to, hop->certificate);
-    if (listener->request_id && !stays(message, hop, LB_X_REQUEST_ID, "x-request-id"))
-        to = put_id(to, hop->id);
-    if (hop->trace)
-        to = put_trace(to, hop->trace);
+        to = put_rfc7239(to, message, bytes, forward);
+    if (forward->certificate)
+        to = put_certificate(to, forward->certificate);
+    if (listener->request_id && !stays(message, forward, LB_X_REQUEST_ID, "x-request-id"))
+        to = put_id(to, forward->id);
+    if (forward->trace)
+        to = put_trace(to, forward->trace);
     to = put_via(to, message->head.minor);
     to = PUT(to, "\r\n");
     return (size_t)(to - out);
 }
 
-/* --- answers -------------------------------------------------------------------------------------------------------- */
+/* --- responses -------------------------------------------------------------------------------------------------------- */
 
 /* 426 needs its Upgrade (RFC 9110 15.5.22). A length where no body can follow (8.6) would be believed by somebody. */
-static int leave_in_answer(const struct lb_message *message, const char *bytes, const struct lb_field *field,
-                           const void *context)
+static int leave_in_response(const struct lb_message *message, const char *bytes, const struct lb_field *field,
+                             const void *context)
 {
-    const struct lb_farewell *farewell = context;
+    const struct lb_response_edits *edits = context;
     uint16_t status = message->head.status;
     if (field->known == LB_UPGRADE)
-        return !farewell->switches && status != 426;
+        return !edits->switches && status != 426;
     if (field->known == LB_CONTENT_LENGTH)
         return status < 200 || status == 204 || message->length_anew;
     if (field->known == LB_TRAILER)
-        return message->framing == LB_BODY_CHUNKED && !farewell->chunked; /* unwrapped, it has none */
+        return message->framing == LB_BODY_CHUNKED && !edits->chunked; /* unwrapped, it has none */
     return lb_message_is_hop_field(message, bytes, field);
 }
 
@@ -331,7 +331,7 @@ static char *put_number(char *to, uint32_t number)
     return to;
 }
 
-/* RFC 2068 19.7.1.1. Keep-Alive is this hop's, so Connection names it (RFC 9110 7.6.1). */
+/* RFC 2068 19.7.1.1. Keep-Alive is this forward's, so Connection names it (RFC 9110 7.6.1). */
 static char *put_keep_alive(char *to, uint32_t keeps_s)
 {
     to = PUT(to, "Keep-Alive: timeout=");
@@ -339,21 +339,21 @@ static char *put_keep_alive(char *to, uint32_t keeps_s)
     return PUT(to, "\r\n");
 }
 
-char *lb_compose_connection(char *to, const struct lb_farewell *farewell, uint16_t status)
+char *lb_encode_connection(char *to, const struct lb_response_edits *edits, uint16_t status)
 {
-    if (farewell->switches)
+    if (edits->switches)
         return PUT(to, "Connection: Upgrade\r\n");
-    if (!farewell->persistent)
+    if (!edits->persistent)
         return PUT(to, "Connection: close\r\n");
-    int says = farewell->keeps_s || !farewell->client_minor;
+    int says = edits->keeps_s || !edits->client_minor;
     if (status == 426)
         to = says ? PUT(to, "Connection: Upgrade, keep-alive\r\n") : PUT(to, "Connection: Upgrade\r\n");
     else if (says)
         to = PUT(to, "Connection: keep-alive\r\n");
-    return farewell->keeps_s ? put_keep_alive(to, farewell->keeps_s) : to;
+    return edits->keeps_s ? put_keep_alive(to, edits->keeps_s) : to;
 }
 
-size_t lb_compose_answer(char *out, const struct lb_message *message, const char *bytes, const struct lb_farewell *farewell)
+size_t lb_encode_response(char *out, const struct lb_message *message, const char *bytes, const struct lb_response_edits *edits)
 {
     const struct lb_message_head *head = &message->head;
     char *to = PUT(out, "HTTP/1.1 ");
@@ -363,26 +363,26 @@ size_t lb_compose_answer(char *out, const struct lb_message *message, const char
     *to++ = ' ';
     to = put_span(to, bytes, head->reason);
     to = PUT(to, "\r\n");
-    to = put_fields(to, message, bytes, leave_in_answer, farewell);
+    to = put_fields(to, message, bytes, leave_in_response, edits);
     if (head->status < 200 && head->status != 101) {
         to = PUT(to, "\r\n");
         return (size_t)(to - out);
     }
-    if (farewell->chunked)
+    if (edits->chunked)
         to = PUT(to, "Transfer-Encoding: chunked\r\n");
     if (message->length_anew && head->status != 204)
         to += sprintf(to, "Content-Length: %" PRIu64 "\r\n", message->length);
     if (!lb_message_has(message, LB_DATE)) { /* RFC 9110 6.6.1 */
         to = PUT(to, "Date: ");
-        to = put(to, farewell->date, strlen(farewell->date));
+        to = put(to, edits->date, strlen(edits->date));
         to = PUT(to, "\r\n");
     }
-    if (farewell->cookie) {
+    if (edits->cookie) {
         to = PUT(to, "Set-Cookie: ");
-        to = put(to, farewell->cookie, strlen(farewell->cookie));
+        to = put(to, edits->cookie, strlen(edits->cookie));
         to = PUT(to, "\r\n");
     }
-    to = lb_compose_connection(to, farewell, head->status);
+    to = lb_encode_connection(to, edits, head->status);
     to = put_via(to, head->minor);
     to = PUT(to, "\r\n");
     return (size_t)(to - out);

@@ -1,4 +1,4 @@
-#include "secure.h"
+#include "backend_tls.h"
 
 #include <errno.h>
 #include <string.h>
@@ -23,44 +23,44 @@ static void host_of(const struct lb_backend_row *row, char host[LB_ADDRESS])
     host[strcspn(host, "%")] = 0;
 }
 
-static int begin(struct lb_plane *plane, uint32_t pool, uint32_t backend, struct lb_side *side)
+static int begin(struct lb_worker_context *ctx, uint32_t pool, uint32_t backend, struct lb_side *side)
 {
-    const struct lb_backend_row *row = &plane->shm.backends[backend];
-    struct lb_tls_context *context = lb_tls_pool(&plane->tls, pool);
+    const struct lb_backend_row *row = &ctx->shm.backends[backend];
+    struct lb_tls_context *context = lb_tls_pool(&ctx->tls, pool);
     char host[LB_ADDRESS];
     if (!context)
-        return ENOKEY; /* its rules have not come, or there was no memory for them; and in the clear is no answer */
+        return ENOKEY; /* its rules have not come, or there was no memory for them; and in the clear is no response */
     host_of(row, host);
-    side->tls = lb_tls_connect(&plane->tls.shared, context, side->fd, host, backend, row->generation);
+    side->tls = lb_tls_connect(&ctx->tls.shared, context, side->fd, host, backend, row->generation);
     return side->tls ? 0 : ENOBUFS;
 }
 
-static int failed(struct lb_plane *plane, int error)
+static int failed(struct lb_worker_context *ctx, int error)
 {
     if (lb_is_shortage(error))
         return error;
-    lb_add(&plane->row->backend_handshakes_failed, 1);
+    lb_add(&ctx->row->backend_handshakes_failed, 1);
     return error;
 }
 
-int lb_secure_backend(struct lb_plane *plane, uint32_t pool, uint32_t backend, struct lb_side *side)
+int lb_backend_tls(struct lb_worker_context *ctx, uint32_t pool, uint32_t backend, struct lb_side *side)
 {
-    if (!side->tls && !plane->shm.pools[pool].tls)
+    if (!side->tls && !ctx->shm.pools[pool].tls)
         return 0;
-    int error = side->tls ? 0 : begin(plane, pool, backend, side);
+    int error = side->tls ? 0 : begin(ctx, pool, backend, side);
     if (error)
-        return failed(plane, error);
+        return failed(ctx, error);
     switch (lb_tls_shake(side->tls)) {
     case LB_TLS_WAIT:
         return EAGAIN;
     case LB_TLS_FAILED:
-        return failed(plane, lb_tls_failure(side->tls));
+        return failed(ctx, lb_tls_failure(side->tls));
     case LB_TLS_DONE:
         break;
     }
     side->readable = 1; /* its first words may have come with the handshake's last */
-    lb_add(&plane->row->backend_handshakes, 1);
+    lb_add(&ctx->row->backend_handshakes, 1);
     if (lb_tls_resumed(side->tls))
-        lb_add(&plane->row->backend_handshakes_resumed, 1);
+        lb_add(&ctx->row->backend_handshakes_resumed, 1);
     return 0;
 }

@@ -20,9 +20,9 @@ static int is_last_there(const struct lb_l7 *l7, const struct lb_http *client, c
     return !conn->login && (lb_conn_keeps_none(&l7->conns, client->backend) || (conn->header && !client->persistent));
 }
 
-static void fill_hop(struct lb_l7 *l7, const struct lb_http *client, struct lb_hop *hop, struct lb_trace *trace)
+static void fill_forward(struct lb_l7 *l7, const struct lb_http *client, struct lb_forward *forward, struct lb_trace *trace)
 {
-    *hop = (struct lb_hop){
+    *forward = (struct lb_forward){
         .listener = lb_http_listener(l7, client),
         .peer = client->ip,
         .trusted = client->trusted,
@@ -30,31 +30,31 @@ static void fill_hop(struct lb_l7 *l7, const struct lb_http *client, struct lb_h
         .last = lb_http_conn(l7, client)->told,
         .tls = (uint8_t)lb_http_spoke_tls(l7, client),
         .certificate = client->client.tls ? client->client.tls->certificate : NULL,
-        .backend = (const char *)l7->plane->shm.backends[client->backend].address,
+        .backend = (const char *)l7->ctx->shm.backends[client->backend].address,
     };
-    if (lb_http_trace(l7, client, trace, &hop->trace_begins))
-        hop->trace = trace;
-    if (hop->listener->request_id) {
-        hop->id[0] = lb_http_random(l7);
-        hop->id[1] = lb_http_random(l7);
+    if (lb_http_trace(l7, client, trace, &forward->trace_begins))
+        forward->trace = trace;
+    if (forward->listener->request_id) {
+        forward->id[0] = lb_http_random(l7);
+        forward->id[1] = lb_http_random(l7);
     }
 }
 
 /* The id that the request goes out with: ours, or what a trusted proxy gave it. */
-static void keep_id(struct lb_l7 *l7, const struct lb_http *client, const struct lb_hop *hop, const char *bytes)
+static void keep_id(struct lb_l7 *l7, const struct lb_http *client, const struct lb_forward *forward, const char *bytes)
 {
-    int stays = !hop->listener->request_id || lb_hop_believes(hop, "x-request-id", 12);
+    int stays = !forward->listener->request_id || lb_forward_believes(forward, "x-request-id", 12);
     const struct lb_field *given = stays ? lb_field_find(&l7->message, bytes, "x-request-id", 12) : NULL;
     char id[LB_ID_BYTES];
     if (given)
-        lb_http_draft_id(l7, client, bytes + given->value.at, given->value.length);
-    else if (hop->listener->request_id)
-        lb_http_draft_id(l7, client, id, (uint32_t)(lb_compose_id(id, hop->id) - id));
+        lb_http_log_id(l7, client, bytes + given->value.at, given->value.length);
+    else if (forward->listener->request_id)
+        lb_http_log_id(l7, client, id, (uint32_t)(lb_encode_id(id, forward->id) - id));
 }
 
 static enum lb_next send_request(struct lb_l7 *l7, struct lb_http *client)
 {
-    struct lb_hop hop;
+    struct lb_forward forward;
     struct lb_trace trace;
     struct lb_message *message = &l7->message;
     struct lb_conn *conn = lb_http_conn(l7, client);
@@ -62,19 +62,19 @@ static enum lb_next send_request(struct lb_l7 *l7, struct lb_http *client)
     if (lb_login_is_named(message, bytes))
         lb_conn_log_in(conn, &client->own);
     conn->told = (uint8_t)is_last_there(l7, client, conn);
-    fill_hop(l7, client, &hop, &trace);
-    if (client->draft != LB_SLAB_NONE)
-        keep_id(l7, client, &hop, bytes);
+    fill_forward(l7, client, &forward, &trace);
+    if (client->log != LB_SLAB_NONE)
+        keep_id(l7, client, &forward, bytes);
     message->upgrade = client->upgrade;
-    size_t head = lb_compose_request(l7->out, message, bytes, &hop);
+    size_t head = lb_encode_request(l7->out, message, bytes, &forward);
     uint32_t body = client->in_next - client->in_start - message->head.bytes;
     client->peers = (struct lb_peers){0};
     lb_http_asked(l7, client);
     lb_http_move(l7, client, LB_HTTP_EXCHANGE);
-    client->sent_us = (uint32_t)l7->plane->now_us;
-    client->reached_us = lb_account_us(client->began_us, l7->plane->now_us);
+    client->sent_us = (uint32_t)l7->ctx->now_us;
+    client->reached_us = lb_account_us(client->began_us, l7->ctx->now_us);
     if (!lb_http_can_hold(l7, head + body))
-        return lb_http_answer(l7, client, 503, "the balancer has no buffer left");
+        return lb_http_respond(l7, client, 503, "the balancer has no buffer left");
     if (lb_http_send_parts(l7, &conn->side, &client->up, l7->out, head, bytes + message->head.bytes, body) < 0) {
         if (!client->reused) {
             lb_http_move(l7, client, LB_HTTP_READING);
@@ -84,7 +84,7 @@ static enum lb_next send_request(struct lb_l7 *l7, struct lb_http *client)
         return lb_http_backend_lost(l7, client, 502, "the backend closed the connection");
     }
     if (!client->request.whole)
-        lb_http_pace_sender(l7, client);
+        lb_http_rate_sender(l7, client);
     if (!client->replayable)
         lb_http_consume(l7, client);
     return LB_NEXT_AGAIN;
@@ -108,8 +108,8 @@ static int flush(struct lb_l7 *l7, struct lb_http *client, struct lb_side *to, s
 
 /* --- the request's body --------------------------------------------------------------------------------------------- */
 
-/* The backend takes no more of the request; its answer may be on its way all the same. A socket tells an error once: EPIPE, of a
- * reset that came after the FIN, leaves the answer whole. errno: of the write. */
+/* The backend takes no more of the request; its response may be on its way all the same. A socket tells an error once: EPIPE, of a
+ * reset that came after the FIN, leaves the response whole. errno: of the write. */
 static void backend_is_deaf(struct lb_l7 *l7, struct lb_http *client)
 {
     struct lb_conn *conn = lb_http_conn(l7, client);
@@ -122,14 +122,14 @@ static void backend_is_deaf(struct lb_l7 *l7, struct lb_http *client)
 
 static enum lb_next bad_body(struct lb_l7 *l7, struct lb_http *client, uint16_t status, const char *why)
 {
-    lb_add(&l7->plane->row->requests_bad, 1);
+    lb_add(&l7->ctx->row->requests_bad, 1);
     client->persistent = 0;
-    if (client->stage != LB_ANSWER_AWAITED || client->down.pending)
+    if (client->stage != LB_RESPONSE_AWAITED || client->down.pending)
         return lb_http_end(l7, client, LB_END_CLIENT_LEFT);
-    return lb_http_answer(l7, client, status, why);
+    return lb_http_respond(l7, client, status, why);
 }
 
-static enum lb_next carry_up(struct lb_l7 *l7, struct lb_http *client)
+static enum lb_next transfer_request(struct lb_l7 *l7, struct lb_http *client)
 {
     struct lb_conn *conn = lb_http_conn(l7, client);
     if (conn->side.failed)
@@ -147,9 +147,9 @@ static enum lb_next carry_up(struct lb_l7 *l7, struct lb_http *client)
     }
     if (client->unsent || !client->client.readable || !conn->side.writable)
         return LB_NEXT_WAIT;
-    if (!lb_buffer_pool_ready(&l7->plane->buffers))
+    if (!lb_buffer_pool_ready(&l7->ctx->buffers))
         return LB_NEXT_STARVED;
-    struct lb_lane lane = {l7, client, &client->client, &conn->side, &client->up, &client->request, &l7->plane->row->bytes_in};
+    struct lb_lane lane = {l7, client, &client->client, &conn->side, &client->up, &client->request, &l7->ctx->row->bytes_in};
     switch (client->request.framing == LB_BODY_CHUNKED ? lb_body_chunked_request(&lane) : lb_body_plain(&lane)) {
     case LB_STEP_MOVED:
         return LB_NEXT_AGAIN;
@@ -178,7 +178,7 @@ static int is_whole(const struct lb_http *client)
     return client->request.whole && !client->up.pending;
 }
 
-static enum lb_next carry_down(struct lb_l7 *l7, struct lb_http *client)
+static enum lb_next transfer_response(struct lb_l7 *l7, struct lb_http *client)
 {
     struct lb_side *from = &lb_http_conn(l7, client)->side;
     int was_pending = client->down.pending != 0;
@@ -194,26 +194,26 @@ static enum lb_next carry_down(struct lb_l7 *l7, struct lb_http *client)
     if (client->switching) /* not before all of the request has gone out (RFC 9110 7.8) */
         return is_whole(client) ? lb_http_switch(l7, client) : LB_NEXT_WAIT;
     if (was_pending) {
-        if (client->stage == LB_ANSWER_AWAITED && client->part_end) /* what came behind an interim answer */
-            return lb_http_read_answer(l7, client, lb_heads_at(l7->plane, &l7->heads, client->part), client->part_end);
+        if (client->stage == LB_RESPONSE_AWAITED && client->part_end) /* what came behind an interim response */
+            return lb_http_read_response(l7, client, lb_heads_at(l7->ctx, &l7->heads, client->part), client->part_end);
     }
-    if (client->stage == LB_ANSWER_WHOLE)
+    if (client->stage == LB_RESPONSE_WHOLE)
         return lb_http_finish(l7, client);
     if (!from->readable && client->request.whole)
         lb_http_excuse(client); /* it has taken all that there is */
     if (!from->readable || !client->client.writable)
         return LB_NEXT_WAIT;
-    if (!lb_buffer_pool_ready(&l7->plane->buffers))
+    if (!lb_buffer_pool_ready(&l7->ctx->buffers))
         return LB_NEXT_STARVED;
-    return client->stage == LB_ANSWER_AWAITED ? lb_http_await_answer(l7, client) : lb_http_carry_answer(l7, client);
+    return client->stage == LB_RESPONSE_AWAITED ? lb_http_await_response(l7, client) : lb_http_transfer_response(l7, client);
 }
 
-enum lb_next lb_http_carry(struct lb_l7 *l7, struct lb_http *client)
+enum lb_next lb_http_transfer(struct lb_l7 *l7, struct lb_http *client)
 {
-    enum lb_next up = carry_up(l7, client);
+    enum lb_next up = transfer_request(l7, client);
     if (up == LB_NEXT_OVER || client->state != LB_HTTP_EXCHANGE)
         return up;
-    enum lb_next down = carry_down(l7, client);
+    enum lb_next down = transfer_response(l7, client);
     if (down == LB_NEXT_OVER || down == LB_NEXT_AGAIN || up == LB_NEXT_WAIT)
         return down;
     return up;
@@ -227,12 +227,12 @@ static int is_drained(const struct lb_http *client)
 
 int lb_http_is_last(const struct lb_http *client)
 {
-    return client->stage == LB_ANSWER_WHOLE && !client->persistent && is_whole(client) && is_drained(client);
+    return client->stage == LB_RESPONSE_WHOLE && !client->persistent && is_whole(client) && is_drained(client);
 }
 
 enum lb_next lb_http_finish(struct lb_l7 *l7, struct lb_http *client)
 {
-    struct lb_worker_row *row = l7->plane->row;
+    struct lb_worker_row *row = l7->ctx->row;
     int whole = is_whole(client), goes_on = client->persistent && (whole || client->unsent);
     if (!goes_on && client->client.tls && lb_side_finish(&client->client) < 0) {
         client->client.writable = 0;
@@ -241,12 +241,12 @@ enum lb_next lb_http_finish(struct lb_l7 *l7, struct lb_http *client)
     lb_http_drop_flow(l7, &client->up);
     lb_http_drop_flow(l7, &client->down);
     if (client->open)
-        lb_http_tell(l7, client, LB_ENDED_DONE, client->status, NULL);
+        lb_http_log(l7, client, LB_ENDED_DONE, client->status, NULL);
     lb_http_leave_backend(l7, client, !whole ? LB_CONN_CUT : client->conn_keeps ? LB_CONN_KEEP : LB_CONN_PART);
     if (client->open) {
         client->open = 0;
-        lb_add(&row->exchanges_active, UINT64_MAX);
-        lb_add(&row->exchanges_done, 1);
+        lb_add(&row->requests_active, UINT64_MAX);
+        lb_add(&row->requests_done, 1);
     }
     if (client->in != LB_SLAB_NONE)
         lb_http_consume(l7, client);

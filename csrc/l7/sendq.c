@@ -7,10 +7,10 @@
 static void hold(struct lb_l7 *l7, struct lb_flow *flow, const struct iovec parts[2], size_t sent)
 {
     int large = parts[0].iov_len + parts[1].iov_len - sent > LB_BUFFER_BYTES;
-    struct lb_buffer_pool *buffers = large ? &l7->plane->large : &l7->plane->buffers;
-    lb_relay_drop(l7->plane, flow);
+    struct lb_buffer_pool *buffers = large ? &l7->ctx->large : &l7->ctx->buffers;
+    lb_relay_drop(l7->ctx, flow);
     *flow = (struct lb_flow){.held = lb_buffer_take(buffers), .holds = large ? LB_HOLDS_LARGE : LB_HOLDS_BUFFER};
-    l7->plane->row->buffers++;
+    l7->ctx->row->buffers++;
     char *to = lb_buffer_at(buffers, flow->held);
     for (int i = 0; i < 2; i++) {
         size_t skip = sent < parts[i].iov_len ? sent : parts[i].iov_len, rest = parts[i].iov_len - skip;
@@ -34,15 +34,15 @@ static int settle(struct lb_l7 *l7, struct lb_side *to, struct lb_flow *flow, co
     return 0;
 }
 
-int lb_http_send_parts(struct lb_l7 *l7, struct lb_side *to, struct lb_flow *flow, const char *a, size_t a_count,
-                       const char *b, size_t b_count)
+int lb_http_send_parts(struct lb_l7 *l7, struct lb_side *to, struct lb_flow *flow, const char *a, size_t a_count, const char *b,
+                       size_t b_count)
 {
     struct iovec parts[2] = {{(void *)(uintptr_t)a, a_count}, {(void *)(uintptr_t)b, b_count}};
     return settle(l7, to, flow, parts, lb_side_send_parts(to, a, a_count, b, b_count));
 }
 
-int lb_http_send_last(struct lb_l7 *l7, struct lb_side *to, struct lb_flow *flow, const char *a, size_t a_count,
-                      const char *b, size_t b_count)
+int lb_http_send_last(struct lb_l7 *l7, struct lb_side *to, struct lb_flow *flow, const char *a, size_t a_count, const char *b,
+                      size_t b_count)
 {
     struct iovec parts[2] = {{(void *)(uintptr_t)a, a_count}, {(void *)(uintptr_t)b, b_count}};
     struct msghdr message = {.msg_iov = parts, .msg_iovlen = 2};
@@ -55,12 +55,12 @@ int lb_http_send_last(struct lb_l7 *l7, struct lb_side *to, struct lb_flow *flow
 
 int lb_http_can_hold(const struct lb_l7 *l7, size_t bytes)
 {
-    return lb_buffer_pool_ready(bytes > LB_BUFFER_BYTES ? &l7->plane->large : &l7->plane->buffers);
+    return lb_buffer_pool_ready(bytes > LB_BUFFER_BYTES ? &l7->ctx->large : &l7->ctx->buffers);
 }
 
 static char *held_bytes(const struct lb_l7 *l7, const struct lb_flow *flow)
 {
-    const struct lb_buffer_pool *buffers = flow->holds == LB_HOLDS_LARGE ? &l7->plane->large : &l7->plane->buffers;
+    const struct lb_buffer_pool *buffers = flow->holds == LB_HOLDS_LARGE ? &l7->ctx->large : &l7->ctx->buffers;
     return lb_buffer_at(buffers, flow->held) + flow->start;
 }
 
@@ -70,7 +70,7 @@ int lb_http_flush(struct lb_l7 *l7, struct lb_side *to, struct lb_flow *flow)
         if (!to->writable)
             return 0;
         int piped = flow->holds == LB_HOLDS_PIPE;
-        ssize_t took = piped ? lb_splice(lb_pipe_at(&l7->plane->pipes, flow->held)->out, to->fd, flow->pending)
+        ssize_t took = piped ? lb_splice(lb_pipe_at(&l7->ctx->pipes, flow->held)->out, to->fd, flow->pending)
                              : lb_side_send(to, held_bytes(l7, flow), flow->pending);
         if (took < 0 && errno != EAGAIN)
             return -1;
@@ -82,6 +82,6 @@ int lb_http_flush(struct lb_l7 *l7, struct lb_side *to, struct lb_flow *flow)
         flow->pending -= (uint32_t)took;
     }
     if (flow->holds != LB_HOLDS_PIPE)
-        lb_relay_drop(l7->plane, flow);
+        lb_relay_drop(l7->ctx, flow);
     return 1;
 }

@@ -10,7 +10,7 @@ enum { MOST_LIMITED = 8 }; /* requests in a row that are told 429 on one connect
 
 char *lb_http_in(const struct lb_l7 *l7, const struct lb_http *client)
 {
-    return lb_heads_at(l7->plane, &l7->heads, client->in);
+    return lb_heads_at(l7->ctx, &l7->heads, client->in);
 }
 
 int lb_http_has_begun(const struct lb_l7 *l7, const struct lb_http *client)
@@ -22,7 +22,7 @@ int lb_http_has_begun(const struct lb_l7 *l7, const struct lb_http *client)
 static void drop_in(struct lb_l7 *l7, struct lb_http *client)
 {
     if (client->in != LB_SLAB_NONE)
-        lb_heads_give(l7->plane, &l7->heads, client->in);
+        lb_heads_give(l7->ctx, &l7->heads, client->in);
     client->in = LB_SLAB_NONE;
     client->in_start = client->in_next = client->in_end = client->in_seen = 0;
 }
@@ -50,18 +50,19 @@ void lb_http_reread(struct lb_l7 *l7, struct lb_http *client)
 
 /* --- refusals ------------------------------------------------------------------------------------------------------- */
 
-static void count_answer(struct lb_worker_row *row, uint16_t status)
+static void count_response(struct lb_worker_row *row, uint16_t status)
 {
-    lb_add(status < 400 ? &row->answers_2xx : status < 500 ? &row->answers_4xx : &row->answers_5xx, 1);
+    lb_add(status < 400 ? &row->responses_2xx : status < 500 ? &row->responses_4xx : &row->responses_5xx, 1);
 }
 
-static enum lb_next answer_later(struct lb_l7 *l7, struct lb_http *client, uint16_t status, const char *why, uint32_t retry_after_s)
+static enum lb_next respond_later(struct lb_l7 *l7, struct lb_http *client, uint16_t status, const char *why,
+                                  uint32_t retry_after_s)
 {
     struct lb_listener_row *listener = lb_http_listener(l7, client);
-    if (client->down.pending) /* an interim answer is stuck: nothing fits behind it */
+    if (client->down.pending) /* an interim response is stuck: nothing fits behind it */
         return lb_http_end(l7, client, LB_END_BACKEND);
     int goes_on = client->persistent && client->request.whole && !lb_http_must_close(l7, client);
-    struct lb_own_answer answer = {
+    struct lb_local_response response = {
         .status = status,
         .client_minor = client->minor,
         .persistent = (uint8_t)goes_on,
@@ -71,51 +72,51 @@ static enum lb_next answer_later(struct lb_l7 *l7, struct lb_http *client, uint1
         .listener = listener,
         .retry_after_s = retry_after_s,
     };
-    size_t length = lb_compose_own(l7->out, &answer);
+    size_t length = lb_encode_local(l7->out, &response);
     if (client->open) {
         client->bytes_out = length;
-        lb_http_tell(l7, client, LB_ENDED_ANSWERED, status, why);
+        lb_http_log(l7, client, LB_ENDED_LOCAL, status, why);
     }
     lb_http_leave_queue(l7, client);
     lb_http_leave_backend(l7, client, LB_CONN_CUT);
     lb_http_drop_flow(l7, &client->up);
     client->persistent = (uint8_t)goes_on;
-    count_answer(l7->plane->row, status);
+    count_response(l7->ctx->row, status);
     if (client->open) {
         client->open = 0;
-        lb_add(&l7->plane->row->exchanges_active, UINT64_MAX);
-        lb_add(&l7->plane->row->exchanges_refused, 1);
+        lb_add(&l7->ctx->row->requests_active, UINT64_MAX);
+        lb_add(&l7->ctx->row->requests_refused, 1);
     }
     lb_http_moved(l7, client);
-    lb_http_move(l7, client, LB_HTTP_ANSWERING);
-    if (!lb_buffer_pool_ready(&l7->plane->buffers))
+    lb_http_move(l7, client, LB_HTTP_RESPONDING);
+    if (!lb_buffer_pool_ready(&l7->ctx->buffers))
         return lb_http_end(l7, client, LB_END_RESOURCE);
     if (lb_http_send_parts(l7, &client->client, &client->down, l7->out, length, NULL, 0) < 0)
         return lb_http_end(l7, client, LB_END_CLIENT_LEFT);
     return LB_NEXT_AGAIN;
 }
 
-enum lb_next lb_http_answer(struct lb_l7 *l7, struct lb_http *client, uint16_t status, const char *why)
+enum lb_next lb_http_respond(struct lb_l7 *l7, struct lb_http *client, uint16_t status, const char *why)
 {
-    return answer_later(l7, client, status, why, status == 503 ? lb_http_pool(l7, client)->retry_after_s : 0);
+    return respond_later(l7, client, status, why, status == 503 ? lb_http_pool(l7, client)->retry_after_s : 0);
 }
 
 static void begin_exchange(struct lb_l7 *l7, struct lb_http *client)
 {
-    struct lb_worker_row *row = l7->plane->row;
-    lb_add(&row->exchanges, 1);
-    lb_add(&row->exchanges_active, 1);
+    struct lb_worker_row *row = l7->ctx->row;
+    lb_add(&row->requests, 1);
+    lb_add(&row->requests_active, 1);
     client->open = 1;
-    client->began_us = l7->plane->now_us;
+    client->began_us = l7->ctx->now_us;
     client->bytes_in = client->bytes_out = 0;
     client->reached_us = client->first_us = LB_NEVER_US;
     client->status = client->routed = client->reused = 0;
     client->tried_count = client->fresh_only = client->sticky_new = client->timed_out = client->parts = 0;
     client->moved_on = client->shortages = 0;
     client->persistent = client->replayable = client->upgrade = client->expects = client->unsent = client->switching = 0;
-    client->stage = LB_ANSWER_AWAITED;
+    client->stage = LB_RESPONSE_AWAITED;
     client->request = (struct lb_body){0};
-    client->answer = (struct lb_body){0};
+    client->response = (struct lb_body){0};
 }
 
 /* A head that breaks the rules, or a limit. */
@@ -147,9 +148,9 @@ enum lb_next lb_http_refuse(struct lb_l7 *l7, struct lb_http *client, enum lb_re
         why = "only HTTP/1.0 and HTTP/1.1 are spoken here";
         break;
     }
-    lb_add(&l7->plane->row->requests_bad, 1);
+    lb_add(&l7->ctx->row->requests_bad, 1);
     client->persistent = 0;
-    return lb_http_answer(l7, client, (uint16_t)reading, why);
+    return lb_http_respond(l7, client, (uint16_t)reading, why);
 }
 
 /* --- a whole head --------------------------------------------------------------------------------------------------- */
@@ -204,13 +205,13 @@ static enum lb_reading take_body(struct lb_l7 *l7, struct lb_http *client, const
 
 static int is_pool(const struct lb_l7 *l7, uint32_t pool)
 {
-    return pool < l7->plane->shm.head->max_pools;
+    return pool < l7->ctx->shm.head->max_pools;
 }
 
 /* What the exchange is charged with: what X-LB-Cost says, if its sender may, up to the pool's max_cost; else its route's cost; else 1. */
 static uint32_t cost_of(struct lb_l7 *l7, const struct lb_http *client, const char *bytes, uint32_t pool, uint32_t route_cost)
 {
-    uint32_t most = l7->plane->shm.pools[pool].max_cost, cost = 0;
+    uint32_t most = l7->ctx->shm.pools[pool].max_cost, cost = 0;
     int may_say = client->trusted || lb_http_listener(l7, client)->cost_header == LB_COST_ANY;
     const struct lb_field *field = most && may_say ? lb_field_find(&l7->message, bytes, "x-lb-cost", 9) : NULL;
     for (uint32_t i = 0; field && i < field->value.length; i++) {
@@ -230,21 +231,21 @@ static uint32_t cost_of(struct lb_l7 *l7, const struct lb_http *client, const ch
 /* Seconds that the client must wait before it may ask; 0: none. One that was there before it was limited is counted from now on. */
 static uint32_t must_wait_s(struct lb_l7 *l7, struct lb_http *client)
 {
-    const struct lb_plane *plane = l7->plane;
+    const struct lb_worker_context *ctx = l7->ctx;
     if (!lb_http_listener(l7, client)->client_request_rate || client->trusted)
         return 0;
     if (!client->counted)
-        client->counted = lb_client_count(&plane->shm, plane->worker, client->listener, client->ip, plane->now_us);
-    return lb_client_asks(&plane->shm, client->listener, client->counted, plane->now_us);
+        client->counted = lb_client_count(&ctx->shm, ctx->worker, client->listener, client->ip, ctx->now_us);
+    return lb_client_asks(&ctx->shm, client->listener, client->counted, ctx->now_us);
 }
 
 /* Whoever waits as it is told keeps its connection; whoever does not, loses it. */
 static enum lb_next too_fast(struct lb_l7 *l7, struct lb_http *client, uint32_t wait_s)
 {
-    lb_add(&l7->plane->row->requests_limited, 1);
+    lb_add(&l7->ctx->row->requests_limited, 1);
     if (++client->limited >= MOST_LIMITED)
         client->persistent = 0;
-    return answer_later(l7, client, 429, "too many requests come from this client", wait_s);
+    return respond_later(l7, client, 429, "too many requests come from this client", wait_s);
 }
 
 /* On to the pool that it is for. */
@@ -254,12 +255,12 @@ static enum lb_next go(struct lb_l7 *l7, struct lb_http *client, const char *byt
     if (routed == LB_ROUTED_AMBIGUOUS)
         return lb_http_refuse(l7, client, LB_READ_BAD);
     if (!is_pool(l7, to->pool))
-        return lb_http_answer(l7, client, 404, "no route leads there");
+        return lb_http_respond(l7, client, 404, "no route leads there");
     client->pool = (uint16_t)to->pool;
     client->routed = 1;
     client->cost = (uint16_t)cost_of(l7, client, bytes, to->pool, to->cost);
-    lb_budget_session(&l7->plane->shm, l7->plane->worker, to->pool, (uint32_t)(l7->plane->now_us / 1000000));
-    return lb_http_reach(l7, client);
+    lb_budget_session(&l7->ctx->shm, l7->ctx->worker, to->pool, (uint32_t)(l7->ctx->now_us / 1000000));
+    return lb_http_attempt(l7, client);
 }
 
 /* Is h2c among the protocols, whatever its version? A tunnel of HTTP/2 would lead past all routes. */
@@ -290,14 +291,14 @@ static enum lb_next begin(struct lb_l7 *l7, struct lb_http *client)
     client->minor = message->head.minor;
     client->upgrade = message->upgrade && !offers_h2c(bytes, message->upgrade_to);
     client->in_next = client->in_start + message->head.bytes;
-    client->since_ms = (uint32_t)lb_now_ms(l7->plane);
+    client->since_ms = (uint32_t)lb_now_ms(l7->ctx);
     client->navigates = message->navigates;
-    lb_http_draft(l7, client, bytes);
+    lb_http_log_request(l7, client, bytes);
     if (message->authority.length > LB_AUTHORITY_BYTES || (message->https && !came_by_tls(l7, client, bytes)))
         return lb_http_refuse(l7, client, LB_READ_BAD);
     struct lb_routed_to to = {.pool = lb_http_listener(l7, client)->pool};
     enum lb_routed routed = lb_routes_match(l7->routes, client->listener, message, bytes, &to);
-    int trailers = is_pool(l7, to.pool) && l7->plane->shm.pools[to.pool].trailers;
+    int trailers = is_pool(l7, to.pool) && l7->ctx->shm.pools[to.pool].trailers;
     enum lb_reading reading = take_body(l7, client, message, trailers ? LB_CHUNKS_TRAILERS : 0);
     client->bytes_in += client->in_next - client->in_start;
     client->expects = message->expects && client->minor && !client->request.whole && client->bytes_in == message->head.bytes;
@@ -307,7 +308,7 @@ static enum lb_next begin(struct lb_l7 *l7, struct lb_http *client)
     client->persistent = message->persistent && !lb_http_must_close(l7, client);
     client->replayable = client->request.whole && lb_method_is_idempotent((enum lb_method)client->method);
     if (lb_http_asks_health(l7, client, bytes)) /* by itself: no limit, no route */
-        return lb_http_answer_health(l7, client);
+        return lb_http_respond_health(l7, client);
     uint32_t wait_s = must_wait_s(l7, client);
     if (wait_s)
         return too_fast(l7, client, wait_s);
@@ -352,13 +353,13 @@ static enum lb_next no_room(struct lb_l7 *l7, struct lb_http *client)
     begin_exchange(l7, client);
     client->minor = 1;
     client->method = LB_METHOD_OTHER;
-    return lb_http_answer(l7, client, 503, "the balancer has no buffer left");
+    return lb_http_respond(l7, client, 503, "the balancer has no buffer left");
 }
 
 static enum lb_next fill(struct lb_l7 *l7, struct lb_http *client)
 {
     pack(l7, client);
-    if (client->in_end == lb_heads_room(client->in) && lb_heads_grow(l7->plane, &l7->heads, &client->in, client->in_end) < 0)
+    if (client->in_end == lb_heads_room(client->in) && lb_heads_grow(l7->ctx, &l7->heads, &client->in, client->in_end) < 0)
         return no_room(l7, client);
     size_t room = lb_heads_room(client->in) - client->in_end;
     ssize_t got = lb_side_recv(&client->client, lb_http_in(l7, client) + client->in_end, room);
@@ -366,11 +367,11 @@ static enum lb_next fill(struct lb_l7 *l7, struct lb_http *client)
         return client_silent(l7, client, got);
     lb_side_got(&client->client, (size_t)got, room); /* emptied: what comes next raises an edge */
     if (!lb_http_has_begun(l7, client)) {
-        client->since_ms = (uint32_t)lb_now_ms(l7->plane);
+        client->since_ms = (uint32_t)lb_now_ms(l7->ctx);
         client->in_seen = 0;
     }
     client->in_end += (uint32_t)got;
-    lb_add(&l7->plane->row->bytes_in, (uint64_t)got);
+    lb_add(&l7->ctx->row->bytes_in, (uint64_t)got);
     return LB_NEXT_AGAIN;
 }
 

@@ -1,4 +1,4 @@
-#include "refuge.h"
+#include "adoption_socket.h"
 
 #include <errno.h>
 #include <string.h>
@@ -15,7 +15,7 @@ static int listen_at(int fd, const struct sockaddr_un *at)
     return fd;
 }
 
-int lb_refuge_open(const char *path)
+int lb_adoption_socket_open(const char *path)
 {
     struct sockaddr_un at = {.sun_family = AF_UNIX};
     if (strlen(path) >= sizeof at.sun_path)
@@ -38,9 +38,9 @@ static int is_ours(int fd)
     return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &length) == 0 && (peer.uid == geteuid() || peer.uid == 0);
 }
 
-int lb_refuge_admit(int refuge)
+int lb_adoption_socket_admit(int adoption_socket)
 {
-    int fd = accept4(refuge, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    int fd = accept4(adoption_socket, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (fd < 0)
         return -errno;
     if (is_ours(fd))
@@ -49,8 +49,8 @@ int lb_refuge_admit(int refuge)
     return -EACCES;
 }
 
-void lb_refuge_close(int refuge, const char *path)
+void lb_adoption_socket_close(int adoption_socket, const char *path)
 {
-    close(refuge);
+    close(adoption_socket);
     (void)unlink(path);
 }

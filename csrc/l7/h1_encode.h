@@ -1,7 +1,7 @@
-/* Heads as they go out. The fields of one hop are left out, those that tell of the client are set, the rest is passed on as it
+/* Heads as they go out. The fields of one forward are left out, those that tell of the client are set, the rest is passed on as it
  * came, byte for byte. */
-#ifndef LB_COMPOSE_H
-#define LB_COMPOSE_H
+#ifndef LB_H1_ENCODE_H
+#define LB_H1_ENCODE_H
 
 #include "../table/shm.h"
 #include "message.h"
@@ -9,19 +9,19 @@
 
 enum {
     LB_AUTHORITY_BYTES = 1024, /* a longer one is refused */
-    LB_COMPOSE_ROOM = 8192,    /* what composing may add to a head, beside the client's certificate */
+    LB_ENCODE_ROOM = 8192, /* what composing may add to a head, beside the client's certificate */
     LB_CERTIFICATE_ROOM = 12352, /* and what that may: 9 KiB in base64 */
     LB_COOKIE_BYTES = 576,
     LB_ID_BYTES = 32, /* of a request's id in print */
 };
 
 /* What the balancer knows of a request's way. */
-struct lb_hop {
+struct lb_forward {
     const struct lb_listener_row *listener;
     const uint8_t *peer; /* address of the client's end, 16 bytes: IPv4 mapped into IPv6 */
     const char *backend; /* HOST:PORT, for requests without a Host */
     int trusted; /* the peer is a proxy whose word is taken */
-    int last;    /* no other request follows on the backend's connection */
+    int last; /* no other request follows on the backend's connection */
     uint8_t tls; /* the client spoke TLS */
     const char *certificate; /* its own, DER in base64; NULL: none */
     uint64_t id[2]; /* of the request */
@@ -31,32 +31,32 @@ struct lb_hop {
 };
 
 /* Is the word of this header's sender taken? name: in any case. */
-int lb_hop_believes(const struct lb_hop *hop, const char *name, uint32_t length);
+int lb_forward_believes(const struct lb_forward *forward, const char *name, uint32_t length);
 
-/* Into out, of message->head.bytes + LB_COMPOSE_ROOM + LB_CERTIFICATE_ROOM bytes; the length. */
-size_t lb_compose_request(char *out, const struct lb_message *message, const char *bytes, const struct lb_hop *hop);
+/* Into out, of message->head.bytes + LB_ENCODE_ROOM + LB_CERTIFICATE_ROOM bytes; the length. */
+size_t lb_encode_request(char *out, const struct lb_message *message, const char *bytes, const struct lb_forward *forward);
 
 /* An id in print, LB_ID_BYTES without an end; where it ends. */
-char *lb_compose_id(char *to, const uint64_t id[2]);
+char *lb_encode_id(char *to, const uint64_t id[2]);
 
-/* What becomes of an answer. */
-struct lb_farewell {
+/* What becomes of a response. */
+struct lb_response_edits {
     uint8_t client_minor; /* the client's HTTP/1.minor */
-    uint8_t persistent;   /* its connection goes on */
-    uint32_t keeps_s;     /* for how long between requests, as clients are told; 0: they are not */
-    uint8_t chunked;      /* the body goes out chunked */
-    uint8_t switches;     /* to another protocol */
-    const char *date;     /* now, "Sun, 06 Nov 1994 08:49:37 GMT" */
-    const char *cookie;   /* a Set-Cookie value to add, or NULL */
+    uint8_t persistent; /* its connection goes on */
+    uint32_t keeps_s; /* for how long between requests, as clients are told; 0: they are not */
+    uint8_t chunked; /* the body goes out chunked */
+    uint8_t switches; /* to another protocol */
+    const char *date; /* now, "Sun, 06 Nov 1994 08:49:37 GMT" */
+    const char *cookie; /* a Set-Cookie value to add, or NULL */
 };
 
-size_t lb_compose_answer(char *out, const struct lb_message *message, const char *bytes, const struct lb_farewell *farewell);
+size_t lb_encode_response(char *out, const struct lb_message *message, const char *bytes, const struct lb_response_edits *edits);
 
 /* What the client is told of its connection; where it ends. */
-char *lb_compose_connection(char *to, const struct lb_farewell *farewell, uint16_t status);
+char *lb_encode_connection(char *to, const struct lb_response_edits *edits, uint16_t status);
 
-/* An answer of the balancer's own, body included (LB_COMPOSE_ROOM bytes suffice). */
-struct lb_own_answer {
+/* A response of the balancer's own, body included (LB_ENCODE_ROOM bytes suffice). */
+struct lb_local_response {
     uint16_t status;
     uint32_t retry_after_s; /* 0: none */
     uint8_t client_minor;
@@ -67,7 +67,7 @@ struct lb_own_answer {
     const struct lb_listener_row *listener;
 };
 
-size_t lb_compose_own(char *out, const struct lb_own_answer *answer);
+size_t lb_encode_local(char *out, const struct lb_local_response *response);
 
 /* The words of a status code. */
 const char *lb_status_words(uint16_t status);

@@ -1,12 +1,12 @@
 /* TLS towards backends: agreed on after the connect, before the first byte of a client's. */
-#ifndef LB_SECURE_H
-#define LB_SECURE_H
+#ifndef LB_BACKEND_TLS_H
+#define LB_BACKEND_TLS_H
 
-#include "plane.h"
+#include "worker_context.h"
 
 /* Go on with the handshake of a connection to a backend of a pool: 0 when it is over or the pool speaks none, EAGAIN while it takes, or
  * a positive errno: ENOBUFS or ENOKEY for a shortage here, EKEYREJECTED for a certificate that is not accepted, EPROTO for a handshake that failed otherwise. */
-__attribute__((warn_unused_result)) int lb_secure_backend(struct lb_plane *plane, uint32_t pool, uint32_t backend,
-                                                          struct lb_side *side);
+__attribute__((warn_unused_result)) int lb_backend_tls(struct lb_worker_context *ctx, uint32_t pool, uint32_t backend,
+                                                       struct lb_side *side);
 
 #endif

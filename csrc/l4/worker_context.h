@@ -1,6 +1,6 @@
 /* What a worker's sessions share: the table, the poller, the clock, and the pools they borrow from. One thread's own. */
-#ifndef LB_PLANE_H
-#define LB_PLANE_H
+#ifndef LB_WORKER_CONTEXT_H
+#define LB_WORKER_CONTEXT_H
 
 #include "../channel.h"
 #include "../core/buffer_pool.h"
@@ -10,7 +10,7 @@
 #include "../table/shm.h"
 #include "../table/view.h"
 #include "../tls/rules.h"
-#include "heard.h"
+#include "proxy_info.h"
 #include "refusal.h"
 #include "session.h"
 #include "trust.h"
@@ -26,7 +26,7 @@ enum lb_tag {
     LB_TAG_HTTP = 4,       /* a client that speaks HTTP */
     LB_TAG_CONNECTION = 5, /* a connection to a backend that exchanges take turns on */
     LB_TAG_UDP = 6,        /* a udp session's backend */
-    LB_TAG_GREETING = 7,   /* a connection whose first words are waited for */
+    LB_TAG_PREREAD = 7,   /* a connection whose first words are waited for */
 };
 
 /* What this host lacked last, until the control plane was told of it. */
@@ -42,7 +42,7 @@ struct lb_alert {
     uint32_t what; /* enum lb_failing */
 };
 
-struct lb_plane {
+struct lb_worker_context {
     struct lb_shm shm;
     struct lb_worker_row *row; /* this worker's counters */
     struct lb_cursor *cursors; /* by pool */
@@ -54,7 +54,7 @@ struct lb_plane {
     uint32_t more_events; /* the list of events was full: there may be others, which the next turn tells */
     struct lb_wheel wheel;
     struct lb_slab sessions;
-    struct lb_slab heard; /* what PROXY headers said of clients that are there still */
+    struct lb_slab proxy_info; /* what PROXY headers said of clients that are there still */
     struct lb_buffer_pool buffers;
     struct lb_buffer_pool large; /* LB_LARGE_BYTES each: heads that fit into no other */
     struct lb_pipe_pool pipes;
@@ -65,37 +65,37 @@ struct lb_plane {
     struct lb_refusals refusals; /* clients to be told of at the end of this turn */
     struct lb_shortage shortage;
     uint8_t trial_failed; /* the connect that failed last was a trial (table/avoid.h) */
-    uint32_t greetings; /* connections that wait for their first words or for TLS */
+    uint32_t prereads; /* connections that wait for their first words or for TLS */
     struct lb_tls_rules tls;
     struct lb_offload *offload; /* NULL: the kernel forwards nothing */
     char *scratch; /* LB_SCRATCH_BYTES: where a copied message lives between its read and its write */
 };
 
-static inline uint64_t lb_now_ms(const struct lb_plane *plane)
+static inline uint64_t lb_now_ms(const struct lb_worker_context *ctx)
 {
-    return plane->now_us / 1000;
+    return ctx->now_us / 1000;
 }
 
 /* The low 32 bits of now, for fields of which 0 says never. */
-static inline uint32_t lb_stamp_ms(const struct lb_plane *plane)
+static inline uint32_t lb_stamp_ms(const struct lb_worker_context *ctx)
 {
-    uint32_t now_ms = (uint32_t)lb_now_ms(plane);
+    uint32_t now_ms = (uint32_t)lb_now_ms(ctx);
     return now_ms ? now_ms : UINT32_MAX;
 }
 
 /* A client that got no session counts as accepted and refused in one. reason: a part of refused in the worker's row. */
-static inline void lb_count_refused(struct lb_plane *plane, uint64_t *reason)
+static inline void lb_count_refused(struct lb_worker_context *ctx, uint64_t *reason)
 {
-    lb_add(&plane->row->accepted, 1);
-    lb_add(&plane->row->refused, 1);
+    lb_add(&ctx->row->accepted, 1);
+    lb_add(&ctx->row->refused, 1);
     lb_add(reason, 1);
 }
 
 /* The control plane is to hear of a shortage: core/shortage.h. */
-static inline void lb_tell_shortage(struct lb_plane *plane, uint32_t backend, int error)
+static inline void lb_tell_shortage(struct lb_worker_context *ctx, uint32_t backend, int error)
 {
-    plane->shortage.error = error;
-    plane->shortage.backend = backend;
+    ctx->shortage.error = error;
+    ctx->shortage.backend = backend;
 }
 
 static inline uint64_t lb_tag_of(enum lb_tag kind, uint32_t index, uint32_t generation)

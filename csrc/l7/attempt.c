@@ -2,11 +2,11 @@
 #include <string.h>
 
 #include "../core/shortage.h"
-#include "../l4/introduce.h"
-#include "../l4/outcome.h"
-#include "../l4/secure.h"
+#include "../l4/proxy_send.h"
+#include "../l4/backend_report.h"
+#include "../l4/backend_tls.h"
 #include "../table/avoid.h"
-#include "../table/learn.h"
+#include "../table/backend_health.h"
 #include "../table/load.h"
 #include "../table/timing.h"
 #include "../table/view.h"
@@ -54,11 +54,11 @@ static uint64_t key_of(struct lb_l7 *l7, const struct lb_http *client, const str
 static uint32_t login_backend(struct lb_l7 *l7, struct lb_http *client, int *full)
 {
     const struct lb_conn *conn = client->own.count && !client->fresh_only && !client->tried_count
-                                     ? lb_conn_login(&l7->conns, &client->own, client->pool)
-                                     : NULL;
+                                   ? lb_conn_login(&l7->conns, &client->own, client->pool)
+                                   : NULL;
     if (!conn)
         return LB_NONE;
-    if (lb_load_take(&l7->plane->shm, l7->plane->worker, client->pool, conn->backend, client->cost))
+    if (lb_load_take(&l7->ctx->shm, l7->ctx->worker, client->pool, conn->backend, client->cost))
         return conn->backend;
     *full = 1;
     client->waits_for = conn->backend;
@@ -68,13 +68,13 @@ static uint32_t login_backend(struct lb_l7 *l7, struct lb_http *client, int *ful
 /* A backend, charged with this exchange, or LB_NONE. l7->message is the request. */
 static uint32_t pick(struct lb_l7 *l7, struct lb_http *client)
 {
-    struct lb_plane *plane = l7->plane;
+    struct lb_worker_context *ctx = l7->ctx;
     const struct lb_pool_row *pool = lb_http_pool(l7, client);
     struct lb_thought thought = {{LB_NONE, LB_NONE}, {-1, -1}, LB_WHY_LOGIN};
     struct lb_wish wish = {.tried = client->tried,
                            .tried_count = client->tried_count,
-                           .worker = plane->worker,
-                           .now_ms = (uint32_t)lb_now_ms(plane),
+                           .worker = ctx->worker,
+                           .now_ms = (uint32_t)lb_now_ms(ctx),
                            .sends = client->replayable ? LB_SENDS_REPEATABLE : LB_SENDS_ONCE,
                            .thought = &thought};
     int full = 0;
@@ -91,11 +91,10 @@ static uint32_t pick(struct lb_l7 *l7, struct lb_http *client)
     if (backend == LB_NONE && pool->policy == LB_MAGLEV)
         wish.key = key_of(l7, client, pool);
     if (backend == LB_NONE)
-        backend = lb_view_claim(&plane->shm, client->pool, &wish, &plane->cursors[client->pool], client->cost);
+        backend = lb_view_acquire(&ctx->shm, client->pool, &wish, &ctx->cursors[client->pool], client->cost);
     if (backend != LB_NONE || client->state != LB_HTTP_QUEUED) { /* who waits asks again and again */
-        struct lb_pick picked = {plane->now_us, plane->worker, client->pool,        backend,
-                                 client->cost,  client->tried_count, &thought};
-        client->decision = lb_why_note(&plane->shm, &picked);
+        struct lb_pick picked = {ctx->now_us, ctx->worker, client->pool, backend, client->cost, client->tried_count, &thought};
+        client->decision = lb_why_note(&ctx->shm, &picked);
     }
     client->status = 0;
     return backend;
@@ -108,15 +107,15 @@ static void set_queued(struct lb_l7 *l7, uint32_t pool, uint32_t change)
     struct lb_http_queue *queue = &l7->queues[pool];
     queue->count += change;
     l7->waiting += change;
-    l7->plane->row->queued = l7->waiting;
-    __atomic_store_n(&lb_shm_budget(&l7->plane->shm, l7->plane->worker, pool)->queued, queue->count, __ATOMIC_RELAXED);
+    l7->ctx->row->queued = l7->waiting;
+    __atomic_store_n(&lb_shm_budget(&l7->ctx->shm, l7->ctx->worker, pool)->queued, queue->count, __ATOMIC_RELAXED);
 }
 
 static enum lb_next enqueue(struct lb_l7 *l7, struct lb_http *client)
 {
     struct lb_http_queue *queue = &l7->queues[client->pool];
     if (queue->count >= lb_http_pool(l7, client)->queue)
-        return lb_http_answer(l7, client, 503, "no backend can take the request");
+        return lb_http_respond(l7, client, 503, "no backend can take the request");
     uint32_t index = lb_http_index(l7, client);
     client->behind = LB_SLAB_NONE;
     if (queue->count)
@@ -126,8 +125,8 @@ static enum lb_next enqueue(struct lb_l7 *l7, struct lb_http *client)
     queue->last = index;
     queue->bound += client->waits_for != LB_NONE;
     set_queued(l7, client->pool, 1);
-    lb_add(&l7->plane->row->exchanges_queued, 1);
-    client->since_ms = (uint32_t)lb_now_ms(l7->plane);
+    lb_add(&l7->ctx->row->requests_queued, 1);
+    client->since_ms = (uint32_t)lb_now_ms(l7->ctx);
     lb_http_move(l7, client, LB_HTTP_QUEUED);
     return LB_NEXT_AGAIN;
 }
@@ -157,7 +156,7 @@ void lb_http_leave_queue(struct lb_l7 *l7, struct lb_http *client)
 
 void lb_http_decided(struct lb_l7 *l7, const struct lb_http *client, enum lb_fate fate)
 {
-    lb_why_end(&l7->plane->shm, l7->plane->worker, client->decision, fate, client->status, l7->plane->now_us);
+    lb_why_end(&l7->ctx->shm, l7->ctx->worker, client->decision, fate, client->status, l7->ctx->now_us);
 }
 
 static void leave_conn(struct lb_l7 *l7, const struct lb_http *client, struct lb_conn *conn, enum lb_conn_end how)
@@ -186,8 +185,8 @@ void lb_http_leave_backend(struct lb_l7 *l7, struct lb_http *client, enum lb_con
         leave_conn(l7, client, conn, how);
     }
     if (client->backend != LB_NONE) {
-        lb_load_give(&l7->plane->shm, l7->plane->worker, client->pool, client->backend, client->cost);
-        lb_http_decided(l7, client, client->stage == LB_ANSWER_WHOLE ? LB_FATE_DONE : LB_FATE_LEFT);
+        lb_load_give(&l7->ctx->shm, l7->ctx->worker, client->pool, client->backend, client->cost);
+        lb_http_decided(l7, client, client->stage == LB_RESPONSE_WHOLE ? LB_FATE_DONE : LB_FATE_LEFT);
         client->backend = LB_NONE;
     }
 }
@@ -199,14 +198,14 @@ static void own(struct lb_l7 *l7, struct lb_http *client, struct lb_conn *conn)
     client->reused = conn->exchanges > 0;
     client->quiet = 0;
     client->conn_keeps = 1;
-    client->sent_us = (uint32_t)l7->plane->now_us;
+    client->sent_us = (uint32_t)l7->ctx->now_us;
 }
 
 /* Was a request that must not be sent twice lost on a kept connection to this backend a moment ago? */
 static int has_lost_one(struct lb_l7 *l7, uint32_t backend)
 {
-    const struct lb_outcome *outcome = lb_outcome_of(l7->plane, backend);
-    return outcome->lost_ms && (uint32_t)lb_now_ms(l7->plane) - outcome->lost_ms < WARY_MS;
+    const struct lb_backend_health *health = lb_report_of(l7->ctx, backend);
+    return health->lost_ms && (uint32_t)lb_now_ms(l7->ctx) - health->lost_ms < WARY_MS;
 }
 
 /* A request that must not be sent twice goes only where nothing can have happened: to a connection that was used a moment ago, not
@@ -228,23 +227,23 @@ static int give_up_backend(struct lb_l7 *l7, struct lb_http *client, int error)
 {
     int shortage = lb_is_shortage(error);
     if (shortage)
-        lb_outcome_shortage(l7->plane, client->backend, error);
+        lb_report_shortage(l7->ctx, client->backend, error);
     else if (error != ECONNABORTED) /* our own cut */
-        lb_outcome_unreachable(l7->plane, client->pool, client->backend, error);
+        lb_report_unreachable(l7->ctx, client->pool, client->backend, error);
     lb_http_decided(l7, client, shortage ? LB_FATE_SHORTAGE : LB_FATE_UNREACHABLE);
     client->timed_out |= error == ETIMEDOUT;
     lb_http_leave_backend(l7, client, LB_CONN_CUT);
-    return lb_may_retry(l7->plane, client->pool, error, client->tried_count, &client->shortages);
+    return lb_may_retry(l7->ctx, client->pool, error, client->tried_count, &client->shortages);
 }
 
 /* Nobody is left to ask, or the budget is spent. */
 static enum lb_next give_up(struct lb_l7 *l7, struct lb_http *client)
 {
     if (client->shortages == client->tried_count)
-        return lb_http_answer(l7, client, 503, "the balancer has no connection left");
+        return lb_http_respond(l7, client, 503, "the balancer has no connection left");
     if (client->timed_out)
-        return lb_http_answer(l7, client, 504, "no backend accepted a connection in time");
-    return lb_http_answer(l7, client, 502, "no backend could be reached");
+        return lb_http_respond(l7, client, 504, "no backend accepted a connection in time");
+    return lb_http_respond(l7, client, 502, "no backend could be reached");
 }
 
 /* Some could not be reached: are others merely full, so that one of them may be waited for? */
@@ -252,15 +251,15 @@ static int may_wait(const struct lb_l7 *l7, const struct lb_http *client)
 {
     struct lb_wish wish = {.tried = client->tried,
                            .tried_count = client->tried_count,
-                           .worker = l7->plane->worker,
-                           .now_ms = (uint32_t)lb_now_ms(l7->plane)};
-    return client->tried_count < LB_MAX_TRIED && lb_view_some_are_full(&l7->plane->shm, client->pool, &wish);
+                           .worker = l7->ctx->worker,
+                           .now_ms = (uint32_t)lb_now_ms(l7->ctx)};
+    return client->tried_count < LB_MAX_TRIED && lb_view_some_are_full(&l7->ctx->shm, client->pool, &wish);
 }
 
 /* error: what the attempt before came to, 0 at first. backend: picked already, or LB_NONE. l7->message is the request. */
 static enum lb_next reach(struct lb_l7 *l7, struct lb_http *client, int error, uint32_t backend)
 {
-    struct lb_plane *plane = l7->plane;
+    struct lb_worker_context *ctx = l7->ctx;
     for (;;) {
         if (error && !give_up_backend(l7, client, error))
             return give_up(l7, client);
@@ -272,7 +271,7 @@ static enum lb_next reach(struct lb_l7 *l7, struct lb_http *client, int error, u
         struct lb_conn *conn = kept_conn(l7, client, backend);
         if (conn) {
             own(l7, client, conn);
-            lb_add(&plane->row->connections_reused, 1);
+            lb_add(&ctx->row->connections_reused, 1);
             return lb_http_send_request(l7, client);
         }
         client->tried[client->tried_count++] = backend;
@@ -283,13 +282,13 @@ static enum lb_next reach(struct lb_l7 *l7, struct lb_http *client, int error, u
         own(l7, client, conn);
         if (lb_http_pool(l7, client)->send_proxy)
             lb_conn_bind(conn, &client->own, lb_http_pool(l7, client)->send_proxy);
-        client->since_ms = (uint32_t)lb_now_ms(plane);
+        client->since_ms = (uint32_t)lb_now_ms(ctx);
         lb_http_move(l7, client, LB_HTTP_CONNECTING);
         return LB_NEXT_AGAIN;
     }
 }
 
-enum lb_next lb_http_reach(struct lb_l7 *l7, struct lb_http *client)
+enum lb_next lb_http_attempt(struct lb_l7 *l7, struct lb_http *client)
 {
     const struct lb_http_queue *queue = &l7->queues[client->pool];
     client->waits_for = LB_NONE;
@@ -298,16 +297,17 @@ enum lb_next lb_http_reach(struct lb_l7 *l7, struct lb_http *client)
     return reach(l7, client, 0, LB_NONE);
 }
 
-enum lb_next lb_http_reach_another(struct lb_l7 *l7, struct lb_http *client, uint16_t status, const char *why)
+enum lb_next lb_http_attempt_another(struct lb_l7 *l7, struct lb_http *client, uint16_t status, const char *why)
 {
     lb_http_drop_flow(l7, &client->up);
     lb_http_leave_backend(l7, client, LB_CONN_CUT);
     lb_http_reread(l7, client);
     lb_http_move(l7, client, LB_HTTP_READING);
-    uint32_t backend = lb_may_retry(l7->plane, client->pool, ECONNRESET, client->tried_count, &client->shortages) ? pick(l7, client) : LB_NONE;
+    uint32_t backend =
+        lb_may_retry(l7->ctx, client->pool, ECONNRESET, client->tried_count, &client->shortages) ? pick(l7, client) : LB_NONE;
     if (backend == LB_NONE)
-        return lb_http_answer(l7, client, status, why);
-    lb_add(&l7->plane->row->replays, 1);
+        return lb_http_respond(l7, client, status, why);
+    lb_add(&l7->ctx->row->replays, 1);
     return reach(l7, client, 0, backend);
 }
 
@@ -321,32 +321,31 @@ enum lb_next lb_http_connect_failed(struct lb_l7 *l7, struct lb_http *client, in
 static int introduce(struct lb_l7 *l7, const struct lb_http *client, const struct lb_conn *conn)
 {
     static const struct lb_ends as_the_socket_says;
-    const struct lb_heard *heard = lb_heard_at(&l7->plane->heard, client->heard);
-    struct lb_introduction who = {&client->client, conn->side.fd, client->listener, conn->header,
-                                  heard ? &heard->ends : &as_the_socket_says};
-    return conn->header ? lb_introduce(l7->plane, &who) : 0;
+    const struct lb_proxy_info *proxy_info = lb_proxy_info_at(&l7->ctx->proxy_info, client->proxy_info);
+    struct lb_proxy_header who = {&client->client, conn->side.fd, client->listener, conn->header,
+                                  proxy_info ? &proxy_info->ends : &as_the_socket_says};
+    return conn->header ? lb_proxy_send(l7->ctx, &who) : 0;
 }
 
 enum lb_next lb_http_connected(struct lb_l7 *l7, struct lb_http *client)
 {
     struct lb_conn *conn = lb_conn_at(&l7->conns, client->conn);
-    if (!conn->side.tls && lb_outcome_is_self(l7->plane, client->backend, conn->side.fd))
+    if (!conn->side.tls && lb_report_is_self(l7->ctx, client->backend, conn->side.fd))
         return lb_http_connect_failed(l7, client, ECONNREFUSED);
     int untold = conn->side.tls ? 0 : introduce(l7, client, conn);
     if (untold)
         return lb_http_connect_failed(l7, client, -untold);
-    int error = lb_secure_backend(l7->plane, client->pool, client->backend, &conn->side);
+    int error = lb_backend_tls(l7->ctx, client->pool, client->backend, &conn->side);
     if (error)
         return error == EAGAIN ? LB_NEXT_WAIT : lb_http_connect_failed(l7, client, error);
     if (lb_conn_spoke_first(&l7->conns, conn)) {
         if (conn->side.tls)
             return lb_http_connect_failed(l7, client, EPROTO);
-        client->conn_keeps = 0; /* this client's answer, if it is one; another may follow it */
+        client->conn_keeps = 0; /* this client's response, if it is one; another may follow it */
     }
-    lb_timing_note(&l7->plane->shm, l7->plane->worker, client->pool, LB_TIMING_CONNECT,
-                   (uint32_t)l7->plane->now_us - client->sent_us);
-    lb_learn_connected(lb_outcome_of(l7->plane, client->backend), lb_now_ms(l7->plane));
-    client->sent_us = (uint32_t)l7->plane->now_us;
+    lb_timing_note(&l7->ctx->shm, l7->ctx->worker, client->pool, LB_TIMING_CONNECT, (uint32_t)l7->ctx->now_us - client->sent_us);
+    lb_health_connected(lb_report_of(l7->ctx, client->backend), lb_now_ms(l7->ctx));
+    client->sent_us = (uint32_t)l7->ctx->now_us;
     lb_http_reread(l7, client);
     return lb_http_send_request(l7, client);
 }
@@ -386,7 +385,7 @@ static void serve_queue(struct lb_l7 *l7, uint32_t pool)
 
 void lb_http_serve_queues(struct lb_l7 *l7)
 {
-    for (uint32_t pool = 0; l7->waiting && pool < l7->plane->shm.head->max_pools; pool++)
+    for (uint32_t pool = 0; l7->waiting && pool < l7->ctx->shm.head->max_pools; pool++)
         if (l7->queues[pool].count)
             serve_queue(l7, pool);
 }

@@ -1,4 +1,4 @@
-#include "introduce.h"
+#include "proxy_send.h"
 
 #include <errno.h>
 #include <string.h>
@@ -25,18 +25,18 @@ static void know(struct sockaddr_storage *end, const union lb_address *told, nam
         (void)ask(fd, (struct sockaddr *)end, &length);
 }
 
-static void tell_heard(struct lb_proxy_extra *extra, const struct lb_heard *heard)
+static void log_proxy_info(struct lb_proxy_extra *extra, const struct lb_proxy_info *proxy_info)
 {
-    extra->authority = heard->text;
-    extra->authority_length = heard->authority_length;
-    extra->alpn = heard->text + heard->authority_length;
-    extra->alpn_length = heard->alpn_length;
-    extra->tls = heard->tls;
+    extra->authority = proxy_info->text;
+    extra->authority_length = proxy_info->authority_length;
+    extra->alpn = proxy_info->text + proxy_info->authority_length;
+    extra->alpn_length = proxy_info->alpn_length;
+    extra->tls = proxy_info->tls;
     extra->verify = 1; /* of a certificate nothing was kept: none is vouched for */
 }
 
 /* The client's own words count before what was said of it. */
-static void tell_hello(struct lb_proxy_extra *extra, const struct lb_hello *hello)
+static void log_hello(struct lb_proxy_extra *extra, const struct lb_hello *hello)
 {
     if (hello->name_length) {
         extra->authority = hello->name;
@@ -51,7 +51,7 @@ static void tell_hello(struct lb_proxy_extra *extra, const struct lb_hello *hell
 }
 
 /* What was agreed on where TLS ends here. A certificate is vouched for by its name, or not at all; common_name: room for it. */
-static void tell_tls(struct lb_proxy_extra *extra, const struct lb_tls *tls, char common_name[NAME_ROOM])
+static void log_tls(struct lb_proxy_extra *extra, const struct lb_tls *tls, char common_name[NAME_ROOM])
 {
     const char *name = lb_tls_name(tls);
     if (name) {
@@ -67,38 +67,38 @@ static void tell_tls(struct lb_proxy_extra *extra, const struct lb_tls *tls, cha
 }
 
 /* What the client's hello, which still waits in its socket, says beside the addresses. */
-static int read_hello(struct lb_plane *plane, const struct lb_introduction *who, struct lb_hello *hello)
+static int read_hello(struct lb_worker_context *ctx, const struct lb_proxy_header *who, struct lb_hello *hello)
 {
-    if (plane->shm.listeners[who->listener].mode != LB_MODE_TLS)
+    if (ctx->shm.listeners[who->listener].mode != LB_MODE_TLS)
         return 0;
-    ssize_t got = recv(who->client->fd, plane->scratch, LB_SCRATCH_BYTES, MSG_PEEK | MSG_DONTWAIT);
-    return got > 0 && lb_hello_read(hello, (const uint8_t *)plane->scratch, (uint32_t)got) == LB_HELLO_DONE;
+    ssize_t got = recv(who->client->fd, ctx->scratch, LB_SCRATCH_BYTES, MSG_PEEK | MSG_DONTWAIT);
+    return got > 0 && lb_hello_read(hello, (const uint8_t *)ctx->scratch, (uint32_t)got) == LB_HELLO_DONE;
 }
 
-static uint32_t write_v2(struct lb_plane *plane, const struct lb_introduction *who, uint8_t *out,
+static uint32_t write_v2(struct lb_worker_context *ctx, const struct lb_proxy_header *who, uint8_t *out,
                          const struct sockaddr_storage *from, const struct sockaddr_storage *to)
 {
     char common_name[NAME_ROOM];
     struct lb_hello hello;
     struct lb_proxy_extra extra = {0};
-    const struct lb_heard *heard = lb_heard_at(&plane->heard, who->ends->heard);
-    if (heard)
-        tell_heard(&extra, heard);
+    const struct lb_proxy_info *proxy_info = lb_proxy_info_at(&ctx->proxy_info, who->ends->proxy_info);
+    if (proxy_info)
+        log_proxy_info(&extra, proxy_info);
     if (who->client->tls)
-        tell_tls(&extra, who->client->tls, common_name);
-    else if (read_hello(plane, who, &hello))
-        tell_hello(&extra, &hello);
+        log_tls(&extra, who->client->tls, common_name);
+    else if (read_hello(ctx, who, &hello))
+        log_hello(&extra, &hello);
     return lb_proxy_write_v2(out, HEADER_ROOM, from, to, &extra);
 }
 
-int lb_introduce(struct lb_plane *plane, const struct lb_introduction *who)
+int lb_proxy_send(struct lb_worker_context *ctx, const struct lb_proxy_header *who)
 {
     struct sockaddr_storage from, to;
     char header[HEADER_ROOM];
     know(&from, &who->ends->client, getpeername, who->client->fd);
     know(&to, &who->ends->here, getsockname, who->client->fd);
-    uint32_t count = who->version == 1 ? lb_proxy_write_v1(header, &from, &to)
-                                       : write_v2(plane, who, (uint8_t *)header, &from, &to);
+    uint32_t count =
+        who->version == 1 ? lb_proxy_write_v1(header, &from, &to) : write_v2(ctx, who, (uint8_t *)header, &from, &to);
     ssize_t sent = count ? lb_send(who->server, header, count) : 0;
     if (sent < 0 && errno != EAGAIN && lb_is_shortage(errno))
         return -errno;

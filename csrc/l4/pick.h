@@ -1,10 +1,10 @@
 /* A backend for a session: picked, charged with it, and the decision noted. */
-#ifndef LB_CLAIM_H
-#define LB_CLAIM_H
+#ifndef LB_PICK_H
+#define LB_PICK_H
 
-#include "plane.h"
+#include "worker_context.h"
 
-struct lb_claim {
+struct lb_picked {
     uint32_t pool;
     uint32_t cost;
     uint64_t key; /* what maglev keeps together */
@@ -14,6 +14,6 @@ struct lb_claim {
 };
 
 /* The backend's row, or LB_NONE; *decision names the decision for lb_why_end. */
-uint32_t lb_claim_backend(struct lb_plane *plane, const struct lb_claim *claim, uint32_t *decision);
+uint32_t lb_pick_backend(struct lb_worker_context *ctx, const struct lb_picked *claim, uint32_t *decision);
 
 #endif

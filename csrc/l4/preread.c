@@ -1,0 +1,302 @@
+#include "preread.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "../core/io.h"
+#include "admit.h"
+#include "proxy_protocol.h"
+
+enum next { NEXT_WAIT, NEXT_AGAIN, NEXT_OVER };
+
+struct lb_preread *lb_preread_at(const struct lb_prereads *prereads, uint32_t index)
+{
+    return lb_slab_at(&prereads->slab, index);
+}
+
+uint32_t lb_preread_index(const struct lb_prereads *prereads, const struct lb_preread *preread)
+{
+    return (uint32_t)((size_t)((const char *)preread - prereads->slab.memory) / sizeof *preread);
+}
+
+static const struct lb_listener_row *listener_of(const struct lb_prereads *prereads, const struct lb_preread *preread)
+{
+    return &prereads->ctx->shm.listeners[preread->accepted.listener];
+}
+
+static int says_header(const struct lb_worker_context *ctx, uint32_t listener, const union lb_address *peer)
+{
+    const struct lb_listener_row *row = &ctx->shm.listeners[listener];
+    return row->accept_proxy && lb_listener_trusts(row, peer);
+}
+
+int lb_preread_is_due(const struct lb_worker_context *ctx, uint32_t listener, const union lb_address *peer)
+{
+    const struct lb_listener_row *row = &ctx->shm.listeners[listener];
+    return row->terminates || row->mode == LB_MODE_TLS || says_header(ctx, listener, peer);
+}
+
+/* --- the end -------------------------------------------------------------------------------------------------------- */
+
+void lb_preread_give(struct lb_prereads *prereads, uint32_t index)
+{
+    lb_slab_give(&prereads->slab, index);
+}
+
+static void let_go(struct lb_prereads *prereads, struct lb_preread *preread)
+{
+    lb_handshake_forget(prereads, preread);
+    lb_timer_cancel(&preread->timer);
+    preread->live = 0;
+    preread->generation++;
+    prereads->ctx->prereads--;
+    if (!preread->queued) /* else the list gives it back */
+        lb_preread_give(prereads, lb_preread_index(prereads, preread));
+}
+
+void lb_preread_refuse(struct lb_prereads *prereads, struct lb_preread *preread, uint64_t *reason)
+{
+    struct lb_side client = {.fd = preread->accepted.fd, .tls = preread->accepted.tls};
+    lb_ends_drop(prereads->ctx, &preread->accepted.ends);
+    let_go(prereads, preread);
+    lb_count_refused(prereads->ctx, reason);
+    lb_side_close(&client, 0);
+}
+
+static enum next refuse(struct lb_prereads *prereads, struct lb_preread *preread, uint64_t *reason)
+{
+    lb_preread_refuse(prereads, preread, reason);
+    return NEXT_OVER;
+}
+
+static enum next refuse_words(struct lb_prereads *prereads, struct lb_preread *preread)
+{
+    return refuse(prereads, preread, &prereads->ctx->row->refused_preread);
+}
+
+void lb_preread_hand_on(struct lb_prereads *prereads, struct lb_preread *preread)
+{
+    struct lb_accepted accepted = preread->accepted;
+    accepted.watched = 1;
+    let_go(prereads, preread);
+    prereads->done(prereads->context, &accepted);
+}
+
+/* Its words are said. */
+static enum next go_on(struct lb_prereads *prereads, struct lb_preread *preread)
+{
+    if (listener_of(prereads, preread)->terminates)
+        lb_handshake_begin(prereads, preread);
+    else
+        lb_preread_hand_on(prereads, preread);
+    return NEXT_OVER;
+}
+
+/* --- what it says --------------------------------------------------------------------------------------------------- */
+
+static void take_address(union lb_address *to, const struct sockaddr_storage *from)
+{
+    memcpy(to, from, from->ss_family == AF_INET6 ? sizeof to->v6 : sizeof to->v4);
+}
+
+static enum next take_header(struct lb_prereads *prereads, struct lb_preread *preread, uint32_t count)
+{
+    struct lb_proxy_told told;
+    char *bytes = prereads->ctx->scratch;
+    switch (lb_proxy_read(&told, (const uint8_t *)bytes, count)) {
+    case LB_PROXY_MORE:
+        return NEXT_WAIT;
+    case LB_PROXY_BAD:
+        return refuse_words(prereads, preread);
+    case LB_PROXY_DONE:
+        break;
+    }
+    if (lb_recv(preread->accepted.fd, bytes, told.bytes) != (ssize_t)told.bytes)
+        return refuse_words(prereads, preread);
+    if (told.from.ss_family != AF_UNSPEC) {
+        take_address(&preread->accepted.ends.client, &told.from);
+        take_address(&preread->accepted.ends.here, &told.to);
+    }
+    if (!lb_admit(prereads->ctx, preread->accepted.listener, &preread->accepted.ends)) {
+        int fd = preread->accepted.fd;
+        let_go(prereads, preread);
+        lb_net_reset(fd);
+        return NEXT_OVER;
+    }
+    if ((told.tls || told.authority_length || told.alpn_length) &&
+        lb_proxy_info_keep(&prereads->ctx->proxy_info, &preread->accepted.ends, &told, bytes) < 0)
+        return refuse(prereads, preread, &prereads->ctx->row->refused_resource);
+    if (listener_of(prereads, preread)->mode != LB_MODE_TLS)
+        return go_on(prereads, preread);
+    preread->stage = LB_PREREAD_HELLO;
+    return NEXT_AGAIN;
+}
+
+static enum next look_at_hello(struct lb_prereads *prereads, struct lb_preread *preread, uint32_t count)
+{
+    struct lb_hello hello;
+    switch (lb_hello_read(&hello, (const uint8_t *)prereads->ctx->scratch, count)) {
+    case LB_HELLO_MORE:
+        return NEXT_WAIT;
+    case LB_HELLO_DONE:
+        preread->accepted.pool = prereads->named(prereads->context, preread->accepted.listener, &hello);
+        return go_on(prereads, preread);
+    default:
+        lb_refusal_note(prereads->ctx, &preread->accepted, lb_first_words_refused(lb_first_words(prereads->ctx->scratch, count)));
+        return refuse_words(prereads, preread);
+    }
+}
+
+static ssize_t peek(int fd, char *bytes)
+{
+    ssize_t got;
+    do
+        got = recv(fd, bytes, LB_SCRATCH_BYTES, MSG_PEEK | MSG_DONTWAIT);
+    while (got < 0 && errno == EINTR);
+    return got;
+}
+
+static enum next step(struct lb_prereads *prereads, struct lb_preread *preread)
+{
+    ssize_t got = peek(preread->accepted.fd, prereads->ctx->scratch);
+    if (got < 0 && errno == EAGAIN)
+        return NEXT_WAIT;
+    if (got <= 0)
+        return refuse(prereads, preread, &prereads->ctx->row->refused_client_aborts);
+    if (preread->stage == LB_PREREAD_HEADER)
+        return take_header(prereads, preread, (uint32_t)got);
+    return look_at_hello(prereads, preread, (uint32_t)got);
+}
+
+static enum next listen_to(struct lb_prereads *prereads, struct lb_preread *preread)
+{
+    enum next next;
+    do
+        next = step(prereads, preread);
+    while (next == NEXT_AGAIN);
+    return next;
+}
+
+/* --- plain HTTP where TLS is spoken --------------------------------------------------------------------------------- */
+
+/* As nginx does: who types http:// for https:// reads what is wrong. */
+void lb_preread_tell_plain(struct lb_prereads *prereads, struct lb_preread *preread, const char *bytes, uint32_t count)
+{
+    enum { LINGER_MS = 2000 };
+    static const char head[] = "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 75\r\n"
+                               "Connection: close\r\n\r\n";
+    static const char body[] = "400 Bad Request: this is an HTTPS port, and the request came as plain HTTP\n";
+    _Static_assert(sizeof body - 1 == 75, "Content-Length");
+    int head_only = count >= 5 && memcmp(bytes, "HEAD ", 5) == 0, fd = preread->accepted.fd;
+    struct iovec parts[2] = {{(void *)(uintptr_t)head, sizeof head - 1},
+                             {(void *)(uintptr_t)body, head_only ? 0 : sizeof body - 1}};
+    lb_refusal_note(prereads->ctx, &preread->accepted, lb_first_words_refused(LB_WORDS_HTTP));
+    (void)lb_send_parts(fd, parts, 2); /* a fresh socket has room for it */
+    (void)shutdown(fd, SHUT_WR);
+    preread->stage = LB_PREREAD_TOLD;
+    lb_timer_set(&prereads->wheel, &preread->timer, lb_now_ms(prereads->ctx) + LINGER_MS);
+    lb_preread_event(prereads, lb_preread_index(prereads, preread), preread->generation, 0);
+}
+
+/* A close with unread bytes would be a reset, which might take our words with it (RFC 9112 9.6). */
+static void throw_away(struct lb_prereads *prereads, struct lb_preread *preread)
+{
+    enum { MOST_READS = 64 };
+    ssize_t got = 1;
+    for (int i = 0; i < MOST_READS && got > 0; i++)
+        got = lb_recv(preread->accepted.fd, prereads->ctx->scratch, LB_SCRATCH_BYTES);
+    if (got >= 0 || errno != EAGAIN)
+        (void)refuse(prereads, preread, &prereads->ctx->row->refused_handshake);
+}
+
+/* --- its life ------------------------------------------------------------------------------------------------------- */
+
+static enum lb_preread_stage first_stage(const struct lb_worker_context *ctx, uint32_t listener, const union lb_address *peer)
+{
+    if (says_header(ctx, listener, peer))
+        return LB_PREREAD_HEADER;
+    return ctx->shm.listeners[listener].mode == LB_MODE_TLS ? LB_PREREAD_HELLO : LB_PREREAD_SHAKE;
+}
+
+void lb_preread_open(struct lb_prereads *prereads, const struct lb_accepted *accepted)
+{
+    struct lb_worker_context *ctx = prereads->ctx;
+    uint32_t listener = accepted->listener;
+    const struct lb_listener_row *row = &ctx->shm.listeners[listener];
+    uint32_t index = lb_slab_take(&prereads->slab);
+    struct lb_preread *preread = lb_preread_at(prereads, index);
+    *preread = (struct lb_preread){
+        .accepted = *accepted,
+        .generation = preread->generation,
+        .live = 1,
+        .stage = (uint8_t)first_stage(ctx, listener, &accepted->ends.client),
+    };
+    struct epoll_event event = {.events = EPOLLIN | EPOLLRDHUP | EPOLLET | (row->terminates ? EPOLLOUT : 0),
+                                .data.u64 = lb_tag_of(LB_TAG_PREREAD, index, preread->generation)};
+    ctx->prereads++;
+    lb_timer_set(&prereads->wheel, &preread->timer, lb_now_ms(ctx) + row->header_timeout_ms);
+    if (epoll_ctl(ctx->epoll, EPOLL_CTL_ADD, accepted->fd, &event) < 0)
+        (void)refuse(prereads, preread, &ctx->row->refused_resource);
+    /* what has come already is told by the first event */
+}
+
+void lb_preread_event(struct lb_prereads *prereads, uint32_t index, uint32_t generation, uint32_t events)
+{
+    struct lb_preread *preread = lb_preread_at(prereads, index);
+    if (index >= prereads->slab.touched || !preread->live || preread->generation != generation)
+        return;
+    if (preread->stage == LB_PREREAD_TOLD)
+        throw_away(prereads, preread);
+    else if (preread->stage == LB_PREREAD_SHAKE)
+        lb_handshake_event(prereads, preread, events);
+    else if (events != EPOLLOUT && listen_to(prereads, preread) == NEXT_WAIT && events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR))
+        (void)refuse(prereads, preread, &prereads->ctx->row->refused_client_aborts); /* the rest will never come */
+}
+
+static void fire(void *context, struct lb_timer *timer)
+{
+    struct lb_prereads *prereads = context;
+    struct lb_preread *preread = (struct lb_preread *)(void *)timer;
+    struct lb_worker_row *row = prereads->ctx->row;
+    lb_preread_refuse(prereads, preread, preread->stage >= LB_PREREAD_SHAKE ? &row->refused_handshake : &row->refused_preread);
+}
+
+void lb_prereads_turn(struct lb_prereads *prereads)
+{
+    lb_handshakes_turn(prereads);
+    lb_wheel_turn(&prereads->wheel, lb_now_ms(prereads->ctx), fire, prereads);
+}
+
+int lb_prereads_wait(const struct lb_prereads *prereads)
+{
+    int handshakes = lb_handshakes_wait(prereads), timers = lb_wheel_wait(&prereads->wheel, lb_now_ms(prereads->ctx));
+    return handshakes < 0 || (timers >= 0 && timers < handshakes) ? timers : handshakes;
+}
+
+void lb_prereads_stop(struct lb_prereads *prereads)
+{
+    for (uint32_t i = 0; i < prereads->slab.touched; i++) {
+        struct lb_preread *preread = lb_preread_at(prereads, i);
+        if (preread->live)
+            lb_preread_refuse(prereads, preread, &prereads->ctx->row->refused_resource);
+    }
+}
+
+int lb_prereads_open(struct lb_prereads *prereads, struct lb_worker_context *ctx, uint32_t most, uint32_t most_shaking)
+{
+    static const struct lb_preread_list none = {LB_SLAB_NONE, LB_SLAB_NONE, 0};
+    prereads->ctx = ctx;
+    prereads->ready = prereads->waiting = none;
+    prereads->eldest = prereads->youngest = LB_SLAB_NONE;
+    prereads->most_shaking = most_shaking;
+    lb_wheel_open(&prereads->wheel, lb_now_ms(ctx));
+    return lb_slab_open(&prereads->slab, sizeof(struct lb_preread), most);
+}
+
+void lb_prereads_close(struct lb_prereads *prereads)
+{
+    lb_slab_close(&prereads->slab);
+}

@@ -1,0 +1,128 @@
+#include <stddef.h>
+#include <string.h>
+
+#include "../table/account.h"
+#include "../table/timing.h"
+#include "parts.h"
+
+enum {
+    HOST_ROOM = 80,
+    METHOD_ROOM = 16,
+    ID_ROOM = 64, /* kept free behind the path */
+};
+
+static uint32_t put(struct lb_request_log *log, uint32_t at, const char *bytes, struct lb_span span, uint32_t room)
+{
+    uint32_t length = span.length < room ? span.length : room;
+    log->truncated |= length < span.length;
+    memcpy(log->text + at, bytes + span.at, length);
+    return length;
+}
+
+static struct lb_request_log *log_of(const struct lb_l7 *l7, const struct lb_http *client)
+{
+    return client->log == LB_SLAB_NONE ? NULL : lb_slab_at(&l7->logs, client->log);
+}
+
+/* The caller's trace goes on through us; without one, or with several, which cannot all be meant (3.2), one begins. */
+static void place_in_trace(struct lb_l7 *l7, struct lb_request_log *log, const char *bytes, uint32_t every)
+{
+    const struct lb_message_head *head = &l7->message.head;
+    struct lb_trace found = {0};
+    uint32_t count = 0;
+    int valid = 0;
+    for (uint32_t i = 0; i < head->field_count; i++)
+        if (head->fields[i].known == LB_TRACEPARENT && ++count == 1)
+            valid = lb_trace_read(&found, bytes + head->fields[i].value.at, head->fields[i].value.length);
+    if (!valid || count > 1) {
+        found.id[0] = lb_http_random(l7);
+        found.id[1] = lb_http_random(l7);
+        found.span = 0;
+        found.flags = lb_http_random(l7) % every == 0 ? LB_TRACE_SAMPLED : 0;
+    }
+    memcpy(log->trace, found.id, sizeof log->trace);
+    log->parent = found.span;
+    log->span = lb_http_random(l7) | 1;
+    log->trace_flags = found.flags & LB_TRACE_SAMPLED;
+}
+
+int lb_http_trace(const struct lb_l7 *l7, const struct lb_http *client, struct lb_trace *trace, int *begins)
+{
+    const struct lb_request_log *log = log_of(l7, client);
+    if (!log || !log->span)
+        return 0;
+    *trace = (struct lb_trace){{log->trace[0], log->trace[1]}, log->span, log->trace_flags};
+    *begins = !log->parent;
+    return 1;
+}
+
+/* The path without its query, which may hold what nobody should read in a log. */
+void lb_http_log_request(struct lb_l7 *l7, struct lb_http *client, const char *bytes)
+{
+    const struct lb_message *message = &l7->message;
+    if (!lb_account_records(&l7->ctx->shm))
+        return;
+    client->log = lb_slab_take(&l7->logs);
+    struct lb_request_log *log = log_of(l7, client);
+    if (!log)
+        return;
+    memset(log, 0, offsetof(struct lb_request_log, text));
+    uint32_t every = __atomic_load_n(&l7->ctx->shm.head->trace_every, __ATOMIC_RELAXED);
+    if (every)
+        place_in_trace(l7, log, bytes, every);
+    log->method_length = (uint8_t)put(log, 0, bytes, message->head.method, METHOD_ROOM);
+    uint32_t used = log->method_length;
+    log->host_length = (uint8_t)put(log, used, bytes, message->authority, HOST_ROOM);
+    used += log->host_length;
+    log->path_length = (uint16_t)put(log, used, bytes, message->path, LB_RECORD_TEXT - ID_ROOM - used);
+}
+
+void lb_http_log_id(struct lb_l7 *l7, const struct lb_http *client, const char *id, uint32_t length)
+{
+    struct lb_request_log *log = log_of(l7, client);
+    if (!log)
+        return;
+    uint32_t used = (uint32_t)log->method_length + log->host_length + log->path_length;
+    log->id_length = (uint8_t)(length < ID_ROOM ? length : ID_ROOM);
+    memcpy(log->text + used, id, log->id_length);
+}
+
+static uint32_t backend_of(const struct lb_http *client)
+{
+    return client->backend != LB_NONE || !client->tried_count ? client->backend : client->tried[client->tried_count - 1];
+}
+
+void lb_http_log(struct lb_l7 *l7, struct lb_http *client, enum lb_end end, uint16_t status, const char *reason)
+{
+    const struct lb_request_log *log = log_of(l7, client);
+    struct lb_ended ended = {
+        .now_us = l7->ctx->now_us,
+        .began_us = client->began_us,
+        .bytes_in = client->bytes_in,
+        .bytes_out = client->bytes_out,
+        .listener = client->listener,
+        .pool = client->routed ? client->pool : UINT32_MAX,
+        .backend = client->routed ? backend_of(client) : LB_NONE,
+        .accept_us = client->accept_us,
+        .connect_us = client->reached_us,
+        .first_us = client->first_us,
+        .client = client->ip,
+        .client_port = client->port,
+        .status = status,
+        .kind = LB_RECORD_EXCHANGE,
+        .end = end,
+        .reason = reason,
+        .log = log,
+        .flags = (uint8_t)((client->reused && client->reached_us != LB_NEVER_US ? LB_RECORD_REUSED : 0) |
+                           (client->client.tls ? LB_RECORD_TLS : 0)),
+        .tried = client->tried_count,
+        .minor = client->minor,
+    };
+    lb_account(&l7->ctx->shm, l7->ctx->worker, &ended);
+    if (end == LB_ENDED_DONE && status != 101)
+        lb_timing_note(&l7->ctx->shm, l7->ctx->worker, client->pool, LB_TIMING_REQUEST, l7->ctx->now_us - client->began_us);
+    if (log)
+        lb_slab_give(&l7->logs, client->log);
+    client->log = LB_SLAB_NONE;
+    client->accept_us = 0;
+}
