@@ -1,4 +1,5 @@
-"""`python -m bench`: run the benchmark, write latest.json, README.md and its figures.
+"""`python -m bench`: run the benchmark, write latest.json, README.md and its figures; a full run also writes the figures of the
+repository's README.
 
 Exit codes: 0 done (a missed goal is shown, it is no failure), 1 a sample failed, 2 wrong usage,
 130 interrupted.
@@ -14,7 +15,7 @@ import sys
 from pathlib import Path
 from typing import Any, NoReturn
 
-from bench import plots, render
+from bench import plots, render, summary
 from bench.run import Options, run, say_to_stderr
 from bench.scenarios import SCENARIOS, Scenario
 from bench.serving import ROOT
@@ -105,6 +106,8 @@ def write(document: dict[str, Any], directory: Path) -> None:
         drawn = {}
         print("no figures: matplotlib is not installed (pip install -e '.[bench]')", file=sys.stderr)
     (directory / "README.md").write_text(render.page(document, drawn))
+    if directory.resolve() == RESULTS:
+        summary.write(document)
 
 
 def failed(document: dict[str, Any]) -> bool:

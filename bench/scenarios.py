@@ -96,7 +96,7 @@ def cpu(unit: Unit) -> tuple[Metric, Metric]:
 
 
 MEMORY = Metric("memory_b", "user memory per idle session", "B", "lower")
-BASE = Metric("base_mb", "all its processes before the first", "MB", "lower")
+BASE = Metric("base_mb", "memory of all processes before load", "MB", "lower")
 
 BALANCERS = ("lbcore", "haproxy", "nginx")
 ALL = ("direct", *BALANCERS)

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from bench import numbers, plots, render, stats
+from bench import numbers, plots, render, stats, summary
 from bench.__main__ import ROWS
 from bench.children import ChildFailed, descendants, running
 from bench.load import Done, LoadFailed, Paced, _content_length, _read_report
@@ -390,3 +390,15 @@ def test_short_run_writes_the_page(tmp_path: Path) -> None:
     found = json.loads((tmp_path / "latest.json").read_text())
     assert found["scenarios"][0]["samples"][0]["figures"]["rate"] > 100
     assert "no balancer" in (tmp_path / "README.md").read_text()
+
+
+def test_the_figures_of_the_readme_are_those_of_the_last_full_run() -> None:
+    document = json.loads(summary.RESULTS.read_text())
+    text = summary.README.read_text()
+    assert summary.put(text, document) == text
+    assert all(f"| {row.text} |" in text for row in summary.ROWS)
+
+
+def test_the_worst_figures_are_in_the_summary() -> None:
+    document = json.loads(summary.RESULTS.read_text())
+    assert f"{stats.worse(document)[0].factor.median:.2f} " in summary.summary(document)

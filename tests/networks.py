@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import socket
+import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +18,16 @@ PORTS = 8
 IP_BIND_ADDRESS_NO_PORT = 24
 LOW = 40_000
 RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
+
+ALONE = ("unshare", "--net", "--", "sh", "-c", 'ip link set lo up && exec "$@"', "alone")
+"""A network of its own, so that all its ports are free."""
+
+
+def may_be_alone() -> bool:
+    """Has this user the right to make a network, and the tools?"""
+    if shutil.which("unshare") is None or shutil.which("ip") is None:
+        return False
+    return subprocess.run([*ALONE, "true"], capture_output=True).returncode == 0
 
 
 @contextlib.contextmanager

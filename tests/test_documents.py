@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from harness import Command
+from networks import ALONE, may_be_alone
 
 from lbcore import options
 from lbcore.config import load
@@ -25,17 +26,6 @@ LBCORE = Path(sys.executable).with_name("lbcore")
 def test_examples_are_read(example: Path) -> None:
     done = subprocess.run([sys.executable, "-m", "lbcore", "check", str(example)], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
-
-
-ALONE = ("unshare", "--net", "--", "sh", "-c", 'ip link set lo up && exec "$@"', "alone")
-"""A network of its own, so that the ports of the examples are free."""
-
-
-def may_be_alone() -> bool:
-    """Has this user the right to make a network, and the tools?"""
-    if shutil.which("unshare") is None or shutil.which("ip") is None:
-        return False
-    return subprocess.run([*ALONE, "true"], capture_output=True).returncode == 0
 
 
 @pytest.mark.parametrize("example", sorted(EXAMPLES.glob("*.toml")), ids=lambda path: path.stem)
@@ -92,7 +82,8 @@ def test_container_files_are_yaml(name: str) -> None:
 def test_the_migration_notes_name_options_that_exist() -> None:
     tables = [options.TOP, options.LISTENER, options.CERTIFICATE, options.ROUTE, options.POOL, options.PROBE, options.LEASE]
     known = {option.name for table in (*tables, options.OUTLIER, options.BACKEND, options.SOURCE) for option in table}
-    known |= {"header", "cookie", "method"}
+    known |= {"header", "cookie", "method", "tcp", "udp", "status", "load", "for_s"}
+    known |= {choice for table in tables for option in table for choice in option.choices}
     unknown = set()
     for row in (DOCS / "migration.md").read_text().splitlines():
         last = row.rpartition(" | ")[2] if row.startswith("|") else ""
@@ -118,7 +109,8 @@ def test_the_site_is_built_and_asks_no_other_host(tmp_path: Path) -> None:
     done = build_site(ROOT, tmp_path)
     assert done.returncode == 0, done.stderr
     page = (tmp_path / "index.html").read_text()
-    assert "drain_timeout" in page
+    assert "where-to-read-on" in page
+    assert "drain_timeout" in (tmp_path / "tools/docs/options.html").read_text()
     assert "lbcore_" in (tmp_path / "tools/docs/metrics.html").read_text()
     assert "HOST:PORT" in (tmp_path / "api.html").read_text()
 

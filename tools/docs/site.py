@@ -44,7 +44,7 @@ def api_page(root: Path) -> str:
     lines = [
         "# Python API",
         "",
-        "What `import lbcore` offers; the rest of the package is not promised (see [Stability](README.md#stability)).",
+        "What `import lbcore` offers. [Other modules are not promised](tools/docs/operating.md#stability).",
         "",
     ]
     for statement in ast.parse((root / "lbcore/__init__.py").read_text()).body:
