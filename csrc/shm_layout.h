@@ -10,7 +10,7 @@
  * Readers never lock. Offsets and indices, never pointers.
  */
 enum {
-    LB_LAYOUT = 12,      /* raised with every change of this file */
+    LB_LAYOUT = 13,      /* raised with every change of this file */
     LB_NAME = 64,        /* bytes of a name, NUL included */
     LB_ADDRESS = 96,     /* bytes of a printed address */
     LB_SOURCE = 16,      /* bytes of a backend's source */
@@ -351,6 +351,9 @@ struct lb_pool_row {
     uint8_t sticky_attributes[256]; /* of the cookie, as they stand in Set-Cookie */
 };
 
+/* What is known of a backend that its state may hide, as while an operator drains it. */
+enum lb_known { LB_KNOWN_DEAD = 1, LB_KNOWN_PROVEN = 2 };
+
 /* A backend. Writer: control plane. The first line is all that the data path reads. */
 struct lb_backend_row {
     uint64_t generation; /* never given twice: an address that comes back shares nothing with its ghost */
@@ -371,9 +374,10 @@ struct lb_backend_row {
     uint8_t reason[192];
     uint64_t leaves_ms; /* monotonic: when its last sessions are cut; 0: it stays */
     float capacity;     /* as declared; 0: not */
-    uint16_t tier;      /* picked only while no backend of a lower tier is usable; below LB_TIERS */
+    uint8_t tier;       /* picked only while no backend of a lower tier is usable; below LB_TIERS */
     uint8_t kept;       /* LB_UP only because nobody is better: its own evidence says something else */
-    uint8_t pad0[1];
+    uint8_t known;      /* enum lb_known, bits: for the next control plane */
+    uint8_t instances;  /* processes that have registered it and not said goodbye: likewise */
 };
 
 /* A client address of a listener: table/clients.h. Writers: workers, by compare-and-swap. */

@@ -175,6 +175,16 @@ cdef class Pen:
         self.within(index, self.shm.head.max_backends)
         lb_table_set_kept(&self.shm, index, kept)
 
+    def known(self, uint32_t index, uint32_t known):
+        """What is known of it beside its state."""
+        self.within(index, self.shm.head.max_backends)
+        lb_table_set_known(&self.shm, index, known)
+
+    def instances(self, uint32_t index, uint32_t instances):
+        """How many processes registered it."""
+        self.within(index, self.shm.head.max_backends)
+        lb_table_set_instances(&self.shm, index, instances)
+
     def tier(self, uint32_t index, uint32_t tier):
         self.within(index, self.shm.head.max_backends)
         lb_table_set_tier(&self.shm, index, tier)

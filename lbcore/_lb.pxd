@@ -127,6 +127,8 @@ cdef extern from "lb.h" nogil:
     uint64_t lb_table_put(const lb_shm *shm, uint32_t index, const lb_backend_spec *spec)
     void lb_table_set_state(const lb_shm *shm, uint32_t index, uint32_t state, const char *reason)
     void lb_table_set_kept(const lb_shm *shm, uint32_t index, int kept)
+    void lb_table_set_known(const lb_shm *shm, uint32_t index, uint32_t known)
+    void lb_table_set_instances(const lb_shm *shm, uint32_t index, uint32_t instances)
     void lb_table_set_tier(const lb_shm *shm, uint32_t index, uint32_t tier)
     void lb_table_set_outage(const lb_shm *shm, uint32_t pool, int outage)
     void lb_table_set_hanging(const lb_shm *shm, uint32_t worker, int hangs)

@@ -11,6 +11,8 @@ STATES = {
     "busy": ffi.integer_const("LB_BUSY"),
     "draining": ffi.integer_const("LB_DRAINING"),
 }
+DEAD: int = ffi.integer_const("LB_KNOWN_DEAD")
+PROVEN: int = ffi.integer_const("LB_KNOWN_PROVEN")
 GONE: int = ffi.integer_const("LB_GONE")
 FREE: int = ffi.integer_const("LB_FREE")
 STATE_NAMES = {number: name for name, number in STATES.items()} | {GONE: "draining"}

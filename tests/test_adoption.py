@@ -131,6 +131,26 @@ def test_states_leases_and_drains_are_known_again(tmp_path: Path) -> None:
             assert second.call("/backends/remove", address="127.0.0.1:1")[0] < 300
 
 
+def test_one_of_two_instances_of_an_address_leaves_after_an_adoption(tmp_path: Path) -> None:
+    """Neither has been heard by the control plane that adopted: it is known how many there are, and the other serves on."""
+    listen, rest = f"tcp://127.0.0.1:{free_port()}", ("--name", "shop", "--workers", "1", "--health", "off")
+    words = ("--listen", listen, *rest, "--admin", "127.0.0.1:0")
+    with Peer(named(b"one")) as peer:
+        me = {**LEASED, "port": peer.port}
+        first = Command(tmp_path, *words)
+        for instance in "ab":
+            assert first.call("/register", **me, instance=instance)[0] in (200, 201)
+        kill_control(first, 1)
+        with command(tmp_path, *words) as second:
+            assert second.call("/deregister", server_ip="127.0.0.1", port=peer.port, instance="a")[1]["instances"] == 1
+            with dial(second.address) as client:
+                assert client.recv(10) == b"one"
+            assert second.call("/heartbeat", server_ip="127.0.0.1", port=peer.port, status="alive", instance="b")[0] == 200
+            assert "instances" not in second.call("/deregister", server_ip="127.0.0.1", port=peer.port, instance="b")[1]
+            (left,) = second.status()["pools"][0]["backends"]
+            assert left["state"] == "draining"
+
+
 def test_other_settings_are_followed_by_those_who_were_adopted(tmp_path: Path) -> None:
     with Peer(named(b"one")) as one, Peer(named(b"two")) as two:
         old, new = f"tcp://127.0.0.1:{free_port()}", f"tcp://127.0.0.1:{free_port()}"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from harness import SLOWER, Peer, echo, free_port, wait_for
 from test_fork import in_child
-from test_membership import Bench, address
+from test_membership import Bench, address, adopted
 
 from lbcore import Balancer, Registration
 from lbcore.admin_client import AdminClient
@@ -160,6 +160,42 @@ def test_instances_outlive_a_restart(bench: Bench, later: Bench) -> None:
     assert row is not None
     later.membership.deregister("p", address(1), "b")
     assert row.state == "draining"
+
+
+def test_instances_are_counted_on_by_a_control_plane_that_adopts(bench: Bench) -> None:
+    row, _ = bench.membership.register("p", address(1), said("a"))
+    bench.membership.register("p", address(1), said("b"))
+    after = adopted(bench)
+    assert after.membership.instances(row) == 2
+    after.membership.heartbeat("p", address(1), said("b"))
+    assert after.membership.instances(row) == 2, "it is one of the two"
+    after.membership.register("p", address(1), said("c"))
+    assert after.membership.instances(row) == 3
+    for gone, state in (("a", "starting"), ("b", "starting"), ("c", "draining")):
+        after.membership.deregister("p", address(1), gone)
+        assert row.state == state, gone
+
+
+def test_of_instances_that_are_not_heard_after_an_adoption_none_is_waited_for(bench: Bench) -> None:
+    for name in "abc":
+        row, _ = bench.membership.register("p", address(1), said(name))
+    after = adopted(bench)
+    for _ in range(4):
+        after.membership.heartbeat("p", address(1), said("a"))
+        after.later(5)
+    assert after.membership.instances(row) == 1
+    after.membership.deregister("p", address(1), "a")
+    assert row.state == "draining"
+
+
+def test_what_an_address_said_holds_until_its_instances_are_heard_again(bench: Bench) -> None:
+    row, _ = bench.membership.register("p", address(1), said("a", status="busy", for_s=100))
+    bench.membership.register("p", address(1), said("b", status="busy", for_s=100))
+    after = adopted(bench)
+    after.membership.deregister("p", address(1), "a")
+    assert row.state == "busy"
+    after.membership.heartbeat("p", address(1), said("b"))
+    assert row.state != "busy"
 
 
 @pytest.mark.parametrize("bad", ["", "x" * 65, "a b", 7, ["a"]])

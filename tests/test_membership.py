@@ -497,7 +497,8 @@ def adopted(bench: Bench) -> Bench:
     after = Bench.__new__(Bench)
     after.clock, after.table, after.pool, after.lines = bench.clock, bench.table, bench.pool, []
     for row in bench.table.rows():  # as if it were read from the segment
-        row.kept = bool(bench.table.segment.backend(row.index).kept)
+        found = bench.table.segment.backend(row.index)
+        row.kept, row.known, row.instances = bool(found.kept), int(found.known), int(found.instances)
     after.membership = Membership(after.table, {"p": after.pool}, drain_ms=1000, log=after.lines.append, clock=after.clock)
     after.membership.recall(lambda pool, source: {source})
     after.membership.apply({"p": after.pool}, 1000)
@@ -525,6 +526,45 @@ def test_an_outage_stays_one_over_an_adoption(bench: Bench) -> None:
     for _ in range(2):
         after.membership.probe_result(rows[0], True)
     assert after.membership.outages() == []
+
+
+def test_one_that_died_and_was_drained_is_down_when_it_is_ready_after_an_adoption(bench: Bench) -> None:
+    dead, good = bench.proven(1, 2)
+    for _ in range(3):
+        bench.membership.probe_result(dead, False, "connection refused")
+    for row in (dead, good):
+        bench.membership.drain(row)
+    after = adopted(adopted(bench))
+    assert (dead.state, good.state) == ("draining", "draining")
+    for row in (dead, good):
+        after.membership.ready(row)
+    assert (dead.state, dead.reason, good.state) == ("down", "it was down before", "up")
+    after.membership.probe_result(dead, True)
+    assert dead.state == "down"
+    after.membership.probe_result(dead, True)
+    assert dead.state == "up"
+
+
+def test_one_that_died_and_says_that_it_is_busy_is_down_after_that(bench: Bench) -> None:
+    """Likewise whatever else hides the verdict from the next control plane."""
+    row, _ = bench.membership.register("p", address(1), Report(status="alive"))
+    for _ in range(3):
+        bench.membership.probe_result(row, False, "connection refused")
+    bench.membership.heartbeat("p", address(1), Report(status="busy", for_s=10))
+    assert row.state == "busy"
+    after = adopted(bench)
+    assert row.state == "busy"
+    after.membership.heartbeat("p", address(1), Report(status="alive"))
+    assert row.state == "down"
+
+
+def test_one_that_was_never_good_is_not_kept_because_it_was_drained_over_an_adoption(bench: Bench) -> None:
+    never, good = bench.membership.add("p", address(1)), bench.proven(2)[0]
+    bench.membership.drain(never)
+    after = adopted(bench)
+    after.membership.ready(never)
+    all_bad(after, never, good)
+    assert (never.state, good.state, good.kept) == ("down", "up", True)
 
 
 # --- total outage ----------------------------------------------------------------------------------------------------------

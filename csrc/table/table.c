@@ -58,7 +58,7 @@ uint64_t lb_table_put(const struct lb_shm *shm, uint32_t index, const struct lb_
     row->ramp_ms = 0;
     row->leaves_ms = 0;
     row->tier = 0;
-    row->kept = 0;
+    row->kept = row->known = row->instances = 0;
     row->family = spec->family;
     row->port = spec->port;
     row->scope = spec->scope;
@@ -98,7 +98,17 @@ void lb_table_set_kept(const struct lb_shm *shm, uint32_t index, int kept)
 
 void lb_table_set_tier(const struct lb_shm *shm, uint32_t index, uint32_t tier)
 {
-    shm->backends[index].tier = (uint16_t)(tier < LB_TIERS ? tier : LB_TIERS - 1);
+    shm->backends[index].tier = (uint8_t)(tier < LB_TIERS ? tier : LB_TIERS - 1);
+}
+
+void lb_table_set_known(const struct lb_shm *shm, uint32_t index, uint32_t known)
+{
+    shm->backends[index].known = (uint8_t)known;
+}
+
+void lb_table_set_instances(const struct lb_shm *shm, uint32_t index, uint32_t instances)
+{
+    shm->backends[index].instances = (uint8_t)(instances < UINT8_MAX ? instances : UINT8_MAX);
 }
 
 void lb_table_set_weight(const struct lb_shm *shm, uint32_t index, uint32_t weight)

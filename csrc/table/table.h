@@ -33,9 +33,11 @@ void lb_table_set_load(const struct lb_shm *shm, uint32_t index, float load, flo
 /* Slow start: its share grows from nothing to all within ramp_ms of from_ms (monotonic, low 32 bits); 0: it has all of it. */
 void lb_table_set_ramp(const struct lb_shm *shm, uint32_t index, uint32_t from_ms, uint32_t ramp_ms);
 
-/* For those who look only: is it up because nobody is better, the declared capacity (0: none), and when a leaving row's sessions are
- * cut (0: it stays). */
+/* For those who look only: is it up because nobody is better, what is known of it beside its state (enum lb_known), the processes that
+ * registered it (255 at most), the declared capacity (0: none), and when a leaving row's sessions are cut (0: it stays). */
 void lb_table_set_kept(const struct lb_shm *shm, uint32_t index, int kept);
+void lb_table_set_known(const struct lb_shm *shm, uint32_t index, uint32_t known);
+void lb_table_set_instances(const struct lb_shm *shm, uint32_t index, uint32_t instances);
 void lb_table_set_capacity(const struct lb_shm *shm, uint32_t index, float capacity);
 void lb_table_set_leaves(const struct lb_shm *shm, uint32_t index, uint64_t leaves_ms);
 

@@ -26,6 +26,7 @@ TOLD_EVERY_S = 60.0
 REFUSED = "connection refused"
 DRAINED = "drained by an operator"
 UNSEEN = "no probe has succeeded yet"
+DEAD_BEFORE = "it was down before"
 
 
 class Suspicion(enum.Enum):
@@ -103,14 +104,19 @@ class Evidence:
         self.cleared_at: float = -TOLD_EVERY_S
 
 
-def recalled(verdict: Verdict, rules: PoolSettings, now: float, *, leased: bool) -> Evidence:
-    """What a verdict that another control plane reached a moment ago means for one that knows nothing else."""
+def recalled(verdict: Verdict, rules: PoolSettings, now: float, *, leased: bool, dead: bool, proven: bool) -> Evidence:
+    """What a verdict that another control plane reached a moment ago means for one that knows nothing else.
+
+    dead, proven: of its evidence, which the verdict may hide.
+    """
     evidence = Evidence(leased=leased)
-    evidence.proven = verdict.state in ("up", "busy", "draining")
+    evidence.proven = proven
     evidence.probation = verdict.state == "up" and rules.initial == "down"
-    if verdict.state == "down" and verdict.reason != UNSEEN:
-        evidence.dead, evidence.death, evidence.died_at = True, verdict.reason, now
-    elif verdict.state == "busy":
+    down = verdict.state == "down" and verdict.reason != UNSEEN
+    if dead or down:
+        evidence.dead, evidence.died_at = True, now
+        evidence.death = verdict.reason if down else DEAD_BEFORE
+    if verdict.state == "busy":
         evidence.declared, evidence.busy_until = "busy", now + rules.lease.length_ms / 1000
     elif verdict.state == "draining":
         evidence.drained = verdict.reason == DRAINED

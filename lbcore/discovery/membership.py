@@ -14,6 +14,7 @@ import threading
 import time
 from typing import NamedTuple
 
+from lbcore.codes import DEAD, PROVEN
 from lbcore.crew import ANSWERS, CONNECTS, NOBODY
 from lbcore.discovery import evidence as rules_of
 from lbcore.discovery import floor, outliers, saved, sources
@@ -22,7 +23,7 @@ from lbcore.discovery.drains import Drains
 from lbcore.discovery.evidence import Evidence, Suspicion, Verdict
 from lbcore.discovery.names import Named
 from lbcore.discovery.pickers import Pickers
-from lbcore.discovery.reports import Instance, Report, Reports, weight_of
+from lbcore.discovery.reports import Report, Reports, weight_of
 from lbcore.discovery.standing import Member, Standing
 from lbcore.discovery.verdicts import Verdicts
 from lbcore.settings import join_host_port, loops, parse_address
@@ -559,7 +560,7 @@ class Membership:
                     self._table.set_capacity(row, kept.capacity)
                 if evidence.leased:
                     evidence.lease_until = until = self._clock() + rules.lease.length_ms / 1000
-                    self._members[row.id].instances = {id: Instance(until) for id in kept.instances}
+                    self._reports.restore(self._members[row.id], kept.instances, until)
                     self._agenda.plan(until, row.id)
         return count
 
@@ -599,8 +600,14 @@ class Membership:
     def _recall_row(self, row: Row, claims: set[str]) -> None:
         now = self._clock()
         verdict = Verdict("down", floor.unheld(row.reason)) if row.kept else Verdict(row.state, row.reason)
-        evidence = rules_of.recalled(verdict, self._pools[row.pool], now, leased=row.source == "lease")
-        evidence.proven = evidence.proven or row.kept
+        evidence = rules_of.recalled(
+            verdict,
+            self._pools[row.pool],
+            now,
+            leased=row.source == "lease",
+            dead=bool(row.known & DEAD),
+            proven=bool(row.known & PROVEN),
+        )
         if evidence.drained:
             self._drains.add(row.pool, row.address)
         if row.unresolved:
@@ -615,6 +622,7 @@ class Membership:
         if verdict.state != "up":
             self._agenda.plan(now, row.id)
         member.load, member.elsewhere, member.heard_at = row.load, row.elsewhere, now
+        self._reports.recall(member, now)
 
     # --- reload --------------------------------------------------------------------------------------------------
 

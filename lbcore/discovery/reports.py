@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from lbcore.discovery.agenda import Agenda
     from lbcore.discovery.standing import Member
@@ -44,8 +44,11 @@ def weight_of(report: Report) -> int | None:
     return None if report.capacity is None else max(1, min(256, round(report.capacity)))
 
 
-MOST_INSTANCES = 256
+MOST_INSTANCES = 255
 """Processes that may share an address: of more, the one that was silent for longest is forgotten."""
+
+_UNHEARD = "?"
+"""Begins the ids of processes that another control plane knew. No process may choose such an id."""
 
 _BEST_FIRST = ("ready", "busy", "starting", "draining")
 
@@ -62,6 +65,15 @@ class Instance:
         self.busy_until: float = 0.0
         self.load: float | None = None
         self.in_flight: int | None = None
+
+
+def _forget_unheard(member: Member) -> bool:
+    """A process was heard that may be one of those of which only the number is known: is there any?"""
+    unheard = next((id for id in member.instances if id.startswith(_UNHEARD)), None)
+    if unheard is None:
+        return False
+    del member.instances[unheard]
+    return True
 
 
 class Reports:
@@ -81,7 +93,7 @@ class Reports:
         joins: it registers; what it said before does not matter.
         """
         length_s = self._pools[member.row.pool].lease.length_ms / 1000
-        instance = self._instance(member, report.instance or "", now + length_s)
+        instance = self._instance(member, report.instance or "", now + length_s, joins=joins)
         if joins:
             instance.seq = -1
         if report.seq is not None:
@@ -102,9 +114,24 @@ class Reports:
         self._sum_up(member, now)
         return True
 
-    def _instance(self, member: Member, id: str, until: float) -> Instance:
+    def restore(self, member: Member, ids: Iterable[str], until: float) -> None:
+        """Processes that are known from before: they have so long to be heard."""
+        member.instances = {id: Instance(until) for id in ids}
+        for instance in member.instances.values():
+            instance.declared, instance.busy_until = member.evidence.declared, member.evidence.busy_until
+        self._table.set_instances(member.row, len(member.instances))
+
+    def recall(self, member: Member, now: float) -> None:
+        """Another control plane has left this backend. It knew which processes registered it; here only their number is known.
+        Each that is heard, or says goodbye, is one of them."""
+        until = now + self._pools[member.row.pool].lease.length_ms / 1000
+        self.restore(member, [f"{_UNHEARD}{number}" for number in range(member.row.instances)], until)
+
+    def _instance(self, member: Member, id: str, until: float, *, joins: bool) -> Instance:
         known = member.instances.get(id)
         if known is None:
+            if not joins:
+                _forget_unheard(member)
             if len(member.instances) >= MOST_INSTANCES:
                 del member.instances[min(member.instances, key=lambda id: member.instances[id].until)]
             known = member.instances[id] = Instance(until)
@@ -112,8 +139,10 @@ class Reports:
 
     def leave(self, member: Member, id: str, now: float) -> int:
         """One of several says goodbye, or was never heard: how many stay."""
-        if member.instances.pop(id, None) is not None and member.instances:
+        known = member.instances.pop(id, None) is not None or _forget_unheard(member)
+        if known and member.instances:
             self._sum_up(member, now)
+        self._table.set_instances(member.row, len(member.instances))
         return len(member.instances)
 
     def forget_silent(self, member: Member, now: float) -> bool:
@@ -129,6 +158,7 @@ class Reports:
     def _sum_up(self, member: Member, now: float) -> None:
         """What the instances of an address say together: it is as ready as the readiest, and has what all have under way."""
         evidence, all = member.evidence, list(member.instances.values())
+        self._table.set_instances(member.row, len(all))
         evidence.declared = min((instance.declared for instance in all), key=_BEST_FIRST.index)
         evidence.busy_until = min((one.busy_until for one in all if one.declared == evidence.declared), default=0.0)
         if evidence.leased:

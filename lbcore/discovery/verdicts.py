@@ -5,6 +5,7 @@ Membership's lock guards it. Work per call does not grow with the pool, except w
 
 from __future__ import annotations
 
+from lbcore.codes import DEAD, PROVEN
 from lbcore.discovery import evidence as rules_of
 from lbcore.discovery import floor
 from lbcore.discovery.standing import TOGETHER_S
@@ -48,6 +49,7 @@ class Verdicts:
         row, standing = member.row, self._standing[member.row.pool]
         before = member.verdict
         member.verdict = rules_of.judge(member.evidence, self._pools[row.pool], now)
+        self._table.set_known(row, DEAD * member.evidence.dead | PROVEN * member.evidence.proven)
         change = rules_of.next_change(member.evidence, self._pools[row.pool], now)
         if change is not None and member.verdict.state != "up":
             self._agenda.plan(change, row.id)

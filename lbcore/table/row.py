@@ -18,10 +18,11 @@ if TYPE_CHECKING:
 class Row:
     """A backend in the table. Written by Table only.
 
-    tier: it is picked only while no backend of a lower tier can be. kept: it is up only because nobody is better. counted: the
-    pool and tier in which it is counted as one that takes sessions. load: 0..1 as reported, None: unknown. elsewhere: requests
-    under way there that did not come from here. capacity: as declared. cut_at: when its sessions are cut (monotonic seconds),
-    None unless it was removed. free_at: when its row may be another's, None until it was cut.
+    tier: it is picked only while no backend of a lower tier can be. kept: it is up only because nobody is better. known: DEAD
+    and PROVEN of lbcore.codes, whatever its state. instances: how many processes registered it. counted: the pool and tier in
+    which it is counted as one that takes sessions. load: 0..1 as reported, None: unknown. elsewhere: requests under way there
+    that did not come from here. capacity: as declared. cut_at: when its sessions are cut (monotonic seconds), None unless it
+    was removed. free_at: when its row may be another's, None until it was cut.
     """
 
     __slots__ = (
@@ -35,8 +36,10 @@ class Row:
         "generation",
         "host",
         "index",
+        "instances",
         "ip",
         "kept",
+        "known",
         "load",
         "pool",
         "port",
@@ -64,6 +67,8 @@ class Row:
         self.tier: int = tier
         self.source: str = source
         self.kept: bool = False
+        self.known: int = 0
+        self.instances: int = 0
         self.counted: tuple[str, int] | None = None
         self.state: str = ""
         self.reason: str = ""
@@ -82,7 +87,7 @@ class Row:
         ip = socket.inet_ntop(family, bytes(found.ip)[: 16 if family == socket.AF_INET6 else 4])
         resolved = Resolved(family, ip, int(found.scope))
         row = cls(pool, address, resolved, weight=int(found.weight), source=source, tier=int(found.tier))
-        row.kept = bool(found.kept)
+        row.kept, row.known, row.instances = bool(found.kept), int(found.known), int(found.instances)
         row.index, row.generation = index, int(found.generation)
         row.state, row.reason = STATE_NAMES.get(found.state, "draining"), reason
         row.load = None if found.load < 0 else float(found.load)

@@ -394,6 +394,20 @@ class Table:
             if state == "down" and row.pool in self._cutting:
                 self.on_cut()
 
+    def set_known(self, row: Row, known: int) -> None:
+        """Write what is known of a backend beside its state: DEAD, PROVEN, for the next control plane."""
+        with self.lock:
+            if row.known != known:
+                row.known = known
+                self._pen.known(row.index, known)
+
+    def set_instances(self, row: Row, count: int) -> None:
+        """Write how many processes have registered a backend, for the next control plane."""
+        with self.lock:
+            if row.instances != count:
+                row.instances = count
+                self._pen.instances(row.index, count)
+
     def set_weight(self, row: Row, weight: int) -> None:
         """Write a weight, 0..256; 0 takes no new sessions."""
         with self.lock:
