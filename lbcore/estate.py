@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 TALK_S = 5.0
 """How long a worker may take to say what it serves."""
 
+BEGIN_S = 0.5
+"""How long a worker may take from bind to listen."""
+
 _REFUGE = re.compile(r"\.worker-(\d+)\.sock")
 
 
@@ -103,9 +106,7 @@ def _take_up(path: str, number: int, log: Callable[[str], None]) -> Orphan | Non
     """Connect to an orphan and hear what it serves. What only a dead worker left is removed."""
     ours = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     ours.settimeout(TALK_S)
-    try:
-        ours.connect(path)
-    except OSError:
+    if not _connect(ours, path):
         ours.close()
         with contextlib.suppress(OSError):
             os.unlink(path)
@@ -118,6 +119,21 @@ def _take_up(path: str, number: int, log: Callable[[str], None]) -> Orphan | Non
         channel.close()
         return None
     return Orphan(number, pid, channel, sockets)
+
+
+def _connect(ours: socket.socket, path: str) -> bool:
+    """A worker that has bound its socket, and does not listen yet, refuses as a dead one does: it is asked again."""
+    deadline = time.monotonic() + BEGIN_S
+    while True:
+        try:
+            ours.connect(path)
+            return True
+        except ConnectionRefusedError:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.01)
+        except OSError:
+            return False
 
 
 def _hear(channel: crew.Channel) -> dict[int, int] | None:

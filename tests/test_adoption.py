@@ -6,12 +6,15 @@ import json
 import os
 import signal
 import socket
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 from harness import Command, Peer, command, dial, echo, free_port, named, totals, wait_for
 from test_faults_under_load import Load, Server
+
+from lbcore import estate
 
 LEASED = {"server_ip": "127.0.0.1", "status": "ready"}
 
@@ -206,10 +209,24 @@ def test_a_strangers_knock_at_the_refuge_changes_nothing(tmp_path: Path) -> None
         for name in refuges(tmp_path):
             assert os.stat(tmp_path / name).st_mode & 0o777 == 0o600
             with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as knock:
-                knock.connect(str(tmp_path / name))
+                wait_for(lambda knock=knock, name=name: knock.connect_ex(str(tmp_path / name)) == 0, "it listens")
         wait_for(lambda: len(refuges(tmp_path)) == 2, "they wait again")
         with command(tmp_path, *words(front, peer.address)) as second, dial(second.address) as client:
             assert client.recv(10) == b"one"
+
+
+def test_a_worker_that_just_begins_to_wait_is_not_taken_for_dead(tmp_path: Path) -> None:
+    """Between its bind and its listen it refuses connections, as a dead one does for good."""
+    path = str(tmp_path / "lb.worker-0.sock")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as refuge:
+        refuge.bind(path)
+        late = threading.Timer(0.1, refuge.listen)
+        late.start()
+        assert estate.find(str(tmp_path / "lb"), print) is None, "it says nothing"
+        late.join()
+        assert os.path.exists(path)
+    assert estate.find(str(tmp_path / "lb"), print) is None
+    assert not os.path.exists(path), "a dead one's goes"
 
 
 def test_a_control_plane_that_cannot_start_leaves_the_workers_as_they_were(tmp_path: Path) -> None:
