@@ -19,6 +19,7 @@ enum lb_note_kind {
     LB_NOTE_LISTENING = 17, /* id: listener row that is served now; to a control plane that adopts: carries its socket */
     LB_NOTE_REFUSED = 19, /* a struct lb_refusal: a client that got no further than its handshake */
     LB_NOTE_FAILING = 18, /* id: backend row whose failures in a row reached the pool's bound; value: enum lb_failing */
+    LB_NOTE_CLOSED = 21, /* id: listener row that was to be unlistened, and has been closed */
     LB_NOTE_SHORTAGE = 20, /* id: errno of what this host lacks; value: backend row that was to be reached, UINT32_MAX: none */
 };
 

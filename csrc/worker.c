@@ -167,6 +167,8 @@ static void obey(struct worker *worker, const struct lb_note *note, int descript
         break;
     case LB_NOTE_UNLISTEN:
         stop_listening(worker, note->id, 1);
+        if (!lb_udp_has(&worker->udp, note->id)) /* else it is told when its last session has ended */
+            (void)lb_channel_send(worker->channel, LB_NOTE_CLOSED, note->id, 0);
         break;
     case LB_NOTE_DRAIN:
         drain(worker, note->value, note->id == 1);
@@ -194,6 +196,7 @@ static void obey(struct worker *worker, const struct lb_note *note, int descript
     case LB_NOTE_FAILING:
     case LB_NOTE_REFUSED:
     case LB_NOTE_SHORTAGE:
+    case LB_NOTE_CLOSED:
         break;
     }
     if (descriptor >= 0 && !kept)
@@ -272,6 +275,20 @@ static void report_alerts(struct worker *worker)
     for (uint32_t i = 0; i < ctx->refusals.count && worker->channel >= 0; i++)
         (void)lb_channel_send_refusal(worker->channel, &ctx->refusals.waiting[i]);
     ctx->alerts = ctx->refusals.count = 0;
+}
+
+/* Their rows may be taken anew. */
+static void report_closed(struct worker *worker)
+{
+    struct lb_udp *udp = &worker->udp;
+    for (uint32_t i = 0; i < udp->count && udp->closed; i++) {
+        if (!udp->at[i].closed)
+            continue;
+        udp->at[i].closed = 0;
+        udp->closed--;
+        if (worker->channel >= 0)
+            (void)lb_channel_send(worker->channel, LB_NOTE_CLOSED, i, 0);
+    }
 }
 
 /* Once a second at most: it is for the log. */
@@ -500,6 +517,7 @@ static int turn(struct worker *worker)
     lb_listeners_resume(&worker->listeners, ctx);
     if (ctx->alerts || ctx->refusals.count)
         report_alerts(worker);
+        report_closed(worker);
     if (ctx->shortage.error)
         report_shortage(worker);
     ctx->row->heartbeat_ms = lb_now_ms(ctx);

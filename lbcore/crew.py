@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 # enum lb_note_kind in csrc/channel.h
 LISTEN, UNLISTEN, DRAIN, STOP, WAKE, TLS, SUCCEED, MOVE = range(1, 9)
-READY, LISTENING, FAILING, REFUSED, SHORTAGE = range(16, 21)
+READY, LISTENING, FAILING, REFUSED, SHORTAGE, CLOSED = range(16, 22)
 GENTLY = 1
 """The id of a DRAIN that lets idle clients ask once more."""
 ITS_OWN = 2

@@ -64,6 +64,10 @@ class Estate:
         """The listener rows that some worker serves."""
         return {row for orphan in self.orphans.values() for row in orphan.sockets}
 
+    def has(self, section: int, row: int) -> bool:
+        """Does the worker of this section serve a listener row?"""
+        return section in self.orphans and row in self.orphans[section].sockets
+
     def take_segment(self) -> int:
         """The descriptor of the memory, the caller's from now on."""
         segment, self.segment = self.segment, -1

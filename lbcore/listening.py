@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from lbcore.errors import LbcoreError
+from lbcore.errors import LbcoreError, PortTaken
+from lbcore.parting import Parting, Removed
+from lbcore.settings import join_host_port
 from lbcore.sockets import ListenerSockets, where
 
 TYPE_CHECKING = False
@@ -11,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from lbcore.estate import Estate
+    from lbcore.posts import Post
     from lbcore.settings import BalancerSettings, ListenerSettings, PoolSettings
     from lbcore.sockets import Where
     from lbcore.systemd import Inherited
@@ -33,6 +36,7 @@ class Listening:
         self._inherited, self._expires_s = inherited, expires_s
         self._rows: dict[int, tuple[ListenerSettings, ListenerSockets]] = {}
         self._looked_up: dict[tuple[str, int, str], Where] = {}
+        self.parting = Parting()
 
     @property
     def rows(self) -> list[int]:
@@ -110,12 +114,37 @@ class Listening:
         self.write(row)
 
     def _open(self, listener: ListenerSettings, settings: BalancerSettings, reserved: Iterable[int] = ()) -> int:
-        row = next(row for row in range(MOST_ROWS) if row not in self._rows and row not in reserved)
+        taken = {*self._rows, *reserved, *self.parting.rows}
+        row = next(row for row in range(MOST_ROWS) if row not in taken)
         passed = self._inherited.find(listener) if self._inherited else None
         at = self._looked_up.get((listener.host, listener.port, listener.mode))
-        self._rows[row] = (listener, ListenerSockets(listener, _pool_of(listener, settings), self._workers, passed, at))
+        try:
+            sockets = ListenerSockets(listener, _pool_of(listener, settings), self._workers, passed, at)
+        except PortTaken as error:
+            raise self._explained(listener, error) from None
+        self._rows[row] = (listener, sockets)
         self.write(row)
         return row
+
+    def _explained(self, listener: ListenerSettings, error: PortTaken) -> PortTaken:
+        """Is it in use by one of ours that was removed?"""
+        removed = self.parting.holder(listener.port) if listener.mode == "udp" else None
+        if removed is None:
+            return error
+        return PortTaken(
+            f"listener {listener.name}: {listener.url}: clients of {removed.url}, which was removed, are still served, each "
+            f"until it has been silent for {removed.idle_s:g} s (idle_timeout): try again then, or keep that listener"
+        )
+
+    def _take_back(self, listener: ListenerSettings, retiring: list[Post]) -> tuple[int, Removed] | None:
+        """One of the same URL was removed a while ago, and has clients still."""
+        found = self.parting.take(listener.url, retiring) if listener.mode == "udp" and listener.port else None
+        if found is not None:
+            row, removed = found
+            assert removed.sockets is not None
+            self._rows[row] = (listener, removed.sockets)
+            self.write(row)
+        return found
 
     # --- other settings ------------------------------------------------------------------------------------------
 
@@ -125,28 +154,38 @@ class Listening:
         found = {(one.host, one.port, one.mode): where(one) for one in settings.listeners if one.url not in held}
         self._looked_up = found
 
-    def open_fresh(self, settings: BalancerSettings) -> tuple[list[int], bytes]:
+    def open_fresh(self, settings: BalancerSettings, retiring: list[Post]) -> tuple[list[int], bytes]:
         """Bind what the settings have and we have not: the rows of these, and the packed routes with all of them.
 
-        Raises PortTaken or ConfigError, with nothing changed.
+        retiring: whose workers drain. Raises PortTaken or ConfigError, with nothing changed.
         """
         known = {id(listener) for listener in self._heirs(settings).values()}
         opened: list[int] = []
+        back: dict[int, Removed] = {}
         try:
             for listener in settings.listeners:
-                if id(listener) not in known:
+                if id(listener) in known:
+                    continue
+                if found := self._take_back(listener, retiring):
+                    back[found[0]] = found[1]
+                    opened.append(found[0])
+                else:
                     opened.append(self._open(listener, settings))
             return opened, self.packed_routes(settings)
         except LbcoreError:
             for row in opened:
-                self._rows.pop(row)[1].close()
+                _, sockets = self._rows.pop(row)
                 self._table.set_listener(row, None)
+                if row in back:
+                    self.parting.put(row, back[row])
+                else:
+                    sockets.close()
             raise
 
-    def follow(self, settings: BalancerSettings) -> dict[int, ListenerSockets]:
-        """Give those who stay their new settings. Returns the sockets of those who leave, by the row that they had."""
+    def follow(self, settings: BalancerSettings) -> dict[int, tuple[ListenerSettings, ListenerSockets]]:
+        """Give those who stay their new settings. Returns those who leave with their sockets, by the row that they had."""
         heirs = self._heirs(settings)
-        leaving = {row: sockets for row, (_, sockets) in self._rows.items() if row not in heirs}
+        leaving = {row: held for row, held in self._rows.items() if row not in heirs}
         self._rows = {row: (heirs[row], sockets) for row, (_, sockets) in self._rows.items() if row in heirs}
         return leaving
 
@@ -163,10 +202,18 @@ class Listening:
                         break
         return heirs
 
+    def part(self, row: int, posts: set[Post]) -> None:
+        """One that another control plane has left and that nobody wants any more: the workers of these posts serve it."""
+        _, mode, host, port = self._table.listener_at(row)
+        if mode == "udp":
+            idle_s = self._table.segment.listener(row).idle_timeout_ms / 1000
+            self.parting.put(row, Removed(f"udp://{join_host_port(host, port)}", port, idle_s, None, posts))
+
     def close_sockets(self) -> None:
         """Close our copies of all of them."""
         for _, sockets in self._rows.values():
             sockets.close()
+        self.parting.close()
 
     # --- what the table says -------------------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ we end waits for who is started next. Of datagrams that would tear a client's se
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import socket
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
 
 DATAGRAM_ROOM = 4 << 20
 """Bytes of a udp socket's queues that are asked for; net.core.rmem_max and wmem_max say how many are given."""
+
+
+MOST_QUEUED = 100_000
+"""More datagrams than a queue of that room holds."""
 
 
 class ListenerSockets:
@@ -111,6 +116,13 @@ class ListenerSockets:
         else:
             bound.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, DATAGRAM_ROOM)
             bound.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, DATAGRAM_ROOM)
+
+    def forget_queued(self, served: set[int]) -> None:
+        """Throw away the datagrams that came while nobody was to read them. served: the workers that have read theirs."""
+        for number, bound in enumerate(self.sockets):
+            with contextlib.suppress(OSError):  # until it would block
+                for _ in range(0 if number in served else MOST_QUEUED):
+                    bound.recv(1)
 
     @property
     def host_port(self) -> str:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from lbcore.estate import Estate
-    from lbcore.settings import BalancerSettings
+    from lbcore.settings import BalancerSettings, ListenerSettings
     from lbcore.sockets import ListenerSockets
     from lbcore.systemd import Inherited
     from lbcore.table import Table
@@ -315,7 +315,8 @@ class Supervisor:
         except OSError:
             return False
         post.channel, post.ready, post.started_at = orphan.channel, True, time.monotonic()
-        post.listening = set(orphan.sockets)
+        # what its last control plane had removed it may close still: it is told that it is to serve it
+        post.listening = {row for row in orphan.sockets if not self._listening.is_of_datagrams(row)}
         self._selector.register(post.channel.ours, selectors.EVENT_READ, post)
         for index in set(self._listening.rows) - post.listening:
             self._hand_over(post, index)
@@ -341,6 +342,7 @@ class Supervisor:
         if self._estate is None:
             return
         for row in self._estate.rows - set(self._listening.rows):
+            self._listening.part(row, {post for post in self._posts.serving if self._estate.has(post.section, row)})
             self._posts.unlisten(row)
             self._table.set_listener(row, None)
         self._estate.release(keep_channels=True)
@@ -365,7 +367,7 @@ class Supervisor:
     def _apply(self, settings: BalancerSettings, ready: Callable[[], None]) -> None:
         secrets = self._tls.read(settings)
         self._hangs.limit_s = settings.worker_timeout_ms / 1000
-        opened, routes = self._listening.open_fresh(settings)
+        opened, routes = self._listening.open_fresh(settings, self._posts.retiring)
         leaving = self._listening.follow(settings)
         self._tls.adopt(secrets, settings)
         self._tls.tell(POOL)  # before rows say that TLS is spoken
@@ -377,14 +379,19 @@ class Supervisor:
             for post in self._posts.staying():
                 self._hand_over(post, index, succeeds=post is self._posts.coming)
         self._table.set_routes(routes)
-        for index, sockets in leaving.items():
-            self._close_listener(index, sockets)
+        for index, (listener, sockets) in leaving.items():
+            self._close_listener(index, listener, sockets)
         self._tls.withdraw()
         self.poke()
 
-    def _close_listener(self, index: int, sockets: ListenerSockets) -> None:
-        """Our copies first: what is queued stays with the workers, who accept it before they close theirs."""
-        sockets.close()
+    def _close_listener(self, index: int, listener: ListenerSettings, sockets: ListenerSockets) -> None:
+        """Our copies first: what is queued stays with the workers, who accept it before they close theirs. Those of datagrams
+        go with the last session."""
+        if listener.mode == "udp":
+            serving = {post for post in self._posts.staying() if post.channel and sockets.of_worker(post.number)}
+            self._listening.parting.add(index, listener, sockets, serving)
+        else:
+            sockets.close()
         self._posts.unlisten(index)
         self._table.set_listener(index, None)
 
@@ -495,6 +502,8 @@ class Supervisor:
         if worker is None or not worker.wait(5):
             return
         self._table.bury_worker(post.section)
+        with self._lock:
+            self._listening.parting.closed(post)
         if post in self._posts.retiring:
             self._posts.retiring.remove(post)
             self._log(f"worker {post.number}: the old one has drained")
@@ -562,6 +571,9 @@ class Supervisor:
                 self._on_failing(note.id, note.value)
             elif note.kind == crew.REFUSED:
                 self._log(f"listener {self._listening.name_of(note.id)}: {crew.refusal_words(note)}")
+            elif note.kind == crew.CLOSED:
+                with self._lock:
+                    self._listening.parting.closed(post, note.id)
             elif note.kind == crew.SHORTAGE:
                 self._on_shortage(note.id, note.value)
 

@@ -6,6 +6,7 @@
 #include <sys/epoll.h>
 #include <sys/random.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "../core/shortage.h"
@@ -241,12 +242,31 @@ static int is_wild(const union lb_address *address)
     return address->v4.sin_addr.s_addr == 0;
 }
 
+static int same_socket(int a, int b)
+{
+    struct stat one, other;
+    return fstat(a, &one) == 0 && fstat(b, &other) == 0 && one.st_ino == other.st_ino;
+}
+
+/* The same listener is wanted again before its last session has ended: new clients are taken, and the old ones go on. */
+static int take_back(struct lb_udp *udp, uint32_t listener, int fd)
+{
+    struct lb_udp_socket *socket = &udp->at[listener];
+    int known = !socket->moves && same_socket(socket->fd, fd);
+    if (known)
+        socket->closing = 0;
+    close(fd);
+    return known ? 0 : -EINVAL;
+}
+
 int lb_udp_add(struct lb_udp *udp, uint32_t listener, int fd, int waits)
 {
     union lb_address bound;
     socklen_t length = sizeof bound;
     struct epoll_event event = {.events = waits ? 0 : EPOLLIN, .data.u64 = lb_tag_of(LB_TAG_LISTENER, listener, 0)};
-    int error = listener >= udp->count || udp->at[listener].fd >= 0 ? -EINVAL : open_batches(udp);
+    if (lb_udp_has(udp, listener))
+        return take_back(udp, listener, fd);
+    int error = listener >= udp->count ? -EINVAL : open_batches(udp);
     if (!error && getsockname(fd, &bound.any, &length) < 0)
         error = -errno;
     if (!error) {
@@ -273,6 +293,8 @@ void lb_udp_close_when_empty(struct lb_udp *udp, uint32_t listener)
     close(socket->fd);
     socket->fd = -1;
     udp->open--;
+    udp->closed += !socket->closed;
+    socket->closed = 1;
 }
 
 void lb_udp_remove(struct lb_udp *udp, uint32_t listener)

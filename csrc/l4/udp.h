@@ -9,6 +9,7 @@ struct lb_udp_socket {
     int fd; /* -1: not served */
     uint8_t closing; /* takes no new client; closed with its last session */
     uint8_t moves; /* its sessions go to the worker that replaces this one (udp_move.h) */
+    uint8_t closed; /* with its last session, after it was removed: to be told */
     uint8_t waits; /* is not read until the sessions of the worker before have come */
     uint32_t sessions;
 };
@@ -19,6 +20,7 @@ struct lb_udp {
     struct lb_udp_socket *at; /* by listener row */
     uint32_t count;
     uint32_t open;
+    uint32_t closed; /* sockets to be told of */
     struct lb_slab sessions; /* udp_session.h */
     uint32_t *bucket; /* heads of lists, by hash of listener and client */
     uint32_t mask;
@@ -36,7 +38,7 @@ struct lb_udp {
 __attribute__((warn_unused_result)) int lb_udp_open(struct lb_udp *udp, struct lb_worker_context *ctx, uint32_t max_sessions);
 void lb_udp_close(struct lb_udp *udp);
 
-/* Serve a socket (owned from now on, also on failure). waits: another worker reads it until its sessions are moved here. */
+/* Serve a socket (owned from now on, also on failure); one that was removed, and is not closed yet, is taken back. waits: another worker reads it until its sessions are moved here. */
 __attribute__((warn_unused_result)) int lb_udp_add(struct lb_udp *udp, uint32_t listener, int fd, int waits);
 
 /* No new clients; closed with the last session of the others: looked at when one has ended. */
