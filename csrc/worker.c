@@ -517,7 +517,7 @@ static int turn(struct worker *worker)
     lb_listeners_resume(&worker->listeners, ctx);
     if (ctx->alerts || ctx->refusals.count)
         report_alerts(worker);
-        report_closed(worker);
+    report_closed(worker);
     if (ctx->shortage.error)
         report_shortage(worker);
     ctx->row->heartbeat_ms = lb_now_ms(ctx);

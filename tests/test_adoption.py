@@ -12,27 +12,12 @@ from typing import Any
 
 import pytest
 from harness import Command, Peer, command, dial, echo, free_port, named, totals, wait_for
+from orphans import kill_control, refuges, words
 from test_faults_under_load import Load, Server
 
 from lbcore import estate
 
 LEASED = {"server_ip": "127.0.0.1", "status": "ready"}
-
-
-def kill_control(running: Command, workers: int) -> None:
-    """And wait until its workers have noticed."""
-    running.process.kill()
-    running.process.wait()
-    wait_for(lambda: len(refuges(running.directory)) == workers, "the workers wait for somebody")
-
-
-def refuges(directory: Path) -> list[str]:
-    return [name for name in os.listdir(directory) if ".worker-" in name]
-
-
-def words(listen: str, *backends: str) -> list[str]:
-    named_ones = [word for backend in backends for word in ("--backend", backend)]
-    return ["--name", "shop", "--workers", "2", "--admin", "off", "--listen", listen, *named_ones, "--health", "off"]
 
 
 def test_sessions_workers_and_counters_go_on(tmp_path: Path) -> None:

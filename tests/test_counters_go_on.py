@@ -9,7 +9,7 @@ from pathlib import Path
 
 from harness import Command, free_port, wait_for
 from http_peers import Backend
-from test_adoption import kill_control
+from orphans import kill_control
 
 Figures = dict[str, float]
 

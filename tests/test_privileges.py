@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from harness import Command, Peer, command, dial, echo, free_port, read_exactly, wait_for
 from http_peers import Backend, Client
-from test_adoption import kill_control
+from orphans import kill_control
 from test_faults_under_load import Load, Server
-from test_udp import Server as Datagrams
 from tls_peers import Authority, TlsBackend, TlsClient, serving, trusting
+from udp_peers import Server as Datagrams
 
 from lbcore import _engine, offload, privileges, runtime
 from lbcore.errors import ConfigError, LbcoreError

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 from harness import Command, free_port, wait_for
-from test_adoption import kill_control
-from test_udp import Server, ask, balanced, client, echo, named, settings
+from orphans import kill_control
+from udp_peers import Server, ask, balanced, client, echo, named, settings
 
 from lbcore.errors import PortTaken
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from harness import SLOWER, check_ledger, command, free_port, settled, totals, wait_for
-from test_udp import Server, ask, client, echo, named, settings
+from udp_peers import Server, ask, client, echo, named, settings
 
 from lbcore import Balancer
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from harness import SLOWER, Command, Peer, command, dial, echo, free_port, is_refused, totals, wait_for
-from test_adoption import words
+from orphans import words
 from test_faults_under_load import Load, Server
 
 from lbcore.registration import AdminClient
