@@ -28,9 +28,19 @@ def pytest_sessionstart() -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Of two processes one begins with the longest file, which would else be left to one of them at the end."""
-    if hasattr(config, "workerinput"):  # pytest-xdist's, in the processes that run the tests
-        items.sort(key=lambda item: item.path.name != "test_sanitized.py")
+    """The processes of pytest-xdist all begin with what takes longest."""
+    if hasattr(config, "workerinput"):
+        from work_units import longest_first
+
+        longest_first(items)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    """What `--dist loadfile` means here."""
+    from work_units import WorkUnits
+
+    return WorkUnits(config, log) if config.option.dist == "loadfile" else None
 
 
 def _children() -> set[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -43,33 +44,53 @@ def runtime_library() -> str | None:
     return found if os.path.isabs(found) else None
 
 
+@pytest.fixture(scope="session")
+def sanitized(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the tree with its engine built so: by the first process that asks, for all of this run."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    tree = shared / "sanitized"
+    with (shared / "sanitized.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (tree / "built").exists():
+            build(tree)
+            (tree / "built").touch()
+    return tree
+
+
+def build(tree: Path) -> None:
+    """Copy what is needed, and compile it."""
+    shutil.rmtree(tree, ignore_errors=True)
+    for name in ("csrc", "lbcore", "tests"):
+        shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns("*.so", "__pycache__"))
+    for name in ("setup.py", "pyproject.toml", "README.md"):
+        shutil.copy(ROOT / name, tree)
+    env = {**os.environ, "LBCORE_SANITIZE": "address,undefined"}
+    built = subprocess.run(
+        [sys.executable, "setup.py", "-q", "build_ext", "--inplace"], cwd=tree, env=env, capture_output=True, text=True
+    )
+    assert built.returncode == 0, built.stderr
+
+
 @pytest.mark.skipif("LBCORE_SANITIZED" in os.environ, reason="this is the sanitized run")
 @pytest.mark.skipif(runtime_library() is None, reason="gcc has no libasan here")
 @pytest.mark.timeout(600)
-def test_behaviour_on_the_sanitized_engine(tmp_path: Path) -> None:
-    for name in ("csrc", "lbcore", "tests"):
-        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("*.so", "__pycache__"))
-    for name in ("setup.py", "pyproject.toml", "README.md"):
-        shutil.copy(ROOT / name, tmp_path)
-    env = {**os.environ, "LBCORE_SANITIZE": "address,undefined"}
-    built = subprocess.run(
-        [sys.executable, "setup.py", "-q", "build_ext", "--inplace"], cwd=tmp_path, env=env, capture_output=True, text=True
-    )
-    assert built.returncode == 0, built.stderr
-    env |= {
+@pytest.mark.parametrize("suite", SUITES)
+def test_behaviour_on_the_sanitized_engine(suite: str, sanitized: Path) -> None:
+    env = os.environ | {
         "LBCORE_SANITIZED": "1",
         "LD_PRELOAD": str(runtime_library()),
         "ASAN_OPTIONS": "detect_leaks=0:abort_on_error=1:handle_segv=1",
         "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1",
-        "PYTHONPATH": str(tmp_path),
+        "PYTHONPATH": str(sanitized),
     }
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *SUITES],
-        cwd=tmp_path / "tests",
+        [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-p", "no:xdist", suite],
+        cwd=sanitized / "tests",
         env=env,
         capture_output=True,
         text=True,
-        timeout=580,
+        timeout=300,
     )
     assert done.returncode == 0, (done.stdout + done.stderr)[-6000:]
     assert "runtime error" not in done.stderr

@@ -1,0 +1,76 @@
+"""The readers of what peers send, under libFuzzer."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from typing import TYPE_CHECKING
+
+import pytest
+from c_programs import ROOT, compiled, link, run
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+FUZZ_S = int(os.environ.get("LBCORE_FUZZ_S", "5"))
+"""Seconds of fuzzing, for each target."""
+TARGETS = sorted((ROOT / "tests" / "fuzz").glob("fuzz_*.c"))
+FUZZING = ("-fsanitize=fuzzer,address,undefined", "-fno-sanitize-recover=all", "-O2")
+READERS = {
+    "l4": ("hello", "proxy_read", "proxy_wire", "proxy_write"),
+    "l7": ("chunked", "claim_headers", "h1_encode", "head", "message", "path", "route", "syntax", "target", "trace"),
+}
+"""The sources that the targets call, by directory: what they lack, the linker names."""
+
+
+@pytest.fixture(scope="module")
+def fuzzed(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """The readers' objects for libFuzzer, compiled once."""
+    sources = [ROOT / "csrc" / part / f"{name}.c" for part, names in READERS.items() for name in names]
+    return compiled("clang", FUZZING, sources, tmp_path_factory.mktemp("fuzz"))
+
+
+@pytest.mark.timeout(120 + FUZZ_S)
+@pytest.mark.skipif(shutil.which("clang") is None, reason="clang is not installed")
+@pytest.mark.parametrize("target", TARGETS, ids=lambda path: path.stem)
+def test_readers_under_libfuzzer(target: Path, tmp_path: Path, fuzzed: list[str]) -> None:
+    """A short run from a few seeds: no read too far, and what we write or forward we would accept ourselves."""
+    objects = [*compiled("clang", FUZZING, [target], tmp_path), *fuzzed]
+    program = link("clang", FUZZING, objects, tmp_path / "fuzz")
+    seeds = tmp_path / "seeds"
+    seeds.mkdir()
+    for number, seed in enumerate(SEEDS[target.stem]):
+        (seeds / str(number)).write_bytes(seed)
+    budget = f"-max_total_time={FUZZ_S}"
+    run([*program, budget, "-max_len=4096", "-timeout=5", f"-artifact_prefix={tmp_path}/", str(seeds)], 120 + FUZZ_S)
+
+
+V2 = b"\r\n\r\n\0\r\nQUIT\n"
+HELLO = (
+    bytes.fromhex("0303")
+    + bytes(32)
+    + bytes.fromhex("00 0002 1301 0100 0017 0000 000b 0009 00 0006")
+    + b"a.test"
+    + bytes.fromhex("0010 0005 0003 02")
+    + b"h2"
+)
+SEEDS = {
+    "fuzz_http": (
+        b"\0\0GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"\0\0POST http://a/b?c HTTP/1.1\r\nHost: a:80\r\nContent-Length: 5\r\nConnection: close, x\r\nX: y\r\n\r\nhello",
+        b"\0\0GET / HTTP/1.1\r\nHost: a\r\nTracestate: a=b\r\n"
+        b"Traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n\r\n",
+        b"\0\0POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\nForwarded: a\r\nX-Forwarded-For: b\r\nCookie: a=b; c\r\n\r\n",
+        b"\1\0HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: keep-alive\r\nKeep-Alive: timeout=5\r\n\r\nhello",
+        b"\1\0HTTP/1.1 101 \r\nTransfer-Encoding: chunked\r\nUpgrade: x\r\nDate: now\r\n\r\n",
+        b"\2\x075;a=b\r\nhello\r\n0\r\nX: y\r\n\r\n",
+        b"\3\0/a/%2e%2E/b%2f..//\\c/./%41",
+    ),
+    "fuzz_hello": (b"\x16\x03\x01" + (len(HELLO) + 4).to_bytes(2, "big") + b"\x01" + len(HELLO).to_bytes(3, "big") + HELLO,),
+    "fuzz_proxy_protocol": (
+        b"\0PROXY TCP4 192.0.2.7 198.51.100.1 4711 443\r\n",
+        b"\0PROXY UNKNOWN\r\n",
+        b"\0" + V2 + b"\x21\x11\x00\x0c" + bytes(12),
+        b"\1" + bytes(64),
+    ),
+}
