@@ -1,7 +1,7 @@
 """Clients that mean harm, from an address of their own; and the origin that they and the good ones ask.
 
 `python -m bench.attackers NAME HOST PORT COUNT` attacks until its standard input ends, then prints a JSON object: what it did
-and what was done to it, by name. Used by `python -m bench.attack` and tests/test_attacks.py, against this host's own balancer.
+and what was done to it, by name. Used by `python -m bench.attack` and tests/l4/test_attacks.py, against our own.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ struct rule {
 
 /* Whole names, by their first character. */
 static const struct rule *const whole[128] = {
-    ['a'] = LIST(RULE("akamai-origin-forward")),
+    ['a'] = LIST(RULE("akamai-origin-hop")),
     ['c'] = LIST(RULE("coming-from"), RULE("cf-visitor"), RULE("cf-ipcountry"), RULE("cf-access-authenticated-user-email")),
     ['f'] = LIST(RULE("front-end-https"), RULE("fastly-ssl"), RULE("fastly-temp-xff")),
     ['h'] = LIST(RULE("https")),

@@ -129,7 +129,7 @@ class Origin:
     """A process of integrity.origin."""
 
     def __init__(self) -> None:
-        env = {**os.environ, "PYTHONPATH": f"{TESTS}:{TESTS.parent}"}
+        env = {**os.environ, "PYTHONPATH": f"{TESTS}:{TESTS}/support:{TESTS.parent}"}
         line = [sys.executable, "-m", "integrity.origin"]
         self.process = subprocess.Popen(line, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         assert self.process.stdout is not None

@@ -1,0 +1,96 @@
+"""The behaviour tests again, on an engine built with AddressSanitizer and UndefinedBehaviorSanitizer."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SUITES = [
+    "l4/test_relay.py",
+    "l4/test_connect.py",
+    "l4/test_limits.py",
+    "l7/test_http_forwarding.py",
+    "l7/test_http_failures.py",
+    "l7/test_http_routing.py",
+    "l4/test_udp.py",
+    "observe/test_latency.py",
+    "observe/test_access_log.py",
+    "observe/test_traces.py",
+    "tls/test_tls_passthrough.py",
+    "l4/test_proxy_headers.py",
+    "tls/test_tls_termination.py",
+    "tls/test_tls_backends.py",
+    "l7/test_proxy_over_http.py",
+    "integrity/test_scenarios.py",
+    "l4/test_offload.py",
+    "l4/test_offload_local.py",
+    "l4/test_client_limits.py",
+    "l7/test_connection_reuse.py",
+]
+
+
+def runtime_library() -> str | None:
+    """The sanitizer's library, which must be loaded before Python."""
+    if shutil.which("gcc") is None:
+        return None
+    found = subprocess.run(["gcc", "-print-file-name=libasan.so"], capture_output=True, text=True, check=True).stdout.strip()
+    return found if os.path.isabs(found) else None
+
+
+@pytest.fixture(scope="session")
+def sanitized(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the tree with its engine built so: by the first process that asks, for all of this run."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    tree = shared / "sanitized"
+    with (shared / "sanitized.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (tree / "built").exists():
+            build(tree)
+            (tree / "built").touch()
+    return tree
+
+
+def build(tree: Path) -> None:
+    """Copy what is needed, and compile it."""
+    shutil.rmtree(tree, ignore_errors=True)
+    for name in ("csrc", "lbcore", "tests"):
+        shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns("*.so", "__pycache__"))
+    for name in ("setup.py", "pyproject.toml", "README.md"):
+        shutil.copy(ROOT / name, tree)
+    env = {**os.environ, "LBCORE_SANITIZE": "address,undefined"}
+    built = subprocess.run(
+        [sys.executable, "setup.py", "-q", "build_ext", "--inplace"], cwd=tree, env=env, capture_output=True, text=True
+    )
+    assert built.returncode == 0, built.stderr
+
+
+@pytest.mark.skipif("LBCORE_SANITIZED" in os.environ, reason="this is the sanitized run")
+@pytest.mark.skipif(runtime_library() is None, reason="gcc has no libasan here")
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("suite", SUITES)
+def test_behaviour_on_the_sanitized_engine(suite: str, sanitized: Path) -> None:
+    env = os.environ | {
+        "LBCORE_SANITIZED": "1",
+        "LD_PRELOAD": str(runtime_library()),
+        "ASAN_OPTIONS": "detect_leaks=0:abort_on_error=1:handle_segv=1",
+        "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1",
+        "PYTHONPATH": str(sanitized),
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-p", "no:xdist", suite],
+        cwd=sanitized / "tests",
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, (done.stdout + done.stderr)[-6000:]
+    assert "runtime error" not in done.stderr

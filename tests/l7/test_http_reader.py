@@ -1,0 +1,469 @@
+"""The HTTP/1 reader: each rule by its name, and beside it the readers of others (llhttp, h11) over generated heads."""
+
+from __future__ import annotations
+
+import itertools
+
+import h11
+import httptools
+import pytest
+from http_cases import CHUNKED_OF_ANSWERS, CHUNKED_REFUSED, CHUNKED_TAKEN, FRAMING, REFUSED
+from hypothesis import assume, example, given, settings
+from hypothesis import strategies as st
+
+from lbcore import _engine
+
+HOST = b"Host: a.example\r\n"
+
+
+def request(head: bytes, **limits: int) -> int:
+    """The reading of a request: 0 whole, 1 partial, else a status."""
+    return _engine.read_request(head, **limits)[0]
+
+
+def with_fields(fields: bytes, line: bytes = b"POST / HTTP/1.1\r\n") -> int:
+    """The reading of a request with a Host and these field lines."""
+    return request(line + HOST + fields + b"\r\n")
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refused_by_name(name: str) -> None:
+    head, status = REFUSED[name]
+    assert request(head) == status
+
+
+@pytest.mark.parametrize("name", FRAMING)
+def test_framing_refused_by_name(name: str) -> None:
+    fields, status = FRAMING[name]
+    assert with_fields(fields) == status
+
+
+def test_a_coding_in_http_1_0_is_faulty() -> None:
+    assert with_fields(b"Transfer-Encoding: chunked\r\n", b"POST / HTTP/1.0\r\n") == 400
+
+
+def test_unknown_coding_beside_a_fault_is_a_fault() -> None:
+    assert with_fields(b"Transfer-Encoding: gzip\r\nContent-Length: x\r\n") == 400
+
+
+@pytest.mark.parametrize("value", [b"100-continue", b"200-ok", b"100-continue, 200-ok", b""])
+def test_expect_means_nothing_in_http_1_0(value: bytes) -> None:
+    assert with_fields(b"Expect: " + value + b"\r\n", b"POST / HTTP/1.0\r\n") == 0
+
+
+@pytest.mark.parametrize("value", [b"100-continue", b"100-Continue", b"100-continue, 100-continue", b""])
+def test_expectations_that_are_met(value: bytes) -> None:
+    assert with_fields(b"Expect: " + value + b"\r\n") == 0
+
+
+def test_limits() -> None:
+    assert request(b"GET /" + b"a" * 100 + b" HTTP/1.1\r\n" + HOST + b"\r\n", max_target=100) == 414
+    assert request(b"GET /" + b"a" * 200, max_target=100) == 414
+    assert request(b"GET / HTTP/1.1\r\n" + HOST + b"X: " + b"a" * 2000 + b"\r\n\r\n", max_header_bytes=1024) == 431
+    assert request(b"GET / HTTP/1.1\r\n" + HOST + b"X: " + b"a" * 2000, max_header_bytes=1024) == 431
+    assert request(b"GET / HTTP/1.1\r\n" + HOST + b"X: b\r\n" * 10 + b"\r\n", max_headers=10) == 431
+    assert request(b"GET / HTTP/1.1\r\n" + HOST + b"X: b\r\n" * 9 + b"\r\n", max_headers=10) == 0
+
+
+def test_accepted() -> None:
+    for head in (
+        b"GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GET / HTTP/1.0\r\n\r\n",
+        b"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GET http://b.example:80/x?y HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GET https://b.example/x?y HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GET HTTPS://b.example HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost:a:8080\r\nX:\r\nY: \xe9 b\tc \t \r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: [2001:db8::1]:80\r\n\r\n",
+        b"PURGE / HTTP/1.1\r\nHost: a\r\n\r\n",
+    ):
+        assert request(head) == 0, head
+
+
+@pytest.mark.parametrize("scheme", [b"http", b"https", b"HttpS"])
+def test_absolute_target_beats_host(scheme: bytes) -> None:
+    _, what = _engine.read_request(b"GET " + scheme + b"://b.example/x HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert what is not None
+    assert (what["authority"], what["path"]) == (b"b.example", b"/x")
+
+
+def test_persistence() -> None:
+    def persistent(version: bytes, connection: bytes) -> bool:
+        _, what = _engine.read_request(b"GET / HTTP/1." + version + b"\r\nHost: a\r\nConnection: " + connection + b"\r\n\r\n")
+        assert what is not None
+        return bool(what["persistent"])
+
+    assert persistent(b"1", b"x")
+    assert not persistent(b"1", b"foo, Close")
+    assert not persistent(b"0", b"x")
+    assert persistent(b"0", b"Keep-Alive")
+    assert not persistent(b"0", b"keep-alive, close")
+
+
+SAMPLE = (
+    b"\r\nPOST /a/b?c=d HTTP/1.1\r\nHost: a.example:80\r\nContent-Length: 12\r\n"
+    b"Connection: keep-alive, X-Mine\r\nX-Mine: 1\r\nCookie: a=b; c=d\r\n\r\n"
+)
+
+
+def test_partial_at_every_split_point() -> None:
+    for cut in range(len(SAMPLE)):
+        assert request(SAMPLE[:cut]) == 1, SAMPLE[:cut]
+    assert request(SAMPLE) == 0
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nServer: x\r\n\r\n"
+    for cut in range(len(answer)):
+        assert _engine.read_response(answer[:cut])[0] == 1, answer[:cut]
+    assert _engine.read_response(answer)[0] == 0
+
+
+# --- answers ---------------------------------------------------------------------------------------------------------
+
+ANSWERS = {
+    "not_http": b"nonsense\r\n\r\n",
+    "http_2": b"HTTP/2.0 200 OK\r\n\r\n",
+    "two_digit_status": b"HTTP/1.1 20 OK\r\n\r\n",
+    "four_digit_status": b"HTTP/1.1 2000 OK\r\n\r\n",
+    "status_of_1": b"HTTP/1.1 1 X\r\n\r\n",
+    "status_of_letters": b"HTTP/1.1 2OO X\r\n\r\n",
+    "status_and_reason_in_one": b"HTTP/1.1 200OK\r\n\r\n",
+    "no_blank_before_the_status": b"HTTP/1.1200 OK\r\n\r\n",
+    "lower_case_version": b"http/1.1 200 OK\r\n\r\n",
+    "status_of_99": b"HTTP/1.1 099 X\r\n\r\n",
+    "control_in_reason": b"HTTP/1.1 200 O\x01K\r\n\r\n",
+    "bare_lf": b"HTTP/1.1 200 OK\nX: y\r\n\r\n",
+    "obs_fold": b"HTTP/1.1 200 OK\r\nX: y\r\n z\r\n\r\n",
+    "space_in_a_name": b"HTTP/1.1 200 OK\r\nX y : z\r\n\r\n",
+    "nothing_before_a_blank_and_a_colon": b"HTTP/1.1 200 OK\r\n : z\r\n\r\n",
+    "blank_and_no_colon": b"HTTP/1.1 200 OK\r\nX \r\n\r\n",
+    "length_and_coding": b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+    "two_lengths": b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+    "two_lengths_in_a_list": b"HTTP/1.1 200 OK\r\nContent-Length: 1, 2\r\n\r\n",
+    "list_of_lengths_with_an_empty_one": b"HTTP/1.1 200 OK\r\nContent-Length: 1,\r\n\r\n",
+    "length_with_a_sign": b"HTTP/1.1 200 OK\r\nContent-Length: +1\r\n\r\n",
+    "empty_length": b"HTTP/1.1 200 OK\r\nContent-Length:\r\n\r\n",
+    "length_behind_a_blank_and_coding": b"HTTP/1.1 200 OK\r\nContent-Length : 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+    "gzip_coding": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n",
+    "gzip_coding_before_an_expectation": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\nExpect: x\r\n\r\n",
+    "gzip_coding_before_a_length": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\nContent-Length: 3\r\nExpect: x\r\n\r\n",
+    "length_and_coding_in_1_0": b"HTTP/1.0 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+    "chunked_twice": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked, chunked\r\n\r\n",
+    "bad_length": b"HTTP/1.1 200 OK\r\nContent-Length: 1 2\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_answer_refused_by_name(name: str) -> None:
+    assert _engine.read_response(ANSWERS[name])[0] >= 400
+
+
+ANSWERS_TAKEN = {
+    "status_of_600": b"HTTP/1.1 600 X\r\n\r\n",
+    "status_of_999": b"HTTP/1.1 999 X\r\n\r\n",
+    "no_reason": b"HTTP/1.1 200\r\n\r\n",
+    "no_reason_behind_a_space": b"HTTP/1.1 200 \r\n\r\n",
+    "eight_bit_reason": b"HTTP/1.1 200 \xc3\xa9\xe9\r\n\r\n",
+    "two_spaces_before_the_status": b"HTTP/1.1  200 OK\r\n\r\n",
+    "tab_before_the_status": b"HTTP/1.1\t200 OK\r\n\r\n",
+    "two_spaces_before_the_reason": b"HTTP/1.1 200  OK\r\n\r\n",
+    "version_1_2": b"HTTP/1.2 200 OK\r\n\r\n",
+    "space_before_a_colon": b"HTTP/1.1 200 OK\r\nX : y\r\n\r\n",
+    "tabs_before_a_colon": b"HTTP/1.1 200 OK\r\nX\t \t: y\r\n\r\n",
+    "space_before_a_colon_and_no_value": b"HTTP/1.1 200 OK\r\nX :\r\n\r\n",
+    "eight_bit_value": b"HTTP/1.1 200 OK\r\nX: \xe9\r\n\r\n",
+    "coding_in_1_0": b"HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+    "two_equal_lengths": b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\n",
+    "list_of_equal_lengths": b"HTTP/1.1 200 OK\r\nContent-Length: 1 , 01\r\n\r\n",
+    "zeros_before_a_length": b"HTTP/1.1 200 OK\r\nContent-Length: 000000000000000000000001\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("name", ANSWERS_TAKEN)
+def test_answer_taken_by_name(name: str) -> None:
+    raw = ANSWERS_TAKEN[name]
+    reading, what = _engine.read_response(raw)
+    assert reading == 0
+    assert what is not None
+    assert what["bytes"] == len(raw)
+    if b"Length" in raw:
+        assert (what["framing"], what["length"]) == ("length", 1)
+    if b"chunked" in raw:
+        assert (what["framing"], what["persistent"]) == ("chunked", False)
+    for cut in range(len(raw)):
+        assert _engine.read_response(raw[:cut])[0] == 1, raw[:cut]
+
+
+def test_expect_means_nothing_in_an_answer() -> None:
+    assert _engine.read_response(b"HTTP/1.1 200 OK\r\nExpect: nonsense\r\nContent-Length: 0\r\n\r\n")[0] == 0
+
+
+def test_answers_without_a_body() -> None:
+    for status in (100, 204, 304):
+        head = b"HTTP/1.1 %d X\r\nContent-Length: 5\r\n\r\n" % status
+        assert _engine.read_response(head)[1]["framing"] == "none"  # type: ignore[index]
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n"
+    assert _engine.read_response(head, to_head=True)[1]["framing"] == "none"  # type: ignore[index]
+    assert _engine.read_response(head)[1]["framing"] == "length"  # type: ignore[index]
+    assert _engine.read_response(b"HTTP/1.1 200 OK\r\n\r\n")[1]["framing"] == "to end"  # type: ignore[index]
+
+
+# --- chunked ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", CHUNKED_REFUSED)
+def test_chunked_refused_by_name(name: str) -> None:
+    body = CHUNKED_REFUSED[name]
+    assert _engine.read_chunked([body])[0] == "bad"
+    assert _engine.read_chunked([body[i : i + 1] for i in range(len(body))])[0] == "bad"
+
+
+@pytest.mark.parametrize("name", CHUNKED_TAKEN)
+@pytest.mark.parametrize("lenient", [False, True])
+def test_chunk_extensions_are_taken_and_not_passed_on(name: str, lenient: bool) -> None:
+    body = CHUNKED_TAKEN[name] + b"hello\r\n" + b"0;last\r\n\r\n"
+    for pieces in ([body], [body[i : i + 1] for i in range(len(body))]):
+        read = _engine.read_chunked(pieces, lenient=lenient, bare=False)
+        assert read == ("done", b"5\r\nhello\r\n0\r\n\r\n", len(body))
+
+
+def test_sizes_go_on_in_their_shortest_form() -> None:
+    body = b"00aB\r\n" + b"x" * 171 + b"\r\n000\r\n\r\n"
+    assert _engine.read_chunked([body], bare=False)[1] == b"ab\r\n" + b"x" * 171 + b"\r\n0\r\n\r\n"
+
+
+@pytest.mark.parametrize("name", CHUNKED_OF_ANSWERS)
+def test_what_is_taken_in_chunks_of_answers_only(name: str) -> None:
+    size, trailer = CHUNKED_OF_ANSWERS[name]
+    body = size + b"hello\r\n" + b"0\r\n" + trailer + b"X-Last: 2\r\n\r\n"
+    kept = b"X-Sum: 1\r\n" if b"X-Sum" in trailer else b""
+    for pieces in ([body], [body[i : i + 1] for i in range(len(body))]):
+        assert _engine.read_chunked(pieces, bare=False)[0] == "bad"
+        read = _engine.read_chunked(pieces, lenient=True, bare=False, trailers=True)
+        assert read == ("done", b"5\r\nhello\r\n0\r\n" + kept + b"X-Last: 2\r\n\r\n", len(body))
+
+
+MALFORMED = [name for name in CHUNKED_REFUSED if "extension" in name or "quote" in name]
+BROKEN_LINES = {"lf_in_extension", "cr_in_extension", "line_end_in_a_quote", "control_in_a_quote", "escaped_line_end"}
+
+
+@pytest.mark.parametrize("name", MALFORMED)
+def test_malformed_extensions_of_answers_are_read_by_nobody(name: str) -> None:
+    """They end with their line, as nginx 1.22 and HAProxy 2.6 have it; what ends it otherwise is refused all the same."""
+    body = CHUNKED_REFUSED[name]
+    state, passed, _ = _engine.read_chunked([body], lenient=True, bare=False)
+    if name in BROKEN_LINES or name == "endless_extension":
+        assert state == "bad"
+    else:
+        assert (state, passed) == ("done", b"3\r\nabc\r\n0\r\n\r\n")
+
+
+@given(
+    chunks=st.lists(st.binary(min_size=1, max_size=40), max_size=6),
+    trailers=st.lists(st.sampled_from([b"A: b", b"X-Sum:", b"Z: \xe9"]), max_size=2),
+    cuts=st.lists(st.integers(0, 400), max_size=8),
+    rest=st.binary(max_size=5),
+)
+@settings(max_examples=300, deadline=None)
+def test_chunked_bodies_survive_every_cut(chunks: list[bytes], trailers: list[bytes], cuts: list[int], rest: bytes) -> None:
+    body = b"".join(b"%x;ext=1\r\n%s\r\n" % (len(chunk), chunk) for chunk in chunks)
+    body += b"0\r\n" + b"".join(trailer + b"\r\n" for trailer in trailers) + b"\r\n"
+    sent = body + rest
+    edges = sorted({0, len(sent), *(cut for cut in cuts if cut < len(sent))})
+    pieces = [sent[start:end] for start, end in itertools.pairwise(edges)]
+    state, content, used = _engine.read_chunked(pieces)
+    assert (state, content, used) == ("done", b"".join(chunks), len(body))
+
+
+# --- beside llhttp and h11 -------------------------------------------------------------------------------------------
+
+
+class _Sink:
+    """What llhttp says of a request."""
+
+    def __init__(self) -> None:
+        self.complete = False
+        self.fields: list[tuple[bytes, bytes]] = []
+        self.target = b""
+
+    def on_url(self, url: bytes) -> None:
+        self.target += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.fields.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        self.complete = True
+
+
+def by_llhttp(head: bytes) -> _Sink | None:
+    """What llhttp makes of it; None when it refuses, or waits for more."""
+    sink = _Sink()
+    try:
+        httptools.HttpRequestParser(sink).feed_data(head)
+    except httptools.HttpParserUpgrade:
+        pass
+    except httptools.HttpParserError:
+        return None
+    return sink if sink.complete else None
+
+
+def by_h11(head: bytes) -> h11.Request | None:
+    """Likewise h11."""
+    connection = h11.Connection(h11.SERVER)
+    try:
+        connection.receive_data(head)
+        event = connection.next_event()
+    except h11.RemoteProtocolError:
+        return None
+    return event if isinstance(event, h11.Request) else None
+
+
+TOKENS = st.text("ABCdef-_.!09", min_size=1, max_size=8).map(str.encode)
+VALUES = st.text("ab 1,;=/\t:\x80", max_size=12).map(lambda text: text.strip(" \t").encode("latin-1"))
+FIELDS = st.tuples(TOKENS, VALUES).map(lambda pair: pair[0] + b": " + pair[1])
+KNOWN = st.sampled_from(
+    [
+        b"Content-Length: 5",
+        b"Content-Length: 7",
+        b"Content-Length: a",
+        b"Transfer-Encoding: chunked",
+        b"Transfer-Encoding: gzip",
+        b"Connection: close",
+        b"Connection: keep-alive, x",
+        b"Host: b",
+        b"Expect: 100-continue",
+    ]
+)
+HEADS = st.builds(
+    lambda method, target, version, host, fields: (
+        method + b" /" + target + b" HTTP/" + version + b"\r\n" + b"".join(f + b"\r\n" for f in [*host, *fields]) + b"\r\n"
+    ),
+    st.sampled_from([b"GET", b"POST", b"PUT", b"DELETE", b"OPTIONS"]),
+    st.text("ab/?.=%&~", max_size=12).map(str.encode),
+    st.sampled_from([b"1.1", b"1.1", b"1.1", b"1.0", b"2.0", b"1.9"]),
+    st.sampled_from([[b"Host: a.example"]] * 4 + [[]]),
+    st.lists(st.one_of(FIELDS, KNOWN), max_size=5),
+)
+DIRT = st.sampled_from([b"\n", b"\r", b"\0", b" ", b"\t", b":", b"\x7f", b"\xff", b"\r\n", b",", b"X", b""])
+
+
+@st.composite
+def mutated(draw: st.DrawFn) -> bytes:
+    """A head with up to two bytes replaced by dirt."""
+    head = draw(HEADS)
+    for _ in range(draw(st.integers(0, 2))):
+        at = draw(st.integers(0, len(head) - 1))
+        head = head[:at] + draw(DIRT) + head[at + draw(st.integers(0, 1)) :]
+    return head
+
+
+@given(mutated())
+@example(b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\n")
+@example(b"GET / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding:, chunked\r\n\r\n")
+@example(b"GET / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\t\r\n\r\n")
+@settings(max_examples=1500, deadline=None)
+def test_nothing_is_accepted_that_llhttp_or_h11_refuse(head: bytes) -> None:
+    reading, what = _engine.read_request(head)
+    assume(reading == 0)
+    assert what is not None
+    ours = [(name.lower(), value) for name, value in what["fields"]]
+    head = head[: what["bytes"]]
+    theirs = by_llhttp(head)
+    if theirs is not None:
+        assert [(name.lower(), value.rstrip(b" \t")) for name, value in theirs.fields] == ours
+        assert theirs.target == what["target"]
+    else:
+        assert llhttp_is_narrower(head), head
+    event = by_h11(head)
+    if event is not None:
+        assert [(name.lower(), value) for name, value in event.headers] == ours
+        assert event.target == what["target"]
+    else:
+        assert h11_is_narrower(head, what), head
+
+
+def llhttp_is_narrower(head: bytes) -> bool:
+    """Where llhttp refuses what we take, and RFC 9112 is with us."""
+    line = head.lstrip(b"\r\n").partition(b"\r\n")[0].split(b" ")
+    methods = {b"GET", b"POST", b"PUT", b"DELETE", b"OPTIONS"}
+    lower = head.lower()
+    return (
+        line[0] not in methods  # llhttp knows a list of methods; any token is one (RFC 9110 9.1)
+        or b"upgrade" in lower
+        or b"\nproxy-connection" in lower
+        or any(byte > 0x7E for byte in line[1])
+        or b"chunked\t" in lower  # a tab may follow a value (RFC 9110 5.5)
+    )
+
+
+def h11_is_narrower(head: bytes, what: dict[str, object]) -> bool:
+    """Where h11 refuses what we take: it has no empty line to spare, and its own mind about HTTP/1.0 and Expect."""
+    return head.startswith(b"\r\n") or what["minor"] == 0 or b"\nexpect" in head.lower()
+
+
+@given(HEADS)
+@settings(max_examples=800, deadline=None)
+def test_what_both_others_accept_is_refused_only_by_our_rules(head: bytes) -> None:
+    assume(by_llhttp(head) is not None and by_h11(head) is not None)
+    reading, _ = _engine.read_request(head)
+    lower = head.lower()
+    stricter = (
+        lower.count(b"\r\ncontent-length:") > 1  # equal ones are joined by h11 (RFC 9112 6.3 allows it, we do not)
+        or lower.count(b"\r\nhost:") > 1
+        or (b"\r\ntransfer-encoding:" in lower and (b"http/1.0" in lower or b"\r\ncontent-length:" in lower))
+        or lower.count(b"\r\ntransfer-encoding:") > 1
+        or b"http/1.9" in lower  # both read on whatever the version; we answer 505
+        or b"http/2.0" in lower
+        or lower.count(b"\r\nexpect:") > 1
+    )
+    assert reading == 0 or stricter, (reading, head)
+
+
+# --- paths -----------------------------------------------------------------------------------------------------------
+
+PATHS = {
+    b"/a/b": b"/a/b",
+    b"/a/./b/": b"/a/b/",
+    b"/a/../b": b"/b",
+    b"/../../a": b"/a",
+    b"/a/b/..": b"/a/",
+    b"/a/.": b"/a/",
+    b"/%61%2E%2e/b": b"/a../b",
+    b"/%2e%2E/b": b"/b",
+    b"/a%2fb": b"/a%2Fb",
+    b"/%7Euser": b"/~user",
+    b"/a//b": b"/a//b",
+    b"/..a/b..": b"/..a/b..",
+    b"/": b"/",
+}
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_normal_path(path: bytes) -> None:
+    assert _engine.normal_path(path) == PATHS[path]
+
+
+@pytest.mark.parametrize("path", [b"/%", b"/%4", b"/%zz", b"/a%00b"])
+def test_broken_escapes_and_nul_are_refused(path: bytes) -> None:
+    assert _engine.normal_path(path) is None
+
+
+def test_slashed_reading() -> None:
+    assert _engine.normal_path(b"/a%2f..%2Fb", reading=1) == b"/b"
+    assert _engine.normal_path(b"//a///b", reading=1) == b"/a/b"
+    assert _engine.normal_path(b"/a\\..\\b", reading=1) == b"/b"
+    assert _engine.normal_path(b"/a%5c..%5Cb", reading=1) == b"/b"
+
+
+@given(st.text("ab./%2eEfF~5cC", max_size=20).map(lambda text: b"/" + text.encode()))
+@settings(max_examples=500, deadline=None)
+def test_normal_paths_stay_as_they_are_and_agree_with_python(path: bytes) -> None:
+    from lbcore.routes import normal_path
+
+    once = _engine.normal_path(path)
+    assume(once is not None)
+    assert once is not None
+    assert b"/../" not in once
+    assert b"/./" not in once
+    assert normal_path(path.decode()).encode() == once
+    assert _engine.normal_path(once) == once
