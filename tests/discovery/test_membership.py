@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from memberships import Bench, address, adopted, bench
+from memberships import Bench, address, adopted
 
 from lbcore.discovery.membership import Membership
 from lbcore.discovery.reports import Report
