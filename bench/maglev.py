@@ -11,7 +11,7 @@ from pathlib import Path
 
 from bench.pages import command, shown
 from lbcore import _engine
-from lbcore.settings import PoolSettings
+from lbcore.config.settings import PoolSettings
 from lbcore.table import Table
 
 PAGE = Path(__file__).resolve().parent / "results" / "maglev.md"

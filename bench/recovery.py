@@ -19,7 +19,7 @@ from pathlib import Path
 
 from bench import ready
 from bench.pages import command, shown
-from lbcore.admin_client import AdminClient
+from lbcore.client.admin_client import AdminClient
 
 PAGE = Path(__file__).resolve().parent / "results" / "recovery.md"
 HEAD = """\

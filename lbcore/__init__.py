@@ -9,7 +9,12 @@ Names are loaded when they are first used: a worker process never loads the cont
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from lbcore._engine import Pick as Pick
-    from lbcore.balancer import Balancer as Balancer
+    from lbcore.api.balancer import Balancer as Balancer
+    from lbcore.api.picks import Attached as Attached
+    from lbcore.api.picks import attach as attach
+    from lbcore.api.pool import Backend as Backend
+    from lbcore.api.pool import Pool as Pool
+    from lbcore.client.registration import Registration as Registration
     from lbcore.errors import ConfigError as ConfigError
     from lbcore.errors import LbcoreError as LbcoreError
     from lbcore.errors import NameTaken as NameTaken
@@ -17,28 +22,23 @@ if TYPE_CHECKING:
     from lbcore.errors import NotRunning as NotRunning
     from lbcore.errors import PortTaken as PortTaken
     from lbcore.errors import WorkerFailed as WorkerFailed
-    from lbcore.handles import Backend as Backend
-    from lbcore.handles import Pool as Pool
-    from lbcore.picks import Attached as Attached
-    from lbcore.picks import attach as attach
-    from lbcore.registration import Registration as Registration
     from lbcore.version import VERSION as __version__
 
 _HOMES = {
-    "Attached": "picks",
-    "Backend": "handles",
-    "Balancer": "balancer",
+    "Attached": "api.picks",
+    "Backend": "api.pool",
+    "Balancer": "api.balancer",
     "ConfigError": "errors",
     "LbcoreError": "errors",
     "NameTaken": "errors",
     "NoBackend": "errors",
     "NotRunning": "errors",
     "Pick": "_engine",
-    "Pool": "handles",
+    "Pool": "api.pool",
     "PortTaken": "errors",
-    "Registration": "registration",
+    "Registration": "client.registration",
     "WorkerFailed": "errors",
-    "attach": "picks",
+    "attach": "api.picks",
 }
 
 __all__ = [

@@ -5,7 +5,7 @@ import sys
 
 def main() -> None:
     """Run the command line. Exits 0 done, 1 failed while running, 2 wrong usage or configuration."""
-    from lbcore import signals
+    from lbcore.control import signals
 
     if sys.argv[1:2] in (["run"], ["register"]):
         signals.stay_first()

@@ -1,4 +1,4 @@
-"""The engine's verbs. What they change is read through lbcore.segment; the contract of each is in csrc/lb.h."""
+"""The engine's verbs. What they change is read through lbcore.engine.segment; the contract of each is in csrc/lb.h."""
 
 import sys
 from array import array
@@ -40,7 +40,7 @@ def segment_bytes(*, uint32_t listeners, uint32_t pools, uint32_t backends, uint
     return size
 
 
-cdef class Pen:
+cdef class TableWriter:
     """Writes the table in a mapped segment. One at a time: its owner holds a lock."""
 
     cdef Py_buffer view
@@ -63,7 +63,7 @@ cdef class Pen:
         self.release()
 
     cpdef release(self):
-        """Let go of the memory; the pen writes no more."""
+        """Let go of the memory; the writer writes no more."""
         if self.mapped:
             self.mapped = False
             PyBuffer_Release(&self.view)
@@ -120,7 +120,7 @@ cdef class Pen:
         self.shm.head.log_written, self.shm.head.log_lost = written, lost
 
     def count(self, uint32_t which, uint64_t n):
-        """Add to what the control plane counts of itself. Any thread; a closed pen counts no more."""
+        """Add to what the control plane counts of itself. Any thread; a closed writer counts no more."""
         if which >= sizeof(self.shm.head.counts) / sizeof(self.shm.head.counts[0]):
             raise IndexError(f"count {which}")
         if self.mapped:
@@ -285,13 +285,13 @@ cdef class Pen:
 cdef class Picker:
     """Picks as a worker would, for tests, benchmarks and simulations; counts nothing."""
 
-    cdef Pen pen
+    cdef TableWriter writer
     cdef lb_cursor cursor
     cdef uint32_t pool
 
-    def __cinit__(self, Pen pen, uint32_t pool, uint64_t seed=1):
-        pen.within(pool, pen.shm.head.max_pools)
-        self.pen = pen
+    def __cinit__(self, TableWriter writer, uint32_t pool, uint64_t seed=1):
+        writer.within(pool, writer.shm.head.max_pools)
+        self.writer = writer
         self.pool = pool
         self.cursor = lb_cursor(seed or 1, 0)
 
@@ -299,12 +299,12 @@ cdef class Picker:
         """A backend row's index, or None. key: what maglev hashes. now_ms: for ewma."""
         cdef uint32_t already[LB_MAX_TRIED]
         cdef lb_wish wish = lb_wish(NULL, 0, worker, now_ms, key, 0, 0, 0, NULL)
-        self.pen.usable()
+        self.writer.usable()
         wish.tried = &already[0]
         for index in tried[:LB_MAX_TRIED]:
             already[wish.tried_count] = index
             wish.tried_count += 1
-        cdef uint32_t backend = lb_view_pick(&self.pen.shm, self.pool, &wish, &self.cursor)
+        cdef uint32_t backend = lb_view_pick(&self.writer.shm, self.pool, &wish, &self.cursor)
         return None if backend == LB_NONE else backend
 
     def picks(self, uint32_t count, *, uint64_t key_step=0):
@@ -312,10 +312,10 @@ cdef class Picker:
         counts = {}
         cdef uint32_t backend
         cdef lb_wish wish = lb_wish(NULL, 0, 0, 0, 0, 0, 0, 0, NULL)
-        self.pen.usable()
+        self.writer.usable()
         for _ in range(count):
             wish.key += key_step
-            backend = lb_view_pick(&self.pen.shm, self.pool, &wish, &self.cursor)
+            backend = lb_view_pick(&self.writer.shm, self.pool, &wish, &self.cursor)
             counts[backend] = counts.get(backend, 0) + 1
         return counts
 
@@ -325,29 +325,29 @@ cdef class Picker:
         cdef uint32_t last = 0
         cdef uint64_t step = 0x9e3779b97f4a7c15  # keys far apart
         cdef lb_wish wish = lb_wish(NULL, 0, 0, 0, 0, 0, 0, 0, NULL)
-        self.pen.usable()
+        self.writer.usable()
         with nogil:
             for i in range(count):
                 wish.key += step
-                last += lb_view_pick(&self.pen.shm, self.pool, &wish, &self.cursor)
+                last += lb_view_pick(&self.writer.shm, self.pool, &wish, &self.cursor)
         return last
 
     def take(self, uint32_t backend, uint32_t worker=0, uint32_t cost=1):
         """Charge a backend row as a worker does; False at the pool's max_active."""
-        self.pen.within(backend, self.pen.shm.head.max_backends)
-        return bool(lb_load_take(&self.pen.shm, worker, self.pool, backend, cost))
+        self.writer.within(backend, self.writer.shm.head.max_backends)
+        return bool(lb_load_take(&self.writer.shm, worker, self.pool, backend, cost))
 
     def observe(self, uint32_t backend, uint32_t latency_us, uint32_t now_ms, uint32_t worker=0):
         """Take a latency into what a worker knows of a backend, for ewma."""
-        self.pen.within(backend, self.pen.shm.head.max_backends)
-        cdef lb_backend_health *health = lb_shm_health(&self.pen.shm, worker, backend)
-        health.generation = self.pen.shm.backends[backend].generation
+        self.writer.within(backend, self.writer.shm.head.max_backends)
+        cdef lb_backend_health *health = lb_shm_health(&self.writer.shm, worker, backend)
+        health.generation = self.writer.shm.backends[backend].generation
         lb_health_reached(health, latency_us, now_ms)
 
     def give(self, uint32_t backend, uint32_t worker=0, uint32_t cost=1):
         """Undo `take`."""
-        self.pen.within(backend, self.pen.shm.head.max_backends)
-        lb_load_give(&self.pen.shm, worker, self.pool, backend, cost)
+        self.writer.within(backend, self.writer.shm.head.max_backends)
+        lb_load_give(&self.writer.shm, worker, self.pool, backend, cost)
 
 
 cdef dict FATES = {"ok": LB_FATE_DONE, "refused": LB_FATE_UNREACHABLE, "failed": LB_FATE_FAILED, "left": LB_FATE_LEFT}
@@ -616,15 +616,15 @@ def read_hello(bytes data):
 cdef class Router:
     """Routes as a worker compiles them from a segment, for tests and benchmarks."""
 
-    cdef Pen pen
+    cdef TableWriter writer
     cdef lb_routes *routes
 
-    def __cinit__(self, Pen pen):
+    def __cinit__(self, TableWriter writer):
         cdef uint32_t version
-        pen.usable()
-        self.pen = pen
+        writer.usable()
+        self.writer = writer
         self.routes = NULL
-        check(lb_routes_compile(&self.routes, &pen.shm, &version))
+        check(lb_routes_compile(&self.routes, &writer.shm, &version))
 
     def __dealloc__(self):
         lb_routes_free(self.routes)
@@ -762,7 +762,7 @@ def run_worker(memory, *, uint32_t worker, int channel, uint32_t max_sessions, u
                uint32_t max_pipes, uint32_t max_handshakes=1024, bint own_process=False, bytes adoption_socket=None,
                Offload offload=None, uint32_t offload_asked=0):
     """Serve until drained or stopped. The channel stays the caller's. adoption_socket: path of a socket where it waits for another control
-    ctx when its own is gone. offload: this worker's alone. offload_asked: what it was to be (OFFLOAD_... of lbcore/worker.py); the
+    ctx when its own is gone. offload: this worker's alone. offload_asked: what it was to be (OFFLOAD_... of lbcore/control/worker.py); the
     worker's row says both. Raises OSError when the worker cannot go on."""
     cdef Py_buffer view
     cdef lb_worker_setup setup

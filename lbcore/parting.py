@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from lbcore.posts import Post
-    from lbcore.settings import ListenerSettings
-    from lbcore.sockets import ListenerSockets
+    from lbcore.config.settings import ListenerSettings
+    from lbcore.control.sockets import ListenerSockets
+    from lbcore.control.worker_slots import WorkerSlot
 
 
 class Removed(NamedTuple):
@@ -22,7 +22,7 @@ class Removed(NamedTuple):
     port: int
     idle_s: float
     sockets: ListenerSockets | None
-    posts: set[Post]
+    posts: set[WorkerSlot]
 
 
 class Parting:
@@ -36,7 +36,7 @@ class Parting:
         """Rows that are not free yet."""
         return set(self._removed)
 
-    def add(self, row: int, listener: ListenerSettings, sockets: ListenerSockets, posts: set[Post]) -> None:
+    def add(self, row: int, listener: ListenerSettings, sockets: ListenerSockets, posts: set[WorkerSlot]) -> None:
         """The workers of these posts are about to be told that it was removed: each says when it has closed it."""
         self.put(row, Removed(listener.url, sockets.port, listener.idle_timeout_ms / 1000, sockets, posts))
 
@@ -45,7 +45,7 @@ class Parting:
         self._removed[row] = removed
         self._settle(row)
 
-    def take(self, url: str, retiring: list[Post]) -> tuple[int, Removed] | None:
+    def take(self, url: str, retiring: list[WorkerSlot]) -> tuple[int, Removed] | None:
         """What a listener of this URL takes back: its row, and what there is of it. Nothing where a worker that drains serves
         sessions of it: two would read the same socket."""
         for row, removed in self._removed.items():
@@ -58,7 +58,7 @@ class Parting:
         """Who keeps a port."""
         return next((removed for removed in self._removed.values() if removed.port == port), None)
 
-    def closed(self, post: Post, row: int | None = None) -> None:
+    def closed(self, post: WorkerSlot, row: int | None = None) -> None:
         """The worker of a post has closed a row; None: it has ended."""
         for at in [row] if row is not None else list(self._removed):
             if at in self._removed:

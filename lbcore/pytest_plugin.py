@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from lbcore.balancer import Balancer
+    from lbcore.api.balancer import Balancer
 
 QUIET_S = 5.0
 """How long sessions that a test left open may take to end."""
@@ -30,7 +30,7 @@ def lbcore(request: pytest.FixtureRequest) -> Iterator[Callable[..., Balancer]]:
     backends: "HOST:PORT" of test servers. listen is tcp://127.0.0.1:0 and probes are off unless the options say otherwise.
     At teardown every session must have ended, and be accounted for; the status of each balancer is shown when a test fails.
     """
-    from lbcore.balancer import Balancer
+    from lbcore.api.balancer import Balancer
 
     started: list[Balancer] = []
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from lbcore.settings import PoolSettings
+from lbcore.config.settings import PoolSettings
 from lbcore.table import Row, Table
 
 MAX_BACKENDS = 16384

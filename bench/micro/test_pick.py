@@ -8,8 +8,8 @@ import pytest
 
 from bench.micro.conftest import Fill
 from lbcore._layout import ffi
-from lbcore.codes import POLICIES
-from lbcore.picks import Picking, PickPool
+from lbcore.api.picks import Picking, PickPool
+from lbcore.engine.codes import POLICIES
 from lbcore.table import Table
 
 PICKS = 1000

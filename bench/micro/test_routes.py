@@ -6,9 +6,9 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from lbcore import _engine
-from lbcore.routes import pack
-from lbcore.settings import PoolSettings, RouteSettings
+from lbcore.config.settings import PoolSettings, RouteSettings
 from lbcore.table import Table
+from lbcore.table.routes import pack
 
 ROUTES = 1000
 TIMES = 10_000
@@ -27,7 +27,7 @@ def test_match(benchmark: BenchmarkFixture, table: Table, kind: str) -> None:
     table.set_pool(PoolSettings(name="p"))
     routes = [RouteSettings(pool="p", **KINDS[kind](number)) for number in range(ROUTES)]
     table.set_routes(pack(routes, {}, table.pool_rows()))
-    router = _engine.Router(table._pen)
+    router = _engine.Router(table._writer)
     head = HEAD % (998, 998)
     assert router.match(head) == 0
     benchmark.extra_info.update(title=f"route of 1,000 {kind}", operations=TIMES, limit_ns=1000)

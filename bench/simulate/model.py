@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from lbcore.settings import PoolSettings
+from lbcore.config.settings import PoolSettings
 from lbcore.table import Table
 
 WORKERS = 2

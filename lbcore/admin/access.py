@@ -5,7 +5,7 @@ from __future__ import annotations
 import hmac
 import ipaddress
 
-from lbcore.settings.loops import is_own as is_own
+from lbcore.config.settings.loops import is_own as is_own
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 

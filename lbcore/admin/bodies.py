@@ -94,7 +94,7 @@ class Release(_Strict):
     outcome: Literal["ok", "refused", "failed", "left"] = "ok"
 
 
-class BackendOrder(_Strict):
+class BackendCall(_Strict):
     """POST /backends/VERB, from operators."""
 
     address: Annotated[str, Field(min_length=1, max_length=300)]
@@ -103,7 +103,7 @@ class BackendOrder(_Strict):
     backup: bool = False
 
 
-class UpgradeOrder(_Strict):
+class UpgradeCall(_Strict):
     """POST /upgrade, from operators: the whole of it, or a step."""
 
     step: Literal["all", "check", "control", "worker"] = "all"

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
-from lbcore.admin.call import Refusal
+from lbcore.admin.request import Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -130,9 +130,9 @@ class Feed:
         """How many there are."""
         return len(self._listeners)
 
-    async def serve(self, request: web.Request, operator: bool) -> web.StreamResponse:
+    async def serve(self, web_request: web.Request, operator: bool) -> web.StreamResponse:
         """Tell one listener until it leaves, falls behind, or `close`. operator: may it change backends? Raises Refusal."""
-        transport = request.transport
+        transport = web_request.transport
         if len(self._listeners) >= MOST_LISTENERS:
             raise Refusal(503, f"{MOST_LISTENERS} screens are listening already", retry_after_s=5)
         if not isinstance(transport, asyncio.Transport):
@@ -145,7 +145,7 @@ class Feed:
             headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         )
         try:
-            await answer.prepare(request)
+            await answer.prepare(web_request)
             while told := await listener.next():
                 await answer.write(told)
         except ConnectionError:  # it left, or was dropped

@@ -22,7 +22,7 @@ class Rate:
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     def allows(self, caller: str | None) -> bool:
-        """May this address call now? Counts the call."""
+        """May this address call now? Counts the request."""
         if not self._rate:
             return True
         now, name = self._clock(), caller or ""

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 
 from lbcore.admin.bodies import BadBody, Release, parse
-from lbcore.admin.call import Refusal
-from lbcore.admin.holds import Holds
+from lbcore.admin.held_picks import HeldPicks
+from lbcore.admin.request import Refusal
 from lbcore.errors import NoBackend
 
 if TYPE_CHECKING:
@@ -23,15 +23,15 @@ class PickCalls:
     def __init__(self, pick: Callable[[str, str | None, int], Pick], pool: Callable[[str | None], str]) -> None:
         self._pick = pick
         self._pool = pool
-        self._holds = Holds()
+        self._held = HeldPicks()
 
-    async def pick(self, request: web.Request) -> web.Response:
+    async def pick(self, web_request: web.Request) -> web.Response:
         """A backend by the pool's policy. hold_s: it counts as in use for so long, or until POST /release."""
-        pool = self._pool(request.query.get("pool"))
-        hold_s = _number(request, "hold_s", 0, 3600)
-        cost = int(_number(request, "cost", 1, 65_535))
+        pool = self._pool(web_request.query.get("pool"))
+        hold_s = _number(web_request, "hold_s", 0, 3600)
+        cost = int(_number(web_request, "cost", 1, 65_535))
         try:
-            picked = self._pick(pool, request.query.get("key"), max(1, cost))
+            picked = self._pick(pool, web_request.query.get("key"), max(1, cost))
         except NoBackend as error:
             raise Refusal(503, str(error), retry_after_s=1) from None
         except OSError as error:
@@ -40,27 +40,27 @@ class PickCalls:
         if not hold_s:
             picked.release("left")
             return web.json_response(answer)
-        name = self._holds.keep(picked, hold_s)
+        name = self._held.keep(picked, hold_s)
         if name is None:
             picked.release("left")
             raise Refusal(503, "too many picks are held")
         return web.json_response(answer | {"pick": name, "hold_s": hold_s})
 
-    async def release(self, request: web.Request) -> web.Response:
+    async def release(self, web_request: web.Request) -> web.Response:
         """End a pick that is held, and say what came of it."""
-        body = parse(await request.read(), Release)
-        if not self._holds.release(body.pick, body.outcome):
+        body = parse(await web_request.read(), Release)
+        if not self._held.release(body.pick, body.outcome):
             raise Refusal(404, "no such pick is held: it was released, or its time is over")
         return web.json_response({"status": "released"})
 
     def close(self) -> None:
         """Let go of all that are held."""
-        self._holds.close()
+        self._held.close()
 
 
-def _number(request: web.Request, name: str, default: float, most: float) -> float:
+def _number(web_request: web.Request, name: str, default: float, most: float) -> float:
     """A number of the query. Raises BadBody."""
-    text = request.query.get(name)
+    text = web_request.query.get(name)
     if text is None:
         return default
     try:

@@ -10,27 +10,27 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 
 from lbcore.admin.access import Access
+from lbcore.admin.authorization import Authorization
 from lbcore.admin.bodies import BadBody
-from lbcore.admin.call import OF_BACKENDS, Call, Refusal, call_of, caller_of
 from lbcore.admin.dashboard import page
+from lbcore.admin.fast_path import FastPath
 from lbcore.admin.feed import Feed
 from lbcore.admin.limits import Refusals
-from lbcore.admin.members import Members
-from lbcore.admin.orders import Orders
+from lbcore.admin.operator_calls import OperatorCalls
 from lbcore.admin.picks import PickCalls
-from lbcore.admin.plain import PlainCalls
-from lbcore.admin.rights import Rights
+from lbcore.admin.registrations import Registrations
+from lbcore.admin.request import OF_BACKENDS, Refusal, Request, caller_of, request_of
 from lbcore.admin.sockets import AdminSockets
+from lbcore.config.secret import revealed
 from lbcore.errors import LbcoreError
-from lbcore.secret import revealed
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from lbcore._engine import Pick
-    from lbcore.admin.bodies import UpgradeOrder
+    from lbcore.admin.bodies import UpgradeCall
+    from lbcore.config.settings import AdminSettings
     from lbcore.discovery.membership import Membership
-    from lbcore.settings import AdminSettings
 
 MAX_BODY = 64 << 10
 IDLE_S = 75.0
@@ -55,7 +55,7 @@ class AdminServer:
         metrics: Callable[[bool], bytes],
         ready: Callable[[], tuple[bool, str, dict[str, Any]]],
         reload: Callable[[], None],
-        upgrade: Callable[[UpgradeOrder], str] | None,
+        upgrade: Callable[[UpgradeCall], str] | None,
         pick: Callable[[str, str | None, int], Pick],
         own: Callable[[], list[tuple[str, int]]],
         log: Callable[[str], None],
@@ -66,10 +66,12 @@ class AdminServer:
         self._refusals = Refusals(log, membership.count)
         self._feed = Feed(self._document)
         asked = _access_of(settings)
-        self._rights = Rights(asked, settings.rate if settings else 0, membership, own)
-        self._members = Members(membership, self._rights)
-        self._picks = PickCalls(pick, self._members.pool)
-        self._orders = Orders(membership, self._rights, pool=self._members.pool, reload=reload, upgrade=upgrade)
+        self._authorization = Authorization(asked, settings.rate if settings else 0, membership, own)
+        self._registrations = Registrations(membership, self._authorization)
+        self._picks = PickCalls(pick, self._registrations.pool)
+        self._operator_calls = OperatorCalls(
+            membership, self._authorization, pool=self._registrations.pool, reload=reload, upgrade=upgrade
+        )
         self._sockets = AdminSockets()
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -130,7 +132,7 @@ class AdminServer:
         plain: set[asyncio.Transport] = set()
 
         def protocol() -> asyncio.Protocol:
-            return PlainCalls(self._answer, others, caller_of, plain, max_body=MAX_BODY, idle_s=IDLE_S)
+            return FastPath(self._answer, others, caller_of, plain, max_body=MAX_BODY, idle_s=IDLE_S)
 
         servers = [await self._loop.create_server(protocol, sock=bound) for bound in self._sockets.bound]
         self._started.set()
@@ -163,9 +165,9 @@ class AdminServer:
                 web.get("/metrics", self._metrics),
                 web.post("/pick", self._picks.pick),
                 web.post("/release", self._picks.release),
-                web.post("/backends/{verb}", self._orders.backend),
-                web.post("/reload", self._orders.reload),
-                web.post("/upgrade", self._orders.upgrade),
+                web.post("/backends/{verb}", self._operator_calls.backend),
+                web.post("/reload", self._operator_calls.reload),
+                web.post("/upgrade", self._operator_calls.upgrade),
             ]
         )
         return application
@@ -176,56 +178,56 @@ class AdminServer:
     async def _guard(
         self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
-        """Rights first; then every failure becomes one JSON line."""
-        call = call_of(request)
+        """Authorization first; then every failure becomes one JSON line."""
+        asked = request_of(request)
         try:
-            self._rights.check(call)
+            self._authorization.check(asked)
             return await handler(request)
         except web.HTTPException as error:
             return web.json_response({"error": error.reason}, status=error.status, headers=_only_allow(error))
         except Exception as error:
-            status, body, headers = self._failed(call, error)
+            status, body, headers = self._failed(asked, error)
             return web.json_response(body, status=status, headers=headers)
 
-    def _failed(self, call: Call, error: Exception) -> tuple[int, dict[str, Any], dict[str, str]]:
+    def _failed(self, request: Request, error: Exception) -> tuple[int, dict[str, Any], dict[str, str]]:
         """What is answered instead: status, body, fields of the head."""
         if isinstance(error, Refusal):
             if error.status in (401, 403, 429):
-                self._refusals.note(error.status, call.caller, call.path, str(error))
+                self._refusals.note(error.status, request.caller, request.path, str(error))
             return error.status, error.body, error.headers
         if isinstance(error, BadBody):
-            self._refusals.note(422, call.caller, call.path, str(error))
+            self._refusals.note(422, request.caller, request.path, str(error))
             return 422, {"error": str(error), "key": error.key}, {}
-        self._log(f"admin: {call.method} {call.path}: {error!r}")
+        self._log(f"admin: {request.method} {request.path}: {error!r}")
         return 500, {"error": "internal error"}, {}
 
     # --- backends ------------------------------------------------------------------------------------------------
 
-    def _answer(self, call: Call, data: bytes) -> tuple[int, dict[str, Any], dict[str, str]]:
+    def _answer(self, request: Request, data: bytes) -> tuple[int, dict[str, Any], dict[str, str]]:
         """To a call in plain form."""
         try:
-            self._rights.check(call)
-            return *self._members.answer(call, data), {}
+            self._authorization.check(request)
+            return *self._registrations.answer(request, data), {}
         except Exception as error:
-            return self._failed(call, error)
+            return self._failed(request, error)
 
-    async def _of_a_backend(self, request: web.Request) -> web.Response:
-        status, answer = self._members.answer(call_of(request), await request.read())
+    async def _of_a_backend(self, web_request: web.Request) -> web.Response:
+        status, answer = self._registrations.answer(request_of(web_request), await web_request.read())
         return web.json_response(answer, status=status)
 
     # --- looking -------------------------------------------------------------------------------------------------
 
-    async def _dashboard(self, request: web.Request) -> web.Response:
+    async def _dashboard(self, web_request: web.Request) -> web.Response:
         body, fields = page()
         return web.Response(body=body, headers=fields)
 
-    async def _events(self, request: web.Request) -> web.StreamResponse:
-        return await self._feed.serve(request, self._rights.is_operator(call_of(request)))
+    async def _events(self, web_request: web.Request) -> web.StreamResponse:
+        return await self._feed.serve(web_request, self._authorization.is_operator(request_of(web_request)))
 
-    async def _backends(self, request: web.Request) -> web.Response:
+    async def _backends(self, web_request: web.Request) -> web.Response:
         return web.json_response({"pools": self._document()["pools"]})
 
-    async def _get_status(self, request: web.Request) -> web.Response:
+    async def _get_status(self, web_request: web.Request) -> web.Response:
         return web.json_response(self._document())
 
     def _document(self) -> dict[str, Any]:
@@ -234,17 +236,17 @@ class AdminServer:
         except LbcoreError as error:
             raise Refusal(503, str(error)) from None
 
-    async def _healthz(self, request: web.Request) -> web.Response:
+    async def _healthz(self, web_request: web.Request) -> web.Response:
         return web.json_response({"status": "ok"})
 
-    async def _readyz(self, request: web.Request) -> web.Response:
+    async def _readyz(self, web_request: web.Request) -> web.Response:
         ready, reason, known = self._ready()
         return web.json_response({"ready": ready, "reason": reason, **known}, status=200 if ready else 503)
 
-    async def _metrics(self, request: web.Request) -> web.Response:
+    async def _metrics(self, web_request: web.Request) -> web.Response:
         from lbcore.observe.metrics import CONTENT_TYPE, OPENMETRICS_TYPE, wants_openmetrics
 
-        new = wants_openmetrics(request.headers.get("Accept", ""))
+        new = wants_openmetrics(web_request.headers.get("Accept", ""))
         try:  # in a thread: heartbeats do not wait for a scrape of a thousand backends
             body = await asyncio.to_thread(self._render_metrics, new)
         except LbcoreError as error:

@@ -7,9 +7,9 @@ import errno
 import os
 import socket
 
+from lbcore.config.settings import join_host_port, split_host_port
+from lbcore.control.sockets import address_to_bind
 from lbcore.errors import ConfigError, LbcoreError, PortTaken
-from lbcore.settings import join_host_port, split_host_port
-from lbcore.sockets import address_to_bind
 
 
 class AdminSockets:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lbcore import options
+from lbcore.config import options
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,7 +57,7 @@ def _help(name: str) -> str:
 
 def _chosen(argument: str | None, option: str | None = None) -> str:
     """The balancer that a command means. Raises NotRunning or LbcoreError."""
-    from lbcore import runtime
+    from lbcore.control import runtime
 
     if argument is not None and option is not None and argument != option:
         raise typer.BadParameter(f"the argument says {argument!r}, --name says {option!r}")
@@ -209,7 +209,7 @@ def schema() -> int:
     """Print the JSON schema of configurations."""
     import json
 
-    from lbcore.config import json_schema
+    from lbcore.config.toml import json_schema
 
     typer.echo(json.dumps(json_schema(), indent=2))
     return 0
@@ -223,7 +223,7 @@ def demo(
 
     Backends that register themselves, a balancer, load, a failure, the recovery: on one screen.
     """
-    from lbcore import demo
+    from lbcore.cli import demo
 
     return demo.main(seconds)
 
@@ -286,18 +286,18 @@ def why(
     For each session or request: the candidates, their scores, the choice and the outcome. Read from shared memory, also after a
     crash.
     """
-    from lbcore.cli import explain
+    from lbcore.cli import why
 
     wanted = {"pool": pool, "backend": backend, "outcome": outcome, "worker": worker}
-    return explain.main(_chosen(balancer, name), wanted, last, json)
+    return why.main(_chosen(balancer, name), wanted, last, json)
 
 
 def _order(
     verb: str, address: str, pool: str | None, name: str | None, weight: int | None = None, *, backup: bool = False
 ) -> int:
-    from lbcore.cli import steer
+    from lbcore.cli import control
 
-    return steer.order(_chosen(name), verb, address, pool, weight, backup=backup)
+    return control.order(_chosen(name), verb, address, pool, weight, backup=backup)
 
 
 @backend.command("list")
@@ -411,9 +411,9 @@ def register(
 
     Registers when COMMAND serves, sends heartbeats, and on TERM deregisters and waits for the drain before COMMAND ends.
     """
-    from lbcore.cli import enlist
+    from lbcore.cli import register
 
-    return enlist.main(
+    return register.main(
         lb,
         port,
         command or [],
@@ -437,9 +437,9 @@ def reload(balancer: Which = None, name: Named = None) -> int:
 
     A file that is wrong changes nothing: the balancer goes on as it was, and the faults are printed.
     """
-    from lbcore.cli import steer
+    from lbcore.cli import control
 
-    return steer.reload(_chosen(balancer, name))
+    return control.reload(_chosen(balancer, name))
 
 
 @app.command()
@@ -453,14 +453,14 @@ def upgrade(
 
     No connection is cut: the new version takes over the sockets and the table, the old workers finish their sessions.
     """
-    from lbcore.cli import steer
+    from lbcore.cli import control
 
     found = _chosen(balancer, name)
     if check:
-        return steer.check_upgrade(found)
+        return control.check_upgrade(found)
     if step:
-        return steer.upgrade_by_steps(found, lambda what: typer.confirm(f"{found}: {what}?"))
-    return steer.upgrade(found)
+        return control.upgrade_by_steps(found, lambda what: typer.confirm(f"{found}: {what}?"))
+    return control.upgrade(found)
 
 
 @app.command()
@@ -470,9 +470,9 @@ def stop(
     now: Annotated[bool, typer.Option("--now", help="Do not wait for sessions to finish.")] = False,
 ) -> int:
     """Drain a running balancer, and wait for its end."""
-    from lbcore.cli import steer
+    from lbcore.cli import control
 
-    return steer.stop(_chosen(balancer, name), now)
+    return control.stop(_chosen(balancer, name), now)
 
 
 @app.command("install-service")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from lbcore.errors import ConfigError
 
 if TYPE_CHECKING:
-    from lbcore.settings import BalancerSettings
+    from lbcore.config.settings import BalancerSettings
 
 
 def main(file: Path, as_json: bool) -> int:
@@ -41,9 +41,9 @@ def main(file: Path, as_json: bool) -> int:
 
 def _examined(file: Path, advice: list[str]) -> BalancerSettings:
     """The settings of the file; what should be otherwise is added to `advice`. Raises ConfigError."""
-    from lbcore import privileges
     from lbcore.cli.serve import check_services
-    from lbcore.config import load
+    from lbcore.config.toml import load
+    from lbcore.control import privileges
     from lbcore.discovery.names import unresolvable
     from lbcore.tls.store import Store
 

@@ -13,7 +13,7 @@ from lbcore.version import VERSION
 
 def main(as_json: bool = False) -> int:
     """Print one line a fact, or all as one JSON object."""
-    from lbcore.offload import local_refusal, refusal
+    from lbcore.control.offload import local_refusal, refusal
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     facts = {

@@ -9,16 +9,13 @@ import signal
 import socket
 import threading
 
-from lbcore import signals
-from lbcore.balancer import Balancer
+from lbcore.api.balancer import Balancer
 from lbcore.cli import upgrade
 from lbcore.cli.log import Lines
-from lbcore.cli.pulse import Pulse, summary
-from lbcore.cli.wake import Wake
-from lbcore.errors import ConfigError, LbcoreError
-from lbcore.observe.sinks import opened
-from lbcore.options import DEFAULT_NAME
-from lbcore.settings import (
+from lbcore.cli.wakeup import Wakeup
+from lbcore.cli.watchdog import Watchdog, summary
+from lbcore.config.options import DEFAULT_NAME
+from lbcore.config.settings import (
     DEFAULT_POOL,
     BackendSettings,
     admin_of,
@@ -29,7 +26,10 @@ from lbcore.settings import (
     simple,
     split_host_port,
 )
-from lbcore.systemd import Inherited, Notifier
+from lbcore.control import signals
+from lbcore.control.systemd import Inherited, Notifier
+from lbcore.errors import ConfigError, LbcoreError
+from lbcore.observe.sinks import opened
 from lbcore.version import VERSION
 
 TYPE_CHECKING = False
@@ -38,8 +38,8 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Any
 
-    from lbcore.admin.bodies import UpgradeOrder
-    from lbcore.settings import BalancerSettings, PoolSettings
+    from lbcore.admin.bodies import UpgradeCall
+    from lbcore.config.settings import BalancerSettings, PoolSettings
 
 DEFAULT_ADMIN = "127.0.0.1:9900"
 RELOAD, REOPEN, UPGRADE = "reload", "reopen", "upgrade"
@@ -136,7 +136,7 @@ def main(config: Path | None, flags: Flags) -> int:
         settings = flags.alone()
         _give_up_root(settings)
     else:
-        from lbcore.config import load
+        from lbcore.config.toml import load
 
         settings = flags.lay(load(config))
         if _give_up_root(settings):
@@ -169,7 +169,7 @@ def _hold_outputs() -> None:
 
 def _give_up_root(settings: BalancerSettings) -> bool:
     """Become the user that the settings name, if root is who we are. Raises ConfigError, LbcoreError or OSError."""
-    from lbcore import privileges, runtime
+    from lbcore.control import privileges, runtime
 
     account = privileges.wanted(settings)
     if account is None:
@@ -195,7 +195,7 @@ def _default_admin(name: str, log_format: str) -> str:
 
 
 def _milliseconds(text: str) -> int:
-    from lbcore.options import TOP
+    from lbcore.config.options import TOP
 
     option = next(option for option in TOP if option.name == "drain_timeout")
     try:
@@ -246,9 +246,9 @@ class Command:
             log=self._log,
             inherited=self._inherited,
         )
-        self._pulse = Pulse(self._balancer, self._notifier)
+        self._watchdog = Watchdog(self._balancer, self._notifier)
         self._balancer._on_upgrade = self._on_upgrade
-        self._wake = Wake()
+        self._wake = Wakeup()
         self._ends = 0
         self._upgrade = self._alone = False
         self._wanted = dict.fromkeys((RELOAD, REOPEN, UPGRADE), False)
@@ -271,7 +271,7 @@ class Command:
                 self._log(f"a socket was passed that no listener wants: {left}")
             self._say_ready()
             self._notifier.ready(summary(self._balancer))
-            self._pulse.start()
+            self._watchdog.start()
         except BaseException:  # the last descriptor is gone, perhaps: workers that nobody knows of must not stay
             if before.name is None:
                 self._balancer.stop(0)
@@ -285,14 +285,14 @@ class Command:
             self._wake.wait()
             if self._upgrade and not self._ends:
                 self._log("the control plane makes way for the version that is installed now")
-                self._pulse.stop()
+                self._watchdog.stop()
                 self._notifier.reloading()
                 self._notifier.restore()
                 self._inherited.restore()
                 upgrade.become(self._balancer, lambda: self._ends > 0, self._alone)
             self._pass_on()
         self._log("draining")
-        self._pulse.stop()
+        self._watchdog.stop()
         self._notifier.stopping("draining")
         threading.Thread(target=self._hurry_when_told, name="lbcore-hurry", daemon=True).start()
         self._balancer.stop()
@@ -320,7 +320,7 @@ class Command:
             self._log("the ready line was not taken: nobody reads stdout")
 
     def _on_signal(self, number: int, frame: object) -> None:
-        """Takes no lock: the thread that it interrupts may hold it. `Wake` hears of signals by itself."""
+        """Takes no lock: the thread that it interrupts may hold it. `Wakeup` hears of signals by itself."""
         if number in _ORDERS:
             self._wanted[_ORDERS[number]] = True
         else:
@@ -332,7 +332,7 @@ class Command:
             self._wake.wait(HURRY_S)
         self._balancer.hurry()
 
-    def _on_upgrade(self, order: UpgradeOrder) -> str:
+    def _on_upgrade(self, order: UpgradeCall) -> str:
         """An operator asks for it, or for a step: what comes. Raises LbcoreError."""
         if order.worker is not None:
             self._balancer._replace_worker(order.worker)

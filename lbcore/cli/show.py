@@ -6,10 +6,10 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
-from lbcore import runtime
+from lbcore.control import runtime
+from lbcore.engine.segment import Segment
 from lbcore.errors import LbcoreError
 from lbcore.observe.status import document
-from lbcore.segment import Segment
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

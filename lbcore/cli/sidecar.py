@@ -16,13 +16,13 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from lbcore.cli.wake import Wake
+from lbcore.cli.wakeup import Wakeup
 from lbcore.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from lbcore.registration import Registration
+    from lbcore.client.registration import Registration
 
 PR_SET_PDEATHSIG = 1
 LOOK_EVERY_S = 0.1
@@ -96,7 +96,7 @@ class Sidecar:
         self._say = say
         self._child: subprocess.Popen[bytes] | None = None
         self._signals: list[int] = []
-        self._wake = Wake()
+        self._wake = Wakeup()
 
     def run(self) -> int:
         """Until the command ends, or without one until a signal: the exit code. Raises ConfigError."""

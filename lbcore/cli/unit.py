@@ -7,15 +7,15 @@ import shutil
 import sys
 from pathlib import Path
 
-from lbcore.config import load
+from lbcore.config.options import DEFAULT_NAME
+from lbcore.config.toml import load
 from lbcore.errors import ConfigError, LbcoreError
-from lbcore.options import DEFAULT_NAME
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from lbcore.settings import BalancerSettings
+    from lbcore.config.settings import BalancerSettings
 
 SYSTEM = Path("/etc/systemd/system")
 WATCHDOG_S = 30

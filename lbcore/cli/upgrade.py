@@ -3,7 +3,7 @@
 1. The new version is asked whether it can: the same command line, in a process of its own (`can_succeed`, `say_so`). It reads
    the configuration, and tries what it will need and the running one has not: files, logs, addresses.
 2. The control plane lets its workers go, and its process becomes the new one (`become`): same pid, same arguments. The workers
-   serve on meanwhile, and are adopted (lbcore/estate.py).
+   serve on meanwhile, and are adopted (lbcore/control/adoption.py).
 3. Each worker is replaced by one of the new engine; the old one drains (`Balancer._replace_workers`).
 
 An operator may take these steps one at a time, and stop after each: what runs then is whole.
@@ -17,10 +17,10 @@ import socket
 import subprocess
 import sys
 
-from lbcore import signals
+from lbcore.config.settings import split_host_port
+from lbcore.control import signals
+from lbcore.engine.segment import Segment, SegmentError
 from lbcore.errors import ConfigError, LbcoreError
-from lbcore.segment import Segment, SegmentError
-from lbcore.settings import split_host_port
 from lbcore.version import VERSION
 
 TYPE_CHECKING = False
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, NoReturn
 
-    from lbcore.balancer import Balancer
-    from lbcore.settings import BalancerSettings
+    from lbcore.api.balancer import Balancer
+    from lbcore.config.settings import BalancerSettings
 
 ASKED = "LBCORE_UPGRADE_ASKED"
 """In the environment of a version that is asked: the path of the segment that it would go on with."""
@@ -82,8 +82,8 @@ def _addresses(settings: BalancerSettings) -> list[str]:
 
 def _try(settings: BalancerSettings, held: dict[str, Any]) -> None:
     """What the running version does not hold for us is had, and let go again. Raises ConfigError or LbcoreError."""
+    from lbcore.control.sockets import ListenerSockets
     from lbcore.observe.recording import open_sink
-    from lbcore.sockets import ListenerSockets
     from lbcore.tls.store import Store
 
     if settings.name != held["name"]:
@@ -103,7 +103,7 @@ def _try(settings: BalancerSettings, held: dict[str, Any]) -> None:
 
 
 def _try_admin(listen: str) -> None:
-    from lbcore.sockets import address_to_bind
+    from lbcore.control.sockets import address_to_bind
 
     try:
         family, address = address_to_bind(*split_host_port(listen), socket.SOCK_STREAM)

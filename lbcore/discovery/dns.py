@@ -7,26 +7,26 @@ import random
 import time
 from typing import TYPE_CHECKING
 
-from lbcore.codes import TIERS
-from lbcore.complaints import Complaints
+from lbcore.backoff import Backoff
+from lbcore.config.settings import join_host_port
 from lbcore.discovery.hold import Hold
 from lbcore.discovery.resolver import DnsFailed, Resolver
 from lbcore.discovery.sources import MOST, Found
-from lbcore.pauses import Pauses
-from lbcore.settings import join_host_port
+from lbcore.engine.codes import TIERS
+from lbcore.log_once import LogOnce
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from lbcore.config.settings import SourceSettings
     from lbcore.discovery.sources import Publish
-    from lbcore.settings import SourceSettings
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 30.0
 
 
 class DnsSource:
     """Follows a name. No answer, an error (NXDOMAIN, SERVFAIL, ...) or an answer without an address: the last one stays true,
-    since a name server that lost its zone must not empty a pool; it is asked again, with growing pauses. An address that
+    since a name server that lost its zone must not empty a pool; it is asked again, with growing backoff. An address that
     answers lack stays for `hold`. known: what a source, by pool and claim, named before this began."""
 
     def __init__(
@@ -40,27 +40,27 @@ class DnsSource:
         self.pool = pool
         self.claim: str = f"dns:{settings.kind}:{settings.name}:{settings.port or ''}"
         self._settings = settings
-        self._complaints = Complaints(log, f"pool {pool}: dns {settings.name}", over="well again")
+        self._log_once = LogOnce(log, f"pool {pool}: dns {settings.name}", over="well again")
         self._resolver = Resolver(settings.server, on_shortage)
         self._hold = Hold(settings.hold_ms / 1000, known(pool, self.claim) if known else ())
 
     async def run(self, publish: Publish) -> None:
         """Until cancelled."""
         last: list[Found] | None = None
-        pauses = Pauses(FIRST_PAUSE_S, LONGEST_PAUSE_S)
+        backoff = Backoff(FIRST_PAUSE_S, LONGEST_PAUSE_S)
         while True:
             try:
                 found, ttl_s = await self.ask()
             except DnsFailed as failure:
-                self._complaints.tell(f"the last answer is kept: {failure}")
-                await asyncio.sleep(pauses.next())
+                self._log_once.tell(f"the last answer is kept: {failure}")
+                await asyncio.sleep(backoff.next())
                 continue
-            self._complaints.tell("" if len(found) <= MOST else f"{len(found)} addresses, only {MOST} are taken")
+            self._log_once.tell("" if len(found) <= MOST else f"{len(found)} addresses, only {MOST} are taken")
             taken = self._hold.take(found, time.monotonic(), MOST)
             if taken != last:
                 last = taken
                 publish(last)
-            pauses.begin_anew()
+            backoff.begin_anew()
             await asyncio.sleep(self._patience_s(ttl_s))
 
     def _patience_s(self, ttl_s: int) -> float:

@@ -1,6 +1,6 @@
 """The rules of health, pure: what was seen of a backend goes in, a state and its reason come out. No clock, no sockets.
 
-`note_*` add to the evidence; `judge` reads it. What concerns a pool as a whole is in `floor` and `outliers`.
+`note_*` add to the evidence; `judge` reads it. What concerns a pool as a whole is in `panic` and `outliers`.
 Times are monotonic seconds.
 """
 
@@ -11,11 +11,11 @@ from typing import NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from lbcore.settings import PoolSettings
+    from lbcore.config.settings import PoolSettings
 
 
 class Verdict(NamedTuple):
-    """A state of lbcore.codes.STATES, and why, in words."""
+    """A state of lbcore.engine.codes.STATES, and why, in words."""
 
     state: str
     reason: str

@@ -10,16 +10,16 @@ import os
 import struct
 from typing import TYPE_CHECKING
 
+from lbcore.config.secret import revealed
+from lbcore.config.settings import raw_bytes
 from lbcore.discovery.reaching import ProbeFailed
-from lbcore.secret import revealed
-from lbcore.settings import raw_bytes
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Awaitable, Callable
 
+    from lbcore.config.settings import ProbeSettings
     from lbcore.discovery.reaching import Talk
-    from lbcore.settings import ProbeSettings
 
 NOBODY = "lbcore"
 """Who logs in where a login is the only clean end, and no user is named."""

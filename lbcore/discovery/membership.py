@@ -14,20 +14,20 @@ import threading
 import time
 from typing import NamedTuple
 
-from lbcore.codes import DEAD, PROVEN
-from lbcore.crew import ANSWERS, CONNECTS, NOBODY
+from lbcore.config.settings import join_host_port, loops, parse_address
+from lbcore.control.workers import ANSWERS, CONNECTS, NOBODY
 from lbcore.discovery import evidence as rules_of
-from lbcore.discovery import floor, outliers, saved, sources
-from lbcore.discovery.agenda import Agenda
+from lbcore.discovery import outliers, panic, saved, sources
+from lbcore.discovery.deadlines import Deadlines
 from lbcore.discovery.drains import Drains
 from lbcore.discovery.evidence import Evidence, Suspicion, Verdict
+from lbcore.discovery.health_state import HealthStates
 from lbcore.discovery.names import Named
 from lbcore.discovery.pickers import Pickers
+from lbcore.discovery.pool_health import Member, PoolHealth
 from lbcore.discovery.reports import Report, Reports, weight_of
-from lbcore.discovery.standing import Member, Standing
-from lbcore.discovery.verdicts import Verdicts
-from lbcore.settings import join_host_port, loops, parse_address
-from lbcore.shortages import Shortages
+from lbcore.discovery.shortages import Shortages
+from lbcore.engine.codes import DEAD, PROVEN
 from lbcore.table import UNRESOLVED, is_literal, resolve_all
 
 TYPE_CHECKING = False
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import Any
 
-    from lbcore.settings import PoolSettings, ProbeSettings
+    from lbcore.config.settings import PoolSettings, ProbeSettings
     from lbcore.table import Resolved, Row, Table
 
     LookedUp = dict[tuple[str, int], Resolved | ValueError]
@@ -84,7 +84,7 @@ class Membership:
         self._lock = threading.RLock()
         self._members: dict[str, Member] = {}  # by row id
         self._drains = Drains()
-        self._standing: dict[str, Standing] = {name: Standing() for name in pools}
+        self._health: dict[str, PoolHealth] = {name: PoolHealth() for name in pools}
         self.sooner: Callable[[], None] = lambda: None
         self.on_new: Callable[[Row], None] = lambda row: None
         self.on_suspect: Callable[[Row], None] = lambda row: None
@@ -92,11 +92,13 @@ class Membership:
         self.on_change: Callable[[], None] = lambda: None
         self.leads_back: Callable[[str, str, int], str] = lambda pool, ip, port: ""
         """The listener of ours that an address is from which a pool's sessions would come back to it; "": none."""
-        self._agenda = Agenda(lambda: self.sooner())
-        table.views.on_put_off = self._agenda.wake_by
+        self._deadlines = Deadlines(lambda: self.sooner())
+        table.views.on_put_off = self._deadlines.wake_by
         self._pickers = Pickers(table, log)
-        self._verdicts = Verdicts(table, self._pools, self._standing, self._agenda, on_change=lambda: self.on_change(), log=log)
-        self._reports = Reports(table, self._pools, self._agenda, self._verdicts.weigh)
+        self._states = HealthStates(
+            table, self._pools, self._health, self._deadlines, on_change=lambda: self.on_change(), log=log
+        )
+        self._reports = Reports(table, self._pools, self._deadlines, self._states.weigh)
         self.count: Callable[[str], None] = table.counts.add
         self.shortages = Shortages(log, self.count, clock)
 
@@ -147,12 +149,12 @@ class Membership:
     def usable(self) -> bool:
         """Has some pool a backend that is up by its own evidence, and has a weight?"""
         with self._lock:
-            return not all(standing.outage for standing in self._standing.values())
+            return not all(health.outage for health in self._health.values())
 
     def outages(self) -> list[str]:
         """The pools without such a backend."""
         with self._lock:
-            return [name for name, standing in self._standing.items() if standing.outage]
+            return [name for name, health in self._health.items() if health.outage]
 
     # --- operators -----------------------------------------------------------------------------------------------
 
@@ -174,15 +176,15 @@ class Membership:
             member = self._members.pop(row.id, None)
             if member is None:
                 return
-            self._agenda.forget(row.id)
-            self._standing[row.pool].leave(row.id)
+            self._deadlines.forget(row.id)
+            self._health[row.pool].leave(row.id)
             if reason == REMOVED:
                 self._drains.discard(row.pool, row.address)
             self._table.set_state(row, "draining", reason)
             self._table.remove(row, self._drain_ms if drain_ms is None else drain_ms)
-            self._verdicts.left(row.pool, self._clock())
+            self._states.left(row.pool, self._clock())
         self.on_change()
-        self._agenda.wake_by(self._clock())
+        self._deadlines.wake_by(self._clock())
 
     def _unclaim(self, member: Member, source: str, reason: str) -> None:
         """A source names a backend no more: it leaves, unless another does."""
@@ -208,14 +210,14 @@ class Membership:
             raise ValueError(f"weight: {weight!r} is not allowed (allowed: a whole number from 0 to 256)")
         with self._lock:
             if row.id in self._members:
-                self._verdicts.weigh(row, weight, self._clock())
+                self._states.weigh(row, weight, self._clock())
 
     def _change(self, row: Row, change: Callable[[Evidence], None]) -> None:
         with self._lock:
             member = self._members.get(row.id)
             if member is not None:
                 change(member.evidence)
-                self._verdicts.review(member, self._clock())
+                self._states.review(member, self._clock())
 
     def _enter(
         self,
@@ -251,7 +253,7 @@ class Membership:
             )
             member = Member(row, evidence)
             self._members[row.id] = member
-            self._verdicts.entered(member, self._clock())
+            self._states.entered(member, self._clock())
         if source != "lease":
             self.on_new(row)
         if not is_literal(row.host):
@@ -292,7 +294,7 @@ class Membership:
             if row is not None:
                 member = self._members[row.id]
                 if instance and self._reports.leave(member, instance, self._clock()):
-                    self._verdicts.review(member, self._clock())
+                    self._states.review(member, self._clock())
                     self.on_change()
                 else:
                     self.remove(row, reason="deregistered")
@@ -322,8 +324,8 @@ class Membership:
             self.on_change()
         if taken:
             if report.backup is not None and member.evidence.leased:
-                self._verdicts.rank(row, int(report.backup), now)
-            self._verdicts.review(member, now)
+                self._states.rank(row, int(report.backup), now)
+            self._states.review(member, now)
 
     # --- evidence ------------------------------------------------------------------------------------------------
 
@@ -339,19 +341,19 @@ class Membership:
                 rules_of.note_good_probe(member.evidence, rules, now)
             else:
                 late = detail.startswith("timed out")
-                served_at = self._table.outcomes(row).last_answer if late else 0.0
+                served_at = self._table.health(row).last_answer if late else 0.0
                 rules_of.note_bad_probe(member.evidence, detail, rules, now, late=late, served_at=served_at)
             suspicion = rules_of.settle_suspicion(member.evidence, ok, now if began is None else began, rules, now)
             if suspicion and not ok:
-                self._verdicts.eject(member, f"{suspicion}; its probe failed, too: {detail}", now)
+                self._states.eject(member, f"{suspicion}; its probe failed, too: {detail}", now)
             elif suspicion and rules_of.is_told(member.evidence, now):
                 self._log(f"pool {row.pool}: {row.address} stays, its {rules.probe.kind} probe succeeds: {suspicion}")
-            self._verdicts.review(member, now)
+            self._states.review(member, now)
 
     def failing(self, index: int, what: int) -> None:
         """A worker reports that connects to the backend in this row, or its answers, fail one after another.
 
-        what: CONNECTS or ANSWERS of lbcore.crew.
+        what: CONNECTS or ANSWERS of lbcore.control.workers.
         """
         with self._lock:
             row = self._table.by_index(index)
@@ -359,13 +361,13 @@ class Membership:
             if row is None or member is None:
                 return
             now = self._clock()
-            outcome = self._table.outcomes(row)
+            outcome = self._table.health(row)
             if what == ANSWERS and outcome.failed_responses_in_row:
                 detail = f"status {outcome.last_status}" if outcome.last_status else "none came, or it broke off"
                 why = f"{rules_of.times(outcome.failed_responses_in_row, 'response')} failed in a row: {detail}"
                 match rules_of.note_responses_failed(member.evidence, why, self._pools[row.pool], now):
                     case Suspicion.EJECT:
-                        self._verdicts.eject(member, why, now)
+                        self._states.eject(member, why, now)
                     case Suspicion.PROBE:
                         self.on_suspect(row)
                     case Suspicion.NOTHING:
@@ -373,7 +375,7 @@ class Membership:
             elif what != ANSWERS and outcome.failures_in_row:
                 detail = _TLS_WORDS.get(outcome.last_errno) or os.strerror(outcome.last_errno).lower()
                 rules_of.note_connects_failed(member.evidence, outcome.failures_in_row, detail, self._pools[row.pool], now)
-                self._verdicts.review(member, now)
+                self._states.review(member, now)
 
     def shortage(self, error: int, index: int) -> None:
         """A worker reports what this host lacked: for a connect to the backend in this row, or for an accept (NOBODY)."""
@@ -383,24 +385,24 @@ class Membership:
     def compare(self, now: float) -> None:
         """Compare the backends of each pool whose time has come, by what was seen since the last time."""
         with self._lock:
-            due = [name for name, standing in self._standing.items() if now >= standing.compare_at]
+            due = [name for name, health in self._health.items() if now >= health.compare_at]
             if due:
                 totals = self._table.totals()
                 for name in due:
                     self._compare_pool(name, totals, now)
 
     def _compare_pool(self, name: str, totals: Any, now: float) -> None:
-        standing, rules = self._standing[name], self._pools[name].outlier
-        standing.compare_at = now + rules.interval_ms / 1000
+        health, rules = self._health[name], self._pools[name].outlier
+        health.compare_at = now + rules.interval_ms / 1000
         figures = {}
-        for id, member in standing.members.items():
+        for id, member in health.members.items():
             good, bad, latency_us, in_row = totals[member.row.index]
             figures[id] = outliers.Figures(good - member.good, bad - member.bad, latency_us)
             member.good, member.bad = good, bad
             if in_row and in_row >= self._pools[name].max_connect_failures > 0:
                 self.failing(member.row.index, CONNECTS)  # of those who pick without the proxy: nobody else reports for them
         for id, why in outliers.worse(figures, rules).items():
-            self._verdicts.eject(standing.members[id], f"ejected: {why}", now)
+            self._states.eject(health.members[id], f"ejected: {why}", now)
 
     # --- time ----------------------------------------------------------------------------------------------------
 
@@ -409,23 +411,23 @@ class Membership:
         with self._lock:
             self._forgive_stall(now)
             self.compare(now)
-            self._verdicts.end_doubts(now)
-            self._verdicts.tell_outages(now)
+            self._states.end_doubts(now)
+            self._states.tell_outages(now)
             self._pickers.bury(now)
-            for row_id in self._agenda.take(now):
+            for row_id in self._deadlines.take(now):
                 if row_id in self._members:
                     self._see_to(self._members[row_id], now)
             swept = self._table.sweep(now)
-            first = self._agenda.first
+            first = self._deadlines.first
             times = [] if first is None else [max(first, now + TICK_S)]
-            times += [standing.compare_at for standing in self._standing.values() if len(standing.members) > 1]
-            times += [standing.doubt_until for standing in self._standing.values() if standing.doubting]
-            times += [standing.tell_at for standing in self._standing.values() if standing.tell_at is not None]
+            times += [health.compare_at for health in self._health.values() if len(health.members) > 1]
+            times += [health.doubt_until for health in self._health.values() if health.doubting]
+            times += [health.tell_at for health in self._health.values() if health.tell_at is not None]
             times.append(self._pickers.due_at)
             if swept is not None:
                 times.append(swept)
-            self._agenda.wanted = min(times, default=None)
-            return self._agenda.wanted
+            self._deadlines.wanted = min(times, default=None)
+            return self._deadlines.wanted
 
     def _see_to(self, member: Member, now: float) -> None:
         row, evidence = member.row, member.evidence
@@ -437,16 +439,16 @@ class Membership:
             return
         if evidence.lease_until is not None:
             self._reports.forget_silent(member, now)
-            self._agenda.plan(min((one.until for one in member.instances.values()), default=evidence.lease_until), row.id)
+            self._deadlines.plan(min((one.until for one in member.instances.values()), default=evidence.lease_until), row.id)
         if member.load is not None or member.elsewhere:
             self._reports.age_load(member, now)
-        self._verdicts.see_to_ramp(member, now)
+        self._states.see_to_ramp(member, now)
         rules_of.note_retry_due(evidence, self._pools[row.pool], now)
-        self._verdicts.review(member, now)
+        self._states.review(member, now)
 
     def _forgive_stall(self, now: float) -> None:
         """When the process itself was held up, heartbeats could not be heard: every lease gets the time for one more."""
-        wanted = self._agenda.wanted
+        wanted = self._deadlines.wanted
         if wanted is None or now <= wanted + STALL_S:
             return
         self._log(f"held up for {now - wanted:.1f} s: leases are extended")
@@ -463,7 +465,7 @@ class Membership:
     def claimed(self, pool: str, claim: str) -> list[sources.Found]:
         """What a source names of a pool, as of what it said last."""
         with self._lock:
-            members = self._standing[pool].members.values() if pool in self._standing else ()
+            members = self._health[pool].members.values() if pool in self._health else ()
             rows = (member.row for member in members if claim in member.claims)
             return [sources.Found(row.address, row.weight, row.tier) for row in rows]
 
@@ -476,8 +478,8 @@ class Membership:
         wanted = {normal(address): (weight, *(tier or (0,))) for address, weight, *tier in found}
         resolved = resolve_all(parse_address(address) for address in wanted if not self._table.find(pool, address))
         with self._lock, self._table.batch():
-            standing = self._standing[pool]
-            for member in list(standing.members.values()):
+            health = self._health[pool]
+            for member in list(health.members.values()):
                 row = member.row
                 if row.address not in wanted:
                     if claim in member.claims:
@@ -522,8 +524,8 @@ class Membership:
     def _rate(self, row: Row, weight: int, tier: int) -> None:
         """What a source says of a backend's share."""
         now = self._clock()
-        self._verdicts.weigh(row, weight, now)
-        self._verdicts.rank(row, tier, now)
+        self._states.weigh(row, weight, now)
+        self._states.rank(row, tier, now)
 
     # --- what outlives a restart ------------------------------------------------------------------------------------
 
@@ -561,7 +563,7 @@ class Membership:
                 if evidence.leased:
                     evidence.lease_until = until = self._clock() + rules.lease.length_ms / 1000
                     self._reports.restore(self._members[row.id], kept.instances, until)
-                    self._agenda.plan(until, row.id)
+                    self._deadlines.plan(until, row.id)
         return count
 
     def restore_drains(self, entries: Iterable[dict[str, Any]]) -> None:
@@ -594,12 +596,12 @@ class Membership:
             for pool in set(self._table.pools()) - set(self._pools):
                 self._table.drop_pool(pool)
             for pool in set(self._table.pools()):
-                self._verdicts.adopt(pool, self._clock())
+                self._states.adopt(pool, self._clock())
             return len(self._members)
 
     def _recall_row(self, row: Row, claims: set[str]) -> None:
         now = self._clock()
-        verdict = Verdict("down", floor.unheld(row.reason)) if row.kept else Verdict(row.state, row.reason)
+        verdict = Verdict("down", panic.unheld(row.reason)) if row.kept else Verdict(row.state, row.reason)
         evidence = rules_of.recalled(
             verdict,
             self._pools[row.pool],
@@ -615,12 +617,12 @@ class Membership:
         member = Member(row, evidence)
         member.claims, member.verdict = claims, verdict
         self._members[row.id] = member
-        self._verdicts.recalled(member)
+        self._states.recalled(member)
         if evidence.leased:
             evidence.lease_until = now + self._pools[row.pool].lease.length_ms / 1000
-            self._agenda.plan(evidence.lease_until, row.id)
+            self._deadlines.plan(evidence.lease_until, row.id)
         if verdict.state != "up":
-            self._agenda.plan(now, row.id)
+            self._deadlines.plan(now, row.id)
         member.load, member.elsewhere, member.heard_at = row.load, row.elsewhere, now
         self._reports.recall(member, now)
 
@@ -655,11 +657,11 @@ class Membership:
             for name, pool in pools.items():
                 self._table.set_pool(pool)
                 self._pools[name] = pool
-                self._table.set_outage(name, self._standing.setdefault(name, Standing()).outage)
+                self._table.set_outage(name, self._health.setdefault(name, PoolHealth()).outage)
             for pool in pools.values():
                 self._follow(pool, resolved)
             for name in changed:
-                self._verdicts.follow(name, self._clock())
+                self._states.follow(name, self._clock())
             self._expel_loops()
 
     def _expel_loops(self) -> None:
@@ -677,19 +679,19 @@ class Membership:
                 self._drop_pool(name)
             for pool in pools.values():
                 named = {backend.address for backend in pool.backends}
-                for member in list(self._standing[pool.name].members.values()):
+                for member in list(self._health[pool.name].members.values()):
                     if "config" in member.claims and member.row.address not in named:
                         self._unclaim(member, "config", "not in the configuration any more")
 
     def _drop_pool(self, name: str) -> None:
-        for member in list(self._standing[name].members.values()):
+        for member in list(self._health[name].members.values()):
             self.remove(member.row, reason="its pool was removed")
-        del self._pools[name], self._standing[name]
+        del self._pools[name], self._health[name]
         self._table.drop_pool(name)
 
     def _follow(self, pool: PoolSettings, resolved: LookedUp) -> None:
         wanted = {backend.address: (backend.weight, backend.tier) for backend in pool.backends}
-        for member in list(self._standing[pool.name].members.values()):
+        for member in list(self._health[pool.name].members.values()):
             row = member.row
             if row.address in wanted:
                 member.claims.add("config")

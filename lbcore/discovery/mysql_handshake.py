@@ -9,12 +9,12 @@ import hashlib
 import struct
 from typing import TYPE_CHECKING
 
+from lbcore.config.secret import revealed
 from lbcore.discovery.reaching import ProbeFailed
-from lbcore.secret import revealed
 
 if TYPE_CHECKING:
+    from lbcore.config.settings import ProbeSettings
     from lbcore.discovery.reaching import Talk
-    from lbcore.settings import ProbeSettings
 
 NOBODY = "lbcore"
 _NATIVE, _SHA2 = "mysql_native_password", "caching_sha2_password"

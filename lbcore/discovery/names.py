@@ -10,17 +10,17 @@ import threading
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from lbcore.complaints import Complaints
-from lbcore.pauses import Pauses
+from lbcore.backoff import Backoff
+from lbcore.log_once import LogOnce
 from lbcore.table.resolved import Resolved, resolve, resolve_all
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
+    from lbcore.config.settings import BalancerSettings
     from lbcore.discovery.membership import Membership
     from lbcore.discovery.resolver import Resolver
-    from lbcore.settings import BalancerSettings
 
 LEAST_S, MOST_S = 1.0, 300.0
 """How long a name is believed at least and at most, whatever its time to live."""
@@ -49,8 +49,8 @@ class _Watch:
         self.due_at = due_at
         self.missing = 0
         self.busy = False
-        self.pauses = Pauses(LEAST_S, SYSTEM_S)
-        self.complaints = Complaints(log, f"pool {pool}: {address}", over="resolved again")
+        self.backoff = Backoff(LEAST_S, SYSTEM_S)
+        self.log_once = LogOnce(log, f"pool {pool}: {address}", over="resolved again")
 
 
 class Names:
@@ -155,13 +155,13 @@ class Names:
         try:
             found, ttl_s = await _ask(named, resolver)
         except ValueError as error:
-            watch.complaints.tell(str(error) if named.resolved else "")  # of others the state tells
-            watch.due_at = time.monotonic() + watch.pauses.next()
+            watch.log_once.tell(str(error) if named.resolved else "")  # of others the state tells
+            watch.due_at = time.monotonic() + watch.backoff.next()
             return
         finally:
             watch.busy = False
-        watch.complaints.tell("")
-        watch.pauses.begin_anew()
+        watch.log_once.tell("")
+        watch.backoff.begin_anew()
         watch.missing = 0 if named.ip in found.all_ips else watch.missing + 1
         if watch.missing and (watch.missing >= SURE or not named.resolved):
             self._membership.move(named.pool, named.address, found)
@@ -215,7 +215,7 @@ def _beside(host: str, port: int) -> asyncio.Future[Resolved]:
 
 def unresolvable(settings: BalancerSettings) -> list[str]:
     """A line for each backend of these settings whose host has no address now."""
-    from lbcore.settings import parse_address
+    from lbcore.config.settings import parse_address
 
     backends = [(pool.name, backend.address) for pool in settings.pools for backend in pool.backends]
     found = resolve_all(parse_address(address) for _, address in backends)

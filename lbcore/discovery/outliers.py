@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from lbcore.settings import OutlierSettings
+    from lbcore.config.settings import OutlierSettings
 
 
 class Figures(NamedTuple):

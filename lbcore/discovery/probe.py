@@ -12,15 +12,15 @@ import os
 import ssl
 from typing import TYPE_CHECKING
 
+from lbcore.config.settings import join_host_port, raw_bytes
 from lbcore.discovery.reaching import MOST_BYTES, ProbeFailed, Talk, reach, target, touch
-from lbcore.settings import join_host_port, raw_bytes
-from lbcore.shortages import is_shortage
+from lbcore.discovery.shortages import is_shortage
 from lbcore.tls.files import Stamp, stamp
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from lbcore.settings import ProbeSettings
+    from lbcore.config.settings import ProbeSettings
     from lbcore.table import Row
 
     Dialog = Callable[[Talk, ProbeSettings], Awaitable[None]]

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from lbcore.discovery.reaching import MOST_BYTES, ProbeFailed
 
 if TYPE_CHECKING:
+    from lbcore.config.settings import ProbeSettings
     from lbcore.discovery.reaching import Talk
-    from lbcore.settings import ProbeSettings
 
 _STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([1-9][0-9][0-9])(?: .*)?")
 _SIZE = re.compile(rb"[0-9A-Fa-f]{1,15}")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import ssl
 
-    from lbcore.settings import ProbeSettings
+    from lbcore.config.settings import ProbeSettings
     from lbcore.table import Row
 
 MOST_BYTES = 64 << 10

@@ -8,9 +8,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from lbcore.discovery.agenda import Agenda
-    from lbcore.discovery.standing import Member
-    from lbcore.settings import PoolSettings
+    from lbcore.config.settings import PoolSettings
+    from lbcore.discovery.deadlines import Deadlines
+    from lbcore.discovery.pool_health import Member
     from lbcore.table import Row, Table
 
 LATE_S = 1.0
@@ -80,12 +80,12 @@ class Reports:
     """Takes them in. pools: settings by name; membership's own. weigh: gives a row a weight. Membership's lock guards it."""
 
     def __init__(
-        self, table: Table, pools: dict[str, PoolSettings], agenda: Agenda, weigh: Callable[[Row, int, float], None]
+        self, table: Table, pools: dict[str, PoolSettings], deadlines: Deadlines, weigh: Callable[[Row, int, float], None]
     ) -> None:
         self._weigh = weigh
         self._table = table
         self._pools = pools
-        self._agenda = agenda
+        self._deadlines = deadlines
 
     def take(self, member: Member, report: Report, now: float, *, joins: bool = False) -> bool:
         """Note what a backend says. A report is a full state: what it leaves out is ordinary. False: it is old news.
@@ -163,7 +163,7 @@ class Reports:
         evidence.busy_until = min((one.busy_until for one in all if one.declared == evidence.declared), default=0.0)
         if evidence.leased:
             evidence.lease_until = max(instance.until for instance in all)
-            self._agenda.plan(min(instance.until for instance in all), member.row.id)
+            self._deadlines.plan(min(instance.until for instance in all), member.row.id)
         loads = [instance.load for instance in all if instance.load is not None]
         under_way = [instance.in_flight for instance in all if instance.in_flight is not None]
         member.load, member.heard_at, member.elsewhere = min(1.0, sum(loads)) if loads else None, now, 0.0
@@ -184,4 +184,4 @@ class Reports:
         factor = 0.5 if ages else 1.0
         self._table.set_load(member.row, None if member.load is None else member.load * factor, member.elsewhere * factor)
         if ages < 2:
-            self._agenda.plan(member.heard_at + (ages + 1) * step_s, member.row.id)
+            self._deadlines.plan(member.heard_at + (ages + 1) * step_s, member.row.id)

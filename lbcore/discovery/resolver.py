@@ -6,8 +6,8 @@ import ipaddress
 import os
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from lbcore.settings import split_host_port
-from lbcore.shortages import advice, is_shortage
+from lbcore.config.settings import split_host_port
+from lbcore.discovery.shortages import advice, is_shortage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

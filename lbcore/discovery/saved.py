@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from lbcore.codes import TIERS
+from lbcore.config.settings import parse_address
 from lbcore.discovery.evidence import Evidence
 from lbcore.discovery.reports import MOST_INSTANCES
-from lbcore.settings import parse_address
+from lbcore.engine.codes import TIERS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
-    from lbcore.discovery.standing import Member
+    from lbcore.discovery.pool_health import Member
 
 SOURCES = ("lease", "api")
 DRAIN = "drain"

@@ -12,7 +12,7 @@ import threading
 import time
 from typing import NamedTuple
 
-from lbcore.pauses import Pauses
+from lbcore.backoff import Backoff
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from typing import Protocol
 
-    from lbcore.settings import PoolSettings, SourceSettings
+    from lbcore.config.settings import PoolSettings, SourceSettings
 
     Publish = Callable[[list["Found"]], None]
 
@@ -105,7 +105,7 @@ class Sources:
         """Run a source; one that fails is run again after a pause, longer each time."""
         import asyncio
 
-        pauses = Pauses(FIRST_PAUSE_S, LONGEST_PAUSE_S)
+        backoff = Backoff(FIRST_PAUSE_S, LONGEST_PAUSE_S)
         while True:
             began = time.monotonic()
             try:
@@ -117,8 +117,8 @@ class Sources:
             except Exception as error:
                 self._log(f"pool {source.pool}: source {source.claim} failed: {error!r}")
             if time.monotonic() - began > LONGEST_PAUSE_S:
-                pauses.begin_anew()
-            await asyncio.sleep(pauses.next())
+                backoff.begin_anew()
+            await asyncio.sleep(backoff.next())
 
 
 def made(

@@ -9,9 +9,9 @@ import os
 import stat
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from lbcore.complaints import Complaints
+from lbcore.config.settings import join_host_port, parse_address
 from lbcore.discovery.sources import Found
-from lbcore.settings import join_host_port, parse_address
+from lbcore.log_once import LogOnce
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -48,7 +48,7 @@ class FileSource:
         self._believed: _Stamp | None = None
         self._doubted: _Stamp | None = None
         self._inode = 0
-        self._complaints = Complaints(log, f"pool {pool}: {path}", over="well again")
+        self._log_once = LogOnce(log, f"pool {pool}: {path}", over="well again")
 
     async def run(self, publish: Publish) -> None:
         """Until cancelled."""
@@ -86,7 +86,7 @@ class FileSource:
         try:
             found = os.stat(self._path)
         except OSError as error:
-            self._complaints.tell(error.strerror or str(error))
+            self._log_once.tell(error.strerror or str(error))
             return None
         return _Stamp(found.st_mtime_ns, found.st_size, found.st_ino)
 
@@ -100,16 +100,16 @@ class FileSource:
                 raise ValueError(f"larger than {MAX_BYTES >> 20} MiB")
             return raw.decode()
         except (OSError, ValueError) as error:
-            self._complaints.tell(f"left as it was: {error}")
+            self._log_once.tell(f"left as it was: {error}")
             return None
 
     def _parse(self, text: str) -> list[Found] | None:
         try:
             found = parse(text, is_json=self._path.endswith(".json"))
         except (ValueError, RecursionError) as error:
-            self._complaints.tell(f"left as it was: {error}")
+            self._log_once.tell(f"left as it was: {error}")
             return None
-        self._complaints.tell("")
+        self._log_once.tell("")
         return found
 
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 import threading
 import time
 
-from lbcore.complaints import Complaints
 from lbcore.errors import ConfigError
+from lbcore.log_once import LogOnce
 from lbcore.observe.lines import FORMATS, Names
 from lbcore.observe.records import BATCH, LOGGED, Records
 from lbcore.observe.sinks import opened
@@ -17,9 +17,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from lbcore.config.settings import BalancerSettings
     from lbcore.observe.records import Record
     from lbcore.observe.sinks import Sink
-    from lbcore.settings import BalancerSettings
     from lbcore.table import Table
 
 EVERY_S = 0.05
@@ -36,7 +36,7 @@ class AccessLog:
 
     def __init__(self, table: Table, log: Callable[[str], None]) -> None:
         self._table = table
-        self._complaints = Complaints(log, "access_log", "it is written again")
+        self._log_once = LogOnce(log, "access_log", "it is written again")
         self.also: Callable[[list[Record], Names], None] | None = None
         self._lock = threading.Lock()
         self._sink: Sink | None = None
@@ -82,7 +82,7 @@ class AccessLog:
             try:
                 busy = self._turn()
             except Exception as error:  # not even a fault of ours may end it
-                self._complaints.tell(f"failed: {error!r}")
+                self._log_once.tell(f"failed: {error!r}")
                 busy = False
             now = time.monotonic()
             if self._stopping:
@@ -122,7 +122,7 @@ class AccessLog:
             taken = self._sink.write(self._pending)
         except OSError as error:
             self._faulty = True
-            self._complaints.tell(f"cannot be written: {error.strerror or error}")
+            self._log_once.tell(f"cannot be written: {error.strerror or error}")
             return False
         self._faulty = False
         self._written += self._pending.count(b"\n", 0, taken)
@@ -130,7 +130,7 @@ class AccessLog:
             self._torn = self._pending[taken - 1 : taken] != b"\n"
         self._pending = self._pending[taken:]
         if not self._pending:
-            self._complaints.tell("")
+            self._log_once.tell("")
         return not self._pending
 
     def _switch(self) -> None:

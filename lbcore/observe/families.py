@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from lbcore.codes import CLASSES
+from lbcore.engine.codes import CLASSES
 
 MOST_BACKENDS = 1000
 """With more of them in all pools, backends have no series of their own: their pools' remain."""

@@ -8,7 +8,8 @@ import time
 from json.encoder import encode_basestring_ascii as quoted
 
 from lbcore._layout import ffi
-from lbcore.codes import MODE_NAMES
+from lbcore.engine.codes import MODE_NAMES
+from lbcore.engine.segment import Segment, text
 from lbcore.observe.records import (
     BY_BACKEND,
     BY_CLIENT,
@@ -23,7 +24,6 @@ from lbcore.observe.records import (
     TRUNCATED,
     Record,
 )
-from lbcore.segment import Segment, text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

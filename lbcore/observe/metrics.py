@@ -10,7 +10,7 @@ from prometheus_client import generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 
-from lbcore.codes import STATES
+from lbcore.engine.codes import STATES
 from lbcore.observe.families import COUNTED, LE_S, MOST_BACKENDS, TABLES
 from lbcore.observe.timings import KINDS
 

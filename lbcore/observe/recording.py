@@ -10,10 +10,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from lbcore.config.settings import BalancerSettings
     from lbcore.observe.access_log import AccessLog
     from lbcore.observe.sinks import Sink
     from lbcore.observe.traces import Traces
-    from lbcore.settings import BalancerSettings
     from lbcore.table import Table
 
 

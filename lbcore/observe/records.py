@@ -11,7 +11,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import mmap
 
-    from lbcore.segment import Segment
+    from lbcore.engine.segment import Segment
 
 RING: int = ffi.integer_const("LB_RECORDS")
 BATCH = 1024

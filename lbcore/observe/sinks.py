@@ -14,7 +14,7 @@ import stat
 import time
 from abc import ABC, abstractmethod
 
-from lbcore.settings import split_host_port
+from lbcore.config.settings import split_host_port
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

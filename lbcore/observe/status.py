@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 
-from lbcore.codes import CLASSES, DATAPATH_NAMES, MODE_NAMES, NO_POOL, POLICY_NAMES, SECTIONS, STATE_NAMES
+from lbcore.engine.codes import CLASSES, DATAPATH_NAMES, MODE_NAMES, NO_POOL, POLICY_NAMES, SECTIONS, STATE_NAMES
+from lbcore.engine.segment import COUNTERS, Segment, date_text, text
 from lbcore.observe.timings import latency
-from lbcore.segment import COUNTERS, Segment, date_text, text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def _tally(
 def _pools(segment: Segment) -> list[dict[str, Any]]:
     members: dict[int, list[dict[str, Any]]] = {}
     rows = segment.backends()
-    seen = [(segment.actives(worker), segment.outcomes(worker)) for worker in range(segment.sections)]
+    seen = [(segment.actives(worker), segment.health(worker)) for worker in range(segment.sections)]
     for index in range(segment.head.rows_used):
         row = rows[index]
         if row.state in STATE_NAMES:
@@ -111,9 +111,9 @@ def _backend(segment: Segment, index: int, row: Any, seen: list[tuple[Any, Any]]
     address, source, reason = segment.texts(row)
     generation, active, sessions, failures, latency_us, closes_ms, avoided = row.generation, 0, 0, 0, 0, 0, 0
     now_ms = int(time.monotonic() * 1000)
-    for actives, outcomes in seen:
+    for actives, health in seen:
         active += actives[index]
-        outcome = outcomes[index]
+        outcome = health[index]
         if outcome.generation == generation:
             sessions += outcome.sessions
             failures += outcome.failures

@@ -6,7 +6,7 @@ A bucket is a sixteenth of what it holds at most, so a quantile, taken at the mi
 from __future__ import annotations
 
 from lbcore._layout import ffi
-from lbcore.segment import Segment, text
+from lbcore.engine.segment import Segment, text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ import threading
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from lbcore.complaints import Complaints
 from lbcore.errors import ConfigError
+from lbcore.log_once import LogOnce
 from lbcore.observe.lines import ended_by, parts
 from lbcore.observe.records import REUSED, TRACED
 
@@ -47,7 +47,7 @@ class Traces:
         self.endpoint = endpoint
         self._exporter: Any = OTLPSpanExporter(endpoint=endpoint, timeout=TIMEOUT_S)
         self._resource = Resource({"service.name": "lbcore", "service.instance.id": instance})
-        self._complaints = Complaints(log, "traces", "they are sent again")
+        self._log_once = LogOnce(log, "traces", "they are sent again")
         self._waiting: deque[Any] = deque(maxlen=QUEUE)
         self._wake = threading.Event()
         self._stopping = False
@@ -90,7 +90,7 @@ class Traces:
         except Exception as error:  # what a library meets on the network is no reason to end
             good, reason = False, repr(error)
         self._count("spans_sent" if good else "spans_lost", len(spans))
-        self._complaints.tell("" if good else f"{self.endpoint}: {reason}")
+        self._log_once.tell("" if good else f"{self.endpoint}: {reason}")
         return good
 
     def _span(self, record: Record, names: Names) -> Any:

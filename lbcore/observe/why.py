@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 
 from lbcore._layout import ffi
-from lbcore.codes import POLICY_NAMES
-from lbcore.segment import Segment, text
+from lbcore.engine.codes import POLICY_NAMES
+from lbcore.engine.segment import Segment, text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

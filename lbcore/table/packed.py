@@ -5,13 +5,13 @@ from __future__ import annotations
 import ipaddress
 
 from lbcore._layout import ffi
-from lbcore.codes import COST_HEADER, EARLY_HINTS, FORWARDED, HASH_KEYS, MODES, NO_POOL, POLICIES, SEND_PROXY
-from lbcore.settings.health import statuses
-from lbcore.settings.sticky import is_secure, sticky_attributes
+from lbcore.config.settings.health import statuses
+from lbcore.config.settings.sticky import is_secure, sticky_attributes
+from lbcore.engine.codes import COST_HEADER, EARLY_HINTS, FORWARDED, HASH_KEYS, MODES, NO_POOL, POLICIES, SEND_PROXY
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from lbcore.settings import ListenerSettings, PoolSettings
+    from lbcore.config.settings import ListenerSettings, PoolSettings
 
 STICKY_KEY_BYTES = 16
 STATUS_BYTES = 16

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import socket
 
-from lbcore.codes import STATE_NAMES
-from lbcore.settings import parse_address
+from lbcore.config.settings import parse_address
+from lbcore.engine.codes import STATE_NAMES
 from lbcore.table.resolved import UNRESOLVED, Resolved
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from lbcore.segment import Segment
+    from lbcore.engine.segment import Segment
 
 
 class Row:
     """A backend in the table. Written by Table only.
 
     tier: it is picked only while no backend of a lower tier can be. kept: it is up only because nobody is better. known: DEAD
-    and PROVEN of lbcore.codes, whatever its state. instances: how many processes registered it. counted: the pool and tier in
+    and PROVEN of engine.codes, whatever its state. instances: how many processes registered it. counted: the pool and tier in
     which it is counted as one that takes sessions. load: 0..1 as reported, None: unknown. elsewhere: requests under way there
     that did not come from here. capacity: as declared. cut_at: when its sessions are cut (monotonic seconds), None unless it
     was removed. free_at: when its row may be another's, None until it was cut.

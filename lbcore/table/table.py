@@ -1,7 +1,7 @@
 """The table of pools and backends: the control plane's only writer of the shared segment.
 
 Rows are mirrored here as `Row` objects; every change goes through a method of `Table`, which takes its lock, writes the segment
-through the engine's pen and publishes the pools that it touched.
+through the engine's writer and publishes the pools that it touched.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ import threading
 import time
 
 from lbcore import _engine
-from lbcore.codes import DATAPATHS, DRAINING, FREE, GONE, SECTIONS, SERVING, STATES
+from lbcore.config.settings import parse_address, split_host_port
+from lbcore.engine.codes import DATAPATHS, DRAINING, FREE, GONE, SECTIONS, SERVING, STATES
+from lbcore.engine.segment import Segment, SegmentError, make_memory, map_shared, text
 from lbcore.forked import NotOurs
-from lbcore.segment import Segment, SegmentError, make_memory, map_shared, text
-from lbcore.settings import parse_address, split_host_port
 from lbcore.table import packed
+from lbcore.table.backend_health import BackendHealth, health_of
 from lbcore.table.counts import Counts
-from lbcore.table.outcome import Outcome, outcome_of
 from lbcore.table.resolved import Resolved, resolve
 from lbcore.table.row import Row
 from lbcore.table.views import Views
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Any
 
-    from lbcore.settings import ListenerSettings, PoolSettings
+    from lbcore.config.settings import ListenerSettings, PoolSettings
 
 MAX_LISTENERS = 64
 MAX_POOLS = 256
@@ -63,14 +63,14 @@ class Table:
         self.memory: mmap.mmap = map_shared(self.fd)
         fresh = memory is None
         try:
-            self._pen: Any = _engine.Pen(self.memory, create=limits if fresh else None)
+            self._writer: Any = _engine.TableWriter(self.memory, create=limits if fresh else None)
             self.segment: Segment = Segment(self.memory)
         except (OSError, SegmentError):
             self.memory.close()
             raise
         self.workers: int = int(self.segment.head.workers) // SECTIONS
         if fresh:
-            self._pen.sections(workers)  # the others count when they are used
+            self._writer.sections(workers)  # the others count when they are used
         self._write_head(name, version, DATAPATHS[datapath], fresh=fresh)
         self._pools: dict[str, int] = {}
         self._policies: dict[str, str] = {}
@@ -83,8 +83,8 @@ class Table:
         self._free: list[int] = []
         self._fresh = 0
         self._max_backends = int(self.segment.head.max_backends)
-        self.counts: Counts = Counts(self._pen, self.segment)
-        self.views: Views = Views(self._pools, self._pen.publish)
+        self.counts: Counts = Counts(self._writer, self.segment)
+        self.views: Views = Views(self._pools, self._writer.publish)
         self.on_cut: Callable[[], None] = lambda: None
         self._cutting: set[str] = set()  # pools that cut the sessions of a backend that is down
         self._takers: dict[tuple[str, int], int] = {}  # by pool and tier: how many take sessions
@@ -93,7 +93,7 @@ class Table:
 
     def _write_head(self, name: str, version: str, datapath: int, *, fresh: bool) -> None:
         head = self.segment.head
-        self._pen.head(
+        self._writer.head(
             name=name.encode(),
             version=version.encode(),
             started_ms=int(time.time() * 1000) if fresh else head.started_ms,
@@ -104,7 +104,7 @@ class Table:
 
     def _recall(self) -> None:
         """Know again what the segment holds."""
-        self._pen.mend()
+        self._writer.mend()
         for index in range(MAX_POOLS):
             pool = self.segment.pool(index)
             if pool.state:
@@ -147,7 +147,7 @@ class Table:
     def close(self) -> None:
         """Unmap and give the memory back. The table is not to be used any more."""
         with self.lock:
-            self._pen.release()
+            self._writer.release()
             self.segment.close()
             self.memory.close()
             if self.fd >= 0:
@@ -157,7 +157,7 @@ class Table:
     def disown(self) -> None:
         """In a forked child: the memory is its parent's, and nothing is written there from here."""
         self.lock = threading.RLock()
-        self._pen = NotOurs()
+        self._writer = NotOurs()
         self.counts.disown()
         if self.fd >= 0:
             os.close(self.fd)
@@ -180,7 +180,7 @@ class Table:
         with self.lock:
             tenant = ("listener", str(index))
             if listener is None:
-                self._pen.listener(index, packed.freed_listener_row(self.segment.listener(index)))
+                self._writer.listener(index, packed.freed_listener_row(self.segment.listener(index)))
                 self._tenants.pop(tenant, None)
                 return
             row = packed.listener_row(
@@ -190,7 +190,7 @@ class Table:
                 tenant=self._tenant(tenant),
                 certificate_expires_s=certificate_expires_s,
             )
-            self._pen.listener(index, row)
+            self._writer.listener(index, row)
 
     def listener_at(self, index: int) -> tuple[str, str, str, int]:
         """Name, mode, host and port of a listener row."""
@@ -204,7 +204,7 @@ class Table:
             known = self._pools.get(pool.name)
             index = self._free_pool() if known is None else known
             row = packed.pool_row(pool, tenant=self._tenant(("pool", pool.name)), sticky_key=self._sticky_key(pool))
-            self._pen.pool(index, row)
+            self._writer.pool(index, row)
             self._pools[pool.name] = index
             self._follow_cuts(pool)
             if known is None or self._policies.get(pool.name) != pool.policy:
@@ -223,7 +223,7 @@ class Table:
         """Say in the segment whether a pool has no usable backend."""
         with self.lock:
             if pool in self._pools:
-                self._pen.outage(self._pools[pool], outage)
+                self._writer.outage(self._pools[pool], outage)
 
     def _sticky_key(self, pool: PoolSettings) -> bytes:
         """What signs the pool's cookie: of its secret, or of one that lives as long as the table."""
@@ -244,21 +244,21 @@ class Table:
     def time(self, pool: str, timing: int, us: int, *, worker: int = 0, times: int = 1) -> None:
         """Note times as a worker does (csrc/table/timing.h), for tests and benchmarks."""
         with self.lock:
-            self._pen.time(self._pools[pool], timing, us, worker=worker, times=times)
+            self._writer.time(self._pools[pool], timing, us, worker=worker, times=times)
 
     def set_observed(self, log_every: int, trace_every: int = 0) -> None:
         """Have one of so many endings recorded for the access log, and one of so many exchanges traced; 0: none."""
         with self.lock:
-            self._pen.observe(log_every, trace_every)
+            self._writer.observe(log_every, trace_every)
 
     def tell_log(self, written: int, lost: int) -> None:
         """How far the access log is. Its thread is the only writer of these two, and takes no lock: it must not wait."""
-        self._pen.log_tally(written, lost)
+        self._writer.log_tally(written, lost)
 
     def set_routes(self, table: bytes) -> None:
-        """Publish routes, as `lbcore.routes.pack` made them."""
+        """Publish routes, as `lbcore.table.routes.pack` made them."""
         with self.lock:
-            self._pen.routes(table)
+            self._writer.routes(table)
 
     def pool_rows(self) -> dict[str, int]:
         """The row of each pool, by name."""
@@ -268,7 +268,7 @@ class Table:
     def drop_pool(self, name: str) -> None:
         """Free a pool's row. Its backends must have been removed."""
         with self.lock:
-            self._pen.pool(self._pools.pop(name), packed.freed_pool_row())
+            self._writer.pool(self._pools.pop(name), packed.freed_pool_row())
             self._tenants.pop(("pool", name), None)
             self._policies.pop(name, None)
             self._cutting.discard(name)
@@ -305,16 +305,16 @@ class Table:
         with self.lock:
             return self._rows.get(index)
 
-    def outcomes(self, row: Row) -> Outcome:
+    def health(self, row: Row) -> BackendHealth:
         """What the workers saw of a backend."""
         with self.lock:
-            return outcome_of(self.segment, row)
+            return health_of(self.segment, row)
 
     def totals(self) -> list[tuple[int, int, int, int]]:
         """Of every backend row used so far: requests that ended well, that failed, latency in microseconds, and connect
         failures in a row of those who pick without the proxy. One pass of the engine over all sections."""
         with self.lock:
-            figures = self._pen.totals()
+            figures = self._writer.totals()
         return list(zip(figures[::4], figures[1::4], figures[2::4], figures[3::4], strict=True))
 
     # --- changing backends ---------------------------------------------------------------------------------------
@@ -343,7 +343,7 @@ class Table:
                 raise ValueError(f"backend {address} is in pool {pool} already")
             pool_row = self._pools[pool]
             row.index = self._take_index()
-            row.generation = self._pen.put(
+            row.generation = self._writer.put(
                 row.index,
                 pool=pool_row,
                 weight=weight,
@@ -354,7 +354,7 @@ class Table:
                 address=address.encode(),
                 source=source.encode(),
             )
-            self._pen.tier(row.index, tier)
+            self._writer.tier(row.index, tier)
             self._rows[row.index] = row
             self._by_address[pool, address] = row
             self._write_state(row, state, reason)
@@ -381,14 +381,14 @@ class Table:
                 return
             if row.kept != kept:
                 row.kept = kept
-                self._pen.kept(row.index, kept)
+                self._writer.kept(row.index, kept)
             if (row.state, row.reason) != (state, reason):
                 self._write_state(row, state, reason)
 
     def _write_state(self, row: Row, state: str, reason: str) -> None:
         moved = row.state != state
         row.state, row.reason = state, reason
-        self._pen.state(row.index, STATES[state], reason.encode())
+        self._writer.state(row.index, STATES[state], reason.encode())
         if moved:
             self.views.publish(row.pool, at_once=self._recount(row))
             if state == "down" and row.pool in self._cutting:
@@ -399,21 +399,21 @@ class Table:
         with self.lock:
             if row.known != known:
                 row.known = known
-                self._pen.known(row.index, known)
+                self._writer.known(row.index, known)
 
     def set_instances(self, row: Row, count: int) -> None:
         """Write how many processes have registered a backend, for the next control plane."""
         with self.lock:
             if row.instances != count:
                 row.instances = count
-                self._pen.instances(row.index, count)
+                self._writer.instances(row.index, count)
 
     def set_weight(self, row: Row, weight: int) -> None:
         """Write a weight, 0..256; 0 takes no new sessions."""
         with self.lock:
             if row.weight != weight:
                 row.weight = weight
-                self._pen.weight(row.index, weight)
+                self._writer.weight(row.index, weight)
                 self.views.publish(row.pool, at_once=self._recount(row))
 
     def set_tier(self, row: Row, tier: int) -> None:
@@ -421,7 +421,7 @@ class Table:
         with self.lock:
             if row.tier != tier:
                 row.tier = tier
-                self._pen.tier(row.index, tier)
+                self._writer.tier(row.index, tier)
                 self.views.publish(row.pool, at_once=self._recount(row))
 
     def _recount(self, row: Row) -> bool:
@@ -441,24 +441,24 @@ class Table:
         with self.lock:
             if (row.load, row.elsewhere) != (load, elsewhere):
                 row.load, row.elsewhere = load, elsewhere
-                self._pen.load(row.index, -1.0 if load is None else load, elsewhere)
+                self._writer.load(row.index, -1.0 if load is None else load, elsewhere)
 
     def set_ramp(self, row: Row, now: float, ramp_ms: int) -> None:
         """Begin a slow start at a monotonic time; 0: end it."""
         with self.lock:
-            self._pen.ramp(row.index, int(now * 1000) & 0xFFFFFFFF, ramp_ms)
+            self._writer.ramp(row.index, int(now * 1000) & 0xFFFFFFFF, ramp_ms)
 
     def set_capacity(self, row: Row, capacity: float | None) -> None:
         """Write the capacity that was declared, for those who look."""
         with self.lock:
             if row.capacity != capacity:
                 row.capacity = capacity
-                self._pen.capacity(row.index, capacity or 0.0)
+                self._writer.capacity(row.index, capacity or 0.0)
 
     def in_flight(self, row: Row) -> int:
         """Sessions and exchanges that are under way on a backend."""
         with self.lock:
-            return int(self._pen.in_flight(row.index))
+            return int(self._writer.in_flight(row.index))
 
     def pickers(self) -> dict[int, int]:
         """Process ids of those who pick without the proxy, by section."""
@@ -470,7 +470,7 @@ class Table:
     def bury_picker(self, section: int) -> None:
         """Free the section of a picking process that is gone."""
         with self.lock:
-            self._pen.bury_picker(section)
+            self._writer.bury_picker(section)
 
     def remove(self, row: Row, drain_ms: int) -> None:
         """Let a backend leave: no new sessions, old ones are cut after drain_ms at the latest; its row rests, then is free.
@@ -482,7 +482,7 @@ class Table:
                 return
             self._write_state(row, "draining", row.reason if row.state == "draining" else "removed")
             row.cut_at = time.monotonic() + drain_ms / 1000
-            self._pen.leaves(row.index, int(row.cut_at * 1000))
+            self._writer.leaves(row.index, int(row.cut_at * 1000))
             self._leaving.add(row.index)
             del self._by_address[row.pool, row.address]
 
@@ -503,16 +503,16 @@ class Table:
 
     def _sweep_row(self, row: Row, now: float) -> float:
         """One step of a leaving row; a row that was freed wants nothing and answers with infinity."""
-        idle = self._pen.in_flight(row.index) == 0
+        idle = self._writer.in_flight(row.index) == 0
         if row.free_at is None:
             assert row.cut_at is not None
             if (not idle or self._binds(row)) and now < row.cut_at:
                 return min(row.cut_at, now + REST_S)
-            self._pen.state(row.index, GONE, row.reason.encode())
+            self._writer.state(row.index, GONE, row.reason.encode())
             self.on_cut()
             row.free_at = now + REST_S
         if idle and now >= row.free_at:
-            self._pen.free(row.index)
+            self._writer.free(row.index)
             self._leaving.discard(row.index)
             del self._rows[row.index]
             self._free.append(row.index)
@@ -531,7 +531,7 @@ class Table:
         """A worker that this section is for is about to begin: what it counts is summed with the others'."""
         with self.lock:
             if section >= self.segment.head.sections:
-                self._pen.sections(section + 1)
+                self._writer.sections(section + 1)
 
     def holder(self, section: int) -> int | None:
         """The process that a worker's section belongs to, also when it drains; None: nobody."""
@@ -541,24 +541,24 @@ class Table:
     def set_ready(self, ready: bool) -> None:
         """Say in the segment whether clients should come: what health_path of listeners answers."""
         with self.lock:
-            self._pen.ready(ready)
+            self._writer.ready(ready)
 
     def set_draining(self, draining: bool) -> None:
         """Say in the segment that the balancer drains."""
         with self.lock:
-            self._pen.draining(draining)
+            self._writer.draining(draining)
 
     def bury_worker(self, worker: int) -> None:
         """Settle the figures of a worker that is gone: its sessions count as lost."""
         with self.lock:
-            self._pen.bury(worker)
+            self._writer.bury(worker)
 
     def set_hanging(self, section: int, hangs: bool) -> None:
         """Say in the segment that a worker does not turn although asked to, or does again."""
         with self.lock:
-            self._pen.hanging(section, hangs)
+            self._writer.hanging(section, hangs)
 
     def picker(self, pool: str, seed: int = 1) -> _engine.Picker:
         """Picks as a worker would; for tests and benchmarks."""
         with self.lock:
-            return _engine.Picker(self._pen, self._pools[pool], seed)
+            return _engine.Picker(self._writer, self._pools[pool], seed)

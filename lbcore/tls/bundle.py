@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
-    from lbcore.settings import ListenerSettings, PoolSettings
+    from lbcore.config.settings import ListenerSettings, PoolSettings
 
 LISTENER: int = ffi.integer_const("LB_TLS_LISTENER")
 POOL: int = ffi.integer_const("LB_TLS_POOL")

@@ -9,8 +9,8 @@ import re
 import time
 from typing import NamedTuple
 
+from lbcore.engine.segment import date_text
 from lbcore.errors import ConfigError
-from lbcore.segment import date_text
 from lbcore.tls import files
 from lbcore.tls.bundle import LISTENER, MOST_BYTES, POOL, Certificate, pack_listener, pack_pool
 
@@ -18,7 +18,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from lbcore.settings import BalancerSettings, ListenerSettings, PoolSettings
+    from lbcore.config.settings import BalancerSettings, ListenerSettings, PoolSettings
     from lbcore.tls.library import Library
 
 

@@ -14,14 +14,14 @@ import pytest
 from admin_calls import ME, client, settings
 from harness import Peer, balanced, dial, echo, named, read_exactly, wait_for
 
-from lbcore.balancer import Balancer
-from lbcore.errors import ConfigError, PortTaken
-from lbcore.settings import (
+from lbcore.api.balancer import Balancer
+from lbcore.config.settings import (
     AdminSettings,
     BackendSettings,
     LeaseSettings,
     ProbeSettings,
 )
+from lbcore.errors import ConfigError, PortTaken
 
 LEASE_KEYS = {"id", "address", "pool", "generation", "heartbeat_s", "lease_s", "state"}
 

@@ -15,14 +15,14 @@ from harness import Command, balanced, wait_for
 
 from lbcore.admin.access import is_nobodys, is_own
 from lbcore.admin.limits import CALLERS, Rate, Refusals
+from lbcore.client.signature import WINDOW_S, Verifier, headers, sign
+from lbcore.config.settings import LeaseSettings
 from lbcore.errors import ConfigError
-from lbcore.settings import LeaseSettings
-from lbcore.signature import WINDOW_S, Verifier, headers, sign
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from lbcore.balancer import Balancer
+    from lbcore.api.balancer import Balancer
 
 KEY = "a key of sixteen bytes or more"
 
@@ -261,7 +261,7 @@ def test_a_damaged_state_file_keeps_nobody_from_starting(tmp_path: Path, content
     file = tmp_path / "state.json"
     file.write_text(content)
     lines: list[str] = []
-    from lbcore.balancer import Balancer
+    from lbcore.api.balancer import Balancer
 
     with Balancer(listen="tcp://127.0.0.1:0", health="off", workers=1, state_file=str(file), log=lines.append) as lb:
         assert lb.pool().backends() == []

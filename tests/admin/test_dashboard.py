@@ -12,7 +12,7 @@ from browsers import CHROMIUM, chromium
 from harness import SLOWER, Peer, balanced, dial, echo, wait_for
 
 from lbcore.admin.feed import Feed
-from lbcore.settings import BackendSettings
+from lbcore.config.settings import BackendSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -16,7 +16,7 @@ from harness import balanced, wait_for
 from lbcore.admin import feed
 from lbcore.admin.dashboard import page
 from lbcore.admin.feed import Feed, changes, digest
-from lbcore.settings import BackendSettings
+from lbcore.config.settings import BackendSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -15,7 +15,7 @@ from admin_calls import client, settings
 from harness import Peer, balanced, command, dial, echo, wait_for
 
 import lbcore
-from lbcore.settings import BackendSettings, OutlierSettings
+from lbcore.config.settings import BackendSettings, OutlierSettings
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -178,7 +178,7 @@ def test_more_processes_than_sections_are_refused_by_name() -> None:
     with balanced(backends=["127.0.0.1:9"]) as lb:
         table = lb._table
         assert table is not None
-        from lbcore.picks import Picking
+        from lbcore.api.picks import Picking
 
         others = [Picking(table.memory) for _ in range(5)]
         for picking in others[:4]:

@@ -15,7 +15,7 @@ from harness import Command, Peer, command, dial, echo, free_port, named, totals
 from loads import Load, Server
 from orphans import kill_control, refuges, words
 
-from lbcore import estate
+from lbcore.control import adoption
 
 LEASED = {"server_ip": "127.0.0.1", "status": "ready"}
 
@@ -207,10 +207,10 @@ def test_a_worker_that_just_begins_to_wait_is_not_taken_for_dead(tmp_path: Path)
         refuge.bind(path)
         late = threading.Timer(0.1, refuge.listen)
         late.start()
-        assert estate.find(str(tmp_path / "lb"), print) is None, "it says nothing"
+        assert adoption.find(str(tmp_path / "lb"), print) is None, "it says nothing"
         late.join()
         assert os.path.exists(path)
-    assert estate.find(str(tmp_path / "lb"), print) is None
+    assert adoption.find(str(tmp_path / "lb"), print) is None
     assert not os.path.exists(path), "a dead one's goes"
 
 

@@ -160,8 +160,8 @@ def test_a_killed_worker_is_replaced_on_the_same_socket(tmp_path: Path) -> None:
 
 STORM = """
 import random, signal
-from lbcore.cli.wake import Wake
-wake, dice, heard = Wake(), random.Random(7), []
+from lbcore.cli.wakeup import Wakeup
+wake, dice, heard = Wakeup(), random.Random(7), []
 signal.signal(signal.SIGALRM, lambda number, frame: heard.append(number))
 for count in range(20_000):
     signal.setitimer(signal.ITIMER_REAL, dice.uniform(1e-6, 3e-5))

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lbcore import options
-from lbcore.config import from_document, json_schema, load
+from lbcore.config import options
+from lbcore.config.option import duration_text, parse_duration
+from lbcore.config.settings import BackendSettings, ListenerSettings, PoolSettings, parse_address, parse_listen, simple
+from lbcore.config.toml import from_document, json_schema, load
 from lbcore.errors import ConfigError
-from lbcore.option import duration_text, parse_duration
-from lbcore.settings import BackendSettings, ListenerSettings, PoolSettings, parse_address, parse_listen, simple
 
 SHOP = """
 name = "shop"

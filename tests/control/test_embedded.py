@@ -16,8 +16,9 @@ import pytest
 from harness import PATIENCE_S, Peer, balanced, dial, echo, is_refused, named, read_exactly, totals, wait_for
 
 import lbcore
-from lbcore import Balancer, ConfigError, NotRunning, PortTaken, crew
-from lbcore.settings import BalancerSettings, ListenerSettings, PoolSettings, ProbeSettings
+from lbcore import Balancer, ConfigError, NotRunning, PortTaken
+from lbcore.config.settings import BalancerSettings, ListenerSettings, PoolSettings, ProbeSettings
+from lbcore.control import workers
 
 
 def open_descriptors() -> int:
@@ -66,7 +67,7 @@ def test_a_worker_that_is_started_anew_as_we_stop_ends_too(monkeypatch: pytest.M
     """Nothing of it stays: neither a process that waits for another control plane nor a zombie."""
     begun = threading.Event()
 
-    class Slow(crew.ProcessWorker):
+    class Slow(workers.ProcessWorker):
         def __init__(self, *arguments: Any) -> None:
             begun.set()
             time.sleep(0.2)  # `stop` comes now
@@ -211,9 +212,10 @@ def test_what_is_loaded_and_how_long_it_takes() -> None:
 
 def test_a_worker_process_loads_only_the_engine() -> None:
     code = (
-        "import sys, lbcore.worker\n"
+        "import sys, lbcore.control.worker\n"
         "ours = {name for name in sys.modules if name.startswith('lbcore')}\n"
-        "sys.exit(0 if ours == {'lbcore', 'lbcore.worker', 'lbcore.signals', 'lbcore._engine'} else str(ours))\n"
+        "control = {'lbcore.control', 'lbcore.control.worker', 'lbcore.control.signals'}\n"
+        "sys.exit(0 if ours == {'lbcore', 'lbcore._engine', *control} else str(ours))\n"
     )
     subprocess.run([sys.executable, "-S", "-c", code], check=True, timeout=60, cwd=Path(lbcore.__file__).parents[1])
 

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from harness import SLOWER, Command, Peer, check_ledger, dial, named, read_exactly, wait_for
 
-from lbcore.hangs import Hangs
-from lbcore.posts import Posts
+from lbcore.control.hangs import Hangs
+from lbcore.control.worker_slots import WorkerSlots
 from lbcore.table import Table
 
 if TYPE_CHECKING:
@@ -128,12 +128,12 @@ def test_a_control_plane_that_was_held_up_itself_blames_nobody() -> None:
     table = Table(name="t", version="0", workers=2, max_backends=16, datapath="auto")
     lines: list[str] = []
     try:
-        posts = Posts(2, None)
+        slots = WorkerSlots(2, None)
         asked: list[int] = []
-        for post in posts.serving:
-            post.ready = True
-            post.channel = type("Channel", (), {"send": lambda self, kind, post=post: asked.append(post.number)})()  # type: ignore[assignment]
-        hangs = Hangs(table, posts, 30, lines.append)
+        for slot in slots.serving:
+            slot.ready = True
+            slot.channel = type("Channel", (), {"send": lambda self, kind, slot=slot: asked.append(slot.number)})()  # type: ignore[assignment]
+        hangs = Hangs(table, slots, 30, lines.append)
         now = time.monotonic()
         hangs.look(now)
         assert asked == [0, 1]

@@ -22,9 +22,9 @@ from tls_peers import Authority, TlsBackend, TlsClient, serving, trusting
 from udp_peers import Server as Datagrams
 from users import EVERYWHERE, PYTHON, ROOT, droppable, filtered, forwards, offloads_for
 
-from lbcore import privileges, runtime
+from lbcore.config.settings import BalancerSettings
+from lbcore.control import privileges, runtime
 from lbcore.errors import ConfigError, LbcoreError
-from lbcore.settings import BalancerSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -93,7 +93,8 @@ def test_a_worker_is_filtered_and_seccomp_off_says_otherwise(tmp_path: Path) -> 
 
 CALL = """
 import ctypes, os, socket, subprocess, sys
-from lbcore import _engine, worker
+from lbcore import _engine
+from lbcore.control import worker
 worker.confine(0, filtered=True)
 libc = ctypes.CDLL(None, use_errno=True)
 {call}

@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 from harness import Command, wait_for
 
-from lbcore.config import from_document, load
+from lbcore.config.secret import Secret
+from lbcore.config.settings import AdminSettings, BalancerSettings, LeaseSettings, ListenerSettings, PoolSettings
+from lbcore.config.toml import from_document, load
 from lbcore.errors import ConfigError
-from lbcore.secret import Secret
-from lbcore.settings import AdminSettings, BalancerSettings, LeaseSettings, ListenerSettings, PoolSettings
 
 PLANTED = ("planted-operators", "planted-pools-token", "planted-key-that-signs", "planted-cookie-secret")
 OPERATORS, POOLS, SIGNS, COOKIES = PLANTED

@@ -84,7 +84,7 @@ def test_quit_drains_and_a_second_one_ends(tmp_path: Path) -> None:
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2])
 def test_a_signal_before_it_is_ready_ends_nothing(tmp_path: Path, number: signal.Signals) -> None:
     """From the first line of ours on: what comes while everything is being loaded waits."""
-    code = "import os, sys, signal; sys.argv = ['lbcore', *sys.argv[1:]]; import lbcore.signals as s; hold = s.hold\n"
+    code = "import os, sys, signal; sys.argv = ['lbcore', *sys.argv[1:]]; import lbcore.control.signals as s; hold = s.hold\n"
     code += f"s.hold = lambda: (hold(), os.kill(os.getpid(), {int(number)}))\nfrom lbcore.__main__ import main; main()"
     with Peer(echo) as peer:
         line = [sys.executable, "-c", code, "run", *words(peer.address), "--workers=1", "--admin=off"]

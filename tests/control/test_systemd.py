@@ -20,9 +20,9 @@ from harness import SLOWER, Command, Peer, command, dial, echo, free_port, named
 from users import EVERYWHERE, PYTHON, droppable, filtered, forwards, offloads_for
 
 from lbcore.cli.log import ERROR, INFO, WARNING, Lines, level
+from lbcore.config.settings import ListenerSettings
+from lbcore.control.systemd import Inherited, Notifier
 from lbcore.errors import ConfigError
-from lbcore.settings import ListenerSettings
-from lbcore.systemd import Inherited, Notifier
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -18,7 +18,7 @@ from harness import SLOWER, Command, Peer, command, dial, echo, free_port, is_re
 from loads import Load, Server
 from orphans import words
 
-from lbcore.registration import AdminClient
+from lbcore.client.registration import AdminClient
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

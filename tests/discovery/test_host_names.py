@@ -10,9 +10,9 @@ import pytest
 from dns_faults import replace
 from harness import Peer, balanced, command, dial, echo, named, read_all, read_exactly, wait_for
 
+from lbcore.config.settings import BackendSettings, BalancerSettings, ListenerSettings, PoolSettings, ProbeSettings
 from lbcore.discovery import names, resolver
 from lbcore.discovery.membership import Membership
-from lbcore.settings import BackendSettings, BalancerSettings, ListenerSettings, PoolSettings, ProbeSettings
 from lbcore.table import Table, resolved
 
 if TYPE_CHECKING:

@@ -16,9 +16,9 @@ from harness import SLOWER, Peer, echo, free_port, wait_for
 from memberships import Bench, address, adopted
 
 from lbcore import Balancer, Registration
-from lbcore.admin_client import AdminClient
+from lbcore.client.admin_client import AdminClient
+from lbcore.config.settings import AdminSettings, BalancerSettings, LeaseSettings, ListenerSettings, PoolSettings, ProbeSettings
 from lbcore.discovery.reports import MOST_INSTANCES, Report
-from lbcore.settings import AdminSettings, BalancerSettings, LeaseSettings, ListenerSettings, PoolSettings, ProbeSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

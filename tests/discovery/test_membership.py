@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import pytest
 from memberships import Bench, address, adopted
 
+from lbcore.config.settings import BackendSettings, PoolSettings
 from lbcore.discovery.membership import Membership
 from lbcore.discovery.reports import Report
 from lbcore.observe.metrics import render
 from lbcore.observe.status import document
-from lbcore.settings import BackendSettings, PoolSettings
 from lbcore.table import Row, Table
 
 if TYPE_CHECKING:
@@ -169,7 +169,7 @@ def test_heartbeats_leave_no_pile_of_deadlines(bench: Bench) -> None:
     for _ in range(1000):
         for number in range(10):
             bench.membership.heartbeat("p", address(number), Report("alive"))
-    assert len(bench.membership._agenda._heap) < 200
+    assert len(bench.membership._deadlines._heap) < 200
 
 
 def test_configured_addresses_heartbeats_count_but_hold_no_lease(bench: Bench) -> None:
@@ -261,7 +261,7 @@ def test_many_threads_at_once(bench: Bench) -> None:
 
 def fail(bench: Bench, row: Row, answers: int) -> None:
     """A worker reports that so many responses of a backend failed in a row."""
-    outcome = bench.table.segment.outcomes(0)[row.index]
+    outcome = bench.table.segment.health(0)[row.index]
     outcome.generation, outcome.failed_responses_in_row, outcome.last_status = row.generation, answers, 503
     bench.membership.failing(row.index, 1)
 
@@ -415,7 +415,7 @@ def test_the_last_good_one_of_a_pool_that_refuses_is_never_ejected(strict: Bench
     """Being worse than the rest takes a rest: two are no primary, and the third is slow."""
     rows = strict.proven(1, 2, 3)
     all_bad(strict, *rows[:2], why="status 503")
-    strict.membership._verdicts.eject(strict.membership._members[rows[2].id], "it is slow", strict.clock.now)
+    strict.membership._states.eject(strict.membership._members[rows[2].id], "it is slow", strict.clock.now)
     assert strict.picks() == {rows[2].index}
 
 

@@ -16,10 +16,10 @@ import pytest
 from dns_faults import WrongServer, failing, following, kind_of, needs_dnsmasq, of_dns, replace
 from harness import Peer, balanced, dial, echo, read_exactly, wait_for
 
+from lbcore.config.settings import BalancerSettings, ListenerSettings, PoolSettings, ProbeSettings, SourceSettings
 from lbcore.discovery import resolver
 from lbcore.discovery.hold import Hold
 from lbcore.discovery.sources import Found
-from lbcore.settings import BalancerSettings, ListenerSettings, PoolSettings, ProbeSettings, SourceSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

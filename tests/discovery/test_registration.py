@@ -17,7 +17,7 @@ import pytest
 from harness import PATIENCE_S, Peer, balanced, command, dial, free_port, named, read_all, read_exactly, wait_for
 
 from lbcore import ConfigError, Registration
-from lbcore.settings import (
+from lbcore.config.settings import (
     AdminSettings,
     BalancerSettings,
     LeaseSettings,
@@ -29,7 +29,7 @@ from lbcore.settings import (
 if TYPE_CHECKING:
     import socket
 
-    from lbcore.balancer import Balancer
+    from lbcore.api.balancer import Balancer
 
 
 def settings(admin: str = "127.0.0.1:0", token: str | None = None) -> BalancerSettings:

@@ -13,7 +13,7 @@ import pytest
 from harness import SLOWER, Peer, dial, free_port, named, wait_for
 
 from lbcore import Balancer, NotRunning
-from lbcore.settings import BalancerSettings, ListenerSettings, PoolSettings, ProbeSettings
+from lbcore.config.settings import BalancerSettings, ListenerSettings, PoolSettings, ProbeSettings
 from lbcore.table.resolved import resolve_all
 
 if TYPE_CHECKING:

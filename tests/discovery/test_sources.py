@@ -16,17 +16,17 @@ from file_sources import of_file, settings, write
 from harness import Peer, balanced, dial, free_port, named, read_exactly, wait_for
 from http_balancers import OFF
 
+from lbcore.config.settings import BackendSettings, PoolSettings, SourceSettings
 from lbcore.discovery.dns import _scaled
 from lbcore.discovery.sources import Found
 from lbcore.discovery.watch import FileSource, parse
 from lbcore.errors import ConfigError
-from lbcore.settings import BackendSettings, PoolSettings, SourceSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from lbcore.balancer import Balancer
+    from lbcore.api.balancer import Balancer
 
 needs_dnsmasq = pytest.mark.skipif(not shutil.which("dnsmasq"), reason="dnsmasq is not installed")
 
@@ -70,7 +70,7 @@ def test_a_file_is_followed(tmp_path: Path) -> None:
 def test_a_broken_file_changes_nothing_and_is_named(tmp_path: Path, text: str, fault: str) -> None:
     path, lines = tmp_path / "backends", list[str]()
     path.write_text("10.0.0.1:80\n")
-    from lbcore.balancer import Balancer
+    from lbcore.api.balancer import Balancer
 
     with Balancer(settings=settings(of_file(path)), log=lines.append) as lb:
         wait_for(lambda: list(known(lb)) == ["10.0.0.1:80"], "it comes")

@@ -13,8 +13,8 @@ import pytest
 from harness import Command
 from networks import ALONE, may_be_alone
 
-from lbcore import options
-from lbcore.config import load
+from lbcore.config import options
+from lbcore.config.toml import load
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "tools/docs"

@@ -13,8 +13,8 @@ import pytest
 
 from lbcore import _engine
 from lbcore._layout import ffi
-from lbcore.segment import COUNTERS, Segment, SegmentError, make_memory, map_shared
-from lbcore.settings import PoolSettings
+from lbcore.config.settings import PoolSettings
+from lbcore.engine.segment import COUNTERS, Segment, SegmentError, make_memory, map_shared
 from lbcore.table import Table, TableFull
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def table() -> Iterator[Table]:
 
 def test_another_process_reads_it_without_the_engine(table: Table) -> None:
     code = (
-        "import sys; from lbcore.segment import Segment, text\n"
+        "import sys; from lbcore.engine.segment import Segment, text\n"
         "from lbcore.observe import lines, status, why\n"
         "segment = Segment.attach(sys.argv[1])\n"
         "assert status.document(segment)['name'] == 't' and why.decisions(segment) == []\n"
@@ -84,12 +84,12 @@ def test_damaged_heads_are_refused_by_c_and_python() -> None:
         fd = make_memory(size)
         memory = map_shared(fd)
         os.close(fd)
-        pen = _engine.Pen(memory, create=tuple(LIMITS.values()))
-        pen.release()
+        writer = _engine.TableWriter(memory, create=tuple(LIMITS.values()))
+        writer.release()
         width = ffi.sizeof(field.type)
         memory[field.offset : field.offset + width] = chance.randbytes(width)
         with pytest.raises(OSError, match="engine"):
-            _engine.Pen(memory)
+            _engine.TableWriter(memory)
         memory.close()
 
 
@@ -116,29 +116,29 @@ def test_rows_out_of_range_are_refused() -> None:
     fd = make_memory(_engine.segment_bytes(**LIMITS))
     memory = map_shared(fd)
     os.close(fd)
-    pen = _engine.Pen(memory, create=tuple(LIMITS.values()))
+    writer = _engine.TableWriter(memory, create=tuple(LIMITS.values()))
     for call in (
-        lambda: pen.state(8, 2, b""),
-        lambda: pen.weight(8, 2),
-        lambda: pen.load(8, 2.0),
-        lambda: pen.free(8),
-        lambda: pen.in_flight(8),
-        lambda: pen.publish(2),
-        lambda: pen.pool(2, bytes(ffi.sizeof("struct lb_pool_row"))),
-        lambda: pen.listener(2, bytes(ffi.sizeof("struct lb_listener_row"))),
-        lambda: pen.bury(2),
-        lambda: _engine.Picker(pen, 2),
+        lambda: writer.state(8, 2, b""),
+        lambda: writer.weight(8, 2),
+        lambda: writer.load(8, 2.0),
+        lambda: writer.free(8),
+        lambda: writer.in_flight(8),
+        lambda: writer.publish(2),
+        lambda: writer.pool(2, bytes(ffi.sizeof("struct lb_pool_row"))),
+        lambda: writer.listener(2, bytes(ffi.sizeof("struct lb_listener_row"))),
+        lambda: writer.bury(2),
+        lambda: _engine.Picker(writer, 2),
     ):
         with pytest.raises(IndexError):
             call()
-    for call in (lambda: pen.pool(0, b"short"), lambda: pen.listener(0, b"short")):
+    for call in (lambda: writer.pool(0, b"short"), lambda: writer.listener(0, b"short")):
         with pytest.raises(ValueError, match="not a"):
             call()
     with pytest.raises(OSError, match="too long"):
-        pen.routes(bytes((1 << 20) + 1))
-    pen.release()
+        writer.routes(bytes((1 << 20) + 1))
+    writer.release()
     with pytest.raises(ValueError, match="closed"):
-        pen.state(0, 2, b"")
+        writer.state(0, 2, b"")
     memory.close()
 
 

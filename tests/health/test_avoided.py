@@ -15,10 +15,10 @@ import pytest
 from harness import Command, Peer, command, dial, free_port, named, read_exactly, wait_for
 from http_peers import Backend, Client
 
+from lbcore.control.runtime import segment_of
+from lbcore.engine.segment import Segment
 from lbcore.observe.status import document
 from lbcore.observe.why import decisions
-from lbcore.runtime import segment_of
-from lbcore.segment import Segment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

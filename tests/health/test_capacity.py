@@ -14,8 +14,8 @@ from http_balancers import http
 from http_peers import Backend, Client
 from memberships import Bench, address
 
+from lbcore.config.settings import RouteSettings
 from lbcore.discovery.reports import Report
-from lbcore.settings import RouteSettings
 from lbcore.table import Table
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def test_cost_counts_as_so_much_under_way(table: Table, policy: str) -> None:
 
 
 def test_max_active_counts_requests_not_cost(table: Table) -> None:
-    from lbcore.settings import PoolSettings
+    from lbcore.config.settings import PoolSettings
 
     (only,) = fill(table, "p2c", [1])
     table.set_pool(PoolSettings(name="p", max_active=2))

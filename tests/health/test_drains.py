@@ -11,11 +11,11 @@ from file_sources import of_file, settings, write
 from harness import balanced, command, wait_for
 from memberships import Bench, address
 
+from lbcore.config.settings import BalancerSettings
 from lbcore.discovery import drains
 from lbcore.discovery.drains import Drains
 from lbcore.discovery.evidence import DRAINED
 from lbcore.discovery.reports import Report
-from lbcore.settings import BalancerSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

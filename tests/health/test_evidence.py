@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lbcore.config.settings import LeaseSettings, OutlierSettings, PoolSettings, ProbeSettings
 from lbcore.discovery import evidence as rules_of
-from lbcore.discovery import floor, outliers
+from lbcore.discovery import outliers, panic
 from lbcore.discovery.evidence import Evidence
-from lbcore.settings import LeaseSettings, OutlierSettings, PoolSettings, ProbeSettings
 
 RULES = PoolSettings(probe=ProbeSettings(rise=2, fall=3, interval="1s", timeout="500ms"), retry_after="10s")
 UNPROBED = RULES.replace(probe=ProbeSettings(kind="off"))
@@ -127,7 +127,7 @@ def test_floor(deaths: list[float], others: list[str], kept: list[int]) -> None:
         rules_of.note_connects_failed(evidence, 3, "timed out", RULES, NOW + at)
         pool.append((evidence, rules_of.judge(evidence, RULES, NOW + 200)))
     pool += [(Evidence(), rules_of.Verdict(state, "")) for state in others]
-    changed = floor.keep(pool, RULES)
+    changed = panic.keep(pool, RULES)
     assert sorted(changed) == kept
     for verdict in changed.values():
         assert verdict.state == "up"
@@ -177,7 +177,7 @@ def test_no_flap_is_faster_than_the_hold_down(story: str) -> None:
 @given(st.lists(stories, min_size=1, max_size=8), st.booleans())
 def test_failures_never_empty_a_pool(histories: list[str], doubting: bool) -> None:
     pool = [(evidence, rules_of.judge(evidence, RULES, NOW)) for evidence in (tell("g" + story) for story in histories)]
-    kept = floor.keep(pool, RULES, doubting=doubting)
+    kept = panic.keep(pool, RULES, doubting=doubting)
     states = [kept.get(at, verdict).state for at, (_, verdict) in enumerate(pool)]
     assert "up" in states
     assert all(pool[at][1].state == "down" for at in kept)
@@ -308,7 +308,7 @@ def test_doubt_keeps_whom_no_answer_came_from(why: str, up: int, doubting: bool,
         rules_of.note_connects_failed(evidence, 3, why, RULES, NOW + at)
         pool.append((evidence, rules_of.judge(evidence, RULES, NOW + 2)))
     pool += [(Evidence(), rules_of.Verdict("up", ""))] * up
-    assert sorted(floor.keep(pool, RULES, doubting=doubting)) == kept
+    assert sorted(panic.keep(pool, RULES, doubting=doubting)) == kept
 
 
 # --- every combination --------------------------------------------------------------------------------------------------------

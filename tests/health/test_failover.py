@@ -29,14 +29,14 @@ from harness import (
 from http_peers import Backend, Client
 from postgres_peers import SERVER, Cluster, Node, Session, cluster
 
-from lbcore.config import from_document
+from lbcore.config.settings import BackendSettings, BalancerSettings, ListenerSettings, PoolSettings, ProbeSettings
+from lbcore.config.toml import from_document
 from lbcore.errors import ConfigError
-from lbcore.settings import BackendSettings, BalancerSettings, ListenerSettings, PoolSettings, ProbeSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from lbcore.balancer import Balancer
+    from lbcore.api.balancer import Balancer
 
 EXAMPLE = Path(__file__).parents[2] / "tools" / "docs" / "examples" / "postgres.toml"
 RULES = {"initial": "down", "when_none": "refuse", "on_down": "cut"}

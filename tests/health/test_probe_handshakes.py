@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lbcore.config.settings import ProbeSettings
 from lbcore.discovery.handshakes import exchange, handshakes
 from lbcore.discovery.probe_http import http
 from lbcore.discovery.reaching import MOST_BYTES, ProbeFailed, Talk
-from lbcore.settings import ProbeSettings
 
 KINDS = ("mysql", "postgres", "redis", "smtp", "mqtt", "amqp", "tcp", "http")
 DIALOGS = handshakes() | {"tcp": exchange, "http": lambda talk, probe: http(talk, probe, "a")}

@@ -15,9 +15,9 @@ from http_peers import Backend, answering
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lbcore.config.settings import ProbeSettings
 from lbcore.discovery.grpc_health import request, serving_status
 from lbcore.discovery.probe import Asker, ProbeFailed
-from lbcore.settings import ProbeSettings
 
 if TYPE_CHECKING:
     import socket

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from harness import SLOWER, Peer, balanced, black_hole, dial, echo, free_port, named, read_exactly, wait_for
 
-from lbcore.settings import BalancerSettings, ListenerSettings, PoolSettings, ProbeSettings
+from lbcore.config.settings import BalancerSettings, ListenerSettings, PoolSettings, ProbeSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

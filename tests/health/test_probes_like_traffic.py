@@ -12,8 +12,8 @@ from harness import Peer, balanced, dial, read_exactly, wait_for
 from http_peers import Backend, Client
 from probe_verdicts import verdicts
 
+from lbcore.config.settings import BalancerSettings, ListenerSettings, PoolSettings, ProbeSettings
 from lbcore.errors import ConfigError
-from lbcore.settings import BalancerSettings, ListenerSettings, PoolSettings, ProbeSettings
 
 if TYPE_CHECKING:
     import socket

@@ -13,19 +13,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lbcore import Registration
+from lbcore.config.settings import BackendSettings, BalancerSettings, ListenerSettings, PoolSettings, ProbeSettings
 from lbcore.discovery.dns import _scaled_by_tier, _tiers
 from lbcore.discovery.membership import Membership
 from lbcore.discovery.reports import Report
 from lbcore.discovery.watch import parse
 from lbcore.errors import ConfigError
-from lbcore.settings import BackendSettings, BalancerSettings, ListenerSettings, PoolSettings, ProbeSettings
 from lbcore.table import Table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from lbcore.balancer import Balancer
+    from lbcore.api.balancer import Balancer
 
 POLICIES = ("round_robin", "least_conn", "p2c", "ewma", "random", "maglev")
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from tls_peers import Authority
 
     from integrity.scenarios import Meeting
-    from lbcore.balancer import Balancer
+    from lbcore.api.balancer import Balancer
 
 ALWAYS = ("copy", "splice", "auto")
 LOCAL = "offload_local"

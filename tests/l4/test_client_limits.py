@@ -32,8 +32,8 @@ from http_peers import Backend, Client, field
 from refusals import fails
 from tls_peers import Authority, trusting
 
+from lbcore.config.settings import BalancerSettings, CertificateSettings, ListenerSettings, PoolSettings, ProbeSettings
 from lbcore.errors import ConfigError
-from lbcore.settings import BalancerSettings, CertificateSettings, ListenerSettings, PoolSettings, ProbeSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

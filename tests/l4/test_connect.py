@@ -24,7 +24,7 @@ from harness import (
     wait_for,
 )
 
-from lbcore.settings import BalancerSettings, ListenerSettings, PoolSettings, ProbeSettings
+from lbcore.config.settings import BalancerSettings, ListenerSettings, PoolSettings, ProbeSettings
 
 
 def settings(backends: list[str], **pool: object) -> BalancerSettings:

@@ -9,7 +9,7 @@ import pytest
 from harness import Peer, balanced, dial, echo, free_port, read_exactly
 from http_peers import Backend, Client, field
 
-from lbcore.settings import BalancerSettings, ListenerSettings, PoolSettings, ProbeSettings
+from lbcore.config.settings import BalancerSettings, ListenerSettings, PoolSettings, ProbeSettings
 
 pytestmark = pytest.mark.skipif(
     not socket.has_ipv6 or Path("/proc/sys/net/ipv6/bindv6only").read_text().strip() != "0", reason="the system says otherwise"

@@ -15,7 +15,7 @@ from harness import SLOWER, Command, balanced, free_port, wait_for
 from loads import CLIENTS, Load, Server
 
 from lbcore import Registration
-from lbcore.settings import (
+from lbcore.config.settings import (
     AdminSettings,
     BalancerSettings,
     LeaseSettings,
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from lbcore.balancer import Balancer
+    from lbcore.api.balancer import Balancer
 
 
 PROBE = {"kind": "http", "path": "/health", "interval": "100ms", "timeout": f"{100 * SLOWER}ms", "rise": 2, "fall": 3}

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 from harness import SLOWER, Peer, balanced, command, dial, echo, read_exactly, settled, totals, wait_for
 
-from lbcore.settings import BalancerSettings, ListenerSettings, PoolSettings, ProbeSettings
+from lbcore.config.settings import BalancerSettings, ListenerSettings, PoolSettings, ProbeSettings
 
 
 def settings(backend: str, *, top: dict[str, object] | None = None, **listener: object) -> BalancerSettings:
@@ -56,7 +56,7 @@ def test_session_bound_makes_clients_wait_not_fail() -> None:
             assert read_exactly(client, 1) == b"x"
         waiting = dial(lb.address)
         waiting.sendall(b"later")
-        wait_for(lambda: totals(settled(lb))["accept_pauses"] == 1, "accepting pauses")
+        wait_for(lambda: totals(settled(lb))["accept_pauses"] == 1, "accepting backoff")
         turns = totals(settled(lb))["turns"]
         time.sleep(0.2)
         assert totals(settled(lb))["turns"] - turns < 50, "it spins at the bound"

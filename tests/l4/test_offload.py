@@ -20,15 +20,16 @@ from harness import PATIENCE_S, Peer, balanced, command, dial, echo, read_all, r
 from kernels import needs_kernel
 from tls_peers import settings_of
 
-from lbcore import _engine, crew
+from lbcore import _engine
 from lbcore.cli import show
+from lbcore.control import workers
+from lbcore.control.worker import OFFLOAD_ANY
 from lbcore.observe import metrics
-from lbcore.worker import OFFLOAD_ANY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from lbcore.balancer import Balancer
+    from lbcore.api.balancer import Balancer
 
 FLOOD = 96 << 20
 """More than sockets may hold."""
@@ -364,7 +365,7 @@ def greet(client: socket.socket, times: int) -> None:
 
 @needs_kernel
 def test_a_full_map_leaves_sessions_to_the_relay(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(crew, "offload_of", lambda *_: _engine.Offload(1, OFFLOAD_ANY))
+    monkeypatch.setattr(workers, "offload_of", lambda *_: _engine.Offload(1, OFFLOAD_ANY))
     origin = Origin()
     with origin.socket, balanced(backends=[origin.address], datapath="offload") as lb:
         one, other = origin.meet(lb)
@@ -385,8 +386,8 @@ def test_a_worker_whose_program_cannot_be_loaded_is_shown(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """It serves as others do; status, `lbcore status` and metrics say which one it is."""
-    loads = crew.offload_of
-    monkeypatch.setattr(crew, "offload_of", lambda worker, *rest: None if worker == 1 else loads(worker, *rest))
+    loads = workers.offload_of
+    monkeypatch.setattr(workers, "offload_of", lambda worker, *rest: None if worker == 1 else loads(worker, *rest))
     with Peer(echo) as peer, balanced(backends=[peer.address], datapath="offload", workers=2) as lb:
         with dial(lb.address) as client:
             greet(client, 20)

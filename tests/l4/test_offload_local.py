@@ -25,10 +25,11 @@ from http_peers import Reader
 from integrity.openings import AGREE, ASK
 from integrity.stage import LOCAL, need
 
-from lbcore import _engine, crew
-from lbcore.balancer import Balancer
+from lbcore import _engine
+from lbcore.api.balancer import Balancer
+from lbcore.control import workers
+from lbcore.control.worker import OFFLOAD_LOCAL
 from lbcore.errors import ConfigError
-from lbcore.worker import OFFLOAD_LOCAL
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -209,7 +210,7 @@ def test_a_backend_that_sleeps_in_recv_is_left_alone() -> None:
 
 
 def test_a_full_map_leaves_sessions_to_the_relay(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(crew, "offload_of", lambda *_: _engine.Offload(1, OFFLOAD_LOCAL))
+    monkeypatch.setattr(workers, "offload_of", lambda *_: _engine.Offload(1, OFFLOAD_LOCAL))
     with Backend() as backend, balanced(backends=[backend.address], offload_local=True) as lb:
         with backend.meets(lb.address) as ends:
             talk(ends)
@@ -222,7 +223,7 @@ def test_a_full_map_leaves_sessions_to_the_relay(monkeypatch: pytest.MonkeyPatch
             handed_over(lb, 2)
 
 
-# --- order, and bounds -----------------------------------------------------------------------------------------------------
+# --- order, and limits -----------------------------------------------------------------------------------------------------
 
 
 def test_a_backend_that_speaks_unasked() -> None:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from harness import Peer, balanced, command, dial, echo, free_port, named, read_exactly, settled, totals, wait_for
 
-from lbcore.config import from_document
+from lbcore.config.settings import BackendSettings, BalancerSettings, ListenerSettings, PoolSettings, SourceSettings
+from lbcore.config.settings.loops import is_own
+from lbcore.config.toml import from_document
 from lbcore.errors import ConfigError
-from lbcore.settings import BackendSettings, BalancerSettings, ListenerSettings, PoolSettings, SourceSettings
-from lbcore.settings.loops import is_own
 
 if TYPE_CHECKING:
     from pathlib import Path

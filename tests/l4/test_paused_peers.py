@@ -20,7 +20,7 @@ from http_peers import Backend, Client, Reader
 from kernels import needs_kernel
 from tls_peers import Authority, trusting
 
-from lbcore.settings import BalancerSettings, CertificateSettings, ListenerSettings, PoolSettings, ProbeSettings
+from lbcore.config.settings import BalancerSettings, CertificateSettings, ListenerSettings, PoolSettings, ProbeSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable

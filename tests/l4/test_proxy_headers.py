@@ -18,7 +18,7 @@ from hellos import client_hello
 from http_peers import Client, Reader
 
 from lbcore import ConfigError, _engine
-from lbcore.settings import BalancerSettings, ListenerSettings, PoolSettings, ProbeSettings, RouteSettings
+from lbcore.config.settings import BalancerSettings, ListenerSettings, PoolSettings, ProbeSettings, RouteSettings
 
 V2 = b"\r\n\r\n\0\r\nQUIT\n"
 V1_HEADER = b"PROXY TCP4 192.0.2.7 198.51.100.1 4711 443\r\n"

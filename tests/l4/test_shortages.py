@@ -21,16 +21,23 @@ from harness import Command, Peer, balanced, command, dial, echo, named, read_ex
 from http_peers import Backend, Client
 from networks import PORTS, few_ports, fill_towards, fill_udp, from_elsewhere
 
+from lbcore.config.settings import (
+    BackendSettings,
+    BalancerSettings,
+    ListenerSettings,
+    PoolSettings,
+    ProbeSettings,
+    SourceSettings,
+)
 from lbcore.discovery.dns import DnsSource
 from lbcore.discovery.resolver import DnsFailed
+from lbcore.discovery.shortages import EVERY_S, Shortages, advice, is_shortage
 from lbcore.observe.why import decisions
-from lbcore.settings import BackendSettings, BalancerSettings, ListenerSettings, PoolSettings, ProbeSettings, SourceSettings
-from lbcore.shortages import EVERY_S, Shortages, advice, is_shortage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from lbcore.balancer import Balancer
+    from lbcore.api.balancer import Balancer
 
 OFF = ProbeSettings(kind="off")
 
@@ -49,7 +56,7 @@ def told(lines: list[str], config: BalancerSettings) -> Iterator[Balancer]:
     """A balancer whose log is kept."""
     from harness import check_idle, check_ledger, is_quiet
 
-    from lbcore.balancer import Balancer
+    from lbcore.api.balancer import Balancer
 
     with Balancer(settings=config, log=lines.append) as lb:
         yield lb

@@ -18,7 +18,7 @@ from harness import SLOWER, Command, check_ledger, free_port, settled, totals, w
 from udp_peers import WAIT_S, Server, ask, balanced, client, echo, named, settings
 
 from lbcore import Balancer, ConfigError
-from lbcore.settings import BalancerSettings, ListenerSettings, PoolSettings, ProbeSettings
+from lbcore.config.settings import BalancerSettings, ListenerSettings, PoolSettings, ProbeSettings
 
 UDP_SEGMENT = 103
 PLAIN = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}

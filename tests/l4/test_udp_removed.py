@@ -15,7 +15,7 @@ from lbcore.errors import PortTaken
 
 if TYPE_CHECKING:
     from lbcore import Balancer
-    from lbcore.settings import BalancerSettings, ListenerSettings
+    from lbcore.config.settings import BalancerSettings, ListenerSettings
 
 
 def without(known: BalancerSettings, *others: ListenerSettings) -> BalancerSettings:

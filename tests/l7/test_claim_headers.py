@@ -16,8 +16,8 @@ from http_peers import Backend, Client, field, fields
 from real_peers import running
 
 from lbcore._engine import is_claim_header
+from lbcore.config.settings import ListenerSettings
 from lbcore.errors import ConfigError
-from lbcore.settings import ListenerSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

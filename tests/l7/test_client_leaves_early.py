@@ -17,7 +17,7 @@ from http_balancers import figure, http
 from http_peers import Backend, Client, Reader
 from tls_peers import Authority, balancing, trusting
 
-from lbcore.settings import CertificateSettings
+from lbcore.config.settings import CertificateSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,17 +10,17 @@ import pytest
 from harness import balanced, wait_for
 from http_peers import Backend, Client
 
+from lbcore.config.settings import BackendSettings, BalancerSettings, ListenerSettings, PoolSettings, ProbeSettings
 from lbcore.discovery import evidence as rules_of
 from lbcore.discovery.evidence import Evidence, Suspicion
 from lbcore.errors import ConfigError
-from lbcore.settings import BackendSettings, BalancerSettings, ListenerSettings, PoolSettings, ProbeSettings
 from lbcore.table.packed import STATUS_BYTES
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
 
-    from lbcore.balancer import Balancer
+    from lbcore.api.balancer import Balancer
 
 OFF = ProbeSettings(kind="off")
 NOW = 1000.0
@@ -142,7 +142,7 @@ PROBE = ProbeSettings(kind="http", interval="1h", timeout="2s", fall=3, rise=1)
 def test_a_probe_that_succeeds_after_the_failures_keeps_a_backend_in() -> None:
     lines: list[str] = []
     with Probed() as bad, Backend() as good:
-        from lbcore.balancer import Balancer
+        from lbcore.api.balancer import Balancer
 
         with Balancer(settings=settings(bad, good, probe=PROBE), log=lines.append) as lb, Client(lb.address) as client:
             wait_for(lambda: bad.probes == 1, "its first probe")

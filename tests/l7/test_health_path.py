@@ -10,8 +10,8 @@ import pytest
 from harness import Command, balanced, wait_for
 from http_peers import Backend, Client, field
 
+from lbcore.config.settings import BalancerSettings, ListenerSettings, PoolSettings, ProbeSettings
 from lbcore.errors import ConfigError
-from lbcore.settings import BalancerSettings, ListenerSettings, PoolSettings, ProbeSettings
 
 OFF = ProbeSettings(kind="off")
 

@@ -13,7 +13,7 @@ from http_balancers import OFF, figure, http
 from http_cases import CHUNKED_OF_ANSWERS, CHUNKED_TAKEN
 from http_peers import Backend, Client, Reader, answering, field, narrow, take_slowly
 
-from lbcore.settings import BalancerSettings, ListenerSettings, PoolSettings
+from lbcore.config.settings import BalancerSettings, ListenerSettings, PoolSettings
 
 POST = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"

@@ -16,7 +16,7 @@ from http_balancers import GET, OK, figure, http
 from http_cases import CHUNKED_REFUSED, FRAMING, REFUSED
 from http_peers import Backend, Client, answering, field, fields
 
-from lbcore import bounds
+from lbcore.control import worker_limits
 
 if TYPE_CHECKING:
     pass
@@ -694,7 +694,7 @@ def test_upgrade_becomes_a_relay() -> None:
 
 
 def test_upgrade_that_the_balancer_has_no_room_for_is_not_its_backends_fault(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bounds, "MAX_BUFFERS", 2)
+    monkeypatch.setattr(worker_limits, "MAX_BUFFERS", 2)
 
     def script(connection: socket.socket, head: bytes, body: bytes) -> bool:
         if b"Upgrade" in head:

@@ -13,7 +13,7 @@ from http_balancers import GET, OFF, OK, figure, http
 from http_peers import Backend, Client, Reader, answering, field, fields, narrow
 from tls_peers import TlsClient, balancing, shown, trusting
 
-from lbcore.settings import BalancerSettings, ListenerSettings, PoolSettings
+from lbcore.config.settings import BalancerSettings, ListenerSettings, PoolSettings
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -458,7 +458,7 @@ def test_slashed_reading() -> None:
 @given(st.text("ab./%2eEfF~5cC", max_size=20).map(lambda text: b"/" + text.encode()))
 @settings(max_examples=500, deadline=None)
 def test_normal_paths_stay_as_they_are_and_agree_with_python(path: bytes) -> None:
-    from lbcore.routes import normal_path
+    from lbcore.table.routes import normal_path
 
     once = _engine.normal_path(path)
     assume(once is not None)

@@ -21,7 +21,7 @@ from http_balancers import OFF, figure, http
 from real_peers import needs, nginx, running
 from wsgi_servers import APP, gunicorn
 
-from lbcore.settings import BalancerSettings, ListenerSettings, PoolSettings
+from lbcore.config.settings import BalancerSettings, ListenerSettings, PoolSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,8 +14,8 @@ from http_balancers import cookie_of, http, routed, settings_of
 from http_peers import Backend, Client, field
 
 from lbcore import _engine
+from lbcore.config.settings import PoolSettings
 from lbcore.errors import ConfigError
-from lbcore.settings import PoolSettings
 
 if TYPE_CHECKING:
     pass
@@ -366,7 +366,7 @@ def test_ewma_prefers_the_quick_backend_and_returns_to_one_that_recovers() -> No
 
 
 def test_normal_path_of_routes_is_that_of_the_engine() -> None:
-    from lbcore.routes import normal_path
+    from lbcore.table.routes import normal_path
 
     for path in ("/a/../b/", "/%7Ea/./b", "/", "/a%2fb", "/a/.."):
         assert normal_path(path).encode() == _engine.normal_path(path.encode())

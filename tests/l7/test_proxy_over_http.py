@@ -19,7 +19,7 @@ from http_peers import Backend, Client, Reader, answering
 from real_peers import needs, running
 
 from lbcore import _engine
-from lbcore.settings import BalancerSettings, CertificateSettings, ListenerSettings, PoolSettings, RouteSettings
+from lbcore.config.settings import BalancerSettings, CertificateSettings, ListenerSettings, PoolSettings, RouteSettings
 
 if TYPE_CHECKING:
     from lbcore import Balancer

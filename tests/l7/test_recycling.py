@@ -13,7 +13,7 @@ import pytest
 from harness import PATIENCE_S, SLOWER, check_ledger, dial, free_port, settled, wait_for
 
 from lbcore import Balancer
-from lbcore.settings import AdminSettings, BalancerSettings, LeaseSettings, ListenerSettings, PoolSettings, ProbeSettings
+from lbcore.config.settings import AdminSettings, BalancerSettings, LeaseSettings, ListenerSettings, PoolSettings, ProbeSettings
 
 if TYPE_CHECKING:
     from pathlib import Path

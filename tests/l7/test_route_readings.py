@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lbcore import _engine
+from lbcore.config.settings import RouteSettings
 from lbcore.errors import ConfigError
-from lbcore.settings import RouteSettings
 
 if TYPE_CHECKING:
     from lbcore import Balancer

@@ -16,8 +16,8 @@ from http_balancers import GET, OK, backend_of, dripping, figure, http
 from http_peers import Backend, Client, answering, field, narrow, take_slowly
 from tls_peers import Authority, trusting
 
+from lbcore.config.settings import BalancerSettings, CertificateSettings, ListenerSettings, PoolSettings, ProbeSettings
 from lbcore.errors import ConfigError
-from lbcore.settings import BalancerSettings, CertificateSettings, ListenerSettings, PoolSettings, ProbeSettings
 
 if TYPE_CHECKING:
     from pathlib import Path

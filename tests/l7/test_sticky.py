@@ -14,8 +14,8 @@ from http_balancers import OFF, cookie_of, figure, http
 from http_peers import Backend, Client, answering, field, fields
 from tls_peers import Authority, trusting
 
+from lbcore.config.settings import BalancerSettings, CertificateSettings, ListenerSettings, PoolSettings, RouteSettings
 from lbcore.errors import ConfigError
-from lbcore.settings import BalancerSettings, CertificateSettings, ListenerSettings, PoolSettings, RouteSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

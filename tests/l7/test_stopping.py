@@ -15,13 +15,13 @@ from harness import Command, balanced, is_quiet, wait_for
 from http_peers import Backend, Client, answering
 from real_servers import Load, Server
 
-from lbcore.settings import BackendSettings, BalancerSettings, ListenerSettings, PoolSettings, ProbeSettings
+from lbcore.config.settings import BackendSettings, BalancerSettings, ListenerSettings, PoolSettings, ProbeSettings
 
 if TYPE_CHECKING:
     import socket
     from pathlib import Path
 
-    from lbcore.balancer import Balancer
+    from lbcore.api.balancer import Balancer
 
 POST = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi"
 KEPT = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nkept"

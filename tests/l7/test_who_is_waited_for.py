@@ -16,7 +16,7 @@ from http_balancers import GET, OK, backend_of, dripping, figure, http
 from http_peers import Backend, Client, field
 from tls_peers import Authority, trusting
 
-from lbcore.settings import BalancerSettings, CertificateSettings, ListenerSettings, PoolSettings, ProbeSettings
+from lbcore.config.settings import BalancerSettings, CertificateSettings, ListenerSettings, PoolSettings, ProbeSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -32,11 +32,18 @@ from harness import (
 )
 from http_peers import Backend, Client, answering
 
+from lbcore.config.settings import (
+    BackendSettings,
+    BalancerSettings,
+    ListenerSettings,
+    PoolSettings,
+    ProbeSettings,
+    RouteSettings,
+)
 from lbcore.errors import ConfigError
 from lbcore.observe import access_log, sinks
 from lbcore.observe.lines import ENDS
 from lbcore.observe.records import RING, Records
-from lbcore.settings import BackendSettings, BalancerSettings, ListenerSettings, PoolSettings, ProbeSettings, RouteSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,8 +14,8 @@ import pytest
 from harness import Peer, balanced, command, dial, echo, is_refused, read_exactly, settled, totals, wait_for
 from http_peers import Backend, Client, answering
 
+from lbcore.config.settings import PoolSettings
 from lbcore.observe.timings import BUCKETS, KINDS, first_us, timing
-from lbcore.settings import PoolSettings
 from lbcore.table import Table
 
 if TYPE_CHECKING:

@@ -17,13 +17,13 @@ from http_peers import Backend, Client, answering
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from lbcore.admin_client import AdminClient
+from lbcore.client.admin_client import AdminClient
+from lbcore.config.settings import BackendSettings, ListenerSettings, PoolSettings, ProbeSettings, RouteSettings
+from lbcore.config.settings import BalancerSettings as Settings
 from lbcore.observe import families
-from lbcore.settings import BackendSettings, ListenerSettings, PoolSettings, ProbeSettings, RouteSettings
-from lbcore.settings import BalancerSettings as Settings
 
 if TYPE_CHECKING:
-    from lbcore.balancer import Balancer
+    from lbcore.api.balancer import Balancer
 
 OFF = ProbeSettings(kind="off")
 ROOT = Path(__file__).resolve().parents[2]

@@ -13,8 +13,8 @@ import pytest
 from harness import balanced, dial, free_port, settled, totals, wait_for
 from http_peers import Backend, Client, field, fields
 
+from lbcore.config.settings import BackendSettings, BalancerSettings, ListenerSettings, PoolSettings, ProbeSettings
 from lbcore.errors import ConfigError
-from lbcore.settings import BackendSettings, BalancerSettings, ListenerSettings, PoolSettings, ProbeSettings
 
 if TYPE_CHECKING:
     from pathlib import Path

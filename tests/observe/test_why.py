@@ -19,7 +19,7 @@ from lbcore.observe.why import RING, decisions
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from lbcore.balancer import Balancer
+    from lbcore.api.balancer import Balancer
 
 
 def recorded(lb: Balancer) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ Holding = namedtuple("Holding", "descriptors pipes memory_kb")
 Holding.__doc__ = "Of a process: descriptors by kind (Counter) without pipes, how many of pipes, anonymous memory in KiB."
 
 MOST_PIPE_ENDS = 256
-"""A worker keeps up to 128 empty pipes for splicing (MAX_PIPES in lbcore/bounds.py)."""
+"""A worker keeps up to 128 empty pipes for splicing (MAX_PIPES in lbcore/control/worker_limits.py)."""
 WORKER_KB, WORKER_SHARE = 3_072, 0.10
 """How much more memory a worker may hold at the end than at the start: so much, or such a share of it. Buffers that are kept
 warm (64 of 64 KiB, touched as far as needed) and what the C library's allocator keeps are inside it."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from lbcore.balancer import Balancer
-from lbcore.registration import AdminClient
-from lbcore.settings import (
+from lbcore.api.balancer import Balancer
+from lbcore.client.registration import AdminClient
+from lbcore.config.settings import (
     AdminSettings,
     BalancerSettings,
     LeaseSettings,

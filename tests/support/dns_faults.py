@@ -17,9 +17,9 @@ import dns.rcode
 import dns.rrset
 import pytest
 
+from lbcore.config.settings import SourceSettings
 from lbcore.discovery.dns import DnsSource
 from lbcore.discovery.sources import Found, Sources
-from lbcore.settings import SourceSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from http_balancers import OFF
 
-from lbcore.settings import BalancerSettings, ListenerSettings, PoolSettings, SourceSettings
+from lbcore.config.settings import BalancerSettings, ListenerSettings, PoolSettings, SourceSettings
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from lbcore.settings import PoolSettings
+from lbcore.config.settings import PoolSettings
 from lbcore.table import Table
 
 if TYPE_CHECKING:

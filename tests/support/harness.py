@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from lbcore.balancer import Balancer
-from lbcore.registration import AdminClient
+from lbcore.api.balancer import Balancer
+from lbcore.client.registration import AdminClient
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -15,7 +15,7 @@ from harness import (
 from http_peers import Backend, Client, field
 
 from lbcore import Balancer
-from lbcore.settings import BalancerSettings, ListenerSettings, PoolSettings, ProbeSettings, RouteSettings
+from lbcore.config.settings import BalancerSettings, ListenerSettings, PoolSettings, ProbeSettings, RouteSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from lbcore import offload
+from lbcore.control import offload
 
 if TYPE_CHECKING:
     pass

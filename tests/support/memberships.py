@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from lbcore.config.settings import LeaseSettings, PoolSettings, ProbeSettings
 from lbcore.discovery.membership import Membership
-from lbcore.settings import LeaseSettings, PoolSettings, ProbeSettings
 from lbcore.table import Row, Table
 
 if TYPE_CHECKING:

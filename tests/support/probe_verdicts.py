@@ -7,8 +7,8 @@ import socket
 from collections import Counter, namedtuple
 from typing import TYPE_CHECKING, Any
 
+from lbcore.config.settings import ProbeSettings
 from lbcore.discovery.probe import Asker, ProbeFailed
-from lbcore.settings import ProbeSettings
 
 if TYPE_CHECKING:
     pass

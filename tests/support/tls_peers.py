@@ -16,7 +16,7 @@ from certificates import openssl
 from harness import PATIENCE_S, SLOWER, Peer, balanced, dial
 from http_peers import Backend, Client, Reader
 
-from lbcore.settings import BalancerSettings, CertificateSettings, ListenerSettings, PoolSettings, ProbeSettings
+from lbcore.config.settings import BalancerSettings, CertificateSettings, ListenerSettings, PoolSettings, ProbeSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from harness import SLOWER, check_ledger
 
 from lbcore import Balancer
-from lbcore.settings import BalancerSettings, ListenerSettings, PoolSettings
+from lbcore.config.settings import BalancerSettings, ListenerSettings, PoolSettings
 
 WAIT_S = 3 * SLOWER
 

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import pytest
 from harness import Command, dial, read_exactly
 
-from lbcore import _engine, offload
+from lbcore import _engine
+from lbcore.control import offload
 
 if TYPE_CHECKING:
     pass

@@ -34,7 +34,7 @@ from tls_peers import (
 )
 from wsgi_servers import APP
 
-from lbcore.settings import ProbeSettings
+from lbcore.config.settings import ProbeSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

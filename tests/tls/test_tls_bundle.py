@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from lbcore._layout import ffi
-from lbcore.settings import CertificateSettings, ListenerSettings, PoolSettings
-from lbcore.settings.tls import INTERMEDIATE
+from lbcore.config.settings import CertificateSettings, ListenerSettings, PoolSettings
+from lbcore.config.settings.tls import INTERMEDIATE
 from lbcore.tls.bundle import Certificate, pack_listener, pack_pool, pack_tickets
 from lbcore.tls.tickets import KEY_BYTES, TicketKey, due, random_key, rotated
 

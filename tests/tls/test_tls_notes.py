@@ -14,11 +14,12 @@ import pytest
 from certificates import make_certificate
 from harness import wait_for
 
-from lbcore import Balancer, ConfigError, _engine, crew
+from lbcore import Balancer, ConfigError, _engine
 from lbcore._layout import ffi
+from lbcore.config.settings import BalancerSettings, CertificateSettings, ListenerSettings, PoolSettings, ProbeSettings
+from lbcore.control import supervisor, workers
 from lbcore.observe.metrics import render
-from lbcore.settings import BalancerSettings, CertificateSettings, ListenerSettings, PoolSettings, ProbeSettings
-from lbcore.tls import courier, tickets
+from lbcore.tls import publisher, tickets
 from lbcore.tls.bundle import LISTENER, POOL, TICKETS
 
 EXPIRES_S = 2_000_000_000
@@ -34,8 +35,8 @@ class StandIn:
         self,
         table: Any,
         worker: int,
-        channel: crew.Channel,
-        bounds: Any,
+        channel: workers.Channel,
+        limits: Any,
         core: int | None,
         adoption_socket: str | None,
         filtered: bool,
@@ -51,17 +52,17 @@ class StandIn:
 
     def _serve(self) -> None:
         note = struct.Struct("=IIQ")
-        self._channel.send(note.pack(crew.READY, 0, 0))
+        self._channel.send(note.pack(workers.READY, 0, 0))
         while True:
             data, descriptors, _, _ = socket.recv_fds(self._channel, note.size, 1)
             if not data:
                 break
             kind, number, value = note.unpack(data)
-            if kind != crew.WAKE:  # its heart does not beat: it is looked after as one that hangs
+            if kind != workers.WAKE:  # its heart does not beat: it is looked after as one that hangs
                 self.told.append(Told(kind, number, value, self._read(kind, descriptors)))
-            if kind == crew.LISTEN:
-                self._channel.send(note.pack(crew.LISTENING, number, 0))
-            if kind in (crew.DRAIN, crew.STOP):
+            if kind == workers.LISTEN:
+                self._channel.send(note.pack(workers.LISTENING, number, 0))
+            if kind in (workers.DRAIN, workers.STOP):
                 break
         self._channel.close()
 
@@ -69,7 +70,7 @@ class StandIn:
     def _read(kind: int, descriptors: list[int]) -> bytes | None:
         found = None
         for fd in descriptors:
-            if kind == crew.TLS:
+            if kind == workers.TLS:
                 with pytest.raises(OSError, match="not permitted"):
                     os.write(fd, b"!")
                 found = os.pread(fd, os.fstat(fd).st_size, 0)
@@ -85,7 +86,7 @@ class StandIn:
 
     def of_tls(self) -> list[tuple[int, int]]:
         """(kind of the bundle, row) of each note; row -1 - N: row N has none any more."""
-        tls = [note for note in self.told if note.kind == crew.TLS]
+        tls = [note for note in self.told if note.kind == workers.TLS]
         return [(note.value, note.id if note.data is not None else -1 - note.id) for note in tls]
 
 
@@ -98,7 +99,7 @@ def _stand_ins(monkeypatch: pytest.MonkeyPatch) -> None:
         count = ffi.cast("struct lb_tls_bundle *", ffi.from_buffer(bundle)).certificates
         return [(["site"], EXPIRES_S + number) for number in range(count)]
 
-    monkeypatch.setattr(crew, "ThreadWorker", StandIn)
+    monkeypatch.setattr(supervisor, "ThreadWorker", StandIn)
     monkeypatch.setattr(_engine, "tls_check", check, raising=False)
     monkeypatch.setattr(_engine, "tls_library", lambda path: "OpenSSL 3", raising=False)
 
@@ -127,7 +128,7 @@ def test_a_new_worker_is_told_everything_before_it_listens(cert: Path) -> None:
     with Balancer(settings=settings(cert), log=print):
         (worker,) = StandIn.made
         assert worker.of_tls() == [(TICKETS, 0), (POOL, 0), (LISTENER, 1)]
-        assert [note.kind for note in worker.told][-2:] == [crew.LISTEN, crew.LISTEN]
+        assert [note.kind for note in worker.told][-2:] == [workers.LISTEN, workers.LISTEN]
         assert cert.read_bytes().strip() in (worker.told[2].data or b"")
 
 
@@ -173,7 +174,7 @@ def test_a_name_that_moves_to_another_listener(cert: Path) -> None:
         wait_for(lambda: len(worker.of_tls()) == 2, "the new row is told, the old one withdrawn")
         assert worker.of_tls() == [(LISTENER, 2), (LISTENER, -2)]
         kinds = [note.kind for note in worker.told]
-        assert kinds == [crew.TLS, crew.LISTEN, crew.UNLISTEN, crew.TLS]
+        assert kinds == [workers.TLS, workers.LISTEN, workers.UNLISTEN, workers.TLS]
 
 
 def test_a_reload_with_a_broken_file_changes_nothing(cert: Path) -> None:
@@ -199,7 +200,7 @@ def test_a_start_with_a_broken_file_leaves_nothing(cert: Path) -> None:
 
 
 def test_files_that_change_are_told(cert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(courier, "LOOK_EVERY_S", 0.05)
+    monkeypatch.setattr(publisher, "LOOK_EVERY_S", 0.05)
     lines: list[str] = []
     with Balancer(settings=settings(cert), log=lines.append):
         (worker,) = StandIn.made
@@ -213,15 +214,15 @@ def test_files_that_change_are_told(cert: Path, tmp_path: Path, monkeypatch: pyt
 
 
 def test_keys_of_tickets_change(cert: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(courier, "LOOK_EVERY_S", 0.05)
-    monkeypatch.setattr(courier, "rotated", lambda keys, now, rotation_s: tickets.rotated(keys, now, 0.2))
+    monkeypatch.setattr(publisher, "LOOK_EVERY_S", 0.05)
+    monkeypatch.setattr(publisher, "rotated", lambda keys, now, rotation_s: tickets.rotated(keys, now, 0.2))
     with Balancer(settings=settings(cert), log=print):
         (worker,) = StandIn.made
 
         def sent() -> list[list[bytes]]:
             found = []
             for note in worker.told:
-                if note.kind == crew.TLS and note.value == TICKETS:
+                if note.kind == workers.TLS and note.value == TICKETS:
                     packed = ffi.cast("struct lb_ticket_keys *", ffi.from_buffer(note.data))
                     raw, size = bytes(ffi.buffer(packed.keys)), tickets.KEY_BYTES
                     found.append([raw[at * size : (at + 1) * size] for at in range(packed.count)])
@@ -243,15 +244,15 @@ def test_status_and_metrics_tell_when_certificates_expire(cert: Path) -> None:
 
 
 def test_a_hung_worker_that_is_told_of_everything_there_can_be() -> None:
-    channel = crew.Channel()
+    channel = workers.Channel()
     try:
-        assert all(channel.send(crew.TLS, row, POOL) for row in range(1 + 256 + 64 + 64))
+        assert all(channel.send(workers.TLS, row, POOL) for row in range(1 + 256 + 64 + 64))
     finally:
         channel.close()
 
 
 def test_memory_that_is_told_is_sealed() -> None:
-    fd = courier.sealed(b"x" * 100_000)
+    fd = publisher.sealed(b"x" * 100_000)
     try:
         assert os.read(fd, 200_000) == b"x" * 100_000
         with pytest.raises(OSError, match="not permitted"):

@@ -18,7 +18,7 @@ from harness import SLOWER, Peer, balanced, dial, free_port, read_exactly, settl
 from hellos import client_hello
 
 from lbcore import Balancer, ConfigError
-from lbcore.settings import BalancerSettings, ListenerSettings, PoolSettings, ProbeSettings, RouteSettings
+from lbcore.config.settings import BalancerSettings, ListenerSettings, PoolSettings, ProbeSettings, RouteSettings
 
 PLAIN = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
 """For other programs: a sanitizer's library is not for them."""

@@ -14,8 +14,8 @@ import pytest
 from certificates import make_certificate
 from harness import Peer
 
+from lbcore.config.settings import PoolSettings, ProbeSettings
 from lbcore.discovery.probe import Asker, ProbeFailed
-from lbcore.settings import PoolSettings, ProbeSettings
 
 Row = namedtuple("Row", "address host ip port family scope")
 Pair = tuple[Path, Path]

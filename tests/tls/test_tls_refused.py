@@ -16,7 +16,7 @@ from http_peers import Backend, Client, field
 from tls_peers import EC, OFF, Authority, ByHand, TlsClient, shown, trusting
 
 from lbcore import Balancer
-from lbcore.settings import BalancerSettings, ListenerSettings, PoolSettings
+from lbcore.config.settings import BalancerSettings, ListenerSettings, PoolSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,9 +8,7 @@ from typing import Any
 import pytest
 from certificates import make_certificate
 
-from lbcore.config import load
-from lbcore.errors import ConfigError
-from lbcore.settings import (
+from lbcore.config.settings import (
     BalancerSettings,
     CertificateSettings,
     ListenerSettings,
@@ -20,7 +18,9 @@ from lbcore.settings import (
     listeners_of,
     simple,
 )
-from lbcore.settings.tls import INTERMEDIATE
+from lbcore.config.settings.tls import INTERMEDIATE
+from lbcore.config.toml import load
+from lbcore.errors import ConfigError
 
 SITE = CertificateSettings(cert="site.pem")
 

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from certificates import make_certificate, openssl
 
+from lbcore.config.settings import BalancerSettings, CertificateSettings, ListenerSettings, PoolSettings
 from lbcore.errors import ConfigError
-from lbcore.settings import BalancerSettings, CertificateSettings, ListenerSettings, PoolSettings
 from lbcore.tls import files
 from lbcore.tls.bundle import LISTENER, POOL
 from lbcore.tls.library import USUAL, Library, find, mapped

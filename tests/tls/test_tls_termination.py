@@ -41,8 +41,8 @@ from tls_peers import (
 )
 
 from lbcore import Balancer, ConfigError
-from lbcore.settings import BalancerSettings, CertificateSettings, ListenerSettings, PoolSettings, RouteSettings
-from lbcore.settings.tls import INTERMEDIATE
+from lbcore.config.settings import BalancerSettings, CertificateSettings, ListenerSettings, PoolSettings, RouteSettings
+from lbcore.config.settings.tls import INTERMEDIATE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -730,8 +730,8 @@ def test_tickets_outlive_two_rotations_of_their_key(authority: Authority, site: 
             supervisor = lb._supervisor
             assert supervisor
             with supervisor._lock:
-                courier = supervisor._tls
-                courier._turn_keys(courier._keys[0].born + courier._rotation_s)
+                publisher = supervisor._tls
+                publisher._turn_keys(publisher._keys[0].born + publisher._rotation_s)
 
         session = ticket_of(lb, context)
         assert resumes(lb, context, session)
@@ -1140,7 +1140,7 @@ def test_certificate_renewed_by_reload(authority: Authority, tmp_path: Path) -> 
 
 def test_certificate_renewed_on_disk(authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is broken is refused with one line, whatever the order in which files are written."""
-    monkeypatch.setattr("lbcore.tls.courier.LOOK_EVERY_S", 0.05)
+    monkeypatch.setattr("lbcore.tls.publisher.LOOK_EVERY_S", 0.05)
     with renewed(authority, tmp_path) as (_, place, certificates, log):
         fresh = authority.issue("a.test")
         for text in (fresh.read_bytes()[:300], b"", Path(f"{fresh}.crt").read_bytes() + Path(f"{place}").read_bytes()[-200:]):

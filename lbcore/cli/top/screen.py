@@ -19,9 +19,9 @@ from textual.strip import Strip
 from textual.widgets import Footer, Input, Label, Static
 
 from lbcore.cli.top import rows as table
+from lbcore.engine.segment import SegmentError
 from lbcore.errors import LbcoreError
 from lbcore.observe.rates import History, Rates, between, sparkline
-from lbcore.segment import SegmentError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from lbcore import runtime
-from lbcore.cli import steer
+from lbcore.cli import control
+from lbcore.control import runtime
+from lbcore.engine.segment import Segment, SegmentError
 from lbcore.errors import LbcoreError, NotRunning
 from lbcore.observe.status import document
-from lbcore.segment import Segment, SegmentError
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -57,7 +57,7 @@ class Source:
     def act(self, verb: str, address: str, pool: str, weight: int | None = None) -> str:
         """Have a backend drained, made ready or weighed: what became of it, in words. Raises LbcoreError."""
         try:
-            answer = steer.act(self.name, verb, address, pool, weight, ACT_LIMIT_S)
+            answer = control.act(self.name, verb, address, pool, weight, ACT_LIMIT_S)
         except NotRunning:
             if runtime.orphans(self.name):
                 raise LbcoreError("its control plane is dead: nobody takes orders; `lbcore stop`, then run it again") from None

@@ -1,0 +1,1 @@
+"""Options, settings and configuration files."""

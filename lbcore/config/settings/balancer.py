@@ -1,0 +1,353 @@
+"""A balancer as a whole."""
+
+from __future__ import annotations
+
+from lbcore.config import options
+from lbcore.config.secret import Secret
+from lbcore.config.settings.addresses import HTTP_MODES, ROUTED_MODES
+from lbcore.config.settings.admin import AdminSettings, admin_of
+from lbcore.config.settings.base import Settings
+from lbcore.config.settings.health import ProbeSettings
+from lbcore.config.settings.listener import OF_REQUESTS, ListenerSettings, RouteSettings
+from lbcore.config.settings.loops import loop_faults
+from lbcore.config.settings.pool import DEFAULT_POOL, BackendSettings, PoolSettings
+from lbcore.config.settings.sticky import plain_faults, shared_faults
+from lbcore.config.settings.tls import CertificateSettings
+from lbcore.errors import ConfigError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from typing import Any
+
+
+TAKES_RESTART = (
+    "name",
+    "workers",
+    "datapath",
+    "offload_local",
+    "max_backends",
+    "max_sessions",
+    "max_handshakes",
+    "pin",
+    "admin",
+    "state_file",
+    "log_format",
+    "user",
+    "group",
+    "seccomp",
+)
+"""What a reload does not change."""
+
+
+class BalancerSettings(Settings):
+    """All of a balancer. path: the file it came from, or None."""
+
+    __slots__ = (
+        "access_log",
+        "access_log_format",
+        "access_log_sample",
+        "admin",
+        "admin_said",
+        "datapath",
+        "drain_delay_ms",
+        "drain_timeout_ms",
+        "group",
+        "listeners",
+        "log_format",
+        "max_backends",
+        "max_handshakes",
+        "max_sessions",
+        "name",
+        "offload_local",
+        "path",
+        "pin",
+        "pools",
+        "routes",
+        "seccomp",
+        "state_file",
+        "ticket_rotation_ms",
+        "trace_sample",
+        "traces",
+        "user",
+        "worker_timeout_ms",
+        "workers",
+    )
+    OPTIONS = options.TOP
+
+    name: str
+    workers: int | None
+    datapath: str
+    offload_local: bool
+    worker_timeout_ms: int
+    drain_timeout_ms: int
+    drain_delay_ms: int
+    state_file: str | None
+    access_log: str
+    access_log_format: str
+    access_log_sample: int
+    traces: str
+    trace_sample: int
+    max_sessions: int
+    max_backends: int
+    max_handshakes: int
+    ticket_rotation_ms: int
+    user: str | None
+    group: str | None
+    seccomp: str
+    pin: bool
+    log_format: str
+    listeners: list[ListenerSettings]
+    pools: list[PoolSettings]
+    routes: list[RouteSettings]
+    admin: AdminSettings | None
+    admin_said: bool
+    """Does a file or a caller say where the admin server listens, or that there is none? Else `lbcore run` has its default."""
+    path: str | None
+
+    @property
+    def offloads(self) -> bool:
+        """Is the kernel to forward any sessions?"""
+        return self.datapath == "offload" or self.offload_local
+
+    def take(self, values: dict[str, Any]) -> Iterable[str]:
+        self.listeners = list(values.pop("listeners", ()))
+        self.pools = list(values.pop("pools", ())) or [PoolSettings(name=DEFAULT_POOL)]
+        self.routes = list(values.pop("routes", ()))
+        self.admin = values.pop("admin", None)
+        self.admin_said = bool(values.pop("admin_said", True))
+        self.path = values.pop("path", None)
+        return ()
+
+    def check(self) -> Iterable[str]:
+        pools = [pool.name for pool in self.pools]
+        yield from _twice("pool", pools)
+        self.listeners = [self._named(index, listener) for index, listener in enumerate(self.listeners, 1)]
+        for listener in self.listeners:
+            listener.v6_only = any(_shares_port(listener, other) for other in self.listeners)
+        self.pools = [self._probed(pool) for pool in self.pools]
+        names = [str(listener.name) for listener in self.listeners]
+        yield from _twice("listener", names)
+        yield from _twice("bind", [entry.url for entry in self.listeners if entry.port])
+        yield from self._route_faults(pools)
+        yield from self._header_faults()
+        yield from self._request_faults()
+        yield from self._cookie_faults()
+        yield from self._datagram_faults()
+        yield from loop_faults(self)
+        for pool in self.pools:
+            if pool.initial == "down" and pool.probe.kind == "off":
+                yield f"pool {pool.name}: initial: 'down' requires probes (probe.kind is off: nothing would bring a backend up)"
+        if self.group is not None and self.user is None:
+            yield "group: means nothing without user"
+        if self.traces != "off" and not self.traces.startswith(("http://", "https://")):
+            yield f"traces: {self.traces!r} is not allowed (allowed: off, http://HOST:PORT/PATH, https://HOST:PORT/PATH)"
+        for listener in self.listeners:
+            if listener.pool is None and self._is_routed(listener):
+                continue
+            if listener.pool not in pools:
+                yield (f"listener {listener.name}: pool {listener.pool!r} is unknown (known: {', '.join(pools)})")
+        for kind, found, most in (("listeners", names, 64), ("pools", pools, 256)):
+            if len(found) > most:
+                yield f"{kind}: {len(found)} are too many (allowed: at most {most})"
+        count = sum(len(pool.backends) for pool in self.pools)
+        if count > self.max_backends:
+            yield f"max_backends: {self.max_backends} is less than the {count} backends that are named"
+
+    def restarts_for(self, fresh: BalancerSettings) -> list[str]:
+        """Why these cannot become others while it runs, a line for each key that takes a restart."""
+        return [
+            line
+            for key in TAKES_RESTART
+            if getattr(fresh, key) != getattr(self, key)
+            for line in _restarts(key, getattr(self, key), getattr(fresh, key))
+        ]
+
+    def advice(self) -> list[str]:
+        """Of all its parts, too."""
+        parts: list[tuple[str, Settings | None]] = [("", self.admin)]
+        parts += [(f"pool {pool.name}: ", part) for pool in self.pools for part in (pool, pool.lease, pool.probe)]
+        return [*super().advice(), *(f"{where}{line}" for where, part in parts if part is not None for line in part.advice())]
+
+    def _header_faults(self) -> Iterable[str]:
+        """A PROXY header begins a connection: datagrams have none. No route leads on from udp."""
+        telling = {pool.name for pool in self.pools if pool.send_proxy != "off"}
+        for listener in self.listeners:
+            if listener.mode == "udp" and listener.pool in telling:
+                yield f"pool {listener.pool}: send_proxy: not for listeners of mode udp ({listener.name})"
+
+    def _request_faults(self) -> Iterable[str]:
+        """Keys of requests in a pool that no listener of requests leads to."""
+        for pool in self.pools:
+            modes = self._modes_of(pool.name)
+            if modes and not modes & set(HTTP_MODES):
+                for key in _of_requests(pool):
+                    yield f"pool {pool.name}: {key}: only of requests; listeners of mode {', '.join(sorted(modes))} lead here"
+
+    def _leading_to(self, pool: str) -> list[ListenerSettings]:
+        routed = {route.listener for route in self.routes if route.pool == pool}
+        return [
+            entry
+            for entry in self.listeners
+            if entry.pool == pool or (entry.mode in ROUTED_MODES and (None in routed or entry.name in routed))
+        ]
+
+    def _modes_of(self, pool: str) -> set[str]:
+        """Of the listeners that lead to a pool."""
+        return {entry.mode for entry in self._leading_to(pool)}
+
+    def _cookie_faults(self) -> Iterable[str]:
+        yield from shared_faults(self.pools)
+        for pool in self.pools:
+            yield from plain_faults(pool, self._leading_to(pool.name))
+
+    def _datagram_faults(self) -> Iterable[str]:
+        secured = {pool.name for pool in self.pools if pool.tls}
+        for listener in self.listeners:
+            if listener.mode == "udp" and listener.pool in secured:
+                yield f"pool {listener.pool}: tls: not for listeners of mode udp ({listener.name})"
+
+    def _route_faults(self, pools: list[str]) -> Iterable[str]:
+        modes = {str(listener.name): listener.mode for listener in self.listeners if listener.mode in ROUTED_MODES}
+        if self.routes and not modes:
+            yield "route: needs a listener of mode http, https or tls"
+        for at, route in enumerate(self.routes):
+            if route.pool not in pools:
+                yield f"route[{at}].pool: {route.pool!r} is unknown (known: {', '.join(pools)})"
+            if route.listener is not None and modes and route.listener not in modes:
+                yield f"route[{at}].listener: {route.listener!r} is no http, https or tls listener (known: {', '.join(modes)})"
+            if modes.get(route.listener or "") == "tls" and route.of_requests:
+                yield f"route[{at}].{route.of_requests[0]}: connections of mode tls have none: only host and alpn are known"
+            if modes.get(route.listener or "") in HTTP_MODES and route.alpn is not None:
+                yield f"route[{at}].alpn: only of tls listeners"
+
+    def _probed(self, pool: PoolSettings) -> PoolSettings:
+        """A pool that only datagrams reach is not probed over TCP unless that was asked for."""
+        modes = {listener.mode for listener in self.listeners if listener.pool == pool.name}
+        routed = any(route.pool == pool.name for route in self.routes)
+        if pool.probe.chosen or routed or modes != {"udp"}:
+            return pool
+        return pool.replace(probe=pool.probe.replace(kind="off", chosen=False))
+
+    def _named(self, index: int, listener: ListenerSettings) -> ListenerSettings:
+        """A listener with the defaults that depend on its neighbours."""
+        listener = listener.replace(name=listener.name or f"listener-{index}")
+        names = [pool.name for pool in self.pools]
+        only: str | None = names[0] if len(names) == 1 else DEFAULT_POOL
+        if self._is_routed(listener):
+            only = None  # whom no route leads on is told 404, or closed
+        return listener.replace(pool=listener.pool or only)
+
+    def _is_routed(self, listener: ListenerSettings) -> bool:
+        """Does any route lead on from there?"""
+        if listener.mode == "tls":
+            return any(route.listener in (None, listener.name) and not route.of_requests for route in self.routes)
+        return listener.mode in HTTP_MODES and bool(self.routes)
+
+
+def _shares_port(listener: ListenerSettings, other: ListenerSettings) -> bool:
+    """Do they have the same port, the other one over IPv4?"""
+    same_kind = (listener.mode == "udp") == (other.mode == "udp")
+    return bool(listener.port) and listener.port == other.port and same_kind and ":" in listener.host and ":" not in other.host
+
+
+def _of_requests(pool: PoolSettings) -> list[str]:
+    """Its keys that were set, and mean something for requests alone."""
+    return [option.name for option in pool.OPTIONS if option.scope == ("http",) and option.name in pool.said]
+
+
+def _restarts(key: str, now: object, fresh: object) -> Iterable[str]:
+    """A line for each key of a table that changed, or one for the value."""
+    if not isinstance(now, Settings) or not isinstance(fresh, Settings):
+        yield f"{key}: {_told(fresh)} instead of {_told(now)} takes a restart"
+        return
+    for name, value in fresh.values().items():
+        if value != now.values()[name]:
+            what = "another one" if isinstance(value, Secret) else repr(value)
+            yield f"{key}.{name}: {what} instead of {now.values()[name]!r} takes a restart"
+
+
+def _told(value: object) -> str:
+    return "a table" if isinstance(value, Settings) else repr(value)
+
+
+def _twice(kind: str, names: list[str]) -> Iterable[str]:
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        yield f"{kind}: {name!r} is used twice"
+
+
+def probe_of(health: str | None) -> ProbeSettings:
+    """The probe that a --health flag means: a path, "tcp" or "off"; None: what suits the listeners. Raises ConfigError."""
+    if health is None:
+        return ProbeSettings()
+    if health.startswith("/"):
+        return ProbeSettings(kind="http", path=health)
+    if health in ("tcp", "off"):
+        return ProbeSettings(kind=health)
+    raise ConfigError(f"health: {health!r} is not allowed (allowed: a path such as /health, tcp, off)")
+
+
+def listeners_of(urls: Iterable[str], certificate: str | None = None, key: str | None = None) -> list[ListenerSettings]:
+    """The listeners that --listen flags mean; those of modes https and tls show the certificate. Raises ConfigError."""
+    if key is not None and certificate is None:
+        raise ConfigError("key: means nothing without a certificate")
+    shown = [] if certificate is None else [CertificateSettings(cert=certificate, key=key)]
+    found = [ListenerSettings(bind=url, certificates=shown if _shows(url) else []) for url in urls]
+    if shown and not any(listener.terminates for listener in found):
+        raise ConfigError("certificate: needs a listener of mode https or tls")
+    return found
+
+
+def limited(listeners: Iterable[ListenerSettings], limits: Mapping[str, Any]) -> list[ListenerSettings]:
+    """Listeners with these limits of their clients, those of requests where requests are spoken. Raises ConfigError.
+
+    limits: keys of [[listener]], with their values. Where no listener speaks HTTP, each says what it cannot take.
+    """
+    found = list(listeners)
+    requests = any(listener.mode in HTTP_MODES for listener in found)
+    others = {name: value for name, value in limits.items() if not (requests and name in OF_REQUESTS)}
+    return [listener.replace(**(limits if listener.mode in HTTP_MODES else others)) for listener in found]
+
+
+def _shows(url: str) -> bool:
+    return isinstance(url, str) and url.startswith(("https://", "tls://"))
+
+
+def simple(
+    listen: str | Iterable[str] | None = None,
+    backends: Iterable[str | BackendSettings] = (),
+    *,
+    policy: str | None = None,
+    health: str | None = None,
+    admin: str | AdminSettings | None = None,
+    certificate: str | None = None,
+    key: str | None = None,
+    limits: Mapping[str, Any] | None = None,
+    **top: Any,
+) -> BalancerSettings:
+    """Settings of one pool, "default", behind some listeners: what flags and Balancer's arguments can say.
+
+    certificate, key: PEM files, of all listeners of modes https and tls; the key may be in the certificate's file.
+    limits: of all listeners' clients, by key of [[listener]], such as {"max_client_sessions": 100}.
+    top: further keys of the top level (name, workers, datapath, drain_timeout, ...). Raises ConfigError.
+    """
+    urls = [] if listen is None else [listen] if isinstance(listen, str) else list(listen)
+    problems: list[str] = []
+    parts: dict[str, Any] = {}
+    makers: Mapping[str, Any] = {
+        "listeners": lambda: limited(listeners_of(urls, certificate, key), limits or {}),
+        "pools": lambda: [PoolSettings(name=DEFAULT_POOL, policy=policy, probe=probe_of(health), backends=list(backends))],
+        "admin": lambda: admin_of(admin),
+    }
+    for part, make in makers.items():
+        try:
+            parts[part] = make()
+        except ConfigError as error:
+            problems += [problem.replace("bind:", "listen:", 1) for problem in error.problems]
+    try:
+        settings = BalancerSettings(**parts, **top)
+    except ConfigError as error:
+        problems += error.problems
+    if problems:
+        raise ConfigError(problems)
+    return settings

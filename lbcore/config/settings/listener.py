@@ -1,0 +1,272 @@
+"""Listeners, and the routes that lead on from them."""
+
+from __future__ import annotations
+
+from lbcore.config import options
+from lbcore.config.settings.addresses import join_host_port, parse_listen
+from lbcore.config.settings.base import Settings, is_token
+from lbcore.config.settings.tls import CertificateSettings, listener_faults
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any
+
+IDLE_MS = {"udp": 30_000}
+"""Where an idle_timeout is not said; of other modes OTHER_IDLE_MS."""
+OTHER_IDLE_MS = 600_000
+MAX_ERROR_BODY, MAX_ERROR_TYPE, MAX_TRUSTED, MAX_EXPRESSION, MAX_PASSED = 1023, 95, 32, 1024, 255
+"""The room of their fields in csrc/shm_layout.h."""
+OF_REQUESTS = ("client_request_rate", "client_request_burst", "min_body_rate")
+"""Limits of clients that only modes http and https know."""
+
+
+class ListenerSettings(Settings):
+    """An address that clients connect to. Given as bind="tcp://HOST:PORT" or as mode, host and port."""
+
+    __slots__ = (
+        "accept_proxy",
+        "alpn",
+        "backlog",
+        "body_timeout_ms",
+        "certificates",
+        "client_ca",
+        "client_cert",
+        "client_request_burst",
+        "client_request_rate",
+        "client_session_burst",
+        "client_session_rate",
+        "cost_header",
+        "early_hints",
+        "error_body",
+        "error_type",
+        "forwarded",
+        "half_close",
+        "half_closed_timeout_ms",
+        "header_timeout_ms",
+        "health_path",
+        "host",
+        "idle_timeout_ms",
+        "keepalive_timeout_ms",
+        "lingering_time_ms",
+        "lingering_timeout_ms",
+        "max_body",
+        "max_client_sessions",
+        "max_header_bytes",
+        "max_headers",
+        "max_target",
+        "min_body_rate",
+        "mode",
+        "name",
+        "pass_client_headers",
+        "pool",
+        "port",
+        "request_id",
+        "responses",
+        "tls_ciphers",
+        "tls_min",
+        "trusted_proxies",
+        "v6_only",
+    )
+    OPTIONS = options.LISTENER
+
+    name: str  # empty until the balancer's settings name it
+    mode: str
+    host: str
+    port: int
+    pool: str | None  # likewise; None: only routes lead on
+    idle_timeout_ms: int
+    half_closed_timeout_ms: int
+    backlog: int
+    header_timeout_ms: int
+    body_timeout_ms: int
+    min_body_rate: int
+    keepalive_timeout_ms: int
+    lingering_time_ms: int
+    lingering_timeout_ms: int
+    max_header_bytes: int
+    max_target: int
+    health_path: str | None
+    max_headers: int
+    max_body: int
+    forwarded: str
+    trusted_proxies: list[str]
+    pass_client_headers: list[str]
+    cost_header: str
+    early_hints: str
+    request_id: bool
+    half_close: bool
+    responses: int
+    max_client_sessions: int
+    client_session_rate: int
+    client_session_burst: int | None
+    client_request_rate: int
+    client_request_burst: int | None
+    accept_proxy: bool
+    error_body: str | None
+    error_type: str | None
+    certificates: list[CertificateSettings]
+    client_cert: str | None  # this and the next: None where no TLS ends
+    tls_min: str | None
+    tls_ciphers: str | None
+    client_ca: str | None
+    alpn: list[str] | None
+    v6_only: bool
+    """Does another listener have the same port at an IPv4 address? Else one at [::] takes IPv4, too, as the system has it."""
+
+    def take(self, values: dict[str, Any]) -> Iterable[str]:
+        bind = values.pop("bind", None)
+        if bind is None and "mode" in values:
+            bind = f"{values.pop('mode')}://{join_host_port(values.pop('host'), values.pop('port'))}"
+        self.mode, self.host, self.port = "tcp", "", 0
+        self.v6_only = bool(values.pop("v6_only", False))
+        self.trusted_proxies = self.trusted_proxies or []
+        self.pass_client_headers = self.pass_client_headers or []
+        self.certificates = list(values.pop("certificates", ()))
+        for name, most in (("error_body", MAX_ERROR_BODY), ("error_type", MAX_ERROR_TYPE)):
+            if len((getattr(self, name) or "").encode()) > most:
+                yield f"{name}: longer than {most} bytes"
+        if len(self.trusted_proxies) > MAX_TRUSTED:
+            yield f"trusted_proxies: {len(self.trusted_proxies)} are too many (allowed: at most {MAX_TRUSTED})"
+        if bind is None:
+            yield "bind: missing (MODE://HOST:PORT)"
+            return
+        try:
+            self.mode, self.host, self.port = parse_listen(bind)
+        except ValueError as error:
+            yield f"bind: {error}"
+        if self.idle_timeout_ms is None:
+            self.idle_timeout_ms = IDLE_MS.get(self.mode, OTHER_IDLE_MS)
+        if self.accept_proxy and not self.trusted_proxies:
+            yield "accept_proxy: needs trusted_proxies, the networks whose word is taken"
+
+    def _limit_faults(self) -> Iterable[str]:
+        yield from self.out_of_scope("mode", (self.mode,))
+        path = self.health_path
+        if path is not None and (not path.startswith("/") or not path.isascii() or len(path) > 127 or set(path) & set(" ?#")):
+            yield f"health_path: {path!r} is not allowed (allowed: an absolute path such as /healthz, at most 127 characters)"
+        for what in ("session", "request"):
+            if getattr(self, f"client_{what}_burst") and not getattr(self, f"client_{what}_rate"):
+                yield f"client_{what}_burst: means nothing without client_{what}_rate"
+
+    def _header_faults(self) -> Iterable[str]:
+        if len(" ".join(self.pass_client_headers)) > MAX_PASSED:
+            yield f"pass_client_headers: its names are longer than {MAX_PASSED} bytes"
+        for name in self.pass_client_headers:
+            if not is_token(name):
+                yield f"pass_client_headers: {name!r} is not allowed (allowed: names of headers)"
+            elif not _is_claim(name):
+                yield f"pass_client_headers: {name!r} is not among the headers that are dropped, see tools/docs/headers.md"
+
+    def check(self) -> Iterable[str]:
+        yield from self._limit_faults()
+        yield from self._header_faults()
+        yield from listener_faults(self)
+
+    @property
+    def limits_clients(self) -> bool:
+        """Is there a limit for each client address?"""
+        return bool(self.max_client_sessions or self.client_session_rate or self.client_request_rate)
+
+    @property
+    def terminates(self) -> bool:
+        """Does TLS end here?"""
+        return self.mode == "https" or (self.mode == "tls" and bool(self.certificates))
+
+    @property
+    def url(self) -> str:
+        """MODE://HOST:PORT as asked for: port 0 stays 0."""
+        return f"{self.mode}://{join_host_port(self.host, self.port)}"
+
+
+class RouteSettings(Settings):
+    """Where requests go that fit: all that is named must hold."""
+
+    __slots__ = ("alpn", "cookie", "cost", "header", "host", "listener", "method", "path", "path_prefix", "path_regex", "pool")
+    OPTIONS = options.ROUTE
+    KEY = "route."
+
+    listener: str | None
+    host: str | None
+    path: str | None
+    path_prefix: str | None
+    path_regex: str | None
+    pool: str
+    cost: int | None
+    alpn: str | None
+    method: list[str]
+    header: dict[str, str | bool]
+    cookie: dict[str, str | bool]
+
+    def take(self, values: dict[str, Any]) -> Iterable[str]:
+        method = values.pop("method", None) or []
+        self.method = [method] if isinstance(method, str) else list(method)
+        if not all(is_token(name) for name in self.method):
+            yield f"method: {method!r} is not allowed (allowed: names of methods)"
+        self.header, self.cookie = {}, {}
+        for key in ("header", "cookie"):
+            wanted = values.pop(key, None) or {}
+            if not isinstance(wanted, dict) or not all(_is_condition(name, value) for name, value in wanted.items()):
+                yield f'{key}: {wanted!r} is not allowed (allowed: a table of names, each with a value or true for "present")'
+            else:
+                setattr(self, key, dict(wanted))
+
+    def check(self) -> Iterable[str]:
+        if self.pool is None:
+            yield "pool: missing (the pool that serves it)"
+        if self.host is not None:
+            self.host = self.host.lower().rstrip(".")
+            name = self.host.removeprefix("*.")
+            if not name or "*" in name or any(char in name for char in "/: ") or not name.isascii() or len(name) > 253:
+                yield f"host: {self.host!r} is not allowed (allowed: api.example.com or *.example.com, without a port)"
+        if self.alpn is not None and not (self.alpn.isascii() and 0 < len(self.alpn) < 256):
+            yield f"alpn: {self.alpn!r} is not allowed (allowed: the name of a protocol, such as h2)"
+        if self.alpn is not None and self.of_requests:
+            yield f"alpn: a route of tls connections cannot ask for {self.of_requests[0]}"
+        paths = [key for key in ("path", "path_prefix", "path_regex") if getattr(self, key) is not None]
+        if len(paths) > 1:
+            yield f"{paths[1]}: a route has one of path, path_prefix and path_regex"
+        for key in ("path", "path_prefix"):
+            value = getattr(self, key)
+            if value is not None and (not value.startswith("/") or not value.isascii() or " " in value or "?" in value):
+                yield f"{key}: {value!r} is not allowed (allowed: an absolute path without a query, such as /v2/)"
+            elif value is not None and _is_broken(value):
+                yield f"{key}: {value!r} is not allowed (allowed: escapes such as %20, but not %00)"
+        if self.path_regex is not None:
+            yield from _expression_faults(self.path_regex)
+
+    @property
+    def of_requests(self) -> list[str]:
+        """What it asks for that only requests have."""
+        return [
+            key for key in ("path", "path_prefix", "path_regex", "method", "header", "cookie", "cost") if getattr(self, key)
+        ]
+
+
+def _is_claim(name: str) -> bool:
+    from lbcore._engine import is_claim_header
+
+    return name.lower().replace("_", "-") == "x-request-id" or is_claim_header(name.encode())
+
+
+def _is_broken(path: str) -> bool:
+    from lbcore._engine import normal_path
+
+    return normal_path(path.encode()) is None
+
+
+def _is_condition(name: object, value: object) -> bool:
+    return isinstance(name, str) and is_token(name) and (value is True or isinstance(value, str))
+
+
+def _expression_faults(expression: str) -> Iterable[str]:
+    from lbcore._engine import check_expression
+
+    if not expression.isascii() or len(expression) > MAX_EXPRESSION:
+        yield f"path_regex: {expression!r} is not allowed (allowed: at most {MAX_EXPRESSION} ASCII characters)"
+    elif any(f"\\{digit}" in expression for digit in range(1, 10)):
+        yield f"path_regex: {expression!r} refers back, which takes exponential time"
+    else:
+        fault = check_expression(expression.encode())
+        if fault:
+            yield f"path_regex: {expression!r} is not allowed ({fault})"

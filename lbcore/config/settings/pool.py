@@ -1,0 +1,252 @@
+"""Pools and the backends that they name."""
+
+from __future__ import annotations
+
+import ipaddress
+
+from lbcore.config import options
+from lbcore.config.secret import Secret
+from lbcore.config.settings.addresses import join_host_port, parse_address
+from lbcore.config.settings.base import Settings, is_token
+from lbcore.config.settings.health import LeaseSettings, OutlierSettings, ProbeSettings, statuses
+from lbcore.config.settings.sticky import sticky_faults
+from lbcore.config.settings.tls import pool_faults
+from lbcore.errors import ConfigError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any
+
+DEFAULT_POOL = "default"
+DEFAULT_QUEUE = 1024
+
+
+class SourceSettings(Settings):
+    """A place beside the configuration that names backends of a pool."""
+
+    __slots__ = ("family", "hold_ms", "interval_ms", "kind", "max_ttl_ms", "name", "path", "port", "server")
+    OPTIONS = options.SOURCE
+    KEY = "source."
+
+    kind: str
+    name: str | None
+    port: int | None
+    path: str | None
+    interval_ms: int
+    max_ttl_ms: int
+    family: str
+    hold_ms: int
+    server: str | None
+
+    def check(self) -> Iterable[str]:
+        needed = {"dns": ("name", "port"), "srv": ("name",), "file": ("path",)}[self.kind]
+        for name in ("name", "port", "path"):
+            if name in needed and getattr(self, name) is None:
+                yield f"{name}: missing (a source of kind {self.kind} needs it)"
+            if name not in needed and getattr(self, name) is not None:
+                yield f"{name}: {getattr(self, name)!r} means nothing to a source of kind {self.kind}"
+        if self.name is not None and (len(self.name) > 253 or not self.name.isascii() or " " in self.name):
+            yield f"name: {self.name!r} is not allowed (allowed: a name in DNS)"
+        if self.server is not None:
+            try:
+                ipaddress.ip_address(parse_address(self.server)[0])
+            except ValueError:
+                yield f"server: {self.server!r} is not allowed (allowed: IP:PORT)"
+
+
+class BackendSettings(Settings):
+    """A backend that the configuration names."""
+
+    __slots__ = ("address", "backup", "weight")
+    OPTIONS = options.BACKEND
+    KEY = "backend."
+
+    address: str
+    weight: int
+    backup: bool
+
+    @property
+    def tier(self) -> int:
+        """0: it takes turns. 1: only while none of tier 0 can."""
+        return int(self.backup)
+
+    def check(self) -> Iterable[str]:
+        if self.address is None:
+            yield "address: missing (HOST:PORT)"
+            return
+        try:
+            self.address = join_host_port(*parse_address(self.address))
+        except ValueError as error:
+            yield f"address: {error}"
+
+    @classmethod
+    def parse(cls, text: str | BackendSettings) -> BackendSettings:
+        """Of "10.0.0.5:8000" or "10.0.0.5:8000,weight=10,backup". Raises ConfigError."""
+        if isinstance(text, BackendSettings):
+            return text
+        address, *extras = text.split(",") if isinstance(text, str) else [repr(text)]
+        values: dict[str, Any] = {"address": address}
+        for extra in extras:
+            name, equals, value = extra.partition("=")
+            if extra == "backup":
+                values["backup"] = True
+            elif name == "weight" and equals:
+                values["weight"] = value
+            else:
+                raise ConfigError(f"backend {text!r}: {extra!r} is not allowed (allowed: weight=N, backup)")
+        return cls(**values)
+
+
+class PoolSettings(Settings):
+    """A pool: its policy, its limits, its health rules, and the backends that the configuration names."""
+
+    __slots__ = (
+        "backend_idle_timeout_ms",
+        "backends",
+        "connect_timeout_ms",
+        "failed_statuses",
+        "hash",
+        "hold_down_max_ms",
+        "hold_down_ms",
+        "initial",
+        "lease",
+        "max_active",
+        "max_connect_failures",
+        "max_cost",
+        "max_failed_responses",
+        "max_idle_connections",
+        "max_response_header_bytes",
+        "max_response_headers",
+        "name",
+        "on_down",
+        "outlier",
+        "policy",
+        "probe",
+        "queue",
+        "queue_timeout_ms",
+        "response_timeout_ms",
+        "retries",
+        "retry_after_ms",
+        "retry_budget",
+        "retry_floor",
+        "send_proxy",
+        "send_timeout_ms",
+        "slow_start_ms",
+        "sources",
+        "sticky",
+        "sticky_domain",
+        "sticky_drain",
+        "sticky_max_age_ms",
+        "sticky_path",
+        "sticky_samesite",
+        "sticky_secret",
+        "tcp_keepalive_ms",
+        "tls",
+        "tls_ca",
+        "tls_cert",
+        "tls_key",
+        "tls_name",
+        "tls_verify",
+        "trailers",
+        "user_timeout_ms",
+        "when_none",
+    )
+    OPTIONS = options.POOL
+
+    name: str
+    policy: str
+    connect_timeout_ms: int
+    retries: int
+    retry_budget: int
+    retry_floor: int
+    max_connect_failures: int
+    initial: str
+    when_none: str
+    on_down: str
+    retry_after_ms: int
+    tcp_keepalive_ms: int
+    user_timeout_ms: int
+    hash: str
+    max_active: int
+    queue: int | None
+    queue_timeout_ms: int
+    response_timeout_ms: int
+    send_timeout_ms: int
+    backend_idle_timeout_ms: int
+    max_idle_connections: int
+    max_failed_responses: int
+    failed_statuses: str
+    sticky: str | None
+    sticky_secret: Secret | None
+    sticky_drain: str
+    sticky_samesite: str
+    sticky_domain: str | None
+    sticky_path: str
+    sticky_max_age_ms: int | None
+    slow_start_ms: int
+    max_cost: int
+    send_proxy: str
+    hold_down_ms: int
+    hold_down_max_ms: int
+    tls: bool
+    tls_verify: bool
+    tls_ca: str | None
+    tls_name: str | None
+    tls_cert: str | None
+    tls_key: str | None
+    trailers: bool
+    max_response_header_bytes: int
+    max_response_headers: int
+    probe: ProbeSettings
+    lease: LeaseSettings
+    outlier: OutlierSettings
+    sources: list[SourceSettings]
+    backends: list[BackendSettings]
+
+    def take(self, values: dict[str, Any]) -> Iterable[str]:
+        self.probe = values.pop("probe", None) or ProbeSettings()
+        self.lease = values.pop("lease", None) or LeaseSettings()
+        self.outlier = values.pop("outlier", None) or OutlierSettings()
+        self.sources = list(values.pop("sources", ()))
+        self.backends = []
+        for backend in values.pop("backends", ()):
+            try:
+                self.backends.append(BackendSettings.parse(backend))
+            except ConfigError as error:
+                yield from error.problems
+
+    @property
+    def queue_length(self) -> int:
+        """Requests that may wait, each worker."""
+        return self.queue if self.queue is not None else DEFAULT_QUEUE if self.max_active else 0
+
+    @property
+    def hash_parts(self) -> tuple[str, str]:
+        """("header", "X-Tenant") of "header:X-Tenant"; ("address", "")."""
+        kind, _, name = self.hash.partition(":")
+        return kind, name
+
+    def check(self) -> Iterable[str]:
+        kind, name = self.hash_parts
+        named = kind in ("header", "cookie")
+        if kind not in ("address", "path", "header", "cookie") or named != is_token(name):
+            yield f"hash: {self.hash!r} is not allowed (allowed: address, path, header:NAME, cookie:NAME)"
+        yield from sticky_faults(self)
+        try:
+            statuses(self.failed_statuses, 500)
+        except ValueError:
+            yield (
+                f"failed_statuses: {self.failed_statuses!r} is not allowed"
+                ' (allowed: statuses and ranges from 500 to 599, such as "500,502-504")'
+            )
+        yield from pool_faults(self)
+        try:
+            self.probe = self.probe.as_to(self)
+        except ConfigError as error:  # the probe's own words are right: it is one of ours that it cannot use
+            yield from (problem.removeprefix(ProbeSettings.KEY) for problem in error.problems)
+        seen: set[str] = set()
+        for backend in self.backends:
+            if backend.address in seen:
+                yield f"pool {self.name}: backend {backend.address} is named twice"
+            seen.add(backend.address)

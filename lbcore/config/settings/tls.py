@@ -1,0 +1,86 @@
+"""Certificates that listeners show, and what listeners and pools may say of TLS."""
+
+from __future__ import annotations
+
+from lbcore.config import options
+from lbcore.config.settings.base import Settings
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from lbcore.config.settings.listener import ListenerSettings
+    from lbcore.config.settings.pool import PoolSettings
+
+INTERMEDIATE = ":".join(
+    f"ECDHE-{signature}-{cipher}"
+    for cipher in ("AES128-GCM-SHA256", "AES256-GCM-SHA384", "CHACHA20-POLY1305")
+    for signature in ("ECDSA", "RSA")
+)
+"""TLS 1.2 as Mozilla's intermediate configuration has it, less DHE: https://wiki.mozilla.org/Security/Server_Side_TLS."""
+MAX_CERTIFICATES = 1024
+"""LB_TLS_MOST_CERTIFICATES in csrc/tls_layout.h."""
+_DEFAULTS = {"client_cert": "off", "tls_min": "1.2", "tls_ciphers": INTERMEDIATE}
+
+
+class CertificateSettings(Settings):
+    """A certificate of a listener: names of files, which are read when the balancer starts and whenever they change."""
+
+    __slots__ = ("cert", "key", "ocsp")
+    OPTIONS = options.CERTIFICATE
+    KEY = "certificate."
+
+    cert: str
+    key: str | None  # None: it is in the cert file
+    ocsp: str | None
+
+    def check(self) -> Iterable[str]:
+        if self.cert is None:
+            yield "cert: missing (PEM file of the certificate)"
+
+
+def listener_faults(listener: ListenerSettings) -> Iterable[str]:
+    """What a listener says of TLS, filled where it says nothing and TLS ends there; yields what does not fit."""
+    if listener.mode == "https" and not listener.certificates:
+        yield "certificate: missing (what https shows its clients: [[listener.certificate]], or --cert FILE)"
+        return
+    if not listener.terminates:
+        where = f"this is {listener.mode}" + (" without one" if listener.mode == "tls" else "")
+        if listener.certificates:
+            yield f"certificate: only of mode https or tls, {where}"
+        for name in (*_DEFAULTS, "client_ca", "alpn"):
+            if getattr(listener, name) is not None:
+                yield f"{name}: only of mode https, or of tls with a certificate, {where}"
+        return
+    for name, default in _DEFAULTS.items():
+        if getattr(listener, name) is None:
+            setattr(listener, name, default)
+    if len(listener.certificates) > MAX_CERTIFICATES:
+        yield f"certificate: {len(listener.certificates)} are too many (allowed: at most {MAX_CERTIFICATES})"
+    if listener.client_cert != "off" and listener.client_ca is None:
+        yield f"client_ca: missing (client_cert = {listener.client_cert!r} needs the CAs that may have signed it)"
+    if listener.client_cert == "off" and listener.client_ca is not None:
+        yield "client_ca: means nothing with client_cert = 'off' (allowed: client_cert optional or required)"
+    if listener.alpn is not None and listener.mode == "https":
+        yield "alpn: only of mode tls with a certificate, https always agrees on http/1.1 or 1.0"
+    for protocol in listener.alpn or ():
+        if not protocol.isascii() or len(protocol) > 255:
+            yield f"alpn: {protocol!r} is not allowed (allowed: names of protocols, such as h2)"
+
+
+def pool_faults(pool: PoolSettings) -> Iterable[str]:
+    """What a pool says of TLS that does not fit."""
+    if not pool.tls:
+        for name in ("tls_ca", "tls_name", "tls_cert", "tls_key"):
+            if getattr(pool, name) is not None:
+                yield f"{name}: means nothing without tls = true"
+        if not pool.tls_verify:
+            yield "tls_verify: means nothing without tls = true"
+    elif pool.tls_key is not None and pool.tls_cert is None:
+        yield "tls_key: means nothing without tls_cert"
+    if pool.tls_name is not None and not _is_host(pool.tls_name):
+        yield f"tls_name: {pool.tls_name!r} is not allowed (allowed: a name such as app.internal, or an IP address)"
+
+
+def _is_host(name: str) -> bool:
+    return name.isascii() and len(name) <= 253 and not any(char in name for char in " /*")

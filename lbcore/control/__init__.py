@@ -1,0 +1,1 @@
+"""What keeps a balancer running: workers, listening sockets, adoption, privileges, and the service manager."""

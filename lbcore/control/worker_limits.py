@@ -1,0 +1,45 @@
+"""What each worker may hold, from the limits of the process and the settings."""
+
+from __future__ import annotations
+
+import os
+import resource
+
+from lbcore.control.worker import OFFLOAD_ANY, OFFLOAD_LOCAL
+from lbcore.control.workers import WorkerLimits
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from lbcore.config.settings import BalancerSettings
+
+RESERVED_DESCRIPTORS = 64
+MAX_BUFFERS = 1024
+MAX_PIPES = 128
+
+
+def limits_of(settings: BalancerSettings, workers: int, *, processes: bool) -> WorkerLimits:
+    """The limits of one of so many workers. Raises the limit of open descriptors as far as it goes.
+
+    A session takes two descriptors, a pipe two. Threads share the limit with each other and with the program around them.
+    """
+    used = RESERVED_DESCRIPTORS + len(settings.listeners)
+    if not processes:
+        used += len(os.listdir("/proc/self/fd")) + len(settings.listeners) * workers
+    share = max(16, (_raised_limit() - used) // (1 if processes else workers))
+    pipes = max(1, min(MAX_PIPES, share // 16))
+    sessions = max(1, (share - 2 * pipes) // 2)
+    if settings.max_sessions:
+        sessions = min(sessions, settings.max_sessions)
+    which = (OFFLOAD_ANY if settings.datapath == "offload" else 0) | (OFFLOAD_LOCAL if settings.offload_local else 0)
+    seats = sessions if which else 0
+    return WorkerLimits(sessions, min(MAX_BUFFERS, 2 * sessions), pipes, settings.max_handshakes, seats, which)
+
+
+def _raised_limit() -> int:
+    """How many descriptors this process may open, once its soft limit is the hard one."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    except (OSError, ValueError):
+        hard = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return 1 << 20 if hard == resource.RLIM_INFINITY else hard

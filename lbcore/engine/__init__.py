@@ -1,0 +1,1 @@
+"""The engine's shared segment as Python reads it."""

@@ -1,0 +1,134 @@
+"""Routes as the engine reads them: settings in, the bytes of the segment's routes area out (csrc/shm_layout.h)."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import unquote_to_bytes
+
+from lbcore._layout import ffi
+from lbcore.errors import ConfigError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from lbcore.config.settings import RouteSettings
+
+ANY_LISTENER = 0xFFFFFFFF
+ROOM: int = ffi.integer_const("LB_ROUTES_BYTES")
+_UNRESERVED = re.compile(rb"[A-Za-z0-9._~-]")
+
+
+class _Text:
+    """The text that rows point into; equal pieces stand there once."""
+
+    def __init__(self) -> None:
+        self.bytes = bytearray()
+        self._places: dict[bytes, int] = {}
+
+    def put(self, piece: str) -> tuple[int, int]:
+        """Offset and length."""
+        data = piece.encode()
+        if data not in self._places:
+            self._places[data] = len(self.bytes)
+            self.bytes += data
+        return self._places[data], len(data)
+
+
+def normal_path(path: str) -> str:
+    """A path as requests' paths are compared: unreserved escapes decoded, dot segments removed (RFC 3986 6.2.2)."""
+
+    def decode(match: re.Match[str]) -> str:
+        byte = unquote_to_bytes(match[0])
+        return byte.decode() if _UNRESERVED.fullmatch(byte) else match[0].upper()
+
+    decoded = re.sub(r"%[0-9A-Fa-f]{2}", decode, path)
+    kept: list[str] = []
+    segments = decoded.split("/")[1:]
+    for segment in segments:
+        if segment == "..":
+            del kept[-1:]
+        elif segment != ".":
+            kept.append(segment)
+    if segments[-1] in (".", ".."):
+        kept.append("")
+    return "/" + "/".join(kept)
+
+
+def _host(host: str | None) -> tuple[str, str]:
+    if host is None:
+        return "LB_ROUTE_HOST_ANY", ""
+    if host.startswith("*."):
+        return "LB_ROUTE_HOST_WILDCARD", host[1:]
+    return "LB_ROUTE_HOST_EXACT", host
+
+
+def _path(route: RouteSettings) -> tuple[str, str]:
+    if route.path is not None:
+        return "LB_ROUTE_PATH_EXACT", normal_path(route.path)
+    if route.path_prefix is not None:
+        return "LB_ROUTE_PATH_PREFIX", normal_path(route.path_prefix).rstrip("/")
+    if route.path_regex is not None:
+        return "LB_ROUTE_PATH_REGEX", route.path_regex
+    return "LB_ROUTE_PATH_ANY", ""
+
+
+def _conditions(route: RouteSettings, text: _Text) -> list[dict[str, int]]:
+    found = []
+    wanted = [("LB_CONDITION_HEADER", name.lower(), value) for name, value in route.header.items()]
+    wanted += [("LB_CONDITION_COOKIE", name, value) for name, value in route.cookie.items()]
+    wanted += [("LB_CONDITION_ALPN", "", route.alpn)] if route.alpn is not None else []
+    for kind, name, value in wanted:
+        name_at, name_length = text.put(name)
+        value_at, value_length = text.put("" if value is True else str(value))
+        found.append(
+            {
+                "kind": ffi.integer_const(kind),
+                "present": int(value is True),
+                "name": name_at,
+                "name_length": name_length,
+                "value": value_at,
+                "value_length": value_length,
+            }
+        )
+    return found
+
+
+def pack(routes: list[RouteSettings], listeners: dict[str, int], pools: dict[str, int]) -> bytes:
+    """The bytes of these routes. listeners, pools: rows by name. Raises ConfigError when they do not fit."""
+    text = _Text()
+    rows: list[dict[str, Any]] = []
+    conditions: list[dict[str, int]] = []
+    for route in routes:
+        host_kind, host = _host(route.host)
+        path_kind, path = _path(route)
+        host_at, host_length = text.put(host)
+        path_at, path_length = text.put(path)
+        methods_at, methods_length = text.put(" ".join(route.method))
+        own = _conditions(route, text)
+        rows.append(
+            {
+                "listener": ANY_LISTENER if route.listener is None else listeners[route.listener],
+                "pool": pools[route.pool],
+                "host": host_at,
+                "host_length": host_length,
+                "path": path_at,
+                "path_length": path_length,
+                "methods": methods_at,
+                "methods_length": methods_length,
+                "condition": len(conditions),
+                "condition_count": len(own),
+                "host_kind": ffi.integer_const(host_kind),
+                "path_kind": ffi.integer_const(path_kind),
+                "cost": route.cost or 0,
+            }
+        )
+        conditions += own
+    head = ffi.new(
+        "struct lb_routes_head *", {"count": len(rows), "conditions": len(conditions), "text_bytes": len(text.bytes)}
+    )
+    parts = [head, ffi.new("struct lb_route_row[]", rows), ffi.new("struct lb_condition_row[]", conditions)]
+    packed = b"".join(bytes(ffi.buffer(part)) for part in parts) + bytes(text.bytes)
+    if len(packed) > ROOM:
+        raise ConfigError(f"route: {len(rows)} routes take {len(packed)} bytes (allowed: at most {ROOM})")
+    return packed
