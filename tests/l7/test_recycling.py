@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
 import sys
 import threading
 from typing import TYPE_CHECKING
 
 import pytest
 from harness import PATIENCE_S, SLOWER, check_ledger, dial, free_port, settled, wait_for
+from servers.group import Group
 
 from lbcore import Balancer
 from lbcore.config.settings import AdminSettings, BalancerSettings, LeaseSettings, ListenerSettings, PoolSettings, ProbeSettings
@@ -74,24 +72,16 @@ def test_no_request_fails_while_a_real_server_recycles_its_workers(tmp_path: Pat
         ],
     )
     with Balancer(settings=rules) as lb:
-        served = subprocess.Popen(
-            [sys.executable, *arguments],
-            cwd=tmp_path,
-            env={**os.environ, "LB": str(lb.admin_address), "PORT": str(port)},
-        )
-        try:
+        with Group([sys.executable, *arguments], tmp_path, {"LB": str(lb.admin_address), "PORT": str(port)}) as served:
             wait_for(lambda: [entry.state for entry in lb.pool().backends()] == ["up"], "it is there", PATIENCE_S * 3)
             processes, failed = ask_until_recycled(lb, 4)
-            assert not failed, failed
+            assert not failed, (failed, served.said())
             assert len(processes) >= 4
             assert [entry.state for entry in lb.pool().backends()] == ["up"]
-            served.send_signal(signal.SIGTERM)
-            served.wait(PATIENCE_S * SLOWER)
+            served.terminate()
+            served.process.wait(PATIENCE_S * SLOWER)
             wait_for(lambda: not lb.pool().backends(), "the last one's goodbye takes it out")
             check_ledger(settled(lb))
-        finally:
-            served.kill()
-            served.wait()
 
 
 def ask_until_recycled(lb: Balancer, count: int) -> tuple[set[bytes], list[bytes | str]]:

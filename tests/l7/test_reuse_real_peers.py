@@ -1,4 +1,4 @@
-"""What servers do at the end of a response: uvicorn after an exception, aiohttp behind HEAD, gunicorn without keep-alive."""
+"""What servers do at the end of a response: uvicorn after an exception, gunicorn without keep-alive. HEAD: test_servers.py."""
 
 from __future__ import annotations
 
@@ -24,27 +24,6 @@ async def app(scope, receive, send):
         raise RuntimeError("as in a handler with a fault")
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
     await send({"type": "http.response.body", "body": b"ok"})
-"""
-
-STREAMING = """
-import asyncio, sys
-from aiohttp import web
-
-async def stream(request):
-    response = web.StreamResponse()
-    response.content_length = 6
-    await response.prepare(request)
-    await asyncio.sleep(0.02)
-    await response.write(b"secret")
-    return response
-
-async def own(request):
-    return web.Response(text=request.path)
-
-app = web.Application()
-app.router.add_route("*", "/stream", stream)
-app.router.add_route("*", "/{name:.*}", own)
-web.run_app(app, host="127.0.0.1", port=int(sys.argv[1]), print=None)
 """
 
 
@@ -73,18 +52,6 @@ def test_uvicorn_that_closes_behind_its_500_loses_no_post(tmp_path: Path, loop: 
             thread.join()
         assert not lost
         assert backend_of(lb, f"127.0.0.1:{port}")["closes_idle_after_s"] is None
-
-
-def test_aiohttp_that_streams_a_body_behind_head(tmp_path: Path) -> None:
-    (tmp_path / "streaming.py").write_text(STREAMING)
-    port = free_port()
-    with running([sys.executable, "streaming.py", str(port)], port, tmp_path), http(f"127.0.0.1:{port}") as lb:
-        with Client(lb.address) as one, Client(lb.address) as two:
-            for number in range(20):
-                assert one.get("/stream", method=b"HEAD").status == 200
-                for part in range(3):
-                    answer = two.get(f"/own-{number}-{part}")
-                    assert (answer.status, answer.body) == (200, f"/own-{number}-{part}".encode())
 
 
 def test_gunicorn_sync_closes_first(tmp_path: Path) -> None:

@@ -1,25 +1,21 @@
 """A backend that is stopping may still accept connections: signs of it keep away what must not be lost, and a false one costs
-nothing."""
+nothing. Real servers that stop: test_servers.py."""
 
 from __future__ import annotations
 
 import contextlib
-import os
-import signal
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
-from harness import Command, balanced, is_quiet, wait_for
+from harness import balanced, wait_for
 from http_peers import Backend, Client, answering
-from real_servers import Load, Server
 
 from lbcore.config.settings import BackendSettings, BalancerSettings, ListenerSettings, PoolSettings, ProbeSettings
 
 if TYPE_CHECKING:
     import socket
-    from pathlib import Path
 
     from lbcore.api.balancer import Balancer
 
@@ -177,41 +173,3 @@ def test_posts_alone_come_back_in_time() -> None:
             assert [post(client) for _ in range(4)] == [b"other"] * 4
             wait_for(lambda: post(client) == b"kept", "it is tried again")
             assert suspects(lb) == [0, 0]
-
-
-# --- real ones -------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("kind", ["gunicorn sync", "gunicorn gthread", "hypercorn", "uvicorn --workers 2", "sanic"])
-def test_sigterm_of_one_of_two_under_load(kind: str, tmp_path: Path) -> None:
-    """No GET fails. A POST may be on its way when the server stops listening to it: nginx loses such a one, too."""
-    pytest.importorskip(
-        {"gunicorn": "gunicorn", "hypercorn": "hypercorn", "uvicorn": "uvicorn", "sanic": "sanic"}[kind.split()[0]]
-    )
-    with Server(kind) as a, Server(kind) as b:
-        a.wait()
-        b.wait()
-        running = Command(
-            tmp_path,
-            "--listen",
-            "http://127.0.0.1:0",
-            "--backend",
-            a.address,
-            "--backend",
-            b.address,
-            "--workers",
-            "1",
-            "--admin",
-            "off",
-        )
-        try:
-            load = Load(running.address)
-            end: Any = None
-            load.run((1.0, lambda: os.kill(a.process.pid, signal.SIGTERM)), (3.0, end))
-            failed = load.by_method()
-            assert failed.get("GET", 0) == 0, load.failed
-            assert failed.get("POST", 0) <= 2, load.failed
-            assert load.served >= 100
-            wait_for(lambda: is_quiet(running.status()), "all sessions end")
-        finally:
-            running.stop()

@@ -401,12 +401,14 @@ def _below_ephemeral_ports() -> Iterator[int]:
 
 
 _PORTS = _below_ephemeral_ports()
+_PORTS_LOCK = threading.Lock()
 
 
 def free_port() -> int:
     """A port that nobody listens on. The kernel gives it to nobody who asks for any, so it is still free when it is used."""
     while True:
-        port = next(_PORTS)
+        with _PORTS_LOCK:
+            port = next(_PORTS)
         with contextlib.suppress(OSError), socket.socket() as trial:
             trial.bind(("127.0.0.1", port))
             return port
