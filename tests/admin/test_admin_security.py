@@ -271,7 +271,7 @@ def test_a_damaged_state_file_keeps_nobody_from_starting(tmp_path: Path, content
 def test_readyz_says_so_before_the_balancer_leaves(tmp_path: Path) -> None:
     config = tmp_path / "lb.toml"
     config.write_text(
-        'drain_delay = "4s"\n[admin]\nlisten = "127.0.0.1:0"\n[[listener]]\nbind = "tcp://127.0.0.1:0"\n'
+        'drain_delay = "2s"\n[admin]\nlisten = "127.0.0.1:0"\n[[listener]]\nbind = "tcp://127.0.0.1:0"\n'
         '[[pool]]\n[pool.probe]\nkind = "off"\n[[pool.backend]]\naddress = "127.0.0.1:9"\n'
     )
     running = Command(tmp_path, "-c", str(config), "--workers", "1")
@@ -284,7 +284,7 @@ def test_readyz_says_so_before_the_balancer_leaves(tmp_path: Path) -> None:
     with contextlib.suppress(ConnectionResetError):  # and it still accepts: its backend is dead, which may be told at once
         dial(running.address).close()
     assert running.process.wait(20) == 0
-    assert time.monotonic() - began >= 4
+    assert time.monotonic() - began >= 2
     assert running.process.stdout is not None
     running.process.stdout.close()
 

@@ -133,13 +133,13 @@ def test_a_second_upgrade_waits_for_those_who_drain(tmp_path: Path) -> None:
     line = words(f"tcp://127.0.0.1:{free_port()}", "127.0.0.1:1")
     with Peer(echo) as peer:
         line[line.index("127.0.0.1:1")] = peer.address
-        with command(tmp_path, *line, "--drain-timeout", "8s") as running, dial(running.address) as client:
+        with command(tmp_path, *line, "--drain-timeout", "5s") as running, dial(running.address) as client:
             client.sendall(b"x")
             assert client.recv(1) == b"x"
             upgraded(running)
             first = serving(running)
             code, answer = running.call("/upgrade")
-            assert (code, "still drain" in answer["error"], 0 < answer["wait_s"] <= 8) == (409, True, True), answer
+            assert (code, "still drain" in answer["error"], 0 < answer["wait_s"] <= 5) == (409, True, True), answer
             check = running.cli("upgrade", "--name", "shop", "--check")
             assert (check.returncode, "still drain" in check.stderr, "waits for them" in check.stderr) == (1, True, True), check
             assert serving(running) == first

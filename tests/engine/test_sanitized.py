@@ -33,6 +33,10 @@ SUITES = [
     "l4/test_offload_local.py",
     "l4/test_client_limits.py",
     "l7/test_connection_reuse.py",
+    "l4/test_udp_upgrade.py",
+    "l7/test_sticky.py",
+    "health/test_tiers.py",
+    "l7/test_who_is_waited_for.py",
 ]
 
 

@@ -239,6 +239,7 @@ def test_a_listener_that_a_reload_removed_ends_with_its_sessions() -> None:
                 assert ask(other) == b"?"
 
 
+@pytest.mark.skipif("LBCORE_SANITIZED" in os.environ, reason="two control planes that start slowly: the engine is the same")
 def test_a_command_is_upgraded_under_new_clients(tmp_path: Path) -> None:
     """Also where a socket was passed, which is one for all workers."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as passed, Server(named(b"a")) as one, Server(named(b"b")) as two:

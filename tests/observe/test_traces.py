@@ -15,6 +15,7 @@ from http_peers import Backend, Client, field, fields
 
 from lbcore.config.settings import BackendSettings, BalancerSettings, ListenerSettings, PoolSettings, ProbeSettings
 from lbcore.errors import ConfigError
+from lbcore.observe import traces
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,6 +24,12 @@ pytest.importorskip("opentelemetry.exporter.otlp.proto.http")
 
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 FORM = re.compile(rb"00-([0-9a-f]{32})-([0-9a-f]{16})-(0[01])")
+
+
+@pytest.fixture(autouse=True)
+def _sent_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Spans wait for each other for a tenth of the time."""
+    monkeypatch.setattr(traces, "EVERY_S", traces.EVERY_S / 10)
 
 
 class Collector:
@@ -57,7 +64,7 @@ class Collector:
 
         self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self._server.server_port}/v1/traces"
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
         self._thread.start()
 
     def __enter__(self) -> Collector:
