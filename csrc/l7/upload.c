@@ -1,3 +1,4 @@
+#include <poll.h>
 #include <string.h>
 
 #include "../core/io.h"
@@ -88,10 +89,20 @@ enum lb_next lb_http_take_more(struct lb_l7 *l7, struct lb_http *client)
     return took(l7, client, bytes, (uint32_t)got);
 }
 
+/* Its end may lie in the socket since the poller was asked, as on a busy machine: bits of poll are those of epoll. */
+static void look_again(struct lb_side *side)
+{
+    struct pollfd asked = {.fd = side->fd, .events = POLLIN | POLLRDHUP};
+    if (!side->hung_up && poll(&asked, 1, 0) > 0)
+        lb_side_note(side, (uint32_t)asked.revents);
+}
+
 enum lb_next lb_http_is_there(struct lb_l7 *l7, struct lb_http *client)
 {
     enum lb_next next;
     uint8_t state = client->state;
+    if (!client->request.whole)
+        look_again(&client->client);
     do
         next = lb_http_take_more(l7, client);
     while (next == LB_NEXT_AGAIN && client->state == state);

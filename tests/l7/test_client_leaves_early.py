@@ -7,8 +7,10 @@ import os
 import signal
 import socket
 import ssl
+import subprocess
 import threading
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -21,7 +23,6 @@ from lbcore.config.settings import CertificateSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from lbcore import Balancer
 
@@ -29,6 +30,7 @@ HALF = b"POST /half HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nhello"
 CHUNKED = b"POST /half HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n"
 LONG = b"POST /half HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n" + bytes(50_000)
 """More than is read here before its turn comes."""
+GATE = Path(__file__).parents[1] / "c" / "gate.c"
 WHOLE = b"POST /whole HTTP/1.1\r\nHost: a\r\nContent-Length: 50000\r\n\r\n" + bytes(50_000)
 CHUNKS = (
     b"POST /whole HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n" + b"10\r\n" + bytes(16) + b"\r\n" + b"0\r\n\r\n"
@@ -127,6 +129,8 @@ def test_half_a_request_whose_client_leaves_during_a_connect_is_not_sent() -> No
 def stopped(pid: int) -> Iterator[None]:
     """A worker that does nothing meanwhile: it finds all that happened at once."""
     os.kill(pid, signal.SIGSTOP)
+    stat = Path(f"/proc/{pid}/stat")
+    wait_for(lambda: stat.read_text().rpartition(")")[2].split()[0] == "T", "it has stopped")
     try:
         yield
     finally:
@@ -166,6 +170,51 @@ def test_half_a_request_that_is_left_as_its_turn_comes_is_not_sent(tmp_path: Pat
                 client.shutdown(socket.SHUT_WR)
             wait_for(lambda: worker()["requests_client_aborts"] == 3, "it is seen to leave")
         assert [head.split()[1] for head in backend.heads] == [b"/first"] * 2
+
+
+@contextlib.contextmanager
+def held_up(gate: Path, pid: int) -> Iterator[None]:
+    """tests/c/gate.c: a worker has heard of what happened before, and does nothing of it until the end."""
+    hold, told = gate.with_name(f"{gate.name}.{pid}"), gate.with_name(f"{gate.name}.{pid}.open")
+    told.touch()
+    hold.touch()
+    try:
+        yield
+    finally:
+        hold.unlink()
+
+
+def test_half_a_request_is_not_sent_though_its_end_came_after_the_poller_was_asked(tmp_path: Path) -> None:
+    """The backend is free, says the poller; and before the request is sent, the client leaves."""
+    gate, library, config = tmp_path / "gate", tmp_path / "gate.so", tmp_path / "lb.toml"
+    subprocess.run(["cc", "-shared", "-fPIC", "-D_GNU_SOURCE", "-o", library, GATE, "-ldl"], check=True)
+    env = {"GATE": str(gate), "LD_PRELOAD": f"{os.environ.get('LD_PRELOAD', '')} {library}".strip()}
+    with Busy() as backend:
+        config.write_text(
+            f'[[listener]]\nbind = "http://127.0.0.1:0"\n[[pool]]\nname = "default"\nmax_active = 1\n'
+            f'[pool.probe]\nkind = "off"\n[[pool.backend]]\naddress = "{backend.address}"\n'
+        )
+        with command(tmp_path, "-c", str(config), "--workers", "1", env=env) as lb, Client(lb.address) as other:
+
+            def worker() -> dict[str, int]:
+                found: dict[str, int] = lb.status()["workers"][0]
+                return found
+
+            for count, request in enumerate((HALF, CHUNKED, LONG), 1):
+                backend.proceed.clear()
+                other.send(b"GET /first HTTP/1.1\r\nHost: a\r\n\r\n")
+                wait_for(lambda: worker()["requests_active"] == 1, "the backend is busy")
+                pid = worker()["pid"]
+                with dial(lb.address) as client:
+                    client.sendall(request)
+                    wait_for(lambda: worker()["queued"] == 1, "it waits")
+                    with held_up(gate, pid):
+                        backend.proceed.set()
+                        wait_for(lambda pid=pid: not gate.with_name(f"gate.{pid}.open").exists(), "the worker has heard of it")
+                        client.shutdown(socket.SHUT_WR)
+                    assert other.answer().body == b"ok"
+                    wait_for(lambda count=count: worker()["requests_client_aborts"] == count, "it is seen to leave")
+            assert [head.split()[1] for head in backend.heads] == [b"/first"] * 3
 
 
 @pytest.mark.parametrize("request_", [WHOLE, CHUNKS], ids=["length", "chunked"])
