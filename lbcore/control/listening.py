@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from lbcore.config.settings import join_host_port
-from lbcore.control.sockets import ListenerSockets, where
-from lbcore.errors import LbcoreError, PortTaken
+from lbcore.control.sockets import ListenerSockets, where_all
+from lbcore.errors import ConfigError, LbcoreError, PortTaken
 from lbcore.parting import Parting, Removed
 
 TYPE_CHECKING = False
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from lbcore.config.settings import BalancerSettings, ListenerSettings, PoolSettings
     from lbcore.control.adoption import Adoption
-    from lbcore.control.sockets import Where
+    from lbcore.control.sockets import Asked, Where
     from lbcore.control.systemd import Inherited
     from lbcore.control.worker_slots import WorkerSlot
     from lbcore.table import Table
@@ -35,7 +35,7 @@ class Listening:
         self._table, self._workers = table, workers
         self._inherited, self._expires_s = inherited, expires_s
         self._rows: dict[int, tuple[ListenerSettings, ListenerSockets]] = {}
-        self._looked_up: dict[tuple[str, int, str], Where] = {}
+        self._looked_up: dict[Asked, Where | ValueError] = {}
         self.parting = Parting()
 
     @property
@@ -93,6 +93,7 @@ class Listening:
                 continue
             assert adoption is not None
             self._go_on(row, listener, settings, adoption.sockets(row))
+        self._looked_up = where_all(rest)
         for listener in rest:
             self._open(listener, settings, left)
 
@@ -117,7 +118,9 @@ class Listening:
         taken = {*self._rows, *reserved, *self.parting.rows}
         row = next(row for row in range(MOST_ROWS) if row not in taken)
         passed = self._inherited.find(listener) if self._inherited else None
-        at = self._looked_up.get((listener.host, listener.port, listener.mode))
+        at = None if passed else self._looked_up.get((listener.host, listener.port, listener.mode))
+        if isinstance(at, ValueError):
+            raise at
         try:
             sockets = ListenerSockets(listener, _pool_of(listener, settings), self._workers, passed, at)
         except PortTaken as error:
@@ -151,7 +154,10 @@ class Listening:
     def look_up(self, settings: BalancerSettings) -> None:
         """The addresses of hosts that listeners name, for `open_fresh`. Raises ConfigError when one has none."""
         held = {known.url for known, _ in list(self._rows.values())}
-        found = {(one.host, one.port, one.mode): where(one) for one in settings.listeners if one.url not in held}
+        found = where_all(one for one in settings.listeners if one.url not in held)
+        failed = [str(error) for error in found.values() if isinstance(error, ValueError)]
+        if failed:
+            raise ConfigError(failed)
         self._looked_up = found
 
     def open_fresh(self, settings: BalancerSettings, retiring: list[WorkerSlot]) -> tuple[list[int], bytes]:

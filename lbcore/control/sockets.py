@@ -14,12 +14,16 @@ import socket
 
 from lbcore.config.settings import join_host_port
 from lbcore.errors import ConfigError, PortTaken
+from lbcore.table.resolved import all_at_once, is_literal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from lbcore.config.settings import ListenerSettings, PoolSettings
 
     Where = tuple[int, tuple[object, ...]]
+    Asked = tuple[str, int, str]
 
 
 DATAGRAM_ROOM = 4 << 20
@@ -150,6 +154,17 @@ def where(listener: ListenerSettings) -> Where:
         )
     except OSError as error:
         raise _explain(listener, error) from None
+
+
+def where_all(listeners: Iterable[ListenerSettings]) -> dict[Asked, Where | ValueError]:
+    """Likewise of many, all names at once: what each has, or why it has none."""
+    named = {(one.host, one.port, one.mode): one for one in listeners if not is_literal(one.host)}
+    found = all_at_once(list(named), lambda key: where(named[key]))
+    return {key: at if isinstance(at, tuple) else _of_listener(named[key], at) for key, at in found.items()}
+
+
+def _of_listener(listener: ListenerSettings, error: ValueError) -> ValueError:
+    return error if isinstance(error, ConfigError) else ConfigError(f"listener {listener.name}: {listener.url}: {error}")
 
 
 def address_to_bind(host: str, port: int, kind: int) -> tuple[int, tuple[object, ...]]:

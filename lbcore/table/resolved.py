@@ -7,11 +7,14 @@ import signal
 import socket
 import threading
 import time
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+
+Name = TypeVar("Name")
+Answer = TypeVar("Answer")
 
 LIMIT_S = 10.0
 """How long a reload waits for names."""
@@ -59,7 +62,7 @@ def resolve_all(
             found[key] = _try_resolve(*key)
         else:
             names.append(key)
-    return found | (_ask(names, is_over, limit_s) if names else {})
+    return found | all_at_once(names, lambda key: resolve(*key), is_over, limit_s)
 
 
 @functools.lru_cache(65_536)
@@ -79,11 +82,16 @@ def _try_resolve(host: str, port: int) -> Resolved | ValueError:
         return error
 
 
-def _ask(
-    names: list[tuple[str, int]], is_over: Callable[[], bool], limit_s: float
-) -> dict[tuple[str, int], Resolved | ValueError]:
-    """On threads of its own: getaddrinfo cannot be given a time limit, so a thread may outlive who asked."""
-    found: dict[tuple[str, int], Resolved | ValueError] = {}
+def all_at_once(
+    names: list[Name], ask: Callable[[Name], Answer], is_over: Callable[[], bool] = lambda: False, limit_s: float = LIMIT_S
+) -> dict[Name, Answer | ValueError]:
+    """What `ask` answers of each, or the ValueError that it raises; it waits for name servers.
+
+    On threads of its own: getaddrinfo cannot be given a time limit, so a thread may outlive who asked.
+    """
+    if not names:
+        return {}
+    found: dict[Name, Answer | ValueError] = {}
     waiting, heard = list(reversed(names)), threading.Condition()
 
     def work() -> None:
@@ -93,7 +101,11 @@ def _ask(
                 if not waiting:
                     return
                 key = waiting.pop()
-            answer = _try_resolve(*key)
+            answer: Answer | ValueError
+            try:
+                answer = ask(key)
+            except ValueError as error:
+                answer = error
             with heard:
                 found[key] = answer
                 heard.notify()

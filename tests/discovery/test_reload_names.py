@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from harness import SLOWER, Peer, dial, free_port, named, wait_for
 
-from lbcore import Balancer, NotRunning
+from lbcore import Balancer, ConfigError, NotRunning
 from lbcore.config.settings import BalancerSettings, ListenerSettings, PoolSettings, ProbeSettings
 from lbcore.table.resolved import resolve_all
 
@@ -64,6 +64,35 @@ def test_names_that_no_server_answers_have_a_limit(slow: threading.Event) -> Non
     found = resolve_all([("host.never.invalid", 80)], limit_s=0.3)
     assert time.monotonic() - began < 2 * SLOWER
     assert "no name server answered" in str(found["host.never.invalid", 80])
+
+
+def listening_at(*hosts: str) -> BalancerSettings:
+    listeners = [ListenerSettings(name=f"l{at}", bind=f"tcp://{host}:{free_port()}") for at, host in enumerate(hosts)]
+    return settings(free_port()).replace(listeners=listeners)
+
+
+@pytest.mark.parametrize("reloads", [False, True], ids=["start", "reload"])
+def test_twenty_dead_names_of_listeners_take_the_time_of_one(slow: threading.Event, reloads: bool) -> None:
+    dead_ones = listening_at("127.0.0.1", *(f"host{number}.x.invalid" for number in range(20)))
+    lb = Balancer(settings=settings(free_port()) if reloads else dead_ones)
+    if reloads:
+        lb.start()
+    try:
+        began = time.monotonic()
+        with pytest.raises(ConfigError, match=r"listener l1: tcp://host0\.x\.invalid:\d+: no name server answers"):
+            lb.reload(dead_ones) if reloads else lb.start()
+        assert time.monotonic() - began < 4 * SLOW_S * SLOWER
+    finally:
+        lb.stop(0)
+
+
+def test_listeners_with_names_listen() -> None:
+    with Peer(named(b"one")) as peer:
+        known = listening_at("localhost", "localhost", "127.0.0.1").replace(pools=[PoolSettings(backends=[peer.address])])
+        with Balancer(settings=known) as lb:
+            for address in lb.addresses.values():
+                with dial(address) as client:
+                    assert client.recv(10) == b"one"
 
 
 def test_a_worker_that_dies_during_such_a_reload_is_replaced(slow: threading.Event) -> None:
