@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from lbcore.config.settings import join_host_port
+from lbcore.control.parting import Parting, Removed
 from lbcore.control.sockets import ListenerSockets, where_all
 from lbcore.errors import ConfigError, LbcoreError, PortTaken
-from lbcore.parting import Parting, Removed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
