@@ -293,6 +293,8 @@ class Supervisor:
         slot = self._slots.successor(number)
         if self._table.holder(slot.section) is not None:
             raise WorkerFailed(f"worker {number}: the one that was replaced before still drains")
+        # it may be gone, but not settled yet: that would wipe the figures of whoever has its section then
+        self._await(lambda: not self._slots.is_retiring(slot.section), "that has drained was not settled")
         self._slots.coming = slot
         try:
             if not self._fill(slot, succeeds=True):
@@ -526,7 +528,9 @@ class Supervisor:
         with self._lock:
             self._listening.parting.closed(slot)
         if slot in self._slots.retiring:
-            self._slots.retiring.remove(slot)
+            with self._changed:
+                self._slots.retiring.remove(slot)
+                self._changed.notify_all()
             self._log(f"worker {slot.number}: the old one has drained")
             return
         if slot is self._slots.coming:

@@ -102,6 +102,10 @@ class WorkerSlots:
         """Those that a worker of this number may have: one, or the other while the old one drains in the first."""
         return number, number + len(self.serving)
 
+    def is_retiring(self, section: int) -> bool:
+        """Does this section belong to a worker that drains, or has drained and is not settled?"""
+        return any(slot.section == section for slot in self.retiring)
+
     def successor(self, number: int) -> WorkerSlot:
         """A slot like this one, of the other section, to be filled beside it."""
         old = self.serving[number]

@@ -16,6 +16,7 @@ from harness import SLOWER, check_ledger, command, free_port, settled, totals, w
 from udp_peers import Server, ask, client, echo, named, settings
 
 from lbcore import Balancer
+from lbcore.table import Table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -105,6 +106,26 @@ def test_no_new_client_is_lost_over_ten_upgrades(isolation: str) -> None:
         assert (clients.lost, totals(settled(lb))["datagrams_dropped"]) == (0, 0)
         assert clients.asked > 200
         assert totals(lb.status())["closed_moved"] >= 300
+
+
+def test_a_worker_that_has_drained_is_settled_before_its_section_is_used_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The control plane may learn late that it is gone: the figures of the one that has its section by then would be wiped."""
+    settle = Table.bury_worker
+
+    def late(table: Table, section: int) -> None:
+        time.sleep(0.3)
+        settle(table, section)
+
+    monkeypatch.setattr(Table, "bury_worker", late)
+    with Server(echo) as server, replaced(backends=[server.address], workers=1) as lb, contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(client(lb.address)) for _ in range(5)]
+        for _ in range(4):
+            for made in clients:
+                ask(made)
+            replace(lb)
+            wait_for(lambda: lb.status()["pools"][0]["backends"][0]["active"] == 5, "all have moved")
+        time.sleep(0.4)  # the last one is settled
+        assert lb.status()["pools"][0]["backends"][0]["active"] == 5
 
 
 @pytest.mark.parametrize("isolation", ["processes", "threads"])
