@@ -15,6 +15,7 @@
 #include "l4/worker_context.h"
 #include "l4/udp.h"
 #include "l4/udp_move.h"
+#include "l7/l7_worker.h"
 #include "l7/http.h"
 #include "lb.h"
 #include "adoption_socket.h"

@@ -50,7 +50,7 @@ static void take_progress(struct lb_peers *peers, struct lb_look *look, const st
     peers->acked[side] = digest;
 }
 
-enum lb_verdict lb_peers_look(struct lb_peers *peers, struct lb_look *look)
+enum lb_peers_verdict lb_peers_look(struct lb_peers *peers, struct lb_look *look)
 {
     struct lb_tcp_state state[2];
     look->owed_ms = look->took[0] = look->took[1] = 0;

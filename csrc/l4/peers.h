@@ -15,7 +15,7 @@ struct lb_peers {
     uint16_t acked[2]; /* digests of how much each had acknowledged */
 };
 
-enum lb_verdict { LB_PEERS_LIVE, LB_CLIENT_IS_DEAD, LB_BACKEND_IS_DEAD };
+enum lb_peers_verdict { LB_PEERS_LIVE, LB_CLIENT_IS_DEAD, LB_BACKEND_IS_DEAD };
 
 struct lb_look {
     struct lb_side *side[2]; /* of the client, of the backend */
@@ -28,7 +28,7 @@ struct lb_look {
     uint8_t took[2];      /* ... if it has acknowledged bytes since the last look: it is slow, not idle */
 };
 
-enum lb_verdict lb_peers_look(struct lb_peers *peers, struct lb_look *look);
+enum lb_peers_verdict lb_peers_look(struct lb_peers *peers, struct lb_look *look);
 
 /* How long until the next look. limit_ms: what else ends a connection that moves nothing. */
 uint32_t lb_peers_next_ms(const struct lb_look *look, uint64_t limit_ms);

@@ -598,7 +598,7 @@ void lb_session_wake(struct lb_worker_context *ctx, struct lb_session *session)
 static int peer_is_dead(struct lb_worker_context *ctx, struct lb_session *session)
 {
     struct lb_look look = look_of(ctx, session);
-    enum lb_verdict verdict = lb_peers_look(&session->peers, &look);
+    enum lb_peers_verdict verdict = lb_peers_look(&session->peers, &look);
     for (int side = LB_CLIENT; side <= LB_BACKEND; side++)
         if (look.took[side])
             session->moved_ms = lb_later_ms(session->moved_ms, look.acked_ms[side]);

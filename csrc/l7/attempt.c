@@ -1,3 +1,5 @@
+#include "attempt.h"
+
 #include <errno.h>
 #include <string.h>
 
@@ -11,7 +13,12 @@
 #include "../table/timing.h"
 #include "../table/view.h"
 #include "../table/why.h"
-#include "parts.h"
+#include "belongs.h"
+#include "bound.h"
+#include "charge.h"
+#include "input.h"
+#include "queue.h"
+#include "sendq.h"
 
 enum { WARY_MS = 60000 }; /* how long no kept connection gets what must not be sent twice, after one such request was lost */
 
@@ -100,106 +107,7 @@ static uint32_t pick(struct lb_l7 *l7, struct lb_http *client)
     return backend;
 }
 
-/* --- the queue ------------------------------------------------------------------------------------------------------ */
-
-static void set_queued(struct lb_l7 *l7, uint32_t pool, uint32_t change)
-{
-    struct lb_http_queue *queue = &l7->queues[pool];
-    queue->count += change;
-    l7->waiting += change;
-    l7->ctx->row->queued = l7->waiting;
-    __atomic_store_n(&lb_shm_budget(&l7->ctx->shm, l7->ctx->worker, pool)->queued, queue->count, __ATOMIC_RELAXED);
-}
-
-static enum lb_next enqueue(struct lb_l7 *l7, struct lb_http *client)
-{
-    struct lb_http_queue *queue = &l7->queues[client->pool];
-    if (queue->count >= lb_http_pool(l7, client)->queue)
-        return lb_http_respond(l7, client, 503, "no backend can take the request");
-    uint32_t index = lb_http_index(l7, client);
-    client->behind = LB_SLAB_NONE;
-    if (queue->count)
-        ((struct lb_http *)lb_slab_at(&l7->clients, queue->last))->behind = index;
-    else
-        queue->first = index;
-    queue->last = index;
-    queue->bound += client->waits_for != LB_NONE;
-    set_queued(l7, client->pool, 1);
-    lb_add(&l7->ctx->row->requests_queued, 1);
-    client->since_ms = (uint32_t)lb_now_ms(l7->ctx);
-    lb_http_move(l7, client, LB_HTTP_QUEUED);
-    return LB_NEXT_AGAIN;
-}
-
-void lb_http_leave_queue(struct lb_l7 *l7, struct lb_http *client)
-{
-    if (client->state != LB_HTTP_QUEUED)
-        return;
-    struct lb_http_queue *queue = &l7->queues[client->pool];
-    uint32_t index = lb_http_index(l7, client), before = LB_SLAB_NONE;
-    for (uint32_t at = queue->first; at != index;) {
-        before = at;
-        at = ((struct lb_http *)lb_slab_at(&l7->clients, at))->behind;
-    }
-    if (before == LB_SLAB_NONE)
-        queue->first = client->behind;
-    else
-        ((struct lb_http *)lb_slab_at(&l7->clients, before))->behind = client->behind;
-    if (queue->last == index)
-        queue->last = before;
-    queue->bound -= client->waits_for != LB_NONE;
-    client->waits_for = LB_NONE;
-    set_queued(l7, client->pool, UINT32_MAX);
-}
-
 /* --- reaching ------------------------------------------------------------------------------------------------------- */
-
-void lb_http_decided(struct lb_l7 *l7, const struct lb_http *client, enum lb_fate fate)
-{
-    lb_why_end(&l7->ctx->shm, l7->ctx->worker, client->decision, fate, client->status, l7->ctx->now_us);
-}
-
-static void leave_conn(struct lb_l7 *l7, const struct lb_http *client, struct lb_conn *conn, enum lb_conn_end how)
-{
-    conn->owner = LB_SLAB_NONE;
-    if (how == LB_CONN_KEEP && lb_conn_is_own(conn) && !client->persistent)
-        how = LB_CONN_PART; /* it serves nobody else */
-    switch (how) {
-    case LB_CONN_CUT:
-        lb_conn_drop(&l7->conns, conn);
-        break;
-    case LB_CONN_PART:
-        lb_conn_part(&l7->conns, conn);
-        break;
-    case LB_CONN_KEEP:
-        lb_conn_keep(&l7->conns, conn);
-        break;
-    }
-}
-
-void lb_http_leave_backend(struct lb_l7 *l7, struct lb_http *client, enum lb_conn_end how)
-{
-    if (client->conn != LB_SLAB_NONE) {
-        struct lb_conn *conn = lb_conn_at(&l7->conns, client->conn);
-        client->conn = LB_SLAB_NONE;
-        leave_conn(l7, client, conn, how);
-    }
-    if (client->backend != LB_NONE) {
-        lb_load_give(&l7->ctx->shm, l7->ctx->worker, client->pool, client->backend, client->cost);
-        lb_http_decided(l7, client, client->stage == LB_RESPONSE_WHOLE ? LB_FATE_DONE : LB_FATE_LEFT);
-        client->backend = LB_NONE;
-    }
-}
-
-static void own(struct lb_l7 *l7, struct lb_http *client, struct lb_conn *conn)
-{
-    conn->owner = lb_http_index(l7, client);
-    client->conn = (uint32_t)((size_t)((char *)conn - l7->conns.slab.memory) / sizeof *conn);
-    client->reused = conn->exchanges > 0;
-    client->quiet = 0;
-    client->conn_keeps = 1;
-    client->sent_us = (uint32_t)l7->ctx->now_us;
-}
 
 /* Was a request that must not be sent twice lost on a kept connection to this backend a moment ago? */
 static int has_lost_one(struct lb_l7 *l7, uint32_t backend)
@@ -237,13 +145,13 @@ static int give_up_backend(struct lb_l7 *l7, struct lb_http *client, int error)
 }
 
 /* Nobody is left to ask, or the budget is spent. */
-static enum lb_next give_up(struct lb_l7 *l7, struct lb_http *client)
+static struct lb_verdict give_up(const struct lb_http *client)
 {
     if (client->shortages == client->tried_count)
-        return lb_http_respond(l7, client, 503, "the balancer has no connection left");
+        return lb_verdict_respond(503, "the balancer has no connection left");
     if (client->timed_out)
-        return lb_http_respond(l7, client, 504, "no backend accepted a connection in time");
-    return lb_http_respond(l7, client, 502, "no backend could be reached");
+        return lb_verdict_respond(504, "no backend accepted a connection in time");
+    return lb_verdict_respond(502, "no backend could be reached");
 }
 
 /* Some could not be reached: are others merely full, so that one of them may be waited for? */
@@ -256,39 +164,45 @@ static int may_wait(const struct lb_l7 *l7, const struct lb_http *client)
     return client->tried_count < LB_MAX_TRIED && lb_view_some_are_full(&l7->ctx->shm, client->pool, &wish);
 }
 
+/* To the end of the queue, if there is room. */
+static struct lb_verdict enqueue(struct lb_l7 *l7, struct lb_http *client)
+{
+    if (lb_http_enqueue(l7, client) < 0)
+        return lb_verdict_respond(503, "no backend can take the request");
+    return lb_verdict(LB_NEXT_QUEUE);
+}
+
 /* error: what the attempt before came to, 0 at first. backend: picked already, or LB_NONE. l7->message is the request. */
-static enum lb_next reach(struct lb_l7 *l7, struct lb_http *client, int error, uint32_t backend)
+static struct lb_verdict reach(struct lb_l7 *l7, struct lb_http *client, int error, uint32_t backend)
 {
     struct lb_worker_context *ctx = l7->ctx;
     for (;;) {
         if (error && !give_up_backend(l7, client, error))
-            return give_up(l7, client);
+            return give_up(client);
         if (backend == LB_NONE)
             backend = pick(l7, client);
         if (backend == LB_NONE)
-            return client->tried_count && !may_wait(l7, client) ? give_up(l7, client) : enqueue(l7, client);
+            return client->tried_count && !may_wait(l7, client) ? give_up(client) : enqueue(l7, client);
         client->backend = backend;
         struct lb_conn *conn = kept_conn(l7, client, backend);
         if (conn) {
-            own(l7, client, conn);
+            lb_http_own(l7, client, conn);
             lb_add(&ctx->row->connections_reused, 1);
-            return lb_http_send_request(l7, client);
+            return lb_verdict(LB_NEXT_SEND);
         }
         client->tried[client->tried_count++] = backend;
         error = lb_conn_connect(&l7->conns, backend, client->pool, &conn);
         backend = LB_NONE;
         if (error)
             continue;
-        own(l7, client, conn);
+        lb_http_own(l7, client, conn);
         if (lb_http_pool(l7, client)->send_proxy)
             lb_conn_bind(conn, &client->own, lb_http_pool(l7, client)->send_proxy);
-        client->since_ms = (uint32_t)lb_now_ms(ctx);
-        lb_http_move(l7, client, LB_HTTP_CONNECTING);
-        return LB_NEXT_AGAIN;
+        return lb_verdict(LB_NEXT_CONNECT);
     }
 }
 
-enum lb_next lb_http_attempt(struct lb_l7 *l7, struct lb_http *client)
+struct lb_verdict lb_http_attempt(struct lb_l7 *l7, struct lb_http *client)
 {
     const struct lb_http_queue *queue = &l7->queues[client->pool];
     client->waits_for = LB_NONE;
@@ -297,24 +211,33 @@ enum lb_next lb_http_attempt(struct lb_l7 *l7, struct lb_http *client)
     return reach(l7, client, 0, LB_NONE);
 }
 
-enum lb_next lb_http_attempt_another(struct lb_l7 *l7, struct lb_http *client, uint16_t status, const char *why)
+struct lb_verdict lb_http_attempt_with(struct lb_l7 *l7, struct lb_http *client, uint32_t backend)
+{
+    return reach(l7, client, 0, backend);
+}
+
+struct lb_verdict lb_http_attempt_another(struct lb_l7 *l7, struct lb_http *client, struct lb_verdict said)
 {
     lb_http_drop_flow(l7, &client->up);
     lb_http_leave_backend(l7, client, LB_CONN_CUT);
     lb_http_reread(l7, client);
-    lb_http_move(l7, client, LB_HTTP_READING);
     uint32_t backend =
         lb_may_retry(l7->ctx, client->pool, ECONNRESET, client->tried_count, &client->shortages) ? pick(l7, client) : LB_NONE;
     if (backend == LB_NONE)
-        return lb_http_respond(l7, client, status, why);
+        return lb_verdict_respond(said.status, said.why);
     lb_add(&l7->ctx->row->replays, 1);
     return reach(l7, client, 0, backend);
 }
 
-enum lb_next lb_http_connect_failed(struct lb_l7 *l7, struct lb_http *client, int error)
+struct lb_verdict lb_http_attempt_failed(struct lb_l7 *l7, struct lb_http *client, int error)
 {
     lb_http_reread(l7, client);
     return reach(l7, client, error, LB_NONE);
+}
+
+static struct lb_verdict failed(int error)
+{
+    return lb_verdict_number(LB_NEXT_FAILED, (uint32_t)error);
 }
 
 /* A backend that wants to know whose connection it is: 0, or -errno. */
@@ -327,65 +250,40 @@ static int introduce(struct lb_l7 *l7, const struct lb_http *client, const struc
     return conn->header ? lb_proxy_send(l7->ctx, &who) : 0;
 }
 
-enum lb_next lb_http_connected(struct lb_l7 *l7, struct lb_http *client)
+struct lb_verdict lb_http_connected(struct lb_l7 *l7, struct lb_http *client)
 {
     struct lb_conn *conn = lb_conn_at(&l7->conns, client->conn);
     if (!conn->side.tls && lb_report_is_self(l7->ctx, client->backend, conn->side.fd))
-        return lb_http_connect_failed(l7, client, ECONNREFUSED);
+        return failed(ECONNREFUSED);
     int untold = conn->side.tls ? 0 : introduce(l7, client, conn);
     if (untold)
-        return lb_http_connect_failed(l7, client, -untold);
+        return failed(-untold);
     int error = lb_backend_tls(l7->ctx, client->pool, client->backend, &conn->side);
     if (error)
-        return error == EAGAIN ? LB_NEXT_WAIT : lb_http_connect_failed(l7, client, error);
+        return error == EAGAIN ? lb_verdict(LB_NEXT_WAIT) : failed(error);
     if (lb_conn_spoke_first(&l7->conns, conn)) {
         if (conn->side.tls)
-            return lb_http_connect_failed(l7, client, EPROTO);
+            return failed(EPROTO);
         client->conn_keeps = 0; /* this client's response, if it is one; another may follow it */
     }
     lb_timing_note(&l7->ctx->shm, l7->ctx->worker, client->pool, LB_TIMING_CONNECT, (uint32_t)l7->ctx->now_us - client->sent_us);
     lb_health_connected(lb_report_of(l7->ctx, client->backend), lb_now_ms(l7->ctx));
     client->sent_us = (uint32_t)l7->ctx->now_us;
     lb_http_reread(l7, client);
-    return lb_http_send_request(l7, client);
+    return lb_verdict(LB_NEXT_SEND);
 }
 
-/* Give who waits a backend, if there is one for it. *nobody: there is none but for those who wait for a certain one. */
-static void serve(struct lb_l7 *l7, struct lb_http *client, int *nobody)
+struct lb_verdict lb_http_attempt_queued(struct lb_l7 *l7, struct lb_http *client, int *nobody)
 {
     struct lb_http_queue *queue = &l7->queues[client->pool];
     int bound = client->waits_for != LB_NONE;
     if (bound ? lb_http_still_waits(l7, client) : *nobody)
-        return;
+        return lb_verdict(LB_NEXT_WAIT);
     lb_http_reread(l7, client);
     uint32_t backend = pick(l7, client);
     queue->bound = queue->bound - (uint32_t)bound + (client->waits_for != LB_NONE);
-    if (backend == LB_NONE) {
-        *nobody |= client->waits_for == LB_NONE;
-        return;
-    }
-    lb_http_leave_queue(l7, client);
-    lb_http_move(l7, client, LB_HTTP_READING);
-    if (reach(l7, client, 0, backend) == LB_NEXT_AGAIN)
-        lb_http_run(l7, client);
-}
-
-/* In their order; who comes back goes to the end. */
-static void serve_queue(struct lb_l7 *l7, uint32_t pool)
-{
-    const struct lb_http_queue *queue = &l7->queues[pool];
-    int nobody = 0;
-    uint32_t index = queue->first;
-    for (uint32_t left = queue->count; left && index != LB_SLAB_NONE && (!nobody || queue->bound); left--) {
-        struct lb_http *client = lb_slab_at(&l7->clients, index);
-        index = client->behind;
-        serve(l7, client, &nobody);
-    }
-}
-
-void lb_http_serve_queues(struct lb_l7 *l7)
-{
-    for (uint32_t pool = 0; l7->waiting && pool < l7->ctx->shm.head->max_pools; pool++)
-        if (l7->queues[pool].count)
-            serve_queue(l7, pool);
+    if (backend != LB_NONE)
+        return lb_verdict_number(LB_NEXT_PICKED, backend);
+    *nobody |= client->waits_for == LB_NONE;
+    return lb_verdict(LB_NEXT_WAIT);
 }

@@ -4,7 +4,9 @@
 
 #include "../core/io.h"
 #include "../l4/relay.h"
-#include "parts.h"
+#include "belongs.h"
+#include "input.h"
+#include "sendq.h"
 
 enum { SPLICED_BODY = 65536 }; /* what is left of a body must be this long to be worth a pipe */
 

@@ -2,7 +2,7 @@
 #ifndef LB_BODY_H
 #define LB_BODY_H
 
-#include "http.h"
+#include "l7.h"
 
 /* One direction of an exchange. */
 struct lb_lane {

@@ -1,3 +1,5 @@
+#include "bound.h"
+
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -5,7 +7,9 @@
 #include "../table/avoid.h"
 #include "../table/load.h"
 #include "../table/view.h"
-#include "parts.h"
+#include "belongs.h"
+#include "input.h"
+#include "queue.h"
 
 /* A client is bound to a backend by a cookie (sticky.h). It keeps it while it drains, unless the pool says otherwise, and waits for it
  * while it is full: what the client has begun is there and nowhere else. */
@@ -43,19 +47,6 @@ static int serves_bound(const struct lb_l7 *l7, uint32_t backend, const struct l
 static int is_full(const struct lb_l7 *l7, uint32_t backend, const struct lb_pool_row *pool)
 {
     return pool->max_active && lb_shm_in_flight(&l7->ctx->shm, backend) >= pool->max_active;
-}
-
-/* Does anybody wait for it already? */
-static int is_awaited(const struct lb_l7 *l7, const struct lb_http *client, uint32_t backend)
-{
-    const struct lb_http_queue *queue = &l7->queues[client->pool];
-    uint32_t index = queue->bound && client->state != LB_HTTP_QUEUED ? queue->first : LB_SLAB_NONE;
-    for (const struct lb_http *other; index != LB_SLAB_NONE; index = other->behind) {
-        other = lb_slab_at(&l7->clients, index);
-        if (other->waits_for == backend)
-            return 1;
-    }
-    return 0;
 }
 
 int lb_http_still_waits(const struct lb_l7 *l7, const struct lb_http *client)
@@ -150,7 +141,7 @@ uint32_t lb_http_bound(struct lb_l7 *l7, struct lb_http *client)
         uint32_t backend = bonds.mine[i];
         if (client->tried_count || !serves_bound(l7, backend, pool))
             continue;
-        if (!is_full(l7, backend, pool) && !is_awaited(l7, client, backend) &&
+        if (!is_full(l7, backend, pool) && !lb_http_is_awaited(l7, client, backend) &&
             lb_load_take(&l7->ctx->shm, l7->ctx->worker, client->pool, backend, client->cost)) {
             struct lb_wish wish = wish_of(l7);
             (void)lb_avoid_picked(&l7->ctx->shm, &wish, client->pool, backend);

@@ -9,6 +9,7 @@
 #include "../l4/backend_report.h"
 #include "../tls/stream.h"
 #include "conn_parts.h"
+#include "suspect.h"
 
 enum {
     MARGIN_MS = 2000,
@@ -363,7 +364,7 @@ void lb_conn_idle_event(struct lb_conn_pool *pool, struct lb_conn *conn)
     lb_conn_drop(pool, conn);
     if (!ended_idle)
         return;
-    lb_conn_ended_idle(pool->ctx, was.backend, was.exchanges, idle_ms, was.among->count);
+    lb_suspect_idle_end(pool->ctx, was.backend, was.exchanges, idle_ms, was.among->count);
     health_of_end(pool, &was);
 }
 

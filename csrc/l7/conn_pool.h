@@ -139,7 +139,4 @@ void lb_conn_cut(struct lb_conn_pool *pool, int all);
 
 void lb_conn_fire(void *pool, struct lb_timer *timer);
 
-/* A backend has closed an idle connection, after so many exchanges; `left` others are still open (stopping.c). */
-void lb_conn_ended_idle(struct lb_worker_context *ctx, uint32_t backend, uint32_t exchanges, uint32_t idle_ms, uint32_t left);
-
 #endif

@@ -1,6 +1,12 @@
+#include "deadline.h"
+
 #include <errno.h>
 
-#include "parts.h"
+#include "awaits.h"
+#include "belongs.h"
+#include "input.h"
+#include "min_rate.h"
+#include "stopping.h"
 
 /* Whom we wait for, and for how long. Each client has one timer, that is hardly ever moved: it never fires too late, and that it fires too
  * early costs a look. Two clocks: since_ms, when anything last moved, and asked_ms, when the request did. What a backend sends before
@@ -10,19 +16,6 @@ enum {
     SHORT_LINGER_MS = 2000, /* while we drain, or when too many linger */
     CROWD = 8, /* more than one client in so many that lingers */
 };
-
-enum lb_awaits lb_http_awaits(const struct lb_l7 *l7, const struct lb_http *client)
-{
-    const struct lb_side *backend = &lb_http_conn(l7, client)->side;
-    int goes_up = (!client->request.whole || client->up.pending) && !backend->failed && !client->unsent;
-    if (client->down.pending || client->stage == LB_RESPONSE_WHOLE)
-        return LB_AWAITS_TAKER;
-    if (goes_up && (client->up.pending || (client->client.readable && !backend->writable)))
-        return LB_AWAITS_UPLOAD;
-    if (goes_up && !(client->expects && client->stage == LB_RESPONSE_AWAITED))
-        return LB_AWAITS_SENDER;
-    return client->stage == LB_RESPONSE_AWAITED ? LB_AWAITS_HEAD : LB_AWAITS_BODY;
-}
 
 static uint32_t exchange_limit_ms(const struct lb_l7 *l7, const struct lb_http *client)
 {
@@ -128,84 +121,82 @@ void lb_http_rearm(struct lb_l7 *l7, struct lb_http *client)
 
 /* --- too late ------------------------------------------------------------------------------------------------------- */
 
-static enum lb_next backend_is_late(struct lb_l7 *l7, struct lb_http *client, const char *why)
+static struct lb_verdict backend_is_late(struct lb_l7 *l7, const char *why)
 {
     lb_add(&l7->ctx->row->response_timeouts, 1);
-    return lb_http_backend_lost(l7, client, 504, why);
+    return lb_verdict_lost(504, why);
 }
 
-static enum lb_next exchange_timeout(struct lb_l7 *l7, struct lb_http *client)
+static struct lb_verdict exchange_timeout(struct lb_l7 *l7, struct lb_http *client)
 {
     int begun = client->stage != LB_RESPONSE_AWAITED;
     switch (lb_http_awaits(l7, client)) {
     case LB_AWAITS_TAKER:
-        return lb_http_end(l7, client, LB_END_IDLE);
+        return lb_verdict_end(LB_END_IDLE);
     case LB_AWAITS_SENDER:
-        return begun ? lb_http_end(l7, client, LB_END_IDLE)
-                     : lb_http_respond(l7, client, 408, "the request did not come in time");
+        return begun ? lb_verdict_end(LB_END_IDLE) : lb_verdict_respond(408, "the request did not come in time");
     case LB_AWAITS_UPLOAD:
-        return begun ? lb_http_end(l7, client, LB_END_BACKEND)
-                     : backend_is_late(l7, client, "the backend did not take the request in time");
+        return begun ? lb_verdict_end(LB_END_BACKEND) : backend_is_late(l7, "the backend did not take the request in time");
     case LB_AWAITS_HEAD:
-        return backend_is_late(l7, client, "the backend did not answer in time");
+        return backend_is_late(l7, "the backend did not answer in time");
     case LB_AWAITS_BODY:
-        return lb_http_end(l7, client, LB_END_BACKEND);
+        return lb_verdict_end(LB_END_BACKEND);
     }
-    return LB_NEXT_WAIT;
+    return lb_verdict(LB_NEXT_WAIT);
 }
 
-static enum lb_next timed_out(struct lb_l7 *l7, struct lb_http *client)
+static struct lb_verdict timed_out(struct lb_l7 *l7, struct lb_http *client)
 {
     switch ((enum lb_http_state)client->state) {
     case LB_HTTP_FREE:
-        return LB_NEXT_OVER;
+        return lb_verdict(LB_NEXT_OVER);
     case LB_HTTP_READING:
         if (!lb_http_has_begun(l7, client) || client->unsent)
-            return lb_http_end(l7, client, LB_END_IDLE);
+            return lb_verdict_end(LB_END_IDLE);
         client->persistent = 0;
         client->minor = 1;
         client->method = LB_METHOD_OTHER; /* not that of the exchange before */
         client->request.whole = 0;
-        return lb_http_respond(l7, client, 408, "the request did not come in time");
+        return lb_verdict_respond(408, "the request did not come in time");
     case LB_HTTP_QUEUED:
-        return lb_http_respond(l7, client, 503, "no backend could take the request in time");
+        return lb_verdict_respond(503, "no backend could take the request in time");
     case LB_HTTP_CONNECTING:
-        return lb_http_connect_failed(l7, client, ETIMEDOUT);
+        return lb_verdict_number(LB_NEXT_FAILED, ETIMEDOUT);
     case LB_HTTP_EXCHANGE:
         return exchange_timeout(l7, client);
     case LB_HTTP_RESPONDING:
     case LB_HTTP_LINGERING:
-        return lb_http_end(l7, client, LB_END_IDLE);
+        return lb_verdict_end(LB_END_IDLE);
     }
-    return LB_NEXT_WAIT;
+    return lb_verdict(LB_NEXT_WAIT);
 }
 
 /* See to both peers: LB_NEXT_WAIT, unless one is dead. */
-static enum lb_next look_at_peers(struct lb_l7 *l7, struct lb_http *client)
+static struct lb_verdict look_at_peers(struct lb_l7 *l7, struct lb_http *client)
 {
     struct lb_look look = look_of(l7, client);
-    enum lb_verdict verdict = lb_peers_look(&client->peers, &look);
+    enum lb_peers_verdict found = lb_peers_look(&client->peers, &look);
     if (look.took[0] || look.took[1])
         client->since_ms = lb_later_ms(client->since_ms, look.took[0] ? look.acked_ms[0] : look.acked_ms[1]);
     if (look.took[1]) /* the request moves on, though slowly */
         client->asked_ms = lb_later_ms(client->asked_ms, look.acked_ms[1]);
-    switch (verdict) {
+    switch (found) {
     case LB_PEERS_LIVE:
         fire_in(l7, client, lb_peers_next_ms(&look, limit_ms(l7, client)));
-        return LB_NEXT_WAIT;
+        return lb_verdict(LB_NEXT_WAIT);
     case LB_CLIENT_IS_DEAD:
-        return lb_http_end(l7, client, LB_END_CLIENT_LEFT);
+        return lb_verdict_end(LB_END_CLIENT_LEFT);
     case LB_BACKEND_IS_DEAD:
-        return lb_http_backend_lost(l7, client, 502, "the backend does not acknowledge anything any more");
+        return lb_verdict_lost(502, "the backend does not acknowledge anything any more");
     }
-    return LB_NEXT_WAIT;
+    return lb_verdict(LB_NEXT_WAIT);
 }
 
-enum lb_next lb_http_fire(struct lb_l7 *l7, struct lb_http *client)
+struct lb_verdict lb_http_fire(struct lb_l7 *l7, struct lb_http *client)
 {
-    enum lb_next next = client->state == LB_HTTP_EXCHANGE ? look_at_peers(l7, client) : LB_NEXT_WAIT;
-    if (next != LB_NEXT_WAIT)
-        return next;
+    struct lb_verdict peers = client->state == LB_HTTP_EXCHANGE ? look_at_peers(l7, client) : lb_verdict(LB_NEXT_WAIT);
+    if (peers.next != LB_NEXT_WAIT)
+        return peers;
     if (!left_ms(l7, client))
         return timed_out(l7, client);
     if (client->state == LB_HTTP_EXCHANGE)
@@ -213,5 +204,5 @@ enum lb_next lb_http_fire(struct lb_l7 *l7, struct lb_http *client)
     if (lb_http_is_slow(l7, client))
         return lb_http_too_slow(l7, client);
     lb_http_rearm(l7, client);
-    return LB_NEXT_WAIT;
+    return lb_verdict(LB_NEXT_WAIT);
 }

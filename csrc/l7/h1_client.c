@@ -1,104 +1,24 @@
+#include "h1_client.h"
+
 #include <string.h>
 
 #include "../core/io.h"
 #include "../table/account.h"
 #include "../table/budget.h"
 #include "../table/clients.h"
-#include "parts.h"
+#include "bad_request.h"
+#include "belongs.h"
+#include "h1_encode.h"
+#include "health.h"
+#include "input.h"
+#include "request_log.h"
+#include "unsent.h"
 
 enum { MOST_LIMITED = 8 }; /* requests in a row that are told 429 on one connection */
-
-char *lb_http_in(const struct lb_l7 *l7, const struct lb_http *client)
-{
-    return lb_heads_at(l7->ctx, &l7->heads, client->in);
-}
-
-int lb_http_has_begun(const struct lb_l7 *l7, const struct lb_http *client)
-{
-    uint32_t count = client->in_end - client->in_start;
-    return count > 2 || (count && lb_http_in(l7, client)[client->in_start] != '\r');
-}
-
-static void drop_in(struct lb_l7 *l7, struct lb_http *client)
-{
-    if (client->in != LB_SLAB_NONE)
-        lb_heads_give(l7->ctx, &l7->heads, client->in);
-    client->in = LB_SLAB_NONE;
-    client->in_start = client->in_next = client->in_end = client->in_seen = 0;
-}
-
-void lb_http_consume(struct lb_l7 *l7, struct lb_http *client)
-{
-    client->in_start = client->in_next;
-    client->in_seen = 0;
-    if (client->in_start == client->in_end)
-        drop_in(l7, client);
-}
 
 static struct lb_head_limits limits_of(const struct lb_listener_row *listener)
 {
     return (struct lb_head_limits){listener->max_header_bytes, listener->max_target, listener->max_headers};
-}
-
-void lb_http_reread(struct lb_l7 *l7, struct lb_http *client)
-{
-    struct lb_head_limits limits = {LB_MOST_HEAD, LB_MOST_HEAD, LB_FIELD_ROOM}; /* it has passed the listener's */
-    const char *bytes = lb_http_in(l7, client) + client->in_start;
-    if (lb_message_request(&l7->message, bytes, client->in_end - client->in_start, &limits) != LB_READ_DONE)
-        __builtin_trap(); /* the same bytes were read well before */
-}
-
-/* --- refusals ------------------------------------------------------------------------------------------------------- */
-
-static void count_response(struct lb_worker_row *row, uint16_t status)
-{
-    lb_add(status < 400 ? &row->responses_2xx : status < 500 ? &row->responses_4xx : &row->responses_5xx, 1);
-}
-
-static enum lb_next respond_later(struct lb_l7 *l7, struct lb_http *client, uint16_t status, const char *why,
-                                  uint32_t retry_after_s)
-{
-    struct lb_listener_row *listener = lb_http_listener(l7, client);
-    if (client->down.pending) /* an interim response is stuck: nothing fits behind it */
-        return lb_http_end(l7, client, LB_END_BACKEND);
-    int goes_on = client->persistent && client->request.whole && !lb_http_must_close(l7, client);
-    struct lb_local_response response = {
-        .status = status,
-        .client_minor = client->minor,
-        .persistent = (uint8_t)goes_on,
-        .head_only = client->method == LB_HEAD,
-        .date = lb_http_date(l7),
-        .why = why,
-        .listener = listener,
-        .retry_after_s = retry_after_s,
-    };
-    size_t length = lb_encode_local(l7->out, &response);
-    if (client->open) {
-        client->bytes_out = length;
-        lb_http_log(l7, client, LB_ENDED_LOCAL, status, why);
-    }
-    lb_http_leave_queue(l7, client);
-    lb_http_leave_backend(l7, client, LB_CONN_CUT);
-    lb_http_drop_flow(l7, &client->up);
-    client->persistent = (uint8_t)goes_on;
-    count_response(l7->ctx->row, status);
-    if (client->open) {
-        client->open = 0;
-        lb_add(&l7->ctx->row->requests_active, UINT64_MAX);
-        lb_add(&l7->ctx->row->requests_refused, 1);
-    }
-    lb_http_moved(l7, client);
-    lb_http_move(l7, client, LB_HTTP_RESPONDING);
-    if (!lb_buffer_pool_ready(&l7->ctx->buffers))
-        return lb_http_end(l7, client, LB_END_RESOURCE);
-    if (lb_http_send_parts(l7, &client->client, &client->down, l7->out, length, NULL, 0) < 0)
-        return lb_http_end(l7, client, LB_END_CLIENT_LEFT);
-    return LB_NEXT_AGAIN;
-}
-
-enum lb_next lb_http_respond(struct lb_l7 *l7, struct lb_http *client, uint16_t status, const char *why)
-{
-    return respond_later(l7, client, status, why, status == 503 ? lb_http_pool(l7, client)->retry_after_s : 0);
 }
 
 static void begin_exchange(struct lb_l7 *l7, struct lb_http *client)
@@ -117,40 +37,6 @@ static void begin_exchange(struct lb_l7 *l7, struct lb_http *client)
     client->stage = LB_RESPONSE_AWAITED;
     client->request = (struct lb_body){0};
     client->response = (struct lb_body){0};
-}
-
-/* A head that breaks the rules, or a limit. */
-enum lb_next lb_http_refuse(struct lb_l7 *l7, struct lb_http *client, enum lb_reading reading)
-{
-    const char *why = "the request breaks the rules of HTTP";
-    switch (reading) {
-    case LB_READ_DONE:
-    case LB_READ_PARTIAL:
-    case LB_READ_BAD:
-        reading = LB_READ_BAD;
-        break;
-    case LB_READ_TOO_LARGE:
-        why = "the body is too large";
-        break;
-    case LB_READ_TARGET_LONG:
-        why = "the target is too long";
-        break;
-    case LB_READ_EXPECTATION:
-        why = "only 100-continue can be expected";
-        break;
-    case LB_READ_HEAD_LARGE:
-        why = "the head is too large";
-        break;
-    case LB_READ_UNKNOWN:
-        why = "this method or transfer coding is not known here";
-        break;
-    case LB_READ_VERSION:
-        why = "only HTTP/1.0 and HTTP/1.1 are spoken here";
-        break;
-    }
-    lb_add(&l7->ctx->row->requests_bad, 1);
-    client->persistent = 0;
-    return lb_http_respond(l7, client, (uint16_t)reading, why);
 }
 
 /* --- a whole head --------------------------------------------------------------------------------------------------- */
@@ -240,27 +126,28 @@ static uint32_t must_wait_s(struct lb_l7 *l7, struct lb_http *client)
 }
 
 /* Whoever waits as it is told keeps its connection; whoever does not, loses it. */
-static enum lb_next too_fast(struct lb_l7 *l7, struct lb_http *client, uint32_t wait_s)
+static struct lb_verdict too_fast(struct lb_l7 *l7, struct lb_http *client, uint32_t wait_s)
 {
     lb_add(&l7->ctx->row->requests_limited, 1);
     if (++client->limited >= MOST_LIMITED)
         client->persistent = 0;
-    return respond_later(l7, client, 429, "too many requests come from this client", wait_s);
+    return (struct lb_verdict){
+        .next = LB_NEXT_RESPOND, .status = 429, .why = "too many requests come from this client", .number = wait_s};
 }
 
 /* On to the pool that it is for. */
-static enum lb_next go(struct lb_l7 *l7, struct lb_http *client, const char *bytes, enum lb_routed routed,
-                       const struct lb_routed_to *to)
+static struct lb_verdict go(struct lb_l7 *l7, struct lb_http *client, const char *bytes, enum lb_routed routed,
+                            const struct lb_routed_to *to)
 {
     if (routed == LB_ROUTED_AMBIGUOUS)
-        return lb_http_refuse(l7, client, LB_READ_BAD);
+        return lb_http_bad_request(l7, client, LB_READ_BAD);
     if (!is_pool(l7, to->pool))
-        return lb_http_respond(l7, client, 404, "no route leads there");
+        return lb_verdict_respond(404, "no route leads there");
     client->pool = (uint16_t)to->pool;
     client->routed = 1;
     client->cost = (uint16_t)cost_of(l7, client, bytes, to->pool, to->cost);
     lb_budget_session(&l7->ctx->shm, l7->ctx->worker, to->pool, (uint32_t)(l7->ctx->now_us / 1000000));
-    return lb_http_attempt(l7, client);
+    return lb_verdict(LB_NEXT_ATTEMPT);
 }
 
 /* Is h2c among the protocols, whatever its version? A tunnel of HTTP/2 would lead past all routes. */
@@ -283,7 +170,7 @@ static int came_by_tls(const struct lb_l7 *l7, const struct lb_http *client, con
     return lb_http_spoke_tls(l7, client) || (said && lb_same_word(bytes + said->value.at, said->value.length, "https", 5));
 }
 
-static enum lb_next begin(struct lb_l7 *l7, struct lb_http *client)
+static struct lb_verdict begin(struct lb_l7 *l7, struct lb_http *client)
 {
     const struct lb_message *message = &l7->message;
     const char *bytes = lb_http_in(l7, client) + client->in_start;
@@ -295,7 +182,7 @@ static enum lb_next begin(struct lb_l7 *l7, struct lb_http *client)
     client->navigates = message->navigates;
     lb_http_log_request(l7, client, bytes);
     if (message->authority.length > LB_AUTHORITY_BYTES || (message->https && !came_by_tls(l7, client, bytes)))
-        return lb_http_refuse(l7, client, LB_READ_BAD);
+        return lb_http_bad_request(l7, client, LB_READ_BAD);
     struct lb_routed_to to = {.pool = lb_http_listener(l7, client)->pool};
     enum lb_routed routed = lb_routes_match(l7->routes, client->listener, message, bytes, &to);
     int trailers = is_pool(l7, to.pool) && l7->ctx->shm.pools[to.pool].trailers;
@@ -304,7 +191,7 @@ static enum lb_next begin(struct lb_l7 *l7, struct lb_http *client)
     client->expects = message->expects && client->minor && !client->request.whole && client->bytes_in == message->head.bytes;
     lb_http_note_expectation(client, message, bytes);
     if (reading != LB_READ_DONE)
-        return lb_http_refuse(l7, client, reading);
+        return lb_http_bad_request(l7, client, reading);
     client->persistent = message->persistent && !lb_http_must_close(l7, client);
     client->replayable = client->request.whole && lb_method_is_idempotent((enum lb_method)client->method);
     if (lb_http_asks_health(l7, client, bytes)) /* by itself: no limit, no route */
@@ -318,47 +205,32 @@ static enum lb_next begin(struct lb_l7 *l7, struct lb_http *client)
 
 /* --- bytes from the client ------------------------------------------------------------------------------------------ */
 
-/* Make room behind what is there. */
-static void pack(struct lb_l7 *l7, struct lb_http *client)
-{
-    if (client->in == LB_SLAB_NONE) {
-        client->in = lb_heads_take(&l7->heads);
-        return;
-    }
-    if (!client->in_start)
-        return;
-    char *in = lb_http_in(l7, client);
-    memmove(in, in + client->in_start, client->in_end - client->in_start);
-    client->in_end -= client->in_start;
-    client->in_start = 0;
-}
-
-static enum lb_next client_silent(struct lb_l7 *l7, struct lb_http *client, ssize_t got)
+static struct lb_verdict client_silent(struct lb_l7 *l7, struct lb_http *client, ssize_t got)
 {
     int blocked = got < 0 && errno == EAGAIN, later = got < 0 && errno == EBUSY, part = client->in_end > client->in_start;
     if (!part)
-        drop_in(l7, client);
+        lb_http_drop_in(l7, client);
     if (later)
-        return LB_NEXT_LATER;
+        return lb_verdict(LB_NEXT_LATER);
     if (blocked) {
         client->client.readable = 0;
-        return LB_NEXT_WAIT;
+        return lb_verdict(LB_NEXT_WAIT);
     }
-    return lb_http_end(l7, client, got < 0 || lb_http_has_begun(l7, client) ? LB_END_CLIENT_LEFT : LB_END_DONE);
+    return lb_verdict_end(got < 0 || lb_http_has_begun(l7, client) ? LB_END_CLIENT_LEFT : LB_END_DONE);
 }
 
 /* A head is larger than most, as its listener allows, and too many such are under way. */
-static enum lb_next no_room(struct lb_l7 *l7, struct lb_http *client)
+static struct lb_verdict no_room(struct lb_l7 *l7, struct lb_http *client)
 {
     begin_exchange(l7, client);
     client->minor = 1;
     client->method = LB_METHOD_OTHER;
-    return lb_http_respond(l7, client, 503, "the balancer has no buffer left");
+    return lb_verdict_respond(503, "the balancer has no buffer left");
 }
 
-static enum lb_next fill(struct lb_l7 *l7, struct lb_http *client)
+static struct lb_verdict fill(struct lb_l7 *l7, struct lb_http *client)
 {
-    pack(l7, client);
+    lb_http_pack(l7, client);
     if (client->in_end == lb_heads_room(client->in) && lb_heads_grow(l7->ctx, &l7->heads, &client->in, client->in_end) < 0)
         return no_room(l7, client);
     size_t room = lb_heads_room(client->in) - client->in_end;
@@ -372,26 +244,25 @@ static enum lb_next fill(struct lb_l7 *l7, struct lb_http *client)
     }
     client->in_end += (uint32_t)got;
     lb_add(&l7->ctx->row->bytes_in, (uint64_t)got);
-    return LB_NEXT_AGAIN;
+    return lb_verdict(LB_NEXT_AGAIN);
 }
 
 /* 417 was passed on, and what comes is not another request yet. */
-static enum lb_next take_unsent(struct lb_l7 *l7, struct lb_http *client)
+static struct lb_verdict take_unsent(struct lb_l7 *l7, struct lb_http *client)
 {
     switch (lb_http_unsent(l7, client)) {
     case LB_UNSENT_OPEN:
-        return client->client.readable ? fill(l7, client) : LB_NEXT_WAIT;
+        return client->client.readable ? fill(l7, client) : lb_verdict(LB_NEXT_WAIT);
     case LB_UNSENT_SETTLED:
-        return LB_NEXT_AGAIN;
+        return lb_verdict(LB_NEXT_AGAIN);
     case LB_UNSENT_BODY:
         break;
     }
     (void)lb_side_finish(&client->client);
-    lb_http_linger(l7, client);
-    return LB_NEXT_AGAIN;
+    return lb_verdict(LB_NEXT_LINGER);
 }
 
-enum lb_next lb_http_take_request(struct lb_l7 *l7, struct lb_http *client)
+struct lb_verdict lb_http_take_request(struct lb_l7 *l7, struct lb_http *client)
 {
     if (client->unsent)
         return take_unsent(l7, client);
@@ -400,16 +271,16 @@ enum lb_next lb_http_take_request(struct lb_l7 *l7, struct lb_http *client)
     const char *bytes = count ? lb_http_in(l7, client) + client->in_start : NULL;
     if (!count || (client->in_seen && lb_head_waits(bytes, client->in_seen, count, &limits))) {
         client->in_seen = count;
-        return client->client.readable ? fill(l7, client) : LB_NEXT_WAIT;
+        return client->client.readable ? fill(l7, client) : lb_verdict(LB_NEXT_WAIT);
     }
     enum lb_reading reading = lb_message_request(&l7->message, bytes, count, &limits);
     client->in_seen = count;
     if (reading == LB_READ_PARTIAL)
-        return client->client.readable ? fill(l7, client) : LB_NEXT_WAIT;
+        return client->client.readable ? fill(l7, client) : lb_verdict(LB_NEXT_WAIT);
     begin_exchange(l7, client);
     if (reading == LB_READ_DONE)
         return begin(l7, client);
     client->minor = 1;
     client->method = LB_METHOD_OTHER;
-    return lb_http_refuse(l7, client, reading);
+    return lb_http_bad_request(l7, client, reading);
 }

@@ -1,14 +1,26 @@
+#include "h1_server.h"
+
 #include <string.h>
 
 #include "../core/io.h"
 #include "../l4/ack.h"
 #include "../l4/backend_report.h"
 #include "../table/account.h"
-#include "../table/budget.h"
 #include "../table/timing.h"
 #include "body.h"
 #include "login.h"
-#include "parts.h"
+#include "bad_response.h"
+#include "belongs.h"
+#include "bound.h"
+#include "charge.h"
+#include "input.h"
+#include "interim.h"
+#include "part.h"
+#include "sendq.h"
+#include "stage.h"
+#include "stopping.h"
+#include "unsent.h"
+#include "upgrade.h"
 
 enum {
     FIRST_READ = 32768,   /* of a response: its head and this much of its body fit into one buffer if the client is slow */
@@ -17,107 +29,6 @@ enum {
 };
 
 /* --- the response's head ---------------------------------------------------------------------------------------------- */
-
-void lb_http_drop_part(struct lb_l7 *l7, struct lb_http *client)
-{
-    if (client->part != LB_SLAB_NONE)
-        lb_heads_give(l7->ctx, &l7->heads, client->part);
-    client->part = LB_SLAB_NONE;
-    client->part_end = 0;
-}
-
-/* Has not a byte come of what was asked for? */
-static int is_silent(const struct lb_http *client)
-{
-    return client->stage == LB_RESPONSE_AWAITED && !client->parts && !client->part_end && !client->down.pending;
-}
-
-/* The same request once more, when the connection was an old one that its backend had closed meanwhile (RFC 9112 9.3.1). A request that
- * may not be repeated is lost: for a while the backend's others do without kept connections. */
-static int may_replay(struct lb_l7 *l7, struct lb_http *client)
-{
-    struct lb_worker_context *ctx = l7->ctx;
-    if (!client->reused || !is_silent(client))
-        return 0;
-    lb_add(&ctx->row->connections_stale, 1);
-    if (!client->replayable) {
-        lb_report_of(ctx, client->backend)->lost_ms = lb_stamp_ms(ctx);
-        return 0;
-    }
-    if (!lb_budget_retry(&ctx->shm, ctx->worker, client->pool, (uint32_t)(ctx->now_us / 1000000))) {
-        lb_add(&ctx->row->retries_denied, 1);
-        return 0;
-    }
-    lb_add(&ctx->row->replays, 1);
-    return 1;
-}
-
-enum lb_next lb_http_backend_lost(struct lb_l7 *l7, struct lb_http *client, uint16_t status, const char *why)
-{
-    int old = client->reused && status == 502;
-    lb_http_decided(l7, client, LB_FATE_FAILED);
-    if (status == 502 && is_silent(client))
-        lb_http_note_lost(l7, client);
-    if (status == 502 && may_replay(l7, client)) {
-        client->fresh_only = 1;
-        lb_http_drop_flow(l7, &client->up);
-        lb_http_leave_backend(l7, client, LB_CONN_CUT);
-        lb_http_reread(l7, client);
-        lb_http_move(l7, client, LB_HTTP_READING);
-        return lb_http_attempt(l7, client);
-    }
-    if (!old)
-        lb_report_failed(l7->ctx, client->pool, client->backend, 0);
-    if (status == 502 && !client->reused && client->replayable && !client->moved_on && is_silent(client)) {
-        client->moved_on = 1;
-        return lb_http_attempt_another(l7, client, status, why);
-    }
-    lb_http_drop_part(l7, client);
-    if (client->stage != LB_RESPONSE_AWAITED || client->down.pending)
-        return lb_http_end(l7, client, LB_END_BACKEND);
-    if (client->in != LB_SLAB_NONE && client->in_start != client->in_next)
-        lb_http_consume(l7, client);
-    return lb_http_respond(l7, client, status, why);
-}
-
-enum lb_next lb_http_backend_cut(struct lb_l7 *l7, struct lb_http *client)
-{
-    int down = l7->ctx->shm.backends[client->backend].state == LB_DOWN;
-    if (!down || client->state != LB_HTTP_EXCHANGE || client->stage != LB_RESPONSE_AWAITED || client->down.pending)
-        return lb_http_end(l7, client, LB_END_CUT);
-    lb_http_decided(l7, client, LB_FATE_ENDED);
-    lb_http_drop_part(l7, client);
-    if (client->in != LB_SLAB_NONE && client->in_start != client->in_next)
-        lb_http_consume(l7, client);
-    return lb_http_respond(l7, client, 502, "the backend went down");
-}
-
-static enum lb_next refuse_response(struct lb_l7 *l7, struct lb_http *client, const char *why)
-{
-    lb_add(&l7->ctx->row->responses_bad, 1);
-    client->reused = 0; /* not the race of an old connection */
-    client->parts = 1;
-    return lb_http_backend_lost(l7, client, 502, why);
-}
-
-enum lb_next lb_http_response_is_bad(struct lb_l7 *l7, struct lb_http *client)
-{
-    return refuse_response(l7, client, "the backend's response breaks the rules of HTTP");
-}
-
-static enum lb_next head_is_bad(struct lb_l7 *l7, struct lb_http *client, enum lb_reading reading)
-{
-    return reading == LB_READ_HEAD_LARGE ? refuse_response(l7, client, "the head of the backend's response is too large")
-                                         : lb_http_response_is_bad(l7, client);
-}
-
-/* What is lacking here is not the backend's fault. */
-enum lb_next lb_http_no_buffer(struct lb_l7 *l7, struct lb_http *client)
-{
-    lb_http_decided(l7, client, LB_FATE_ENDED);
-    lb_http_drop_part(l7, client);
-    return lb_http_respond(l7, client, 503, "the balancer has no buffer left");
-}
 
 /* Keep-Alive: timeout=N, seconds (RFC 2068 19.7.1.1): how long the backend says that it keeps an idle connection. */
 static void hear_keep_alive(struct lb_l7 *l7, struct lb_http *client, const char *bytes)
@@ -227,7 +138,7 @@ static void judge_conn(struct lb_l7 *l7, struct lb_http *client, const char *byt
     client->conn_keeps = client->conn_keeps && conn_goes_on(l7, client, conn, message);
 }
 
-static enum lb_next final_response(struct lb_l7 *l7, struct lb_http *client, char *bytes, uint32_t count)
+static struct lb_verdict final_response(struct lb_l7 *l7, struct lb_http *client, char *bytes, uint32_t count)
 {
     struct lb_message *message = &l7->message;
     char cookie[LB_COOKIE_BYTES];
@@ -235,7 +146,7 @@ static enum lb_next final_response(struct lb_l7 *l7, struct lb_http *client, cha
     client->response = (struct lb_body){.framing = message->framing, .left = message->length};
     struct lb_chunk_piece body;
     if (first_of_body(client, bytes + message->head.bytes, count - message->head.bytes, &body) < 0)
-        return lb_http_response_is_bad(l7, client);
+        return lb_http_bad_response(l7, client, LB_READ_BAD);
     if (body.used < count - message->head.bytes)
         note_surplus(l7, client, message->head.status);
     int to_end = message->framing == LB_BODY_TO_END || (message->framing == LB_BODY_CHUNKED && !client->minor);
@@ -249,7 +160,7 @@ static enum lb_next final_response(struct lb_l7 *l7, struct lb_http *client, cha
         .persistent = client->persistent,
         .keeps_s = lb_http_listener(l7, client)->keepalive_timeout_ms / 1000,
         .chunked = message->framing == LB_BODY_CHUNKED && client->minor,
-        .date = lb_message_has(message, LB_DATE) ? "" : lb_http_date(l7),
+        .date = lb_message_has(message, LB_DATE) ? "" : lb_date_text(&l7->date),
         .cookie = client->sticky_new ? cookie : NULL,
     };
     if (client->sticky_new)
@@ -271,23 +182,15 @@ static enum lb_next final_response(struct lb_l7 *l7, struct lb_http *client, cha
     if (client->replayable)
         lb_http_consume(l7, client);
     client->replayable = 0;
-    return sent < 0 ? lb_http_end(l7, client, LB_END_CLIENT_LEFT) : LB_NEXT_AGAIN;
-}
-
-/* Keep bytes of the response for later, at the start of the part buffer. They may lie in it. */
-void lb_http_keep_part(struct lb_l7 *l7, struct lb_http *client, const char *bytes, uint32_t count)
-{
-    if (client->part == LB_SLAB_NONE)
-        client->part = lb_heads_take(&l7->heads);
-    memmove(lb_heads_at(l7->ctx, &l7->heads, client->part), bytes, count);
-    client->part_end = count;
+    return sent < 0 ? lb_verdict_end(LB_END_CLIENT_LEFT) : lb_verdict(LB_NEXT_AGAIN);
 }
 
 /* 408 to a request that is whole, on a connection that had been idle: the backend's goodbye, which met our request on the way (RFC 9110
  * 15.5.9). */
 static int is_goodbye(const struct lb_http *client, const struct lb_message *message)
 {
-    return message->head.status == 408 && client->reused && client->replayable && !message->persistent && is_silent(client);
+    return message->head.status == 408 && client->reused && client->replayable && !message->persistent &&
+           lb_http_is_silent(client);
 }
 
 /* Of a pool that is gone, whatever there is room for. */
@@ -297,7 +200,7 @@ static struct lb_head_limits response_limits(const struct lb_pool_row *pool)
     return (struct lb_head_limits){bytes ? bytes : LB_MOST_HEAD, LB_MOST_HEAD, fields ? fields : LB_FIELD_ROOM};
 }
 
-enum lb_next lb_http_read_response(struct lb_l7 *l7, struct lb_http *client, char *bytes, uint32_t count)
+struct lb_verdict lb_http_read_response(struct lb_l7 *l7, struct lb_http *client, char *bytes, uint32_t count)
 {
     const struct lb_head_limits limits = response_limits(lb_http_pool(l7, client));
     while (count) {
@@ -305,15 +208,15 @@ enum lb_next lb_http_read_response(struct lb_l7 *l7, struct lb_http *client, cha
         if (reading == LB_READ_PARTIAL)
             break;
         if (reading != LB_READ_DONE)
-            return head_is_bad(l7, client, reading);
+            return lb_http_bad_response(l7, client, reading);
         if (l7->message.head.status == 101)
             return lb_http_switch_protocols(l7, client, bytes, count);
         if (is_goodbye(client, &l7->message))
-            return lb_http_backend_lost(l7, client, 502, "the backend closed the connection before it answered");
+            return lb_verdict_lost(502, "the backend closed the connection before it answered");
         if (l7->message.head.status >= 200)
             return final_response(l7, client, bytes, count);
         if (lb_http_pass_interim(l7, client, bytes) < 0)
-            return lb_http_end(l7, client, LB_END_CLIENT_LEFT);
+            return lb_verdict_end(LB_END_CLIENT_LEFT);
         bytes += l7->message.head.bytes;
         count -= l7->message.head.bytes;
         if (client->down.pending)
@@ -323,7 +226,7 @@ enum lb_next lb_http_read_response(struct lb_l7 *l7, struct lb_http *client, cha
         lb_http_keep_part(l7, client, bytes, count);
     else
         lb_http_drop_part(l7, client);
-    return LB_NEXT_AGAIN;
+    return lb_verdict(LB_NEXT_AGAIN);
 }
 
 /* Small parts of a response that is not whole may wait for our acknowledgement. */
@@ -348,7 +251,7 @@ static void last_part(struct lb_l7 *l7, struct lb_http *client, uint32_t pause_m
         (void)lb_ack_part(lb_report_of(l7->ctx, client->backend), 0, (enum lb_ack)client->acked, pause_ms);
 }
 
-enum lb_next lb_http_await_response(struct lb_l7 *l7, struct lb_http *client)
+struct lb_verdict lb_http_await_response(struct lb_l7 *l7, struct lb_http *client)
 {
     struct lb_side *from = &lb_http_conn(l7, client)->side;
     char *bytes = l7->ctx->scratch;
@@ -357,44 +260,44 @@ enum lb_next lb_http_await_response(struct lb_l7 *l7, struct lb_http *client)
         if (client->part_end == lb_heads_room(client->part) &&
             lb_heads_grow(l7->ctx, &l7->heads, &client->part, client->part_end) < 0)
             return lb_http_no_buffer(l7, client);
-        bytes = lb_heads_at(l7->ctx, &l7->heads, client->part) + client->part_end;
+        bytes = lb_http_part(l7, client) + client->part_end;
         room = lb_heads_room(client->part) - client->part_end;
     }
     ssize_t got = lb_side_recv(from, bytes, room);
     if (got < 0 && errno == EBUSY)
-        return LB_NEXT_LATER;
+        return lb_verdict(LB_NEXT_LATER);
     if (got < 0 && errno == EAGAIN) {
         from->readable = 0;
-        return LB_NEXT_WAIT;
+        return lb_verdict(LB_NEXT_WAIT);
     }
     if (got <= 0)
-        return lb_http_backend_lost(l7, client, 502, "the backend closed the connection before it answered");
-    uint32_t pause_ms = (uint32_t)lb_now_ms(l7->ctx) - client->since_ms, generation = client->generation;
+        return lb_verdict_lost(502, "the backend closed the connection before it answered");
+    uint32_t pause_ms = (uint32_t)lb_now_ms(l7->ctx) - client->since_ms;
     lb_side_got(from, (size_t)got, room);
     lb_add(&l7->ctx->row->bytes_out, (uint64_t)got);
     client->bytes_out += (uint64_t)got;
     lb_http_moved(l7, client);
     if (client->part != LB_SLAB_NONE) {
         client->part_end += (uint32_t)got;
-        bytes = lb_heads_at(l7->ctx, &l7->heads, client->part);
+        bytes = lb_http_part(l7, client);
         got = client->part_end;
     }
-    enum lb_next next = lb_http_read_response(l7, client, bytes, (uint32_t)got);
-    if (next != LB_NEXT_OVER && client->generation == generation && client->state == LB_HTTP_EXCHANGE)
+    struct lb_verdict verdict = lb_http_read_response(l7, client, bytes, (uint32_t)got);
+    if (!lb_verdict_decides(verdict))
         acknowledge(l7, client, (size_t)got, pause_ms);
-    return next;
+    return verdict;
 }
 
 /* --- the response's body ---------------------------------------------------------------------------------------------- */
 
-static enum lb_next response_broke(struct lb_l7 *l7, struct lb_http *client)
+static struct lb_verdict response_broke(struct lb_l7 *l7, struct lb_http *client)
 {
     lb_http_decided(l7, client, LB_FATE_FAILED);
     lb_report_failed(l7->ctx, client->pool, client->backend, 0);
-    return lb_http_end(l7, client, LB_END_BACKEND);
+    return lb_verdict_end(LB_END_BACKEND);
 }
 
-enum lb_next lb_http_transfer_response(struct lb_l7 *l7, struct lb_http *client)
+struct lb_verdict lb_http_transfer_response(struct lb_l7 *l7, struct lb_http *client)
 {
     struct lb_side *from = &lb_http_conn(l7, client)->side;
     struct lb_lane lane = {l7, client, from, &client->client, &client->down, &client->response, &l7->ctx->row->bytes_out};
@@ -406,17 +309,17 @@ enum lb_next lb_http_transfer_response(struct lb_l7 *l7, struct lb_http *client)
             client->stage = LB_RESPONSE_WHOLE;
         acknowledge(l7, client, l7->ctx->row->bytes_out - before, pause_ms);
         last_part(l7, client, pause_ms);
-        return LB_NEXT_AGAIN;
+        return lb_verdict(LB_NEXT_AGAIN);
     case LB_STEP_BLOCKED:
-        return LB_NEXT_WAIT;
+        return lb_verdict(LB_NEXT_WAIT);
     case LB_STEP_LATER:
-        return LB_NEXT_LATER;
+        return lb_verdict(LB_NEXT_LATER);
     case LB_STEP_END:
         if (client->response.framing != LB_BODY_TO_END || lb_side_is_cut(from) ||
             lb_http_conn(l7, client)->was_reset) /* RFC 9112 9.8 */
             return response_broke(l7, client);
         client->stage = LB_RESPONSE_WHOLE;
-        return LB_NEXT_AGAIN;
+        return lb_verdict(LB_NEXT_AGAIN);
     case LB_STEP_BAD:
         lb_add(&l7->ctx->row->responses_bad, 1);
         return response_broke(l7, client);
@@ -424,7 +327,7 @@ enum lb_next lb_http_transfer_response(struct lb_l7 *l7, struct lb_http *client)
     case LB_STEP_TOO_LARGE:
         return response_broke(l7, client);
     case LB_STEP_TO_FAILED:
-        return lb_http_end(l7, client, LB_END_CLIENT_LEFT);
+        return lb_verdict_end(LB_END_CLIENT_LEFT);
     }
-    return LB_NEXT_WAIT;
+    return lb_verdict(LB_NEXT_WAIT);
 }

@@ -1,6 +1,8 @@
+#include "health.h"
+
 #include <string.h>
 
-#include "parts.h"
+#include "belongs.h"
 
 /* Does the request ask at the listener's health_path? */
 static int asks(const struct lb_listener_row *listener, const struct lb_message *message, const char *bytes)
@@ -16,8 +18,8 @@ int lb_http_asks_health(const struct lb_l7 *l7, const struct lb_http *client, co
     return asks(lb_http_listener(l7, client), &l7->message, bytes);
 }
 
-enum lb_next lb_http_respond_health(struct lb_l7 *l7, struct lb_http *client)
+struct lb_verdict lb_http_respond_health(struct lb_l7 *l7, struct lb_http *client)
 {
     int ready = !l7->ctx->shm.head->not_ready && !lb_http_must_close(l7, client);
-    return ready ? lb_http_respond(l7, client, 200, "ready") : lb_http_respond(l7, client, 503, "not ready");
+    return ready ? lb_verdict_respond(200, "ready") : lb_verdict_respond(503, "not ready");
 }

@@ -1,5 +1,9 @@
-/* Responses before the response: 1xx. */
-#include "parts.h"
+#include "interim.h"
+
+#include "belongs.h"
+#include "h1_encode.h"
+#include "min_rate.h"
+#include "sendq.h"
 
 /* Many clients take any 1xx but 100 for the response itself, and the response for that to their next request. Browsers know better
  * (W3C Fetch Metadata: Sec-Fetch-Mode), and others who are told to be here. */
@@ -20,7 +24,6 @@ static int takes_interim(const struct lb_l7 *l7, const struct lb_http *client, u
     return 0;
 }
 
-/* 100 and its like go through to those who know them. */
 int lb_http_pass_interim(struct lb_l7 *l7, struct lb_http *client, const char *bytes)
 {
     struct lb_response_edits edits = {.client_minor = 1, .persistent = 1, .date = ""};

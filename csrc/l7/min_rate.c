@@ -1,4 +1,7 @@
-#include "parts.h"
+#include "min_rate.h"
+
+#include "belongs.h"
+#include "stage.h"
 
 /* A client is to send or take min_body_rate over each body_timeout in which nobody but it was waited for. The figures are looked at when
  * its timer fires, so a byte costs nothing more; whoever else is waited for in between excuses it. */
@@ -48,10 +51,10 @@ int lb_http_is_slow(struct lb_l7 *l7, struct lb_http *client)
     return 0;
 }
 
-enum lb_next lb_http_too_slow(struct lb_l7 *l7, struct lb_http *client)
+struct lb_verdict lb_http_too_slow(struct lb_l7 *l7, struct lb_http *client)
 {
-    if (client->rated == LB_RATE_TAKER || client->stage != LB_RESPONSE_AWAITED || client->down.pending)
-        return lb_http_end(l7, client, LB_END_SLOW);
+    if (client->rated == LB_RATE_TAKER || lb_http_is_answered(client))
+        return lb_verdict_end(LB_END_SLOW);
     lb_add(&l7->ctx->row->requests_slow, 1);
-    return lb_http_respond(l7, client, 408, "the request comes too slowly");
+    return lb_verdict_respond(408, "the request comes too slowly");
 }

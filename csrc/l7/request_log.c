@@ -1,9 +1,10 @@
+#include "request_log.h"
+
 #include <stddef.h>
 #include <string.h>
 
-#include "../table/account.h"
+#include "../core/random.h"
 #include "../table/timing.h"
-#include "parts.h"
 
 enum {
     HOST_ROOM = 80,
@@ -35,14 +36,14 @@ static void place_in_trace(struct lb_l7 *l7, struct lb_request_log *log, const c
         if (head->fields[i].known == LB_TRACEPARENT && ++count == 1)
             valid = lb_trace_read(&found, bytes + head->fields[i].value.at, head->fields[i].value.length);
     if (!valid || count > 1) {
-        found.id[0] = lb_http_random(l7);
-        found.id[1] = lb_http_random(l7);
+        found.id[0] = lb_random_next(&l7->random);
+        found.id[1] = lb_random_next(&l7->random);
         found.span = 0;
-        found.flags = lb_http_random(l7) % every == 0 ? LB_TRACE_SAMPLED : 0;
+        found.flags = lb_random_next(&l7->random) % every == 0 ? LB_TRACE_SAMPLED : 0;
     }
     memcpy(log->trace, found.id, sizeof log->trace);
     log->parent = found.span;
-    log->span = lb_http_random(l7) | 1;
+    log->span = lb_random_next(&l7->random) | 1;
     log->trace_flags = found.flags & LB_TRACE_SAMPLED;
 }
 

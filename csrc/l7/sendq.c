@@ -1,7 +1,8 @@
+#include "sendq.h"
+
 #include <string.h>
 
 #include "../core/io.h"
-#include "parts.h"
 
 /* Keep the end of two parts, of which `sent` bytes are gone. */
 static void hold(struct lb_l7 *l7, struct lb_flow *flow, const struct iovec parts[2], size_t sent)

@@ -1,6 +1,9 @@
+#include "stopping.h"
+
 #include "../l4/backend_report.h"
 #include "../table/avoid.h"
-#include "parts.h"
+#include "awaits.h"
+#include "suspect.h"
 
 /* Signs that a backend is stopping, though it still accepts connections: gunicorn, hypercorn, sanic and uvicorn --workers 2 leave their
  * listening socket open for a while after SIGTERM, and what connects then is reset at their exit. After a sign a successful connect proves
@@ -9,28 +12,9 @@
 
 enum {
     FIRM = 8, /* responses in a row after which it is a backend's habit to keep connections */
-    SOON_MS = 1000, /* no server is known to close idle connections so soon that keeps them at all */
     QUIET_MS = 250, /* a fresh connection that brings nothing for so long ... */
     USUAL_TIMES = 8, /* ... and for so many times the usual latency is a sign */
 };
-
-static void suspect(struct lb_worker_context *ctx, uint32_t backend)
-{
-    (void)lb_report_of(ctx, backend);
-    lb_avoid_suspect(&ctx->shm, ctx->worker, backend, ctx->now_us);
-}
-
-/* An idle connection that had carried several exchanges was closed by its backend, long before it usually is. Where others stay open it
- * is one of several processes that ends, as max_requests has it. */
-void lb_conn_ended_idle(struct lb_worker_context *ctx, uint32_t backend, uint32_t exchanges, uint32_t idle_ms, uint32_t left)
-{
-    const struct lb_backend_health *health = lb_report_of(ctx, backend);
-    uint32_t usual_ms = health->closes_after_ms;
-    if (health->keeps_ms && (!usual_ms || health->keeps_ms < usual_ms))
-        usual_ms = health->keeps_ms;
-    if (exchanges > 1 && !left && idle_ms < (usual_ms ? usual_ms / 2 : SOON_MS))
-        suspect(ctx, backend);
-}
 
 /* A response has come: one that suddenly says close is a sign, unless it speaks of its request. Any other one to a request that was sent
  * after a sign is the proof that was waited for. */
@@ -43,7 +27,7 @@ void lb_http_note_habit(struct lb_l7 *l7, const struct lb_http *client, uint16_t
     else if (status < 400)
         health->kept_in_row = 0;
     if (says_close && was_firm && status < 400)
-        suspect(l7->ctx, client->backend);
+        lb_suspect(l7->ctx, client->backend);
     else
         lb_avoid_heard(health, client->sent_us);
 }
@@ -71,10 +55,10 @@ void lb_http_look_whether_quiet(struct lb_l7 *l7, struct lb_http *client)
     if (lb_http_quiet_left_ms(l7, client))
         return;
     client->quiet = 1;
-    suspect(l7->ctx, client->backend);
+    lb_suspect(l7->ctx, client->backend);
 }
 
 void lb_http_note_lost(struct lb_l7 *l7, const struct lb_http *client)
 {
-    suspect(l7->ctx, client->backend);
+    lb_suspect(l7->ctx, client->backend);
 }

@@ -1,5 +1,7 @@
 #include "target.h"
 
+#include "message.h"
+
 static int is_port(const char *bytes, uint32_t length)
 {
     uint32_t value = 0;

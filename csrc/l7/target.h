@@ -2,7 +2,9 @@
 #ifndef LB_TARGET_H
 #define LB_TARGET_H
 
-#include "message.h"
+#include "head.h"
+
+struct lb_message;
 
 /* Read the target of message->head into the message. */
 __attribute__((warn_unused_result)) enum lb_reading lb_target_read(struct lb_message *message, const char *bytes);

@@ -1,11 +1,20 @@
-#include <string.h>
+#include "transfer.h"
 
 #include "../core/io.h"
 #include "../table/account.h"
 #include "../tls/stream.h"
+#include "../core/random.h"
 #include "body.h"
 #include "login.h"
-#include "parts.h"
+#include "belongs.h"
+#include "h1_encode.h"
+#include "h1_server.h"
+#include "input.h"
+#include "min_rate.h"
+#include "part.h"
+#include "request_log.h"
+#include "sendq.h"
+#include "stage.h"
 
 /* --- the request ---------------------------------------------------------------------------------------------------- */
 
@@ -35,8 +44,8 @@ static void fill_forward(struct lb_l7 *l7, const struct lb_http *client, struct 
     if (lb_http_trace(l7, client, trace, &forward->trace_begins))
         forward->trace = trace;
     if (forward->listener->request_id) {
-        forward->id[0] = lb_http_random(l7);
-        forward->id[1] = lb_http_random(l7);
+        forward->id[0] = lb_random_next(&l7->random);
+        forward->id[1] = lb_random_next(&l7->random);
     }
 }
 
@@ -52,7 +61,7 @@ static void keep_id(struct lb_l7 *l7, const struct lb_http *client, const struct
         lb_http_log_id(l7, client, id, (uint32_t)(lb_encode_id(id, forward->id) - id));
 }
 
-static enum lb_next send_request(struct lb_l7 *l7, struct lb_http *client)
+struct lb_verdict lb_http_send_request(struct lb_l7 *l7, struct lb_http *client)
 {
     struct lb_forward forward;
     struct lb_trace trace;
@@ -68,32 +77,21 @@ static enum lb_next send_request(struct lb_l7 *l7, struct lb_http *client)
     message->upgrade = client->upgrade;
     size_t head = lb_encode_request(l7->out, message, bytes, &forward);
     uint32_t body = client->in_next - client->in_start - message->head.bytes;
-    client->peers = (struct lb_peers){0};
-    lb_http_asked(l7, client);
-    lb_http_move(l7, client, LB_HTTP_EXCHANGE);
     client->sent_us = (uint32_t)l7->ctx->now_us;
     client->reached_us = lb_account_us(client->began_us, l7->ctx->now_us);
     if (!lb_http_can_hold(l7, head + body))
-        return lb_http_respond(l7, client, 503, "the balancer has no buffer left");
+        return lb_verdict_respond(503, "the balancer has no buffer left");
     if (lb_http_send_parts(l7, &conn->side, &client->up, l7->out, head, bytes + message->head.bytes, body) < 0) {
-        if (!client->reused) {
-            lb_http_move(l7, client, LB_HTTP_READING);
-            return lb_http_connect_failed(l7, client, ECONNRESET); /* it accepted the connection, and then nothing */
-        }
+        if (!client->reused)
+            return lb_verdict_number(LB_NEXT_FAILED, ECONNRESET); /* it accepted the connection, and then nothing */
         client->replayable = 1; /* not a byte of it was accepted */
-        return lb_http_backend_lost(l7, client, 502, "the backend closed the connection");
+        return lb_verdict_lost(502, "the backend closed the connection");
     }
     if (!client->request.whole)
         lb_http_rate_sender(l7, client);
     if (!client->replayable)
         lb_http_consume(l7, client);
-    return LB_NEXT_AGAIN;
-}
-
-enum lb_next lb_http_send_request(struct lb_l7 *l7, struct lb_http *client)
-{
-    enum lb_next next = lb_http_is_there(l7, client);
-    return next == LB_NEXT_WAIT ? send_request(l7, client) : next;
+    return lb_verdict(LB_NEXT_AGAIN);
 }
 
 /* Send on what is held, as lb_http_flush does; a side that takes some of it is slow, not silent. */
@@ -120,145 +118,98 @@ static void backend_is_deaf(struct lb_l7 *l7, struct lb_http *client)
     client->conn_keeps = client->persistent = 0;
 }
 
-static enum lb_next bad_body(struct lb_l7 *l7, struct lb_http *client, uint16_t status, const char *why)
+static struct lb_verdict bad_body(struct lb_l7 *l7, struct lb_http *client, uint16_t status, const char *why)
 {
     lb_add(&l7->ctx->row->requests_bad, 1);
     client->persistent = 0;
-    if (client->stage != LB_RESPONSE_AWAITED || client->down.pending)
-        return lb_http_end(l7, client, LB_END_CLIENT_LEFT);
-    return lb_http_respond(l7, client, status, why);
+    if (lb_http_is_answered(client))
+        return lb_verdict_end(LB_END_CLIENT_LEFT);
+    return lb_verdict_respond(status, why);
 }
 
-static enum lb_next transfer_request(struct lb_l7 *l7, struct lb_http *client)
+static struct lb_verdict transfer_request(struct lb_l7 *l7, struct lb_http *client)
 {
     struct lb_conn *conn = lb_http_conn(l7, client);
     if (conn->side.failed)
-        return LB_NEXT_WAIT;
+        return lb_verdict(LB_NEXT_WAIT);
     if (client->up.pending) {
         lb_http_excuse(client); /* it waits for the backend */
         int flushed = flush(l7, client, &conn->side, &client->up);
         if (flushed < 0)
             backend_is_deaf(l7, client);
-        return flushed ? LB_NEXT_AGAIN : LB_NEXT_WAIT;
+        return lb_verdict(flushed ? LB_NEXT_AGAIN : LB_NEXT_WAIT);
     }
     if (client->request.whole) {
         lb_http_drop_flow(l7, &client->up);
-        return LB_NEXT_WAIT;
+        return lb_verdict(LB_NEXT_WAIT);
     }
     if (client->unsent || !client->client.readable || !conn->side.writable)
-        return LB_NEXT_WAIT;
+        return lb_verdict(LB_NEXT_WAIT);
     if (!lb_buffer_pool_ready(&l7->ctx->buffers))
-        return LB_NEXT_STARVED;
+        return lb_verdict(LB_NEXT_STARVED);
     struct lb_lane lane = {l7, client, &client->client, &conn->side, &client->up, &client->request, &l7->ctx->row->bytes_in};
     switch (client->request.framing == LB_BODY_CHUNKED ? lb_body_chunked_request(&lane) : lb_body_plain(&lane)) {
     case LB_STEP_MOVED:
-        return LB_NEXT_AGAIN;
+        return lb_verdict(LB_NEXT_AGAIN);
     case LB_STEP_BLOCKED:
-        return LB_NEXT_WAIT;
+        return lb_verdict(LB_NEXT_WAIT);
     case LB_STEP_LATER:
-        return LB_NEXT_LATER;
+        return lb_verdict(LB_NEXT_LATER);
     case LB_STEP_END:
     case LB_STEP_FROM_FAILED:
-        return lb_http_end(l7, client, LB_END_CLIENT_LEFT);
+        return lb_verdict_end(LB_END_CLIENT_LEFT);
     case LB_STEP_TO_FAILED:
         backend_is_deaf(l7, client);
-        return LB_NEXT_AGAIN;
+        return lb_verdict(LB_NEXT_AGAIN);
     case LB_STEP_BAD:
         return bad_body(l7, client, 400, "the body breaks the rules of the chunked coding");
     case LB_STEP_TOO_LARGE:
         return bad_body(l7, client, 413, "the body is too large");
     }
-    return LB_NEXT_WAIT;
+    return lb_verdict(LB_NEXT_WAIT);
 }
 
 /* --- both directions ------------------------------------------------------------------------------------------------ */
 
-static int is_whole(const struct lb_http *client)
-{
-    return client->request.whole && !client->up.pending;
-}
-
-static enum lb_next transfer_response(struct lb_l7 *l7, struct lb_http *client)
+static struct lb_verdict transfer_response(struct lb_l7 *l7, struct lb_http *client)
 {
     struct lb_side *from = &lb_http_conn(l7, client)->side;
     int was_pending = client->down.pending != 0;
     if (was_pending) {
         int flushed = flush(l7, client, &client->client, &client->down);
         if (flushed < 0)
-            return lb_http_end(l7, client, LB_END_CLIENT_LEFT);
+            return lb_verdict_end(LB_END_CLIENT_LEFT);
         if (!flushed)
-            return LB_NEXT_WAIT;
+            return lb_verdict(LB_NEXT_WAIT);
     }
     if (client->switching && from->failed)
-        return lb_http_backend_lost(l7, client, 502, "the backend closed the connection");
-    if (client->switching) /* not before all of the request has gone out (RFC 9110 7.8) */
-        return is_whole(client) ? lb_http_switch(l7, client) : LB_NEXT_WAIT;
+        return lb_verdict_lost(502, "the backend closed the connection");
+    if (client->switching && !lb_http_has_asked_all(client))
+        return lb_verdict(LB_NEXT_WAIT); /* not before all of the request has gone out (RFC 9110 7.8) */
+    if (client->switching) {
+        client->switching = 0;
+        return lb_http_read_response(l7, client, lb_http_part(l7, client), client->part_end);
+    }
     if (was_pending) {
         if (client->stage == LB_RESPONSE_AWAITED && client->part_end) /* what came behind an interim response */
-            return lb_http_read_response(l7, client, lb_heads_at(l7->ctx, &l7->heads, client->part), client->part_end);
+            return lb_http_read_response(l7, client, lb_http_part(l7, client), client->part_end);
     }
     if (client->stage == LB_RESPONSE_WHOLE)
-        return lb_http_finish(l7, client);
+        return lb_verdict(LB_NEXT_FINISH);
     if (!from->readable && client->request.whole)
         lb_http_excuse(client); /* it has taken all that there is */
     if (!from->readable || !client->client.writable)
-        return LB_NEXT_WAIT;
+        return lb_verdict(LB_NEXT_WAIT);
     if (!lb_buffer_pool_ready(&l7->ctx->buffers))
-        return LB_NEXT_STARVED;
+        return lb_verdict(LB_NEXT_STARVED);
     return client->stage == LB_RESPONSE_AWAITED ? lb_http_await_response(l7, client) : lb_http_transfer_response(l7, client);
 }
 
-enum lb_next lb_http_transfer(struct lb_l7 *l7, struct lb_http *client)
+struct lb_verdict lb_http_transfer(struct lb_l7 *l7, struct lb_http *client)
 {
-    enum lb_next up = transfer_request(l7, client);
-    if (up == LB_NEXT_OVER || client->state != LB_HTTP_EXCHANGE)
+    struct lb_verdict up = transfer_request(l7, client);
+    if (lb_verdict_decides(up))
         return up;
-    enum lb_next down = transfer_response(l7, client);
-    if (down == LB_NEXT_OVER || down == LB_NEXT_AGAIN || up == LB_NEXT_WAIT)
-        return down;
-    return up;
-}
-
-/* Nothing is there that a close would leave unread: that would be a reset. A client of TLS says goodbye, too. */
-static int is_drained(const struct lb_http *client)
-{
-    return client->in_next == client->in_end && !client->client.readable && !client->client.tls;
-}
-
-int lb_http_is_last(const struct lb_http *client)
-{
-    return client->stage == LB_RESPONSE_WHOLE && !client->persistent && is_whole(client) && is_drained(client);
-}
-
-enum lb_next lb_http_finish(struct lb_l7 *l7, struct lb_http *client)
-{
-    struct lb_worker_row *row = l7->ctx->row;
-    int whole = is_whole(client), goes_on = client->persistent && (whole || client->unsent);
-    if (!goes_on && client->client.tls && lb_side_finish(&client->client) < 0) {
-        client->client.writable = 0;
-        return LB_NEXT_WAIT;
-    }
-    lb_http_drop_flow(l7, &client->up);
-    lb_http_drop_flow(l7, &client->down);
-    if (client->open)
-        lb_http_log(l7, client, LB_ENDED_DONE, client->status, NULL);
-    lb_http_leave_backend(l7, client, !whole ? LB_CONN_CUT : client->conn_keeps ? LB_CONN_KEEP : LB_CONN_PART);
-    if (client->open) {
-        client->open = 0;
-        lb_add(&row->requests_active, UINT64_MAX);
-        lb_add(&row->requests_done, 1);
-    }
-    if (client->in != LB_SLAB_NONE)
-        lb_http_consume(l7, client);
-    lb_http_moved(l7, client);
-    if (goes_on) {
-        lb_http_move(l7, client, LB_HTTP_READING);
-        return LB_NEXT_AGAIN;
-    }
-    if (!client->client.tls) /* before a close, too: what waits for it must go out whatever has come meanwhile */
-        (void)lb_side_finish(&client->client);
-    if ((whole && is_drained(client)) || !lb_http_listener(l7, client)->lingering_time_ms)
-        return lb_http_end(l7, client, LB_END_DONE);
-    lb_http_linger(l7, client);
-    return LB_NEXT_AGAIN;
+    struct lb_verdict down = transfer_response(l7, client);
+    return lb_verdict_decides(down) || down.next == LB_NEXT_AGAIN || up.next == LB_NEXT_WAIT ? down : up;
 }

@@ -1,7 +1,9 @@
+#include "unsent.h"
+
 #include <string.h>
 
 #include "../table/policy.h"
-#include "parts.h"
+#include "input.h"
 
 enum { MOST_UNSENT = 16384 }; /* bytes of a body that are waited for */
 

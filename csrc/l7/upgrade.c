@@ -1,36 +1,35 @@
-/* 101: both connections of an exchange go on as a session. */
+#include "upgrade.h"
+
 #include <string.h>
 
 #include "../l4/backend_report.h"
 #include "../table/account.h"
-#include "parts.h"
-
-/* What the backend agreed to cannot be had here, which is not its fault. */
-static enum lb_next cannot_tunnel(struct lb_l7 *l7, struct lb_http *client)
-{
-    lb_http_decided(l7, client, LB_FATE_ENDED);
-    lb_http_drop_part(l7, client);
-    return lb_http_respond(l7, client, 503, "the balancer has no session left");
-}
+#include "bad_response.h"
+#include "belongs.h"
+#include "bound.h"
+#include "h1_encode.h"
+#include "input.h"
+#include "part.h"
+#include "request_log.h"
+#include "stage.h"
 
 /* The backend agrees to it before it has the whole request: its 101 waits. What follows that is not read meanwhile. */
-static enum lb_next await_request(struct lb_l7 *l7, struct lb_http *client, const char *bytes, uint32_t count)
+static struct lb_verdict await_request(struct lb_l7 *l7, struct lb_http *client, const char *bytes, uint32_t count)
 {
     lb_http_keep_part(l7, client, bytes, count);
     client->switching = 1;
-    return LB_NEXT_AGAIN;
+    return lb_verdict(LB_NEXT_AGAIN);
 }
 
-/* 101: both connections go on as a session. */
-enum lb_next lb_http_switch_protocols(struct lb_l7 *l7, struct lb_http *client, const char *bytes, uint32_t count)
+struct lb_verdict lb_http_switch_protocols(struct lb_l7 *l7, struct lb_http *client, const char *bytes, uint32_t count)
 {
     struct lb_message *message = &l7->message;
     char cookie[LB_COOKIE_BYTES];
     struct lb_response_edits edits = {
-        .client_minor = 1, .switches = 1, .date = lb_http_date(l7), .cookie = client->sticky_new ? cookie : NULL};
+        .client_minor = 1, .switches = 1, .date = lb_date_text(&l7->date), .cookie = client->sticky_new ? cookie : NULL};
     if (!client->upgrade || client->down.pending)
-        return lb_http_response_is_bad(l7, client);
-    if (!client->request.whole || client->up.pending)
+        return lb_http_bad_response(l7, client, LB_READ_BAD);
+    if (!lb_http_has_asked_all(client))
         return await_request(l7, client, bytes, count);
     if (client->sticky_new)
         lb_http_sticky_cookie(l7, client, cookie);
@@ -60,7 +59,7 @@ enum lb_next lb_http_switch_protocols(struct lb_l7 *l7, struct lb_http *client, 
     };
     memcpy(child.ip, client->ip, sizeof child.ip);
     if (lb_session_tunnel(l7->ctx, &child) < 0)
-        return cannot_tunnel(l7, client);
+        return lb_http_no_place(l7, client, "the balancer has no session left");
     lb_add(&l7->ctx->row->upgrades, 1);
     client->first_us = lb_account_us(client->began_us, l7->ctx->now_us);
     lb_http_log(l7, client, LB_ENDED_DONE, 101, NULL);
@@ -69,11 +68,5 @@ enum lb_next lb_http_switch_protocols(struct lb_l7 *l7, struct lb_http *client, 
     client->backend = LB_NONE;
     client->counted = 0; /* the session's now */
     lb_conn_forget(&l7->conns, conn);
-    return lb_http_end(l7, client, LB_END_TUNNEL);
-}
-
-enum lb_next lb_http_switch(struct lb_l7 *l7, struct lb_http *client)
-{
-    client->switching = 0;
-    return lb_http_read_response(l7, client, lb_heads_at(l7->ctx, &l7->heads, client->part), client->part_end);
+    return lb_verdict_end(LB_END_TUNNEL);
 }

@@ -1,9 +1,13 @@
+#include "upload.h"
+
 #include <poll.h>
 #include <string.h>
 
 #include "../core/io.h"
 #include "body.h"
-#include "parts.h"
+#include "bad_request.h"
+#include "belongs.h"
+#include "input.h"
 
 /* The body of a request that waits for a backend. While none has a byte of the request, what comes of the body is read as far as the head
  * buffer has room. So the end of a client that leaves in the middle is seen, over TLS, too, and nothing of its request is sent. */
@@ -39,19 +43,19 @@ static void take_plain(struct lb_http *client, uint32_t count)
     client->in_end += count;
 }
 
-static enum lb_next took(struct lb_l7 *l7, struct lb_http *client, char *bytes, uint32_t count)
+static struct lb_verdict took(struct lb_l7 *l7, struct lb_http *client, char *bytes, uint32_t count)
 {
     lb_add(&l7->ctx->row->bytes_in, count);
     client->expects = 0; /* it waits for no 100 */
     if (client->request.framing == LB_BODY_CHUNKED) {
         enum lb_reading reading = take_chunks(l7, client, bytes, count);
         if (reading != LB_READ_DONE)
-            return lb_http_refuse(l7, client, reading);
+            return lb_http_bad_request(l7, client, reading);
     } else {
         take_plain(client, count);
     }
     client->replayable = client->request.whole && lb_method_is_idempotent((enum lb_method)client->method);
-    return LB_NEXT_AGAIN;
+    return lb_verdict(LB_NEXT_AGAIN);
 }
 
 /* Its FIN is in the socket, and may follow its request there (half_close): is what lies before it less than the rest? Of what must be
@@ -65,26 +69,26 @@ static int is_cut_short(const struct lb_http *client)
     return there >= 0 && (uint64_t)there < left;
 }
 
-enum lb_next lb_http_take_more(struct lb_l7 *l7, struct lb_http *client)
+struct lb_verdict lb_http_take_more(struct lb_l7 *l7, struct lb_http *client)
 {
     uint32_t gap = client->request.framing == LB_BODY_CHUNKED ? LB_CHUNK_ROOM : 0, at = client->in_end + gap;
     if (client->request.whole)
-        return LB_NEXT_WAIT;
+        return lb_verdict(LB_NEXT_WAIT);
     uint32_t room = lb_heads_room(client->in);
     if (client->client.hung_up && (!lb_http_listener(l7, client)->half_close || is_cut_short(client)))
-        return lb_http_end(l7, client, LB_END_CLIENT_LEFT);
+        return lb_verdict_end(LB_END_CLIENT_LEFT);
     if (!client->client.readable || at >= room)
-        return LB_NEXT_WAIT;
+        return lb_verdict(LB_NEXT_WAIT);
     char *bytes = lb_http_in(l7, client) + at;
     ssize_t got = lb_side_recv(&client->client, bytes, room - at);
     if (got < 0 && errno == EBUSY)
-        return LB_NEXT_LATER;
+        return lb_verdict(LB_NEXT_LATER);
     if (got < 0 && errno == EAGAIN) {
         client->client.readable = 0;
-        return LB_NEXT_WAIT;
+        return lb_verdict(LB_NEXT_WAIT);
     }
     if (got <= 0)
-        return lb_http_end(l7, client, LB_END_CLIENT_LEFT);
+        return lb_verdict_end(LB_END_CLIENT_LEFT);
     lb_side_got(&client->client, (size_t)got, room - at);
     return took(l7, client, bytes, (uint32_t)got);
 }
@@ -97,14 +101,13 @@ static void look_again(struct lb_side *side)
         lb_side_note(side, (uint32_t)asked.revents);
 }
 
-enum lb_next lb_http_is_there(struct lb_l7 *l7, struct lb_http *client)
+struct lb_verdict lb_http_is_there(struct lb_l7 *l7, struct lb_http *client)
 {
-    enum lb_next next;
-    uint8_t state = client->state;
+    struct lb_verdict more;
     if (!client->request.whole)
         look_again(&client->client);
     do
-        next = lb_http_take_more(l7, client);
-    while (next == LB_NEXT_AGAIN && client->state == state);
-    return next == LB_NEXT_LATER ? LB_NEXT_WAIT : next;
+        more = lb_http_take_more(l7, client);
+    while (more.next == LB_NEXT_AGAIN);
+    return more.next == LB_NEXT_LATER ? lb_verdict(LB_NEXT_WAIT) : more;
 }

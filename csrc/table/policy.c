@@ -2,6 +2,7 @@
 
 #include <math.h>
 
+#include "../core/random.h"
 #include "../core/siphash.h"
 #include "avoid.h"
 #include "load.h"
@@ -93,15 +94,9 @@ static uint32_t entry(const uint32_t *array, uint32_t at)
     return __atomic_load_n(&array[at], __ATOMIC_RELAXED);
 }
 
-/* Vigna, "An experimental exploration of Marsaglia's xorshift generators", 2016: xorshift64*. */
 static uint32_t draw(struct lb_cursor *cursor, uint32_t below)
 {
-    uint64_t x = cursor->seed;
-    x ^= x >> 12;
-    x ^= x << 25;
-    x ^= x >> 27;
-    cursor->seed = x;
-    uint32_t high = (uint32_t)((x * UINT64_C(0x2545F4914F6CDD1D)) >> 32);
+    uint32_t high = (uint32_t)(lb_random_next(&cursor->seed) >> 32);
     return (uint32_t)(((uint64_t)high * below) >> 32);
 }
 

@@ -1,11 +1,15 @@
-#include <stdio.h>
+#include "l7_worker.h"
+
 #include <stdlib.h>
 #include <sys/random.h>
-#include <time.h>
 
-#include "../core/io.h"
 #include "../table/account.h"
-#include "parts.h"
+#include "attempt.h"
+#include "belongs.h"
+#include "deadline.h"
+#include "http.h"
+#include "input.h"
+#include "lost.h"
 
 enum {
     QUEUE_POLL_MS = 4, /* other workers' backends become free without a word */
@@ -52,43 +56,13 @@ void lb_l7_close(struct lb_l7 *l7)
     lb_slab_close(&l7->clients);
 }
 
-/* --- for all of them ------------------------------------------------------------------------------------------------ */
-
-uint64_t lb_http_random(struct lb_l7 *l7)
-{
-    uint64_t x = l7->random; /* xorshift64*, as in policy.c: names, not secrets */
-    x ^= x >> 12;
-    x ^= x << 25;
-    x ^= x >> 27;
-    l7->random = x;
-    return x * UINT64_C(0x2545F4914F6CDD1D);
-}
-
-/* IMF-fixdate (RFC 9110 5.6.7), whatever the locale. */
-const char *lb_http_date(struct lb_l7 *l7)
-{
-    static const char days[] = "SunMonTueWedThuFriSat", months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
-    struct timespec now;
-    struct tm t;
-    clock_gettime(CLOCK_REALTIME_COARSE, &now);
-    if (l7->date_s != (uint64_t)now.tv_sec) {
-        l7->date_s = (uint64_t)now.tv_sec;
-        gmtime_r(&now.tv_sec, &t);
-        (void)snprintf(l7->date, sizeof l7->date, "%.3s, %02u %.3s %04u %02u:%02u:%02u GMT", days + 3 * t.tm_wday,
-                       (unsigned)t.tm_mday % 100, months + 3 * t.tm_mon, (unsigned)(t.tm_year + 1900) % 10000,
-                       (unsigned)t.tm_hour % 100, (unsigned)t.tm_min % 100, (unsigned)t.tm_sec % 100);
-    }
-    return l7->date;
-}
-
 /* --- a turn --------------------------------------------------------------------------------------------------------- */
 
 static void fire(void *context, struct lb_timer *timer)
 {
     struct lb_l7 *l7 = context;
     struct lb_http *client = (struct lb_http *)(void *)timer;
-    if (lb_http_fire(l7, client) == LB_NEXT_AGAIN)
-        lb_http_run(l7, client);
+    lb_http_obey(l7, client, lb_http_fire(l7, client));
 }
 
 static void run_list(struct lb_l7 *l7, uint32_t *list)
@@ -106,6 +80,26 @@ static void run_list(struct lb_l7 *l7, uint32_t *list)
     }
 }
 
+/* In their order; who comes back goes to the end. */
+static void serve_queue(struct lb_l7 *l7, uint32_t pool)
+{
+    const struct lb_http_queue *queue = &l7->queues[pool];
+    int nobody = 0;
+    uint32_t index = queue->first;
+    for (uint32_t left = queue->count; left && index != LB_SLAB_NONE && (!nobody || queue->bound); left--) {
+        struct lb_http *client = lb_slab_at(&l7->clients, index);
+        index = client->behind;
+        lb_http_obey(l7, client, lb_http_attempt_queued(l7, client, &nobody));
+    }
+}
+
+static void serve_queues(struct lb_l7 *l7)
+{
+    for (uint32_t pool = 0; l7->waiting && pool < l7->ctx->shm.head->max_pools; pool++)
+        if (l7->queues[pool].count)
+            serve_queue(l7, pool);
+}
+
 void lb_l7_turn(struct lb_l7 *l7)
 {
     struct lb_worker_context *ctx = l7->ctx;
@@ -116,7 +110,7 @@ void lb_l7_turn(struct lb_l7 *l7)
     lb_wheel_turn(&l7->wheel, now_ms, fire, l7);
     lb_wheel_turn(&l7->conns.wheel, now_ms, lb_conn_fire, &l7->conns);
     if (l7->waiting)
-        lb_http_serve_queues(l7);
+        serve_queues(l7);
     if (__atomic_load_n(&ctx->shm.head->routes, __ATOMIC_ACQUIRE) != l7->routes_version &&
         lb_routes_compile(&l7->routes, &ctx->shm, &l7->routes_version) < 0)
         lb_add(&ctx->row->routes_refused, 1); /* the old ones stay */
@@ -146,7 +140,7 @@ void lb_l7_drain(struct lb_l7 *l7, int gently)
         if (client->state == LB_HTTP_LINGERING)
             lb_http_rearm(l7, client); /* it has less time now */
         else if (!gently && client->state == LB_HTTP_READING && !lb_http_has_begun(l7, client) && !client->client.readable)
-            lb_http_end(l7, client, LB_END_DONE);
+            lb_http_obey(l7, client, lb_verdict_end(LB_END_DONE));
     }
 }
 
@@ -156,10 +150,9 @@ void lb_l7_cut(struct lb_l7 *l7)
         struct lb_http *client = lb_slab_at(&l7->clients, i);
         if (client->state == LB_HTTP_FREE || client->backend == LB_NONE || !lb_shm_is_cut(&l7->ctx->shm, client->backend))
             continue;
-        enum lb_next next = client->state == LB_HTTP_CONNECTING ? lb_http_connect_failed(l7, client, ECONNABORTED)
-                                                                : lb_http_backend_cut(l7, client);
-        if (next == LB_NEXT_AGAIN)
-            lb_http_run(l7, client);
+        lb_http_obey(l7, client,
+                     client->state == LB_HTTP_CONNECTING ? lb_verdict_number(LB_NEXT_FAILED, ECONNABORTED)
+                                                         : lb_http_backend_cut(l7, client));
     }
     lb_conn_cut(&l7->conns, 0);
 }
@@ -169,7 +162,7 @@ void lb_l7_stop(struct lb_l7 *l7)
     for (uint32_t i = 0; i < l7->clients.touched; i++) {
         struct lb_http *client = lb_slab_at(&l7->clients, i);
         if (client->state != LB_HTTP_FREE)
-            lb_http_end(l7, client, LB_END_STOPPED);
+            lb_http_obey(l7, client, lb_verdict_end(LB_END_STOPPED));
     }
     lb_conn_cut(&l7->conns, 1);
 }

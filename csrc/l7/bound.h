@@ -1,0 +1,18 @@
+/* Clients that a cookie binds to a backend. */
+#ifndef LB_BOUND_H
+#define LB_BOUND_H
+
+#include "h1_encode.h"
+#include "l7.h"
+
+/* The backend that the client's cookie binds it to, charged with this exchange. LB_NONE: there is none, or it is full, and
+ * client->waits_for names it. l7->message is the request. */
+uint32_t lb_http_bound(struct lb_l7 *l7, struct lb_http *client);
+
+/* Is the backend that it waits for still to be had, and full? */
+int lb_http_still_waits(const struct lb_l7 *l7, const struct lb_http *client);
+
+/* Set-Cookie for the backend of this exchange into text. */
+void lb_http_sticky_cookie(struct lb_l7 *l7, struct lb_http *client, char text[LB_COOKIE_BYTES]);
+
+#endif

@@ -1,0 +1,11 @@
+/* The end of a client. */
+#ifndef LB_END_H
+#define LB_END_H
+
+#include "l7.h"
+#include "verdict.h"
+
+/* The driver's alone: counts it, gives everything back, closes. */
+void lb_http_end(struct lb_l7 *l7, struct lb_http *client, enum lb_http_end why);
+
+#endif

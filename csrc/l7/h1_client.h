@@ -1,0 +1,11 @@
+/* Requests of a client that speaks HTTP/1. */
+#ifndef LB_H1_CLIENT_H
+#define LB_H1_CLIENT_H
+
+#include "l7.h"
+#include "verdict.h"
+
+/* In LB_HTTP_READING: read, until a request's head is whole, and say what becomes of it. */
+__attribute__((warn_unused_result)) struct lb_verdict lb_http_take_request(struct lb_l7 *l7, struct lb_http *client);
+
+#endif

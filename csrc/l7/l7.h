@@ -1,0 +1,43 @@
+/* What a worker's HTTP clients share. One thread's own. */
+#ifndef LB_L7_H
+#define LB_L7_H
+
+#include "../core/date.h"
+#include "../l4/worker_context.h"
+#include "client.h"
+#include "heads.h"
+#include "message.h"
+#include "route.h"
+
+enum { LB_OUT_BYTES = LB_LARGE_BYTES };
+
+/* Requests that wait for a backend of a pool, first come, first served. */
+struct lb_http_queue {
+    uint32_t first;
+    uint32_t last;
+    uint32_t count;
+    uint32_t bound; /* of these: wait for a certain backend, and for no other */
+};
+
+struct lb_l7 {
+    struct lb_worker_context *ctx;
+    struct lb_slab clients;
+    struct lb_slab logs; /* of struct lb_request_log, one a client at most: never short */
+    struct lb_wheel wheel;
+    struct lb_conn_pool conns;
+    struct lb_buffer_pool heads; /* heads.h */
+    struct lb_routes *routes;
+    uint32_t routes_version;
+    uint32_t ready; /* clients to run again next turn, linked by next */
+    uint32_t starved; /* clients that wait for a buffer, likewise */
+    struct lb_http_queue *queues; /* by pool */
+    uint32_t waiting; /* in all of them */
+    uint32_t lingering; /* clients that linger */
+    int draining;
+    char *out; /* LB_OUT_BYTES: where heads are composed */
+    uint64_t random; /* core/random.h */
+    struct lb_date date;
+    struct lb_message message; /* the one under the hands of this thread */
+};
+
+#endif

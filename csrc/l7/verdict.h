@@ -1,0 +1,83 @@
+/* What is to be done next with a client. Every file says so by a verdict; the driver alone (http.c) carries it out, so that states,
+ * ends and responses have one writer. */
+#ifndef LB_VERDICT_H
+#define LB_VERDICT_H
+
+#include <stdint.h>
+
+enum lb_next {
+    /* to go on */
+    LB_NEXT_WAIT, /* for an event */
+    LB_NEXT_AGAIN, /* it moved: look again */
+    LB_NEXT_LATER, /* its share of the turn is used up */
+    LB_NEXT_STARVED, /* a buffer is needed and none is free */
+    LB_NEXT_OVER, /* it is gone; only the driver knows that */
+    /* for the driver to do */
+    LB_NEXT_ATTEMPT, /* find a backend for the request, which lies in the buffer */
+    LB_NEXT_ANOTHER, /* find another one; without any, respond with status */
+    LB_NEXT_PICKED, /* the client waited in a queue, and backend row `number` can take it */
+    LB_NEXT_QUEUE, /* it has been put into its pool's queue */
+    LB_NEXT_CONNECT, /* a connection to its backend has begun */
+    LB_NEXT_FAILED, /* that connection came to errno `number` */
+    LB_NEXT_SEND, /* its backend is at hand: send the request */
+    LB_NEXT_LOST, /* its backend failed the exchange: replay it, respond with status, or break off */
+    LB_NEXT_RESPOND, /* the balancer answers by itself; number: seconds for Retry-After, 0: as its pool says */
+    LB_NEXT_FINISH, /* the exchange is over */
+    LB_NEXT_LINGER, /* all is said: what the client still sends is thrown away */
+    LB_NEXT_END, /* the client's connection */
+};
+
+/* Why a client's connection ended. */
+enum lb_http_end {
+    LB_END_DONE,
+    LB_END_CLIENT_LEFT, /* in the middle */
+    LB_END_BACKEND, /* the response broke off */
+    LB_END_IDLE,
+    LB_END_SLOW,
+    LB_END_CUT,
+    LB_END_STOPPED,
+    LB_END_RESOURCE,
+    LB_END_TUNNEL, /* it goes on as a session */
+};
+
+/* As small as two registers. */
+struct lb_verdict {
+    uint8_t next; /* enum lb_next */
+    uint8_t end; /* enum lb_http_end */
+    uint16_t status; /* of a local response */
+    uint32_t number;
+    const char *why; /* in words, for its body and its record */
+};
+
+static inline struct lb_verdict lb_verdict(enum lb_next next)
+{
+    return (struct lb_verdict){.next = (uint8_t)next};
+}
+
+static inline struct lb_verdict lb_verdict_number(enum lb_next next, uint32_t number)
+{
+    return (struct lb_verdict){.next = (uint8_t)next, .number = number};
+}
+
+static inline struct lb_verdict lb_verdict_end(enum lb_http_end why)
+{
+    return (struct lb_verdict){.next = LB_NEXT_END, .end = (uint8_t)why};
+}
+
+static inline struct lb_verdict lb_verdict_respond(uint16_t status, const char *why)
+{
+    return (struct lb_verdict){.next = LB_NEXT_RESPOND, .status = status, .why = why};
+}
+
+static inline struct lb_verdict lb_verdict_lost(uint16_t status, const char *why)
+{
+    return (struct lb_verdict){.next = LB_NEXT_LOST, .status = status, .why = why};
+}
+
+/* Is there something for the driver to do? */
+static inline int lb_verdict_decides(struct lb_verdict verdict)
+{
+    return verdict.next > LB_NEXT_OVER;
+}
+
+#endif
