@@ -42,7 +42,7 @@ class NotOurs:
     """In the place of what only the parent may use."""
 
     def __getattr__(self, name: str) -> NoReturn:
-        raise NotRunning("this process is a fork of the one whose balancer it is: it has none")
+        raise NotRunning("this process is a fork: the balancer belongs to the parent")
 
 
 def descriptors_of_workers(channels: Iterable[int]) -> dict[int, int]:

@@ -142,7 +142,7 @@ static struct lb_verdict go(struct lb_l7 *l7, struct lb_http *client, const char
     if (routed == LB_ROUTED_AMBIGUOUS)
         return lb_http_bad_request(l7, client, LB_READ_BAD);
     if (!is_pool(l7, to->pool))
-        return lb_verdict_respond(404, "no route leads there");
+        return lb_verdict_respond(404, "no matching route");
     client->pool = (uint16_t)to->pool;
     client->routed = 1;
     client->cost = (uint16_t)cost_of(l7, client, bytes, to->pool, to->cost);

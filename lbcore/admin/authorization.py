@@ -51,7 +51,7 @@ class Authorization:
     def check_operator(self, request: Request) -> None:
         """May it change what it did not register?"""
         if not self.is_operator(request):
-            raise Refusal(403, "this takes the token, or the control socket")
+            raise Refusal(403, "this call requires the token, or the control socket")
 
     def _check_host(self, request: Request) -> None:
         """Does a caller without a token name this server by its address, or as localhost?
@@ -74,7 +74,7 @@ class Authorization:
             return
         own = _authority(origin) == request.fields.get("Host", "").lower() if site is None else site in ("same-origin", "none")
         if not own:
-            raise Refusal(403, "a page of another origin may not act here")
+            raise Refusal(403, "a page of another origin may not call this")
         # its name may have been made to lead here (DNS rebinding); a token is nothing that such a page has
         if origin is not None and not self._access.has_token(request.authorization) and not _names_a_host_itself(origin):
             raise Refusal(403, "without the token, a browser must name this server by its address, or as localhost")
@@ -88,7 +88,7 @@ class Authorization:
         if self._access.has_token(header) or (request.method in ("GET", "HEAD") and self._access.may_look(header)):
             return
         if self._access.may_look(header):
-            raise Refusal(403, "this token may only look")
+            raise Refusal(403, "this token may only read")
         raise Refusal(401, _no_token(request))
 
     def _may_be_member(self, request: Request) -> bool:
@@ -119,7 +119,7 @@ class Authorization:
         if lease.hmac_key is not None:
             fault = self._verifier.fault(lease.hmac_key.reveal(), request.method, request.path, request.fields, body)
             if fault:
-                raise Refusal(401, f"the call does not count: {fault}")
+                raise Refusal(401, f"the signature is refused: {fault}")
 
     def check_may_speak(self, request: Request, server_ip: str, *, joins: bool) -> None:
         """May it speak for a backend at this address, and, when it joins, may one stand there?"""

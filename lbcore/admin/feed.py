@@ -134,7 +134,7 @@ class Feed:
         """Tell one listener until it leaves, falls behind, or `close`. operator: may it change backends? Raises Refusal."""
         transport = web_request.transport
         if len(self._listeners) >= MOST_LISTENERS:
-            raise Refusal(503, f"{MOST_LISTENERS} screens are listening already", retry_after_s=5)
+            raise Refusal(503, f"{MOST_LISTENERS} dashboards are connected already", retry_after_s=5)
         if not isinstance(transport, asyncio.Transport):
             raise Refusal(503, "the connection is gone")
         _bound_kernel_buffer(transport)

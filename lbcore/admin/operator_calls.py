@@ -120,7 +120,7 @@ async def _obey(order: Callable[[], T]) -> T:
     try:
         return await asyncio.to_thread(order)
     except ConfigError as error:
-        raise Refusal(422, "the configuration was not taken", problems=error.problems) from None
+        raise Refusal(422, "the configuration was refused", problems=error.problems) from None
     except StillDraining as error:
         raise Refusal(409, str(error), problems=[str(error)], wait_s=round(error.wait_s, 3)) from None
     except LbcoreError as error:

@@ -35,7 +35,7 @@ class PickCalls:
         except NoBackend as error:
             raise Refusal(503, str(error), retry_after_s=1) from None
         except OSError as error:
-            raise Refusal(503, f"no section is free to pick from: {error.strerror}") from None
+            raise Refusal(503, f"no more processes can pick: {error.strerror}") from None
         answer: dict[str, Any] = {"address": picked.address, "id": picked.id, "pool": pool}
         if not hold_s:
             picked.release("left")

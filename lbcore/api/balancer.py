@@ -545,7 +545,7 @@ class Balancer:
 
         Changes backends, weights, policies, probes, listeners and time limits. name, workers, datapath, offload_local,
         max_backends, max_sessions, max_handshakes, pin, user, group, seccomp and admin take a restart: changing them is an
-        error. Keys and certificates are read and the access log is opened anew. Raises ConfigError, PortTaken or NotRunning
+        error. Keys and certificates are read and the access log is opened again. Raises ConfigError, PortTaken or NotRunning
         with the old settings still in force.
         """
         try:

@@ -24,15 +24,15 @@ _LISTEN = (
 
 Name = Annotated[
     str | None,
-    typer.Option("--name", metavar="NAME", help="The balancer's name; default: the only one that runs."),
+    typer.Option("--name", metavar="NAME", help="The balancer's name; default: the only balancer that runs."),
 ]
 Which = Annotated[
     str | None,
-    typer.Argument(metavar="[NAME]", help="The balancer's name; default: the only one that runs."),
+    typer.Argument(metavar="[NAME]", help="The balancer's name; default: the only balancer that runs."),
 ]
 Named = Annotated[
     str | None,
-    typer.Option("--name", metavar="NAME", help="The balancer's name, for scripts; the same as the argument."),
+    typer.Option("--name", metavar="NAME", help="The balancer's name; the same as the argument NAME."),
 ]
 Pool = Annotated[
     str | None,
@@ -150,9 +150,9 @@ def run(
 ) -> int:
     """Run a balancer until it is stopped.
 
-    TERM, INT or QUIT drains, a second one stops now; HUP reloads, USR1 opens the access log anew, USR2 upgrades.
+    TERM, INT or QUIT drains, a second one stops now; HUP reloads, USR1 opens the access log again, USR2 upgrades.
 
-    Limits of clients hold for all listeners, those of requests where requests are spoken.
+    Limits per client apply to all listeners, limits of requests to those of mode http and https.
     """
     from lbcore.cli import serve
 
@@ -197,7 +197,7 @@ def check(
 ) -> int:
     """Say what is wrong with a configuration.
 
-    Nothing is started. Each fault is a line with its key, the value and what is allowed; the exit code is then 2.
+    Nothing is started. Each fault is one line with the key, the value and what is allowed; the exit code is then 2.
     """
     from lbcore.cli import examine
 
@@ -221,7 +221,7 @@ def demo(
 ) -> int:
     """Show registration, failure and recovery live.
 
-    Backends that register themselves, a balancer, load, a failure, the recovery: on one screen.
+    Backends register themselves, take load, one fails, another joins: on one screen.
     """
     from lbcore.cli import demo
 
@@ -236,7 +236,7 @@ def status(
 ) -> int:
     """Show what a running balancer is doing.
 
-    Read from shared memory, so that it also works while the balancer hangs, or after its control plane has crashed.
+    Reads shared memory, so it also works while the balancer hangs, or after its control plane has crashed.
     """
     from lbcore.cli import show
 
@@ -253,7 +253,7 @@ def top(
 ) -> int:
     """Watch a running balancer, live.
 
-    States, rates and latencies, with keys to drain, make ready and weigh backends. Needs the extra: pip install 'lbcore[top]'.
+    States, rates and latencies, with keys to drain, make ready and weigh backends. Requires: pip install 'lbcore[top]'.
     """
     from lbcore.cli import top
 
@@ -283,7 +283,7 @@ def why(
 ) -> int:
     """Explain where recent requests went.
 
-    For each session or request: the candidates, their scores, the choice and the outcome. Read from shared memory, also after a
+    Shows the candidates, their scores, the choice and the outcome of each session or request. Reads shared memory, also after a
     crash.
     """
     from lbcore.cli import why
@@ -302,7 +302,7 @@ def _order(
 
 @backend.command("list")
 def backend_list(
-    pool: Annotated[str | None, typer.Option("--pool", metavar="POOL", help="Only of this pool.")] = None,
+    pool: Annotated[str | None, typer.Option("--pool", metavar="POOL", help="Only backends of this pool.")] = None,
     name: Name = None,
     json: Json = False,
 ) -> int:
@@ -315,7 +315,7 @@ def backend_list(
 @backend.command("add")
 def backend_add(
     address: Address,
-    weight: Annotated[int, typer.Option(metavar="N", help="Its share of sessions beside the others, 0 to 256.")] = 1,
+    weight: Annotated[int, typer.Option(metavar="N", help="Share of new sessions, relative to other backends, 0 to 256.")] = 1,
     backup: Annotated[bool, typer.Option("--backup", help="Send it sessions only while no other backend can serve.")] = False,
     pool: Annotated[
         str | None,
@@ -331,7 +331,7 @@ def backend_add(
 def backend_drain(address: Address, pool: Pool = None, name: Name = None) -> int:
     """Give a backend no new sessions.
 
-    The sessions that it has go on. `lbcore backend ready` undoes it.
+    Its present sessions continue. `lbcore backend ready` undoes it.
     """
     return _order("drain", address, pool, name)
 
@@ -351,7 +351,7 @@ def backend_remove(address: Address, pool: Pool = None, name: Name = None) -> in
 @backend.command("weight")
 def backend_weight(
     address: Address,
-    weight: Annotated[int, typer.Argument(metavar="N", help="Its share of sessions beside the others, 0 to 256.")],
+    weight: Annotated[int, typer.Argument(metavar="N", help="Share of new sessions, relative to other backends, 0 to 256.")],
     pool: Pool = None,
     name: Name = None,
 ) -> int:
@@ -374,17 +374,19 @@ def register(
     ] = None,
     interval: Annotated[
         float | None,
-        typer.Option(min=0.05, metavar="SECONDS", help="Seconds between heartbeats; default: as the balancer asks."),
+        typer.Option(min=0.05, metavar="SECONDS", help="Seconds between heartbeats; default: what the balancer says."),
     ] = None,
     weight: Annotated[
-        int | None, typer.Option(min=0, max=256, metavar="N", help="Its share of sessions beside the others, 0 to 256.")
+        int | None,
+        typer.Option(min=0, max=256, metavar="N", help="Share of new sessions, relative to other backends, 0 to 256."),
     ] = None,
     capacity: Annotated[
-        float | None, typer.Option(min=0.001, metavar="NUMBER", help="What it can do beside the others; the weight follows.")
+        float | None,
+        typer.Option(min=0.001, metavar="NUMBER", help="What this backend can do, relative to others; it becomes the weight."),
     ] = None,
     backup: Annotated[bool, typer.Option("--backup", help="Take sessions only while no other backend can serve.")] = False,
     server_ip: Annotated[
-        str | None, typer.Option(metavar="IP", help="The address to register; default: the one that the balancer sees.")
+        str | None, typer.Option(metavar="IP", help="The address to register; default: the address that the balancer sees.")
     ] = None,
     token_file: Annotated[Path | None, typer.Option(metavar="FILE", help="A file whose first line is the token.")] = None,
     hmac_key_file: Annotated[
@@ -394,7 +396,7 @@ def register(
         str,
         typer.Option(
             metavar="PATH|tcp|off",
-            help="When COMMAND serves: PATH answers 2xx or 3xx, its port listens (tcp), or at once (off).",
+            help="How to know that COMMAND serves: a GET of PATH gives 2xx or 3xx, the port listens (tcp), or at once (off).",
         ),
     ] = "tcp",
     drain_timeout: Annotated[
@@ -404,7 +406,7 @@ def register(
         float, typer.Option(min=0, metavar="SECONDS", help="Seconds that COMMAND has until it serves; 0: no limit.")
     ] = 0,
     command: Annotated[
-        list[str] | None, typer.Argument(metavar="-- COMMAND ...", help="What is run while this host is registered.")
+        list[str] | None, typer.Argument(metavar="-- COMMAND ...", help="The command to run while this host is registered.")
     ] = None,
 ) -> int:
     """Register this host while COMMAND runs.
@@ -435,7 +437,7 @@ def register(
 def reload(balancer: Which = None, name: Named = None) -> int:
     """Read the configuration file again.
 
-    A file that is wrong changes nothing: the balancer goes on as it was, and the faults are printed.
+    A file that is wrong changes nothing: the balancer keeps its configuration, and the faults are printed.
     """
     from lbcore.cli import control
 
@@ -447,11 +449,11 @@ def upgrade(
     balancer: Which = None,
     name: Named = None,
     check: Annotated[bool, typer.Option("--check", help="Only say whether the installed version can take over.")] = False,
-    step: Annotated[bool, typer.Option("--step", help="Ask before each step; what runs after each is whole.")] = False,
+    step: Annotated[bool, typer.Option("--step", help="Ask before each step; you may stop after any step.")] = False,
 ) -> int:
-    """Go on as the version that is installed now.
+    """Replace the running version by the installed one.
 
-    No connection is cut: the new version takes over the sockets and the table, the old workers finish their sessions.
+    No connection is cut: the new version takes over the sockets and the table, and old workers finish their sessions.
     """
     from lbcore.cli import control
 
@@ -469,7 +471,7 @@ def stop(
     name: Named = None,
     now: Annotated[bool, typer.Option("--now", help="Do not wait for sessions to finish.")] = False,
 ) -> int:
-    """Drain a running balancer, and wait for its end."""
+    """Drain a running balancer and wait for its end."""
     from lbcore.cli import control
 
     return control.stop(_chosen(balancer, name), now)
@@ -483,14 +485,14 @@ def install_service(
     run_as: Annotated[
         str | None,
         typer.Option(
-            metavar="USER", help="The account that it runs as; default: one that exists only while it runs (DynamicUser)."
+            metavar="USER", help="The account of the service; default: an account that exists only while it runs (DynamicUser)."
         ),
     ] = None,
     show: Annotated[bool, typer.Option("--print", help="Print the unit, write nothing.")] = False,
 ) -> int:
     """Write a systemd unit for a configuration.
 
-    The unit is hardened; what to do next is printed.
+    The unit is hardened. The command prints what to do next.
     """
     from lbcore.cli import unit
 

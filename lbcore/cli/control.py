@@ -32,7 +32,7 @@ def _call(name: str, path: str, body: dict[str, Any], limit_s: float = CONTROL_L
     try:
         status, answer = AdminClient(f"unix:{word['control']}", timeout=limit_s).call("POST", path, body)
     except OSError as error:
-        raise LbcoreError(f"{name}: its control socket does not answer: {error}") from None
+        raise LbcoreError(f"{name}: its control socket does not respond: {error}") from None
     if status == 422:
         raise ConfigError(answer.get("problems") or [str(answer.get("error"))])
     if status == 409 and "wait_s" in answer:
@@ -91,7 +91,7 @@ def upgrade(name: str) -> int:
         return len(serving) >= len(old) and not serving & old
 
     _await(replaced, "not every worker was replaced; the old ones serve on, the log says why")
-    print(f"{name}: workers: {len(old)} replaced; the old ones end with their sessions")
+    print(f"{name}: workers: {len(old)} replaced; the old ones end when their sessions do")
     return 0
 
 
@@ -140,7 +140,7 @@ def upgrade_by_steps(name: str, go_on: Callable[[str], bool]) -> int:
             print(f"{name}: {workers - number} of {workers} workers are still of version {before['version']}; all serve on")
             return 1
         _call(name, "/upgrade", {"step": "worker", "worker": number})
-        print(f"{name}: worker {number}: version {version}; the old one ends with its sessions")
+        print(f"{name}: worker {number}: version {version}; the old one ends when its sessions do")
     return 0
 
 

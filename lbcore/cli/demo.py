@@ -307,7 +307,7 @@ def _report(load: _Load, figures: dict[str, float], ledger: list[dict[str, Any]]
     spread = ", ".join(f"{name} {count}" for name, count in sorted(load.answers.items()))
     print()
     print(f"requests            {total}, {load.failed} failed (sessions that were open on the killed backend)")
-    print(f"answered by         {spread}")
+    print(f"responses from      {spread}")
     print(f"latency             p50 {load.percentile(0.5):.2f} ms, p99 {load.percentile(0.99):.2f} ms")
     print(f"kill to out         {figures['kill'] * 1000:.0f} ms")
     print(f"register to request {figures['join'] * 1000:.0f} ms")

@@ -25,7 +25,7 @@ _ERRORS = re.compile(
     r"|a worker cannot be told"
 )
 _WARNINGS = re.compile(
-    r"-> down|lines were lost|is left out|is not ejected|admin: refused |is taken|held up|has expired|stays in force|failed: "
+    r"-> down|lines were lost|is ignored|is not ejected|admin: refused |is taken|held up|has expired|stays in force|failed: "
     r"|no listener wants|cannot be left|was not taken|^state_file: \D"
 )
 

@@ -268,7 +268,7 @@ class Command:
         self._balancer.start()
         try:
             for left in self._inherited.unused():
-                self._log(f"a socket was passed that no listener wants: {left}")
+                self._log(f"a socket was passed that no listener uses: {left}")
             self._say_ready()
             self._notifier.ready(summary(self._balancer))
             self._watchdog.start()
@@ -284,7 +284,7 @@ class Command:
         while not self._ends:
             self._wake.wait()
             if self._upgrade and not self._ends:
-                self._log("the control plane makes way for the version that is installed now")
+                self._log("the control plane is replaced by the installed version")
                 self._watchdog.stop()
                 self._notifier.reloading()
                 self._notifier.restore()
@@ -317,7 +317,7 @@ class Command:
         finally:
             out.close()
         if not taken:
-            self._log("the ready line was not taken: nobody reads stdout")
+            self._log("the ready line could not be written: nobody reads stdout")
 
     def _on_signal(self, number: int, frame: object) -> None:
         """Takes no lock: the thread that it interrupts may hold it. `Wakeup` hears of signals by itself."""
@@ -368,7 +368,7 @@ class Command:
         """We have come in another version's place: the workers are still its own."""
         self._log(f"version {VERSION} in the place of {before}")
         if alone:
-            self._log("its workers serve on, until they are asked for")
+            self._log("its workers keep serving until they are replaced")
             return
         count = self._balancer._worker_count
         for number in range(count):
@@ -402,9 +402,9 @@ class Command:
     def _reopen_now(self) -> None:
         try:
             self._balancer._reopen()
-            self._log("the access log is opened anew")
+            self._log("the access log is opened again")
         except (LbcoreError, OSError) as error:
-            self._log(f"the access log is not opened anew: {error}")
+            self._log(f"the access log could not be opened again: {error}")
 
     def _upgrade_now(self) -> None:
         try:

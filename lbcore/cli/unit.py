@@ -61,7 +61,7 @@ AmbientCapabilities={capabilities}
 def main(config: Path, name: str | None, user: bool, run_as: str | None, show: bool) -> int:
     """Print or write the unit: the exit code. Raises ConfigError, or LbcoreError when it cannot be written."""
     if user and run_as:
-        raise ConfigError("run-as: means nothing with --user")
+        raise ConfigError("run-as: cannot be combined with --user")
     settings = load(config)
     if name is not None:
         settings = settings.replace(name=name)

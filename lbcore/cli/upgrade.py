@@ -66,11 +66,11 @@ def can_succeed(balancer: Balancer) -> str:
             pass_fds=(segment,),
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise LbcoreError(f"the version that is installed now does not start: {error}") from None
+        raise LbcoreError(f"the installed version does not start: {error}") from None
     if done.returncode or not done.stdout:
         lines = (done.stderr or done.stdout).strip().splitlines() or [f"exit code {done.returncode}"]
         said = "; ".join(line.removeprefix("lbcore: ") for line in lines if line.startswith("lbcore: ")) or lines[-1]
-        raise LbcoreError(f"the version that is installed now does not start: {said}")
+        raise LbcoreError(f"the installed version does not start: {said}")
     return done.stdout.strip()
 
 
@@ -87,7 +87,7 @@ def _try(settings: BalancerSettings, held: dict[str, Any]) -> None:
     from lbcore.tls.store import Store
 
     if settings.name != held["name"]:
-        raise ConfigError(f"name: {settings.name!r} instead of {held['name']!r} takes a restart")
+        raise ConfigError(f"name: {settings.name!r} instead of {held['name']!r} requires a restart")
     Store(lambda line: None).read(settings)
     sink = open_sink(settings)
     if sink is not None:
@@ -122,7 +122,8 @@ def say_so(segment: str, settings: BalancerSettings) -> int:
         Segment.attach(segment).close()
     except (OSError, SegmentError) as error:
         print(
-            f"lbcore {VERSION} cannot go on with the memory of the one that runs: {error}; it takes a restart", file=sys.stderr
+            f"lbcore {VERSION} cannot go on with the memory of the one that runs: {error}; it requires a restart",
+            file=sys.stderr,
         )
         return 1
     print(VERSION)

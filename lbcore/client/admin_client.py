@@ -109,7 +109,7 @@ class AdminClient:
             if self._keep and connection.sock is not None:
                 self._kept = connection
         except http.client.HTTPException as error:
-            raise OSError(f"{self.lb}: no HTTP answer: {error!r}") from None
+            raise OSError(f"{self.lb}: no HTTP response: {error!r}") from None
         finally:
             if self._kept is not connection:
                 connection.close()

@@ -109,7 +109,7 @@ class _Link:
             try:
                 self._beat() if self.registered.is_set() else self._register()
             except Exception as error:  # whatever answers at that address, this thread goes on
-                self._tell(str(error) if isinstance(error, OSError | LbcoreError) else f"no balancer's answer: {error!r}")
+                self._tell(str(error) if isinstance(error, OSError | LbcoreError) else f"no valid response: {error!r}")
                 if isinstance(error, RegistrationRefused) and error.status < 500:
                     backoff.lengthen()  # asking again at once would change nothing
                 self._sleep(backoff.next())
@@ -135,7 +135,7 @@ class _Link:
         if status not in (200, 201):
             raise RegistrationRefused(status, str(answer.get("error", "")))
         if "heartbeat_s" not in answer:
-            raise LbcoreError("what answers there is no balancer")
+            raise LbcoreError("the server there is not a balancer")
         self._take(answer)
         self.registered.set()
         self._owner.was_taken()

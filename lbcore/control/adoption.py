@@ -119,7 +119,7 @@ def _take_up(path: str, number: int, log: Callable[[str], None]) -> Orphan | Non
     channel = Channel.over(ours)
     sockets = _hear(channel)
     if sockets is None:
-        log(f"worker {number} (process {pid}) runs on without a control plane and does not answer: it is left alone")
+        log(f"worker {number} (process {pid}) runs on without a control plane and does not respond: it is left alone")
         channel.close()
         return None
     return Orphan(number, pid, channel, sockets)

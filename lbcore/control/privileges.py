@@ -37,7 +37,7 @@ def account_of(user: str, group: str | None) -> Account:
     except (KeyError, OverflowError):
         raise ConfigError(f"user: {user!r} is not known on this machine") from None
     if found.pw_uid == 0:
-        raise ConfigError(f"user: {user!r} is root, who would give up nothing")
+        raise ConfigError(f"user: {user!r} is root: name an account with fewer rights")
     if group is None:
         return Account(found.pw_name, found.pw_uid, found.pw_gid, os.getgrouplist(found.pw_name, found.pw_gid))
     try:

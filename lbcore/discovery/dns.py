@@ -52,7 +52,7 @@ class DnsSource:
             try:
                 found, ttl_s = await self.ask()
             except DnsFailed as failure:
-                self._log_once.tell(f"the last answer is kept: {failure}")
+                self._log_once.tell(f"the last reply is kept: {failure}")
                 await asyncio.sleep(backoff.next())
                 continue
             self._log_once.tell("" if len(found) <= MOST else f"{len(found)} addresses, only {MOST} are taken")

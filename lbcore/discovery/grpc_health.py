@@ -65,12 +65,12 @@ async def check(
             data = await reader.read(16384)
             received += len(data)
             if not data or received > MOST_BYTES:
-                return "no HTTP/2 answer" if not answer.fields else "the answer broke off"
+                return "no HTTP/2 response" if not answer.fields else "the response broke off"
             for event in connection.receive_data(data):
                 answer.take(event, connection)
             writer.write(connection.data_to_send())
     except h2.exceptions.ProtocolError:
-        return "no HTTP/2 answer"
+        return "no HTTP/2 response"
     return answer.fault()
 
 
@@ -108,5 +108,5 @@ class _Answer:
             return STATUS.get(str(status), f"status {status}")
         serving = serving_status(self.body)
         if serving is None:
-            return "the answer is broken"
+            return "the response is malformed"
         return None if serving == SERVING else STATES.get(serving, f"state {serving}")

@@ -451,7 +451,7 @@ class Membership:
         wanted = self._deadlines.wanted
         if wanted is None or now <= wanted + STALL_S:
             return
-        self._log(f"held up for {now - wanted:.1f} s: leases are extended")
+        self._log(f"the control plane was held up for {now - wanted:.1f} s: leases are extended")
         for member in self._members.values():
             evidence, lease = member.evidence, self._pools[member.row.pool].lease
             soonest = now + 1.5 * lease.heartbeat_ms / 1000
@@ -495,7 +495,7 @@ class Membership:
                     row = self._enter(pool, address, weight, source, Evidence(), known, tier=tier)
                     self._members[row.id].claims = {claim}
                 except ValueError as error:
-                    self._log(f"pool {pool}: {address}, which {source} names, is left out: {error}")
+                    self._log(f"pool {pool}: {address}, which {source} names, is ignored: {error}")
 
     # --- names ---------------------------------------------------------------------------------------------------
 
@@ -517,7 +517,7 @@ class Membership:
                 self._log(f"pool {pool}: {loops.fault(address, name)}: it stays where it was")
                 return
             self._log(f"pool {pool}: {address} is at {resolved.ip} now" + ("" if row.unresolved else f", no more at {row.ip}"))
-            self.remove(row, 0 if row.unresolved else None, reason="its name means another address now")
+            self.remove(row, 0 if row.unresolved else None, reason="its name has another address now")
             fresh = self._enter(pool, address, row.weight, row.source, Evidence(), resolved, tier=row.tier)
             self._members[fresh.id].claims = member.claims
 
@@ -554,7 +554,7 @@ class Membership:
                 found = resolved.get(parse_address(kept.address))
                 row = self._enter(kept.pool, kept.address, kept.weight, kept.source, evidence, found, tier=kept.tier)
             except (KeyError, ValueError, TypeError) as error:
-                self._log(f"state: {entry!r:.200} is left out: {error}")
+                self._log(f"state: {entry!r:.200} is ignored: {error}")
                 continue
             count += 1
             with self._lock:
@@ -704,7 +704,7 @@ class Membership:
             try:
                 self._enter(pool.name, address, weight, "config", Evidence(), found, tier=tier)
             except ValueError as error:
-                self._log(f"pool {pool.name}: {address} is left out: {error}")
+                self._log(f"pool {pool.name}: {address} is ignored: {error}")
 
 
 def normal(address: str) -> str:

@@ -27,7 +27,7 @@ class Pickers:
             return
         for section, pid in self._table.pickers().items():
             if not _lives(pid):
-                self._log(f"process {pid}, which picked without the proxy, is gone: what it held is free")
+                self._log(f"process {pid}, which picked without the proxy, has ended: its picks are released")
                 self._table.bury_picker(section)
         self.due_at = now + EVERY_S
 

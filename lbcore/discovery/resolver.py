@@ -170,7 +170,7 @@ def _words(error: Exception) -> str:
     if isinstance(error, dns.resolver.NXDOMAIN):
         return "there is no such name"
     if isinstance(error, dns.resolver.LifetimeTimeout):
-        return f"no answer within {LIMIT_S:g} s"
+        return f"no reply within {LIMIT_S:g} s"
     return (str(error) or type(error).__name__).splitlines()[0][:200]
 
 

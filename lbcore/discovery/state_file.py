@@ -80,7 +80,7 @@ def load(path: str, log: Callable[[str], None]) -> list[dict[str, Any]]:
     except FileNotFoundError:
         return []
     except (OSError, ValueError, KeyError, TypeError) as error:
-        log(f"state_file: {path} is left out: {error}")
+        log(f"state_file: {path} is ignored: {error}")
         return []
 
 

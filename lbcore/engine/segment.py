@@ -98,7 +98,7 @@ class Segment:
         try:
             size = os.fstat(fd).st_size
             if size < ffi.sizeof("struct lb_head"):
-                raise SegmentError(f"{path} is no lbcore segment: it has {size} bytes")
+                raise SegmentError(f"{path} is not an lbcore segment: it has {size} bytes")
             memory = mmap.mmap(fd, size, mmap.MAP_SHARED, mmap.PROT_READ)
         finally:
             os.close(fd)

@@ -117,5 +117,5 @@ def all_at_once(
         while len(found) < len(names) and time.monotonic() < deadline and not is_over():
             heard.wait(min(LOOK_S, limit_s))
         waiting.clear()
-        late = ValueError(f"no name server answered within {limit_s:g} s")
+        late = ValueError(f"no name server replied within {limit_s:g} s")
         return {key: found.get(key, late) for key in names}

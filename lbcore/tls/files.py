@@ -60,7 +60,7 @@ def read(path: str) -> bytes:
     try:
         with open(path, "rb", opener=_without_waiting) as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise FileFault(path, "is no file that can be read again")
+                raise FileFault(path, "is not a regular file")
             data = file.read(MOST_BYTES + 1)
     except OSError as error:
         raise FileFault(path, f"cannot be read ({error.strerror}{_who(error)})") from None
@@ -73,7 +73,7 @@ def certificates(path: str) -> bytes:
     """The certificates of a PEM file, in their order. Raises FileFault."""
     found = _CERTIFICATE.findall(read(path))
     if not found:
-        raise FileFault(path, "has no certificate in it (PEM is wanted: -----BEGIN CERTIFICATE-----)")
+        raise FileFault(path, "has no certificate in it (PEM is required: -----BEGIN CERTIFICATE-----)")
     return b"\n".join(found) + b"\n"
 
 
@@ -81,7 +81,7 @@ def key(path: str) -> bytes:
     """The private key of a PEM file. Raises FileFault."""
     found = _KEY.search(read(path))
     if found is None:
-        raise FileFault(path, "has no private key in it (PEM is wanted: -----BEGIN PRIVATE KEY-----)")
+        raise FileFault(path, "has no private key in it (PEM is required: -----BEGIN PRIVATE KEY-----)")
     if found[1] == b"ENCRYPTED " or b"Proc-Type: 4,ENCRYPTED" in found[0]:
         raise FileFault(path, "has a private key that is encrypted (openssl pkey -in FILE -out FILE takes the passphrase off)")
     return found[0] + b"\n"
@@ -91,5 +91,5 @@ def response(path: str) -> bytes:
     """An OCSP response, DER. Raises FileFault."""
     data = read(path)
     if not data.startswith(b"\x30"):  # a SEQUENCE (RFC 6960 4.2.1)
-        raise FileFault(path, "is no OCSP response in DER")
+        raise FileFault(path, "is not an OCSP response in DER")
     return data

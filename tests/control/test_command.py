@@ -311,7 +311,7 @@ def test_a_file_without_admin_has_the_admin_server_that_flags_have(tmp_path: Pat
         assert lb.admin.startswith("http://127.0.0.1:")
         assert lb.cli("reload").stdout == "lbcore: reloaded\n"  # with 9900 taken it is another port, and stays that one
         file.write_text(file.read_text() + '[admin]\nlisten = "off"\n')
-        assert "admin: None instead of a table takes a restart" in lb.cli("reload").stderr
+        assert "admin: None instead of a table requires a restart" in lb.cli("reload").stderr
     finally:
         assert lb.stop() == 0
     lb = Command(tmp_path, "-c", str(file), "--workers", "1")
@@ -340,7 +340,7 @@ def test_a_broken_file_is_refused_and_the_old_one_stays(tmp_path: Path) -> None:
                 ("zork = 1\n", "zork: unknown key"),
                 (
                     'workers = 2\nname = "other"\n[[listener]]\nbind = "tcp://127.0.0.1:0"\n',
-                    "name: 'other' instead of 'lbcore' takes a restart",
+                    "name: 'other' instead of 'lbcore' requires a restart",
                 ),
             ):
                 file.write_text(broken)

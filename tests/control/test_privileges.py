@@ -386,7 +386,7 @@ def test_a_renewed_key_that_the_user_cannot_read_leaves_the_old_in_force(place: 
     ("top", "says"),
     [
         ({"user": "nobody-of-that-name"}, "user: 'nobody-of-that-name' is not known on this machine"),
-        ({"user": "root"}, "user: 'root' is root, who would give up nothing"),
+        ({"user": "root"}, "user: 'root' is root: name an account with fewer rights"),
         ({"user": "nobody", "group": "no-such-group"}, "group: 'no-such-group' is not known on this machine"),
     ],
 )
@@ -396,7 +396,7 @@ def test_users_that_cannot_be_are_one_clear_line(top: dict[str, Any], says: str)
 
 
 def test_a_group_without_a_user_means_nothing() -> None:
-    with pytest.raises(ConfigError, match="group: means nothing without user"):
+    with pytest.raises(ConfigError, match="group: requires user"):
         BalancerSettings(group="nogroup")
 
 

@@ -76,7 +76,7 @@ def test_a_run_tells_no_secret_in_any_output(tmp_path: Path) -> None:
         lb.process.send_signal(1)
         wait_for(lambda: "admin.token" in lb.stderr.read_text(), "the reload is refused")
         outputs.append(said(lb, "reload"))
-        assert "another one instead of *** takes a restart" in outputs[-1]
+        assert "another one instead of *** requires a restart" in outputs[-1]
         status, body = lb.call("/reload")
         assert status == 422
         outputs.append(str(body))

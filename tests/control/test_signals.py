@@ -44,7 +44,7 @@ def test_a_signal_to_the_group_is_for_the_control_plane_alone(tmp_path: Path) ->
     with Peer(echo) as peer, command(tmp_path, *words(peer.address), through=["setsid"]) as running:
         before = group_of(running)
         assert os.getpgid(running.pid) == running.pid
-        for number, said in ((signal.SIGHUP, "reload"), (signal.SIGUSR1, "opened anew")):
+        for number, said in ((signal.SIGHUP, "reload"), (signal.SIGUSR1, "opened again")):
             os.killpg(running.pid, number)
             wait_for(lambda said=said: said in running.stderr.read_text(), f"{said} is done")
         assert group_of(running) == before
@@ -95,10 +95,10 @@ def test_a_signal_before_it_is_ready_ends_nothing(tmp_path: Path, number: signal
             try:
                 assert process.stdout.readline().startswith("lbcore ready")
                 said = ""
-                wanted = {signal.SIGHUP: "reload", signal.SIGUSR1: "opened anew", signal.SIGUSR2: "upgraded"}[number]
-                while wanted not in said and "makes way" not in said:
+                wanted = {signal.SIGHUP: "reload", signal.SIGUSR1: "opened again", signal.SIGUSR2: "upgraded"}[number]
+                while wanted not in said and "is replaced by" not in said:
                     said += process.stderr.readline()
-                if "makes way" in said:
+                if "is replaced by" in said:
                     assert process.stdout.readline().startswith("lbcore ready")
                 process.send_signal(signal.SIGTERM)
                 assert process.wait(30) == 0

@@ -127,7 +127,7 @@ def test_a_passed_socket_is_served_by_all_workers_and_outlives_us(tmp_path: Path
         flags = ["--listen", url(passed), "--backend", peer.address, "--health", "off", "--workers", "2"]
         with command(tmp_path, *flags, sockets=[passed, stray]) as lb:
             assert lb.listens == [url(passed)]
-            assert f"no listener wants: 127.0.0.1:{stray.getsockname()[1]}" in lb.stderr.read_text()
+            assert f"no listener uses: 127.0.0.1:{stray.getsockname()[1]}" in lb.stderr.read_text()
 
             def both() -> bool:
                 with contextlib.ExitStack() as stack:
@@ -245,7 +245,7 @@ def test_an_upgrade_goes_on_with_what_was_passed(tmp_path: Path, manager: Manage
             assert not before & {worker["pid"] for worker in lb.status()["workers"] if worker["state"] == "serving"}
             with dial(lb.address) as client:
                 assert read_exactly(client, 2) == b"hi"
-            assert "no listener wants" not in lb.stderr.read_text()
+            assert "no listener uses" not in lb.stderr.read_text()
 
 
 def test_a_passed_socket_is_adopted_with_the_workers_that_have_it(tmp_path: Path) -> None:
@@ -545,7 +545,7 @@ def test_a_users_own_service_is_written_and_explained(tmp_path: Path) -> None:
     ]
     assert "WantedBy=default.target" in path.read_text()
     both = written(tmp_path, "http://0.0.0.0:80", "--user", "--run-as", "me")
-    assert (both.returncode, both.stderr) == (2, "lbcore: run-as: means nothing with --user\n")
+    assert (both.returncode, both.stderr) == (2, "lbcore: run-as: cannot be combined with --user\n")
 
 
 def test_the_command_line_of_the_unit_serves(tmp_path: Path) -> None:

@@ -124,7 +124,7 @@ def test_of_two_upgrades_at_once_one_is_refused(tmp_path: Path) -> None:
         said = [process.communicate(timeout=60) for process in both]
         assert sorted(process.returncode for process in both) == [0, 1], said
         errors = [err for _, err in said if err]
-        assert errors[0] in ("lbcore: an upgrade is under way\n",) or "its control socket does not answer" in errors[0], errors
+        assert errors[0] in ("lbcore: an upgrade is under way\n",) or "its control socket does not respond" in errors[0], errors
         upgraded(running)
 
 
@@ -158,7 +158,7 @@ def test_nobody_reads_stdout_any_more(tmp_path: Path) -> None:
         running.process.stdout.close()
         upgraded(running)
         assert running.process.poll() is None
-        assert "the ready line was not taken" in running.stderr.read_text()
+        assert "the ready line could not be written" in running.stderr.read_text()
         upgraded(running)
 
 
@@ -171,7 +171,7 @@ def test_stdout_is_full(tmp_path: Path) -> None:
                 os.write(pipe, b"x")
         os.close(pipe)
         upgraded(running)
-        assert "the ready line was not taken" in running.stderr.read_text()
+        assert "the ready line could not be written" in running.stderr.read_text()
 
 
 @pytest.fixture
@@ -241,7 +241,7 @@ def test_workers_that_cannot_be_replaced_are_told_at_once(tmp_path: Path, instal
 
 def spoilt(path: Path, text: str, holder: Peer) -> Iterator[tuple[str, str]]:
     """What has gone bad since the start, without being wrong in itself: the file as it is now, and what is said of it."""
-    yield text.replace('"shop"', '"other"'), "name: 'other' instead of 'shop' takes a restart"
+    yield text.replace('"shop"', '"other"'), "name: 'other' instead of 'shop' requires a restart"
     yield f'access_log = "{path}/none/log"\n{text}', "access_log: "
     yield f'{text}[[listener]]\nname = "b"\nbind = "tcp://{holder.address}"\n', "the port is in use"
     yield f'{text}[admin]\nlisten = "{holder.address}"\n', "Address already in use"

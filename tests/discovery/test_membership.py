@@ -333,7 +333,7 @@ def test_a_saved_backend_that_makes_no_sense_is_left_out_and_the_others_come(ben
     good = {"pool": "p", "address": address(1), "source": "lease", "weight": 2, "capacity": 2.0, "drained": False, "up": True}
     assert bench.membership.restore([good | {"address": address(2)} | wrong, good]) == 1
     assert [row.address for row in bench.table.rows()] == [address(1)]
-    assert any("is left out" in line for line in bench.lines)
+    assert any("is ignored" in line for line in bench.lines)
 
 
 # --- a pool of which exactly one may serve -----------------------------------------------------------------------------------

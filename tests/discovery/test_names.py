@@ -165,7 +165,7 @@ def test_a_server_that_knows_no_edns_is_asked_without(rcode: dns.rcode.Rcode) ->
 
 @pytest.mark.parametrize(
     ("rcode", "words"),
-    [(dns.rcode.NXDOMAIN, "there is no such name"), (dns.rcode.SERVFAIL, "SERVFAIL"), (None, "no answer within 0.3 s")],
+    [(dns.rcode.NXDOMAIN, "there is no such name"), (dns.rcode.SERVFAIL, "SERVFAIL"), (None, "no reply within 0.3 s")],
 )
 def test_what_is_wrong_is_told_apart(rcode: dns.rcode.Rcode | None, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resolver, "LIMIT_S", 0.3)

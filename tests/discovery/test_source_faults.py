@@ -52,7 +52,7 @@ BOTH = ["10.3.0.1:8000", "[fd00::3]:8000"]
         (lambda question: failing(question, dns.rcode.REFUSED), "REFUSED"),
         (lambda question: failing(question, dns.rcode.NXDOMAIN), "there is no such name"),
         (lambda question: failing(question, dns.rcode.NOERROR), "app.test has no address"),
-        (lambda question: question.to_wire()[:2] + b"\x81\x80" + b"\xff" * 40, "no answer within 5 s"),
+        (lambda question: question.to_wire()[:2] + b"\x81\x80" + b"\xff" * 40, "no reply within 5 s"),
     ],
     ids=["servfail", "refused", "nxdomain", "empty", "garbage"],
 )
@@ -63,7 +63,7 @@ def test_a_failing_answer_keeps_the_last_and_is_told_once(
         wait_for(lambda: followed.addresses == BOTH, "the good answer")
         server.answer = answer
         wait_for(lambda: followed.told, "the failure is told")
-        assert "the last answer is kept" in followed.told[0]
+        assert "the last reply is kept" in followed.told[0]
         assert fault in followed.told[0]
         asked = len(server.asked)
         wait_for(lambda: len(server.asked) > asked, "it is asked again")

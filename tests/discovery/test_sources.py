@@ -203,7 +203,7 @@ def test_a_file_that_is_put_in_place_is_believed_at_once(tmp_path: Path) -> None
         ({"kind": "dns"}, "name: missing"),
         ({"kind": "dns", "name": "a.example"}, "port: missing"),
         ({"kind": "file"}, "path: missing"),
-        ({"kind": "srv", "name": "a.example", "port": 1}, "port: 1 means nothing"),
+        ({"kind": "srv", "name": "a.example", "port": 1}, "port: a source of kind srv has none"),
         ({"kind": "dns", "name": "a b", "port": 1}, "name: 'a b'"),
         ({"kind": "dns", "name": "a", "port": 1, "server": "ns.example:53"}, "server: 'ns.example:53'"),
         ({"kind": "consul"}, "kind: 'consul'"),

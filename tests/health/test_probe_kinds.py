@@ -225,7 +225,7 @@ def test_grpc_probe_of_something_else(noise: bytes) -> None:
         connection.sendall(noise)
 
     with Peer(serve) as peer:
-        assert verdict(peer.address, kind="grpc") in ("gRPC: no HTTP/2 answer", "connection reset by peer")
+        assert verdict(peer.address, kind="grpc") in ("gRPC: no HTTP/2 response", "connection reset by peer")
 
 
 def test_refused_is_named_by_every_kind() -> None:

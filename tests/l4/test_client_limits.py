@@ -351,9 +351,9 @@ def test_metrics_say_how_many_were_refused() -> None:
 @pytest.mark.parametrize(
     ("listener", "says"),
     [
-        ({"bind": "tcp://:0", "client_request_rate": 5}, "client_request_rate: only of mode http or https, this is tcp"),
-        ({"bind": "http://:0", "client_request_burst": 5}, "client_request_burst: means nothing without client_request_rate"),
-        ({"bind": "tcp://:0", "client_session_burst": 5}, "client_session_burst: means nothing without client_session_rate"),
+        ({"bind": "tcp://:0", "client_request_rate": 5}, "client_request_rate: only for mode http or https, this is tcp"),
+        ({"bind": "http://:0", "client_request_burst": 5}, "client_request_burst: requires client_request_rate"),
+        ({"bind": "tcp://:0", "client_session_burst": 5}, "client_session_burst: requires client_session_rate"),
         ({"bind": "tcp://:0", "max_client_sessions": -1}, "max_client_sessions: -1 is not allowed"),
         ({"bind": "http://:0", "client_request_rate": 1, "client_request_burst": 0}, "client_request_burst: 0 is not allowed"),
     ],
@@ -404,8 +404,8 @@ def test_flags_of_limits_are_laid_over_the_file_and_hold_when_it_is_read_again(t
     ("flags", "says"),
     [
         (["--max-client-sessions", "many"], "max_client_sessions: 'many' is not allowed (allowed: a whole number from 0 to"),
-        (["--client-session-burst", "5"], "client_session_burst: means nothing without client_session_rate"),
-        (OF_REQUESTS, "client_request_rate: only of mode http or https, this is tcp"),
+        (["--client-session-burst", "5"], "client_session_burst: requires client_session_rate"),
+        (OF_REQUESTS, "client_request_rate: only for mode http or https, this is tcp"),
     ],
 )
 @pytest.mark.parametrize("filed", [False, True])

@@ -207,8 +207,12 @@ def test_every_attempt_begins_with_the_header(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("listener", "pool", "words"),
     [
-        ({"bind": "tcp://127.0.0.1:0", "accept_proxy": True}, {}, "accept_proxy: needs trusted_proxies"),
-        ({"bind": "udp://127.0.0.1:0", **ACCEPTING}, {}, "accept_proxy: only of mode tcp or tls or http or https, this is udp"),
+        ({"bind": "tcp://127.0.0.1:0", "accept_proxy": True}, {}, "accept_proxy: requires trusted_proxies"),
+        (
+            {"bind": "udp://127.0.0.1:0", **ACCEPTING},
+            {},
+            "accept_proxy: only for mode tcp or tls or http or https, this is udp",
+        ),
         ({"bind": "udp://127.0.0.1:0"}, {"send_proxy": "v1"}, "send_proxy: not for listeners of mode udp"),
         ({"bind": "tcp://127.0.0.1:0"}, {"send_proxy": "v3"}, "send_proxy: 'v3' is not allowed"),
     ],

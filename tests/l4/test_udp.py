@@ -281,7 +281,7 @@ def test_a_taken_port_is_one_clear_line() -> None:
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
-        ({"listener": {"bind": "tcp://127.0.0.1:0", "responses": 1}}, "responses: only of mode udp, this is tcp"),
+        ({"listener": {"bind": "tcp://127.0.0.1:0", "responses": 1}}, "responses: only for mode udp, this is tcp"),
         ({"probe": {"kind": "udp"}}, "send: missing"),
         ({"probe": {"kind": "udp", "send": "hex:0"}}, "send: 'hex:0' is not allowed"),
         ({"probe": {"kind": "udp", "send": "x", "expect": "hex:zz"}}, "expect: 'hex:zz' is not allowed"),

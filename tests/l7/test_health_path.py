@@ -94,5 +94,5 @@ def test_a_health_path_that_no_request_can_have(path: str) -> None:
 
 
 def test_a_health_path_of_a_tcp_listener() -> None:
-    with pytest.raises(ConfigError, match="health_path: only of mode http or https, this is tcp"):
+    with pytest.raises(ConfigError, match="health_path: only for mode http or https, this is tcp"):
         ListenerSettings(bind="tcp://127.0.0.1:0", health_path="/h")

@@ -256,7 +256,7 @@ def listener_fault(**values: Any) -> list[str]:
 
 def test_a_rate_that_cannot_be_is_one_clear_line() -> None:
     assert listener_fault(bind="tcp://127.0.0.1:0", min_body_rate=5) == [
-        "min_body_rate: only of mode http or https, this is tcp"
+        "min_body_rate: only for mode http or https, this is tcp"
     ]
     assert "min_body_rate: '2g' is not allowed (allowed: a size from 0 to 1g)" in listener_fault(
         bind="http://127.0.0.1:0", min_body_rate="2g"

@@ -184,7 +184,7 @@ def test_our_own_answers_say_why(tmp_path: Path) -> None:
             found = logged(log, 5)
     shown = [(line["status"], line["path"], line["pool"], line["backend"], line["reason"]) for line in found]
     assert shown == [
-        (404, "/nowhere", None, None, "no route leads there"),
+        (404, "/nowhere", None, None, "no matching route"),
         (502, "/dead", "dead", dead, "no backend could be reached"),
         (503, "/empty", "empty", None, "no backend can take the request"),
         (413, "/app", None, None, "the body is too large"),

@@ -160,7 +160,7 @@ def test_a_broken_answer_has_no_total_time() -> None:
     with Backend(broken) as peer, balanced(listen="http://127.0.0.1:0", backends=[peer.address]) as lb:
         with Client(lb.address) as client:
             client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
-            wait_for(lambda: totals(settled(lb))["requests_failed"] == 1, "the answer broke off")
+            wait_for(lambda: totals(settled(lb))["requests_failed"] == 1, "the response broke off")
         segment = lb._table.segment  # type: ignore[union-attr]
         assert timing(segment, 0, "response").count == 1
         assert timing(segment, 0, "request").count == 0

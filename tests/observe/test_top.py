@@ -142,7 +142,7 @@ def test_a_control_plane_that_hangs_is_read_and_acting_says_why(tmp_path: Path, 
     async def steps(app: Top, pilot: Pilot[Any]) -> None:
         await until(pilot, lambda: ADDRESSES[0] in text(app), "it is shown")
         await pilot.press("d")
-        await until(pilot, lambda: "control socket does not answer" in told(app), "it says why not")
+        await until(pilot, lambda: "control socket does not respond" in told(app), "it says why not")
         assert ADDRESSES[0] in text(app)
 
     with command(tmp_path, *RUN) as running:

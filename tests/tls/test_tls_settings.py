@@ -59,17 +59,17 @@ def test_the_oldest_version_with_and_without_quotes(value: object) -> None:
     ("bind", "values", "says"),
     [
         ("https", {}, "certificate: missing"),
-        ("tcp", {"certificates": [SITE]}, "certificate: only of mode https or tls, this is tcp"),
-        ("http", {"client_cert": "required"}, "client_cert: only of mode https, or of tls with a certificate, this is http"),
-        ("tls", {"tls_min": "1.2"}, "tls_min: only of mode https, or of tls with a certificate, this is tls without one"),
-        ("tls", {"tls_ciphers": "AES"}, "tls_ciphers: only of"),
-        ("tls", {"alpn": ["h2"]}, "alpn: only of"),
-        ("udp", {"client_ca": "ca.pem"}, "client_ca: only of"),
-        ("https", {"certificates": [SITE], "alpn": ["h2"]}, "alpn: only of mode tls with a certificate"),
+        ("tcp", {"certificates": [SITE]}, "certificate: only for mode https or tls, this is tcp"),
+        ("http", {"client_cert": "required"}, "client_cert: only for mode https, or tls with a certificate, this is http"),
+        ("tls", {"tls_min": "1.2"}, "tls_min: only for mode https, or tls with a certificate, this is tls without one"),
+        ("tls", {"tls_ciphers": "AES"}, "tls_ciphers: only for"),
+        ("tls", {"alpn": ["h2"]}, "alpn: only for"),
+        ("udp", {"client_ca": "ca.pem"}, "client_ca: only for"),
+        ("https", {"certificates": [SITE], "alpn": ["h2"]}, "alpn: only for mode tls with a certificate"),
         ("tls", {"certificates": [SITE], "alpn": ["x" * 256]}, "alpn: 'xxx"),
         ("tls", {"certificates": [SITE], "alpn": "h2"}, "alpn: 'h2' is not allowed (allowed: a list of texts like \"h2\")"),
-        ("https", {"certificates": [SITE], "client_cert": "required"}, "client_ca: missing (client_cert = 'required' needs"),
-        ("https", {"certificates": [SITE], "client_ca": "ca.pem"}, "client_ca: means nothing with client_cert = 'off'"),
+        ("https", {"certificates": [SITE], "client_cert": "required"}, "client_ca: missing (client_cert = 'required' requires"),
+        ("https", {"certificates": [SITE], "client_ca": "ca.pem"}, "client_ca: requires client_cert = 'optional'"),
         ("https", {"certificates": [SITE], "client_cert": "maybe"}, "(allowed: off, optional, required)"),
         ("https", {"certificates": [SITE], "tls_min": "1.1"}, "tls_min: '1.1' is not allowed (allowed: 1.2, 1.3)"),
         ("https", {"certificates": [SITE] * 1025}, "certificate: 1025 are too many (allowed: at most 1024)"),
@@ -99,7 +99,7 @@ def test_routes_lead_on_from_https() -> None:
 @pytest.mark.parametrize(
     ("bind", "route", "says"),
     [
-        ("https", {"alpn": "h2"}, "route[0].alpn: only of tls listeners"),
+        ("https", {"alpn": "h2"}, "route[0].alpn: only for tls listeners"),
         ("tls", {"path": "/"}, "route[0].path: connections of mode tls have none"),
     ],
 )
@@ -118,10 +118,10 @@ def test_datagrams_do_not_go_to_a_pool_that_speaks_tls() -> None:
 @pytest.mark.parametrize(
     ("values", "says"),
     [
-        ({"tls_name": "app"}, "tls_name: means nothing without tls = true"),
-        ({"tls_cert": "our.pem"}, "tls_cert: means nothing without tls = true"),
-        ({"tls_verify": False}, "tls_verify: means nothing without tls = true"),
-        ({"tls": True, "tls_key": "our.key"}, "tls_key: means nothing without tls_cert"),
+        ({"tls_name": "app"}, "tls_name: requires tls = true"),
+        ({"tls_cert": "our.pem"}, "tls_cert: requires tls = true"),
+        ({"tls_verify": False}, "tls_verify: requires tls = true"),
+        ({"tls": True, "tls_key": "our.key"}, "tls_key: requires tls_cert"),
         ({"tls": True, "tls_name": "*.app"}, "tls_name: '*.app' is not allowed"),
         ({"tls": True, "tls_ca": "/no/such.pem"}, "tls_ca: '/no/such.pem' cannot be used (No such file"),
     ],
@@ -164,8 +164,8 @@ def test_one_certificate_for_all_listeners_that_show_one() -> None:
 
 
 def test_flags_that_mean_nothing() -> None:
-    assert fault(simple, "https://a:1", key="site.key") == "key: means nothing without a certificate"
-    assert fault(simple, "tcp://a:1", certificate="site.pem") == "certificate: needs a listener of mode https or tls"
+    assert fault(simple, "https://a:1", key="site.key") == "key: requires a certificate"
+    assert fault(simple, "tcp://a:1", certificate="site.pem") == "certificate: requires a listener of mode https or tls"
 
 
 def test_files_are_meant_from_the_folder_of_the_configuration(tmp_path: Path) -> None:

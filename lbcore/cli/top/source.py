@@ -60,6 +60,8 @@ class Source:
             answer = control.act(self.name, verb, address, pool, weight, ACT_LIMIT_S)
         except NotRunning:
             if runtime.orphans(self.name):
-                raise LbcoreError("its control plane is dead: nobody takes orders; `lbcore stop`, then run it again") from None
+                raise LbcoreError(
+                    "its control plane has crashed and takes no commands: `lbcore stop`, then run it again"
+                ) from None
             raise
         return f"{answer['address']}: {answer['state']}, weight {answer['weight']}"

@@ -48,7 +48,7 @@ class AdminSettings(Settings):
             if secret is not None and len(secret) < 8:
                 yield f"{name}: too short (allowed: 8 characters or more)"
         if self.read_token is not None and self.token is None:
-            yield "read_token: requires token (without one anybody may look)"
+            yield "read_token: requires token (without a token anybody may read)"
         if self.read_token is not None and self.read_token == self.token:
             yield "read_token: is the operators' token"
         if self.listen.startswith("unix:"):

@@ -139,7 +139,7 @@ class BalancerSettings(Settings):
             if pool.initial == "down" and pool.probe.kind == "off":
                 yield f"pool {pool.name}: initial: 'down' requires probes (probe.kind is off: nothing would bring a backend up)"
         if self.group is not None and self.user is None:
-            yield "group: means nothing without user"
+            yield "group: requires user"
         if self.traces != "off" and not self.traces.startswith(("http://", "https://")):
             yield f"traces: {self.traces!r} is not allowed (allowed: off, http://HOST:PORT/PATH, https://HOST:PORT/PATH)"
         for listener in self.listeners:
@@ -155,7 +155,7 @@ class BalancerSettings(Settings):
             yield f"max_backends: {self.max_backends} is less than the {count} backends that are named"
 
     def restarts_for(self, fresh: BalancerSettings) -> list[str]:
-        """Why these cannot become others while it runs, a line for each key that takes a restart."""
+        """Why these cannot become others while it runs, a line for each key that requires a restart."""
         return [
             line
             for key in TAKES_RESTART
@@ -182,7 +182,7 @@ class BalancerSettings(Settings):
             modes = self._modes_of(pool.name)
             if modes and not modes & set(HTTP_MODES):
                 for key in _of_requests(pool):
-                    yield f"pool {pool.name}: {key}: only of requests; listeners of mode {', '.join(sorted(modes))} lead here"
+                    yield f"pool {pool.name}: {key}: only for requests; its listeners are {', '.join(sorted(modes))}"
 
     def _leading_to(self, pool: str) -> list[ListenerSettings]:
         routed = {route.listener for route in self.routes if route.pool == pool}
@@ -210,7 +210,7 @@ class BalancerSettings(Settings):
     def _route_faults(self, pools: list[str]) -> Iterable[str]:
         modes = {str(listener.name): listener.mode for listener in self.listeners if listener.mode in ROUTED_MODES}
         if self.routes and not modes:
-            yield "route: needs a listener of mode http, https or tls"
+            yield "route: requires a listener of mode http, https or tls"
         for at, route in enumerate(self.routes):
             if route.pool not in pools:
                 yield f"route[{at}].pool: {route.pool!r} is unknown (known: {', '.join(pools)})"
@@ -219,7 +219,7 @@ class BalancerSettings(Settings):
             if modes.get(route.listener or "") == "tls" and route.of_requests:
                 yield f"route[{at}].{route.of_requests[0]}: connections of mode tls have none: only host and alpn are known"
             if modes.get(route.listener or "") in HTTP_MODES and route.alpn is not None:
-                yield f"route[{at}].alpn: only of tls listeners"
+                yield f"route[{at}].alpn: only for tls listeners"
 
     def _probed(self, pool: PoolSettings) -> PoolSettings:
         """A pool that only datagrams reach is not probed over TCP unless that was asked for."""
@@ -259,12 +259,12 @@ def _of_requests(pool: PoolSettings) -> list[str]:
 def _restarts(key: str, now: object, fresh: object) -> Iterable[str]:
     """A line for each key of a table that changed, or one for the value."""
     if not isinstance(now, Settings) or not isinstance(fresh, Settings):
-        yield f"{key}: {_told(fresh)} instead of {_told(now)} takes a restart"
+        yield f"{key}: {_told(fresh)} instead of {_told(now)} requires a restart"
         return
     for name, value in fresh.values().items():
         if value != now.values()[name]:
             what = "another one" if isinstance(value, Secret) else repr(value)
-            yield f"{key}.{name}: {what} instead of {now.values()[name]!r} takes a restart"
+            yield f"{key}.{name}: {what} instead of {now.values()[name]!r} requires a restart"
 
 
 def _told(value: object) -> str:
@@ -290,11 +290,11 @@ def probe_of(health: str | None) -> ProbeSettings:
 def listeners_of(urls: Iterable[str], certificate: str | None = None, key: str | None = None) -> list[ListenerSettings]:
     """The listeners that --listen flags mean; those of modes https and tls show the certificate. Raises ConfigError."""
     if key is not None and certificate is None:
-        raise ConfigError("key: means nothing without a certificate")
+        raise ConfigError("key: requires a certificate")
     shown = [] if certificate is None else [CertificateSettings(cert=certificate, key=key)]
     found = [ListenerSettings(bind=url, certificates=shown if _shows(url) else []) for url in urls]
     if shown and not any(listener.terminates for listener in found):
-        raise ConfigError("certificate: needs a listener of mode https or tls")
+        raise ConfigError("certificate: requires a listener of mode https or tls")
     return found
 
 

@@ -80,7 +80,7 @@ class Settings:
             more = ("https",) if what == "mode" and "http" in option.scope and "https" not in option.scope else ()
             scope = option.scope + more
             if scope and option.name in self.said and not set(scope) & set(kinds):
-                yield f"{option.name}: only of {what} {' or '.join(scope)}, this is {', '.join(kinds)}"
+                yield f"{option.name}: only for {what} {' or '.join(scope)}, this is {', '.join(kinds)}"
 
     def values(self) -> dict[str, Any]:
         """All values by name."""

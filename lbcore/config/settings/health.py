@@ -125,7 +125,7 @@ class ProbeSettings(Settings):
         except ValueError:
             yield f'status: {self.status!r} is not allowed (allowed: statuses and ranges such as "200,204,300-399")'
         if self.body is not None and self.method == "HEAD":
-            yield "body: an answer to HEAD has none"
+            yield "body: a response to HEAD has none"
         if self.tls_ca is not None:
             try:
                 import ssl

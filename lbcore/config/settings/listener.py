@@ -138,7 +138,7 @@ class ListenerSettings(Settings):
         if self.idle_timeout_ms is None:
             self.idle_timeout_ms = IDLE_MS.get(self.mode, OTHER_IDLE_MS)
         if self.accept_proxy and not self.trusted_proxies:
-            yield "accept_proxy: needs trusted_proxies, the networks whose word is taken"
+            yield "accept_proxy: requires trusted_proxies, the peers that send PROXY headers"
 
     def _limit_faults(self) -> Iterable[str]:
         yield from self.out_of_scope("mode", (self.mode,))
@@ -147,7 +147,7 @@ class ListenerSettings(Settings):
             yield f"health_path: {path!r} is not allowed (allowed: an absolute path such as /healthz, at most 127 characters)"
         for what in ("session", "request"):
             if getattr(self, f"client_{what}_burst") and not getattr(self, f"client_{what}_rate"):
-                yield f"client_{what}_burst: means nothing without client_{what}_rate"
+                yield f"client_{what}_burst: requires client_{what}_rate"
 
     def _header_faults(self) -> Iterable[str]:
         if len(" ".join(self.pass_client_headers)) > MAX_PASSED:
@@ -222,7 +222,7 @@ class RouteSettings(Settings):
         if self.alpn is not None and not (self.alpn.isascii() and 0 < len(self.alpn) < 256):
             yield f"alpn: {self.alpn!r} is not allowed (allowed: the name of a protocol, such as h2)"
         if self.alpn is not None and self.of_requests:
-            yield f"alpn: a route of tls connections cannot ask for {self.of_requests[0]}"
+            yield f"alpn: a route with alpn is for tls connections, which have no {self.of_requests[0]}"
         paths = [key for key in ("path", "path_prefix", "path_regex") if getattr(self, key) is not None]
         if len(paths) > 1:
             yield f"{paths[1]}: a route has one of path, path_prefix and path_regex"

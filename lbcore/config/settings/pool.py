@@ -43,9 +43,9 @@ class SourceSettings(Settings):
         needed = {"dns": ("name", "port"), "srv": ("name",), "file": ("path",)}[self.kind]
         for name in ("name", "port", "path"):
             if name in needed and getattr(self, name) is None:
-                yield f"{name}: missing (a source of kind {self.kind} needs it)"
+                yield f"{name}: missing (a source of kind {self.kind} requires it)"
             if name not in needed and getattr(self, name) is not None:
-                yield f"{name}: {getattr(self, name)!r} means nothing to a source of kind {self.kind}"
+                yield f"{name}: a source of kind {self.kind} has none"
         if self.name is not None and (len(self.name) > 253 or not self.name.isascii() or " " in self.name):
             yield f"name: {self.name!r} is not allowed (allowed: a name in DNS)"
         if self.server is not None:

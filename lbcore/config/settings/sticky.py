@@ -71,4 +71,4 @@ def plain_faults(pool: PoolSettings, listeners: list[ListenerSettings]) -> Itera
         return
     if all(entry.mode == "http" and not entry.trusted_proxies for entry in plain):
         key = "sticky_samesite: none" if pool.sticky_samesite == "none" else f"sticky: {pool.sticky!r}"
-        yield f"pool {pool.name}: {key} requires https, or trusted_proxies that speak it; only http leads here"
+        yield f"pool {pool.name}: {key} requires https, or trusted_proxies that speak it; its listeners are http"

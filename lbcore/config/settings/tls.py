@@ -47,10 +47,10 @@ def listener_faults(listener: ListenerSettings) -> Iterable[str]:
     if not listener.terminates:
         where = f"this is {listener.mode}" + (" without one" if listener.mode == "tls" else "")
         if listener.certificates:
-            yield f"certificate: only of mode https or tls, {where}"
+            yield f"certificate: only for mode https or tls, {where}"
         for name in (*_DEFAULTS, "client_ca", "alpn"):
             if getattr(listener, name) is not None:
-                yield f"{name}: only of mode https, or of tls with a certificate, {where}"
+                yield f"{name}: only for mode https, or tls with a certificate, {where}"
         return
     for name, default in _DEFAULTS.items():
         if getattr(listener, name) is None:
@@ -58,11 +58,11 @@ def listener_faults(listener: ListenerSettings) -> Iterable[str]:
     if len(listener.certificates) > MAX_CERTIFICATES:
         yield f"certificate: {len(listener.certificates)} are too many (allowed: at most {MAX_CERTIFICATES})"
     if listener.client_cert != "off" and listener.client_ca is None:
-        yield f"client_ca: missing (client_cert = {listener.client_cert!r} needs the CAs that may have signed it)"
+        yield f"client_ca: missing (client_cert = {listener.client_cert!r} requires the CAs that sign certificates of clients)"
     if listener.client_cert == "off" and listener.client_ca is not None:
-        yield "client_ca: means nothing with client_cert = 'off' (allowed: client_cert optional or required)"
+        yield "client_ca: requires client_cert = 'optional' or 'required'"
     if listener.alpn is not None and listener.mode == "https":
-        yield "alpn: only of mode tls with a certificate, https always agrees on http/1.1 or 1.0"
+        yield "alpn: only for mode tls with a certificate, https always agrees on http/1.1 or 1.0"
     for protocol in listener.alpn or ():
         if not protocol.isascii() or len(protocol) > 255:
             yield f"alpn: {protocol!r} is not allowed (allowed: names of protocols, such as h2)"
@@ -73,11 +73,11 @@ def pool_faults(pool: PoolSettings) -> Iterable[str]:
     if not pool.tls:
         for name in ("tls_ca", "tls_name", "tls_cert", "tls_key"):
             if getattr(pool, name) is not None:
-                yield f"{name}: means nothing without tls = true"
+                yield f"{name}: requires tls = true"
         if not pool.tls_verify:
-            yield "tls_verify: means nothing without tls = true"
+            yield "tls_verify: requires tls = true"
     elif pool.tls_key is not None and pool.tls_cert is None:
-        yield "tls_key: means nothing without tls_cert"
+        yield "tls_key: requires tls_cert"
     if pool.tls_name is not None and not _is_host(pool.tls_name):
         yield f"tls_name: {pool.tls_name!r} is not allowed (allowed: a name such as app.internal, or an IP address)"
 
