@@ -172,7 +172,7 @@ static void obey(struct worker *worker, const struct lb_note *note, int descript
             (void)lb_channel_send(worker->channel, LB_NOTE_CLOSED, note->id, 0);
         break;
     case LB_NOTE_DRAIN:
-        drain(worker, note->value, note->id == 1);
+        drain(worker, note->value, note->id == LB_DRAIN_GENTLY);
         break;
     case LB_NOTE_STOP:
         worker->done = 1;

@@ -32,9 +32,10 @@ if TYPE_CHECKING:
     from lbcore.control.adoption import Adoption
     from lbcore.control.runtime import Instance
     from lbcore.control.systemd import Inherited
+    from lbcore.discovery.found import Found
     from lbcore.discovery.names import Names
     from lbcore.discovery.prober import Prober
-    from lbcore.discovery.sources import Found, Sources
+    from lbcore.discovery.sources import Sources
     from lbcore.discovery.state_file import StateFile
 
 READY_EVERY_S = 0.25
@@ -356,8 +357,8 @@ class Balancer:
 
     def _leads_back(self, pool: str, ip: str, port: int) -> str:
         """The listener of ours that this is, if sessions of the pool would come back to it from there; else ""."""
-        bound = self._supervisor.addresses if self._supervisor else {}
-        places = places_of(self._coming or self._settings, bound)
+        settings, bound = self._coming or self._settings, self._supervisor.addresses if self._supervisor else {}
+        places = places_of(settings.listeners, settings.routes, bound)
 
         def backends(name: str) -> list[tuple[str, int]]:
             return [(row.ip, row.port) for row in self._table.rows(name) if not row.leaving] if self._table else []

@@ -21,6 +21,7 @@ from pydantic import (
 )
 
 from lbcore.config import options
+from lbcore.config.log_target import is_path
 from lbcore.config.option import Option, did_you_mean
 from lbcore.config.settings import (
     AdminSettings,
@@ -36,7 +37,6 @@ from lbcore.config.settings import (
     SourceSettings,
 )
 from lbcore.errors import ConfigError
-from lbcore.observe.sinks import is_path
 
 MAX_BYTES = 16 << 20
 

@@ -14,7 +14,8 @@ import struct
 import time
 
 from lbcore.control.runtime import segment_descriptor
-from lbcore.control.workers import LISTENING, READY, Channel
+from lbcore.engine import notes
+from lbcore.engine.channel import Channel
 from lbcore.errors import LbcoreError
 
 TYPE_CHECKING = False
@@ -148,9 +149,9 @@ def _hear(channel: Channel) -> dict[int, int] | None:
         for note in channel.notes():
             if note is None:
                 break
-            if note.kind == READY:
+            if note.kind == notes.READY:
                 return sockets
-            if note.kind == LISTENING and note.descriptor is not None:
+            if note.kind == notes.LISTENING and note.descriptor is not None:
                 sockets[note.id] = note.descriptor
         else:
             continue

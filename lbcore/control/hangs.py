@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from lbcore.control.workers import WAKE, ThreadWorker
+from lbcore.control.workers import ThreadWorker
+from lbcore.engine import notes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ class Hangs:
         if asked is None:
             if turned_ms < (now - ASK_S / 2) * 1000 and slot.channel:
                 self._asked[section] = now
-                slot.channel.send(WAKE)
+                slot.channel.send(notes.WAKE)
             return
         if now - asked >= HANGS_S and section not in self._hanging:
             self._hanging[section] = slot

@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 
 class Removed(NamedTuple):
-    """A listener that was. sockets: ours; None: only workers have any. posts: whose workers serve sessions of it still."""
+    """A listener that was. sockets: ours; None: only workers have any. slots: whose workers serve sessions of it still."""
 
     url: str
     port: int
     idle_s: float
     sockets: ListenerSockets | None
-    posts: set[WorkerSlot]
+    slots: set[WorkerSlot]
 
 
 class Parting:
@@ -36,9 +36,9 @@ class Parting:
         """Rows that are not free yet."""
         return set(self._removed)
 
-    def add(self, row: int, listener: ListenerSettings, sockets: ListenerSockets, posts: set[WorkerSlot]) -> None:
-        """The workers of these posts are about to be told that it was removed: each says when it has closed it."""
-        self.put(row, Removed(listener.url, sockets.port, listener.idle_timeout_ms / 1000, sockets, posts))
+    def add(self, row: int, listener: ListenerSettings, sockets: ListenerSockets, slots: set[WorkerSlot]) -> None:
+        """The workers of these slots are about to be told that it was removed: each says when it has closed it."""
+        self.put(row, Removed(listener.url, sockets.port, listener.idle_timeout_ms / 1000, sockets, slots))
 
     def put(self, row: int, removed: Removed) -> None:
         """Likewise, as `take` gave it."""
@@ -49,8 +49,8 @@ class Parting:
         """What a listener of this URL takes back: its row, and what there is of it. Nothing where a worker that drains serves
         sessions of it: two would read the same socket."""
         for row, removed in self._removed.items():
-            if removed.url == url and removed.port and removed.sockets and not removed.posts & set(retiring):
-                removed.sockets.forget_queued({post.number for post in removed.posts})
+            if removed.url == url and removed.port and removed.sockets and not removed.slots & set(retiring):
+                removed.sockets.forget_queued({slot.number for slot in removed.slots})
                 return row, self._removed.pop(row)
         return None
 
@@ -58,15 +58,15 @@ class Parting:
         """Who keeps a port."""
         return next((removed for removed in self._removed.values() if removed.port == port), None)
 
-    def closed(self, post: WorkerSlot, row: int | None = None) -> None:
-        """The worker of a post has closed a row; None: it has ended."""
+    def closed(self, slot: WorkerSlot, row: int | None = None) -> None:
+        """The worker of a slot has closed a row; None: it has ended."""
         for at in [row] if row is not None else list(self._removed):
             if at in self._removed:
-                self._removed[at].posts.discard(post)
+                self._removed[at].slots.discard(slot)
                 self._settle(at)
 
     def _settle(self, row: int) -> None:
-        if not self._removed[row].posts:
+        if not self._removed[row].slots:
             self._close(self._removed.pop(row))
 
     def close(self) -> None:

@@ -15,27 +15,9 @@ from lbcore.control.hangs import Hangs
 from lbcore.control.listening import Listening
 from lbcore.control.worker_limits import limits_of
 from lbcore.control.worker_slots import WorkerSlot, WorkerSlots
-from lbcore.control.workers import (
-    CLOSED,
-    DRAIN,
-    FAILING,
-    GENTLY,
-    ITS_OWN,
-    LISTEN,
-    LISTENING,
-    READY,
-    REFUSED,
-    SESSIONS_FIRST,
-    SHORTAGE,
-    STOP,
-    WAKE,
-    AdoptedWorker,
-    Channel,
-    ProcessWorker,
-    ThreadWorker,
-    move_sessions,
-    refusal_words,
-)
+from lbcore.control.workers import AdoptedWorker, ProcessWorker, ThreadWorker
+from lbcore.engine import notes
+from lbcore.engine.channel import Channel, move_sessions
 from lbcore.errors import LbcoreError, StillDraining, WorkerFailed
 from lbcore.tls.bundle import LISTENER, POOL
 from lbcore.tls.publisher import TlsPublisher
@@ -62,9 +44,9 @@ class Supervisor:
 
     tick: called on the supervisor's thread; returns when it wants to be called again (monotonic seconds) or None.
     on_failing: called with a backend row's index when a worker reports failures in a row, and with what fails: CONNECTS or
-    ANSWERS.
+    RESPONSES of notes.
     on_shortage: called with the errno of what a worker lacked on this host, and with the row of the backend that was to be
-    reached (NOBODY: a client was to be accepted).
+    reached (NO_ROW: a client was to be accepted).
     log: called with one line. on_workers: called with the workers' process ids when a worker was replaced.
     inherited: sockets that are bound already, for those listeners that they fit.
     adoption_socket: where a worker, by number, waits for another control plane once this one is gone.
@@ -148,7 +130,7 @@ class Supervisor:
             for slot in self._slots.all():
                 slot.restart_at = None
                 if slot.channel:
-                    slot.channel.send(DRAIN, value=int(drain_s * 1000))
+                    slot.channel.send(notes.DRAIN, value=int(drain_s * 1000))
         self._await_end(drain_s + END_S)
         self._close()
 
@@ -173,7 +155,7 @@ class Supervisor:
         """End a drain that is under way now. A worker that hangs hears nothing of it: it has as long as any other to end."""
         self._end_by = min(self._end_by, time.monotonic() + END_S)
         for channel in self._slots.channels():
-            channel.send(STOP)
+            channel.send(notes.STOP)
 
     def _await_end(self, limit_s: float) -> None:
         self._end_by = min(self._end_by, time.monotonic() + limit_s)
@@ -212,7 +194,7 @@ class Supervisor:
     def wake_workers(self) -> None:
         """Have every worker look at the table now."""
         for channel in self._slots.channels():
-            channel.send(WAKE)
+            channel.send(notes.WAKE)
 
     def held_up(self, limit_s: float) -> list[str]:
         """Who of us did not turn within the time although asked to, in words. A worker that is being replaced is excused."""
@@ -316,7 +298,7 @@ class Supervisor:
                 move_sessions(old.channel, slot.channel)
             old.drained_at = time.monotonic() + drain_ms / 1000
             if old.channel:
-                old.channel.send(DRAIN, GENTLY, drain_ms)
+                old.channel.send(notes.DRAIN, notes.GENTLY, drain_ms)
         self._tell_workers()
         self._log(f"worker {number}: process {slot.worker.pid if slot.worker else '?'} has taken its place, the old one drains")
 
@@ -393,7 +375,7 @@ class Supervisor:
         opened, routes = self._listening.open_fresh(settings, self._slots.retiring)
         leaving = self._listening.follow(settings)
         self._tls.adopt(secrets, settings)
-        self._tls.tell(POOL)  # before rows say that TLS is spoken
+        self._tls.tell(POOL)  # before rows say that notes.TLS is spoken
         ready()
         self._tls.tell(LISTENER)
         for index in self._listening.rows:
@@ -443,8 +425,8 @@ class Supervisor:
         bound = self._listening.socket_of(index, slot.number)
         if slot.channel and bound:
             waits = succeeds and self._listening.is_of_datagrams(index)
-            how = (SESSIONS_FIRST if waits else 0) | (ITS_OWN if self._listening.is_own(index) else 0)
-            slot.channel.send(LISTEN, index, how, descriptor=bound.fileno())
+            how = (notes.SESSIONS_FIRST if waits else 0) | (notes.ITS_OWN if self._listening.is_own(index) else 0)
+            slot.channel.send(notes.LISTEN, index, how, descriptor=bound.fileno())
 
     # --- workers -------------------------------------------------------------------------------------------------
 
@@ -587,19 +569,19 @@ class Supervisor:
                 self._bereaved(slot)
                 return
             with self._changed:
-                if note.kind == READY:
+                if note.kind == notes.READY:
                     slot.ready = True
-                elif note.kind == LISTENING:
+                elif note.kind == notes.LISTENING:
                     slot.listening.add(note.id)
                 self._changed.notify_all()
-            if note.kind == FAILING:
+            if note.kind == notes.FAILING:
                 self._on_failing(note.id, note.value)
-            elif note.kind == REFUSED:
-                self._log(f"listener {self._listening.name_of(note.id)}: {refusal_words(note)}")
-            elif note.kind == CLOSED:
+            elif note.kind == notes.REFUSED:
+                self._log(f"listener {self._listening.name_of(note.id)}: {notes.refusal_words(note)}")
+            elif note.kind == notes.CLOSED:
                 with self._lock:
                     self._listening.parting.closed(slot, note.id)
-            elif note.kind == SHORTAGE:
+            elif note.kind == notes.SHORTAGE:
                 self._on_shortage(note.id, note.value)
 
 

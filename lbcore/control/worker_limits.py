@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import resource
+from typing import NamedTuple
 
 from lbcore.control.worker import OFFLOAD_ANY, OFFLOAD_LOCAL
-from lbcore.control.workers import WorkerLimits
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,6 +15,21 @@ if TYPE_CHECKING:
 RESERVED_DESCRIPTORS = 64
 MAX_BUFFERS = 1024
 MAX_PIPES = 128
+
+
+class WorkerLimits(NamedTuple):
+    """What a worker may hold at most.
+
+    Sessions, buffers of 64 KiB, pipes, TLS handshakes under way, and sessions that the kernel forwards (0: it forwards none),
+    and which those are (OFFLOAD_... of lbcore/control/worker.py).
+    """
+
+    sessions: int
+    buffers: int
+    pipes: int
+    handshakes: int
+    seats: int
+    which: int
 
 
 def limits_of(settings: BalancerSettings, workers: int, *, processes: bool) -> WorkerLimits:

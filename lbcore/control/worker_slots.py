@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 
-from lbcore.control.workers import UNLISTEN, AdoptedWorker, Channel, ProcessWorker, ThreadWorker
+from lbcore.control.workers import AdoptedWorker, ProcessWorker, ThreadWorker
+from lbcore.engine import notes
+from lbcore.engine.channel import Channel
 
 STABLE_S = 10.0
 """A worker that lived so long is restarted at once, as is the first that did not; the next such, after a pause that doubles."""
@@ -96,7 +98,7 @@ class WorkerSlots:
         for slot in self.staying():
             slot.listening.discard(row)
             if slot.channel:
-                slot.channel.send(UNLISTEN, row)
+                slot.channel.send(notes.UNLISTEN, row)
 
     def sections(self, number: int) -> tuple[int, int]:
         """Those that a worker of this number may have: one, or the other while the old one drains in the first."""

@@ -1,4 +1,4 @@
-"""The workers as the supervisor handles them: one handle for a process and one for a thread, and the channel to either."""
+"""The workers as the supervisor handles them: one handle for a process, one for a thread, one for a process of another's."""
 
 from __future__ import annotations
 
@@ -6,145 +6,21 @@ import contextlib
 import os
 import select
 import signal
-import socket
-import struct
 import sys
 import threading
-from array import array
-from typing import NamedTuple
 
 from lbcore import _engine
 from lbcore.control import signals
 from lbcore.control.worker import offload_of, pin_to
+from lbcore.engine import notes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import subprocess
-    from collections.abc import Iterator
 
+    from lbcore.control.worker_limits import WorkerLimits
+    from lbcore.engine.channel import Channel
     from lbcore.table import Table
-
-# enum lb_note_kind in csrc/channel.h
-LISTEN, UNLISTEN, DRAIN, STOP, WAKE, TLS, SUCCEED, MOVE = range(1, 9)
-READY, LISTENING, FAILING, REFUSED, SHORTAGE, CLOSED = range(16, 22)
-GENTLY = 1
-"""The id of a DRAIN that lets idle clients ask once more."""
-ITS_OWN = 2
-"""In the value of a LISTEN: no one else has the socket: the worker shuts it down when nobody is to serve it any more."""
-SESSIONS_FIRST = 1
-"""In the value of a LISTEN of datagrams: the worker reads nothing before it has the sessions of the one that it replaces."""
-# enum lb_failing there
-CONNECTS, ANSWERS = 0, 1
-NOBODY = 0xFFFFFFFF
-"""The backend row of a shortage that concerns none."""
-
-SEND_ROOM = 1 << 20
-"""Bytes of notes that may wait for a worker, as the kernel counts them; net.core.wmem_max says how many are given."""
-
-_NOTE = struct.Struct("=IIQ")
-_REFUSAL = struct.Struct("=16sH110s")
-"""What follows the note in struct lb_refusal of csrc/channel.h."""
-
-_MOST_BYTES = _NOTE.size + _REFUSAL.size
-
-
-class Note(NamedTuple):
-    """What a worker says to us, or is told."""
-
-    kind: int
-    id: int
-    value: int
-    descriptor: int | None
-    more: bytes
-
-
-class WorkerLimits(NamedTuple):
-    """What a worker may hold at most.
-
-    Sessions, buffers of 64 KiB, pipes, TLS handshakes under way, and sessions that the kernel forwards (0: it forwards none),
-    and which those are (OFFLOAD_... of lbcore/control/worker.py).
-    """
-
-    sessions: int
-    buffers: int
-    pipes: int
-    handshakes: int
-    seats: int
-    which: int
-
-
-def refusal_words(note: Note) -> str:
-    """Who was refused by a REFUSED, and why: one line, of printable characters."""
-    import ipaddress  # only when it is needed: it takes its time
-
-    raw, port, words = _REFUSAL.unpack(note.more[: _REFUSAL.size].ljust(_REFUSAL.size, b"\0"))
-    ip = ipaddress.IPv6Address(raw)
-    host = str(ip.ipv4_mapped) if ip.ipv4_mapped else f"[{ip}]"
-    why = words.partition(b"\0")[0].decode("ascii", "replace")
-    others = f" (and {note.value} others before it)" if note.value else ""
-    return f"client {host}:{port} is refused: {why}{others}"
-
-
-class Channel:
-    """Our end of the pair to a worker. Never waits."""
-
-    def __init__(self) -> None:
-        self.ours: socket.socket
-        self.theirs: socket.socket
-        self.ours, self.theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self.ours.setblocking(False)
-        # a worker that has not begun to read is told of all listeners and of the TLS of all pools
-        self.ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_ROOM)
-        self.theirs.setblocking(False)
-
-    def send(self, kind: int, id: int = 0, value: int = 0, descriptor: int | None = None) -> bool:
-        """Send a note; False when the worker is gone or does not listen."""
-        ancillary = []
-        if descriptor is not None:
-            ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", [descriptor]))]
-        try:
-            self.ours.sendmsg([_NOTE.pack(kind, id, value)], ancillary, socket.MSG_NOSIGNAL)
-        except OSError:
-            return False
-        return True
-
-    def notes(self) -> Iterator[Note | None]:
-        """What has arrived; None at the end when the worker is gone."""
-        while True:
-            try:
-                data, descriptors, _, _ = socket.recv_fds(self.ours, _MOST_BYTES, 1, socket.MSG_CMSG_CLOEXEC)
-            except BlockingIOError:
-                return
-            except OSError:
-                data, descriptors = b"", []
-            if not data:
-                yield None
-                return
-            kind, id, value = _NOTE.unpack_from(data)
-            yield Note(kind, id, value, descriptors[0] if descriptors else None, data[_NOTE.size :])
-
-    def close(self) -> None:
-        """Close both ends."""
-        self.ours.close()
-        self.theirs.close()
-
-    @classmethod
-    def over(cls, ours: socket.socket) -> Channel:
-        """A channel whose other end is a worker's already."""
-        made = cls.__new__(cls)
-        made.ours = made.theirs = ours
-        ours.setblocking(False)
-        ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_ROOM)
-        return made
-
-
-def move_sessions(old: Channel | None, new: Channel) -> None:
-    """Have the sessions of datagrams go from one worker to another, which then reads their sockets."""
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
-    with ours, theirs:
-        new.send(SUCCEED, descriptor=theirs.fileno())
-        if old is not None:
-            old.send(MOVE, descriptor=ours.fileno())
 
 
 class ProcessWorker:
@@ -293,7 +169,7 @@ class ThreadWorker:
 
     def kill(self) -> None:
         """A thread cannot be killed: tell it to stop and wait."""
-        self._channel.send(STOP)
+        self._channel.send(notes.STOP)
         self._thread.join()
 
     @property

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from lbcore.backoff import Backoff
 from lbcore.config.settings import join_host_port
+from lbcore.discovery.found import MOST, Found
 from lbcore.discovery.hold import Hold
 from lbcore.discovery.resolver import DnsFailed, Resolver
-from lbcore.discovery.sources import MOST, Found
 from lbcore.engine.codes import TIERS
 from lbcore.log_once import LogOnce
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from lbcore.config.settings import SourceSettings
-    from lbcore.discovery.sources import Publish
+    from lbcore.discovery.found import Publish
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 30.0
 

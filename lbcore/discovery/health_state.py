@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from lbcore.config.settings import PoolSettings
     from lbcore.discovery.deadlines import Deadlines
     from lbcore.discovery.evidence import Verdict
-    from lbcore.discovery.pool_health import Member, PoolHealth
+    from lbcore.discovery.member import Member
+    from lbcore.discovery.pool_health import PoolHealth
     from lbcore.table import Row, Table
 
 

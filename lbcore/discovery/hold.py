@@ -6,7 +6,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from lbcore.discovery.sources import Found
+    from lbcore.discovery.found import Found
 
 SURE = 2
 """So many answers in a row must lack a backend."""

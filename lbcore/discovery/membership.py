@@ -12,22 +12,23 @@ import errno
 import os
 import threading
 import time
-from typing import NamedTuple
 
 from lbcore.config.settings import join_host_port, loops, parse_address
-from lbcore.control.workers import ANSWERS, CONNECTS, NOBODY
 from lbcore.discovery import evidence as rules_of
-from lbcore.discovery import outliers, panic, saved, sources
+from lbcore.discovery import outliers, panic, saved
 from lbcore.discovery.deadlines import Deadlines
 from lbcore.discovery.drains import Drains
 from lbcore.discovery.evidence import Evidence, Suspicion, Verdict
+from lbcore.discovery.found import Found
 from lbcore.discovery.health_state import HealthStates
-from lbcore.discovery.names import Named
+from lbcore.discovery.member import Member
 from lbcore.discovery.pickers import Pickers
-from lbcore.discovery.pool_health import Member, PoolHealth
+from lbcore.discovery.pool_health import PoolHealth
 from lbcore.discovery.reports import Report, Reports, weight_of
 from lbcore.discovery.shortages import Shortages
-from lbcore.engine.codes import DEAD, PROVEN
+from lbcore.discovery.targets import Named, Target
+from lbcore.engine import notes
+from lbcore.engine.codes import DEAD, NO_ROW, PROVEN
 from lbcore.table import UNRESOLVED, is_literal, resolve_all
 
 TYPE_CHECKING = False
@@ -51,13 +52,6 @@ _TLS_WORDS = {errno.EKEYREJECTED: "its certificate is not accepted", errno.EPROT
 
 REMOVED = "removed"
 """Why a backend leaves that an operator has removed."""
-
-
-class Target(NamedTuple):
-    """A backend that is to be probed, and how."""
-
-    row: Row
-    probe: ProbeSettings
 
 
 class Membership:
@@ -353,7 +347,7 @@ class Membership:
     def failing(self, index: int, what: int) -> None:
         """A worker reports that connects to the backend in this row, or its answers, fail one after another.
 
-        what: CONNECTS or ANSWERS of lbcore.control.workers.
+        what: CONNECTS or RESPONSES of lbcore.engine.notes.
         """
         with self._lock:
             row = self._table.by_index(index)
@@ -362,7 +356,7 @@ class Membership:
                 return
             now = self._clock()
             outcome = self._table.health(row)
-            if what == ANSWERS and outcome.failed_responses_in_row:
+            if what == notes.RESPONSES and outcome.failed_responses_in_row:
                 detail = f"status {outcome.last_status}" if outcome.last_status else "none came, or it broke off"
                 why = f"{rules_of.times(outcome.failed_responses_in_row, 'response')} failed in a row: {detail}"
                 match rules_of.note_responses_failed(member.evidence, why, self._pools[row.pool], now):
@@ -372,14 +366,14 @@ class Membership:
                         self.on_suspect(row)
                     case Suspicion.NOTHING:
                         pass
-            elif what != ANSWERS and outcome.failures_in_row:
+            elif what != notes.RESPONSES and outcome.failures_in_row:
                 detail = _TLS_WORDS.get(outcome.last_errno) or os.strerror(outcome.last_errno).lower()
                 rules_of.note_connects_failed(member.evidence, outcome.failures_in_row, detail, self._pools[row.pool], now)
                 self._states.review(member, now)
 
     def shortage(self, error: int, index: int) -> None:
-        """A worker reports what this host lacked: for a connect to the backend in this row, or for an accept (NOBODY)."""
-        row = None if index == NOBODY else self._table.by_index(index)
+        """A worker reports what this host lacked: for a connect to the backend in this row, or for an accept (NO_ROW)."""
+        row = None if index == NO_ROW else self._table.by_index(index)
         self.shortages.tell(error, row.address if row else "a client")
 
     def compare(self, now: float) -> None:
@@ -400,7 +394,8 @@ class Membership:
             figures[id] = outliers.Figures(good - member.good, bad - member.bad, latency_us)
             member.good, member.bad = good, bad
             if in_row and in_row >= self._pools[name].max_connect_failures > 0:
-                self.failing(member.row.index, CONNECTS)  # of those who pick without the proxy: nobody else reports for them
+                # of those who pick without the proxy: nobody else reports for them
+                self.failing(member.row.index, notes.CONNECTS)
         for id, why in outliers.worse(figures, rules).items():
             self._states.eject(health.members[id], f"ejected: {why}", now)
 
@@ -462,12 +457,12 @@ class Membership:
 
     # --- sources -------------------------------------------------------------------------------------------------
 
-    def claimed(self, pool: str, claim: str) -> list[sources.Found]:
+    def claimed(self, pool: str, claim: str) -> list[Found]:
         """What a source names of a pool, as of what it said last."""
         with self._lock:
             members = self._health[pool].members.values() if pool in self._health else ()
             rows = (member.row for member in members if claim in member.claims)
-            return [sources.Found(row.address, row.weight, row.tier) for row in rows]
+            return [Found(row.address, row.weight, row.tier) for row in rows]
 
     def follow_source(self, pool: str, claim: str, found: Iterable[tuple[str, int] | tuple[str, int, int]]) -> None:
         """The whole set of (address, weight, tier) that a source knows for a pool now: who is new comes, who is gone leaves,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from lbcore.backoff import Backoff
 from lbcore.log_once import LogOnce
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from lbcore.config.settings import BalancerSettings
     from lbcore.discovery.membership import Membership
     from lbcore.discovery.resolver import Resolver
+    from lbcore.discovery.targets import Named
 
 LEAST_S, MOST_S = 1.0, 300.0
 """How long a name is believed at least and at most, whatever its time to live."""
@@ -29,17 +30,6 @@ SYSTEM_S = 30.0
 REFRESH_S = 1.0
 SURE = 2
 """So many answers in a row must lack a backend's address until the backend moves."""
-
-
-class Named(NamedTuple):
-    """A backend with a host name, where it stands now, and whether that is an address of the host's at all."""
-
-    pool: str
-    address: str
-    host: str
-    port: int
-    ip: str
-    resolved: bool
 
 
 class _Watch:

@@ -1,54 +1,17 @@
-"""What is known of backends, beside their rows: of each one, and of a pool as a whole. Kept by membership."""
+"""What is known of a pool's backends as a whole. Kept by membership."""
 
 from __future__ import annotations
 
 from lbcore.discovery import panic
-from lbcore.discovery.evidence import Evidence, Verdict, was_good
+from lbcore.discovery.evidence import was_good
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from lbcore.config.settings import PoolSettings
-    from lbcore.discovery.reports import Instance
-    from lbcore.table import Row
+    from lbcore.discovery.member import Member
 
 TOGETHER_S = 1.0
 """Backends that come within so long of a pool's first one need no slow start: there is nobody whose share they could take."""
-
-
-class Member:
-    """A backend's evidence beside its row.
-
-    claims: the sources that name it; it goes when none does any more. load, elsewhere, heard_at: its last report of load. good,
-    bad: its requests when the pool was last compared. ramp_until: end of its slow start, 0: none. instances: the processes that
-    registered this address, by their ids.
-    """
-
-    __slots__ = (
-        "bad",
-        "claims",
-        "elsewhere",
-        "evidence",
-        "good",
-        "heard_at",
-        "instances",
-        "load",
-        "ramp_until",
-        "row",
-        "verdict",
-    )
-
-    def __init__(self, row: Row, evidence: Evidence) -> None:
-        self.row: Row = row
-        self.evidence: Evidence = evidence
-        self.verdict: Verdict = Verdict(row.state, row.reason)
-        self.claims: set[str] = {row.source}
-        self.load: float | None = None
-        self.elsewhere: float = 0.0
-        self.heard_at: float = 0.0
-        self.good: int = 0
-        self.bad: int = 0
-        self.ramp_until: float = 0.0
-        self.instances: dict[str, Instance] = {}
 
 
 class PoolHealth:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from lbcore.discovery.member import Instance
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from lbcore.config.settings import PoolSettings
     from lbcore.discovery.deadlines import Deadlines
-    from lbcore.discovery.pool_health import Member
+    from lbcore.discovery.member import Member
     from lbcore.table import Row, Table
 
 LATE_S = 1.0
@@ -51,20 +53,6 @@ _UNHEARD = "?"
 """Begins the ids of processes that another control plane knew. No process may choose such an id."""
 
 _BEST_FIRST = ("ready", "busy", "starting", "draining")
-
-
-class Instance:
-    """One of the processes that serve an address: what it said last, until its own lease ends."""
-
-    __slots__ = ("busy_until", "declared", "in_flight", "load", "seq", "until")
-
-    def __init__(self, until: float) -> None:
-        self.seq: int = -1
-        self.until: float = until
-        self.declared: str = "ready"
-        self.busy_until: float = 0.0
-        self.load: float | None = None
-        self.in_flight: int | None = None
 
 
 def _forget_unheard(member: Member) -> bool:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
-    from lbcore.discovery.pool_health import Member
+    from lbcore.discovery.member import Member
 
 SOURCES = ("lease", "api")
 DRAIN = "drain"

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from typing import NamedTuple
 
 from lbcore.backoff import Backoff
 
@@ -21,8 +20,7 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     from lbcore.config.settings import PoolSettings, SourceSettings
-
-    Publish = Callable[[list["Found"]], None]
+    from lbcore.discovery.found import Found, Publish
 
     class Source(Protocol):
         """What `Sources` runs."""
@@ -33,20 +31,7 @@ if TYPE_CHECKING:
         def run(self, publish: Publish) -> Awaitable[None]: ...
 
 
-class Found(NamedTuple):
-    """A backend as a source knows it: "IP:PORT" (IPv6 in brackets), its weight, 0..256, and its tier.
-
-    It takes sessions only while none of a lower tier can.
-    """
-
-    address: str
-    weight: int
-    tier: int = 0
-
-
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 30.0
-MOST = 1024
-"""Backends that DNS may name for a pool."""
 
 
 class Sources:

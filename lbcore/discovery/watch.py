@@ -10,13 +10,13 @@ import stat
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lbcore.config.settings import join_host_port, parse_address
-from lbcore.discovery.sources import Found
+from lbcore.discovery.found import Found
 from lbcore.log_once import LogOnce
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from lbcore.discovery.sources import Publish
+    from lbcore.discovery.found import Publish
 
 MAX_BYTES = 1 << 20
 MAX_BACKENDS = 10_000

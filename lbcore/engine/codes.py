@@ -59,6 +59,8 @@ CLASSES = ("1xx", "2xx", "3xx", "4xx", "5xx")
 """Of answers, in the order of their counters."""
 TIERS: int = ffi.integer_const("LB_TIERS")
 """A backend's tier is below this."""
+NO_ROW = 0xFFFFFFFF
+"""UINT32_MAX, where a field names the row of a backend: none."""
 NO_POOL: int = ffi.integer_const("LB_NO_POOL")
 
 SERVING: int = ffi.integer_const("LB_WORKER_SERVING")

@@ -14,6 +14,7 @@ import stat
 import time
 from abc import ABC, abstractmethod
 
+from lbcore.config.log_target import OUTPUTS, SYSLOG
 from lbcore.config.settings import split_host_port
 
 TYPE_CHECKING = False
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
 
 PIPE_BYTES = 4096
 """A write of so many bytes into a pipe is taken whole or not at all (PIPE_BUF), and not mixed with another's."""
-SYSLOG = "syslog"
-_OUTPUTS = {"stdout": 1, "stderr": 2}
 _PRIORITY = 16 << 3 | 6  # local0, info (RFC 5424 6.2.1)
 
 
@@ -182,18 +181,13 @@ class _Syslog(Sink):
             self._socket = None
 
 
-def is_path(target: str) -> bool:
-    """Does an access_log name a file?"""
-    return target not in _OUTPUTS and target != "off" and target.partition(":")[0] != SYSLOG
-
-
 def opened(target: str) -> Sink:
     """The sink that an access_log names: a path, stdout, stderr, syslog, syslog:PATH or syslog:HOST:PORT.
 
     Raises OSError or ValueError.
     """
-    if target in _OUTPUTS:
-        return _output(_OUTPUTS[target])
+    if target in OUTPUTS:
+        return _output(OUTPUTS[target])
     if target.partition(":")[0] == SYSLOG:
         return _Syslog(target.partition(":")[2] or "/dev/log")
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK

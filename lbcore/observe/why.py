@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from lbcore._layout import ffi
-from lbcore.engine.codes import POLICY_NAMES
+from lbcore.engine.codes import NO_ROW, POLICY_NAMES
 from lbcore.engine.segment import Segment, text
 
 TYPE_CHECKING = False
@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from typing import Any
 
 RING: int = ffi.integer_const("LB_DECISIONS")
-NONE = 0xFFFFFFFF
 WHY = {
     0: "nobody could be picked",
     1: "its turn",
@@ -77,7 +76,7 @@ class _Names:
         self.offset = time.time() - time.monotonic()
 
     def backend(self, row: int) -> str | None:
-        if row == NONE:
+        if row == NO_ROW:
             return None
         if row not in self._backends:
             self._backends[row] = self._segment.texts(self._segment.backend(row))[0]
@@ -97,7 +96,7 @@ def _shown(seen: Any, section: int, names: _Names) -> dict[str, Any]:
     candidates = [
         {"backend": names.backend(row), "score": round(score, 6) if score >= 0 else None}
         for row, score in zip(seen.candidate, seen.score, strict=True)
-        if row != NONE
+        if row != NO_ROW
     ]
     return {
         "at": round(names.offset + seen.at_us / 1e6, 6),
@@ -105,12 +104,12 @@ def _shown(seen: Any, section: int, names: _Names) -> dict[str, Any]:
         "pool": names.pool(seen.pool),
         "policy": POLICY_NAMES.get(seen.policy, "?"),
         "backend": names.backend(seen.backend),
-        "id": None if seen.backend == NONE else f"{seen.backend}.{seen.generation}",
+        "id": None if seen.backend == NO_ROW else f"{seen.backend}.{seen.generation}",
         "why": WHY.get(seen.why, "?"),
         "candidates": candidates,
         "cost": seen.cost,
         "tried": seen.tried,
-        "outcome": "nobody" if seen.backend == NONE else FATES.get(seen.fate, "?"),
+        "outcome": "nobody" if seen.backend == NO_ROW else FATES.get(seen.fate, "?"),
         "status": seen.status or None,
         "took_ms": round(seen.took_us / 1000, 3) if seen.fate else None,
     }

@@ -6,7 +6,8 @@ import fcntl
 import os
 import time
 
-from lbcore.control.workers import TLS, Channel
+from lbcore.engine import notes
+from lbcore.engine.channel import Channel
 from lbcore.tls.bundle import LISTENER, POOL, TICKETS, pack_tickets
 from lbcore.tls.tickets import TicketKey, due, rotated
 
@@ -83,7 +84,7 @@ class TlsPublisher:
                 self._send_all(kind, row, data)
 
     def withdraw(self) -> None:
-        """Tell all workers of which rows TLS is gone."""
+        """Tell all workers of which rows notes.TLS is gone."""
         for kind, row in set(self._told) - set(self._due()):
             del self._told[kind, row]
             self._send_all(kind, row, None)
@@ -115,7 +116,7 @@ class TlsPublisher:
         except OSError as error:
             self._log(f"tls: a worker cannot be told of a change: {error.strerror}")
             return
-        channel.send(TLS, row, kind, descriptor=fd)
+        channel.send(notes.TLS, row, kind, descriptor=fd)
         if fd is not None:
             os.close(fd)
 

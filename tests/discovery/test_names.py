@@ -18,8 +18,8 @@ from harness import Peer, balanced, dial, echo, read_exactly, wait_for
 
 from lbcore.config.settings import BalancerSettings, ListenerSettings, PoolSettings, ProbeSettings, SourceSettings
 from lbcore.discovery import resolver
+from lbcore.discovery.found import Found
 from lbcore.discovery.hold import Hold
-from lbcore.discovery.sources import Found
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

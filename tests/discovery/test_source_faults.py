@@ -20,14 +20,14 @@ import pytest
 from dns_faults import Followed, WrongServer, failing, following, kind_of, needs_dnsmasq, of_dns
 from harness import free_port, wait_for
 
-from lbcore.discovery.sources import MOST, Found
+from lbcore.discovery.found import MOST, Found
 from lbcore.discovery.watch import MAX_BACKENDS, MAX_BYTES, FileSource, parse
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from lbcore.discovery.sources import Publish
+    from lbcore.discovery.found import Publish
 
 
 # --- name servers ---------------------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from http_balancers import OFF
 
 from lbcore.config.settings import BackendSettings, PoolSettings, SourceSettings
 from lbcore.discovery.dns import _scaled
-from lbcore.discovery.sources import Found
+from lbcore.discovery.found import Found
 from lbcore.discovery.watch import FileSource, parse
 from lbcore.errors import ConfigError
 

@@ -19,7 +19,8 @@ import pytest
 
 from lbcore.config.settings import SourceSettings
 from lbcore.discovery.dns import DnsSource
-from lbcore.discovery.sources import Found, Sources
+from lbcore.discovery.found import Found
+from lbcore.discovery.sources import Sources
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -17,7 +17,9 @@ from harness import wait_for
 from lbcore import Balancer, ConfigError, _engine
 from lbcore._layout import ffi
 from lbcore.config.settings import BalancerSettings, CertificateSettings, ListenerSettings, PoolSettings, ProbeSettings
-from lbcore.control import supervisor, workers
+from lbcore.control import supervisor
+from lbcore.engine import notes
+from lbcore.engine.channel import Channel
 from lbcore.observe.metrics import render
 from lbcore.tls import publisher, tickets
 from lbcore.tls.bundle import LISTENER, POOL, TICKETS
@@ -35,7 +37,7 @@ class StandIn:
         self,
         table: Any,
         worker: int,
-        channel: workers.Channel,
+        channel: Channel,
         limits: Any,
         core: int | None,
         adoption_socket: str | None,
@@ -52,17 +54,17 @@ class StandIn:
 
     def _serve(self) -> None:
         note = struct.Struct("=IIQ")
-        self._channel.send(note.pack(workers.READY, 0, 0))
+        self._channel.send(note.pack(notes.READY, 0, 0))
         while True:
             data, descriptors, _, _ = socket.recv_fds(self._channel, note.size, 1)
             if not data:
                 break
             kind, number, value = note.unpack(data)
-            if kind != workers.WAKE:  # its heart does not beat: it is looked after as one that hangs
+            if kind != notes.WAKE:  # its heart does not beat: it is looked after as one that hangs
                 self.told.append(Told(kind, number, value, self._read(kind, descriptors)))
-            if kind == workers.LISTEN:
-                self._channel.send(note.pack(workers.LISTENING, number, 0))
-            if kind in (workers.DRAIN, workers.STOP):
+            if kind == notes.LISTEN:
+                self._channel.send(note.pack(notes.LISTENING, number, 0))
+            if kind in (notes.DRAIN, notes.STOP):
                 break
         self._channel.close()
 
@@ -70,7 +72,7 @@ class StandIn:
     def _read(kind: int, descriptors: list[int]) -> bytes | None:
         found = None
         for fd in descriptors:
-            if kind == workers.TLS:
+            if kind == notes.TLS:
                 with pytest.raises(OSError, match="not permitted"):
                     os.write(fd, b"!")
                 found = os.pread(fd, os.fstat(fd).st_size, 0)
@@ -86,7 +88,7 @@ class StandIn:
 
     def of_tls(self) -> list[tuple[int, int]]:
         """(kind of the bundle, row) of each note; row -1 - N: row N has none any more."""
-        tls = [note for note in self.told if note.kind == workers.TLS]
+        tls = [note for note in self.told if note.kind == notes.TLS]
         return [(note.value, note.id if note.data is not None else -1 - note.id) for note in tls]
 
 
@@ -128,7 +130,7 @@ def test_a_new_worker_is_told_everything_before_it_listens(cert: Path) -> None:
     with Balancer(settings=settings(cert), log=print):
         (worker,) = StandIn.made
         assert worker.of_tls() == [(TICKETS, 0), (POOL, 0), (LISTENER, 1)]
-        assert [note.kind for note in worker.told][-2:] == [workers.LISTEN, workers.LISTEN]
+        assert [note.kind for note in worker.told][-2:] == [notes.LISTEN, notes.LISTEN]
         assert cert.read_bytes().strip() in (worker.told[2].data or b"")
 
 
@@ -174,7 +176,7 @@ def test_a_name_that_moves_to_another_listener(cert: Path) -> None:
         wait_for(lambda: len(worker.of_tls()) == 2, "the new row is told, the old one withdrawn")
         assert worker.of_tls() == [(LISTENER, 2), (LISTENER, -2)]
         kinds = [note.kind for note in worker.told]
-        assert kinds == [workers.TLS, workers.LISTEN, workers.UNLISTEN, workers.TLS]
+        assert kinds == [notes.TLS, notes.LISTEN, notes.UNLISTEN, notes.TLS]
 
 
 def test_a_reload_with_a_broken_file_changes_nothing(cert: Path) -> None:
@@ -222,7 +224,7 @@ def test_keys_of_tickets_change(cert: Path, monkeypatch: pytest.MonkeyPatch) -> 
         def sent() -> list[list[bytes]]:
             found = []
             for note in worker.told:
-                if note.kind == workers.TLS and note.value == TICKETS:
+                if note.kind == notes.TLS and note.value == TICKETS:
                     packed = ffi.cast("struct lb_ticket_keys *", ffi.from_buffer(note.data))
                     raw, size = bytes(ffi.buffer(packed.keys)), tickets.KEY_BYTES
                     found.append([raw[at * size : (at + 1) * size] for at in range(packed.count)])
@@ -244,9 +246,9 @@ def test_status_and_metrics_tell_when_certificates_expire(cert: Path) -> None:
 
 
 def test_a_hung_worker_that_is_told_of_everything_there_can_be() -> None:
-    channel = workers.Channel()
+    channel = Channel()
     try:
-        assert all(channel.send(workers.TLS, row, POOL) for row in range(1 + 256 + 64 + 64))
+        assert all(channel.send(notes.TLS, row, POOL) for row in range(1 + 256 + 64 + 64))
     finally:
         channel.close()
 

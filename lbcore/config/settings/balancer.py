@@ -134,7 +134,7 @@ class BalancerSettings(Settings):
         yield from self._request_faults()
         yield from self._cookie_faults()
         yield from self._datagram_faults()
-        yield from loop_faults(self)
+        yield from loop_faults(self.listeners, self.routes, self.pools)
         for pool in self.pools:
             if pool.initial == "down" and pool.probe.kind == "off":
                 yield f"pool {pool.name}: initial: 'down' requires probes (probe.kind is off: nothing would bring a backend up)"

@@ -9,9 +9,13 @@ from lbcore.config.settings.base import Settings, is_token
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from typing import Any, Self
+    from typing import Any, Protocol, Self
 
-    from lbcore.config.settings.pool import PoolSettings
+    class Way(Protocol):
+        """How a pool's traffic reaches its backends: what a probe has to know of the pool."""
+
+        send_proxy: str
+        tls: bool
 
 
 def statuses(text: str, lowest: int = 100) -> list[tuple[int, int]]:
@@ -103,12 +107,12 @@ class ProbeSettings(Settings):
         """Does a tcp probe say or expect anything?"""
         return bool(self.greeting or self.send or self.expect)
 
-    def as_to(self, pool: PoolSettings) -> Self:
+    def as_to(self, pool: Way) -> Self:
         """These settings for a pool's backends: a probe takes the way of the traffic, where they do not say otherwise."""
         way = self if self.send_proxy or self.port else self.replace(send_proxy=pool.send_proxy)
         return way._secured_as(pool)
 
-    def _secured_as(self, pool: PoolSettings) -> Self:
+    def _secured_as(self, pool: Way) -> Self:
         if not pool.tls or self.tls is False:
             return self.replace(tls=bool(self.tls))
         unsaid = [name for name in ("tls", "tls_verify", "tls_ca") if getattr(self, name) is None]

@@ -13,8 +13,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from lbcore.config.settings.balancer import BalancerSettings
-    from lbcore.config.settings.listener import ListenerSettings
+    from lbcore.config.settings.listener import ListenerSettings, RouteSettings
+    from lbcore.config.settings.pool import PoolSettings
 
 
 class Place(NamedTuple):
@@ -68,20 +68,21 @@ def plain(text: str) -> Address | None:
     return mapped or address
 
 
-def places_of(settings: BalancerSettings, bound: dict[str, tuple[str, int]]) -> list[Place]:
+def places_of(
+    listeners: Iterable[ListenerSettings], routes: Iterable[RouteSettings], bound: dict[str, tuple[str, int]]
+) -> list[Place]:
     """All listeners. bound: where they really are, by name, as far as is known; a port 0 is nowhere yet."""
     found = []
-    for listener in settings.listeners:
+    routes = list(routes)
+    for listener in listeners:
         host, port = bound.get(str(listener.name), (listener.host, listener.port))
         if port:
-            found.append(Place(str(listener.name), listener.mode == "udp", host, port, _pools_behind(settings, listener)))
+            found.append(Place(str(listener.name), listener.mode == "udp", host, port, _pools_behind(routes, listener)))
     return found
 
 
-def _pools_behind(settings: BalancerSettings, listener: ListenerSettings) -> frozenset[str]:
-    routed = (
-        route.pool for route in settings.routes if listener.mode in ROUTED_MODES and route.listener in (None, listener.name)
-    )
+def _pools_behind(routes: Iterable[RouteSettings], listener: ListenerSettings) -> frozenset[str]:
+    routed = (route.pool for route in routes if listener.mode in ROUTED_MODES and route.listener in (None, listener.name))
     return frozenset({*routed, *({listener.pool} if listener.pool else ())})
 
 
@@ -112,11 +113,13 @@ def _reached(places: list[Place], pool: str, ip: str, port: int) -> list[Place]:
     return [place for place in places if place.datagrams in ways and is_own(ip, port, [(place.host, place.port)])]
 
 
-def loop_faults(settings: BalancerSettings) -> Iterable[str]:
+def loop_faults(
+    listeners: Iterable[ListenerSettings], routes: Iterable[RouteSettings], pools: list[PoolSettings]
+) -> Iterable[str]:
     """Of backends that are named by their addresses: names are looked up when the balancer starts."""
-    backends = {pool.name: [parse_address(backend.address) for backend in pool.backends] for pool in settings.pools}
-    places = places_of(settings, {})
-    for pool in settings.pools:
+    backends = {pool.name: [parse_address(backend.address) for backend in pool.backends] for pool in pools}
+    places = places_of(listeners, routes, {})
+    for pool in pools:
         for backend, (host, port) in zip(pool.backends, backends[pool.name], strict=True):
             name = leads_back(places, pool.name, host, port, lambda at: backends.get(at, ()))
             if name:

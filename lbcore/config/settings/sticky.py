@@ -10,9 +10,23 @@ from lbcore.config.settings.base import is_token
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from typing import Protocol
 
+    from lbcore.config.secret import Secret
     from lbcore.config.settings.listener import ListenerSettings
-    from lbcore.config.settings.pool import PoolSettings
+
+    class Pool(Protocol):
+        """What a pool says of its cookie."""
+
+        name: str
+        said: frozenset[str]
+        sticky: str | None
+        sticky_secret: Secret | None
+        sticky_samesite: str
+        sticky_domain: str | None
+        sticky_path: str
+        sticky_max_age_ms: int | None
+
 
 MAX_ATTRIBUTES, MAX_SHARED = 255, 4
 """The room in csrc/shm_layout.h, and LB_STICKY_PARTS of csrc/l7/sticky.h."""
@@ -21,7 +35,7 @@ _PATH = re.compile(r"/[!#-+\--:<-~]*")
 _OF_COOKIE = ("sticky_secret", "sticky_drain", "sticky_samesite", "sticky_domain", "sticky_path", "sticky_max_age")
 
 
-def sticky_attributes(pool: PoolSettings) -> str:
+def sticky_attributes(pool: Pool) -> str:
     """What follows the value in Set-Cookie, but for Secure, which depends on the connection."""
     parts = [f"; Path={pool.sticky_path}"]
     if pool.sticky_domain is not None:
@@ -31,12 +45,12 @@ def sticky_attributes(pool: PoolSettings) -> str:
     return "".join([*parts, "; HttpOnly", f"; SameSite={pool.sticky_samesite.title()}"])
 
 
-def is_secure(pool: PoolSettings) -> bool:
+def is_secure(pool: Pool) -> bool:
     """Is the cookie Secure even where the connection is not? Browsers refuse it without, RFC 6265bis 4.1.3 and 5.7."""
     return pool.sticky_samesite == "none" or (pool.sticky or "").lower().startswith(("__secure-", "__host-"))
 
 
-def sticky_faults(pool: PoolSettings) -> Iterable[str]:
+def sticky_faults(pool: Pool) -> Iterable[str]:
     """What is wrong with a pool's cookie."""
     if pool.sticky is None:
         yield from (f"{key}: requires sticky, the name of a cookie" for key in _OF_COOKIE if key in pool.said)
@@ -56,15 +70,16 @@ def sticky_faults(pool: PoolSettings) -> Iterable[str]:
         yield f"sticky_domain: with sticky_path longer than {MAX_ATTRIBUTES} bytes"
 
 
-def shared_faults(pools: list[PoolSettings]) -> Iterable[str]:
+def shared_faults(pools: Iterable[Pool]) -> Iterable[str]:
     """Pools that share a cookie have a part of it each, and there is room for few."""
+    pools = list(pools)
     names = [pool.sticky for pool in pools if pool.sticky is not None]
     for name in sorted({name for name in names if names.count(name) > MAX_SHARED}):
         sharing = ", ".join(pool.name for pool in pools if pool.sticky == name)
         yield f"sticky: {name!r} is the cookie of too many pools: {sharing} (allowed: {MAX_SHARED}; give others another name)"
 
 
-def plain_faults(pool: PoolSettings, listeners: list[ListenerSettings]) -> Iterable[str]:
+def plain_faults(pool: Pool, listeners: list[ListenerSettings]) -> Iterable[str]:
     """Browsers keep no cookie that is Secure and came over plain HTTP. listeners: those that lead to the pool."""
     plain = [entry for entry in listeners if entry.mode in HTTP_MODES]
     if pool.sticky is None or not is_secure(pool) or not plain:

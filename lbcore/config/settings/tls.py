@@ -8,9 +8,29 @@ from lbcore.config.settings.base import Settings
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from typing import Protocol
 
-    from lbcore.config.settings.listener import ListenerSettings
-    from lbcore.config.settings.pool import PoolSettings
+    class Listener(Protocol):
+        """What a listener says of TLS."""
+
+        mode: str
+        certificates: list[CertificateSettings]
+        client_cert: str | None
+        client_ca: str | None
+        alpn: list[str] | None
+
+        @property
+        def terminates(self) -> bool: ...
+
+    class Pool(Protocol):
+        """What a pool says of it."""
+
+        tls: bool
+        tls_verify: bool
+        tls_name: str | None
+        tls_cert: str | None
+        tls_key: str | None
+
 
 INTERMEDIATE = ":".join(
     f"ECDHE-{signature}-{cipher}"
@@ -39,7 +59,7 @@ class CertificateSettings(Settings):
             yield "cert: missing (PEM file of the certificate)"
 
 
-def listener_faults(listener: ListenerSettings) -> Iterable[str]:
+def listener_faults(listener: Listener) -> Iterable[str]:
     """What a listener says of TLS, filled where it says nothing and TLS ends there; yields what does not fit."""
     if listener.mode == "https" and not listener.certificates:
         yield "certificate: missing (what https shows its clients: [[listener.certificate]], or --cert FILE)"
@@ -68,7 +88,7 @@ def listener_faults(listener: ListenerSettings) -> Iterable[str]:
             yield f"alpn: {protocol!r} is not allowed (allowed: names of protocols, such as h2)"
 
 
-def pool_faults(pool: PoolSettings) -> Iterable[str]:
+def pool_faults(pool: Pool) -> Iterable[str]:
     """What a pool says of TLS that does not fit."""
     if not pool.tls:
         for name in ("tls_ca", "tls_name", "tls_cert", "tls_key"):
