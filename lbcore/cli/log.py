@@ -26,7 +26,7 @@ _ERRORS = re.compile(
 )
 _WARNINGS = re.compile(
     r"-> down|lines were lost|is ignored|is not ejected|admin: refused |is taken|held up|has expired|stays in force|failed: "
-    r"|no listener wants|cannot be left|was not taken|^state_file: \D"
+    r"|no listener uses|cannot be left|could not be (written|opened)|is left alone|^state_file: \D"
 )
 
 

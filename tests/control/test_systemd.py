@@ -374,6 +374,12 @@ def test_an_abstract_socket_and_none_at_all() -> None:
         ("pool app: 10.0.0.5:80 down -> up: 2 good probes", INFO),
         ("state_file: 2 backends are back, on probation", INFO),
         ("state_file: No space left on device", WARNING),
+        ("a socket was passed that no listener uses: 127.0.0.1:80", WARNING),
+        ("the ready line could not be written: nobody reads stdout", WARNING),
+        ("the access log could not be opened again: No space left on device", WARNING),
+        ("pool app: 10.0.0.5:80 is ignored: it is this balancer's own listener web", WARNING),
+        ("the control plane was held up for 3.0 s: leases are extended", WARNING),
+        ("the access log is opened again", INFO),
         ("reloaded", INFO),
     ],
 )
