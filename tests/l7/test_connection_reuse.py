@@ -269,8 +269,15 @@ def test_bytes_before_a_request_on_a_fresh_connection_end_it() -> None:
         for _ in range(3):
             with Client(lb.address) as client:
                 assert client.get("/").status in (200, 503)
+        wait_for(
+            lambda: figure(lb, "connections_unsolicited") >= 1, "they were seen"
+        )  # before the request, or behind its response
+        reused = figure(lb, "connections_reused")
+        for _ in range(3):
+            with Client(lb.address) as client:
+                assert client.get("/").status in (200, 503)
         wait_for(lambda: figure(lb, "connections_kept") == 0, "none is kept")
-        assert backend.connections == 3
+        assert figure(lb, "connections_reused") == reused, "from then on each request has a connection of its own"
 
 
 # --- other early ends ------------------------------------------------------------------------------------------------
