@@ -27,6 +27,8 @@ _HEAD = re.compile(rb"POST ([a-z/]+) HTTP/1\.1\r\n((?:[A-Za-z][A-Za-z0-9-]*:[ ]?
 _PART = re.compile(rb"(?:[^\r\n]+\r\n)*[^\r\n]*\r?")
 """The beginning of a head."""
 _MAX_HEAD = 4096
+AT_ONCE = 32
+"""Calls of one connection that are answered until others have their turn."""
 _WHOLE_S = 10.0
 """A call that began must be whole by then."""
 _LENGTH = re.compile(r"[0-9]{1,6}")
@@ -79,32 +81,50 @@ class FastPath(asyncio.Protocol):
         """It reads again."""
         self._paused = False
         self._transport.resume_reading()
-        self.data_received(b"")
+        self._go_on()
 
     def data_received(self, data: bytes) -> None:
         """Answer what is whole, keep what is not, hand over what is not plain."""
         if not self._held:
             self._at_rest = self._loop.time()
         self._held += data
-        while self._held and not self._paused and not self._transport.is_closing():
-            end = self._held.find(b"\r\n\r\n") + 4
-            if end < 4:
-                if len(self._held) > _MAX_HEAD or not _begins_well(self._held):
-                    self._hand_over()
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """So much that others do not wait for long; the rest after them."""
+        for _ in range(AT_ONCE):
+            if not self._held or self._paused or self._transport.is_closing() or not self._answer_one():
                 return
-            found = _HEAD.fullmatch(self._held, 0, end) if self._held.startswith(_STARTS) else None
-            fields = _fields(found[2]) if found else None
-            size = -1 if fields is None else self._size(fields)
-            if found is None or fields is None or size < 0:
+        if self._held:
+            self._transport.pause_reading()
+            self._loop.call_soon(self._again)
+
+    def _again(self) -> None:
+        if not self._paused:
+            self._transport.resume_reading()
+            self._go_on()
+
+    def _answer_one(self) -> bool:
+        """The first of what waits; False: it is not whole, or not for us."""
+        end = self._held.find(b"\r\n\r\n") + 4
+        if end < 4:
+            if len(self._held) > _MAX_HEAD or not _begins_well(self._held):
                 self._hand_over()
-                return
-            if len(self._held) < end + size:
-                return
-            if len(self._held) > end + size and _closes(fields):
-                self._hand_over()  # RFC 9112 9.6: nothing follows the last call
-                return
-            body, self._held = self._held[end : end + size], self._held[end + size :]
-            self._reply(found[1].decode(), fields, body)
+            return False
+        found = _HEAD.fullmatch(self._held, 0, end) if self._held.startswith(_STARTS) else None
+        fields = _fields(found[2]) if found else None
+        size = -1 if fields is None else self._size(fields)
+        if found is None or fields is None or size < 0:
+            self._hand_over()
+            return False
+        if len(self._held) < end + size:
+            return False
+        if len(self._held) > end + size and _closes(fields):
+            self._hand_over()  # RFC 9112 9.6: nothing follows the last call
+            return False
+        body, self._held = self._held[end : end + size], self._held[end + size :]
+        self._reply(found[1].decode(), fields, body)
+        return True
 
     def _size(self, fields: CIMultiDict[str]) -> int:
         """Of the body; -1: this is not a plain request."""

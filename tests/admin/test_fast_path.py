@@ -181,6 +181,30 @@ def test_a_caller_that_reads_nothing_is_not_heard() -> None:
         assert client(lb).call("GET", "/healthz")[0] == 200
 
 
+def test_calls_of_one_connection_take_turns_with_those_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two thousand at once, of a caller that reads: each is answered, in its order, and others are heard meanwhile."""
+    busy: list[int] = []
+    real = fast_path.FastPath._go_on
+
+    def counting(self: fast_path.FastPath) -> None:
+        before = len(self._held)
+        real(self)
+        busy.append(before - len(self._held))
+
+    monkeypatch.setattr(fast_path.FastPath, "_go_on", counting)
+    with balanced(settings=settings({"rate": 0})) as lb, dial(lb) as connection:
+        one = beat()
+        with ThreadPoolExecutor(1) as pool:
+            sent = pool.submit(connection.sendall, 2000 * one)
+            reader = connection.makefile("rb")
+            answered = 0
+            while answered < 2000:
+                answered += reader.readline().endswith(b"HTTP/1.1 404 Not Found\r\n")
+            sent.result()
+        assert client(lb).call("GET", "/healthz")[0] == 200
+    assert max(busy) <= fast_path.AT_ONCE * len(one)
+
+
 def test_stopping_closes_connections_that_beat() -> None:
     with balanced(settings=settings()) as lb:
         connection = dial(lb)
