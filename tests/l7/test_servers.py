@@ -50,11 +50,12 @@ def taking_part(measurement: str) -> pytest.MarkDecorator:
 def records() -> dict[str, Record]:
     """Those of all."""
 
-    def record(name: str) -> Record:
-        return Recorder(KINDS[name], HERE, [FRONTS["lbcore"]], SHORT, PARTS[name]).run()
-
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        return dict(zip(PARTS, pool.map(record, PARTS), strict=True))
+        return dict(zip(PARTS, pool.map(measured, PARTS, PARTS.values()), strict=True))
+
+
+def measured(name: str, parts: frozenset[str]) -> Record:
+    return Recorder(KINDS[name], HERE, [FRONTS["lbcore"]], SHORT, parts).run()
 
 
 @pytest.mark.parametrize("name", list(PARTS))
@@ -94,11 +95,17 @@ def test_the_end_of_a_websocket_is_passed_on(records: dict[str, Record], name: s
 
 @taking_part("stopping")
 def test_sigterm_of_one_of_two_under_load(records: dict[str, Record], name: str) -> None:
-    """No GET fails. A POST that has reached a server that still accepts is lost, and nginx loses it, too."""
+    """No GET fails, and no POST but one that has reached a server that still accepts: nginx loses it, too.
+
+    A POST may come in the moment of the signal itself: more of them than that are lost twice in a row only by a fault.
+    """
     seen = records[name]["stopping"]["lbcore"]
     assert seen["asked"] >= 100
     assert seen["GET"] == 0, seen
-    assert seen["POST"] <= (2 if name in ACCEPT_WHILE_THEY_STOP else 0), seen
+    lost = 1 if name in ACCEPT_WHILE_THEY_STOP else 0
+    if seen["POST"] > lost:
+        seen = measured(name, frozenset({"stopping"}))["stopping"]["lbcore"]
+    assert (seen["GET"], seen["POST"] <= lost) == (0, True), seen
 
 
 @taking_part("recycling")

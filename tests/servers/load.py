@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from collections import Counter, namedtuple
 from typing import TYPE_CHECKING, Any
@@ -17,8 +18,9 @@ Failed.__doc__ = "method: GET or POST. at: seconds since the load began. what: t
 
 
 class Load:
-    """Requests at an even rate, every second one a POST, each on a connection of its own, while something happens.
+    """Requests at an even rate, about half of them POSTs, each on a connection of its own, while something happens.
 
+    Methods are drawn, the same in each run: if they alternated, round robin would send all POSTs to one of two servers.
     failed: what came to no 200. served: how many did. processes: those that the responses name.
     """
 
@@ -46,7 +48,7 @@ class Load:
 
     async def _run(self, steps: Sequence[tuple[float, Callable[[], Any] | None]]) -> None:
         began, tasks, left = time.monotonic(), set(), list(steps)
-        serial = 0
+        serial, lots = 0, random.Random(1)
         while left:
             now = time.monotonic() - began
             if now >= left[0][0]:
@@ -54,7 +56,7 @@ class Load:
                 if call is not None:
                     await asyncio.to_thread(call)
                 continue
-            task = asyncio.create_task(self._ask("POST" if serial % 2 else "GET", now))
+            task = asyncio.create_task(self._ask(lots.choice(("GET", "POST")), now))
             tasks.add(task)
             serial += 1
             await asyncio.sleep(max(0.0, serial / self._rate - (time.monotonic() - began)))

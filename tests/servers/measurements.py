@@ -202,7 +202,7 @@ def _end(client: Client, limit_s: float) -> dict[str, Any]:
 
 
 def stopped_under_load(address: Address, server: Server, pace: Pace) -> dict[str, Any]:
-    """SIGTERM to this one of two servers, while 50 requests a second come, every second one a POST."""
+    """SIGTERM to this one of two servers, while 50 requests a second come, half of them POSTs."""
     load = Load(address, server.kind)
     load.run((pace.term_at, server.terminate), (pace.load, None))
     return load.figures() | {"exits_s": [server.exit_s]}

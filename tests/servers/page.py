@@ -40,21 +40,23 @@ SETTINGS = """\
 ## What to set
 
 "Idle close" is when the server closes a connection on which it answered once; nothing was announced (`Keep-Alive:
-timeout`) by any of them. "Never" means not within the time of the measurement."""
+timeout`) by any of them. "Never" means not within the time of the measurement. The two last columns are advice, from the
+servers' own documentation and from what they were seen to do."""
 
 STOPPING = """\
 ## SIGTERM of one of two servers under load
 
-50 requests a second, every second one a POST; one of two servers gets SIGTERM. Requests that got no 200, of about
+50 requests a second, half of them POSTs; one of two servers gets SIGTERM. Requests that got no 200, of about
 {load}, in {times} such runs for each balancer. A balancer sends a GET again where it may; a POST that has reached a
 server that then drops it is lost, and none of the three sends it twice. "Exit" is when the server's first process had
-ended, the slowest of all runs."""
+ended, the slowest of all runs; "later" is after the end of the load."""
 
 RECYCLING = """\
 ## Recycling
 
 Two servers of two processes each. A process ends after so many requests that each is replaced about twice; the load is
-the same. Requests that got no 200. Servers that are missing here have no such option."""
+the same. Requests that got no 200. "Processes" is how many gave a response, at least, behind each balancer. Servers that
+are missing here have no such option."""
 
 AT_IDLE = """\
 ## POST at the time of the idle close
@@ -108,7 +110,7 @@ def render(document: Document) -> str:
         STOPPING.format(**_runs(records)),
         _table(records, "stopping", fronts, _failed, ("exit", _exit)),
         RECYCLING,
-        _table(records, "recycling", fronts, _failed),
+        _table(records, "recycling", fronts, _failed, ("processes", _processes)),
         AT_IDLE.format(count=AT_ONCE, rounds=_rounds(records), short=SHORT_IDLE_S),
         _table(records, "at_idle", fronts, lambda seen: _bold(seen["POST"])),
         EARLY,
@@ -201,7 +203,11 @@ def _failed(seen: Record) -> str:
 
 def _exit(record: Record) -> str:
     times = [exit_s for seen in record["stopping"].values() for exit_s in seen["exits_s"]]
-    return "not seen" if None in times else f"{max(times):g} s"
+    return "later" if None in times else f"{max(times):g} s"
+
+
+def _processes(record: Record) -> str:
+    return str(min(seen["processes"] for seen in record["recycling"].values()))
 
 
 def _delivered(seen: Record) -> str:
