@@ -20,7 +20,7 @@ Failed.__doc__ = "method: GET or POST. at: seconds since the load began. what: t
 class Load:
     """Requests at an even rate, about half of them POSTs, each on a connection of its own, while something happens.
 
-    Methods are drawn, the same in each run: if they alternated, round robin would send all POSTs to one of two servers.
+    Methods are drawn: if they alternated, round robin would send all POSTs to one of two servers.
     failed: what came to no 200. served: how many did. processes: those that the responses name.
     """
 
@@ -48,7 +48,7 @@ class Load:
 
     async def _run(self, steps: Sequence[tuple[float, Callable[[], Any] | None]]) -> None:
         began, tasks, left = time.monotonic(), set(), list(steps)
-        serial, lots = 0, random.Random(1)
+        serial, lots = 0, random.Random()
         while left:
             now = time.monotonic() - began
             if now >= left[0][0]:

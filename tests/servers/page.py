@@ -48,7 +48,8 @@ STOPPING = """\
 
 50 requests a second, half of them POSTs; one of two servers gets SIGTERM. Requests that got no 200, of about
 {load}, in {times} such runs for each balancer. A balancer sends a GET again where it may; a POST that has reached a
-server that then drops it is lost, and none of the three sends it twice. "Exit" is when the server's first process had
+server that then drops it is lost, and none of the three sends it twice; so is one that a server is working on when it
+exits at once. "Exit" is when the server's first process had
 ended, the slowest of all runs; "later" is after the end of the load."""
 
 RECYCLING = """\
@@ -109,8 +110,10 @@ def render(document: Document) -> str:
         _settings(records),
         STOPPING.format(**_runs(records)),
         _table(records, "stopping", fronts, _failed, ("exit", _exit)),
+        _sum(records, "stopping", fronts),
         RECYCLING,
         _table(records, "recycling", fronts, _failed, ("processes", _processes)),
+        _sum(records, "recycling", fronts),
         AT_IDLE.format(count=AT_ONCE, rounds=_rounds(records), short=SHORT_IDLE_S),
         _table(records, "at_idle", fronts, lambda seen: _bold(seen["POST"])),
         EARLY,
@@ -199,6 +202,17 @@ def _bold(count: int) -> str:
 
 def _failed(seen: Record) -> str:
     return f"{_bold(seen['GET'])} GET, {_bold(seen['POST'])} POST"
+
+
+def _sum(records: dict[str, Record], part: str, fronts: list[str]) -> str:
+    """A sentence of all servers together."""
+
+    def of(at: str) -> str:
+        seen = [record[part][at] for record in records.values() if at in record.get(part, {})]
+        get, post, asked = (sum(one[name] for one in seen) for name in ("GET", "POST", "asked"))
+        return f"{at} {get} GET and {post} POST of {asked:,} requests"
+
+    return f"All servers together: {'; '.join(map(of, fronts))}."
 
 
 def _exit(record: Record) -> str:
