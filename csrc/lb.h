@@ -5,6 +5,7 @@
 #include "channel.h"
 #include "core/privileges.h"
 #include "core/seccomp.h"
+#include "l4/event_tag.h"
 #include "l4/offload/offload.h"
 #include "l4/proxy_protocol.h"
 #include "l4/hello.h"
@@ -23,6 +24,9 @@
 #include "table/view.h"
 #include "table/why.h"
 #include "tls/context.h"
+
+/* A worker has room for this many sessions at most, whatever it is told: their places must fit into the tags of events. */
+enum { LB_MOST_SESSIONS = 1 << LB_TAG_INDEX_BITS };
 
 /* What a worker is given. The memory and the channel stay the caller's. */
 struct lb_worker_setup {

@@ -29,9 +29,6 @@ enum {
     SHORTAGE_EVERY_MS = 1000,
 };
 
-/* What an event of LB_TAG_CHANNEL is of. */
-enum { FROM_CHANNEL = 0, FROM_ADOPTION = 1, FROM_OFFLOAD = 2, FROM_PREDECESSOR = 3, FROM_SUCCESSOR = 4 };
-
 /* A worker: one thread, one poller, all sessions that it accepted. */
 struct worker {
     struct lb_worker_context ctx;
@@ -66,7 +63,7 @@ static int open_cursors(struct lb_worker_context *ctx)
     return 0;
 }
 
-static int open_context(struct lb_worker_context *ctx, const struct lb_worker_setup *setup)
+static int open_context(struct lb_worker_context *ctx, const struct lb_worker_setup *setup, uint32_t sessions)
 {
     ctx->epoll = -1;
     ctx->ready = ctx->starved = LB_SLAB_NONE;
@@ -82,9 +79,9 @@ static int open_context(struct lb_worker_context *ctx, const struct lb_worker_se
     ctx->now_us = lb_net_now_us();
     ctx->loopback_control = lb_congestion_for_loopback();
     lb_wheel_open(&ctx->wheel, lb_now_ms(ctx));
-    error = lb_slab_open(&ctx->sessions, sizeof(struct lb_session), setup->max_sessions);
+    error = lb_slab_open(&ctx->sessions, sizeof(struct lb_session), sessions);
     if (!error) /* one a connection that there is room for at most: never short */
-        error = lb_slab_open(&ctx->proxy_info, sizeof(struct lb_proxy_info), setup->max_sessions);
+        error = lb_slab_open(&ctx->proxy_info, sizeof(struct lb_proxy_info), sessions);
     if (!error)
         error = lb_buffer_pool_open(&ctx->buffers, LB_BUFFER_BYTES, setup->max_buffers, WARM_BUFFERS);
     if (!error)
@@ -97,7 +94,7 @@ static int open_context(struct lb_worker_context *ctx, const struct lb_worker_se
         error = -ENOMEM;
     const struct lb_head *head = ctx->shm.head;
     /* a client each, its session's backend, and as many kept connections */
-    lb_tls_rules_prepare(&ctx->tls, head->max_listeners, head->max_pools, head->max_backends, 3 * setup->max_sessions);
+    lb_tls_rules_prepare(&ctx->tls, head->max_listeners, head->max_pools, head->max_backends, 3 * sessions);
     if (!error && (ctx->epoll = epoll_create1(EPOLL_CLOEXEC)) < 0)
         error = -errno;
     return error;
@@ -116,9 +113,9 @@ static void close_context(struct lb_worker_context *ctx)
     lb_slab_close(&ctx->sessions);
 }
 
-static int watch(struct worker *worker, int fd, uint32_t what)
+static int watch(struct worker *worker, int fd, enum lb_tag kind)
 {
-    struct epoll_event event = {.events = EPOLLIN, .data.u64 = lb_tag_of(LB_TAG_CHANNEL, what, 0)};
+    struct epoll_event event = {.events = EPOLLIN, .data.u64 = lb_tag_of(kind, 0, 0)};
     return epoll_ctl(worker->ctx.epoll, EPOLL_CTL_ADD, fd, &event) < 0 ? -errno : 0;
 }
 
@@ -180,12 +177,12 @@ static void obey(struct worker *worker, const struct lb_note *note, int descript
     case LB_NOTE_SUCCEED:
         kept = descriptor >= 0;
         if (kept)
-            lb_udp_move_from(&worker->udp, descriptor, lb_tag_of(LB_TAG_CHANNEL, FROM_PREDECESSOR, 0));
+            lb_udp_move_from(&worker->udp, descriptor);
         break;
     case LB_NOTE_MOVE:
         kept = descriptor >= 0;
         if (kept)
-            lb_udp_move_to(&worker->udp, descriptor, lb_tag_of(LB_TAG_CHANNEL, FROM_SUCCESSOR, 0));
+            lb_udp_move_to(&worker->udp, descriptor);
         break;
     case LB_NOTE_TLS:
         if (lb_tls_rules_follow(&worker->ctx.tls, (enum lb_tls_kind)note->value, note->id, descriptor) < 0)
@@ -225,7 +222,7 @@ static void lose_channel(struct worker *worker)
     if (!worker->adoption_path || worker->drain_until_ms)
         return;
     worker->adoption_socket = lb_adoption_socket_open(worker->adoption_path);
-    if (worker->adoption_socket >= 0 && watch(worker, worker->adoption_socket, FROM_ADOPTION) < 0)
+    if (worker->adoption_socket >= 0 && watch(worker, worker->adoption_socket, LB_TAG_ADOPTION) < 0)
         leave_adoption_socket(worker);
 }
 
@@ -246,7 +243,7 @@ static void admit(struct worker *worker)
     int channel = lb_adoption_socket_admit(worker->adoption_socket);
     if (channel < 0)
         return;
-    if (watch(worker, channel, FROM_CHANNEL) < 0) {
+    if (watch(worker, channel, LB_TAG_CHANNEL) < 0) {
         close(channel);
         return;
     }
@@ -368,36 +365,27 @@ static uint32_t pool_of_name(void *context, uint32_t listener, const struct lb_h
     return to.pool;
 }
 
-/* Events of LB_TAG_CHANNEL. One that was told in this turn may be of what an earlier one has closed. */
-static void control_event(struct worker *worker, uint32_t what)
-{
-    switch (what) {
-    case FROM_CHANNEL:
-        hear(worker);
-        break;
-    case FROM_OFFLOAD:
-        lb_offload_notes(&worker->ctx);
-        break;
-    case FROM_PREDECESSOR:
-        lb_udp_move_receive(&worker->udp);
-        break;
-    case FROM_SUCCESSOR:
-        lb_udp_move_send(&worker->udp);
-        break;
-    case FROM_ADOPTION:
-        admit(worker);
-        break;
-    }
-}
-
+/* One that was told in this turn may be of what an earlier one has closed. */
 static void dispatch(struct worker *worker, const struct epoll_event *event)
 {
     struct lb_worker_context *ctx = &worker->ctx;
-    uint32_t index = (uint32_t)event->data.u64 >> 3, generation = (uint32_t)(event->data.u64 >> 32);
-    enum lb_tag tag = (enum lb_tag)(event->data.u64 & 7);
+    uint32_t index = lb_tag_index(event->data.u64), generation = lb_tag_generation(event->data.u64);
+    enum lb_tag tag = lb_tag_kind(event->data.u64);
     switch (tag) {
     case LB_TAG_CHANNEL:
-        control_event(worker, index);
+        hear(worker);
+        break;
+    case LB_TAG_ADOPTION:
+        admit(worker);
+        break;
+    case LB_TAG_OFFLOAD:
+        lb_offload_notes(&worker->ctx);
+        break;
+    case LB_TAG_PREDECESSOR:
+        lb_udp_move_receive(&worker->udp);
+        break;
+    case LB_TAG_SUCCESSOR:
+        lb_udp_move_send(&worker->udp);
         break;
     case LB_TAG_LISTENER:
         if (lb_udp_has(&worker->udp, index))
@@ -429,9 +417,9 @@ static void dispatch_all(struct worker *worker, int count)
 {
     worker->ctx.more_events = count == EVENTS;
     for (int i = 0; i < count; i++) {
-        const struct epoll_event *event = &worker->events[i];
-        if ((event->data.u64 & 7) == LB_TAG_CONNECTION)
-            lb_http_idle_event(&worker->l7, (uint32_t)event->data.u64 >> 3, (uint32_t)(event->data.u64 >> 32), event->events);
+        uint64_t tag = worker->events[i].data.u64;
+        if (lb_tag_kind(tag) == LB_TAG_CONNECTION)
+            lb_http_idle_event(&worker->l7, lb_tag_index(tag), lb_tag_generation(tag), worker->events[i].events);
     }
     for (int i = 0; i < count; i++)
         dispatch(worker, &worker->events[i]);
@@ -528,9 +516,9 @@ static int turn(struct worker *worker)
 
 static int serve(struct worker *worker)
 {
-    int error = watch(worker, worker->channel, FROM_CHANNEL);
+    int error = watch(worker, worker->channel, LB_TAG_CHANNEL);
     if (!error && worker->ctx.offload)
-        error = watch(worker, lb_offload_descriptor(worker->ctx.offload), FROM_OFFLOAD);
+        error = watch(worker, lb_offload_descriptor(worker->ctx.offload), LB_TAG_OFFLOAD);
     if (error)
         return error;
     set_state(worker, LB_WORKER_SERVING);
@@ -573,6 +561,7 @@ static void restore_signals(const sigset_t *before)
 
 int lb_worker_run(const struct lb_worker_setup *setup)
 {
+    uint32_t sessions = setup->max_sessions < LB_MOST_SESSIONS ? setup->max_sessions : LB_MOST_SESSIONS;
     sigset_t signals_before;
     struct worker *worker = calloc(1, sizeof *worker);
     if (!worker)
@@ -582,13 +571,13 @@ int lb_worker_run(const struct lb_worker_setup *setup)
     worker->adoption_socket = -1;
     worker->adoption_path = setup->adoption_socket;
     block_signals(setup->own_process, &signals_before);
-    int error = open_context(&worker->ctx, setup);
+    int error = open_context(&worker->ctx, setup, sessions);
     if (!error)
-        error = lb_l7_open(&worker->l7, &worker->ctx, setup->max_sessions);
+        error = lb_l7_open(&worker->l7, &worker->ctx, sessions);
     if (!error)
-        error = lb_udp_open(&worker->udp, &worker->ctx, setup->max_sessions);
+        error = lb_udp_open(&worker->udp, &worker->ctx, sessions);
     if (!error)
-        error = lb_prereads_open(&worker->prereads, &worker->ctx, setup->max_sessions, setup->max_handshakes);
+        error = lb_prereads_open(&worker->prereads, &worker->ctx, sessions, setup->max_handshakes);
     worker->prereads.done = serve_client;
     worker->prereads.named = pool_of_name;
     worker->prereads.context = worker;

@@ -10,8 +10,6 @@
 #include "peers.h"
 #include "side.h"
 
-enum lb_side_name { LB_CLIENT = 0, LB_BACKEND = 1 };
-
 enum lb_session_state {
     LB_SESSION_FREE = 0,
     LB_SESSION_CONNECTING = 1, /* a backend is being reached; nothing was read from the client yet */

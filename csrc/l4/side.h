@@ -8,6 +8,8 @@
 
 struct lb_tls;
 
+enum lb_side_name { LB_CLIENT = 0, LB_BACKEND = 1 };
+
 /* Readiness is edge-triggered: true until a call says otherwise. */
 struct lb_side {
     int fd; /* -1: none */

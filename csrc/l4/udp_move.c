@@ -23,9 +23,9 @@ union control {
     char space[CMSG_SPACE(sizeof(int))];
 };
 
-static int watch(struct lb_udp *udp, int fd, uint32_t events, uint64_t tag)
+static int watch(struct lb_udp *udp, int fd, uint32_t events, enum lb_tag kind)
 {
-    struct epoll_event event = {.events = events, .data.u64 = tag};
+    struct epoll_event event = {.events = events, .data.u64 = lb_tag_of(kind, 0, 0)};
     return epoll_ctl(udp->ctx->epoll, EPOLL_CTL_ADD, fd, &event) == 0;
 }
 
@@ -72,14 +72,14 @@ static void stop_reading(struct lb_udp *udp)
     }
 }
 
-void lb_udp_move_to(struct lb_udp *udp, int successor, uint64_t tag)
+void lb_udp_move_to(struct lb_udp *udp, int successor)
 {
     drop(&udp->successor);
     udp->successor = successor;
     udp->next_to_move = 0;
     udp->move_until_ms = lb_now_ms(udp->ctx) + LB_MOVE_LIMIT_MS;
     stop_reading(udp);
-    if (watch(udp, successor, EPOLLOUT, tag))
+    if (watch(udp, successor, EPOLLOUT, LB_TAG_SUCCESSOR))
         lb_udp_move_send(udp);
     else
         drop(&udp->successor);
@@ -108,12 +108,12 @@ void lb_udp_move_send(struct lb_udp *udp)
 
 /* --- from the worker before ----------------------------------------------------------------------------------------- */
 
-void lb_udp_move_from(struct lb_udp *udp, int predecessor, uint64_t tag)
+void lb_udp_move_from(struct lb_udp *udp, int predecessor)
 {
     drop(&udp->predecessor);
     udp->predecessor = predecessor;
     udp->move_until_ms = lb_now_ms(udp->ctx) + LB_MOVE_LIMIT_MS;
-    if (!watch(udp, predecessor, EPOLLIN, tag)) {
+    if (!watch(udp, predecessor, EPOLLIN, LB_TAG_PREDECESSOR)) {
         drop(&udp->predecessor);
         lb_udp_move_read_all(udp);
     }

@@ -11,14 +11,13 @@
 
 enum { LB_MOVE_LIMIT_MS = 1000 };
 
-/* Send our sessions by this socket (SOCK_SEQPACKET, not blocking; owned from now on), and read no client any more. tag: of events
- * on it. */
-void lb_udp_move_to(struct lb_udp *udp, int successor, uint64_t tag);
+/* Send our sessions by this socket (SOCK_SEQPACKET, not blocking; owned from now on), and read no client any more. */
+void lb_udp_move_to(struct lb_udp *udp, int successor);
 
 /* The sessions of the worker before come by this one (likewise), before sockets that wait are read. */
-void lb_udp_move_from(struct lb_udp *udp, int predecessor, uint64_t tag);
+void lb_udp_move_from(struct lb_udp *udp, int predecessor);
 
-/* An event on either. */
+/* An event on either: LB_TAG_SUCCESSOR, LB_TAG_PREDECESSOR. */
 void lb_udp_move_send(struct lb_udp *udp);
 void lb_udp_move_receive(struct lb_udp *udp);
 

@@ -10,24 +10,13 @@
 #include "../table/shm.h"
 #include "../table/view.h"
 #include "../tls/rules.h"
+#include "event_tag.h"
 #include "proxy_info.h"
 #include "refusal.h"
 #include "session.h"
 #include "trust.h"
 
 enum { LB_SCRATCH_BYTES = LB_BUFFER_BYTES, LB_ALERTS = 64 };
-
-/* What epoll hands back: generation << 32 | index << 3 | kind. */
-enum lb_tag {
-    LB_TAG_CLIENT = LB_CLIENT, /* of a session */
-    LB_TAG_BACKEND = LB_BACKEND,
-    LB_TAG_LISTENER = 2,
-    LB_TAG_CHANNEL = 3,
-    LB_TAG_HTTP = 4,       /* a client that speaks HTTP */
-    LB_TAG_CONNECTION = 5, /* a connection to a backend that exchanges take turns on */
-    LB_TAG_UDP = 6,        /* a udp session's backend */
-    LB_TAG_PREREAD = 7,   /* a connection whose first words are waited for */
-};
 
 /* What this host lacked last, until the control plane was told of it. */
 struct lb_shortage {
@@ -96,11 +85,6 @@ static inline void lb_tell_shortage(struct lb_worker_context *ctx, uint32_t back
 {
     ctx->shortage.error = error;
     ctx->shortage.backend = backend;
-}
-
-static inline uint64_t lb_tag_of(enum lb_tag kind, uint32_t index, uint32_t generation)
-{
-    return (uint64_t)generation << 32 | (uint64_t)index << 3 | (uint64_t)kind;
 }
 
 #endif
