@@ -2,7 +2,7 @@
 #ifndef LB_H
 #define LB_H
 
-#include "channel.h"
+#include "core/channel.h"
 #include "core/privileges.h"
 #include "core/seccomp.h"
 #include "l4/event_tag.h"

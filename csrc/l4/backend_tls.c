@@ -4,6 +4,8 @@
 #include <string.h>
 
 #include "../core/shortage.h"
+#include "../tls/handshake.h"
+#include "../tls/stream.h"
 
 /* The host of "host:port", "[v6]:port" and "[v6%zone]:port", as a certificate would have it: without a last dot. */
 static void host_of(const struct lb_backend_row *row, char host[LB_ADDRESS])

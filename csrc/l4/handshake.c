@@ -1,117 +1,19 @@
-/* TLS handshakes of clients. Each costs a private key's work, up to a millisecond: a turn makes as many as it has time for, the rest waits
- * for the next, so that those who are served already are not kept waiting. */
+#include "handshake.h"
+
 #include <stdio.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
-#include "preread.h"
+#include "../tls/handshake.h"
+#include "../tls/stream.h"
+#include "plain_http.h"
+#include "preread_end.h"
 
 enum {
     TURN_US = 2000, /* that handshakes may take of a turn */
     STALLED_MS = 1000, /* who has been silent for so long makes room, where others wait for it; the more wait, the sooner */
     SHORTEST_MS = 100,
 };
-
-/* --- lists ---------------------------------------------------------------------------------------------------------- */
-
-static void append(struct lb_prereads *prereads, struct lb_preread_list *list, struct lb_preread *preread)
-{
-    uint32_t index = lb_preread_index(prereads, preread);
-    if (preread->queued)
-        return;
-    preread->queued = 1;
-    list->count++;
-    preread->next = LB_SLAB_NONE;
-    if (list->first == LB_SLAB_NONE)
-        list->first = index;
-    else
-        lb_preread_at(prereads, list->last)->next = index;
-    list->last = index;
-}
-
-/* To begin a handshake. At the bound the newest is the next: behind those who came to stall, nobody would ever be served. */
-static void wait_turn(struct lb_prereads *prereads, struct lb_preread *preread)
-{
-    struct lb_preread_list *list = &prereads->waiting;
-    if (list->first == LB_SLAB_NONE || prereads->shaking < prereads->most_shaking) {
-        append(prereads, list, preread);
-        return;
-    }
-    if (preread->queued)
-        return;
-    preread->queued = 1;
-    list->count++;
-    preread->next = list->first;
-    list->first = lb_preread_index(prereads, preread);
-}
-
-static void drop_first(struct lb_prereads *prereads, struct lb_preread_list *list)
-{
-    struct lb_preread *preread = lb_preread_at(prereads, list->first);
-    list->first = preread->next;
-    list->count--;
-    preread->queued = 0;
-}
-
-/* The next that is still alive, left in its place, or NULL. */
-static struct lb_preread *first_alive(struct lb_prereads *prereads, struct lb_preread_list *list)
-{
-    while (list->first != LB_SLAB_NONE) {
-        uint32_t index = list->first;
-        struct lb_preread *preread = lb_preread_at(prereads, index);
-        if (preread->live)
-            return preread;
-        drop_first(prereads, list);
-        lb_preread_give(prereads, index);
-    }
-    return NULL;
-}
-
-/* --- those under way ------------------------------------------------------------------------------------------------ */
-
-/* Behind all others: it has just been heard of. */
-static void link_youngest(struct lb_prereads *prereads, struct lb_preread *preread)
-{
-    uint32_t index = lb_preread_index(prereads, preread);
-    preread->since_ms = (uint32_t)lb_now_ms(prereads->ctx);
-    preread->newer = LB_SLAB_NONE;
-    preread->older = prereads->youngest;
-    if (prereads->youngest != LB_SLAB_NONE)
-        lb_preread_at(prereads, prereads->youngest)->newer = index;
-    else
-        prereads->eldest = index;
-    prereads->youngest = index;
-}
-
-static void unlink_young(struct lb_prereads *prereads, struct lb_preread *preread)
-{
-    if (preread->older != LB_SLAB_NONE)
-        lb_preread_at(prereads, preread->older)->newer = preread->newer;
-    else
-        prereads->eldest = preread->newer;
-    if (preread->newer != LB_SLAB_NONE)
-        lb_preread_at(prereads, preread->newer)->older = preread->older;
-    else
-        prereads->youngest = preread->older;
-}
-
-static void enter(struct lb_prereads *prereads, struct lb_preread *preread)
-{
-    link_youngest(prereads, preread);
-    preread->shaking = 1;
-    prereads->shaking++;
-    lb_add(&prereads->ctx->row->handshakes_active, 1);
-}
-
-void lb_handshake_forget(struct lb_prereads *prereads, struct lb_preread *preread)
-{
-    if (!preread->shaking)
-        return;
-    unlink_young(prereads, preread);
-    preread->shaking = 0;
-    prereads->shaking--;
-    lb_add(&prereads->ctx->row->handshakes_active, UINT64_MAX);
-}
 
 /* How long may a client be silent, when so many others wait? */
 static uint32_t patience_ms(const struct lb_prereads *prereads)
@@ -154,8 +56,7 @@ static void go_on(struct lb_prereads *prereads, struct lb_preread *preread)
     struct lb_tls *tls = preread->accepted.tls;
     switch (lb_tls_shake(tls)) {
     case LB_TLS_WAIT:
-        unlink_young(prereads, preread);
-        link_youngest(prereads, preread);
+        lb_preread_went_on(prereads, preread);
         if (preread->gone)
             lb_preread_refuse(prereads, preread, &row->refused_client_aborts);
         return;
@@ -185,7 +86,7 @@ static int begins_with_tls(struct lb_prereads *prereads, struct lb_preread *prer
         return 0; /* the next bytes are an event */
     if (words != LB_WORDS_HTTP || row->mode != LB_MODE_HTTPS)
         return 1;
-    lb_preread_tell_plain(prereads, preread, bytes, (uint32_t)got);
+    lb_plain_http_tell(prereads, preread, bytes, (uint32_t)got);
     return 0;
 }
 
@@ -202,14 +103,14 @@ static void start(struct lb_prereads *prereads, struct lb_preread *preread)
         return;
     }
     (void)lb_tls_note(preread->accepted.tls, 1, 1, preread->gone);
-    enter(prereads, preread);
+    lb_preread_shakes(prereads, preread);
     go_on(prereads, preread);
 }
 
 void lb_handshake_begin(struct lb_prereads *prereads, struct lb_preread *preread)
 {
     preread->stage = LB_PREREAD_SHAKE;
-    wait_turn(prereads, preread);
+    lb_preread_wait_turn(prereads, preread);
 }
 
 /* Where places are short, one is given only to a whole ClientHello: half of one costs its sender nothing. */
@@ -231,11 +132,11 @@ void lb_handshake_event(struct lb_prereads *prereads, struct lb_preread *preread
         if (events & (EPOLLHUP | EPOLLERR))
             lb_preread_refuse(prereads, preread, &prereads->ctx->row->refused_client_aborts);
         else if (events & (EPOLLIN | EPOLLRDHUP) && has_said_enough(prereads, preread))
-            wait_turn(prereads, preread);
+            lb_preread_wait_turn(prereads, preread);
         return;
     }
     (void)lb_tls_note(preread->accepted.tls, (events & ~(uint32_t)EPOLLOUT) != 0, (events & EPOLLOUT) != 0, hung_up);
-    append(prereads, &prereads->ready, preread);
+    lb_preread_append(prereads, &prereads->ready, preread);
 }
 
 /* --- a turn --------------------------------------------------------------------------------------------------------- */
@@ -247,11 +148,11 @@ void lb_handshakes_turn(struct lb_prereads *prereads)
         return;
     uint64_t until_us = lb_net_now_us() + TURN_US;
     do {
-        if ((preread = first_alive(prereads, &prereads->ready))) {
-            drop_first(prereads, &prereads->ready);
+        if ((preread = lb_preread_first_alive(prereads, &prereads->ready))) {
+            lb_preread_drop_first(prereads, &prereads->ready);
             go_on(prereads, preread);
-        } else if ((preread = first_alive(prereads, &prereads->waiting)) && has_room(prereads)) {
-            drop_first(prereads, &prereads->waiting);
+        } else if ((preread = lb_preread_first_alive(prereads, &prereads->waiting)) && has_room(prereads)) {
+            lb_preread_drop_first(prereads, &prereads->waiting);
             start(prereads, preread);
         } else {
             return;

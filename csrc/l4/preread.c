@@ -8,19 +8,12 @@
 
 #include "../core/io.h"
 #include "admit.h"
+#include "handshake.h"
+#include "plain_http.h"
+#include "preread_end.h"
 #include "proxy_protocol.h"
 
 enum next { NEXT_WAIT, NEXT_AGAIN, NEXT_OVER };
-
-struct lb_preread *lb_preread_at(const struct lb_prereads *prereads, uint32_t index)
-{
-    return lb_slab_at(&prereads->slab, index);
-}
-
-uint32_t lb_preread_index(const struct lb_prereads *prereads, const struct lb_preread *preread)
-{
-    return (uint32_t)((size_t)((const char *)preread - prereads->slab.memory) / sizeof *preread);
-}
 
 static const struct lb_listener_row *listener_of(const struct lb_prereads *prereads, const struct lb_preread *preread)
 {
@@ -39,33 +32,6 @@ int lb_preread_is_due(const struct lb_worker_context *ctx, uint32_t listener, co
     return row->terminates || row->mode == LB_MODE_TLS || says_header(ctx, listener, peer);
 }
 
-/* --- the end -------------------------------------------------------------------------------------------------------- */
-
-void lb_preread_give(struct lb_prereads *prereads, uint32_t index)
-{
-    lb_slab_give(&prereads->slab, index);
-}
-
-static void let_go(struct lb_prereads *prereads, struct lb_preread *preread)
-{
-    lb_handshake_forget(prereads, preread);
-    lb_timer_cancel(&preread->timer);
-    preread->live = 0;
-    preread->generation++;
-    prereads->ctx->prereads--;
-    if (!preread->queued) /* else the list gives it back */
-        lb_preread_give(prereads, lb_preread_index(prereads, preread));
-}
-
-void lb_preread_refuse(struct lb_prereads *prereads, struct lb_preread *preread, uint64_t *reason)
-{
-    struct lb_side client = {.fd = preread->accepted.fd, .tls = preread->accepted.tls};
-    lb_ends_drop(prereads->ctx, &preread->accepted.ends);
-    let_go(prereads, preread);
-    lb_count_refused(prereads->ctx, reason);
-    lb_side_close(&client, 0);
-}
-
 static enum next refuse(struct lb_prereads *prereads, struct lb_preread *preread, uint64_t *reason)
 {
     lb_preread_refuse(prereads, preread, reason);
@@ -75,14 +41,6 @@ static enum next refuse(struct lb_prereads *prereads, struct lb_preread *preread
 static enum next refuse_words(struct lb_prereads *prereads, struct lb_preread *preread)
 {
     return refuse(prereads, preread, &prereads->ctx->row->refused_preread);
-}
-
-void lb_preread_hand_on(struct lb_prereads *prereads, struct lb_preread *preread)
-{
-    struct lb_accepted accepted = preread->accepted;
-    accepted.watched = 1;
-    let_go(prereads, preread);
-    prereads->done(prereads->context, &accepted);
 }
 
 /* Its words are said. */
@@ -122,7 +80,7 @@ static enum next take_header(struct lb_prereads *prereads, struct lb_preread *pr
     }
     if (!lb_admit(prereads->ctx, preread->accepted.listener, &preread->accepted.ends)) {
         int fd = preread->accepted.fd;
-        let_go(prereads, preread);
+        lb_preread_let_go(prereads, preread);
         lb_net_reset(fd);
         return NEXT_OVER;
     }
@@ -180,38 +138,6 @@ static enum next listen_to(struct lb_prereads *prereads, struct lb_preread *prer
     return next;
 }
 
-/* --- plain HTTP where TLS is spoken --------------------------------------------------------------------------------- */
-
-/* As nginx does: who types http:// for https:// reads what is wrong. */
-void lb_preread_tell_plain(struct lb_prereads *prereads, struct lb_preread *preread, const char *bytes, uint32_t count)
-{
-    enum { LINGER_MS = 2000 };
-    static const char head[] = "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 75\r\n"
-                               "Connection: close\r\n\r\n";
-    static const char body[] = "400 Bad Request: this is an HTTPS port, and the request came as plain HTTP\n";
-    _Static_assert(sizeof body - 1 == 75, "Content-Length");
-    int head_only = count >= 5 && memcmp(bytes, "HEAD ", 5) == 0, fd = preread->accepted.fd;
-    struct iovec parts[2] = {{(void *)(uintptr_t)head, sizeof head - 1},
-                             {(void *)(uintptr_t)body, head_only ? 0 : sizeof body - 1}};
-    lb_refusal_note(prereads->ctx, &preread->accepted, lb_first_words_refused(LB_WORDS_HTTP));
-    (void)lb_send_parts(fd, parts, 2); /* a fresh socket has room for it */
-    (void)shutdown(fd, SHUT_WR);
-    preread->stage = LB_PREREAD_TOLD;
-    lb_timer_set(&prereads->wheel, &preread->timer, lb_now_ms(prereads->ctx) + LINGER_MS);
-    lb_preread_event(prereads, lb_preread_index(prereads, preread), preread->generation, 0);
-}
-
-/* A close with unread bytes would be a reset, which might take our words with it (RFC 9112 9.6). */
-static void throw_away(struct lb_prereads *prereads, struct lb_preread *preread)
-{
-    enum { MOST_READS = 64 };
-    ssize_t got = 1;
-    for (int i = 0; i < MOST_READS && got > 0; i++)
-        got = lb_recv(preread->accepted.fd, prereads->ctx->scratch, LB_SCRATCH_BYTES);
-    if (got >= 0 || errno != EAGAIN)
-        (void)refuse(prereads, preread, &prereads->ctx->row->refused_handshake);
-}
-
 /* --- its life ------------------------------------------------------------------------------------------------------- */
 
 static enum lb_preread_stage first_stage(const struct lb_worker_context *ctx, uint32_t listener, const union lb_address *peer)
@@ -249,7 +175,7 @@ void lb_preread_event(struct lb_prereads *prereads, uint32_t index, uint32_t gen
     if (index >= prereads->slab.touched || !preread->live || preread->generation != generation)
         return;
     if (preread->stage == LB_PREREAD_TOLD)
-        throw_away(prereads, preread);
+        lb_plain_http_throw_away(prereads, preread);
     else if (preread->stage == LB_PREREAD_SHAKE)
         lb_handshake_event(prereads, preread, events);
     else if (events != EPOLLOUT && listen_to(prereads, preread) == NEXT_WAIT && events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR))

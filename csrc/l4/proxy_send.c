@@ -6,7 +6,7 @@
 
 #include "../core/io.h"
 #include "../core/shortage.h"
-#include "../tls/stream.h"
+#include "../tls/handshake.h"
 #include "hello.h"
 #include "proxy_protocol.h"
 

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "../core/net.h"
+#include "accepted.h"
 #include "worker_context.h"
 
 enum {

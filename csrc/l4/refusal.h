@@ -3,7 +3,7 @@
 #ifndef LB_REFUSAL_H
 #define LB_REFUSAL_H
 
-#include "../channel.h"
+#include "../core/channel.h"
 
 struct lb_worker_context;
 struct lb_accepted;

@@ -8,7 +8,7 @@
 #define LB_RELAY_H
 
 #include "ack.h"
-#include "worker_context.h"
+#include "session_state.h"
 
 enum { LB_STREAMING = 2 };
 

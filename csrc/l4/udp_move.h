@@ -7,7 +7,7 @@
 #ifndef LB_UDP_MOVE_H
 #define LB_UDP_MOVE_H
 
-#include "udp.h"
+#include "udp_socket.h"
 
 enum { LB_MOVE_LIMIT_MS = 1000 };
 

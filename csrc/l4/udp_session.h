@@ -2,7 +2,7 @@
 #ifndef LB_UDP_SESSION_H
 #define LB_UDP_SESSION_H
 
-#include "udp.h"
+#include "udp_socket.h"
 
 /* A client that sends to a listener, and the backend that has it. Ends when nothing moved for the listener's idle_timeout, or with
  * the last response where the listener knows how many there are to each datagram. */

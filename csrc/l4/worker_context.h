@@ -2,7 +2,7 @@
 #ifndef LB_WORKER_CONTEXT_H
 #define LB_WORKER_CONTEXT_H
 
-#include "../channel.h"
+#include "../core/channel.h"
 #include "../core/buffer_pool.h"
 #include "../core/pipe_pool.h"
 #include "../core/slab.h"
@@ -13,7 +13,6 @@
 #include "event_tag.h"
 #include "proxy_info.h"
 #include "refusal.h"
-#include "session.h"
 #include "trust.h"
 
 enum { LB_SCRATCH_BYTES = LB_BUFFER_BYTES, LB_ALERTS = 64 };

@@ -3,8 +3,9 @@
 #ifndef LB_CLIENT_H
 #define LB_CLIENT_H
 
+#include "../l4/flow.h"
 #include "../l4/peers.h"
-#include "../l4/session.h"
+#include "../table/wish.h"
 #include "chunked.h"
 #include "conn_pool.h"
 #include "sticky.h"

@@ -2,6 +2,7 @@
 #ifndef LB_HTTP_H
 #define LB_HTTP_H
 
+#include "../l4/accepted.h"
 #include "l7.h"
 #include "verdict.h"
 

@@ -2,7 +2,7 @@
 
 #include "../core/io.h"
 #include "../table/account.h"
-#include "../tls/stream.h"
+#include "../tls/connection.h"
 #include "../core/random.h"
 #include "body.h"
 #include "login.h"

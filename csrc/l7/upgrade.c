@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "../l4/backend_report.h"
+#include "../l4/session.h"
 #include "../table/account.h"
 #include "bad_response.h"
 #include "belongs.h"

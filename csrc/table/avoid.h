@@ -8,8 +8,7 @@
 #ifndef LB_AVOID_H
 #define LB_AVOID_H
 
-#include "policy.h"
-#include "shm.h"
+#include "wish.h"
 
 /* Is any backend of the pool passed over, so that a pick has to look? */
 static inline int lb_avoid_is_wary(const struct lb_shm *shm, uint32_t section, uint32_t pool, uint32_t now_ms)

@@ -3,39 +3,13 @@
 #define LB_POLICY_H
 
 #include <stddef.h>
-#include <stdint.h>
 
-#include "shm.h"
-
-enum { LB_NONE = UINT32_MAX, LB_MAX_TRIED = 8 };
+#include "wish.h"
 
 /* What a worker remembers between picks of one pool. */
 struct lb_cursor {
     uint64_t seed; /* of xorshift64*; never 0 */
     uint32_t turn; /* next slot of the schedule */
-};
-
-/* What is sent: only a response proves that a backend is not stopping, and only some requests may be lost (table/avoid.h). */
-enum lb_sends { LB_SENDS_BYTES = 0, LB_SENDS_ONCE = 1, LB_SENDS_REPEATABLE = 2 };
-
-/* Who asks for a backend. */
-struct lb_wish {
-    const uint32_t *tried; /* backends that this session or exchange has tried */
-    uint32_t tried_count;
-    uint32_t worker;
-    uint32_t now_ms; /* monotonic, low 32 bits */
-    uint64_t key;    /* hash of what maglev keeps together */
-    uint8_t wary;      /* some are to be passed over (table/avoid.h) */
-    uint8_t datagrams; /* it is for a udp session: its backend may never answer */
-    uint8_t sends;     /* enum lb_sends */
-    struct lb_thought *thought; /* what went through its head is written here; NULL: nobody asks */
-};
-
-/* How a decision came about: the first lines of a struct lb_decision. */
-struct lb_thought {
-    uint32_t candidate[2];
-    float score[2];
-    uint8_t why; /* enum lb_why */
 };
 
 /* One decision: whom to choose from, and for whom. */

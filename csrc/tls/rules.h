@@ -4,7 +4,7 @@
 #define LB_TLS_RULES_H
 
 #include "../core/slab.h"
-#include "stream.h"
+#include "connection.h"
 
 struct lb_tls_rules {
     struct lb_tls_shared shared;

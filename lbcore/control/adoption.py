@@ -1,6 +1,6 @@
 """What a control plane that is gone has left: workers that go on, the segment that they hold, and their listening sockets.
 
-Each such worker waits at a socket of its own (csrc/adoption_socket.h) for somebody who takes its old one's place.
+Each such worker waits at a socket of its own (csrc/worker/adoption_socket.h) for somebody who takes its old one's place.
 """
 
 from __future__ import annotations

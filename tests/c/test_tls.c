@@ -10,6 +10,7 @@
 #include "core/slab.h"
 #include "tls/names.h"
 #include "tls/resumption.h"
+#include "tls/handshake.h"
 #include "tls/stream.h"
 
 /* Made for this test, good until 2126: Test.example, *.wild.example. */

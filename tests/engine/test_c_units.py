@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 TESTS = sorted((ROOT / "tests" / "c").glob("test_*.c"))
-SOURCES = [path for path in sorted((ROOT / "csrc").rglob("*.c")) if path.name != "worker.c"]
+SOURCES = sorted((ROOT / "csrc").rglob("*.c"))
 SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer")
 
 needs_gcc = pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc is not installed")

@@ -1,6 +1,7 @@
 #include <string.h>
 
 #include "../../core/bpf.h"
+#include "../session.h"
 #include "seats.h"
 
 enum {

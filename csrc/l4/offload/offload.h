@@ -10,7 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "../worker_context.h"
+#include "../session_state.h"
 
 enum {
     LB_OFFLOAD_SEATS = 16384, /* sessions at most that a worker's kernel forwards */

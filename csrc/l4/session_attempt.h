@@ -1,0 +1,14 @@
+/* The backends that a session is tried on, one after the other. */
+#ifndef LB_SESSION_ATTEMPT_H
+#define LB_SESSION_ATTEMPT_H
+
+#include "session_state.h"
+
+/* Begin to connect to a backend; error: what the attempt before came to, 0 at first. True: one is under way. False: nobody is left, or the
+ * budget is spent. */
+__attribute__((warn_unused_result)) int lb_session_attempt(struct lb_worker_context *ctx, struct lb_session *session, int error);
+
+/* It is charged with its backend no more. */
+void lb_session_leave_backend(struct lb_worker_context *ctx, struct lb_session *session, enum lb_fate fate);
+
+#endif
