@@ -135,21 +135,28 @@ enum lb_timing {
 /* What a record is about. */
 enum lb_record_kind { LB_RECORD_EXCHANGE = 0, LB_RECORD_SESSION = 1, LB_RECORD_DATAGRAMS = 2, LB_RECORD_REFUSED = 3 };
 
-/* Why a session or an exchange ended. */
+/* Why a session or an exchange ended: table/ending.h says what each means. */
 enum lb_end {
     LB_ENDED_DONE = 0,
-    LB_ENDED_CLIENT = 1,      /* the client left before it was done */
-    LB_ENDED_BACKEND = 2,     /* the backend broke off */
-    LB_ENDED_IDLE = 3,        /* nothing moved for too long */
-    LB_ENDED_HALF = 4,        /* one side was over, the other did not follow in time */
-    LB_ENDED_CUT = 5,         /* its backend was removed, and the drain time ran out */
-    LB_ENDED_STOPPED = 6,     /* the balancer stopped */
-    LB_ENDED_NO_BACKEND = 7,  /* the pool had none to offer */
-    LB_ENDED_UNREACHABLE = 8, /* no backend accepted a connection */
-    LB_ENDED_RESOURCE = 9,    /* the balancer had no place, descriptor or buffer left */
-    LB_ENDED_LOCAL = 10,   /* it got a local response */
-    LB_ENDED_LIMITED = 11,    /* its client has or opens too many */
-    LB_ENDED_SLOW = 12,       /* its client was slower than min_body_rate */
+    LB_ENDED_CLIENT = 1,       /* the client left before it was done */
+    LB_ENDED_BACKEND = 2,      /* the backend broke off */
+    LB_ENDED_IDLE = 3,         /* nothing moved for too long */
+    LB_ENDED_HALF = 4,         /* one side was over, the other did not follow in time */
+    LB_ENDED_CUT = 5,          /* its backend was removed, and the drain time ran out */
+    LB_ENDED_STOPPED = 6,      /* the balancer stopped */
+    LB_ENDED_NO_BACKEND = 7,   /* the pool had none to offer */
+    LB_ENDED_UNREACHABLE = 8,  /* no backend accepted a connection */
+    LB_ENDED_RESOURCE = 9,     /* the balancer had no place, descriptor or buffer left */
+    LB_ENDED_LOCAL = 10,       /* it got a local response */
+    LB_ENDED_LIMITED = 11,     /* its client has or opens too many */
+    LB_ENDED_SLOW = 12,        /* its client was slower than min_body_rate */
+    LB_ENDED_CLIENT_EARLY = 13, /* the client left before a backend was reached; recorded as LB_ENDED_CLIENT */
+    LB_ENDED_TOO_FAST = 14,    /* its client opens too many a second; recorded as LB_ENDED_LIMITED */
+    /* not recorded */
+    LB_ENDED_PREREAD = 15,     /* no PROXY header or ClientHello came in time, or a bad one */
+    LB_ENDED_HANDSHAKE = 16,   /* no TLS session came about */
+    LB_ENDED_MOVED = 17,       /* of udp: another worker has it now */
+    LB_ENDINGS = 18,
 };
 
 /* What a record says by a bit. */

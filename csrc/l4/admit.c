@@ -5,7 +5,7 @@
 #include "trust.h"
 
 static void refuse(struct lb_worker_context *ctx, uint32_t listener, const struct lb_ends *ends, const uint8_t ip[16],
-                   uint64_t *reason)
+                   enum lb_end why)
 {
     struct lb_ended ended = {
         .now_us = ctx->now_us,
@@ -18,9 +18,9 @@ static void refuse(struct lb_worker_context *ctx, uint32_t listener, const struc
         .client = ip,
         .client_port = lb_net_port(&ends->client),
         .kind = LB_RECORD_REFUSED,
-        .end = LB_ENDED_LIMITED,
+        .end = why,
     };
-    lb_count_refused(ctx, reason);
+    lb_count_refused(ctx, why);
     lb_account(&ctx->shm, ctx->worker, &ended);
 }
 
@@ -35,10 +35,10 @@ int lb_admit_limited(struct lb_worker_context *ctx, uint32_t listener, struct lb
     case LB_CLIENT_ADMITTED:
         return 1;
     case LB_CLIENT_TOO_MANY:
-        refuse(ctx, listener, ends, ip, &ctx->row->refused_client_sessions);
+        refuse(ctx, listener, ends, ip, LB_ENDED_LIMITED);
         return 0;
     case LB_CLIENT_TOO_FAST:
-        refuse(ctx, listener, ends, ip, &ctx->row->refused_client_rate);
+        refuse(ctx, listener, ends, ip, LB_ENDED_TOO_FAST);
         return 0;
     }
     return 1;

@@ -30,7 +30,7 @@ static int has_room(struct lb_prereads *prereads)
     struct lb_preread *eldest = lb_preread_at(prereads, prereads->eldest);
     if ((uint32_t)lb_now_ms(prereads->ctx) - eldest->since_ms < patience_ms(prereads))
         return 0;
-    lb_preread_refuse(prereads, eldest, &prereads->ctx->row->refused_handshake);
+    lb_preread_refuse(prereads, eldest, LB_ENDED_HANDSHAKE);
     return 1;
 }
 
@@ -58,11 +58,11 @@ static void go_on(struct lb_prereads *prereads, struct lb_preread *preread)
     case LB_TLS_WAIT:
         lb_preread_went_on(prereads, preread);
         if (preread->gone)
-            lb_preread_refuse(prereads, preread, &row->refused_client_aborts);
+            lb_preread_refuse(prereads, preread, LB_ENDED_CLIENT_EARLY);
         return;
     case LB_TLS_FAILED:
         log_failure(prereads, preread);
-        lb_preread_refuse(prereads, preread, tls->ended || tls->error ? &row->refused_client_aborts : &row->refused_handshake);
+        lb_preread_refuse(prereads, preread, tls->ended || tls->error ? LB_ENDED_CLIENT_EARLY : LB_ENDED_HANDSHAKE);
         return;
     case LB_TLS_DONE:
         break;
@@ -99,7 +99,7 @@ static void start(struct lb_prereads *prereads, struct lb_preread *preread)
     if (context)
         preread->accepted.tls = lb_tls_accept(&ctx->tls.shared, context, preread->accepted.fd);
     if (!preread->accepted.tls) {
-        lb_preread_refuse(prereads, preread, &ctx->row->refused_resource);
+        lb_preread_refuse(prereads, preread, LB_ENDED_RESOURCE);
         return;
     }
     (void)lb_tls_note(preread->accepted.tls, 1, 1, preread->gone);
@@ -130,7 +130,7 @@ void lb_handshake_event(struct lb_prereads *prereads, struct lb_preread *preread
     preread->gone |= (uint8_t)hung_up;
     if (!preread->accepted.tls) {
         if (events & (EPOLLHUP | EPOLLERR))
-            lb_preread_refuse(prereads, preread, &prereads->ctx->row->refused_client_aborts);
+            lb_preread_refuse(prereads, preread, LB_ENDED_CLIENT_EARLY);
         else if (events & (EPOLLIN | EPOLLRDHUP) && has_said_enough(prereads, preread))
             lb_preread_wait_turn(prereads, preread);
         return;

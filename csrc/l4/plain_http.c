@@ -15,7 +15,7 @@ void lb_plain_http_throw_away(struct lb_prereads *prereads, struct lb_preread *p
     for (int i = 0; i < MOST_READS && got > 0; i++)
         got = lb_recv(preread->accepted.fd, prereads->ctx->scratch, LB_SCRATCH_BYTES);
     if (got >= 0 || errno != EAGAIN)
-        lb_preread_refuse(prereads, preread, &prereads->ctx->row->refused_handshake);
+        lb_preread_refuse(prereads, preread, LB_ENDED_HANDSHAKE);
 }
 
 /* As nginx does: who types http:// for https:// reads what is wrong. */

@@ -32,15 +32,15 @@ int lb_preread_is_due(const struct lb_worker_context *ctx, uint32_t listener, co
     return row->terminates || row->mode == LB_MODE_TLS || says_header(ctx, listener, peer);
 }
 
-static enum next refuse(struct lb_prereads *prereads, struct lb_preread *preread, uint64_t *reason)
+static enum next refuse(struct lb_prereads *prereads, struct lb_preread *preread, enum lb_end why)
 {
-    lb_preread_refuse(prereads, preread, reason);
+    lb_preread_refuse(prereads, preread, why);
     return NEXT_OVER;
 }
 
 static enum next refuse_words(struct lb_prereads *prereads, struct lb_preread *preread)
 {
-    return refuse(prereads, preread, &prereads->ctx->row->refused_preread);
+    return refuse(prereads, preread, LB_ENDED_PREREAD);
 }
 
 /* Its words are said. */
@@ -86,7 +86,7 @@ static enum next take_header(struct lb_prereads *prereads, struct lb_preread *pr
     }
     if ((told.tls || told.authority_length || told.alpn_length) &&
         lb_proxy_info_keep(&prereads->ctx->proxy_info, &preread->accepted.ends, &told, bytes) < 0)
-        return refuse(prereads, preread, &prereads->ctx->row->refused_resource);
+        return refuse(prereads, preread, LB_ENDED_RESOURCE);
     if (listener_of(prereads, preread)->mode != LB_MODE_TLS)
         return go_on(prereads, preread);
     preread->stage = LB_PREREAD_HELLO;
@@ -123,7 +123,7 @@ static enum next step(struct lb_prereads *prereads, struct lb_preread *preread)
     if (got < 0 && errno == EAGAIN)
         return NEXT_WAIT;
     if (got <= 0)
-        return refuse(prereads, preread, &prereads->ctx->row->refused_client_aborts);
+        return refuse(prereads, preread, LB_ENDED_CLIENT_EARLY);
     if (preread->stage == LB_PREREAD_HEADER)
         return take_header(prereads, preread, (uint32_t)got);
     return look_at_hello(prereads, preread, (uint32_t)got);
@@ -165,7 +165,7 @@ void lb_preread_open(struct lb_prereads *prereads, const struct lb_accepted *acc
     ctx->prereads++;
     lb_timer_set(&prereads->wheel, &preread->timer, lb_now_ms(ctx) + row->header_timeout_ms);
     if (epoll_ctl(ctx->epoll, EPOLL_CTL_ADD, accepted->fd, &event) < 0)
-        (void)refuse(prereads, preread, &ctx->row->refused_resource);
+        (void)refuse(prereads, preread, LB_ENDED_RESOURCE);
     /* what has come already is told by the first event */
 }
 
@@ -179,15 +179,14 @@ void lb_preread_event(struct lb_prereads *prereads, uint32_t index, uint32_t gen
     else if (preread->stage == LB_PREREAD_SHAKE)
         lb_handshake_event(prereads, preread, events);
     else if (events != EPOLLOUT && listen_to(prereads, preread) == NEXT_WAIT && events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR))
-        (void)refuse(prereads, preread, &prereads->ctx->row->refused_client_aborts); /* the rest will never come */
+        (void)refuse(prereads, preread, LB_ENDED_CLIENT_EARLY); /* the rest will never come */
 }
 
 static void fire(void *context, struct lb_timer *timer)
 {
     struct lb_prereads *prereads = context;
     struct lb_preread *preread = (struct lb_preread *)(void *)timer;
-    struct lb_worker_row *row = prereads->ctx->row;
-    lb_preread_refuse(prereads, preread, preread->stage >= LB_PREREAD_SHAKE ? &row->refused_handshake : &row->refused_preread);
+    lb_preread_refuse(prereads, preread, preread->stage >= LB_PREREAD_SHAKE ? LB_ENDED_HANDSHAKE : LB_ENDED_PREREAD);
 }
 
 void lb_prereads_turn(struct lb_prereads *prereads)
@@ -207,7 +206,7 @@ void lb_prereads_stop(struct lb_prereads *prereads)
     for (uint32_t i = 0; i < prereads->slab.touched; i++) {
         struct lb_preread *preread = lb_preread_at(prereads, i);
         if (preread->live)
-            lb_preread_refuse(prereads, preread, &prereads->ctx->row->refused_resource);
+            lb_preread_refuse(prereads, preread, LB_ENDED_RESOURCE);
     }
 }
 

@@ -13,12 +13,12 @@ void lb_preread_let_go(struct lb_prereads *prereads, struct lb_preread *preread)
         lb_slab_give(&prereads->slab, lb_preread_index(prereads, preread));
 }
 
-void lb_preread_refuse(struct lb_prereads *prereads, struct lb_preread *preread, uint64_t *reason)
+void lb_preread_refuse(struct lb_prereads *prereads, struct lb_preread *preread, enum lb_end why)
 {
     struct lb_side client = {.fd = preread->accepted.fd, .tls = preread->accepted.tls};
     lb_ends_drop(prereads->ctx, &preread->accepted.ends);
     lb_preread_let_go(prereads, preread);
-    lb_count_refused(prereads->ctx, reason);
+    lb_count_refused(prereads->ctx, why);
     lb_side_close(&client, 0);
 }
 

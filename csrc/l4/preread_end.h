@@ -7,8 +7,8 @@
 /* Its place is free; its descriptor is the caller's. */
 void lb_preread_let_go(struct lb_prereads *prereads, struct lb_preread *preread);
 
-/* It is closed, and counted under refused. reason: a part of that in the worker's row. */
-void lb_preread_refuse(struct lb_prereads *prereads, struct lb_preread *preread, uint64_t *reason);
+/* It is closed, and counted under refused. */
+void lb_preread_refuse(struct lb_prereads *prereads, struct lb_preread *preread, enum lb_end why);
 
 /* All is said: it is served. */
 void lb_preread_hand_on(struct lb_prereads *prereads, struct lb_preread *preread);

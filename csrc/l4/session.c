@@ -16,11 +16,11 @@
 #include "session_attempt.h"
 #include "session_end.h"
 
-static enum lb_session_ending why_unreached(const struct lb_session *session)
+static enum lb_end why_unreached(const struct lb_session *session)
 {
     if (!session->tried_count)
-        return REFUSED_NO_BACKEND;
-    return session->shortages == session->tried_count ? REFUSED_RESOURCE : REFUSED_CONNECT;
+        return LB_ENDED_NO_BACKEND;
+    return session->shortages == session->tried_count ? LB_ENDED_RESOURCE : LB_ENDED_UNREACHABLE;
 }
 
 /* Reach a backend, or end the session. error: what the attempt before came to, 0 at first. */
@@ -37,7 +37,7 @@ void lb_session_open(struct lb_worker_context *ctx, const struct lb_accepted *ac
     struct lb_side client = {.fd = accepted->fd, .readable = accepted->tls != NULL, .writable = 1, .tls = accepted->tls};
     struct lb_ends ends = accepted->ends;
     if (accepted->pool >= ctx->shm.head->max_pools) {
-        lb_count_refused(ctx, &ctx->row->refused_no_backend);
+        lb_count_refused(ctx, LB_ENDED_NO_BACKEND);
         lb_ends_drop(ctx, &ends);
         lb_side_close(&client, 0);
         return;
@@ -66,7 +66,7 @@ void lb_session_open(struct lb_worker_context *ctx, const struct lb_accepted *ac
     lb_budget_session(&ctx->shm, ctx->worker, session->pool, (uint32_t)(ctx->now_us / 1000000));
     lb_session_move(ctx, session, LB_SESSION_CONNECTING);
     if (error || lb_session_watch(ctx, session, LB_CLIENT, accepted->watched ? EPOLL_CTL_MOD : EPOLL_CTL_ADD) < 0)
-        lb_session_end(ctx, session, REFUSED_RESOURCE);
+        lb_session_end(ctx, session, LB_ENDED_RESOURCE);
     else
         reach(ctx, session, 0);
 }
@@ -123,7 +123,7 @@ int lb_session_tunnel(struct lb_worker_context *ctx, const struct lb_tunnel *chi
     preload(ctx, &session->flow[LB_BACKEND], child->from_server, child->from_server_count);
     for (int side = LB_CLIENT; side <= LB_BACKEND; side++)
         if (lb_session_watch(ctx, session, (enum lb_side_name)side, EPOLL_CTL_MOD) < 0) {
-            lb_session_end(ctx, session, CLOSED_BACKEND_RESET);
+            lb_session_end(ctx, session, LB_ENDED_BACKEND);
             return 0;
         }
     run_again(ctx, session, &ctx->ready);
@@ -135,7 +135,7 @@ int lb_session_tunnel(struct lb_worker_context *ctx, const struct lb_tunnel *chi
 /* A client that is gone frees its backend now, whatever is still under way (its FIN alone is only half a goodbye). */
 static void client_gone(struct lb_worker_context *ctx, struct lb_session *session)
 {
-    lb_session_end(ctx, session, session->state == LB_SESSION_CONNECTING ? REFUSED_CLIENT_LEFT : CLOSED_CLIENT_RESET);
+    lb_session_end(ctx, session, session->state == LB_SESSION_CONNECTING ? LB_ENDED_CLIENT_EARLY : LB_ENDED_CLIENT);
 }
 
 static void half_over(struct lb_worker_context *ctx, struct lb_session *session, enum lb_side_name first)
@@ -161,9 +161,9 @@ static void judge(struct lb_worker_context *ctx, struct lb_session *session)
     if (session->side[LB_CLIENT].failed)
         client_gone(ctx, session);
     else if (out == LB_FLOW_CLOSED && back == LB_FLOW_CLOSED)
-        lb_session_end(ctx, session, CLOSED_DONE);
+        lb_session_end(ctx, session, LB_ENDED_DONE);
     else if (back == LB_FLOW_BROKEN || (out == LB_FLOW_BROKEN && back == LB_FLOW_CLOSED))
-        lb_session_end(ctx, session, CLOSED_BACKEND_RESET);
+        lb_session_end(ctx, session, LB_ENDED_BACKEND);
     else if ((out >= LB_FLOW_CLOSED || back >= LB_FLOW_CLOSED) && session->state == LB_SESSION_OPEN)
         half_over(ctx, session, out >= LB_FLOW_CLOSED ? LB_CLIENT : LB_BACKEND);
 }
@@ -171,7 +171,7 @@ static void judge(struct lb_worker_context *ctx, struct lb_session *session)
 static void flow(struct lb_worker_context *ctx, struct lb_session *session)
 {
     if (session->offload && lb_offload_is_broken(ctx, session)) {
-        lb_session_end(ctx, session, CLOSED_BACKEND_RESET);
+        lb_session_end(ctx, session, LB_ENDED_BACKEND);
         return;
     }
     enum lb_pump out = lb_relay_pump(ctx, session, LB_CLIENT);
@@ -272,10 +272,10 @@ static int peer_is_dead(struct lb_worker_context *ctx, struct lb_session *sessio
     case LB_PEERS_LIVE:
         break;
     case LB_CLIENT_IS_DEAD:
-        lb_session_end(ctx, session, CLOSED_CLIENT_RESET);
+        lb_session_end(ctx, session, LB_ENDED_CLIENT);
         return 1;
     case LB_BACKEND_IS_DEAD:
-        lb_session_end(ctx, session, CLOSED_BACKEND_RESET);
+        lb_session_end(ctx, session, LB_ENDED_BACKEND);
         return 1;
     }
     uint64_t limit_ms = lb_session_limit_ms(ctx, session), next_ms = lb_peers_next_ms(&look, limit_ms);
@@ -299,7 +299,7 @@ void lb_session_timeout(struct lb_worker_context *ctx, struct lb_session *sessio
         return;
     uint32_t still_ms = (uint32_t)lb_now_ms(ctx) - session->moved_ms;
     if (still_ms >= lb_session_limit_ms(ctx, session))
-        lb_session_end(ctx, session, session->state == LB_SESSION_HALF ? CLOSED_HALF : CLOSED_IDLE);
+        lb_session_end(ctx, session, session->state == LB_SESSION_HALF ? LB_ENDED_HALF : LB_ENDED_IDLE);
 }
 
 void lb_session_cut(struct lb_worker_context *ctx)
@@ -311,7 +311,7 @@ void lb_session_cut(struct lb_worker_context *ctx)
         if (session->state == LB_SESSION_CONNECTING)
             reach(ctx, session, ECONNABORTED);
         else
-            lb_session_end(ctx, session, CLOSED_CUT);
+            lb_session_end(ctx, session, LB_ENDED_CUT);
     }
 }
 
@@ -320,6 +320,6 @@ void lb_session_stop_all(struct lb_worker_context *ctx)
     for (uint32_t i = 0; i < ctx->sessions.touched; i++) {
         struct lb_session *session = lb_slab_at(&ctx->sessions, i);
         if (session->state != LB_SESSION_FREE)
-            lb_session_end(ctx, session, session->state == LB_SESSION_CONNECTING ? REFUSED_CONNECT : CLOSED_STOPPED);
+            lb_session_end(ctx, session, session->state == LB_SESSION_CONNECTING ? LB_ENDED_UNREACHABLE : LB_ENDED_STOPPED);
     }
 }

@@ -138,7 +138,7 @@ void lb_udp_event(struct lb_udp *udp, uint32_t index, uint32_t generation, uint3
     lb_outbox_address(&udp->outbox, first, &session->client, &session->arrival);
     count_out(udp, session, first);
     if (udp->ctx->shm.listeners[session->listener].responses && !session->owed)
-        lb_udp_session_end(udp, session, &udp->ctx->row->closed_done, LB_FATE_DONE);
+        lb_udp_session_end(udp, session, LB_ENDED_DONE);
 }
 
 /* --- time, cuts, stop ----------------------------------------------------------------------------------------------- */
@@ -163,7 +163,7 @@ void lb_udp_cut(struct lb_udp *udp)
     for (uint32_t i = 0; i < udp->sessions.touched; i++) {
         struct lb_udp_session *session = lb_udp_session_at(udp, i);
         if (session->live && session->backend != LB_NONE && lb_shm_is_cut(&udp->ctx->shm, session->backend))
-            lb_udp_session_end(udp, session, &udp->ctx->row->closed_cut, LB_FATE_ENDED);
+            lb_udp_session_end(udp, session, LB_ENDED_CUT);
     }
 }
 
@@ -171,7 +171,7 @@ void lb_udp_stop(struct lb_udp *udp)
 {
     for (uint32_t i = 0; i < udp->sessions.touched; i++)
         if (lb_udp_session_at(udp, i)->live)
-            lb_udp_session_end(udp, lb_udp_session_at(udp, i), &udp->ctx->row->closed_stopped, LB_FATE_ENDED);
+            lb_udp_session_end(udp, lb_udp_session_at(udp, i), LB_ENDED_STOPPED);
 }
 
 /* --- birth and death ------------------------------------------------------------------------------------------------ */

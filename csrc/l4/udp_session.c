@@ -11,6 +11,7 @@
 #include "../table/account.h"
 #include "../table/budget.h"
 #include "../table/clients.h"
+#include "../table/ending.h"
 #include "../table/load.h"
 #include "../table/timing.h"
 #include "../table/why.h"
@@ -83,22 +84,10 @@ static void leave_backend(struct lb_udp *udp, struct lb_udp_session *session, en
     session->backend = LB_NONE;
 }
 
-/* By the counter of its end. */
-static enum lb_end end_of(const struct lb_worker_row *row, const uint64_t *reason)
+/* Silence is how datagrams end, once there was a reply. */
+static enum lb_end as_recorded(const struct lb_udp_session *session, enum lb_end why)
 {
-    if (reason == &row->closed_backend_reset)
-        return LB_ENDED_BACKEND;
-    if (reason == &row->closed_idle)
-        return LB_ENDED_IDLE;
-    if (reason == &row->closed_cut)
-        return LB_ENDED_CUT;
-    if (reason == &row->closed_stopped)
-        return LB_ENDED_STOPPED;
-    if (reason == &row->refused_resource)
-        return LB_ENDED_RESOURCE;
-    if (reason == &row->refused_connect)
-        return LB_ENDED_UNREACHABLE;
-    return reason == &row->refused_no_backend ? LB_ENDED_NO_BACKEND : LB_ENDED_DONE;
+    return why == LB_ENDED_IDLE && session->replied ? LB_ENDED_DONE : why;
 }
 
 static void account(struct lb_udp *udp, const struct lb_udp_session *session, enum lb_end why)
@@ -120,39 +109,33 @@ static void account(struct lb_udp *udp, const struct lb_udp_session *session, en
         .client = client,
         .client_port = lb_net_port(&session->client),
         .kind = LB_RECORD_DATAGRAMS,
-        .end = why == LB_ENDED_IDLE && session->replied ? LB_ENDED_DONE : why, /* as datagrams end */
+        .end = as_recorded(session, why),
         .tried = session->tried_count,
     };
     lb_account(&ctx->shm, ctx->worker, &ended);
 }
 
-/* reason: which counter of closed or refused; whole: closed or refused. */
-static void leave(struct lb_udp *udp, struct lb_udp_session *session, uint64_t *reason, uint64_t *whole, enum lb_fate fate)
+static void leave(struct lb_udp *udp, struct lb_udp_session *session, enum lb_end why)
 {
-    leave_backend(udp, session, fate);
+    leave_backend(udp, session, (enum lb_fate)lb_endings[as_recorded(session, why)].fate);
     unlink_session(udp, session);
     lb_timer_cancel(&session->timer);
     session->live = 0;
     lb_client_leave(&udp->ctx->shm, udp->ctx->worker, session->counted);
     udp->at[session->listener].sessions--;
-    lb_add(reason, 1);
-    lb_add(whole, 1);
+    lb_ending_count(udp->ctx->row, why);
     lb_add(&udp->ctx->row->active, UINT64_MAX); /* one less */
     lb_slab_give(&udp->sessions, index_of(udp, session));
     lb_udp_close_when_empty(udp, session->listener);
 }
 
-static void end(struct lb_udp *udp, struct lb_udp_session *session, uint64_t *reason, uint64_t *whole, enum lb_fate fate)
-{
-    account(udp, session, end_of(udp->ctx->row, reason));
-    leave(udp, session, reason, whole, fate);
-}
-
-void lb_udp_session_end(struct lb_udp *udp, struct lb_udp_session *session, uint64_t *reason, enum lb_fate fate)
+void lb_udp_session_end(struct lb_udp *udp, struct lb_udp_session *session, enum lb_end why)
 {
     struct lb_worker_context *ctx = udp->ctx;
-    lb_timing_note(&ctx->shm, ctx->worker, session->pool, LB_TIMING_SESSION, ctx->now_us - session->began_us);
-    end(udp, session, reason, &ctx->row->closed, fate);
+    if (!lb_ending_is_refusal(why))
+        lb_timing_note(&ctx->shm, ctx->worker, session->pool, LB_TIMING_SESSION, ctx->now_us - session->began_us);
+    account(udp, session, why);
+    leave(udp, session, why);
 }
 
 /* --- reaching a backend --------------------------------------------------------------------------------------------- */
@@ -205,25 +188,24 @@ static int give_up_backend(struct lb_udp *udp, struct lb_udp_session *session, i
     return lb_may_retry(udp->ctx, session->pool, error, session->tried_count, &session->shortages);
 }
 
-static uint64_t *why_unreached(struct lb_worker_row *row, const struct lb_udp_session *session)
+static enum lb_end why_unreached(const struct lb_udp_session *session)
 {
     if (!session->tried_count)
-        return &row->refused_no_backend;
-    return session->shortages == session->tried_count ? &row->refused_resource : &row->refused_connect;
+        return LB_ENDED_NO_BACKEND;
+    return session->shortages == session->tried_count ? LB_ENDED_RESOURCE : LB_ENDED_UNREACHABLE;
 }
 
 int lb_udp_session_reach(struct lb_udp *udp, struct lb_udp_session *session, int error)
 {
-    struct lb_worker_row *row = udp->ctx->row;
     do {
         if (error && !give_up_backend(udp, session, error)) {
-            end(udp, session, why_unreached(row, session), &row->refused, LB_FATE_UNREACHABLE);
+            lb_udp_session_end(udp, session, why_unreached(session));
             return 0;
         }
         error = try_backend(udp, session);
     } while (error > 0);
     if (error < 0)
-        end(udp, session, why_unreached(row, session), &row->refused, LB_FATE_ENDED);
+        lb_udp_session_end(udp, session, why_unreached(session));
     return error == 0;
 }
 
@@ -271,7 +253,7 @@ struct lb_udp_session *lb_udp_session_open(struct lb_udp *udp, uint32_t listener
     if (udp->at[listener].closing)
         return NULL;
     if (!has_room(udp)) {
-        lb_count_refused(ctx, &ctx->row->refused_resource);
+        lb_count_refused(ctx, LB_ENDED_RESOURCE);
         return NULL;
     }
     struct lb_ends ends = {.client = *client};
@@ -340,7 +322,7 @@ void lb_udp_session_leave(struct lb_udp *udp, struct lb_udp_session *session)
 {
     if (session->fd >= 0) /* the socket lives on elsewhere, and would go on sending us events (epoll(7)) */
         (void)epoll_ctl(udp->ctx->epoll, EPOLL_CTL_DEL, session->fd, NULL);
-    leave(udp, session, &udp->ctx->row->closed_moved, &udp->ctx->row->closed, LB_FATE_ENDED);
+    leave(udp, session, LB_ENDED_MOVED);
 }
 
 /* --- losing one, and time ------------------------------------------------------------------------------------------- */
@@ -366,11 +348,10 @@ int lb_udp_session_has_backend(struct lb_udp *udp, struct lb_udp_session *sessio
 
 void lb_udp_session_refused(struct lb_udp *udp, struct lb_udp_session *session, int error)
 {
-    struct lb_worker_row *row = udp->ctx->row;
     if (lb_is_shortage(error)) /* of a read: it comes again */
         return;
     if (!give_up_backend(udp, session, error))
-        lb_udp_session_end(udp, session, &row->closed_backend_reset, LB_FATE_UNREACHABLE);
+        lb_udp_session_end(udp, session, LB_ENDED_BACKEND);
 }
 
 void lb_udp_session_fire(void *context, struct lb_timer *timer)
@@ -385,5 +366,5 @@ void lb_udp_session_fire(void *context, struct lb_timer *timer)
     }
     if (session->owed && session->backend != LB_NONE)
         lb_report_failed(udp->ctx, session->pool, session->backend, 0);
-    lb_udp_session_end(udp, session, &udp->ctx->row->closed_idle, session->replied ? LB_FATE_DONE : LB_FATE_ENDED);
+    lb_udp_session_end(udp, session, LB_ENDED_IDLE);
 }

@@ -61,8 +61,8 @@ void lb_udp_session_expect_many(struct lb_udp_session *session);
 /* A refusal came by itself: the next datagram goes to another backend, or the session ends. */
 void lb_udp_session_refused(struct lb_udp *udp, struct lb_udp_session *session, int error);
 
-/* reason: which counter of closed. */
-void lb_udp_session_end(struct lb_udp *udp, struct lb_udp_session *session, uint64_t *reason, enum lb_fate fate);
+/* The one way out, but for lb_udp_session_leave. */
+void lb_udp_session_end(struct lb_udp *udp, struct lb_udp_session *session, enum lb_end why);
 
 /* One of another worker's becomes ours: listed, counted and charged, its socket read from now on. fd: its backend's, or -1; ours. */
 struct lb_udp_session *lb_udp_session_take(struct lb_udp *udp, const struct lb_udp_session *like, int fd);

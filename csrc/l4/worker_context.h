@@ -7,6 +7,7 @@
 #include "../core/pipe_pool.h"
 #include "../core/slab.h"
 #include "../core/timer.h"
+#include "../table/ending.h"
 #include "../table/shm.h"
 #include "../table/view.h"
 #include "../tls/rules.h"
@@ -71,12 +72,11 @@ static inline uint32_t lb_stamp_ms(const struct lb_worker_context *ctx)
     return now_ms ? now_ms : UINT32_MAX;
 }
 
-/* A client that got no session counts as accepted and refused in one. reason: a part of refused in the worker's row. */
-static inline void lb_count_refused(struct lb_worker_context *ctx, uint64_t *reason)
+/* A client that got no session counts as accepted and refused in one. */
+static inline void lb_count_refused(struct lb_worker_context *ctx, enum lb_end why)
 {
     lb_add(&ctx->row->accepted, 1);
-    lb_add(&ctx->row->refused, 1);
-    lb_add(reason, 1);
+    lb_ending_count(ctx->row, why);
 }
 
 /* The control plane is to hear of a shortage: core/shortage.h. */

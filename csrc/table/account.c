@@ -3,6 +3,8 @@
 #include <stddef.h>
 #include <string.h>
 
+#include "ending.h"
+
 /* A row that has a new tenant begins with nothing. */
 static struct lb_tally *of_tenant(struct lb_tally *tally, uint32_t tenant)
 {
@@ -23,40 +25,19 @@ void lb_account_accepted(const struct lb_shm *shm, uint32_t worker, uint32_t lis
     lb_add(&of_listener(shm, worker, listener)->accepted, 1);
 }
 
-static int is_failure(enum lb_end end)
-{
-    switch (end) {
-    case LB_ENDED_BACKEND:
-    case LB_ENDED_NO_BACKEND:
-    case LB_ENDED_UNREACHABLE:
-    case LB_ENDED_RESOURCE:
-        return 1;
-    case LB_ENDED_DONE:
-    case LB_ENDED_CLIENT:
-    case LB_ENDED_IDLE:
-    case LB_ENDED_HALF:
-    case LB_ENDED_CUT:
-    case LB_ENDED_STOPPED:
-    case LB_ENDED_LOCAL:
-    case LB_ENDED_LIMITED:
-    case LB_ENDED_SLOW:
-        return 0;
-    }
-    return 0;
-}
-
 static void count(struct lb_tally *tally, const struct lb_ended *ended)
 {
-    if (ended->end == LB_ENDED_LIMITED || (ended->end == LB_ENDED_LOCAL && ended->status == 429))
+    enum lb_end end = (enum lb_end)lb_endings[ended->end].record;
+    if (end == LB_ENDED_LIMITED || (end == LB_ENDED_LOCAL && ended->status == 429))
         lb_add(&tally->limited, 1);
     if (ended->kind == LB_RECORD_REFUSED)
         return; /* it never was a session */
     lb_add(ended->kind == LB_RECORD_EXCHANGE ? &tally->requests : &tally->sessions, 1);
-    if (is_failure(ended->end))
+    if (lb_endings[ended->end].failure)
         lb_add(&tally->failed, 1);
-    else if (ended->end == LB_ENDED_CLIENT)
+    else if (end == LB_ENDED_CLIENT)
         lb_add(&tally->client_aborts, 1);
-    else if (ended->end == LB_ENDED_LOCAL)
+    else if (end == LB_ENDED_LOCAL)
         lb_add(&tally->local_responses, 1);
     if (ended->status >= 100)
         lb_add(&tally->responses[ended->status < 600 ? ended->status / 100 - 1 : 4], 1);
@@ -113,7 +94,7 @@ static void put(const struct lb_shm *shm, uint32_t worker, const struct lb_ended
     record->pool = (uint16_t)ended->pool;
     record->status = ended->status;
     record->kind = (uint8_t)ended->kind;
-    record->end = (uint8_t)ended->end;
+    record->end = lb_endings[ended->end].record;
     record->flags = flags;
     record->tried = ended->tried;
     record->minor = ended->minor;
@@ -126,7 +107,8 @@ static int is_logged(const struct lb_tally *tally, const struct lb_ended *ended,
 {
     if (!every)
         return 0;
-    return is_failure(ended->end) || ended->status >= 500 || (tally->requests + tally->sessions + tally->limited) % every == 0;
+    return lb_endings[ended->end].failure || ended->status >= 500 ||
+           (tally->requests + tally->sessions + tally->limited) % every == 0;
 }
 
 static int is_traced(const struct lb_ended *ended, uint32_t every)

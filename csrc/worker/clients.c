@@ -8,7 +8,7 @@ static int refuse_without_place(struct lb_worker_context *ctx, const struct lb_s
     struct lb_side client = {.fd = accepted->fd, .tls = accepted->tls};
     if (slab->used < slab->capacity)
         return 0;
-    lb_count_refused(ctx, &ctx->row->refused_resource);
+    lb_count_refused(ctx, LB_ENDED_RESOURCE);
     lb_side_close(&client, 1);
     return 1;
 }
