@@ -3,9 +3,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "../core/shortage.h"
 #include "../table/avoid.h"
-#include "../table/budget.h"
 #include "../table/backend_health.h"
 #include "../table/timing.h"
 #include "ack.h"
@@ -83,24 +81,6 @@ void lb_report_shortage(struct lb_worker_context *ctx, uint32_t backend, int err
 {
     lb_add(&ctx->row->shortages, 1);
     lb_tell_shortage(ctx, backend, error);
-}
-
-int lb_may_retry(struct lb_worker_context *ctx, uint32_t pool, int error, uint32_t tried_count, uint8_t *shortages)
-{
-    if (lb_is_shortage(error)) {
-        ++*shortages;
-        return tried_count < LB_MAX_TRIED;
-    }
-    if (tried_count - *shortages > ctx->shm.pools[pool].retries || tried_count == LB_MAX_TRIED)
-        return 0;
-    int is_free = ctx->trial_failed; /* trials are few, and no client is to pay for one */
-    ctx->trial_failed = 0;
-    if (!is_free && !lb_budget_retry(&ctx->shm, ctx->worker, pool, (uint32_t)(ctx->now_us / 1000000))) {
-        lb_add(&ctx->row->retries_denied, 1);
-        return 0;
-    }
-    lb_add(&ctx->row->retries, 1);
-    return 1;
 }
 
 int lb_report_is_self(struct lb_worker_context *ctx, uint32_t backend, int fd)

@@ -27,10 +27,6 @@ int lb_is_failed_status(const struct lb_pool_row *pool, uint32_t status);
 /* A connect could not be made for want of something here (core/shortage.h): counted and told, and nothing is said of the backend. */
 void lb_report_shortage(struct lb_worker_context *ctx, uint32_t backend, int error);
 
-/* May another backend be tried after this error, when so many have been? Counts the retry. An attempt that failed for a shortage asked
- * nothing of its backend: it costs no retry, and is counted in *shortages. */
-int lb_may_retry(struct lb_worker_context *ctx, uint32_t pool, int error, uint32_t tried_count, uint8_t *shortages);
-
 /* Is the socket of a backend that has not proven itself connected to itself? */
 int lb_report_is_self(struct lb_worker_context *ctx, uint32_t backend, int fd);
 

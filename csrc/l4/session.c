@@ -16,20 +16,14 @@
 #include "session_attempt.h"
 #include "session_end.h"
 
-static enum lb_end why_unreached(const struct lb_session *session)
-{
-    if (!session->tried_count)
-        return LB_ENDED_NO_BACKEND;
-    return session->shortages == session->tried_count ? LB_ENDED_RESOURCE : LB_ENDED_UNREACHABLE;
-}
-
 /* Reach a backend, or end the session. error: what the attempt before came to, 0 at first. */
 static void reach(struct lb_worker_context *ctx, struct lb_session *session, int error)
 {
-    if (lb_session_attempt(ctx, session, error))
+    enum lb_end why = lb_session_attempt(ctx, session, error);
+    if (why == LB_ENDED_DONE)
         lb_session_move(ctx, session, LB_SESSION_CONNECTING);
     else
-        lb_session_end(ctx, session, why_unreached(session));
+        lb_session_end(ctx, session, why);
 }
 
 void lb_session_open(struct lb_worker_context *ctx, const struct lb_accepted *accepted)

@@ -1,33 +1,34 @@
 #include "session_attempt.h"
 
-#include <errno.h>
 #include <sys/epoll.h>
 
-#include "../core/shortage.h"
 #include "../table/load.h"
 #include "../table/why.h"
+#include "attempt.h"
 #include "backend_report.h"
 #include "pick.h"
 
-void lb_session_leave_backend(struct lb_worker_context *ctx, struct lb_session *session, enum lb_fate fate)
+void lb_session_leave_backend(struct lb_worker_context *ctx, struct lb_session *session, enum lb_end why)
 {
     if (session->backend == LB_NONE)
         return;
     lb_load_give(&ctx->shm, ctx->worker, session->pool, session->backend, session->cost);
-    lb_why_end(&ctx->shm, ctx->worker, session->decision, fate, 0, ctx->now_us);
+    lb_why_end(&ctx->shm, ctx->worker, session->decision, (enum lb_fate)lb_endings[why].fate, 0, ctx->now_us);
     session->backend = LB_NONE;
 }
 
-/* Pick and begin to connect: 0, or a positive errno with session->backend charged, or -1 if none is left to pick. */
-static int try_backend(struct lb_worker_context *ctx, struct lb_session *session)
+static uint32_t pick(const struct lb_attempt *attempt)
 {
+    struct lb_session *session = attempt->client;
     struct lb_picked claim = {session->pool, session->cost, session->key, session->tried, session->tried_count, .datagrams = 0};
-    uint32_t backend = lb_pick_backend(ctx, &claim, &session->decision);
-    if (backend == LB_NONE)
-        return -1;
-    union lb_address to = lb_backend_address(&ctx->shm.backends[backend]);
-    session->tried[session->tried_count++] = backend;
-    session->backend = backend;
+    return lb_pick_backend(attempt->ctx, &claim, &session->decision);
+}
+
+static int begin_to_connect(const struct lb_attempt *attempt)
+{
+    struct lb_worker_context *ctx = attempt->ctx;
+    struct lb_session *session = attempt->client;
+    union lb_address to = lb_backend_address(&ctx->shm.backends[session->backend]);
     session->connect_us = (uint32_t)ctx->now_us;
     lb_add(&ctx->row->connects, 1);
 
@@ -38,25 +39,26 @@ static int try_backend(struct lb_worker_context *ctx, struct lb_session *session
     return -lb_session_watch(ctx, session, LB_BACKEND, EPOLL_CTL_ADD);
 }
 
-/* The attempt came to this error, and the backend is left. May another one be tried? */
-static int give_up_backend(struct lb_worker_context *ctx, struct lb_session *session, int error)
+static void leave(const struct lb_attempt *attempt, enum lb_end why)
 {
-    int shortage = lb_is_shortage(error);
-    if (shortage)
-        lb_report_shortage(ctx, session->backend, error);
-    else if (error != ECONNABORTED) /* our own cut */
-        lb_report_unreachable(ctx, session->pool, session->backend, error);
+    struct lb_session *session = attempt->client;
     lb_side_close(&session->side[LB_BACKEND], 0);
-    lb_session_leave_backend(ctx, session, shortage ? LB_FATE_SHORTAGE : LB_FATE_UNREACHABLE);
-    return lb_may_retry(ctx, session->pool, error, session->tried_count, &session->shortages);
+    lb_session_leave_backend(attempt->ctx, session, why);
 }
 
-int lb_session_attempt(struct lb_worker_context *ctx, struct lb_session *session, int error)
+static const struct lb_attempt_ops session_ops = {.pick = pick, .connect = begin_to_connect, .leave = leave};
+
+enum lb_end lb_session_attempt(struct lb_worker_context *ctx, struct lb_session *session, int error)
 {
-    do {
-        if (error && !give_up_backend(ctx, session, error))
-            return 0;
-        error = try_backend(ctx, session);
-    } while (error > 0);
-    return error == 0;
+    struct lb_attempt attempt = {
+        .ops = &session_ops,
+        .ctx = ctx,
+        .client = session,
+        .tried = session->tried,
+        .tried_count = &session->tried_count,
+        .shortages = &session->shortages,
+        .backend = &session->backend,
+        .pool = session->pool,
+    };
+    return lb_attempt_next(&attempt, error, LB_NONE) == LB_ATTEMPT_BEGUN ? LB_ENDED_DONE : lb_attempt_end(&attempt);
 }

@@ -4,11 +4,12 @@
 
 #include "session_state.h"
 
-/* Begin to connect to a backend; error: what the attempt before came to, 0 at first. True: one is under way. False: nobody is left, or the
- * budget is spent. */
-__attribute__((warn_unused_result)) int lb_session_attempt(struct lb_worker_context *ctx, struct lb_session *session, int error);
+/* Begin to connect to a backend. error: what the attempt before came to, 0 at first. LB_ENDED_DONE: a connect is under way; anything else
+ * is why the session ends without a backend. */
+__attribute__((warn_unused_result)) enum lb_end lb_session_attempt(struct lb_worker_context *ctx, struct lb_session *session,
+                                                                   int error);
 
-/* It is charged with its backend no more. */
-void lb_session_leave_backend(struct lb_worker_context *ctx, struct lb_session *session, enum lb_fate fate);
+/* It is charged with its backend no more. why: what came of that. */
+void lb_session_leave_backend(struct lb_worker_context *ctx, struct lb_session *session, enum lb_end why);
 
 #endif

@@ -71,7 +71,7 @@ void lb_session_end(struct lb_worker_context *ctx, struct lb_session *session, e
         lb_relay_drop(ctx, &session->flow[LB_CLIENT]);
         lb_relay_drop(ctx, &session->flow[LB_BACKEND]);
     }
-    lb_session_leave_backend(ctx, session, (enum lb_fate)lb_endings[why].fate);
+    lb_session_leave_backend(ctx, session, why);
     lb_client_leave(&ctx->shm, ctx->worker, session->counted);
     lb_session_move(ctx, session, LB_SESSION_FREE);
     session->generation++;

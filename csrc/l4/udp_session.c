@@ -17,6 +17,7 @@
 #include "../table/why.h"
 #include "admit.h"
 #include "pick.h"
+#include "attempt.h"
 #include "backend_report.h"
 #include "trust.h"
 
@@ -70,7 +71,7 @@ static void unlink_session(struct lb_udp *udp, const struct lb_udp_session *sess
 
 /* --- the end -------------------------------------------------------------------------------------------------------- */
 
-static void leave_backend(struct lb_udp *udp, struct lb_udp_session *session, enum lb_fate fate)
+static void leave_backend(struct lb_udp *udp, struct lb_udp_session *session, enum lb_end why)
 {
     struct lb_worker_context *ctx = udp->ctx;
     if (session->fd >= 0)
@@ -80,7 +81,7 @@ static void leave_backend(struct lb_udp *udp, struct lb_udp_session *session, en
     if (session->backend == LB_NONE)
         return;
     lb_load_give(&ctx->shm, ctx->worker, session->pool, session->backend, 1);
-    lb_why_end(&ctx->shm, ctx->worker, session->decision, fate, 0, ctx->now_us);
+    lb_why_end(&ctx->shm, ctx->worker, session->decision, (enum lb_fate)lb_endings[why].fate, 0, ctx->now_us);
     session->backend = LB_NONE;
 }
 
@@ -117,7 +118,7 @@ static void account(struct lb_udp *udp, const struct lb_udp_session *session, en
 
 static void leave(struct lb_udp *udp, struct lb_udp_session *session, enum lb_end why)
 {
-    leave_backend(udp, session, (enum lb_fate)lb_endings[as_recorded(session, why)].fate);
+    leave_backend(udp, session, as_recorded(session, why));
     unlink_session(udp, session);
     lb_timer_cancel(&session->timer);
     session->live = 0;
@@ -140,18 +141,35 @@ void lb_udp_session_end(struct lb_udp *udp, struct lb_udp_session *session, enum
 
 /* --- reaching a backend --------------------------------------------------------------------------------------------- */
 
-static int connect_to(struct lb_udp *udp, struct lb_udp_session *session)
+static uint32_t pick(const struct lb_attempt *attempt)
 {
-    union lb_address to = lb_backend_address(&udp->ctx->shm.backends[session->backend]);
+    struct lb_udp_session *session = attempt->client;
+    struct lb_picked claim = {session->pool, 1, session->key, session->tried, session->tried_count, .datagrams = 1};
+    return lb_pick_backend(attempt->ctx, &claim, &session->decision);
+}
+
+static int watch(struct lb_udp *udp, struct lb_udp_session *session, int fd)
+{
+    struct epoll_event event = {.events = EPOLLIN,
+                                .data.u64 = lb_tag_of(LB_TAG_UDP, index_of(udp, session), session->generation)};
+    return epoll_ctl(udp->ctx->epoll, EPOLL_CTL_ADD, fd, &event);
+}
+
+static int connect_to(const struct lb_attempt *attempt)
+{
+    struct lb_udp_session *session = attempt->client;
+    const struct lb_backend_row *row = &attempt->ctx->shm.backends[session->backend];
+    union lb_address to = lb_backend_address(row);
+    session->tenant = row->generation;
+    session->asked = 0;
+    lb_add(&attempt->ctx->row->connects, 1);
     int fd = socket(to.any.sa_family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, IPPROTO_UDP);
     if (fd < 0)
         return errno;
-    struct epoll_event event = {.events = EPOLLIN,
-                                .data.u64 = lb_tag_of(LB_TAG_UDP, index_of(udp, session), session->generation)};
     socklen_t length = to.any.sa_family == AF_INET6 ? sizeof to.v6 : sizeof to.v4;
     if (session->many)
         lb_datagram_prepare(fd, to.any.sa_family, 0);
-    if (connect(fd, &to.any, length) < 0 || epoll_ctl(udp->ctx->epoll, EPOLL_CTL_ADD, fd, &event) < 0) {
+    if (connect(fd, &to.any, length) < 0 || watch(attempt->context, session, fd) < 0) {
         int error = errno;
         close(fd);
         return error;
@@ -160,53 +178,35 @@ static int connect_to(struct lb_udp *udp, struct lb_udp_session *session)
     return 0;
 }
 
-/* Pick and connect: 0, a positive errno with session->backend charged, or -1 if none is left to pick. */
-static int try_backend(struct lb_udp *udp, struct lb_udp_session *session)
+static void leave_tried(const struct lb_attempt *attempt, enum lb_end why)
 {
-    struct lb_worker_context *ctx = udp->ctx;
-    struct lb_picked claim = {session->pool, 1, session->key, session->tried, session->tried_count, .datagrams = 1};
-    uint32_t backend = lb_pick_backend(ctx, &claim, &session->decision);
-    if (backend == LB_NONE)
-        return -1;
-    session->tried[session->tried_count++] = backend;
-    session->backend = backend;
-    session->tenant = ctx->shm.backends[backend].generation;
-    session->asked = 0;
-    lb_add(&ctx->row->connects, 1);
-    return connect_to(udp, session);
+    leave_backend(attempt->context, attempt->client, why);
 }
 
-/* The backend refuses (ICMP), or cannot be reached, which is evidence unless we lacked something; and it is left. May another one be tried? */
-static int give_up_backend(struct lb_udp *udp, struct lb_udp_session *session, int error)
-{
-    int shortage = lb_is_shortage(error);
-    if (shortage)
-        lb_report_shortage(udp->ctx, session->backend, error);
-    else
-        lb_report_unreachable(udp->ctx, session->pool, session->backend, error);
-    leave_backend(udp, session, shortage ? LB_FATE_SHORTAGE : LB_FATE_UNREACHABLE);
-    return lb_may_retry(udp->ctx, session->pool, error, session->tried_count, &session->shortages);
-}
+static const struct lb_attempt_ops udp_ops = {.pick = pick, .connect = connect_to, .leave = leave_tried};
 
-static enum lb_end why_unreached(const struct lb_udp_session *session)
+static struct lb_attempt attempt_of(struct lb_udp *udp, struct lb_udp_session *session)
 {
-    if (!session->tried_count)
-        return LB_ENDED_NO_BACKEND;
-    return session->shortages == session->tried_count ? LB_ENDED_RESOURCE : LB_ENDED_UNREACHABLE;
+    return (struct lb_attempt){
+        .ops = &udp_ops,
+        .ctx = udp->ctx,
+        .context = udp,
+        .client = session,
+        .tried = session->tried,
+        .tried_count = &session->tried_count,
+        .shortages = &session->shortages,
+        .backend = &session->backend,
+        .pool = session->pool,
+    };
 }
 
 int lb_udp_session_reach(struct lb_udp *udp, struct lb_udp_session *session, int error)
 {
-    do {
-        if (error && !give_up_backend(udp, session, error)) {
-            lb_udp_session_end(udp, session, why_unreached(session));
-            return 0;
-        }
-        error = try_backend(udp, session);
-    } while (error > 0);
-    if (error < 0)
-        lb_udp_session_end(udp, session, why_unreached(session));
-    return error == 0;
+    struct lb_attempt attempt = attempt_of(udp, session);
+    if (lb_attempt_next(&attempt, error, LB_NONE) == LB_ATTEMPT_BEGUN)
+        return 1;
+    lb_udp_session_end(udp, session, lb_attempt_end(&attempt));
+    return 0;
 }
 
 void lb_udp_session_expect_many(struct lb_udp_session *session)
@@ -277,16 +277,6 @@ struct lb_udp_session *lb_udp_session_open(struct lb_udp *udp, uint32_t listener
 
 /* --- from one worker to the next -------------------------------------------------------------------------------------- */
 
-static int watch(struct lb_udp *udp, struct lb_udp_session *session, int fd)
-{
-    struct epoll_event event = {.events = EPOLLIN,
-                                .data.u64 = lb_tag_of(LB_TAG_UDP, index_of(udp, session), session->generation)};
-    if (fd < 0 || epoll_ctl(udp->ctx->epoll, EPOLL_CTL_ADD, fd, &event) < 0)
-        return 0;
-    session->fd = fd;
-    return 1;
-}
-
 static uint32_t count_client(struct lb_udp *udp, const struct lb_udp_session *session)
 {
     const struct lb_listener_row *row = &udp->ctx->shm.listeners[session->listener];
@@ -301,10 +291,10 @@ struct lb_udp_session *lb_udp_session_take(struct lb_udp *udp, const struct lb_u
 {
     struct lb_worker_context *ctx = udp->ctx;
     struct lb_udp_session *session = has_room(udp) ? list(udp, like) : NULL;
-    if (!session || !watch(udp, session, fd)) {
-        if (fd >= 0)
-            close(fd);
-    }
+    if (session && fd >= 0 && watch(udp, session, fd) == 0)
+        session->fd = fd;
+    else if (fd >= 0)
+        close(fd);
     if (!session)
         return NULL;
     session->backend = session->fd < 0 ? LB_NONE : like->backend;
@@ -340,7 +330,7 @@ int lb_udp_session_has_backend(struct lb_udp *udp, struct lb_udp_session *sessio
     if (session->fd >= 0 && !is_gone(udp, session))
         return 1;
     if (session->fd >= 0) {
-        leave_backend(udp, session, LB_FATE_ENDED);
+        leave_backend(udp, session, LB_ENDED_CUT);
         session->tried_count = session->shortages = 0;
     }
     return lb_udp_session_reach(udp, session, 0);
@@ -350,7 +340,8 @@ void lb_udp_session_refused(struct lb_udp *udp, struct lb_udp_session *session, 
 {
     if (lb_is_shortage(error)) /* of a read: it comes again */
         return;
-    if (!give_up_backend(udp, session, error))
+    struct lb_attempt attempt = attempt_of(udp, session);
+    if (!lb_attempt_failed(&attempt, error))
         lb_udp_session_end(udp, session, LB_ENDED_BACKEND);
 }
 

@@ -4,7 +4,9 @@
 #include <string.h>
 
 #include "../core/shortage.h"
+#include "../l4/attempt.h"
 #include "../l4/proxy_send.h"
+#include "../l4/attempt.h"
 #include "../l4/backend_report.h"
 #include "../l4/backend_tls.h"
 #include "../table/avoid.h"
