@@ -1,4 +1,4 @@
-"""The channel to a worker: notes over a SOCK_SEQPACKET pair, a descriptor with some (csrc/channel.h)."""
+"""The channel to a worker: notes over a SOCK_SEQPACKET pair, a descriptor with some (csrc/core/channel.h)."""
 
 from __future__ import annotations
 
