@@ -671,7 +671,7 @@ def tls_library(bytes path):
 
 
 def tls_check(bytes bundle):
-    """Make all that a worker makes of a bundle (csrc/tls_layout.h): of each certificate its DNS names, and when it expires in Unix time.
+    """Make all that a worker makes of a bundle (csrc/layout/tls.h): of each certificate its DNS names, and when it expires in Unix time.
     Raises ValueError with what is wrong."""
     cdef char why[200]
     cdef lb_tls_context *context

@@ -4,11 +4,11 @@ from pathlib import Path
 
 from cffi import FFI
 
-SOURCES = Path(__file__).resolve().parent.parent / "csrc"
+SOURCES = Path(__file__).resolve().parent.parent / "csrc" / "layout"
 
 ffi = FFI()
 ffi.set_source("lbcore._layout", None)  # no C module: processes without the engine read the segment too
-for header in ("shm_layout.h", "tls_layout.h", "note_layout.h"):
+for header in ("words.h", "segment.h", "figures.h", "tls.h", "notes.h"):
     ffi.cdef((SOURCES / header).read_text())
 
 if __name__ == "__main__":

@@ -80,7 +80,7 @@ def _settled(balancer: Balancer) -> dict[str, Any]:
 
 
 def _unaccounted(status: dict[str, Any]) -> Iterator[str]:
-    """What does not add up: the equations beside the counters in csrc/shm_layout.h, and what is still open."""
+    """What does not add up: the equations beside the counters in csrc/layout/figures.h, and what is still open."""
     for worker in status["workers"]:
         name = f"worker {worker['id']}"
         if worker["active"]:

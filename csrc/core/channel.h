@@ -4,7 +4,7 @@
 
 #include <stdint.h>
 
-#include "../note_layout.h"
+#include "../layout/notes.h"
 
 /* 1: a note came, *descriptor is -1 or one that the caller owns now. 0: none waits. -EPIPE: the other end is gone. */
 __attribute__((warn_unused_result)) int lb_channel_receive(int channel, struct lb_note *note, int *descriptor);

@@ -4,7 +4,9 @@
 
 #include <stdint.h>
 
-#include "../shm_layout.h"
+#include "../layout/words.h" /* in this order */
+#include "../layout/segment.h"
+#include "../layout/figures.h"
 
 #define LB_MAGIC UINT64_C(0x6c62636f72653031) /* "lbcore01" */
 

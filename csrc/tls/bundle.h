@@ -1,11 +1,11 @@
-/* A bundle of TLS settings (tls_layout.h) as it came from the control plane: checked once as a whole, then read without looking. */
+/* A bundle of TLS settings (layout/tls.h) as it came from the control plane: checked once as a whole, then read without looking. */
 #ifndef LB_BUNDLE_H
 #define LB_BUNDLE_H
 
 #include <stddef.h>
 #include <stdint.h>
 
-#include "../tls_layout.h"
+#include "../layout/tls.h"
 
 struct lb_bundle {
     const char *bytes; /* owned by whoever mapped it */

@@ -1,4 +1,4 @@
-"""The numbers that stand in the segment for the words of settings and of the status document: csrc/shm_layout.h has them."""
+"""The numbers that stand in the segment for the words of settings and of the status document: csrc/layout/words.h has them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the control plane and a worker say to each other: the kinds of notes and their form, as csrc/note_layout.h has them."""
+"""What the control plane and a worker say to each other: the kinds of notes and their form, as csrc/layout/notes.h has them."""
 
 from __future__ import annotations
 

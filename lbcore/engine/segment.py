@@ -38,7 +38,7 @@ COUNTERS: tuple[str, ...] = tuple(
     for name, _ in ffi.typeof("struct lb_worker_row").fields
     if name not in ("pid", "state", "heartbeat_ms", "generation", "forwards", "forwards_asked") and not name.startswith("pad")
 )
-"""What a worker counts, as csrc/shm_layout.h declares it: the names of gauges and counters, in order."""
+"""What a worker counts, as csrc/layout/figures.h declares it: the names of gauges and counters, in order."""
 
 
 class SegmentError(ValueError):

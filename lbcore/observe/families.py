@@ -275,7 +275,7 @@ COUNTED = {
     ),
     "records": _worker("records", "counter", "Endings recorded for the access log and for traces."),
 }
-"""The family of each counter in csrc/shm_layout.h, by the counter's name."""
+"""The family of each counter in csrc/layout/figures.h, by the counter's name."""
 
 WORKER = (
     *COUNTED.values(),

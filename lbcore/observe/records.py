@@ -28,7 +28,7 @@ REUSED, TRUNCATED, LOGGED, TRACED, TLS, BY_CLIENT, BY_BACKEND = (
 
 
 class Record(NamedTuple):
-    """A struct lb_record of csrc/shm_layout.h; the trace id in two halves."""
+    """A struct lb_record of csrc/layout/figures.h; the trace id in two halves."""
 
     number: int
     ended_us: int

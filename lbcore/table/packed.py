@@ -1,4 +1,4 @@
-"""Settings as rows of the segment: checked settings in, the bytes of structs of csrc/shm_layout.h out."""
+"""Settings as rows of the segment: checked settings in, the bytes of structs of csrc/layout/segment.h out."""
 
 from __future__ import annotations
 

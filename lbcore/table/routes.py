@@ -1,4 +1,4 @@
-"""Routes as the engine reads them: settings in, the bytes of the segment's routes area out (csrc/shm_layout.h)."""
+"""Routes as the engine reads them: settings in, the bytes of the segment's routes area out (csrc/layout/segment.h)."""
 
 from __future__ import annotations
 

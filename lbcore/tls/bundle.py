@@ -1,4 +1,4 @@
-"""What a worker is told of TLS, packed as csrc/tls_layout.h lays it out: settings and contents of files in, bytes out."""
+"""What a worker is told of TLS, packed as csrc/layout/tls.h lays it out: settings and contents of files in, bytes out."""
 
 from __future__ import annotations
 

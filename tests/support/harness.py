@@ -63,7 +63,7 @@ def settled(lb: Balancer | Command) -> dict[str, Any]:
 
 
 def check_ledger(status: dict[str, Any]) -> None:
-    """The equations beside the counters in csrc/shm_layout.h, for every worker."""
+    """The equations beside the counters in csrc/layout/figures.h, for every worker."""
     for worker in status["workers"]:
         assert worker["accepted"] == worker["active"] + worker["closed"] + worker["refused"], worker
         endings = ("active", "done", "refused", "client_aborts", "failed", "stopped", "lost")

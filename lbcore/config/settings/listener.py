@@ -16,7 +16,7 @@ IDLE_MS = {"udp": 30_000}
 """Where an idle_timeout is not said; of other modes OTHER_IDLE_MS."""
 OTHER_IDLE_MS = 600_000
 MAX_ERROR_BODY, MAX_ERROR_TYPE, MAX_TRUSTED, MAX_EXPRESSION, MAX_PASSED = 1023, 95, 32, 1024, 255
-"""The room of their fields in csrc/shm_layout.h."""
+"""The room of their fields in csrc/layout/segment.h."""
 OF_REQUESTS = ("client_request_rate", "client_request_burst", "min_body_rate")
 """Limits of clients that only modes http and https know."""
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 MAX_ATTRIBUTES, MAX_SHARED = 255, 4
-"""The room in csrc/shm_layout.h, and LB_STICKY_PARTS of csrc/l7/sticky.h."""
+"""The room in csrc/layout/segment.h, and LB_STICKY_PARTS of csrc/l7/sticky.h."""
 _DOMAIN = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*")
 _PATH = re.compile(r"/[!#-+\--:<-~]*")
 _OF_COOKIE = ("sticky_secret", "sticky_drain", "sticky_samesite", "sticky_domain", "sticky_path", "sticky_max_age")

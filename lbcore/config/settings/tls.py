@@ -39,7 +39,7 @@ INTERMEDIATE = ":".join(
 )
 """TLS 1.2 as Mozilla's intermediate configuration has it, less DHE: https://wiki.mozilla.org/Security/Server_Side_TLS."""
 MAX_CERTIFICATES = 1024
-"""LB_TLS_MOST_CERTIFICATES in csrc/tls_layout.h."""
+"""LB_TLS_MOST_CERTIFICATES in csrc/layout/tls.h."""
 _DEFAULTS = {"client_cert": "off", "tls_min": "1.2", "tls_ciphers": INTERMEDIATE}
 
 

@@ -1,6 +1,6 @@
 /*
  * What the control plane and a worker say to each other over their channel. Read by the C compiler (through channel.h) and, as it stands,
- * by cffi, as shm_layout.h is: fixed-width integers, enums and plain structs.
+ * by cffi, as segment.h is: fixed-width integers, enums and plain structs.
  */
 enum lb_note_kind {
     /* to the worker */
@@ -9,7 +9,7 @@ enum lb_note_kind {
     LB_NOTE_DRAIN = 3,    /* value: milliseconds that sessions may still take; id: enum lb_drain */
     LB_NOTE_STOP = 4,     /* end now */
     LB_NOTE_WAKE = 5,     /* the table changed in a way that wants action: look at once */
-    LB_NOTE_TLS = 6, /* value: enum lb_tls_kind, id: listener or pool row; carries its bundle (tls_layout.h); none: it ends */
+    LB_NOTE_TLS = 6, /* value: enum lb_tls_kind, id: listener or pool row; carries its bundle (tls.h); none: it ends */
     LB_NOTE_SUCCEED = 7, /* carries a socket: the sessions of the worker before come by it (l4/udp_move.h) */
     LB_NOTE_MOVE = 8, /* carries the other end: udp sessions go to the worker that comes, and no new ones begin here */
     /* from the worker */

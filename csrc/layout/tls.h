@@ -1,7 +1,7 @@
 /*
  * What the control plane tells a worker of TLS: one bundle a listener that ends TLS, one a pool that speaks it to its backends, and
  * the keys of session tickets. Each comes over the channel (LB_NOTE_TLS) as a sealed memfd that the worker reads once. Read by the C
- * compiler (through tls/bundle.h) and, as it stands, by cffi, as shm_layout.h is: fixed-width integers, enums and plain structs.
+ * compiler (through tls/bundle.h) and, as it stands, by cffi, as segment.h is: fixed-width integers, enums and plain structs.
  *
  *   head | certificates | text that both point into
  */

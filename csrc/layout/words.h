@@ -1,0 +1,179 @@
+/* The shared segment: its bounds, and the words that stand in it as numbers. See segment.h. */
+enum {
+    LB_LAYOUT = 13,      /* raised with every change of this file, of segment.h and of figures.h */
+    LB_NAME = 64,        /* bytes of a name, NUL included */
+    LB_ADDRESS = 96,     /* bytes of a printed address */
+    LB_SOURCE = 16,      /* bytes of a backend's source */
+    LB_REASON = 192,     /* bytes of a reason in words */
+    LB_WINDOW = 8,       /* seconds that the retry budget looks back */
+    LB_NO_POOL = 0x7fffffff,
+    LB_MAX_WORKERS = 64,
+    LB_PICKERS = 4,      /* sections of processes that pick without the proxy */
+    LB_DECISIONS = 1024, /* that a section remembers */
+    LB_MOST_COST = 65535, /* of one session or exchange */
+    LB_KEY = 64,         /* bytes of a field's or a cookie's name, NUL included */
+    LB_NETWORKS = 32,    /* trusted networks of a listener */
+    LB_BODY = 1024,      /* bytes of a listener's own error body, NUL included */
+    LB_ROUTES_BYTES = 1048576,  /* one copy of the routes */
+    LB_EXPRESSION_BYTES = 1024, /* bytes of a route's regular expression */
+    LB_TIMINGS = 4,             /* kinds of times that are kept of each pool: enum lb_timing */
+    LB_TIMING_BUCKETS = 511,
+    LB_RECORDS = 8192,          /* of what ended, that a section remembers for the access log */
+    LB_RECORD_TEXT = 376,       /* bytes of a record's texts */
+    LB_PASSED_HEADERS = 256,    /* bytes of the names of claim headers that a listener passes on, NUL included */
+    LB_STICKY_ATTRIBUTES = 256, /* bytes of a sticky cookie's attributes, NUL included */
+    LB_CLIENTS = 65536,         /* clients that are known where listeners limit them */
+    LB_TIERS = 16,              /* a backend's tier is below this */
+};
+
+enum lb_mode { LB_MODE_TCP = 1, LB_MODE_HTTP = 2, LB_MODE_UDP = 3, LB_MODE_TLS = 4, LB_MODE_HTTPS = 5 };
+
+enum lb_policy {
+    LB_ROUND_ROBIN = 1,
+    LB_LEAST_CONN = 2,
+    LB_P2C = 3,
+    LB_RANDOM = 4,
+    LB_EWMA = 5,
+    LB_MAGLEV = 6,
+};
+
+/* What maglev hashes. */
+enum lb_hash_key { LB_HASH_ADDRESS = 0, LB_HASH_PATH = 1, LB_HASH_HEADER = 2, LB_HASH_COOKIE = 3 };
+
+/* Which fields tell a backend who the client is. */
+enum lb_forwarded { LB_FORWARDED_OFF = 0, LB_FORWARDED_X = 1, LB_FORWARDED_RFC7239 = 2, LB_FORWARDED_BOTH = 3 };
+
+/* To which requests 103 and its like are passed on. */
+enum lb_early_hints { LB_HINTS_BROWSERS = 0, LB_HINTS_ALWAYS = 1, LB_HINTS_NEVER = 2 };
+
+/* Whose X-LB-Cost counts. */
+enum lb_cost_header { LB_COST_TRUSTED = 0, LB_COST_ANY = 1 };
+
+enum lb_route_host { LB_ROUTE_HOST_ANY = 0, LB_ROUTE_HOST_EXACT = 1, LB_ROUTE_HOST_WILDCARD = 2 };
+
+enum lb_route_path {
+    LB_ROUTE_PATH_ANY = 0,
+    LB_ROUTE_PATH_EXACT = 1,
+    LB_ROUTE_PATH_PREFIX = 2,
+    LB_ROUTE_PATH_REGEX = 3,
+};
+
+enum lb_condition { LB_CONDITION_HEADER = 0, LB_CONDITION_COOKIE = 1, LB_CONDITION_ALPN = 2 };
+
+enum lb_datapath { LB_AUTO = 0, LB_COPY = 1, LB_SPLICE = 2, LB_OFFLOAD = 3 };
+
+enum lb_row_state { LB_ROW_FREE = 0, LB_ROW_LIVE = 1 };
+
+enum lb_backend_state {
+    LB_FREE = 0,     /* no backend here */
+    LB_STARTING = 1, /* known, not proven yet: no sessions */
+    LB_UP = 2,       /* takes new sessions */
+    LB_BUSY = 3,     /* alive, no new sessions for a while */
+    LB_DRAINING = 4, /* no new sessions, old ones finish */
+    LB_DOWN = 5,     /* no new sessions, judged dead */
+    LB_GONE = 6,     /* removed: its sessions are cut, the slot rests until none is left */
+};
+
+enum lb_worker_state {
+    LB_WORKER_ABSENT = 0,
+    LB_WORKER_SERVING = 1,
+    LB_WORKER_DRAINING = 2,
+    LB_WORKER_GONE = 3,
+    LB_WORKER_PICKING = 4, /* the section belongs to a process that picks without the proxy */
+};
+
+/* Why a worker passes a backend over: table/avoid.h. */
+enum lb_avoided { LB_AVOIDED_NOT = 0, LB_AVOIDED_UNREACHABLE = 1, LB_AVOIDED_STOPPING = 2 };
+
+/* Why a decision fell as it did. */
+enum lb_why {
+    LB_WHY_NONE = 0,   /* nobody could be picked */
+    LB_WHY_TURN = 1,   /* it was its turn in the schedule, or the draw fell on it */
+    LB_WHY_BETTER = 2, /* of two candidates it had the lower score */
+    LB_WHY_LEAST = 3,  /* of all it had the lowest score */
+    LB_WHY_ALONE = 4,  /* no second candidate was found */
+    LB_WHY_KEY = 5,    /* the key falls to it */
+    LB_WHY_MOVED = 6,  /* the key's own backend was full, not usable, or ramping up */
+    LB_WHY_SEARCH = 7, /* the schedule offered nobody usable: the first of the members that was */
+    LB_WHY_STICKY = 8, /* the client's cookie names it */
+    LB_WHY_LOGIN = 9,  /* the client has logged in on a connection to it */
+    LB_WHY_RESERVE = 10, /* a backup: nobody of the tier that takes turns could be had */
+    LB_WHY_TRIAL = 11, /* it is passed over after failures, but for single trials: this is one */
+    LB_WHY_LAST = 12,  /* all others are passed over after failures, too */
+};
+
+/* What came of a decision. */
+enum lb_fate {
+    LB_FATE_OPEN = 0, /* under way */
+    LB_FATE_DONE = 1,
+    LB_FATE_UNREACHABLE = 2, /* the connect failed */
+    LB_FATE_FAILED = 3,      /* a failed response, or a connection that broke off */
+    LB_FATE_LEFT = 4,        /* the client went */
+    LB_FATE_ENDED = 5,       /* the balancer ended it: a time limit, a cut, a stop */
+    LB_FATE_SHORTAGE = 6,    /* this host lacked a port, a descriptor or memory for the connect */
+};
+
+/* What is timed. */
+enum lb_timing {
+    LB_TIMING_RESPONSE =
+        0,   /* from a request's whole head to its response's; udp: from a datagram to the first one that responses */
+    LB_TIMING_REQUEST = 1, /* from a request's whole head to the end of a backend's response */
+    LB_TIMING_CONNECT = 2,  /* of a connect to a backend that succeeded, TLS included */
+    LB_TIMING_SESSION = 3,  /* from the opening of a session to its end */
+};
+
+/* What a record is about. */
+enum lb_record_kind { LB_RECORD_EXCHANGE = 0, LB_RECORD_SESSION = 1, LB_RECORD_DATAGRAMS = 2, LB_RECORD_REFUSED = 3 };
+
+/* Why a session or an exchange ended: table/ending.h says what each means. */
+enum lb_end {
+    LB_ENDED_DONE = 0,
+    LB_ENDED_CLIENT = 1,       /* the client left before it was done */
+    LB_ENDED_BACKEND = 2,      /* the backend broke off */
+    LB_ENDED_IDLE = 3,         /* nothing moved for too long */
+    LB_ENDED_HALF = 4,         /* one side was over, the other did not follow in time */
+    LB_ENDED_CUT = 5,          /* its backend was removed, and the drain time ran out */
+    LB_ENDED_STOPPED = 6,      /* the balancer stopped */
+    LB_ENDED_NO_BACKEND = 7,   /* the pool had none to offer */
+    LB_ENDED_UNREACHABLE = 8,  /* no backend accepted a connection */
+    LB_ENDED_RESOURCE = 9,     /* the balancer had no place, descriptor or buffer left */
+    LB_ENDED_LOCAL = 10,       /* it got a local response */
+    LB_ENDED_LIMITED = 11,     /* its client has or opens too many */
+    LB_ENDED_SLOW = 12,        /* its client was slower than min_body_rate */
+    LB_ENDED_CLIENT_EARLY = 13, /* the client left before a backend was reached; recorded as LB_ENDED_CLIENT */
+    LB_ENDED_TOO_FAST = 14,    /* its client opens too many a second; recorded as LB_ENDED_LIMITED */
+    /* not recorded */
+    LB_ENDED_PREREAD = 15,     /* no PROXY header or ClientHello came in time, or a bad one */
+    LB_ENDED_HANDSHAKE = 16,   /* no TLS session came about */
+    LB_ENDED_MOVED = 17,       /* of udp: another worker has it now */
+    LB_ENDINGS = 18,
+};
+
+/* What a record says by a bit. */
+enum lb_record_flag {
+    LB_RECORD_REUSED = 1,    /* on a connection that was kept */
+    LB_RECORD_TRUNCATED = 2, /* its host or path is longer than there is room for */
+    LB_RECORD_LOGGED = 4,    /* it is for the access log: not left out by sampling */
+    LB_RECORD_TRACED = 8,    /* it is for the trace */
+    LB_RECORD_TLS = 16,      /* the client spoke TLS with us */
+    LB_RECORD_BY_CLIENT = 32,  /* of a session that is done: this side finished first */
+    LB_RECORD_BY_BACKEND = 64,
+};
+
+/* What the control plane counts of itself. */
+enum lb_count {
+    LB_COUNT_PROBES_GOOD = 0,
+    LB_COUNT_PROBES_BAD = 1,
+    LB_COUNT_SHORTAGES_PROBE = 2,
+    LB_COUNT_SHORTAGES_LOOKUP = 3,
+    LB_COUNT_REGISTRATIONS = 4,
+    LB_COUNT_HEARTBEATS = 5,
+    LB_COUNT_RELOADS_TAKEN = 6,
+    LB_COUNT_RELOADS_REFUSED = 7,
+    LB_COUNT_SPANS_SENT = 8,
+    LB_COUNT_SPANS_LOST = 9,
+    LB_COUNT_REFUSED_401 = 10, /* calls of the admin server that were answered so, as are the next */
+    LB_COUNT_REFUSED_403 = 11,
+    LB_COUNT_REFUSED_422 = 12,
+    LB_COUNT_REFUSED_429 = 13,
+};
