@@ -13,8 +13,12 @@ import pytest
 from harness import descriptors, wait_for
 from tls_peers import Authority
 
+from lbcore import locks
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+os.environ["LBCORE_CHECK_LOCKS"] = "1"  # of the processes that tests start, too
 
 
 def pytest_sessionstart() -> None:
@@ -64,6 +68,7 @@ def _nothing_left_behind() -> Iterator[None]:
         wait_for(lambda: not left(), "nothing is left behind", 3)
     except AssertionError:
         pytest.fail(f"left behind: {left()}")
+    assert not locks.broken
 
 
 @pytest.fixture(scope="session")

@@ -7,10 +7,9 @@ with lbcore.attach("shop") as shop, shop.pool("app").pick(key=tenant) as backend
 from __future__ import annotations
 
 import os
-import threading
 import weakref
 
-from lbcore import _engine
+from lbcore import _engine, locks
 from lbcore.engine.segment import Segment, map_shared, text
 from lbcore.errors import NoBackend, NotRunning
 
@@ -33,7 +32,7 @@ class Picking:
         self._memory = memory
         self._picks: _engine.Picks | None = None
         self._closed = False
-        self._lock = threading.Lock()
+        self._lock = locks.lock("picks")
         _all.add(self)
 
     def picks(self) -> _engine.Picks:
@@ -55,7 +54,7 @@ class Picking:
 
     def forget(self) -> None:
         """After a fork, in the child: the section is the parent's."""
-        self._lock = threading.Lock()
+        self._lock = locks.lock("picks")
         picks, self._picks = self._picks, None
         if picks is not None:
             picks.leave(forked=True)

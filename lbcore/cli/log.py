@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import os
 import re
-import threading
 import time
 
+from lbcore import locks
 from lbcore.observe.sinks import opened
 
 TYPE_CHECKING = False
@@ -52,7 +52,7 @@ class Lines:
         """form: of FORMATS. name: the balancer's, which JSON lines carry."""
         self._form, self._name = form, name
         self._journal = is_journal()
-        self._lock = threading.Lock()
+        self._lock = locks.lock("log")
         self._sink: Sink | None = None
         self._lost = 0
         try:

@@ -9,6 +9,7 @@ import signal
 import socket
 import threading
 
+from lbcore import locks
 from lbcore.api.balancer import Balancer
 from lbcore.cli import upgrade
 from lbcore.cli.log import Lines
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from lbcore.admin.bodies import UpgradeCall
+    from lbcore.api.running import Options
     from lbcore.config.settings import BalancerSettings, PoolSettings
 
 DEFAULT_ADMIN = "127.0.0.1:9900"
@@ -209,12 +211,31 @@ def _milliseconds(text: str) -> int:
 class Announced(Balancer):
     """A balancer whose service manager hears of each reload, whoever asked for it.
 
-    lay: lays the flags over settings: they hold for a file that is read again, too.
+    lay: lays the flags over settings: they hold for a file that is read again, too. succeeds: the name of the instance that
+    it goes on as; None: it takes one as its settings say. on_upgrade: what an operator's call for an upgrade does.
     """
 
-    def __init__(self, notifier: Notifier, lay: Callable[[BalancerSettings], BalancerSettings], **options: Any) -> None:
+    def __init__(
+        self,
+        notifier: Notifier,
+        lay: Callable[[BalancerSettings], BalancerSettings],
+        succeeds: str | None,
+        on_upgrade: Callable[[UpgradeCall], str],
+        **options: Any,
+    ) -> None:
         super().__init__(**options)
-        self._notifier, self._lay = notifier, lay
+        self._notifier, self._lay, self._succeeds, self._on_upgrade = notifier, lay, succeeds, on_upgrade
+
+    def _run_options(self) -> Options:
+        return super()._run_options()._replace(succeeds=self._succeeds, on_upgrade=self._on_upgrade)
+
+    def check_places(self) -> None:
+        """Raises StillDraining while a worker cannot be replaced, since the one before it has sessions left."""
+        self._running().supervisor.replacement.check_places(self.settings.drain_timeout_ms)
+
+    def replace_worker(self, number: int) -> None:
+        """Put a new worker in the place of one, by its number. Raises LbcoreError with the old one still serving."""
+        self._running().supervisor.replacement.replace_worker(number, self.settings.drain_timeout_ms)
 
     def _read_again(self) -> BalancerSettings:
         return self._lay(super()._read_again())
@@ -237,9 +258,12 @@ class Command:
         self._log = Lines(settings.log_format, settings.name)
         self._notifier = Notifier()
         self._inherited = Inherited.receive()
+        self._before = upgrade.Predecessor()
         self._balancer = Announced(
             self._notifier,
             lay,
+            self._before.name,
+            self._on_upgrade,
             settings=settings,
             isolation="processes",
             control=True,
@@ -247,13 +271,12 @@ class Command:
             inherited=self._inherited,
         )
         self._watchdog = Watchdog(self._balancer, self._notifier)
-        self._balancer._on_upgrade = self._on_upgrade
         self._wake = Wakeup()
         self._ends = 0
         self._upgrade = self._alone = False
         self._wanted = dict.fromkeys((RELOAD, REOPEN, UPGRADE), False)
         self._orders: queue.SimpleQueue[str] = queue.SimpleQueue()
-        self._upgrading = threading.Lock()  # from the question whether the next version can take over until its workers serve
+        self._upgrading = locks.lock("upgrade")
 
     def run(self) -> int:
         """Start, say so, and follow signals until one ends it."""
@@ -262,9 +285,8 @@ class Command:
         with signals.held():
             threading.Thread(target=self._follow_orders, name="lbcore-orders", daemon=True).start()
         signals.release()
-        before = upgrade.Predecessor()
+        before = self._before
         self._ends += before.ended
-        self._balancer._succeeds = before.name
         self._balancer.start()
         try:
             for left in self._inherited.unused():
@@ -335,7 +357,7 @@ class Command:
     def _on_upgrade(self, order: UpgradeCall) -> str:
         """An operator asks for it, or for a step: what comes. Raises LbcoreError."""
         if order.worker is not None:
-            self._balancer._replace_worker(order.worker)
+            self._balancer.replace_worker(order.worker)
             return VERSION
         if order.step == "check":
             with self._between_upgrades():
@@ -352,7 +374,7 @@ class Command:
 
     def _next_version(self, *, places: bool) -> str:
         if places:
-            self._balancer._check_places()
+            self._balancer.check_places()
         return upgrade.can_succeed(self._balancer)
 
     @contextlib.contextmanager
@@ -370,17 +392,17 @@ class Command:
         if alone:
             self._log("its workers keep serving until they are replaced")
             return
-        count = self._balancer._worker_count
+        count = self._balancer._running().table.workers
         for number in range(count):
             if self._ends:
                 return
             try:
-                self._balancer._replace_worker(number)
+                self._balancer.replace_worker(number)
             except LbcoreError as error:
                 self._log(f"{count - number} of {count} workers of version {before} serve on: {error}")
-                self._balancer._tell_upgrade(error=str(error), left=count - number)
+                self._balancer._running().tell_upgrade(error=str(error), left=count - number)
                 return
-        self._balancer._tell_upgrade(done=True)
+        self._balancer._running().tell_upgrade(done=True)
 
     def _pass_on(self) -> None:
         """Orders that came as signals go to the thread that carries them out."""

@@ -51,7 +51,7 @@ def can_succeed(balancer: Balancer) -> str:
 
     The descriptor of the segment is passed on: after root was given up, nobody may look it up in /proc/PID.
     """
-    segment = balancer._segment_descriptor
+    segment = balancer._running().table.fd
     held = {"name": balancer.settings.name, "addresses": _addresses(balancer.settings)}
     environment = {**os.environ, ASKED: f"/proc/self/fd/{segment}", HELD_NOW: json.dumps(held)}
     environment.pop(DONE, None)

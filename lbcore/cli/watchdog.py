@@ -22,7 +22,7 @@ class Watchdog:
     def __init__(self, balancer: Balancer, notifier: Notifier) -> None:
         self._balancer, self._notifier = balancer, notifier
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="lbcore-pulse", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="lbcore-watchdog", daemon=True)
         self._last = ""
 
     def start(self) -> None:
@@ -40,7 +40,7 @@ class Watchdog:
         limit_s = self._notifier.watchdog_s / PINGS
         while not self._stop.wait(min(limit_s, STATUS_EVERY_S) if limit_s else STATUS_EVERY_S):
             try:
-                held_up = self._balancer._held_up(limit_s or STATUS_EVERY_S)
+                held_up = self._balancer._running().supervisor.held_up(limit_s or STATUS_EVERY_S)
                 status = f"hangs: {', '.join(held_up)}" if held_up else summary(self._balancer)
             except LbcoreError:  # it stops
                 return

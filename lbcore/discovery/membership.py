@@ -10,9 +10,9 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import threading
 import time
 
+from lbcore import locks
 from lbcore.config.settings import join_host_port, loops, parse_address
 from lbcore.discovery import evidence as rules_of
 from lbcore.discovery import outliers, panic, saved
@@ -30,6 +30,7 @@ from lbcore.discovery.targets import Named, Target
 from lbcore.engine import notes
 from lbcore.engine.codes import DEAD, NO_ROW, PROVEN
 from lbcore.table import UNRESOLVED, is_literal, resolve_all
+from lbcore.topic import Topic
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -57,8 +58,11 @@ REMOVED = "removed"
 class Membership:
     """The backends of all pools with what is known of each.
 
-    drain_ms: how long sessions of a removed backend may go on. sooner: called when a deadline was set that is earlier than
-    what the last tick asked for. clock: monotonic seconds.
+    drain_ms: how long sessions of a removed backend may go on. leads_back: the listener of ours that an address is from which a
+    pool's sessions would come back to it; "": none. clock: monotonic seconds.
+
+    To subscribe to: sooner: a deadline was set that is earlier than what the last tick asked for. on_new, on_suspect: a backend
+    is to be probed now. on_name: there may be a name to follow. on_change: there is something to save.
     """
 
     def __init__(
@@ -68,6 +72,7 @@ class Membership:
         *,
         drain_ms: int,
         log: Callable[[str], None],
+        leads_back: Callable[[str, str, int], str] = lambda pool, ip, port: "",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._table = table
@@ -75,30 +80,27 @@ class Membership:
         self._drain_ms = drain_ms
         self._log = log
         self._clock = clock
-        self._lock = threading.RLock()
+        self._lock = locks.rlock("membership")
         self._members: dict[str, Member] = {}  # by row id
         self._drains = Drains()
         self._health: dict[str, PoolHealth] = {name: PoolHealth() for name in pools}
-        self.sooner: Callable[[], None] = lambda: None
-        self.on_new: Callable[[Row], None] = lambda row: None
-        self.on_suspect: Callable[[Row], None] = lambda row: None
-        self.on_name: Callable[[], None] = lambda: None
-        self.on_change: Callable[[], None] = lambda: None
-        self.leads_back: Callable[[str, str, int], str] = lambda pool, ip, port: ""
-        """The listener of ours that an address is from which a pool's sessions would come back to it; "": none."""
-        self._deadlines = Deadlines(lambda: self.sooner())
-        table.views.on_put_off = self._deadlines.wake_by
+        self._leads_back = leads_back
+        self.sooner: Topic[[]] = Topic()
+        self.on_new: Topic[[Row]] = Topic()
+        self.on_suspect: Topic[[Row]] = Topic()
+        self.on_name: Topic[[]] = Topic()
+        self.on_change: Topic[[]] = Topic()
+        self._deadlines = Deadlines(self.sooner)
+        table.views.on_put_off.subscribe(self._deadlines.wake_by)
         self._pickers = Pickers(table, log)
-        self._states = HealthStates(
-            table, self._pools, self._health, self._deadlines, on_change=lambda: self.on_change(), log=log
-        )
+        self._states = HealthStates(table, self._pools, self._health, self._deadlines, on_change=self.on_change, log=log)
         self._reports = Reports(table, self._pools, self._deadlines, self._states.weigh)
         self.count: Callable[[str], None] = table.counts.add
         self.shortages = Shortages(log, self.count, clock)
 
     def disown(self) -> None:
         """In a forked child: whoever held the lock is not here. The table takes no change any more."""
-        self._lock = threading.RLock()
+        self._lock = locks.rlock("membership")
 
     # --- asking --------------------------------------------------------------------------------------------------
 
@@ -230,7 +232,7 @@ class Membership:
         if isinstance(resolved, ValueError):
             evidence.unresolved, resolved = _unresolved(key[0], resolved), UNRESOLVED
             self._log(f"pool {pool}: {address}: {evidence.unresolved}")
-        elif name := self.leads_back(pool, resolved.ip, key[1]):
+        elif name := self._leads_back(pool, resolved.ip, key[1]):
             raise ValueError(loops.fault(address, name))
         with self._lock:
             evidence.drained = evidence.drained or (pool, normal(address)) in self._drains
@@ -508,7 +510,7 @@ class Membership:
             member = self._members.get(row.id) if row else None
             if row is None or member is None or row.ip == resolved.ip or self._table.is_full:
                 return
-            if name := self.leads_back(pool, resolved.ip, row.port):
+            if name := self._leads_back(pool, resolved.ip, row.port):
                 self._log(f"pool {pool}: {loops.fault(address, name)}: it stays where it was")
                 return
             self._log(f"pool {pool}: {address} is at {resolved.ip} now" + ("" if row.unresolved else f", no more at {row.ip}"))
@@ -662,7 +664,7 @@ class Membership:
     def _expel_loops(self) -> None:
         """Backends that a new listener has made our own."""
         for member in list(self._members.values()):
-            name = self.leads_back(member.row.pool, member.row.ip, member.row.port)
+            name = self._leads_back(member.row.pool, member.row.ip, member.row.port)
             if name and not member.row.unresolved:
                 self._log(f"pool {member.row.pool}: {loops.fault(member.row.address, name)}: it is taken out")
                 self.remove(member.row, reason=f"it is our own listener {name}")

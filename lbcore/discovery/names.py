@@ -10,6 +10,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
+from lbcore import locks
 from lbcore.backoff import Backoff
 from lbcore.log_once import LogOnce
 from lbcore.table.resolved import Resolved, resolve, resolve_all
@@ -54,8 +55,9 @@ class Names:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._woken: asyncio.Event | None = None
         self._begun = threading.Event()
-        self._lock = threading.Lock()
+        self._lock = locks.lock("names")
         self._stopping = False
+        membership.on_name.subscribe(self.poke)
 
     def poke(self) -> None:
         """There may be a name to follow, or to ask for now. Starts the thread when there is."""

@@ -47,6 +47,8 @@ class Prober:
         self._serial = 0
         self._asker: Asker | None = None
         self._begun, self._ended = threading.Event(), threading.Event()
+        membership.on_new.subscribe(self.poke)
+        membership.on_suspect.subscribe(self.hurry)
 
     def start(self) -> None:
         """Begin to probe."""

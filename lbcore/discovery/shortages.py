@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import errno
 import os
-import threading
 import time
 
-from lbcore import _engine
+from lbcore import _engine, locks
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -53,7 +52,7 @@ class Shortages:
         self._log = log
         self._count = count
         self._clock = clock
-        self._lock = threading.Lock()
+        self._lock = locks.lock("shortages")
         self._told_at: dict[int, float] = {}
 
     def tell(self, error: int, whom: str) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import threading
 import time
 
+from lbcore import locks
 from lbcore.errors import ConfigError
 from lbcore.log_once import LogOnce
 from lbcore.observe.lines import FORMATS, Names
@@ -38,7 +39,7 @@ class AccessLog:
         self._table = table
         self._log_once = LogOnce(log, "access_log", "it is written again")
         self.also: Callable[[list[Record], Names], None] | None = None
-        self._lock = threading.Lock()
+        self._lock = locks.lock("access_log")
         self._sink: Sink | None = None
         self._next: tuple[Sink | None, str] | None = None
         self._line = FORMATS["json"]

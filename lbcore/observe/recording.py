@@ -34,6 +34,10 @@ class Recording:
         self.access_log: AccessLog | None = None
         self._traces: Traces | None = None
 
+    def begin(self, settings: BalancerSettings) -> None:
+        """Record what the settings want. Raises ConfigError."""
+        self.follow(settings, self.open(settings))
+
     def open(self, settings: BalancerSettings) -> Outlets:
         """What the settings want, opened: for `follow` or `discard`. Raises ConfigError with nothing left open."""
         traces = self._open_traces(settings)

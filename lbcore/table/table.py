@@ -9,10 +9,9 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-import threading
 import time
 
-from lbcore import _engine
+from lbcore import _engine, locks
 from lbcore.config.settings import parse_address, split_host_port
 from lbcore.engine.codes import DATAPATHS, DRAINING, FREE, GONE, SECTIONS, SERVING, STATES
 from lbcore.engine.segment import Segment, SegmentError, make_memory, map_shared, text
@@ -23,11 +22,12 @@ from lbcore.table.counts import Counts
 from lbcore.table.resolved import Resolved, resolve
 from lbcore.table.row import Row
 from lbcore.table.views import Views
+from lbcore.topic import Topic
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import mmap
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from typing import Any
 
     from lbcore.config.settings import ListenerSettings, PoolSettings
@@ -58,7 +58,7 @@ class Table:
         sections = SECTIONS * workers
         limits = (MAX_LISTENERS, MAX_POOLS, max_backends, sections)
         size = _engine.segment_bytes(listeners=MAX_LISTENERS, pools=MAX_POOLS, backends=max_backends, workers=sections)
-        self.lock: threading.RLock = threading.RLock()
+        self.lock: Any = locks.rlock("table")
         self.fd: int = make_memory(size) if memory is None else memory
         self.memory: mmap.mmap = map_shared(self.fd)
         fresh = memory is None
@@ -85,7 +85,7 @@ class Table:
         self._max_backends = int(self.segment.head.max_backends)
         self.counts: Counts = Counts(self._writer, self.segment)
         self.views: Views = Views(self._pools, self._writer.publish)
-        self.on_cut: Callable[[], None] = lambda: None
+        self.on_cut: Topic[[]] = Topic()
         self._cutting: set[str] = set()  # pools that cut the sessions of a backend that is down
         self._takers: dict[tuple[str, int], int] = {}  # by pool and tier: how many take sessions
         if not fresh:
@@ -156,7 +156,7 @@ class Table:
 
     def disown(self) -> None:
         """In a forked child: the memory is its parent's, and nothing is written there from here."""
-        self.lock = threading.RLock()
+        self.lock = locks.rlock("table")
         self._writer = NotOurs()
         self.counts.disown()
         if self.fd >= 0:

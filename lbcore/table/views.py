@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import time
 
+from lbcore.topic import Topic
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -19,13 +21,13 @@ class Views:
     """Publishes pools: now, at the end of a batch, or, when one is large and has just been, a moment later.
 
     pools: the row of each pool, by name; the table's own. make: makes the view of a pool, by its row, and returns how many
-    backends it has. on_put_off: called with the time when `publish_due` is wanted (monotonic seconds).
+    backends it has. on_put_off, to subscribe to: when `publish_due` is wanted (monotonic seconds).
     """
 
     def __init__(self, pools: dict[str, int], make: Callable[[int], int]) -> None:
         self._pools = pools
         self._make = make
-        self.on_put_off: Callable[[float], None] = lambda when: None
+        self.on_put_off: Topic[[float]] = Topic()
         self._batch_depth = 0
         self._dirty: set[str] = set()
         self._put_off: dict[str, float] = {}

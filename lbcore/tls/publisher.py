@@ -69,11 +69,6 @@ class TlsPublisher:
         self._rotation_s = settings.ticket_rotation_ms / 1000
         self._look_at = time.monotonic() + LOOK_EVERY_S
 
-    def expires_s(self, listener: str) -> int:
-        """When the first of a listener's certificates expires, Unix time; 0: it has none."""
-        bundle = self._store.bundles.get((LISTENER, listener))
-        return bundle.expires_s if bundle else 0
-
     def tell(self, kind: int) -> None:
         """Tell all workers what is new of listeners or of pools."""
         if kind == LISTENER:

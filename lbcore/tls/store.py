@@ -140,6 +140,11 @@ class Store:
         self._seen: dict[tuple[int, str], files.Stamp] = {}
         self.bundles: dict[tuple[int, str], Bundle] = {}
 
+    def expires_s(self, listener: str) -> int:
+        """When the first of a listener's certificates expires, Unix time; 0: it has none."""
+        bundle = self.bundles.get((LISTENER, listener))
+        return bundle.expires_s if bundle else 0
+
     def read(self, settings: BalancerSettings) -> dict[tuple[int, str], Bundle]:
         """The bundles that settings ask for, of the files as they are now. Raises ConfigError with all that is wrong."""
         wanted = wanted_by(settings)

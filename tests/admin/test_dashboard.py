@@ -177,8 +177,8 @@ def test_it_says_so_when_the_balancer_is_gone_and_comes_back(browser: Browser) -
         page.get_by_label("Token", exact=True).fill(TOKEN)
         page.keyboard.press("Enter")
         page.get_by_text("live", exact=True).wait_for()
-        feed = lb._admin._feed  # type: ignore[union-attr]
-        lb._admin._loop.call_soon_threadsafe(feed.close)  # type: ignore[union-attr]
+        feed = lb._running().admin._feed
+        lb._running().admin._loop.call_soon_threadsafe(feed.close)
         until(page, "known.lost !== ''")
         page.get_by_text("live", exact=True).wait_for()
         page.close()
@@ -261,7 +261,7 @@ def test_it_fits_can_be_read_and_has_names(browser: Browser, width: int) -> None
 
 def test_percentiles_are_shown_where_the_balancer_has_them(browser: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
     with balanced(settings=rules(ADDRESS)) as lb:
-        feed = lb._admin._feed  # type: ignore[union-attr]
+        feed = lb._running().admin._feed
         status = feed._status
 
         def with_latency() -> dict[str, Any]:

@@ -171,7 +171,7 @@ def test_a_screen_that_does_not_read_is_dropped_and_holds_up_nobody(monkeypatch:
             slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             slow.connect((host, int(port)))
             slow.sendall(b"GET /events HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
-            serving = lb._admin._feed  # type: ignore[union-attr]
+            serving = lb._running().admin._feed
             wait_for(lambda: serving.listeners == 2, "both listen")
             reads.next()
 

@@ -176,8 +176,7 @@ def test_no_balancer_to_attach_to_is_named(tmp_path: Path, monkeypatch: pytest.M
 
 def test_more_processes_than_sections_are_refused_by_name() -> None:
     with balanced(backends=["127.0.0.1:9"]) as lb:
-        table = lb._table
-        assert table is not None
+        table = lb._running().table
         from lbcore.api.picks import Picking
 
         others = [Picking(table.memory) for _ in range(5)]

@@ -78,7 +78,7 @@ def test_a_worker_that_is_started_anew_as_we_stop_ends_too(monkeypatch: pytest.M
         lb = Balancer(listen="tcp://127.0.0.1:0", backends=[peer.address], health="off", workers=1, isolation="processes")
         lb.start()
         (victim,) = set(psutil.Process().children()) - before
-        monkeypatch.setattr(lb._supervisor, "_make", Slow)
+        monkeypatch.setattr(lb._running().supervisor._workers, "_make", Slow)
         victim.kill()
         assert begun.wait(PATIENCE_S)
         lb.stop(0)

@@ -229,7 +229,7 @@ def test_bad_and_doubled_addresses_are_refused(bench: Bench) -> None:
 
 
 def test_ten_thousand_leases_beat_in_good_time(bench: Bench) -> None:
-    with bench.table.batch():
+    with bench.membership._lock, bench.table.batch():
         for number in range(10_000):
             bench.membership.register("p", address(number), Report("ready"))
     began = time.process_time()
@@ -381,7 +381,7 @@ def test_who_begins_down_is_up_with_its_first_good_probe(strict: Bench, way: str
 def test_who_was_drained_is_proven_anew_where_backends_begin_down(strict: Bench) -> None:
     """Nobody probed it while it was drained: its role may be another's by now."""
     poked: list[Row] = []
-    strict.membership.on_new = poked.append
+    strict.membership.on_new.subscribe(poked.append)
     (row,) = strict.proven(1)
     strict.membership.drain(row)
     strict.membership.ready(row)

@@ -100,8 +100,8 @@ def test_load_shifts_p2c_and_least_conn() -> None:
     """Sessions that stay: a backend that reports that it is full gets half of what the idle one gets."""
     for policy in ("p2c", "least_conn"):
         with Peer(echo) as one, Peer(echo) as two, balanced(backends=[one.address, two.address], policy=policy) as lb:
-            membership = lb._running()[1]
-            table = lb._running()[0]
+            membership = lb._running().membership
+            table = lb._running().table
             table.set_load(membership.find("default", two.address), 1.0)
             clients = [dial(lb.address) for _ in range(60)]
             for client in clients:
@@ -170,7 +170,7 @@ def test_a_large_pools_view_follows_a_storm_of_changes(table: Table) -> None:
     """Its views are put off by a moment under a storm; states count at once, and the last view is made."""
     fill(table, "round_robin", [1] * 2000)
     wanted: list[float] = []
-    table.views.on_put_off = wanted.append
+    table.views.on_put_off.subscribe(wanted.append)
     rows = table.rows("p")
     for row in rows[:1000]:
         table.set_state(row, "down", "storm")

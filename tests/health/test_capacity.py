@@ -210,8 +210,7 @@ def test_x_lb_cost_and_the_cost_of_a_route_are_charged_until_the_end() -> None:
         connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
 
     def charge() -> int:
-        table = lb._table
-        assert table is not None
+        table = lb._running().table
         return sum(table.segment.charges(0)[index] for index in range(2))
 
     routes = [RouteSettings(path_prefix="/heavy", pool="default", cost=30)]

@@ -100,8 +100,7 @@ def test_tcp_takes_another_backend_when_no_port_is_left_towards_one() -> None:
         assert "ip_local_port_range" in lines[0]
         assert a.address in lines[0] or b.address in lines[0]
         assert len(lines) == 1
-        assert lb._table is not None
-        outcomes = {seen["outcome"] for seen in decisions(lb._table.segment)}
+        outcomes = {seen["outcome"] for seen in decisions(lb._running().table.segment)}
         assert outcomes >= {"open", "no port, descriptor or memory here"}
 
 

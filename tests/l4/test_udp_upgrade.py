@@ -85,7 +85,7 @@ def is_drained(lb: Balancer) -> bool:
 
 
 def replace(lb: Balancer) -> None:
-    lb._replace_workers()
+    lb._running().supervisor.replacement.replace_workers(lb.settings.drain_timeout_ms)
     wait_for(lambda: is_drained(lb), "the old ones have handed on what they had")
 
 
@@ -228,7 +228,7 @@ def test_a_worker_that_hangs_holds_its_successor_up_for_a_second() -> None:
             pid = lb.status()["workers"][0]["pid"]
             os.kill(pid, signal.SIGSTOP)
             try:
-                lb._replace_workers()
+                lb._running().supervisor.replacement.replace_workers(lb.settings.drain_timeout_ms)
                 with client(lb.address) as other:
                     assert ask(other) == b"?"
             finally:
@@ -245,7 +245,7 @@ def test_a_worker_that_dies_leaves_its_clients_to_the_next() -> None:
             os.kill(found[0], signal.SIGKILL)
             assert ask(made) == b"?"  # it waits in the socket
             wait_for(lambda: is_drained(lb), "no one drains")
-            lb._replace_workers()
+            lb._running().supervisor.replacement.replace_workers(lb.settings.drain_timeout_ms)
 
 
 def test_a_listener_that_a_reload_removed_ends_with_its_sessions() -> None:
@@ -255,7 +255,7 @@ def test_a_listener_that_a_reload_removed_ends_with_its_sessions() -> None:
             ask(made)
             lb.reload(settings([server.address], {"bind": f"udp://127.0.0.1:{free_port()}"}))
             assert ask(made) == b"?"
-            lb._replace_workers()
+            lb._running().supervisor.replacement.replace_workers(lb.settings.drain_timeout_ms)
             with client(lb.address) as other:
                 assert ask(other) == b"?"
 

@@ -83,8 +83,7 @@ def log_in(client: Client, user: bytes, scheme: bytes = b"NTLM") -> bytes:
 
 def whys(lb: Balancer) -> list[str]:
     """Why each decision fell as it did."""
-    assert lb._table is not None
-    return [one["why"] for one in decisions(lb._table.segment)]
+    return [one["why"] for one in decisions(lb._running().table.segment)]
 
 
 # --- the login's connection ------------------------------------------------------------------------------------------

@@ -441,8 +441,7 @@ def test_the_record_and_the_decisions_tell_of_the_second_try() -> None:
             for _ in range(2):
                 assert client.get().status == 200
             settled(lb)
-            assert lb._table is not None
-            seen = [(one["backend"], one["outcome"], one["tried"]) for one in decisions(lb._table.segment)]
+            seen = [(one["backend"], one["outcome"], one["tried"]) for one in decisions(lb._running().table.segment)]
             assert seen[0] == (bad.address, "failed", 0)
             assert seen[1] == (good.address, "done", 1)
 

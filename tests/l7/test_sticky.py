@@ -125,8 +125,7 @@ def test_bound_client_that_waits_moves_when_its_backend_goes(how: str) -> None:
         if how == "removed":
             lb.pool().remove(one.address, drain_timeout=0)
         else:
-            assert lb._table is not None
-            lb._table.set_state(named(lb, one)._row, "down", "test")
+            lb._running().table.set_state(named(lb, one)._row, "down", "test")
         answer = waiting.answer()
         assert answer.body == b"two"
         assert cookie_of(answer.head) not in cookie

@@ -607,8 +607,7 @@ def test_each_record_is_written_once_over_many_rounds_of_the_ring(tmp_path: Path
 
 def test_a_late_reader_counts_exactly_what_it_lost() -> None:
     with Backend() as peer, balanced(listen="http://127.0.0.1:0", backends=[peer.address]) as lb:
-        table = lb._table
-        assert table is not None
+        table = lb._running().table
         table.set_observed(1)
         reader = Records(table.segment, table.memory)
         with Load(lb.address) as load:
@@ -645,7 +644,7 @@ def test_a_stuck_sink_does_not_keep_the_log_from_following_another(tmp_path: Pat
         with Backend() as peer, balanced(listen="http://127.0.0.1:0", backends=[peer.address], access_log=str(fifo)) as lb:
             with Load(lb.address) as load:
                 load.flows(1000)
-                own = lb._recording.access_log  # type: ignore[union-attr]
+                own = lb._running().recording.access_log
                 assert own is not None
                 own.follow(sinks.opened(str(log)), "json")
                 load.flows(100)

@@ -133,7 +133,7 @@ def test_every_answered_exchange_is_timed_once_and_no_other_is() -> None:
         with Client(lb.address) as client:
             client.send(b"nonsense\r\n\r\n")
             assert client.answer().status == 400
-        segment = lb._table.segment  # type: ignore[union-attr]
+        segment = lb._running().table.segment
         wait_for(lambda: totals(settled(lb))["active"] == 0, "both clients are gone")
         figures = totals(settled(lb))
         assert timing(segment, 0, "request").count == figures["requests_done"] == 7
@@ -150,7 +150,7 @@ def test_an_exchange_ends_with_its_last_byte_not_with_its_head() -> None:
     with Backend(script) as peer, balanced(listen="http://127.0.0.1:0", backends=[peer.address]) as lb:
         with Client(lb.address) as client:
             assert client.get().body == b"ok"
-        segment = lb._table.segment  # type: ignore[union-attr]
+        segment = lb._running().table.segment
         wait_for(lambda: timing(segment, 0, "request").count == 1, "it is over")
         assert timing(segment, 0, "request").sum_us - timing(segment, 0, "response").sum_us >= 90_000
 
@@ -161,7 +161,7 @@ def test_a_broken_answer_has_no_total_time() -> None:
         with Client(lb.address) as client:
             client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
             wait_for(lambda: totals(settled(lb))["requests_failed"] == 1, "the response broke off")
-        segment = lb._table.segment  # type: ignore[union-attr]
+        segment = lb._running().table.segment
         assert timing(segment, 0, "response").count == 1
         assert timing(segment, 0, "request").count == 0
 
@@ -173,7 +173,7 @@ def test_sessions_of_tcp_are_timed_from_their_opening_to_their_end() -> None:
                 client.sendall(b"x")
                 assert read_exactly(client, 1) == b"x"
                 time.sleep(0.03)
-        segment = lb._table.segment  # type: ignore[union-attr]
+        segment = lb._running().table.segment
         wait_for(lambda: timing(segment, 0, "session").count == 3, "their ends are noted")
         assert timing(segment, 0, "session").sum_us >= 90_000
         assert timing(segment, 0, "connect").count == totals(settled(lb))["connects"] == 3
@@ -184,7 +184,7 @@ def test_sessions_that_reach_nobody_are_not_timed() -> None:
     with balanced() as lb:
         assert is_refused(lb.address)
         wait_for(lambda: totals(settled(lb))["refused"] == 1, "it is refused")
-        segment = lb._table.segment  # type: ignore[union-attr]
+        segment = lb._running().table.segment
         assert timing(segment, 0, "session").count == timing(segment, 0, "connect").count == 0
 
 

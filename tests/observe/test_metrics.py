@@ -165,8 +165,7 @@ def test_histograms_grow_with_their_bounds_and_end_with_the_count() -> None:
 
 def test_a_thousand_backends_have_series_and_one_more_has_none() -> None:
     with balanced(max_backends=2000) as lb:
-        table = lb._table
-        assert table is not None
+        table = lb._running().table
         with table.batch():
             for number in range(families.MOST_BACKENDS):
                 table.add("default", f"127.2.{number // 250}.{1 + number % 250}:80", source="api")

@@ -23,8 +23,7 @@ if TYPE_CHECKING:
 
 
 def recorded(lb: Balancer) -> list[dict[str, Any]]:
-    table = lb._table
-    assert table is not None
+    table = lb._running().table
     return decisions(table.segment)
 
 

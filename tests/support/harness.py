@@ -56,7 +56,7 @@ def settled(lb: Balancer | Command) -> dict[str, Any]:
     """The status once every worker has ended the turn in which it did what we saw: it counts after it has sent."""
     if isinstance(lb, Balancer):
         time.sleep(0.002)  # heartbeats are in ms
-        lb._held_up(PATIENCE_S)
+        lb._running().supervisor.held_up(PATIENCE_S)
     else:
         time.sleep(0.05)
     return lb.status()

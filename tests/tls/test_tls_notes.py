@@ -17,7 +17,7 @@ from harness import wait_for
 from lbcore import Balancer, ConfigError, _engine
 from lbcore._layout import ffi
 from lbcore.config.settings import BalancerSettings, CertificateSettings, ListenerSettings, PoolSettings, ProbeSettings
-from lbcore.control import supervisor
+from lbcore.control import worker_pool
 from lbcore.engine import notes
 from lbcore.engine.channel import Channel
 from lbcore.observe.metrics import render
@@ -101,7 +101,7 @@ def _stand_ins(monkeypatch: pytest.MonkeyPatch) -> None:
         count = ffi.cast("struct lb_tls_bundle *", ffi.from_buffer(bundle)).certificates
         return [(["site"], EXPIRES_S + number) for number in range(count)]
 
-    monkeypatch.setattr(supervisor, "ThreadWorker", StandIn)
+    monkeypatch.setattr(worker_pool, "ThreadWorker", StandIn)
     monkeypatch.setattr(_engine, "tls_check", check, raising=False)
     monkeypatch.setattr(_engine, "tls_library", lambda path: "OpenSSL 3", raising=False)
 

@@ -727,7 +727,7 @@ def test_tickets_outlive_two_rotations_of_their_key(authority: Authority, site: 
     with Backend() as backend, https(site, backend) as lb:
 
         def rotate() -> None:
-            supervisor = lb._supervisor
+            supervisor = lb._running().supervisor
             assert supervisor
             with supervisor._lock:
                 publisher = supervisor._tls

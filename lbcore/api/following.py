@@ -1,0 +1,70 @@
+"""Threads that a balancer has only while its settings want them: the prober, and sources of backends."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from lbcore.config.settings import BalancerSettings
+    from lbcore.discovery.found import Found
+    from lbcore.discovery.membership import Membership
+    from lbcore.discovery.prober import Prober
+    from lbcore.discovery.sources import Sources
+
+
+class Probing:
+    """A prober, once some pool wants probes."""
+
+    def __init__(self, membership: Membership, log: Callable[[str], None]) -> None:
+        self._membership, self._log = membership, log
+        self._prober: Prober | None = None
+
+    def follow(self, settings: BalancerSettings) -> None:
+        """Have a prober if some pool wants probes."""
+        if self._prober is None and any(pool.probe.kind != "off" for pool in settings.pools):
+            from lbcore.discovery.prober import Prober
+
+            self._prober = Prober(self._membership, log=self._log)
+            self._prober.start()
+
+    def stop(self) -> None:
+        """End the prober."""
+        if self._prober:
+            self._prober.stop()
+
+
+class Sourcing:
+    """The sources that the pools name."""
+
+    def __init__(self, membership: Membership, log: Callable[[str], None]) -> None:
+        self._membership, self._log = membership, log
+        self._sources: Sources | None = None
+        self._named: dict[str, object] = {}
+
+    def follow(self, settings: BalancerSettings) -> None:
+        """Run the sources that the pools name; what only a source named that is not there any more goes."""
+        named: dict[str, object] = {pool.name: pool.sources for pool in settings.pools}
+        before, self._named = self._named, named
+        if named == before or (self._sources is None and not any(pool.sources for pool in settings.pools)):
+            return
+        from lbcore.discovery.sources import Sources, made
+
+        gone: set[tuple[str, str]] = set()
+        if self._sources:
+            gone = self._sources.claims
+            self._sources.stop()
+        known, told = self._membership.claimed, self._membership.shortages.lookup
+        self._sources = Sources(made(settings.pools, self._log, known, told), self._found, self._log)
+        for pool, claim in gone - self._sources.claims:
+            self._found(pool, claim, [])
+        self._sources.start()
+
+    def _found(self, pool: str, claim: str, found: list[Found]) -> None:
+        if pool in self._membership.pools():
+            self._membership.follow_source(pool, claim, found)
+
+    def stop(self) -> None:
+        """End all sources."""
+        if self._sources:
+            self._sources.stop()

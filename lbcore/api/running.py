@@ -1,0 +1,312 @@
+"""A balancer that runs: its parts, made in order with what they need, started in that order, stopped in reverse."""
+
+from __future__ import annotations
+
+import os
+from typing import NamedTuple
+
+from lbcore.api.following import Probing, Sourcing
+from lbcore.api.picks import Picking, PickPool
+from lbcore.api.readiness import Readiness
+from lbcore.api.showing import Showing
+from lbcore.config.settings import split_host_port
+from lbcore.control.listening import Listening
+from lbcore.control.supervisor import Supervisor
+from lbcore.discovery.loop_guard import LoopGuard
+from lbcore.discovery.membership import Membership
+from lbcore.observe.recording import Recording
+from lbcore.table import Table
+from lbcore.tls.store import Store
+from lbcore.version import VERSION
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from lbcore.admin.bodies import UpgradeCall
+    from lbcore.admin.server import AdminServer
+    from lbcore.config.settings import BalancerSettings
+    from lbcore.control.adoption import Adoption
+    from lbcore.control.runtime import Instance
+    from lbcore.control.systemd import Inherited
+    from lbcore.discovery.names import Names
+    from lbcore.discovery.state_file import StateFile
+
+
+class Options(NamedTuple):
+    """How a balancer is run, beside its settings.
+
+    processes: workers are processes of their own. control: commands find it by its name. inherited: sockets that are bound
+    already. succeeds: the name of the instance that it goes on as; None: it takes one as its settings say. on_upgrade: what an
+    operator's call for an upgrade, or for a step of it, does; returns what comes.
+    """
+
+    log: Callable[[str], None]
+    processes: bool = False
+    control: bool = False
+    inherited: Inherited | None = None
+    succeeds: str | None = None
+    on_upgrade: Callable[[UpgradeCall], str] | None = None
+
+
+def _nothing() -> None:
+    return
+
+
+class Part(NamedTuple):
+    """What is done with a part. leave: where the workers are left to another control plane; None: as to stop it."""
+
+    stop: Callable[[], object] = _nothing
+    start: Callable[[], object] = _nothing
+    leave: Callable[[], object] | None = None
+    disown: Callable[[], object] = _nothing
+
+
+class Running:
+    """All parts. `start` and `stop` are called once each."""
+
+    def __init__(self, settings: BalancerSettings, options: Options, reload: Callable[[], None]) -> None:
+        """Raises ConfigError, NameTaken, LbcoreError or OSError with nothing left behind."""
+        self.settings, self._options, self._log = settings, options, options.log
+        self.serves = False
+        self.leaving = False
+        self._drain_s = 0.0
+        self._parts: list[Part] = []
+        self.adoption: Adoption | None = None
+        try:
+            self._make_memory()
+            self._make_control()
+            self._make_discovery(reload)
+        except BaseException:
+            self.give_up()
+            raise
+
+    # --- made in order -------------------------------------------------------------------------------------------
+
+    def _make_memory(self) -> None:
+        """The name, what another control plane of that name has left, and the table."""
+        settings, options = self.settings, self._options
+        self.instance: Instance | None = None
+        if options.control:
+            from lbcore.control.runtime import Instance
+
+            self.instance = Instance.claim(options.succeeds or settings.name)
+            self._parts.append(Part(self.instance.release, leave=_nothing, disown=self.instance.disown))
+        self.adoption = self._find_adoption()
+        self.table = Table(
+            name=self.name,
+            version=VERSION,
+            workers=settings.workers or len(os.sched_getaffinity(0)),
+            max_backends=settings.max_backends,
+            datapath=settings.datapath,
+            memory=self.adoption.take_segment() if self.adoption else None,
+        )
+        self._parts.append(Part(self.table.close, disown=self.table.disown))
+        self.picking = Picking(self.table.memory)
+        self._parts.append(Part(self.picking.close))
+
+    def _find_adoption(self) -> Adoption | None:
+        if self.instance is None or not self._options.processes:
+            return None
+        from lbcore.control.adoption import find
+
+        return find(self.instance.stem, self._log)
+
+    def _make_control(self) -> None:
+        """Listeners, backends, what is recorded, and the workers."""
+        settings, table, log = self.settings, self.table, self._log
+        store = Store(log)
+        self.listening = Listening(table, table.workers, self._options.inherited, store.expires_s)
+        self.guard = LoopGuard(settings, table, lambda: self.listening.addresses)
+        self.membership = self._make_membership()
+        self._parts.append(Part(disown=self.membership.disown))
+        self.recording = Recording(table, self.name, log)
+        self._parts.append(Part(self.recording.close, start=lambda: self.recording.begin(settings)))
+        self.supervisor = Supervisor(
+            table,
+            settings,
+            store,
+            self.listening,
+            self.membership,
+            processes=self._options.processes,
+            tick=self._tick,
+            log=log,
+            on_workers=self.publish,
+            adoption_socket=self._adoption_socket if self.instance and self._options.processes else None,
+            adoption=self.adoption,
+        )
+        self.showing = Showing(table, self.supervisor, self.recording)
+        self.readiness = Readiness(table, self.membership, self.supervisor)
+        of_supervisor = self.supervisor
+        self._parts.append(
+            Part(of_supervisor.stop, start=of_supervisor.start, leave=of_supervisor.leave, disown=of_supervisor.disown)
+        )
+
+    def _make_membership(self) -> Membership:
+        """With the backends that the settings name, and those of an adoption."""
+        settings, adoption = self.settings, self.adoption
+        pools = {pool.name: pool for pool in settings.pools}
+        membership = Membership(
+            self.table, pools, drain_ms=settings.drain_timeout_ms, log=self._log, leads_back=self.guard.leads_back
+        )
+        if adoption:
+            count = membership.recall(self._claims_of)
+            self._log(f"{len(adoption.orphans)} workers ran on without a control plane: adopted, with {count} backends")
+        membership.apply(pools, settings.drain_timeout_ms)
+        return membership
+
+    def _claims_of(self, pool: str, source: str) -> set[str]:
+        """Who may still name a backend that came from this source."""
+        if source in ("config", "lease", "api"):
+            return {source}
+        from lbcore.discovery.sources import made
+
+        claims = ((entry.pool, entry.claim) for entry in made(self.settings.pools, self._log))
+        return {claim for of, claim in claims if of == pool and claim.startswith(f"{source}:")}
+
+    def _make_discovery(self, reload: Callable[[], None]) -> None:
+        """What calls from outside change, and what looks for changes by itself."""
+        self.admin = self._make_admin(reload)
+        if self.admin:
+            self._parts.append(Part(self.admin.stop, start=self.admin.start, disown=self.admin.disown))
+        self._parts.append(Part(lambda: self.supervisor.ending.drain(self._drain_s), leave=_nothing))
+        self.probing = Probing(self.membership, self._log)
+        self._parts.append(Part(self.probing.stop, start=lambda: self.probing.follow(self.settings)))
+        self.names = self._make_names()
+        self._parts.append(Part(self.names.stop, start=self.names.poke))
+        self.sourcing = Sourcing(self.membership, self._log)
+        self._parts.append(Part(self.sourcing.stop, start=lambda: self.sourcing.follow(self.settings)))
+        self.state = self._make_state()
+        if self.state:
+            self._parts.append(Part(self.state.close, start=self.state.start))
+
+    def _make_admin(self, reload: Callable[[], None]) -> AdminServer | None:
+        if self.settings.admin is None and self.instance is None:
+            return None
+        from lbcore.admin.server import AdminServer
+
+        return AdminServer(
+            self.settings.admin,
+            control_path=self.instance.control_path if self.instance else None,
+            membership=self.membership,
+            status=self.showing.status,
+            metrics=self.showing.metrics,
+            ready=lambda: self.readiness.now(leaving=self.leaving),
+            reload=reload,
+            upgrade=self._options.on_upgrade,
+            pick=lambda pool, key, cost: self.pick_pool(pool).pick(key, cost),
+            own=self._own_addresses,
+            log=self._log,
+        )
+
+    def _make_names(self) -> Names:
+        from lbcore.discovery.names import Names
+
+        return Names(self.membership, self._log)
+
+    def _make_state(self) -> StateFile | None:
+        """Begin with the backends that the state file knows, unless they are here, and keep it true from now on."""
+        path = self.settings.state_file
+        if path is None:
+            return None
+        from lbcore.discovery.state_file import StateFile, load
+
+        entries = load(path, self._log)
+        if self.adoption:
+            self.membership.restore_drains(entries)
+        elif count := self.membership.restore(entries):
+            self._log(f"state_file: {count} backends are back, on probation")
+        state = StateFile(path, self.membership.snapshot, self._log)
+        self.membership.on_change.subscribe(state.changed)
+        return state
+
+    # --- life ----------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Bind, start workers, and serve. Raises PortTaken, ConfigError, WorkerFailed or OSError with nothing left behind."""
+        try:
+            for part in self._parts:
+                part.start()
+            self.publish(self.supervisor.pids)
+        except BaseException:
+            self.give_up()
+            raise
+        self.adoption = None
+        self.serves = True
+
+    def give_up(self) -> None:
+        """It could not begin. What was found and could not be taken over goes on as it was, for another try."""
+        if self.adoption is None:
+            self.stop(0)
+            return
+        self.leave()
+        self.adoption.release()
+        if self.instance:
+            self.instance.leave()
+
+    def stop(self, drain_s: float) -> None:
+        """Stop accepting, let sessions finish for drain_s seconds, then end all."""
+        self._drain_s = drain_s
+        for part in reversed(self._parts):
+            part.stop()
+
+    def leave(self) -> None:
+        """Let go of everything but the name and the workers, which serve on and wait for another control plane."""
+        self.leaving = True  # the admin server, which is waited for, has threads that wait for a lock of their caller's
+        for part in reversed(self._parts):
+            (part.leave or part.stop)()
+
+    def disown(self) -> None:
+        """In a forked child: all of this is its parent's."""
+        for part in self._parts:
+            part.disown()
+
+    # --- meanwhile -----------------------------------------------------------------------------------------------
+
+    @property
+    def name(self) -> str:
+        """The instance's name."""
+        return self.instance.name if self.instance else self.settings.name
+
+    @property
+    def segment_path(self) -> str:
+        """Where other processes can map the segment."""
+        return f"/proc/{os.getpid()}/fd/{self.table.fd}"
+
+    def publish(self, workers: list[int]) -> None:
+        """Leave word of ourselves where commands look for it."""
+        if self.instance and self.admin:
+            self.instance.publish(segment=self.segment_path, admin=self.admin.address, workers=workers)
+
+    def tell_upgrade(self, **told: Any) -> None:
+        """Leave word for commands of how an upgrade goes: `done`, or `error`."""
+        if self.instance:
+            self.instance.upgrade = told
+            self.publish(self.supervisor.pids)
+
+    def pick_pool(self, name: str) -> PickPool:
+        """To pick from a pool in this process. Takes no lock of the balancer's."""
+        return PickPool(self.picking, name, lambda: self.table.pool_rows()[name])
+
+    def _own_addresses(self) -> list[tuple[str, int]]:
+        """Where this balancer listens itself."""
+        found = list(self.listening.addresses.values())
+        address = self.admin.address if self.admin else None
+        if address is not None and address.startswith("http://"):
+            found.append(split_host_port(address.removeprefix("http://")))
+        return found
+
+    def _adoption_socket(self, number: int) -> str:
+        """Where a worker of ours waits when we are gone."""
+        from lbcore.control.adoption import adoption_path
+
+        assert self.instance is not None
+        return adoption_path(self.instance.stem, number)
+
+    def _tick(self, now: float) -> float | None:
+        """What is due; and whether this balancer is ready, where listeners tell it."""
+        wanted = self.membership.tick(now)
+        if not any(listener.health_path for listener in self.settings.listeners):
+            return wanted
+        return self.readiness.tell(now, wanted, leaving=self.leaving)

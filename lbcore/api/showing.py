@@ -1,0 +1,46 @@
+"""What a running balancer shows: the status document and metrics."""
+
+from __future__ import annotations
+
+from lbcore.errors import NotRunning
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from lbcore.control.supervisor import Supervisor
+    from lbcore.observe.recording import Recording
+    from lbcore.table import Table
+
+
+class Showing:
+    """Of a balancer that runs. Any thread may ask, also while it is being stopped."""
+
+    def __init__(self, table: Table, supervisor: Supervisor, recording: Recording) -> None:
+        self._table, self._supervisor, self._recording = table, supervisor, recording
+
+    def status(self) -> dict[str, Any]:
+        """The status document. Raises NotRunning."""
+        from lbcore.observe.status import document
+
+        with self._table.lock:
+            if self._table.closed:  # stopped by another thread, a moment ago
+                raise NotRunning("the balancer is not running")
+            return document(self._table.segment)
+
+    def metrics(self, openmetrics: bool = False) -> bytes:
+        """What `GET /metrics` answers. Raises NotRunning."""
+        from lbcore.observe.control import costs, figures
+        from lbcore.observe.metrics import render
+        from lbcore.observe.status import document
+        from lbcore.observe.timings import all_timings
+
+        spent = costs(self._supervisor.processes)
+        with self._table.lock:
+            if self._table.closed:
+                raise NotRunning("the balancer is not running")
+            status, timings = document(self._table.segment), all_timings(self._table.segment)
+            control = figures(self._table.counts, spent)
+        if not self._recording.traces:
+            del control["spans_sent"], control["spans_lost"]
+        return render(status, timings, control, openmetrics=openmetrics)

@@ -1,0 +1,93 @@
+"""Listeners and their certificates follow the settings: at the start, with a reload, and as files change."""
+
+from __future__ import annotations
+
+from lbcore.tls.bundle import LISTENER, POOL
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from lbcore.config.settings import BalancerSettings, ListenerSettings
+    from lbcore.control.adoption import Adoption
+    from lbcore.control.sockets import ListenerSockets
+    from lbcore.control.worker_pool import WorkerPool
+    from lbcore.table import Table
+    from lbcore.tls.publisher import TlsPublisher
+
+
+class ListenerChanges:
+    """Takes them to the table, to the workers and to the TLS of both."""
+
+    def __init__(self, table: Table, workers: WorkerPool, tls: TlsPublisher) -> None:
+        self._table, self._workers, self._listening, self._tls = table, workers, workers.listening, tls
+
+    def begin(self, settings: BalancerSettings, adoption: Adoption | None) -> None:
+        """Bind all, before any worker is there. Raises PortTaken or ConfigError."""
+        self._tls.adopt(self._tls.read(settings), settings)
+        self._listening.open_all(settings, adoption)
+        self._table.set_routes(self._listening.packed_routes(settings))
+        self._tls.tell(POOL)
+        self._tls.tell(LISTENER)
+
+    def look_up(self, settings: BalancerSettings) -> None:
+        """Ask name servers for the hosts that listeners name, before `apply`, which waits for nobody. Raises ConfigError."""
+        self._listening.look_up(settings)
+
+    def apply(self, settings: BalancerSettings, ready: Callable[[], None]) -> None:
+        """Follow new listeners: kept ones take their new settings, new ones are served, the rest is drained and closed.
+
+        All new ones are bound before anything else changes; then `ready` is called: whom routes lead to must be there when they
+        hold. Files of keys and certificates are read anew. Raises PortTaken or ConfigError with nothing changed.
+        """
+        with self._workers.lock:
+            self._apply(settings, ready)
+        self._workers.await_all("did not take the new listeners")
+
+    def _apply(self, settings: BalancerSettings, ready: Callable[[], None]) -> None:
+        secrets = self._tls.read(settings)
+        slots = self._workers.slots
+        opened, routes = self._listening.open_fresh(settings, slots.retiring)
+        leaving = self._listening.follow(settings)
+        self._tls.adopt(secrets, settings)
+        self._tls.tell(POOL)  # before rows say that TLS is spoken
+        ready()
+        self._tls.tell(LISTENER)
+        self._write_all()
+        for index in opened:
+            for slot in slots.staying():
+                self._workers.hand_over(slot, index, succeeds=slot is slots.coming)
+        self._table.set_routes(routes)
+        for index, (listener, sockets) in leaving.items():
+            self._close(index, listener, sockets)
+        self._tls.withdraw()
+
+    def _write_all(self) -> None:
+        for index in self._listening.rows:
+            self._listening.write(index)
+
+    def _close(self, index: int, listener: ListenerSettings, sockets: ListenerSockets) -> None:
+        """Our copies first: what is queued stays with the workers, who accept it before they close theirs. Those of datagrams
+        go with the last session."""
+        slots = self._workers.slots
+        if listener.mode == "udp":
+            serving = {slot for slot in slots.staying() if slot.channel and sockets.of_worker(slot.number)}
+            self._listening.parting.add(index, listener, sockets, serving)
+        else:
+            sockets.close()
+        slots.unlisten(index)
+        self._table.set_listener(index, None)
+
+    def tend(self, now: float) -> float | None:
+        """Files that changed, keys of tickets whose time has come. When to look again."""
+        wanted = self._tls.wanted_at
+        if wanted is None or now < wanted or self._workers.draining:
+            return None if self._workers.draining else wanted
+        if not self._workers.lock.acquire(blocking=False):  # a reload is under way, and reads all files by itself
+            return now + 1
+        try:
+            if self._tls.tick(now):
+                self._write_all()
+            return self._tls.wanted_at
+        finally:
+            self._workers.lock.release()
