@@ -155,6 +155,7 @@ def run(
     Limits per client apply to all listeners, limits of requests to those of mode http and https.
     """
     from lbcore.cli import serve
+    from lbcore.cli.flags import Flags
 
     limits = {
         "max_client_sessions": max_client_sessions,
@@ -177,7 +178,7 @@ def run(
         "pin": True if pin else None,
         "log_format": log_format,
     }
-    flags = serve.Flags(
+    flags = Flags(
         listen=listen or [],
         backends=backend or [],
         policy=policy,

@@ -190,7 +190,7 @@ def from_copy(site: Path, directory: Path, *arguments: str) -> Any:
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
-        (lambda package: (package / "balancer.py").write_text("import nothing_of_that_name\n"), "nothing_of_that_name"),
+        (lambda package: (package / "api" / "balancer.py").write_text("import nothing_of_that_name\n"), "nothing_of_that_name"),
         (
             lambda package: (package / "_layout.py").write_text(
                 (package / "_layout.py").read_text() + "\nraise OSError('half')"
@@ -224,7 +224,7 @@ def test_workers_that_cannot_be_replaced_are_told_at_once(tmp_path: Path, instal
         running = from_copy(installed, tmp_path, *words(f"tcp://127.0.0.1:{free_port()}", peer.address))
         try:
             old = serving(running)
-            with (installed / "lbcore" / "worker.py").open("a") as file:
+            with (installed / "lbcore" / "control" / "worker.py").open("a") as file:
                 file.write("\n\ndef main(arguments: list[str]) -> int:\n    sys.exit(3)\n")
             began = time.monotonic()
             done = running.cli("upgrade", "--name", "shop")

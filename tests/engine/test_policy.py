@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from filled_tables import fill
+from filled_tables import table as table
 from harness import Peer, balanced, dial, echo, named, read_exactly
 from hypothesis import given, settings
 from hypothesis import strategies as st
