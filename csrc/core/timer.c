@@ -32,6 +32,12 @@ void lb_timer_set(struct lb_wheel *wheel, struct lb_timer *timer, uint64_t deadl
     put(wheel, timer);
 }
 
+void lb_timer_set_within(struct lb_wheel *wheel, struct lb_timer *timer, uint64_t deadline_ms)
+{
+    if (!timer->next || timer->due * LB_TIMER_TICK_MS > deadline_ms + LB_TIMER_TICK_MS)
+        lb_timer_set(wheel, timer, deadline_ms);
+}
+
 void lb_timer_cancel(struct lb_timer *timer)
 {
     if (!timer->next)

@@ -26,6 +26,8 @@ void lb_wheel_open(struct lb_wheel *wheel, uint64_t now_ms);
 
 /* Set or move a timer. */
 void lb_timer_set(struct lb_wheel *wheel, struct lb_timer *timer, uint64_t deadline_ms);
+/* See that it fires by then: one that is set to fire before is left as it is. For owners that look again when it fires. */
+void lb_timer_set_within(struct lb_wheel *wheel, struct lb_timer *timer, uint64_t deadline_ms);
 void lb_timer_cancel(struct lb_timer *timer);
 
 /* Fire what is due: each timer is unset before fire() sees it, and may be set again there. */

@@ -32,10 +32,10 @@ static uint64_t hash_of(const char *bytes, struct lb_span span)
 }
 
 /* What maglev keeps together; the client's address where the request has no such thing. */
-static uint64_t key_of(struct lb_l7 *l7, const struct lb_http *client, const struct lb_pool_row *pool)
+static uint64_t key_of(struct lb_l7 *l7, const struct lb_exchange *exchange, const struct lb_pool_row *pool)
 {
     const struct lb_message *message = &l7->message;
-    const char *bytes = lb_http_in(l7, client) + client->in_start, *name = (const char *)pool->hash_name;
+    const char *bytes = lb_input_at(l7, &exchange->in) + exchange->in.start, *name = (const char *)pool->hash_name;
     uint32_t length = (uint32_t)strnlen(name, sizeof pool->hash_name);
     struct lb_span cookie;
     const struct lb_field *field;
@@ -55,57 +55,58 @@ static uint64_t key_of(struct lb_l7 *l7, const struct lb_http *client, const str
             return hash_of(bytes, cookie);
         break;
     }
-    return client->key;
+    return exchange->client->key;
 }
 
 /* The backend on which the client has logged in, whatever the policy says: with another the login begins anew. LB_NONE: there is none,
  * or it is full, and *full says so. */
-static uint32_t login_backend(struct lb_l7 *l7, struct lb_http *client, int *full)
+static uint32_t login_backend(struct lb_l7 *l7, struct lb_exchange *exchange, int *full)
 {
-    const struct lb_conn *conn = client->own.count && !client->fresh_only && !client->tried_count
-                                   ? lb_conn_login(&l7->conns, &client->own, client->pool)
+    const struct lb_conn *conn = exchange->client->own.count && !exchange->fresh_only && !exchange->tried_count
+                                   ? lb_conn_login(&l7->conns, &exchange->client->own, exchange->pool)
                                    : NULL;
     if (!conn)
         return LB_NONE;
-    if (lb_load_take(&l7->ctx->shm, l7->ctx->worker, client->pool, conn->backend, client->cost))
+    if (lb_load_take(&l7->ctx->shm, l7->ctx->worker, exchange->pool, conn->backend, exchange->cost))
         return conn->backend;
     *full = 1;
-    client->waits_for = conn->backend;
+    exchange->waits_for = conn->backend;
     return LB_NONE;
 }
 
 /* A backend, charged with this exchange, or LB_NONE. l7->message is the request. */
-static uint32_t pick(struct lb_l7 *l7, struct lb_http *client)
+static uint32_t pick(struct lb_l7 *l7, struct lb_exchange *exchange)
 {
     struct lb_worker_context *ctx = l7->ctx;
-    const struct lb_pool_row *pool = lb_http_pool(l7, client);
+    const struct lb_pool_row *pool = lb_http_pool(l7, exchange);
     struct lb_thought thought = {{LB_NONE, LB_NONE}, {-1, -1}, LB_WHY_LOGIN};
-    struct lb_wish wish = {.tried = client->tried,
-                           .tried_count = client->tried_count,
+    struct lb_wish wish = {.tried = exchange->tried,
+                           .tried_count = exchange->tried_count,
                            .worker = ctx->worker,
                            .now_ms = (uint32_t)lb_now_ms(ctx),
-                           .sends = client->replayable ? LB_SENDS_REPEATABLE : LB_SENDS_ONCE,
+                           .sends = exchange->replayable ? LB_SENDS_REPEATABLE : LB_SENDS_ONCE,
                            .thought = &thought};
     int full = 0;
-    client->waits_for = LB_NONE;
-    uint32_t backend = login_backend(l7, client, &full);
+    exchange->waits_for = LB_NONE;
+    uint32_t backend = login_backend(l7, exchange, &full);
     if (full)
         return LB_NONE;
     if (backend == LB_NONE)
         thought.why = LB_WHY_STICKY;
     if (backend == LB_NONE && pool->sticky[0])
-        backend = lb_http_bound(l7, client);
-    if (client->waits_for != LB_NONE)
+        backend = lb_http_bound(l7, exchange);
+    if (exchange->waits_for != LB_NONE)
         return LB_NONE;
     if (backend == LB_NONE && pool->policy == LB_MAGLEV)
-        wish.key = key_of(l7, client, pool);
+        wish.key = key_of(l7, exchange, pool);
     if (backend == LB_NONE)
-        backend = lb_view_acquire(&ctx->shm, client->pool, &wish, &ctx->cursors[client->pool], client->cost);
-    if (backend != LB_NONE || client->state != LB_HTTP_QUEUED) { /* who waits asks again and again */
-        struct lb_pick picked = {ctx->now_us, ctx->worker, client->pool, backend, client->cost, client->tried_count, &thought};
-        client->decision = lb_why_note(&ctx->shm, &picked);
+        backend = lb_view_acquire(&ctx->shm, exchange->pool, &wish, &ctx->cursors[exchange->pool], exchange->cost);
+    if (backend != LB_NONE || exchange->state != LB_EXCHANGE_QUEUED) { /* who waits asks again and again */
+        struct lb_pick picked = {ctx->now_us,    ctx->worker,           exchange->pool, backend,
+                                 exchange->cost, exchange->tried_count, &thought};
+        exchange->decision = lb_why_note(&ctx->shm, &picked);
     }
-    client->status = 0;
+    exchange->status = 0;
     return backend;
 }
 
@@ -121,120 +122,123 @@ static int has_lost_one(struct lb_l7 *l7, uint32_t backend)
 /* A request that must not be sent twice goes only where nothing can have happened: to a connection that was used a moment ago, not
  * for a failure, and has nothing to read, which would be its end. A client's login goes before all that: without its connection
  * even an upgrade is refused. */
-static struct lb_conn *kept_conn(struct lb_l7 *l7, struct lb_http *client, uint32_t backend)
+static struct lb_conn *kept_conn(struct lb_l7 *l7, struct lb_exchange *exchange, uint32_t backend)
 {
-    if (client->fresh_only)
+    if (exchange->fresh_only)
         return NULL;
-    struct lb_conn *conn = client->own.count ? lb_conn_take(&l7->conns, &client->own, backend, LB_USE_LOGIN) : NULL;
-    if (conn || client->upgrade || (!client->replayable && has_lost_one(l7, backend)))
+    struct lb_conn *conn =
+        exchange->client->own.count ? lb_conn_take(&l7->conns, &exchange->client->own, backend, LB_USE_LOGIN) : NULL;
+    if (conn || exchange->upgrade || (!exchange->replayable && has_lost_one(l7, backend)))
         return conn;
-    const struct lb_conn_stack *among = lb_http_pool(l7, client)->send_proxy ? &client->own : &l7->conns.stacks[backend];
-    return lb_conn_take(&l7->conns, among, backend, client->replayable ? LB_USE_REPEATABLE : LB_USE_ONCE);
+    const struct lb_conn_stack *among =
+        lb_http_pool(l7, exchange)->send_proxy ? &exchange->client->own : &l7->conns.stacks[backend];
+    return lb_conn_take(&l7->conns, among, backend, exchange->replayable ? LB_USE_REPEATABLE : LB_USE_ONCE);
 }
 
 /* The attempt came to this error, and the backend is left. May another one be tried? */
-static int give_up_backend(struct lb_l7 *l7, struct lb_http *client, int error)
+static int give_up_backend(struct lb_l7 *l7, struct lb_exchange *exchange, int error)
 {
     int shortage = lb_is_shortage(error);
     if (shortage)
-        lb_report_shortage(l7->ctx, client->backend, error);
+        lb_report_shortage(l7->ctx, exchange->backend, error);
     else if (error != ECONNABORTED) /* our own cut */
-        lb_report_unreachable(l7->ctx, client->pool, client->backend, error);
-    lb_http_decided(l7, client, shortage ? LB_FATE_SHORTAGE : LB_FATE_UNREACHABLE);
-    client->timed_out |= error == ETIMEDOUT;
-    lb_http_leave_backend(l7, client, LB_CONN_CUT);
-    return lb_may_retry(l7->ctx, client->pool, error, client->tried_count, &client->shortages);
+        lb_report_unreachable(l7->ctx, exchange->pool, exchange->backend, error);
+    lb_http_decided(l7, exchange, shortage ? LB_FATE_SHORTAGE : LB_FATE_UNREACHABLE);
+    exchange->timed_out |= error == ETIMEDOUT;
+    lb_http_leave_backend(l7, exchange, LB_CONN_CUT);
+    return lb_may_retry(l7->ctx, exchange->pool, error, exchange->tried_count, &exchange->shortages);
 }
 
 /* Nobody is left to ask, or the budget is spent. */
-static struct lb_verdict give_up(const struct lb_http *client)
+static struct lb_verdict give_up(const struct lb_exchange *exchange)
 {
-    if (client->shortages == client->tried_count)
+    if (exchange->shortages == exchange->tried_count)
         return lb_verdict_respond(503, "the balancer has no connection left");
-    if (client->timed_out)
+    if (exchange->timed_out)
         return lb_verdict_respond(504, "no backend accepted a connection in time");
     return lb_verdict_respond(502, "no backend could be reached");
 }
 
 /* Some could not be reached: are others merely full, so that one of them may be waited for? */
-static int may_wait(const struct lb_l7 *l7, const struct lb_http *client)
+static int may_wait(const struct lb_l7 *l7, const struct lb_exchange *exchange)
 {
-    struct lb_wish wish = {.tried = client->tried,
-                           .tried_count = client->tried_count,
+    struct lb_wish wish = {.tried = exchange->tried,
+                           .tried_count = exchange->tried_count,
                            .worker = l7->ctx->worker,
                            .now_ms = (uint32_t)lb_now_ms(l7->ctx)};
-    return client->tried_count < LB_MAX_TRIED && lb_view_some_are_full(&l7->ctx->shm, client->pool, &wish);
+    return exchange->tried_count < LB_MAX_TRIED && lb_view_some_are_full(&l7->ctx->shm, exchange->pool, &wish);
 }
 
 /* To the end of the queue, if there is room. */
-static struct lb_verdict enqueue(struct lb_l7 *l7, struct lb_http *client)
+static struct lb_verdict enqueue(struct lb_l7 *l7, struct lb_exchange *exchange)
 {
-    if (lb_http_enqueue(l7, client) < 0)
+    if (lb_http_enqueue(l7, exchange) < 0)
         return lb_verdict_respond(503, "no backend can take the request");
     return lb_verdict(LB_NEXT_QUEUE);
 }
 
 /* error: what the attempt before came to, 0 at first. backend: picked already, or LB_NONE. l7->message is the request. */
-static struct lb_verdict reach(struct lb_l7 *l7, struct lb_http *client, int error, uint32_t backend)
+static struct lb_verdict reach(struct lb_l7 *l7, struct lb_exchange *exchange, int error, uint32_t backend)
 {
     struct lb_worker_context *ctx = l7->ctx;
     for (;;) {
-        if (error && !give_up_backend(l7, client, error))
-            return give_up(client);
+        if (error && !give_up_backend(l7, exchange, error))
+            return give_up(exchange);
         if (backend == LB_NONE)
-            backend = pick(l7, client);
+            backend = pick(l7, exchange);
         if (backend == LB_NONE)
-            return client->tried_count && !may_wait(l7, client) ? give_up(client) : enqueue(l7, client);
-        client->backend = backend;
-        struct lb_conn *conn = kept_conn(l7, client, backend);
+            return exchange->tried_count && !may_wait(l7, exchange) ? give_up(exchange) : enqueue(l7, exchange);
+        exchange->backend = backend;
+        struct lb_conn *conn = kept_conn(l7, exchange, backend);
         if (conn) {
-            lb_http_own(l7, client, conn);
+            lb_http_own(l7, exchange, conn);
             lb_add(&ctx->row->connections_reused, 1);
             return lb_verdict(LB_NEXT_SEND);
         }
-        client->tried[client->tried_count++] = backend;
-        error = lb_conn_connect(&l7->conns, backend, client->pool, &conn);
+        exchange->tried[exchange->tried_count++] = backend;
+        error = lb_conn_connect(&l7->conns, backend, exchange->pool, &conn);
         backend = LB_NONE;
         if (error)
             continue;
-        lb_http_own(l7, client, conn);
-        if (lb_http_pool(l7, client)->send_proxy)
-            lb_conn_bind(conn, &client->own, lb_http_pool(l7, client)->send_proxy);
+        lb_http_own(l7, exchange, conn);
+        if (lb_http_pool(l7, exchange)->send_proxy)
+            lb_conn_bind(conn, &exchange->client->own, lb_http_pool(l7, exchange)->send_proxy);
         return lb_verdict(LB_NEXT_CONNECT);
     }
 }
 
-struct lb_verdict lb_http_attempt(struct lb_l7 *l7, struct lb_http *client)
+struct lb_verdict lb_http_attempt(struct lb_l7 *l7, struct lb_exchange *exchange)
 {
-    const struct lb_http_queue *queue = &l7->queues[client->pool];
-    client->waits_for = LB_NONE;
-    if (queue->count > queue->bound && client->state != LB_HTTP_QUEUED)
-        return enqueue(l7, client); /* others were first */
-    return reach(l7, client, 0, LB_NONE);
+    const struct lb_http_queue *queue = &l7->queues[exchange->pool];
+    exchange->waits_for = LB_NONE;
+    if (queue->count > queue->bound && exchange->state != LB_EXCHANGE_QUEUED)
+        return enqueue(l7, exchange); /* others were first */
+    return reach(l7, exchange, 0, LB_NONE);
 }
 
-struct lb_verdict lb_http_attempt_with(struct lb_l7 *l7, struct lb_http *client, uint32_t backend)
+struct lb_verdict lb_http_attempt_with(struct lb_l7 *l7, struct lb_exchange *exchange, uint32_t backend)
 {
-    return reach(l7, client, 0, backend);
+    return reach(l7, exchange, 0, backend);
 }
 
-struct lb_verdict lb_http_attempt_another(struct lb_l7 *l7, struct lb_http *client, struct lb_verdict said)
+struct lb_verdict lb_http_attempt_another(struct lb_l7 *l7, struct lb_exchange *exchange, struct lb_verdict said)
 {
-    lb_http_drop_flow(l7, &client->up);
-    lb_http_leave_backend(l7, client, LB_CONN_CUT);
-    lb_http_reread(l7, client);
-    uint32_t backend =
-        lb_may_retry(l7->ctx, client->pool, ECONNRESET, client->tried_count, &client->shortages) ? pick(l7, client) : LB_NONE;
+    lb_http_drop_flow(l7, &exchange->up);
+    lb_http_leave_backend(l7, exchange, LB_CONN_CUT);
+    lb_input_reread(l7, &exchange->in);
+    uint32_t backend = lb_may_retry(l7->ctx, exchange->pool, ECONNRESET, exchange->tried_count, &exchange->shortages)
+                         ? pick(l7, exchange)
+                         : LB_NONE;
     if (backend == LB_NONE)
         return lb_verdict_respond(said.status, said.why);
     lb_add(&l7->ctx->row->replays, 1);
-    return reach(l7, client, 0, backend);
+    return reach(l7, exchange, 0, backend);
 }
 
-struct lb_verdict lb_http_attempt_failed(struct lb_l7 *l7, struct lb_http *client, int error)
+struct lb_verdict lb_http_attempt_failed(struct lb_l7 *l7, struct lb_exchange *exchange, int error)
 {
-    lb_http_reread(l7, client);
-    return reach(l7, client, error, LB_NONE);
+    lb_input_reread(l7, &exchange->in);
+    return reach(l7, exchange, error, LB_NONE);
 }
 
 static struct lb_verdict failed(int error)
@@ -243,49 +247,50 @@ static struct lb_verdict failed(int error)
 }
 
 /* A backend that wants to know whose connection it is: 0, or -errno. */
-static int introduce(struct lb_l7 *l7, const struct lb_http *client, const struct lb_conn *conn)
+static int introduce(struct lb_l7 *l7, const struct lb_exchange *exchange, const struct lb_conn *conn)
 {
     static const struct lb_ends as_the_socket_says;
-    const struct lb_proxy_info *proxy_info = lb_proxy_info_at(&l7->ctx->proxy_info, client->proxy_info);
-    struct lb_proxy_header who = {&client->client, conn->side.fd, client->listener, conn->header,
+    const struct lb_proxy_info *proxy_info = lb_proxy_info_at(&l7->ctx->proxy_info, exchange->client->proxy_info);
+    struct lb_proxy_header who = {&exchange->client->side, conn->side.fd, exchange->client->listener, conn->header,
                                   proxy_info ? &proxy_info->ends : &as_the_socket_says};
     return conn->header ? lb_proxy_send(l7->ctx, &who) : 0;
 }
 
-struct lb_verdict lb_http_connected(struct lb_l7 *l7, struct lb_http *client)
+struct lb_verdict lb_http_connected(struct lb_l7 *l7, struct lb_exchange *exchange)
 {
-    struct lb_conn *conn = lb_conn_at(&l7->conns, client->conn);
-    if (!conn->side.tls && lb_report_is_self(l7->ctx, client->backend, conn->side.fd))
+    struct lb_conn *conn = lb_conn_at(&l7->conns, exchange->conn);
+    if (!conn->side.tls && lb_report_is_self(l7->ctx, exchange->backend, conn->side.fd))
         return failed(ECONNREFUSED);
-    int untold = conn->side.tls ? 0 : introduce(l7, client, conn);
+    int untold = conn->side.tls ? 0 : introduce(l7, exchange, conn);
     if (untold)
         return failed(-untold);
-    int error = lb_backend_tls(l7->ctx, client->pool, client->backend, &conn->side);
+    int error = lb_backend_tls(l7->ctx, exchange->pool, exchange->backend, &conn->side);
     if (error)
         return error == EAGAIN ? lb_verdict(LB_NEXT_WAIT) : failed(error);
     if (lb_conn_spoke_first(&l7->conns, conn)) {
         if (conn->side.tls)
             return failed(EPROTO);
-        client->conn_keeps = 0; /* this client's response, if it is one; another may follow it */
+        exchange->conn_keeps = 0; /* this client's response, if it is one; another may follow it */
     }
-    lb_timing_note(&l7->ctx->shm, l7->ctx->worker, client->pool, LB_TIMING_CONNECT, (uint32_t)l7->ctx->now_us - client->sent_us);
-    lb_health_connected(lb_report_of(l7->ctx, client->backend), lb_now_ms(l7->ctx));
-    client->sent_us = (uint32_t)l7->ctx->now_us;
-    lb_http_reread(l7, client);
+    lb_timing_note(&l7->ctx->shm, l7->ctx->worker, exchange->pool, LB_TIMING_CONNECT,
+                   (uint32_t)l7->ctx->now_us - exchange->sent_us);
+    lb_health_connected(lb_report_of(l7->ctx, exchange->backend), lb_now_ms(l7->ctx));
+    exchange->sent_us = (uint32_t)l7->ctx->now_us;
+    lb_input_reread(l7, &exchange->in);
     return lb_verdict(LB_NEXT_SEND);
 }
 
-struct lb_verdict lb_http_attempt_queued(struct lb_l7 *l7, struct lb_http *client, int *nobody)
+struct lb_verdict lb_http_attempt_queued(struct lb_l7 *l7, struct lb_exchange *exchange, int *nobody)
 {
-    struct lb_http_queue *queue = &l7->queues[client->pool];
-    int bound = client->waits_for != LB_NONE;
-    if (bound ? lb_http_still_waits(l7, client) : *nobody)
+    struct lb_http_queue *queue = &l7->queues[exchange->pool];
+    int bound = exchange->waits_for != LB_NONE;
+    if (bound ? lb_http_still_waits(l7, exchange) : *nobody)
         return lb_verdict(LB_NEXT_WAIT);
-    lb_http_reread(l7, client);
-    uint32_t backend = pick(l7, client);
-    queue->bound = queue->bound - (uint32_t)bound + (client->waits_for != LB_NONE);
+    lb_input_reread(l7, &exchange->in);
+    uint32_t backend = pick(l7, exchange);
+    queue->bound = queue->bound - (uint32_t)bound + (exchange->waits_for != LB_NONE);
     if (backend != LB_NONE)
         return lb_verdict_number(LB_NEXT_PICKED, backend);
-    *nobody |= client->waits_for == LB_NONE;
+    *nobody |= exchange->waits_for == LB_NONE;
     return lb_verdict(LB_NEXT_WAIT);
 }

@@ -6,25 +6,26 @@
 #include "verdict.h"
 
 /* Find one, or a place in the queue. l7->message is the request. */
-__attribute__((warn_unused_result)) struct lb_verdict lb_http_attempt(struct lb_l7 *l7, struct lb_http *client);
+__attribute__((warn_unused_result)) struct lb_verdict lb_http_attempt(struct lb_l7 *l7, struct lb_exchange *exchange);
 
 /* Go on with this backend, which is charged with it already. l7->message is the request. */
-__attribute__((warn_unused_result)) struct lb_verdict lb_http_attempt_with(struct lb_l7 *l7, struct lb_http *client,
+__attribute__((warn_unused_result)) struct lb_verdict lb_http_attempt_with(struct lb_l7 *l7, struct lb_exchange *exchange,
                                                                            uint32_t backend);
 
 /* A fresh connection ended before a byte of a response: send the request once more, to another backend. said: what to respond when there
  * is none, or the budget is spent. */
-__attribute__((warn_unused_result)) struct lb_verdict lb_http_attempt_another(struct lb_l7 *l7, struct lb_http *client,
+__attribute__((warn_unused_result)) struct lb_verdict lb_http_attempt_another(struct lb_l7 *l7, struct lb_exchange *exchange,
                                                                               struct lb_verdict said);
 
 /* A client in a queue: is there a backend for it? *nobody: there is none but for those who wait for a certain one. */
-__attribute__((warn_unused_result)) struct lb_verdict lb_http_attempt_queued(struct lb_l7 *l7, struct lb_http *client,
+__attribute__((warn_unused_result)) struct lb_verdict lb_http_attempt_queued(struct lb_l7 *l7, struct lb_exchange *exchange,
                                                                              int *nobody);
 
 /* The connect under way has come to this error: the next one. */
-__attribute__((warn_unused_result)) struct lb_verdict lb_http_attempt_failed(struct lb_l7 *l7, struct lb_http *client, int error);
+__attribute__((warn_unused_result)) struct lb_verdict lb_http_attempt_failed(struct lb_l7 *l7, struct lb_exchange *exchange,
+                                                                             int error);
 
 /* The connect under way has succeeded: what comes before the request, its PROXY header and TLS. */
-__attribute__((warn_unused_result)) struct lb_verdict lb_http_connected(struct lb_l7 *l7, struct lb_http *client);
+__attribute__((warn_unused_result)) struct lb_verdict lb_http_connected(struct lb_l7 *l7, struct lb_exchange *exchange);
 
 #endif

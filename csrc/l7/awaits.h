@@ -12,7 +12,7 @@ enum lb_awaits {
     LB_AWAITS_BODY, /* the backend, for more of the response's body */
 };
 
-/* In LB_HTTP_EXCHANGE only. */
-enum lb_awaits lb_http_awaits(const struct lb_l7 *l7, const struct lb_http *client);
+/* In LB_EXCHANGE_FORWARDING only. */
+enum lb_awaits lb_http_awaits(const struct lb_l7 *l7, const struct lb_exchange *exchange);
 
 #endif

@@ -23,10 +23,10 @@ static const char *words_of(enum lb_reading reading)
     return "the request breaks the rules of HTTP";
 }
 
-struct lb_verdict lb_http_bad_request(struct lb_l7 *l7, struct lb_http *client, enum lb_reading reading)
+struct lb_verdict lb_http_bad_request(struct lb_l7 *l7, struct lb_exchange *exchange, enum lb_reading reading)
 {
     int says_status = reading != LB_READ_DONE && reading != LB_READ_PARTIAL;
     lb_add(&l7->ctx->row->requests_bad, 1);
-    client->persistent = 0;
+    exchange->persistent = 0;
     return lb_verdict_respond((uint16_t)(says_status ? reading : LB_READ_BAD), words_of(reading));
 }

@@ -6,7 +6,7 @@
 #include "verdict.h"
 
 /* Counted, and what to respond; the connection ends with it. */
-__attribute__((warn_unused_result)) struct lb_verdict lb_http_bad_request(struct lb_l7 *l7, struct lb_http *client,
+__attribute__((warn_unused_result)) struct lb_verdict lb_http_bad_request(struct lb_l7 *l7, struct lb_exchange *exchange,
                                                                           enum lb_reading reading);
 
 #endif

@@ -28,21 +28,21 @@ static void arrived(struct lb_lane *lane, size_t bytes, size_t asked)
 {
     lb_side_got(lane->from, bytes, asked);
     lb_add(lane->counter, bytes);
-    *(lane->flow == &lane->client->up ? &lane->client->bytes_in : &lane->client->bytes_out) += bytes;
+    *(lane->flow == &lane->exchange->up ? &lane->exchange->bytes_in : &lane->exchange->bytes_out) += bytes;
 }
 
 /* So much content came. What frames it, sizes of chunks and trailers, puts off no time limit: it may drip. */
 static void moved(struct lb_lane *lane, size_t content)
 {
-    struct lb_http *client = lane->client;
+    struct lb_exchange *exchange = lane->exchange;
     if (!content)
         return;
-    if (lane->flow != &client->up) {
-        lb_http_moved(lane->l7, client);
+    if (lane->flow != &exchange->up) {
+        lb_http_moved(lane->l7, exchange);
         return;
     }
-    client->expects = 0; /* it waits for no 100, or no longer */
-    lb_http_asked(lane->l7, client);
+    exchange->expects = 0; /* it waits for no 100, or no longer */
+    lb_http_asked(lane->l7, exchange);
 }
 
 /* How much is certain to come without anything to be read in it. */
@@ -147,15 +147,15 @@ static enum lb_step copy_step(struct lb_lane *lane)
 }
 
 /* What follows a chunked request is the next one's. */
-static void keep_rest(struct lb_l7 *l7, struct lb_http *client, const char *bytes, uint32_t count)
+static void keep_rest(struct lb_l7 *l7, struct lb_exchange *exchange, const char *bytes, uint32_t count)
 {
     if (!count)
         return;
-    client->in = lb_heads_take(&l7->heads);
-    memcpy(lb_http_in(l7, client), bytes, count);
-    client->in_start = client->in_next = client->in_seen = 0;
-    client->in_end = count;
-    client->bytes_in -= count;
+    exchange->in.buffer = lb_heads_take(&l7->heads);
+    memcpy(lb_input_at(l7, &exchange->in), bytes, count);
+    exchange->in.start = exchange->in.next = exchange->in.seen = 0;
+    exchange->in.end = count;
+    exchange->bytes_in -= count;
 }
 
 /* Read once, and frame it anew in the place where it lies. What follows it stands behind piece->used bytes of *bytes. */
@@ -179,7 +179,7 @@ static enum lb_step read_chunks(struct lb_lane *lane, size_t room, struct lb_chu
 /* Does a body that has passed so far, and is announced so far, go beyond what its listener takes? */
 static int is_too_large(const struct lb_lane *lane)
 {
-    uint64_t most = lb_http_listener(lane->l7, lane->client)->max_body;
+    uint64_t most = lb_http_listener(lane->l7, lane->exchange)->max_body;
     return most && lane->body->left + lb_chunked_data(&lane->body->chunked) > most;
 }
 
@@ -195,7 +195,7 @@ enum lb_step lb_body_chunked_request(struct lb_lane *lane)
         return step;
     if (is_too_large(lane))
         return LB_STEP_TOO_LARGE;
-    keep_rest(lane->l7, lane->client, bytes + piece.used, count - piece.used);
+    keep_rest(lane->l7, lane->exchange, bytes + piece.used, count - piece.used);
     return send_on(lane, piece.out, piece.out_count);
 }
 
@@ -210,9 +210,9 @@ enum lb_step lb_body_chunked_response(struct lb_lane *lane)
     if (step != LB_STEP_MOVED)
         return step;
     if (piece.used < count) { /* more than a response: the next one cannot be trusted */
-        lane->client->conn_keeps = 0;
+        lane->exchange->conn_keeps = 0;
         lb_add(&lane->l7->ctx->row->connections_unsolicited, 1);
-        lb_conn_distrust(&lane->l7->conns, lane->client->backend);
+        lb_conn_distrust(&lane->l7->conns, lane->exchange->backend);
     }
     return send_on(lane, piece.out, piece.out_count);
 }

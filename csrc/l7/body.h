@@ -7,7 +7,7 @@
 /* One direction of an exchange. */
 struct lb_lane {
     struct lb_l7 *l7;
-    struct lb_http *client;
+    struct lb_exchange *exchange;
     struct lb_side *from;
     struct lb_side *to;
     struct lb_flow *flow; /* what `to` did not take */

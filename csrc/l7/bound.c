@@ -49,11 +49,11 @@ static int is_full(const struct lb_l7 *l7, uint32_t backend, const struct lb_poo
     return pool->max_active && lb_shm_in_flight(&l7->ctx->shm, backend) >= pool->max_active;
 }
 
-int lb_http_still_waits(const struct lb_l7 *l7, const struct lb_http *client)
+int lb_http_still_waits(const struct lb_l7 *l7, const struct lb_exchange *exchange)
 {
-    const struct lb_pool_row *pool = lb_http_pool(l7, client);
-    const struct lb_backend_row *row = &l7->ctx->shm.backends[client->waits_for];
-    return row->pool == client->pool && serves_bound(l7, client->waits_for, pool) && is_full(l7, client->waits_for, pool);
+    const struct lb_pool_row *pool = lb_http_pool(l7, exchange);
+    const struct lb_backend_row *row = &l7->ctx->shm.backends[exchange->waits_for];
+    return row->pool == exchange->pool && serves_bound(l7, exchange->waits_for, pool) && is_full(l7, exchange->waits_for, pool);
 }
 
 /* What the cookies of a request name. */
@@ -64,12 +64,12 @@ struct bonds {
 };
 
 /* The backend that a part names in another pool with a cookie of this name. */
-static uint32_t in_other_pool(const struct lb_l7 *l7, const struct lb_http *client, const char *part)
+static uint32_t in_other_pool(const struct lb_l7 *l7, const struct lb_exchange *exchange, const char *part)
 {
     const struct lb_shm *shm = &l7->ctx->shm;
-    const uint8_t *name = lb_http_pool(l7, client)->sticky;
+    const uint8_t *name = lb_http_pool(l7, exchange)->sticky;
     for (uint32_t pool = 0; pool < shm->head->max_pools; pool++) {
-        if (pool == client->pool || shm->pools[pool].state != LB_ROW_LIVE ||
+        if (pool == exchange->pool || shm->pools[pool].state != LB_ROW_LIVE ||
             memcmp(shm->pools[pool].sticky, name, sizeof shm->pools[pool].sticky) != 0)
             continue;
         uint32_t backend = lb_sticky_read(shm, pool, part, LB_STICKY_BYTES);
@@ -80,104 +80,104 @@ static uint32_t in_other_pool(const struct lb_l7 *l7, const struct lb_http *clie
 }
 
 /* One a pool. */
-static void keep_other(const struct lb_l7 *l7, struct lb_http *client, uint32_t backend)
+static void keep_other(const struct lb_l7 *l7, struct lb_exchange *exchange, uint32_t backend)
 {
     const struct lb_backend_row *rows = l7->ctx->shm.backends;
     for (unsigned i = 0; backend != LB_NONE && i < LB_STICKY_PARTS - 1; i++) {
-        if (client->others[i] != LB_NONE && rows[client->others[i]].pool == rows[backend].pool)
+        if (exchange->others[i] != LB_NONE && rows[exchange->others[i]].pool == rows[backend].pool)
             return;
-        if (client->others[i] == LB_NONE) {
-            client->others[i] = backend;
+        if (exchange->others[i] == LB_NONE) {
+            exchange->others[i] = backend;
             return;
         }
     }
 }
 
-static void look_at(const struct lb_l7 *l7, struct lb_http *client, struct bonds *bonds, const char *value, uint32_t length)
+static void look_at(const struct lb_l7 *l7, struct lb_exchange *exchange, struct bonds *bonds, const char *value, uint32_t length)
 {
     for (uint32_t at = 0; length - at >= LB_STICKY_BYTES && bonds->looked_at < MOST_LOOKED_AT; at += LB_STICKY_BYTES + 1) {
         if (length - at > LB_STICKY_BYTES && value[at + LB_STICKY_BYTES] != '-')
             return;
         bonds->looked_at++;
-        uint32_t backend = lb_sticky_read(&l7->ctx->shm, client->pool, value + at, LB_STICKY_BYTES);
+        uint32_t backend = lb_sticky_read(&l7->ctx->shm, exchange->pool, value + at, LB_STICKY_BYTES);
         if (backend != LB_NONE)
             bonds->mine[bonds->mine_count++] = backend;
         else
-            keep_other(l7, client, in_other_pool(l7, client, value + at));
+            keep_other(l7, exchange, in_other_pool(l7, exchange, value + at));
         if (length - at == LB_STICKY_BYTES)
             return;
     }
 }
 
-static void read_cookies(const struct lb_l7 *l7, struct lb_http *client, const char *bytes, struct bonds *bonds)
+static void read_cookies(const struct lb_l7 *l7, struct lb_exchange *exchange, const char *bytes, struct bonds *bonds)
 {
-    const char *name = (const char *)lb_http_pool(l7, client)->sticky;
-    uint32_t length = (uint32_t)strnlen(name, sizeof lb_http_pool(l7, client)->sticky);
+    const char *name = (const char *)lb_http_pool(l7, exchange)->sticky;
+    uint32_t length = (uint32_t)strnlen(name, sizeof lb_http_pool(l7, exchange)->sticky);
     struct lb_cookie_look look = {0, 0};
     struct lb_span value;
-    memset(client->others, 0xff, sizeof client->others);
+    memset(exchange->others, 0xff, sizeof exchange->others);
     while (bonds->looked_at < MOST_LOOKED_AT &&
            (value = lb_cookie_next(&l7->message, bytes, name, length, &look)).at != UINT32_MAX)
-        look_at(l7, client, bonds, bytes + value.at, value.length);
+        look_at(l7, exchange, bonds, bytes + value.at, value.length);
 }
 
-static int is_secure(const struct lb_l7 *l7, const struct lb_http *client, const char *bytes)
+static int is_secure(const struct lb_l7 *l7, const struct lb_exchange *exchange, const char *bytes)
 {
-    const struct lb_proxy_info *proxy_info = lb_proxy_info_at(&l7->ctx->proxy_info, client->proxy_info);
-    if (client->client.tls || (proxy_info && proxy_info->tls))
+    const struct lb_proxy_info *proxy_info = lb_proxy_info_at(&l7->ctx->proxy_info, exchange->client->proxy_info);
+    if (exchange->client->side.tls || (proxy_info && proxy_info->tls))
         return 1;
-    const struct lb_field *told = client->trusted ? lb_field_find(&l7->message, bytes, "x-forwarded-proto", 17) : NULL;
+    const struct lb_field *told = exchange->client->trusted ? lb_field_find(&l7->message, bytes, "x-forwarded-proto", 17) : NULL;
     return told && lb_same_word(bytes + told->value.at, told->value.length, "https", 5);
 }
 
-uint32_t lb_http_bound(struct lb_l7 *l7, struct lb_http *client)
+uint32_t lb_http_bound(struct lb_l7 *l7, struct lb_exchange *exchange)
 {
-    const struct lb_pool_row *pool = lb_http_pool(l7, client);
-    const char *bytes = lb_http_in(l7, client) + client->in_start;
+    const struct lb_pool_row *pool = lb_http_pool(l7, exchange);
+    const char *bytes = lb_input_at(l7, &exchange->in) + exchange->in.start;
     struct bonds bonds = {.mine_count = 0};
-    read_cookies(l7, client, bytes, &bonds);
-    client->secure = (uint8_t)is_secure(l7, client, bytes);
+    read_cookies(l7, exchange, bytes, &bonds);
+    exchange->secure = (uint8_t)is_secure(l7, exchange, bytes);
     for (uint32_t i = 0; i < bonds.mine_count; i++) {
         uint32_t backend = bonds.mine[i];
-        if (client->tried_count || !serves_bound(l7, backend, pool))
+        if (exchange->tried_count || !serves_bound(l7, backend, pool))
             continue;
-        if (!is_full(l7, backend, pool) && !lb_http_is_awaited(l7, client, backend) &&
-            lb_load_take(&l7->ctx->shm, l7->ctx->worker, client->pool, backend, client->cost)) {
+        if (!is_full(l7, backend, pool) && !lb_http_is_awaited(l7, exchange, backend) &&
+            lb_load_take(&l7->ctx->shm, l7->ctx->worker, exchange->pool, backend, exchange->cost)) {
             struct lb_wish wish = wish_of(l7);
-            (void)lb_avoid_picked(&l7->ctx->shm, &wish, client->pool, backend);
+            (void)lb_avoid_picked(&l7->ctx->shm, &wish, exchange->pool, backend);
             return backend;
         }
-        client->waits_for = backend;
+        exchange->waits_for = backend;
         return LB_NONE;
     }
-    client->sticky_new = 1;
+    exchange->sticky_new = 1;
     return LB_NONE;
 }
 
 /* Its parts: of this exchange's backend, and what the cookie said of other pools. Where the value ends. */
-static char *put_value(const struct lb_l7 *l7, const struct lb_http *client, char *to)
+static char *put_value(const struct lb_l7 *l7, const struct lb_exchange *exchange, char *to)
 {
     const struct lb_shm *shm = &l7->ctx->shm;
-    const uint8_t *name = lb_http_pool(l7, client)->sticky;
-    lb_sticky_write(shm, client->pool, client->backend, to);
+    const uint8_t *name = lb_http_pool(l7, exchange)->sticky;
+    lb_sticky_write(shm, exchange->pool, exchange->backend, to);
     to += LB_STICKY_BYTES;
-    for (unsigned i = 0; i < LB_STICKY_PARTS - 1 && client->others[i] != LB_NONE; i++) {
-        uint32_t pool = shm->backends[client->others[i]].pool;
-        if (pool >= shm->head->max_pools || pool == client->pool ||
+    for (unsigned i = 0; i < LB_STICKY_PARTS - 1 && exchange->others[i] != LB_NONE; i++) {
+        uint32_t pool = shm->backends[exchange->others[i]].pool;
+        if (pool >= shm->head->max_pools || pool == exchange->pool ||
             memcmp(shm->pools[pool].sticky, name, sizeof shm->pools[pool].sticky) != 0)
             continue; /* its row has another tenant by now */
         *to++ = '-';
-        lb_sticky_write(shm, pool, client->others[i], to);
+        lb_sticky_write(shm, pool, exchange->others[i], to);
         to += LB_STICKY_BYTES;
     }
     return to;
 }
 
-void lb_http_sticky_cookie(struct lb_l7 *l7, struct lb_http *client, char text[LB_COOKIE_BYTES])
+void lb_http_sticky_cookie(struct lb_l7 *l7, struct lb_exchange *exchange, char text[LB_COOKIE_BYTES])
 {
     char value[LB_STICKY_PARTS * (LB_STICKY_BYTES + 1)];
-    const struct lb_pool_row *pool = lb_http_pool(l7, client);
-    int length = (int)(put_value(l7, client, value) - value);
+    const struct lb_pool_row *pool = lb_http_pool(l7, exchange);
+    int length = (int)(put_value(l7, exchange, value) - value);
     (void)snprintf(text, LB_COOKIE_BYTES, "%.63s=%.*s%.255s%s", (const char *)pool->sticky, length, value,
-                   (const char *)pool->sticky_attributes, client->secure || pool->sticky_secure ? "; Secure" : "");
+                   (const char *)pool->sticky_attributes, exchange->secure || pool->sticky_secure ? "; Secure" : "");
 }

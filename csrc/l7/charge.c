@@ -3,25 +3,25 @@
 #include "../table/load.h"
 #include "belongs.h"
 
-void lb_http_decided(struct lb_l7 *l7, const struct lb_http *client, enum lb_fate fate)
+void lb_http_decided(struct lb_l7 *l7, const struct lb_exchange *exchange, enum lb_fate fate)
 {
-    lb_why_end(&l7->ctx->shm, l7->ctx->worker, client->decision, fate, client->status, l7->ctx->now_us);
+    lb_why_end(&l7->ctx->shm, l7->ctx->worker, exchange->decision, fate, exchange->status, l7->ctx->now_us);
 }
 
-void lb_http_own(struct lb_l7 *l7, struct lb_http *client, struct lb_conn *conn)
+void lb_http_own(struct lb_l7 *l7, struct lb_exchange *exchange, struct lb_conn *conn)
 {
-    conn->owner = lb_http_index(l7, client);
-    client->conn = (uint32_t)((size_t)((char *)conn - l7->conns.slab.memory) / sizeof *conn);
-    client->reused = conn->exchanges > 0;
-    client->quiet = 0;
-    client->conn_keeps = 1;
-    client->sent_us = (uint32_t)l7->ctx->now_us;
+    conn->owner = lb_http_index(l7, exchange);
+    exchange->conn = (uint32_t)((size_t)((char *)conn - l7->conns.slab.memory) / sizeof *conn);
+    exchange->reused = conn->exchanges > 0;
+    exchange->quiet = 0;
+    exchange->conn_keeps = 1;
+    exchange->sent_us = (uint32_t)l7->ctx->now_us;
 }
 
-static void leave_conn(struct lb_l7 *l7, const struct lb_http *client, struct lb_conn *conn, enum lb_conn_end how)
+static void leave_conn(struct lb_l7 *l7, const struct lb_exchange *exchange, struct lb_conn *conn, enum lb_conn_end how)
 {
     conn->owner = LB_SLAB_NONE;
-    if (how == LB_CONN_KEEP && lb_conn_is_own(conn) && !client->persistent)
+    if (how == LB_CONN_KEEP && lb_conn_is_own(conn) && !exchange->persistent)
         how = LB_CONN_PART; /* it serves nobody else */
     switch (how) {
     case LB_CONN_CUT:
@@ -36,16 +36,16 @@ static void leave_conn(struct lb_l7 *l7, const struct lb_http *client, struct lb
     }
 }
 
-void lb_http_leave_backend(struct lb_l7 *l7, struct lb_http *client, enum lb_conn_end how)
+void lb_http_leave_backend(struct lb_l7 *l7, struct lb_exchange *exchange, enum lb_conn_end how)
 {
-    if (client->conn != LB_SLAB_NONE) {
-        struct lb_conn *conn = lb_conn_at(&l7->conns, client->conn);
-        client->conn = LB_SLAB_NONE;
-        leave_conn(l7, client, conn, how);
+    if (exchange->conn != LB_SLAB_NONE) {
+        struct lb_conn *conn = lb_conn_at(&l7->conns, exchange->conn);
+        exchange->conn = LB_SLAB_NONE;
+        leave_conn(l7, exchange, conn, how);
     }
-    if (client->backend != LB_NONE) {
-        lb_load_give(&l7->ctx->shm, l7->ctx->worker, client->pool, client->backend, client->cost);
-        lb_http_decided(l7, client, client->stage == LB_RESPONSE_WHOLE ? LB_FATE_DONE : LB_FATE_LEFT);
-        client->backend = LB_NONE;
+    if (exchange->backend != LB_NONE) {
+        lb_load_give(&l7->ctx->shm, l7->ctx->worker, exchange->pool, exchange->backend, exchange->cost);
+        lb_http_decided(l7, exchange, exchange->stage == LB_RESPONSE_WHOLE ? LB_FATE_DONE : LB_FATE_LEFT);
+        exchange->backend = LB_NONE;
     }
 }

@@ -6,12 +6,12 @@
 #include "l7.h"
 
 /* What came of the pick of this exchange's backend; the first word counts. */
-void lb_http_decided(struct lb_l7 *l7, const struct lb_http *client, enum lb_fate fate);
+void lb_http_decided(struct lb_l7 *l7, const struct lb_exchange *exchange, enum lb_fate fate);
 
 /* The connection carries this client's exchange from now on. */
-void lb_http_own(struct lb_l7 *l7, struct lb_http *client, struct lb_conn *conn);
+void lb_http_own(struct lb_l7 *l7, struct lb_exchange *exchange, struct lb_conn *conn);
 
 /* Leave both, as far as there are any. */
-void lb_http_leave_backend(struct lb_l7 *l7, struct lb_http *client, enum lb_conn_end how);
+void lb_http_leave_backend(struct lb_l7 *l7, struct lb_exchange *exchange, enum lb_conn_end how);
 
 #endif

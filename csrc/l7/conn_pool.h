@@ -38,7 +38,7 @@ struct lb_conn {
     struct lb_side side;
     uint32_t generation; /* in every event */
     uint32_t backend;    /* row ... */
-    uint32_t owner;      /* client whose exchange it carries */
+    uint32_t owner;      /* the exchange that it carries */
     uint64_t row_generation; /* ... and its tenant */
     uint32_t idle_ms;    /* monotonic, low 32 bits: since when it is idle */
     uint32_t exchanges;  /* that it has carried */

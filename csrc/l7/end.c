@@ -4,11 +4,9 @@
 #include "../table/clients.h"
 #include "belongs.h"
 #include "charge.h"
-#include "input.h"
-#include "part.h"
+#include "exchanges.h"
 #include "queue.h"
 #include "request_log.h"
-#include "sendq.h"
 #include "state.h"
 
 static uint64_t *ending_counter(struct lb_worker_row *row, enum lb_http_end why)
@@ -80,21 +78,23 @@ static enum lb_end end_of(enum lb_http_end why)
     return LB_ENDED_DONE;
 }
 
-static void give_buffers(struct lb_l7 *l7, struct lb_http *client)
+/* The exchange under way ends with its client. */
+static void leave_exchange(struct lb_l7 *l7, struct lb_exchange *exchange, enum lb_http_end why)
 {
-    lb_http_drop_flow(l7, &client->up);
-    lb_http_drop_flow(l7, &client->down);
-    lb_http_drop_in(l7, client);
-    lb_http_drop_part(l7, client);
-}
-
-static void count_end(struct lb_worker_row *row, struct lb_http *client, enum lb_http_end why)
-{
-    if (client->open) {
+    struct lb_worker_row *row = l7->ctx->row;
+    if (exchange->open && why != LB_END_TUNNEL) /* else it was told before */
+        lb_http_log(l7, exchange, end_of(why), exchange->status, NULL);
+    lb_http_leave_queue(l7, exchange);
+    lb_http_leave_backend(l7, exchange, LB_CONN_CUT);
+    if (exchange->open) {
         lb_add(&row->requests_active, UINT64_MAX);
         lb_add(exchange_counter(row, why), 1);
-        client->open = 0;
     }
+    lb_exchange_give(l7, exchange);
+}
+
+static void count_end(struct lb_worker_row *row, enum lb_http_end why)
+{
     if (why == LB_END_TUNNEL)
         return;
     lb_add(ending_counter(row, why), 1);
@@ -102,26 +102,29 @@ static void count_end(struct lb_worker_row *row, struct lb_http *client, enum lb
     lb_add(&row->active, UINT64_MAX);
 }
 
-void lb_http_end(struct lb_l7 *l7, struct lb_http *client, enum lb_http_end why)
+/* Has a response begun that is not whole? It must not be taken for a whole one. */
+static int is_cut(const struct lb_exchange *exchange)
 {
-    struct lb_side side = client->client;
-    /* a cut response must not be taken for a whole one */
-    int reset = why != LB_END_DONE && (client->stage == LB_RESPONSE_BODY || client->down.pending) && client->open;
-    if (client->open && why != LB_END_TUNNEL) /* else it was told before */
-        lb_http_log(l7, client, end_of(why), client->status, NULL);
-    lb_http_leave_queue(l7, client);
-    lb_http_leave_backend(l7, client, LB_CONN_CUT);
+    return exchange && exchange->open && (exchange->stage == LB_RESPONSE_BODY || exchange->down.pending);
+}
+
+void lb_h1_end(struct lb_l7 *l7, struct lb_h1 *client, enum lb_http_end why)
+{
+    struct lb_side side = client->side;
+    int reset = why != LB_END_DONE && is_cut(client->exchange);
+    if (client->exchange)
+        leave_exchange(l7, client->exchange, why);
     lb_conn_drop_own(&l7->conns, &client->own);
     lb_proxy_info_drop(&l7->ctx->proxy_info, client->proxy_info);
     lb_client_leave(&l7->ctx->shm, l7->ctx->worker, client->counted);
     client->counted = 0;
-    give_buffers(l7, client);
-    lb_http_move(l7, client, LB_HTTP_FREE);
+    lb_input_drop(l7, &client->in);
+    lb_h1_move(l7, client, LB_H1_FREE);
     client->generation++;
-    count_end(l7->ctx->row, client, why);
+    count_end(l7->ctx->row, why);
     /* last: whoever sees the end finds it counted */
     if (why != LB_END_TUNNEL)
         lb_side_close(&side, reset);
     if (!client->queued) /* else the list gives it back */
-        lb_slab_give(&l7->clients, lb_http_index(l7, client));
+        lb_slab_give(&l7->clients, lb_h1_index(l7, client));
 }

@@ -1,4 +1,4 @@
-/* The end of a client. */
+/* The end of a client, and of its exchange. */
 #ifndef LB_END_H
 #define LB_END_H
 
@@ -6,6 +6,6 @@
 #include "verdict.h"
 
 /* The driver's alone: counts it, gives everything back, closes. */
-void lb_http_end(struct lb_l7 *l7, struct lb_http *client, enum lb_http_end why);
+void lb_h1_end(struct lb_l7 *l7, struct lb_h1 *client, enum lb_http_end why);
 
 #endif

@@ -6,6 +6,6 @@
 #include "verdict.h"
 
 /* The driver's alone. */
-__attribute__((warn_unused_result)) struct lb_verdict lb_http_finish(struct lb_l7 *l7, struct lb_http *client);
+__attribute__((warn_unused_result)) struct lb_verdict lb_http_finish(struct lb_l7 *l7, struct lb_exchange *exchange);
 
 #endif

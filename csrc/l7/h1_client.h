@@ -5,7 +5,7 @@
 #include "l7.h"
 #include "verdict.h"
 
-/* In LB_HTTP_READING: read, until a request's head is whole, and say what becomes of it. */
-__attribute__((warn_unused_result)) struct lb_verdict lb_http_take_request(struct lb_l7 *l7, struct lb_http *client);
+/* There is no exchange: read, until a request's head is whole; then there is one. Say what becomes of it. */
+__attribute__((warn_unused_result)) struct lb_verdict lb_h1_take_request(struct lb_l7 *l7, struct lb_h1 *client);
 
 #endif

@@ -6,8 +6,10 @@
 #include "belongs.h"
 #include "deadline.h"
 #include "end.h"
+#include "exchanges.h"
 #include "finish.h"
 #include "h1_client.h"
+#include "idle.h"
 #include "lost.h"
 #include "min_rate.h"
 #include "queue.h"
@@ -22,53 +24,62 @@ enum { STEPS = 32 }; /* of one client in a turn */
 /* --- what is done in each state ------------------------------------------------------------------------------------- */
 
 /* Throw away what a client sends that has been told all. */
-static struct lb_verdict throw_away(struct lb_l7 *l7, struct lb_http *client)
+static struct lb_verdict throw_away(struct lb_l7 *l7, struct lb_h1 *client)
 {
-    if (!client->client.readable)
+    if (!client->side.readable)
         return lb_verdict(LB_NEXT_WAIT);
-    ssize_t got = lb_side_recv(&client->client, l7->ctx->scratch, LB_SCRATCH_BYTES);
+    ssize_t got = lb_side_recv(&client->side, l7->ctx->scratch, LB_SCRATCH_BYTES);
     if (got > 0) {
-        lb_http_moved(l7, client);
+        client->since_ms = (uint32_t)lb_now_ms(l7->ctx);
         return lb_verdict(LB_NEXT_AGAIN);
     }
     if (got < 0 && errno == EBUSY)
         return lb_verdict(LB_NEXT_LATER);
     if (got < 0 && errno == EAGAIN) {
-        client->client.readable = 0;
+        client->side.readable = 0;
         return lb_verdict(LB_NEXT_WAIT);
     }
     return lb_verdict_end(LB_END_DONE);
 }
 
-static struct lb_verdict deliver_own(struct lb_l7 *l7, struct lb_http *client)
+static struct lb_verdict deliver_own(struct lb_l7 *l7, struct lb_exchange *exchange)
 {
-    int flushed = lb_http_flush(l7, &client->client, &client->down);
+    int flushed = lb_http_flush(l7, &exchange->client->side, &exchange->down);
     if (flushed < 0)
         return lb_verdict_end(LB_END_CLIENT_LEFT);
     return lb_verdict(flushed ? LB_NEXT_FINISH : LB_NEXT_WAIT);
 }
 
 /* A client that has sent FIN after its request has left (unless the listener says otherwise): nobody waits for the response. */
-static int has_left(const struct lb_l7 *l7, const struct lb_http *client)
+static int has_left(const struct lb_l7 *l7, const struct lb_exchange *exchange)
 {
-    return client->client.hung_up && client->request.whole && !lb_http_listener(l7, client)->half_close;
+    return exchange->client->side.hung_up && exchange->request.whole && !lb_http_listener(l7, exchange)->half_close;
 }
 
-static struct lb_verdict step(struct lb_l7 *l7, struct lb_http *client)
+static struct lb_verdict step_exchange(struct lb_l7 *l7, struct lb_exchange *exchange)
 {
-    switch ((enum lb_http_state)client->state) {
-    case LB_HTTP_FREE:
+    switch ((enum lb_exchange_state)exchange->state) {
+    case LB_EXCHANGE_BEGUN:
+        break; /* it does not stay so */
+    case LB_EXCHANGE_QUEUED:
+    case LB_EXCHANGE_CONNECTING:
+        return has_left(l7, exchange) ? lb_verdict_end(LB_END_CLIENT_LEFT) : lb_http_take_more(l7, exchange);
+    case LB_EXCHANGE_FORWARDING:
+        return has_left(l7, exchange) ? lb_verdict_end(LB_END_CLIENT_LEFT) : lb_http_transfer(l7, exchange);
+    case LB_EXCHANGE_RESPONDING:
+        return deliver_own(l7, exchange);
+    }
+    return lb_verdict(LB_NEXT_WAIT);
+}
+
+static struct lb_verdict step(struct lb_l7 *l7, struct lb_h1 *client)
+{
+    switch ((enum lb_h1_state)client->state) {
+    case LB_H1_FREE:
         return lb_verdict(LB_NEXT_OVER);
-    case LB_HTTP_READING:
-        return lb_http_take_request(l7, client);
-    case LB_HTTP_QUEUED:
-    case LB_HTTP_CONNECTING:
-        return has_left(l7, client) ? lb_verdict_end(LB_END_CLIENT_LEFT) : lb_http_take_more(l7, client);
-    case LB_HTTP_EXCHANGE:
-        return has_left(l7, client) ? lb_verdict_end(LB_END_CLIENT_LEFT) : lb_http_transfer(l7, client);
-    case LB_HTTP_RESPONDING:
-        return deliver_own(l7, client);
-    case LB_HTTP_LINGERING:
+    case LB_H1_OPEN:
+        return client->exchange ? step_exchange(l7, client->exchange) : lb_h1_take_request(l7, client);
+    case LB_H1_LINGERING:
         return throw_away(l7, client);
     }
     return lb_verdict(LB_NEXT_WAIT);
@@ -76,52 +87,62 @@ static struct lb_verdict step(struct lb_l7 *l7, struct lb_http *client)
 
 /* --- what was said, carried out ------------------------------------------------------------------------------------- */
 
-static struct lb_verdict moved_to(struct lb_l7 *l7, struct lb_http *client, enum lb_http_state to)
+static struct lb_verdict moved_to(struct lb_l7 *l7, struct lb_exchange *exchange, enum lb_exchange_state to)
 {
-    lb_http_moved(l7, client);
-    lb_http_move(l7, client, to);
+    lb_http_moved(l7, exchange);
+    lb_http_move(l7, exchange, to);
     return lb_verdict(LB_NEXT_AGAIN);
 }
 
-static struct lb_verdict linger(struct lb_l7 *l7, struct lb_http *client)
-{
-    client->linger_ms = (uint32_t)lb_now_ms(l7->ctx);
-    return moved_to(l7, client, LB_HTTP_LINGERING);
-}
-
 /* The exchange with its backend is over, and its request is still in the buffer. */
-static void back_to_request(struct lb_l7 *l7, struct lb_http *client)
+static void back_to_request(struct lb_l7 *l7, struct lb_exchange *exchange)
 {
-    if (client->state == LB_HTTP_EXCHANGE)
-        lb_http_move(l7, client, LB_HTTP_READING);
+    if (exchange->state == LB_EXCHANGE_FORWARDING)
+        lb_http_move(l7, exchange, LB_EXCHANGE_BEGUN);
 }
 
-static struct lb_verdict leave_queue(struct lb_l7 *l7, struct lb_http *client, uint32_t backend)
+static struct lb_verdict leave_queue(struct lb_l7 *l7, struct lb_exchange *exchange, uint32_t backend)
 {
-    lb_http_leave_queue(l7, client);
-    lb_http_move(l7, client, LB_HTTP_READING);
-    return lb_http_attempt_with(l7, client, backend);
+    lb_http_leave_queue(l7, exchange);
+    lb_http_move(l7, exchange, LB_EXCHANGE_BEGUN);
+    return lb_http_attempt_with(l7, exchange, backend);
 }
 
-static struct lb_verdict send_request(struct lb_l7 *l7, struct lb_http *client)
+static struct lb_verdict send_request(struct lb_l7 *l7, struct lb_exchange *exchange)
 {
-    struct lb_verdict there = lb_http_is_there(l7, client);
+    struct lb_verdict there = lb_http_is_there(l7, exchange);
     if (there.next != LB_NEXT_WAIT)
         return there;
-    client->peers = (struct lb_peers){0};
-    lb_http_asked(l7, client);
-    lb_http_move(l7, client, LB_HTTP_EXCHANGE);
-    return lb_http_send_request(l7, client);
+    exchange->peers = (struct lb_peers){0};
+    lb_http_asked(l7, exchange);
+    lb_http_move(l7, exchange, LB_EXCHANGE_FORWARDING);
+    return lb_http_send_request(l7, exchange);
 }
 
-static struct lb_verdict end(struct lb_l7 *l7, struct lb_http *client, enum lb_http_end why)
+static struct lb_verdict linger(struct lb_l7 *l7, struct lb_h1 *client)
 {
-    lb_http_end(l7, client, why);
+    client->since_ms = client->linger_ms = (uint32_t)lb_now_ms(l7->ctx);
+    lb_h1_move(l7, client, LB_H1_LINGERING);
+    return lb_verdict(LB_NEXT_AGAIN);
+}
+
+static struct lb_verdict end(struct lb_l7 *l7, struct lb_h1 *client, enum lb_http_end why)
+{
+    lb_h1_end(l7, client, why);
     return lb_verdict(LB_NEXT_OVER);
 }
 
-static struct lb_verdict carry_out(struct lb_l7 *l7, struct lb_http *client, struct lb_verdict said)
+/* A head that does not come whole has no exchange: it gets one for its response, which is not counted. */
+static struct lb_verdict respond(struct lb_l7 *l7, struct lb_h1 *client, struct lb_verdict said)
 {
+    if (!client->exchange)
+        lb_exchange_take(l7, client)->minor = 1;
+    return lb_http_respond(l7, client->exchange, said);
+}
+
+static struct lb_verdict carry_out(struct lb_l7 *l7, struct lb_h1 *client, struct lb_verdict said)
+{
+    struct lb_exchange *exchange = client->exchange;
     switch ((enum lb_next)said.next) {
     case LB_NEXT_WAIT:
     case LB_NEXT_AGAIN:
@@ -130,28 +151,28 @@ static struct lb_verdict carry_out(struct lb_l7 *l7, struct lb_http *client, str
     case LB_NEXT_OVER:
         break;
     case LB_NEXT_ATTEMPT:
-        back_to_request(l7, client);
-        return lb_http_attempt(l7, client);
+        back_to_request(l7, exchange);
+        return lb_http_attempt(l7, exchange);
     case LB_NEXT_ANOTHER:
-        back_to_request(l7, client);
-        return lb_http_attempt_another(l7, client, said);
+        back_to_request(l7, exchange);
+        return lb_http_attempt_another(l7, exchange, said);
     case LB_NEXT_PICKED:
-        return leave_queue(l7, client, said.number);
+        return leave_queue(l7, exchange, said.number);
     case LB_NEXT_QUEUE:
-        return moved_to(l7, client, LB_HTTP_QUEUED);
+        return moved_to(l7, exchange, LB_EXCHANGE_QUEUED);
     case LB_NEXT_CONNECT:
-        return moved_to(l7, client, LB_HTTP_CONNECTING);
+        return moved_to(l7, exchange, LB_EXCHANGE_CONNECTING);
     case LB_NEXT_FAILED:
-        back_to_request(l7, client);
-        return lb_http_attempt_failed(l7, client, (int)said.number);
+        back_to_request(l7, exchange);
+        return lb_http_attempt_failed(l7, exchange, (int)said.number);
     case LB_NEXT_SEND:
-        return send_request(l7, client);
+        return send_request(l7, exchange);
     case LB_NEXT_LOST:
-        return lb_http_backend_lost(l7, client, said.status, said.why);
+        return lb_http_backend_lost(l7, exchange, said.status, said.why);
     case LB_NEXT_RESPOND:
-        return lb_http_respond(l7, client, said);
+        return respond(l7, client, said);
     case LB_NEXT_FINISH:
-        return lb_http_finish(l7, client);
+        return lb_http_finish(l7, exchange);
     case LB_NEXT_LINGER:
         return linger(l7, client);
     case LB_NEXT_END:
@@ -161,39 +182,48 @@ static struct lb_verdict carry_out(struct lb_l7 *l7, struct lb_http *client, str
 }
 
 /* What it comes to in the end is to go on, or the client's end. */
-static enum lb_next obey(struct lb_l7 *l7, struct lb_http *client, struct lb_verdict said)
+static enum lb_next obey(struct lb_l7 *l7, struct lb_h1 *client, struct lb_verdict said)
 {
     while (lb_verdict_decides(said))
         said = carry_out(l7, client, said);
     return (enum lb_next)said.next;
 }
 
-static void run_again(struct lb_l7 *l7, struct lb_http *client, uint32_t *list)
+static void rearm(struct lb_l7 *l7, struct lb_h1 *client)
+{
+    if (client->exchange)
+        lb_http_rearm(l7, client->exchange);
+    else
+        lb_h1_rearm(l7, client);
+}
+
+static void run_again(struct lb_l7 *l7, struct lb_h1 *client, uint32_t *list)
 {
     if (client->queued)
         return;
     client->queued = 1;
     client->next = *list;
-    *list = lb_http_index(l7, client);
+    *list = lb_h1_index(l7, client);
 }
 
-void lb_http_run(struct lb_l7 *l7, struct lb_http *client)
+void lb_http_run(struct lb_l7 *l7, struct lb_h1 *client)
 {
     enum lb_next next = LB_NEXT_AGAIN;
     for (int i = 0; next == LB_NEXT_AGAIN && i < STEPS; i++)
         next = obey(l7, client, step(l7, client));
     if (next == LB_NEXT_WAIT) {
-        lb_http_rearm(l7, client);
+        rearm(l7, client);
     } else if (next == LB_NEXT_AGAIN || next == LB_NEXT_LATER) {
         run_again(l7, client, &l7->ready);
     } else if (next == LB_NEXT_STARVED) {
-        lb_http_excuse(client);
+        if (client->exchange)
+            lb_http_excuse(client->exchange);
         lb_add(&l7->ctx->row->buffer_waits, 1);
         run_again(l7, client, &l7->starved);
     }
 }
 
-void lb_http_obey(struct lb_l7 *l7, struct lb_http *client, struct lb_verdict said)
+void lb_http_obey(struct lb_l7 *l7, struct lb_h1 *client, struct lb_verdict said)
 {
     if (obey(l7, client, said) == LB_NEXT_AGAIN)
         lb_http_run(l7, client);
@@ -202,33 +232,28 @@ void lb_http_obey(struct lb_l7 *l7, struct lb_http *client, struct lb_verdict sa
 /* --- life of a client ----------------------------------------------------------------------------------------------- */
 
 /* Who it is, and whether its word is taken. */
-static void know_peer(struct lb_l7 *l7, struct lb_http *client, const union lb_address *peer)
+static void know_peer(struct lb_l7 *l7, struct lb_h1 *client, const union lb_address *peer)
 {
     lb_net_as_v6(peer, client->ip);
     client->port = lb_net_port(peer);
     client->key = lb_net_address_hash(peer);
-    client->trusted = (uint8_t)lb_listener_trusts(lb_http_listener(l7, client), peer);
+    client->trusted = (uint8_t)lb_listener_trusts(lb_h1_listener(l7, client), peer);
 }
 
 void lb_http_open(struct lb_l7 *l7, const struct lb_accepted *accepted)
 {
     uint32_t index = lb_slab_take(&l7->clients);
-    struct lb_http *client = lb_slab_at(&l7->clients, index);
+    struct lb_h1 *client = lb_slab_at(&l7->clients, index);
     uint32_t generation = client->generation;
     struct lb_ends ends = accepted->ends;
     int error = lb_proxy_info_keep_told(&l7->ctx->proxy_info, &ends);
-    *client = (struct lb_http){
-        .client = {.fd = accepted->fd, .readable = accepted->tls != NULL, .writable = 1, .tls = accepted->tls},
+    *client = (struct lb_h1){
+        .side = {.fd = accepted->fd, .readable = accepted->tls != NULL, .writable = 1, .tls = accepted->tls},
         .generation = generation,
-        .conn = LB_SLAB_NONE,
         .own = {LB_SLAB_NONE, 0},
-        .backend = LB_NONE,
-        .waits_for = LB_NONE,
         .since_ms = (uint32_t)lb_now_ms(l7->ctx),
-        .in = LB_SLAB_NONE,
-        .part = LB_SLAB_NONE,
+        .in = {.buffer = LB_SLAB_NONE},
         .accept_us = (uint32_t)l7->ctx->now_us - accepted->accepted_us,
-        .log = LB_SLAB_NONE,
         .listener = (uint16_t)accepted->listener,
         .proxy_info = ends.proxy_info,
         .counted = ends.counted,
@@ -236,11 +261,11 @@ void lb_http_open(struct lb_l7 *l7, const struct lb_accepted *accepted)
     know_peer(l7, client, &ends.client);
     lb_add(&l7->ctx->row->accepted, 1);
     lb_add(&l7->ctx->row->active, 1);
-    lb_http_move(l7, client, LB_HTTP_READING);
+    lb_h1_move(l7, client, LB_H1_OPEN);
     struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET,
                                 .data.u64 = lb_tag_of(LB_TAG_HTTP, index, generation)};
     if (error || epoll_ctl(l7->ctx->epoll, accepted->watched ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, accepted->fd, &event) < 0)
-        lb_http_end(l7, client, LB_END_RESOURCE);
+        lb_h1_end(l7, client, LB_END_RESOURCE);
     else if (accepted->tls)
         lb_http_run(l7, client); /* its first request may have come with the handshake's last words */
 }
@@ -249,23 +274,23 @@ void lb_http_open(struct lb_l7 *l7, const struct lb_accepted *accepted)
 
 void lb_http_event(struct lb_l7 *l7, uint32_t index, uint32_t generation, uint32_t events)
 {
-    struct lb_http *client = lb_slab_at(&l7->clients, index);
-    if (client->generation != generation || client->state == LB_HTTP_FREE)
+    struct lb_h1 *client = lb_slab_at(&l7->clients, index);
+    if (client->generation != generation || client->state == LB_H1_FREE)
         return;
-    lb_side_note(&client->client, events);
+    lb_side_note(&client->side, events);
     if (events & EPOLLERR)
-        lb_http_end(l7, client, client->open ? LB_END_CLIENT_LEFT : LB_END_DONE);
-    else if (events != EPOLLOUT || client->state != LB_HTTP_READING || client->client.readable)
+        lb_h1_end(l7, client, client->exchange && client->exchange->open ? LB_END_CLIENT_LEFT : LB_END_DONE);
+    else if (events != EPOLLOUT || client->exchange || client->state != LB_H1_OPEN || client->side.readable)
         lb_http_run(l7, client);
 }
 
-static void connected_or_not(struct lb_l7 *l7, struct lb_http *client, struct lb_conn *conn, uint32_t events)
+static void connected_or_not(struct lb_l7 *l7, struct lb_exchange *exchange, struct lb_conn *conn, uint32_t events)
 {
     int error = events & (EPOLLERR | EPOLLHUP) ? lb_net_error(conn->side.fd) : 0;
     if (error)
-        lb_http_obey(l7, client, lb_verdict_number(LB_NEXT_FAILED, (uint32_t)error));
+        lb_http_obey(l7, exchange->client, lb_verdict_number(LB_NEXT_FAILED, (uint32_t)error));
     else if (conn->side.writable) /* which it stays, while TLS is being agreed on */
-        lb_http_obey(l7, client, lb_http_connected(l7, client));
+        lb_http_obey(l7, exchange->client, lb_http_connected(l7, exchange));
 }
 
 void lb_http_idle_event(struct lb_l7 *l7, uint32_t index, uint32_t generation, uint32_t events)
@@ -288,9 +313,9 @@ void lb_http_conn_event(struct lb_l7 *l7, uint32_t index, uint32_t generation, u
         return;
     }
     lb_side_note(&conn->side, events);
-    struct lb_http *client = lb_slab_at(&l7->clients, conn->owner);
-    if (client->state == LB_HTTP_CONNECTING)
-        connected_or_not(l7, client, conn, events);
+    struct lb_exchange *exchange = lb_http_at(l7, conn->owner);
+    if (exchange->state == LB_EXCHANGE_CONNECTING)
+        connected_or_not(l7, exchange, conn, events);
     else
-        lb_http_run(l7, client);
+        lb_http_run(l7, exchange->client);
 }

@@ -2,46 +2,51 @@
 
 #include <string.h>
 
-int lb_http_has_begun(const struct lb_l7 *l7, const struct lb_http *client)
+#include "l7.h"
+
+char *lb_input_at(const struct lb_l7 *l7, const struct lb_input *in)
 {
-    uint32_t count = client->in_end - client->in_start;
-    return count > 2 || (count && lb_http_in(l7, client)[client->in_start] != '\r');
+    return lb_heads_at(l7->ctx, &l7->heads, in->buffer);
 }
 
-void lb_http_drop_in(struct lb_l7 *l7, struct lb_http *client)
+int lb_input_has_begun(const struct lb_l7 *l7, const struct lb_input *in)
 {
-    if (client->in != LB_SLAB_NONE)
-        lb_heads_give(l7->ctx, &l7->heads, client->in);
-    client->in = LB_SLAB_NONE;
-    client->in_start = client->in_next = client->in_end = client->in_seen = 0;
+    uint32_t count = in->end - in->start;
+    return count > 2 || (count && lb_input_at(l7, in)[in->start] != '\r');
 }
 
-void lb_http_consume(struct lb_l7 *l7, struct lb_http *client)
+void lb_input_drop(struct lb_l7 *l7, struct lb_input *in)
 {
-    client->in_start = client->in_next;
-    client->in_seen = 0;
-    if (client->in_start == client->in_end)
-        lb_http_drop_in(l7, client);
+    if (in->buffer != LB_SLAB_NONE)
+        lb_heads_give(l7->ctx, &l7->heads, in->buffer);
+    *in = (struct lb_input){.buffer = LB_SLAB_NONE};
 }
 
-void lb_http_reread(struct lb_l7 *l7, struct lb_http *client)
+void lb_input_consume(struct lb_l7 *l7, struct lb_input *in)
+{
+    in->start = in->next;
+    in->seen = 0;
+    if (in->start == in->end)
+        lb_input_drop(l7, in);
+}
+
+void lb_input_reread(struct lb_l7 *l7, const struct lb_input *in)
 {
     struct lb_head_limits limits = {LB_MOST_HEAD, LB_MOST_HEAD, LB_FIELD_ROOM}; /* it has passed the listener's */
-    const char *bytes = lb_http_in(l7, client) + client->in_start;
-    if (lb_message_request(&l7->message, bytes, client->in_end - client->in_start, &limits) != LB_READ_DONE)
+    if (lb_message_request(&l7->message, lb_input_at(l7, in) + in->start, in->end - in->start, &limits) != LB_READ_DONE)
         __builtin_trap(); /* the same bytes were read well before */
 }
 
-void lb_http_pack(struct lb_l7 *l7, struct lb_http *client)
+void lb_input_pack(struct lb_l7 *l7, struct lb_input *in)
 {
-    if (client->in == LB_SLAB_NONE) {
-        client->in = lb_heads_take(&l7->heads);
+    if (in->buffer == LB_SLAB_NONE) {
+        in->buffer = lb_heads_take(&l7->heads);
         return;
     }
-    if (!client->in_start)
+    if (!in->start)
         return;
-    char *in = lb_http_in(l7, client);
-    memmove(in, in + client->in_start, client->in_end - client->in_start);
-    client->in_end -= client->in_start;
-    client->in_start = 0;
+    char *bytes = lb_input_at(l7, in);
+    memmove(bytes, bytes + in->start, in->end - in->start);
+    in->end -= in->start;
+    in->start = in->next = 0;
 }

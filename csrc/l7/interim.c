@@ -7,15 +7,15 @@
 
 /* Many clients take any 1xx but 100 for the response itself, and the response for that to their next request. Browsers know better
  * (W3C Fetch Metadata: Sec-Fetch-Mode), and others who are told to be here. */
-static int takes_interim(const struct lb_l7 *l7, const struct lb_http *client, uint16_t status)
+static int takes_interim(const struct lb_l7 *l7, const struct lb_exchange *exchange, uint16_t status)
 {
-    if (!client->minor) /* RFC 9110 15.2 */
+    if (!exchange->minor) /* RFC 9110 15.2 */
         return 0;
     if (status == 100)
         return 1;
-    switch ((enum lb_early_hints)lb_http_listener(l7, client)->early_hints) {
+    switch ((enum lb_early_hints)lb_http_listener(l7, exchange)->early_hints) {
     case LB_HINTS_BROWSERS:
-        return client->navigates;
+        return exchange->navigates;
     case LB_HINTS_ALWAYS:
         return 1;
     case LB_HINTS_NEVER:
@@ -24,18 +24,18 @@ static int takes_interim(const struct lb_l7 *l7, const struct lb_http *client, u
     return 0;
 }
 
-int lb_http_pass_interim(struct lb_l7 *l7, struct lb_http *client, const char *bytes)
+int lb_http_pass_interim(struct lb_l7 *l7, struct lb_exchange *exchange, const char *bytes)
 {
     struct lb_response_edits edits = {.client_minor = 1, .persistent = 1, .date = ""};
     uint16_t status = l7->message.head.status;
-    if (client->expects && status == 100) { /* now its body comes, or is late */
-        client->expects = 0;
-        lb_http_asked(l7, client);
-        lb_http_excuse(client);
+    if (exchange->expects && status == 100) { /* now its body comes, or is late */
+        exchange->expects = 0;
+        lb_http_asked(l7, exchange);
+        lb_http_excuse(exchange);
     }
-    if (!takes_interim(l7, client, status))
+    if (!takes_interim(l7, exchange, status))
         return 0;
     lb_add(&l7->ctx->row->responses_1xx, 1);
     size_t head = lb_encode_response(l7->out, &l7->message, bytes, &edits);
-    return lb_http_send_parts(l7, &client->client, &client->down, l7->out, head, NULL, 0);
+    return lb_http_send_parts(l7, &exchange->client->side, &exchange->down, l7->out, head, NULL, 0);
 }

@@ -4,7 +4,7 @@
 
 #include "../core/date.h"
 #include "../l4/worker_context.h"
-#include "client.h"
+#include "exchange.h"
 #include "heads.h"
 #include "message.h"
 #include "route.h"
@@ -21,9 +21,11 @@ struct lb_http_queue {
 
 struct lb_l7 {
     struct lb_worker_context *ctx;
-    struct lb_slab clients;
-    struct lb_slab logs; /* of struct lb_request_log, one a client at most: never short */
-    struct lb_wheel wheel;
+    struct lb_slab clients; /* of struct lb_h1 */
+    struct lb_slab exchanges; /* one a client at most: never short */
+    struct lb_slab logs; /* of struct lb_request_log, one an exchange at most: likewise */
+    struct lb_wheel wheel; /* of clients between exchanges */
+    struct lb_wheel exchange_wheel;
     struct lb_conn_pool conns;
     struct lb_buffer_pool heads; /* heads.h */
     struct lb_routes *routes;

@@ -8,6 +8,7 @@
 #include "belongs.h"
 #include "deadline.h"
 #include "http.h"
+#include "idle.h"
 #include "input.h"
 #include "lost.h"
 
@@ -27,9 +28,12 @@ int lb_l7_open(struct lb_l7 *l7, struct lb_worker_context *ctx, uint32_t max_cli
 {
     *l7 = (struct lb_l7){.ctx = ctx, .ready = LB_SLAB_NONE, .starved = LB_SLAB_NONE};
     lb_wheel_open(&l7->wheel, lb_now_ms(ctx));
+    lb_wheel_open(&l7->exchange_wheel, lb_now_ms(ctx));
     if (getrandom(&l7->random, sizeof l7->random, 0) != sizeof l7->random || !l7->random)
         l7->random = ctx->now_us | 1;
-    int error = lb_slab_open(&l7->clients, sizeof(struct lb_http), max_clients);
+    int error = lb_slab_open(&l7->clients, sizeof(struct lb_h1), max_clients);
+    if (!error)
+        error = lb_slab_open(&l7->exchanges, sizeof(struct lb_exchange), max_clients);
     if (!error)
         error = lb_slab_open(&l7->logs, sizeof(struct lb_request_log), max_clients);
     if (!error)
@@ -53,6 +57,7 @@ void lb_l7_close(struct lb_l7 *l7)
     lb_conn_pool_close(&l7->conns);
     lb_buffer_pool_close(&l7->heads);
     lb_slab_close(&l7->logs);
+    lb_slab_close(&l7->exchanges);
     lb_slab_close(&l7->clients);
 }
 
@@ -61,8 +66,17 @@ void lb_l7_close(struct lb_l7 *l7)
 static void fire(void *context, struct lb_timer *timer)
 {
     struct lb_l7 *l7 = context;
-    struct lb_http *client = (struct lb_http *)(void *)timer;
-    lb_http_obey(l7, client, lb_http_fire(l7, client));
+    struct lb_h1 *client = (struct lb_h1 *)(void *)timer;
+    if (!client->exchange) /* else its time is that of the exchange */
+        lb_http_obey(l7, client, lb_h1_fire(l7, client));
+}
+
+static void fire_exchange(void *context, struct lb_timer *timer)
+{
+    struct lb_l7 *l7 = context;
+    struct lb_exchange *exchange = (struct lb_exchange *)(void *)timer;
+    if (exchange->client) /* else it is over */
+        lb_http_obey(l7, exchange->client, lb_http_fire(l7, exchange));
 }
 
 static void run_list(struct lb_l7 *l7, uint32_t *list)
@@ -70,11 +84,11 @@ static void run_list(struct lb_l7 *l7, uint32_t *list)
     uint32_t index = *list;
     *list = LB_SLAB_NONE;
     while (index != LB_SLAB_NONE) {
-        struct lb_http *client = lb_slab_at(&l7->clients, index);
+        struct lb_h1 *client = lb_slab_at(&l7->clients, index);
         index = client->next;
         client->queued = 0;
-        if (client->state == LB_HTTP_FREE) /* ended while it was listed */
-            lb_slab_give(&l7->clients, lb_http_index(l7, client));
+        if (client->state == LB_H1_FREE) /* ended while it was listed */
+            lb_slab_give(&l7->clients, lb_h1_index(l7, client));
         else
             lb_http_run(l7, client);
     }
@@ -87,9 +101,9 @@ static void serve_queue(struct lb_l7 *l7, uint32_t pool)
     int nobody = 0;
     uint32_t index = queue->first;
     for (uint32_t left = queue->count; left && index != LB_SLAB_NONE && (!nobody || queue->bound); left--) {
-        struct lb_http *client = lb_slab_at(&l7->clients, index);
-        index = client->behind;
-        lb_http_obey(l7, client, lb_http_attempt_queued(l7, client, &nobody));
+        struct lb_exchange *exchange = lb_http_at(l7, index);
+        index = exchange->behind;
+        lb_http_obey(l7, exchange->client, lb_http_attempt_queued(l7, exchange, &nobody));
     }
 }
 
@@ -108,6 +122,7 @@ void lb_l7_turn(struct lb_l7 *l7)
     if (l7->starved != LB_SLAB_NONE && lb_buffer_pool_ready(&ctx->buffers))
         run_list(l7, &l7->starved);
     lb_wheel_turn(&l7->wheel, now_ms, fire, l7);
+    lb_wheel_turn(&l7->exchange_wheel, now_ms, fire_exchange, l7);
     lb_wheel_turn(&l7->conns.wheel, now_ms, lb_conn_fire, &l7->conns);
     if (l7->waiting)
         serve_queues(l7);
@@ -127,6 +142,7 @@ int lb_l7_wait(const struct lb_l7 *l7)
     if (l7->ready != LB_SLAB_NONE || (l7->starved != LB_SLAB_NONE && lb_buffer_pool_ready(&l7->ctx->buffers)))
         return 0;
     int wait = sooner(lb_wheel_wait(&l7->wheel, now_ms), lb_wheel_wait(&l7->conns.wheel, now_ms));
+    wait = sooner(wait, lb_wheel_wait(&l7->exchange_wheel, now_ms));
     return l7->waiting ? sooner(wait, QUEUE_POLL_MS) : wait;
 }
 
@@ -136,23 +152,24 @@ void lb_l7_drain(struct lb_l7 *l7, int gently)
 {
     l7->draining = 1;
     for (uint32_t i = 0; i < l7->clients.touched; i++) {
-        struct lb_http *client = lb_slab_at(&l7->clients, i);
-        if (client->state == LB_HTTP_LINGERING)
-            lb_http_rearm(l7, client); /* it has less time now */
-        else if (!gently && client->state == LB_HTTP_READING && !lb_http_has_begun(l7, client) && !client->client.readable)
+        struct lb_h1 *client = lb_slab_at(&l7->clients, i);
+        if (client->state == LB_H1_LINGERING)
+            lb_h1_rearm(l7, client); /* it has less time now */
+        else if (!gently && client->state == LB_H1_OPEN && !client->exchange && !lb_input_has_begun(l7, &client->in) &&
+                 !client->side.readable)
             lb_http_obey(l7, client, lb_verdict_end(LB_END_DONE));
     }
 }
 
 void lb_l7_cut(struct lb_l7 *l7)
 {
-    for (uint32_t i = 0; i < l7->clients.touched; i++) {
-        struct lb_http *client = lb_slab_at(&l7->clients, i);
-        if (client->state == LB_HTTP_FREE || client->backend == LB_NONE || !lb_shm_is_cut(&l7->ctx->shm, client->backend))
+    for (uint32_t i = 0; i < l7->exchanges.touched; i++) {
+        struct lb_exchange *exchange = lb_http_at(l7, i);
+        if (!exchange->client || exchange->backend == LB_NONE || !lb_shm_is_cut(&l7->ctx->shm, exchange->backend))
             continue;
-        lb_http_obey(l7, client,
-                     client->state == LB_HTTP_CONNECTING ? lb_verdict_number(LB_NEXT_FAILED, ECONNABORTED)
-                                                         : lb_http_backend_cut(l7, client));
+        lb_http_obey(l7, exchange->client,
+                     exchange->state == LB_EXCHANGE_CONNECTING ? lb_verdict_number(LB_NEXT_FAILED, ECONNABORTED)
+                                                               : lb_http_backend_cut(l7, exchange));
     }
     lb_conn_cut(&l7->conns, 0);
 }
@@ -160,8 +177,8 @@ void lb_l7_cut(struct lb_l7 *l7)
 void lb_l7_stop(struct lb_l7 *l7)
 {
     for (uint32_t i = 0; i < l7->clients.touched; i++) {
-        struct lb_http *client = lb_slab_at(&l7->clients, i);
-        if (client->state != LB_HTTP_FREE)
+        struct lb_h1 *client = lb_slab_at(&l7->clients, i);
+        if (client->state != LB_H1_FREE)
             lb_http_obey(l7, client, lb_verdict_end(LB_END_STOPPED));
     }
     lb_conn_cut(&l7->conns, 1);

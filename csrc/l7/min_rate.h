@@ -6,18 +6,18 @@
 #include "verdict.h"
 
 /* The request goes out, and its body is still to come. */
-void lb_http_rate_sender(struct lb_l7 *l7, struct lb_http *client);
+void lb_http_rate_sender(struct lb_l7 *l7, struct lb_exchange *exchange);
 
 /* Its timer has fired: has it been slower than its listener allows? Sets the timer for when to ask again. */
-int lb_http_is_slow(struct lb_l7 *l7, struct lb_http *client);
+int lb_http_is_slow(struct lb_l7 *l7, struct lb_exchange *exchange);
 
 /* It has. */
-__attribute__((warn_unused_result)) struct lb_verdict lb_http_too_slow(struct lb_l7 *l7, struct lb_http *client);
+__attribute__((warn_unused_result)) struct lb_verdict lb_http_too_slow(struct lb_l7 *l7, struct lb_exchange *exchange);
 
 /* It was not the client that we waited for: its time counts anew. */
-static inline void lb_http_excuse(struct lb_http *client)
+static inline void lb_http_excuse(struct lb_exchange *exchange)
 {
-    client->rated = LB_RATE_NOBODY;
+    exchange->rated = LB_RATE_NOBODY;
 }
 
 #endif

@@ -5,12 +5,12 @@
 #include "l7.h"
 
 /* Keep bytes of a response for later, at the start of the part buffer. They may lie in it. */
-void lb_http_keep_part(struct lb_l7 *l7, struct lb_http *client, const char *bytes, uint32_t count);
-void lb_http_drop_part(struct lb_l7 *l7, struct lb_http *client);
+void lb_http_keep_part(struct lb_l7 *l7, struct lb_exchange *exchange, const char *bytes, uint32_t count);
+void lb_http_drop_part(struct lb_l7 *l7, struct lb_exchange *exchange);
 
-static inline char *lb_http_part(const struct lb_l7 *l7, const struct lb_http *client)
+static inline char *lb_http_part(const struct lb_l7 *l7, const struct lb_exchange *exchange)
 {
-    return lb_heads_at(l7->ctx, &l7->heads, client->part);
+    return lb_heads_at(l7->ctx, &l7->heads, exchange->part);
 }
 
 #endif

@@ -5,12 +5,12 @@
 #include "l7.h"
 
 /* To the end of its pool's queue: 0, or -1 when that is full. */
-__attribute__((warn_unused_result)) int lb_http_enqueue(struct lb_l7 *l7, struct lb_http *client);
+__attribute__((warn_unused_result)) int lb_http_enqueue(struct lb_l7 *l7, struct lb_exchange *exchange);
 
-/* Out of it, if it is in one (LB_HTTP_QUEUED). */
-void lb_http_leave_queue(struct lb_l7 *l7, struct lb_http *client);
+/* Out of it, if it is in one (LB_EXCHANGE_QUEUED). */
+void lb_http_leave_queue(struct lb_l7 *l7, struct lb_exchange *exchange);
 
-/* Does anybody wait for this backend of the client's pool alone? The client itself does not wait yet. */
-int lb_http_is_awaited(const struct lb_l7 *l7, const struct lb_http *client, uint32_t backend);
+/* Does anybody wait for this backend of the exchange's pool alone? The exchange itself does not wait yet. */
+int lb_http_is_awaited(const struct lb_l7 *l7, const struct lb_exchange *exchange, uint32_t backend);
 
 #endif

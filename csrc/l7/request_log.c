@@ -20,9 +20,9 @@ static uint32_t put(struct lb_request_log *log, uint32_t at, const char *bytes, 
     return length;
 }
 
-static struct lb_request_log *log_of(const struct lb_l7 *l7, const struct lb_http *client)
+static struct lb_request_log *log_of(const struct lb_l7 *l7, const struct lb_exchange *exchange)
 {
-    return client->log == LB_SLAB_NONE ? NULL : lb_slab_at(&l7->logs, client->log);
+    return exchange->log == LB_SLAB_NONE ? NULL : lb_slab_at(&l7->logs, exchange->log);
 }
 
 /* The caller's trace goes on through us; without one, or with several, which cannot all be meant (3.2), one begins. */
@@ -47,9 +47,9 @@ static void place_in_trace(struct lb_l7 *l7, struct lb_request_log *log, const c
     log->trace_flags = found.flags & LB_TRACE_SAMPLED;
 }
 
-int lb_http_trace(const struct lb_l7 *l7, const struct lb_http *client, struct lb_trace *trace, int *begins)
+int lb_http_trace(const struct lb_l7 *l7, const struct lb_exchange *exchange, struct lb_trace *trace, int *begins)
 {
-    const struct lb_request_log *log = log_of(l7, client);
+    const struct lb_request_log *log = log_of(l7, exchange);
     if (!log || !log->span)
         return 0;
     *trace = (struct lb_trace){{log->trace[0], log->trace[1]}, log->span, log->trace_flags};
@@ -58,13 +58,13 @@ int lb_http_trace(const struct lb_l7 *l7, const struct lb_http *client, struct l
 }
 
 /* The path without its query, which may hold what nobody should read in a log. */
-void lb_http_log_request(struct lb_l7 *l7, struct lb_http *client, const char *bytes)
+void lb_http_log_request(struct lb_l7 *l7, struct lb_exchange *exchange, const char *bytes)
 {
     const struct lb_message *message = &l7->message;
     if (!lb_account_records(&l7->ctx->shm))
         return;
-    client->log = lb_slab_take(&l7->logs);
-    struct lb_request_log *log = log_of(l7, client);
+    exchange->log = lb_slab_take(&l7->logs);
+    struct lb_request_log *log = log_of(l7, exchange);
     if (!log)
         return;
     memset(log, 0, offsetof(struct lb_request_log, text));
@@ -78,9 +78,9 @@ void lb_http_log_request(struct lb_l7 *l7, struct lb_http *client, const char *b
     log->path_length = (uint16_t)put(log, used, bytes, message->path, LB_RECORD_TEXT - ID_ROOM - used);
 }
 
-void lb_http_log_id(struct lb_l7 *l7, const struct lb_http *client, const char *id, uint32_t length)
+void lb_http_log_id(struct lb_l7 *l7, const struct lb_exchange *exchange, const char *id, uint32_t length)
 {
-    struct lb_request_log *log = log_of(l7, client);
+    struct lb_request_log *log = log_of(l7, exchange);
     if (!log)
         return;
     uint32_t used = (uint32_t)log->method_length + log->host_length + log->path_length;
@@ -88,42 +88,43 @@ void lb_http_log_id(struct lb_l7 *l7, const struct lb_http *client, const char *
     memcpy(log->text + used, id, log->id_length);
 }
 
-static uint32_t backend_of(const struct lb_http *client)
+static uint32_t backend_of(const struct lb_exchange *exchange)
 {
-    return client->backend != LB_NONE || !client->tried_count ? client->backend : client->tried[client->tried_count - 1];
+    return exchange->backend != LB_NONE || !exchange->tried_count ? exchange->backend
+                                                                  : exchange->tried[exchange->tried_count - 1];
 }
 
-void lb_http_log(struct lb_l7 *l7, struct lb_http *client, enum lb_end end, uint16_t status, const char *reason)
+void lb_http_log(struct lb_l7 *l7, struct lb_exchange *exchange, enum lb_end end, uint16_t status, const char *reason)
 {
-    const struct lb_request_log *log = log_of(l7, client);
+    const struct lb_request_log *log = log_of(l7, exchange);
     struct lb_ended ended = {
         .now_us = l7->ctx->now_us,
-        .began_us = client->began_us,
-        .bytes_in = client->bytes_in,
-        .bytes_out = client->bytes_out,
-        .listener = client->listener,
-        .pool = client->routed ? client->pool : UINT32_MAX,
-        .backend = client->routed ? backend_of(client) : LB_NONE,
-        .accept_us = client->accept_us,
-        .connect_us = client->reached_us,
-        .first_us = client->first_us,
-        .client = client->ip,
-        .client_port = client->port,
+        .began_us = exchange->began_us,
+        .bytes_in = exchange->bytes_in,
+        .bytes_out = exchange->bytes_out,
+        .listener = exchange->client->listener,
+        .pool = exchange->routed ? exchange->pool : UINT32_MAX,
+        .backend = exchange->routed ? backend_of(exchange) : LB_NONE,
+        .accept_us = exchange->client->accept_us,
+        .connect_us = exchange->reached_us,
+        .first_us = exchange->first_us,
+        .client = exchange->client->ip,
+        .client_port = exchange->client->port,
         .status = status,
         .kind = LB_RECORD_EXCHANGE,
         .end = end,
         .reason = reason,
         .log = log,
-        .flags = (uint8_t)((client->reused && client->reached_us != LB_NEVER_US ? LB_RECORD_REUSED : 0) |
-                           (client->client.tls ? LB_RECORD_TLS : 0)),
-        .tried = client->tried_count,
-        .minor = client->minor,
+        .flags = (uint8_t)((exchange->reused && exchange->reached_us != LB_NEVER_US ? LB_RECORD_REUSED : 0) |
+                           (exchange->client->side.tls ? LB_RECORD_TLS : 0)),
+        .tried = exchange->tried_count,
+        .minor = exchange->minor,
     };
     lb_account(&l7->ctx->shm, l7->ctx->worker, &ended);
     if (end == LB_ENDED_DONE && status != 101)
-        lb_timing_note(&l7->ctx->shm, l7->ctx->worker, client->pool, LB_TIMING_REQUEST, l7->ctx->now_us - client->began_us);
+        lb_timing_note(&l7->ctx->shm, l7->ctx->worker, exchange->pool, LB_TIMING_REQUEST, l7->ctx->now_us - exchange->began_us);
     if (log)
-        lb_slab_give(&l7->logs, client->log);
-    client->log = LB_SLAB_NONE;
-    client->accept_us = 0;
+        lb_slab_give(&l7->logs, exchange->log);
+    exchange->log = LB_SLAB_NONE;
+    exchange->client->accept_us = 0;
 }

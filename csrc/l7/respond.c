@@ -14,52 +14,52 @@ static void count_response(struct lb_worker_row *row, uint16_t status)
     lb_add(status < 400 ? &row->responses_2xx : status < 500 ? &row->responses_4xx : &row->responses_5xx, 1);
 }
 
-static size_t compose(struct lb_l7 *l7, const struct lb_http *client, struct lb_verdict said)
+static size_t compose(struct lb_l7 *l7, const struct lb_exchange *exchange, struct lb_verdict said)
 {
-    uint32_t pool_says_s = said.status == 503 ? lb_http_pool(l7, client)->retry_after_s : 0;
+    uint32_t pool_says_s = said.status == 503 ? lb_http_pool(l7, exchange)->retry_after_s : 0;
     struct lb_local_response response = {
         .status = said.status,
-        .client_minor = client->minor,
-        .persistent = client->persistent,
-        .head_only = client->method == LB_HEAD,
+        .client_minor = exchange->minor,
+        .persistent = exchange->persistent,
+        .head_only = exchange->method == LB_HEAD,
         .date = lb_date_text(&l7->date),
         .why = said.why,
-        .listener = lb_http_listener(l7, client),
+        .listener = lb_http_listener(l7, exchange),
         .retry_after_s = said.number ? said.number : pool_says_s,
     };
     return lb_encode_local(l7->out, &response);
 }
 
 /* The exchange is over, whatever becomes of its response. */
-static void leave_exchange(struct lb_l7 *l7, struct lb_http *client, size_t length, struct lb_verdict said)
+static void leave_exchange(struct lb_l7 *l7, struct lb_exchange *exchange, size_t length, struct lb_verdict said)
 {
-    if (client->open) {
-        client->bytes_out = length;
-        lb_http_log(l7, client, LB_ENDED_LOCAL, said.status, said.why);
+    if (exchange->open) {
+        exchange->bytes_out = length;
+        lb_http_log(l7, exchange, LB_ENDED_LOCAL, said.status, said.why);
     }
-    lb_http_leave_queue(l7, client);
-    lb_http_leave_backend(l7, client, LB_CONN_CUT);
-    lb_http_drop_flow(l7, &client->up);
+    lb_http_leave_queue(l7, exchange);
+    lb_http_leave_backend(l7, exchange, LB_CONN_CUT);
+    lb_http_drop_flow(l7, &exchange->up);
     count_response(l7->ctx->row, said.status);
-    if (!client->open)
+    if (!exchange->open)
         return;
-    client->open = 0;
+    exchange->open = 0;
     lb_add(&l7->ctx->row->requests_active, UINT64_MAX);
     lb_add(&l7->ctx->row->requests_refused, 1);
 }
 
-struct lb_verdict lb_http_respond(struct lb_l7 *l7, struct lb_http *client, struct lb_verdict said)
+struct lb_verdict lb_http_respond(struct lb_l7 *l7, struct lb_exchange *exchange, struct lb_verdict said)
 {
-    if (client->down.pending) /* an interim response is stuck: nothing fits behind it */
+    if (exchange->down.pending) /* an interim response is stuck: nothing fits behind it */
         return lb_verdict_end(LB_END_BACKEND);
-    client->persistent = client->persistent && client->request.whole && !lb_http_must_close(l7, client);
-    size_t length = compose(l7, client, said);
-    leave_exchange(l7, client, length, said);
-    lb_http_moved(l7, client);
-    lb_http_move(l7, client, LB_HTTP_RESPONDING);
+    exchange->persistent = exchange->persistent && exchange->request.whole && !lb_h1_must_close(l7, exchange->client);
+    size_t length = compose(l7, exchange, said);
+    leave_exchange(l7, exchange, length, said);
+    lb_http_moved(l7, exchange);
+    lb_http_move(l7, exchange, LB_EXCHANGE_RESPONDING);
     if (!lb_buffer_pool_ready(&l7->ctx->buffers))
         return lb_verdict_end(LB_END_RESOURCE);
-    if (lb_http_send_parts(l7, &client->client, &client->down, l7->out, length, NULL, 0) < 0)
+    if (lb_http_send_parts(l7, &exchange->client->side, &exchange->down, l7->out, length, NULL, 0) < 0)
         return lb_verdict_end(LB_END_CLIENT_LEFT);
     return lb_verdict(LB_NEXT_AGAIN);
 }

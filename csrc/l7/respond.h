@@ -6,7 +6,7 @@
 #include "verdict.h"
 
 /* The driver's alone. said: LB_NEXT_RESPOND. */
-__attribute__((warn_unused_result)) struct lb_verdict lb_http_respond(struct lb_l7 *l7, struct lb_http *client,
+__attribute__((warn_unused_result)) struct lb_verdict lb_http_respond(struct lb_l7 *l7, struct lb_exchange *exchange,
                                                                       struct lb_verdict said);
 
 #endif

@@ -18,18 +18,18 @@ enum {
 
 /* A response has come: one that suddenly says close is a sign, unless it speaks of its request. Any other one to a request that was sent
  * after a sign is the proof that was waited for. */
-void lb_http_note_habit(struct lb_l7 *l7, const struct lb_http *client, uint16_t status, int says_close)
+void lb_http_note_habit(struct lb_l7 *l7, const struct lb_exchange *exchange, uint16_t status, int says_close)
 {
-    struct lb_backend_health *health = lb_report_of(l7->ctx, client->backend);
+    struct lb_backend_health *health = lb_report_of(l7->ctx, exchange->backend);
     int was_firm = health->kept_in_row >= FIRM;
     if (!says_close)
         health->kept_in_row = (uint8_t)(was_firm ? FIRM : health->kept_in_row + 1);
     else if (status < 400)
         health->kept_in_row = 0;
     if (says_close && was_firm && status < 400)
-        lb_suspect(l7->ctx, client->backend);
+        lb_suspect(l7->ctx, exchange->backend);
     else
-        lb_avoid_heard(health, client->sent_us);
+        lb_avoid_heard(health, exchange->sent_us);
 }
 
 static uint32_t quiet_limit_ms(const struct lb_backend_health *health)
@@ -38,27 +38,27 @@ static uint32_t quiet_limit_ms(const struct lb_backend_health *health)
     return usual_ms > QUIET_MS ? usual_ms : QUIET_MS;
 }
 
-uint32_t lb_http_quiet_left_ms(struct lb_l7 *l7, const struct lb_http *client)
+uint32_t lb_http_quiet_left_ms(struct lb_l7 *l7, const struct lb_exchange *exchange)
 {
-    if (client->reused || client->quiet || client->stage != LB_RESPONSE_AWAITED || client->part_end ||
-        client->backend == LB_NONE || lb_http_awaits(l7, client) != LB_AWAITS_HEAD)
+    if (exchange->reused || exchange->quiet || exchange->stage != LB_RESPONSE_AWAITED || exchange->part_end ||
+        exchange->backend == LB_NONE || lb_http_awaits(l7, exchange) != LB_AWAITS_HEAD)
         return UINT32_MAX;
-    const struct lb_backend_health *health = lb_report_of(l7->ctx, client->backend);
+    const struct lb_backend_health *health = lb_report_of(l7->ctx, exchange->backend);
     if (!health->good || health->avoided)
         return UINT32_MAX; /* nothing is known of it, or it is suspected already */
-    uint32_t limit_ms = quiet_limit_ms(health), passed_ms = ((uint32_t)l7->ctx->now_us - client->sent_us) / 1000;
+    uint32_t limit_ms = quiet_limit_ms(health), passed_ms = ((uint32_t)l7->ctx->now_us - exchange->sent_us) / 1000;
     return passed_ms < limit_ms ? limit_ms - passed_ms : 0;
 }
 
-void lb_http_look_whether_quiet(struct lb_l7 *l7, struct lb_http *client)
+void lb_http_look_whether_quiet(struct lb_l7 *l7, struct lb_exchange *exchange)
 {
-    if (lb_http_quiet_left_ms(l7, client))
+    if (lb_http_quiet_left_ms(l7, exchange))
         return;
-    client->quiet = 1;
-    lb_suspect(l7->ctx, client->backend);
+    exchange->quiet = 1;
+    lb_suspect(l7->ctx, exchange->backend);
 }
 
-void lb_http_note_lost(struct lb_l7 *l7, const struct lb_http *client)
+void lb_http_note_lost(struct lb_l7 *l7, const struct lb_exchange *exchange)
 {
-    lb_suspect(l7->ctx, client->backend);
+    lb_suspect(l7->ctx, exchange->backend);
 }

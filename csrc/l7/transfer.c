@@ -20,28 +20,28 @@
 
 /* Is this the last request on its backend's connection? A backend that is told so closes first, and its end of the connection is the
  * one that rests in TIME_WAIT. Behind HEAD some servers send a body all the same. A login lives on its connection. */
-static int is_last_there(const struct lb_l7 *l7, const struct lb_http *client, const struct lb_conn *conn)
+static int is_last_there(const struct lb_l7 *l7, const struct lb_exchange *exchange, const struct lb_conn *conn)
 {
-    if (client->upgrade)
+    if (exchange->upgrade)
         return 0;
-    if (client->method == LB_HEAD)
+    if (exchange->method == LB_HEAD)
         return 1;
-    return !conn->login && (lb_conn_keeps_none(&l7->conns, client->backend) || (conn->header && !client->persistent));
+    return !conn->login && (lb_conn_keeps_none(&l7->conns, exchange->backend) || (conn->header && !exchange->persistent));
 }
 
-static void fill_forward(struct lb_l7 *l7, const struct lb_http *client, struct lb_forward *forward, struct lb_trace *trace)
+static void fill_forward(struct lb_l7 *l7, const struct lb_exchange *exchange, struct lb_forward *forward, struct lb_trace *trace)
 {
     *forward = (struct lb_forward){
-        .listener = lb_http_listener(l7, client),
-        .peer = client->ip,
-        .trusted = client->trusted,
-        .trailers = lb_http_pool(l7, client)->trailers != 0,
-        .last = lb_http_conn(l7, client)->told,
-        .tls = (uint8_t)lb_http_spoke_tls(l7, client),
-        .certificate = client->client.tls ? client->client.tls->certificate : NULL,
-        .backend = (const char *)l7->ctx->shm.backends[client->backend].address,
+        .listener = lb_http_listener(l7, exchange),
+        .peer = exchange->client->ip,
+        .trusted = exchange->client->trusted,
+        .trailers = lb_http_pool(l7, exchange)->trailers != 0,
+        .last = lb_http_conn(l7, exchange)->told,
+        .tls = (uint8_t)lb_h1_spoke_tls(l7, exchange->client),
+        .certificate = exchange->client->side.tls ? exchange->client->side.tls->certificate : NULL,
+        .backend = (const char *)l7->ctx->shm.backends[exchange->backend].address,
     };
-    if (lb_http_trace(l7, client, trace, &forward->trace_begins))
+    if (lb_http_trace(l7, exchange, trace, &forward->trace_begins))
         forward->trace = trace;
     if (forward->listener->request_id) {
         forward->id[0] = lb_random_next(&l7->random);
@@ -50,57 +50,57 @@ static void fill_forward(struct lb_l7 *l7, const struct lb_http *client, struct 
 }
 
 /* The id that the request goes out with: ours, or what a trusted proxy gave it. */
-static void keep_id(struct lb_l7 *l7, const struct lb_http *client, const struct lb_forward *forward, const char *bytes)
+static void keep_id(struct lb_l7 *l7, const struct lb_exchange *exchange, const struct lb_forward *forward, const char *bytes)
 {
     int stays = !forward->listener->request_id || lb_forward_believes(forward, "x-request-id", 12);
     const struct lb_field *given = stays ? lb_field_find(&l7->message, bytes, "x-request-id", 12) : NULL;
     char id[LB_ID_BYTES];
     if (given)
-        lb_http_log_id(l7, client, bytes + given->value.at, given->value.length);
+        lb_http_log_id(l7, exchange, bytes + given->value.at, given->value.length);
     else if (forward->listener->request_id)
-        lb_http_log_id(l7, client, id, (uint32_t)(lb_encode_id(id, forward->id) - id));
+        lb_http_log_id(l7, exchange, id, (uint32_t)(lb_encode_id(id, forward->id) - id));
 }
 
-struct lb_verdict lb_http_send_request(struct lb_l7 *l7, struct lb_http *client)
+struct lb_verdict lb_http_send_request(struct lb_l7 *l7, struct lb_exchange *exchange)
 {
     struct lb_forward forward;
     struct lb_trace trace;
     struct lb_message *message = &l7->message;
-    struct lb_conn *conn = lb_http_conn(l7, client);
-    const char *bytes = lb_http_in(l7, client) + client->in_start;
+    struct lb_conn *conn = lb_http_conn(l7, exchange);
+    const char *bytes = lb_input_at(l7, &exchange->in) + exchange->in.start;
     if (lb_login_is_named(message, bytes))
-        lb_conn_log_in(conn, &client->own);
-    conn->told = (uint8_t)is_last_there(l7, client, conn);
-    fill_forward(l7, client, &forward, &trace);
-    if (client->log != LB_SLAB_NONE)
-        keep_id(l7, client, &forward, bytes);
-    message->upgrade = client->upgrade;
+        lb_conn_log_in(conn, &exchange->client->own);
+    conn->told = (uint8_t)is_last_there(l7, exchange, conn);
+    fill_forward(l7, exchange, &forward, &trace);
+    if (exchange->log != LB_SLAB_NONE)
+        keep_id(l7, exchange, &forward, bytes);
+    message->upgrade = exchange->upgrade;
     size_t head = lb_encode_request(l7->out, message, bytes, &forward);
-    uint32_t body = client->in_next - client->in_start - message->head.bytes;
-    client->sent_us = (uint32_t)l7->ctx->now_us;
-    client->reached_us = lb_account_us(client->began_us, l7->ctx->now_us);
+    uint32_t body = exchange->in.next - exchange->in.start - message->head.bytes;
+    exchange->sent_us = (uint32_t)l7->ctx->now_us;
+    exchange->reached_us = lb_account_us(exchange->began_us, l7->ctx->now_us);
     if (!lb_http_can_hold(l7, head + body))
         return lb_verdict_respond(503, "the balancer has no buffer left");
-    if (lb_http_send_parts(l7, &conn->side, &client->up, l7->out, head, bytes + message->head.bytes, body) < 0) {
-        if (!client->reused)
+    if (lb_http_send_parts(l7, &conn->side, &exchange->up, l7->out, head, bytes + message->head.bytes, body) < 0) {
+        if (!exchange->reused)
             return lb_verdict_number(LB_NEXT_FAILED, ECONNRESET); /* it accepted the connection, and then nothing */
-        client->replayable = 1; /* not a byte of it was accepted */
+        exchange->replayable = 1; /* not a byte of it was accepted */
         return lb_verdict_lost(502, "the backend closed the connection");
     }
-    if (!client->request.whole)
-        lb_http_rate_sender(l7, client);
-    if (!client->replayable)
-        lb_http_consume(l7, client);
+    if (!exchange->request.whole)
+        lb_http_rate_sender(l7, exchange);
+    if (!exchange->replayable)
+        lb_input_consume(l7, &exchange->in);
     return lb_verdict(LB_NEXT_AGAIN);
 }
 
 /* Send on what is held, as lb_http_flush does; a side that takes some of it is slow, not silent. */
-static int flush(struct lb_l7 *l7, struct lb_http *client, struct lb_side *to, struct lb_flow *flow)
+static int flush(struct lb_l7 *l7, struct lb_exchange *exchange, struct lb_side *to, struct lb_flow *flow)
 {
     uint32_t held = flow->pending;
     int flushed = lb_http_flush(l7, to, flow);
     if (flow->pending != held)
-        (flow == &client->up ? lb_http_asked : lb_http_moved)(l7, client);
+        (flow == &exchange->up ? lb_http_asked : lb_http_moved)(l7, exchange);
     return flushed;
 }
 
@@ -108,47 +108,48 @@ static int flush(struct lb_l7 *l7, struct lb_http *client, struct lb_side *to, s
 
 /* The backend takes no more of the request; its response may be on its way all the same. A socket tells an error once: EPIPE, of a
  * reset that came after the FIN, leaves the response whole. errno: of the write. */
-static void backend_is_deaf(struct lb_l7 *l7, struct lb_http *client)
+static void backend_is_deaf(struct lb_l7 *l7, struct lb_exchange *exchange)
 {
-    struct lb_conn *conn = lb_http_conn(l7, client);
+    struct lb_conn *conn = lb_http_conn(l7, exchange);
     conn->was_reset = errno != EPIPE;
-    lb_http_drop_flow(l7, &client->up);
+    lb_http_drop_flow(l7, &exchange->up);
     conn->side.failed = 1;
     conn->side.readable = conn->side.hung_up = 1;
-    client->conn_keeps = client->persistent = 0;
+    exchange->conn_keeps = exchange->persistent = 0;
 }
 
-static struct lb_verdict bad_body(struct lb_l7 *l7, struct lb_http *client, uint16_t status, const char *why)
+static struct lb_verdict bad_body(struct lb_l7 *l7, struct lb_exchange *exchange, uint16_t status, const char *why)
 {
     lb_add(&l7->ctx->row->requests_bad, 1);
-    client->persistent = 0;
-    if (lb_http_is_answered(client))
+    exchange->persistent = 0;
+    if (lb_http_is_answered(exchange))
         return lb_verdict_end(LB_END_CLIENT_LEFT);
     return lb_verdict_respond(status, why);
 }
 
-static struct lb_verdict transfer_request(struct lb_l7 *l7, struct lb_http *client)
+static struct lb_verdict transfer_request(struct lb_l7 *l7, struct lb_exchange *exchange)
 {
-    struct lb_conn *conn = lb_http_conn(l7, client);
+    struct lb_conn *conn = lb_http_conn(l7, exchange);
     if (conn->side.failed)
         return lb_verdict(LB_NEXT_WAIT);
-    if (client->up.pending) {
-        lb_http_excuse(client); /* it waits for the backend */
-        int flushed = flush(l7, client, &conn->side, &client->up);
+    if (exchange->up.pending) {
+        lb_http_excuse(exchange); /* it waits for the backend */
+        int flushed = flush(l7, exchange, &conn->side, &exchange->up);
         if (flushed < 0)
-            backend_is_deaf(l7, client);
+            backend_is_deaf(l7, exchange);
         return lb_verdict(flushed ? LB_NEXT_AGAIN : LB_NEXT_WAIT);
     }
-    if (client->request.whole) {
-        lb_http_drop_flow(l7, &client->up);
+    if (exchange->request.whole) {
+        lb_http_drop_flow(l7, &exchange->up);
         return lb_verdict(LB_NEXT_WAIT);
     }
-    if (client->unsent || !client->client.readable || !conn->side.writable)
+    if (exchange->client->unsent || !exchange->client->side.readable || !conn->side.writable)
         return lb_verdict(LB_NEXT_WAIT);
     if (!lb_buffer_pool_ready(&l7->ctx->buffers))
         return lb_verdict(LB_NEXT_STARVED);
-    struct lb_lane lane = {l7, client, &client->client, &conn->side, &client->up, &client->request, &l7->ctx->row->bytes_in};
-    switch (client->request.framing == LB_BODY_CHUNKED ? lb_body_chunked_request(&lane) : lb_body_plain(&lane)) {
+    struct lb_lane lane = {
+        l7, exchange, &exchange->client->side, &conn->side, &exchange->up, &exchange->request, &l7->ctx->row->bytes_in};
+    switch (exchange->request.framing == LB_BODY_CHUNKED ? lb_body_chunked_request(&lane) : lb_body_plain(&lane)) {
     case LB_STEP_MOVED:
         return lb_verdict(LB_NEXT_AGAIN);
     case LB_STEP_BLOCKED:
@@ -159,57 +160,58 @@ static struct lb_verdict transfer_request(struct lb_l7 *l7, struct lb_http *clie
     case LB_STEP_FROM_FAILED:
         return lb_verdict_end(LB_END_CLIENT_LEFT);
     case LB_STEP_TO_FAILED:
-        backend_is_deaf(l7, client);
+        backend_is_deaf(l7, exchange);
         return lb_verdict(LB_NEXT_AGAIN);
     case LB_STEP_BAD:
-        return bad_body(l7, client, 400, "the body breaks the rules of the chunked coding");
+        return bad_body(l7, exchange, 400, "the body breaks the rules of the chunked coding");
     case LB_STEP_TOO_LARGE:
-        return bad_body(l7, client, 413, "the body is too large");
+        return bad_body(l7, exchange, 413, "the body is too large");
     }
     return lb_verdict(LB_NEXT_WAIT);
 }
 
 /* --- both directions ------------------------------------------------------------------------------------------------ */
 
-static struct lb_verdict transfer_response(struct lb_l7 *l7, struct lb_http *client)
+static struct lb_verdict transfer_response(struct lb_l7 *l7, struct lb_exchange *exchange)
 {
-    struct lb_side *from = &lb_http_conn(l7, client)->side;
-    int was_pending = client->down.pending != 0;
+    struct lb_side *from = &lb_http_conn(l7, exchange)->side;
+    int was_pending = exchange->down.pending != 0;
     if (was_pending) {
-        int flushed = flush(l7, client, &client->client, &client->down);
+        int flushed = flush(l7, exchange, &exchange->client->side, &exchange->down);
         if (flushed < 0)
             return lb_verdict_end(LB_END_CLIENT_LEFT);
         if (!flushed)
             return lb_verdict(LB_NEXT_WAIT);
     }
-    if (client->switching && from->failed)
+    if (exchange->switching && from->failed)
         return lb_verdict_lost(502, "the backend closed the connection");
-    if (client->switching && !lb_http_has_asked_all(client))
+    if (exchange->switching && !lb_http_has_asked_all(exchange))
         return lb_verdict(LB_NEXT_WAIT); /* not before all of the request has gone out (RFC 9110 7.8) */
-    if (client->switching) {
-        client->switching = 0;
-        return lb_http_read_response(l7, client, lb_http_part(l7, client), client->part_end);
+    if (exchange->switching) {
+        exchange->switching = 0;
+        return lb_http_read_response(l7, exchange, lb_http_part(l7, exchange), exchange->part_end);
     }
     if (was_pending) {
-        if (client->stage == LB_RESPONSE_AWAITED && client->part_end) /* what came behind an interim response */
-            return lb_http_read_response(l7, client, lb_http_part(l7, client), client->part_end);
+        if (exchange->stage == LB_RESPONSE_AWAITED && exchange->part_end) /* what came behind an interim response */
+            return lb_http_read_response(l7, exchange, lb_http_part(l7, exchange), exchange->part_end);
     }
-    if (client->stage == LB_RESPONSE_WHOLE)
+    if (exchange->stage == LB_RESPONSE_WHOLE)
         return lb_verdict(LB_NEXT_FINISH);
-    if (!from->readable && client->request.whole)
-        lb_http_excuse(client); /* it has taken all that there is */
-    if (!from->readable || !client->client.writable)
+    if (!from->readable && exchange->request.whole)
+        lb_http_excuse(exchange); /* it has taken all that there is */
+    if (!from->readable || !exchange->client->side.writable)
         return lb_verdict(LB_NEXT_WAIT);
     if (!lb_buffer_pool_ready(&l7->ctx->buffers))
         return lb_verdict(LB_NEXT_STARVED);
-    return client->stage == LB_RESPONSE_AWAITED ? lb_http_await_response(l7, client) : lb_http_transfer_response(l7, client);
+    return exchange->stage == LB_RESPONSE_AWAITED ? lb_http_await_response(l7, exchange)
+                                                  : lb_http_transfer_response(l7, exchange);
 }
 
-struct lb_verdict lb_http_transfer(struct lb_l7 *l7, struct lb_http *client)
+struct lb_verdict lb_http_transfer(struct lb_l7 *l7, struct lb_exchange *exchange)
 {
-    struct lb_verdict up = transfer_request(l7, client);
+    struct lb_verdict up = transfer_request(l7, exchange);
     if (lb_verdict_decides(up))
         return up;
-    struct lb_verdict down = transfer_response(l7, client);
+    struct lb_verdict down = transfer_response(l7, exchange);
     return lb_verdict_decides(down) || down.next == LB_NEXT_AGAIN || up.next == LB_NEXT_WAIT ? down : up;
 }

@@ -12,9 +12,10 @@ enum { MOST_UNSENT = 16384 }; /* bytes of a body that are waited for */
  * has the same method and target: nobody who writes a body alone chooses what is asked for. Nor may such a one choose the fields of a
  * request: where a proxy speaks, the body is a stranger's, and the proxy's word is believed. There 417 ends the connection. */
 
-int lb_http_may_repeat(const struct lb_http *client)
+int lb_http_may_repeat(const struct lb_exchange *exchange)
 {
-    return client->expects && !client->request.whole && !client->trusted && !client->proxy_info;
+    const struct lb_h1 *client = exchange->client;
+    return exchange->expects && !exchange->request.whole && !client->trusted && !client->proxy_info;
 }
 
 static uint64_t first_bytes(const char *bytes, uint32_t count)
@@ -24,11 +25,9 @@ static uint64_t first_bytes(const char *bytes, uint32_t count)
     return word;
 }
 
-void lb_http_note_expectation(struct lb_http *client, const struct lb_message *message, const char *bytes)
+void lb_h1_note_expectation(struct lb_h1 *client, const struct lb_message *message, const char *bytes)
 {
     struct lb_span method = message->head.method, target = message->head.target;
-    if (!client->expects)
-        return;
     client->line = first_bytes(bytes + method.at, target.at + target.length - method.at);
     client->line_hash = lb_policy_key(bytes + method.at, target.at + target.length - method.at);
 }
@@ -44,29 +43,36 @@ static uint32_t line_length(const char *bytes, uint32_t count)
 }
 
 /* Could it become that line? */
-static int may_repeat(const struct lb_http *client, const char *bytes, uint32_t count)
+static int may_repeat(const struct lb_h1 *client, const char *bytes, uint32_t count)
 {
     return first_bytes(bytes, count) == first_bytes((const char *)&client->line, count);
 }
 
-static enum lb_unsent throw_away(struct lb_http *client, uint32_t count)
+static enum lb_unsent throw_away(struct lb_h1 *client, uint32_t count)
 {
-    struct lb_body *body = &client->request;
-    if (body->framing != LB_BODY_LENGTH || body->left > MOST_UNSENT)
+    if (client->unsent_left > MOST_UNSENT)
         return LB_UNSENT_BODY;
-    if (count < body->left)
+    if (count < client->unsent_left)
         return LB_UNSENT_OPEN;
-    client->in_start = client->in_next = client->in_start + (uint32_t)body->left;
-    client->in_seen = 0;
+    client->in.start = client->in.next = client->in.start + client->unsent_left;
+    client->in.seen = 0;
     return LB_UNSENT_SETTLED;
 }
 
-enum lb_unsent lb_http_unsent(struct lb_l7 *l7, struct lb_http *client)
+void lb_http_keep_unsent(struct lb_exchange *exchange)
 {
-    uint32_t count = client->in_end - client->in_start;
+    const struct lb_body *body = &exchange->request;
+    int is_short = body->framing == LB_BODY_LENGTH && body->left <= MOST_UNSENT;
+    exchange->client->unsent = 1;
+    exchange->client->unsent_left = is_short ? (uint32_t)body->left : UINT32_MAX;
+}
+
+enum lb_unsent lb_h1_unsent(struct lb_l7 *l7, struct lb_h1 *client)
+{
+    uint32_t count = client->in.end - client->in.start;
     if (!count)
         return LB_UNSENT_OPEN;
-    const char *bytes = lb_http_in(l7, client) + client->in_start;
+    const char *bytes = lb_input_at(l7, &client->in) + client->in.start;
     uint32_t length = line_length(bytes, count);
     int repeats = length && lb_policy_key(bytes, length) == client->line_hash;
     enum lb_unsent found = repeats                                     ? LB_UNSENT_SETTLED

@@ -15,82 +15,82 @@
 enum { MOST_PEEKED = 1 << 30 };
 
 /* So many bytes of a chunked body lie at `bytes`: framed anew, they go where the request ends. */
-static enum lb_reading take_chunks(struct lb_l7 *l7, struct lb_http *client, char *bytes, uint32_t count)
+static enum lb_reading take_chunks(struct lb_l7 *l7, struct lb_exchange *exchange, char *bytes, uint32_t count)
 {
-    struct lb_body *body = &client->request;
+    struct lb_body *body = &exchange->request;
     struct lb_chunk_piece piece;
-    char *to = lb_http_in(l7, client) + client->in_next;
-    uint64_t most = lb_http_listener(l7, client)->max_body;
+    char *to = lb_input_at(l7, &exchange->in) + exchange->in.next;
+    uint64_t most = lb_http_listener(l7, exchange)->max_body;
     enum lb_chunking chunking = lb_chunked_read(&body->chunked, bytes, count, &piece);
     if (chunking == LB_CHUNKS_BAD)
         return LB_READ_BAD;
     body->whole = chunking == LB_CHUNKS_DONE;
     body->left += piece.used;
-    client->bytes_in += piece.used;
+    exchange->bytes_in += piece.used;
     memmove(to, piece.out, piece.out_count);
     memmove(to + piece.out_count, bytes + piece.used, count - piece.used);
-    client->in_next += piece.out_count;
-    client->in_end = client->in_next + count - piece.used;
+    exchange->in.next += piece.out_count;
+    exchange->in.end = exchange->in.next + count - piece.used;
     return most && body->left + lb_chunked_data(&body->chunked) > most ? LB_READ_TOO_LARGE : LB_READ_DONE;
 }
 
-static void take_plain(struct lb_http *client, uint32_t count)
+static void take_plain(struct lb_exchange *exchange, uint32_t count)
 {
-    uint32_t used = count < client->request.left ? count : (uint32_t)client->request.left;
-    lb_body_took(&client->request, used);
-    client->bytes_in += used;
-    client->in_next += used;
-    client->in_end += count;
+    uint32_t used = count < exchange->request.left ? count : (uint32_t)exchange->request.left;
+    lb_body_took(&exchange->request, used);
+    exchange->bytes_in += used;
+    exchange->in.next += used;
+    exchange->in.end += count;
 }
 
-static struct lb_verdict took(struct lb_l7 *l7, struct lb_http *client, char *bytes, uint32_t count)
+static struct lb_verdict took(struct lb_l7 *l7, struct lb_exchange *exchange, char *bytes, uint32_t count)
 {
     lb_add(&l7->ctx->row->bytes_in, count);
-    client->expects = 0; /* it waits for no 100 */
-    if (client->request.framing == LB_BODY_CHUNKED) {
-        enum lb_reading reading = take_chunks(l7, client, bytes, count);
+    exchange->expects = 0; /* it waits for no 100 */
+    if (exchange->request.framing == LB_BODY_CHUNKED) {
+        enum lb_reading reading = take_chunks(l7, exchange, bytes, count);
         if (reading != LB_READ_DONE)
-            return lb_http_bad_request(l7, client, reading);
+            return lb_http_bad_request(l7, exchange, reading);
     } else {
-        take_plain(client, count);
+        take_plain(exchange, count);
     }
-    client->replayable = client->request.whole && lb_method_is_idempotent((enum lb_method)client->method);
+    exchange->replayable = exchange->request.whole && lb_method_is_idempotent((enum lb_method)exchange->method);
     return lb_verdict(LB_NEXT_AGAIN);
 }
 
 /* Its FIN is in the socket, and may follow its request there (half_close): is what lies before it less than the rest? Of what must be
  * decoded first this is not known. */
-static int is_cut_short(const struct lb_http *client)
+static int is_cut_short(const struct lb_exchange *exchange)
 {
-    uint64_t left = client->request.left < MOST_PEEKED ? client->request.left : MOST_PEEKED;
-    if (!client->client.hung_up || client->client.tls || client->request.framing != LB_BODY_LENGTH)
+    uint64_t left = exchange->request.left < MOST_PEEKED ? exchange->request.left : MOST_PEEKED;
+    if (!exchange->client->side.hung_up || exchange->client->side.tls || exchange->request.framing != LB_BODY_LENGTH)
         return 0;
-    ssize_t there = recv(client->client.fd, NULL, left, MSG_PEEK | MSG_TRUNC | MSG_DONTWAIT);
+    ssize_t there = recv(exchange->client->side.fd, NULL, left, MSG_PEEK | MSG_TRUNC | MSG_DONTWAIT);
     return there >= 0 && (uint64_t)there < left;
 }
 
-struct lb_verdict lb_http_take_more(struct lb_l7 *l7, struct lb_http *client)
+struct lb_verdict lb_http_take_more(struct lb_l7 *l7, struct lb_exchange *exchange)
 {
-    uint32_t gap = client->request.framing == LB_BODY_CHUNKED ? LB_CHUNK_ROOM : 0, at = client->in_end + gap;
-    if (client->request.whole)
+    uint32_t gap = exchange->request.framing == LB_BODY_CHUNKED ? LB_CHUNK_ROOM : 0, at = exchange->in.end + gap;
+    if (exchange->request.whole)
         return lb_verdict(LB_NEXT_WAIT);
-    uint32_t room = lb_heads_room(client->in);
-    if (client->client.hung_up && (!lb_http_listener(l7, client)->half_close || is_cut_short(client)))
+    uint32_t room = lb_heads_room(exchange->in.buffer);
+    if (exchange->client->side.hung_up && (!lb_http_listener(l7, exchange)->half_close || is_cut_short(exchange)))
         return lb_verdict_end(LB_END_CLIENT_LEFT);
-    if (!client->client.readable || at >= room)
+    if (!exchange->client->side.readable || at >= room)
         return lb_verdict(LB_NEXT_WAIT);
-    char *bytes = lb_http_in(l7, client) + at;
-    ssize_t got = lb_side_recv(&client->client, bytes, room - at);
+    char *bytes = lb_input_at(l7, &exchange->in) + at;
+    ssize_t got = lb_side_recv(&exchange->client->side, bytes, room - at);
     if (got < 0 && errno == EBUSY)
         return lb_verdict(LB_NEXT_LATER);
     if (got < 0 && errno == EAGAIN) {
-        client->client.readable = 0;
+        exchange->client->side.readable = 0;
         return lb_verdict(LB_NEXT_WAIT);
     }
     if (got <= 0)
         return lb_verdict_end(LB_END_CLIENT_LEFT);
-    lb_side_got(&client->client, (size_t)got, room - at);
-    return took(l7, client, bytes, (uint32_t)got);
+    lb_side_got(&exchange->client->side, (size_t)got, room - at);
+    return took(l7, exchange, bytes, (uint32_t)got);
 }
 
 /* Its end may lie in the socket since the poller was asked, as on a busy machine: bits of poll are those of epoll. */
@@ -101,13 +101,13 @@ static void look_again(struct lb_side *side)
         lb_side_note(side, (uint32_t)asked.revents);
 }
 
-struct lb_verdict lb_http_is_there(struct lb_l7 *l7, struct lb_http *client)
+struct lb_verdict lb_http_is_there(struct lb_l7 *l7, struct lb_exchange *exchange)
 {
     struct lb_verdict more;
-    if (!client->request.whole)
-        look_again(&client->client);
+    if (!exchange->request.whole)
+        look_again(&exchange->client->side);
     do
-        more = lb_http_take_more(l7, client);
+        more = lb_http_take_more(l7, exchange);
     while (more.next == LB_NEXT_AGAIN);
     return more.next == LB_NEXT_LATER ? lb_verdict(LB_NEXT_WAIT) : more;
 }

@@ -1,24 +1,21 @@
-/* A client that speaks HTTP/1: one connection, and the exchanges that it asks for, one after another. Each goes to a backend of its
- * own, over a connection that exchanges take turns on. */
-#ifndef LB_CLIENT_H
-#define LB_CLIENT_H
+/* An exchange: one request and its response. It exists while it is under way, from the request's whole head to the response's end, and
+ * has two ends: the client that asks, and a connection to a backend, taken from a pool of them or opened for it. */
+#ifndef LB_EXCHANGE_H
+#define LB_EXCHANGE_H
 
 #include "../l4/flow.h"
 #include "../l4/peers.h"
 #include "../table/wish.h"
 #include "chunked.h"
-#include "conn_pool.h"
+#include "h1.h"
 #include "sticky.h"
 
-enum lb_http_state {
-    LB_HTTP_FREE = 0,
-    LB_HTTP_READING = 1, /* no exchange: a request is awaited, or its head has begun to come */
-    LB_HTTP_QUEUED = 2, /* the request waits for a backend that can take it */
-    LB_HTTP_CONNECTING = 3, /* one is being reached */
-    LB_HTTP_EXCHANGE = 4, /* the request goes out, the response comes in */
-    LB_HTTP_RESPONDING = 5, /* the balancer's local response goes out */
-    LB_HTTP_LINGERING =
-        6, /* all is said: what the client still sends is thrown away, so that no reset takes the response with it */
+enum lb_exchange_state {
+    LB_EXCHANGE_BEGUN = 0, /* its request lies in the buffer, and nobody has it yet */
+    LB_EXCHANGE_QUEUED = 1, /* it waits for a backend that can take it */
+    LB_EXCHANGE_CONNECTING = 2, /* one is being reached */
+    LB_EXCHANGE_FORWARDING = 3, /* the request goes out, the response comes in */
+    LB_EXCHANGE_RESPONDING = 4, /* the balancer's local response goes out */
 };
 
 /* Where the response stands. */
@@ -37,22 +34,17 @@ struct lb_body {
     uint8_t pad[5];
 };
 
-struct lb_http {
-    struct lb_timer timer; /* first: a timer is its client. Never later than due; looked at when it fires */
-    struct lb_side client;
-    uint32_t generation;
+struct lb_exchange {
+    struct lb_timer
+        timer; /* first: a timer is its exchange. Stays set when the exchange is over: it is looked at when it fires */
+    struct lb_h1 *client; /* NULL: this is a free place */
+    struct lb_input in; /* its request, as far as it is still needed, and what came behind it */
     uint32_t conn; /* to the backend; LB_SLAB_NONE: none */
     uint32_t backend; /* row, charged with the exchange; LB_NONE: none */
     uint32_t since_ms; /* monotonic, low 32 bits: since when we wait for what we wait for */
-    uint32_t asked_ms; /* likewise: when the request under way last moved on (deadline.c) */
-    uint32_t linger_ms; /* likewise: when it began to linger */
+    uint32_t asked_ms; /* likewise: when the request last moved on (deadline.c) */
     uint32_t sent_us; /* likewise: when the request or the connect went out */
-    uint32_t in; /* head buffer: what the client sent and is not done with; LB_SLAB_NONE: none */
-    uint32_t in_start; /* the request under way, or the next */
-    uint32_t in_next; /* what follows the bytes of it that were read so far */
-    uint32_t in_end;
-    uint32_t in_seen; /* bytes of an incomplete head that have been looked at */
-    uint8_t state; /* enum lb_http_state */
+    uint8_t state; /* enum lb_exchange_state */
     uint8_t method; /* enum lb_method */
     uint8_t minor; /* HTTP/1.minor of the request */
     uint8_t stage; /* enum lb_response */
@@ -66,55 +58,40 @@ struct lb_http {
     uint8_t switching; /* and the backend agrees, but the request's body is still on its way */
     uint8_t expects; /* its body comes when the backend has said 100 */
     uint8_t navigates; /* it is a browser's, which shows what comes */
-    uint8_t unsent; /* 417 came instead of 100: the body may come all the same, or the request once more */
     uint8_t sticky_new; /* its cookie is to be set */
     uint8_t secure; /* its client spoke TLS, with us or with a proxy whose word is taken */
-    uint8_t queued; /* it is in the list of clients to run again */
     uint8_t acked; /* enum lb_ack */
     uint8_t parts; /* the response has begun to come: acknowledge its further parts */
     uint8_t tried_count;
     uint8_t shortages; /* of tried[]: that this host lacked something for */
     uint8_t quiet; /* its fresh connection brought nothing for too long, which was noted */
-    uint8_t trusted; /* the peer is a proxy whose word is taken */
-    uint8_t open; /* an exchange is counted as active */
+    uint8_t open; /* it is counted as active */
     uint8_t timed_out; /* a connect of this exchange ran out of time */
-    uint8_t routed; /* its pool is that of the exchange under way */
-    uint8_t limited; /* requests in a row that came too fast */
-    uint16_t cost; /* what the exchange is charged with */
+    uint8_t routed; /* its pool is known */
+    uint8_t rated; /* enum lb_rated: whom alone we have waited for since rated_ms */
+    uint16_t cost; /* what it is charged with */
     uint16_t status; /* of the response; 0: none yet */
-    uint16_t listener;
     uint16_t pool;
-    uint32_t next; /* in the list of clients to run again */
     struct lb_body request;
     struct lb_body response;
     struct lb_flow up; /* what the backend did not take yet */
     struct lb_flow down; /* what the client did not take yet */
-    uint64_t key; /* hash of what maglev keeps together */
-    uint64_t line; /* while it expects: the request line's first bytes, */
-    uint64_t line_hash; /* and a hash of its method and target */
-    uint64_t began_us; /* monotonic: when the head of the request under way was whole */
-    uint64_t bytes_in; /* of the exchange: from the client */
-    uint64_t bytes_out; /* likewise: from the backend, or of our local response */
-    uint32_t accept_us; /* how long it took from the accept to here; 0 after the first exchange */
+    uint64_t began_us; /* monotonic: when the head of the request was whole */
+    uint64_t bytes_in; /* from the client */
+    uint64_t bytes_out; /* from the backend, or of our local response */
     uint32_t reached_us; /* since began_us: when the request could be sent; LB_NEVER_US: not yet */
     uint32_t first_us; /* likewise: when the response's head came */
-    uint32_t log; /* texts of the exchange under way, for its record; LB_SLAB_NONE: none are kept */
+    uint32_t log; /* texts for its record; LB_SLAB_NONE: none are kept */
     uint32_t decision; /* the pick of its backend, for table/why.h */
     uint32_t part; /* head buffer: a response's head that came in parts */
     uint32_t part_end;
     uint32_t behind; /* in the queue of its pool */
     uint32_t waits_for; /* this backend alone, which is full; LB_NONE: any */
     uint32_t others[LB_STICKY_PARTS - 1]; /* backends that its cookie names in other pools; LB_NONE: none */
-    uint32_t proxy_info; /* what a PROXY header said of it (l4/proxy_info.h); 0: none came */
-    uint32_t counted; /* where it is counted as its address's (table/clients.h); 0: nowhere */
-    struct lb_conn_stack own; /* idle ones that began with its PROXY header: no other client's */
     uint32_t tried[LB_MAX_TRIED];
-    uint64_t rated_bytes; /* what it had sent or taken at rated_ms */
-    uint8_t ip[16]; /* of the client; IPv4 mapped into IPv6 */
-    uint16_t port;
-    uint8_t rated; /* enum lb_rated: whom alone we have waited for since rated_ms */
     uint32_t rated_ms; /* monotonic, low 32 bits */
-    struct lb_peers peers; /* in an exchange: what is known of both peers' acknowledgements */
+    uint64_t rated_bytes; /* what the client had sent or taken at rated_ms */
+    struct lb_peers peers; /* what is known of both peers' acknowledgements */
 };
 
 #endif

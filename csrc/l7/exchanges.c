@@ -1,0 +1,37 @@
+#include "exchanges.h"
+
+#include <string.h>
+
+#include "../table/account.h"
+#include "belongs.h"
+#include "part.h"
+#include "sendq.h"
+
+/* All but the timer is new. */
+struct lb_exchange *lb_exchange_take(struct lb_l7 *l7, struct lb_h1 *client)
+{
+    struct lb_exchange *exchange = lb_slab_at(&l7->exchanges, lb_slab_take(&l7->exchanges));
+    memset((char *)exchange + sizeof exchange->timer, 0, sizeof *exchange - sizeof exchange->timer);
+    exchange->client = client;
+    exchange->in = client->in;
+    exchange->conn = exchange->part = exchange->log = LB_SLAB_NONE;
+    exchange->backend = exchange->waits_for = LB_NONE;
+    exchange->reached_us = exchange->first_us = LB_NEVER_US;
+    exchange->began_us = l7->ctx->now_us;
+    exchange->since_ms = (uint32_t)lb_now_ms(l7->ctx);
+    client->exchange = exchange;
+    client->in = (struct lb_input){.buffer = LB_SLAB_NONE};
+    return exchange;
+}
+
+void lb_exchange_give(struct lb_l7 *l7, struct lb_exchange *exchange)
+{
+    struct lb_h1 *client = exchange->client;
+    lb_http_drop_flow(l7, &exchange->up);
+    lb_http_drop_flow(l7, &exchange->down);
+    lb_http_drop_part(l7, exchange);
+    client->in = exchange->in;
+    client->exchange = NULL;
+    exchange->client = NULL;
+    lb_slab_give(&l7->exchanges, lb_http_index(l7, exchange));
+}
