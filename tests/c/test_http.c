@@ -1,36 +1,12 @@
 #include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 #include "check.h"
+#include "edge.h"
 #include "core/siphash.h"
 #include "l7/chunked.h"
 #include "l7/h1_encode.h"
 #include "l7/message.h"
 #include "l7/path.h"
-
-/* A copy that ends where an unmapped page begins: one byte too far is a fault. */
-struct edge {
-    char *pages;
-    size_t bytes;
-};
-
-static char *at_the_edge(struct edge *edge, const char *bytes, size_t count)
-{
-    size_t page = (size_t)sysconf(_SC_PAGESIZE);
-    edge->bytes = (count / page + 2) * page;
-    edge->pages = mmap(NULL, edge->bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    CHECK(edge->pages != MAP_FAILED);
-    CHECK(mprotect(edge->pages + edge->bytes - page, page, PROT_NONE) == 0);
-    char *copy = edge->pages + edge->bytes - page - count;
-    memcpy(copy, bytes, count);
-    return copy;
-}
-
-static void leave_the_edge(struct edge *edge)
-{
-    munmap(edge->pages, edge->bytes);
-}
 
 static const struct lb_head_limits limits = {16384, 8192, 100};
 
@@ -44,7 +20,7 @@ static enum lb_reading read_edged(const char *bytes, uint32_t count, int is_answ
 {
     static struct lb_message message;
     struct edge edge;
-    char *copy = at_the_edge(&edge, bytes, count);
+    char *copy = (char *)copied_to_the_edge(&edge, bytes, count);
     enum lb_reading reading = is_answer ? lb_message_response(&message, copy, count, &limits, LB_GET)
                                         : lb_message_request(&message, copy, count, &limits);
     leave_the_edge(&edge);
@@ -162,7 +138,7 @@ static uint32_t two_pieces(const char *body, uint32_t cut, uint32_t count, uint8
         struct lb_chunk_piece read;
         struct edge edge;
         memcpy(piece + LB_CHUNK_ROOM, body + from, here);
-        char *copy = at_the_edge(&edge, piece, LB_CHUNK_ROOM + here);
+        char *copy = (char *)copied_to_the_edge(&edge, piece, LB_CHUNK_ROOM + here);
         *chunking = lb_chunked_read(&chunked, copy + LB_CHUNK_ROOM, here, &read);
         CHECK(read.out >= copy + (i ? 0 : LB_CHUNK_ROOM) && read.out + read.out_count <= copy + LB_CHUNK_ROOM + here);
         memcpy(out + length, read.out, read.out_count);
@@ -236,7 +212,7 @@ static void paths_at_the_edge(void)
         for (int reading = 0; reading < 16; reading++) {
             struct edge edge;
             uint32_t length = (uint32_t)strlen(paths[i]);
-            char *copy = at_the_edge(&edge, paths[i], length);
+            char *copy = (char *)copied_to_the_edge(&edge, paths[i], length);
             int64_t made = lb_path_normal(copy, length, (enum lb_path_reading)reading, out);
             CHECK(made <= length && (made < 0 || out[made] == 0));
             leave_the_edge(&edge);
