@@ -1,6 +1,6 @@
 """Builds the engine. Everything else about the package is in pyproject.toml.
 
-LBCORE_SANITIZE=address,undefined builds it with these sanitizers (see tests/test_sanitized.py).
+LBCORE_SANITIZE=address,undefined builds it with these sanitizers (see tests/engine/test_sanitized.py).
 """
 
 import os

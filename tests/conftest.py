@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 from harness import descriptors, wait_for
+from memberships import Bench
+from service_managers import Manager
 from tls_peers import Authority
 
 from lbcore import locks
@@ -81,6 +83,42 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 def site(authority: Authority) -> Path:
     """A certificate for a.test, and its key."""
     return authority.issue("a.test")
+
+
+@pytest.fixture(scope="session")
+def here(authority: Authority) -> Path:
+    """A certificate for where the tests' backends live."""
+    return authority.issue("here", "IP:127.0.0.1", "DNS:localhost")
+
+
+@pytest.fixture(scope="session")
+def strange(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same, signed by somebody else."""
+    return Authority(tmp_path_factory.mktemp("strange")).issue("here", "IP:127.0.0.1", "DNS:localhost")
+
+
+@pytest.fixture
+def bench() -> Iterator[Bench]:
+    """A membership of one pool, and its clock."""
+    bench = Bench()
+    yield bench
+    bench.table.close()
+
+
+@pytest.fixture
+def strict() -> Iterator[Bench]:
+    """The same for a pool of which exactly one backend may serve."""
+    bench = Bench(initial="down", when_none="refuse", on_down="cut")
+    yield bench
+    bench.table.close()
+
+
+@pytest.fixture
+def manager(tmp_path: Path) -> Iterator[Manager]:
+    """A service manager that listens on NOTIFY_SOCKET."""
+    made = Manager(tmp_path)
+    yield made
+    made.socket.close()
 
 
 @pytest.fixture

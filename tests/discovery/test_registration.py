@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import subprocess
@@ -28,6 +29,7 @@ from lbcore.config.settings import (
 
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Iterator
 
     from lbcore.api.balancer import Balancer
 
@@ -140,68 +142,60 @@ def test_register_command_passes_signals_and_the_exit_code(tmp_path: Path) -> No
         assert missing.stderr.startswith("lbcore: command: '/no/such/program'")
 
 
-def test_uvicorn_backends_come_and_go_under_load(tmp_path: Path) -> None:
-    """Real servers that register themselves; one is killed. No request fails where a healthy backend exists."""
-    application = tmp_path / "app.py"
-    application.write_text(
-        "import os, lbcore\n"
-        "registration = lbcore.Registration(os.environ['LB'], int(os.environ['PORT']))\n"
-        "async def app(scope, receive, send):\n"
-        "    if scope['type'] == 'lifespan':\n"
-        "        while True:\n"
-        "            event = (await receive())['type']\n"
-        "            if event == 'lifespan.startup': registration.start()\n"
-        "            else: registration.stop()\n"
-        "            await send({'type': event + '.complete'})\n"
-        "            if event.endswith('shutdown'): return\n"
-        "    await send({'type': 'http.response.start', 'status': 200, 'headers': [(b'content-length', b'2')]})\n"
-        "    await send({'type': 'http.response.body', 'body': b'ok'})\n"
-    )
+REGISTERS_ITSELF = """
+import os, lbcore
+registration = lbcore.Registration(os.environ["LB"], int(os.environ["PORT"]))
+async def app(scope, receive, send):
+    if scope["type"] == "lifespan":
+        while True:
+            event = (await receive())["type"]
+            if event == "lifespan.startup": registration.start()
+            else: registration.stop()
+            await send({"type": event + ".complete"})
+            if event.endswith("shutdown"): return
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+    await send({"type": "http.response.body", "body": b"ok"})
+"""
 
-    def backend() -> subprocess.Popen[bytes]:
-        port = free_port()
-        return subprocess.Popen(
-            [sys.executable, "-m", "uvicorn", "app:app", "--port", str(port), "--log-level", "error"],
-            cwd=tmp_path,
-            env={**os.environ, "LB": str(lb.admin_address), "PORT": str(port)},
-        )
 
-    def ask() -> None:
+@contextlib.contextmanager
+def uvicorns(lb: Balancer, directory: Path, count: int) -> Iterator[list[subprocess.Popen[bytes]]]:
+    """Servers that register themselves with the balancer."""
+    (directory / "app.py").write_text(REGISTERS_ITSELF)
+    line = [sys.executable, "-m", "uvicorn", "app:app", "--log-level", "error", "--port"]
+    with contextlib.ExitStack() as stack:
+        servers = []
+        for port in (free_port() for _ in range(count)):
+            env = {**os.environ, "LB": str(lb.admin_address), "PORT": str(port)}
+            servers.append(stack.enter_context(subprocess.Popen([*line, str(port)], cwd=directory, env=env)))
+            stack.callback(servers[-1].kill)
+        yield servers
+
+
+def answers_ok(lb: Balancer, times: int) -> None:
+    """So many requests, each on a connection of its own."""
+    for _ in range(times):
         with dial(lb.address) as client:
             client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-            answer = b""
-            while piece := client.recv(4096):
-                answer += piece
+            answer = read_all(client)
             assert answer.endswith(b"ok"), answer
 
-    rules = settings().replace(
-        pools=[
-            PoolSettings(
-                probe=ProbeSettings(kind="http", path="/", interval="200ms", fall=2),
-                lease=LeaseSettings(heartbeat="200ms", missed=3),
-            )
-        ]
-    )
-    with balanced(settings=rules) as lb:
-        servers = [backend() for _ in range(3)]
-        try:
-            wait_for(lambda: sum(entry.state == "up" for entry in lb.pool().backends()) == 3, "all are up", 30)
-            for _ in range(100):
-                ask()
-            servers[0].kill()
-            servers[0].wait()
-            for _ in range(200):
-                ask()
-            wait_for(lambda: len(lb.pool().backends()) == 2, "its lease ends")
-            servers[1].terminate()
-            servers[1].wait(PATIENCE_S)
-            for _ in range(100):
-                ask()
-            assert len(lb.pool().backends()) == 1
-        finally:
-            for server in servers:
-                server.kill()
-                server.wait()
+
+def test_uvicorn_backends_come_and_go_under_load(tmp_path: Path) -> None:
+    """Real servers that register themselves; one is killed. No request fails where a healthy backend exists."""
+    probe = ProbeSettings(kind="http", path="/", interval="200ms", fall=2)
+    rules = settings().replace(pools=[PoolSettings(probe=probe, lease=LeaseSettings(heartbeat="200ms", missed=3))])
+    with balanced(settings=rules) as lb, uvicorns(lb, tmp_path, 3) as servers:
+        wait_for(lambda: sum(entry.state == "up" for entry in lb.pool().backends()) == 3, "all are up", 30)
+        answers_ok(lb, 100)
+        servers[0].kill()
+        servers[0].wait()
+        answers_ok(lb, 200)
+        wait_for(lambda: len(lb.pool().backends()) == 2, "its lease ends")
+        servers[1].terminate()
+        servers[1].wait(PATIENCE_S)
+        answers_ok(lb, 100)
+        assert len(lb.pool().backends()) == 1
 
 
 # --- several balancers ----------------------------------------------------------------------------------------------------

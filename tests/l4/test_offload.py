@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from harness import PATIENCE_S, Peer, balanced, command, dial, echo, read_all, read_exactly, reset, totals, wait_for
 from kernels import needs_kernel
+from tcp_repair import put_back
 from tls_peers import settings_of
 
 from lbcore import _engine
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from lbcore.api.balancer import Balancer
+
 
 FLOOD = 96 << 20
 """More than sockets may hold."""
@@ -193,48 +195,6 @@ def test_a_side_that_does_not_read_may_still_send() -> None:
 
 # --- a segment that comes again --------------------------------------------------------------------------------------
 
-REPAIR, QUEUE, SEQUENCE, OPTIONS, STAMP, WINDOW = 19, 20, 21, 22, 24, 29
-
-
-def again(connection: socket.socket, back: int) -> socket.socket:
-    """The same connection as it was so many bytes before (TCP_REPAIR of tcp(7)): what it sends next begins there."""
-
-    def say(to: socket.socket, option: int, value: int) -> None:
-        to.setsockopt(socket.IPPROTO_TCP, option, struct.pack("I", value))
-
-    def ask(option: int) -> int:
-        return struct.unpack("I", connection.getsockopt(socket.IPPROTO_TCP, option, 4))[0]
-
-    here, there = connection.getsockname(), connection.getpeername()
-    info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104)
-    scales, options, mss = info[6], info[5], struct.unpack_from("I", info, 16)[0]
-    say(connection, REPAIR, 1)
-    stamp, window = ask(STAMP), connection.getsockopt(socket.IPPROTO_TCP, WINDOW, 20)
-    say(connection, QUEUE, 2)
-    next_sent = ask(SEQUENCE)
-    say(connection, QUEUE, 1)
-    next_received = ask(SEQUENCE)
-    connection.close()
-    made = socket.socket()
-    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    say(made, REPAIR, 1)
-    made.bind(here)
-    say(made, QUEUE, 2)
-    say(made, SEQUENCE, (next_sent - back) & 0xFFFFFFFF)
-    say(made, QUEUE, 1)
-    say(made, SEQUENCE, next_received)
-    made.connect(there)
-    known = struct.pack("6I", 2, mss, 3, scales & 15 | scales >> 4 << 16, 4, 0) + (
-        struct.pack("2I", 8, 0) if options & 1 else b""
-    )
-    made.setsockopt(socket.IPPROTO_TCP, OPTIONS, known)
-    say(made, STAMP, stamp)
-    made.setsockopt(socket.IPPROTO_TCP, WINDOW, struct.pack("I", next_received) + window[4:])
-    made.setsockopt(socket.IPPROTO_TCP, REPAIR, struct.pack("i", -1))
-    made.settimeout(PATIENCE_S)
-    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return made
-
 
 @needs_kernel
 @pytest.mark.parametrize("back", [1, 100, 2048, 5000])
@@ -243,13 +203,14 @@ def test_a_segment_that_comes_again_is_cut(back: int) -> None:
     with seated() as (_, client, backend):
         client.sendall(old)
         assert read_exactly(backend, back) == old
-        with again(client, back) as sender:
+        with put_back(client, back) as sender:
             sender.sendall(old + new)
             assert read_exactly(backend, len(new)) == new
             talk(sender, backend, 5)
 
 
 # --- bytes that are lost in the kernel -------------------------------------------------------------------------------
+
 
 NEXT, BROKEN, OPEN = 40, 52, 72  # in struct lb_seat_lane
 LANE_BYTES = 128

@@ -16,14 +16,16 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import pytest
 from harness import PATIENCE_S, SLOWER, Peer, balanced, command, dial, echo, read_all, read_exactly, reset, totals, wait_for
+from held_ends import Backend, Ends
 from hellos import client_hello
 from http_peers import Reader
 from integrity.openings import AGREE, ASK
 from integrity.stage import LOCAL, need
+from tcp_repair import put_back
 
 from lbcore import _engine
 from lbcore.api.balancer import Balancer
@@ -34,6 +36,7 @@ from lbcore.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+
 TALKS = 8
 """Requests and answers that get a session handed over and use it."""
 MOST_HELD = 64 << 20
@@ -43,41 +46,6 @@ MOST_HELD = 64 << 20
 @pytest.fixture(autouse=True)
 def offloads() -> None:
     need(LOCAL)
-
-
-class Ends(NamedTuple):
-    """A client, and what its backend has accepted."""
-
-    client: socket.socket
-    backend: socket.socket
-
-
-class Backend:
-    """A listener of this host whose connections the test holds."""
-
-    def __init__(self, host: str = "127.0.0.1") -> None:
-        self.listener = socket.create_server((host, 0), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
-        self.listener.settimeout(PATIENCE_S * SLOWER)
-        port = self.listener.getsockname()[1]
-        self.address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-    @contextlib.contextmanager
-    def meets(self, address: tuple[str, int], *, greets: bytes = b"") -> Iterator[Ends]:
-        """A session through the balancer there. Both ends have time limits, and are O_NONBLOCK therefore."""
-        with dial(address) as client:
-            client.sendall(greets)
-            connection, _ = self.listener.accept()
-            with connection:
-                connection.settimeout(PATIENCE_S * SLOWER)
-                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                assert read_exactly(connection, len(greets)) == greets
-                yield Ends(client, connection)
-
-    def __enter__(self) -> Backend:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.listener.close()
 
 
 def talk(ends: Ends, times: int = TALKS) -> None:
@@ -456,52 +424,3 @@ def test_without_privileges_it_is_one_clear_line(tmp_path: Path) -> None:
     assert done.returncode == 2, done
     assert done.stderr.strip().endswith("it takes the capabilities CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON"), done.stderr
     assert "\n" not in done.stderr.strip()
-
-
-# --- a sender that is put back ------------------------------------------------------------------------------------------------
-
-REPAIR, REPAIR_QUEUE, QUEUE_SEQ, REPAIR_OPTIONS, TIMESTAMP, REPAIR_WINDOW = 19, 20, 21, 22, 24, 29  # of linux/tcp.h
-RECEIVE_QUEUE, SEND_QUEUE = 1, 2
-ON, OFF_WITHOUT_PROBE = 1, -1
-SEGMENT_SIZE, WINDOW_SCALE, SACK_PERMITTED, TIMESTAMPS = 2, 3, 4, 8  # TCPOPT_...
-INFO_OPTIONS, INFO_WSCALE, INFO_SND_MSS = 5, 6, 16  # where they lie in struct tcp_info
-
-
-def put_back(connection: socket.socket, count: int) -> socket.socket:
-    """The same connection, as its sender was so many bytes ago (TCP_REPAIR)."""
-
-    def option(sock: socket.socket, name: int, value: int) -> None:
-        sock.setsockopt(socket.IPPROTO_TCP, name, struct.pack("I", value & 0xFFFFFFFF))
-
-    def number(name: int) -> int:
-        return int(struct.unpack("I", connection.getsockopt(socket.IPPROTO_TCP, name, 4))[0])
-
-    here, there = connection.getsockname(), connection.getpeername()
-    info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 64)
-    option(connection, REPAIR, ON)
-    clock = number(TIMESTAMP)
-    window = list(struct.unpack("5I", connection.getsockopt(socket.IPPROTO_TCP, REPAIR_WINDOW, 20)))
-    sequence = {}
-    for queue in (SEND_QUEUE, RECEIVE_QUEUE):
-        option(connection, REPAIR_QUEUE, queue)
-        sequence[queue] = number(QUEUE_SEQ)
-    connection.close()
-
-    again = socket.socket()
-    again.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    option(again, REPAIR, ON)
-    again.bind(here)
-    for queue, back in ((SEND_QUEUE, count), (RECEIVE_QUEUE, 0)):
-        option(again, REPAIR_QUEUE, queue)
-        option(again, QUEUE_SEQ, sequence[queue] - back)
-    again.connect(there)
-    scale = info[INFO_WSCALE] & 15 | info[INFO_WSCALE] >> 4 << 16
-    options = [(SEGMENT_SIZE, struct.unpack_from("I", info, INFO_SND_MSS)[0]), (WINDOW_SCALE, scale), (SACK_PERMITTED, 0)]
-    if info[INFO_OPTIONS] & 1:
-        options.append((TIMESTAMPS, 0))
-    again.setsockopt(socket.IPPROTO_TCP, REPAIR_OPTIONS, b"".join(struct.pack("II", *each) for each in options))
-    option(again, TIMESTAMP, clock)
-    again.setsockopt(socket.IPPROTO_TCP, REPAIR_WINDOW, struct.pack("5I", sequence[RECEIVE_QUEUE], *window[1:]))
-    option(again, REPAIR, OFF_WITHOUT_PROBE)
-    again.settimeout(PATIENCE_S * SLOWER)
-    return again

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import itertools
 
-import h11
-import httptools
 import pytest
 from http_cases import CHUNKED_OF_ANSWERS, CHUNKED_REFUSED, CHUNKED_TAKEN, FRAMING, REFUSED
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
+from oracle.http1_head import by_h11, by_llhttp, h11_is_narrower, llhttp_is_narrower
 
 from lbcore import _engine
 
@@ -118,6 +117,7 @@ def test_partial_at_every_split_point() -> None:
 
 
 # --- answers ---------------------------------------------------------------------------------------------------------
+
 
 ANSWERS = {
     "not_http": b"nonsense\r\n\r\n",
@@ -277,47 +277,6 @@ def test_chunked_bodies_survive_every_cut(chunks: list[bytes], trailers: list[by
 # --- beside llhttp and h11 -------------------------------------------------------------------------------------------
 
 
-class _Sink:
-    """What llhttp says of a request."""
-
-    def __init__(self) -> None:
-        self.complete = False
-        self.fields: list[tuple[bytes, bytes]] = []
-        self.target = b""
-
-    def on_url(self, url: bytes) -> None:
-        self.target += url
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self.fields.append((name, value))
-
-    def on_headers_complete(self) -> None:
-        self.complete = True
-
-
-def by_llhttp(head: bytes) -> _Sink | None:
-    """What llhttp makes of it; None when it refuses, or waits for more."""
-    sink = _Sink()
-    try:
-        httptools.HttpRequestParser(sink).feed_data(head)
-    except httptools.HttpParserUpgrade:
-        pass
-    except httptools.HttpParserError:
-        return None
-    return sink if sink.complete else None
-
-
-def by_h11(head: bytes) -> h11.Request | None:
-    """Likewise h11."""
-    connection = h11.Connection(h11.SERVER)
-    try:
-        connection.receive_data(head)
-        event = connection.next_event()
-    except h11.RemoteProtocolError:
-        return None
-    return event if isinstance(event, h11.Request) else None
-
-
 TOKENS = st.text("ABCdef-_.!09", min_size=1, max_size=8).map(str.encode)
 VALUES = st.text("ab 1,;=/\t:\x80", max_size=12).map(lambda text: text.strip(" \t").encode("latin-1"))
 FIELDS = st.tuples(TOKENS, VALUES).map(lambda pair: pair[0] + b": " + pair[1])
@@ -382,25 +341,6 @@ def test_nothing_is_accepted_that_llhttp_or_h11_refuse(head: bytes) -> None:
         assert h11_is_narrower(head, what), head
 
 
-def llhttp_is_narrower(head: bytes) -> bool:
-    """Where llhttp refuses what we take, and RFC 9112 is with us."""
-    line = head.lstrip(b"\r\n").partition(b"\r\n")[0].split(b" ")
-    methods = {b"GET", b"POST", b"PUT", b"DELETE", b"OPTIONS"}
-    lower = head.lower()
-    return (
-        line[0] not in methods  # llhttp knows a list of methods; any token is one (RFC 9110 9.1)
-        or b"upgrade" in lower
-        or b"\nproxy-connection" in lower
-        or any(byte > 0x7E for byte in line[1])
-        or b"chunked\t" in lower  # a tab may follow a value (RFC 9110 5.5)
-    )
-
-
-def h11_is_narrower(head: bytes, what: dict[str, object]) -> bool:
-    """Where h11 refuses what we take: it has no empty line to spare, and its own mind about HTTP/1.0 and Expect."""
-    return head.startswith(b"\r\n") or what["minor"] == 0 or b"\nexpect" in head.lower()
-
-
 @given(HEADS)
 @settings(max_examples=800, deadline=None)
 def test_what_both_others_accept_is_refused_only_by_our_rules(head: bytes) -> None:
@@ -420,6 +360,7 @@ def test_what_both_others_accept_is_refused_only_by_our_rules(head: bytes) -> No
 
 
 # --- paths -----------------------------------------------------------------------------------------------------------
+
 
 PATHS = {
     b"/a/b": b"/a/b",

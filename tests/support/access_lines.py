@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from typing import TYPE_CHECKING, Any
 
-from harness import (
-    wait_for,
-)
+from harness import balanced, wait_for
+
+from lbcore.config.settings import ProbeSettings
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
+
+OFF = ProbeSettings(kind="off")
 
 
 def lines(path: Path) -> list[dict[str, Any]]:
@@ -25,3 +29,10 @@ def logged(path: Path, count: int = 1) -> list[dict[str, Any]]:
     )
     assert len(found) == count, found
     return found
+
+
+@contextlib.contextmanager
+def logging(path: Path, **options: Any) -> Iterator[Any]:
+    """An http balancer with a log."""
+    with balanced(listen="http://127.0.0.1:0", access_log=str(path), **options) as lb:
+        yield lb

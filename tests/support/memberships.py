@@ -71,3 +71,9 @@ def adopted(bench: Bench) -> Bench:
     after.membership.recall(lambda pool, source: {source})
     after.membership.apply({"p": after.pool}, 1000)
     return after
+
+
+def all_bad(bench: Bench, *rows: Row, why: str = "timed out after 0.5s", times: int = 3) -> None:
+    for row in rows:
+        for _ in range(times):
+            bench.membership.probe_result(row, False, why)

@@ -65,3 +65,9 @@ def offloads_for(lb: Command) -> int:
             client.sendall(b"hello")
             assert read_exactly(client, 5) == b"hello"
     return sum(worker["offloads"] for worker in lb.status()["workers"]) - before
+
+
+def facts(pid: int) -> dict[str, str]:
+    """/proc/PID/status."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return {key: value.strip() for key, _, value in (line.partition(":") for line in lines)}
