@@ -41,8 +41,7 @@ def test_tickets_outlive_two_rotations_of_their_key(authority: Authority, site: 
 
         def rotate() -> None:
             supervisor = lb._running().supervisor
-            assert supervisor
-            with supervisor._lock:
+            with supervisor._workers.lock:
                 publisher = supervisor._tls
                 publisher._turn_keys(publisher._keys[0].born + publisher._rotation_s)
 
