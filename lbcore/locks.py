@@ -21,8 +21,8 @@ ORDER = (
     "workers",  # slots and listeners
     "workers_changed",  # what workers have said: conditions wait on it
     "membership",  # backends and their evidence
-    "names",  # the thread that follows host names is begun
     "table",  # the shared segment's only writer
+    "names",  # the thread that follows host names is begun
     "picks",  # a process's own picks
     "shortages",
     "access_log",

@@ -9,7 +9,7 @@ from aiohttp import web
 
 from lbcore.admin.bodies import BackendCall, BadBody, UpgradeCall, parse
 from lbcore.admin.request import Refusal, request_of
-from lbcore.discovery.membership import normal
+from lbcore.discovery.members import normal
 from lbcore.errors import ConfigError, LbcoreError, StillDraining
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ class OperatorCalls:
                 raise BadBody("weight: missing", "weight")
             self._membership.set_weight(row, body.weight)
         elif verb == "remove":
-            note = _IT_BEATS if self._membership.instances(row) else ""
+            note = _IT_BEATS if self._membership.leases.instances(row) else ""
             self._membership.remove(row)
         elif verb == "drain":
             self._membership.drain(row)

@@ -36,7 +36,7 @@ class Registrations:
         port = self._port_to_join(pool, body.port)
         self._authorization.check_not_own(body.server_ip, port)
         try:
-            row, new = self._membership.register(pool, join_host_port(body.server_ip, port), body.report)
+            row, new = self._membership.leases.register(pool, join_host_port(body.server_ip, port), body.report)
         except ValueError as error:
             raise Refusal(422, str(error)) from None
         return 201 if new else 200, self._lease(row)
@@ -45,7 +45,7 @@ class Registrations:
         """Renew a lease; 404 with `action: register` when there is none."""
         body = parse(data, Announcement)
         pool, address = self._speaks_for(request, data, body)
-        row = self._membership.heartbeat(pool, address, body.report)
+        row = self._membership.leases.heartbeat(pool, address, body.report)
         if row is None:
             raise Refusal(404, f"{address} has no lease in pool {pool}", action="register")
         return 200, self._lease(row)
@@ -58,10 +58,10 @@ class Registrations:
         row = self._membership.find(pool, address)
         if row is not None and row.source != "lease" and not self._authorization.is_operator(request):
             raise Refusal(403, f"{address} was not registered: it is named by {row.source}")
-        row = self._membership.deregister(pool, address, body.instance or "") or self._membership.leaving(pool, address)
+        row = self._membership.leases.deregister(pool, address, body.instance or "") or self._membership.leaving(pool, address)
         if row is None:
             raise Refusal(404, f"{address} is not in pool {pool}")
-        left = self._membership.instances(row)
+        left = self._membership.leases.instances(row)
         return 200, self._lease(row) | {"active": self._membership.active(row)} | ({"instances": left} if left else {})
 
     def _speaks_for(self, request: Request, data: bytes, body: Announcement | Farewell) -> tuple[str, str]:

@@ -54,7 +54,7 @@ class Sourcing:
         if self._sources:
             gone = self._sources.claims
             self._sources.stop()
-        known, told = self._membership.claimed, self._membership.shortages.lookup
+        known, told = self._membership.claims.claimed, self._membership.shortages.lookup
         self._sources = Sources(made(settings.pools, self._log, known, told), self._found, self._log)
         for pool, claim in gone - self._sources.claims:
             self._found(pool, claim, [])
@@ -62,7 +62,7 @@ class Sourcing:
 
     def _found(self, pool: str, claim: str, found: list[Found]) -> None:
         if pool in self._membership.pools():
-            self._membership.follow_source(pool, claim, found)
+            self._membership.claims.follow_source(pool, claim, found)
 
     def stop(self) -> None:
         """End all sources."""

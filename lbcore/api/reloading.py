@@ -42,7 +42,7 @@ class Reloading:
             for line in fresh.advice():
                 self._log(line)
             running.supervisor.listeners.look_up(fresh)
-            resolved = running.membership.look_up(by_name(fresh), lambda: running.leaving)
+            resolved = running.membership.changes.look_up(by_name(fresh), lambda: running.leaving)
             with turn():
                 _follow(running, fresh, resolved)
         return fresh
@@ -55,13 +55,13 @@ def _follow(running: Running, fresh: BalancerSettings, resolved: dict[tuple[str,
     running.guard.settings = fresh
     try:
         _bring_pools(running, pools)
-        running.supervisor.follow(fresh, lambda: membership.admit(pools, fresh.drain_timeout_ms, resolved))
+        running.supervisor.follow(fresh, lambda: membership.changes.admit(pools, fresh.drain_timeout_ms, resolved))
     except (LbcoreError, ValueError):
         recording.discard(outlets)
         _drop_unused_pools(running, pools)
         running.guard.settings = running.settings
         raise
-    membership.dismiss(pools)
+    membership.changes.dismiss(pools)
     recording.follow(fresh, outlets)
     running.settings = fresh
     running.probing.follow(fresh)

@@ -151,9 +151,9 @@ class Running:
             self.table, pools, drain_ms=settings.drain_timeout_ms, log=self._log, leads_back=self.guard.leads_back
         )
         if adoption:
-            count = membership.recall(self._claims_of)
+            count = membership.restart.recall(self._claims_of)
             self._log(f"{len(adoption.orphans)} workers ran on without a control plane: adopted, with {count} backends")
-        membership.apply(pools, settings.drain_timeout_ms)
+        membership.changes.apply(pools, settings.drain_timeout_ms)
         return membership
 
     def _claims_of(self, pool: str, source: str) -> set[str]:
@@ -214,10 +214,10 @@ class Running:
 
         entries = load(path, self._log)
         if self.adoption:
-            self.membership.restore_drains(entries)
-        elif count := self.membership.restore(entries):
+            self.membership.restart.restore_drains(entries)
+        elif count := self.membership.restart.restore(entries):
             self._log(f"state_file: {count} backends are back, on probation")
-        state = StateFile(path, self.membership.snapshot, self._log)
+        state = StateFile(path, self.membership.restart.snapshot, self._log)
         self.membership.on_change.subscribe(state.changed)
         return state
 

@@ -5,8 +5,11 @@ Membership's lock guards it. Work per call does not grow with the pool, except w
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from lbcore.discovery import evidence as rules_of
 from lbcore.discovery import panic
+from lbcore.discovery.member import Member
 from lbcore.discovery.pool_health import TOGETHER_S
 from lbcore.engine.codes import DEAD, PROVEN
 
@@ -16,14 +19,21 @@ if TYPE_CHECKING:
 
     from lbcore.config.settings import PoolSettings
     from lbcore.discovery.deadlines import Deadlines
-    from lbcore.discovery.evidence import Verdict
-    from lbcore.discovery.member import Member
+    from lbcore.discovery.evidence import Evidence, Verdict
     from lbcore.discovery.pool_health import PoolHealth
-    from lbcore.table import Row, Table
+    from lbcore.table import Resolved, Row, Table
+
+
+class Share(NamedTuple):
+    """What a backend takes of a pool's sessions, and who named it first."""
+
+    weight: int
+    tier: int
+    source: str
 
 
 class HealthStates:
-    """Of all pools.
+    """Of all pools: the only one that writes states, weights and tiers to the table.
 
     pools, health: settings and backends of each pool, by name; membership's own. on_change: called when a state changed.
     """
@@ -80,8 +90,32 @@ class HealthStates:
             self._table.set_tier(row, tier)
             self._look_at_pool(row.pool, now)
 
-    def entered(self, member: Member, now: float) -> None:
-        """A backend has come."""
+    def enter(
+        self,
+        pool: str,
+        address: str,
+        share: Share,
+        evidence: Evidence,
+        verdict: Verdict,
+        resolved: Resolved,
+        now: float,
+    ) -> Member:
+        """A backend comes. Raises ValueError (it is there, or the table is full)."""
+        row = self._table.add(
+            pool,
+            address,
+            weight=share.weight,
+            tier=share.tier,
+            source=share.source,
+            state=verdict.state,
+            reason=verdict.reason,
+            resolved=resolved,
+        )
+        member = Member(row, evidence)
+        self._entered(member, now)
+        return member
+
+    def _entered(self, member: Member, now: float) -> None:
         pool, health = member.row.pool, self._health[member.row.pool]
         health.enter(member)
         if member.verdict.state == "up":
@@ -97,9 +131,16 @@ class HealthStates:
         if member.verdict.state == "up":
             self._health[member.row.pool].healthy.add(member.row.id)
 
-    def left(self, pool: str, now: float) -> None:
-        """A backend has gone."""
-        self._look_at_pool(pool, now)
+    def leave(self, row: Row, reason: str, drain_ms: int, now: float) -> None:
+        """A backend goes: no new sessions; old ones are cut after drain_ms."""
+        self._health[row.pool].leave(row.id)
+        self._table.set_state(row, "draining", reason)
+        self._table.remove(row, drain_ms)
+        self._look_at_pool(row.pool, now)
+
+    def abandon(self, row: Row, drain_ms: int) -> None:
+        """Another control plane has left it, and nobody names it any more."""
+        self._table.remove(row, drain_ms)
 
     def follow(self, pool: str, now: float) -> None:
         """Judge all of a pool anew: its rules are others now."""

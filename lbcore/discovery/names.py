@@ -45,7 +45,7 @@ class _Watch:
 
 
 class Names:
-    """Follows the names that `membership.named()` tells of."""
+    """Follows the names that `membership.claims.named()` tells of."""
 
     def __init__(self, membership: Membership, log: Callable[[str], None]) -> None:
         self._membership = membership
@@ -61,7 +61,7 @@ class Names:
 
     def poke(self) -> None:
         """There may be a name to follow, or to ask for now. Starts the thread when there is."""
-        wanted = bool(self._membership.named())  # before our lock: who pokes may hold membership's
+        wanted = bool(self._membership.claims.named())  # before our lock: who pokes may hold membership's
         with self._lock:
             if self._stopping or (self._thread is None and not wanted):
                 return
@@ -120,7 +120,7 @@ class Names:
 
     def _due(self, now: float) -> list[tuple[Named, _Watch]]:
         """Whose time has come. Names that came since the last look were just resolved, so their time is not at once."""
-        named = {(one.pool, one.address): one for one in self._membership.named()}
+        named = {(one.pool, one.address): one for one in self._membership.claims.named()}
         for key in set(self._watches) - set(named):
             del self._watches[key]
         for key in set(named) - set(self._watches):
@@ -156,7 +156,7 @@ class Names:
         watch.backoff.begin_anew()
         watch.missing = 0 if named.ip in found.all_ips else watch.missing + 1
         if watch.missing and (watch.missing >= SURE or not named.resolved):
-            self._membership.move(named.pool, named.address, found)
+            self._membership.claims.move(named.pool, named.address, found)
             watch.missing = 0
         watch.due_at = time.monotonic() + (LEAST_S if watch.missing else min(MOST_S, max(LEAST_S, ttl_s)))
 

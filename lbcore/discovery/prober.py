@@ -183,12 +183,12 @@ class Prober:
             except ProbeShortage as shortage:
                 self._membership.shortages.probe(shortage.error, row.address)
             except ProbeFailed as failure:
-                self._membership.probe_result(row, False, str(failure), began)
+                self._membership.observations.probe_result(row, False, str(failure), began)
             except Exception as error:  # nothing that a backend sends may end its probes
                 self._log(f"probe of {row.address}: {error!r}")
-                self._membership.probe_result(row, False, f"probe failed: {error!r}", began)
+                self._membership.observations.probe_result(row, False, f"probe failed: {error!r}", began)
             else:
-                self._membership.probe_result(row, True, began=began)
+                self._membership.observations.probe_result(row, True, began=began)
             planned = began + probe.interval_ms / 1000 * random.uniform(1 - JITTER, 1 + JITTER)
             self._plan(row, began if row.id in self._again else planned)
         finally:

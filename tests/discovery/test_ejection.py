@@ -35,7 +35,7 @@ def test_a_balancer_that_loses_most_of_a_pool_at_once_doubts_itself_for_a_while(
     rows = bench.proven(*range(5))
     for row in rows[:3]:
         for _ in range(3):
-            bench.membership.probe_result(row, False, "timed out after 0.5s")
+            bench.membership.observations.probe_result(row, False, "timed out after 0.5s")
     assert [row.state for row in rows] == ["up"] * 5
     assert "more than half of the pool failed at once (3 probes failed: timed out" in rows[0].reason
     assert any("the fault may be ours" in line for line in bench.lines)
@@ -48,7 +48,7 @@ def test_doubt_ends_though_probes_go_on_failing(bench: Bench) -> None:
     rows = bench.proven(*range(5))
     for second in range(12):
         for row in rows[:3]:
-            bench.membership.probe_result(row, False, "timed out after 0.5s")
+            bench.membership.observations.probe_result(row, False, "timed out after 0.5s")
         assert [row.state for row in rows] == (["up"] * 5 if second < 7 else ["down"] * 3 + ["up"] * 2)
         bench.later(1)
     assert len([line for line in bench.lines if "the fault may be ours" in line]) == 1
@@ -58,7 +58,7 @@ def test_refused_connections_leave_no_doubt(bench: Bench) -> None:
     rows = [bench.membership.add("p", address(number)) for number in range(3)]
     for row in rows[:2]:
         for _ in range(3):
-            bench.membership.probe_result(row, False, "connection refused")
+            bench.membership.observations.probe_result(row, False, "connection refused")
     assert [row.state for row in rows] == ["down", "down", "up"]
 
 
@@ -67,9 +67,9 @@ def test_a_backend_that_flaps_is_held_down_and_says_so(bench: Bench) -> None:
     row = bench.membership.add("p", address(2))
     for flap in range(3):
         for _ in range(3):
-            bench.membership.probe_result(row, False, "connection refused")
+            bench.membership.observations.probe_result(row, False, "connection refused")
         for _ in range(2):
-            bench.membership.probe_result(row, True)
+            bench.membership.observations.probe_result(row, True)
         assert row.state == ("up" if flap == 0 else "down")
         if flap:
             assert "held down" in row.reason
@@ -80,6 +80,6 @@ def test_a_backend_that_flaps_is_held_down_and_says_so(bench: Bench) -> None:
 @pytest.mark.parametrize("wrong", [{"capacity": "much"}, {"weight": None}, {"pool": "q"}, {"address": "nowhere"}])
 def test_a_saved_backend_that_makes_no_sense_is_left_out_and_the_others_come(bench: Bench, wrong: dict[str, object]) -> None:
     good = {"pool": "p", "address": address(1), "source": "lease", "weight": 2, "capacity": 2.0, "drained": False, "up": True}
-    assert bench.membership.restore([good | {"address": address(2)} | wrong, good]) == 1
+    assert bench.membership.restart.restore([good | {"address": address(2)} | wrong, good]) == 1
     assert [row.address for row in bench.table.rows()] == [address(1)]
     assert any("is ignored" in line for line in bench.lines)

@@ -176,9 +176,9 @@ def test_a_full_table_keeps_a_backend_where_it_is(host: Host) -> None:
     try:
         pool = PoolSettings(name="p", backends=[BackendSettings(address=f"{NAME}:9")])
         membership = Membership(table, {"p": pool}, drain_ms=0, log=told.append)
-        membership.apply({"p": pool}, 0)
-        membership.move("p", f"{NAME}:9", resolved.Resolved(socket.AF_INET, "127.9.0.2", 0))
-        (one,) = membership.named()
+        membership.changes.apply({"p": pool}, 0)
+        membership.claims.move("p", f"{NAME}:9", resolved.Resolved(socket.AF_INET, "127.9.0.2", 0))
+        (one,) = membership.claims.named()
         assert (one.ip, one.resolved) == ("127.0.0.1", True)
     finally:
         table.close()

@@ -101,22 +101,22 @@ def said(instance: str | None, seq: int | None = None, status: str = "alive", **
 
 
 def test_older_beats_of_another_instance_are_no_old_news(bench: Bench) -> None:
-    row, _ = bench.membership.register("p", address(1), said("new", seq=1_000, load=0.5))
-    bench.membership.heartbeat("p", address(1), said("old", seq=5, load=0.25))
+    row, _ = bench.membership.leases.register("p", address(1), said("new", seq=1_000, load=0.5))
+    bench.membership.leases.heartbeat("p", address(1), said("old", seq=5, load=0.25))
     assert row.load == 0.75
-    bench.membership.heartbeat("p", address(1), said("old", seq=4, load=0.0))
+    bench.membership.leases.heartbeat("p", address(1), said("old", seq=4, load=0.0))
     assert row.load == 0.75
-    bench.membership.heartbeat("p", address(1), said("old", seq=6, load=0.0))
+    bench.membership.leases.heartbeat("p", address(1), said("old", seq=6, load=0.0))
     assert row.load == 0.5
 
 
 def test_loads_add_up_to_one_at_most_and_an_unknown_one_adds_nothing(bench: Bench) -> None:
-    row, _ = bench.membership.register("p", address(1), said("a", load=0.75, in_flight=3))
-    bench.membership.register("p", address(1), said("b", load=0.75, in_flight=4))
+    row, _ = bench.membership.leases.register("p", address(1), said("a", load=0.75, in_flight=3))
+    bench.membership.leases.register("p", address(1), said("b", load=0.75, in_flight=4))
     assert (row.load, row.elsewhere) == (1.0, 7.0)
-    bench.membership.heartbeat("p", address(1), said("a"))
+    bench.membership.leases.heartbeat("p", address(1), said("a"))
     assert (row.load, row.elsewhere) == (0.75, 4.0)
-    bench.membership.heartbeat("p", address(1), said("b"))
+    bench.membership.leases.heartbeat("p", address(1), said("b"))
     assert row.load is None
 
 
@@ -124,77 +124,77 @@ def test_loads_add_up_to_one_at_most_and_an_unknown_one_adds_nothing(bench: Benc
     ("others", "state"), [("ready", "starting"), ("busy", "busy"), ("starting", "busy"), ("draining", "busy")]
 )
 def test_an_address_is_as_ready_as_its_readiest_instance(bench: Bench, others: str, state: str) -> None:
-    row, _ = bench.membership.register("p", address(1), said("a", status="busy", for_s=1000))
-    bench.membership.heartbeat("p", address(1), said("b", status=others, for_s=1000))
+    row, _ = bench.membership.leases.register("p", address(1), said("a", status="busy", for_s=1000))
+    bench.membership.leases.heartbeat("p", address(1), said("b", status=others, for_s=1000))
     assert row.state == state
 
 
 def test_without_instances_everything_is_as_before(bench: Bench) -> None:
-    row, _ = bench.membership.register("p", address(1), said(None, seq=10))
-    bench.membership.heartbeat("p", address(1), said(None, seq=9, load=0.5))
+    row, _ = bench.membership.leases.register("p", address(1), said(None, seq=10))
+    bench.membership.leases.heartbeat("p", address(1), said(None, seq=9, load=0.5))
     assert row.load is None
-    bench.membership.deregister("p", address(1))
+    bench.membership.leases.deregister("p", address(1))
     assert row.state == "draining"
 
 
 def test_a_goodbye_without_an_instance_is_for_all(bench: Bench) -> None:
-    row, _ = bench.membership.register("p", address(1), said("a"))
-    bench.membership.register("p", address(1), said("b"))
-    bench.membership.deregister("p", address(1))
+    row, _ = bench.membership.leases.register("p", address(1), said("a"))
+    bench.membership.leases.register("p", address(1), said("b"))
+    bench.membership.leases.deregister("p", address(1))
     assert row.state == "draining"
 
 
 def test_instances_of_an_address_are_bounded(bench: Bench) -> None:
-    row, _ = bench.membership.register("p", address(1), said("first"))
+    row, _ = bench.membership.leases.register("p", address(1), said("first"))
     for number in range(2 * MOST_INSTANCES):
-        bench.membership.heartbeat("p", address(1), said(f"i{number}"))
-    assert bench.membership.instances(row) == MOST_INSTANCES
+        bench.membership.leases.heartbeat("p", address(1), said(f"i{number}"))
+    assert bench.membership.leases.instances(row) == MOST_INSTANCES
 
 
 def test_instances_outlive_a_restart(bench: Bench, later: Bench) -> None:
-    bench.membership.register("p", address(1), said("a"))
-    bench.membership.register("p", address(1), said("b"))
-    assert later.membership.restore(bench.membership.snapshot()) == 1
-    later.membership.deregister("p", address(1), "a")
+    bench.membership.leases.register("p", address(1), said("a"))
+    bench.membership.leases.register("p", address(1), said("b"))
+    assert later.membership.restart.restore(bench.membership.restart.snapshot()) == 1
+    later.membership.leases.deregister("p", address(1), "a")
     row = later.membership.find("p", address(1))
     assert row is not None
-    later.membership.deregister("p", address(1), "b")
+    later.membership.leases.deregister("p", address(1), "b")
     assert row.state == "draining"
 
 
 def test_instances_are_counted_on_by_a_control_plane_that_adopts(bench: Bench) -> None:
-    row, _ = bench.membership.register("p", address(1), said("a"))
-    bench.membership.register("p", address(1), said("b"))
+    row, _ = bench.membership.leases.register("p", address(1), said("a"))
+    bench.membership.leases.register("p", address(1), said("b"))
     after = adopted(bench)
-    assert after.membership.instances(row) == 2
-    after.membership.heartbeat("p", address(1), said("b"))
-    assert after.membership.instances(row) == 2, "it is one of the two"
-    after.membership.register("p", address(1), said("c"))
-    assert after.membership.instances(row) == 3
+    assert after.membership.leases.instances(row) == 2
+    after.membership.leases.heartbeat("p", address(1), said("b"))
+    assert after.membership.leases.instances(row) == 2, "it is one of the two"
+    after.membership.leases.register("p", address(1), said("c"))
+    assert after.membership.leases.instances(row) == 3
     for gone, state in (("a", "starting"), ("b", "starting"), ("c", "draining")):
-        after.membership.deregister("p", address(1), gone)
+        after.membership.leases.deregister("p", address(1), gone)
         assert row.state == state, gone
 
 
 def test_of_instances_that_are_not_heard_after_an_adoption_none_is_waited_for(bench: Bench) -> None:
     for name in "abc":
-        row, _ = bench.membership.register("p", address(1), said(name))
+        row, _ = bench.membership.leases.register("p", address(1), said(name))
     after = adopted(bench)
     for _ in range(4):
-        after.membership.heartbeat("p", address(1), said("a"))
+        after.membership.leases.heartbeat("p", address(1), said("a"))
         after.later(5)
-    assert after.membership.instances(row) == 1
-    after.membership.deregister("p", address(1), "a")
+    assert after.membership.leases.instances(row) == 1
+    after.membership.leases.deregister("p", address(1), "a")
     assert row.state == "draining"
 
 
 def test_what_an_address_said_holds_until_its_instances_are_heard_again(bench: Bench) -> None:
-    row, _ = bench.membership.register("p", address(1), said("a", status="busy", for_s=100))
-    bench.membership.register("p", address(1), said("b", status="busy", for_s=100))
+    row, _ = bench.membership.leases.register("p", address(1), said("a", status="busy", for_s=100))
+    bench.membership.leases.register("p", address(1), said("b", status="busy", for_s=100))
     after = adopted(bench)
-    after.membership.deregister("p", address(1), "a")
+    after.membership.leases.deregister("p", address(1), "a")
     assert row.state == "busy"
-    after.membership.heartbeat("p", address(1), said("b"))
+    after.membership.leases.heartbeat("p", address(1), said("b"))
     assert row.state != "busy"
 
 

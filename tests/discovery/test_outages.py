@@ -31,7 +31,7 @@ def test_an_outage_is_told_once_and_costs_a_probe_no_more_than_any(bench: Bench)
     del bench.table.set_state
     bench.later(60)
     for _ in range(2):
-        bench.membership.probe_result(rows[7], True)
+        bench.membership.observations.probe_result(rows[7], True)
     assert not outage_of(bench)
     assert len([line for line in bench.lines if "outage" in line]) == 2
     assert bench.picks() == {rows[7].index}
@@ -47,22 +47,22 @@ def test_no_weight_anywhere_is_an_outage(bench: Bench) -> None:
     bench.membership.set_weight(one, 1)
     assert not outage_of(bench)
     assert (two.state, two.kept) == ("down", False)
-    bench.membership.follow_source("p", "file:x", [(address(3), 0)])
+    bench.membership.claims.follow_source("p", "file:x", [(address(3), 0)])
     bench.membership.set_weight(one, 0)
     assert outage_of(bench)
-    bench.membership.follow_source("p", "file:x", [(address(3), 5)])
+    bench.membership.claims.follow_source("p", "file:x", [(address(3), 5)])
     assert not outage_of(bench)
 
 
 @pytest.mark.parametrize("way", ["drain", "busy", "remove"])
 def test_whatever_takes_the_last_one_out_is_an_outage(bench: Bench, way: str) -> None:
-    row, _ = bench.membership.register("p", address(1), Report("ready"))
-    bench.membership.probe_result(row, True)
+    row, _ = bench.membership.leases.register("p", address(1), Report("ready"))
+    bench.membership.observations.probe_result(row, True)
     assert not outage_of(bench)
     if way == "drain":
         bench.membership.drain(row)
     elif way == "busy":
-        bench.membership.heartbeat("p", address(1), Report("busy", for_s=5))
+        bench.membership.leases.heartbeat("p", address(1), Report("busy", for_s=5))
     else:
         bench.membership.remove(row)
     assert outage_of(bench)
@@ -78,7 +78,7 @@ def test_a_pool_that_never_had_a_good_one_is_told_after_a_while(strict: Bench) -
     strict.later(10)
     assert len([line for line in strict.lines if "outage" in line]) == 1
     for _ in range(2):
-        strict.membership.probe_result(row, True)
+        strict.membership.observations.probe_result(row, True)
     assert len([line for line in strict.lines if "the outage is over" in line]) == 1
 
 
@@ -99,7 +99,7 @@ def test_metrics_tell_kept_backends_from_good_ones(bench: Bench) -> None:
         assert [line.rpartition(" ")[2] for line in found] == [value]
     for row in rows:
         for _ in range(2):
-            bench.membership.probe_result(row, True)
+            bench.membership.observations.probe_result(row, True)
     text = render(document(bench.table.segment)).decode()
     assert 'lbcore_pool_outage{pool="p"} 0.0' in text
     assert 'lbcore_pool_backends{pool="p",state="up"} 2.0' in text

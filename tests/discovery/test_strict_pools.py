@@ -16,11 +16,11 @@ def test_who_begins_down_is_up_with_its_first_good_probe(strict: Bench, way: str
     if way == "add":
         strict.membership.add("p", address(1))
     elif way == "source":
-        strict.membership.follow_source("p", "dns:x", [(address(1), 1)])
+        strict.membership.claims.follow_source("p", "dns:x", [(address(1), 1)])
     elif way == "config":
-        strict.membership.apply({"p": strict.pool.replace(backends=[BackendSettings(address=address(1))])}, 1000)
+        strict.membership.changes.apply({"p": strict.pool.replace(backends=[BackendSettings(address=address(1))])}, 1000)
     else:
-        assert strict.membership.restore([saved | {"source": "lease" if "lease" in way else "api"}]) == 1
+        assert strict.membership.restart.restore([saved | {"source": "lease" if "lease" in way else "api"}]) == 1
     row = strict.table.find("p", address(1))
     assert row is not None
     assert row.state == ("starting" if "lease" in way else "down")
@@ -29,7 +29,7 @@ def test_who_begins_down_is_up_with_its_first_good_probe(strict: Bench, way: str
     assert (row.state, strict.picks()) == ("down", set())
     strict.later(10)
     for _ in range(2):
-        strict.membership.probe_result(row, True)
+        strict.membership.observations.probe_result(row, True)
     assert (row.state, strict.picks()) == ("up", {row.index})
 
 
@@ -42,7 +42,7 @@ def test_who_was_drained_is_proven_anew_where_backends_begin_down(strict: Bench)
     strict.membership.ready(row)
     assert row.state == "down"
     assert poked[-1] is row, "it is probed at once"
-    strict.membership.probe_result(row, True)
+    strict.membership.observations.probe_result(row, True)
     assert row.state == "up"
 
 
@@ -70,7 +70,7 @@ def test_the_last_good_one_of_a_pool_that_refuses_is_never_ejected(strict: Bench
     """Being worse than the rest takes a rest: two are no primary, and the third is slow."""
     rows = strict.proven(1, 2, 3)
     all_bad(strict, *rows[:2], why="status 503")
-    strict.membership._states.eject(strict.membership._members[rows[2].id], "it is slow", strict.clock.now)
+    strict.membership.states.eject(strict.membership.by_id[rows[2].id], "it is slow", strict.clock.now)
     assert strict.picks() == {rows[2].index}
 
 
@@ -86,16 +86,16 @@ def test_a_reload_lets_the_kept_ones_go_and_keeps_them_again(bench: Bench) -> No
     rows = bench.proven(1, 2)
     all_bad(bench, *rows)
     assert len(bench.picks()) == 2
-    bench.membership.apply({"p": bench.pool.replace(when_none="refuse")}, 1000)
+    bench.membership.changes.apply({"p": bench.pool.replace(when_none="refuse")}, 1000)
     assert bench.picks() == set()
-    bench.membership.apply({"p": bench.pool}, 1000)
+    bench.membership.changes.apply({"p": bench.pool}, 1000)
     assert len(bench.picks()) == 2
 
 
 def test_a_reload_to_initial_down_asks_for_a_probe_of_whom_none_has_seen(bench: Bench) -> None:
     unseen = bench.membership.add("p", address(1))
     (seen,) = bench.proven(2)
-    bench.membership.apply({"p": bench.pool.replace(initial="down")}, 1000)
+    bench.membership.changes.apply({"p": bench.pool.replace(initial="down")}, 1000)
     assert (unseen.state, seen.state) == ("down", "up")
 
 
@@ -104,7 +104,7 @@ def test_an_adopted_one_that_began_down_goes_down_with_its_first_bad_probe(stric
     (row,) = strict.proven(1)
     after = adopted(strict)
     assert row.state == "up"
-    after.membership.probe_result(row, False, "status 503")
+    after.membership.observations.probe_result(row, False, "status 503")
     assert row.state == "down"
 
 
@@ -118,14 +118,14 @@ def test_an_outage_stays_one_over_an_adoption(bench: Bench) -> None:
     assert not after.membership.usable()
     assert rows[0].reason.count("kept") == 1
     for _ in range(2):
-        after.membership.probe_result(rows[0], True)
+        after.membership.observations.probe_result(rows[0], True)
     assert after.membership.outages() == []
 
 
 def test_one_that_died_and_was_drained_is_down_when_it_is_ready_after_an_adoption(bench: Bench) -> None:
     dead, good = bench.proven(1, 2)
     for _ in range(3):
-        bench.membership.probe_result(dead, False, "connection refused")
+        bench.membership.observations.probe_result(dead, False, "connection refused")
     for row in (dead, good):
         bench.membership.drain(row)
     after = adopted(adopted(bench))
@@ -133,22 +133,22 @@ def test_one_that_died_and_was_drained_is_down_when_it_is_ready_after_an_adoptio
     for row in (dead, good):
         after.membership.ready(row)
     assert (dead.state, dead.reason, good.state) == ("down", "it was down before", "up")
-    after.membership.probe_result(dead, True)
+    after.membership.observations.probe_result(dead, True)
     assert dead.state == "down"
-    after.membership.probe_result(dead, True)
+    after.membership.observations.probe_result(dead, True)
     assert dead.state == "up"
 
 
 def test_one_that_died_and_says_that_it_is_busy_is_down_after_that(bench: Bench) -> None:
     """Likewise whatever else hides the verdict from the next control plane."""
-    row, _ = bench.membership.register("p", address(1), Report(status="alive"))
+    row, _ = bench.membership.leases.register("p", address(1), Report(status="alive"))
     for _ in range(3):
-        bench.membership.probe_result(row, False, "connection refused")
-    bench.membership.heartbeat("p", address(1), Report(status="busy", for_s=10))
+        bench.membership.observations.probe_result(row, False, "connection refused")
+    bench.membership.leases.heartbeat("p", address(1), Report(status="busy", for_s=10))
     assert row.state == "busy"
     after = adopted(bench)
     assert row.state == "busy"
-    after.membership.heartbeat("p", address(1), Report(status="alive"))
+    after.membership.leases.heartbeat("p", address(1), Report(status="alive"))
     assert row.state == "down"
 
 

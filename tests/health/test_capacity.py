@@ -131,7 +131,7 @@ def bench() -> Iterator[Bench]:
 
 def test_load_is_aged_and_then_forgotten(bench: Bench) -> None:
     row = bench.membership.add("p", address(1))
-    bench.membership.heartbeat("p", address(1), Report("alive", load=0.8))
+    bench.membership.leases.heartbeat("p", address(1), Report("alive", load=0.8))
     assert row.load == 0.8
     bench.later(6.1)
     assert row.load == 0.4
@@ -145,21 +145,21 @@ def test_requests_in_flight_less_our_own_are_from_elsewhere(bench: Bench) -> Non
     picker = bench.table.picker("p")
     assert picker.take(row.index)
     assert picker.take(row.index)
-    bench.membership.heartbeat("p", address(1), Report("alive", in_flight=7))
+    bench.membership.leases.heartbeat("p", address(1), Report("alive", in_flight=7))
     assert row.elsewhere == 5
-    bench.membership.heartbeat("p", address(1), Report("alive", in_flight=1))
+    bench.membership.leases.heartbeat("p", address(1), Report("alive", in_flight=1))
     assert row.elsewhere == 0
-    bench.membership.heartbeat("p", address(1), Report("alive", in_flight=12))
+    bench.membership.leases.heartbeat("p", address(1), Report("alive", in_flight=12))
     bench.later(13)
     assert row.elsewhere == 0
 
 
 def test_late_and_repeated_reports_change_nothing(bench: Bench) -> None:
-    row, _ = bench.membership.register("p", address(1), Report("ready", weight=1, seq=5))
-    bench.membership.heartbeat("p", address(1), Report("alive", weight=2, seq=6))
+    row, _ = bench.membership.leases.register("p", address(1), Report("ready", weight=1, seq=5))
+    bench.membership.leases.heartbeat("p", address(1), Report("alive", weight=2, seq=6))
     bench.later(10)
-    bench.membership.heartbeat("p", address(1), Report("alive", weight=9, seq=6))
-    bench.membership.heartbeat("p", address(1), Report("draining", seq=2))
+    bench.membership.leases.heartbeat("p", address(1), Report("alive", weight=9, seq=6))
+    bench.membership.leases.heartbeat("p", address(1), Report("draining", seq=2))
     assert (row.weight, row.state) == (2, "starting")
     bench.later(5.1)  # nor do they renew the lease
     assert row.leaving
@@ -190,10 +190,10 @@ def test_slow_start_begins_again_after_a_flap(bench: Bench) -> None:
     row = bench.membership.add("p", address(2))
     bench.later(60)
     for _ in range(3):
-        bench.membership.probe_result(row, False, "connection refused")
+        bench.membership.observations.probe_result(row, False, "connection refused")
     assert row.state == "down"
     for _ in range(2):
-        bench.membership.probe_result(row, True)
+        bench.membership.observations.probe_result(row, True)
     assert row.state == "up"
     assert ramps(bench, row)
 

@@ -31,12 +31,12 @@ def bench() -> Iterator[Bench]:
 def restarted(bench: Bench) -> Bench:
     """A balancer that begins with the other's state file, as JSON keeps it."""
     fresh = Bench()
-    fresh.membership.restore(json.loads(json.dumps(bench.membership.snapshot())))
+    fresh.membership.restart.restore(json.loads(json.dumps(bench.membership.restart.snapshot())))
     return fresh
 
 
 def test_a_source_that_flaps_forgets_no_drain(bench: Bench) -> None:
-    follow = bench.membership.follow_source
+    follow = bench.membership.claims.follow_source
     follow("p", "file:x", [(address(1), 1), (address(2), 1)])
     row = bench.membership.find("p", address(1))
     assert row is not None
@@ -56,11 +56,11 @@ def test_a_source_that_flaps_forgets_no_drain(bench: Bench) -> None:
 
 
 def test_a_backend_that_registers_again_is_drained_still(bench: Bench) -> None:
-    row, _ = bench.membership.register("p", address(1), Report("ready"))
+    row, _ = bench.membership.leases.register("p", address(1), Report("ready"))
     bench.membership.drain(row)
-    bench.membership.deregister("p", address(1))
-    row, new = bench.membership.register("p", address(1), Report("ready"))
-    bench.membership.probe_result(row, True)
+    bench.membership.leases.deregister("p", address(1))
+    row, new = bench.membership.leases.register("p", address(1), Report("ready"))
+    bench.membership.observations.probe_result(row, True)
     assert (new, row.state) == (True, "draining")
 
 
@@ -75,7 +75,7 @@ def test_a_backend_that_an_operator_removes_begins_anew(bench: Bench) -> None:
 def test_a_drain_survives_a_restart(bench: Bench, source: str) -> None:
     def enter(bench: Bench) -> None:
         if source == "file":
-            bench.membership.follow_source("p", "file:x", [(address(1), 1)])
+            bench.membership.claims.follow_source("p", "file:x", [(address(1), 1)])
         elif bench.membership.find("p", address(1)) is None:
             bench.membership.add("p", address(1))
 
@@ -90,7 +90,7 @@ def test_a_drain_survives_a_restart(bench: Bench, source: str) -> None:
         assert again is not None
         assert again.state == "draining"
         fresh.membership.ready(again)
-        assert [entry for entry in fresh.membership.snapshot() if entry["drained"]] == []
+        assert [entry for entry in fresh.membership.restart.snapshot() if entry["drained"]] == []
     finally:
         fresh.table.close()
 
@@ -99,7 +99,7 @@ def test_who_is_here_is_believed_before_the_state_file(bench: Bench) -> None:
     """A control plane that adopts workers: the file may be a second old."""
     entries = [{**entry, "address": where} for entry in [_drain_entry()] for where in (address(1), address(2))]
     bench.membership.add("p", address(1))
-    bench.membership.restore_drains([*entries, {"nonsense": True}])
+    bench.membership.restart.restore_drains([*entries, {"nonsense": True}])
     assert bench.membership.find("p", address(1)).state == "up"  # type: ignore[union-attr]
     assert bench.membership.add("p", address(2)).state == "draining"
 

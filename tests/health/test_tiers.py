@@ -274,13 +274,13 @@ def test_a_lost_tier_behind_which_another_serves_gives_no_doubt() -> None:
     try:
         pool = PoolSettings(name="p", probe=ProbeSettings(interval="1s", timeout="500ms", rise=2, fall=3))
         membership = Membership(table, {"p": pool}, drain_ms=1000, log=lambda line: None)
-        membership.apply({"p": pool}, 1000)
+        membership.changes.apply({"p": pool}, 1000)
         rows = [membership.add("p", f"10.0.0.{at}:80", tier=int(at == 3)) for at in range(4)]
         for row in rows:
-            membership.probe_result(row, True)
+            membership.observations.probe_result(row, True)
         for row in rows[:3]:
             for _ in range(3):
-                membership.probe_result(row, False, "timed out after 0.5s")
+                membership.observations.probe_result(row, False, "timed out after 0.5s")
         assert [row.state for row in rows] == ["down", "down", "down", "up"]
         assert set(table.picker("p").picks(50)) == {rows[3].index}
         assert membership.outages() == []
@@ -347,25 +347,25 @@ def membership() -> Iterator[Membership]:
 
 
 def test_a_source_moves_a_backend_to_another_tier(membership: Membership) -> None:
-    membership.follow_source("p", "dns:x", [("10.0.0.1:80", 1, 0), ("10.0.0.2:80", 1, 1)])
-    membership.follow_source("p", "dns:x", [("10.0.0.1:80", 1, 1), ("10.0.0.2:80", 1, 0)])
-    assert {row.address: row.tier for row in membership._table.rows()} == {"10.0.0.1:80": 1, "10.0.0.2:80": 0}
+    membership.claims.follow_source("p", "dns:x", [("10.0.0.1:80", 1, 0), ("10.0.0.2:80", 1, 1)])
+    membership.claims.follow_source("p", "dns:x", [("10.0.0.1:80", 1, 1), ("10.0.0.2:80", 1, 0)])
+    assert {row.address: row.tier for row in membership.table.rows()} == {"10.0.0.1:80": 1, "10.0.0.2:80": 0}
 
 
 def test_a_lease_says_that_it_is_a_backup_and_a_restart_knows(membership: Membership) -> None:
-    row, _ = membership.register("p", "10.0.0.1:80", Report("ready", backup=True))
+    row, _ = membership.leases.register("p", "10.0.0.1:80", Report("ready", backup=True))
     assert row.tier == 1
-    membership.heartbeat("p", "10.0.0.1:80", Report("alive"))
+    membership.leases.heartbeat("p", "10.0.0.1:80", Report("alive"))
     assert row.tier == 1, "a heartbeat that does not say so changes nothing"
-    saved = membership.snapshot()
-    membership.register("p", "10.0.0.1:80", Report("ready", backup=False))
+    saved = membership.restart.snapshot()
+    membership.leases.register("p", "10.0.0.1:80", Report("ready", backup=False))
     assert row.tier == 0
     membership.remove(row)
-    assert membership.restore(json.loads(json.dumps(saved))) == 1
+    assert membership.restart.restore(json.loads(json.dumps(saved))) == 1
     again = membership.find("p", "10.0.0.1:80")
     assert again is not None
     assert again.tier == 1
-    assert membership.restore([{**saved[0], "address": "10.0.0.9:80", "tier": 10**9}]) == 1, "whatever a file says"
+    assert membership.restart.restore([{**saved[0], "address": "10.0.0.9:80", "tier": 10**9}]) == 1, "whatever a file says"
 
 
 def test_a_registration_says_that_it_is_a_backup() -> None:

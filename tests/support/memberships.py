@@ -33,13 +33,13 @@ class Bench:
         self.pool = PoolSettings(name="p", **({"probe": probe, "lease": lease} | rules))
         self.lines: list[str] = []
         self.membership = Membership(self.table, {"p": self.pool}, drain_ms=30_000, log=self.lines.append, clock=self.clock)
-        self.membership.apply({"p": self.pool}, 30_000)
+        self.membership.changes.apply({"p": self.pool}, 30_000)
 
     def proven(self, *numbers: int, **options: Any) -> list[Row]:
         """Backends that a probe has found well."""
         rows = [self.membership.add("p", address(number), **options) for number in numbers]
         for row in rows:
-            self.membership.probe_result(row, True)
+            self.membership.observations.probe_result(row, True)
         return rows
 
     def later(self, seconds: float) -> None:
@@ -68,12 +68,12 @@ def adopted(bench: Bench) -> Bench:
         found = bench.table.segment.backend(row.index)
         row.kept, row.known, row.instances = bool(found.kept), int(found.known), int(found.instances)
     after.membership = Membership(after.table, {"p": after.pool}, drain_ms=1000, log=after.lines.append, clock=after.clock)
-    after.membership.recall(lambda pool, source: {source})
-    after.membership.apply({"p": after.pool}, 1000)
+    after.membership.restart.recall(lambda pool, source: {source})
+    after.membership.changes.apply({"p": after.pool}, 1000)
     return after
 
 
 def all_bad(bench: Bench, *rows: Row, why: str = "timed out after 0.5s", times: int = 3) -> None:
     for row in rows:
         for _ in range(times):
-            bench.membership.probe_result(row, False, why)
+            bench.membership.observations.probe_result(row, False, why)
