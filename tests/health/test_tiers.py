@@ -341,7 +341,7 @@ def membership() -> Iterator[Membership]:
     table = Table(name="t", version="0", workers=1, max_backends=64, datapath="auto")
     pool = PoolSettings(name="p", probe=ProbeSettings(kind="off"))
     made = Membership(table, {"p": pool}, drain_ms=1000, log=lambda line: None)
-    made.apply({"p": pool}, 1000)
+    made.changes.apply({"p": pool}, 1000)
     yield made
     table.close()
 
