@@ -33,7 +33,7 @@ class Hangs:
         self._asked: dict[int, float] = {}  # by section: since when it owes a turn
         self._hanging: dict[int, WorkerSlot] = {}
         for section in range(table.segment.head.workers):
-            table.set_hanging(section, False)
+            table.sections.set_hanging(section, False)
 
     @property
     def numbers(self) -> list[int]:
@@ -73,7 +73,7 @@ class Hangs:
             return
         if now - asked >= HANGS_S and section not in self._hanging:
             self._hanging[section] = slot
-            self._table.set_hanging(section, True)
+            self._table.sections.set_hanging(section, True)
             self._log(f"worker {slot.number} (process {slot.worker.pid if slot.worker else '?'}) hangs{self._outlook(slot)}")
         if section in self._hanging and self.limit_s and now - asked >= self.limit_s:
             self._replace(slot, now - asked)
@@ -92,4 +92,4 @@ class Hangs:
 
     def _recover(self, section: int) -> None:
         del self._hanging[section]
-        self._table.set_hanging(section, False)
+        self._table.sections.set_hanging(section, False)

@@ -59,7 +59,7 @@ class Replacement:
 
     def _replace(self, number: int, drain_ms: int) -> None:
         slot = self._slots.successor(number)
-        if self._table.holder(slot.section) is not None:
+        if self._table.sections.holder(slot.section) is not None:
             raise WorkerFailed(f"worker {number}: the one that was replaced before still drains")
         # it may be gone, but not settled yet: that would wipe the figures of whoever has its section then
         self._workers.wait_until(lambda: not self._slots.is_retiring(slot.section), "that has drained was not settled")

@@ -46,14 +46,14 @@ class TakingOver:
     def _remember_drains(self, slot: WorkerSlot, sections: set[int]) -> None:
         """Workers that were draining when their control plane went: nobody speaks with them any more, but they count."""
         for section in sections:
-            pid = self._table.holder(section)
+            pid = self._table.sections.holder(section)
             if pid is None:
                 continue
             old = WorkerSlot(slot.number, None, section)
             try:
                 old.worker = AdoptedWorker(pid)
             except OSError:
-                self._table.bury_worker(section)
+                self._table.sections.bury(section)
                 continue
             self._workers.slots.retiring.append(old)
             self._workers.selector.register(old.worker, selectors.EVENT_READ, old)

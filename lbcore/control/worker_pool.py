@@ -108,7 +108,7 @@ class WorkerPool:
     def _begin(self, slot: WorkerSlot) -> None:
         """Start its worker. Raises OSError with nothing begun."""
         adoption_socket = self._adoption_socket(slot.section) if self._adoption_socket else None
-        self._table.use_section(slot.section)
+        self._table.sections.use(slot.section)
         channel = Channel()
         try:
             self.selector.register(channel.ours, selectors.EVENT_READ, slot)
@@ -166,7 +166,7 @@ class WorkerPool:
         slot.ready = False
         if worker is None or not worker.wait(5):
             return
-        self._table.bury_worker(slot.section)
+        self._table.sections.bury(slot.section)
         with self.lock:
             self.listening.parting.closed(slot)
         if slot in self.slots.retiring:

@@ -25,10 +25,10 @@ class Pickers:
         """Free the sections of those that are gone, if it is time to look."""
         if now < self.due_at:
             return
-        for section, pid in self._table.pickers().items():
+        for section, pid in self._table.sections.pickers().items():
             if not _lives(pid):
                 self._log(f"process {pid}, which picked without the proxy, has ended: its picks are released")
-                self._table.bury_picker(section)
+                self._table.sections.bury_picker(section)
         self.due_at = now + EVERY_S
 
 

@@ -7,42 +7,29 @@ through the engine's writer and publishes the pools that it touched.
 from __future__ import annotations
 
 import contextlib
-import os
 import socket
 import time
 
-from lbcore import _engine, locks
-from lbcore.config.settings import parse_address, split_host_port
-from lbcore.engine.codes import DATAPATHS, DRAINING, FREE, GONE, SECTIONS, SERVING, STATES
-from lbcore.engine.segment import Segment, SegmentError, make_memory, map_shared, text
-from lbcore.forked import NotOurs
-from lbcore.table import packed
+from lbcore import _engine
+from lbcore.config.settings import parse_address
+from lbcore.engine.codes import FREE, GONE, STATES
+from lbcore.engine.segment import text
 from lbcore.table.backend_health import BackendHealth, health_of
-from lbcore.table.counts import Counts
 from lbcore.table.resolved import Resolved, resolve
 from lbcore.table.row import Row
-from lbcore.table.views import Views
-from lbcore.topic import Topic
+from lbcore.table.settings_rows import SettingsRows
+from lbcore.table.settings_rows import TableFull as TableFull
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import mmap
     from collections.abc import Iterator
-    from typing import Any
 
-    from lbcore.config.settings import ListenerSettings, PoolSettings
 
-MAX_LISTENERS = 64
-MAX_POOLS = 256
 REST_S = 1.0
 """How long a removed row rests at least: a worker may hold a pick of it that it has not counted yet."""
 
 
-class TableFull(ValueError):
-    """No row is free: raise max_backends."""
-
-
-class Table:
+class Table(SettingsRows):
     """The live table. All methods are thread-safe; `lock` may be held around several of them.
 
     settings are taken as checked. Owns the segment's memory (`fd`) until `close()`.
@@ -51,65 +38,24 @@ class Table:
     def __init__(
         self, *, name: str, version: str, workers: int, max_backends: int, datapath: str, memory: int | None = None
     ) -> None:
-        """memory: descriptor of a segment whose writer is gone, ours from now on; its numbers count, and what is in it stays.
-
-        Raises OSError when the memory cannot be had, SegmentError when it is of another layout.
-        """
-        sections = SECTIONS * workers
-        limits = (MAX_LISTENERS, MAX_POOLS, max_backends, sections)
-        size = _engine.segment_bytes(listeners=MAX_LISTENERS, pools=MAX_POOLS, backends=max_backends, workers=sections)
-        self.lock: Any = locks.rlock("table")
-        self.fd: int = make_memory(size) if memory is None else memory
-        self.memory: mmap.mmap = map_shared(self.fd)
-        fresh = memory is None
-        try:
-            self._writer: Any = _engine.TableWriter(self.memory, create=limits if fresh else None)
-            self.segment: Segment = Segment(self.memory)
-        except (OSError, SegmentError):
-            self.memory.close()
-            raise
-        self.workers: int = int(self.segment.head.workers) // SECTIONS
-        if fresh:
-            self._writer.sections(workers)  # the others count when they are used
-        self._write_head(name, version, DATAPATHS[datapath], fresh=fresh)
-        self._pools: dict[str, int] = {}
-        self._policies: dict[str, str] = {}
-        self._tenants: dict[tuple[str, str], int] = {}
-        self._last_tenant = 0
-        self._secret = os.urandom(16)
+        """As of TableMemory."""
+        super().__init__(
+            name=name, version=version, workers=workers, max_backends=max_backends, datapath=datapath, memory=memory
+        )
         self._rows: dict[int, Row] = {}
         self._by_address: dict[tuple[str, str], Row] = {}
         self._leaving: set[int] = set()
         self._free: list[int] = []
         self._fresh = 0
         self._max_backends = int(self.segment.head.max_backends)
-        self.counts: Counts = Counts(self._writer, self.segment)
-        self.views: Views = Views(self._pools, self._writer.publish)
-        self.on_cut: Topic[[]] = Topic()
-        self._cutting: set[str] = set()  # pools that cut the sessions of a backend that is down
         self._takers: dict[tuple[str, int], int] = {}  # by pool and tier: how many take sessions
-        if not fresh:
+        if memory is not None:
             self._recall()
-
-    def _write_head(self, name: str, version: str, datapath: int, *, fresh: bool) -> None:
-        head = self.segment.head
-        self._writer.head(
-            name=name.encode(),
-            version=version.encode(),
-            started_ms=int(time.time() * 1000) if fresh else head.started_ms,
-            control_pid=os.getpid(),
-            datapath=datapath if fresh else head.datapath,
-            client_key=os.urandom(16) if fresh else bytes(head.client_key),
-        )
 
     def _recall(self) -> None:
         """Know again what the segment holds."""
         self._writer.mend()
-        for index in range(MAX_POOLS):
-            pool = self.segment.pool(index)
-            if pool.state:
-                self._pools[text(pool.name)] = index
-        self._recall_tenants()
+        self._recall_settings()
         names = {index: name for name, index in self._pools.items()}
         self._fresh = int(self.segment.head.rows_used)
         for index in range(self._fresh):
@@ -121,20 +67,6 @@ class Table:
         for name in self._pools:
             self.views.publish(name)
 
-    def _recall_tenants(self) -> None:
-        """Listeners and pools keep their numbers, and with them their figures; no number that was ever given is given again."""
-        segment = self.segment
-        given = {("pool", name): int(segment.pool(index).tenant) for name, index in self._pools.items()}
-        for index in range(MAX_LISTENERS):
-            row = segment.listener(index)
-            if row.state:
-                given["listener", str(index)] = int(row.tenant)
-        rows = [segment.listener(index) for index in range(MAX_LISTENERS)]
-        rows += [segment.pool(index) for index in range(MAX_POOLS)]
-        figures = [segment.listener_tally(worker, at) for worker in range(segment.head.workers) for at in range(len(rows))]
-        self._tenants = given
-        self._last_tenant = max(int(entry.tenant) for entry in (*rows, *figures))
-
     def _recall_row(self, row: Row, *, gone: bool) -> None:
         row.free_at = time.monotonic() + REST_S if gone else None
         self._rows[row.index] = row
@@ -144,149 +76,16 @@ class Table:
             self._by_address[row.pool, row.address] = row
         self._recount(row)
 
-    def close(self) -> None:
-        """Unmap and give the memory back. The table is not to be used any more."""
-        with self.lock:
-            self._writer.release()
-            self.segment.close()
-            self.memory.close()
-            if self.fd >= 0:
-                os.close(self.fd)
-                self.fd = -1
-
-    def disown(self) -> None:
-        """In a forked child: the memory is its parent's, and nothing is written there from here."""
-        self.lock = locks.rlock("table")
-        self._writer = NotOurs()
-        self.counts.disown()
-        if self.fd >= 0:
-            os.close(self.fd)
-            self.fd = -1
-
-    @property
-    def closed(self) -> bool:
-        """Has it been closed?"""
-        return self.fd < 0
-
-    # --- listeners and pools -------------------------------------------------------------------------------------
-
-    def set_listener(
-        self, index: int, listener: ListenerSettings | None, address: str = "", certificate_expires_s: int = 0
-    ) -> None:
-        """Write a listener row; None frees it, but leaves its time limits to the sessions that came through it.
-
-        certificate_expires_s: Unix time, when the first of its certificates does; 0: it has none.
-        """
-        with self.lock:
-            tenant = ("listener", str(index))
-            if listener is None:
-                self._writer.listener(index, packed.freed_listener_row(self.segment.listener(index)))
-                self._tenants.pop(tenant, None)
-                return
-            row = packed.listener_row(
-                listener,
-                pool=None if listener.pool is None else self._pools[listener.pool],
-                address=address,
-                tenant=self._tenant(tenant),
-                certificate_expires_s=certificate_expires_s,
-            )
-            self._writer.listener(index, row)
-
-    def listener_at(self, index: int) -> tuple[str, str, str, int]:
-        """Name, mode, host and port of a listener row."""
-        row = self.segment.listener(index)
-        mode, _, where = text(row.address).partition("://")
-        return text(row.name), mode, *split_host_port(where)
-
-    def set_pool(self, pool: PoolSettings) -> None:
-        """Write a pool's settings; a new name takes a new row. Raises TableFull."""
-        with self.lock:
-            known = self._pools.get(pool.name)
-            index = self._free_pool() if known is None else known
-            row = packed.pool_row(pool, tenant=self._tenant(("pool", pool.name)), sticky_key=self._sticky_key(pool))
-            self._writer.pool(index, row)
-            self._pools[pool.name] = index
-            self._follow_cuts(pool)
-            if known is None or self._policies.get(pool.name) != pool.policy:
-                self._policies[pool.name] = pool.policy
-                self.views.publish(pool.name)
-
-    def _follow_cuts(self, pool: PoolSettings) -> None:
-        """A pool that cuts sessions from now on does so at once, of those that are down already."""
-        if pool.on_down == "cut" and pool.name not in self._cutting:
-            self._cutting.add(pool.name)
-            self.on_cut()
-        elif pool.on_down != "cut":
-            self._cutting.discard(pool.name)
-
-    def set_outage(self, pool: str, outage: bool) -> None:
-        """Say in the segment whether a pool has no usable backend."""
-        with self.lock:
-            if pool in self._pools:
-                self._writer.outage(self._pools[pool], outage)
-
-    def _sticky_key(self, pool: PoolSettings) -> bytes:
-        """What signs the pool's cookie: of its secret, or of one that lives as long as the table."""
-        if not pool.sticky:
-            return b""
-        known = self.segment.pool(self._pools[pool.name]) if pool.name in self._pools else None
-        if not pool.sticky_secret and known is not None and text(known.sticky) == pool.sticky:
-            return bytes(known.sticky_key)  # cookies that are out stay good
-        return packed.sticky_key(pool.name, pool.sticky_secret.reveal().encode() if pool.sticky_secret else self._secret)
-
-    def _tenant(self, whose: tuple[str, str]) -> int:
-        """The number of a pool or listener, by which its figures are told from those of one that had its row before."""
-        if whose not in self._tenants:
-            self._last_tenant += 1
-            self._tenants[whose] = self._last_tenant
-        return self._tenants[whose]
-
     def time(self, pool: str, timing: int, us: int, *, worker: int = 0, times: int = 1) -> None:
         """Note times as a worker does (csrc/table/timing.h), for tests and benchmarks."""
         with self.lock:
             self._writer.time(self._pools[pool], timing, us, worker=worker, times=times)
 
-    def set_observed(self, log_every: int, trace_every: int = 0) -> None:
-        """Have one of so many endings recorded for the access log, and one of so many exchanges traced; 0: none."""
-        with self.lock:
-            self._writer.observe(log_every, trace_every)
-
-    def tell_log(self, written: int, lost: int) -> None:
-        """How far the access log is. Its thread is the only writer of these two, and takes no lock: it must not wait."""
-        self._writer.log_tally(written, lost)
-
-    def set_routes(self, table: bytes) -> None:
-        """Publish routes, as `lbcore.table.routes.pack` made them."""
-        with self.lock:
-            self._writer.routes(table)
-
-    def pool_rows(self) -> dict[str, int]:
-        """The row of each pool, by name."""
-        with self.lock:
-            return dict(self._pools)
-
-    def drop_pool(self, name: str) -> None:
-        """Free a pool's row. Its backends must have been removed."""
-        with self.lock:
-            self._writer.pool(self._pools.pop(name), packed.freed_pool_row())
-            self._tenants.pop(("pool", name), None)
-            self._policies.pop(name, None)
-            self._cutting.discard(name)
-
-    def _free_pool(self) -> int:
-        taken = set(self._pools.values()) | {self._row_pool(row) for row in self._rows.values() if row.leaving}
-        for index in range(MAX_POOLS):
-            if index not in taken:
-                return index
-        raise TableFull(f"a balancer has at most {MAX_POOLS} pools")
+    def _pools_left(self) -> set[int]:
+        return {self._row_pool(row) for row in self._rows.values() if row.leaving}
 
     def _row_pool(self, row: Row) -> int:
         return int(self.segment.backend(row.index).pool)
-
-    def pools(self) -> list[str]:
-        """The names of all pools."""
-        with self.lock:
-            return list(self._pools)
 
     # --- reading backends ----------------------------------------------------------------------------------------
 
@@ -460,18 +259,6 @@ class Table:
         with self.lock:
             return int(self._writer.in_flight(row.index))
 
-    def pickers(self) -> dict[int, int]:
-        """Process ids of those who pick without the proxy, by section."""
-        with self.lock:
-            head = self.segment.head
-            pids = {section: self.segment.worker(section).pid for section in range(head.workers, self.segment.sections)}
-            return {section: pid for section, pid in pids.items() if pid}
-
-    def bury_picker(self, section: int) -> None:
-        """Free the section of a picking process that is gone."""
-        with self.lock:
-            self._writer.bury_picker(section)
-
     def remove(self, row: Row, drain_ms: int) -> None:
         """Let a backend leave: no new sessions, old ones are cut after drain_ms at the latest; its row rests, then is free.
 
@@ -524,39 +311,6 @@ class Table:
         """Many changes, one publication a pool at the end. Holds the lock."""
         with self.lock, self.views.batch():
             yield
-
-    # --- workers -------------------------------------------------------------------------------------------------
-
-    def use_section(self, section: int) -> None:
-        """A worker that this section is for is about to begin: what it counts is summed with the others'."""
-        with self.lock:
-            if section >= self.segment.head.sections:
-                self._writer.sections(section + 1)
-
-    def holder(self, section: int) -> int | None:
-        """The process that a worker's section belongs to, also when it drains; None: nobody."""
-        row = self.segment.worker(section)
-        return int(row.pid) if row.state in (SERVING, DRAINING) else None
-
-    def set_ready(self, ready: bool) -> None:
-        """Say in the segment whether clients should come: what health_path of listeners answers."""
-        with self.lock:
-            self._writer.ready(ready)
-
-    def set_draining(self, draining: bool) -> None:
-        """Say in the segment that the balancer drains."""
-        with self.lock:
-            self._writer.draining(draining)
-
-    def bury_worker(self, worker: int) -> None:
-        """Settle the figures of a worker that is gone: its sessions count as lost."""
-        with self.lock:
-            self._writer.bury(worker)
-
-    def set_hanging(self, section: int, hangs: bool) -> None:
-        """Say in the segment that a worker does not turn although asked to, or does again."""
-        with self.lock:
-            self._writer.hanging(section, hangs)
 
     def picker(self, pool: str, seed: int = 1) -> _engine.Picker:
         """Picks as a worker would; for tests and benchmarks."""
