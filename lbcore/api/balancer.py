@@ -193,9 +193,9 @@ class Balancer:
     def reload(self, settings: BalancerSettings | None = None) -> None:
         """Follow new settings, or the file again. No session is cut that still has a place.
 
-        Changes backends, weights, policies, probes, listeners and time limits. RESTARTS require a restart: changing them is an
-        error. Keys and certificates are read and the access log is opened anew. Raises ConfigError, PortTaken or NotRunning
-        with the old settings still in force.
+        Changes backends, weights, policies, probes, listeners and time limits. A change of some keys requires a restart, and is
+        an error: the page of options marks them. Keys and certificates are read and the access log is opened anew. Raises
+        ConfigError, PortTaken or NotRunning with the old settings still in force.
         """
         running = self._running()
         try:

@@ -7,20 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lbcore.config import options
+from lbcore.cli.run_command import flag, run
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
-
-_HELP = {option.name: option for option in (*options.LISTENER, *options.POOL, *options.TOP)}  # TOP's own `name` wins
-
-_METAVARS = {"duration": "DURATION", "size": "BYTES", "int": "N", "access_log": "PATH|stdout|stderr|syslog", "policy": "POLICY"}
-
-_LISTEN = (
-    "An address that clients connect to: MODE://HOST:PORT, with MODE tcp, udp, tls, http or https; port 0: any free port."
-    " May be given several times."
-)
 
 Name = Annotated[
     str | None,
@@ -40,19 +30,6 @@ Pool = Annotated[
 ]
 Address = Annotated[str, typer.Argument(metavar="HOST:PORT", help="The backend's address.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-
-
-def _flag(name: str) -> Any:
-    """The flag of an option: its help, and a metavar that says what is given."""
-    option = _HELP[name]
-    metavar = "|".join(option.choices) if option.choices else _METAVARS.get(name) or _METAVARS.get(option.kind, name.upper())
-    return typer.Option(metavar=metavar, help=_help(name))
-
-
-def _help(name: str) -> str:
-    option = _HELP[name]
-    allowed = "" if option.kind in ("flag", "choice") else f" ({option.allowed})"
-    return f"{option.help[0].upper()}{option.help[1:]}{allowed}."
 
 
 def _chosen(argument: str | None, option: str | None = None) -> str:
@@ -95,100 +72,7 @@ def application() -> Callable[..., object]:
     return typer.main.get_command(app)
 
 
-@app.command()
-def run(
-    config: Annotated[
-        Path | None, typer.Option("-c", "--config", metavar="FILE", help="The configuration, a TOML file.")
-    ] = None,
-    name: Annotated[str | None, _flag("name")] = None,
-    listen: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="URL",
-            help=_LISTEN,
-        ),
-    ] = None,
-    cert: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FILE", help="PEM file of the certificate, then its chain, for each --listen of mode https or tls."
-        ),
-    ] = None,
-    key: Annotated[
-        str | None,
-        typer.Option(metavar="FILE", help="PEM file of the private key of --cert; default: the key is in the file of --cert."),
-    ] = None,
-    backend: Annotated[
-        list[str] | None,
-        typer.Option(metavar="HOST:PORT[,weight=N][,backup]", help="A server to send sessions to. May be given several times."),
-    ] = None,
-    policy: Annotated[str | None, _flag("policy")] = None,
-    health: Annotated[
-        str | None,
-        typer.Option(metavar="PATH|tcp|off", help="How backends are probed: GET PATH, a TCP connect, or not at all."),
-    ] = None,
-    workers: Annotated[str | None, _flag("workers")] = None,
-    admin: Annotated[
-        str | None,
-        typer.Option(metavar="HOST:PORT|unix:PATH|off", help="Where the admin server listens; default: 127.0.0.1:9900."),
-    ] = None,
-    datapath: Annotated[str | None, _flag("datapath")] = None,
-    offload_local: Annotated[bool, typer.Option("--offload-local", help=_help("offload_local"))] = False,
-    drain_timeout: Annotated[str | None, _flag("drain_timeout")] = None,
-    max_sessions: Annotated[str | None, _flag("max_sessions")] = None,
-    max_client_sessions: Annotated[str | None, _flag("max_client_sessions")] = None,
-    client_session_rate: Annotated[str | None, _flag("client_session_rate")] = None,
-    client_session_burst: Annotated[str | None, _flag("client_session_burst")] = None,
-    client_request_rate: Annotated[str | None, _flag("client_request_rate")] = None,
-    client_request_burst: Annotated[str | None, _flag("client_request_burst")] = None,
-    min_body_rate: Annotated[str | None, _flag("min_body_rate")] = None,
-    access_log: Annotated[str | None, _flag("access_log")] = None,
-    access_log_format: Annotated[str | None, _flag("access_log_format")] = None,
-    user: Annotated[str | None, _flag("user")] = None,
-    pin: Annotated[bool, typer.Option("--pin", help=_help("pin"))] = False,
-    log_format: Annotated[str | None, _flag("log_format")] = None,
-) -> int:
-    """Run a balancer until it is stopped.
-
-    TERM, INT or QUIT drains, a second one stops now; HUP reloads, USR1 opens the access log again, USR2 upgrades.
-
-    Limits per client apply to all listeners, limits of requests to those of mode http and https.
-    """
-    from lbcore.cli import serve
-    from lbcore.cli.flags import Flags
-
-    limits = {
-        "max_client_sessions": max_client_sessions,
-        "client_session_rate": client_session_rate,
-        "client_session_burst": client_session_burst,
-        "client_request_rate": client_request_rate,
-        "client_request_burst": client_request_burst,
-        "min_body_rate": min_body_rate,
-    }
-    top = {
-        "name": name,
-        "workers": workers,
-        "datapath": datapath,
-        "offload_local": True if offload_local else None,
-        "drain_timeout": drain_timeout,
-        "max_sessions": max_sessions,
-        "access_log": access_log,
-        "access_log_format": access_log_format,
-        "user": user,
-        "pin": True if pin else None,
-        "log_format": log_format,
-    }
-    flags = Flags(
-        listen=listen or [],
-        backends=backend or [],
-        policy=policy,
-        health=health,
-        admin=admin,
-        pem=(cert, key),
-        limits=limits,
-        top=top,
-    )
-    return serve.main(config, flags)
+app.command()(run)
 
 
 @app.command()
@@ -481,7 +365,7 @@ def stop(
 @app.command("install-service")
 def install_service(
     config: Annotated[Path, typer.Option("-c", "--config", metavar="FILE", help="The TOML file that the service runs with.")],
-    name: Annotated[str | None, _flag("name")] = None,
+    name: Annotated[str | None, flag("name")] = None,
     user: Annotated[bool, typer.Option("--user", help="For this user's own service manager instead of the system's.")] = False,
     run_as: Annotated[
         str | None,

@@ -10,6 +10,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+SECOND_MS, MINUTE_MS, HOUR_MS = 1000, 60_000, 3_600_000
 _UNITS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
 _SIZES = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
@@ -68,7 +69,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 class Option:
     """One option. `parse(value)` checks a value from TOML, a flag or Python and returns what settings hold."""
 
-    __slots__ = ("choices", "default", "help", "high", "kind", "low", "name")
+    __slots__ = ("choices", "default", "flag", "help", "high", "kind", "low", "name", "restart")
 
     def __init__(
         self,
@@ -80,10 +81,13 @@ class Option:
         low: int | None = None,
         high: int | None = None,
         choices: tuple[str, ...] = (),
+        restart: bool = False,
+        flag: bool = False,
     ) -> None:
         """kind: one of duration, size, int, flag, choice, name, text, secret, bytes, header_map, texts, headers, cidrs.
 
-        default, low and high of a duration are milliseconds.
+        default, low and high of a duration are milliseconds. restart: a reload does not change it. flag: `lbcore run` has
+        a flag of its name.
         """
         self.name: str = name
         self.kind: str = kind
@@ -92,6 +96,8 @@ class Option:
         self.low: int | None = low
         self.high: int | None = high
         self.choices: tuple[str, ...] = choices
+        self.restart: bool = restart
+        self.flag: bool = flag
 
     @property
     def attribute(self) -> str:
@@ -153,6 +159,11 @@ class Option:
         except (ValueError, TypeError):
             shown = HIDDEN if self.kind in ("secret", "header_map") else repr(value)
             raise ValueError(f"{self.name}: {shown} is not allowed (allowed: {self.allowed})") from None
+
+
+def slots(table: Iterable[Option], *others: str, but: tuple[str, ...] = ()) -> tuple[str, ...]:
+    """The attributes of settings: those of a table of options, but for some that are read and not kept, and others."""
+    return tuple(sorted({option.attribute for option in table if option.name not in but} | set(others)))
 
 
 def _within(option: Option, number: int) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from lbcore.config import options
+from lbcore.config.option import slots
 from lbcore.config.secret import Secret
 from lbcore.config.settings.addresses import is_loopback, split_host_port
 from lbcore.config.settings.base import Settings
@@ -27,8 +28,14 @@ their metadata servers there."""
 class AdminSettings(Settings):
     """Where the admin server listens, and whom it hears."""
 
-    __slots__ = ("allow", "listen", "rate", "read_token", "token")
     OPTIONS = options.ADMIN
+    __slots__ = slots(
+        options.ADMIN,
+        but=(
+            "read_token_file",
+            "token_file",
+        ),
+    )
     KEY = "admin."
 
     listen: str

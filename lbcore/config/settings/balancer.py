@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from lbcore.config import options
+from lbcore.config.option import slots
 from lbcore.config.secret import Secret
 from lbcore.config.settings.addresses import HTTP_MODES, ROUTED_MODES
 from lbcore.config.settings.admin import AdminSettings, admin_of
@@ -21,59 +22,15 @@ if TYPE_CHECKING:
     from typing import Any
 
 
-TAKES_RESTART = (
-    "name",
-    "workers",
-    "datapath",
-    "offload_local",
-    "max_backends",
-    "max_sessions",
-    "max_handshakes",
-    "pin",
-    "admin",
-    "state_file",
-    "log_format",
-    "user",
-    "group",
-    "seccomp",
-)
+TAKES_RESTART = (*(option.name for option in options.TOP if option.restart), "admin")
 """What a reload does not change."""
 
 
 class BalancerSettings(Settings):
     """All of a balancer. path: the file it came from, or None."""
 
-    __slots__ = (
-        "access_log",
-        "access_log_format",
-        "access_log_sample",
-        "admin",
-        "admin_said",
-        "datapath",
-        "drain_delay_ms",
-        "drain_timeout_ms",
-        "group",
-        "listeners",
-        "log_format",
-        "max_backends",
-        "max_handshakes",
-        "max_sessions",
-        "name",
-        "offload_local",
-        "path",
-        "pin",
-        "pools",
-        "routes",
-        "seccomp",
-        "state_file",
-        "ticket_rotation_ms",
-        "trace_sample",
-        "traces",
-        "user",
-        "worker_timeout_ms",
-        "workers",
-    )
     OPTIONS = options.TOP
+    __slots__ = slots(options.TOP, "admin", "admin_said", "listeners", "path", "pools", "routes")
 
     name: str
     workers: int | None

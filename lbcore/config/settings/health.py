@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from lbcore.config import options
+from lbcore.config.option import slots
 from lbcore.config.secret import Secret
 from lbcore.config.settings.base import Settings, is_token
 
@@ -33,35 +34,8 @@ def statuses(text: str, lowest: int = 100) -> list[tuple[int, int]]:
 class ProbeSettings(Settings):
     """How a pool's backends are probed."""
 
-    __slots__ = (
-        "body",
-        "chosen",
-        "expect",
-        "fall",
-        "greeting",
-        "headers",
-        "host",
-        "interval_ms",
-        "kind",
-        "method",
-        "password",
-        "path",
-        "port",
-        "rise",
-        "send",
-        "send_proxy",
-        "service",
-        "status",
-        "timeout_ms",
-        "tls",
-        "tls_ca",
-        "tls_cert",
-        "tls_key",
-        "tls_name",
-        "tls_verify",
-        "user",
-    )
     OPTIONS = options.PROBE
+    __slots__ = slots(options.PROBE, "chosen", "tls_cert", "tls_key", "tls_name", but=("password_file",))
     KEY = "probe."
 
     kind: str
@@ -155,8 +129,14 @@ class ProbeSettings(Settings):
 class LeaseSettings(Settings):
     """What registered backends owe."""
 
-    __slots__ = ("heartbeat_ms", "hmac_key", "missed", "open", "port", "token")
     OPTIONS = options.LEASE
+    __slots__ = slots(
+        options.LEASE,
+        but=(
+            "hmac_key_file",
+            "token_file",
+        ),
+    )
     KEY = "lease."
 
     heartbeat_ms: int
@@ -186,8 +166,8 @@ class LeaseSettings(Settings):
 class OutlierSettings(Settings):
     """When a backend is ejected because it is worse than the others of its pool."""
 
-    __slots__ = ("ejection_ms", "interval_ms", "latency_factor", "max_ejected", "min_requests", "success_gap")
     OPTIONS = options.OUTLIER
+    __slots__ = slots(options.OUTLIER)
     KEY = "outlier."
 
     interval_ms: int

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from lbcore.config import options
+from lbcore.config.option import slots
 from lbcore.config.settings.addresses import join_host_port, parse_listen
 from lbcore.config.settings.base import Settings, is_token
 from lbcore.config.settings.tls import CertificateSettings, listener_faults
@@ -24,51 +25,8 @@ OF_REQUESTS = ("client_request_rate", "client_request_burst", "min_body_rate")
 class ListenerSettings(Settings):
     """An address that clients connect to. Given as bind="tcp://HOST:PORT" or as mode, host and port."""
 
-    __slots__ = (
-        "accept_proxy",
-        "alpn",
-        "backlog",
-        "body_timeout_ms",
-        "certificates",
-        "client_ca",
-        "client_cert",
-        "client_request_burst",
-        "client_request_rate",
-        "client_session_burst",
-        "client_session_rate",
-        "cost_header",
-        "early_hints",
-        "error_body",
-        "error_type",
-        "forwarded",
-        "half_close",
-        "half_closed_timeout_ms",
-        "header_timeout_ms",
-        "health_path",
-        "host",
-        "idle_timeout_ms",
-        "keepalive_timeout_ms",
-        "lingering_time_ms",
-        "lingering_timeout_ms",
-        "max_body",
-        "max_client_sessions",
-        "max_header_bytes",
-        "max_headers",
-        "max_target",
-        "min_body_rate",
-        "mode",
-        "name",
-        "pass_client_headers",
-        "pool",
-        "port",
-        "request_id",
-        "responses",
-        "tls_ciphers",
-        "tls_min",
-        "trusted_proxies",
-        "v6_only",
-    )
     OPTIONS = options.LISTENER
+    __slots__ = slots(options.LISTENER, "certificates", "host", "mode", "port", "v6_only", but=("bind",))
 
     name: str  # empty until the balancer's settings name it
     mode: str
@@ -182,8 +140,8 @@ class ListenerSettings(Settings):
 class RouteSettings(Settings):
     """Where requests go that fit: all that is named must hold."""
 
-    __slots__ = ("alpn", "cookie", "cost", "header", "host", "listener", "method", "path", "path_prefix", "path_regex", "pool")
     OPTIONS = options.ROUTE
+    __slots__ = slots(options.ROUTE, "cookie", "header", "method")
     KEY = "route."
 
     listener: str | None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 
 from lbcore.config import options
+from lbcore.config.option import slots
 from lbcore.config.secret import Secret
 from lbcore.config.settings.addresses import join_host_port, parse_address
 from lbcore.config.settings.base import Settings, is_token
@@ -25,8 +26,8 @@ DEFAULT_QUEUE = 1024
 class SourceSettings(Settings):
     """A place beside the configuration that names backends of a pool."""
 
-    __slots__ = ("family", "hold_ms", "interval_ms", "kind", "max_ttl_ms", "name", "path", "port", "server")
     OPTIONS = options.SOURCE
+    __slots__ = slots(options.SOURCE)
     KEY = "source."
 
     kind: str
@@ -58,8 +59,8 @@ class SourceSettings(Settings):
 class BackendSettings(Settings):
     """A backend that the configuration names."""
 
-    __slots__ = ("address", "backup", "weight")
     OPTIONS = options.BACKEND
+    __slots__ = slots(options.BACKEND)
     KEY = "backend."
 
     address: str
@@ -101,58 +102,8 @@ class BackendSettings(Settings):
 class PoolSettings(Settings):
     """A pool: its policy, its limits, its health rules, and the backends that the configuration names."""
 
-    __slots__ = (
-        "backend_idle_timeout_ms",
-        "backends",
-        "connect_timeout_ms",
-        "failed_statuses",
-        "hash",
-        "hold_down_max_ms",
-        "hold_down_ms",
-        "initial",
-        "lease",
-        "max_active",
-        "max_connect_failures",
-        "max_cost",
-        "max_failed_responses",
-        "max_idle_connections",
-        "max_response_header_bytes",
-        "max_response_headers",
-        "name",
-        "on_down",
-        "outlier",
-        "policy",
-        "probe",
-        "queue",
-        "queue_timeout_ms",
-        "response_timeout_ms",
-        "retries",
-        "retry_after_ms",
-        "retry_budget",
-        "retry_floor",
-        "send_proxy",
-        "send_timeout_ms",
-        "slow_start_ms",
-        "sources",
-        "sticky",
-        "sticky_domain",
-        "sticky_drain",
-        "sticky_max_age_ms",
-        "sticky_path",
-        "sticky_samesite",
-        "sticky_secret",
-        "tcp_keepalive_ms",
-        "tls",
-        "tls_ca",
-        "tls_cert",
-        "tls_key",
-        "tls_name",
-        "tls_verify",
-        "trailers",
-        "user_timeout_ms",
-        "when_none",
-    )
     OPTIONS = options.POOL
+    __slots__ = slots(options.POOL, "backends", "lease", "outlier", "probe", "sources")
 
     name: str
     policy: str

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from lbcore.config import options
+from lbcore.config.option import slots
 from lbcore.config.settings.base import Settings
 
 TYPE_CHECKING = False
@@ -46,8 +47,8 @@ _DEFAULTS = {"client_cert": "off", "tls_min": "1.2", "tls_ciphers": INTERMEDIATE
 class CertificateSettings(Settings):
     """A certificate of a listener: names of files, which are read when the balancer starts and whenever they change."""
 
-    __slots__ = ("cert", "key", "ocsp")
     OPTIONS = options.CERTIFICATE
+    __slots__ = slots(options.CERTIFICATE)
     KEY = "certificate."
 
     cert: str

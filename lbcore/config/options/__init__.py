@@ -1,0 +1,26 @@
+"""Every option, declared once.
+
+From these tables come the TOML keys (toml.py), the flags (cli/run_command.py), the attributes of the settings (`slots`), what a
+reload changes (`restart`), the texts of errors and the tables of tools/docs/options.md.
+"""
+
+from lbcore.config.options.admin import ADMIN
+from lbcore.config.options.health import LEASE, OUTLIER, PROBE
+from lbcore.config.options.listener import CERTIFICATE, LISTENER, ROUTE
+from lbcore.config.options.pool import BACKEND, POOL, SOURCE
+from lbcore.config.options.top import DEFAULT_NAME, TOP
+
+__all__ = (
+    "ADMIN",
+    "BACKEND",
+    "CERTIFICATE",
+    "DEFAULT_NAME",
+    "LEASE",
+    "LISTENER",
+    "OUTLIER",
+    "POOL",
+    "PROBE",
+    "ROUTE",
+    "SOURCE",
+    "TOP",
+)

@@ -1,0 +1,268 @@
+"""Options of listeners, their certificates, and routes."""
+
+from __future__ import annotations
+
+from lbcore.config.option import HOUR_MS as _HOUR
+from lbcore.config.option import SECOND_MS as _SECOND
+from lbcore.config.option import Option
+
+LISTENER: tuple[Option, ...] = (
+    Option("name", "name", None, 'name of the listener; default: "listener-1", "listener-2", ...'),
+    Option("bind", "text", None, "MODE://HOST:PORT, port 0 for any free port"),
+    Option(
+        "pool",
+        "name",
+        None,
+        'pool for traffic that no route matches; default without routes: the only pool, or "default"; default with'
+        " routes: none, so that it gets a 404",
+    ),
+    Option(
+        "idle_timeout",
+        "duration",
+        None,
+        "a session that moves no byte for so long is closed; default: 10min, udp: 30s",
+        low=100,
+        high=24 * _HOUR,
+    ),
+    Option(
+        "half_closed_timeout",
+        "duration",
+        30 * _SECOND,
+        "a session of which one side has finished sending is closed when it moves no byte for so long",
+        low=100,
+        high=_HOUR,
+    ),
+    Option(
+        "header_timeout",
+        "duration",
+        10 * _SECOND,
+        "the time in which the head of a request, a ClientHello or a PROXY header must arrive",
+        low=100,
+        high=_HOUR,
+    ),
+    Option(
+        "body_timeout",
+        "duration",
+        30 * _SECOND,
+        "http: a client that sends or takes no byte of a body for so long is disconnected; time in which lbcore waits"
+        " for the backend does not count",
+        low=100,
+        high=_HOUR,
+    ),
+    Option(
+        "min_body_rate",
+        "size",
+        0,
+        "http: bytes a second of a body that a client must send or take, over each body_timeout in which lbcore waits"
+        " for the client only; a slower client gets a 408 or is disconnected; 0: no limit",
+        low=0,
+        high=1 << 30,
+        flag=True,
+    ),
+    Option(
+        "keepalive_timeout",
+        "duration",
+        60 * _SECOND,
+        "http: how long a client's connection is kept between requests; responses tell the client (Keep-Alive: timeout=60)",
+        low=100,
+        high=24 * _HOUR,
+    ),
+    Option(
+        "lingering_time",
+        "duration",
+        30 * _SECOND,
+        "http: after a response that ends the connection, such as an early 413, lbcore reads and discards for so long"
+        " what the client still sends, so that the response is not lost; 2s while lbcore drains or when many clients"
+        " linger; 0: not at all",
+        low=0,
+        high=_HOUR,
+    ),
+    Option(
+        "lingering_timeout",
+        "duration",
+        5 * _SECOND,
+        "http: a connection that lingers is closed when the client sends nothing for so long",
+        low=10,
+        high=_HOUR,
+    ),
+    Option(
+        "health_path",
+        "text",
+        None,
+        "http: lbcore responds to a GET of this path itself, as readyz does: 200, or 503 while it drains or no"
+        " backend can serve",
+    ),
+    Option(
+        "max_header_bytes",
+        "size",
+        16 << 10,
+        "http: bytes of a request's head; Kerberos tickets may require 64k",
+        low=1 << 10,
+        high=64 << 10,
+    ),
+    Option("max_target", "size", 8 << 10, "http: bytes of a request's target", low=64, high=64 << 10),
+    Option("max_headers", "int", 100, "http: headers of a request", low=1, high=1000),
+    Option("max_body", "size", 0, "http: bytes of a request's body; 0: no limit", low=0, high=1 << 50),
+    Option(
+        "forwarded",
+        "choice",
+        "both",
+        "http: headers that tell backends about the client: x (X-Forwarded-For, -Proto and -Host), rfc7239"
+        " (Forwarded), both, or off",
+        choices=("both", "x", "rfc7239", "off"),
+    ),
+    Option(
+        "trusted_proxies",
+        "cidrs",
+        None,
+        "peers whose word about the client is taken: their X-Forwarded-*, Forwarded, X-Request-Id and similar headers"
+        " are kept and added to, those of other peers are dropped; with accept_proxy, their connections begin with a"
+        " PROXY header",
+    ),
+    Option(
+        "pass_client_headers",
+        "headers",
+        None,
+        "http: headers such as X-Real-IP that pass from any client; from peers outside trusted_proxies, all other"
+        " headers that say who the client is are dropped (tools/docs/headers.md)",
+    ),
+    Option(
+        "cost_header",
+        "choice",
+        "trusted",
+        "http: whose X-LB-Cost is read and passed on: only that of trusted_proxies, or that of any client",
+        choices=("trusted", "any"),
+    ),
+    Option(
+        "accept_proxy",
+        "flag",
+        False,
+        "tcp, tls, http, https: connections of trusted_proxies must begin with a PROXY header, version 1 or 2, which names the"
+        " client",
+    ),
+    Option(
+        "early_hints",
+        "choice",
+        "browsers",
+        "http: requests whose interim responses (1xx except 100 and 101) are passed on: browsers (those with Sec-"
+        "Fetch-Mode: navigate), always, or never; many other clients take a 103 for the response",
+        choices=("browsers", "always", "never"),
+    ),
+    Option("request_id", "flag", True, "http: give each request an X-Request-Id"),
+    Option(
+        "half_close",
+        "flag",
+        False,
+        "http: a client may finish sending before it has its response; without this a FIN means that the client has left",
+    ),
+    Option("error_body", "text", None, "http: body of local responses; {status} and {reason} are filled in"),
+    Option("error_type", "text", None, "http: media type of error_body; default: text/plain; charset=utf-8"),
+    Option(
+        "responses",
+        "int",
+        0,
+        "udp: replies to each datagram, such as 1 for DNS; after the last one the session ends; 0: not known",
+        low=0,
+        high=1_000_000,
+    ),
+    Option(
+        "max_client_sessions",
+        "int",
+        0,
+        "open connections (udp: sessions) of one client address (IPv6: its /64), over all workers; further ones are"
+        " closed at once; 0: no limit. Peers of trusted_proxies are not limited, but the clients that their PROXY"
+        " headers name are",
+        low=0,
+        high=1_000_000,
+        flag=True,
+    ),
+    Option(
+        "client_session_rate",
+        "int",
+        0,
+        "new connections (udp: sessions) a second of one client address; 0: no limit",
+        low=0,
+        high=1_000_000,
+        flag=True,
+    ),
+    Option(
+        "client_session_burst",
+        "int",
+        None,
+        "new connections that one client address may open at once; requires client_session_rate, which is the default",
+        low=1,
+        high=1_000_000,
+        flag=True,
+    ),
+    Option(
+        "client_request_rate",
+        "int",
+        0,
+        "http: requests a second of one client address; further ones get a 429 with Retry-After; 0: no limit",
+        low=0,
+        high=1_000_000,
+        flag=True,
+    ),
+    Option(
+        "client_request_burst",
+        "int",
+        None,
+        "http: requests that one client address may send at once; requires client_request_rate, which is the default",
+        low=1,
+        high=1_000_000,
+        flag=True,
+    ),
+    Option("backlog", "int", 4096, "connections that may wait to be accepted, each worker", low=1, high=65_535),
+    Option(
+        "client_cert",
+        "choice",
+        None,
+        "https, and tls with a certificate: whether clients must show a certificate (required), may (optional), or"
+        " are not asked (off); default: off",
+        choices=("off", "optional", "required"),
+    ),
+    Option(
+        "client_ca",
+        "text",
+        None,
+        "https, and tls with a certificate: PEM file of the CAs that sign certificates of clients; requires client_cert",
+    ),
+    Option(
+        "tls_min",
+        "choice",
+        None,
+        "https, and tls with a certificate: the oldest version of TLS; default: 1.2",
+        choices=("1.2", "1.3"),
+    ),
+    Option(
+        "tls_ciphers",
+        "text",
+        None,
+        "https, and tls with a certificate: ciphers of TLS 1.2, in OpenSSL's words; default: Mozilla's intermediate ones",
+    ),
+    Option(
+        "alpn",
+        "texts",
+        None,
+        "tls with a certificate: ALPN protocols to agree on, the best first; default: none (https: always http/1.1 or 1.0)",
+    ),
+)
+
+CERTIFICATE: tuple[Option, ...] = (
+    Option("cert", "text", None, "PEM file of the certificate, then its chain"),
+    Option("key", "text", None, "PEM file of the private key, not encrypted; default: the key is in the cert file"),
+    Option("ocsp", "text", None, "DER file of an OCSP response to staple"),
+)
+
+ROUTE: tuple[Option, ...] = (
+    Option("listener", "name", None, "the http, https or tls listener that the route belongs to; default: all of them"),
+    Option(
+        "host", "text", None, 'the host, "api.example.com", or "*.example.com" for all names below; port and case do not matter'
+    ),
+    Option("path", "text", None, "the whole path"),
+    Option("path_prefix", "text", None, 'the beginning of the path, by segments: "/v2/" matches /v2 and /v2/x, not /v2x'),
+    Option("path_regex", "text", None, "a POSIX extended regular expression that the path must contain"),
+    Option("pool", "name", None, "pool for traffic that the route matches"),
+    Option("alpn", "text", None, 'tls: a protocol that the client offers, such as "h2"'),
+    Option("cost", "int", None, "cost of a request without X-LB-Cost while it is under way; default: 1", low=1, high=65_535),
+)
