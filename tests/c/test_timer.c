@@ -82,6 +82,20 @@ static void cancelled_and_moved(void)
     CHECK(!fired[0] && fired[1] == 1);
 }
 
+/* One that fires before is left alone: its owner looks again then. */
+static void set_within(void)
+{
+    start(5000);
+    deadline_ms[0] = now_ms + 100;
+    lb_timer_set_within(&wheel, &timers[0], now_ms + 100);
+    lb_timer_set_within(&wheel, &timers[0], now_ms + 50000);
+    deadline_ms[1] = now_ms + 200;
+    lb_timer_set_within(&wheel, &timers[1], now_ms + 50000);
+    lb_timer_set_within(&wheel, &timers[1], now_ms + 200);
+    run_until(now_ms + 1000);
+    CHECK(fired[0] == 1 && fired[1] == 1);
+}
+
 static void set_again(void *context, struct lb_timer *timer)
 {
     if (fired[timer - timers]++ < 100)
@@ -137,6 +151,7 @@ int main(void)
     RUN(fires_once_at_its_deadline);
     RUN(waits_over_many_rounds);
     RUN(cancelled_and_moved);
+    RUN(set_within);
     RUN(set_again_while_firing);
     RUN(neighbours_cancelled_while_firing);
     RUN(a_long_sleep_fires_everything);
