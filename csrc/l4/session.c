@@ -13,6 +13,7 @@
 #include "offload/offload.h"
 #include "proxy_send.h"
 #include "relay.h"
+#include "sendq.h"
 #include "session_attempt.h"
 #include "session_end.h"
 
@@ -74,16 +75,6 @@ static void run_again(struct lb_worker_context *ctx, struct lb_session *session,
     *list = lb_session_index(ctx, session);
 }
 
-/* Bytes that were read before the session began. */
-static void preload(struct lb_worker_context *ctx, struct lb_flow *flow, const char *bytes, uint32_t count)
-{
-    if (!count)
-        return;
-    *flow = (struct lb_flow){.held = lb_buffer_take(&ctx->buffers), .pending = count, .holds = LB_HOLDS_BUFFER};
-    memcpy(lb_buffer_at(&ctx->buffers, flow->held), bytes, count);
-    ctx->row->buffers++;
-}
-
 int lb_session_tunnel(struct lb_worker_context *ctx, const struct lb_tunnel *child)
 {
     if (ctx->buffers.slab.capacity - ctx->buffers.slab.used < 2)
@@ -113,8 +104,10 @@ int lb_session_tunnel(struct lb_worker_context *ctx, const struct lb_tunnel *chi
     session->bytes[LB_CLIENT] = child->from_client_count;
     session->bytes[LB_BACKEND] = child->from_server_count;
     session->first_us = 0;
-    preload(ctx, &session->flow[LB_CLIENT], child->from_client, child->from_client_count);
-    preload(ctx, &session->flow[LB_BACKEND], child->from_server, child->from_server_count);
+    if (child->from_client_count)
+        lb_sendq_preload(ctx, &session->flow[LB_CLIENT], child->from_client, child->from_client_count);
+    if (child->from_server_count)
+        lb_sendq_preload(ctx, &session->flow[LB_BACKEND], child->from_server, child->from_server_count);
     for (int side = LB_CLIENT; side <= LB_BACKEND; side++)
         if (lb_session_watch(ctx, session, (enum lb_side_name)side, EPOLL_CTL_MOD) < 0) {
             lb_session_end(ctx, session, LB_ENDED_BACKEND);

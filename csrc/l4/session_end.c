@@ -5,7 +5,7 @@
 #include "../table/ending.h"
 #include "../table/timing.h"
 #include "offload/offload.h"
-#include "relay.h"
+#include "sendq.h"
 #include "session_attempt.h"
 
 static void account(struct lb_worker_context *ctx, const struct lb_session *session, enum lb_end why)
@@ -68,8 +68,8 @@ void lb_session_end(struct lb_worker_context *ctx, struct lb_session *session, e
     if (session->state == LB_SESSION_CONNECTING) {
         lb_proxy_info_drop(&ctx->proxy_info, session->proxy_info);
     } else {
-        lb_relay_drop(ctx, &session->flow[LB_CLIENT]);
-        lb_relay_drop(ctx, &session->flow[LB_BACKEND]);
+        lb_sendq_drop(ctx, &session->flow[LB_CLIENT]);
+        lb_sendq_drop(ctx, &session->flow[LB_BACKEND]);
     }
     lb_session_leave_backend(ctx, session, why);
     lb_client_leave(&ctx->shm, ctx->worker, session->counted);

@@ -9,6 +9,7 @@
 #include "../l4/attempt.h"
 #include "../l4/backend_report.h"
 #include "../l4/backend_tls.h"
+#include "../l4/sendq.h"
 #include "../table/avoid.h"
 #include "../table/backend_health.h"
 #include "../table/load.h"
@@ -20,7 +21,6 @@
 #include "charge.h"
 #include "input.h"
 #include "queue.h"
-#include "sendq.h"
 
 enum { WARY_MS = 60000 }; /* how long no kept connection gets what must not be sent twice, after one such request was lost */
 
@@ -223,7 +223,7 @@ struct lb_verdict lb_http_attempt_with(struct lb_l7 *l7, struct lb_exchange *exc
 
 struct lb_verdict lb_http_attempt_another(struct lb_l7 *l7, struct lb_exchange *exchange, struct lb_verdict said)
 {
-    lb_http_drop_flow(l7, &exchange->up);
+    lb_sendq_drop(l7->ctx, &exchange->up);
     lb_http_leave_backend(l7, exchange, LB_CONN_CUT);
     lb_input_reread(l7, &exchange->in);
     uint32_t backend = lb_may_retry(l7->ctx, exchange->pool, ECONNRESET, exchange->tried_count, &exchange->shortages)

@@ -2,47 +2,51 @@
 
 #include <string.h>
 
-#include "../core/io.h"
-#include "../l4/relay.h"
 #include "belongs.h"
 #include "input.h"
-#include "sendq.h"
 
 enum { SPLICED_BODY = 65536 }; /* what is left of a body must be this long to be worth a pipe */
 
-static enum lb_step silent(struct lb_lane *lane, ssize_t got)
+struct lb_body_lane lb_body_of_request(struct lb_l7 *l7, struct lb_exchange *exchange)
 {
-    if (got == 0)
-        return LB_STEP_END;
-    if (errno == EBUSY)
-        return LB_STEP_LATER;
-    if (errno != EAGAIN)
-        return LB_STEP_FROM_FAILED;
-    lane->from->readable = 0;
-    if (lane->flow->holds == LB_HOLDS_PIPE && !lane->flow->pending)
-        lb_relay_drop(lane->l7->ctx, lane->flow); /* what waits holds nothing */
-    return LB_STEP_BLOCKED;
+    struct lb_side *from = &exchange->client->side, *to = &lb_http_conn(l7, exchange)->side;
+    struct lb_lane lane = {l7->ctx, from, to, &exchange->up, &exchange->request.streak};
+    return (struct lb_body_lane){lane, l7, exchange, &exchange->request, &exchange->bytes_in, &l7->ctx->row->bytes_in};
 }
 
-static void arrived(struct lb_lane *lane, size_t bytes, size_t asked)
+struct lb_body_lane lb_body_of_response(struct lb_l7 *l7, struct lb_exchange *exchange)
 {
-    lb_side_got(lane->from, bytes, asked);
-    lb_add(lane->counter, bytes);
-    *(lane->flow == &lane->exchange->up ? &lane->exchange->bytes_in : &lane->exchange->bytes_out) += bytes;
+    struct lb_side *from = &lb_http_conn(l7, exchange)->side, *to = &exchange->client->side;
+    struct lb_lane lane = {l7->ctx, from, to, &exchange->down, &exchange->response.streak};
+    return (struct lb_body_lane){lane, l7, exchange, &exchange->response, &exchange->bytes_out, &l7->ctx->row->bytes_out};
+}
+
+/* What waits holds nothing. */
+static enum lb_step silent(struct lb_body_lane *body, enum lb_step step)
+{
+    if (step == LB_STEP_BLOCKED && !body->lane.flow->pending)
+        lb_sendq_drop(body->lane.ctx, body->lane.flow);
+    return step;
+}
+
+static void arrived(struct lb_body_lane *body, size_t bytes)
+{
+    lb_add(body->counter, bytes);
+    *body->bytes += bytes;
 }
 
 /* So much content came. What frames it, sizes of chunks and trailers, puts off no time limit: it may drip. */
-static void moved(struct lb_lane *lane, size_t content)
+static void moved(struct lb_body_lane *body, size_t content)
 {
-    struct lb_exchange *exchange = lane->exchange;
+    struct lb_exchange *exchange = body->exchange;
     if (!content)
         return;
-    if (lane->flow != &exchange->up) {
-        lb_http_moved(lane->l7, exchange);
+    if (body->lane.flow != &exchange->up) {
+        lb_http_moved(body->l7, exchange);
         return;
     }
     exchange->expects = 0; /* it waits for no 100, or no longer */
-    lb_http_asked(lane->l7, exchange);
+    lb_http_asked(body->l7, exchange);
 }
 
 /* How much is certain to come without anything to be read in it. */
@@ -51,38 +55,12 @@ static uint64_t in_one_piece(const struct lb_body *body)
     return body->framing == LB_BODY_CHUNKED ? lb_chunked_data(&body->chunked) : body->left;
 }
 
-static int wants_splice(const struct lb_lane *lane)
+/* What is long and needs not be read, a chunk's data included, is spliced. */
+static int is_spliced(struct lb_body_lane *body)
 {
-    const struct lb_body *body = lane->body;
-    if (lane->from->tls || lane->to->tls)
+    if (body->body->framing != LB_BODY_TO_END && in_one_piece(body->body) < SPLICED_BODY)
         return 0;
-    if (body->framing != LB_BODY_TO_END && in_one_piece(body) < SPLICED_BODY)
-        return 0;
-    switch ((enum lb_datapath)lane->l7->ctx->datapath) {
-    case LB_COPY:
-        return 0;
-    case LB_SPLICE:
-        return 1;
-    case LB_AUTO:
-    case LB_OFFLOAD: /* of exchanges the kernel sees none: their ends are not those of connections */
-        return body->streak >= LB_STREAMING || lane->flow->holds == LB_HOLDS_PIPE;
-    }
-    return 0;
-}
-
-static int take_pipe(struct lb_lane *lane)
-{
-    struct lb_worker_context *ctx = lane->l7->ctx;
-    if (lane->flow->holds == LB_HOLDS_PIPE)
-        return 1;
-    uint32_t pipe = lb_pipe_take(&ctx->pipes);
-    if (pipe == LB_SLAB_NONE) {
-        lb_add(&ctx->row->pipe_misses, 1);
-        return 0;
-    }
-    *lane->flow = (struct lb_flow){.held = pipe, .holds = LB_HOLDS_PIPE};
-    ctx->row->pipes++;
-    return 1;
+    return lb_lane_wants_splice(&body->lane) && lb_sendq_take_pipe(body->lane.ctx, body->lane.flow);
 }
 
 void lb_body_took(struct lb_body *body, size_t bytes)
@@ -97,53 +75,50 @@ void lb_body_took(struct lb_body *body, size_t bytes)
     body->whole = body->left == 0;
 }
 
-static enum lb_step splice_step(struct lb_lane *lane)
+static enum lb_step splice_step(struct lb_body_lane *body)
 {
-    struct lb_pipe *pipe = lb_pipe_at(&lane->l7->ctx->pipes, lane->flow->held);
     uint64_t most = LB_PIPE_BYTES;
-    if (lane->body->framing != LB_BODY_TO_END && in_one_piece(lane->body) < most)
-        most = in_one_piece(lane->body);
-    ssize_t got = lb_splice(lane->from->fd, pipe->in, most);
-    if (got <= 0)
-        return silent(lane, got);
-    arrived(lane, (size_t)got, 0);
-    moved(lane, (size_t)got);
-    lb_add(&lane->l7->ctx->row->bytes_spliced, (uint64_t)got);
-    lane->flow->pending = (uint32_t)got;
-    lb_body_took(lane->body, (size_t)got);
-    return lb_http_flush(lane->l7, lane->to, lane->flow) < 0 ? LB_STEP_TO_FAILED : LB_STEP_MOVED;
+    size_t got;
+    if (body->body->framing != LB_BODY_TO_END && in_one_piece(body->body) < most)
+        most = in_one_piece(body->body);
+    enum lb_step step = lb_lane_splice(&body->lane, most, &got);
+    if (step != LB_STEP_MOVED)
+        return silent(body, step);
+    arrived(body, got);
+    moved(body, got);
+    lb_body_took(body->body, got);
+    return lb_lane_flush(&body->lane) == LB_STEP_TO_FAILED ? LB_STEP_TO_FAILED : LB_STEP_MOVED;
 }
 
-static enum lb_step send_on(struct lb_lane *lane, const char *bytes, size_t count)
+static enum lb_step send_on(struct lb_body_lane *body, const char *bytes, size_t count)
 {
-    if (count && lb_http_send_parts(lane->l7, lane->to, lane->flow, bytes, count, NULL, 0) < 0)
+    if (count && lb_lane_send(&body->lane, bytes, count) == LB_STEP_TO_FAILED)
         return LB_STEP_TO_FAILED;
     return LB_STEP_MOVED;
 }
 
-static void note_streak(struct lb_body *body, int full)
+/* Read once; what was held is out, or this would not be its turn. */
+static enum lb_step read_some(struct lb_body_lane *body, char *bytes, size_t room, size_t *got)
 {
-    if (!full)
-        body->streak = 0;
-    else if (body->streak < LB_STREAMING)
-        body->streak++;
+    lb_sendq_drop(body->lane.ctx, body->lane.flow);
+    enum lb_step step = lb_lane_read(&body->lane, bytes, room, got);
+    if (step == LB_STEP_MOVED)
+        arrived(body, *got);
+    return step;
 }
 
-static enum lb_step copy_step(struct lb_lane *lane)
+static enum lb_step copy_step(struct lb_body_lane *body)
 {
-    char *scratch = lane->l7->ctx->scratch;
-    size_t most = LB_SCRATCH_BYTES;
-    if (lane->body->framing == LB_BODY_LENGTH && lane->body->left < most)
-        most = lane->body->left;
-    lb_relay_drop(lane->l7->ctx, lane->flow);
-    ssize_t got = lb_side_recv(lane->from, scratch, most);
-    if (got <= 0)
-        return silent(lane, got);
-    arrived(lane, (size_t)got, most);
-    moved(lane, (size_t)got);
-    lb_body_took(lane->body, (size_t)got);
-    note_streak(lane->body, got == LB_SCRATCH_BYTES);
-    return send_on(lane, scratch, (size_t)got);
+    char *scratch = body->lane.ctx->scratch;
+    size_t most = LB_SCRATCH_BYTES, got;
+    if (body->body->framing == LB_BODY_LENGTH && body->body->left < most)
+        most = body->body->left;
+    enum lb_step step = read_some(body, scratch, most, &got);
+    if (step != LB_STEP_MOVED)
+        return step;
+    moved(body, got);
+    lb_body_took(body->body, got);
+    return send_on(body, scratch, got);
 }
 
 /* What follows a chunked request is the next one's. */
@@ -159,65 +134,64 @@ static void keep_rest(struct lb_l7 *l7, struct lb_exchange *exchange, const char
 }
 
 /* Read once, and frame it anew in the place where it lies. What follows it stands behind piece->used bytes of *bytes. */
-static enum lb_step read_chunks(struct lb_lane *lane, size_t room, struct lb_chunk_piece *piece, char **bytes, uint32_t *count)
+static enum lb_step read_chunks(struct lb_body_lane *body, size_t room, struct lb_chunk_piece *piece, char **bytes,
+                                uint32_t *count)
 {
-    *bytes = lane->l7->ctx->scratch + LB_CHUNK_ROOM;
-    lb_relay_drop(lane->l7->ctx, lane->flow);
-    ssize_t got = lb_side_recv(lane->from, *bytes, room);
-    if (got <= 0)
-        return silent(lane, got);
-    arrived(lane, (size_t)got, room);
-    note_streak(lane->body, (size_t)got == room);
+    size_t got;
+    *bytes = body->lane.ctx->scratch + LB_CHUNK_ROOM;
+    enum lb_step step = read_some(body, *bytes, room, &got);
+    if (step != LB_STEP_MOVED)
+        return step;
     *count = (uint32_t)got;
-    enum lb_chunking chunking = lb_chunked_read(&lane->body->chunked, *bytes, *count, piece);
-    moved(lane, piece->data);
-    lane->body->left += piece->used;
-    lane->body->whole = chunking == LB_CHUNKS_DONE;
+    enum lb_chunking chunking = lb_chunked_read(&body->body->chunked, *bytes, *count, piece);
+    moved(body, piece->data);
+    body->body->left += piece->used;
+    body->body->whole = chunking == LB_CHUNKS_DONE;
     return chunking == LB_CHUNKS_BAD ? LB_STEP_BAD : LB_STEP_MOVED;
 }
 
 /* Does a body that has passed so far, and is announced so far, go beyond what its listener takes? */
-static int is_too_large(const struct lb_lane *lane)
+static int is_too_large(const struct lb_body_lane *body)
 {
-    uint64_t most = lb_http_listener(lane->l7, lane->exchange)->max_body;
-    return most && lane->body->left + lb_chunked_data(&lane->body->chunked) > most;
+    uint64_t most = lb_http_listener(body->l7, body->exchange)->max_body;
+    return most && body->body->left + lb_chunked_data(&body->body->chunked) > most;
 }
 
-enum lb_step lb_body_chunked_request(struct lb_lane *lane)
+enum lb_step lb_body_chunked_request(struct lb_body_lane *body)
 {
     struct lb_chunk_piece piece;
     char *bytes;
     uint32_t count;
-    if (wants_splice(lane) && take_pipe(lane))
-        return splice_step(lane);
-    enum lb_step step = read_chunks(lane, LB_HEAD_BYTES, &piece, &bytes, &count);
+    if (is_spliced(body))
+        return splice_step(body);
+    enum lb_step step = read_chunks(body, LB_HEAD_BYTES, &piece, &bytes, &count);
     if (step != LB_STEP_MOVED)
         return step;
-    if (is_too_large(lane))
+    if (is_too_large(body))
         return LB_STEP_TOO_LARGE;
-    keep_rest(lane->l7, lane->exchange, bytes + piece.used, count - piece.used);
-    return send_on(lane, piece.out, piece.out_count);
+    keep_rest(body->l7, body->exchange, bytes + piece.used, count - piece.used);
+    return send_on(body, piece.out, piece.out_count);
 }
 
-enum lb_step lb_body_chunked_response(struct lb_lane *lane)
+enum lb_step lb_body_chunked_response(struct lb_body_lane *body)
 {
     struct lb_chunk_piece piece;
     char *bytes;
     uint32_t count;
-    if (wants_splice(lane) && take_pipe(lane))
-        return splice_step(lane);
-    enum lb_step step = read_chunks(lane, LB_SCRATCH_BYTES - LB_CHUNK_ROOM, &piece, &bytes, &count);
+    if (is_spliced(body))
+        return splice_step(body);
+    enum lb_step step = read_chunks(body, LB_SCRATCH_BYTES - LB_CHUNK_ROOM, &piece, &bytes, &count);
     if (step != LB_STEP_MOVED)
         return step;
     if (piece.used < count) { /* more than a response: the next one cannot be trusted */
-        lane->exchange->conn_keeps = 0;
-        lb_add(&lane->l7->ctx->row->connections_unsolicited, 1);
-        lb_conn_distrust(&lane->l7->conns, lane->exchange->backend);
+        body->exchange->conn_keeps = 0;
+        lb_add(&body->lane.ctx->row->connections_unsolicited, 1);
+        lb_conn_distrust(&body->l7->conns, body->exchange->backend);
     }
-    return send_on(lane, piece.out, piece.out_count);
+    return send_on(body, piece.out, piece.out_count);
 }
 
-enum lb_step lb_body_plain(struct lb_lane *lane)
+enum lb_step lb_body_plain(struct lb_body_lane *body)
 {
-    return wants_splice(lane) && take_pipe(lane) ? splice_step(lane) : copy_step(lane);
+    return is_spliced(body) ? splice_step(body) : copy_step(body);
 }

@@ -2,10 +2,10 @@
 
 #include <string.h>
 
+#include "../l4/sendq.h"
 #include "../table/account.h"
 #include "belongs.h"
 #include "part.h"
-#include "sendq.h"
 
 /* All but the timer is new. */
 struct lb_exchange *lb_exchange_take(struct lb_l7 *l7, struct lb_h1 *client)
@@ -27,8 +27,8 @@ struct lb_exchange *lb_exchange_take(struct lb_l7 *l7, struct lb_h1 *client)
 void lb_exchange_give(struct lb_l7 *l7, struct lb_exchange *exchange)
 {
     struct lb_h1 *client = exchange->client;
-    lb_http_drop_flow(l7, &exchange->up);
-    lb_http_drop_flow(l7, &exchange->down);
+    lb_sendq_drop(l7->ctx, &exchange->up);
+    lb_sendq_drop(l7->ctx, &exchange->down);
     lb_http_drop_part(l7, exchange);
     client->in = exchange->in;
     client->exchange = NULL;

@@ -5,6 +5,7 @@
 #include "../core/io.h"
 #include "../l4/ack.h"
 #include "../l4/backend_report.h"
+#include "../l4/sendq.h"
 #include "../table/account.h"
 #include "../table/timing.h"
 #include "body.h"
@@ -16,7 +17,6 @@
 #include "input.h"
 #include "interim.h"
 #include "part.h"
-#include "sendq.h"
 #include "stage.h"
 #include "stopping.h"
 #include "unsent.h"
@@ -24,7 +24,6 @@
 
 enum {
     FIRST_READ = 32768,   /* of a response: its head and this much of its body fit into one buffer if the client is slow */
-    SMALL_RESPONSE = 16384, /* the kernel acknowledges larger reads by itself */
     SMALL_BODY = 2048,    /* is copied behind its head rather than sent as a second part */
 };
 
@@ -154,7 +153,7 @@ static struct lb_verdict final_response(struct lb_l7 *l7, struct lb_exchange *ex
         lb_http_keep_unsent(exchange);
     exchange->persistent = exchange->persistent && (exchange->request.whole || exchange->client->unsent) && !to_end &&
                            !lb_h1_must_close(l7, exchange->client);
-    if (!lb_http_can_hold(l7, message->head.bytes + LB_ENCODE_ROOM + body.out_count))
+    if (!lb_sendq_can_hold(l7->ctx, message->head.bytes + LB_ENCODE_ROOM + body.out_count))
         return lb_http_no_buffer(l7, exchange);
     struct lb_response_edits edits = {
         .client_minor = exchange->minor,
@@ -178,8 +177,8 @@ static struct lb_verdict final_response(struct lb_l7 *l7, struct lb_exchange *ex
         apart = 0;
     }
     int sent = lb_http_is_last(exchange)
-                 ? lb_http_send_last(l7, &exchange->client->side, &exchange->down, l7->out, head, body.out, apart)
-                 : lb_http_send_parts(l7, &exchange->client->side, &exchange->down, l7->out, head, body.out, apart);
+                 ? lb_sendq_send_last(l7->ctx, &exchange->down, &exchange->client->side, l7->out, head, body.out, apart)
+                 : lb_sendq_send(l7->ctx, &exchange->down, &exchange->client->side, l7->out, head, body.out, apart);
     lb_http_drop_part(l7, exchange);
     if (exchange->replayable)
         lb_input_consume(l7, &exchange->in);
@@ -238,12 +237,8 @@ static void acknowledge(struct lb_l7 *l7, struct lb_exchange *exchange, size_t b
     if (exchange->conn == LB_SLAB_NONE || exchange->stage == LB_RESPONSE_WHOLE)
         return;
     struct lb_backend_health *health = lb_report_of(ctx, exchange->backend);
-    exchange->acked = (uint8_t)lb_ack_part(health, !exchange->parts, (enum lb_ack)exchange->acked, pause_ms);
+    lb_lane_acknowledge(ctx, &lb_http_conn(l7, exchange)->side, health, bytes, !exchange->parts, &exchange->acked, pause_ms);
     exchange->parts = 1;
-    if (exchange->acked == LB_ACK_YES && bytes < SMALL_RESPONSE) {
-        lb_net_quickack(lb_http_conn(l7, exchange)->side.fd);
-        lb_add(&ctx->row->quickacks, 1);
-    }
 }
 
 /* A further part that makes the response whole says whether the acknowledgement before helped. */
@@ -302,11 +297,10 @@ static struct lb_verdict response_broke(struct lb_l7 *l7, struct lb_exchange *ex
 struct lb_verdict lb_http_transfer_response(struct lb_l7 *l7, struct lb_exchange *exchange)
 {
     struct lb_side *from = &lb_http_conn(l7, exchange)->side;
-    struct lb_lane lane = {
-        l7, exchange, from, &exchange->client->side, &exchange->down, &exchange->response, &l7->ctx->row->bytes_out};
+    struct lb_body_lane body = lb_body_of_response(l7, exchange);
     uint32_t pause_ms = (uint32_t)lb_now_ms(l7->ctx) - exchange->since_ms;
     uint64_t before = l7->ctx->row->bytes_out;
-    switch (exchange->response.framing == LB_BODY_CHUNKED ? lb_body_chunked_response(&lane) : lb_body_plain(&lane)) {
+    switch (exchange->response.framing == LB_BODY_CHUNKED ? lb_body_chunked_response(&body) : lb_body_plain(&body)) {
     case LB_STEP_MOVED:
         if (exchange->response.whole)
             exchange->stage = LB_RESPONSE_WHOLE;
@@ -315,6 +309,8 @@ struct lb_verdict lb_http_transfer_response(struct lb_l7 *l7, struct lb_exchange
         return lb_verdict(LB_NEXT_AGAIN);
     case LB_STEP_BLOCKED:
         return lb_verdict(LB_NEXT_WAIT);
+    case LB_STEP_STARVED:
+        return lb_verdict(LB_NEXT_STARVED);
     case LB_STEP_LATER:
         return lb_verdict(LB_NEXT_LATER);
     case LB_STEP_END:

@@ -2,6 +2,7 @@
 
 #include <sys/epoll.h>
 
+#include "../l4/sendq.h"
 #include "attempt.h"
 #include "belongs.h"
 #include "deadline.h"
@@ -14,7 +15,6 @@
 #include "min_rate.h"
 #include "queue.h"
 #include "respond.h"
-#include "sendq.h"
 #include "state.h"
 #include "transfer.h"
 #include "upload.h"
@@ -44,7 +44,7 @@ static struct lb_verdict throw_away(struct lb_l7 *l7, struct lb_h1 *client)
 
 static struct lb_verdict deliver_own(struct lb_l7 *l7, struct lb_exchange *exchange)
 {
-    int flushed = lb_http_flush(l7, &exchange->client->side, &exchange->down);
+    int flushed = lb_sendq_flush(l7->ctx, &exchange->down, &exchange->client->side);
     if (flushed < 0)
         return lb_verdict_end(LB_END_CLIENT_LEFT);
     return lb_verdict(flushed ? LB_NEXT_FINISH : LB_NEXT_WAIT);

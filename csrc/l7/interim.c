@@ -1,9 +1,9 @@
 #include "interim.h"
 
+#include "../l4/sendq.h"
 #include "belongs.h"
 #include "h1_encode.h"
 #include "min_rate.h"
-#include "sendq.h"
 
 /* Many clients take any 1xx but 100 for the response itself, and the response for that to their next request. Browsers know better
  * (W3C Fetch Metadata: Sec-Fetch-Mode), and others who are told to be here. */
@@ -37,5 +37,5 @@ int lb_http_pass_interim(struct lb_l7 *l7, struct lb_exchange *exchange, const c
         return 0;
     lb_add(&l7->ctx->row->responses_1xx, 1);
     size_t head = lb_encode_response(l7->out, &l7->message, bytes, &edits);
-    return lb_http_send_parts(l7, &exchange->client->side, &exchange->down, l7->out, head, NULL, 0);
+    return lb_sendq_send(l7->ctx, &exchange->down, &exchange->client->side, l7->out, head, NULL, 0);
 }

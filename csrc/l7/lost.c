@@ -1,11 +1,11 @@
 #include "lost.h"
 
 #include "../l4/backend_report.h"
+#include "../l4/sendq.h"
 #include "../table/budget.h"
 #include "charge.h"
 #include "input.h"
 #include "part.h"
-#include "sendq.h"
 #include "stage.h"
 #include "stopping.h"
 
@@ -32,7 +32,7 @@ static int may_replay(struct lb_l7 *l7, struct lb_exchange *exchange)
 static struct lb_verdict replay(struct lb_l7 *l7, struct lb_exchange *exchange)
 {
     exchange->fresh_only = 1;
-    lb_http_drop_flow(l7, &exchange->up);
+    lb_sendq_drop(l7->ctx, &exchange->up);
     lb_http_leave_backend(l7, exchange, LB_CONN_CUT);
     lb_input_reread(l7, &exchange->in);
     return lb_verdict(LB_NEXT_ATTEMPT);

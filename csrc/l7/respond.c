@@ -1,12 +1,12 @@
 #include "respond.h"
 
+#include "../l4/sendq.h"
 #include "../table/account.h"
 #include "belongs.h"
 #include "charge.h"
 #include "h1_encode.h"
 #include "queue.h"
 #include "request_log.h"
-#include "sendq.h"
 #include "state.h"
 
 static void count_response(struct lb_worker_row *row, uint16_t status)
@@ -39,7 +39,7 @@ static void leave_exchange(struct lb_l7 *l7, struct lb_exchange *exchange, size_
     }
     lb_http_leave_queue(l7, exchange);
     lb_http_leave_backend(l7, exchange, LB_CONN_CUT);
-    lb_http_drop_flow(l7, &exchange->up);
+    lb_sendq_drop(l7->ctx, &exchange->up);
     count_response(l7->ctx->row, said.status);
     if (!exchange->open)
         return;
@@ -59,7 +59,7 @@ struct lb_verdict lb_http_respond(struct lb_l7 *l7, struct lb_exchange *exchange
     lb_http_move(l7, exchange, LB_EXCHANGE_RESPONDING);
     if (!lb_buffer_pool_ready(&l7->ctx->buffers))
         return lb_verdict_end(LB_END_RESOURCE);
-    if (lb_http_send_parts(l7, &exchange->client->side, &exchange->down, l7->out, length, NULL, 0) < 0)
+    if (lb_sendq_send(l7->ctx, &exchange->down, &exchange->client->side, l7->out, length, NULL, 0) < 0)
         return lb_verdict_end(LB_END_CLIENT_LEFT);
     return lb_verdict(LB_NEXT_AGAIN);
 }

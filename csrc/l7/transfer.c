@@ -4,6 +4,7 @@
 #include "../table/account.h"
 #include "../tls/connection.h"
 #include "../core/random.h"
+#include "../l4/sendq.h"
 #include "body.h"
 #include "login.h"
 #include "belongs.h"
@@ -13,7 +14,6 @@
 #include "min_rate.h"
 #include "part.h"
 #include "request_log.h"
-#include "sendq.h"
 #include "stage.h"
 
 /* --- the request ---------------------------------------------------------------------------------------------------- */
@@ -79,9 +79,9 @@ struct lb_verdict lb_http_send_request(struct lb_l7 *l7, struct lb_exchange *exc
     uint32_t body = exchange->in.next - exchange->in.start - message->head.bytes;
     exchange->sent_us = (uint32_t)l7->ctx->now_us;
     exchange->reached_us = lb_account_us(exchange->began_us, l7->ctx->now_us);
-    if (!lb_http_can_hold(l7, head + body))
+    if (!lb_sendq_can_hold(l7->ctx, head + body))
         return lb_verdict_respond(503, "the balancer has no buffer left");
-    if (lb_http_send_parts(l7, &conn->side, &exchange->up, l7->out, head, bytes + message->head.bytes, body) < 0) {
+    if (lb_sendq_send(l7->ctx, &exchange->up, &conn->side, l7->out, head, bytes + message->head.bytes, body) < 0) {
         if (!exchange->reused)
             return lb_verdict_number(LB_NEXT_FAILED, ECONNRESET); /* it accepted the connection, and then nothing */
         exchange->replayable = 1; /* not a byte of it was accepted */
@@ -94,11 +94,11 @@ struct lb_verdict lb_http_send_request(struct lb_l7 *l7, struct lb_exchange *exc
     return lb_verdict(LB_NEXT_AGAIN);
 }
 
-/* Send on what is held, as lb_http_flush does; a side that takes some of it is slow, not silent. */
+/* Send on what is held, as lb_sendq_flush does; a side that takes some of it is slow, not silent. */
 static int flush(struct lb_l7 *l7, struct lb_exchange *exchange, struct lb_side *to, struct lb_flow *flow)
 {
     uint32_t held = flow->pending;
-    int flushed = lb_http_flush(l7, to, flow);
+    int flushed = lb_sendq_flush(l7->ctx, flow, to);
     if (flow->pending != held)
         (flow == &exchange->up ? lb_http_asked : lb_http_moved)(l7, exchange);
     return flushed;
@@ -112,7 +112,7 @@ static void backend_is_deaf(struct lb_l7 *l7, struct lb_exchange *exchange)
 {
     struct lb_conn *conn = lb_http_conn(l7, exchange);
     conn->was_reset = errno != EPIPE;
-    lb_http_drop_flow(l7, &exchange->up);
+    lb_sendq_drop(l7->ctx, &exchange->up);
     conn->side.failed = 1;
     conn->side.readable = conn->side.hung_up = 1;
     exchange->conn_keeps = exchange->persistent = 0;
@@ -140,20 +140,21 @@ static struct lb_verdict transfer_request(struct lb_l7 *l7, struct lb_exchange *
         return lb_verdict(flushed ? LB_NEXT_AGAIN : LB_NEXT_WAIT);
     }
     if (exchange->request.whole) {
-        lb_http_drop_flow(l7, &exchange->up);
+        lb_sendq_drop(l7->ctx, &exchange->up);
         return lb_verdict(LB_NEXT_WAIT);
     }
     if (exchange->client->unsent || !exchange->client->side.readable || !conn->side.writable)
         return lb_verdict(LB_NEXT_WAIT);
     if (!lb_buffer_pool_ready(&l7->ctx->buffers))
         return lb_verdict(LB_NEXT_STARVED);
-    struct lb_lane lane = {
-        l7, exchange, &exchange->client->side, &conn->side, &exchange->up, &exchange->request, &l7->ctx->row->bytes_in};
-    switch (exchange->request.framing == LB_BODY_CHUNKED ? lb_body_chunked_request(&lane) : lb_body_plain(&lane)) {
+    struct lb_body_lane body = lb_body_of_request(l7, exchange);
+    switch (exchange->request.framing == LB_BODY_CHUNKED ? lb_body_chunked_request(&body) : lb_body_plain(&body)) {
     case LB_STEP_MOVED:
         return lb_verdict(LB_NEXT_AGAIN);
     case LB_STEP_BLOCKED:
         return lb_verdict(LB_NEXT_WAIT);
+    case LB_STEP_STARVED:
+        return lb_verdict(LB_NEXT_STARVED);
     case LB_STEP_LATER:
         return lb_verdict(LB_NEXT_LATER);
     case LB_STEP_END:
