@@ -6,13 +6,13 @@ import contextlib
 import json
 import random
 import socket
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from admin_calls import client, settings
 from harness import SLOWER, balanced, wait_for
+from pace import send_apart
 
 from lbcore import Balancer
 from lbcore.admin import fast_path
@@ -80,9 +80,7 @@ def test_a_beat_in_pieces_and_several_at_once(lb: Balancer) -> None:
     request = beat()
     with dial(lb) as connection:
         for at in range(1, len(request), 7):
-            connection.sendall(request[:at])
-            time.sleep(0.001)
-            connection.sendall(request[at:])
+            send_apart(connection, request[:at], request[at:])
             assert answer(connection)[0] == 200
         connection.sendall(3 * request + request[:20])
         seen = b""

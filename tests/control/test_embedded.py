@@ -70,7 +70,7 @@ def test_a_worker_that_is_started_anew_as_we_stop_ends_too(monkeypatch: pytest.M
     class Slow(workers.ProcessWorker):
         def __init__(self, *arguments: Any) -> None:
             begun.set()
-            time.sleep(0.2)  # `stop` comes now
+            time.sleep(0.2)  # `stop` comes now, and waits: nothing tells that it does
             super().__init__(*arguments)
 
     before = set(psutil.Process().children())
@@ -297,7 +297,7 @@ def test_an_event_loop_is_free_while_a_balancer_starts_and_stops() -> None:
             nonlocal turns
             while True:
                 turns += 1
-                await asyncio.sleep(0.001)
+                await asyncio.sleep(0.001)  # a turn of the loop, which is what is counted
 
         counting = asyncio.create_task(count())
         async with Balancer(listen="tcp://127.0.0.1:0", backends=[backend], workers=1) as lb:

@@ -9,12 +9,11 @@ import signal
 import socket
 import subprocess
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
-from harness import SLOWER, Command, Peer, command, dial, echo, free_port, named, read_exactly, wait_for
+from harness import SLOWER, Command, Peer, command, dial, echo, free_port, named, read_exactly, stays, wait_for
 from service_managers import Manager, bound, run_line, url
 
 from lbcore.config.settings import ListenerSettings
@@ -222,8 +221,7 @@ def test_a_passed_socket_that_is_let_go_wakes_no_worker(tmp_path: Path) -> None:
             wait_for(lambda: lb.status()["workers"][0]["state"] == "draining", "it drains")
             with dial(lb.address):  # waits for the next one
                 before = lb.status()["workers"][0]["turns"]
-                time.sleep(0.3)  # nothing happens, which nothing tells
-                assert lb.status()["workers"][0]["turns"] - before < 50
+                stays(lambda: lb.status()["workers"][0]["turns"] - before < 50, "it does not spin", 0.3)
             client.close()
             lb.process.wait(20)
 

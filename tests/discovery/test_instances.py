@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from children import in_child
-from harness import SLOWER, Peer, echo, free_port, wait_for
+from harness import SLOWER, Peer, echo, free_port, stays, wait_for
 from memberships import Bench, address, adopted
 
 from lbcore import Balancer, Registration
@@ -310,8 +310,7 @@ def test_other_figures_that_make_no_sense_are_left_out(name: str, value: Any) ->
 def test_a_load_that_ends_threads_does_not_end_the_heartbeats(lb: Balancer, load: Any) -> None:
     with registration(lb, 9, load=load) as made:
         assert made.wait(10)
-        time.sleep(1.0)  # longer than the lease
-        assert backend(lb) is not None
+        stays(lambda: backend(lb) is not None, "it beats on for longer than its lease", 1.0)
 
 
 def test_start_and_stop_from_several_threads(lb: Balancer) -> None:
@@ -351,8 +350,7 @@ def test_a_wrong_port_is_logged_once_and_so_is_the_recovery(caplog: pytest.LogCa
 
     with Registration(f"http://127.0.0.1:{port}", 9, interval=0.1) as made:
         wait_for(lambda: lines(logging.WARNING), "it is said")
-        time.sleep(0.5)
-        assert len(lines(logging.WARNING)) == 1
+        stays(lambda: len(lines(logging.WARNING)) == 1, "it is said once", 0.5)
         assert "Connection refused" in lines(logging.WARNING)[0]
         rules = settings()
         with Balancer(settings=rules.replace(admin=AdminSettings(listen=f"127.0.0.1:{port}"))):
@@ -368,8 +366,7 @@ def test_a_server_that_is_no_balancer_is_told_as_such(caplog: pytest.LogCaptureF
 
     with Peer(answer) as peer, Registration(f"http://{peer.address}", 9, interval=0.1):
         wait_for(lambda: caplog.records, "it is said")
-        time.sleep(0.3)
-        assert any(thread.name == "lbcore-registration" for thread in threading.enumerate())
+        stays(lambda: "lbcore-registration" in {thread.name for thread in threading.enumerate()}, "it goes on", 0.3)
 
 
 def test_a_token_ends_open_registration_and_says_so(caplog: pytest.LogCaptureFixture) -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 import pytest
-from harness import PATIENCE_S, Peer, balanced, command, dial, free_port, named, read_all, read_exactly, wait_for
+from harness import PATIENCE_S, Peer, balanced, command, dial, free_port, named, read_all, read_exactly, stays, wait_for
 
 from lbcore import ConfigError, Registration
 from lbcore.config.settings import (
@@ -268,8 +268,7 @@ def test_a_child_of_a_fork_does_not_say_goodbye() -> None:
             registration.stop()
             os._exit(0)
         os.waitpid(child, 0)
-        time.sleep(0.3)
-        assert len(lb.pool().backends()) == 1
+        stays(lambda: len(lb.pool().backends()) == 1, "it is registered", 0.3)
 
 
 # --- the sidecar -----------------------------------------------------------------------------------------------------------
@@ -296,8 +295,7 @@ def sidecar(lb: Balancer, port: int, *options: str, delay: float = 0) -> subproc
 def test_sidecar_registers_when_the_command_listens() -> None:
     port = free_port()
     with balanced(settings=settings()) as lb, sidecar(lb, port, delay=1.5) as process:
-        time.sleep(1)
-        assert lb.pool().backends() == []
+        stays(lambda: lb.pool().backends() == [], "nothing listens yet", 1)
         backend = wait_for(lambda: lb.pool().backends(), "it registers")[0]
         assert backend.address == f"127.0.0.1:{port}"
         process.terminate()

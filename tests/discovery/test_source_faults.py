@@ -9,7 +9,6 @@ import os
 import socket
 import subprocess
 import threading
-import time
 from typing import TYPE_CHECKING
 
 import dns.flags
@@ -18,7 +17,7 @@ import dns.rcode
 import dns.rrset
 import pytest
 from dns_faults import Followed, WrongServer, failing, following, kind_of, needs_dnsmasq, of_dns
-from harness import free_port, wait_for
+from harness import free_port, stays, wait_for
 
 from lbcore.discovery.found import MOST, Found
 from lbcore.discovery.watch import MAX_BACKENDS, MAX_BYTES, FileSource, parse
@@ -90,8 +89,7 @@ def test_a_silent_server_does_not_delay_the_end() -> None:
 def test_ttl_is_waited_for() -> None:
     with WrongServer(lambda question: addresses(question, 60)) as server, following(of_dns(server.address)) as followed:
         wait_for(lambda: followed.addresses == BOTH, "the answer")
-        time.sleep(0.5)  # ten intervals: that nothing is asked has no other sign
-        assert sorted(server.asked) == ["A", "AAAA"]
+        stays(lambda: sorted(server.asked) == ["A", "AAAA"], "nothing more is asked in ten intervals", 0.5)
 
 
 def test_ttl_is_bounded_by_max_ttl() -> None:

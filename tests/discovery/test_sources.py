@@ -8,13 +8,13 @@ import json
 import os
 import shutil
 import subprocess
-import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from file_sources import of_file, settings, write
-from harness import Peer, balanced, dial, free_port, named, read_exactly, wait_for
+from harness import Peer, balanced, dial, free_port, named, read_exactly, stays, wait_for
 from http_balancers import OFF
+from pace import paced
 
 from lbcore.config.settings import BackendSettings, PoolSettings, SourceSettings
 from lbcore.discovery.dns import _scaled
@@ -77,8 +77,7 @@ def test_a_broken_file_changes_nothing_and_is_named(tmp_path: Path, text: str, f
         write(path, text)
         told = wait_for(lambda: [line for line in lines if "left as it was" in line], "the fault is told")
         assert fault in told[0]
-        time.sleep(0.2)
-        assert len([line for line in lines if "left as it was" in line]) == 1
+        stays(lambda: len([line for line in lines if "left as it was" in line]) == 1, "it is told once", 0.2)
         assert list(known(lb)) == ["10.0.0.1:80"]
         path.unlink()
         wait_for(lambda: any("No such file" in line for line in lines), "that it is gone is told")
@@ -105,8 +104,7 @@ def test_two_sources_of_one_address_are_one_backend(tmp_path: Path) -> None:
         assert known(lb)["10.0.0.3:80"] == (9, "config")
         write(one, "")
         wait_for(lambda: "10.0.0.1:80" not in known(lb), "only one named it")
-        time.sleep(0.2)
-        assert set(known(lb)) == {"10.0.0.2:80", "10.0.0.3:80"}
+        stays(lambda: set(known(lb)) == {"10.0.0.2:80", "10.0.0.3:80"}, "the others stay", 0.2)
         write(two, "")
         wait_for(lambda: set(known(lb)) == {"10.0.0.3:80"}, "the configuration names it still")
 
@@ -126,10 +124,9 @@ FIRST = "127.0.0.1:9001\n127.0.0.1:9002\n127.0.0.1:9003\n"
 def in_pieces(path: Path, *pieces: str, flags: str = "w") -> None:
     """Written in place, each piece seen by a look or two."""
     with path.open(flags) as file:
-        for piece in pieces:
-            file.write(piece)
+        for at in paced(len(pieces), 0.04):
+            file.write(pieces[at])
             file.flush()
-            time.sleep(0.04)
 
 
 def sets_of(path: Path, change: Callable[[], None], last: list[str]) -> list[list[str]]:
@@ -138,13 +135,13 @@ def sets_of(path: Path, change: Callable[[], None], last: list[str]) -> list[lis
 
     async def main() -> None:
         source = FileSource("web", str(path), lambda line: None, interval_s=0.25)
-        task = asyncio.create_task(source.run(lambda found: told.append([one.address for one in found])))
-        while not told:
-            await asyncio.sleep(0.005)
+        sets: asyncio.Queue[list[str]] = asyncio.Queue()
+        task = asyncio.create_task(source.run(lambda found: sets.put_nowait([one.address for one in found])))
+        told.append(await sets.get())
         await asyncio.to_thread(change)
         async with asyncio.timeout(5):
             while told[-1] != last:
-                await asyncio.sleep(0.005)
+                told.append(await sets.get())
         task.cancel()
 
     asyncio.run(main())
@@ -274,11 +271,9 @@ def test_addresses_of_a_name_are_followed_and_outlive_the_server(server: NameSer
         server.serve("--host-record=app.test,10.1.0.2,1", "--host-record=app.test,10.1.0.3,1")
         wait_for(lambda: set(known(lb)) == {"10.1.0.2:8000", "10.1.0.3:8000"}, "another answer")
         server.stop()
-        time.sleep(1.5)
-        assert set(known(lb)) == {"10.1.0.2:8000", "10.1.0.3:8000"}  # no answer
+        stays(lambda: set(known(lb)) == {"10.1.0.2:8000", "10.1.0.3:8000"}, "no reply changes nothing", 1.5)
         server.serve()
-        time.sleep(1.5)
-        assert set(known(lb)) == {"10.1.0.2:8000", "10.1.0.3:8000"}  # NXDOMAIN
+        stays(lambda: set(known(lb)) == {"10.1.0.2:8000", "10.1.0.3:8000"}, "NXDOMAIN changes nothing", 1.5)
         server.serve("--host-record=app.test,10.1.0.9,1")
         wait_for(lambda: set(known(lb)) == {"10.1.0.9:8000"}, "it is asked again")
 

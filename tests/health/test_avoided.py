@@ -8,12 +8,12 @@ import os
 import signal
 import socket
 import threading
-import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from harness import Command, Peer, command, dial, free_port, named, read_exactly, wait_for
 from http_peers import Backend, Client
+from pace import paced_for
 
 from lbcore.control.runtime import segment_of
 from lbcore.engine.segment import Segment
@@ -214,9 +214,7 @@ def test_a_client_pays_for_no_trial_when_the_budget_is_spent(tmp_path: Path) -> 
             f'backend = [{{ address = "{a.address}" }}, {{ address = "127.0.0.1:{free_port()}" }}]\n'
         )
         with command(tmp_path, "-c", str(config)) as running, without_control(running, "stopped"):
-            until = time.monotonic() + 3.5
-            while time.monotonic() < until:
+            for _ in paced_for(3.5, 0.02):
                 with dial(running.address) as client:
                     assert read_exactly(client, 1) == b"a"
-                time.sleep(0.02)
             assert figure(seen(running), "connect_failures") >= 4  # three, and a trial at least

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import threading
-import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
 
@@ -30,13 +29,14 @@ class Web:
     def __init__(self) -> None:
         self.status: int | None = 200
         self.hosts: list[str | None] = []
+        self.over = threading.Event()
         web = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 web.hosts.append(self.headers["Host"])
                 if web.status is None:
-                    time.sleep(1)
+                    web.over.wait(1)
                     return
                 self.send_response(web.status)
                 self.send_header("Content-Length", "0")
@@ -51,6 +51,7 @@ class Web:
         self.address = f"127.0.0.1:{self.server.server_address[1]}"
 
     def close(self) -> None:
+        self.over.set()
         self.server.shutdown()
         self.thread.join()
         self.server.server_close()

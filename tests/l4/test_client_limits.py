@@ -126,7 +126,7 @@ def test_requests_a_second_are_answered_429_and_the_connection_goes_on() -> None
             assert field(refused.head, b"Retry-After") == b"1"
             assert field(refused.head, b"Connection") == b"keep-alive"
             assert b"429 Too Many Requests: too many requests come from this client" in refused.body
-            time.sleep(1.1)  # as it was told
+            time.sleep(1.1)  # as it was told: a client that keeps asking is disconnected
             assert client.get("/again").status == 200
         figures = totals(settled(lb))
         assert figures["requests_limited"] == figures["requests_refused"] == lb.status()["listeners"][0]["tally"]["limited"]

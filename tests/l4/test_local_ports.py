@@ -75,7 +75,8 @@ class Closing(Backend):
             else:
                 told(secure, path_of(head))
             if self.manner != "deaf" and (self.manner == "late" or b"\r\nConnection: close" in head):
-                time.sleep(0.001 if self.manner == "late" else 0)
+                if self.manner == "late":
+                    time.sleep(0.001)  # a moment in which the response may have been passed on already, or not
                 secure.close()
                 return
 

@@ -10,7 +10,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from harness import PATIENCE_S, command, dial, small_disk, wait_for
+from disks import small_disk
+from harness import PATIENCE_S, command, dial, wait_for
 from http_peers import Backend
 from loads import CLIENTS, Load
 

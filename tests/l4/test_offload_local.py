@@ -8,13 +8,13 @@ import errno
 import mmap
 import os
 import random
+import select
 import signal
 import socket
 import struct
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +25,7 @@ from hellos import client_hello
 from http_peers import Reader
 from integrity.openings import AGREE, ASK
 from integrity.stage import LOCAL, need
+from pace import paced_for, sips
 from tcp_repair import put_back
 
 from lbcore import _engine
@@ -73,13 +74,10 @@ def meeting(**options: object) -> Iterator[tuple[Balancer, Ends]]:
 def fill(connection: socket.socket, data: bytes) -> int:
     """Send it again and again until nothing more is taken for a while: how much was."""
     connection.setblocking(False)
-    sent, since = 0, time.monotonic()
-    while time.monotonic() - since < 0.5 and sent <= MOST_HELD:
-        try:
+    sent = 0
+    while sent <= MOST_HELD and select.select([], [connection], [], 0.5)[1]:
+        with contextlib.suppress(BlockingIOError):
             sent += connection.send(data[sent % len(data) :])
-            since = time.monotonic()
-        except BlockingIOError:
-            time.sleep(0.001)
     connection.settimeout(PATIENCE_S * SLOWER)
     return sent
 
@@ -277,11 +275,7 @@ def test_an_end_comes_after_what_a_slow_reader_has_not_read() -> None:
         data = os.urandom(60_000)
         ends.client.sendall(data)
         ends.client.shutdown(socket.SHUT_WR)
-        came = b""
-        while part := ends.backend.recv(1000):
-            came += part
-            time.sleep(0.001)
-        assert came == data
+        assert b"".join(sips(ends.backend, 1000, 0.001)) == data
 
 
 @pytest.mark.parametrize("first", ["client", "backend"])
@@ -297,10 +291,8 @@ def test_a_session_that_uses_the_kernel_is_not_idle_and_one_that_does_not_is() -
     with Backend() as backend, balanced(settings=quick(backend.address)) as lb, backend.meets(lb.address) as ends:
         talk(ends)
         handed_over(lb)
-        since = time.monotonic()
-        while time.monotonic() - since < 1.2:  # twice its idle time-out
+        for _ in paced_for(1.2, 0.02):  # twice its idle time-out
             talk(ends, 1)
-            time.sleep(0.02)
         assert totals(lb.status())["active"] == 1
         assert read_all(ends.client) == b""
         assert totals(lb.status())["closed_idle"] == 1

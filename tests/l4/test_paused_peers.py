@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from access_lines import logged
-from harness import PATIENCE_S, Peer, balanced, connections, deafen, dial, read_exactly, wait_for
+from harness import PATIENCE_S, Peer, balanced, connections, deafen, dial, read_exactly, stays, wait_for
 from http_balancers import GET, backend_of, figure, http
 from http_peers import Backend, Client, Reader
 from kernels import needs_kernel
+from pace import paced, send_paced
 from tls_peers import Authority, trusting
 
 from lbcore.config.settings import BalancerSettings, CertificateSettings, ListenerSettings, PoolSettings, ProbeSettings
@@ -49,7 +50,7 @@ def pour(connection: socket.socket) -> None:
 def digest_with_a_pause(connection: socket.socket) -> str:
     """Read a little, nothing for a while, then on: what SIZE bytes were, or how many came."""
     found = hashlib.sha256(read_exactly(connection, 1000))
-    time.sleep(PAUSE_S)
+    time.sleep(PAUSE_S)  # a reader's pause, which is what is tested
     got = 1000
     while got < SIZE and (data := connection.recv(min(1 << 20, SIZE - got))):
         found.update(data)
@@ -196,7 +197,7 @@ def test_an_end_behind_bytes_that_the_kernel_holds_reaches_who_pauses() -> None:
             client.shutdown(socket.SHUT_WR)
             assert client.recv(1000)
             wait_for(lambda: figure(lb, "closed") == 1, "the session is over for us")
-            time.sleep(1.5)
+            time.sleep(1.5)  # its pause: three times user_timeout
             got = 1000
             while data := client.recv(1 << 16):
                 got += len(data)
@@ -222,9 +223,8 @@ def test_who_reads_slowly_is_not_idle_while_the_kernel_has_bytes_for_it() -> Non
             client.connect(lb.address)
             client.sendall(b"x")
             began = time.monotonic()
-            for _ in range(40):
+            for _ in paced(40, 0.06):
                 assert len(read_exactly(client, 8192)) == 8192
-                time.sleep(0.06)
             assert time.monotonic() - began > 2
             assert figure(lb, "active") == 1, "it was taken for idle"
         wait_for(lambda: figure(lb, "closed") == 1, "it ends")
@@ -314,9 +314,7 @@ def test_a_client_that_is_gone_ends_a_stream_that_says_little(tmp_path: Path) ->
 
     def events(connection: socket.socket, head: bytes, body: bytes) -> bool:
         connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
-        for _ in range(80):
-            connection.sendall(b"x")
-            time.sleep(0.05)
+        send_paced(connection, 0.05, *[b"x"] * 80)
         return True
 
     with Backend(events) as backend, http(backend, user_timeout=f"{TIMEOUT_S}s", top={"access_log": str(log)}) as lb:
@@ -365,8 +363,7 @@ def test_user_timeout_of_0_ends_nobody(tmp_path: Path) -> None:
         with dial(lb.address) as client:
             deafen(peer.only())
             client.sendall(b"x")
-            time.sleep(TIMEOUT_S)
-            assert figure(lb, "active") == 1
+            stays(lambda: figure(lb, "active") == 1, "it is not ended", TIMEOUT_S)
             peer.over.set()
 
 

@@ -8,7 +8,6 @@ import shutil
 import socket
 import struct
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -99,7 +98,7 @@ def test_a_header_in_any_two_pieces(header: bytes) -> None:
             with dial(lb.address) as client:
                 whole = header + b"data"
                 client.sendall(whole[:cut])
-                time.sleep(0.002)
+                settled(lb)  # a preread peeks: that it has seen a piece shows by its turn only
                 client.sendall(whole[cut:])
                 client.shutdown(socket.SHUT_WR)
                 assert read_all(client) == b"data"

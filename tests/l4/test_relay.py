@@ -12,6 +12,7 @@ import time
 
 import pytest
 from harness import (
+    PATIENCE_S,
     SLOWER,
     Peer,
     balanced,
@@ -22,9 +23,11 @@ from harness import (
     read_exactly,
     reset,
     settled,
+    stays,
     totals,
     wait_for,
 )
+from pace import send_apart, sips
 
 DATAPATHS = ("auto", "copy", "splice")
 GIB = 1 << 30
@@ -56,10 +59,9 @@ def test_random_sizes_and_pauses_keep_their_order(datapath: str) -> None:
         at = 0
         while at < len(data):
             size = chance.choice((1, 17, 1400, 20_000, 70_000, 400_000))
-            client.sendall(data[at : at + size])
+            send = send_apart if chance.random() < 0.1 else socket.socket.sendall
+            send(client, data[at : at + size])
             at += size
-            if chance.random() < 0.1:
-                time.sleep(0.002)
         client.shutdown(socket.SHUT_WR)
 
     with Peer(echo) as peer, balanced(backends=[peer.address], datapath=datapath) as lb, dial(lb.address) as client:
@@ -151,12 +153,14 @@ def test_backend_resets_mid_response() -> None:
     def serve(connection: socket.socket) -> None:
         connection.recv(100)
         connection.sendall(b"half of the ans")
-        time.sleep(0.1)
+        assert came.wait(PATIENCE_S * SLOWER)
         reset(connection)
 
+    came = threading.Event()
     with Peer(serve) as peer, balanced(backends=[peer.address]) as lb, dial(lb.address) as client:
         client.sendall(b"?")
         assert read_exactly(client, 15) == b"half of the ans"
+        came.set()
         with pytest.raises(ConnectionResetError):
             client.recv(1)
 
@@ -166,8 +170,7 @@ def test_backend_answers_then_closes_with_a_request_unread() -> None:
 
     def serve(connection: socket.socket) -> None:
         connection.recv(1000)
-        connection.sendall(b"413 too large")
-        time.sleep(0.2)
+        send_apart(connection, b"413 too large")
         connection.close()  # with bytes unread: the kernel resets
 
     with Peer(serve) as peer, balanced(backends=[peer.address]) as lb, dial(lb.address) as client:
@@ -221,8 +224,7 @@ def test_slow_reader_holds_at_most_one_buffer() -> None:
     with Peer(serve) as peer, balanced(backends=[peer.address], datapath="copy") as lb, dial(lb.address) as client:
         wait_for(lambda: totals(settled(lb))["buffers"] == 1, "back-pressure")
         before = totals(settled(lb))["bytes_out"]
-        time.sleep(0.3)
-        assert totals(settled(lb))["bytes_out"] == before, "the balancer reads on although nobody takes the bytes"
+        stays(lambda: totals(lb.status())["bytes_out"] == before, "nothing is read as long as nobody takes it", 0.3)
         assert len(read_exactly(client, 50_000_000)) == 50_000_000
 
 
@@ -231,11 +233,7 @@ def test_slow_reader_with_splice_gets_everything() -> None:
         connection.sendall(bytes(20_000_000))
 
     with Peer(serve) as peer, balanced(backends=[peer.address], datapath="splice") as lb, dial(lb.address) as client:
-        count = 0
-        while piece := client.recv(300_000):
-            count += len(piece)
-            time.sleep(0.002)
-        assert count == 20_000_000
+        assert sum(len(piece) for piece in sips(client, 300_000, 0.002)) == 20_000_000
 
 
 @pytest.mark.parametrize("datapath", DATAPATHS)

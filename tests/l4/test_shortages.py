@@ -20,6 +20,7 @@ import pytest
 from harness import Command, Peer, balanced, command, dial, echo, named, read_exactly, settled, totals, wait_for
 from http_peers import Backend, Client
 from networks import PORTS, few_ports, fill_towards, fill_udp, from_elsewhere
+from pace import paced
 
 from lbcore.config.settings import (
     BackendSettings,
@@ -178,8 +179,7 @@ def descriptors_left(pid: int, left: int) -> Iterator[None]:
     """A process that may open so many more descriptors."""
     before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
     opened = {int(name) for name in os.listdir(f"/proc/{pid}/fd")}
-    for _ in range(30):  # a probe's is there for moments only
-        time.sleep(0.01)
+    for _ in paced(30, 0.01):  # a probe's is there for moments only
         opened &= {int(name) for name in os.listdir(f"/proc/{pid}/fd")}
     free = (number for number in itertools.count() if number not in opened)
     resource.prlimit(pid, resource.RLIMIT_NOFILE, (next(itertools.islice(free, left, None)), before[1]))
@@ -291,7 +291,7 @@ def test_probes_without_descriptors_do_not_count(kind: str, tmp_path: Path) -> N
             good = running.status()["pools"][0]["backends"][0]["state"]
             with descriptors_left(running.pid, 0):
                 wait_for(lambda: "open files" in running.stderr.read_text(), "it is told")
-                time.sleep(0.5)  # more than `fall` probes could not be sent
+                time.sleep(0.5)  # more than `fall` probes cannot be sent, and no call can ask for it meanwhile
             assert running.status()["pools"][0]["backends"][0]["state"] == good
             assert running.stderr.read_text().count("LimitNOFILE") == 1
 

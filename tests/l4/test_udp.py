@@ -14,7 +14,8 @@ import time
 from pathlib import Path
 
 import pytest
-from harness import SLOWER, Command, check_ledger, free_port, settled, totals, wait_for
+from harness import SLOWER, Command, check_ledger, free_port, settled, stays, totals, wait_for
+from pace import paced
 from udp_peers import WAIT_S, Server, ask, balanced, client, echo, named, settings
 
 from lbcore import Balancer, ConfigError
@@ -113,8 +114,7 @@ def test_an_idle_session_ends_and_the_next_datagram_begins_another() -> None:
         with balanced(settings=settings([server.address], {"idle_timeout": "200ms"})) as lb, client(lb.address) as made:
             ask(made)
             first = server.got[-1][1]
-            for _ in range(4):
-                time.sleep(0.1)
+            for _ in paced(4, 0.1):
                 ask(made)
                 assert server.got[-1][1] == first
             wait_for(lambda: figures(lb)["active"] == 0, "it is idle")
@@ -186,8 +186,7 @@ def test_a_probe_looks_at_the_answer(expect: str | None, state: str) -> None:
 
 def test_a_pool_that_only_datagrams_reach_is_not_probed_over_tcp() -> None:
     with Server(echo) as server, Balancer(listen="udp://127.0.0.1:0", backends=[server.address]) as lb:
-        time.sleep(0.2)
-        assert lb.pool().backends()[0].reason == "configured, not probed"
+        stays(lambda: lb.pool().backends()[0].reason == "configured, not probed", "it is not probed", 0.2)
     assert settings(["127.0.0.1:1"], probe=ProbeSettings(kind="tcp")).pools[0].probe.kind == "tcp"
 
 
@@ -262,7 +261,7 @@ def test_draining_serves_old_clients_and_no_new_ones() -> None:
             ask(old)
             stopping = threading.Thread(target=lb.stop)
             stopping.start()
-            time.sleep(0.3)
+            wait_for(lambda: lb.status()["workers"][0]["state"] == "draining", "it drains")
             assert ask(old, b"still") == b"still"
             new.settimeout(0.3)
             with pytest.raises((TimeoutError, ConnectionRefusedError)):
@@ -299,9 +298,8 @@ def test_a_killed_backend_comes_back() -> None:
         ask(made)
         port = server.port
         server.close()
-        for _ in range(3):
+        for _ in paced(3, 0.02):
             made.send(b"lost")
-            time.sleep(0.02)
         with Server(echo, port=port):
 
             def served() -> bool:

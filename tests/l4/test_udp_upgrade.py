@@ -37,7 +37,7 @@ class NewClients:
         self._threads = [threading.Thread(target=self._run) for _ in range(threads)]
 
     def _run(self) -> None:
-        while not self._over.is_set():
+        while not self._over.wait(self._pause_s):
             lost = 0
             with client(self._address) as made:
                 try:
@@ -47,7 +47,6 @@ class NewClients:
             with self._lock:
                 self.asked += 1
                 self.lost += lost
-            time.sleep(self._pause_s)
 
     def flow(self, count: int = 20) -> None:
         """Until so many more have asked."""
@@ -110,11 +109,12 @@ def test_no_new_client_is_lost_over_ten_upgrades(isolation: str) -> None:
 
 def test_a_worker_that_has_drained_is_settled_before_its_section_is_used_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """The control plane may learn late that it is gone: the figures of the one that has its section by then would be wiped."""
-    settle = Table.bury_worker
+    settle, settled = Table.bury_worker, list[int]()
 
     def late(table: Table, section: int) -> None:
-        time.sleep(0.3)
+        time.sleep(0.3)  # in which its section may be given to another
         settle(table, section)
+        settled.append(section)
 
     monkeypatch.setattr(Table, "bury_worker", late)
     with Server(echo) as server, replaced(backends=[server.address], workers=1) as lb, contextlib.ExitStack() as stack:
@@ -124,7 +124,7 @@ def test_a_worker_that_has_drained_is_settled_before_its_section_is_used_again(m
                 ask(made)
             replace(lb)
             wait_for(lambda: lb.status()["pools"][0]["backends"][0]["active"] == 5, "all have moved")
-        time.sleep(0.4)  # the last one is settled
+        wait_for(lambda: len(settled) == 4, "the last one is settled")
         assert lb.status()["pools"][0]["backends"][0]["active"] == 5
 
 

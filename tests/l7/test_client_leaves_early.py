@@ -9,14 +9,14 @@ import socket
 import ssl
 import subprocess
 import threading
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from harness import PATIENCE_S, black_hole, command, dial, reset, wait_for
+from harness import PATIENCE_S, black_hole, command, dial, reset, settled, wait_for
 from http_balancers import figure, http
 from http_peers import Backend, Client, Reader
+from pace import send_apart
 from tls_peers import Authority, balancing, trusting
 
 from lbcore.config.settings import CertificateSettings
@@ -41,15 +41,22 @@ class Busy(Backend):
     """Answers its first request when it is let, and all others at once."""
 
     def __init__(self) -> None:
-        self.proceed = threading.Event()
+        self.proceed, self.answered = threading.Event(), threading.Event()
 
         def script(connection: socket.socket, head: bytes, body: bytes) -> bool:
             if b"/first" in head:
                 assert self.proceed.wait(PATIENCE_S)
             connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+            self.answered.set()
             return False
 
         super().__init__(script)
+
+    def answer_now(self) -> None:
+        """It has, when this returns."""
+        self.answered.clear()
+        self.proceed.set()
+        assert self.answered.wait(PATIENCE_S)
 
 
 @contextlib.contextmanager
@@ -116,8 +123,7 @@ def test_half_a_request_whose_client_leaves_during_a_connect_is_not_sent() -> No
         with http(hole, backend, connect_timeout="400ms") as lb:
             for _ in range(2):  # of two backends one is the hole
                 with dial(lb.address) as client:
-                    client.sendall(HALF)
-                    time.sleep(0.05)
+                    send_apart(client, HALF)
                     client.shutdown(socket.SHUT_WR)
                     wait_for(lambda: figure(lb, "active") == 0, "it is gone")
             assert figure(lb, "requests_client_aborts") == 2
@@ -159,10 +165,9 @@ def test_half_a_request_that_is_left_as_its_turn_comes_is_not_sent(tmp_path: Pat
                     client.sendall(HALF)
                     wait_for(lambda: worker()["queued"] == 1, "it waits")
                     with stopped(worker()["pid"]):
-                        ends = [lambda: client.shutdown(socket.SHUT_WR), backend.proceed.set]
+                        ends = [lambda: client.shutdown(socket.SHUT_WR), backend.answer_now]
                         for end in ends if first == "client" else reversed(ends):
                             end()
-                            time.sleep(0.05)
                     assert other.answer().body == b"ok"
                     wait_for(lambda count=left: worker()["requests_client_aborts"] == count, "it is seen to leave")
             with stopped(worker()["pid"]), dial(lb.address) as client:  # half a request and its end at once
@@ -251,7 +256,7 @@ def test_a_body_that_comes_in_parts_while_its_request_waits_arrives_whole(coding
             wait_for(lambda: figure(lb, "queued") == 1, "it waits")
             for part in parts:
                 client.send(part if coding == "length" else b"bb8;a=b\r\n" + part + b"\r\n")
-                time.sleep(0.005)
+                settled(lb)
         client.send(b"" if coding == "length" else b"0\r\n\r\n")
         client.send(b"GET /next HTTP/1.1\r\nHost: a\r\n\r\n")
         assert [client.answer().body, client.answer().body] == [b"ok", b"ok"]

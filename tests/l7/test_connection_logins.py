@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
-import time
 from typing import TYPE_CHECKING
 
 import pytest
 from harness import PATIENCE_S, wait_for
 from http_balancers import OK, figure, http
 from http_peers import Backend, Client, Reader, answering, fields
+from pace import send_apart
 
 from lbcore.observe.why import decisions
 
@@ -312,9 +312,9 @@ def test_login_is_not_kept_behind_a_304_of_a_backend_that_sends_bytes_unasked() 
 
     def script(connection: socket.socket, head: bytes, body: bytes) -> None:
         if head.startswith(b"GET /304"):
-            connection.sendall(b"HTTP/1.1 304 Not Modified\r\nWWW-Authenticate: NTLM\r\n\r\n")
-            if stray.is_set():
-                time.sleep(0.02)
+            strays = stray.is_set()
+            send_apart(connection, b"HTTP/1.1 304 Not Modified\r\nWWW-Authenticate: NTLM\r\n\r\n")
+            if strays:
                 connection.sendall(OK)
         else:
             connection.sendall(OK)

@@ -14,6 +14,7 @@ from certificates import make_certificate
 from harness import PATIENCE_S, SLOWER, wait_for
 from http_balancers import OK, POST, backend_of, figure, http, path_of, told
 from http_peers import Backend, Client, Reader, answering, field
+from pace import send_apart
 
 STRAY = b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nsecret"
 
@@ -34,10 +35,9 @@ class Straying(Backend):
             self.strayed.set()
         else:
             connection.sendall(self.answer)
-            threading.Thread(target=self._later, args=(connection,), daemon=True).start()
+            threading.Timer(self.after_s, self._later, [connection]).start()
 
     def _later(self, connection: socket.socket) -> None:
-        time.sleep(self.after_s or 0)
         with contextlib.suppress(OSError):
             connection.sendall(self.stray)
         self.strayed.set()
@@ -84,9 +84,8 @@ def test_backend_that_was_well_behaved_for_long_is_trusted_no_more_than_others()
 
     def script(connection: socket.socket, request: bytes, body: bytes) -> None:
         if request.startswith(b"HEAD"):
-            connection.sendall(head)
+            send_apart(connection, head)
             if path_of(request) == b"/stray":
-                time.sleep(0.05)
                 with contextlib.suppress(OSError):
                     connection.sendall(STRAY)
         else:
@@ -328,7 +327,7 @@ class Shaky(Backend):
             told(connection, path_of(head))
             return False
         connection.sendall(b"HTTP/1.1 500 Oops\r\nContent-Length: 0\r\n\r\n")
-        time.sleep(self.pause_s)
+        time.sleep(self.pause_s)  # the moment in which the next request may come
         return True
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
-import time
 
 import pytest
 from harness import PATIENCE_S, SLOWER, read_all, reset, wait_for
 from http_balancers import GET, OK, figure, http
 from http_peers import Backend, Client, answering, field
+from pace import send_apart
 
 BAD_ANSWERS = {
     "nonsense": b"nonsense\r\n\r\n",
@@ -71,8 +71,7 @@ def test_answer_that_breaks_off_is_a_reset_for_the_client(raw: bytes) -> None:
 
 def test_answer_to_the_end_that_is_reset_is_a_reset_for_the_client() -> None:
     def script(connection: socket.socket, head: bytes, body: bytes) -> bool:
-        connection.sendall(b"HTTP/1.1 200 OK\r\n\r\nhalf")
-        time.sleep(0.1)
+        send_apart(connection, b"HTTP/1.1 200 OK\r\n\r\nhalf")
         reset(connection)
         return True
 

@@ -11,7 +11,8 @@ import pytest
 from harness import wait_for
 from http_balancers import OFF, figure, http
 from http_cases import CHUNKED_OF_ANSWERS, CHUNKED_TAKEN
-from http_peers import Backend, Client, Reader, answering, field, narrow, take_slowly
+from http_peers import Backend, Client, Reader, answering, field, narrow
+from pace import take_slowly
 
 from lbcore.config.settings import BalancerSettings, ListenerSettings, PoolSettings
 

@@ -11,6 +11,7 @@ import pytest
 from harness import PATIENCE_S, SLOWER, reset, wait_for
 from http_balancers import GET, OK, figure, http
 from http_peers import Backend, Client, answering, field
+from pace import late
 
 from lbcore.control import worker_limits
 
@@ -143,11 +144,7 @@ def test_client_that_leaves_cancels_the_exchange_within_a_turn() -> None:
 
 
 def test_half_close_is_a_farewell_unless_allowed() -> None:
-    def slow(connection: socket.socket, head: bytes, body: bytes) -> None:
-        time.sleep(0.1)
-        connection.sendall(OK)
-
-    with Backend(slow) as backend:
+    with Backend(late(0.1, OK)) as backend:
         with http(backend, listener={"half_close": True}) as lb, Client(lb.address) as client:
             client.send(GET)
             client.socket.shutdown(socket.SHUT_WR)

@@ -10,9 +10,10 @@ import threading
 import time
 
 import pytest
-from harness import SLOWER, command, reset, totals, wait_for
+from harness import SLOWER, command, reset, stays, totals, wait_for
 from http_balancers import GET, OK, backend_of, figure, http
-from http_peers import Backend, Client, answering, field, narrow, take_slowly
+from http_peers import Backend, Client, answering, field, narrow
+from pace import take_slowly
 
 # --- evidence --------------------------------------------------------------------------------------------------------
 
@@ -73,7 +74,7 @@ def test_empty_line_behind_a_request_is_not_the_beginning_of_another() -> None:
     with Backend() as backend, http(backend, listener=limits) as lb, Client(lb.address) as client:
         client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi\r\n")
         assert client.answer().status == 200
-        time.sleep(0.2)
+        stays(lambda: figure(lb, "closed") == 0, "the time of a head does not run", 0.2)
         client.send(b"GET / HTTP/1.1\r\n")
         client.send(b"Host: a\r\n\r\n")
         assert client.answer().status == 200
@@ -134,7 +135,7 @@ class Counting(Backend):
         with self.lock:
             self.now += 1
             self.most = max(self.most, self.now)
-        time.sleep(self.hold_s)
+        time.sleep(self.hold_s)  # in which others would come, if they could
         with self.lock:
             self.now -= 1
         connection.sendall(OK)

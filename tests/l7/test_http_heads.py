@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import socket
 import threading
-import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from harness import Peer, read_all, wait_for
 from http_balancers import GET, OFF, OK, figure, http
 from http_peers import Backend, Client, Reader, answering, field, fields, narrow
+from pace import send_apart
 from tls_peers import TlsClient, balancing, shown, trusting
 
 from lbcore.config.settings import BalancerSettings, ListenerSettings, PoolSettings
@@ -217,11 +217,8 @@ def test_large_response_head_and_body_for_a_client_that_takes_slowly() -> None:
 
 def test_large_response_head_in_pieces_behind_interim_ones() -> None:
     def script(connection: socket.socket, head: bytes, body: bytes) -> None:
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         data = b"HTTP/1.1 100 Continue\r\n\r\n" + response(60_000, 3)
-        for at in range(0, len(data), 9000):
-            connection.sendall(data[at : at + 9000])
-            time.sleep(0.002)
+        send_apart(connection, *(data[at : at + 9000] for at in range(0, len(data), 9000)))
 
     with Backend(script) as backend, http(backend) as lb, Client(lb.address) as client:
         for _ in range(2):

@@ -159,7 +159,7 @@ def test_keep_alive_races_give_no_502_on_idempotent_requests() -> None:
         with Client(address) as client:
             while time.monotonic() < deadline:
                 statuses[client.get().status] += 1
-                time.sleep(random.choice([0, 0.0005, 0.002, 0.005]))
+                time.sleep(random.choice([0, 0.0005, 0.002, 0.005]))  # about when a backend closes, or a little before or after
 
     with Closing() as one, Closing() as two, http(one, two, backend_idle_timeout="1h", policy="p2c", retry_budget=100) as lb:
         threads = [threading.Thread(target=ask, args=(lb.address,)) for _ in range(8)]

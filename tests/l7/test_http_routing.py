@@ -12,6 +12,7 @@ import pytest
 from harness import balanced, wait_for
 from http_balancers import cookie_of, http, routed, settings_of
 from http_peers import Backend, Client, field
+from pace import late
 
 from lbcore import _engine
 from lbcore.config.settings import PoolSettings
@@ -351,14 +352,7 @@ def test_maglev_moves_hardly_more_than_the_keys_of_a_backend_that_left() -> None
 
 
 def test_ewma_prefers_the_quick_backend_and_returns_to_one_that_recovers() -> None:
-    import time
-
-    delay = {"s": 0.05}
-
-    def slow(connection: socket.socket, head: bytes, body: bytes) -> None:
-        time.sleep(delay["s"])
-        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nslow")
-
+    slow = late(0.05, b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nslow")
     with Backend(slow) as one, Backend(name=b"quick") as two, http(one, two, policy="ewma") as lb, Client(lb.address) as client:
         counts = collections.Counter(client.get().body for _ in range(200))
         assert counts[b"quick"] > 190, counts

@@ -13,7 +13,8 @@ import pytest
 from access_lines import logged
 from harness import Peer, balanced, echo, wait_for
 from http_balancers import GET, OK, backend_of, dripping, figure, http
-from http_peers import Backend, Client, answering, field, narrow, take_slowly
+from http_peers import Backend, Client, answering, field, narrow
+from pace import paced, send_late, send_paced, sips, take_slowly
 from tls_peers import Authority, trusting
 
 from lbcore.config.settings import BalancerSettings, CertificateSettings, ListenerSettings, PoolSettings, ProbeSettings
@@ -80,9 +81,7 @@ def test_a_body_that_was_quick_and_drips_now_is_ended() -> None:
 def test_a_body_that_comes_as_quickly_as_it_must_is_passed_on() -> None:
     with Backend() as backend, http(backend, listener=LIMITS) as lb, Client(lb.address) as client:
         client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 60000\r\n\r\n")
-        for _ in range(20):  # for two seconds, thirty times as quickly
-            client.send(bytes(3000))
-            time.sleep(0.1)
+        send_paced(client.socket, 0.1, *[bytes(3000)] * 20)  # for two seconds, thirty times as quickly
         assert client.answer().status == 200
         assert backend.bodies == [bytes(60000)]
         assert figure(lb, "requests_slow") == 0
@@ -92,8 +91,7 @@ def test_each_request_of_a_connection_has_its_own_time() -> None:
     with Backend() as backend, http(backend, listener=LIMITS) as lb, Client(lb.address) as client:
         for _ in range(6):
             client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n")
-            client.send(b"h")
-            time.sleep(SPAN_S / 4)
+            send_paced(client.socket, SPAN_S / 4, b"h")
             client.send(b"i")
             assert client.answer().status == 200
         assert figure(lb, "requests_done") == 6
@@ -105,10 +103,7 @@ def test_a_backend_that_reads_slowly_excuses_its_client() -> None:
 
     class Slow(Backend):
         def _talk(self, connection: socket.socket) -> None:
-            got = 0
-            while got < size:
-                got += len(connection.recv(16384))
-                time.sleep(0.03)
+            take_slowly(connection, size, 16384, 0.03)
             connection.sendall(OK)
 
     with Slow() as backend, http(backend, listener={**LIMITS, "min_body_rate": "10m"}) as lb, Client(lb.address) as client:
@@ -129,8 +124,7 @@ def test_who_waits_for_100_has_its_time_from_then_on() -> None:
             data = b""
             while not data.endswith(b"\r\n\r\n"):
                 data += connection.recv(65536)
-            time.sleep(SPAN_S * 0.8)
-            connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+            send_late(connection, SPAN_S * 0.8, b"HTTP/1.1 100 Continue\r\n\r\n")
             got = 0
             while got < 6000:
                 got += len(connection.recv(65536))
@@ -139,9 +133,8 @@ def test_who_waits_for_100_has_its_time_from_then_on() -> None:
     with Slow() as backend, http(backend, listener=LIMITS) as lb, Client(lb.address) as client:
         client.send(b"POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 6000\r\n\r\n")
         assert client.answer().status == 100
-        for _ in range(4):  # it ends after more than body_timeout, but not after more than that since 100 came
-            client.send(bytes(1500))
-            time.sleep(SPAN_S / 8)
+        # it ends after more than body_timeout, but not after more than that since 100 came
+        send_paced(client.socket, SPAN_S / 8, *[bytes(1500)] * 4)
         assert client.answer().status == 200
 
 
@@ -178,8 +171,8 @@ def test_an_answer_that_is_taken_too_slowly_is_broken_off(tmp_path: Path) -> Non
         with narrow(lb.address) as client:
             client.sendall(GET)
             with contextlib.suppress(ConnectionResetError):  # half an answer must not look whole
-                while client.recv(8192):
-                    time.sleep(0.05)
+                for _ in sips(client, every_s=0.05):
+                    pass
         wait_for(lambda: figure(lb, "closed_slow") == 1, "it is ended for that")
         (line,) = logged(log)
         assert (line["end"], line["by"]) == ("client_slow", "balancer")
@@ -201,9 +194,7 @@ def test_a_backend_that_sends_slowly_excuses_its_client() -> None:
 
     def events(connection: socket.socket, head: bytes, body: bytes) -> bool:
         connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 40\r\n\r\n")
-        for _ in range(40):
-            connection.sendall(b"x")
-            time.sleep(0.05)
+        send_paced(connection, 0.05, *[b"x"] * 40)
         return False
 
     limits = {"body_timeout": "200ms", "min_body_rate": "1m"}
@@ -225,10 +216,9 @@ def test_an_upgraded_connection_has_no_rate() -> None:
     with Backend(upgrade) as backend, http(backend, listener=limits) as lb, Client(lb.address) as client:
         client.send(b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n")
         assert client.answer().status == 101
-        for _ in range(10):
+        for _ in paced(10, 0.1):
             client.send(b"x")
             assert client.reader.exactly(1) == b"x"
-            time.sleep(0.1)
 
 
 def test_off_by_default_and_a_reload_turns_it_on_for_bodies_under_way() -> None:

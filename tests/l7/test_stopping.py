@@ -5,12 +5,12 @@ from __future__ import annotations
 
 import contextlib
 import threading
-import time
 from typing import TYPE_CHECKING
 
 import pytest
 from harness import balanced, wait_for
 from http_peers import Backend, Client, answering
+from pace import paced
 
 from lbcore.config.settings import BackendSettings, BalancerSettings, ListenerSettings, PoolSettings, ProbeSettings
 
@@ -117,9 +117,8 @@ def test_servers_that_close_by_habit_are_never_suspected() -> None:
 def test_servers_that_close_without_a_word_after_each_response_are_never_suspected() -> None:
     with Backend(answering(KEPT, end=True)) as a, Backend(answering(KEPT, end=True)) as b:
         with balanced(settings=settings(a, b)) as lb, Client(lb.address) as client:
-            for _ in range(10):
+            for _ in paced(10, 0.01):
                 assert client.get().body == b"kept"
-                time.sleep(0.01)
             assert suspects(lb) == [0, 0]
 
 

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from access_lines import logged
-from harness import PATIENCE_S, balanced, read_all, wait_for
+from harness import PATIENCE_S, balanced, read_all, stays, wait_for
 from http_balancers import GET, OK, backend_of, dripping, figure, http
 from http_peers import Backend, Client, field
+from pace import paced_for, send_apart, send_late, send_paced, take_slowly
 from tls_peers import Authority, trusting
 
 from lbcore.config.settings import BalancerSettings, CertificateSettings, ListenerSettings, PoolSettings, ProbeSettings
@@ -71,7 +72,7 @@ def until(over: threading.Event) -> None:
 @pytest.mark.parametrize("coding", ["length", "chunked"])
 def test_a_backend_that_takes_an_upload_late_is_not_its_clients_fault(coding: str) -> None:
     def late(connection: socket.socket) -> None:
-        time.sleep(PAUSE_S)
+        time.sleep(PAUSE_S)  # reads nothing meanwhile
         got = 0
         while got < SIZE:
             got += len(connection.recv(1 << 20))
@@ -118,10 +119,7 @@ def test_a_backend_that_takes_an_upload_slowly_but_steadily_is_waited_for() -> N
     size = 400_000
 
     def slow(connection: socket.socket) -> None:
-        got = 0
-        while got < size:
-            got += len(connection.recv(8192))
-            time.sleep(0.03)
+        take_slowly(connection, size, every_s=0.03)
         connection.sendall(OK)
 
     with Acting(slow) as backend:
@@ -137,8 +135,7 @@ def test_a_backend_that_takes_an_upload_slowly_but_steadily_is_waited_for() -> N
 def saying_100(connection: socket.socket) -> None:
     """Late, but then all is well."""
     read_head(connection)
-    time.sleep(PAUSE_S)
-    connection.sendall(CONTINUE)
+    send_late(connection, PAUSE_S, CONTINUE)
     assert connection.recv(100) == b"sesame"
     connection.sendall(OK)
     until_the_end(connection)
@@ -182,9 +179,7 @@ def test_a_body_that_stays_away_after_100_is_408(sent: bytes) -> None:
 
 def test_a_client_that_does_not_wait_for_100_has_its_own_time() -> None:
     with Acting(until_the_end) as backend, http(backend, listener={"body_timeout": SHORT}) as lb, Client(lb.address) as client:
-        client.send(EXPECTS)
-        time.sleep(0.05)
-        client.send(b"ses")
+        send_apart(client.socket, EXPECTS, b"ses")
         assert client.answer().status == 408
 
 
@@ -255,12 +250,7 @@ def test_response_timeout_is_for_all_of_a_head_and_for_what_comes_before_it(piec
 def test_interim_responses_and_a_head_in_parts_are_fine_in_time() -> None:
     def parts(connection: socket.socket) -> None:
         read_head(connection)
-        for _ in range(3):
-            connection.sendall(b"HTTP/1.1 102 Processing\r\n\r\n")
-            time.sleep(0.1)
-        for part in (OK[:9], OK[9:20], OK[20:]):
-            connection.sendall(part)
-            time.sleep(0.1)
+        send_paced(connection, 0.1, *[b"HTTP/1.1 102 Processing\r\n\r\n"] * 3, OK[:9], OK[9:20], OK[20:])
 
     with Acting(parts) as backend, http(backend, response_timeout="2s") as lb, Client(lb.address) as client:
         client.send(GET)
@@ -299,9 +289,7 @@ def test_content_that_drips_is_passed_on() -> None:
     def drip(connection: socket.socket) -> None:
         read_head(connection)
         connection.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
-        for _ in range(16):
-            connection.sendall(b"1\r\nx\r\n")
-            time.sleep(0.05)
+        send_paced(connection, 0.05, *[b"1\r\nx\r\n"] * 16)
         connection.sendall(b"0\r\n\r\n")
 
     with Acting(drip) as backend, http(backend, listener={"idle_timeout": SHORT}) as lb, Client(lb.address) as client:
@@ -322,11 +310,9 @@ UPLOAD = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n"
 
 def upload_slowly(client: socket.socket, for_s: float) -> None:
     """As a client does that sends all before it reads."""
-    until = time.monotonic() + for_s
     client.sendall(UPLOAD)
-    while time.monotonic() < until:
+    for _ in paced_for(for_s, 0.05):
         client.sendall(bytes(1000))
-        time.sleep(0.05)
 
 
 def test_a_slow_uploader_reads_an_early_response(tmp_path: Path) -> None:
@@ -404,8 +390,7 @@ def lingering(lb: Any, count: int) -> Iterator[list[Client]]:
 
 def test_when_many_linger_each_has_less_time() -> None:
     with early() as lb, lingering(lb, 1):
-        time.sleep(2.3)
-        assert figure(lb, "active") == 1
+        stays(lambda: figure(lb, "active") == 1, "it has all its time", 2.3)
     top = {"max_sessions": 64}
     with http("127.0.0.1:9", listener={"max_body": "1k", "lingering_timeout": "1s"}, top=top) as lb, lingering(lb, 9):
         wait_for(lambda: figure(lb, "closed") >= 1, "they are let go", 4)

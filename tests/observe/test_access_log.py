@@ -22,6 +22,7 @@ from harness import (
     wait_for,
 )
 from http_peers import Backend, Client, answering
+from pace import late
 
 from lbcore.config.settings import (
     BackendSettings,
@@ -39,12 +40,7 @@ if TYPE_CHECKING:
 def test_a_request_is_one_line_with_all_that_one_asks_for(tmp_path: Path) -> None:
     log = tmp_path / "log"
 
-    def slow(connection: socket.socket, head: bytes, body: bytes) -> None:
-        time.sleep(0.03)
-        connection.sendall(b"HTTP/1.1 201 Made\r\nContent-Length: 4\r\n\r\n")
-        time.sleep(0.03)
-        connection.sendall(b"done")
-
+    slow = late(0.03, b"HTTP/1.1 201 Made\r\nContent-Length: 4\r\n\r\n", b"done")
     with Backend(slow) as peer, logging(log, backends=[peer.address]) as lb:
         with Client(lb.address) as client:
             client.send(b"POST /a/b?secret=1 HTTP/1.1\r\nHost: shop.example:80\r\nContent-Length: 5\r\n\r\nhello")
@@ -175,7 +171,6 @@ def test_sessions_of_tcp_say_which_side_finished(tmp_path: Path) -> None:
     with Peer(bye) as peer, balanced(backends=[peer.address], access_log=str(log)) as lb:
         with dial(lb.address) as client:
             assert read_exactly(client, 4) == b"bye"
-            time.sleep(0.05)
         line = logged(log, 2)[1]
         assert (line["end"], line["by"], line["bytes_out"]) == ("done", "backend", 3)
     with balanced(access_log=str(log)) as lb:

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from access_lines import OFF, lines, logged, logging
+from disks import small_disk
 from harness import (
     SLOWER,
     balanced,
     command,
     free_port,
     settled,
-    small_disk,
     totals,
     wait_for,
 )

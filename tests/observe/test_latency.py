@@ -7,12 +7,13 @@ import os
 import random
 import signal
 import socket
-import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from harness import Peer, balanced, command, dial, echo, is_refused, read_exactly, settled, totals, wait_for
+from harness import Peer, balanced, command, dial, echo, is_refused, read_exactly, settled, stays, totals, wait_for
+from http_balancers import OK, figure
 from http_peers import Backend, Client, answering
+from pace import late
 
 from lbcore.config.settings import PoolSettings
 from lbcore.observe.timings import BUCKETS, KINDS, first_us, timing
@@ -104,18 +105,8 @@ def test_a_pool_that_takes_the_row_of_another_has_none_of_its_times(table: Table
 # --- on sockets ------------------------------------------------------------------------------------------------------
 
 
-def slowly(seconds: float) -> Any:
-    """A script that answers late."""
-
-    def script(connection: socket.socket, head: bytes, body: bytes) -> None:
-        time.sleep(seconds)
-        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
-
-    return script
-
-
 def test_status_tells_how_long_answers_took() -> None:
-    with Backend(slowly(0.05)) as peer, balanced(listen="http://127.0.0.1:0", backends=[peer.address]) as lb:
+    with Backend(late(0.05, OK)) as peer, balanced(listen="http://127.0.0.1:0", backends=[peer.address]) as lb:
         assert latency(lb) == {"of": "response", "count": 0, "p50_ms": None, "p99_ms": None, "p999_ms": None}
         with Client(lb.address) as client:
             for _ in range(5):
@@ -142,12 +133,7 @@ def test_every_answered_exchange_is_timed_once_and_no_other_is() -> None:
 
 
 def test_an_exchange_ends_with_its_last_byte_not_with_its_head() -> None:
-    def script(connection: socket.socket, head: bytes, body: bytes) -> None:
-        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\no")
-        time.sleep(0.1)
-        connection.sendall(b"k")
-
-    with Backend(script) as peer, balanced(listen="http://127.0.0.1:0", backends=[peer.address]) as lb:
+    with Backend(late(0.1, OK[:-1], OK[-1:])) as peer, balanced(listen="http://127.0.0.1:0", backends=[peer.address]) as lb:
         with Client(lb.address) as client:
             assert client.get().body == b"ok"
         segment = lb._running().table.segment
@@ -172,7 +158,7 @@ def test_sessions_of_tcp_are_timed_from_their_opening_to_their_end() -> None:
             with dial(lb.address) as client:
                 client.sendall(b"x")
                 assert read_exactly(client, 1) == b"x"
-                time.sleep(0.03)
+                stays(lambda: figure(lb, "active") >= 1, "it lasts", 0.03)
         segment = lb._running().table.segment
         wait_for(lambda: timing(segment, 0, "session").count == 3, "their ends are noted")
         assert timing(segment, 0, "session").sum_us >= 90_000
@@ -196,7 +182,7 @@ def test_answers_of_udp_are_timed_from_the_datagram_that_asked() -> None:
                 client.settimeout(10)
                 client.sendto(b"?", lb.address)
                 _, whence = server.recvfrom(10)
-                time.sleep(0.05)
+                stays(lambda: not latency(lb)["count"], "there is nothing to be timed", 0.05)
                 server.sendto(b"!", whence)
                 assert client.recv(10) == b"!"
             assert wait_for(lambda: latency(lb)["count"], "it is timed") == 1

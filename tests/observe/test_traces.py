@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from harness import balanced, dial, free_port, settled, totals, wait_for
 from http_peers import Backend, Client, field, fields
+from pace import late
 
 from lbcore.config.settings import BackendSettings, BalancerSettings, ListenerSettings, PoolSettings, ProbeSettings
 from lbcore.errors import ConfigError
@@ -104,10 +105,7 @@ def test_a_traceparent_goes_on_with_a_span_of_our_own() -> None:
 
 
 def test_the_span_tells_what_the_request_was() -> None:
-    def slow(connection: Any, head: bytes, body: bytes) -> None:
-        time.sleep(0.05)
-        connection.sendall(b"HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n")
-
+    slow = late(0.05, b"HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n")
     with Collector() as collector, Backend(slow) as peer, balanced(**traced(peer, collector.url, name="shop")) as lb:
         began = time.time_ns()
         with Client(lb.address) as client:
@@ -185,7 +183,8 @@ def test_a_trace_stands_in_the_access_log(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["dead", "refusing", "silent"])
 def test_a_collector_that_fails_slows_no_request_and_no_stop(kind: str) -> None:
-    with Collector(400) as refusing, Backend() as peer, Backend(lambda *_: time.sleep(3) or None) as silent:
+    over = threading.Event()
+    with Collector(400) as refusing, Backend() as peer, Backend(lambda *_: over.wait(3)) as silent:
         url = {"dead": f"http://127.0.0.1:{free_port()}/", "refusing": refusing.url, "silent": f"http://{silent.address}/"}[
             kind
         ]

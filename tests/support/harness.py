@@ -18,8 +18,6 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pytest
-
 from lbcore.api.balancer import Balancer
 from lbcore.client.registration import AdminClient
 
@@ -40,6 +38,16 @@ def wait_for(condition: Callable[[], Any], what: str, limit_s: float = PATIENCE_
         if value:
             return value
         assert time.monotonic() < deadline, f"did not happen within {limit_s} s: {what}"
+        time.sleep(0.005)
+
+
+def stays(condition: Callable[[], Any], what: str, for_s: float) -> None:
+    """True now and for so long, for what must not happen: nothing tells that it has not. Fails the test once it is false."""
+    until = time.monotonic() + for_s
+    while True:
+        assert condition(), f"was so for less than {for_s} s: {what}"
+        if time.monotonic() > until:
+            return
         time.sleep(0.005)
 
 
@@ -427,16 +435,3 @@ def black_hole() -> Iterator[str]:
             filler.connect_ex(address)
         time.sleep(0.05)  # the queue fills by itself; nothing tells when
         yield f"127.0.0.1:{address[1]}"
-
-
-@contextlib.contextmanager
-def small_disk(path: Path) -> Iterator[Path]:
-    """A file system of 64 KiB; skips the test where nothing can be mounted."""
-    path.mkdir()
-    made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", str(path)], capture_output=True)
-    if made.returncode:
-        pytest.skip("nothing can be mounted here")
-    try:
-        yield path
-    finally:
-        subprocess.run(["umount", "-l", str(path)], check=True)

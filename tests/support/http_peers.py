@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import threading
-import time
 from collections import namedtuple
 from typing import TYPE_CHECKING
 
@@ -195,13 +194,3 @@ def narrow(address: tuple[str, int]) -> socket.socket:
     client.settimeout(10)
     client.connect(address)
     return client
-
-
-def take_slowly(client: socket.socket, count: int) -> None:
-    """Read so many bytes, a little at a time."""
-    got = 0
-    while got < count:
-        part = client.recv(8192)
-        assert part, f"it ended after {got} bytes"
-        got += len(part)
-        time.sleep(0.01)

@@ -147,7 +147,7 @@ def test_a_hello_in_any_two_pieces(certificate: Path) -> None:
             for cut in cuts:
                 with dial(lb.address) as client:
                     client.sendall(whole[:cut])
-                    time.sleep(0.005)
+                    settled(lb)  # a preread peeks: that it has seen a piece shows by its turn only
                     client.sendall(whole[cut:])
                     assert read_exactly(client, 1) == b"!"
             assert got == [whole] * len(cuts)
@@ -220,7 +220,7 @@ def test_a_client_that_leaves_before_its_hello_is_whole() -> None:
     with balanced(settings=rules([pool], [])) as lb:
         with dial(lb.address) as client:
             client.sendall(client_hello("a.test")[:30])
-            time.sleep(0.05)
+            settled(lb)
         wait_for(lambda: totals(settled(lb))["refused_client_aborts"] == 1, "it is counted")
 
 
@@ -231,10 +231,10 @@ def test_draining_waits_for_a_hello_that_is_under_way(certificate: Path) -> None
         lb.start()
         with dial(lb.address) as client:
             client.sendall(whole[:50])
-            time.sleep(0.1)
+            settled(lb)
             stopping = threading.Thread(target=lb.stop)
             stopping.start()
-            time.sleep(0.2)
+            wait_for(lambda: lb.status()["workers"][0]["state"] == "draining", "it drains")
             client.sendall(whole[50:])
             assert client.recv(1) == b"\x16"
         stopping.join(10)

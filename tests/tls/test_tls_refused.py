@@ -5,12 +5,11 @@ from __future__ import annotations
 import contextlib
 import socket
 import ssl
-import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from certificates import openssl
-from harness import Peer, dial, echo, read_all, wait_for
+from harness import Peer, dial, echo, read_all, settled, wait_for
 from http_balancers import GET, figure
 from http_peers import Backend, Client, field
 from tls_peers import EC, OFF, Authority, ByHand, TlsClient, shown, trusting
@@ -200,7 +199,7 @@ def test_plain_http_in_pieces(site: Path, size: int) -> None:
         with contextlib.suppress(OSError):
             for at in range(0, len(GET), size):
                 client.send(GET[at : at + size])
-                time.sleep(0.001)
+                settled(it.lb)
         assert client.answer().status == 400
 
 
