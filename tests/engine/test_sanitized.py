@@ -13,6 +13,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 SUITES = [
+    "integrity/test_scenarios.py",  # the longest begins
     "l4/test_relay.py",
     "l4/test_connect.py",
     "l4/test_limits.py",
@@ -41,7 +42,6 @@ SUITES = [
     "tls/test_tls_backend_answers.py",
     "tls/test_tls_backend_failures.py",
     "l7/test_proxy_over_http.py",
-    "integrity/test_scenarios.py",
     "l4/test_offload.py",
     "l4/test_offload_local.py",
     "l4/test_client_limits.py",
