@@ -8,9 +8,9 @@ import sys
 import threading
 
 from lbcore import forked, locks
+from lbcore.api.options import Options
 from lbcore.api.pool import Pool
 from lbcore.api.reloading import Reloading
-from lbcore.api.running import Options, Running
 from lbcore.config.settings import DEFAULT_POOL, BalancerSettings, simple
 from lbcore.control.offload import local_refusal, refusal
 from lbcore.errors import ConfigError, LbcoreError, NotRunning
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
     from typing import Any, Self
 
+    from lbcore.api.running import Running
     from lbcore.config.settings import AdminSettings, BackendSettings
     from lbcore.control.systemd import Inherited
 
@@ -109,6 +110,8 @@ class Balancer:
                 self._check_offload()
                 for line in self._settings.advice():
                     self._log(line)
+                from lbcore.api.running import Running  # what a balancer that is not started needs not
+
                 self._hurried.clear()
                 self._current = Running(self._settings, self._run_options(), self.reload)
                 try:

@@ -24,30 +24,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from lbcore.admin.bodies import UpgradeCall
     from lbcore.admin.server import AdminServer
+    from lbcore.api.options import Options
     from lbcore.config.settings import BalancerSettings
     from lbcore.control.adoption import Adoption
     from lbcore.control.runtime import Instance
-    from lbcore.control.systemd import Inherited
     from lbcore.discovery.names import Names
     from lbcore.discovery.state_file import StateFile
-
-
-class Options(NamedTuple):
-    """How a balancer is run, beside its settings.
-
-    processes: workers are processes of their own. control: commands find it by its name. inherited: sockets that are bound
-    already. succeeds: the name of the instance that it goes on as; None: it takes one as its settings say. on_upgrade: what an
-    operator's call for an upgrade, or for a step of it, does; returns what comes.
-    """
-
-    log: Callable[[str], None]
-    processes: bool = False
-    control: bool = False
-    inherited: Inherited | None = None
-    succeeds: str | None = None
-    on_upgrade: Callable[[UpgradeCall], str] | None = None
 
 
 def _nothing() -> None:

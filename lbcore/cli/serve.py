@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from lbcore.admin.bodies import UpgradeCall
-    from lbcore.api.running import Options
+    from lbcore.api.options import Options
     from lbcore.cli.flags import Flags
     from lbcore.config.settings import BalancerSettings
 
