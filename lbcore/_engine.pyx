@@ -350,7 +350,7 @@ cdef class Picker:
         lb_load_give(&self.writer.shm, worker, self.pool, backend, cost)
 
 
-cdef dict FATES = {"ok": LB_FATE_DONE, "refused": LB_FATE_UNREACHABLE, "failed": LB_FATE_FAILED, "left": LB_FATE_LEFT}
+cdef dict ENDS = {"ok": LB_ENDED_DONE, "refused": LB_ENDED_UNREACHABLE, "failed": LB_ENDED_BACKEND, "left": LB_ENDED_CLIENT}
 
 
 cdef class Pick:
@@ -369,16 +369,16 @@ cdef class Pick:
     cpdef release(self, str outcome="ok"):
         """Say what came of it: "ok", "refused" (no connection), "failed" (a bad response, or none), or "left" (says nothing of the
         backend). The first word counts. Raises ValueError."""
-        cdef object fate = FATES.get(outcome)
-        if fate is None:
-            raise ValueError(f"outcome: {outcome!r} is not allowed (allowed: {', '.join(FATES)})")
+        cdef object end = ENDS.get(outcome)
+        if end is None:
+            raise ValueError(f"outcome: {outcome!r} is not allowed (allowed: {', '.join(ENDS)})")
         if self.held:
             self.held = False
-            self.picks.give(&self.picked, fate)
+            self.picks.give(&self.picked, end)
 
     def __dealloc__(self):
         if self.held and self.picks is not None:
-            self.picks.give(&self.picked, LB_FATE_LEFT)
+            self.picks.give(&self.picked, LB_ENDED_CLIENT)
 
     def __enter__(self):
         return self
@@ -423,9 +423,9 @@ cdef class Picks:
     def __dealloc__(self):
         self.leave()
 
-    cdef void give(self, lb_picked *picked, int fate) noexcept:
+    cdef void give(self, lb_picked *picked, int end) noexcept:
         if self.joined:
-            lb_picker_release(&self.picker, picked, <lb_fate>fate)
+            lb_picker_release(&self.picker, picked, <lb_end>end)
 
     def pick(self, uint32_t pool, bytes key=None, uint32_t cost=1):
         """A Pick from a pool row; None when nobody can take it. key: what maglev keeps together. Raises KeyError when the pool is

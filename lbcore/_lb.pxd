@@ -264,11 +264,11 @@ cdef extern from "lb.h" nogil:
     int lb_load_take(const lb_shm *shm, uint32_t worker, uint32_t pool, uint32_t backend, uint32_t cost)
     void lb_load_give(const lb_shm *shm, uint32_t worker, uint32_t pool, uint32_t backend, uint32_t cost)
 
-    enum lb_fate:
-        LB_FATE_DONE
-        LB_FATE_UNREACHABLE
-        LB_FATE_FAILED
-        LB_FATE_LEFT
+    enum lb_end:
+        LB_ENDED_DONE
+        LB_ENDED_UNREACHABLE
+        LB_ENDED_BACKEND
+        LB_ENDED_CLIENT
 
     enum:
         LB_PICKERS
@@ -289,7 +289,7 @@ cdef extern from "lb.h" nogil:
     void lb_picker_leave(lb_picker *picker)
     void lb_picker_forget(lb_picker *picker)
     int lb_picker_pick(lb_picker *picker, uint32_t pool, uint64_t key, uint32_t cost, lb_picked *picked)
-    void lb_picker_release(lb_picker *picker, const lb_picked *picked, lb_fate fate)
+    void lb_picker_release(lb_picker *picker, const lb_picked *picked, lb_end end)
     void lb_picker_bury(const lb_shm *shm, uint32_t section)
     uint64_t lb_policy_key(const void *bytes, size_t count)
 

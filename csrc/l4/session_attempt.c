@@ -13,7 +13,7 @@ void lb_session_leave_backend(struct lb_worker_context *ctx, struct lb_session *
     if (session->backend == LB_NONE)
         return;
     lb_load_give(&ctx->shm, ctx->worker, session->pool, session->backend, session->cost);
-    lb_why_end(&ctx->shm, ctx->worker, session->decision, (enum lb_fate)lb_endings[why].fate, 0, ctx->now_us);
+    lb_why_end(&ctx->shm, ctx->worker, session->decision, why, 0, ctx->now_us);
     session->backend = LB_NONE;
 }
 

@@ -81,7 +81,7 @@ static void leave_backend(struct lb_udp *udp, struct lb_udp_session *session, en
     if (session->backend == LB_NONE)
         return;
     lb_load_give(&ctx->shm, ctx->worker, session->pool, session->backend, 1);
-    lb_why_end(&ctx->shm, ctx->worker, session->decision, (enum lb_fate)lb_endings[why].fate, 0, ctx->now_us);
+    lb_why_end(&ctx->shm, ctx->worker, session->decision, why, 0, ctx->now_us);
     session->backend = LB_NONE;
 }
 

@@ -3,10 +3,8 @@
 #include <errno.h>
 #include <string.h>
 
-#include "../core/shortage.h"
 #include "../l4/attempt.h"
 #include "../l4/proxy_send.h"
-#include "../l4/attempt.h"
 #include "../l4/backend_report.h"
 #include "../l4/backend_tls.h"
 #include "../l4/sendq.h"
@@ -135,24 +133,11 @@ static struct lb_conn *kept_conn(struct lb_l7 *l7, struct lb_exchange *exchange,
     return lb_conn_take(&l7->conns, among, backend, exchange->replayable ? LB_USE_REPEATABLE : LB_USE_ONCE);
 }
 
-/* The attempt came to this error, and the backend is left. May another one be tried? */
-static int give_up_backend(struct lb_l7 *l7, struct lb_exchange *exchange, int error)
-{
-    int shortage = lb_is_shortage(error);
-    if (shortage)
-        lb_report_shortage(l7->ctx, exchange->backend, error);
-    else if (error != ECONNABORTED) /* our own cut */
-        lb_report_unreachable(l7->ctx, exchange->pool, exchange->backend, error);
-    lb_http_decided(l7, exchange, shortage ? LB_FATE_SHORTAGE : LB_FATE_UNREACHABLE);
-    exchange->timed_out |= error == ETIMEDOUT;
-    lb_http_leave_backend(l7, exchange, LB_CONN_CUT);
-    return lb_may_retry(l7->ctx, exchange->pool, error, exchange->tried_count, &exchange->shortages);
-}
-
 /* Nobody is left to ask, or the budget is spent. */
-static struct lb_verdict give_up(const struct lb_exchange *exchange)
+static struct lb_verdict give_up(const struct lb_attempt *attempt)
 {
-    if (exchange->shortages == exchange->tried_count)
+    const struct lb_exchange *exchange = attempt->client;
+    if (lb_attempt_end(attempt) != LB_ENDED_UNREACHABLE)
         return lb_verdict_respond(503, "the balancer has no connection left");
     if (exchange->timed_out)
         return lb_verdict_respond(504, "no backend accepted a connection in time");
@@ -177,34 +162,72 @@ static struct lb_verdict enqueue(struct lb_l7 *l7, struct lb_exchange *exchange)
     return lb_verdict(LB_NEXT_QUEUE);
 }
 
+static uint32_t pick_for(const struct lb_attempt *attempt)
+{
+    return pick(attempt->context, attempt->client);
+}
+
+static int reuse(const struct lb_attempt *attempt)
+{
+    struct lb_l7 *l7 = attempt->context;
+    struct lb_exchange *exchange = attempt->client;
+    struct lb_conn *conn = kept_conn(l7, exchange, exchange->backend);
+    if (!conn)
+        return 0;
+    lb_http_own(l7, exchange, conn);
+    lb_add(&l7->ctx->row->connections_reused, 1);
+    return 1;
+}
+
+static int begin_to_connect(const struct lb_attempt *attempt)
+{
+    struct lb_l7 *l7 = attempt->context;
+    struct lb_exchange *exchange = attempt->client;
+    uint32_t send_proxy = lb_http_pool(l7, exchange)->send_proxy;
+    struct lb_conn *conn;
+    int error = lb_conn_connect(&l7->conns, exchange->backend, exchange->pool, &conn);
+    if (error)
+        return error;
+    lb_http_own(l7, exchange, conn);
+    if (send_proxy)
+        lb_conn_bind(conn, &exchange->client->own, send_proxy);
+    return 0;
+}
+
+static void leave(const struct lb_attempt *attempt, enum lb_end why)
+{
+    lb_http_decided(attempt->context, attempt->client, why);
+    lb_http_leave_backend(attempt->context, attempt->client, LB_CONN_CUT);
+}
+
+static const struct lb_attempt_ops http_ops = {.pick = pick_for, .reuse = reuse, .connect = begin_to_connect, .leave = leave};
+
 /* error: what the attempt before came to, 0 at first. backend: picked already, or LB_NONE. l7->message is the request. */
 static struct lb_verdict reach(struct lb_l7 *l7, struct lb_exchange *exchange, int error, uint32_t backend)
 {
-    struct lb_worker_context *ctx = l7->ctx;
-    for (;;) {
-        if (error && !give_up_backend(l7, exchange, error))
-            return give_up(exchange);
-        if (backend == LB_NONE)
-            backend = pick(l7, exchange);
-        if (backend == LB_NONE)
-            return exchange->tried_count && !may_wait(l7, exchange) ? give_up(exchange) : enqueue(l7, exchange);
-        exchange->backend = backend;
-        struct lb_conn *conn = kept_conn(l7, exchange, backend);
-        if (conn) {
-            lb_http_own(l7, exchange, conn);
-            lb_add(&ctx->row->connections_reused, 1);
-            return lb_verdict(LB_NEXT_SEND);
-        }
-        exchange->tried[exchange->tried_count++] = backend;
-        error = lb_conn_connect(&l7->conns, backend, exchange->pool, &conn);
-        backend = LB_NONE;
-        if (error)
-            continue;
-        lb_http_own(l7, exchange, conn);
-        if (lb_http_pool(l7, exchange)->send_proxy)
-            lb_conn_bind(conn, &exchange->client->own, lb_http_pool(l7, exchange)->send_proxy);
+    struct lb_attempt attempt = {
+        .ops = &http_ops,
+        .ctx = l7->ctx,
+        .context = l7,
+        .client = exchange,
+        .tried = exchange->tried,
+        .tried_count = &exchange->tried_count,
+        .shortages = &exchange->shortages,
+        .backend = &exchange->backend,
+        .pool = exchange->pool,
+    };
+    exchange->timed_out |= error == ETIMEDOUT;
+    switch (lb_attempt_next(&attempt, error, backend)) {
+    case LB_ATTEMPT_BEGUN:
         return lb_verdict(LB_NEXT_CONNECT);
+    case LB_ATTEMPT_REUSED:
+        return lb_verdict(LB_NEXT_SEND);
+    case LB_ATTEMPT_NOBODY:
+        return exchange->tried_count && !may_wait(l7, exchange) ? give_up(&attempt) : enqueue(l7, exchange);
+    case LB_ATTEMPT_SPENT:
+        return give_up(&attempt);
     }
+    return give_up(&attempt);
 }
 
 struct lb_verdict lb_http_attempt(struct lb_l7 *l7, struct lb_exchange *exchange)

@@ -14,7 +14,7 @@ struct lb_verdict lb_http_bad_response(struct lb_l7 *l7, struct lb_exchange *exc
 
 struct lb_verdict lb_http_no_place(struct lb_l7 *l7, struct lb_exchange *exchange, const char *why)
 {
-    lb_http_decided(l7, exchange, LB_FATE_ENDED);
+    lb_http_decided(l7, exchange, LB_ENDED_NO_BUFFER);
     lb_http_drop_part(l7, exchange);
     return lb_verdict_respond(503, why);
 }

@@ -3,9 +3,9 @@
 #include "../table/load.h"
 #include "belongs.h"
 
-void lb_http_decided(struct lb_l7 *l7, const struct lb_exchange *exchange, enum lb_fate fate)
+void lb_http_decided(struct lb_l7 *l7, const struct lb_exchange *exchange, enum lb_end end)
 {
-    lb_why_end(&l7->ctx->shm, l7->ctx->worker, exchange->decision, fate, exchange->status, l7->ctx->now_us);
+    lb_why_end(&l7->ctx->shm, l7->ctx->worker, exchange->decision, end, exchange->status, l7->ctx->now_us);
 }
 
 void lb_http_own(struct lb_l7 *l7, struct lb_exchange *exchange, struct lb_conn *conn)
@@ -45,7 +45,7 @@ void lb_http_leave_backend(struct lb_l7 *l7, struct lb_exchange *exchange, enum 
     }
     if (exchange->backend != LB_NONE) {
         lb_load_give(&l7->ctx->shm, l7->ctx->worker, exchange->pool, exchange->backend, exchange->cost);
-        lb_http_decided(l7, exchange, exchange->stage == LB_RESPONSE_WHOLE ? LB_FATE_DONE : LB_FATE_LEFT);
+        lb_http_decided(l7, exchange, exchange->stage == LB_RESPONSE_WHOLE ? LB_ENDED_DONE : LB_ENDED_CLIENT);
         exchange->backend = LB_NONE;
     }
 }

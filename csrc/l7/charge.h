@@ -6,7 +6,7 @@
 #include "l7.h"
 
 /* What came of the pick of this exchange's backend; the first word counts. */
-void lb_http_decided(struct lb_l7 *l7, const struct lb_exchange *exchange, enum lb_fate fate);
+void lb_http_decided(struct lb_l7 *l7, const struct lb_exchange *exchange, enum lb_end end);
 
 /* The connection carries this client's exchange from now on. */
 void lb_http_own(struct lb_l7 *l7, struct lb_exchange *exchange, struct lb_conn *conn);

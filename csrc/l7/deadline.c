@@ -100,15 +100,15 @@ static struct lb_verdict exchange_timeout(struct lb_l7 *l7, struct lb_exchange *
     int begun = exchange->stage != LB_RESPONSE_AWAITED;
     switch (lb_http_awaits(l7, exchange)) {
     case LB_AWAITS_TAKER:
-        return lb_verdict_end(LB_END_IDLE);
+        return lb_verdict_end(LB_ENDED_IDLE);
     case LB_AWAITS_SENDER:
-        return begun ? lb_verdict_end(LB_END_IDLE) : lb_verdict_respond(408, "the request did not come in time");
+        return begun ? lb_verdict_end(LB_ENDED_IDLE) : lb_verdict_respond(408, "the request did not come in time");
     case LB_AWAITS_UPLOAD:
-        return begun ? lb_verdict_end(LB_END_BACKEND) : backend_is_late(l7, "the backend did not take the request in time");
+        return begun ? lb_verdict_end(LB_ENDED_BACKEND) : backend_is_late(l7, "the backend did not take the request in time");
     case LB_AWAITS_HEAD:
         return backend_is_late(l7, "the backend did not answer in time");
     case LB_AWAITS_BODY:
-        return lb_verdict_end(LB_END_BACKEND);
+        return lb_verdict_end(LB_ENDED_BACKEND);
     }
     return lb_verdict(LB_NEXT_WAIT);
 }
@@ -125,7 +125,7 @@ static struct lb_verdict timed_out(struct lb_l7 *l7, struct lb_exchange *exchang
     case LB_EXCHANGE_FORWARDING:
         return exchange_timeout(l7, exchange);
     case LB_EXCHANGE_RESPONDING:
-        return lb_verdict_end(LB_END_IDLE);
+        return lb_verdict_end(LB_ENDED_IDLE);
     }
     return lb_verdict(LB_NEXT_WAIT);
 }
@@ -144,7 +144,7 @@ static struct lb_verdict look_at_peers(struct lb_l7 *l7, struct lb_exchange *exc
         fire_in(l7, exchange, lb_peers_next_ms(&look, limit_ms(l7, exchange)));
         return lb_verdict(LB_NEXT_WAIT);
     case LB_CLIENT_IS_DEAD:
-        return lb_verdict_end(LB_END_CLIENT_LEFT);
+        return lb_verdict_end(LB_ENDED_CLIENT);
     case LB_BACKEND_IS_DEAD:
         return lb_verdict_lost(502, "the backend does not acknowledge anything any more");
     }

@@ -9,15 +9,12 @@
 
 static void leave(struct lb_l7 *l7, struct lb_exchange *exchange, int whole)
 {
-    struct lb_worker_row *row = l7->ctx->row;
     if (exchange->open)
         lb_http_log(l7, exchange, LB_ENDED_DONE, exchange->status, NULL);
     lb_http_leave_backend(l7, exchange, !whole ? LB_CONN_CUT : exchange->conn_keeps ? LB_CONN_KEEP : LB_CONN_PART);
-    if (exchange->open) {
-        exchange->open = 0;
-        lb_add(&row->requests_active, UINT64_MAX);
-        lb_add(&row->requests_done, 1);
-    }
+    if (exchange->open)
+        lb_ending_count_request(l7->ctx->row, LB_ENDED_DONE);
+    exchange->open = 0;
     if (exchange->in.buffer != LB_SLAB_NONE)
         lb_input_consume(l7, &exchange->in);
 }
@@ -38,5 +35,5 @@ struct lb_verdict lb_http_finish(struct lb_l7 *l7, struct lb_exchange *exchange)
         return lb_verdict(LB_NEXT_AGAIN);
     if (!client->side.tls) /* before a close, too: what waits for it must go out whatever has come meanwhile */
         (void)lb_side_finish(&client->side);
-    return drained || !lb_h1_listener(l7, client)->lingering_time_ms ? lb_verdict_end(LB_END_DONE) : lb_verdict(LB_NEXT_LINGER);
+    return drained || !lb_h1_listener(l7, client)->lingering_time_ms ? lb_verdict_end(LB_ENDED_DONE) : lb_verdict(LB_NEXT_LINGER);
 }

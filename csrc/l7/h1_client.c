@@ -217,7 +217,7 @@ static struct lb_verdict client_silent(struct lb_l7 *l7, struct lb_h1 *client, s
         client->side.readable = 0;
         return lb_verdict(LB_NEXT_WAIT);
     }
-    return lb_verdict_end(got < 0 || lb_input_has_begun(l7, &client->in) ? LB_END_CLIENT_LEFT : LB_END_DONE);
+    return lb_verdict_end(got < 0 || lb_input_has_begun(l7, &client->in) ? LB_ENDED_CLIENT : LB_ENDED_DONE);
 }
 
 /* A head is larger than most, as its listener allows, and too many such are under way. */

@@ -183,7 +183,7 @@ static struct lb_verdict final_response(struct lb_l7 *l7, struct lb_exchange *ex
     if (exchange->replayable)
         lb_input_consume(l7, &exchange->in);
     exchange->replayable = 0;
-    return sent < 0 ? lb_verdict_end(LB_END_CLIENT_LEFT) : lb_verdict(LB_NEXT_AGAIN);
+    return sent < 0 ? lb_verdict_end(LB_ENDED_CLIENT) : lb_verdict(LB_NEXT_AGAIN);
 }
 
 /* 408 to a request that is whole, on a connection that had been idle: the backend's goodbye, which met our request on the way (RFC 9110
@@ -217,7 +217,7 @@ struct lb_verdict lb_http_read_response(struct lb_l7 *l7, struct lb_exchange *ex
         if (l7->message.head.status >= 200)
             return final_response(l7, exchange, bytes, count);
         if (lb_http_pass_interim(l7, exchange, bytes) < 0)
-            return lb_verdict_end(LB_END_CLIENT_LEFT);
+            return lb_verdict_end(LB_ENDED_CLIENT);
         bytes += l7->message.head.bytes;
         count -= l7->message.head.bytes;
         if (exchange->down.pending)
@@ -289,9 +289,9 @@ struct lb_verdict lb_http_await_response(struct lb_l7 *l7, struct lb_exchange *e
 
 static struct lb_verdict response_broke(struct lb_l7 *l7, struct lb_exchange *exchange)
 {
-    lb_http_decided(l7, exchange, LB_FATE_FAILED);
+    lb_http_decided(l7, exchange, LB_ENDED_BACKEND);
     lb_report_failed(l7->ctx, exchange->pool, exchange->backend, 0);
-    return lb_verdict_end(LB_END_BACKEND);
+    return lb_verdict_end(LB_ENDED_BACKEND);
 }
 
 struct lb_verdict lb_http_transfer_response(struct lb_l7 *l7, struct lb_exchange *exchange)
@@ -326,7 +326,7 @@ struct lb_verdict lb_http_transfer_response(struct lb_l7 *l7, struct lb_exchange
     case LB_STEP_TOO_LARGE:
         return response_broke(l7, exchange);
     case LB_STEP_TO_FAILED:
-        return lb_verdict_end(LB_END_CLIENT_LEFT);
+        return lb_verdict_end(LB_ENDED_CLIENT);
     }
     return lb_verdict(LB_NEXT_WAIT);
 }

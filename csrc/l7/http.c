@@ -39,14 +39,14 @@ static struct lb_verdict throw_away(struct lb_l7 *l7, struct lb_h1 *client)
         client->side.readable = 0;
         return lb_verdict(LB_NEXT_WAIT);
     }
-    return lb_verdict_end(LB_END_DONE);
+    return lb_verdict_end(LB_ENDED_DONE);
 }
 
 static struct lb_verdict deliver_own(struct lb_l7 *l7, struct lb_exchange *exchange)
 {
     int flushed = lb_sendq_flush(l7->ctx, &exchange->down, &exchange->client->side);
     if (flushed < 0)
-        return lb_verdict_end(LB_END_CLIENT_LEFT);
+        return lb_verdict_end(LB_ENDED_CLIENT);
     return lb_verdict(flushed ? LB_NEXT_FINISH : LB_NEXT_WAIT);
 }
 
@@ -63,9 +63,9 @@ static struct lb_verdict step_exchange(struct lb_l7 *l7, struct lb_exchange *exc
         break; /* it does not stay so */
     case LB_EXCHANGE_QUEUED:
     case LB_EXCHANGE_CONNECTING:
-        return has_left(l7, exchange) ? lb_verdict_end(LB_END_CLIENT_LEFT) : lb_http_take_more(l7, exchange);
+        return has_left(l7, exchange) ? lb_verdict_end(LB_ENDED_CLIENT) : lb_http_take_more(l7, exchange);
     case LB_EXCHANGE_FORWARDING:
-        return has_left(l7, exchange) ? lb_verdict_end(LB_END_CLIENT_LEFT) : lb_http_transfer(l7, exchange);
+        return has_left(l7, exchange) ? lb_verdict_end(LB_ENDED_CLIENT) : lb_http_transfer(l7, exchange);
     case LB_EXCHANGE_RESPONDING:
         return deliver_own(l7, exchange);
     }
@@ -126,7 +126,7 @@ static struct lb_verdict linger(struct lb_l7 *l7, struct lb_h1 *client)
     return lb_verdict(LB_NEXT_AGAIN);
 }
 
-static struct lb_verdict end(struct lb_l7 *l7, struct lb_h1 *client, enum lb_http_end why)
+static struct lb_verdict end(struct lb_l7 *l7, struct lb_h1 *client, enum lb_end why)
 {
     lb_h1_end(l7, client, why);
     return lb_verdict(LB_NEXT_OVER);
@@ -176,7 +176,7 @@ static struct lb_verdict carry_out(struct lb_l7 *l7, struct lb_h1 *client, struc
     case LB_NEXT_LINGER:
         return linger(l7, client);
     case LB_NEXT_END:
-        return end(l7, client, (enum lb_http_end)said.end);
+        return end(l7, client, (enum lb_end)said.end);
     }
     return said;
 }
@@ -265,7 +265,7 @@ void lb_http_open(struct lb_l7 *l7, const struct lb_accepted *accepted)
     struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET,
                                 .data.u64 = lb_tag_of(LB_TAG_HTTP, index, generation)};
     if (error || epoll_ctl(l7->ctx->epoll, accepted->watched ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, accepted->fd, &event) < 0)
-        lb_h1_end(l7, client, LB_END_RESOURCE);
+        lb_h1_end(l7, client, LB_ENDED_NO_BUFFER);
     else if (accepted->tls)
         lb_http_run(l7, client); /* its first request may have come with the handshake's last words */
 }
@@ -279,7 +279,7 @@ void lb_http_event(struct lb_l7 *l7, uint32_t index, uint32_t generation, uint32
         return;
     lb_side_note(&client->side, events);
     if (events & EPOLLERR)
-        lb_h1_end(l7, client, client->exchange && client->exchange->open ? LB_END_CLIENT_LEFT : LB_END_DONE);
+        lb_h1_end(l7, client, client->exchange && client->exchange->open ? LB_ENDED_CLIENT : LB_ENDED_DONE);
     else if (events != EPOLLOUT || client->exchange || client->state != LB_H1_OPEN || client->side.readable)
         lb_http_run(l7, client);
 }

@@ -59,6 +59,6 @@ struct lb_verdict lb_h1_fire(struct lb_l7 *l7, struct lb_h1 *client)
         return lb_verdict(LB_NEXT_WAIT);
     }
     if (client->state == LB_H1_LINGERING || !lb_input_has_begun(l7, &client->in) || client->unsent)
-        return lb_verdict_end(LB_END_IDLE);
+        return lb_verdict_end(LB_ENDED_IDLE);
     return lb_verdict_respond(408, "the request did not come in time");
 }

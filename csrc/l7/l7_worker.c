@@ -157,7 +157,7 @@ void lb_l7_drain(struct lb_l7 *l7, int gently)
             lb_h1_rearm(l7, client); /* it has less time now */
         else if (!gently && client->state == LB_H1_OPEN && !client->exchange && !lb_input_has_begun(l7, &client->in) &&
                  !client->side.readable)
-            lb_http_obey(l7, client, lb_verdict_end(LB_END_DONE));
+            lb_http_obey(l7, client, lb_verdict_end(LB_ENDED_DONE));
     }
 }
 
@@ -179,7 +179,7 @@ void lb_l7_stop(struct lb_l7 *l7)
     for (uint32_t i = 0; i < l7->clients.touched; i++) {
         struct lb_h1 *client = lb_slab_at(&l7->clients, i);
         if (client->state != LB_H1_FREE)
-            lb_http_obey(l7, client, lb_verdict_end(LB_END_STOPPED));
+            lb_http_obey(l7, client, lb_verdict_end(LB_ENDED_STOPPED));
     }
     lb_conn_cut(&l7->conns, 1);
 }

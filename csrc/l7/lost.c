@@ -47,7 +47,7 @@ static void forget_request(struct lb_l7 *l7, struct lb_exchange *exchange)
 struct lb_verdict lb_http_backend_lost(struct lb_l7 *l7, struct lb_exchange *exchange, uint16_t status, const char *why)
 {
     int old = exchange->reused && status == 502;
-    lb_http_decided(l7, exchange, LB_FATE_FAILED);
+    lb_http_decided(l7, exchange, LB_ENDED_BACKEND);
     if (status == 502 && lb_http_is_silent(exchange))
         lb_http_note_lost(l7, exchange);
     if (status == 502 && may_replay(l7, exchange))
@@ -60,7 +60,7 @@ struct lb_verdict lb_http_backend_lost(struct lb_l7 *l7, struct lb_exchange *exc
     }
     lb_http_drop_part(l7, exchange);
     if (lb_http_is_answered(exchange))
-        return lb_verdict_end(LB_END_BACKEND);
+        return lb_verdict_end(LB_ENDED_BACKEND);
     forget_request(l7, exchange);
     return lb_verdict_respond(status, why);
 }
@@ -69,8 +69,8 @@ struct lb_verdict lb_http_backend_cut(struct lb_l7 *l7, struct lb_exchange *exch
 {
     int down = l7->ctx->shm.backends[exchange->backend].state == LB_DOWN;
     if (!down || exchange->state != LB_EXCHANGE_FORWARDING || lb_http_is_answered(exchange))
-        return lb_verdict_end(LB_END_CUT);
-    lb_http_decided(l7, exchange, LB_FATE_ENDED);
+        return lb_verdict_end(LB_ENDED_CUT);
+    lb_http_decided(l7, exchange, LB_ENDED_CUT);
     lb_http_drop_part(l7, exchange);
     forget_request(l7, exchange);
     return lb_verdict_respond(502, "the backend went down");

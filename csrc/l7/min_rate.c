@@ -55,7 +55,7 @@ int lb_http_is_slow(struct lb_l7 *l7, struct lb_exchange *exchange)
 struct lb_verdict lb_http_too_slow(struct lb_l7 *l7, struct lb_exchange *exchange)
 {
     if (exchange->rated == LB_RATE_TAKER || lb_http_is_answered(exchange))
-        return lb_verdict_end(LB_END_SLOW);
+        return lb_verdict_end(LB_ENDED_SLOW);
     lb_add(&l7->ctx->row->requests_slow, 1);
     return lb_verdict_respond(408, "the request comes too slowly");
 }

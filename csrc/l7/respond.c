@@ -41,25 +41,23 @@ static void leave_exchange(struct lb_l7 *l7, struct lb_exchange *exchange, size_
     lb_http_leave_backend(l7, exchange, LB_CONN_CUT);
     lb_sendq_drop(l7->ctx, &exchange->up);
     count_response(l7->ctx->row, said.status);
-    if (!exchange->open)
-        return;
+    if (exchange->open)
+        lb_ending_count_request(l7->ctx->row, LB_ENDED_LOCAL);
     exchange->open = 0;
-    lb_add(&l7->ctx->row->requests_active, UINT64_MAX);
-    lb_add(&l7->ctx->row->requests_refused, 1);
 }
 
 struct lb_verdict lb_http_respond(struct lb_l7 *l7, struct lb_exchange *exchange, struct lb_verdict said)
 {
     if (exchange->down.pending) /* an interim response is stuck: nothing fits behind it */
-        return lb_verdict_end(LB_END_BACKEND);
+        return lb_verdict_end(LB_ENDED_BACKEND);
     exchange->persistent = exchange->persistent && exchange->request.whole && !lb_h1_must_close(l7, exchange->client);
     size_t length = compose(l7, exchange, said);
     leave_exchange(l7, exchange, length, said);
     lb_http_moved(l7, exchange);
     lb_http_move(l7, exchange, LB_EXCHANGE_RESPONDING);
     if (!lb_buffer_pool_ready(&l7->ctx->buffers))
-        return lb_verdict_end(LB_END_RESOURCE);
+        return lb_verdict_end(LB_ENDED_NO_BUFFER);
     if (lb_sendq_send(l7->ctx, &exchange->down, &exchange->client->side, l7->out, length, NULL, 0) < 0)
-        return lb_verdict_end(LB_END_CLIENT_LEFT);
+        return lb_verdict_end(LB_ENDED_CLIENT);
     return lb_verdict(LB_NEXT_AGAIN);
 }

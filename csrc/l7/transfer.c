@@ -123,7 +123,7 @@ static struct lb_verdict bad_body(struct lb_l7 *l7, struct lb_exchange *exchange
     lb_add(&l7->ctx->row->requests_bad, 1);
     exchange->persistent = 0;
     if (lb_http_is_answered(exchange))
-        return lb_verdict_end(LB_END_CLIENT_LEFT);
+        return lb_verdict_end(LB_ENDED_CLIENT);
     return lb_verdict_respond(status, why);
 }
 
@@ -159,7 +159,7 @@ static struct lb_verdict transfer_request(struct lb_l7 *l7, struct lb_exchange *
         return lb_verdict(LB_NEXT_LATER);
     case LB_STEP_END:
     case LB_STEP_FROM_FAILED:
-        return lb_verdict_end(LB_END_CLIENT_LEFT);
+        return lb_verdict_end(LB_ENDED_CLIENT);
     case LB_STEP_TO_FAILED:
         backend_is_deaf(l7, exchange);
         return lb_verdict(LB_NEXT_AGAIN);
@@ -180,7 +180,7 @@ static struct lb_verdict transfer_response(struct lb_l7 *l7, struct lb_exchange 
     if (was_pending) {
         int flushed = flush(l7, exchange, &exchange->client->side, &exchange->down);
         if (flushed < 0)
-            return lb_verdict_end(LB_END_CLIENT_LEFT);
+            return lb_verdict_end(LB_ENDED_CLIENT);
         if (!flushed)
             return lb_verdict(LB_NEXT_WAIT);
     }

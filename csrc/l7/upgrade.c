@@ -69,5 +69,5 @@ struct lb_verdict lb_http_switch_protocols(struct lb_l7 *l7, struct lb_exchange 
     exchange->backend = LB_NONE;
     exchange->client->counted = 0; /* the session's now */
     lb_conn_forget(&l7->conns, conn);
-    return lb_verdict_end(LB_END_TUNNEL);
+    return lb_verdict_end(LB_ENDED_TUNNEL);
 }

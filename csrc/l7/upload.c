@@ -76,7 +76,7 @@ struct lb_verdict lb_http_take_more(struct lb_l7 *l7, struct lb_exchange *exchan
         return lb_verdict(LB_NEXT_WAIT);
     uint32_t room = lb_heads_room(exchange->in.buffer);
     if (exchange->client->side.hung_up && (!lb_http_listener(l7, exchange)->half_close || is_cut_short(exchange)))
-        return lb_verdict_end(LB_END_CLIENT_LEFT);
+        return lb_verdict_end(LB_ENDED_CLIENT);
     if (!exchange->client->side.readable || at >= room)
         return lb_verdict(LB_NEXT_WAIT);
     char *bytes = lb_input_at(l7, &exchange->in) + at;
@@ -88,7 +88,7 @@ struct lb_verdict lb_http_take_more(struct lb_l7 *l7, struct lb_exchange *exchan
         return lb_verdict(LB_NEXT_WAIT);
     }
     if (got <= 0)
-        return lb_verdict_end(LB_END_CLIENT_LEFT);
+        return lb_verdict_end(LB_ENDED_CLIENT);
     lb_side_got(&exchange->client->side, (size_t)got, room - at);
     return took(l7, exchange, bytes, (uint32_t)got);
 }

@@ -5,6 +5,8 @@
 
 #include <stdint.h>
 
+#include "../table/shm.h"
+
 enum lb_next {
     /* to go on */
     LB_NEXT_WAIT, /* for an event */
@@ -27,23 +29,10 @@ enum lb_next {
     LB_NEXT_END, /* the client's connection */
 };
 
-/* Why a client's connection ended. */
-enum lb_http_end {
-    LB_END_DONE,
-    LB_END_CLIENT_LEFT, /* in the middle */
-    LB_END_BACKEND, /* the response broke off */
-    LB_END_IDLE,
-    LB_END_SLOW,
-    LB_END_CUT,
-    LB_END_STOPPED,
-    LB_END_RESOURCE,
-    LB_END_TUNNEL, /* it goes on as a session */
-};
-
 /* As small as two registers. */
 struct lb_verdict {
     uint8_t next; /* enum lb_next */
-    uint8_t end; /* enum lb_http_end */
+    uint8_t end; /* enum lb_end */
     uint16_t status; /* of a local response */
     uint32_t number;
     const char *why; /* in words, for its body and its record */
@@ -59,7 +48,7 @@ static inline struct lb_verdict lb_verdict_number(enum lb_next next, uint32_t nu
     return (struct lb_verdict){.next = (uint8_t)next, .number = number};
 }
 
-static inline struct lb_verdict lb_verdict_end(enum lb_http_end why)
+static inline struct lb_verdict lb_verdict_end(enum lb_end why)
 {
     return (struct lb_verdict){.next = LB_NEXT_END, .end = (uint8_t)why};
 }

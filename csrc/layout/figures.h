@@ -219,7 +219,7 @@ struct lb_decision {
     uint32_t took_us; /* from the decision to its end */
     uint16_t status; /* of the response; 0: none */
     uint8_t why; /* enum lb_why */
-    uint8_t fate; /* enum lb_fate */
+    uint8_t end; /* enum lb_end: what came of it */
     uint16_t cost;
     uint8_t policy; /* enum lb_policy */
     uint8_t tried; /* backends that were tried before */

@@ -1,6 +1,6 @@
 /* The shared segment: its bounds, and the words that stand in it as numbers. See segment.h. */
 enum {
-    LB_LAYOUT = 13,      /* raised with every change of this file, of segment.h and of figures.h */
+    LB_LAYOUT = 14,      /* raised with every change of this file, of segment.h and of figures.h */
     LB_NAME = 64,        /* bytes of a name, NUL included */
     LB_ADDRESS = 96,     /* bytes of a printed address */
     LB_SOURCE = 16,      /* bytes of a backend's source */
@@ -102,17 +102,6 @@ enum lb_why {
     LB_WHY_LAST = 12,  /* all others are passed over after failures, too */
 };
 
-/* What came of a decision. */
-enum lb_fate {
-    LB_FATE_OPEN = 0, /* under way */
-    LB_FATE_DONE = 1,
-    LB_FATE_UNREACHABLE = 2, /* the connect failed */
-    LB_FATE_FAILED = 3,      /* a failed response, or a connection that broke off */
-    LB_FATE_LEFT = 4,        /* the client went */
-    LB_FATE_ENDED = 5,       /* the balancer ended it: a time limit, a cut, a stop */
-    LB_FATE_SHORTAGE = 6,    /* this host lacked a port, a descriptor or memory for the connect */
-};
-
 /* What is timed. */
 enum lb_timing {
     LB_TIMING_RESPONSE =
@@ -125,38 +114,42 @@ enum lb_timing {
 /* What a record is about. */
 enum lb_record_kind { LB_RECORD_EXCHANGE = 0, LB_RECORD_SESSION = 1, LB_RECORD_DATAGRAMS = 2, LB_RECORD_REFUSED = 3 };
 
-/* Why a session or an exchange ended: table/ending.h says what each means. */
+/* Why a session, an exchange or a client's connection ended, and what came of a decision: table/ending.c says what each means. */
 enum lb_end {
     LB_ENDED_DONE = 0,
-    LB_ENDED_CLIENT = 1,       /* the client left before it was done */
-    LB_ENDED_BACKEND = 2,      /* the backend broke off */
-    LB_ENDED_IDLE = 3,         /* nothing moved for too long */
-    LB_ENDED_HALF = 4,         /* one side was over, the other did not follow in time */
-    LB_ENDED_CUT = 5,          /* its backend was removed, and the drain time ran out */
-    LB_ENDED_STOPPED = 6,      /* the balancer stopped */
-    LB_ENDED_NO_BACKEND = 7,   /* the pool had none to offer */
-    LB_ENDED_UNREACHABLE = 8,  /* no backend accepted a connection */
-    LB_ENDED_RESOURCE = 9,     /* the balancer had no place, descriptor or buffer left */
-    LB_ENDED_LOCAL = 10,       /* it got a local response */
-    LB_ENDED_LIMITED = 11,     /* its client has or opens too many */
-    LB_ENDED_SLOW = 12,        /* its client was slower than min_body_rate */
-    LB_ENDED_CLIENT_EARLY = 13, /* the client left before a backend was reached; recorded as LB_ENDED_CLIENT */
-    LB_ENDED_TOO_FAST = 14,    /* its client opens too many a second; recorded as LB_ENDED_LIMITED */
+    LB_ENDED_CLIENT = 1, /* the client left before it was done */
+    LB_ENDED_BACKEND = 2, /* the backend broke off, or gave a failed response */
+    LB_ENDED_IDLE = 3, /* nothing moved for too long */
+    LB_ENDED_HALF = 4, /* one side was over, the other did not follow in time */
+    LB_ENDED_CUT = 5, /* its backend was removed, and the drain time ran out */
+    LB_ENDED_STOPPED = 6, /* the balancer stopped */
+    LB_ENDED_NO_BACKEND = 7, /* the pool had none to offer */
+    LB_ENDED_UNREACHABLE = 8, /* no backend accepted a connection */
+    LB_ENDED_RESOURCE = 9, /* the balancer had no place, descriptor, port or buffer left */
+    LB_ENDED_LOCAL = 10, /* it got a local response */
+    LB_ENDED_LIMITED = 11, /* its client has too many */
+    LB_ENDED_SLOW = 12, /* its client was slower than min_body_rate */
+    /* recorded as one of those */
+    LB_ENDED_CLIENT_EARLY = 13, /* the client left before a backend was reached */
+    LB_ENDED_TOO_FAST = 14, /* its client opens too many a second */
+    LB_ENDED_NO_BUFFER = 15, /* of http: no buffer was left for what the client did not take */
     /* not recorded */
-    LB_ENDED_PREREAD = 15,     /* no PROXY header or ClientHello came in time, or a bad one */
-    LB_ENDED_HANDSHAKE = 16,   /* no TLS session came about */
-    LB_ENDED_MOVED = 17,       /* of udp: another worker has it now */
-    LB_ENDINGS = 18,
+    LB_ENDED_PREREAD = 16, /* no PROXY header or ClientHello came in time, or a bad one */
+    LB_ENDED_HANDSHAKE = 17, /* no TLS session came about */
+    LB_ENDED_MOVED = 18, /* of udp: another worker has it now */
+    LB_ENDED_TUNNEL = 19, /* of http: it goes on as a session */
+    LB_ENDINGS = 20,
+    LB_ENDED_NOT = 255, /* of decisions: what they led to is under way */
 };
 
 /* What a record says by a bit. */
 enum lb_record_flag {
-    LB_RECORD_REUSED = 1,    /* on a connection that was kept */
+    LB_RECORD_REUSED = 1, /* on a connection that was kept */
     LB_RECORD_TRUNCATED = 2, /* its host or path is longer than there is room for */
-    LB_RECORD_LOGGED = 4,    /* it is for the access log: not left out by sampling */
-    LB_RECORD_TRACED = 8,    /* it is for the trace */
-    LB_RECORD_TLS = 16,      /* the client spoke TLS with us */
-    LB_RECORD_BY_CLIENT = 32,  /* of a session that is done: this side finished first */
+    LB_RECORD_LOGGED = 4, /* it is for the access log: not left out by sampling */
+    LB_RECORD_TRACED = 8, /* it is for the trace */
+    LB_RECORD_TLS = 16, /* the client spoke TLS with us */
+    LB_RECORD_BY_CLIENT = 32, /* of a session that is done: this side finished first */
     LB_RECORD_BY_BACKEND = 64,
 };
 

@@ -7,6 +7,7 @@
 
 #include "avoid.h"
 #include "backend_health.h"
+#include "ending.h"
 #include "load.h"
 #include "table.h"
 #include "view.h"
@@ -101,28 +102,34 @@ int lb_picker_pick(struct lb_picker *picker, uint32_t pool, uint64_t key, uint32
     return 0;
 }
 
-static void learn(struct lb_picker *picker, const struct lb_picked *picked, enum lb_fate fate, uint64_t now)
+static void learn(struct lb_picker *picker, const struct lb_picked *picked, enum lb_says says, uint64_t now)
 {
     int fresh;
     struct lb_backend_health *health = lb_health_of(&picker->shm, picker->section, picked->backend, &fresh);
-    if (fate == LB_FATE_DONE) {
+    switch (says) {
+    case LB_SAYS_NOTHING:
+        break;
+    case LB_SAYS_GOOD:
         lb_health_responded(health, (uint32_t)(now - picked->at_us), now / 1000);
-    } else if (fate == LB_FATE_UNREACHABLE) {
+        break;
+    case LB_SAYS_UNREACHABLE:
         lb_health_unreachable(health, ECONNREFUSED);
         (void)lb_avoid_failed(&picker->shm, picker->section, picked->pool, picked->backend, (uint32_t)(now / 1000));
-    } else if (fate == LB_FATE_FAILED) {
+        break;
+    case LB_SAYS_FAILED:
         lb_health_failed(health, 0);
         lb_add(&health->sessions, 1); /* it was reached */
+        break;
     }
 }
 
-void lb_picker_release(struct lb_picker *picker, const struct lb_picked *picked, enum lb_fate fate)
+void lb_picker_release(struct lb_picker *picker, const struct lb_picked *picked, enum lb_end end)
 {
     uint64_t now = now_us();
     begin(picker);
     lb_load_give(&picker->shm, picker->section, picked->pool, picked->backend, picked->cost);
-    lb_why_end(&picker->shm, picker->section, picked->decision, fate, 0, now);
+    lb_why_end(&picker->shm, picker->section, picked->decision, end, 0, now);
     if (picker->shm.backends[picked->backend].generation == picked->generation)
-        learn(picker, picked, fate, now);
+        learn(picker, picked, (enum lb_says)lb_endings[end].says, now);
     done(picker);
 }

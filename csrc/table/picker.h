@@ -35,8 +35,8 @@ void lb_picker_forget(struct lb_picker *picker);
 __attribute__((warn_unused_result)) int lb_picker_pick(struct lb_picker *picker, uint32_t pool, uint64_t key, uint32_t cost,
                                                        struct lb_picked *picked);
 
-/* fate: LB_FATE_DONE proves the backend, LB_FATE_UNREACHABLE and LB_FATE_FAILED speak against it, others say nothing. */
-void lb_picker_release(struct lb_picker *picker, const struct lb_picked *picked, enum lb_fate fate);
+/* end: what came of it, and what that says of the backend (ending.h: enum lb_says). */
+void lb_picker_release(struct lb_picker *picker, const struct lb_picked *picked, enum lb_end end);
 
 /* The control plane: free the section of a process that is gone. */
 void lb_picker_bury(const struct lb_shm *shm, uint32_t section);

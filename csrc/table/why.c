@@ -21,7 +21,7 @@ uint32_t lb_why_note(const struct lb_shm *shm, const struct lb_pick *pick)
     decision->took_us = 0;
     decision->status = 0;
     decision->why = found ? thought->why : LB_WHY_NONE;
-    decision->fate = found ? LB_FATE_OPEN : LB_FATE_ENDED;
+    decision->end = found ? LB_ENDED_NOT : LB_ENDED_NO_BACKEND;
     decision->cost = (uint16_t)pick->cost;
     decision->policy = (uint8_t)shm->pools[pick->pool].policy;
     decision->tried = (uint8_t)pick->tried;
@@ -30,12 +30,12 @@ uint32_t lb_why_note(const struct lb_shm *shm, const struct lb_pick *pick)
     return (uint32_t)number;
 }
 
-void lb_why_end(const struct lb_shm *shm, uint32_t section, uint32_t number, enum lb_fate fate, uint32_t status, uint64_t now_us)
+void lb_why_end(const struct lb_shm *shm, uint32_t section, uint32_t number, enum lb_end end, uint32_t status, uint64_t now_us)
 {
     struct lb_decision *decision = lb_shm_decision(shm, section, number);
-    if ((uint32_t)decision->number != number || decision->fate != LB_FATE_OPEN)
+    if ((uint32_t)decision->number != number || decision->end != LB_ENDED_NOT)
         return;
     decision->took_us = (uint32_t)(now_us - decision->at_us);
     decision->status = (uint16_t)status;
-    __atomic_store_n(&decision->fate, (uint8_t)fate, __ATOMIC_RELEASE);
+    __atomic_store_n(&decision->end, (uint8_t)end, __ATOMIC_RELEASE);
 }

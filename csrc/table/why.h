@@ -20,6 +20,6 @@ struct lb_pick {
 uint32_t lb_why_note(const struct lb_shm *shm, const struct lb_pick *pick);
 
 /* What came of it; nothing when it was overwritten, or has ended already. status: of the response, 0: none. */
-void lb_why_end(const struct lb_shm *shm, uint32_t section, uint32_t number, enum lb_fate fate, uint32_t status, uint64_t now_us);
+void lb_why_end(const struct lb_shm *shm, uint32_t section, uint32_t number, enum lb_end end, uint32_t status, uint64_t now_us);
 
 #endif

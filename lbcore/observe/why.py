@@ -28,15 +28,17 @@ WHY = {
     11: "a trial after failures",
     12: "all are passed over after failures",
 }
-FATES = {
-    0: "open",
-    1: "done",
-    2: "unreachable",
-    3: "failed",
-    4: "client left",
-    5: "ended",
-    6: "no port, descriptor or memory here",
+UNDER_WAY: int = ffi.integer_const("LB_ENDED_NOT")
+OUTCOMES = {
+    UNDER_WAY: "open",
+    ffi.integer_const("LB_ENDED_DONE"): "done",
+    ffi.integer_const("LB_ENDED_UNREACHABLE"): "unreachable",
+    ffi.integer_const("LB_ENDED_BACKEND"): "failed",
+    ffi.integer_const("LB_ENDED_CLIENT"): "client left",
+    ffi.integer_const("LB_ENDED_CLIENT_EARLY"): "client left",
+    ffi.integer_const("LB_ENDED_RESOURCE"): "no port, descriptor or memory here",
 }
+"""Any other end is the balancer's: a time limit, a cut, a stop."""
 
 
 def decisions(segment: Segment) -> list[dict[str, Any]]:
@@ -109,7 +111,7 @@ def _shown(seen: Any, section: int, names: _Names) -> dict[str, Any]:
         "candidates": candidates,
         "cost": seen.cost,
         "tried": seen.tried,
-        "outcome": "nobody" if seen.backend == NO_ROW else FATES.get(seen.fate, "?"),
+        "outcome": "nobody" if seen.backend == NO_ROW else OUTCOMES.get(seen.end, "ended"),
         "status": seen.status or None,
-        "took_ms": round(seen.took_us / 1000, 3) if seen.fate else None,
+        "took_ms": round(seen.took_us / 1000, 3) if seen.end != UNDER_WAY else None,
     }

@@ -27,6 +27,19 @@ static void every_ending_counts_once_as_closed_or_refused_and_why(void)
     }
 }
 
+static void every_ending_of_an_exchange_counts_once(void)
+{
+    for (int end = 0; end < LB_ENDINGS; end++) {
+        struct lb_worker_row row = {.requests_active = 1};
+        lb_ending_count_request(&row, (enum lb_end)end);
+        CHECK(row.requests_active == 0);
+        CHECK(figure(&row, lb_endings[end].request) == 1);
+        CHECK(row.requests_done + row.requests_refused + row.requests_client_aborts + row.requests_failed +
+                  row.requests_stopped ==
+              1);
+    }
+}
+
 static void what_is_recorded_is_recorded_as_what_it_is(void)
 {
     for (int end = 0; end < LB_ENDINGS; end++) {
@@ -38,6 +51,7 @@ static void what_is_recorded_is_recorded_as_what_it_is(void)
 int main(void)
 {
     RUN(every_ending_counts_once_as_closed_or_refused_and_why);
+    RUN(every_ending_of_an_exchange_counts_once);
     RUN(what_is_recorded_is_recorded_as_what_it_is);
     return 0;
 }
