@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lbcore.cli.register_command import register
 from lbcore.cli.run_command import flag, run
 
 if TYPE_CHECKING:
@@ -244,78 +245,7 @@ def backend_weight(
     return _order("weight", address, pool, name, weight)
 
 
-@app.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
-def register(
-    lb: Annotated[
-        list[str],
-        typer.Option(
-            metavar="URL", help="The admin server of a balancer: http://HOST:PORT or unix:PATH. May be given several times."
-        ),
-    ],
-    port: Annotated[int, typer.Option(min=1, max=65_535, metavar="PORT", help="The port at which this host serves.")],
-    pool: Annotated[
-        str | None,
-        typer.Option("--pool", metavar="POOL", help="The pool to join; default: the only pool, or 'default'."),
-    ] = None,
-    interval: Annotated[
-        float | None,
-        typer.Option(min=0.05, metavar="SECONDS", help="Seconds between heartbeats; default: what the balancer says."),
-    ] = None,
-    weight: Annotated[
-        int | None,
-        typer.Option(min=0, max=256, metavar="N", help="Share of new sessions, relative to other backends, 0 to 256."),
-    ] = None,
-    capacity: Annotated[
-        float | None,
-        typer.Option(min=0.001, metavar="NUMBER", help="What this backend can do, relative to others; it becomes the weight."),
-    ] = None,
-    backup: Annotated[bool, typer.Option("--backup", help="Take sessions only while no other backend can serve.")] = False,
-    server_ip: Annotated[
-        str | None, typer.Option(metavar="IP", help="The address to register; default: the address that the balancer sees.")
-    ] = None,
-    token_file: Annotated[Path | None, typer.Option(metavar="FILE", help="A file whose first line is the token.")] = None,
-    hmac_key_file: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="A file whose first line is the key that signs each call.")
-    ] = None,
-    health: Annotated[
-        str,
-        typer.Option(
-            metavar="PATH|tcp|off",
-            help="How to know that COMMAND serves: a GET of PATH gives 2xx or 3xx, the port listens (tcp), or at once (off).",
-        ),
-    ] = "tcp",
-    drain_timeout: Annotated[
-        float, typer.Option(min=0, max=3600, metavar="SECONDS", help="Seconds to wait for sessions before COMMAND is ended.")
-    ] = 30,
-    start_timeout: Annotated[
-        float, typer.Option(min=0, metavar="SECONDS", help="Seconds that COMMAND has until it serves; 0: no limit.")
-    ] = 0,
-    command: Annotated[
-        list[str] | None, typer.Argument(metavar="-- COMMAND ...", help="The command to run while this host is registered.")
-    ] = None,
-) -> int:
-    """Register this host while COMMAND runs.
-
-    Registers when COMMAND serves, sends heartbeats, and on TERM deregisters and waits for the drain before COMMAND ends.
-    """
-    from lbcore.cli import register
-
-    return register.main(
-        lb,
-        port,
-        command or [],
-        pool=pool,
-        interval=interval,
-        weight=weight,
-        capacity=capacity,
-        backup=backup,
-        server_ip=server_ip,
-        token_file=token_file,
-        hmac_key_file=hmac_key_file,
-        health=health,
-        drain_timeout=drain_timeout,
-        start_timeout=start_timeout,
-    )
+app.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})(register)
 
 
 @app.command()
