@@ -16,7 +16,7 @@ from harness import SLOWER, check_ledger, command, free_port, settled, totals, w
 from udp_peers import Server, ask, client, echo, named, settings
 
 from lbcore import Balancer
-from lbcore.table import Table
+from lbcore.table.sections import Sections
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -109,14 +109,14 @@ def test_no_new_client_is_lost_over_ten_upgrades(isolation: str) -> None:
 
 def test_a_worker_that_has_drained_is_settled_before_its_section_is_used_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """The control plane may learn late that it is gone: the figures of the one that has its section by then would be wiped."""
-    settle, settled = Table.bury_worker, list[int]()
+    settle, settled = Sections.bury, list[int]()
 
-    def late(table: Table, section: int) -> None:
+    def late(sections: Sections, section: int) -> None:
         time.sleep(0.3)  # in which its section may be given to another
-        settle(table, section)
+        settle(sections, section)
         settled.append(section)
 
-    monkeypatch.setattr(Table, "bury_worker", late)
+    monkeypatch.setattr(Sections, "bury", late)
     with Server(echo) as server, replaced(backends=[server.address], workers=1) as lb, contextlib.ExitStack() as stack:
         clients = [stack.enter_context(client(lb.address)) for _ in range(5)]
         for _ in range(4):
