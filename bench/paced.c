@@ -23,9 +23,9 @@ enum { MAX_CONNECTIONS = 4096, ANSWER_ROOM = 4096, DRAIN_NS = 2000000000 };
 
 struct connection {
     int fd;
-    uint32_t had; // bytes of the answer that is being read
+    uint32_t had;  // bytes of the answer that is being read
     uint64_t next; // the number of the request to send next, or of the one that is under way
-    bool waiting; // for an answer
+    bool waiting;  // for an answer
     char answer[ANSWER_ROOM];
 };
 

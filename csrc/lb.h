@@ -37,10 +37,10 @@ struct lb_worker_setup {
     uint32_t max_sessions; /* bounds; each at least 1 */
     uint32_t max_buffers;
     uint32_t max_pipes;
-    uint32_t max_handshakes; /* of TLS with clients, under way at once */
-    int own_process; /* it is all of its process: once the control plane is gone, SIGTERM ends it */
-    struct lb_offload *offload; /* the caller's, and this worker's alone; NULL: the kernel forwards nothing */
-    uint32_t offload_asked; /* what it was to forward: enum lb_offload_which, bits */
+    uint32_t max_handshakes;     /* of TLS with clients, under way at once */
+    int own_process;             /* it is all of its process: once the control plane is gone, SIGTERM ends it */
+    struct lb_offload *offload;  /* the caller's, and this worker's alone; NULL: the kernel forwards nothing */
+    uint32_t offload_asked;      /* what it was to forward: enum lb_offload_which, bits */
     const char *adoption_socket; /* path of a socket where it then waits for another; NULL: it waits for nobody */
 };
 

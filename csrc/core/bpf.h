@@ -42,7 +42,7 @@
 #define BPF_MOV_FIELD(DST, FIELD) BPF_INSN(BPF_ALU64 | BPF_MOV | BPF_K, DST, 0, LB_BPF_FIELD, FIELD)
 
 enum {
-    LB_BPF_LABEL = 0xff, /* a code that no instruction has */
+    LB_BPF_LABEL = 0xff,   /* a code that no instruction has */
     LB_BPF_FIELD = 0x7fff, /* an offset that no such instruction has */
     LB_BPF_LABELS = 32,
     LB_BPF_MOST = 256, /* instructions of a program */

@@ -16,7 +16,7 @@ struct lb_ends {
     union lb_address client;
     union lb_address here;
     uint32_t proxy_info; /* where it stands what a PROXY header said (l4/proxy_info.h), the holder's to drop; 0: nowhere */
-    uint32_t counted; /* where its session is counted (table/clients.h), the holder's to leave; 0: nowhere */
+    uint32_t counted;    /* where its session is counted (table/clients.h), the holder's to leave; 0: nowhere */
 };
 
 /* Begin to connect: a descriptor whose connect is under way or done, or -errno. tcp_keepalive_s: 0: none, or later. loopback_control:

@@ -6,11 +6,11 @@
 #include <sys/socket.h>
 
 enum {
-    SND_WND = 57,          /* word of struct tcp_info: tcpi_snd_wnd, since Linux 5.4; older headers do not name it */
-    RTO_MAX_MS = 44,       /* TCP_RTO_MAX_MS */
-    RTO_MAX_LEAST = 1000,  /* what the kernel takes ... */
+    SND_WND = 57,           /* word of struct tcp_info: tcpi_snd_wnd, since Linux 5.4; older headers do not name it */
+    RTO_MAX_MS = 44,        /* TCP_RTO_MAX_MS */
+    RTO_MAX_LEAST = 1000,   /* what the kernel takes ... */
     RTO_MAX_USUAL = 120000, /* ... and has by default */
-    PROBES_LOST = 2,       /* one probe may get lost on its way */
+    PROBES_LOST = 2,        /* one probe may get lost on its way */
 };
 
 int lb_tcp_ask(int fd, struct lb_tcp_state *state)

@@ -14,10 +14,10 @@ struct lb_timer {
 };
 
 struct lb_wheel {
-    struct lb_timer slots[LB_TIMER_SLOTS];    /* heads of circular lists */
-    uint64_t filled[LB_TIMER_SLOTS / 64];     /* which of them may hold timers */
-    uint64_t now;                             /* tick up to which all due timers have fired */
-    uint64_t soonest;                         /* no slot is to be looked at before this tick; UINT64_MAX: none at all */
+    struct lb_timer slots[LB_TIMER_SLOTS]; /* heads of circular lists */
+    uint64_t filled[LB_TIMER_SLOTS / 64];  /* which of them may hold timers */
+    uint64_t now;                          /* tick up to which all due timers have fired */
+    uint64_t soonest;                      /* no slot is to be looked at before this tick; UINT64_MAX: none at all */
 };
 
 typedef void (*lb_timer_fn)(void *context, struct lb_timer *timer);

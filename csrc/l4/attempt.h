@@ -23,20 +23,20 @@ struct lb_attempt_ops {
 struct lb_attempt {
     const struct lb_attempt_ops *ops;
     struct lb_worker_context *ctx;
-    void *context; /* for the operations */
-    void *client; /* likewise */
+    void *context;   /* for the operations */
+    void *client;    /* likewise */
     uint32_t *tried; /* LB_MAX_TRIED rows */
     uint8_t *tried_count;
     uint8_t *shortages; /* of tried: that this host lacked something for */
-    uint32_t *backend; /* row; charged, or LB_NONE */
+    uint32_t *backend;  /* row; charged, or LB_NONE */
     uint32_t pool;
 };
 
 enum lb_attempted {
-    LB_ATTEMPT_BEGUN, /* a connect is under way */
+    LB_ATTEMPT_BEGUN,  /* a connect is under way */
     LB_ATTEMPT_REUSED, /* a connection is at hand */
     LB_ATTEMPT_NOBODY, /* there is nobody to pick */
-    LB_ATTEMPT_SPENT, /* the last attempt failed, and another is not allowed: of its pool's retries, or of the retry budget */
+    LB_ATTEMPT_SPENT,  /* the last attempt failed, and another is not allowed: of its pool's retries, or of the retry budget */
 };
 
 /* Go on until a connect is under way. error: what the attempt before came to, 0 at first. backend: picked already, or LB_NONE. */

@@ -17,14 +17,14 @@ enum lb_tag {
     LB_TAG_BACKEND = LB_BACKEND,
     LB_TAG_LISTENER = 2,
     LB_TAG_CHANNEL = 3,
-    LB_TAG_HTTP = 4, /* a client that speaks HTTP */
-    LB_TAG_CONNECTION = 5, /* a connection to a backend that exchanges take turns on */
-    LB_TAG_UDP = 6, /* a udp session's backend */
-    LB_TAG_PREREAD = 7, /* a connection whose first words are waited for */
-    LB_TAG_ADOPTION = 8, /* the socket where a control plane takes up this worker */
-    LB_TAG_OFFLOAD = 9, /* what the kernel's program says */
+    LB_TAG_HTTP = 4,         /* a client that speaks HTTP */
+    LB_TAG_CONNECTION = 5,   /* a connection to a backend that exchanges take turns on */
+    LB_TAG_UDP = 6,          /* a udp session's backend */
+    LB_TAG_PREREAD = 7,      /* a connection whose first words are waited for */
+    LB_TAG_ADOPTION = 8,     /* the socket where a control plane takes up this worker */
+    LB_TAG_OFFLOAD = 9,      /* what the kernel's program says */
     LB_TAG_PREDECESSOR = 10, /* the worker before sends its udp sessions */
-    LB_TAG_SUCCESSOR = 11, /* the worker after this one takes them */
+    LB_TAG_SUCCESSOR = 11,   /* the worker after this one takes them */
     LB_TAG_LAST = LB_TAG_SUCCESSOR,
 };
 

@@ -10,7 +10,7 @@
 #include "preread_end.h"
 
 enum {
-    TURN_US = 2000, /* that handshakes may take of a turn */
+    TURN_US = 2000,    /* that handshakes may take of a turn */
     STALLED_MS = 1000, /* who has been silent for so long makes room, where others wait for it; the more wait, the sooner */
     SHORTEST_MS = 100,
 };

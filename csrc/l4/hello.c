@@ -3,11 +3,11 @@
 #include <string.h>
 
 enum {
-    HANDSHAKE = 22,      /* a record's content type */
-    RECORD_HEADER = 5,   /* type, version, length (RFC 8446 5.1) */
+    HANDSHAKE = 22,    /* a record's content type */
+    RECORD_HEADER = 5, /* type, version, length (RFC 8446 5.1) */
     RECORD_MOST = 16384,
-    CLIENT_HELLO = 1,    /* a handshake message's type */
-    TLS_MAJOR = 3,       /* of SSL 3.0 and of every TLS */
+    CLIENT_HELLO = 1, /* a handshake message's type */
+    TLS_MAJOR = 3,    /* of SSL 3.0 and of every TLS */
     RANDOM_BYTES = 32,
     SESSION_ID_MOST = 32,
     HOST_NAME = 0, /* a server name's type */
@@ -22,10 +22,10 @@ enum extension { SERVER_NAME = 0, ALPN = 16, SUPPORTED_VERSIONS = 43 };
  * stop nothing moves any more and everything reads as zero, so that callers need not look after each step. */
 struct cursor {
     const uint8_t *data;
-    uint32_t count; /* received, as far as there is room */
-    uint32_t at; /* the next byte */
+    uint32_t count;  /* received, as far as there is room */
+    uint32_t at;     /* the next byte */
     uint32_t record; /* of the record around `at`: bytes to come */
-    int fate; /* LB_HELLO_DONE while it goes well */
+    int fate;        /* LB_HELLO_DONE while it goes well */
 };
 
 static void stop(struct cursor *cursor, int fate)

@@ -15,7 +15,7 @@ struct lb_lane {
     struct lb_side *from;
     struct lb_side *to;
     struct lb_flow *flow; /* what `to` did not take */
-    uint8_t *streak; /* reads in a row that filled what they read into; LB_STREAMING: splice */
+    uint8_t *streak;      /* reads in a row that filled what they read into; LB_STREAMING: splice */
 };
 
 /* What a step came to. */

@@ -9,25 +9,25 @@
 
 enum lb_preread_stage {
     LB_PREREAD_HEADER, /* the PROXY header has not come yet */
-    LB_PREREAD_HELLO, /* nor has the ClientHello, which names the pool */
-    LB_PREREAD_SHAKE, /* the handshake has begun, or waits its turn to begin */
-    LB_PREREAD_TOLD, /* it spoke plain HTTP and was told so: what it still sends is thrown away, until it ends */
+    LB_PREREAD_HELLO,  /* nor has the ClientHello, which names the pool */
+    LB_PREREAD_SHAKE,  /* the handshake has begun, or waits its turn to begin */
+    LB_PREREAD_TOLD,   /* it spoke plain HTTP and was told so: what it still sends is thrown away, until it ends */
 };
 
 struct lb_preread {
-    struct lb_timer timer; /* first: a timer is its preread */
+    struct lb_timer timer;       /* first: a timer is its preread */
     struct lb_accepted accepted; /* its descriptor is watched */
-    uint32_t generation; /* in every event: those of an earlier tenant are dropped */
-    uint32_t next; /* in the list of those to run */
-    uint32_t older; /* among those that shake hands, by since_ms */
+    uint32_t generation;         /* in every event: those of an earlier tenant are dropped */
+    uint32_t next;               /* in the list of those to run */
+    uint32_t older;              /* among those that shake hands, by since_ms */
     uint32_t newer;
     uint32_t since_ms; /* monotonic, low 32 bits: when its handshake last went on */
     uint8_t live;
-    uint8_t stage; /* enum lb_preread_stage */
-    uint8_t queued; /* it is in a list */
-    uint8_t gone; /* the client was seen to hang up */
+    uint8_t stage;   /* enum lb_preread_stage */
+    uint8_t queued;  /* it is in a list */
+    uint8_t gone;    /* the client was seen to hang up */
     uint8_t shaking; /* its handshake is under way */
-    uint8_t words; /* enum lb_first_words */
+    uint8_t words;   /* enum lb_first_words */
 };
 
 /* It has prereads_done: all that came is the taker's. */
@@ -50,9 +50,9 @@ struct lb_prereads {
     void *context;
     struct lb_slab slab;
     struct lb_wheel wheel;
-    struct lb_preread_list ready; /* whose handshake can go on */
+    struct lb_preread_list ready;   /* whose handshake can go on */
     struct lb_preread_list waiting; /* whose handshake can begin */
-    uint32_t eldest; /* of those that shake hands */
+    uint32_t eldest;                /* of those that shake hands */
     uint32_t youngest;
     uint32_t shaking; /* how many do */
     uint32_t most_shaking;

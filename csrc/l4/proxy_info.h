@@ -11,7 +11,7 @@ enum { LB_PROXY_INFO_TEXT = 256 };
 
 struct lb_proxy_info {
     struct lb_ends ends;
-    uint8_t tls; /* the client spoke TLS */
+    uint8_t tls;              /* the client spoke TLS */
     uint8_t authority_length; /* 0: none */
     uint8_t alpn_length;
     uint8_t pad;

@@ -16,8 +16,8 @@ enum lb_proxy_fate { LB_PROXY_DONE, LB_PROXY_MORE, LB_PROXY_BAD };
 
 /* What a header said. All zero unless it is done. */
 struct lb_proxy_told {
-    struct sockaddr_storage from, to; /* family AF_UNSPEC, both: the connection's own addresses count */
-    uint32_t bytes;                   /* of the whole header */
+    struct sockaddr_storage from, to;        /* family AF_UNSPEC, both: the connection's own addresses count */
+    uint32_t bytes;                          /* of the whole header */
     uint32_t authority_at, authority_length; /* in the data; length 0: none */
     uint32_t alpn_at, alpn_length;
     uint8_t tls; /* the client spoke TLS */

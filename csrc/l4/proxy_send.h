@@ -9,7 +9,7 @@ struct lb_proxy_header {
     const struct lb_side *client;
     int server; /* a fresh connection */
     uint32_t listener;
-    uint32_t version; /* of the header */
+    uint32_t version;           /* of the header */
     const struct lb_ends *ends; /* of family 0: the socket is asked */
 };
 

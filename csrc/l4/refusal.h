@@ -13,8 +13,8 @@ enum { LB_REFUSALS = 8 /* that wait for the end of a turn */ };
 struct lb_refusals {
     struct lb_refusal waiting[LB_REFUSALS];
     uint32_t count;
-    uint32_t untold; /* since the last that was told */
-    uint32_t tokens; /* how many may be told now */
+    uint32_t untold;   /* since the last that was told */
+    uint32_t tokens;   /* how many may be told now */
     uint64_t since_ms; /* monotonic: when the tokens were counted */
 };
 
@@ -23,9 +23,9 @@ void lb_refusal_note(struct lb_worker_context *ctx, const struct lb_accepted *cl
 
 /* What a connection's first bytes are, where a ClientHello is waited for. */
 enum lb_first_words {
-    LB_WORDS_TLS, /* or nothing that we know: OpenSSL says */
-    LB_WORDS_PART, /* a word so far: more bytes tell */
-    LB_WORDS_HTTP, /* a request without TLS */
+    LB_WORDS_TLS,   /* or nothing that we know: OpenSSL says */
+    LB_WORDS_PART,  /* a word so far: more bytes tell */
+    LB_WORDS_HTTP,  /* a request without TLS */
     LB_WORDS_OTHER, /* no TLS either */
 };
 

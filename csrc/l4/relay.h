@@ -6,8 +6,8 @@
 #include "session_state.h"
 
 enum lb_pump {
-    LB_PUMP_WAIT, /* nothing to do before the next event */
-    LB_PUMP_MORE, /* its share of the turn is used up: run again */
+    LB_PUMP_WAIT,    /* nothing to do before the next event */
+    LB_PUMP_MORE,    /* its share of the turn is used up: run again */
     LB_PUMP_STARVED, /* a buffer is needed and none is free */
 };
 

@@ -13,7 +13,7 @@ struct lb_tunnel {
     struct lb_side client; /* descriptor and TLS count */
     struct lb_side server;
     uint32_t backend; /* charged with it */
-    uint32_t cost; /* so much */
+    uint32_t cost;    /* so much */
     uint32_t decision;
     uint32_t pool;
     uint32_t listener;

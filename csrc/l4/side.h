@@ -15,10 +15,10 @@ struct lb_side {
     int fd; /* -1: none */
     uint8_t readable;
     uint8_t writable;
-    uint8_t hung_up; /* its FIN or error is at hand: read on until it shows */
+    uint8_t hung_up;     /* its FIN or error is at hand: read on until it shows */
     uint8_t failed : 1;  /* a call said so */
     uint8_t hurried : 1; /* what its peer does not acknowledge is sent again more often than usual (core/tcp_state.h) */
-    struct lb_tls *tls; /* owned; NULL: bytes go as they are */
+    struct lb_tls *tls;  /* owned; NULL: bytes go as they are */
 };
 
 /* What an epoll event says of it. */

@@ -10,27 +10,27 @@ struct lb_udp_session {
     struct lb_timer timer; /* first: a timer is its session */
     union lb_address client;
     struct lb_arrival arrival;
-    uint64_t key; /* hash of the client's address, for maglev */
+    uint64_t key;      /* hash of the client's address, for maglev */
     uint64_t began_us; /* monotonic: when it was opened */
     uint64_t bytes_in;
     uint64_t bytes_out;
-    uint64_t tenant; /* generation of the backend's row */
-    int fd; /* -1: no backend */
+    uint64_t tenant;     /* generation of the backend's row */
+    int fd;              /* -1: no backend */
     uint32_t generation; /* in every event: those of an earlier tenant are dropped */
-    uint32_t next; /* with the same hash */
-    uint32_t backend; /* row; charged with it */
+    uint32_t next;       /* with the same hash */
+    uint32_t backend;    /* row; charged with it */
     uint32_t decision;
     uint32_t moved_ms; /* monotonic, low 32 bits: when a datagram last moved */
     uint32_t asked_us; /* likewise: when the client asked what has no reply yet */
     uint32_t first_us; /* since it was opened: when the first response came; LB_NEVER_US: none has */
-    uint32_t owed; /* replies that are still to come, where their number is known */
-    uint32_t counted; /* as in struct lb_ends */
+    uint32_t owed;     /* replies that are still to come, where their number is known */
+    uint32_t counted;  /* as in struct lb_ends */
     uint16_t listener;
     uint16_t pool;
     uint8_t live;
     uint8_t asked;
     uint8_t replied; /* once at least */
-    uint8_t many; /* more responses than questions: its socket gives trains, and several a call */
+    uint8_t many;    /* more responses than questions: its socket gives trains, and several a call */
     uint8_t tried_count;
     uint8_t shortages; /* of tried[]: that this host lacked something for */
     uint32_t tried[LB_MAX_TRIED];

@@ -20,7 +20,7 @@ enum { LB_SCRATCH_BYTES = LB_BUFFER_BYTES, LB_ALERTS = 64 };
 
 /* What this host lacked last, until the control plane was told of it. */
 struct lb_shortage {
-    int error; /* 0: nothing to tell */
+    int error;        /* 0: nothing to tell */
     uint32_t backend; /* that was to be reached; UINT32_MAX: none, a client was to be accepted */
     uint64_t told_ms; /* monotonic */
 };
@@ -39,25 +39,25 @@ struct lb_worker_context {
     uint32_t datapath; /* enum lb_datapath */
     int epoll;
     const char *loopback_control; /* core/congestion.h; NULL: none */
-    uint64_t now_us; /* read once a turn */
-    uint32_t more_events; /* the list of events was full: there may be others, which the next turn tells */
+    uint64_t now_us;              /* read once a turn */
+    uint32_t more_events;         /* the list of events was full: there may be others, which the next turn tells */
     struct lb_wheel wheel;
     struct lb_slab sessions;
     struct lb_slab proxy_info; /* what PROXY headers said of clients that are there still */
     struct lb_buffer_pool buffers;
     struct lb_buffer_pool large; /* LB_LARGE_BYTES each: heads that fit into no other */
     struct lb_pipe_pool pipes;
-    uint32_t ready;   /* sessions to run again next turn, linked by next */
-    uint32_t starved; /* sessions that wait for a buffer, linked by next */
+    uint32_t ready;                   /* sessions to run again next turn, linked by next */
+    uint32_t starved;                 /* sessions that wait for a buffer, linked by next */
     struct lb_alert alert[LB_ALERTS]; /* whose failures in a row reached the pool's bound in this turn */
     uint32_t alerts;
     struct lb_refusals refusals; /* clients to be told of at the end of this turn */
     struct lb_shortage shortage;
     uint8_t trial_failed; /* the connect that failed last was a trial (table/avoid.h) */
-    uint32_t prereads; /* connections that wait for their first words or for TLS */
+    uint32_t prereads;    /* connections that wait for their first words or for TLS */
     struct lb_tls_rules tls;
     struct lb_offload *offload; /* NULL: the kernel forwards nothing */
-    char *scratch; /* LB_SCRATCH_BYTES: where a copied message lives between its read and its write */
+    char *scratch;              /* LB_SCRATCH_BYTES: where a copied message lives between its read and its write */
 };
 
 static inline uint64_t lb_now_ms(const struct lb_worker_context *ctx)

@@ -7,11 +7,11 @@
 enum state {
     SIZE_FIRST = 0, /* the first digit of a chunk's size */
     SIZE,
-    BLANK,          /* behind a size, or an extension's value */
-    NAME_FIRST,     /* behind the ';' of an extension */
+    BLANK,      /* behind a size, or an extension's value */
+    NAME_FIRST, /* behind the ';' of an extension */
     NAME,
     NAME_BLANK,
-    VALUE_FIRST,    /* behind its '=' */
+    VALUE_FIRST, /* behind its '=' */
     VALUE,
     QUOTED,
     QUOTED_PAIR,

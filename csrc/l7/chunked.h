@@ -7,11 +7,11 @@
 #include <stdint.h>
 
 enum {
-    LB_CHUNK_LINE_BYTES = 1024, /* of a size with its extensions */
+    LB_CHUNK_LINE_BYTES = 1024,    /* of a size with its extensions */
     LB_CHUNK_EXCESS_BYTES = 16384, /* of all that is neither data nor what data needs, in a request's body */
-    LB_TRAILER_BYTES = 8192,    /* of all trailers */
-    LB_TRAILER_HELD = 40,       /* of a trailer's name; a longer one is none that is known */
-    LB_CHUNK_ROOM = 64,         /* free bytes before a piece: what was held back of earlier ones goes there */
+    LB_TRAILER_BYTES = 8192,       /* of all trailers */
+    LB_TRAILER_HELD = 40,          /* of a trailer's name; a longer one is none that is known */
+    LB_CHUNK_ROOM = 64,            /* free bytes before a piece: what was held back of earlier ones goes there */
 };
 
 enum lb_chunk_rule {

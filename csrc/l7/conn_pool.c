@@ -14,8 +14,8 @@
 enum {
     MARGIN_MS = 2000,
     SHORTEST_MS = 50,
-    OWN_MOST = 4, /* idle ones of a client's own: enough for one whose requests go here and there */
-    BURST_MS = 1000, /* how long idle ones beyond max_idle_connections stay: a steady load takes them again sooner */
+    OWN_MOST = 4,      /* idle ones of a client's own: enough for one whose requests go here and there */
+    BURST_MS = 1000,   /* how long idle ones beyond max_idle_connections stay: a steady load takes them again sooner */
     PARTING_MS = 1000, /* how long a backend that is to close first may take */
     LOGIN_MS = 60000,  /* how long a login waits for its client where no idle connection is kept otherwise */
 };

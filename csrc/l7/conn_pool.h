@@ -36,19 +36,19 @@ enum lb_conn_use {
 struct lb_conn {
     struct lb_timer timer; /* first: a timer is its connection. Looked at when it fires; idle_ms says the truth */
     struct lb_side side;
-    uint32_t generation; /* in every event */
-    uint32_t backend;    /* row ... */
-    uint32_t owner;      /* the exchange that it carries */
-    uint64_t row_generation; /* ... and its tenant */
-    uint32_t idle_ms;    /* monotonic, low 32 bits: since when it is idle */
-    uint32_t exchanges;  /* that it has carried */
+    uint32_t generation;         /* in every event */
+    uint32_t backend;            /* row ... */
+    uint32_t owner;              /* the exchange that it carries */
+    uint64_t row_generation;     /* ... and its tenant */
+    uint32_t idle_ms;            /* monotonic, low 32 bits: since when it is idle */
+    uint32_t exchanges;          /* that it has carried */
     struct lb_conn_stack *among; /* where it waits when it is idle: its backend's, its client's own, or those that part */
-    uint32_t newer;      /* there */
+    uint32_t newer;              /* there */
     uint32_t older;
     uint32_t younger; /* among all idle ones */
     uint32_t elder;
-    uint8_t state; /* enum lb_conn_state */
-    uint8_t header; /* version of the PROXY header that it begins with: one client's alone; 0: none, and anybody's */
+    uint8_t state;     /* enum lb_conn_state */
+    uint8_t header;    /* version of the PROXY header that it begins with: one client's alone; 0: none, and anybody's */
     uint8_t was_reset; /* a write has heard of a reset before any FIN: the read that follows sees a mere end */
     uint8_t login;     /* its client has logged in, or is about to: one client's alone, likewise */
     uint8_t shaken;    /* its last response was a 5xx: the backend may close it without a word */
@@ -76,7 +76,7 @@ struct lb_conn_pool {
     struct lb_wheel wheel;
     struct lb_conn_stack *stacks; /* by backend row */
     struct lb_conn_stack parting; /* whose last response is whole, and whose backend is to close first */
-    uint32_t youngest; /* of all idle ones */
+    uint32_t youngest;            /* of all idle ones */
     uint32_t eldest;
 };
 

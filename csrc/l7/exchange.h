@@ -11,8 +11,8 @@
 #include "sticky.h"
 
 enum lb_exchange_state {
-    LB_EXCHANGE_BEGUN = 0, /* its request lies in the buffer, and nobody has it yet */
-    LB_EXCHANGE_QUEUED = 1, /* it waits for a backend that can take it */
+    LB_EXCHANGE_BEGUN = 0,      /* its request lies in the buffer, and nobody has it yet */
+    LB_EXCHANGE_QUEUED = 1,     /* it waits for a backend that can take it */
     LB_EXCHANGE_CONNECTING = 2, /* one is being reached */
     LB_EXCHANGE_FORWARDING = 3, /* the request goes out, the response comes in */
     LB_EXCHANGE_RESPONDING = 4, /* the balancer's local response goes out */
@@ -29,68 +29,68 @@ struct lb_body {
     uint64_t left; /* LB_BODY_LENGTH: bytes */
     struct lb_chunked chunked;
     uint8_t framing; /* enum lb_framing */
-    uint8_t whole; /* nothing is to come any more */
-    uint8_t streak; /* reads in a row that were full: LB_STREAMING: splice */
+    uint8_t whole;   /* nothing is to come any more */
+    uint8_t streak;  /* reads in a row that were full: LB_STREAMING: splice */
     uint8_t pad[5];
 };
 
 struct lb_exchange {
     struct lb_timer
-        timer; /* first: a timer is its exchange. Stays set when the exchange is over: it is looked at when it fires */
+        timer;            /* first: a timer is its exchange. Stays set when the exchange is over: it is looked at when it fires */
     struct lb_h1 *client; /* NULL: this is a free place */
-    struct lb_input in; /* its request, as far as it is still needed, and what came behind it */
-    uint32_t conn; /* to the backend; LB_SLAB_NONE: none */
-    uint32_t backend; /* row, charged with the exchange; LB_NONE: none */
-    uint32_t since_ms; /* monotonic, low 32 bits: since when we wait for what we wait for */
-    uint32_t asked_ms; /* likewise: when the request last moved on (deadline.c) */
-    uint32_t sent_us; /* likewise: when the request or the connect went out */
-    uint8_t state; /* enum lb_exchange_state */
-    uint8_t method; /* enum lb_method */
-    uint8_t minor; /* HTTP/1.minor of the request */
-    uint8_t stage; /* enum lb_response */
-    uint8_t persistent; /* the client's connection goes on after this exchange */
-    uint8_t conn_keeps; /* so does the backend's */
-    uint8_t replayable; /* the whole request is in the buffer, and idempotent */
-    uint8_t fresh_only; /* a kept connection failed: no other is tried */
-    uint8_t moved_on; /* a fresh one failed, too: another backend was tried */
-    uint8_t reused; /* the connection had carried exchanges before */
-    uint8_t upgrade; /* the request asked for another protocol */
-    uint8_t switching; /* and the backend agrees, but the request's body is still on its way */
-    uint8_t expects; /* its body comes when the backend has said 100 */
-    uint8_t navigates; /* it is a browser's, which shows what comes */
-    uint8_t sticky_new; /* its cookie is to be set */
-    uint8_t secure; /* its client spoke TLS, with us or with a proxy whose word is taken */
-    uint8_t acked; /* enum lb_ack */
-    uint8_t parts; /* the response has begun to come: acknowledge its further parts */
+    struct lb_input in;   /* its request, as far as it is still needed, and what came behind it */
+    uint32_t conn;        /* to the backend; LB_SLAB_NONE: none */
+    uint32_t backend;     /* row, charged with the exchange; LB_NONE: none */
+    uint32_t since_ms;    /* monotonic, low 32 bits: since when we wait for what we wait for */
+    uint32_t asked_ms;    /* likewise: when the request last moved on (deadline.c) */
+    uint32_t sent_us;     /* likewise: when the request or the connect went out */
+    uint8_t state;        /* enum lb_exchange_state */
+    uint8_t method;       /* enum lb_method */
+    uint8_t minor;        /* HTTP/1.minor of the request */
+    uint8_t stage;        /* enum lb_response */
+    uint8_t persistent;   /* the client's connection goes on after this exchange */
+    uint8_t conn_keeps;   /* so does the backend's */
+    uint8_t replayable;   /* the whole request is in the buffer, and idempotent */
+    uint8_t fresh_only;   /* a kept connection failed: no other is tried */
+    uint8_t moved_on;     /* a fresh one failed, too: another backend was tried */
+    uint8_t reused;       /* the connection had carried exchanges before */
+    uint8_t upgrade;      /* the request asked for another protocol */
+    uint8_t switching;    /* and the backend agrees, but the request's body is still on its way */
+    uint8_t expects;      /* its body comes when the backend has said 100 */
+    uint8_t navigates;    /* it is a browser's, which shows what comes */
+    uint8_t sticky_new;   /* its cookie is to be set */
+    uint8_t secure;       /* its client spoke TLS, with us or with a proxy whose word is taken */
+    uint8_t acked;        /* enum lb_ack */
+    uint8_t parts;        /* the response has begun to come: acknowledge its further parts */
     uint8_t tried_count;
     uint8_t shortages; /* of tried[]: that this host lacked something for */
-    uint8_t quiet; /* its fresh connection brought nothing for too long, which was noted */
-    uint8_t open; /* it is counted as active */
+    uint8_t quiet;     /* its fresh connection brought nothing for too long, which was noted */
+    uint8_t open;      /* it is counted as active */
     uint8_t timed_out; /* a connect of this exchange ran out of time */
-    uint8_t routed; /* its pool is known */
-    uint8_t rated; /* enum lb_rated: whom alone we have waited for since rated_ms */
-    uint16_t cost; /* what it is charged with */
-    uint16_t status; /* of the response; 0: none yet */
+    uint8_t routed;    /* its pool is known */
+    uint8_t rated;     /* enum lb_rated: whom alone we have waited for since rated_ms */
+    uint16_t cost;     /* what it is charged with */
+    uint16_t status;   /* of the response; 0: none yet */
     uint16_t pool;
     struct lb_body request;
     struct lb_body response;
-    struct lb_flow up; /* what the backend did not take yet */
+    struct lb_flow up;   /* what the backend did not take yet */
     struct lb_flow down; /* what the client did not take yet */
-    uint64_t began_us; /* monotonic: when the head of the request was whole */
-    uint64_t bytes_in; /* from the client */
-    uint64_t bytes_out; /* from the backend, or of our local response */
+    uint64_t began_us;   /* monotonic: when the head of the request was whole */
+    uint64_t bytes_in;   /* from the client */
+    uint64_t bytes_out;  /* from the backend, or of our local response */
     uint32_t reached_us; /* since began_us: when the request could be sent; LB_NEVER_US: not yet */
-    uint32_t first_us; /* likewise: when the response's head came */
-    uint32_t log; /* texts for its record; LB_SLAB_NONE: none are kept */
-    uint32_t decision; /* the pick of its backend, for table/why.h */
-    uint32_t part; /* head buffer: a response's head that came in parts */
+    uint32_t first_us;   /* likewise: when the response's head came */
+    uint32_t log;        /* texts for its record; LB_SLAB_NONE: none are kept */
+    uint32_t decision;   /* the pick of its backend, for table/why.h */
+    uint32_t part;       /* head buffer: a response's head that came in parts */
     uint32_t part_end;
-    uint32_t behind; /* in the queue of its pool */
-    uint32_t waits_for; /* this backend alone, which is full; LB_NONE: any */
+    uint32_t behind;                      /* in the queue of its pool */
+    uint32_t waits_for;                   /* this backend alone, which is full; LB_NONE: any */
     uint32_t others[LB_STICKY_PARTS - 1]; /* backends that its cookie names in other pools; LB_NONE: none */
     uint32_t tried[LB_MAX_TRIED];
-    uint32_t rated_ms; /* monotonic, low 32 bits */
-    uint64_t rated_bytes; /* what the client had sent or taken at rated_ms */
+    uint32_t rated_ms;     /* monotonic, low 32 bits */
+    uint64_t rated_bytes;  /* what the client had sent or taken at rated_ms */
     struct lb_peers peers; /* what is known of both peers' acknowledgements */
 };
 

@@ -8,8 +8,8 @@
 #include "trace.h"
 
 enum {
-    LB_AUTHORITY_BYTES = 1024, /* a longer one is refused */
-    LB_ENCODE_ROOM = 8192, /* what composing may add to a head, beside the client's certificate */
+    LB_AUTHORITY_BYTES = 1024,   /* a longer one is refused */
+    LB_ENCODE_ROOM = 8192,       /* what composing may add to a head, beside the client's certificate */
     LB_CERTIFICATE_ROOM = 12352, /* and what that may: 9 KiB in base64 */
     LB_COOKIE_BYTES = 576,
     LB_ID_BYTES = 32, /* of a request's id in print */
@@ -18,16 +18,16 @@ enum {
 /* What the balancer knows of a request's way. */
 struct lb_forward {
     const struct lb_listener_row *listener;
-    const uint8_t *peer; /* address of the client's end, 16 bytes: IPv4 mapped into IPv6 */
-    const char *backend; /* HOST:PORT, for requests without a Host */
-    int trusted; /* the peer is a proxy whose word is taken */
-    int last; /* no other request follows on the backend's connection */
-    uint8_t tls; /* the client spoke TLS */
-    const char *certificate; /* its own, DER in base64; NULL: none */
-    uint64_t id[2]; /* of the request */
+    const uint8_t *peer;          /* address of the client's end, 16 bytes: IPv4 mapped into IPv6 */
+    const char *backend;          /* HOST:PORT, for requests without a Host */
+    int trusted;                  /* the peer is a proxy whose word is taken */
+    int last;                     /* no other request follows on the backend's connection */
+    uint8_t tls;                  /* the client spoke TLS */
+    const char *certificate;      /* its own, DER in base64; NULL: none */
+    uint64_t id[2];               /* of the request */
     const struct lb_trace *trace; /* goes on as the request's traceparent; NULL: what came stays */
-    uint8_t trailers; /* its pool takes them */
-    int trace_begins; /* with us: a tracestate that came is not its own */
+    uint8_t trailers;             /* its pool takes them */
+    int trace_begins;             /* with us: a tracestate that came is not its own */
 };
 
 /* Is the word of this header's sender taken? name: in any case. */
@@ -42,12 +42,12 @@ char *lb_encode_id(char *to, const uint64_t id[2]);
 /* What becomes of a response. */
 struct lb_response_edits {
     uint8_t client_minor; /* the client's HTTP/1.minor */
-    uint8_t persistent; /* its connection goes on */
-    uint32_t keeps_s; /* for how long between requests, as clients are told; 0: they are not */
-    uint8_t chunked; /* the body goes out chunked */
-    uint8_t switches; /* to another protocol */
-    const char *date; /* now, "Sun, 06 Nov 1994 08:49:37 GMT" */
-    const char *cookie; /* a Set-Cookie value to add, or NULL */
+    uint8_t persistent;   /* its connection goes on */
+    uint32_t keeps_s;     /* for how long between requests, as clients are told; 0: they are not */
+    uint8_t chunked;      /* the body goes out chunked */
+    uint8_t switches;     /* to another protocol */
+    const char *date;     /* now, "Sun, 06 Nov 1994 08:49:37 GMT" */
+    const char *cookie;   /* a Set-Cookie value to add, or NULL */
 };
 
 size_t lb_encode_response(char *out, const struct lb_message *message, const char *bytes, const struct lb_response_edits *edits);

@@ -23,8 +23,8 @@
 #include "upgrade.h"
 
 enum {
-    FIRST_READ = 32768,   /* of a response: its head and this much of its body fit into one buffer if the client is slow */
-    SMALL_BODY = 2048,    /* is copied behind its head rather than sent as a second part */
+    FIRST_READ = 32768, /* of a response: its head and this much of its body fit into one buffer if the client is slow */
+    SMALL_BODY = 2048,  /* is copied behind its head rather than sent as a second part */
 };
 
 /* --- the response's head ---------------------------------------------------------------------------------------------- */

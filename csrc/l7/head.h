@@ -37,11 +37,11 @@ enum lb_field_name {
     LB_TRAILER,
     LB_TRACEPARENT, /* W3C Trace Context */
     LB_TRACESTATE,
-    LB_PICK,          /* any other header that says who the client is, or how it came: l7/claim_headers.h */
+    LB_PICK,           /* any other header that says who the client is, or how it came: l7/claim_headers.h */
     LB_LB_COST,        /* X-LB-Cost */
     LB_SEC_FETCH_MODE, /* W3C Fetch Metadata */
-    LB_CHALLENGE,   /* WWW-Authenticate, Proxy-Authenticate */
-    LB_CREDENTIALS, /* Authorization, Proxy-Authorization */
+    LB_CHALLENGE,      /* WWW-Authenticate, Proxy-Authenticate */
+    LB_CREDENTIALS,    /* Authorization, Proxy-Authorization */
 };
 
 struct lb_field {
@@ -67,7 +67,7 @@ enum lb_reading {
 };
 
 struct lb_head_limits {
-    uint32_t head; /* bytes */
+    uint32_t head;   /* bytes */
     uint32_t target; /* bytes */
     uint32_t fields; /* at most LB_FIELD_ROOM */
 };
@@ -77,7 +77,7 @@ struct lb_message_head {
     uint32_t first; /* where the first line begins: 2 after a stray CRLF, else 0 */
     uint32_t field_count;
     uint16_t status; /* of a response */
-    uint8_t minor; /* HTTP/1.minor */
+    uint8_t minor;   /* HTTP/1.minor */
     struct lb_span method;
     struct lb_span target;
     struct lb_span reason; /* of a response */

@@ -6,8 +6,8 @@
 #include "../l4/worker_context.h"
 
 enum {
-    LB_HEAD_BYTES = 32768, /* of a small buffer */
-    LB_MOST_HEAD = 131072, /* no limit of heads is higher; a large buffer has room for it as it goes out, too */
+    LB_HEAD_BYTES = 32768,                 /* of a small buffer */
+    LB_MOST_HEAD = 131072,                 /* no limit of heads is higher; a large buffer has room for it as it goes out, too */
     LB_MOST_READ = LB_LARGE_BYTES - 24576, /* what is read into a large buffer: composing adds less than the rest */
 };
 

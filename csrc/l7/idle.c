@@ -4,7 +4,7 @@
 
 enum {
     SHORT_LINGER_MS = 2000, /* while we drain, or when too many linger */
-    CROWD = 8, /* more than one client in so many that lingers */
+    CROWD = 8,              /* more than one client in so many that lingers */
 };
 
 static uint64_t left_of(uint32_t from_ms, uint32_t limit, uint64_t now_ms)

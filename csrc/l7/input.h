@@ -9,8 +9,8 @@ struct lb_l7;
 
 struct lb_input {
     uint32_t buffer; /* LB_SLAB_NONE: none */
-    uint32_t start; /* the request under way, or the next */
-    uint32_t next; /* what follows the bytes of it that were read so far */
+    uint32_t start;  /* the request under way, or the next */
+    uint32_t next;   /* what follows the bytes of it that were read so far */
     uint32_t end;
     uint32_t seen; /* bytes of an incomplete head that have been looked at */
 };

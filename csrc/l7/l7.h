@@ -21,22 +21,22 @@ struct lb_http_queue {
 
 struct lb_l7 {
     struct lb_worker_context *ctx;
-    struct lb_slab clients; /* of struct lb_h1 */
+    struct lb_slab clients;   /* of struct lb_h1 */
     struct lb_slab exchanges; /* one a client at most: never short */
-    struct lb_slab logs; /* of struct lb_request_log, one an exchange at most: likewise */
-    struct lb_wheel wheel; /* of clients between exchanges */
+    struct lb_slab logs;      /* of struct lb_request_log, one an exchange at most: likewise */
+    struct lb_wheel wheel;    /* of clients between exchanges */
     struct lb_wheel exchange_wheel;
     struct lb_conn_pool conns;
     struct lb_buffer_pool heads; /* heads.h */
     struct lb_routes *routes;
     uint32_t routes_version;
-    uint32_t ready; /* clients to run again next turn, linked by next */
-    uint32_t starved; /* clients that wait for a buffer, likewise */
+    uint32_t ready;               /* clients to run again next turn, linked by next */
+    uint32_t starved;             /* clients that wait for a buffer, likewise */
     struct lb_http_queue *queues; /* by pool */
-    uint32_t waiting; /* in all of them */
-    uint32_t lingering; /* clients that linger */
+    uint32_t waiting;             /* in all of them */
+    uint32_t lingering;           /* clients that linger */
     int draining;
-    char *out; /* LB_OUT_BYTES: where heads are composed */
+    char *out;       /* LB_OUT_BYTES: where heads are composed */
     uint64_t random; /* core/random.h */
     struct lb_date date;
     struct lb_message message; /* the one under the hands of this thread */

@@ -29,26 +29,26 @@ enum lb_method {
 
 struct lb_message {
     struct lb_message_head head;
-    uint64_t length; /* of the body, when framing is LB_BODY_LENGTH */
-    uint8_t framing; /* enum lb_framing */
-    uint8_t method; /* enum lb_method */
-    uint8_t persistent; /* the peer keeps its connection open after this message */
-    uint8_t upgrade; /* asks for, or agrees to, another protocol */
-    uint8_t expects; /* 100-continue */
-    uint8_t takes_trailers; /* TE: trailers */
-    uint8_t absolute; /* the target names the authority itself */
-    uint8_t navigates; /* Sec-Fetch-Mode: navigate: a browser shows what comes */
-    uint8_t https; /* and a scheme that asks for TLS */
-    uint8_t length_anew; /* of a response: its length stands there more than once, or with zeros before it */
+    uint64_t length;         /* of the body, when framing is LB_BODY_LENGTH */
+    uint8_t framing;         /* enum lb_framing */
+    uint8_t method;          /* enum lb_method */
+    uint8_t persistent;      /* the peer keeps its connection open after this message */
+    uint8_t upgrade;         /* asks for, or agrees to, another protocol */
+    uint8_t expects;         /* 100-continue */
+    uint8_t takes_trailers;  /* TE: trailers */
+    uint8_t absolute;        /* the target names the authority itself */
+    uint8_t navigates;       /* Sec-Fetch-Mode: navigate: a browser shows what comes */
+    uint8_t https;           /* and a scheme that asks for TLS */
+    uint8_t length_anew;     /* of a response: its length stands there more than once, or with zeros before it */
     uint8_t nominated_count; /* fields that Connection names, beside the usual options */
     struct lb_span nominated[LB_NOMINATED_ROOM];
-    struct lb_span authority; /* host[:port] as received; empty in HTTP/1.0 without Host */
-    struct lb_span host; /* of it, without the port */
-    struct lb_span path; /* of the target; empty for "*" and for an absolute target without one */
-    struct lb_span query; /* with its '?'; empty if none */
+    struct lb_span authority;  /* host[:port] as received; empty in HTTP/1.0 without Host */
+    struct lb_span host;       /* of it, without the port */
+    struct lb_span path;       /* of the target; empty for "*" and for an absolute target without one */
+    struct lb_span query;      /* with its '?'; empty if none */
     struct lb_span upgrade_to; /* the Upgrade field's value */
     struct lb_span keep_alive; /* the first Keep-Alive field's */
-    uint32_t seen; /* fields that are there: a bit for each enum lb_field_name */
+    uint32_t seen;             /* fields that are there: a bit for each enum lb_field_name */
 };
 
 /* Head and meaning at once. method of lb_message_response: that of the request. */

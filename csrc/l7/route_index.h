@@ -12,7 +12,7 @@ enum { NONE = UINT32_MAX, ANY_HOST = 0, LONGEST_HOST = 255, LONGEST_PATH = 32768
 enum key_kind { KEY_ANY_PATH, KEY_EXACT, KEY_PREFIX, KEY_EXACT_DECODED, KEY_PREFIX_DECODED, KEY_HOST, KEY_WILDCARD };
 
 struct entry {
-    uint64_t hash; /* 0: free */
+    uint64_t hash;  /* 0: free */
     uint32_t value; /* first route of a chain, or a host's number */
 };
 
@@ -30,13 +30,13 @@ struct lb_routes {
     const char *text;
     struct index hosts;
     struct index keys;
-    uint32_t *next;         /* by route: the next of the same key */
-    uint32_t *next_decoded; /* likewise, of the decoded path's key */
+    uint32_t *next;           /* by route: the next of the same key */
+    uint32_t *next_decoded;   /* likewise, of the decoded path's key */
     char *decoded;            /* the text once more: of paths, what they decode to */
     uint32_t *decoded_length; /* by route: of its path */
-    int escapes; /* a path has any: it decodes to another */
-    int methods; /* a route names any */
-    regex_t *expressions; /* by route; compiled for those that have one */
+    int escapes;              /* a path has any: it decodes to another */
+    int methods;              /* a route names any */
+    regex_t *expressions;     /* by route; compiled for those that have one */
     uint8_t *compiled;
     char path[LONGEST_PATH + 2]; /* a request's path, normal as it is written */
     char read[LONGEST_PATH + 2]; /* and in another reading */

@@ -28,7 +28,7 @@ void lb_h1_move(struct lb_l7 *l7, struct lb_h1 *client, enum lb_h1_state to)
 /* from \ to                   BEGUN QUEUED CONNECTING FORWARDING RESPONDING */
 static const uint8_t allowed[5][5] = {
     [LB_EXCHANGE_BEGUN] = {0, 1, 1, 1, 1},      [LB_EXCHANGE_QUEUED] = {1, 0, 0, 0, 1}, /* to begun: it is looked at again */
-    [LB_EXCHANGE_CONNECTING] = {0, 1, 1, 1, 1}, /* to queued: the others are full */
+    [LB_EXCHANGE_CONNECTING] = {0, 1, 1, 1, 1},                                         /* to queued: the others are full */
     [LB_EXCHANGE_FORWARDING] = {1, 0, 0, 0, 1}, [LB_EXCHANGE_RESPONDING] = {0, 0, 0, 0, 0},
 };
 

@@ -9,7 +9,7 @@
 
 enum {
     LB_STICKY_BYTES = 8 + 1 + 16 + 1 + 16, /* of a part */
-    LB_STICKY_PARTS = 4, /* pools that may share a cookie's name */
+    LB_STICKY_PARTS = 4,                   /* pools that may share a cookie's name */
 };
 
 /* Write a part (LB_STICKY_BYTES, no NUL). */

@@ -11,8 +11,8 @@
  * be repeated puts it right. */
 
 enum {
-    FIRM = 8, /* responses in a row after which it is a backend's habit to keep connections */
-    QUIET_MS = 250, /* a fresh connection that brings nothing for so long ... */
+    FIRM = 8,        /* responses in a row after which it is a backend's habit to keep connections */
+    QUIET_MS = 250,  /* a fresh connection that brings nothing for so long ... */
     USUAL_TIMES = 8, /* ... and for so many times the usual latency is a sign */
 };
 

@@ -5,10 +5,10 @@
 #include <stdint.h>
 
 enum lb_char {
-    LB_TCHAR = 1,  /* in a token: methods, field names */
-    LB_VCHAR = 2,  /* in a field's value: visible, obs-text, SP, HTAB */
-    LB_TARGET = 4, /* in a request target: visible ASCII but '#' */
-    LB_HOST = 8,   /* in a registered name or an IPv4 address (RFC 3986 3.2.2) */
+    LB_TCHAR = 1,       /* in a token: methods, field names */
+    LB_VCHAR = 2,       /* in a field's value: visible, obs-text, SP, HTAB */
+    LB_TARGET = 4,      /* in a request target: visible ASCII but '#' */
+    LB_HOST = 8,        /* in a registered name or an IPv4 address (RFC 3986 3.2.2) */
     LB_UNRESERVED = 16, /* RFC 3986 2.3 */
 };
 

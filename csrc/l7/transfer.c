@@ -84,7 +84,7 @@ struct lb_verdict lb_http_send_request(struct lb_l7 *l7, struct lb_exchange *exc
     if (lb_sendq_send(l7->ctx, &exchange->up, &conn->side, l7->out, head, bytes + message->head.bytes, body) < 0) {
         if (!exchange->reused)
             return lb_verdict_number(LB_NEXT_FAILED, ECONNRESET); /* it accepted the connection, and then nothing */
-        exchange->replayable = 1; /* not a byte of it was accepted */
+        exchange->replayable = 1;                                 /* not a byte of it was accepted */
         return lb_verdict_lost(502, "the backend closed the connection");
     }
     if (!exchange->request.whole)

@@ -15,9 +15,9 @@ void lb_http_keep_unsent(struct lb_exchange *exchange);
 
 /* 417 was passed on. What came next? */
 enum lb_unsent {
-    LB_UNSENT_OPEN, /* too little to tell */
+    LB_UNSENT_OPEN,    /* too little to tell */
     LB_UNSENT_SETTLED, /* another request, or the whole body, which was thrown away */
-    LB_UNSENT_BODY, /* more of a body than is worth waiting for */
+    LB_UNSENT_BODY,    /* more of a body than is worth waiting for */
 };
 enum lb_unsent lb_h1_unsent(struct lb_l7 *l7, struct lb_h1 *client);
 

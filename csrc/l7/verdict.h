@@ -9,30 +9,30 @@
 
 enum lb_next {
     /* to go on */
-    LB_NEXT_WAIT, /* for an event */
-    LB_NEXT_AGAIN, /* it moved: look again */
-    LB_NEXT_LATER, /* its share of the turn is used up */
+    LB_NEXT_WAIT,    /* for an event */
+    LB_NEXT_AGAIN,   /* it moved: look again */
+    LB_NEXT_LATER,   /* its share of the turn is used up */
     LB_NEXT_STARVED, /* a buffer is needed and none is free */
-    LB_NEXT_OVER, /* it is gone; only the driver knows that */
+    LB_NEXT_OVER,    /* it is gone; only the driver knows that */
     /* for the driver to do */
     LB_NEXT_ATTEMPT, /* find a backend for the request, which lies in the buffer */
     LB_NEXT_ANOTHER, /* find another one; without any, respond with status */
-    LB_NEXT_PICKED, /* the client waited in a queue, and backend row `number` can take it */
-    LB_NEXT_QUEUE, /* it has been put into its pool's queue */
+    LB_NEXT_PICKED,  /* the client waited in a queue, and backend row `number` can take it */
+    LB_NEXT_QUEUE,   /* it has been put into its pool's queue */
     LB_NEXT_CONNECT, /* a connection to its backend has begun */
-    LB_NEXT_FAILED, /* that connection came to errno `number` */
-    LB_NEXT_SEND, /* its backend is at hand: send the request */
-    LB_NEXT_LOST, /* its backend failed the exchange: replay it, respond with status, or break off */
+    LB_NEXT_FAILED,  /* that connection came to errno `number` */
+    LB_NEXT_SEND,    /* its backend is at hand: send the request */
+    LB_NEXT_LOST,    /* its backend failed the exchange: replay it, respond with status, or break off */
     LB_NEXT_RESPOND, /* the balancer answers by itself; number: seconds for Retry-After, 0: as its pool says */
-    LB_NEXT_FINISH, /* the exchange is over */
-    LB_NEXT_LINGER, /* all is said: what the client still sends is thrown away */
-    LB_NEXT_END, /* the client's connection */
+    LB_NEXT_FINISH,  /* the exchange is over */
+    LB_NEXT_LINGER,  /* all is said: what the client still sends is thrown away */
+    LB_NEXT_END,     /* the client's connection */
 };
 
 /* As small as two registers. */
 struct lb_verdict {
-    uint8_t next; /* enum lb_next */
-    uint8_t end; /* enum lb_end */
+    uint8_t next;    /* enum lb_next */
+    uint8_t end;     /* enum lb_end */
     uint16_t status; /* of a local response */
     uint32_t number;
     const char *why; /* in words, for its body and its record */

@@ -11,26 +11,26 @@ struct lb_worker_row {
     uint32_t pid;
     uint32_t state;
     uint64_t heartbeat_ms; /* monotonic time of the last turn */
-    uint64_t generation; /* table generation seen last */
+    uint64_t generation;   /* table generation seen last */
     uint64_t accepted;
     uint64_t active; /* gauge */
     uint64_t closed;
     uint64_t refused;
-    uint64_t bytes_in; /* client to backend */
+    uint64_t bytes_in;  /* client to backend */
     uint64_t bytes_out; /* backend to client */
     uint64_t bytes_spliced;
-    uint64_t refused_no_backend; /* the pool had none to offer */
-    uint64_t refused_connect; /* no backend could be reached */
+    uint64_t refused_no_backend;    /* the pool had none to offer */
+    uint64_t refused_connect;       /* no backend could be reached */
     uint64_t refused_client_aborts; /* the client went before a backend answered */
-    uint64_t refused_resource; /* no descriptor or port was left */
-    uint64_t closed_done; /* both sides finished */
+    uint64_t refused_resource;      /* no descriptor or port was left */
+    uint64_t closed_done;           /* both sides finished */
     uint64_t closed_client_reset;
     uint64_t closed_backend_reset;
     uint64_t closed_idle;
-    uint64_t closed_half; /* the second side did not finish in time */
-    uint64_t closed_cut; /* its backend was removed and the drain time ran out */
+    uint64_t closed_half;    /* the second side did not finish in time */
+    uint64_t closed_cut;     /* its backend was removed and the drain time ran out */
     uint64_t closed_stopped; /* the balancer stopped */
-    uint64_t closed_lost; /* the worker died */
+    uint64_t closed_lost;    /* the worker died */
     uint64_t connects;
     uint64_t connect_failures;
     uint64_t connect_timeouts; /* part of connect_failures */
@@ -38,66 +38,66 @@ struct lb_worker_row {
     uint64_t retries_denied; /* the budget was spent */
     uint64_t accept_errors;
     uint64_t accept_pauses; /* times that a bound stopped accepting */
-    uint64_t buffer_waits; /* reads put off because every buffer was held */
-    uint64_t pipe_misses; /* streams that copied because no pipe was free */
+    uint64_t buffer_waits;  /* reads put off because every buffer was held */
+    uint64_t pipe_misses;   /* streams that copied because no pipe was free */
     uint64_t quickacks;
     uint64_t buffers; /* gauge: buffers held */
-    uint64_t pipes; /* gauge: pipes held by sessions */
+    uint64_t pipes;   /* gauge: pipes held by sessions */
     uint64_t turns;
-    uint64_t requests; /* requests that a client began to send */
-    uint64_t requests_active; /* gauge */
-    uint64_t requests_done; /* a backend's response was delivered, or the connection went over to another protocol */
-    uint64_t requests_refused; /* it got a local response */
+    uint64_t requests;               /* requests that a client began to send */
+    uint64_t requests_active;        /* gauge */
+    uint64_t requests_done;          /* a backend's response was delivered, or the connection went over to another protocol */
+    uint64_t requests_refused;       /* it got a local response */
     uint64_t requests_client_aborts; /* the client went before its response was delivered */
-    uint64_t requests_failed; /* the response broke off */
-    uint64_t requests_stopped; /* the balancer stopped, or their backend was removed, in the middle */
-    uint64_t requests_lost; /* the worker died */
-    uint64_t requests_queued; /* had to wait for a backend */
-    uint64_t queued; /* gauge: that wait now */
-    uint64_t responses_1xx; /* sent to clients, the balancer's own included */
+    uint64_t requests_failed;        /* the response broke off */
+    uint64_t requests_stopped;       /* the balancer stopped, or their backend was removed, in the middle */
+    uint64_t requests_lost;          /* the worker died */
+    uint64_t requests_queued;        /* had to wait for a backend */
+    uint64_t queued;                 /* gauge: that wait now */
+    uint64_t responses_1xx;          /* sent to clients, the balancer's own included */
     uint64_t responses_2xx;
     uint64_t responses_3xx;
     uint64_t responses_4xx;
     uint64_t responses_5xx;
-    uint64_t requests_bad; /* refused by the reader: what of an exchange broke the rules of HTTP or a limit */
+    uint64_t requests_bad;  /* refused by the reader: what of an exchange broke the rules of HTTP or a limit */
     uint64_t responses_bad; /* likewise of backends */
     uint64_t response_timeouts;
     uint64_t connections_reused; /* exchanges on a connection that was kept */
-    uint64_t connections_kept; /* gauge: idle connections to backends */
-    uint64_t connections_stale; /* kept connections that were closed by the backend when a request came */
+    uint64_t connections_kept;   /* gauge: idle connections to backends */
+    uint64_t connections_stale;  /* kept connections that were closed by the backend when a request came */
     uint64_t replays; /* requests sent again because of that, or because a fresh one ended before a byte of a response */
     uint64_t upgrades;
-    uint64_t routes_refused; /* times that new routes could not be compiled: out of memory */
-    uint64_t decisions; /* picks, and the number of the last one in the ring */
-    uint64_t datagrams_in; /* client to backend */
-    uint64_t datagrams_out; /* backend to client */
-    uint64_t datagrams_dropped; /* lost here: no place, no backend, or no room in a socket */
-    uint64_t refused_preread; /* no PROXY header or ClientHello came in time, or a bad one; part of refused */
-    uint64_t refused_handshake; /* no TLS session came about: refused by either side, or too late; part of refused */
-    uint64_t handshakes; /* TLS sessions of clients that came about */
+    uint64_t routes_refused;     /* times that new routes could not be compiled: out of memory */
+    uint64_t decisions;          /* picks, and the number of the last one in the ring */
+    uint64_t datagrams_in;       /* client to backend */
+    uint64_t datagrams_out;      /* backend to client */
+    uint64_t datagrams_dropped;  /* lost here: no place, no backend, or no room in a socket */
+    uint64_t refused_preread;    /* no PROXY header or ClientHello came in time, or a bad one; part of refused */
+    uint64_t refused_handshake;  /* no TLS session came about: refused by either side, or too late; part of refused */
+    uint64_t handshakes;         /* TLS sessions of clients that came about */
     uint64_t handshakes_resumed; /* of these: by a ticket */
-    uint64_t handshakes_active; /* gauge: under way with clients, those that wait their turn apart */
+    uint64_t handshakes_active;  /* gauge: under way with clients, those that wait their turn apart */
     uint64_t backend_handshakes; /* TLS sessions with backends that came about */
     uint64_t backend_handshakes_resumed;
     uint64_t backend_handshakes_failed;
-    uint64_t tls_refused; /* times that new rules of TLS could not be taken: out of memory */
-    uint64_t records; /* endings that were recorded, and the number of the last one in the ring */
+    uint64_t tls_refused;             /* times that new rules of TLS could not be taken: out of memory */
+    uint64_t records;                 /* endings that were recorded, and the number of the last one in the ring */
     uint64_t refused_client_sessions; /* its client had max_client_sessions; part of refused */
-    uint64_t refused_client_rate; /* its client opened more than client_session_rate; part of refused */
-    uint64_t requests_limited; /* 429: its client asked more than client_request_rate; part of requests_refused */
-    uint64_t clients_counted; /* gauge: sessions that are counted by their client's address */
-    uint64_t clients_uncounted; /* could not be: all rows had sessions open */
-    uint64_t offloads; /* sessions that were handed to the kernel */
-    uint64_t offloads_local; /* part of offloads: to backends of this host */
-    uint64_t offload_misses; /* that were to be, and could not */
-    uint64_t bytes_offloaded; /* part of bytes_in and bytes_out: forwarded by the kernel */
-    uint64_t requests_slow; /* 408: its client sent the body more slowly than min_body_rate; part of requests_refused */
-    uint64_t closed_slow; /* likewise under a response that had begun, or took the response more slowly; part of closed */
+    uint64_t refused_client_rate;     /* its client opened more than client_session_rate; part of refused */
+    uint64_t requests_limited;        /* 429: its client asked more than client_request_rate; part of requests_refused */
+    uint64_t clients_counted;         /* gauge: sessions that are counted by their client's address */
+    uint64_t clients_uncounted;       /* could not be: all rows had sessions open */
+    uint64_t offloads;                /* sessions that were handed to the kernel */
+    uint64_t offloads_local;          /* part of offloads: to backends of this host */
+    uint64_t offload_misses;          /* that were to be, and could not */
+    uint64_t bytes_offloaded;         /* part of bytes_in and bytes_out: forwarded by the kernel */
+    uint64_t requests_slow;           /* 408: its client sent the body more slowly than min_body_rate; part of requests_refused */
+    uint64_t closed_slow;  /* likewise under a response that had begun, or took the response more slowly; part of closed */
     uint64_t closed_moved; /* of udp: it went over to the worker that replaces this one, where it was accepted; part of closed */
-    uint32_t forwards; /* what the kernel forwards for it: enum lb_offload_which (l4/offload), bits */
-    uint32_t forwards_asked; /* what it was to; more than that where its program could not be loaded */
+    uint32_t forwards;     /* what the kernel forwards for it: enum lb_offload_which (l4/offload), bits */
+    uint32_t forwards_asked;          /* what it was to; more than that where its program could not be loaded */
     uint64_t connections_unsolicited; /* connections to backends that were closed for bytes that nothing was asked for */
-    uint64_t shortages; /* connects that this host lacked a port, a descriptor or memory for: no backend's fault */
+    uint64_t shortages;               /* connects that this host lacked a port, a descriptor or memory for: no backend's fault */
 };
 
 /* Sessions and retries of a pool in the last seconds, as one worker saw them. Writer: the worker. */
@@ -105,10 +105,10 @@ struct lb_budget {
     uint32_t second[8]; /* which second an entry counts */
     uint32_t sessions[8];
     uint32_t retries[8];
-    uint32_t active; /* gauge: what sessions and exchanges on backends cost */
-    uint32_t queued; /* gauge: exchanges that wait for a backend */
-    uint32_t tenant; /* whose times these are: those of an earlier one are forgotten with the first of the next */
-    uint32_t timed; /* bit of each lb_timing that holds anything: the others' pages are not touched */
+    uint32_t active;        /* gauge: what sessions and exchanges on backends cost */
+    uint32_t queued;        /* gauge: exchanges that wait for a backend */
+    uint32_t tenant;        /* whose times these are: those of an earlier one are forgotten with the first of the next */
+    uint32_t timed;         /* bit of each lb_timing that holds anything: the others' pages are not touched */
     uint32_t wary_until_ms; /* monotonic, low 32 bits: until then a pick looks at whom it should pass over (table/avoid.h) */
     uint8_t pad0[12];
 };
@@ -126,43 +126,43 @@ struct lb_tally {
     uint64_t accepted; /* of listeners: connections, and udp sessions */
     uint64_t sessions; /* of tcp, tls and udp, and upgraded ones: those that ended */
     uint64_t requests;
-    uint64_t failed; /* of both: ended by a backend that broke off or could not be had, or for want of something here */
-    uint64_t client_aborts; /* of both: the client went */
+    uint64_t failed;          /* of both: ended by a backend that broke off or could not be had, or for want of something here */
+    uint64_t client_aborts;   /* of both: the client went */
     uint64_t local_responses; /* exchanges that got a local response */
     uint64_t bytes_in;
     uint64_t bytes_out;
     uint64_t responses[5]; /* 1xx (upgrades) to 5xx, the balancer's own included */
-    uint64_t limited; /* connections, udp sessions and exchanges that a limit per client address refused */
-    uint32_t tenant; /* whose figures these are */
+    uint64_t limited;      /* connections, udp sessions and exchanges that a limit per client address refused */
+    uint32_t tenant;       /* whose figures these are */
     uint8_t pad0[12];
 };
 
 /* One ending, in a section's ring: number n lies at n % LB_RECORDS. Writer: the worker, who never waits; whoever reads it copies it,
  * and sees by the worker's `records` that it was not overwritten meanwhile. Texts follow each other: method, host, path, id, reason. */
 struct lb_record {
-    uint64_t number; /* from 1 */
-    uint64_t ended_us; /* monotonic */
-    uint64_t total_us; /* since the request's head was whole, or the session opened */
-    uint64_t bytes_in; /* from the client */
-    uint64_t bytes_out; /* from the backend, or of our local response */
+    uint64_t number;     /* from 1 */
+    uint64_t ended_us;   /* monotonic */
+    uint64_t total_us;   /* since the request's head was whole, or the session opened */
+    uint64_t bytes_in;   /* from the client */
+    uint64_t bytes_out;  /* from the backend, or of our local response */
     uint64_t generation; /* of the backend */
-    uint64_t trace[2]; /* trace id; 0: none */
-    uint64_t span; /* our own span in it */
-    uint64_t parent; /* the span of whoever asked; 0: none */
-    uint32_t backend; /* row, the last that was tried; UINT32_MAX: none */
-    uint32_t accept_us; /* from the accept to here: PROXY header, TLS; 0: not the connection's first exchange */
+    uint64_t trace[2];   /* trace id; 0: none */
+    uint64_t span;       /* our own span in it */
+    uint64_t parent;     /* the span of whoever asked; 0: none */
+    uint32_t backend;    /* row, the last that was tried; UINT32_MAX: none */
+    uint32_t accept_us;  /* from the accept to here: PROXY header, TLS; 0: not the connection's first exchange */
     uint32_t connect_us; /* until a connection to a backend was there, queue and failed attempts included; UINT32_MAX: never */
-    uint32_t first_us; /* until the backend's first byte, of exchanges its response's head; UINT32_MAX: never */
-    uint8_t client[16]; /* IPv4 mapped into IPv6 */
+    uint32_t first_us;   /* until the backend's first byte, of exchanges its response's head; UINT32_MAX: never */
+    uint8_t client[16];  /* IPv4 mapped into IPv6 */
     uint16_t client_port;
     uint16_t listener; /* row */
-    uint16_t pool; /* row; UINT16_MAX: none */
-    uint16_t status; /* 0: none */
-    uint8_t kind; /* enum lb_record_kind */
-    uint8_t end; /* enum lb_end */
-    uint8_t flags; /* enum lb_record_flag */
-    uint8_t tried; /* backends */
-    uint8_t minor; /* HTTP/1.minor */
+    uint16_t pool;     /* row; UINT16_MAX: none */
+    uint16_t status;   /* 0: none */
+    uint8_t kind;      /* enum lb_record_kind */
+    uint8_t end;       /* enum lb_end */
+    uint8_t flags;     /* enum lb_record_flag */
+    uint8_t tried;     /* backends */
+    uint8_t minor;     /* HTTP/1.minor */
     uint8_t trace_flags;
     uint8_t method_length;
     uint8_t host_length;
@@ -176,31 +176,31 @@ struct lb_record {
 /* What a worker saw of a backend. Writer: the worker. Valid for the row's generation only. */
 struct lb_backend_health {
     uint64_t generation;
-    uint64_t sessions; /* sessions, and exchanges that got a response */
-    uint64_t failures; /* connects and responses that failed */
+    uint64_t sessions;        /* sessions, and exchanges that got a response */
+    uint64_t failures;        /* connects and responses that failed */
     uint64_t last_success_ms; /* monotonic */
     uint32_t failures_in_row; /* of connects */
     int32_t last_errno;
-    uint32_t latency_us; /* of connects, or from request to response; exponentially weighted */
-    uint32_t ack_credit; /* responses for which TCP_QUICKACK is still tried; see l4/ack.h */
+    uint32_t latency_us;   /* of connects, or from request to response; exponentially weighted */
+    uint32_t ack_credit;   /* responses for which TCP_QUICKACK is still tried; see l4/ack.h */
     uint32_t ack_trial_in; /* of these until one goes without */
     uint32_t ack_trial_gap;
     uint32_t failed_responses_in_row; /* failed responses, likewise */
-    uint32_t last_status; /* of the last failed response; 0: none came in time, or it broke off */
-    float peak_us; /* peak EWMA of the latency, for the policy ewma; see table/policy.h */
-    uint32_t peak_ms; /* monotonic, low 32 bits: when it was taken */
-    uint32_t closes_after_ms; /* the soonest that the backend closed an idle connection; 0: not seen */
-    uint32_t keeps_ms; /* how long it says that it keeps one; 0: it does not say */
-    uint64_t good; /* sessions whose connect succeeded, exchanges that got a good response */
-    uint64_t last_response_ms; /* monotonic: of the last of these exchanges */
-    uint32_t spoke_ms; /* monotonic, low 32 bits: when it last sent bytes that nothing was asked for; 0: never */
-    uint32_t lost_ms; /* likewise: when a request that may not be sent again was lost on a kept connection */
-    uint32_t avoid_until_ms; /* table/avoid.h. Monotonic, low 32 bits: until then it is passed over ... */
-    uint32_t avoid_ms; /* ... which was to last so long */
-    uint32_t pause_ms; /* the last pause between two trials */
-    uint8_t avoided; /* enum lb_avoided: it is passed over but for trials */
-    uint8_t on_trial; /* one was begun, and has not ended */
-    uint8_t kept_in_row; /* responses that kept their connection since one did not, a few at most */
+    uint32_t last_status;             /* of the last failed response; 0: none came in time, or it broke off */
+    float peak_us;                    /* peak EWMA of the latency, for the policy ewma; see table/policy.h */
+    uint32_t peak_ms;                 /* monotonic, low 32 bits: when it was taken */
+    uint32_t closes_after_ms;         /* the soonest that the backend closed an idle connection; 0: not seen */
+    uint32_t keeps_ms;                /* how long it says that it keeps one; 0: it does not say */
+    uint64_t good;                    /* sessions whose connect succeeded, exchanges that got a good response */
+    uint64_t last_response_ms;        /* monotonic: of the last of these exchanges */
+    uint32_t spoke_ms;                /* monotonic, low 32 bits: when it last sent bytes that nothing was asked for; 0: never */
+    uint32_t lost_ms;                 /* likewise: when a request that may not be sent again was lost on a kept connection */
+    uint32_t avoid_until_ms;          /* table/avoid.h. Monotonic, low 32 bits: until then it is passed over ... */
+    uint32_t avoid_ms;                /* ... which was to last so long */
+    uint32_t pause_ms;                /* the last pause between two trials */
+    uint8_t avoided;                  /* enum lb_avoided: it is passed over but for trials */
+    uint8_t on_trial;                 /* one was begun, and has not ended */
+    uint8_t kept_in_row;              /* responses that kept their connection since one did not, a few at most */
     uint8_t pad0[1];
     uint32_t suspected_us; /* monotonic, low 32 bits: of the last sign that it is stopping */
     uint8_t pad1[4];
@@ -209,19 +209,19 @@ struct lb_backend_health {
 /* A decision, in a section's ring: number n lies at n % LB_DECISIONS. Writer: the section's owner. Whoever reads it copies it and
  * sees that the number stayed the same. */
 struct lb_decision {
-    uint64_t number; /* from 1; 0 while it is being written */
-    uint64_t at_us; /* monotonic */
+    uint64_t number;     /* from 1; 0 while it is being written */
+    uint64_t at_us;      /* monotonic */
     uint64_t generation; /* of the backend */
-    uint32_t backend; /* row; UINT32_MAX: none */
+    uint32_t backend;    /* row; UINT32_MAX: none */
     uint32_t pool;
     uint32_t candidate[2]; /* rows that were compared; UINT32_MAX: none */
-    float score[2]; /* theirs, lower is better; negative: not asked for */
-    uint32_t took_us; /* from the decision to its end */
-    uint16_t status; /* of the response; 0: none */
-    uint8_t why; /* enum lb_why */
-    uint8_t end; /* enum lb_end: what came of it */
+    float score[2];        /* theirs, lower is better; negative: not asked for */
+    uint32_t took_us;      /* from the decision to its end */
+    uint16_t status;       /* of the response; 0: none */
+    uint8_t why;           /* enum lb_why */
+    uint8_t end;           /* enum lb_end: what came of it */
     uint16_t cost;
     uint8_t policy; /* enum lb_policy */
-    uint8_t tried; /* backends that were tried before */
+    uint8_t tried;  /* backends that were tried before */
     uint32_t pad0;
 };

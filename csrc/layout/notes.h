@@ -9,16 +9,16 @@ enum lb_note_kind {
     LB_NOTE_DRAIN = 3,    /* value: milliseconds that sessions may still take; id: enum lb_drain */
     LB_NOTE_STOP = 4,     /* end now */
     LB_NOTE_WAKE = 5,     /* the table changed in a way that wants action: look at once */
-    LB_NOTE_TLS = 6, /* value: enum lb_tls_kind, id: listener or pool row; carries its bundle (tls.h); none: it ends */
-    LB_NOTE_SUCCEED = 7, /* carries a socket: the sessions of the worker before come by it (l4/udp_move.h) */
-    LB_NOTE_MOVE = 8, /* carries the other end: udp sessions go to the worker that comes, and no new ones begin here */
+    LB_NOTE_TLS = 6,      /* value: enum lb_tls_kind, id: listener or pool row; carries its bundle (tls.h); none: it ends */
+    LB_NOTE_SUCCEED = 7,  /* carries a socket: the sessions of the worker before come by it (l4/udp_move.h) */
+    LB_NOTE_MOVE = 8,     /* carries the other end: udp sessions go to the worker that comes, and no new ones begin here */
     /* from the worker */
-    LB_NOTE_READY = 16, /* the loop runs */
+    LB_NOTE_READY = 16,     /* the loop runs */
     LB_NOTE_LISTENING = 17, /* id: listener row that is served now; to a control plane that adopts: carries its socket */
-    LB_NOTE_REFUSED = 19, /* a struct lb_refusal: a client that got no further than its handshake */
-    LB_NOTE_FAILING = 18, /* id: backend row whose failures in a row reached the pool's bound; value: enum lb_failing */
-    LB_NOTE_CLOSED = 21, /* id: listener row that was to be unlistened, and has been closed */
-    LB_NOTE_SHORTAGE = 20, /* id: errno of what this host lacks; value: backend row that was to be reached, UINT32_MAX: none */
+    LB_NOTE_REFUSED = 19,   /* a struct lb_refusal: a client that got no further than its handshake */
+    LB_NOTE_FAILING = 18,   /* id: backend row whose failures in a row reached the pool's bound; value: enum lb_failing */
+    LB_NOTE_CLOSED = 21,    /* id: listener row that was to be unlistened, and has been closed */
+    LB_NOTE_SHORTAGE = 20,  /* id: errno of what this host lacks; value: backend row that was to be reached, UINT32_MAX: none */
 };
 
 enum lb_drain { LB_DRAIN_GENTLY = 1 }; /* idle clients may ask once more */

@@ -44,12 +44,12 @@ struct lb_head {
     uint64_t view_stride;
     uint64_t off_workers; /* the sections: workers first, then pickers */
     uint64_t worker_stride;
-    uint64_t off_budgets;  /* inside a section */
-    uint64_t off_health; /* inside a section */
-    uint64_t off_active;   /* inside a section: sessions and exchanges by backend */
-    uint64_t off_charged;  /* likewise: what they cost */
+    uint64_t off_budgets;   /* inside a section */
+    uint64_t off_health;    /* inside a section */
+    uint64_t off_active;    /* inside a section: sessions and exchanges by backend */
+    uint64_t off_charged;   /* likewise: what they cost */
     uint64_t off_decisions; /* inside a section */
-    uint64_t started_ms;   /* Unix time */
+    uint64_t started_ms;    /* Unix time */
     uint32_t control_pid;
     uint32_t datapath;
     uint8_t name[64];
@@ -62,10 +62,10 @@ struct lb_head {
     uint32_t tally_size;
     uint32_t record_size;
     uint64_t off_clients;
-    uint64_t off_counted; /* inside a section: open sessions by row of clients */
+    uint64_t off_counted;   /* inside a section: open sessions by row of clients */
     uint8_t client_key[16]; /* secret: nobody else knows who shares a row with whom */
     uint32_t client_size;
-    uint32_t not_ready; /* as readyz says: the balancer leaves, or nobody can serve; what health_path of listeners answers */
+    uint32_t not_ready;  /* as readyz says: the balancer leaves, or nobody can serve; what health_path of listeners answers */
     uint64_t hanging[2]; /* a bit for each section whose worker does not turn although asked to; written by the control plane */
     uint8_t pad0[8];
     /* the line that changes: written by the control plane */
@@ -73,14 +73,14 @@ struct lb_head {
     uint64_t row_generation; /* the last generation given to a backend row */
     uint64_t cuts;           /* raised when sessions of a row are to be cut (table/table.h): workers look for them */
     uint32_t draining;
-    uint32_t rows_used; /* backend rows below this index have been used at some time */
-    uint32_t routes;    /* publication counter of the routes; its lowest bit names the current copy */
-    uint32_t sections;  /* those that count: workers, and pickers as far as any has joined (raised by pickers) */
-    uint32_t log_every;   /* one of so many endings is recorded for the access log, and every failure; 0: none is */
-    uint32_t trace_every; /* one of so many exchanges that bring no trace begins one; 0: traces are not looked at */
-    uint64_t log_written; /* lines of the access log */
-    uint64_t log_lost;    /* records that were overwritten before they could be written */
-    uint64_t counts[16];  /* by enum lb_count; any thread of the control plane adds to them */
+    uint32_t rows_used;        /* backend rows below this index have been used at some time */
+    uint32_t routes;           /* publication counter of the routes; its lowest bit names the current copy */
+    uint32_t sections;         /* those that count: workers, and pickers as far as any has joined (raised by pickers) */
+    uint32_t log_every;        /* one of so many endings is recorded for the access log, and every failure; 0: none is */
+    uint32_t trace_every;      /* one of so many exchanges that bring no trace begins one; 0: traces are not looked at */
+    uint64_t log_written;      /* lines of the access log */
+    uint64_t log_lost;         /* records that were overwritten before they could be written */
+    uint64_t counts[16];       /* by enum lb_count; any thread of the control plane adds to them */
     struct lb_spent spent[65]; /* of the control plane, then of the worker of each section; written by whoever scrapes them */
     uint8_t pad1[40];
 };
@@ -103,37 +103,37 @@ struct lb_listener_row {
     uint32_t header_timeout_ms;
     uint32_t body_timeout_ms;
     uint32_t keepalive_timeout_ms;
-    uint32_t max_header_bytes;   /* bytes */
-    uint32_t max_target; /* bytes */
+    uint32_t max_header_bytes; /* bytes */
+    uint32_t max_target;       /* bytes */
     uint32_t max_headers;
     uint32_t forwarded;  /* enum lb_forwarded */
     uint64_t max_body;   /* bytes; 0: no limit */
     uint32_t request_id; /* give every request one */
     uint32_t half_close; /* a client's FIN is no edits */
     uint32_t network_count;
-    uint32_t responses; /* mode udp: replies to each datagram, after which a session ends; 0: not known */
-    uint32_t accept_proxy; /* trusted peers begin with a PROXY header */
-    uint32_t terminates;   /* mode https, and tls with a certificate: TLS ends here */
+    uint32_t responses;             /* mode udp: replies to each datagram, after which a session ends; 0: not known */
+    uint32_t accept_proxy;          /* trusted peers begin with a PROXY header */
+    uint32_t terminates;            /* mode https, and tls with a certificate: TLS ends here */
     uint64_t certificate_expires_s; /* Unix time: when the first of its certificates does; 0: it has none */
-    uint32_t tenant;       /* never given twice: a row that is taken anew shares no figures with the listener that had it */
+    uint32_t tenant;        /* never given twice: a row that is taken anew shares no figures with the listener that had it */
     uint32_t client_limits; /* any of the next is set; 0: none is looked at */
     uint32_t max_client_sessions;  /* of one client address; here and in the next two 0: no limit */
     uint32_t client_session_rate;  /* a second */
     uint32_t client_session_burst; /* at once; at least 1 */
     uint32_t client_request_rate;  /* mode http: a second */
     uint32_t client_request_burst;
-    uint32_t min_body_rate; /* mode http: bytes a second of a body that its client sends or takes at least; 0: none */
-    uint32_t early_hints;   /* mode http: enum lb_early_hints */
-    uint32_t cost_header;   /* mode http: enum lb_cost_header */
+    uint32_t min_body_rate;        /* mode http: bytes a second of a body that its client sends or takes at least; 0: none */
+    uint32_t early_hints;          /* mode http: enum lb_early_hints */
+    uint32_t cost_header;          /* mode http: enum lb_cost_header */
     uint32_t lingering_time_ms;    /* mode http: how long what a client sends behind its last response is read; 0: it is not */
     uint32_t lingering_timeout_ms; /* the longest pause in that */
     uint8_t pad0[56];
     uint8_t name[64];
     uint8_t address[96];
-    uint8_t error_type[96];   /* media type of the body below */
-    uint8_t error_body[1024]; /* of responses that the balancer makes; empty: its own words */
-    uint8_t passed_headers[256]; /* claim headers that strangers may bring: lower case, '-' for '_', apart by spaces */
-    uint8_t health_path[128]; /* mode http: a GET of it is answered here; empty: none is */
+    uint8_t error_type[96];         /* media type of the body below */
+    uint8_t error_body[1024];       /* of responses that the balancer makes; empty: its own words */
+    uint8_t passed_headers[256];    /* claim headers that strangers may bring: lower case, '-' for '_', apart by spaces */
+    uint8_t health_path[128];       /* mode http: a GET of it is answered here; empty: none is */
     struct lb_network networks[32]; /* peers whose word on the client is taken */
 };
 
@@ -142,40 +142,40 @@ struct lb_pool_row {
     uint32_t state;
     uint32_t policy;
     uint32_t connect_timeout_ms;
-    uint32_t retries;        /* further backends that a session may try */
-    uint32_t budget_percent; /* retries allowed, as a share of sessions ... */
-    uint32_t budget_floor;   /* ... and each second in any case */
-    uint32_t max_connect_failures;     /* connect failures in a row that are reported; 0: never */
-    uint32_t tcp_keepalive_s;    /* TCP keep-alive idle time; 0: off */
+    uint32_t retries;              /* further backends that a session may try */
+    uint32_t budget_percent;       /* retries allowed, as a share of sessions ... */
+    uint32_t budget_floor;         /* ... and each second in any case */
+    uint32_t max_connect_failures; /* connect failures in a row that are reported; 0: never */
+    uint32_t tcp_keepalive_s;      /* TCP keep-alive idle time; 0: off */
     uint32_t user_timeout_ms;
-    uint32_t view; /* publication counter; its lowest bit names the current view */
+    uint32_t view;       /* publication counter; its lowest bit names the current view */
     uint32_t max_active; /* sessions or exchanges on one backend; 0: no limit */
     /* what follows is for exchanges */
     uint32_t max_failed_responses; /* failed responses in a row that are reported; 0: never */
     uint32_t response_timeout_ms;
-    uint32_t queue;            /* exchanges that may wait for a backend, each worker */
+    uint32_t queue; /* exchanges that may wait for a backend, each worker */
     uint32_t queue_timeout_ms;
-    uint32_t backend_idle_timeout_ms;  /* how long an idle connection is kept for a backend that does not say; 0: none is */
-    uint32_t max_idle_connections; /* idle connections to one backend, each worker; more than that for a second at most */
-    uint32_t hash_key;  /* enum lb_hash_key */
-    uint32_t retry_after_s; /* what 503 tells clients */
-    uint32_t max_cost;      /* the most that X-LB-Cost may charge; 0: it is not read */
-    uint32_t send_proxy;    /* version of the PROXY header that connections begin with; 0: none */
-    uint32_t tls;           /* TLS is spoken to its backends */
-    uint32_t tenant;        /* never given twice: a row that is taken anew shares no figures with the pool that had it */
-    uint32_t trailers;      /* those of requests go on to its backends */
+    uint32_t backend_idle_timeout_ms; /* how long an idle connection is kept for a backend that does not say; 0: none is */
+    uint32_t max_idle_connections;    /* idle connections to one backend, each worker; more than that for a second at most */
+    uint32_t hash_key;                /* enum lb_hash_key */
+    uint32_t retry_after_s;           /* what 503 tells clients */
+    uint32_t max_cost;                /* the most that X-LB-Cost may charge; 0: it is not read */
+    uint32_t send_proxy;              /* version of the PROXY header that connections begin with; 0: none */
+    uint32_t tls;                     /* TLS is spoken to its backends */
+    uint32_t tenant;   /* never given twice: a row that is taken anew shares no figures with the pool that had it */
+    uint32_t trailers; /* those of requests go on to its backends */
     uint32_t max_response_header_bytes;
     uint32_t max_response_headers;
-    uint32_t sticky_moves;  /* bound clients leave a backend that drains at once */
-    uint32_t sticky_secure; /* the cookie is Secure whatever the listener */
+    uint32_t sticky_moves;    /* bound clients leave a backend that drains at once */
+    uint32_t sticky_secure;   /* the cookie is Secure whatever the listener */
     uint32_t send_timeout_ms; /* how long a backend may take no byte of a request */
-    uint32_t cuts_down;     /* sessions of a backend that is LB_DOWN are cut */
-    uint32_t outage;        /* no backend is usable by its own evidence; set apart from the rest of the row */
+    uint32_t cuts_down;       /* sessions of a backend that is LB_DOWN are cut */
+    uint32_t outage;          /* no backend is usable by its own evidence; set apart from the rest of the row */
     uint8_t pad0[4];
     uint8_t name[64];
-    uint8_t hash_name[64];   /* of the field or cookie that is hashed, fields in lower case */
-    uint8_t sticky[64];      /* the cookie's name; empty: off */
-    uint8_t sticky_key[16];  /* secret */
+    uint8_t hash_name[64];       /* of the field or cookie that is hashed, fields in lower case */
+    uint8_t sticky[64];          /* the cookie's name; empty: off */
+    uint8_t sticky_key[16];      /* secret */
     uint8_t failed_statuses[16]; /* a bit for each status from 500 on that counts towards max_failed_responses */
     uint8_t pad1[32];
     uint8_t sticky_attributes[256]; /* of the cookie, as they stand in Set-Cookie */
@@ -239,8 +239,8 @@ struct lb_routes_head {
 /* One route. Offsets are into the text. */
 struct lb_route_row {
     uint32_t listener; /* row; UINT32_MAX: any */
-    uint32_t pool; /* row */
-    uint32_t host; /* lower case; of a wildcard without its star: ".example.com" */
+    uint32_t pool;     /* row */
+    uint32_t host;     /* lower case; of a wildcard without its star: ".example.com" */
     uint32_t host_length;
     uint32_t path; /* normal (l7/path.h); of a prefix without its last slash; or the expression */
     uint32_t path_length;
@@ -250,15 +250,15 @@ struct lb_route_row {
     uint32_t condition_count;
     uint32_t host_kind; /* enum lb_route_host */
     uint32_t path_kind; /* enum lb_route_path */
-    uint32_t cost; /* of a request that does not say; 0: 1 */
+    uint32_t cost;      /* of a request that does not say; 0: 1 */
     uint32_t pad0[3];
 };
 
 /* One condition of a route. */
 struct lb_condition_row {
-    uint32_t kind; /* enum lb_condition */
+    uint32_t kind;    /* enum lb_condition */
     uint32_t present; /* the value does not matter */
-    uint32_t name; /* a header's in lower case */
+    uint32_t name;    /* a header's in lower case */
     uint32_t name_length;
     uint32_t value;
     uint32_t value_length;

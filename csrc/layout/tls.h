@@ -25,18 +25,18 @@ struct lb_tls_text {
 
 /* The head of a listener's or a pool's bundle. */
 struct lb_tls_bundle {
-    uint32_t layout; /* LB_TLS_LAYOUT */
-    uint32_t kind;   /* enum lb_tls_kind */
-    uint32_t bytes;  /* of the whole */
-    uint32_t verify; /* enum lb_tls_verify */
-    uint32_t min_version; /* 0x0303 for TLS 1.2, 0x0304 for 1.3 */
-    uint32_t certificates;    /* of a pool: 0 or 1, our own */
-    uint32_t certificates_at; /* where their rows begin */
-    uint32_t http;            /* of a listener: mode https */
+    uint32_t layout;            /* LB_TLS_LAYOUT */
+    uint32_t kind;              /* enum lb_tls_kind */
+    uint32_t bytes;             /* of the whole */
+    uint32_t verify;            /* enum lb_tls_verify */
+    uint32_t min_version;       /* 0x0303 for TLS 1.2, 0x0304 for 1.3 */
+    uint32_t certificates;      /* of a pool: 0 or 1, our own */
+    uint32_t certificates_at;   /* where their rows begin */
+    uint32_t http;              /* of a listener: mode https */
     struct lb_tls_text library; /* path or name of libssl */
     struct lb_tls_text ciphers; /* of TLS 1.2, as OpenSSL names them; none: its default */
     struct lb_tls_text
-        alpn;    /* of a listener: names that are agreed on, each after its length byte (RFC 7301 3.1); the best first */
+        alpn; /* of a listener: names that are agreed on, each after its length byte (RFC 7301 3.1); the best first */
     struct lb_tls_text trusted; /* PEM: whose word on the peer is taken; none: the system's (of a pool) */
     struct lb_tls_text name;    /* of a pool: what the backends' certificates must say; none: the host of each one's address */
     uint8_t context[32];        /* what a ticket must have been given under to be good here */

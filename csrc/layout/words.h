@@ -1,19 +1,19 @@
 /* The shared segment: its bounds, and the words that stand in it as numbers. See segment.h. */
 enum {
-    LB_LAYOUT = 14,      /* raised with every change of this file, of segment.h and of figures.h */
-    LB_NAME = 64,        /* bytes of a name, NUL included */
-    LB_ADDRESS = 96,     /* bytes of a printed address */
-    LB_SOURCE = 16,      /* bytes of a backend's source */
-    LB_REASON = 192,     /* bytes of a reason in words */
-    LB_WINDOW = 8,       /* seconds that the retry budget looks back */
+    LB_LAYOUT = 14,  /* raised with every change of this file, of segment.h and of figures.h */
+    LB_NAME = 64,    /* bytes of a name, NUL included */
+    LB_ADDRESS = 96, /* bytes of a printed address */
+    LB_SOURCE = 16,  /* bytes of a backend's source */
+    LB_REASON = 192, /* bytes of a reason in words */
+    LB_WINDOW = 8,   /* seconds that the retry budget looks back */
     LB_NO_POOL = 0x7fffffff,
     LB_MAX_WORKERS = 64,
-    LB_PICKERS = 4,      /* sections of processes that pick without the proxy */
-    LB_DECISIONS = 1024, /* that a section remembers */
-    LB_MOST_COST = 65535, /* of one session or exchange */
-    LB_KEY = 64,         /* bytes of a field's or a cookie's name, NUL included */
-    LB_NETWORKS = 32,    /* trusted networks of a listener */
-    LB_BODY = 1024,      /* bytes of a listener's own error body, NUL included */
+    LB_PICKERS = 4,             /* sections of processes that pick without the proxy */
+    LB_DECISIONS = 1024,        /* that a section remembers */
+    LB_MOST_COST = 65535,       /* of one session or exchange */
+    LB_KEY = 64,                /* bytes of a field's or a cookie's name, NUL included */
+    LB_NETWORKS = 32,           /* trusted networks of a listener */
+    LB_BODY = 1024,             /* bytes of a listener's own error body, NUL included */
     LB_ROUTES_BYTES = 1048576,  /* one copy of the routes */
     LB_EXPRESSION_BYTES = 1024, /* bytes of a route's regular expression */
     LB_TIMINGS = 4,             /* kinds of times that are kept of each pool: enum lb_timing */
@@ -87,28 +87,28 @@ enum lb_avoided { LB_AVOIDED_NOT = 0, LB_AVOIDED_UNREACHABLE = 1, LB_AVOIDED_STO
 
 /* Why a decision fell as it did. */
 enum lb_why {
-    LB_WHY_NONE = 0,   /* nobody could be picked */
-    LB_WHY_TURN = 1,   /* it was its turn in the schedule, or the draw fell on it */
-    LB_WHY_BETTER = 2, /* of two candidates it had the lower score */
-    LB_WHY_LEAST = 3,  /* of all it had the lowest score */
-    LB_WHY_ALONE = 4,  /* no second candidate was found */
-    LB_WHY_KEY = 5,    /* the key falls to it */
-    LB_WHY_MOVED = 6,  /* the key's own backend was full, not usable, or ramping up */
-    LB_WHY_SEARCH = 7, /* the schedule offered nobody usable: the first of the members that was */
-    LB_WHY_STICKY = 8, /* the client's cookie names it */
-    LB_WHY_LOGIN = 9,  /* the client has logged in on a connection to it */
+    LB_WHY_NONE = 0,     /* nobody could be picked */
+    LB_WHY_TURN = 1,     /* it was its turn in the schedule, or the draw fell on it */
+    LB_WHY_BETTER = 2,   /* of two candidates it had the lower score */
+    LB_WHY_LEAST = 3,    /* of all it had the lowest score */
+    LB_WHY_ALONE = 4,    /* no second candidate was found */
+    LB_WHY_KEY = 5,      /* the key falls to it */
+    LB_WHY_MOVED = 6,    /* the key's own backend was full, not usable, or ramping up */
+    LB_WHY_SEARCH = 7,   /* the schedule offered nobody usable: the first of the members that was */
+    LB_WHY_STICKY = 8,   /* the client's cookie names it */
+    LB_WHY_LOGIN = 9,    /* the client has logged in on a connection to it */
     LB_WHY_RESERVE = 10, /* a backup: nobody of the tier that takes turns could be had */
-    LB_WHY_TRIAL = 11, /* it is passed over after failures, but for single trials: this is one */
-    LB_WHY_LAST = 12,  /* all others are passed over after failures, too */
+    LB_WHY_TRIAL = 11,   /* it is passed over after failures, but for single trials: this is one */
+    LB_WHY_LAST = 12,    /* all others are passed over after failures, too */
 };
 
 /* What is timed. */
 enum lb_timing {
     LB_TIMING_RESPONSE =
-        0,   /* from a request's whole head to its response's; udp: from a datagram to the first one that responses */
+        0, /* from a request's whole head to its response's; udp: from a datagram to the first one that responses */
     LB_TIMING_REQUEST = 1, /* from a request's whole head to the end of a backend's response */
-    LB_TIMING_CONNECT = 2,  /* of a connect to a backend that succeeded, TLS included */
-    LB_TIMING_SESSION = 3,  /* from the opening of a session to its end */
+    LB_TIMING_CONNECT = 2, /* of a connect to a backend that succeeded, TLS included */
+    LB_TIMING_SESSION = 3, /* from the opening of a session to its end */
 };
 
 /* What a record is about. */
@@ -117,38 +117,38 @@ enum lb_record_kind { LB_RECORD_EXCHANGE = 0, LB_RECORD_SESSION = 1, LB_RECORD_D
 /* Why a session, an exchange or a client's connection ended, and what came of a decision: table/ending.c says what each means. */
 enum lb_end {
     LB_ENDED_DONE = 0,
-    LB_ENDED_CLIENT = 1, /* the client left before it was done */
-    LB_ENDED_BACKEND = 2, /* the backend broke off, or gave a failed response */
-    LB_ENDED_IDLE = 3, /* nothing moved for too long */
-    LB_ENDED_HALF = 4, /* one side was over, the other did not follow in time */
-    LB_ENDED_CUT = 5, /* its backend was removed, and the drain time ran out */
-    LB_ENDED_STOPPED = 6, /* the balancer stopped */
-    LB_ENDED_NO_BACKEND = 7, /* the pool had none to offer */
+    LB_ENDED_CLIENT = 1,      /* the client left before it was done */
+    LB_ENDED_BACKEND = 2,     /* the backend broke off, or gave a failed response */
+    LB_ENDED_IDLE = 3,        /* nothing moved for too long */
+    LB_ENDED_HALF = 4,        /* one side was over, the other did not follow in time */
+    LB_ENDED_CUT = 5,         /* its backend was removed, and the drain time ran out */
+    LB_ENDED_STOPPED = 6,     /* the balancer stopped */
+    LB_ENDED_NO_BACKEND = 7,  /* the pool had none to offer */
     LB_ENDED_UNREACHABLE = 8, /* no backend accepted a connection */
-    LB_ENDED_RESOURCE = 9, /* the balancer had no place, descriptor, port or buffer left */
-    LB_ENDED_LOCAL = 10, /* it got a local response */
-    LB_ENDED_LIMITED = 11, /* its client has too many */
-    LB_ENDED_SLOW = 12, /* its client was slower than min_body_rate */
+    LB_ENDED_RESOURCE = 9,    /* the balancer had no place, descriptor, port or buffer left */
+    LB_ENDED_LOCAL = 10,      /* it got a local response */
+    LB_ENDED_LIMITED = 11,    /* its client has too many */
+    LB_ENDED_SLOW = 12,       /* its client was slower than min_body_rate */
     /* recorded as one of those */
     LB_ENDED_CLIENT_EARLY = 13, /* the client left before a backend was reached */
-    LB_ENDED_TOO_FAST = 14, /* its client opens too many a second */
-    LB_ENDED_NO_BUFFER = 15, /* of http: no buffer was left for what the client did not take */
+    LB_ENDED_TOO_FAST = 14,     /* its client opens too many a second */
+    LB_ENDED_NO_BUFFER = 15,    /* of http: no buffer was left for what the client did not take */
     /* not recorded */
-    LB_ENDED_PREREAD = 16, /* no PROXY header or ClientHello came in time, or a bad one */
+    LB_ENDED_PREREAD = 16,   /* no PROXY header or ClientHello came in time, or a bad one */
     LB_ENDED_HANDSHAKE = 17, /* no TLS session came about */
-    LB_ENDED_MOVED = 18, /* of udp: another worker has it now */
-    LB_ENDED_TUNNEL = 19, /* of http: it goes on as a session */
+    LB_ENDED_MOVED = 18,     /* of udp: another worker has it now */
+    LB_ENDED_TUNNEL = 19,    /* of http: it goes on as a session */
     LB_ENDINGS = 20,
     LB_ENDED_NOT = 255, /* of decisions: what they led to is under way */
 };
 
 /* What a record says by a bit. */
 enum lb_record_flag {
-    LB_RECORD_REUSED = 1, /* on a connection that was kept */
-    LB_RECORD_TRUNCATED = 2, /* its host or path is longer than there is room for */
-    LB_RECORD_LOGGED = 4, /* it is for the access log: not left out by sampling */
-    LB_RECORD_TRACED = 8, /* it is for the trace */
-    LB_RECORD_TLS = 16, /* the client spoke TLS with us */
+    LB_RECORD_REUSED = 1,     /* on a connection that was kept */
+    LB_RECORD_TRUNCATED = 2,  /* its host or path is longer than there is room for */
+    LB_RECORD_LOGGED = 4,     /* it is for the access log: not left out by sampling */
+    LB_RECORD_TRACED = 8,     /* it is for the trace */
+    LB_RECORD_TLS = 16,       /* the client spoke TLS with us */
     LB_RECORD_BY_CLIENT = 32, /* of a session that is done: this side finished first */
     LB_RECORD_BY_BACKEND = 64,
 };

@@ -29,13 +29,13 @@ struct lb_ended {
     uint64_t bytes_in;
     uint64_t bytes_out;
     uint32_t listener;
-    uint32_t pool; /* UINT32_MAX: none was found for it */
-    uint32_t backend; /* UINT32_MAX: none */
+    uint32_t pool;      /* UINT32_MAX: none was found for it */
+    uint32_t backend;   /* UINT32_MAX: none */
     uint32_t accept_us; /* as in struct lb_record */
     uint32_t connect_us;
     uint32_t first_us;
-    const uint8_t *client; /* 16 bytes */
-    const char *reason; /* of the balancer's local response, or NULL */
+    const uint8_t *client;            /* 16 bytes */
+    const char *reason;               /* of the balancer's local response, or NULL */
     const struct lb_request_log *log; /* NULL: it has no texts */
     uint16_t client_port;
     uint16_t status;

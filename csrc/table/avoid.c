@@ -3,11 +3,11 @@
 enum {
     FIRST_PAUSE_MS = 1000,
     LONGEST_PAUSE_MS = 8000,
-    GRACE_MS = 1000,     /* a trial's health may come so much later than the limit of a connect */
-    TRIAL_MS = 2000,     /* of a backend that may be stopping: so long a request is waited for before the next one tries it */
-    HOLD_MS = 2000,      /* so long what must not be lost is kept from it */
-    SILENCE_MS = 1000,   /* udp: who is not refused for so long is reached, for it may never answer */
-    MEMORY_MS = 60000,   /* a backend that nobody has tried for so long is tried like any other */
+    GRACE_MS = 1000,   /* a trial's health may come so much later than the limit of a connect */
+    TRIAL_MS = 2000,   /* of a backend that may be stopping: so long a request is waited for before the next one tries it */
+    HOLD_MS = 2000,    /* so long what must not be lost is kept from it */
+    SILENCE_MS = 1000, /* udp: who is not refused for so long is reached, for it may never answer */
+    MEMORY_MS = 60000, /* a backend that nobody has tried for so long is tried like any other */
 };
 
 /* Milliseconds from now to then, 0 when it is over; never more than `most`, whatever is left there from long ago. */

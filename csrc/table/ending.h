@@ -20,9 +20,9 @@ struct lb_ending {
     uint16_t whole;   /* ... and which of both they were */
     uint16_t request; /* of an exchange that was under way */
     uint8_t record;   /* enum lb_end, as the access log has it */
-    uint8_t failure; /* for want of a backend or of something here, or by a backend that broke off: never left out of the log */
-    uint8_t says; /* enum lb_says */
-    uint8_t resets; /* enum lb_resets */
+    uint8_t failure;  /* for want of a backend or of something here, or by a backend that broke off: never left out of the log */
+    uint8_t says;     /* enum lb_says */
+    uint8_t resets;   /* enum lb_resets */
 };
 
 extern const struct lb_ending lb_endings[LB_ENDINGS];

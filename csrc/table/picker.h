@@ -8,7 +8,7 @@
 struct lb_picker {
     struct lb_shm shm;
     uint32_t section;
-    uint8_t busy; /* a thread is at it */
+    uint8_t busy;              /* a thread is at it */
     struct lb_cursor *cursors; /* by pool */
 };
 

@@ -11,12 +11,12 @@
 
 enum { TRIES = 16 }; /* slots looked at before the members are searched one by one */
 
-#define EWMA_TAU_MS 10000.0f    /* Finagle's: what is older than this hardly counts */
-#define EWMA_TAU_RESPONSES 10.0f  /* and so many times the latency: of responses that take a minute more must be remembered */
-#define UNKNOWN_US 1000000.0f   /* a backend that has not answered its first exchanges yet is not flooded with more */
-#define BOUNDED_LOAD 1.25f      /* the paper's c */
-#define FIRST_SHARE 0.02f       /* slow start begins with so much: a backend without any request never warms up */
-#define BOUND_FLOOR 4.0f        /* under so much, keeping a key together is worth more than evenness */
+#define EWMA_TAU_MS 10000.0f     /* Finagle's: what is older than this hardly counts */
+#define EWMA_TAU_RESPONSES 10.0f /* and so many times the latency: of responses that take a minute more must be remembered */
+#define UNKNOWN_US 1000000.0f    /* a backend that has not answered its first exchanges yet is not flooded with more */
+#define BOUNDED_LOAD 1.25f       /* the paper's c */
+#define FIRST_SHARE 0.02f        /* slow start begins with so much: a backend without any request never warms up */
+#define BOUND_FLOOR 4.0f         /* under so much, keeping a key together is worth more than evenness */
 
 static inline float read_cost(const float *at)
 {

@@ -17,11 +17,11 @@ struct lb_wish {
     const uint32_t *tried; /* backends that this session or exchange has tried */
     uint32_t tried_count;
     uint32_t worker;
-    uint32_t now_ms; /* monotonic, low 32 bits */
-    uint64_t key;    /* hash of what maglev keeps together */
-    uint8_t wary;      /* some are to be passed over (table/avoid.h) */
-    uint8_t datagrams; /* it is for a udp session: its backend may never answer */
-    uint8_t sends;     /* enum lb_sends */
+    uint32_t now_ms;            /* monotonic, low 32 bits */
+    uint64_t key;               /* hash of what maglev keeps together */
+    uint8_t wary;               /* some are to be passed over (table/avoid.h) */
+    uint8_t datagrams;          /* it is for a udp session: its backend may never answer */
+    uint8_t sends;              /* enum lb_sends */
     struct lb_thought *thought; /* what went through its head is written here; NULL: nobody asks */
 };
 

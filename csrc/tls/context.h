@@ -9,14 +9,14 @@
 
 struct lb_tls_context {
     uint32_t references;
-    uint32_t kind; /* enum lb_tls_kind */
+    uint32_t kind;   /* enum lb_tls_kind */
     uint32_t verify; /* enum lb_tls_verify */
-    uint32_t http; /* a listener of mode https */
+    uint32_t http;   /* a listener of mode https */
     SSL_CTX *ctx;
     uint32_t own_count;
     struct lb_tls_own *own;
     struct lb_tls_names names; /* of our certificates, by their place in own */
-    unsigned char *alpn; /* what is accepted, as in the bundle; NULL: not spoken of */
+    unsigned char *alpn;       /* what is accepted, as in the bundle; NULL: not spoken of */
     uint32_t alpn_bytes;
     char *name; /* of a pool: what its backends' certificates must say; NULL: the host of each one's address */
 };

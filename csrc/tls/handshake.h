@@ -6,7 +6,7 @@
 
 enum lb_tls_step {
     LB_TLS_DONE,
-    LB_TLS_WAIT, /* for an event */
+    LB_TLS_WAIT,   /* for an event */
     LB_TLS_FAILED, /* lb_tls_failure says how */
 };
 

@@ -15,8 +15,8 @@ struct lb_tls_own {
     unsigned char *staple; /* an OCSP response, or NULL */
     int64_t begins_s;      /* Unix time */
     int64_t expires_s;
-    int key_kind;          /* as OpenSSL numbers them */
-    int stands_in;         /* is shown to clients that name nobody whom we know */
+    int key_kind;  /* as OpenSSL numbers them */
+    int stands_in; /* is shown to clients that name nobody whom we know */
 };
 
 /* The certificate at this place of the bundle: 0, or -EINVAL or -ENOMEM with the reason in words. */

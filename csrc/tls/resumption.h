@@ -7,7 +7,7 @@
 #include "context.h"
 
 struct lb_tls_resumption {
-    SSL_SESSION *session; /* owned; NULL: none */
+    SSL_SESSION *session;           /* owned; NULL: none */
     struct lb_tls_context *context; /* shared */
     uint64_t tenant;
 };

@@ -10,7 +10,7 @@ struct lb_tls_rules {
     struct lb_tls_shared shared;
     struct lb_slab slab;
     struct lb_tls_context **listeners; /* by row; NULL: no TLS ends there */
-    struct lb_tls_context **pools; /* by row; NULL: no TLS is spoken to them */
+    struct lb_tls_context **pools;     /* by row; NULL: no TLS is spoken to them */
     uint32_t max_listeners;
     uint32_t max_pools;
     uint32_t max_backends;

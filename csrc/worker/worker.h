@@ -22,8 +22,8 @@ struct lb_worker {
     struct lb_prereads prereads;
     struct lb_listeners listeners;
     int own_process;
-    int channel; /* -1 once the control plane is gone: go on with the table as it stands */
-    int adopted; /* the channel came by the adoption socket: it is ours to close */
+    int channel;         /* -1 once the control plane is gone: go on with the table as it stands */
+    int adopted;         /* the channel came by the adoption socket: it is ours to close */
     int adoption_socket; /* -1: nobody is waited for */
     const char *adoption_path;
     uint64_t cuts_seen;

@@ -25,10 +25,10 @@ struct piece {
 /* The parts of a hello; what is not given is as in a good one. Vectors are given without their length. */
 struct parts {
     struct piece version, session_id, suites, compressions, extensions;
-    struct piece after;     /* behind the extensions */
-    int no_extensions;      /* not even their length */
-    int more_than_it_has;   /* what the length of the extensions says too much */
-    int longer, of_type;    /* what the message's length says too much; its type, 0: the right one */
+    struct piece after;   /* behind the extensions */
+    int no_extensions;    /* not even their length */
+    int more_than_it_has; /* what the length of the extensions says too much */
+    int longer, of_type;  /* what the message's length says too much; its type, 0: the right one */
 };
 
 struct bytes {

@@ -11,7 +11,7 @@
 #include <stdint.h>
 
 struct lb_local_maps {
-    int seats;    /* as in struct lb_offload_maps */
+    int seats; /* as in struct lb_offload_maps */
     int lanes;
     int notes;
     int clients;  /* SOCKHASH by cookie: a seat has another tenant some day, a cookie never */
@@ -32,10 +32,10 @@ struct lb_local_answer {
 struct lb_local_question {
     uint64_t cookie; /* of the client's socket */
     uint32_t seat;
-    uint32_t client_bytes; /* of the tuple: that of IPv4 or of IPv6 */
-    uint32_t backend_bytes; /* likewise, of the other two */
-    struct bpf_sock_tuple client; /* the client's socket, as its packets come in */
-    struct bpf_sock_tuple ours; /* our end of the connection to the backend, likewise */
+    uint32_t client_bytes;         /* of the tuple: that of IPv4 or of IPv6 */
+    uint32_t backend_bytes;        /* likewise, of the other two */
+    struct bpf_sock_tuple client;  /* the client's socket, as its packets come in */
+    struct bpf_sock_tuple ours;    /* our end of the connection to the backend, likewise */
     struct bpf_sock_tuple backend; /* the other end, which the backend has accepted */
 };
 
@@ -43,17 +43,17 @@ _Static_assert(sizeof(struct lb_local_question) == 128, "it lies on a program's 
 
 /* What it says. */
 enum lb_local_found {
-    LB_LOCAL_FAULT = 0, /* the kernel lacks something */
-    LB_LOCAL_SEATED = 1, /* the backend's socket sits in `backends`, and the lanes are begun */
+    LB_LOCAL_FAULT = 0,     /* the kernel lacks something */
+    LB_LOCAL_SEATED = 1,    /* the backend's socket sits in `backends`, and the lanes are begun */
     LB_LOCAL_ELSEWHERE = 2, /* no socket of this host, or network namespace */
-    LB_LOCAL_BLOCKING = 3, /* its reader may sleep in recv(2), which such a socket would end with EAGAIN at times */
-    LB_LOCAL_BUSY = 4, /* bytes are under way to it */
+    LB_LOCAL_BLOCKING = 3,  /* its reader may sleep in recv(2), which such a socket would end with EAGAIN at times */
+    LB_LOCAL_BUSY = 4,      /* bytes are under way to it */
 };
 
 /* What the program that looks says of a backend's socket, bits. */
 enum lb_local_look {
     LB_LOCAL_IS_THERE = 1,
-    LB_LOCAL_WAITS = 2, /* bytes that were forwarded to it are still in the hands of a kernel thread */
+    LB_LOCAL_WAITS = 2,  /* bytes that were forwarded to it are still in the hands of a kernel thread */
     LB_LOCAL_UNREAD = 4, /* such bytes lie in its queue */
 };
 

@@ -27,7 +27,7 @@ struct trial {
     struct lb_local local;
     struct lb_offload_maps maps;
     struct lb_seat_lane *lanes;
-    int client;  /* the peers */
+    int client; /* the peers */
     int backend;
     int ours[2]; /* the session's: towards the client, towards the backend */
     struct held {

@@ -46,9 +46,9 @@ void lb_offload_leave(struct lb_worker_context *ctx, struct lb_session *session)
 
 /* Where the bytes are that the kernel forwarded from a side. */
 enum lb_settled {
-    LB_SETTLED, /* all in the peer's send queue; a backend of this host has read all */
+    LB_SETTLED,   /* all in the peer's send queue; a backend of this host has read all */
     LB_UNSETTLED, /* on their way: neither bytes nor an end may be sent now; the session is run again in a moment */
-    LB_LOST, /* the peer is gone, and took none or not all of them */
+    LB_LOST,      /* the peer is gone, and took none or not all of them */
 };
 
 __attribute__((warn_unused_result)) enum lb_settled lb_offload_settled(struct lb_worker_context *ctx, struct lb_session *session,

@@ -10,18 +10,18 @@
 struct lb_seat_lane {
     /* writer: the program, which runs under its socket's lock */
     uint64_t forwarded; /* bytes, to the peer */
-    uint64_t passed; /* bytes, to user space */
-    uint64_t messages; /* skbs that were forwarded */
-    uint64_t moved_ns; /* monotonic: when bytes were forwarded last */
+    uint64_t passed;    /* bytes, to user space */
+    uint64_t messages;  /* skbs that were forwarded */
+    uint64_t moved_ns;  /* monotonic: when bytes were forwarded last */
     uint64_t due_taken; /* `taken` when `due` was begun */
-    uint32_t next; /* sequence number of the next byte */
-    uint32_t due; /* where the peer's write_seq will be once all that was forwarded is queued there */
-    uint32_t known; /* `next` is right */
-    uint32_t broken; /* bytes were lost: the session must be reset */
+    uint32_t next;      /* sequence number of the next byte */
+    uint32_t due;       /* where the peer's write_seq will be once all that was forwarded is queued there */
+    uint32_t known;     /* `next` is right */
+    uint32_t broken;    /* bytes were lost: the session must be reset */
     uint8_t pad0[8];
     /* writer: user space */
     uint64_t taken; /* bytes of `passed` that it has written to the peer */
-    uint32_t open; /* it may forward */
+    uint32_t open;  /* it may forward */
     /* writer: the program that finds a backend's socket (local_questions.c), before the lane is open */
     uint32_t mark; /* from the client: `due` when the backend's socket was found */
     uint32_t base; /* from the backend: the client's write_seq less the backend's, when all was passed on */
@@ -46,9 +46,9 @@ struct lb_seat_note {
 
 struct lb_offload_maps {
     int sockets; /* SOCKHASH by cookie: the program sees to these */
-    int seats; /* HASH by cookie: struct lb_seat */
-    int lanes; /* ARRAY of struct lb_seat_lane, mapped */
-    int notes; /* RINGBUF of struct lb_seat_note */
+    int seats;   /* HASH by cookie: struct lb_seat */
+    int lanes;   /* ARRAY of struct lb_seat_lane, mapped */
+    int notes;   /* RINGBUF of struct lb_seat_note */
 };
 
 /* The program that forwards: its descriptor, or -errno. why: in words, when the kernel refuses. */

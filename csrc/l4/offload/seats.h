@@ -22,10 +22,10 @@ struct lb_seated {
     uint32_t poll_ms;    /* how long it waits until it is looked at again */
     uint64_t poll_at_ms;
     uint8_t taken;
-    uint8_t sits[2]; /* the side's socket is in the map */
+    uint8_t sits[2];    /* the side's socket is in the map */
     uint8_t listens[2]; /* its poller tells of bytes */
-    uint8_t waits; /* in the list of those who wait */
-    uint8_t local; /* its backend is a process of this host: only its client is seated here, see local.h */
+    uint8_t waits;      /* in the list of those who wait */
+    uint8_t local;      /* its backend is a process of this host: only its client is seated here, see local.h */
 };
 
 struct lb_offload {

@@ -23,7 +23,7 @@ enum {
     LATE_MS = 1000,
     PIECE = 16384,
     EARLY = 3000,
-    AGAIN = 700, /* bytes that come a second time */
+    AGAIN = 700,      /* bytes that come a second time */
     FLOOD = 64 << 20, /* more than any socket takes */
     SMALL_BUFFER = 65536,
 };
@@ -33,7 +33,7 @@ struct end {
     int outer;
     int ours;
     uint64_t sent; /* by the peer */
-    uint64_t got; /* by the peer */
+    uint64_t got;  /* by the peer */
 };
 
 struct trial {

@@ -5,7 +5,7 @@
 #include "seats.h"
 
 enum {
-    FIRST_POLL_MS = 1, /* a kernel thread that has something to send is asked again after so long (notes.c: ever more rarely), */
+    FIRST_POLL_MS = 1,  /* a kernel thread that has something to send is asked again after so long (notes.c: ever more rarely), */
     LOST_AFTER_MS = 16, /* until it is known that a dead socket's bytes come no more */
 };
 
