@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections import Counter
 from typing import TYPE_CHECKING
@@ -12,12 +13,14 @@ from filled_tables import table as table
 from harness import Peer, balanced, dial, echo, named, read_exactly
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from oracle import choices
 from oracle.schedule import webster
+from oracle.xorshift import Draws
 
 from lbcore.table import Table
 
 if TYPE_CHECKING:
-    pass
+    from collections.abc import Iterator, Sequence
 
 
 @settings(max_examples=60, deadline=None)
@@ -48,6 +51,77 @@ def test_round_robin_is_smooth(weights: list[int]) -> None:
                 assert abs(seen[at] - turn * weight / total) < 1 + len(weights) / 2
     finally:
         table.close()
+
+
+WEIGHTS = st.lists(st.integers(1, 20), min_size=1, max_size=8)
+UNDER_WAY = st.lists(st.integers(0, 30), min_size=8, max_size=8)
+
+
+@contextlib.contextmanager
+def filled(policy: str, weights: list[int], under_way: Sequence[int] = ()) -> Iterator[tuple[Table, list[int]]]:
+    """A table of one pool, and its backends' rows; so many sessions are under way on each."""
+    table = Table(name="t", version="0", workers=1, max_backends=64, datapath="auto")
+    try:
+        rows = fill(table, policy, weights)
+        for row, count in zip(rows, under_way, strict=False):
+            if count:
+                assert table.picker("p").take(row, cost=count)
+        yield table, rows
+    finally:
+        table.close()
+
+
+@settings(max_examples=60, deadline=None)
+@given(WEIGHTS, st.integers(1, 2**64 - 1))
+def test_random_follows_the_oracle(weights: list[int], seed: int) -> None:
+    with filled("random", weights) as (table, rows):
+        picker, draws, turns = table.picker("p", seed=seed), Draws(seed), webster(weights)
+        assert [rows.index(picker.pick()) for _ in range(50)] == [choices.random(turns, draws) for _ in range(50)]
+
+
+@settings(max_examples=60, deadline=None)
+@given(WEIGHTS, UNDER_WAY, st.integers(1, 2**64 - 1))
+def test_p2c_follows_the_oracle(weights: list[int], under_way: list[int], seed: int) -> None:
+    with filled("p2c", weights, under_way) as (table, rows):
+        picker, draws, turns = table.picker("p", seed=seed), Draws(seed), webster(weights)
+        for _ in range(50):
+            want = choices.better_of_two(turns, draws, lambda member: choices.busy(under_way[member], weights[member]))
+            got = rows.index(picker.pick())
+            even = choices.busy(under_way[got], weights[got]) == choices.busy(under_way[want], weights[want])
+            assert got == want or even, "floats may tell equal fractions apart"
+
+
+@settings(max_examples=60, deadline=None)
+@given(WEIGHTS, UNDER_WAY)
+def test_least_conn_follows_the_oracle(weights: list[int], under_way: list[int]) -> None:
+    with filled("least_conn", weights, under_way) as (table, rows):
+        picker = table.picker("p")
+        for _ in range(20):
+            assert rows.index(picker.pick()) in choices.least_busy(under_way[: len(weights)], weights)
+
+
+LATENCIES = st.lists(st.tuples(st.integers(1_000, 5_000_000), st.integers(1, 20_000)), min_size=1, max_size=4)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(LATENCIES, min_size=2, max_size=6), UNDER_WAY, st.integers(0, 60_000), st.integers(1, 2**64 - 1))
+def test_ewma_follows_the_oracle(seen: list[list[tuple[int, int]]], under_way: list[int], age_ms: int, seed: int) -> None:
+    with filled("ewma", [1] * len(seen), under_way) as (table, rows):
+        picker, draws, turns = table.picker("p", seed=seed), Draws(seed), webster([1] * len(seen))
+        peaks, now_ms = [choices.Peak() for _ in seen], 100_000 + age_ms
+        for row, peak, latencies in zip(rows, peaks, seen, strict=True):
+            at_ms = 1000
+            for latency_us, later_ms in latencies:
+                at_ms += later_ms
+                picker.observe(row, latency_us, at_ms)
+                peak.saw(latency_us, at_ms / 1000)
+
+        def delay(member: int) -> float:
+            return peaks[member].us * peaks[member].left(now_ms / 1000) * (under_way[member] + 1)
+
+        for _ in range(30):
+            want, got = choices.better_of_two(turns, draws, delay), rows.index(picker.pick(now_ms=now_ms))
+            assert got == want or math.isclose(delay(got), delay(want), rel_tol=1e-3), "of floats of 32 bits"
 
 
 @pytest.mark.parametrize("policy", ["random", "p2c"])

@@ -14,6 +14,7 @@ import pytest
 from harness import Peer, dial, free_port, read_all
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from oracle import proxy_header as oracle
 from real_peers import needs, running
 
 from lbcore import _engine
@@ -100,6 +101,23 @@ def test_spoilt_headers_are_bad_for_good(
         told = _engine.read_proxy(spoilt)
         assert told is not None
         assert told["bytes"] == fates.index("done")
+
+
+@given(ENDS, EXTRA, st.sampled_from([1, 2]), st.data())
+@settings(max_examples=1500, deadline=None)
+def test_headers_are_read_as_the_oracle_reads_them(
+    ends: tuple[Any, Any], extra: dict[str, Any], version: int, data: st.DataObject
+) -> None:
+    """Whole ones and spoilt ones, beside a reader that was written from the specification alone."""
+    header = _engine.write_proxy(version, *ends, **extra)
+    at = data.draw(st.integers(0, len(header)))
+    spoilt = header[:at] + data.draw(st.binary(max_size=3)) + header[at + data.draw(st.integers(0, 3)) :]
+    for one in (header, spoilt):
+        told, wanted = _engine.read_proxy(one) if fate(one) == "done" else None, oracle.read(one)
+        assert (told is None) == (wanted is None), one
+        if told is not None and wanted is not None:
+            assert same(told, (wanted.pop("source"), wanted.pop("target"))), one
+            assert {key: told[key] for key in wanted} == wanted, one
 
 
 @given(V4, V4, st.integers(16 * 8, 28 * 8 - 1))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import re
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote_to_bytes
 
 import pytest
 from harness import balanced
@@ -13,6 +12,8 @@ from http_balancers import routed, settings_of
 from http_peers import Answer, Backend, Client
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from oracle import paths
+from oracle.paths import BARE, SLASHED, TWICE
 
 from lbcore import _engine
 from lbcore.config.settings import RouteSettings
@@ -21,7 +22,6 @@ from lbcore.errors import ConfigError
 if TYPE_CHECKING:
     from lbcore import Balancer
 
-SLASHED, DECODED, BARE, TWICE = 1, 2, 4, 8
 PREDICT = {"path_regex": ":predict$", "pool": "predict"}
 
 
@@ -158,47 +158,6 @@ def test_route_with_a_broken_escape_is_refused(path: str) -> None:
 # --- an oracle --------------------------------------------------------------------------------------------------------
 
 
-def is_broken(path: bytes) -> bool:
-    """Has it an escape that is none, or one of NUL?"""
-    return re.search(rb"%(?![0-9A-Fa-f]{2})|%00", path) is not None
-
-
-def oracle(path: bytes, reading: int) -> bytes | None:
-    """The path in this reading, by other means."""
-    if reading & BARE and not reading & TWICE:
-        path = re.sub(rb";[^/\\]*" if reading & SLASHED else rb";[^/]*", b"", path)
-    if is_broken(path):
-        return None
-    if reading & TWICE:
-        path = unquote_to_bytes(path)
-        path = re.sub(rb"%(?![0-9A-Fa-f]{2})|%(?=00)", b"\0", path)  # what is no escape any more
-    if reading & BARE:
-        path = re.sub(rb";[^/\\]*" if reading & SLASHED else rb";[^/]*", b"", path)
-    if reading & SLASHED:
-        path = re.sub(rb"(?i)\\|%5c|%2f", b"/", path)
-    if reading & DECODED:
-        path = unquote_to_bytes(path)
-    else:
-        decode = re.compile(rb"%[0-9A-Fa-f]{2}")
-        path = decode.sub(
-            lambda found: bare if (bare := unquote_to_bytes(found[0])).isalnum() or bare in b"-._~" else found[0].upper(), path
-        )
-    path = path.replace(b"\0", b"%")
-    if reading & SLASHED:
-        path = re.sub(rb"//+", b"/", path)
-    kept: list[bytes] = []
-    segments = path.split(b"/")[1:]
-    for segment in segments:
-        if segment == b"..":
-            del kept[-1:]
-        elif segment != b".":
-            kept.append(segment)
-    if segments[-1] in (b".", b".."):
-        kept.append(b"")
-    path = b"/" + b"/".join(kept)
-    return re.sub(rb"//+", b"/", path) if reading & SLASHED else path
-
-
 PIECES = [
     "/",
     "a",
@@ -231,4 +190,4 @@ def test_readings_are_those_of_an_oracle(pieces: list[str], reading: int) -> Non
     path = ("/" + "".join(pieces)).encode()
     if reading & TWICE and reading & BARE and not reading & SLASHED and b"\\" in path:
         return
-    assert _engine.normal_path(path, reading=reading) == oracle(path, reading)
+    assert _engine.normal_path(path, reading=reading) == paths.read(path, reading)

@@ -8,6 +8,7 @@ import pytest
 from hellos import client_hello, in_records, message
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from oracle import client_hello as oracle
 
 from lbcore._engine import read_hello
 
@@ -91,3 +92,22 @@ NO_HELLOS = {
 def test_refused_by_name(name: str) -> None:
     with pytest.raises(ValueError, match="ClientHello"):
         read_hello(NO_HELLOS[name])
+
+
+@settings(max_examples=1000, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(0, len(WHOLE) - 1), st.integers(0, 255)), max_size=4),
+    st.lists(st.integers(1, 99), max_size=9),
+)
+def test_what_is_read_is_what_the_oracle_reads(spoilt: list[tuple[int, int]], sizes: list[int]) -> None:
+    """Beside a reader that goes by the RFCs' grammar alone: whatever is spoilt, what ours takes says the same to both."""
+    data = bytearray(WHOLE)
+    for at, byte in spoilt:
+        data[at] = byte
+    hello = in_records(message(bytes(data)), sizes) if data[0] == 22 and not spoilt else bytes(data)
+    try:
+        read = read_hello(hello)
+    except ValueError:
+        return
+    if read is not None:
+        assert read == oracle.read(hello)
