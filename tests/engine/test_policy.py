@@ -13,13 +13,14 @@ from filled_tables import table as table
 from harness import Peer, balanced, dial, echo, named, read_exactly
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from oracle import choices
+from oracle import choices, maglev
 from oracle.schedule import webster
 from oracle.xorshift import Draws
 
 from lbcore.table import Table
 
 if TYPE_CHECKING:
+    import random
     from collections.abc import Iterator, Sequence
 
 
@@ -122,6 +123,21 @@ def test_ewma_follows_the_oracle(seen: list[list[tuple[int, int]]], under_way: l
         for _ in range(30):
             want, got = choices.better_of_two(turns, draws, delay), rows.index(picker.pick(now_ms=now_ms))
             assert got == want or math.isclose(delay(got), delay(want), rel_tol=1e-3), "of floats of 32 bits"
+
+
+@settings(max_examples=6, deadline=None)
+@given(st.lists(st.integers(1, 20), min_size=1, max_size=8), st.randoms(use_true_random=False))
+def test_maglev_follows_the_oracle(weights: list[int], chance: random.Random) -> None:
+    keys = [chance.getrandbits(64) for _ in range(200)]
+    with filled("maglev", weights) as (table, rows):
+        names = [maglev.siphash(b"lbcore maglev 1\0", row.address.encode()) for row in table.rows("p")]
+        slots, picker = maglev.table(names, weights), table.picker("p")
+        assert [rows.index(picker.pick(key=key)) for key in keys] == [slots[key % maglev.SLOTS] for key in keys]
+
+
+def test_the_oracles_hash_is_that_of_the_paper() -> None:
+    """Appendix A of SipHash's."""
+    assert maglev.siphash(bytes(range(16)), bytes(range(15))) == 0xA129CA6149BE45E5
 
 
 @pytest.mark.parametrize("policy", ["random", "p2c"])
