@@ -241,7 +241,8 @@ def test_a_restart_begins_with_the_backends_it_knew(tmp_path: Path) -> None:
     assert first.call("/register", **ME, weight=7, capacity=3)[0] == 201
     assert first.call("/backends/add", address="127.0.0.1:4001")[0] == 200
     assert first.call("/backends/drain", address="127.0.0.1:4001")[0] == 200
-    wait_for(lambda: "4001" in (tmp_path / "state.json").read_text(), "it is saved")
+    state = tmp_path / "state.json"
+    wait_for(lambda: state.exists() and "4001" in state.read_text(), "it is saved")
     assert (tmp_path / "state.json").stat().st_mode & 0o777 == 0o600
     assert first.stop() == 0
 

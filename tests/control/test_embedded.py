@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
@@ -19,6 +19,9 @@ import lbcore
 from lbcore import Balancer, ConfigError, NotRunning, PortTaken
 from lbcore.config.settings import BalancerSettings, ListenerSettings, PoolSettings, ProbeSettings
 from lbcore.control import workers
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def open_descriptors() -> int:
@@ -289,27 +292,39 @@ def test_a_balancer_from_a_dict() -> None:
         Balancer.from_dict({"wrokers": 1})
 
 
-def test_an_event_loop_is_free_while_a_balancer_starts_and_stops() -> None:
-    async def main(backend: str) -> int:
-        turns = 0
+def test_an_event_loop_is_free_while_a_balancer_starts_and_stops(monkeypatch: pytest.MonkeyPatch) -> None:
+    def slow(method: Callable[[Balancer], Any]) -> Callable[[Balancer], Any]:
+        def slowly(lb: Balancer) -> Any:
+            time.sleep(0.2)  # as where a name is looked up
+            return method(lb)
+
+        return slowly
+
+    async def main(backend: str) -> list[int]:
+        turns = [0]
 
         async def count() -> None:
-            nonlocal turns
             while True:
-                turns += 1
+                turns[-1] += 1
                 await asyncio.sleep(0.001)  # a turn of the loop, which is what is counted
 
         counting = asyncio.create_task(count())
         async with Balancer(listen="tcp://127.0.0.1:0", backends=[backend], workers=1) as lb:
+            turns.append(0)
             reader, writer = await asyncio.open_connection(*lb.address)
             assert await reader.readexactly(1) == b"1"
             writer.close()
+            turns.append(0)
         assert not lb.running
         counting.cancel()
         return turns
 
+    monkeypatch.setattr(Balancer, "start", slow(Balancer.start))
+    monkeypatch.setattr(Balancer, "stop", slow(Balancer.stop))
     with Peer(named(b"1")) as one:
-        assert asyncio.run(main(one.address)) > 2
+        starting, _, stopping = asyncio.run(main(one.address))
+    assert starting > 20
+    assert stopping > 20
 
 
 def test_all_that_is_public_is_there_and_documented() -> None:

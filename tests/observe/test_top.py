@@ -162,7 +162,7 @@ def test_a_control_plane_that_dies_is_read_and_acting_says_why(tmp_path: Path, m
         running.process.wait()
         await until(pilot, lambda: "no control plane" in text(app), "it says so")
         await pilot.press("d")
-        await until(pilot, lambda: "control plane is dead" in told(app), "it says why not")
+        await until(pilot, lambda: "its control plane has crashed" in told(app), "it says why not")
         assert running.cli("stop", "--name", "shop").returncode == 0
         await until(pilot, lambda: "gone: no balancer named 'shop'" in text(app), "it says that all is gone")
         assert ADDRESSES[0] in text(app)  # what was last

@@ -75,10 +75,10 @@ def test_nothing_is_looked_for_where_no_tls_is_wanted() -> None:
     [
         (lambda cert, key: cert.unlink(), "certificate[0].cert: 'site.crt' cannot be read (No such file or directory)"),
         (lambda cert, key: key.unlink(), "certificate[0].key: 'site.key' cannot be read (No such file or directory)"),
-        (lambda cert, key: cert.write_text(""), "certificate[0].cert: 'site.crt' has no certificate in it (PEM is wanted"),
+        (lambda cert, key: cert.write_text(""), "certificate[0].cert: 'site.crt' has no certificate in it (PEM is required"),
         (lambda cert, key: cert.write_bytes(cert.read_bytes()[:200]), "cert: 'site.crt' has no certificate in it"),
-        (lambda cert, key: key.write_bytes(cert.read_bytes()), "key: 'site.key' has no private key in it (PEM is wanted"),
-        (lambda cert, key: os.mkfifo(key.rename(f"{key}.old").parent / key.name), "'site.key' is no file that can be read"),
+        (lambda cert, key: key.write_bytes(cert.read_bytes()), "key: 'site.key' has no private key in it (PEM is required"),
+        (lambda cert, key: os.mkfifo(key.rename(f"{key}.old").parent / key.name), "'site.key' is not a regular file"),
     ],
 )
 def test_a_file_that_cannot_be_used_is_one_line(site: Site, spoil: Callable[[Path, Path], object], says: str) -> None:
@@ -113,7 +113,7 @@ def test_key_and_certificate_in_one_file(site: Site) -> None:
 
 
 def test_a_response_that_is_not_der(site: Site) -> None:
-    with pytest.raises(files.FileFault, match="no OCSP response in DER"):
+    with pytest.raises(files.FileFault, match="is not an OCSP response in DER"):
         files.response(str(site.cert))
 
 
