@@ -134,7 +134,7 @@ static enum lb_step copy_step(struct direction *direction)
 {
     struct lb_lane *lane = &direction->lane;
     char *scratch = lane->ctx->scratch;
-    size_t got;
+    size_t got = 0;
     if (!lb_buffer_pool_ready(&lane->ctx->buffers))
         return LB_STEP_STARVED;
     enum lb_step step = lb_lane_read(lane, scratch, LB_SCRATCH_BYTES, &got);
@@ -146,7 +146,7 @@ static enum lb_step copy_step(struct direction *direction)
 
 static enum lb_step splice_step(struct direction *direction)
 {
-    size_t got;
+    size_t got = 0;
     enum lb_step step = lb_lane_splice(&direction->lane, LB_PIPE_BYTES, &got);
     if (step != LB_STEP_MOVED)
         return source_silent(direction, step);
