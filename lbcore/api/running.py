@@ -51,9 +51,10 @@ class Running:
 
     def __init__(self, settings: BalancerSettings, options: Options, reload: Callable[[], None]) -> None:
         """Raises ConfigError, NameTaken, LbcoreError or OSError with nothing left behind."""
-        self.settings, self._options, self._log = settings, options, options.log
-        self.serves = False
-        self.leaving = False
+        self.settings: BalancerSettings = settings
+        self._options, self._log = options, options.log
+        self.serves: bool = False
+        self.leaving: bool = False
         self._drain_s = 0.0
         self._parts: list[Part] = []
         self.adoption: Adoption | None = None
@@ -77,7 +78,7 @@ class Running:
             self.instance = Instance.claim(options.succeeds or settings.name)
             self._parts.append(Part(self.instance.release, leave=_nothing, disown=self.instance.disown))
         self.adoption = self._find_adoption()
-        self.table = Table(
+        self.table: Table = Table(
             name=self.name,
             version=VERSION,
             workers=settings.workers or len(os.sched_getaffinity(0)),
@@ -86,7 +87,7 @@ class Running:
             memory=self.adoption.take_segment() if self.adoption else None,
         )
         self._parts.append(Part(self.table.close, disown=self.table.disown))
-        self.picking = Picking(self.table.memory)
+        self.picking: Picking = Picking(self.table.memory)
         self._parts.append(Part(self.picking.close))
 
     def _find_adoption(self) -> Adoption | None:
@@ -100,13 +101,13 @@ class Running:
         """Listeners, backends, what is recorded, and the workers."""
         settings, table, log = self.settings, self.table, self._log
         store = Store(log)
-        self.listening = Listening(table, table.workers, self._options.inherited, store.expires_s)
-        self.guard = LoopGuard(settings, table, lambda: self.listening.addresses)
-        self.membership = self._make_membership()
+        self.listening: Listening = Listening(table, table.workers, self._options.inherited, store.expires_s)
+        self.guard: LoopGuard = LoopGuard(settings, table, lambda: self.listening.addresses)
+        self.membership: Membership = self._make_membership()
         self._parts.append(Part(disown=self.membership.disown))
-        self.recording = Recording(table, self.name, log)
+        self.recording: Recording = Recording(table, self.name, log)
         self._parts.append(Part(self.recording.close, start=lambda: self.recording.begin(settings)))
-        self.supervisor = Supervisor(
+        self.supervisor: Supervisor = Supervisor(
             table,
             settings,
             store,
@@ -119,8 +120,8 @@ class Running:
             adoption_socket=self._adoption_socket if self.instance and self._options.processes else None,
             adoption=self.adoption,
         )
-        self.showing = Showing(table, self.supervisor, self.recording)
-        self.readiness = Readiness(table, self.membership, self.supervisor)
+        self.showing: Showing = Showing(table, self.supervisor, self.recording)
+        self.readiness: Readiness = Readiness(table, self.membership, self.supervisor)
         of_supervisor = self.supervisor
         self._parts.append(
             Part(of_supervisor.stop, start=of_supervisor.start, leave=of_supervisor.leave, disown=of_supervisor.disown)
@@ -150,17 +151,17 @@ class Running:
 
     def _make_discovery(self, reload: Callable[[], None]) -> None:
         """What calls from outside change, and what looks for changes by itself."""
-        self.admin = self._make_admin(reload)
+        self.admin: AdminServer | None = self._make_admin(reload)
         if self.admin:
             self._parts.append(Part(self.admin.stop, start=self.admin.start, disown=self.admin.disown))
         self._parts.append(Part(lambda: self.supervisor.ending.drain(self._drain_s), leave=_nothing))
-        self.probing = Probing(self.membership, self._log)
+        self.probing: Probing = Probing(self.membership, self._log)
         self._parts.append(Part(self.probing.stop, start=lambda: self.probing.follow(self.settings)))
-        self.names = self._make_names()
+        self.names: Names = self._make_names()
         self._parts.append(Part(self.names.stop, start=self.names.poke))
-        self.sourcing = Sourcing(self.membership, self._log)
+        self.sourcing: Sourcing = Sourcing(self.membership, self._log)
         self._parts.append(Part(self.sourcing.stop, start=lambda: self.sourcing.follow(self.settings)))
-        self.state = self._make_state()
+        self.state: StateFile | None = self._make_state()
         if self.state:
             self._parts.append(Part(self.state.close, start=self.state.start))
 

@@ -36,7 +36,7 @@ class Listening:
         self._inherited, self._expires_s = inherited, expires_s
         self._rows: dict[int, tuple[ListenerSettings, ListenerSockets]] = {}
         self._looked_up: dict[Asked, Where | ValueError] = {}
-        self.parting = Parting()
+        self.parting: Parting = Parting()
 
     @property
     def rows(self) -> list[int]:

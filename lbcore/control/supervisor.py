@@ -94,9 +94,9 @@ class Supervisor:
             log=log,
         )
         self._workers.selector.register(self._bell, selectors.EVENT_READ, None)
-        self.listeners = ListenerChanges(table, self._workers, self._tls)
-        self.replacement = Replacement(table, self._workers, log)
-        self.ending = Ending(table, self._workers, log)
+        self.listeners: ListenerChanges = ListenerChanges(table, self._workers, self._tls)
+        self.replacement: Replacement = Replacement(table, self._workers, log)
+        self.ending: Ending = Ending(table, self._workers, log)
         self._hangs = Hangs(table, self._slots, settings.worker_timeout_ms / 1000, log)
         self._thread: threading.Thread | None = None
         self._turned_at = 0.0

@@ -14,7 +14,9 @@ from lbcore.errors import WorkerFailed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Callable
+    from typing import Any
 
     from lbcore.config.settings import BalancerSettings
     from lbcore.control.listening import Listening
@@ -45,12 +47,13 @@ class WorkerPool:
         on_workers: Callable[[list[int]], None],
         log: Callable[[str], None],
     ) -> None:
-        self.slots, self.listening = slots, listening
-        self.lock = locks.rlock("workers")
-        self.changed = locks.condition("workers_changed")
-        self.selector = selectors.DefaultSelector()
-        self.draining = False
-        self.closing = False
+        self.slots: WorkerSlots = slots
+        self.listening: Listening = listening
+        self.lock: Any = locks.rlock("workers")
+        self.changed: threading.Condition = locks.condition("workers_changed")
+        self.selector: selectors.BaseSelector = selectors.DefaultSelector()
+        self.draining: bool = False
+        self.closing: bool = False
         self._table, self._tls, self._log = table, tls, log
         self._make = ProcessWorker if processes else ThreadWorker
         self._limits = limits_of(settings, len(slots.serving), processes=processes)

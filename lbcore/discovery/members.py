@@ -18,6 +18,7 @@ from lbcore.topic import Topic
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
     from lbcore.config.settings import PoolSettings
     from lbcore.discovery.member import Member
@@ -48,13 +49,13 @@ class Members:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.table = table
-        self.pools_by_name = dict(pools)
+        self.pools_by_name: dict[str, PoolSettings] = dict(pools)
         self.drain_ms = drain_ms
         self.log = log
         self.clock = clock
-        self.lock = locks.rlock("membership")
+        self.lock: Any = locks.rlock("membership")
         self.by_id: dict[str, Member] = {}  # by row id
-        self.drains = Drains()
+        self.drains: Drains = Drains()
         self.health: dict[str, PoolHealth] = {name: PoolHealth() for name in pools}
         self.leads_back = leads_back
         self.sooner: Topic[[]] = Topic()
@@ -62,9 +63,11 @@ class Members:
         self.on_suspect: Topic[[Row]] = Topic()
         self.on_name: Topic[[]] = Topic()
         self.on_change: Topic[[]] = Topic()
-        self.deadlines = Deadlines(self.sooner)
+        self.deadlines: Deadlines = Deadlines(self.sooner)
         table.views.on_put_off.subscribe(self.deadlines.wake_by)
-        self.states = HealthStates(table, self.pools_by_name, self.health, self.deadlines, on_change=self.on_change, log=log)
+        self.states: HealthStates = HealthStates(
+            table, self.pools_by_name, self.health, self.deadlines, on_change=self.on_change, log=log
+        )
         self.count: Callable[[str], None] = table.counts.add
 
     def disown(self) -> None:

@@ -52,12 +52,12 @@ class Membership(Members):
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__(table, pools, drain_ms=drain_ms, log=log, leads_back=leads_back, clock=clock)
-        self.leases = Leases(self)
-        self.observations = Observations(self)
-        self.claims = Claims(self)
-        self.restart = Restart(self, self.leases)
-        self.changes = PoolChanges(self, self.claims)
-        self.shortages = Shortages(log, self.count, clock)
+        self.leases: Leases = Leases(self)
+        self.observations: Observations = Observations(self)
+        self.claims: Claims = Claims(self)
+        self.restart: Restart = Restart(self, self.leases)
+        self.changes: PoolChanges = PoolChanges(self, self.claims)
+        self.shortages: Shortages = Shortages(log, self.count, clock)
         self._pickers = Pickers(table, log)
 
     # --- asking --------------------------------------------------------------------------------------------------

@@ -29,7 +29,7 @@ WHY = {
     12: "all are passed over after failures",
 }
 UNDER_WAY: int = ffi.integer_const("LB_ENDED_NOT")
-OUTCOMES = {
+OUTCOMES: dict[int, str] = {
     UNDER_WAY: "open",
     ffi.integer_const("LB_ENDED_DONE"): "done",
     ffi.integer_const("LB_ENDED_UNREACHABLE"): "unreachable",
