@@ -19,7 +19,7 @@ from pathlib import Path
 
 import psutil
 
-from bench import origin
+from bench import origin, ready
 from bench.certificate import made_in
 from bench.children import descendants, running
 from bench.load import Address, Datagrams, Wrk
@@ -66,9 +66,9 @@ def serving(name: str, python: str, mode: str, backend: Address, directory: Path
     (home / "lb.toml").write_text(text)
     command = [python, "-m", "lbcore", "run", "-c", str(home / "lb.toml")]
     with running(command, home / "log", cwd=home, env={"LBCORE_RUNTIME_DIR": str(home)}) as child:
-        host, port = child.read_line(60).split("listen=")[1].split()[0].rpartition("/")[2].rsplit(":", 1)
+        address = ready.address(ready.read(child.read_line(60))["listen"])
         workers = descendants(child.pid)
-        yield Build(name, (host, int(port)), workers[0], [child.pid, *workers])
+        yield Build(name, address, workers[0], [child.pid, *workers])
 
 
 def compared(figures: dict[str, list[float]], unit: str, scale: float) -> str:

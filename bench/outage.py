@@ -17,6 +17,8 @@ import time
 from pathlib import Path
 
 from bench import ready
+from bench.measure import cpu_ns
+from bench.origin import loopback
 
 CONFIG = """\
 workers = 1
@@ -31,17 +33,6 @@ timeout = "500ms"
 WARM_UP_S = 8.0
 
 
-def cpu_s(pid: int) -> float:
-    """Of all its threads, in seconds."""
-    tasks = Path(f"/proc/{pid}/task").iterdir()
-    return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e9
-
-
-def addresses(count: int, port: int) -> list[str]:
-    """So many on loopback, at one port."""
-    return [f"127.1.{at // 250}.{at % 250 + 1}:{port}" for at in range(count)]
-
-
 def measure(count: int, seconds: float, probe: str, *, alive: bool) -> str:
     """One balancer: a line."""
     with contextlib.ExitStack() as stack:
@@ -51,7 +42,9 @@ def measure(count: int, seconds: float, probe: str, *, alive: bool) -> str:
         if alive:
             server.listen(4096)
         config, log = Path(directory) / "lb.toml", Path(directory) / "log"
-        backends = "".join(f'[[pool.backend]]\naddress = "{a}"\n' for a in addresses(count, server.getsockname()[1]))
+        backends = "".join(
+            f'[[pool.backend]]\naddress = "{host}:{port}"\n' for host, port in loopback(count, server.getsockname()[1])
+        )
         config.write_text(CONFIG.format(probe=probe) + backends)
         command = [sys.executable, "-m", "lbcore", "run", "-c", str(config)]
         environment = {**os.environ, "LBCORE_RUNTIME_DIR": directory}
@@ -60,10 +53,10 @@ def measure(count: int, seconds: float, probe: str, *, alive: bool) -> str:
         stack.callback(process.terminate)
         ready.words(process)
         time.sleep(WARM_UP_S)
-        before, lines, began = cpu_s(process.pid), len(log.read_text().splitlines()), time.monotonic()
+        before, lines, began = cpu_ns([process.pid]), len(log.read_text().splitlines()), time.monotonic()
         time.sleep(seconds)
         took = time.monotonic() - began
-        share = 100 * (cpu_s(process.pid) - before) / took
+        share = 100 * (cpu_ns([process.pid]) - before) / (took * 1e9)
         told = len(log.read_text().splitlines()) - lines
         what = "accept" if alive else "refuse"
         return f"{count} backends that {what}, {probe} probes: {share:.1f}% of a core, {told} lines logged in {took:.0f} s"

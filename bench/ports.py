@@ -21,7 +21,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from bench import ready
+from bench.children import running
+from bench.origin import wait_ready
 
 ORIGIN, FRONT = 45_000, 45_001
 INSIDE = "--inside"
@@ -56,26 +57,11 @@ address = "127.0.0.1:{port}"
 
 
 @contextmanager
-def running(command: list[str], *, ready_line: bool = False) -> Iterator[None]:
-    """A server, until the end."""
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    try:
-        if ready_line:
-            ready.words(process)
+def serving(command: list[str], port: int, log: Path) -> Iterator[None]:
+    """A server, from its first response to the end. Raises ChildFailed."""
+    with running(command, log) as child:
+        wait_ready(child, ("127.0.0.1", port))
         yield
-    finally:
-        process.terminate()
-        process.wait(20)
-
-
-def wait_until_served(port: int) -> None:
-    """Raises OSError when nobody listens within five seconds."""
-    for _ in range(100):
-        with socket.socket() as trial:
-            if trial.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.05)
-    raise OSError(f"nobody listens on port {port}")
 
 
 def ask(count: int, found: Counter[str]) -> None:
@@ -98,9 +84,14 @@ def ask(count: int, found: Counter[str]) -> None:
         client.close()
 
 
+def time_waits() -> int:
+    """Local ports that rest after a connection to the origin; one may be of the look whether it serves."""
+    states = Path("/proc/net/tcp").read_text().splitlines()[1:]
+    return sum(line.split()[3] == "06" and line.split()[2].endswith(f":{ORIGIN:04X}") for line in states)
+
+
 def measure(requests: int) -> str:
     """All requests through whoever listens: a line."""
-    wait_until_served(FRONT)
     results = [Counter[str]() for _ in range(CLIENTS)]
     threads = [threading.Thread(target=ask, args=(requests // CLIENTS, result)) for result in results]
     began = time.monotonic()
@@ -110,10 +101,8 @@ def measure(requests: int) -> str:
         thread.join()
     took_s = time.monotonic() - began
     total = sum(results, Counter[str]())
-    states = Path("/proc/net/tcp").read_text().splitlines()[1:]
-    resting = sum(line.split()[3] == "06" and line.split()[2].endswith(f":{ORIGIN:04X}") for line in states)
     shown = ", ".join(f"{status}: {count:,}" for status, count in sorted(total.items()))
-    return f"{total.total():,} requests in {took_s:.1f} s: {shown}; {resting} local ports in TIME_WAIT at the end"
+    return f"{total.total():,} requests in {took_s:.1f} s: {shown}; {time_waits()} local ports in TIME_WAIT at the end"
 
 
 def inside(requests: int) -> int:
@@ -124,14 +113,14 @@ def inside(requests: int) -> int:
         os.environ["LBCORE_RUNTIME_DIR"] = name
         for file, text in (("nginx.conf", NGINX), ("haproxy.cfg", HAPROXY), ("lb.toml", LBCORE)):
             (directory / file).write_text(text.format(directory=directory, port=ORIGIN, front=FRONT))
-        with running(["nginx", "-c", str(directory / "nginx.conf")]):
-            wait_until_served(ORIGIN)
-            with running([sys.executable, "-m", "lbcore", "run", "-c", str(directory / "lb.toml")], ready_line=True):
+        with serving(["nginx", "-c", str(directory / "nginx.conf")], ORIGIN, directory / "nginx.log"):
+            command = [sys.executable, "-m", "lbcore", "run", "-c", str(directory / "lb.toml")]
+            with serving(command, FRONT, directory / "lbcore.log"):
                 line = measure(requests)
                 good = f"200: {requests // CLIENTS * CLIENTS:,};" in line
                 print(f"lbcore, backend_idle_timeout = 0s: {line}")
             if shutil.which("haproxy"):
-                with running(["haproxy", "-db", "-f", str(directory / "haproxy.cfg")]):
+                with serving(["haproxy", "-db", "-f", str(directory / "haproxy.cfg")], FRONT, directory / "haproxy.log"):
                     print(f"haproxy, http-reuse never: {measure(requests)}")
     return 0 if good else 1
 

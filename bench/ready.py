@@ -6,9 +6,13 @@ import subprocess
 
 
 def words(process: subprocess.Popen[str]) -> dict[str, str]:
-    """Its words by their keys: name, listen, admin, ... Raises SystemExit when the process says something else."""
+    """Its words, of a process that was just started. Raises SystemExit when the process says something else."""
     assert process.stdout is not None
-    line = process.stdout.readline()
+    return read(process.stdout.readline())
+
+
+def read(line: str) -> dict[str, str]:
+    """Its words by their keys: name, listen, admin, ... Raises SystemExit when it is another line."""
     if not line.startswith("lbcore ready "):
         raise SystemExit(f"lbcore did not start: {line!r}")
     return dict(word.split("=", 1) for word in line.split()[2:])
