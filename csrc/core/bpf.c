@@ -336,12 +336,6 @@ int lb_bpf_put(int map, const void *key, const void *value)
     return call(BPF_MAP_UPDATE_ELEM, &attributes);
 }
 
-int lb_bpf_get(int map, const void *key, void *value)
-{
-    union bpf_attr attributes = {.map_fd = (uint32_t)map, .key = address_of(key), .value = address_of(value)};
-    return call(BPF_MAP_LOOKUP_ELEM, &attributes);
-}
-
 int lb_bpf_remove(int map, const void *key)
 {
     union bpf_attr attributes = {.map_fd = (uint32_t)map, .key = address_of(key)};

@@ -96,7 +96,6 @@ __attribute__((warn_unused_result)) int lb_bpf_freeze(int map);
 __attribute__((warn_unused_result)) int lb_bpf_attach(int program, int target, uint32_t attach);
 
 __attribute__((warn_unused_result)) int lb_bpf_put(int map, const void *key, const void *value);
-__attribute__((warn_unused_result)) int lb_bpf_get(int map, const void *key, void *value);
 int lb_bpf_remove(int map, const void *key);
 
 /* Run a program of type SCHED_CLS on a packet of at least 14 bytes: what it returns, or -errno. */

@@ -29,4 +29,7 @@ static inline void *lb_slab_at(const struct lb_slab *slab, uint32_t index)
     return slab->memory + (size_t)index * slab->size;
 }
 
+/* The index of an object. Its size is a constant to the compiler here, so no division is made. */
+#define lb_slab_index(slab, object) ((uint32_t)((size_t)((const char *)(object) - (slab)->memory) / sizeof *(object)))
+
 #endif

@@ -65,7 +65,7 @@ static inline struct lb_preread *lb_preread_at(const struct lb_prereads *preread
 
 static inline uint32_t lb_preread_index(const struct lb_prereads *prereads, const struct lb_preread *preread)
 {
-    return (uint32_t)((size_t)((const char *)preread - prereads->slab.memory) / sizeof *preread);
+    return lb_slab_index(&prereads->slab, preread);
 }
 
 /* Put it behind the others, if it is in no list. */

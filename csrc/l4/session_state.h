@@ -62,7 +62,7 @@ struct lb_session {
 
 static inline uint32_t lb_session_index(const struct lb_worker_context *ctx, const struct lb_session *session)
 {
-    return (uint32_t)((size_t)((const char *)session - ctx->sessions.memory) / sizeof *session);
+    return lb_slab_index(&ctx->sessions, session);
 }
 
 /* The one place where a session's state changes; its timer follows. */

@@ -23,7 +23,7 @@
 
 static uint32_t index_of(const struct lb_udp *udp, const struct lb_udp_session *session)
 {
-    return (uint32_t)((size_t)((const char *)session - udp->sessions.memory) / sizeof *session);
+    return lb_slab_index(&udp->sessions, session);
 }
 
 /* --- finding a client's session ------------------------------------------------------------------------------------- */

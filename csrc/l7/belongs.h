@@ -6,12 +6,12 @@
 
 static inline uint32_t lb_h1_index(const struct lb_l7 *l7, const struct lb_h1 *client)
 {
-    return (uint32_t)((size_t)((const char *)client - l7->clients.memory) / sizeof *client);
+    return lb_slab_index(&l7->clients, client);
 }
 
 static inline uint32_t lb_http_index(const struct lb_l7 *l7, const struct lb_exchange *exchange)
 {
-    return (uint32_t)((size_t)((const char *)exchange - l7->exchanges.memory) / sizeof *exchange);
+    return lb_slab_index(&l7->exchanges, exchange);
 }
 
 static inline struct lb_exchange *lb_http_at(const struct lb_l7 *l7, uint32_t index)

@@ -11,7 +11,7 @@ void lb_http_decided(struct lb_l7 *l7, const struct lb_exchange *exchange, enum 
 void lb_http_own(struct lb_l7 *l7, struct lb_exchange *exchange, struct lb_conn *conn)
 {
     conn->owner = lb_http_index(l7, exchange);
-    exchange->conn = (uint32_t)((size_t)((char *)conn - l7->conns.slab.memory) / sizeof *conn);
+    exchange->conn = lb_slab_index(&l7->conns.slab, conn);
     exchange->reused = conn->exchanges > 0;
     exchange->quiet = 0;
     exchange->conn_keeps = 1;

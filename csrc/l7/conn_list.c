@@ -1,16 +1,11 @@
 #include "conn_parts.h"
 
-uint32_t lb_conn_index(const struct lb_conn_pool *pool, const struct lb_conn *conn)
-{
-    return (uint32_t)((size_t)((const char *)conn - pool->slab.memory) / sizeof *conn);
-}
-
 /* --- the lists of idle ones ----------------------------------------------------------------------------------------- */
 
 void lb_conn_link(struct lb_conn_pool *pool, struct lb_conn *conn, enum lb_conn_state state)
 {
     struct lb_conn_stack *stack = conn->among;
-    uint32_t index = lb_conn_index(pool, conn);
+    uint32_t index = lb_slab_index(&pool->slab, conn);
     conn->newer = LB_SLAB_NONE;
     conn->older = stack->newest;
     if (stack->newest != LB_SLAB_NONE)
@@ -61,7 +56,7 @@ void lb_conn_forget(struct lb_conn_pool *pool, struct lb_conn *conn)
     lb_timer_cancel(&conn->timer);
     conn->state = LB_CONN_FREE;
     conn->generation++;
-    lb_slab_give(&pool->slab, lb_conn_index(pool, conn));
+    lb_slab_give(&pool->slab, lb_slab_index(&pool->slab, conn));
 }
 
 void lb_conn_close(struct lb_conn_pool *pool, struct lb_conn *conn, int reset)

@@ -6,7 +6,6 @@
 #include "conn_pool.h"
 
 /* --- conn_list.c --- */
-uint32_t lb_conn_index(const struct lb_conn_pool *pool, const struct lb_conn *conn);
 /* Busy until now: among its stack's from now on, IDLE or PARTING. */
 void lb_conn_link(struct lb_conn_pool *pool, struct lb_conn *conn, enum lb_conn_state state);
 void lb_conn_unlink(struct lb_conn_pool *pool, struct lb_conn *conn);

@@ -69,7 +69,4 @@ struct lb_local_response {
 
 size_t lb_encode_local(char *out, const struct lb_local_response *response);
 
-/* The words of a status code. */
-const char *lb_status_words(uint16_t status);
-
 #endif

@@ -12,7 +12,8 @@ static char *put(char *to, const void *bytes, size_t count)
 
 #define PUT(to, literal) put(to, literal, sizeof(literal) - 1)
 
-const char *lb_status_words(uint16_t status)
+/* The words of a status code. */
+static const char *status_words(uint16_t status)
 {
     switch (status) {
     case 200:
@@ -54,7 +55,7 @@ static size_t own_body(char *body, size_t room, const struct lb_local_response *
     const char *form = (const char *)response->listener->error_body;
     size_t length = 0;
     if (!*form || response->status < 400) {
-        int count = snprintf(body, room, "%u %s: %s\n", response->status, lb_status_words(response->status), response->why);
+        int count = snprintf(body, room, "%u %s: %s\n", response->status, status_words(response->status), response->why);
         return count > 0 ? (size_t)count : 0;
     }
     while (*form && length < room - 64) {
@@ -77,7 +78,7 @@ size_t lb_encode_local(char *out, const struct lb_local_response *response)
     size_t length = own_body(body, sizeof body, response);
     const char *type = (const char *)response->listener->error_type;
     int count = snprintf(line, sizeof line, "HTTP/1.1 %u %s\r\nDate: %s\r\nContent-Length: %zu\r\n", response->status,
-                         lb_status_words(response->status), response->date, length);
+                         status_words(response->status), response->date, length);
     char *to = put(out, line, (size_t)count);
     count = snprintf(line, sizeof line, "Content-Type: %s\r\n", *type ? type : "text/plain; charset=utf-8");
     to = put(to, line, (size_t)count);

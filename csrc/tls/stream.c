@@ -37,7 +37,7 @@ void lb_tls_free(struct lb_tls *tls)
     lb_tls_context_release(tls->context);
     free(tls->certificate);
     struct lb_slab *slab = tls->shared->slab;
-    lb_slab_give(slab, (uint32_t)((size_t)((const char *)tls - slab->memory) / sizeof *tls));
+    lb_slab_give(slab, lb_slab_index(slab, tls));
 }
 
 struct lb_tls *lb_tls_accept(struct lb_tls_shared *shared, struct lb_tls_context *context, int fd)

@@ -66,7 +66,7 @@ static uint32_t seat_session(struct lb_worker_context *ctx, const struct lb_sess
         return LB_NO_SEAT;
     struct lb_seated *seat = &offload->at[index];
     *seat = (struct lb_seated){.generation = seat->generation + 1, .next = LB_NO_SEAT, .taken = 1, .local = (uint8_t)local};
-    seat->session = (uint32_t)((size_t)((const char *)session - ctx->sessions.memory) / sizeof *session);
+    seat->session = lb_slab_index(&ctx->sessions, session);
     for (int side = LB_CLIENT; side <= LB_BACKEND; side++)
         offload->lanes[2 * index + (uint32_t)side] = (struct lb_seat_lane){.due_taken = UINT64_MAX};
     return index;
