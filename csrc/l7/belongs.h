@@ -19,14 +19,14 @@ static inline struct lb_exchange *lb_http_at(const struct lb_l7 *l7, uint32_t in
     return lb_slab_at(&l7->exchanges, index);
 }
 
-static inline struct lb_listener_row *lb_h1_listener(const struct lb_l7 *l7, const struct lb_h1 *client)
+static inline struct lb_listener_row *lb_http_client_listener(const struct lb_l7 *l7, const struct lb_http_client *client)
 {
     return &l7->ctx->shm.listeners[client->listener];
 }
 
 static inline struct lb_listener_row *lb_http_listener(const struct lb_l7 *l7, const struct lb_exchange *exchange)
 {
-    return lb_h1_listener(l7, exchange->client);
+    return lb_http_client_listener(l7, exchange->client);
 }
 
 static inline struct lb_pool_row *lb_http_pool(const struct lb_l7 *l7, const struct lb_exchange *exchange)
@@ -40,16 +40,16 @@ static inline struct lb_conn *lb_http_conn(const struct lb_l7 *l7, const struct 
 }
 
 /* Did the client speak TLS, with us or with the proxy whose PROXY header says so? */
-static inline int lb_h1_spoke_tls(const struct lb_l7 *l7, const struct lb_h1 *client)
+static inline int lb_http_client_spoke_tls(const struct lb_l7 *l7, const struct lb_http_client *client)
 {
     const struct lb_proxy_info *proxy_info = lb_proxy_info_at(&l7->ctx->proxy_info, client->proxy_info);
     return client->side.tls || (proxy_info && proxy_info->tls);
 }
 
 /* The balancer or the listener drains. */
-static inline int lb_h1_must_close(const struct lb_l7 *l7, const struct lb_h1 *client)
+static inline int lb_http_client_must_close(const struct lb_l7 *l7, const struct lb_http_client *client)
 {
-    return l7->draining || lb_h1_listener(l7, client)->state != LB_ROW_LIVE;
+    return l7->draining || lb_http_client_listener(l7, client)->state != LB_ROW_LIVE;
 }
 
 /* Something happened: time counts from now. */

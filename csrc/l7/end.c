@@ -36,23 +36,23 @@ static int is_cut(const struct lb_exchange *exchange)
     return exchange && exchange->open && (exchange->stage == LB_RESPONSE_BODY || exchange->down.pending);
 }
 
-void lb_h1_end(struct lb_l7 *l7, struct lb_h1 *client, enum lb_end why)
+void lb_h1_end(struct lb_l7 *l7, struct lb_h1 *h1, enum lb_end why)
 {
-    struct lb_side side = client->side;
-    int reset = lb_endings[why].resets != LB_RESETS_NEVER && is_cut(client->exchange);
-    if (client->exchange)
-        leave_exchange(l7, client->exchange, why);
-    lb_conn_drop_own(&l7->conns, &client->own);
-    lb_proxy_info_drop(&l7->ctx->proxy_info, client->proxy_info);
-    lb_client_leave(&l7->ctx->shm, l7->ctx->worker, client->counted);
-    client->counted = 0;
-    lb_input_drop(l7, &client->in);
-    lb_h1_move(l7, client, LB_H1_FREE);
-    client->generation++;
+    struct lb_side side = h1->client.side;
+    int reset = lb_endings[why].resets != LB_RESETS_NEVER && is_cut(h1->exchange);
+    if (h1->exchange)
+        leave_exchange(l7, h1->exchange, why);
+    lb_conn_drop_own(&l7->conns, &h1->client.own);
+    lb_proxy_info_drop(&l7->ctx->proxy_info, h1->client.proxy_info);
+    lb_client_leave(&l7->ctx->shm, l7->ctx->worker, h1->client.counted);
+    h1->client.counted = 0;
+    lb_input_drop(l7, &h1->in);
+    lb_h1_move(l7, h1, LB_H1_FREE);
+    h1->client.generation++;
     count_end(l7->ctx->row, why);
     /* last: whoever sees the end finds it counted */
     if (why != LB_ENDED_TUNNEL)
         lb_side_close(&side, reset);
-    if (!client->queued) /* else the list gives it back */
-        lb_slab_give(&l7->clients, lb_h1_index(l7, client));
+    if (!h1->client.queued) /* else the list gives it back */
+        lb_slab_give(&l7->clients, lb_h1_index(l7, h1));
 }

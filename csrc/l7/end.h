@@ -6,6 +6,6 @@
 #include "verdict.h"
 
 /* The driver's alone: counts it, gives everything back, closes. */
-void lb_h1_end(struct lb_l7 *l7, struct lb_h1 *client, enum lb_end why);
+void lb_h1_end(struct lb_l7 *l7, struct lb_h1 *h1, enum lb_end why);
 
 #endif

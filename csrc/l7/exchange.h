@@ -36,32 +36,32 @@ struct lb_body {
 
 struct lb_exchange {
     struct lb_timer
-        timer;            /* first: a timer is its exchange. Stays set when the exchange is over: it is looked at when it fires */
-    struct lb_h1 *client; /* NULL: this is a free place */
-    struct lb_input in;   /* its request, as far as it is still needed, and what came behind it */
-    uint32_t conn;        /* to the backend; LB_SLAB_NONE: none */
-    uint32_t backend;     /* row, charged with the exchange; LB_NONE: none */
-    uint32_t since_ms;    /* monotonic, low 32 bits: since when we wait for what we wait for */
-    uint32_t asked_ms;    /* likewise: when the request last moved on (deadline.c) */
-    uint32_t sent_us;     /* likewise: when the request or the connect went out */
-    uint8_t state;        /* enum lb_exchange_state */
-    uint8_t method;       /* enum lb_method */
-    uint8_t minor;        /* HTTP/1.minor of the request */
-    uint8_t stage;        /* enum lb_response */
-    uint8_t persistent;   /* the client's connection goes on after this exchange */
-    uint8_t conn_keeps;   /* so does the backend's */
-    uint8_t replayable;   /* the whole request is in the buffer, and idempotent */
-    uint8_t fresh_only;   /* a kept connection failed: no other is tried */
-    uint8_t moved_on;     /* a fresh one failed, too: another backend was tried */
-    uint8_t reused;       /* the connection had carried exchanges before */
-    uint8_t upgrade;      /* the request asked for another protocol */
-    uint8_t switching;    /* and the backend agrees, but the request's body is still on its way */
-    uint8_t expects;      /* its body comes when the backend has said 100 */
-    uint8_t navigates;    /* it is a browser's, which shows what comes */
-    uint8_t sticky_new;   /* its cookie is to be set */
-    uint8_t secure;       /* its client spoke TLS, with us or with a proxy whose word is taken */
-    uint8_t acked;        /* enum lb_ack */
-    uint8_t parts;        /* the response has begun to come: acknowledge its further parts */
+        timer; /* first: a timer is its exchange. Stays set when the exchange is over: it is looked at when it fires */
+    struct lb_http_client *client; /* NULL: this is a free place */
+    struct lb_input in;            /* its request, as far as it is still needed, and what came behind it */
+    uint32_t conn;                 /* to the backend; LB_SLAB_NONE: none */
+    uint32_t backend;              /* row, charged with the exchange; LB_NONE: none */
+    uint32_t since_ms;             /* monotonic, low 32 bits: since when we wait for what we wait for */
+    uint32_t asked_ms;             /* likewise: when the request last moved on (deadline.c) */
+    uint32_t sent_us;              /* likewise: when the request or the connect went out */
+    uint8_t state;                 /* enum lb_exchange_state */
+    uint8_t method;                /* enum lb_method */
+    uint8_t minor;                 /* HTTP/1.minor of the request */
+    uint8_t stage;                 /* enum lb_response */
+    uint8_t persistent;            /* the client's connection goes on after this exchange */
+    uint8_t conn_keeps;            /* so does the backend's */
+    uint8_t replayable;            /* the whole request is in the buffer, and idempotent */
+    uint8_t fresh_only;            /* a kept connection failed: no other is tried */
+    uint8_t moved_on;              /* a fresh one failed, too: another backend was tried */
+    uint8_t reused;                /* the connection had carried exchanges before */
+    uint8_t upgrade;               /* the request asked for another protocol */
+    uint8_t switching;             /* and the backend agrees, but the request's body is still on its way */
+    uint8_t expects;               /* its body comes when the backend has said 100 */
+    uint8_t navigates;             /* it is a browser's, which shows what comes */
+    uint8_t sticky_new;            /* its cookie is to be set */
+    uint8_t secure;                /* its client spoke TLS, with us or with a proxy whose word is taken */
+    uint8_t acked;                 /* enum lb_ack */
+    uint8_t parts;                 /* the response has begun to come: acknowledge its further parts */
     uint8_t tried_count;
     uint8_t shortages; /* of tried[]: that this host lacked something for */
     uint8_t quiet;     /* its fresh connection brought nothing for too long, which was noted */

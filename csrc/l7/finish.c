@@ -21,19 +21,20 @@ static void leave(struct lb_l7 *l7, struct lb_exchange *exchange, int whole)
 
 struct lb_verdict lb_http_finish(struct lb_l7 *l7, struct lb_exchange *exchange)
 {
-    struct lb_h1 *client = exchange->client;
-    int whole = lb_http_has_asked_all(exchange), goes_on = exchange->persistent && (whole || client->unsent);
-    if (!goes_on && client->side.tls && lb_side_finish(&client->side) < 0) {
-        client->side.writable = 0;
+    struct lb_h1 *h1 = lb_h1_of(exchange->client);
+    int whole = lb_http_has_asked_all(exchange), goes_on = exchange->persistent && (whole || h1->unsent);
+    if (!goes_on && h1->client.side.tls && lb_side_finish(&h1->client.side) < 0) {
+        h1->client.side.writable = 0;
         return lb_verdict(LB_NEXT_WAIT);
     }
     leave(l7, exchange, whole);
     int drained = whole && lb_http_is_drained(exchange);
     lb_exchange_give(l7, exchange);
-    client->since_ms = (uint32_t)lb_now_ms(l7->ctx);
+    h1->client.since_ms = (uint32_t)lb_now_ms(l7->ctx);
     if (goes_on)
         return lb_verdict(LB_NEXT_AGAIN);
-    if (!client->side.tls) /* before a close, too: what waits for it must go out whatever has come meanwhile */
-        (void)lb_side_finish(&client->side);
-    return drained || !lb_h1_listener(l7, client)->lingering_time_ms ? lb_verdict_end(LB_ENDED_DONE) : lb_verdict(LB_NEXT_LINGER);
+    if (!h1->client.side.tls) /* before a close, too: what waits for it must go out whatever has come meanwhile */
+        (void)lb_side_finish(&h1->client.side);
+    return drained || !lb_http_client_listener(l7, &h1->client)->lingering_time_ms ? lb_verdict_end(LB_ENDED_DONE)
+                                                                                   : lb_verdict(LB_NEXT_LINGER);
 }

@@ -28,16 +28,16 @@ static int is_pool(const struct lb_l7 *l7, uint32_t pool)
 }
 
 /* Until its request is routed, its pool is its listener's. */
-static struct lb_exchange *begin_exchange(struct lb_l7 *l7, struct lb_h1 *client)
+static struct lb_exchange *begin_exchange(struct lb_l7 *l7, struct lb_h1 *h1)
 {
-    struct lb_exchange *exchange = lb_exchange_take(l7, client);
-    uint32_t pool = lb_h1_listener(l7, client)->pool;
+    struct lb_exchange *exchange = lb_exchange_take(l7, h1);
+    uint32_t pool = lb_http_client_listener(l7, &h1->client)->pool;
     lb_add(&l7->ctx->row->requests, 1);
     lb_add(&l7->ctx->row->requests_active, 1);
     exchange->open = 1;
     exchange->minor = 1;
     exchange->pool = (uint16_t)(is_pool(l7, pool) ? pool : 0);
-    client->unsent = 0;
+    h1->unsent = 0;
     return exchange;
 }
 
@@ -113,14 +113,14 @@ static uint32_t cost_of(struct lb_l7 *l7, const struct lb_exchange *exchange, co
 }
 
 /* Seconds that the client must wait before it may ask; 0: none. One that was there before it was limited is counted from now on. */
-static uint32_t must_wait_s(struct lb_l7 *l7, struct lb_h1 *client)
+static uint32_t must_wait_s(struct lb_l7 *l7, struct lb_h1 *h1)
 {
     const struct lb_worker_context *ctx = l7->ctx;
-    if (!lb_h1_listener(l7, client)->client_request_rate || client->trusted)
+    if (!lb_http_client_listener(l7, &h1->client)->client_request_rate || h1->client.trusted)
         return 0;
-    if (!client->counted)
-        client->counted = lb_client_count(&ctx->shm, ctx->worker, client->listener, client->ip, ctx->now_us);
-    return lb_client_asks(&ctx->shm, client->listener, client->counted, ctx->now_us);
+    if (!h1->client.counted)
+        h1->client.counted = lb_client_count(&ctx->shm, ctx->worker, h1->client.listener, h1->client.ip, ctx->now_us);
+    return lb_client_asks(&ctx->shm, h1->client.listener, h1->client.counted, ctx->now_us);
 }
 
 /* Whoever waits as it is told keeps its connection; whoever does not, loses it. */
@@ -165,13 +165,13 @@ static int offers_h2c(const char *bytes, struct lb_span protocols)
 static int came_by_tls(const struct lb_l7 *l7, const struct lb_exchange *exchange, const char *bytes)
 {
     const struct lb_field *said = exchange->client->trusted ? lb_field_find(&l7->message, bytes, "x-forwarded-proto", 17) : NULL;
-    return lb_h1_spoke_tls(l7, exchange->client) ||
+    return lb_http_client_spoke_tls(l7, exchange->client) ||
            (said && lb_same_word(bytes + said->value.at, said->value.length, "https", 5));
 }
 
 static struct lb_verdict begin(struct lb_l7 *l7, struct lb_exchange *exchange)
 {
-    struct lb_h1 *client = exchange->client;
+    struct lb_h1 *h1 = lb_h1_of(exchange->client);
     const struct lb_message *message = &l7->message;
     const char *bytes = lb_input_at(l7, &exchange->in) + exchange->in.start;
     exchange->method = message->method;
@@ -182,101 +182,100 @@ static struct lb_verdict begin(struct lb_l7 *l7, struct lb_exchange *exchange)
     lb_http_log_request(l7, exchange, bytes);
     if (message->authority.length > LB_AUTHORITY_BYTES || (message->https && !came_by_tls(l7, exchange, bytes)))
         return lb_http_bad_request(l7, exchange, LB_READ_BAD);
-    struct lb_routed_to to = {.pool = lb_h1_listener(l7, client)->pool};
-    enum lb_routed routed = lb_routes_match(l7->routes, client->listener, message, bytes, &to);
+    struct lb_routed_to to = {.pool = lb_http_client_listener(l7, &h1->client)->pool};
+    enum lb_routed routed = lb_routes_match(l7->routes, h1->client.listener, message, bytes, &to);
     int trailers = is_pool(l7, to.pool) && l7->ctx->shm.pools[to.pool].trailers;
     enum lb_reading reading = take_body(l7, exchange, message, trailers ? LB_CHUNKS_TRAILERS : 0);
     exchange->bytes_in += exchange->in.next - exchange->in.start;
     exchange->expects =
         message->expects && exchange->minor && !exchange->request.whole && exchange->bytes_in == message->head.bytes;
     if (exchange->expects)
-        lb_h1_note_expectation(client, message, bytes);
+        lb_h1_note_expectation(h1, message, bytes);
     if (reading != LB_READ_DONE)
         return lb_http_bad_request(l7, exchange, reading);
-    exchange->persistent = message->persistent && !lb_h1_must_close(l7, client);
+    exchange->persistent = message->persistent && !lb_http_client_must_close(l7, &h1->client);
     exchange->replayable = exchange->request.whole && lb_method_is_idempotent((enum lb_method)exchange->method);
     if (lb_http_asks_health(l7, exchange, bytes)) /* by itself: no limit, no route */
         return lb_http_respond_health(l7, exchange);
-    uint32_t wait_s = must_wait_s(l7, client);
+    uint32_t wait_s = must_wait_s(l7, h1);
     if (wait_s)
         return too_fast(l7, exchange, wait_s);
-    client->limited = 0;
+    h1->client.limited = 0;
     return go(l7, exchange, bytes, routed, &to);
 }
 
 /* --- bytes from the client ------------------------------------------------------------------------------------------ */
 
-static struct lb_verdict client_silent(struct lb_l7 *l7, struct lb_h1 *client, ssize_t got)
+static struct lb_verdict client_silent(struct lb_l7 *l7, struct lb_h1 *h1, ssize_t got)
 {
-    int blocked = got < 0 && errno == EAGAIN, later = got < 0 && errno == EBUSY, part = client->in.end > client->in.start;
+    int blocked = got < 0 && errno == EAGAIN, later = got < 0 && errno == EBUSY, part = h1->in.end > h1->in.start;
     if (!part)
-        lb_input_drop(l7, &client->in);
+        lb_input_drop(l7, &h1->in);
     if (later)
         return lb_verdict(LB_NEXT_LATER);
     if (blocked) {
-        client->side.readable = 0;
+        h1->client.side.readable = 0;
         return lb_verdict(LB_NEXT_WAIT);
     }
-    return lb_verdict_end(got < 0 || lb_input_has_begun(l7, &client->in) ? LB_ENDED_CLIENT : LB_ENDED_DONE);
+    return lb_verdict_end(got < 0 || lb_input_has_begun(l7, &h1->in) ? LB_ENDED_CLIENT : LB_ENDED_DONE);
 }
 
 /* A head is larger than most, as its listener allows, and too many such are under way. */
-static struct lb_verdict no_room(struct lb_l7 *l7, struct lb_h1 *client)
+static struct lb_verdict no_room(struct lb_l7 *l7, struct lb_h1 *h1)
 {
-    (void)begin_exchange(l7, client);
+    (void)begin_exchange(l7, h1);
     return lb_verdict_respond(503, "the balancer has no buffer left");
 }
 
-static struct lb_verdict fill(struct lb_l7 *l7, struct lb_h1 *client)
+static struct lb_verdict fill(struct lb_l7 *l7, struct lb_h1 *h1)
 {
-    lb_input_pack(l7, &client->in);
-    if (client->in.end == lb_heads_room(client->in.buffer) &&
-        lb_heads_grow(l7->ctx, &l7->heads, &client->in.buffer, client->in.end) < 0)
-        return no_room(l7, client);
-    size_t room = lb_heads_room(client->in.buffer) - client->in.end;
-    ssize_t got = lb_side_recv(&client->side, lb_input_at(l7, &client->in) + client->in.end, room);
+    lb_input_pack(l7, &h1->in);
+    if (h1->in.end == lb_heads_room(h1->in.buffer) && lb_heads_grow(l7->ctx, &l7->heads, &h1->in.buffer, h1->in.end) < 0)
+        return no_room(l7, h1);
+    size_t room = lb_heads_room(h1->in.buffer) - h1->in.end;
+    ssize_t got = lb_side_recv(&h1->client.side, lb_input_at(l7, &h1->in) + h1->in.end, room);
     if (got <= 0)
-        return client_silent(l7, client, got);
-    lb_side_got(&client->side, (size_t)got, room); /* emptied: what comes next raises an edge */
-    if (!lb_input_has_begun(l7, &client->in)) {
-        client->since_ms = (uint32_t)lb_now_ms(l7->ctx);
-        client->in.seen = 0;
+        return client_silent(l7, h1, got);
+    lb_side_got(&h1->client.side, (size_t)got, room); /* emptied: what comes next raises an edge */
+    if (!lb_input_has_begun(l7, &h1->in)) {
+        h1->client.since_ms = (uint32_t)lb_now_ms(l7->ctx);
+        h1->in.seen = 0;
     }
-    client->in.end += (uint32_t)got;
+    h1->in.end += (uint32_t)got;
     lb_add(&l7->ctx->row->bytes_in, (uint64_t)got);
     return lb_verdict(LB_NEXT_AGAIN);
 }
 
 /* 417 was passed on, and what comes is not another request yet. */
-static struct lb_verdict take_unsent(struct lb_l7 *l7, struct lb_h1 *client)
+static struct lb_verdict take_unsent(struct lb_l7 *l7, struct lb_h1 *h1)
 {
-    switch (lb_h1_unsent(l7, client)) {
+    switch (lb_h1_unsent(l7, h1)) {
     case LB_UNSENT_OPEN:
-        return client->side.readable ? fill(l7, client) : lb_verdict(LB_NEXT_WAIT);
+        return h1->client.side.readable ? fill(l7, h1) : lb_verdict(LB_NEXT_WAIT);
     case LB_UNSENT_SETTLED:
         return lb_verdict(LB_NEXT_AGAIN);
     case LB_UNSENT_BODY:
         break;
     }
-    (void)lb_side_finish(&client->side);
+    (void)lb_side_finish(&h1->client.side);
     return lb_verdict(LB_NEXT_LINGER);
 }
 
-struct lb_verdict lb_h1_take_request(struct lb_l7 *l7, struct lb_h1 *client)
+struct lb_verdict lb_h1_take_request(struct lb_l7 *l7, struct lb_h1 *h1)
 {
-    if (client->unsent)
-        return take_unsent(l7, client);
-    struct lb_head_limits limits = limits_of(lb_h1_listener(l7, client));
-    uint32_t count = client->in.end - client->in.start;
-    const char *bytes = count ? lb_input_at(l7, &client->in) + client->in.start : NULL;
-    if (!count || (client->in.seen && lb_head_waits(bytes, client->in.seen, count, &limits))) {
-        client->in.seen = count;
-        return client->side.readable ? fill(l7, client) : lb_verdict(LB_NEXT_WAIT);
+    if (h1->unsent)
+        return take_unsent(l7, h1);
+    struct lb_head_limits limits = limits_of(lb_http_client_listener(l7, &h1->client));
+    uint32_t count = h1->in.end - h1->in.start;
+    const char *bytes = count ? lb_input_at(l7, &h1->in) + h1->in.start : NULL;
+    if (!count || (h1->in.seen && lb_head_waits(bytes, h1->in.seen, count, &limits))) {
+        h1->in.seen = count;
+        return h1->client.side.readable ? fill(l7, h1) : lb_verdict(LB_NEXT_WAIT);
     }
     enum lb_reading reading = lb_message_request(&l7->message, bytes, count, &limits);
-    client->in.seen = count;
+    h1->in.seen = count;
     if (reading == LB_READ_PARTIAL)
-        return client->side.readable ? fill(l7, client) : lb_verdict(LB_NEXT_WAIT);
-    struct lb_exchange *exchange = begin_exchange(l7, client);
+        return h1->client.side.readable ? fill(l7, h1) : lb_verdict(LB_NEXT_WAIT);
+    struct lb_exchange *exchange = begin_exchange(l7, h1);
     return reading == LB_READ_DONE ? begin(l7, exchange) : lb_http_bad_request(l7, exchange, reading);
 }

@@ -151,8 +151,8 @@ static struct lb_verdict final_response(struct lb_l7 *l7, struct lb_exchange *ex
     int to_end = message->framing == LB_BODY_TO_END || (message->framing == LB_BODY_CHUNKED && !exchange->minor);
     if (message->head.status == 417 && lb_http_may_repeat(exchange))
         lb_http_keep_unsent(exchange);
-    exchange->persistent = exchange->persistent && (exchange->request.whole || exchange->client->unsent) && !to_end &&
-                           !lb_h1_must_close(l7, exchange->client);
+    exchange->persistent = exchange->persistent && (exchange->request.whole || lb_h1_of(exchange->client)->unsent) && !to_end &&
+                           !lb_http_client_must_close(l7, exchange->client);
     if (!lb_sendq_can_hold(l7->ctx, message->head.bytes + LB_ENCODE_ROOM + body.out_count))
         return lb_http_no_buffer(l7, exchange);
     struct lb_response_edits edits = {

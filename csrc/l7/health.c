@@ -20,6 +20,6 @@ int lb_http_asks_health(const struct lb_l7 *l7, const struct lb_exchange *exchan
 
 struct lb_verdict lb_http_respond_health(struct lb_l7 *l7, struct lb_exchange *exchange)
 {
-    int ready = !l7->ctx->shm.head->not_ready && !lb_h1_must_close(l7, exchange->client);
+    int ready = !l7->ctx->shm.head->not_ready && !lb_http_client_must_close(l7, exchange->client);
     return ready ? lb_verdict_respond(200, "ready") : lb_verdict_respond(503, "not ready");
 }

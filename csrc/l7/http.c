@@ -24,19 +24,19 @@ enum { STEPS = 32 }; /* of one client in a turn */
 /* --- what is done in each state ------------------------------------------------------------------------------------- */
 
 /* Throw away what a client sends that has been told all. */
-static struct lb_verdict throw_away(struct lb_l7 *l7, struct lb_h1 *client)
+static struct lb_verdict throw_away(struct lb_l7 *l7, struct lb_h1 *h1)
 {
-    if (!client->side.readable)
+    if (!h1->client.side.readable)
         return lb_verdict(LB_NEXT_WAIT);
-    ssize_t got = lb_side_recv(&client->side, l7->ctx->scratch, LB_SCRATCH_BYTES);
+    ssize_t got = lb_side_recv(&h1->client.side, l7->ctx->scratch, LB_SCRATCH_BYTES);
     if (got > 0) {
-        client->since_ms = (uint32_t)lb_now_ms(l7->ctx);
+        h1->client.since_ms = (uint32_t)lb_now_ms(l7->ctx);
         return lb_verdict(LB_NEXT_AGAIN);
     }
     if (got < 0 && errno == EBUSY)
         return lb_verdict(LB_NEXT_LATER);
     if (got < 0 && errno == EAGAIN) {
-        client->side.readable = 0;
+        h1->client.side.readable = 0;
         return lb_verdict(LB_NEXT_WAIT);
     }
     return lb_verdict_end(LB_ENDED_DONE);
@@ -72,15 +72,15 @@ static struct lb_verdict step_exchange(struct lb_l7 *l7, struct lb_exchange *exc
     return lb_verdict(LB_NEXT_WAIT);
 }
 
-static struct lb_verdict step(struct lb_l7 *l7, struct lb_h1 *client)
+static struct lb_verdict step(struct lb_l7 *l7, struct lb_h1 *h1)
 {
-    switch ((enum lb_h1_state)client->state) {
+    switch ((enum lb_h1_state)h1->state) {
     case LB_H1_FREE:
         return lb_verdict(LB_NEXT_OVER);
     case LB_H1_OPEN:
-        return client->exchange ? step_exchange(l7, client->exchange) : lb_h1_take_request(l7, client);
+        return h1->exchange ? step_exchange(l7, h1->exchange) : lb_h1_take_request(l7, h1);
     case LB_H1_LINGERING:
-        return throw_away(l7, client);
+        return throw_away(l7, h1);
     }
     return lb_verdict(LB_NEXT_WAIT);
 }
@@ -119,30 +119,30 @@ static struct lb_verdict send_request(struct lb_l7 *l7, struct lb_exchange *exch
     return lb_http_send_request(l7, exchange);
 }
 
-static struct lb_verdict linger(struct lb_l7 *l7, struct lb_h1 *client)
+static struct lb_verdict linger(struct lb_l7 *l7, struct lb_h1 *h1)
 {
-    client->since_ms = client->linger_ms = (uint32_t)lb_now_ms(l7->ctx);
-    lb_h1_move(l7, client, LB_H1_LINGERING);
+    h1->client.since_ms = h1->linger_ms = (uint32_t)lb_now_ms(l7->ctx);
+    lb_h1_move(l7, h1, LB_H1_LINGERING);
     return lb_verdict(LB_NEXT_AGAIN);
 }
 
-static struct lb_verdict end(struct lb_l7 *l7, struct lb_h1 *client, enum lb_end why)
+static struct lb_verdict end(struct lb_l7 *l7, struct lb_h1 *h1, enum lb_end why)
 {
-    lb_h1_end(l7, client, why);
+    lb_h1_end(l7, h1, why);
     return lb_verdict(LB_NEXT_OVER);
 }
 
 /* A head that does not come whole has no exchange: it gets one for its response, which is not counted. */
-static struct lb_verdict respond(struct lb_l7 *l7, struct lb_h1 *client, struct lb_verdict said)
+static struct lb_verdict respond(struct lb_l7 *l7, struct lb_h1 *h1, struct lb_verdict said)
 {
-    if (!client->exchange)
-        lb_exchange_take(l7, client)->minor = 1;
-    return lb_http_respond(l7, client->exchange, said);
+    if (!h1->exchange)
+        lb_exchange_take(l7, h1)->minor = 1;
+    return lb_http_respond(l7, h1->exchange, said);
 }
 
-static struct lb_verdict carry_out(struct lb_l7 *l7, struct lb_h1 *client, struct lb_verdict said)
+static struct lb_verdict carry_out(struct lb_l7 *l7, struct lb_h1 *h1, struct lb_verdict said)
 {
-    struct lb_exchange *exchange = client->exchange;
+    struct lb_exchange *exchange = h1->exchange;
     switch ((enum lb_next)said.next) {
     case LB_NEXT_WAIT:
     case LB_NEXT_AGAIN:
@@ -170,127 +170,127 @@ static struct lb_verdict carry_out(struct lb_l7 *l7, struct lb_h1 *client, struc
     case LB_NEXT_LOST:
         return lb_http_backend_lost(l7, exchange, said.status, said.why);
     case LB_NEXT_RESPOND:
-        return respond(l7, client, said);
+        return respond(l7, h1, said);
     case LB_NEXT_FINISH:
         return lb_http_finish(l7, exchange);
     case LB_NEXT_LINGER:
-        return linger(l7, client);
+        return linger(l7, h1);
     case LB_NEXT_END:
-        return end(l7, client, (enum lb_end)said.end);
+        return end(l7, h1, (enum lb_end)said.end);
     }
     return said;
 }
 
 /* What it comes to in the end is to go on, or the client's end. */
-static enum lb_next obey(struct lb_l7 *l7, struct lb_h1 *client, struct lb_verdict said)
+static enum lb_next obey(struct lb_l7 *l7, struct lb_h1 *h1, struct lb_verdict said)
 {
     while (lb_verdict_decides(said))
-        said = carry_out(l7, client, said);
+        said = carry_out(l7, h1, said);
     return (enum lb_next)said.next;
 }
 
-static void rearm(struct lb_l7 *l7, struct lb_h1 *client)
+static void rearm(struct lb_l7 *l7, struct lb_h1 *h1)
 {
-    if (client->exchange)
-        lb_http_rearm(l7, client->exchange);
+    if (h1->exchange)
+        lb_http_rearm(l7, h1->exchange);
     else
-        lb_h1_rearm(l7, client);
+        lb_h1_rearm(l7, h1);
 }
 
-static void run_again(struct lb_l7 *l7, struct lb_h1 *client, uint32_t *list)
+static void run_again(struct lb_l7 *l7, struct lb_h1 *h1, uint32_t *list)
 {
-    if (client->queued)
+    if (h1->client.queued)
         return;
-    client->queued = 1;
-    client->next = *list;
-    *list = lb_h1_index(l7, client);
+    h1->client.queued = 1;
+    h1->client.next = *list;
+    *list = lb_h1_index(l7, h1);
 }
 
-void lb_http_run(struct lb_l7 *l7, struct lb_h1 *client)
+void lb_http_run(struct lb_l7 *l7, struct lb_h1 *h1)
 {
     enum lb_next next = LB_NEXT_AGAIN;
     for (int i = 0; next == LB_NEXT_AGAIN && i < STEPS; i++)
-        next = obey(l7, client, step(l7, client));
+        next = obey(l7, h1, step(l7, h1));
     if (next == LB_NEXT_WAIT) {
-        rearm(l7, client);
+        rearm(l7, h1);
     } else if (next == LB_NEXT_AGAIN || next == LB_NEXT_LATER) {
-        run_again(l7, client, &l7->ready);
+        run_again(l7, h1, &l7->ready);
     } else if (next == LB_NEXT_STARVED) {
-        if (client->exchange)
-            lb_http_excuse(client->exchange);
+        if (h1->exchange)
+            lb_http_excuse(h1->exchange);
         lb_add(&l7->ctx->row->buffer_waits, 1);
-        run_again(l7, client, &l7->starved);
+        run_again(l7, h1, &l7->starved);
     }
 }
 
-void lb_http_obey(struct lb_l7 *l7, struct lb_h1 *client, struct lb_verdict said)
+void lb_http_obey(struct lb_l7 *l7, struct lb_h1 *h1, struct lb_verdict said)
 {
-    if (obey(l7, client, said) == LB_NEXT_AGAIN)
-        lb_http_run(l7, client);
+    if (obey(l7, h1, said) == LB_NEXT_AGAIN)
+        lb_http_run(l7, h1);
 }
 
 /* --- life of a client ----------------------------------------------------------------------------------------------- */
 
 /* Who it is, and whether its word is taken. */
-static void know_peer(struct lb_l7 *l7, struct lb_h1 *client, const union lb_address *peer)
+static void know_peer(struct lb_l7 *l7, struct lb_h1 *h1, const union lb_address *peer)
 {
-    lb_net_as_v6(peer, client->ip);
-    client->port = lb_net_port(peer);
-    client->key = lb_net_address_hash(peer);
-    client->trusted = (uint8_t)lb_listener_trusts(lb_h1_listener(l7, client), peer);
+    lb_net_as_v6(peer, h1->client.ip);
+    h1->client.port = lb_net_port(peer);
+    h1->client.key = lb_net_address_hash(peer);
+    h1->client.trusted = (uint8_t)lb_listener_trusts(lb_http_client_listener(l7, &h1->client), peer);
 }
 
 void lb_http_open(struct lb_l7 *l7, const struct lb_accepted *accepted)
 {
     uint32_t index = lb_slab_take(&l7->clients);
-    struct lb_h1 *client = lb_slab_at(&l7->clients, index);
-    uint32_t generation = client->generation;
+    struct lb_h1 *h1 = lb_slab_at(&l7->clients, index);
+    uint32_t generation = h1->client.generation;
     struct lb_ends ends = accepted->ends;
     int error = lb_proxy_info_keep_told(&l7->ctx->proxy_info, &ends);
-    *client = (struct lb_h1){
+    struct lb_http_client client = {
         .side = {.fd = accepted->fd, .readable = accepted->tls != NULL, .writable = 1, .tls = accepted->tls},
         .generation = generation,
         .own = {LB_SLAB_NONE, 0},
         .since_ms = (uint32_t)lb_now_ms(l7->ctx),
-        .in = {.buffer = LB_SLAB_NONE},
         .accept_us = (uint32_t)l7->ctx->now_us - accepted->accepted_us,
         .listener = (uint16_t)accepted->listener,
         .proxy_info = ends.proxy_info,
         .counted = ends.counted,
     };
-    know_peer(l7, client, &ends.client);
+    *h1 = (struct lb_h1){.client = client, .in = {.buffer = LB_SLAB_NONE}};
+    know_peer(l7, h1, &ends.client);
     lb_add(&l7->ctx->row->accepted, 1);
     lb_add(&l7->ctx->row->active, 1);
-    lb_h1_move(l7, client, LB_H1_OPEN);
+    lb_h1_move(l7, h1, LB_H1_OPEN);
     struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET,
                                 .data.u64 = lb_tag_of(LB_TAG_HTTP, index, generation)};
     if (error || epoll_ctl(l7->ctx->epoll, accepted->watched ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, accepted->fd, &event) < 0)
-        lb_h1_end(l7, client, LB_ENDED_NO_BUFFER);
+        lb_h1_end(l7, h1, LB_ENDED_NO_BUFFER);
     else if (accepted->tls)
-        lb_http_run(l7, client); /* its first request may have come with the handshake's last words */
+        lb_http_run(l7, h1); /* its first request may have come with the handshake's last words */
 }
 
 /* --- events --------------------------------------------------------------------------------------------------------- */
 
 void lb_http_event(struct lb_l7 *l7, uint32_t index, uint32_t generation, uint32_t events)
 {
-    struct lb_h1 *client = lb_slab_at(&l7->clients, index);
-    if (client->generation != generation || client->state == LB_H1_FREE)
+    struct lb_h1 *h1 = lb_slab_at(&l7->clients, index);
+    if (h1->client.generation != generation || h1->state == LB_H1_FREE)
         return;
-    lb_side_note(&client->side, events);
+    lb_side_note(&h1->client.side, events);
     if (events & EPOLLERR)
-        lb_h1_end(l7, client, client->exchange && client->exchange->open ? LB_ENDED_CLIENT : LB_ENDED_DONE);
-    else if (events != EPOLLOUT || client->exchange || client->state != LB_H1_OPEN || client->side.readable)
-        lb_http_run(l7, client);
+        lb_h1_end(l7, h1, h1->exchange && h1->exchange->open ? LB_ENDED_CLIENT : LB_ENDED_DONE);
+    else if (events != EPOLLOUT || h1->exchange || h1->state != LB_H1_OPEN || h1->client.side.readable)
+        lb_http_run(l7, h1);
 }
 
 static void connected_or_not(struct lb_l7 *l7, struct lb_exchange *exchange, struct lb_conn *conn, uint32_t events)
 {
     int error = events & (EPOLLERR | EPOLLHUP) ? lb_net_error(conn->side.fd) : 0;
     if (error)
-        lb_http_obey(l7, exchange->client, lb_verdict_number(LB_NEXT_FAILED, (uint32_t)error));
+        lb_http_obey(l7, lb_h1_of(exchange->client), lb_verdict_number(LB_NEXT_FAILED, (uint32_t)error));
     else if (conn->side.writable) /* which it stays, while TLS is being agreed on */
-        lb_http_obey(l7, exchange->client, lb_http_connected(l7, exchange));
+        lb_http_obey(l7, lb_h1_of(exchange->client), lb_http_connected(l7, exchange));
 }
 
 void lb_http_idle_event(struct lb_l7 *l7, uint32_t index, uint32_t generation, uint32_t events)
@@ -317,5 +317,5 @@ void lb_http_conn_event(struct lb_l7 *l7, uint32_t index, uint32_t generation, u
     if (exchange->state == LB_EXCHANGE_CONNECTING)
         connected_or_not(l7, exchange, conn, events);
     else
-        lb_http_run(l7, exchange->client);
+        lb_http_run(l7, lb_h1_of(exchange->client));
 }

@@ -6,9 +6,9 @@
 #include "verdict.h"
 
 /* Its timer has to fire in time. */
-void lb_h1_rearm(struct lb_l7 *l7, struct lb_h1 *client);
+void lb_h1_rearm(struct lb_l7 *l7, struct lb_h1 *h1);
 
 /* Its timer has fired. */
-__attribute__((warn_unused_result)) struct lb_verdict lb_h1_fire(struct lb_l7 *l7, struct lb_h1 *client);
+__attribute__((warn_unused_result)) struct lb_verdict lb_h1_fire(struct lb_l7 *l7, struct lb_h1 *h1);
 
 #endif

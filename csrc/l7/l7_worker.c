@@ -66,9 +66,9 @@ void lb_l7_close(struct lb_l7 *l7)
 static void fire(void *context, struct lb_timer *timer)
 {
     struct lb_l7 *l7 = context;
-    struct lb_h1 *client = (struct lb_h1 *)(void *)timer;
-    if (!client->exchange) /* else its time is that of the exchange */
-        lb_http_obey(l7, client, lb_h1_fire(l7, client));
+    struct lb_h1 *h1 = (struct lb_h1 *)(void *)timer;
+    if (!h1->exchange) /* else its time is that of the exchange */
+        lb_http_obey(l7, h1, lb_h1_fire(l7, h1));
 }
 
 static void fire_exchange(void *context, struct lb_timer *timer)
@@ -76,7 +76,7 @@ static void fire_exchange(void *context, struct lb_timer *timer)
     struct lb_l7 *l7 = context;
     struct lb_exchange *exchange = (struct lb_exchange *)(void *)timer;
     if (exchange->client) /* else it is over */
-        lb_http_obey(l7, exchange->client, lb_http_fire(l7, exchange));
+        lb_http_obey(l7, lb_h1_of(exchange->client), lb_http_fire(l7, exchange));
 }
 
 static void run_list(struct lb_l7 *l7, uint32_t *list)
@@ -84,13 +84,13 @@ static void run_list(struct lb_l7 *l7, uint32_t *list)
     uint32_t index = *list;
     *list = LB_SLAB_NONE;
     while (index != LB_SLAB_NONE) {
-        struct lb_h1 *client = lb_slab_at(&l7->clients, index);
-        index = client->next;
-        client->queued = 0;
-        if (client->state == LB_H1_FREE) /* ended while it was listed */
-            lb_slab_give(&l7->clients, lb_h1_index(l7, client));
+        struct lb_h1 *h1 = lb_slab_at(&l7->clients, index);
+        index = h1->client.next;
+        h1->client.queued = 0;
+        if (h1->state == LB_H1_FREE) /* ended while it was listed */
+            lb_slab_give(&l7->clients, lb_h1_index(l7, h1));
         else
-            lb_http_run(l7, client);
+            lb_http_run(l7, h1);
     }
 }
 
@@ -103,7 +103,7 @@ static void serve_queue(struct lb_l7 *l7, uint32_t pool)
     for (uint32_t left = queue->count; left && index != LB_SLAB_NONE && (!nobody || queue->bound); left--) {
         struct lb_exchange *exchange = lb_http_at(l7, index);
         index = exchange->behind;
-        lb_http_obey(l7, exchange->client, lb_http_attempt_queued(l7, exchange, &nobody));
+        lb_http_obey(l7, lb_h1_of(exchange->client), lb_http_attempt_queued(l7, exchange, &nobody));
     }
 }
 
@@ -152,12 +152,12 @@ void lb_l7_drain(struct lb_l7 *l7, int gently)
 {
     l7->draining = 1;
     for (uint32_t i = 0; i < l7->clients.touched; i++) {
-        struct lb_h1 *client = lb_slab_at(&l7->clients, i);
-        if (client->state == LB_H1_LINGERING)
-            lb_h1_rearm(l7, client); /* it has less time now */
-        else if (!gently && client->state == LB_H1_OPEN && !client->exchange && !lb_input_has_begun(l7, &client->in) &&
-                 !client->side.readable)
-            lb_http_obey(l7, client, lb_verdict_end(LB_ENDED_DONE));
+        struct lb_h1 *h1 = lb_slab_at(&l7->clients, i);
+        if (h1->state == LB_H1_LINGERING)
+            lb_h1_rearm(l7, h1); /* it has less time now */
+        else if (!gently && h1->state == LB_H1_OPEN && !h1->exchange && !lb_input_has_begun(l7, &h1->in) &&
+                 !h1->client.side.readable)
+            lb_http_obey(l7, h1, lb_verdict_end(LB_ENDED_DONE));
     }
 }
 
@@ -167,7 +167,7 @@ void lb_l7_cut(struct lb_l7 *l7)
         struct lb_exchange *exchange = lb_http_at(l7, i);
         if (!exchange->client || exchange->backend == LB_NONE || !lb_shm_is_cut(&l7->ctx->shm, exchange->backend))
             continue;
-        lb_http_obey(l7, exchange->client,
+        lb_http_obey(l7, lb_h1_of(exchange->client),
                      exchange->state == LB_EXCHANGE_CONNECTING ? lb_verdict_number(LB_NEXT_FAILED, ECONNABORTED)
                                                                : lb_http_backend_cut(l7, exchange));
     }
@@ -177,9 +177,9 @@ void lb_l7_cut(struct lb_l7 *l7)
 void lb_l7_stop(struct lb_l7 *l7)
 {
     for (uint32_t i = 0; i < l7->clients.touched; i++) {
-        struct lb_h1 *client = lb_slab_at(&l7->clients, i);
-        if (client->state != LB_H1_FREE)
-            lb_http_obey(l7, client, lb_verdict_end(LB_ENDED_STOPPED));
+        struct lb_h1 *h1 = lb_slab_at(&l7->clients, i);
+        if (h1->state != LB_H1_FREE)
+            lb_http_obey(l7, h1, lb_verdict_end(LB_ENDED_STOPPED));
     }
     lb_conn_cut(&l7->conns, 1);
 }

@@ -50,7 +50,7 @@ struct lb_verdict lb_http_respond(struct lb_l7 *l7, struct lb_exchange *exchange
 {
     if (exchange->down.pending) /* an interim response is stuck: nothing fits behind it */
         return lb_verdict_end(LB_ENDED_BACKEND);
-    exchange->persistent = exchange->persistent && exchange->request.whole && !lb_h1_must_close(l7, exchange->client);
+    exchange->persistent = exchange->persistent && exchange->request.whole && !lb_http_client_must_close(l7, exchange->client);
     size_t length = compose(l7, exchange, said);
     leave_exchange(l7, exchange, length, said);
     lb_http_moved(l7, exchange);

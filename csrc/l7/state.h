@@ -5,7 +5,7 @@
 #include "l7.h"
 
 /* The one place where a client's state changes; its timer follows. */
-void lb_h1_move(struct lb_l7 *l7, struct lb_h1 *client, enum lb_h1_state to);
+void lb_h1_move(struct lb_l7 *l7, struct lb_h1 *h1, enum lb_h1_state to);
 
 /* The same of an exchange. */
 void lb_http_move(struct lb_l7 *l7, struct lb_exchange *exchange, enum lb_exchange_state to);

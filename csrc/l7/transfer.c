@@ -37,7 +37,7 @@ static void fill_forward(struct lb_l7 *l7, const struct lb_exchange *exchange, s
         .trusted = exchange->client->trusted,
         .trailers = lb_http_pool(l7, exchange)->trailers != 0,
         .last = lb_http_conn(l7, exchange)->told,
-        .tls = (uint8_t)lb_h1_spoke_tls(l7, exchange->client),
+        .tls = (uint8_t)lb_http_client_spoke_tls(l7, exchange->client),
         .certificate = exchange->client->side.tls ? exchange->client->side.tls->certificate : NULL,
         .backend = (const char *)l7->ctx->shm.backends[exchange->backend].address,
     };
@@ -143,7 +143,7 @@ static struct lb_verdict transfer_request(struct lb_l7 *l7, struct lb_exchange *
         lb_sendq_drop(l7->ctx, &exchange->up);
         return lb_verdict(LB_NEXT_WAIT);
     }
-    if (exchange->client->unsent || !exchange->client->side.readable || !conn->side.writable)
+    if (lb_h1_of(exchange->client)->unsent || !exchange->client->side.readable || !conn->side.writable)
         return lb_verdict(LB_NEXT_WAIT);
     if (!lb_buffer_pool_ready(&l7->ctx->buffers))
         return lb_verdict(LB_NEXT_STARVED);

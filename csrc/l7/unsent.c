@@ -14,8 +14,8 @@ enum { MOST_UNSENT = 16384 }; /* bytes of a body that are waited for */
 
 int lb_http_may_repeat(const struct lb_exchange *exchange)
 {
-    const struct lb_h1 *client = exchange->client;
-    return exchange->expects && !exchange->request.whole && !client->trusted && !client->proxy_info;
+    const struct lb_h1 *h1 = lb_h1_of(exchange->client);
+    return exchange->expects && !exchange->request.whole && !h1->client.trusted && !h1->client.proxy_info;
 }
 
 static uint64_t first_bytes(const char *bytes, uint32_t count)
@@ -25,11 +25,11 @@ static uint64_t first_bytes(const char *bytes, uint32_t count)
     return word;
 }
 
-void lb_h1_note_expectation(struct lb_h1 *client, const struct lb_message *message, const char *bytes)
+void lb_h1_note_expectation(struct lb_h1 *h1, const struct lb_message *message, const char *bytes)
 {
     struct lb_span method = message->head.method, target = message->head.target;
-    client->line = first_bytes(bytes + method.at, target.at + target.length - method.at);
-    client->line_hash = lb_policy_key(bytes + method.at, target.at + target.length - method.at);
+    h1->line = first_bytes(bytes + method.at, target.at + target.length - method.at);
+    h1->line_hash = lb_policy_key(bytes + method.at, target.at + target.length - method.at);
 }
 
 /* Method and target of what looks like a request line: their length; 0: no line is whole yet. */
@@ -43,19 +43,19 @@ static uint32_t line_length(const char *bytes, uint32_t count)
 }
 
 /* Could it become that line? */
-static int may_repeat(const struct lb_h1 *client, const char *bytes, uint32_t count)
+static int may_repeat(const struct lb_h1 *h1, const char *bytes, uint32_t count)
 {
-    return first_bytes(bytes, count) == first_bytes((const char *)&client->line, count);
+    return first_bytes(bytes, count) == first_bytes((const char *)&h1->line, count);
 }
 
-static enum lb_unsent throw_away(struct lb_h1 *client, uint32_t count)
+static enum lb_unsent throw_away(struct lb_h1 *h1, uint32_t count)
 {
-    if (client->unsent_left > MOST_UNSENT)
+    if (h1->unsent_left > MOST_UNSENT)
         return LB_UNSENT_BODY;
-    if (count < client->unsent_left)
+    if (count < h1->unsent_left)
         return LB_UNSENT_OPEN;
-    client->in.start = client->in.next = client->in.start + client->unsent_left;
-    client->in.seen = 0;
+    h1->in.start = h1->in.next = h1->in.start + h1->unsent_left;
+    h1->in.seen = 0;
     return LB_UNSENT_SETTLED;
 }
 
@@ -63,22 +63,22 @@ void lb_http_keep_unsent(struct lb_exchange *exchange)
 {
     const struct lb_body *body = &exchange->request;
     int is_short = body->framing == LB_BODY_LENGTH && body->left <= MOST_UNSENT;
-    exchange->client->unsent = 1;
-    exchange->client->unsent_left = is_short ? (uint32_t)body->left : UINT32_MAX;
+    lb_h1_of(exchange->client)->unsent = 1;
+    lb_h1_of(exchange->client)->unsent_left = is_short ? (uint32_t)body->left : UINT32_MAX;
 }
 
-enum lb_unsent lb_h1_unsent(struct lb_l7 *l7, struct lb_h1 *client)
+enum lb_unsent lb_h1_unsent(struct lb_l7 *l7, struct lb_h1 *h1)
 {
-    uint32_t count = client->in.end - client->in.start;
+    uint32_t count = h1->in.end - h1->in.start;
     if (!count)
         return LB_UNSENT_OPEN;
-    const char *bytes = lb_input_at(l7, &client->in) + client->in.start;
+    const char *bytes = lb_input_at(l7, &h1->in) + h1->in.start;
     uint32_t length = line_length(bytes, count);
-    int repeats = length && lb_policy_key(bytes, length) == client->line_hash;
-    enum lb_unsent found = repeats                                     ? LB_UNSENT_SETTLED
-                         : !length && may_repeat(client, bytes, count) ? LB_UNSENT_OPEN
-                                                                       : throw_away(client, count);
+    int repeats = length && lb_policy_key(bytes, length) == h1->line_hash;
+    enum lb_unsent found = repeats                                 ? LB_UNSENT_SETTLED
+                         : !length && may_repeat(h1, bytes, count) ? LB_UNSENT_OPEN
+                                                                   : throw_away(h1, count);
     if (found == LB_UNSENT_SETTLED)
-        client->unsent = 0;
+        h1->unsent = 0;
     return found;
 }

@@ -5,7 +5,7 @@
 #include "l7.h"
 
 /* A request waits for 100 before it sends its body: remember what it looks like. message: it is read from bytes. */
-void lb_h1_note_expectation(struct lb_h1 *client, const struct lb_message *message, const char *bytes);
+void lb_h1_note_expectation(struct lb_h1 *h1, const struct lb_message *message, const char *bytes);
 
 /* 417 comes instead. May the request be repeated on its connection? */
 int lb_http_may_repeat(const struct lb_exchange *exchange);
@@ -19,6 +19,6 @@ enum lb_unsent {
     LB_UNSENT_SETTLED, /* another request, or the whole body, which was thrown away */
     LB_UNSENT_BODY,    /* more of a body than is worth waiting for */
 };
-enum lb_unsent lb_h1_unsent(struct lb_l7 *l7, struct lb_h1 *client);
+enum lb_unsent lb_h1_unsent(struct lb_l7 *l7, struct lb_h1 *h1);
 
 #endif

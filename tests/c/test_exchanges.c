@@ -39,7 +39,7 @@ static void the_request_is_the_exchanges_and_what_follows_the_clients(void)
 {
     begin();
     struct lb_exchange *exchange = asked();
-    CHECK(client.exchange == exchange && exchange->client == &client);
+    CHECK(client.exchange == exchange && exchange->client == &client.client);
     CHECK(client.in.buffer == LB_SLAB_NONE && !client.in.end && exchange->in.end == 6);
     lb_input_consume(&l7, &exchange->in);
     lb_exchange_give(&l7, exchange);
