@@ -1,25 +1,22 @@
 """The calls of backends, read without a web framework: nearly all calls of an admin server are heartbeats.
 
 A connection that only ever asks `POST /register`, `/heartbeat` or `/deregister` in the plainest form of HTTP/1.1 stays here.
-With the first byte that is anything else the whole connection goes to the framework, which answers or refuses as ever.
+With the first byte that is anything else the whole connection goes to the framework, which answers or refuses as ever; it waits
+while the framework is loaded.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from multidict import CIMultiDict
-
-from lbcore.admin.request import OF_BACKENDS, Request
+from lbcore.admin.request import OF_BACKENDS, Fields, Request
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
-    Answer = tuple[int, dict[str, Any], dict[str, str]]
-    """Status, body, and fields of the head."""
+    from lbcore.admin.request import Reply
 
 _STARTS = tuple(f"POST {path} HTTP/1.1\r\n".encode() for path in OF_BACKENDS)
 _HEAD = re.compile(rb"POST ([a-z/]+) HTTP/1\.1\r\n((?:[A-Za-z][A-Za-z0-9-]*:[ ]?[!-~](?:[ -~]*[!-~])?\r\n){1,40})\r\n")
@@ -38,15 +35,15 @@ _REASONS = {200: "OK", 201: "Created", 401: "Unauthorized", 403: "Forbidden", 40
 class FastPath(asyncio.Protocol):
     """One connection.
 
-    answer: what a call is answered with; it never raises. others: makes the protocol that takes all other connections.
+    answer: what a call is answered with; it never raises. others: makes the protocol that takes any other connection.
     caller_of: who calls over a connection, as in Request. open_now: all such connections. max_body: bytes. idle_s: a silent
     connection is closed after so long.
     """
 
     def __init__(
         self,
-        answer: Callable[[Request, bytes], Answer],
-        others: Callable[[], asyncio.Protocol],
+        answer: Callable[[Request, bytes], Reply],
+        others: Callable[[], Awaitable[asyncio.Protocol]],
         caller_of: Callable[[asyncio.BaseTransport], str | None],
         open_now: set[asyncio.Transport],
         *,
@@ -58,6 +55,7 @@ class FastPath(asyncio.Protocol):
         self._max_body, self._idle_s = max_body, idle_s
         self._held = b""
         self._paused = False
+        self._given: asyncio.Task[None] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """It is open."""
@@ -100,7 +98,7 @@ class FastPath(asyncio.Protocol):
             self._loop.call_soon(self._again)
 
     def _again(self) -> None:
-        if not self._paused:
+        if not self._paused and not self._given:
             self._transport.resume_reading()
             self._go_on()
 
@@ -112,7 +110,7 @@ class FastPath(asyncio.Protocol):
                 self._hand_over()
             return False
         found = _HEAD.fullmatch(self._held, 0, end) if self._held.startswith(_STARTS) else None
-        fields = _fields(found[2]) if found else None
+        fields = Fields(found[2].decode("ascii")) if found else None
         size = -1 if fields is None else self._size(fields)
         if found is None or fields is None or size < 0:
             self._hand_over()
@@ -126,9 +124,9 @@ class FastPath(asyncio.Protocol):
         self._reply(found[1].decode(), fields, body)
         return True
 
-    def _size(self, fields: CIMultiDict[str]) -> int:
+    def _size(self, fields: Fields) -> int:
         """Of the body; -1: this is not a plain request."""
-        lengths, hosts = fields.getall("Content-Length", []), fields.getall("Host", [])
+        lengths, hosts = fields.all("Content-Length"), fields.all("Host")
         if len(lengths) != 1 or len(hosts) != 1 or not _LENGTH.fullmatch(lengths[0]):
             return -1
         if "Transfer-Encoding" in fields or "Expect" in fields or "Upgrade" in fields:
@@ -138,14 +136,12 @@ class FastPath(asyncio.Protocol):
         size = int(lengths[0])
         return size if size <= self._max_body else -1
 
-    def _reply(self, path: str, fields: CIMultiDict[str], body: bytes) -> None:
+    def _reply(self, path: str, fields: Fields, body: bytes) -> None:
         self._at_rest = self._loop.time()
-        status, answer, more = self._answer(Request("POST", path, fields, self._caller), body)
-        text = json.dumps(answer).encode()
+        status, text, more = self._answer(Request("POST", path, fields, self._caller), body)
         closes = _closes(fields)
         lines = [
             f"HTTP/1.1 {status} {_REASONS.get(status, 'Refused')}",
-            "Content-Type: application/json; charset=utf-8",
             f"Content-Length: {len(text)}",
             *(f"{name}: {value}" for name, value in more.items()),
             *(["Connection: close"] if closes else []),
@@ -155,10 +151,25 @@ class FastPath(asyncio.Protocol):
             self._transport.close()
 
     def _hand_over(self) -> None:
-        inner, held = self._others(), self._held
+        self._timer.cancel()
+        self._transport.pause_reading()
+        self._given = self._loop.create_task(self._give())
+
+    async def _give(self) -> None:
+        """To the framework, with what came."""
+        try:
+            inner = await self._others()
+        except Exception as error:
+            self._transport.abort()
+            self._loop.call_exception_handler({"message": "the web framework cannot be loaded", "exception": error})
+            return
+        if self._transport.is_closing():
+            return
+        held = self._held
         self._let_go()
         self._transport.set_protocol(inner)
         inner.connection_made(self._transport)
+        self._transport.resume_reading()
         inner.data_received(held)
 
     def _let_go(self) -> None:
@@ -180,13 +191,5 @@ def _begins_well(part: bytes) -> bool:
     return any(start.startswith(part[: len(start)]) for start in _STARTS) and _PART.fullmatch(part) is not None
 
 
-def _closes(fields: CIMultiDict[str]) -> bool:
+def _closes(fields: Fields) -> bool:
     return fields.get("Connection", "").lower() == "close"
-
-
-def _fields(head: bytes) -> CIMultiDict[str]:
-    fields: CIMultiDict[str] = CIMultiDict()
-    for line in head.decode("ascii").split("\r\n")[:-1]:
-        name, _, value = line.partition(":")
-        fields.add(name, value.lstrip(" "))
-    return fields

@@ -14,12 +14,10 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from aiohttp import web
-
 from lbcore.admin.request import Refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 INTERVAL_S = 1.0
 MOST_LISTENERS = 32
@@ -38,6 +36,9 @@ _OF_BACKENDS = (
     "address", "generation", "source", "state", "reason", "weight", "share", "leaves_in_s", "active", "sessions", "failures",
     "latency_ms", "load", "capacity",
 )  # fmt: skip
+
+FIELDS = {"Content-Type": "text/event-stream", "Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+"""Of the head of the answer."""
 
 Digest = dict[str, Any]
 
@@ -80,8 +81,8 @@ def event(data: Digest) -> bytes:
     return b"data: " + json.dumps(data, separators=(",", ":")).encode() + b"\n\n"
 
 
-class _Listener:
-    """What waits for one listener. `dropped` once it has fallen behind, or must go."""
+class Listener:
+    """What waits for one who listens. `dropped` once it has fallen behind, or must go."""
 
     def __init__(self, transport: asyncio.Transport) -> None:
         self._transport = transport
@@ -120,7 +121,7 @@ class Feed:
     def __init__(self, status: Callable[[], dict[str, Any]], interval_s: float = INTERVAL_S) -> None:
         self._status = status
         self._interval_s = interval_s
-        self._listeners: set[_Listener] = set()
+        self._listeners: set[Listener] = set()
         self._last: Digest | None = None
         self._last_at = 0.0
         self._task: asyncio.Task[None] | None = None
@@ -130,31 +131,23 @@ class Feed:
         """How many there are."""
         return len(self._listeners)
 
-    async def serve(self, web_request: web.Request, operator: bool) -> web.StreamResponse:
-        """Tell one listener until it leaves, falls behind, or `close`. operator: may it change backends? Raises Refusal."""
-        transport = web_request.transport
+    @contextlib.contextmanager
+    def joined(self, transport: asyncio.BaseTransport | None, operator: bool) -> Iterator[Listener]:
+        """One more listener, told all that happens inside. operator: may it change backends? Raises Refusal."""
         if len(self._listeners) >= MOST_LISTENERS:
             raise Refusal(503, f"{MOST_LISTENERS} dashboards are connected already", retry_after_s=5)
         if not isinstance(transport, asyncio.Transport):
             raise Refusal(503, "the connection is gone")
         _bound_kernel_buffer(transport)
-        listener = _Listener(transport)
+        listener = Listener(transport)
         listener.tell(b"event: you\n" + event({"operator": operator}))
         self._join(listener)
-        answer = web.StreamResponse(
-            headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-        )
         try:
-            await answer.prepare(web_request)
-            while told := await listener.next():
-                await answer.write(told)
-        except ConnectionError:  # it left, or was dropped
-            pass
+            yield listener
         finally:
             self._listeners.discard(listener)
-        return answer
 
-    def _join(self, listener: _Listener) -> None:
+    def _join(self, listener: Listener) -> None:
         """From now on it is told all; first the whole, from what was last, or with the first event that comes."""
         self._listeners.add(listener)
         if self._task is None or self._task.done():

@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, TypeVar
 
-from aiohttp import web
-
 from lbcore.admin.bodies import BackendCall, BadBody, UpgradeCall, parse
-from lbcore.admin.request import Refusal, request_of
+from lbcore.admin.request import Refusal, Reply, Request, json_reply
 from lbcore.discovery.members import normal
 from lbcore.errors import ConfigError, LbcoreError, StillDraining
 
@@ -42,13 +40,13 @@ class OperatorCalls:
         self._pool = pool
         self._reload, self._upgrade = reload, upgrade
 
-    async def backend(self, web_request: web.Request) -> web.Response:
+    async def backend(self, request: Request) -> Reply:
         """POST /backends/VERB."""
-        self._authorization.check_operator(request_of(web_request))
-        verb = web_request.match_info["verb"]
+        self._authorization.check_operator(request)
+        verb = request.path.removeprefix("/backends/")
         if verb not in ("add", "drain", "ready", "remove", "weight"):
             raise Refusal(404, f"{verb}: unknown (known: add, drain, ready, remove, weight)")
-        body = parse(await web_request.read(), BackendCall)
+        body = parse(await request.read(), BackendCall)
         row, note = await asyncio.to_thread(self._carry_out, verb, body)  # adding resolves a name, which may take its time
         told = {
             "id": row.id,
@@ -59,7 +57,7 @@ class OperatorCalls:
             "weight": row.weight,
             "tier": row.tier,
         }
-        return web.json_response(told | ({"note": note} if note else {}))
+        return json_reply(told | ({"note": note} if note else {}))
 
     def _carry_out(self, verb: str, body: BackendCall) -> tuple[Row, str]:
         """What became of it, and what is to be known of that."""
@@ -97,22 +95,22 @@ class OperatorCalls:
             raise BadBody(f"pool: {normal(address)} is in several: name one of {', '.join(found)}", "pool")
         return found[0] if found else self._pool(None)
 
-    async def reload(self, web_request: web.Request) -> web.Response:
+    async def reload(self, request: Request) -> Reply:
         """POST /reload."""
-        self._authorization.check_operator(request_of(web_request))
+        self._authorization.check_operator(request)
         await _obey(self._reload)
-        return web.json_response({"status": "reloaded"})
+        return json_reply({"status": "reloaded"})
 
-    async def upgrade(self, web_request: web.Request) -> web.Response:
+    async def upgrade(self, request: Request) -> Reply:
         """POST /upgrade, whole or a step of it."""
         if self._upgrade is None:
             raise Refusal(409, "only a balancer that runs as a command can be upgraded")
-        self._authorization.check_operator(request_of(web_request))
-        upgrade, order = self._upgrade, parse(await web_request.read() or b"{}", UpgradeCall)
+        self._authorization.check_operator(request)
+        upgrade, order = self._upgrade, parse(await request.read() or b"{}", UpgradeCall)
         if (order.step == "worker") != (order.worker is not None):
             raise BadBody("worker: which, with the step 'worker' alone", "worker")
         told = await _obey(lambda: upgrade(order))
-        return web.json_response({"status": "able" if order.step == "check" else "upgrading", "to": told})
+        return json_reply({"status": "able" if order.step == "check" else "upgrading", "to": told})
 
 
 async def _obey(order: Callable[[], T]) -> T:

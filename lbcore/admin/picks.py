@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from aiohttp import web
-
 from lbcore.admin.bodies import BadBody, Release, parse
 from lbcore.admin.held_picks import HeldPicks
-from lbcore.admin.request import Refusal
+from lbcore.admin.request import Refusal, Reply, Request, json_reply
 from lbcore.errors import NoBackend
 
 if TYPE_CHECKING:
@@ -25,13 +23,13 @@ class PickCalls:
         self._pool = pool
         self._held = HeldPicks()
 
-    async def pick(self, web_request: web.Request) -> web.Response:
+    async def pick(self, request: Request) -> Reply:
         """A backend by the pool's policy. hold_s: it counts as in use for so long, or until POST /release."""
-        pool = self._pool(web_request.query.get("pool"))
-        hold_s = _number(web_request, "hold_s", 0, 3600)
-        cost = int(_number(web_request, "cost", 1, 65_535))
+        pool = self._pool(request.query.get("pool"))
+        hold_s = _number(request, "hold_s", 0, 3600)
+        cost = int(_number(request, "cost", 1, 65_535))
         try:
-            picked = self._pick(pool, web_request.query.get("key"), max(1, cost))
+            picked = self._pick(pool, request.query.get("key"), max(1, cost))
         except NoBackend as error:
             raise Refusal(503, str(error), retry_after_s=1) from None
         except OSError as error:
@@ -39,28 +37,28 @@ class PickCalls:
         answer: dict[str, Any] = {"address": picked.address, "id": picked.id, "pool": pool}
         if not hold_s:
             picked.release("left")
-            return web.json_response(answer)
+            return json_reply(answer)
         name = self._held.keep(picked, hold_s)
         if name is None:
             picked.release("left")
             raise Refusal(503, "too many picks are held")
-        return web.json_response(answer | {"pick": name, "hold_s": hold_s})
+        return json_reply(answer | {"pick": name, "hold_s": hold_s})
 
-    async def release(self, web_request: web.Request) -> web.Response:
+    async def release(self, request: Request) -> Reply:
         """End a pick that is held, and say what came of it."""
-        body = parse(await web_request.read(), Release)
+        body = parse(await request.read(), Release)
         if not self._held.release(body.pick, body.outcome):
             raise Refusal(404, "no such pick is held: it was released, or its time is over")
-        return web.json_response({"status": "released"})
+        return json_reply({"status": "released"})
 
     def close(self) -> None:
         """Let go of all that are held."""
         self._held.close()
 
 
-def _number(web_request: web.Request, name: str, default: float, most: float) -> float:
+def _number(request: Request, name: str, default: float, most: float) -> float:
     """A number of the query. Raises BadBody."""
-    text = web_request.query.get(name)
+    text = request.query.get(name)
     if text is None:
         return default
     try:

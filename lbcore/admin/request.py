@@ -1,27 +1,59 @@
-"""A call of the admin server, whoever read it from the wire; and the answer that it is no success."""
+"""A call of the admin server and the reply to it, whoever reads the one from the wire and writes the other."""
 
 from __future__ import annotations
 
+import json
 import socket
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Mapping
-
-    from aiohttp import web
+    from collections.abc import Awaitable, Callable, Iterator
 
 OF_BACKENDS = ("/register", "/heartbeat", "/deregister")
 """Calls that backends make for themselves."""
 
 
+class Fields(Mapping[str, str]):
+    """Fields of a head by name in any case; of several with one name, the first."""
+
+    def __init__(self, head: str) -> None:
+        """head: lines that are known to be well formed."""
+        self._values: dict[str, list[str]] = {}
+        for line in head.split("\r\n")[:-1]:
+            name, _, value = line.partition(":")
+            self._values.setdefault(name.lower(), []).append(value.lstrip(" "))
+
+    def __getitem__(self, name: str) -> str:
+        return self._values[name.lower()][0]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def all(self, name: str) -> list[str]:
+        """The value of each field with this name."""
+        return self._values.get(name.lower(), [])
+
+
+async def _no_body() -> bytes:
+    return b""
+
+
 class Request(NamedTuple):
-    """caller: the address that calls; None over a unix socket. fields: of the head, by name in any case."""
+    """caller: the address that calls; None over a unix socket. fields: of the head, by name in any case. query: what the
+    target asks for, decoded. read: the whole body."""
 
     method: str
     path: str
     fields: Mapping[str, str]
     caller: str | None
+    query: Mapping[str, str] = MappingProxyType({})
+    read: Callable[[], Awaitable[bytes]] = _no_body
 
     @property
     def authorization(self) -> str | None:
@@ -29,9 +61,17 @@ class Request(NamedTuple):
         return self.fields.get("Authorization")
 
 
-def request_of(web_request: web.Request) -> Request:
-    """As aiohttp has read it."""
-    return Request(web_request.method, web_request.path, web_request.headers, caller_of(web_request.transport))
+class Reply(NamedTuple):
+    """fields: of the head, beside the length of the body."""
+
+    status: int
+    body: bytes
+    fields: dict[str, str]
+
+
+def json_reply(document: dict[str, Any], status: int = 200, fields: Mapping[str, str] = MappingProxyType({})) -> Reply:
+    """A reply that is a JSON object."""
+    return Reply(status, json.dumps(document).encode(), {"Content-Type": "application/json; charset=utf-8", **fields})
 
 
 def caller_of(transport: asyncio.BaseTransport | None) -> str | None:

@@ -6,6 +6,7 @@ import contextlib
 import json
 import random
 import socket
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -15,7 +16,7 @@ from harness import SLOWER, balanced, wait_for
 from pace import send_apart
 
 from lbcore import Balancer
-from lbcore.admin import fast_path
+from lbcore.admin import fast_path, framework
 from lbcore.config.settings import LeaseSettings
 
 ME = {"server_ip": "127.0.0.1", "port": 8000, "status": "alive"}
@@ -212,6 +213,37 @@ def test_stopping_closes_connections_that_beat() -> None:
     with contextlib.suppress(ConnectionResetError):
         assert connection.recv(1) == b""
     connection.close()
+
+
+def test_beats_are_answered_while_the_framework_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    loading, loaded = threading.Event(), threading.Event()
+
+    def load() -> None:
+        loading.set()
+        assert loaded.wait(10 * SLOWER)
+
+    monkeypatch.setattr(framework, "_load", load)
+    with balanced(settings=settings()) as other, dial(other) as looks, dial(other) as leaves, dial(other) as beats:
+        looks.sendall(b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        assert loading.wait(10 * SLOWER)
+        leaves.sendall(b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        leaves.close()
+        beats.sendall(beat())
+        assert answer(beats)[0] == 404
+        loaded.set()
+        assert answer(looks) == (200, {"status": "ok"})
+
+
+def test_a_framework_that_cannot_be_loaded_is_told_of_and_beats_are_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> None:
+        raise ImportError("no aiohttp here")
+
+    monkeypatch.setattr(framework, "_load", fail)
+    lines: list[str] = []
+    with Balancer(settings=settings(), log=lines.append) as lb:
+        assert everything(lb, b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n") == b""
+        assert everything(lb, beat()).startswith(b"HTTP/1.1 404 ")
+    assert [line for line in lines if "no aiohttp here" in line]
 
 
 def test_registrations_keep_their_connection_and_survive_its_loss(lb: Balancer, monkeypatch: pytest.MonkeyPatch) -> None:
