@@ -1,0 +1,1 @@
+"""Stores of keys that several balancers share: a small interface, and etcd behind it."""
