@@ -5,6 +5,13 @@ import sys
 
 def main() -> None:
     """Run the command line. Exits 0 done, 1 failed while running, 2 wrong usage or configuration."""
+    if sys.argv[1:2] == ["ready"]:
+        from lbcore.cli import ready
+
+        code = ready.quickly(sys.argv[2:])
+        if code is not None:
+            sys.exit(code)
+
     from lbcore.control import signals
 
     if sys.argv[1:2] in (["run"], ["register"]):

@@ -121,7 +121,7 @@ class Running:
             adoption=self.adoption,
         )
         self.showing: Showing = Showing(table, self.supervisor, self.recording)
-        self.readiness: Readiness = Readiness(table, self.membership, self.supervisor)
+        self.readiness: Readiness = Readiness(table, self.membership, self.supervisor, lambda: self.settings.ready_when)
         of_supervisor = self.supervisor
         self._parts.append(
             Part(of_supervisor.stop, start=of_supervisor.start, leave=of_supervisor.leave, disown=of_supervisor.disown)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lbcore.cli.ready import TIMEOUT_S
 from lbcore.cli.register_command import register
 from lbcore.cli.run_command import flag, run
 
@@ -127,6 +128,35 @@ def status(
     from lbcore.cli import show
 
     return show.main(_chosen(balancer, name), json)
+
+
+@app.command()
+def ready(
+    balancer: Which = None,
+    name: Named = None,
+    admin: Annotated[
+        str | None,
+        typer.Option(
+            "--admin", metavar="ADDRESS", help="Ask this admin server, HOST:PORT or unix:PATH, instead of one by name."
+        ),
+    ] = None,
+    timeout: Annotated[
+        float, typer.Option("--timeout", min=0.01, max=60, metavar="SECONDS", help="For the whole command, 0.01 to 60.")
+    ] = TIMEOUT_S,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print nothing.")] = False,
+) -> int:
+    """Say whether clients should be sent to a balancer, for check scripts.
+
+    The exit code is 0 when it is ready, else 1, with one line that says why: whatever goes wrong means not ready. It asks the
+    balancer's readyz, as the option ready_when has it.
+    """
+    from lbcore.cli import ready
+
+    if balancer is not None and name is not None and balancer != name:
+        raise typer.BadParameter(f"the argument says {balancer!r}, --name says {name!r}")
+    if admin is not None and (balancer or name):
+        raise typer.BadParameter("--admin: a balancer is named as well; one of the two is enough")
+    return ready.main(balancer or name, admin, timeout, quiet=quiet)
 
 
 @app.command()

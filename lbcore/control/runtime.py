@@ -15,6 +15,7 @@ import stat
 import time
 
 from lbcore.config.options import DEFAULT_NAME
+from lbcore.control.homes import directory, homes
 from lbcore.errors import LbcoreError, NameTaken, NotRunning
 from lbcore.version import VERSION
 
@@ -25,31 +26,6 @@ if TYPE_CHECKING:
 MOST_NAMESAKES = 1000
 MEMORY = "/memfd:lbcore (deleted)"
 """How /proc shows the memory that lbcore.engine.segment.make_memory makes."""
-
-
-def directory() -> str:
-    """The runtime directory: $LBCORE_RUNTIME_DIR, $XDG_RUNTIME_DIR/lbcore, /run/lbcore for root, or /tmp/lbcore-UID."""
-    explicit = os.environ.get("LBCORE_RUNTIME_DIR")
-    if explicit:
-        return explicit
-    session = os.environ.get("XDG_RUNTIME_DIR")
-    if session:
-        return os.path.join(session, "lbcore")
-    return "/run/lbcore" if os.geteuid() == 0 else f"/tmp/lbcore-{os.geteuid()}"
-
-
-def homes() -> list[str]:
-    """Where balancers may have left word: the runtime directory, and unless one was named, those of systemd's units beside it
-    (RuntimeDirectory=lbcore-NAME, which only root or this user can make there)."""
-    own = directory()
-    if os.environ.get("LBCORE_RUNTIME_DIR"):
-        return [own]
-    base = os.environ.get("XDG_RUNTIME_DIR") or "/run"
-    try:
-        found = sorted(name for name in os.listdir(base) if name == "lbcore" or name.startswith("lbcore-"))
-    except OSError:
-        found = []
-    return [own, *(path for path in (os.path.join(base, name) for name in found) if path != own)]
 
 
 def settle(uid: int, gid: int) -> None:

@@ -90,13 +90,8 @@ class Membership(Members):
             probe = self.pools_by_name[row.pool].probe
             return None if probe.kind == "off" else probe
 
-    def usable(self) -> bool:
-        """Has some pool a backend that is up by its own evidence, and has a weight?"""
-        with self.lock:
-            return not all(health.outage for health in self.health.values())
-
     def outages(self) -> list[str]:
-        """The pools without such a backend."""
+        """The pools without a backend that is up by its own evidence, and has a weight."""
         with self.lock:
             return [name for name, health in self.health.items() if health.outage]
 

@@ -151,7 +151,7 @@ def test_the_man_page_is_fresh_and_well_formed() -> None:
     ("line", "wanted"),
     [
         ("lbcore ba", {"backend"}),
-        ("lbcore re", {"register", "reload"}),
+        ("lbcore re", {"ready", "register", "reload"}),
         ("lbcore backend ", {"add", "drain", "list", "ready", "remove", "weight"}),
         ("lbcore run --po", {"--policy"}),
         ("lbcore install-service --", {"--config", "--name", "--user", "--run-as", "--print", "--help"}),

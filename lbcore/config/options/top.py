@@ -67,6 +67,15 @@ TOP: tuple[Option, ...] = (
         high=_HOUR,
     ),
     Option(
+        "ready_when",
+        "choice",
+        "any",
+        "what lbcore ready, readyz and health_path require. any: a worker that runs and a pool with a usable backend are"
+        " enough; backends: no worker hangs, and each pool has a usable backend; workers: no worker hangs, whatever the"
+        " backends do",
+        choices=("any", "backends", "workers"),
+    ),
+    Option(
         "state_file",
         "text",
         None,

@@ -39,6 +39,7 @@ class BalancerSettings(Settings):
     worker_timeout_ms: int
     drain_timeout_ms: int
     drain_delay_ms: int
+    ready_when: str
     state_file: str | None
     access_log: str
     access_log_format: str
