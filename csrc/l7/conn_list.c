@@ -10,6 +10,8 @@ void lb_conn_link(struct lb_conn_pool *pool, struct lb_conn *conn, enum lb_conn_
     conn->older = stack->newest;
     if (stack->newest != LB_SLAB_NONE)
         lb_conn_at(pool, stack->newest)->newer = index;
+    else
+        stack->oldest = index;
     stack->newest = index;
     stack->count++;
     conn->younger = LB_SLAB_NONE;
@@ -33,6 +35,8 @@ void lb_conn_unlink(struct lb_conn_pool *pool, struct lb_conn *conn)
         stack->newest = conn->older;
     if (conn->older != LB_SLAB_NONE)
         lb_conn_at(pool, conn->older)->newer = conn->newer;
+    else
+        stack->oldest = conn->newer;
     stack->count--;
     if (conn->younger != LB_SLAB_NONE)
         lb_conn_at(pool, conn->younger)->elder = conn->elder;

@@ -25,7 +25,7 @@ int lb_conn_pool_open(struct lb_conn_pool *pool, struct lb_worker_context *ctx, 
     uint32_t backends = ctx->shm.head->max_backends;
     pool->ctx = ctx;
     pool->youngest = pool->eldest = LB_SLAB_NONE;
-    pool->parting = (struct lb_conn_stack){LB_SLAB_NONE, 0};
+    pool->parting = (struct lb_conn_stack)LB_CONN_STACK_EMPTY;
     lb_wheel_open(&pool->wheel, lb_now_ms(ctx));
     int error = lb_slab_open(&pool->slab, sizeof(struct lb_conn), capacity);
     if (error)
@@ -34,7 +34,7 @@ int lb_conn_pool_open(struct lb_conn_pool *pool, struct lb_worker_context *ctx, 
     if (!pool->stacks)
         return -ENOMEM;
     for (uint32_t i = 0; i < backends; i++)
-        pool->stacks[i] = (struct lb_conn_stack){LB_SLAB_NONE, 0};
+        pool->stacks[i] = (struct lb_conn_stack)LB_CONN_STACK_EMPTY;
     return 0;
 }
 
@@ -114,6 +114,20 @@ static uint32_t idle_for_ms(const struct lb_conn_pool *pool, const struct lb_con
     return (uint32_t)lb_now_ms(pool->ctx) - conn->idle_ms;
 }
 
+/* How long a connection may have been idle that gets a request which may not be sent again. */
+static uint32_t once_limit_ms(const struct lb_conn_pool *pool, const struct lb_conn_stack *among, uint32_t backend,
+                              uint32_t limit_ms)
+{
+    struct lb_backend_health *health = lb_report_of(pool->ctx, backend);
+    const struct lb_conn *oldest = among->count ? lb_conn_at(pool, among->oldest) : NULL;
+    if (oldest && oldest->backend == backend && is_current(pool, oldest) && health->open_for_ms < idle_for_ms(pool, oldest))
+        health->open_for_ms = idle_for_ms(pool, oldest);
+    uint32_t proven_ms = health->open_for_ms > LB_KEPT_SURELY_MS ? health->open_for_ms : LB_KEPT_SURELY_MS;
+    if (!told_or_seen_ms(health) && proven_ms < limit_ms)
+        limit_ms = proven_ms;
+    return limit_ms / 2 + 1;
+}
+
 /* Has the loop said all that has come on it? Events of idle connections are looked at first in a turn; what came on one that was kept
  * in this very turn, or what did not fit into the list of events, has not been told yet. */
 static int is_surely_quiet(const struct lb_conn_pool *pool, const struct lb_conn *conn, enum lb_conn_use use)
@@ -131,7 +145,7 @@ struct lb_conn *lb_conn_take(struct lb_conn_pool *pool, const struct lb_conn_sta
 {
     uint32_t limit_ms = limit_ms_of(pool, backend, use == LB_USE_LOGIN);
     if (use == LB_USE_ONCE && limit_ms)
-        limit_ms = limit_ms / 2 + 1;
+        limit_ms = once_limit_ms(pool, among, backend, limit_ms);
     if (use != LB_USE_LOGIN && lb_conn_is_distrusted(pool, backend))
         return NULL;
     for (uint32_t at = among->newest; at != LB_SLAB_NONE;) {

@@ -5,7 +5,9 @@
  * How long an idle one is kept: two seconds less than the backend says it would (Keep-Alive: timeout) or was seen to, at least
  * half of that; the pool's `backend_idle_timeout` when neither is known. Beyond `max_idle_connections` to one backend they stay for a second at most: the
  * newest are used first, so that what a steady load needs is never that old. All together are never more than the slab holds.
- * A request that meets the backend's FIN on the wire is lost, and only idempotent ones may be sent again (RFC 9110 9.2.2).
+ * A request that meets the backend's FIN on the wire is lost, and only idempotent ones may be sent again (RFC 9110 9.2.2). Any other
+ * request takes a connection that was idle for at most half as long as the backend keeps one. While that is not known, half as long as
+ * one was seen to stay open counts instead: nothing else foretells a backend's first close.
  *
  * What a backend sends while nothing was asked of it (unsolicited) belongs to nobody: the connection ends, and for a while no connection
  * to that backend carries a second exchange.
@@ -67,8 +69,11 @@ static inline int lb_conn_is_own(const struct lb_conn *conn)
 /* Idle ones: those of a backend that anybody may use, or a client's own, whose header they began with. */
 struct lb_conn_stack {
     uint32_t newest;
+    uint32_t oldest;
     uint32_t count;
 };
+
+#define LB_CONN_STACK_EMPTY {LB_SLAB_NONE, LB_SLAB_NONE, 0}
 
 struct lb_conn_pool {
     struct lb_worker_context *ctx;

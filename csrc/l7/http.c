@@ -250,7 +250,7 @@ void lb_http_open(struct lb_l7 *l7, const struct lb_accepted *accepted)
     struct lb_http_client client = {
         .side = {.fd = accepted->fd, .readable = accepted->tls != NULL, .writable = 1, .tls = accepted->tls},
         .generation = generation,
-        .own = {LB_SLAB_NONE, 0},
+        .own = LB_CONN_STACK_EMPTY,
         .since_ms = (uint32_t)lb_now_ms(l7->ctx),
         .accept_us = (uint32_t)l7->ctx->now_us - accepted->accepted_us,
         .listener = (uint16_t)accepted->listener,

@@ -3,8 +3,6 @@
 #include "../l4/backend_report.h"
 #include "../table/avoid.h"
 
-enum { SOON_MS = 1000 }; /* no server is known to close idle connections so soon that keeps them at all */
-
 void lb_suspect(struct lb_worker_context *ctx, uint32_t backend)
 {
     (void)lb_report_of(ctx, backend);
@@ -19,6 +17,6 @@ void lb_suspect_idle_end(struct lb_worker_context *ctx, uint32_t backend, uint32
     uint32_t usual_ms = health->closes_after_ms;
     if (health->keeps_ms && (!usual_ms || health->keeps_ms < usual_ms))
         usual_ms = health->keeps_ms;
-    if (exchanges > 1 && !left && idle_ms < (usual_ms ? usual_ms / 2 : SOON_MS))
+    if (exchanges > 1 && !left && idle_ms < (usual_ms ? usual_ms / 2 : LB_KEPT_SURELY_MS))
         lb_suspect(ctx, backend);
 }

@@ -4,6 +4,8 @@
 
 #include "../l4/worker_context.h"
 
+enum { LB_KEPT_SURELY_MS = 1000 }; /* no server is known to close idle connections so soon that keeps them at all */
+
 void lb_suspect(struct lb_worker_context *ctx, uint32_t backend);
 
 /* A backend has closed an idle connection, after so many exchanges; `left` others are still open. */

@@ -59,19 +59,26 @@ def posts_at_idle_close(address: Address, kind: Kind, idle_s: float, rounds: int
 
 
 async def _posts_at_idle_close(address: Address, kind: Kind, idle_s: float, rounds: int) -> dict[str, Any]:
-    async def ask_at(method: str, pause_s: float) -> bool:
+    async def ask_at(method: str, pause_s: float) -> str | None:
+        """None: 200. Else when it was sent, how long it took, and what came instead."""
         await asyncio.sleep(pause_s)
-        with contextlib.suppress(OSError, TimeoutError):
+        began = time.monotonic()
+        try:
             async with asyncio.timeout(15):
-                return (await ask(address, request(kind, method)))[9:12] == b"200"
-        return False
+                answer = await ask(address, request(kind, method))
+        except (OSError, TimeoutError) as error:
+            answer = repr(error).encode()
+        took_s = time.monotonic() - began
+        return None if answer[9:12] == b"200" else f"after {pause_s:.3f} s, in {took_s:.3f} s: {answer[:15]!r} {answer[-80:]!r}"
 
-    results: list[bool] = []
-    for _ in range(rounds):
+    results: list[str | None] = []
+    for turn in range(rounds):
         await asyncio.gather(*(ask_at("GET", 0) for _ in range(AT_ONCE)))  # connections to the server, as many as it takes
         steps = (idle_s - SPREAD_S + 2 * SPREAD_S * number / AT_ONCE for number in range(AT_ONCE))
-        results += await asyncio.gather(*(ask_at("POST", max(0.0, step)) for step in steps))
-    return {"asked": len(results), "POST": results.count(False)}
+        seen = await asyncio.gather(*(ask_at("POST", max(0.0, step)) for step in steps))
+        results += [f"round {turn}, {what}" if what else None for what in seen]
+    failed = [what for what in results if what]
+    return {"asked": len(results), "POST": len(failed), "reasons": failed[:4]}
 
 
 # --- early responses -------------------------------------------------------------------------------------------------
