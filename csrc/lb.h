@@ -5,6 +5,7 @@
 #include "core/channel.h"
 #include "core/privileges.h"
 #include "core/seccomp.h"
+#include "core/shortage.h"
 #include "l4/event_tag.h"
 #include "l4/offload/offload.h"
 #include "l4/proxy_protocol.h"

@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -40,15 +39,14 @@ static int is_local(int fd)
 
 int lb_listeners_add(struct lb_listeners *listeners, struct lb_worker_context *ctx, uint32_t listener, int fd, int own)
 {
-    struct epoll_event event = {.events = listeners->paused ? 0 : EPOLLIN, .data.u64 = lb_tag_of(LB_TAG_LISTENER, listener, 0)};
     if (listener >= listeners->count || listeners->at[listener].fd >= 0) {
         close(fd);
         return -EINVAL;
     }
-    if (epoll_ctl(ctx->epoll, EPOLL_CTL_ADD, fd, &event) < 0) {
-        int error = errno;
+    int error = lb_loop_watch(&ctx->loop, fd, listeners->paused ? 0 : EPOLLIN, lb_tag_of(LB_TAG_LISTENER, listener, 0));
+    if (error) {
         close(fd);
-        return -error;
+        return error;
     }
     listeners->at[listener] = (struct lb_listener){.fd = fd, .own = (uint8_t)own, .local = (uint8_t)is_local(fd)};
     if (listeners->at[listener].local && ctx->loopback_control)
@@ -60,10 +58,8 @@ int lb_listeners_add(struct lb_listeners *listeners, struct lb_worker_context *c
 static void set_interest(struct lb_listeners *listeners, struct lb_worker_context *ctx, uint32_t events)
 {
     for (uint32_t i = 0; i < listeners->count; i++)
-        if (listeners->at[i].fd >= 0) {
-            struct epoll_event event = {.events = events, .data.u64 = lb_tag_of(LB_TAG_LISTENER, i, 0)};
-            (void)epoll_ctl(ctx->epoll, EPOLL_CTL_MOD, listeners->at[i].fd, &event);
-        }
+        if (listeners->at[i].fd >= 0)
+            (void)lb_loop_change(&ctx->loop, listeners->at[i].fd, events, lb_tag_of(LB_TAG_LISTENER, i, 0));
 }
 
 static void pause_accepting(struct lb_listeners *listeners, struct lb_worker_context *ctx, uint64_t retry_ms)
@@ -152,7 +148,7 @@ void lb_listeners_remove(struct lb_listeners *listeners, struct lb_worker_contex
     if (last == ACCEPT_LATER)
         return;
     /* closing alone would not do: a socket that was inherited lives on elsewhere, and would go on sending us events (epoll(7)) */
-    (void)epoll_ctl(ctx->epoll, EPOLL_CTL_DEL, listeners->at[listener].fd, NULL);
+    lb_loop_unwatch(&ctx->loop, listeners->at[listener].fd);
     if (listeners->at[listener].own && listeners->at[listener].ends)
         (void)shutdown(listeners->at[listener].fd, SHUT_RDWR);
     close(listeners->at[listener].fd);

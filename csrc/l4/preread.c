@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <string.h>
-#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -160,11 +159,10 @@ void lb_preread_open(struct lb_prereads *prereads, const struct lb_accepted *acc
         .live = 1,
         .stage = (uint8_t)first_stage(ctx, listener, &accepted->ends.client),
     };
-    struct epoll_event event = {.events = EPOLLIN | EPOLLRDHUP | EPOLLET | (row->terminates ? EPOLLOUT : 0),
-                                .data.u64 = lb_tag_of(LB_TAG_PREREAD, index, preread->generation)};
+    uint32_t events = EPOLLIN | EPOLLRDHUP | EPOLLET | (row->terminates ? EPOLLOUT : 0);
     ctx->prereads++;
     lb_timer_set(&prereads->wheel, &preread->timer, lb_now_ms(ctx) + row->header_timeout_ms);
-    if (epoll_ctl(ctx->epoll, EPOLL_CTL_ADD, accepted->fd, &event) < 0)
+    if (lb_loop_watch(&ctx->loop, accepted->fd, events, lb_tag_of(LB_TAG_PREREAD, index, preread->generation)) < 0)
         (void)refuse(prereads, preread, LB_ENDED_RESOURCE);
     /* what has come already is told by the first event */
 }

@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <string.h>
-#include <sys/epoll.h>
 
 #include "../core/net.h"
 #include "../table/account.h"
@@ -60,7 +59,7 @@ void lb_session_open(struct lb_worker_context *ctx, const struct lb_accepted *ac
     lb_add(&ctx->row->active, 1);
     lb_budget_session(&ctx->shm, ctx->worker, session->pool, (uint32_t)(ctx->now_us / 1000000));
     lb_session_move(ctx, session, LB_SESSION_CONNECTING);
-    if (error || lb_session_watch(ctx, session, LB_CLIENT, accepted->watched ? EPOLL_CTL_MOD : EPOLL_CTL_ADD) < 0)
+    if (error || lb_session_watch(ctx, session, LB_CLIENT, accepted->watched ? LB_ATTACH_WATCHED : LB_ATTACH_FRESH) < 0)
         lb_session_end(ctx, session, LB_ENDED_RESOURCE);
     else
         reach(ctx, session, 0);
@@ -109,7 +108,7 @@ int lb_session_tunnel(struct lb_worker_context *ctx, const struct lb_tunnel *chi
     if (child->from_server_count)
         lb_sendq_preload(ctx, &session->flow[LB_BACKEND], child->from_server, child->from_server_count);
     for (int side = LB_CLIENT; side <= LB_BACKEND; side++)
-        if (lb_session_watch(ctx, session, (enum lb_side_name)side, EPOLL_CTL_MOD) < 0) {
+        if (lb_session_watch(ctx, session, (enum lb_side_name)side, LB_ATTACH_WATCHED) < 0) {
             lb_session_end(ctx, session, LB_ENDED_BACKEND);
             return 0;
         }

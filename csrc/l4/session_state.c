@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <string.h>
-#include <sys/epoll.h>
 
 #include "../core/net.h"
 #include "../table/account.h"
@@ -87,11 +86,8 @@ void lb_session_begin_to_flow(struct lb_worker_context *ctx, struct lb_session *
     lb_session_move(ctx, session, LB_SESSION_OPEN);
 }
 
-int lb_session_watch(struct lb_worker_context *ctx, struct lb_session *session, enum lb_side_name side, int operation)
+int lb_session_watch(struct lb_worker_context *ctx, struct lb_session *session, enum lb_side_name side, enum lb_attaching how)
 {
-    struct epoll_event event = {
-        .events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET,
-        .data.u64 = lb_tag_of((enum lb_tag)side, lb_session_index(ctx, session), session->generation),
-    };
-    return epoll_ctl(ctx->epoll, operation, session->side[side].fd, &event) < 0 ? -errno : 0;
+    uint64_t tag = lb_tag_of((enum lb_tag)side, lb_session_index(ctx, session), session->generation);
+    return lb_loop_attach(&ctx->loop, session->side[side].fd, tag, how);
 }

@@ -71,9 +71,9 @@ void lb_session_move(struct lb_worker_context *ctx, struct lb_session *session, 
 /* Its backend is reached, or was from the start: what connecting needed makes room. */
 void lb_session_begin_to_flow(struct lb_worker_context *ctx, struct lb_session *session);
 
-/* Tell the poller of a side, for its whole life: 0, or -errno. operation: EPOLL_CTL_ADD, or EPOLL_CTL_MOD when it is watched already. */
+/* Have the loop serve a side for its whole life: 0, or -errno. */
 __attribute__((warn_unused_result)) int lb_session_watch(struct lb_worker_context *ctx, struct lb_session *session,
-                                                         enum lb_side_name side, int operation);
+                                                         enum lb_side_name side, enum lb_attaching how);
 
 /* How long its state may last while nothing moves. */
 uint64_t lb_session_limit_ms(const struct lb_worker_context *ctx, const struct lb_session *session);

@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
-#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -25,8 +24,7 @@ union control {
 
 static int watch(struct lb_udp *udp, int fd, uint32_t events, enum lb_tag kind)
 {
-    struct epoll_event event = {.events = events, .data.u64 = lb_tag_of(kind, 0, 0)};
-    return epoll_ctl(udp->ctx->epoll, EPOLL_CTL_ADD, fd, &event) == 0;
+    return lb_loop_watch(&udp->ctx->loop, fd, events, lb_tag_of(kind, 0, 0)) == 0;
 }
 
 static void drop(int *fd)
@@ -67,7 +65,7 @@ static void stop_reading(struct lb_udp *udp)
         struct lb_udp_socket *socket = &udp->at[i];
         if (socket->fd < 0 || socket->closing) /* a listener that was removed: its sessions end here */
             continue;
-        (void)epoll_ctl(udp->ctx->epoll, EPOLL_CTL_DEL, socket->fd, NULL);
+        lb_loop_unwatch(&udp->ctx->loop, socket->fd);
         socket->closing = socket->moves = 1;
     }
 }
@@ -163,11 +161,10 @@ void lb_udp_move_receive(struct lb_udp *udp)
 void lb_udp_move_read_all(struct lb_udp *udp)
 {
     for (uint32_t i = 0; i < udp->count; i++) {
-        struct epoll_event event = {.events = EPOLLIN, .data.u64 = lb_tag_of(LB_TAG_LISTENER, i, 0)};
         if (udp->at[i].fd < 0 || !udp->at[i].waits)
             continue;
         udp->at[i].waits = 0;
-        (void)epoll_ctl(udp->ctx->epoll, EPOLL_CTL_MOD, udp->at[i].fd, &event);
+        (void)lb_loop_change(&udp->ctx->loop, udp->at[i].fd, EPOLLIN, lb_tag_of(LB_TAG_LISTENER, i, 0));
     }
 }
 

@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <string.h>
-#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -150,9 +149,7 @@ static uint32_t pick(const struct lb_attempt *attempt)
 
 static int watch(struct lb_udp *udp, struct lb_udp_session *session, int fd)
 {
-    struct epoll_event event = {.events = EPOLLIN,
-                                .data.u64 = lb_tag_of(LB_TAG_UDP, index_of(udp, session), session->generation)};
-    return epoll_ctl(udp->ctx->epoll, EPOLL_CTL_ADD, fd, &event);
+    return lb_loop_watch(&udp->ctx->loop, fd, EPOLLIN, lb_tag_of(LB_TAG_UDP, index_of(udp, session), session->generation));
 }
 
 static int connect_to(const struct lb_attempt *attempt)
@@ -311,7 +308,7 @@ struct lb_udp_session *lb_udp_session_take(struct lb_udp *udp, const struct lb_u
 void lb_udp_session_leave(struct lb_udp *udp, struct lb_udp_session *session)
 {
     if (session->fd >= 0) /* the socket lives on elsewhere, and would go on sending us events (epoll(7)) */
-        (void)epoll_ctl(udp->ctx->epoll, EPOLL_CTL_DEL, session->fd, NULL);
+        lb_loop_unwatch(&udp->ctx->loop, session->fd);
     leave(udp, session, LB_ENDED_MOVED);
 }
 

@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -64,7 +63,6 @@ int lb_udp_add(struct lb_udp *udp, uint32_t listener, int fd, int waits)
 {
     union lb_address bound;
     socklen_t length = sizeof bound;
-    struct epoll_event event = {.events = waits ? 0 : EPOLLIN, .data.u64 = lb_tag_of(LB_TAG_LISTENER, listener, 0)};
     if (lb_udp_has(udp, listener))
         return take_back(udp, listener, fd);
     int error = listener >= udp->count ? -EINVAL : open_batches(udp);
@@ -72,7 +70,7 @@ int lb_udp_add(struct lb_udp *udp, uint32_t listener, int fd, int waits)
         error = -errno;
     if (!error) {
         lb_datagram_prepare(fd, bound.any.sa_family, is_wild(&bound));
-        error = epoll_ctl(udp->ctx->epoll, EPOLL_CTL_ADD, fd, &event) < 0 ? -errno : 0;
+        error = lb_loop_watch(&udp->ctx->loop, fd, waits ? 0 : EPOLLIN, lb_tag_of(LB_TAG_LISTENER, listener, 0));
     }
     if (error) {
         close(fd);
@@ -90,7 +88,7 @@ void lb_udp_close_when_empty(struct lb_udp *udp, uint32_t listener)
         return;
     if (udp->outbox.used && udp->outbox.fd == socket->fd)
         lb_udp_flush(udp);
-    (void)epoll_ctl(udp->ctx->epoll, EPOLL_CTL_DEL, socket->fd, NULL); /* as in listeners.c: others may hold it */
+    lb_loop_unwatch(&udp->ctx->loop, socket->fd); /* as in listeners.c: others may hold it */
     close(socket->fd);
     socket->fd = -1;
     udp->open--;

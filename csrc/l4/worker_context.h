@@ -4,6 +4,7 @@
 
 #include "../core/channel.h"
 #include "../core/buffer_pool.h"
+#include "../core/loop.h"
 #include "../core/pipe_pool.h"
 #include "../core/slab.h"
 #include "../core/timer.h"
@@ -37,7 +38,7 @@ struct lb_worker_context {
     struct lb_cursor *cursors; /* by pool */
     uint32_t worker;
     uint32_t datapath; /* enum lb_datapath */
-    int epoll;
+    struct lb_loop loop;
     const char *loopback_control; /* core/congestion.h; NULL: none */
     uint64_t now_us;              /* read once a turn */
     uint32_t more_events;         /* the list of events was full: there may be others, which the next turn tells */

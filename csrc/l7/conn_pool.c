@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include <sys/epoll.h>
 #include <unistd.h>
 
 #include "../core/net.h"
@@ -220,14 +219,12 @@ int lb_conn_connect(struct lb_conn_pool *pool, uint32_t backend, uint32_t row, s
     }
     *conn = lb_conn_at(pool, index);
     uint32_t generation = (*conn)->generation;
-    struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET,
-                                .data.u64 = lb_tag_of(LB_TAG_CONNECTION, index, generation)};
-    if (fd < 0 || epoll_ctl(ctx->epoll, EPOLL_CTL_ADD, fd, &event) < 0) {
-        int error = fd < 0 ? -fd : errno;
+    int error = fd < 0 ? fd : lb_loop_attach(&ctx->loop, fd, lb_tag_of(LB_TAG_CONNECTION, index, generation), LB_ATTACH_FRESH);
+    if (error) {
         if (fd >= 0)
             close(fd);
         lb_slab_give(&pool->slab, index);
-        return error;
+        return -error;
     }
     **conn = (struct lb_conn){.side = {.fd = fd},
                               .generation = generation,

@@ -1,7 +1,5 @@
 #include "http.h"
 
-#include <sys/epoll.h>
-
 #include "../l4/sendq.h"
 #include "attempt.h"
 #include "belongs.h"
@@ -262,9 +260,10 @@ void lb_http_open(struct lb_l7 *l7, const struct lb_accepted *accepted)
     lb_add(&l7->ctx->row->accepted, 1);
     lb_add(&l7->ctx->row->active, 1);
     lb_h1_move(l7, h1, LB_H1_OPEN);
-    struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET,
-                                .data.u64 = lb_tag_of(LB_TAG_HTTP, index, generation)};
-    if (error || epoll_ctl(l7->ctx->epoll, accepted->watched ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, accepted->fd, &event) < 0)
+    if (!error)
+        error = lb_loop_attach(&l7->ctx->loop, accepted->fd, lb_tag_of(LB_TAG_HTTP, index, generation),
+                               accepted->watched ? LB_ATTACH_WATCHED : LB_ATTACH_FRESH);
+    if (error)
         lb_h1_end(l7, h1, LB_ENDED_NO_BUFFER);
     else if (accepted->tls)
         lb_http_run(l7, h1); /* its first request may have come with the handshake's last words */

@@ -1,6 +1,5 @@
 #include <errno.h>
 #include <stdlib.h>
-#include <sys/epoll.h>
 #include <unistd.h>
 
 #include "../core/congestion.h"
@@ -30,7 +29,7 @@ static int open_cursors(struct lb_worker_context *ctx)
 
 int lb_worker_context_open(struct lb_worker_context *ctx, const struct lb_worker_setup *setup, uint32_t sessions)
 {
-    ctx->epoll = -1;
+    ctx->loop.poller = -1;
     ctx->ready = ctx->starved = LB_SLAB_NONE;
     int error = lb_shm_attach(&ctx->shm, setup->memory, setup->bytes);
     if (error || setup->worker >= ctx->shm.head->workers)
@@ -60,15 +59,12 @@ int lb_worker_context_open(struct lb_worker_context *ctx, const struct lb_worker
     const struct lb_head *head = ctx->shm.head;
     /* a client each, its session's backend, and as many kept connections */
     lb_tls_rules_prepare(&ctx->tls, head->max_listeners, head->max_pools, head->max_backends, 3 * sessions);
-    if (!error && (ctx->epoll = epoll_create1(EPOLL_CLOEXEC)) < 0)
-        error = -errno;
-    return error;
+    return error ? error : lb_loop_open(&ctx->loop);
 }
 
 void lb_worker_context_close(struct lb_worker_context *ctx)
 {
-    if (ctx->epoll >= 0)
-        close(ctx->epoll);
+    lb_loop_close(&ctx->loop);
     free(ctx->scratch);
     free(ctx->cursors);
     lb_pipe_pool_close(&ctx->pipes);

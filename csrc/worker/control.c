@@ -1,6 +1,5 @@
 #include <errno.h>
 #include <signal.h>
-#include <sys/epoll.h>
 #include <unistd.h>
 
 #include "../l4/udp_move.h"
@@ -11,8 +10,7 @@ enum { SHORTAGE_EVERY_MS = 1000 };
 
 int lb_worker_watch(struct lb_worker *worker, int fd, enum lb_tag kind)
 {
-    struct epoll_event event = {.events = EPOLLIN, .data.u64 = lb_tag_of(kind, 0, 0)};
-    return epoll_ctl(worker->ctx.epoll, EPOLL_CTL_ADD, fd, &event) < 0 ? -errno : 0;
+    return lb_loop_watch(&worker->ctx.loop, fd, EPOLLIN, lb_tag_of(kind, 0, 0));
 }
 
 void lb_worker_set_state(struct lb_worker *worker, enum lb_worker_state state)
@@ -109,7 +107,7 @@ void lb_worker_leave_adoption_socket(struct lb_worker *worker)
 
 static void lose_channel(struct lb_worker *worker)
 {
-    (void)epoll_ctl(worker->ctx.epoll, EPOLL_CTL_DEL, worker->channel, NULL);
+    lb_loop_unwatch(&worker->ctx.loop, worker->channel);
     if (worker->adopted)
         close(worker->channel);
     worker->channel = -1;

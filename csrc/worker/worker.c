@@ -2,7 +2,6 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
-#include <sys/epoll.h>
 #include <unistd.h>
 
 #include "../core/net.h"
@@ -142,9 +141,9 @@ static int drained(const struct lb_worker *worker)
 static int turn(struct lb_worker *worker)
 {
     struct lb_worker_context *ctx = &worker->ctx;
-    int count = epoll_wait(ctx->epoll, worker->events, LB_WORKER_EVENTS, patience_ms(worker));
-    if (count < 0 && errno != EINTR)
-        return -errno;
+    int count = lb_loop_wait(&ctx->loop, worker->events, LB_WORKER_EVENTS, patience_ms(worker));
+    if (count < 0 && count != -EINTR)
+        return count;
     ctx->now_us = lb_net_now_us();
     ctx->tls.shared.turn++;
     dispatch_all(worker, count);

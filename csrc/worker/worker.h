@@ -3,8 +3,6 @@
 #ifndef LB_WORKER_H
 #define LB_WORKER_H
 
-#include <sys/epoll.h>
-
 #include "../l4/listeners.h"
 #include "../l4/preread.h"
 #include "../l4/session.h"

@@ -10,7 +10,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <unistd.h>
@@ -281,8 +280,7 @@ static int run(struct trial *trial)
 
 static int watch(struct trial *trial, int side)
 {
-    struct epoll_event event = {.events = EPOLLIN | EPOLLET};
-    return epoll_ctl(trial->ctx.epoll, EPOLL_CTL_ADD, trial->end[side].ours, &event);
+    return lb_loop_watch(&trial->ctx.loop, trial->end[side].ours, EPOLLIN | EPOLLET, 0);
 }
 
 static int prepare(struct trial *trial)
@@ -294,8 +292,8 @@ static int prepare(struct trial *trial)
     if (error)
         return error;
     trial->session = lb_slab_at(&ctx->sessions, lb_slab_take(&ctx->sessions));
-    if ((ctx->epoll = epoll_create1(EPOLL_CLOEXEC)) < 0 || pair(&trial->end[LB_CLIENT]) < 0 ||
-        pair(&trial->end[LB_BACKEND]) < 0 || watch(trial, LB_CLIENT) < 0 || watch(trial, LB_BACKEND) < 0)
+    if (lb_loop_open(&ctx->loop) < 0 || pair(&trial->end[LB_CLIENT]) < 0 || pair(&trial->end[LB_BACKEND]) < 0 ||
+        watch(trial, LB_CLIENT) < 0 || watch(trial, LB_BACKEND) < 0)
         return fails_by(trial, "no sockets");
     *trial->session = (struct lb_session){
         .state = LB_SESSION_OPEN,
@@ -315,8 +313,7 @@ static void clear(struct trial *trial)
         if (trial->end[i].ours >= 0)
             close(trial->end[i].ours);
     }
-    if (trial->ctx.epoll >= 0)
-        close(trial->ctx.epoll);
+    lb_loop_close(&trial->ctx.loop);
     lb_offload_close(trial->ctx.offload);
     lb_slab_close(&trial->ctx.sessions);
     free(trial);
@@ -329,7 +326,7 @@ int lb_offload_selftest(char *why, size_t room)
         return -ENOMEM;
     trial->why = why;
     trial->room = room;
-    trial->ctx.epoll = -1;
+    trial->ctx.loop.poller = -1;
     for (int i = LB_CLIENT; i <= LB_BACKEND; i++)
         trial->end[i] = (struct end){.outer = -1, .ours = -1};
     int error = prepare(trial);

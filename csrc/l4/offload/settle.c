@@ -1,5 +1,4 @@
 #include <errno.h>
-#include <sys/epoll.h>
 
 #include "progress.h"
 #include "seats.h"
@@ -13,12 +12,10 @@ enum {
 int lb_seat_watch(struct lb_worker_context *ctx, const struct lb_session *session, enum lb_side_name side, int bytes)
 {
     struct lb_seated *seat = lb_seat_of(ctx, session);
-    struct epoll_event event = {
-        .events = EPOLLOUT | EPOLLRDHUP | EPOLLET | (bytes ? EPOLLIN : 0),
-        .data.u64 = lb_tag_of((enum lb_tag)side, seat->session, session->generation),
-    };
+    uint32_t events = EPOLLOUT | EPOLLRDHUP | EPOLLET | (bytes ? EPOLLIN : 0);
+    uint64_t tag = lb_tag_of((enum lb_tag)side, seat->session, session->generation);
     seat->listens[side] = (uint8_t)bytes;
-    return epoll_ctl(ctx->epoll, EPOLL_CTL_MOD, session->side[side].fd, &event) < 0 ? -errno : 0;
+    return lb_loop_change(&ctx->loop, session->side[side].fd, events, tag);
 }
 
 static void count_lane(struct lb_worker_context *ctx, struct lb_session *session, enum lb_side_name from)
