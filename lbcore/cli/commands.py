@@ -96,7 +96,7 @@ def schema() -> int:
     """Print the JSON schema of configurations."""
     import json
 
-    from lbcore.config.toml import json_schema
+    from lbcore.config.schema import json_schema
 
     typer.echo(json.dumps(json_schema(), indent=2))
     return 0

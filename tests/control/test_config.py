@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from lbcore.config import options
 from lbcore.config.option import duration_text, parse_duration
+from lbcore.config.schema import json_schema
 from lbcore.config.settings import BackendSettings, ListenerSettings, PoolSettings, parse_address, parse_listen, simple
-from lbcore.config.toml import from_document, json_schema, load
+from lbcore.config.toml import from_document, load
 from lbcore.errors import ConfigError
 
 SHOP = """

@@ -7,8 +7,8 @@ from typer.testing import CliRunner
 
 from lbcore.cli.commands import app
 from lbcore.config import options, settings
+from lbcore.config.schema import json_schema
 from lbcore.config.settings.balancer import TAKES_RESTART
-from lbcore.config.toml import json_schema
 
 KINDS = [
     value

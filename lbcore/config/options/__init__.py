@@ -1,7 +1,7 @@
 """Every option, declared once.
 
-From these tables come the TOML keys (toml.py), the flags (cli/run_command.py), the attributes of the settings (`slots`), what a
-reload changes (`restart`), the texts of errors and the tables of tools/docs/options.md.
+From these tables come TOML keys (config/document.py), the flags (cli/run_flags.py), the attributes of the settings (`slots`),
+what a reload changes (`restart`), the texts of errors and the tables of tools/docs/options.md.
 """
 
 from lbcore.config.options.admin import ADMIN

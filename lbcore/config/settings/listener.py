@@ -158,8 +158,11 @@ class RouteSettings(Settings):
 
     def take(self, values: dict[str, Any]) -> Iterable[str]:
         method = values.pop("method", None) or []
-        self.method = [method] if isinstance(method, str) else list(method)
-        if not all(is_token(name) for name in self.method):
+        names = [method] if isinstance(method, str) else method
+        if isinstance(names, list | tuple) and all(isinstance(name, str) and is_token(name) for name in names):
+            self.method = list(names)
+        else:
+            self.method = []
             yield f"method: {method!r} is not allowed (allowed: names of methods)"
         self.header, self.cookie = {}, {}
         for key in ("header", "cookie"):
