@@ -12,6 +12,8 @@ from harness import command
 HEAVY = {
     "aiohttp": "with the first call of the admin server that FastPath does not read",
     "multidict": "with aiohttp",
+    "typer": "where the command line is not plain",
+    "pydantic": "by typer",
     "prometheus_client": "with the first scrape",
     "dns": "where a pool has a source of kind dns",
     "opentelemetry": "where traces are sent",
