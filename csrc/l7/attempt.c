@@ -248,7 +248,7 @@ struct lb_verdict lb_http_attempt_another(struct lb_l7 *l7, struct lb_exchange *
 {
     lb_sendq_drop(l7->ctx, &exchange->up);
     lb_http_leave_backend(l7, exchange, LB_CONN_CUT);
-    lb_input_reread(l7, &exchange->in);
+    lb_http_recall(l7, exchange);
     uint32_t backend = lb_may_retry(l7->ctx, exchange->pool, ECONNRESET, exchange->tried_count, &exchange->shortages)
                          ? pick(l7, exchange)
                          : LB_NONE;
@@ -260,7 +260,7 @@ struct lb_verdict lb_http_attempt_another(struct lb_l7 *l7, struct lb_exchange *
 
 struct lb_verdict lb_http_attempt_failed(struct lb_l7 *l7, struct lb_exchange *exchange, int error)
 {
-    lb_input_reread(l7, &exchange->in);
+    lb_http_recall(l7, exchange);
     return reach(l7, exchange, error, LB_NONE);
 }
 
@@ -299,7 +299,7 @@ struct lb_verdict lb_http_connected(struct lb_l7 *l7, struct lb_exchange *exchan
                    (uint32_t)l7->ctx->now_us - exchange->sent_us);
     lb_health_connected(lb_report_of(l7->ctx, exchange->backend), lb_now_ms(l7->ctx));
     exchange->sent_us = (uint32_t)l7->ctx->now_us;
-    lb_input_reread(l7, &exchange->in);
+    lb_http_recall(l7, exchange);
     return lb_verdict(LB_NEXT_SEND);
 }
 
@@ -309,7 +309,7 @@ struct lb_verdict lb_http_attempt_queued(struct lb_l7 *l7, struct lb_exchange *e
     int bound = exchange->waits_for != LB_NONE;
     if (bound ? lb_http_still_waits(l7, exchange) : *nobody)
         return lb_verdict(LB_NEXT_WAIT);
-    lb_input_reread(l7, &exchange->in);
+    lb_http_recall(l7, exchange);
     uint32_t backend = pick(l7, exchange);
     queue->bound = queue->bound - (uint32_t)bound + (exchange->waits_for != LB_NONE);
     if (backend != LB_NONE)

@@ -2,13 +2,18 @@
 
 #include "belongs.h"
 
-enum lb_awaits lb_http_awaits(const struct lb_l7 *l7, const struct lb_exchange *exchange)
+/* Its client has more of it, and its backend takes none. */
+static int is_blocked_by_backend(const struct lb_exchange *exchange)
 {
-    const struct lb_side *backend = &lb_http_conn(l7, exchange)->side;
-    int goes_up = (!exchange->request.whole || exchange->up.pending) && !backend->failed && !lb_h1_of(exchange->client)->unsent;
+    return lb_http_client_can(exchange, LB_CAN_READ) && !lb_http_backend_can(exchange, LB_CAN_SEND);
+}
+
+enum lb_awaits lb_http_awaits(const struct lb_exchange *exchange)
+{
+    int goes_up = (!exchange->request.whole || exchange->up.pending) && !exchange->deaf && !exchange->withheld;
     if (exchange->down.pending || exchange->stage == LB_RESPONSE_WHOLE)
         return LB_AWAITS_TAKER;
-    if (goes_up && (exchange->up.pending || (exchange->client->side.readable && !backend->writable)))
+    if (goes_up && (exchange->up.pending || is_blocked_by_backend(exchange)))
         return LB_AWAITS_UPLOAD;
     if (goes_up && !(exchange->expects && exchange->stage == LB_RESPONSE_AWAITED))
         return LB_AWAITS_SENDER;

@@ -13,6 +13,6 @@ enum lb_awaits {
 };
 
 /* In LB_EXCHANGE_FORWARDING only. */
-enum lb_awaits lb_http_awaits(const struct lb_l7 *l7, const struct lb_exchange *exchange);
+enum lb_awaits lb_http_awaits(const struct lb_exchange *exchange);
 
 #endif

@@ -4,11 +4,6 @@
 
 #include "l7.h"
 
-static inline uint32_t lb_h1_index(const struct lb_l7 *l7, const struct lb_h1 *client)
-{
-    return lb_slab_index(&l7->clients, client);
-}
-
 static inline uint32_t lb_http_index(const struct lb_l7 *l7, const struct lb_exchange *exchange)
 {
     return lb_slab_index(&l7->exchanges, exchange);
@@ -37,6 +32,23 @@ static inline struct lb_pool_row *lb_http_pool(const struct lb_l7 *l7, const str
 static inline struct lb_conn *lb_http_conn(const struct lb_l7 *l7, const struct lb_exchange *exchange)
 {
     return lb_conn_at(&l7->conns, exchange->conn);
+}
+
+/* Is this end ready for that (stream.h)? */
+static inline int lb_http_client_can(const struct lb_exchange *exchange, unsigned what)
+{
+    return (exchange->stream[LB_CLIENT].ops->ready(exchange) & what) != 0;
+}
+
+static inline int lb_http_backend_can(const struct lb_exchange *exchange, unsigned what)
+{
+    return (exchange->stream[LB_BACKEND].ops->ready(exchange) & what) != 0;
+}
+
+/* The request is wanted again, as l7->message. */
+static inline void lb_http_recall(struct lb_l7 *l7, const struct lb_exchange *exchange)
+{
+    exchange->stream[LB_CLIENT].ops->recall(l7, exchange);
 }
 
 /* Did the client speak TLS, with us or with the proxy whose PROXY header says so? */

@@ -10,6 +10,7 @@
 #include "belongs.h"
 #include "input.h"
 #include "queue.h"
+#include "request.h"
 
 /* A client is bound to a backend by a cookie (sticky.h). It keeps it while it drains, unless the pool says otherwise, and waits for it
  * while it is full: what the client has begun is there and nowhere else. */
@@ -121,22 +122,13 @@ static void read_cookies(const struct lb_l7 *l7, struct lb_exchange *exchange, c
         look_at(l7, exchange, bonds, bytes + value.at, value.length);
 }
 
-static int is_secure(const struct lb_l7 *l7, const struct lb_exchange *exchange, const char *bytes)
-{
-    const struct lb_proxy_info *proxy_info = lb_proxy_info_at(&l7->ctx->proxy_info, exchange->client->proxy_info);
-    if (exchange->client->side.tls || (proxy_info && proxy_info->tls))
-        return 1;
-    const struct lb_field *told = exchange->client->trusted ? lb_field_find(&l7->message, bytes, "x-forwarded-proto", 17) : NULL;
-    return told && lb_same_word(bytes + told->value.at, told->value.length, "https", 5);
-}
-
 uint32_t lb_http_bound(struct lb_l7 *l7, struct lb_exchange *exchange)
 {
     const struct lb_pool_row *pool = lb_http_pool(l7, exchange);
     const char *bytes = lb_input_at(l7, &exchange->in) + exchange->in.start;
     struct bonds bonds = {.mine_count = 0};
     read_cookies(l7, exchange, bytes, &bonds);
-    exchange->secure = (uint8_t)is_secure(l7, exchange, bytes);
+    exchange->secure = (uint8_t)lb_http_came_by_tls(l7, exchange, bytes);
     for (uint32_t i = 0; i < bonds.mine_count; i++) {
         uint32_t backend = bonds.mine[i];
         if (exchange->tried_count || !serves_bound(l7, backend, pool))

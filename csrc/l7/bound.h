@@ -2,8 +2,9 @@
 #ifndef LB_BOUND_H
 #define LB_BOUND_H
 
-#include "h1_encode.h"
 #include "l7.h"
+
+enum { LB_COOKIE_BYTES = 576 };
 
 /* The backend that the client's cookie binds it to, charged with this exchange. LB_NONE: there is none, or it is full, and
  * exchange->waits_for names it. l7->message is the request. */

@@ -12,6 +12,8 @@ void lb_http_own(struct lb_l7 *l7, struct lb_exchange *exchange, struct lb_conn 
 {
     conn->owner = lb_http_index(l7, exchange);
     exchange->conn = lb_slab_index(&l7->conns.slab, conn);
+    exchange->stream[LB_BACKEND] = (struct lb_stream){.ops = l7->backends, .side = &conn->side, .chunks = 1};
+    exchange->deaf = 0;
     exchange->reused = conn->exchanges > 0;
     exchange->quiet = 0;
     exchange->conn_keeps = 1;

@@ -13,7 +13,7 @@
 
 static uint32_t exchange_limit_ms(const struct lb_l7 *l7, const struct lb_exchange *exchange)
 {
-    switch (lb_http_awaits(l7, exchange)) {
+    switch (lb_http_awaits(exchange)) {
     case LB_AWAITS_SENDER:
     case LB_AWAITS_TAKER:
         return lb_http_listener(l7, exchange)->body_timeout_ms;
@@ -44,10 +44,10 @@ static uint32_t limit_ms(const struct lb_l7 *l7, const struct lb_exchange *excha
     return 0;
 }
 
-static uint32_t since_ms(const struct lb_l7 *l7, const struct lb_exchange *exchange)
+static uint32_t since_ms(const struct lb_exchange *exchange)
 {
     if (exchange->state != LB_EXCHANGE_FORWARDING || exchange->stage != LB_RESPONSE_AWAITED ||
-        lb_http_awaits(l7, exchange) == LB_AWAITS_TAKER)
+        lb_http_awaits(exchange) == LB_AWAITS_TAKER)
         return exchange->since_ms;
     return exchange->asked_ms;
 }
@@ -55,14 +55,14 @@ static uint32_t since_ms(const struct lb_l7 *l7, const struct lb_exchange *excha
 /* How long may it still be as it is? */
 static uint64_t left_ms(const struct lb_l7 *l7, const struct lb_exchange *exchange)
 {
-    uint32_t passed_ms = (uint32_t)lb_now_ms(l7->ctx) - since_ms(l7, exchange), limit = limit_ms(l7, exchange);
+    uint32_t passed_ms = (uint32_t)lb_now_ms(l7->ctx) - since_ms(exchange), limit = limit_ms(l7, exchange);
     return limit > passed_ms ? limit - passed_ms : 0;
 }
 
 static struct lb_look look_of(const struct lb_l7 *l7, struct lb_exchange *exchange)
 {
     return (struct lb_look){
-        .side = {&exchange->client->side, &lb_http_conn(l7, exchange)->side},
+        .side = {exchange->stream[LB_CLIENT].side, exchange->stream[LB_BACKEND].side},
         .now_ms = (uint32_t)lb_now_ms(l7->ctx),
         .moved_ms = exchange->since_ms,
         .timeout_ms = lb_http_pool(l7, exchange)->user_timeout_ms,
@@ -98,7 +98,7 @@ static struct lb_verdict backend_is_late(struct lb_l7 *l7, const char *why)
 static struct lb_verdict exchange_timeout(struct lb_l7 *l7, struct lb_exchange *exchange)
 {
     int begun = exchange->stage != LB_RESPONSE_AWAITED;
-    switch (lb_http_awaits(l7, exchange)) {
+    switch (lb_http_awaits(exchange)) {
     case LB_AWAITS_TAKER:
         return lb_verdict_end(LB_ENDED_IDLE);
     case LB_AWAITS_SENDER:

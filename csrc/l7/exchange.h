@@ -7,8 +7,10 @@
 #include "../l4/peers.h"
 #include "../table/wish.h"
 #include "chunked.h"
-#include "h1.h"
+#include "http_client.h"
+#include "input.h"
 #include "sticky.h"
+#include "stream.h"
 
 enum lb_exchange_state {
     LB_EXCHANGE_BEGUN = 0,      /* its request lies in the buffer, and nobody has it yet */
@@ -38,6 +40,7 @@ struct lb_exchange {
     struct lb_timer
         timer; /* first: a timer is its exchange. Stays set when the exchange is over: it is looked at when it fires */
     struct lb_http_client *client; /* NULL: this is a free place */
+    struct lb_stream stream[2];    /* LB_CLIENT, LB_BACKEND: its ends, each as its codec has it */
     struct lb_input in;            /* its request, as far as it is still needed, and what came behind it */
     uint32_t conn;                 /* to the backend; LB_SLAB_NONE: none */
     uint32_t backend;              /* row, charged with the exchange; LB_NONE: none */
@@ -65,6 +68,8 @@ struct lb_exchange {
     uint8_t tried_count;
     uint8_t shortages; /* of tried[]: that this host lacked something for */
     uint8_t quiet;     /* its fresh connection brought nothing for too long, which was noted */
+    uint8_t deaf;      /* its backend takes no more of the request */
+    uint8_t withheld;  /* 417 came instead of 100: the rest of its body is not waited for */
     uint8_t open;      /* it is counted as active */
     uint8_t timed_out; /* a connect of this exchange ran out of time */
     uint8_t routed;    /* its pool is known */

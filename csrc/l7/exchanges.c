@@ -8,30 +8,25 @@
 #include "part.h"
 
 /* All but the timer is new. */
-struct lb_exchange *lb_exchange_take(struct lb_l7 *l7, struct lb_h1 *h1)
+struct lb_exchange *lb_exchange_take(struct lb_l7 *l7, struct lb_http_client *client)
 {
     struct lb_exchange *exchange = lb_slab_at(&l7->exchanges, lb_slab_take(&l7->exchanges));
     memset((char *)exchange + sizeof exchange->timer, 0, sizeof *exchange - sizeof exchange->timer);
-    exchange->client = &h1->client;
-    exchange->in = h1->in;
+    exchange->client = client;
+    exchange->in = (struct lb_input){.buffer = LB_SLAB_NONE};
     exchange->conn = exchange->part = exchange->log = LB_SLAB_NONE;
     exchange->backend = exchange->waits_for = LB_NONE;
     exchange->reached_us = exchange->first_us = LB_NEVER_US;
     exchange->began_us = l7->ctx->now_us;
     exchange->since_ms = (uint32_t)lb_now_ms(l7->ctx);
-    h1->exchange = exchange;
-    h1->in = (struct lb_input){.buffer = LB_SLAB_NONE};
     return exchange;
 }
 
 void lb_exchange_give(struct lb_l7 *l7, struct lb_exchange *exchange)
 {
-    struct lb_h1 *h1 = lb_h1_of(exchange->client);
     lb_sendq_drop(l7->ctx, &exchange->up);
     lb_sendq_drop(l7->ctx, &exchange->down);
     lb_http_drop_part(l7, exchange);
-    h1->in = exchange->in;
-    h1->exchange = NULL;
     exchange->client = NULL;
     lb_slab_give(&l7->exchanges, lb_http_index(l7, exchange));
 }

@@ -4,10 +4,10 @@
 
 #include "l7.h"
 
-/* One begins: the client's input is its own. There is room: no client has two. */
-struct lb_exchange *lb_exchange_take(struct lb_l7 *l7, struct lb_h1 *h1);
+/* One begins. There is room: no client has two. Its client's codec says how its client's end is spoken to, and gives it the request. */
+struct lb_exchange *lb_exchange_take(struct lb_l7 *l7, struct lb_http_client *client);
 
-/* It is over, and its backend has been left: what follows its request is the client's again. */
+/* It is over, and its backend has been left. */
 void lb_exchange_give(struct lb_l7 *l7, struct lb_exchange *exchange);
 
 #endif

@@ -5,8 +5,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "claim_headers.h"
-
 static char *put(char *to, const void *bytes, size_t count)
 {
     memcpy(to, bytes, count);
@@ -57,11 +55,6 @@ static char *put_fields(char *to, const struct lb_message *message, const char *
 }
 
 /* --- requests ------------------------------------------------------------------------------------------------------- */
-
-int lb_forward_believes(const struct lb_forward *forward, const char *name, uint32_t length)
-{
-    return forward->trusted || lb_claim_header_listed((const char *)forward->listener->passed_headers, name, length);
-}
 
 static int believes_field(const struct lb_forward *forward, const char *bytes, const struct lb_field *field)
 {
@@ -210,19 +203,10 @@ static char *put_certificate(char *to, const char *certificate)
     return PUT(to, ":\r\n");
 }
 
-char *lb_encode_id(char *to, const uint64_t id[2])
-{
-    static const char digits[] = "0123456789abcdef";
-    for (int half = 0; half < 2; half++)
-        for (int shift = 60; shift >= 0; shift -= 4)
-            *to++ = digits[id[half] >> shift & 15];
-    return to;
-}
-
 static char *put_id(char *to, const uint64_t id[2])
 {
     to = PUT(to, "X-Request-Id: ");
-    to = lb_encode_id(to, id);
+    to = lb_forward_write_id(to, id);
     return PUT(to, "\r\n");
 }
 

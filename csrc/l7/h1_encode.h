@@ -3,41 +3,11 @@
 #ifndef LB_H1_ENCODE_H
 #define LB_H1_ENCODE_H
 
-#include "../table/shm.h"
+#include "forward.h"
 #include "message.h"
-#include "trace.h"
-
-enum {
-    LB_AUTHORITY_BYTES = 1024,   /* a longer one is refused */
-    LB_ENCODE_ROOM = 8192,       /* what composing may add to a head, beside the client's certificate */
-    LB_CERTIFICATE_ROOM = 12352, /* and what that may: 9 KiB in base64 */
-    LB_COOKIE_BYTES = 576,
-    LB_ID_BYTES = 32, /* of a request's id in print */
-};
-
-/* What the balancer knows of a request's way. */
-struct lb_forward {
-    const struct lb_listener_row *listener;
-    const uint8_t *peer;          /* address of the client's end, 16 bytes: IPv4 mapped into IPv6 */
-    const char *backend;          /* HOST:PORT, for requests without a Host */
-    int trusted;                  /* the peer is a proxy whose word is taken */
-    int last;                     /* no other request follows on the backend's connection */
-    uint8_t tls;                  /* the client spoke TLS */
-    const char *certificate;      /* its own, DER in base64; NULL: none */
-    uint64_t id[2];               /* of the request */
-    const struct lb_trace *trace; /* goes on as the request's traceparent; NULL: what came stays */
-    uint8_t trailers;             /* its pool takes them */
-    int trace_begins;             /* with us: a tracestate that came is not its own */
-};
-
-/* Is the word of this header's sender taken? name: in any case. */
-int lb_forward_believes(const struct lb_forward *forward, const char *name, uint32_t length);
 
 /* Into out, of message->head.bytes + LB_ENCODE_ROOM + LB_CERTIFICATE_ROOM bytes; the length. */
 size_t lb_encode_request(char *out, const struct lb_message *message, const char *bytes, const struct lb_forward *forward);
-
-/* An id in print, LB_ID_BYTES without an end; where it ends. */
-char *lb_encode_id(char *to, const uint64_t id[2]);
 
 /* What becomes of a response. */
 struct lb_response_edits {

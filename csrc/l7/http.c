@@ -1,13 +1,12 @@
 #include "http.h"
 
-#include "../l4/sendq.h"
 #include "attempt.h"
 #include "belongs.h"
 #include "deadline.h"
-#include "end.h"
 #include "exchanges.h"
-#include "finish.h"
 #include "h1_client.h"
+#include "h1_end.h"
+#include "h1_state.h"
 #include "idle.h"
 #include "lost.h"
 #include "min_rate.h"
@@ -42,7 +41,7 @@ static struct lb_verdict throw_away(struct lb_l7 *l7, struct lb_h1 *h1)
 
 static struct lb_verdict deliver_own(struct lb_l7 *l7, struct lb_exchange *exchange)
 {
-    int flushed = lb_sendq_flush(l7->ctx, &exchange->down, &exchange->client->side);
+    int flushed = exchange->stream[LB_CLIENT].ops->flush(l7, exchange);
     if (flushed < 0)
         return lb_verdict_end(LB_ENDED_CLIENT);
     return lb_verdict(flushed ? LB_NEXT_FINISH : LB_NEXT_WAIT);
@@ -51,7 +50,7 @@ static struct lb_verdict deliver_own(struct lb_l7 *l7, struct lb_exchange *excha
 /* A client that has sent FIN after its request has left (unless the listener says otherwise): nobody waits for the response. */
 static int has_left(const struct lb_l7 *l7, const struct lb_exchange *exchange)
 {
-    return exchange->client->side.hung_up && exchange->request.whole && !lb_http_listener(l7, exchange)->half_close;
+    return exchange->request.whole && !lb_http_listener(l7, exchange)->half_close && lb_http_client_can(exchange, LB_HAS_LEFT);
 }
 
 static struct lb_verdict step_exchange(struct lb_l7 *l7, struct lb_exchange *exchange)
@@ -134,7 +133,7 @@ static struct lb_verdict end(struct lb_l7 *l7, struct lb_h1 *h1, enum lb_end why
 static struct lb_verdict respond(struct lb_l7 *l7, struct lb_h1 *h1, struct lb_verdict said)
 {
     if (!h1->exchange)
-        lb_exchange_take(l7, h1)->minor = 1;
+        lb_h1_take_exchange(l7, h1)->minor = 1;
     return lb_http_respond(l7, h1->exchange, said);
 }
 
@@ -170,7 +169,7 @@ static struct lb_verdict carry_out(struct lb_l7 *l7, struct lb_h1 *h1, struct lb
     case LB_NEXT_RESPOND:
         return respond(l7, h1, said);
     case LB_NEXT_FINISH:
-        return lb_http_finish(l7, exchange);
+        return exchange->stream[LB_CLIENT].ops->done(l7, exchange);
     case LB_NEXT_LINGER:
         return linger(l7, h1);
     case LB_NEXT_END:

@@ -2,6 +2,7 @@
 #ifndef LB_IDLE_H
 #define LB_IDLE_H
 
+#include "h1.h"
 #include "l7.h"
 #include "verdict.h"
 

@@ -1,8 +1,6 @@
 #include "interim.h"
 
-#include "../l4/sendq.h"
 #include "belongs.h"
-#include "h1_encode.h"
 #include "min_rate.h"
 
 /* Many clients take any 1xx but 100 for the response itself, and the response for that to their next request. Browsers know better
@@ -26,7 +24,7 @@ static int takes_interim(const struct lb_l7 *l7, const struct lb_exchange *excha
 
 int lb_http_pass_interim(struct lb_l7 *l7, struct lb_exchange *exchange, const char *bytes)
 {
-    struct lb_response_edits edits = {.client_minor = 1, .persistent = 1, .date = ""};
+    struct lb_head_out out = {.bytes = bytes};
     uint16_t status = l7->message.head.status;
     if (exchange->expects && status == 100) { /* now its body comes, or is late */
         exchange->expects = 0;
@@ -36,6 +34,5 @@ int lb_http_pass_interim(struct lb_l7 *l7, struct lb_exchange *exchange, const c
     if (!takes_interim(l7, exchange, status))
         return 0;
     lb_add(&l7->ctx->row->responses_1xx, 1);
-    size_t head = lb_encode_response(l7->out, &l7->message, bytes, &edits);
-    return lb_sendq_send(l7->ctx, &exchange->down, &exchange->client->side, l7->out, head, NULL, 0);
+    return exchange->stream[LB_CLIENT].ops->head(l7, exchange, &out) == LB_STEP_MOVED ? 0 : -1;
 }

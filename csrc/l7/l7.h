@@ -21,7 +21,7 @@ struct lb_http_queue {
 
 struct lb_l7 {
     struct lb_worker_context *ctx;
-    struct lb_slab clients;   /* of struct lb_h1 */
+    struct lb_slab clients;   /* of what their codec has: struct lb_h1 */
     struct lb_slab exchanges; /* one a client at most: never short */
     struct lb_slab logs;      /* of struct lb_request_log, one an exchange at most: likewise */
     struct lb_wheel wheel;    /* of clients between exchanges */
@@ -39,7 +39,8 @@ struct lb_l7 {
     char *out;       /* LB_OUT_BYTES: where heads are composed */
     uint64_t random; /* core/random.h */
     struct lb_date date;
-    struct lb_message message; /* the one under the hands of this thread */
+    const struct lb_stream_ops *backends; /* how they are spoken to */
+    struct lb_message message;            /* the one under the hands of this thread */
 };
 
 #endif

@@ -3,6 +3,7 @@
 #include "../l4/backend_report.h"
 #include "../l4/sendq.h"
 #include "../table/budget.h"
+#include "belongs.h"
 #include "charge.h"
 #include "input.h"
 #include "part.h"
@@ -34,7 +35,7 @@ static struct lb_verdict replay(struct lb_l7 *l7, struct lb_exchange *exchange)
     exchange->fresh_only = 1;
     lb_sendq_drop(l7->ctx, &exchange->up);
     lb_http_leave_backend(l7, exchange, LB_CONN_CUT);
-    lb_input_reread(l7, &exchange->in);
+    lb_http_recall(l7, exchange);
     return lb_verdict(LB_NEXT_ATTEMPT);
 }
 

@@ -3,8 +3,8 @@
 #include "../l4/sendq.h"
 #include "../table/account.h"
 #include "belongs.h"
+#include "body.h"
 #include "charge.h"
-#include "h1_encode.h"
 #include "queue.h"
 #include "request_log.h"
 #include "state.h"
@@ -16,18 +16,15 @@ static void count_response(struct lb_worker_row *row, uint16_t status)
 
 static size_t compose(struct lb_l7 *l7, const struct lb_exchange *exchange, struct lb_verdict said)
 {
-    uint32_t pool_says_s = said.status == 503 ? lb_http_pool(l7, exchange)->retry_after_s : 0;
-    struct lb_local_response response = {
-        .status = said.status,
-        .client_minor = exchange->minor,
-        .persistent = exchange->persistent,
-        .head_only = exchange->method == LB_HEAD,
-        .date = lb_date_text(&l7->date),
-        .why = said.why,
-        .listener = lb_http_listener(l7, exchange),
-        .retry_after_s = said.number ? said.number : pool_says_s,
-    };
-    return lb_encode_local(l7->out, &response);
+    if (said.status == 503 && !said.number)
+        said.number = lb_http_pool(l7, exchange)->retry_after_s;
+    return exchange->stream[LB_CLIENT].ops->local(l7, exchange, said);
+}
+
+static enum lb_step send_composed(struct lb_l7 *l7, struct lb_exchange *exchange, size_t length)
+{
+    struct lb_body_lane lane = lb_body_of_response(l7, exchange);
+    return exchange->stream[LB_CLIENT].ops->data(&lane, l7->out, length);
 }
 
 /* The exchange is over, whatever becomes of its response. */
@@ -57,7 +54,7 @@ struct lb_verdict lb_http_respond(struct lb_l7 *l7, struct lb_exchange *exchange
     lb_http_move(l7, exchange, LB_EXCHANGE_RESPONDING);
     if (!lb_buffer_pool_ready(&l7->ctx->buffers))
         return lb_verdict_end(LB_ENDED_NO_BUFFER);
-    if (lb_sendq_send(l7->ctx, &exchange->down, &exchange->client->side, l7->out, length, NULL, 0) < 0)
+    if (send_composed(l7, exchange, length) == LB_STEP_TO_FAILED)
         return lb_verdict_end(LB_ENDED_CLIENT);
     return lb_verdict(LB_NEXT_AGAIN);
 }

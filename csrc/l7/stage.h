@@ -23,17 +23,4 @@ static inline int lb_http_is_answered(const struct lb_exchange *exchange)
     return exchange->stage != LB_RESPONSE_AWAITED || exchange->down.pending;
 }
 
-/* Nothing is there that a close would leave unread: that would be a reset. A client of TLS says goodbye, too. */
-static inline int lb_http_is_drained(const struct lb_exchange *exchange)
-{
-    return exchange->in.next == exchange->in.end && !exchange->client->side.readable && !exchange->client->side.tls;
-}
-
-/* Does the connection end at once with this exchange, without waiting for the client's end? */
-static inline int lb_http_is_last(const struct lb_exchange *exchange)
-{
-    return exchange->stage == LB_RESPONSE_WHOLE && !exchange->persistent && lb_http_has_asked_all(exchange) &&
-           lb_http_is_drained(exchange);
-}
-
 #endif

@@ -41,7 +41,7 @@ static uint32_t quiet_limit_ms(const struct lb_backend_health *health)
 uint32_t lb_http_quiet_left_ms(struct lb_l7 *l7, const struct lb_exchange *exchange)
 {
     if (exchange->reused || exchange->quiet || exchange->stage != LB_RESPONSE_AWAITED || exchange->part_end ||
-        exchange->backend == LB_NONE || lb_http_awaits(l7, exchange) != LB_AWAITS_HEAD)
+        exchange->backend == LB_NONE || lb_http_awaits(exchange) != LB_AWAITS_HEAD)
         return UINT32_MAX;
     const struct lb_backend_health *health = lb_report_of(l7->ctx, exchange->backend);
     if (!health->good || health->avoided)

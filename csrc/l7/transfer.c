@@ -1,33 +1,19 @@
 #include "transfer.h"
 
-#include "../core/io.h"
 #include "../table/account.h"
 #include "../tls/connection.h"
 #include "../core/random.h"
 #include "../l4/sendq.h"
 #include "body.h"
-#include "login.h"
 #include "belongs.h"
-#include "h1_encode.h"
-#include "h1_server.h"
+#include "forward.h"
 #include "input.h"
 #include "min_rate.h"
-#include "part.h"
 #include "request_log.h"
+#include "response.h"
 #include "stage.h"
 
 /* --- the request ---------------------------------------------------------------------------------------------------- */
-
-/* Is this the last request on its backend's connection? A backend that is told so closes first, and its end of the connection is the
- * one that rests in TIME_WAIT. Behind HEAD some servers send a body all the same. A login lives on its connection. */
-static int is_last_there(const struct lb_l7 *l7, const struct lb_exchange *exchange, const struct lb_conn *conn)
-{
-    if (exchange->upgrade)
-        return 0;
-    if (exchange->method == LB_HEAD)
-        return 1;
-    return !conn->login && (lb_conn_keeps_none(&l7->conns, exchange->backend) || (conn->header && !exchange->persistent));
-}
 
 static void fill_forward(struct lb_l7 *l7, const struct lb_exchange *exchange, struct lb_forward *forward, struct lb_trace *trace)
 {
@@ -36,7 +22,6 @@ static void fill_forward(struct lb_l7 *l7, const struct lb_exchange *exchange, s
         .peer = exchange->client->ip,
         .trusted = exchange->client->trusted,
         .trailers = lb_http_pool(l7, exchange)->trailers != 0,
-        .last = lb_http_conn(l7, exchange)->told,
         .tls = (uint8_t)lb_http_client_spoke_tls(l7, exchange->client),
         .certificate = exchange->client->side.tls ? exchange->client->side.tls->certificate : NULL,
         .backend = (const char *)l7->ctx->shm.backends[exchange->backend].address,
@@ -58,35 +43,36 @@ static void keep_id(struct lb_l7 *l7, const struct lb_exchange *exchange, const 
     if (given)
         lb_http_log_id(l7, exchange, bytes + given->value.at, given->value.length);
     else if (forward->listener->request_id)
-        lb_http_log_id(l7, exchange, id, (uint32_t)(lb_encode_id(id, forward->id) - id));
+        lb_http_log_id(l7, exchange, id, (uint32_t)(lb_forward_write_id(id, forward->id) - id));
+}
+
+/* The backend did not take a byte of it. */
+static struct lb_verdict not_taken(struct lb_exchange *exchange)
+{
+    if (!exchange->reused)
+        return lb_verdict_number(LB_NEXT_FAILED, ECONNRESET); /* it accepted the connection, and then nothing */
+    exchange->replayable = 1;
+    return lb_verdict_lost(502, "the backend closed the connection");
 }
 
 struct lb_verdict lb_http_send_request(struct lb_l7 *l7, struct lb_exchange *exchange)
 {
     struct lb_forward forward;
     struct lb_trace trace;
-    struct lb_message *message = &l7->message;
-    struct lb_conn *conn = lb_http_conn(l7, exchange);
     const char *bytes = lb_input_at(l7, &exchange->in) + exchange->in.start;
-    if (lb_login_is_named(message, bytes))
-        lb_conn_log_in(conn, &exchange->client->own);
-    conn->told = (uint8_t)is_last_there(l7, exchange, conn);
+    uint32_t head = l7->message.head.bytes;
+    struct lb_head_out out = {
+        .bytes = bytes, .body = bytes + head, .body_count = exchange->in.next - exchange->in.start - head, .forward = &forward};
     fill_forward(l7, exchange, &forward, &trace);
     if (exchange->log != LB_SLAB_NONE)
         keep_id(l7, exchange, &forward, bytes);
-    message->upgrade = exchange->upgrade;
-    size_t head = lb_encode_request(l7->out, message, bytes, &forward);
-    uint32_t body = exchange->in.next - exchange->in.start - message->head.bytes;
     exchange->sent_us = (uint32_t)l7->ctx->now_us;
     exchange->reached_us = lb_account_us(exchange->began_us, l7->ctx->now_us);
-    if (!lb_sendq_can_hold(l7->ctx, head + body))
+    enum lb_step step = exchange->stream[LB_BACKEND].ops->head(l7, exchange, &out);
+    if (step == LB_STEP_STARVED)
         return lb_verdict_respond(503, "the balancer has no buffer left");
-    if (lb_sendq_send(l7->ctx, &exchange->up, &conn->side, l7->out, head, bytes + message->head.bytes, body) < 0) {
-        if (!exchange->reused)
-            return lb_verdict_number(LB_NEXT_FAILED, ECONNRESET); /* it accepted the connection, and then nothing */
-        exchange->replayable = 1;                                 /* not a byte of it was accepted */
-        return lb_verdict_lost(502, "the backend closed the connection");
-    }
+    if (step == LB_STEP_TO_FAILED)
+        return not_taken(exchange);
     if (!exchange->request.whole)
         lb_http_rate_sender(l7, exchange);
     if (!exchange->replayable)
@@ -94,27 +80,24 @@ struct lb_verdict lb_http_send_request(struct lb_l7 *l7, struct lb_exchange *exc
     return lb_verdict(LB_NEXT_AGAIN);
 }
 
-/* Send on what is held, as lb_sendq_flush does; a side that takes some of it is slow, not silent. */
-static int flush(struct lb_l7 *l7, struct lb_exchange *exchange, struct lb_side *to, struct lb_flow *flow)
+/* Send on what is held; an end that takes some of it is slow, not silent. */
+static int flush(struct lb_l7 *l7, struct lb_exchange *exchange, enum lb_side_name to)
 {
+    const struct lb_flow *flow = to == LB_BACKEND ? &exchange->up : &exchange->down;
     uint32_t held = flow->pending;
-    int flushed = lb_sendq_flush(l7->ctx, flow, to);
+    int flushed = exchange->stream[to].ops->flush(l7, exchange);
     if (flow->pending != held)
-        (flow == &exchange->up ? lb_http_asked : lb_http_moved)(l7, exchange);
+        (to == LB_BACKEND ? lb_http_asked : lb_http_moved)(l7, exchange);
     return flushed;
 }
 
 /* --- the request's body --------------------------------------------------------------------------------------------- */
 
-/* The backend takes no more of the request; its response may be on its way all the same. A socket tells an error once: EPIPE, of a
- * reset that came after the FIN, leaves the response whole. errno: of the write. */
+/* The backend takes no more of the request; its response may be on its way all the same. */
 static void backend_is_deaf(struct lb_l7 *l7, struct lb_exchange *exchange)
 {
-    struct lb_conn *conn = lb_http_conn(l7, exchange);
-    conn->was_reset = errno != EPIPE;
     lb_sendq_drop(l7->ctx, &exchange->up);
-    conn->side.failed = 1;
-    conn->side.readable = conn->side.hung_up = 1;
+    exchange->deaf = 1;
     exchange->conn_keeps = exchange->persistent = 0;
 }
 
@@ -129,12 +112,11 @@ static struct lb_verdict bad_body(struct lb_l7 *l7, struct lb_exchange *exchange
 
 static struct lb_verdict transfer_request(struct lb_l7 *l7, struct lb_exchange *exchange)
 {
-    struct lb_conn *conn = lb_http_conn(l7, exchange);
-    if (conn->side.failed)
+    if (exchange->deaf)
         return lb_verdict(LB_NEXT_WAIT);
     if (exchange->up.pending) {
         lb_http_excuse(exchange); /* it waits for the backend */
-        int flushed = flush(l7, exchange, &conn->side, &exchange->up);
+        int flushed = flush(l7, exchange, LB_BACKEND);
         if (flushed < 0)
             backend_is_deaf(l7, exchange);
         return lb_verdict(flushed ? LB_NEXT_AGAIN : LB_NEXT_WAIT);
@@ -143,12 +125,12 @@ static struct lb_verdict transfer_request(struct lb_l7 *l7, struct lb_exchange *
         lb_sendq_drop(l7->ctx, &exchange->up);
         return lb_verdict(LB_NEXT_WAIT);
     }
-    if (lb_h1_of(exchange->client)->unsent || !exchange->client->side.readable || !conn->side.writable)
+    if (exchange->withheld || !lb_http_client_can(exchange, LB_CAN_READ) || !lb_http_backend_can(exchange, LB_CAN_SEND))
         return lb_verdict(LB_NEXT_WAIT);
     if (!lb_buffer_pool_ready(&l7->ctx->buffers))
         return lb_verdict(LB_NEXT_STARVED);
     struct lb_body_lane body = lb_body_of_request(l7, exchange);
-    switch (exchange->request.framing == LB_BODY_CHUNKED ? lb_body_chunked_request(&body) : lb_body_plain(&body)) {
+    switch (lb_body_step(&body)) {
     case LB_STEP_MOVED:
         return lb_verdict(LB_NEXT_AGAIN);
     case LB_STEP_BLOCKED:
@@ -173,39 +155,42 @@ static struct lb_verdict transfer_request(struct lb_l7 *l7, struct lb_exchange *
 
 /* --- both directions ------------------------------------------------------------------------------------------------ */
 
+/* The backend agrees to another protocol, but that waits until all of the request has gone out (RFC 9110 7.8). */
+static struct lb_verdict go_on_switching(struct lb_l7 *l7, struct lb_exchange *exchange)
+{
+    if (exchange->deaf)
+        return lb_verdict_lost(502, "the backend closed the connection");
+    if (!lb_http_has_asked_all(exchange))
+        return lb_verdict(LB_NEXT_WAIT);
+    exchange->switching = 0;
+    return exchange->stream[LB_BACKEND].ops->resume(l7, exchange);
+}
+
 static struct lb_verdict transfer_response(struct lb_l7 *l7, struct lb_exchange *exchange)
 {
-    struct lb_side *from = &lb_http_conn(l7, exchange)->side;
     int was_pending = exchange->down.pending != 0;
     if (was_pending) {
-        int flushed = flush(l7, exchange, &exchange->client->side, &exchange->down);
+        int flushed = flush(l7, exchange, LB_CLIENT);
         if (flushed < 0)
             return lb_verdict_end(LB_ENDED_CLIENT);
         if (!flushed)
             return lb_verdict(LB_NEXT_WAIT);
     }
-    if (exchange->switching && from->failed)
-        return lb_verdict_lost(502, "the backend closed the connection");
-    if (exchange->switching && !lb_http_has_asked_all(exchange))
-        return lb_verdict(LB_NEXT_WAIT); /* not before all of the request has gone out (RFC 9110 7.8) */
-    if (exchange->switching) {
-        exchange->switching = 0;
-        return lb_http_read_response(l7, exchange, lb_http_part(l7, exchange), exchange->part_end);
-    }
-    if (was_pending) {
-        if (exchange->stage == LB_RESPONSE_AWAITED && exchange->part_end) /* what came behind an interim response */
-            return lb_http_read_response(l7, exchange, lb_http_part(l7, exchange), exchange->part_end);
-    }
+    if (exchange->switching)
+        return go_on_switching(l7, exchange);
+    if (was_pending && exchange->stage == LB_RESPONSE_AWAITED && exchange->part_end) /* what came behind an interim response */
+        return exchange->stream[LB_BACKEND].ops->resume(l7, exchange);
     if (exchange->stage == LB_RESPONSE_WHOLE)
         return lb_verdict(LB_NEXT_FINISH);
-    if (!from->readable && exchange->request.whole)
+    int more = lb_http_backend_can(exchange, LB_CAN_READ);
+    if (!more && exchange->request.whole)
         lb_http_excuse(exchange); /* it has taken all that there is */
-    if (!from->readable || !exchange->client->side.writable)
+    if (!more || !lb_http_client_can(exchange, LB_CAN_SEND))
         return lb_verdict(LB_NEXT_WAIT);
     if (!lb_buffer_pool_ready(&l7->ctx->buffers))
         return lb_verdict(LB_NEXT_STARVED);
-    return exchange->stage == LB_RESPONSE_AWAITED ? lb_http_await_response(l7, exchange)
-                                                  : lb_http_transfer_response(l7, exchange);
+    return exchange->stage == LB_RESPONSE_AWAITED ? exchange->stream[LB_BACKEND].ops->await(l7, exchange)
+                                                  : lb_http_transfer_body(l7, exchange);
 }
 
 struct lb_verdict lb_http_transfer(struct lb_l7 *l7, struct lb_exchange *exchange)

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "../table/policy.h"
+#include "h1.h"
 #include "input.h"
 
 enum { MOST_UNSENT = 16384 }; /* bytes of a body that are waited for */
@@ -14,8 +15,8 @@ enum { MOST_UNSENT = 16384 }; /* bytes of a body that are waited for */
 
 int lb_http_may_repeat(const struct lb_exchange *exchange)
 {
-    const struct lb_h1 *h1 = lb_h1_of(exchange->client);
-    return exchange->expects && !exchange->request.whole && !h1->client.trusted && !h1->client.proxy_info;
+    const struct lb_http_client *client = exchange->client;
+    return exchange->expects && !exchange->request.whole && !client->trusted && !client->proxy_info;
 }
 
 static uint64_t first_bytes(const char *bytes, uint32_t count)
@@ -63,7 +64,7 @@ void lb_http_keep_unsent(struct lb_exchange *exchange)
 {
     const struct lb_body *body = &exchange->request;
     int is_short = body->framing == LB_BODY_LENGTH && body->left <= MOST_UNSENT;
-    lb_h1_of(exchange->client)->unsent = 1;
+    exchange->withheld = lb_h1_of(exchange->client)->unsent = 1;
     lb_h1_of(exchange->client)->unsent_left = is_short ? (uint32_t)body->left : UINT32_MAX;
 }
 

@@ -2,6 +2,7 @@
 #ifndef LB_UNSENT_H
 #define LB_UNSENT_H
 
+#include "h1.h"
 #include "l7.h"
 
 /* A request waits for 100 before it sends its body: remember what it looks like. message: it is read from bytes. */

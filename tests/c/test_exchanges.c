@@ -1,7 +1,8 @@
 #include <string.h>
 
 #include "check.h"
-#include "l7/exchanges.h"
+#include "l7/h1_client.h"
+#include "l7/h1_end.h"
 #include "l7/part.h"
 
 static struct lb_worker_context ctx;
@@ -30,7 +31,7 @@ static struct lb_exchange *asked(void)
     lb_input_pack(&l7, &client.in);
     memcpy(lb_input_at(&l7, &client.in), "onetwo", 6);
     client.in.end = 6;
-    struct lb_exchange *exchange = lb_exchange_take(&l7, &client);
+    struct lb_exchange *exchange = lb_h1_take_exchange(&l7, &client);
     exchange->in.next = 3;
     return exchange;
 }
@@ -42,7 +43,7 @@ static void the_request_is_the_exchanges_and_what_follows_the_clients(void)
     CHECK(client.exchange == exchange && exchange->client == &client.client);
     CHECK(client.in.buffer == LB_SLAB_NONE && !client.in.end && exchange->in.end == 6);
     lb_input_consume(&l7, &exchange->in);
-    lb_exchange_give(&l7, exchange);
+    lb_h1_give_exchange(&l7, &client);
     CHECK(!client.exchange && client.in.end - client.in.start == 3);
     CHECK(memcmp(lb_input_at(&l7, &client.in) + client.in.start, "two", 3) == 0);
     lb_input_drop(&l7, &client.in);
@@ -58,26 +59,26 @@ static void one_leaves_nothing_to_the_next_in_its_place(void)
     exchange->in.next = 6;
     lb_input_consume(&l7, &exchange->in);
     CHECK(exchange->in.buffer == LB_SLAB_NONE);
-    lb_exchange_give(&l7, exchange);
+    lb_h1_give_exchange(&l7, &client);
     CHECK(l7.heads.slab.used == 0);
-    struct lb_exchange *next = lb_exchange_take(&l7, &client);
+    struct lb_exchange *next = lb_h1_take_exchange(&l7, &client);
     CHECK(next == exchange && !next->tried_count && !next->fresh_only && !next->parts && !next->open && !next->part_end);
     CHECK(next->backend == LB_NONE && next->conn == LB_SLAB_NONE && next->part == LB_SLAB_NONE && next->log == LB_SLAB_NONE);
-    lb_exchange_give(&l7, next);
+    lb_h1_give_exchange(&l7, &client);
     end();
 }
 
 static void its_timer_stays_set_for_the_next(void)
 {
     begin();
-    struct lb_exchange *exchange = lb_exchange_take(&l7, &client);
+    struct lb_exchange *exchange = lb_h1_take_exchange(&l7, &client);
     lb_wheel_open(&l7.exchange_wheel, 0);
     lb_timer_set_within(&l7.exchange_wheel, &exchange->timer, 1000);
-    lb_exchange_give(&l7, exchange);
-    CHECK(lb_exchange_take(&l7, &client) == exchange && exchange->timer.next);
+    lb_h1_give_exchange(&l7, &client);
+    CHECK(lb_h1_take_exchange(&l7, &client) == exchange && exchange->timer.next);
     lb_timer_cancel(&exchange->timer);
     CHECK(!exchange->timer.next);
-    lb_exchange_give(&l7, exchange);
+    lb_h1_give_exchange(&l7, &client);
     end();
 }
 

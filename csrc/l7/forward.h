@@ -1,0 +1,36 @@
+/* What a request says of its way, as it goes on to its backend. */
+#ifndef LB_FORWARD_H
+#define LB_FORWARD_H
+
+#include "../table/shm.h"
+#include "trace.h"
+
+enum {
+    LB_AUTHORITY_BYTES = 1024,   /* a longer one is refused */
+    LB_ENCODE_ROOM = 8192,       /* what composing may add to a head, beside the client's certificate */
+    LB_CERTIFICATE_ROOM = 12352, /* and what that may: 9 KiB in base64 */
+    LB_ID_BYTES = 32,            /* of a request's id in print */
+};
+
+/* What the balancer knows of a request's way. */
+struct lb_forward {
+    const struct lb_listener_row *listener;
+    const uint8_t *peer;          /* address of the client's end, 16 bytes: IPv4 mapped into IPv6 */
+    const char *backend;          /* HOST:PORT, for requests without a Host */
+    int trusted;                  /* the peer is a proxy whose word is taken */
+    int last;                     /* no other request follows on the backend's connection: its codec says so */
+    uint8_t tls;                  /* the client spoke TLS */
+    const char *certificate;      /* its own, DER in base64; NULL: none */
+    uint64_t id[2];               /* of the request */
+    const struct lb_trace *trace; /* goes on as the request's traceparent; NULL: what came stays */
+    uint8_t trailers;             /* its pool takes them */
+    int trace_begins;             /* with us: a tracestate that came is not its own */
+};
+
+/* Is the word of this header's sender taken? name: in any case. */
+int lb_forward_believes(const struct lb_forward *forward, const char *name, uint32_t length);
+
+/* An id in print, LB_ID_BYTES without an end; where it ends. */
+char *lb_forward_write_id(char *to, const uint64_t id[2]);
+
+#endif

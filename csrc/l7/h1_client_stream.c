@@ -1,0 +1,109 @@
+#include "h1_client_stream.h"
+
+#include <string.h>
+
+#include "../l4/sendq.h"
+#include "belongs.h"
+#include "h1_body.h"
+#include "h1_encode.h"
+#include "h1_end.h"
+#include "h1_upload.h"
+#include "stage.h"
+#include "unsent.h"
+
+enum { SMALL_BODY = 2048 }; /* is copied behind its head rather than sent as a second part */
+
+static unsigned ready(const struct lb_exchange *exchange)
+{
+    const struct lb_side *side = exchange->stream[LB_CLIENT].side;
+    return (side->readable ? LB_CAN_READ : 0) | (side->writable ? LB_CAN_SEND : 0) | (side->hung_up ? LB_HAS_LEFT : 0);
+}
+
+static int flush(struct lb_l7 *l7, struct lb_exchange *exchange)
+{
+    return lb_sendq_flush(l7->ctx, &exchange->down, exchange->stream[LB_CLIENT].side);
+}
+
+static enum lb_step data(struct lb_body_lane *body, const char *bytes, size_t count)
+{
+    return lb_lane_send(&body->lane, bytes, count);
+}
+
+static void recall(struct lb_l7 *l7, const struct lb_exchange *exchange)
+{
+    lb_input_reread(l7, &exchange->in);
+}
+
+/* --- responses ------------------------------------------------------------------------------------------------------- */
+
+static enum lb_step send_interim(struct lb_l7 *l7, struct lb_exchange *exchange, const struct lb_head_out *out)
+{
+    struct lb_response_edits edits = {.client_minor = 1, .persistent = 1, .date = ""};
+    size_t head = lb_encode_response(l7->out, &l7->message, out->bytes, &edits);
+    struct lb_side *to = exchange->stream[LB_CLIENT].side;
+    return lb_sendq_send(l7->ctx, &exchange->down, to, l7->out, head, NULL, 0) < 0 ? LB_STEP_TO_FAILED : LB_STEP_MOVED;
+}
+
+/* Does the connection go on after this response? Not where its end is the body's. */
+static int goes_on(struct lb_l7 *l7, struct lb_exchange *exchange)
+{
+    const struct lb_message *message = &l7->message;
+    int to_end = message->framing == LB_BODY_TO_END || (message->framing == LB_BODY_CHUNKED && !exchange->minor);
+    return exchange->persistent && (exchange->request.whole || exchange->withheld) && !to_end &&
+           !lb_http_client_must_close(l7, exchange->client);
+}
+
+static enum lb_step send_head(struct lb_l7 *l7, struct lb_exchange *exchange, const struct lb_head_out *out)
+{
+    const struct lb_message *message = &l7->message;
+    if (message->head.status < 200)
+        return send_interim(l7, exchange, out);
+    if (message->head.status == 417 && lb_http_may_repeat(exchange))
+        lb_http_keep_unsent(exchange);
+    exchange->persistent = (uint8_t)goes_on(l7, exchange);
+    struct lb_response_edits edits = {
+        .client_minor = exchange->minor,
+        .persistent = exchange->persistent,
+        .keeps_s = lb_http_listener(l7, exchange)->keepalive_timeout_ms / 1000,
+        .chunked = message->framing == LB_BODY_CHUNKED && exchange->minor,
+        .date = lb_message_has(message, LB_DATE) ? "" : lb_date_text(&l7->date),
+        .cookie = out->cookie,
+    };
+    struct lb_side *to = exchange->stream[LB_CLIENT].side;
+    size_t head = lb_encode_response(l7->out, message, out->bytes, &edits), apart = out->body_count;
+    if (apart <= SMALL_BODY) { /* one short copy is cheaper than a second part */
+        memcpy(l7->out + head, out->body, apart);
+        head += apart;
+        apart = 0;
+    }
+    int sent = lb_h1_is_last(exchange) ? lb_sendq_send_last(l7->ctx, &exchange->down, to, l7->out, head, out->body, apart)
+                                       : lb_sendq_send(l7->ctx, &exchange->down, to, l7->out, head, out->body, apart);
+    return sent < 0 ? LB_STEP_TO_FAILED : LB_STEP_MOVED;
+}
+
+static size_t local(struct lb_l7 *l7, const struct lb_exchange *exchange, struct lb_verdict said)
+{
+    struct lb_local_response response = {
+        .status = said.status,
+        .client_minor = exchange->minor,
+        .persistent = exchange->persistent,
+        .head_only = exchange->method == LB_HEAD,
+        .date = lb_date_text(&l7->date),
+        .why = said.why,
+        .listener = lb_http_listener(l7, exchange),
+        .retry_after_s = said.number,
+    };
+    return lb_encode_local(l7->out, &response);
+}
+
+const struct lb_stream_ops lb_h1_client_stream = {
+    .ready = ready,
+    .head = send_head,
+    .read = lb_h1_read_request_body,
+    .data = data,
+    .flush = flush,
+    .local = local,
+    .recall = recall,
+    .more = lb_h1_more,
+    .done = lb_h1_done,
+};

@@ -1,0 +1,122 @@
+#include "request.h"
+
+#include "../table/budget.h"
+#include "../table/account.h"
+#include "../table/clients.h"
+#include "bad_request.h"
+#include "belongs.h"
+#include "forward.h"
+#include "health.h"
+#include "request_log.h"
+
+enum { MOST_LIMITED = 8 }; /* requests in a row that are told 429 on one connection */
+
+static int is_pool(const struct lb_l7 *l7, uint32_t pool)
+{
+    return pool < l7->ctx->shm.head->max_pools;
+}
+
+/* Until it is routed, its pool is its listener's. */
+void lb_http_count_request(struct lb_l7 *l7, struct lb_exchange *exchange)
+{
+    uint32_t pool = lb_http_listener(l7, exchange)->pool;
+    lb_add(&l7->ctx->row->requests, 1);
+    lb_add(&l7->ctx->row->requests_active, 1);
+    exchange->open = 1;
+    exchange->minor = 1;
+    exchange->pool = (uint16_t)(is_pool(l7, pool) ? pool : 0);
+}
+
+int lb_http_came_by_tls(const struct lb_l7 *l7, const struct lb_exchange *exchange, const char *bytes)
+{
+    const struct lb_field *said = exchange->client->trusted ? lb_field_find(&l7->message, bytes, "x-forwarded-proto", 17) : NULL;
+    return lb_http_client_spoke_tls(l7, exchange->client) ||
+           (said && lb_same_word(bytes + said->value.at, said->value.length, "https", 5));
+}
+
+int lb_http_look_at_request(struct lb_l7 *l7, struct lb_exchange *exchange, const char *bytes, struct lb_request_way *way)
+{
+    const struct lb_message *message = &l7->message;
+    exchange->method = message->method;
+    exchange->minor = message->head.minor;
+    exchange->navigates = message->navigates;
+    lb_http_log_request(l7, exchange, bytes);
+    if (message->authority.length > LB_AUTHORITY_BYTES || (message->https && !lb_http_came_by_tls(l7, exchange, bytes)))
+        return -1;
+    way->to = (struct lb_routed_to){.pool = lb_http_listener(l7, exchange)->pool};
+    way->routed = lb_routes_match(l7->routes, exchange->client->listener, message, bytes, &way->to);
+    way->trailers = is_pool(l7, way->to.pool) && l7->ctx->shm.pools[way->to.pool].trailers;
+    return 0;
+}
+
+/* --- may it go on, and whereto? ------------------------------------------------------------------------------------- */
+
+/* What the exchange is charged with: what X-LB-Cost says, if its sender may, up to the pool's max_cost; else its route's cost; else 1. */
+static uint32_t cost_of(struct lb_l7 *l7, const struct lb_exchange *exchange, const char *bytes, uint32_t pool,
+                        uint32_t route_cost)
+{
+    uint32_t most = l7->ctx->shm.pools[pool].max_cost, cost = 0;
+    int may_say = exchange->client->trusted || lb_http_listener(l7, exchange)->cost_header == LB_COST_ANY;
+    const struct lb_field *field = most && may_say ? lb_field_find(&l7->message, bytes, "x-lb-cost", 9) : NULL;
+    for (uint32_t i = 0; field && i < field->value.length; i++) {
+        char digit = bytes[field->value.at + i];
+        if (digit < '0' || digit > '9') {
+            cost = 0;
+            break;
+        }
+        cost = cost * 10 + (uint32_t)(digit - '0');
+        cost = cost < LB_MOST_COST ? cost : LB_MOST_COST;
+    }
+    if (cost)
+        return cost < most ? cost : most;
+    return route_cost ? route_cost : 1;
+}
+
+/* Seconds that the client must wait before it may ask; 0: none. One that was there before it was limited is counted from now on. */
+static uint32_t must_wait_s(struct lb_l7 *l7, struct lb_http_client *client)
+{
+    const struct lb_worker_context *ctx = l7->ctx;
+    if (!lb_http_client_listener(l7, client)->client_request_rate || client->trusted)
+        return 0;
+    if (!client->counted)
+        client->counted = lb_client_count(&ctx->shm, ctx->worker, client->listener, client->ip, ctx->now_us);
+    return lb_client_asks(&ctx->shm, client->listener, client->counted, ctx->now_us);
+}
+
+/* Whoever waits as it is told keeps its connection; whoever does not, loses it. */
+static struct lb_verdict too_fast(struct lb_l7 *l7, struct lb_exchange *exchange, uint32_t wait_s)
+{
+    lb_add(&l7->ctx->row->requests_limited, 1);
+    if (++exchange->client->limited >= MOST_LIMITED)
+        exchange->persistent = 0;
+    return (struct lb_verdict){
+        .next = LB_NEXT_RESPOND, .status = 429, .why = "too many requests come from this client", .number = wait_s};
+}
+
+/* On to the pool that it is for. */
+static struct lb_verdict go(struct lb_l7 *l7, struct lb_exchange *exchange, const char *bytes, enum lb_routed routed,
+                            const struct lb_routed_to *to)
+{
+    if (routed == LB_ROUTED_AMBIGUOUS)
+        return lb_http_bad_request(l7, exchange, LB_READ_BAD);
+    if (!is_pool(l7, to->pool))
+        return lb_verdict_respond(404, "no matching route");
+    exchange->pool = (uint16_t)to->pool;
+    exchange->routed = 1;
+    exchange->cost = (uint16_t)cost_of(l7, exchange, bytes, to->pool, to->cost);
+    lb_budget_session(&l7->ctx->shm, l7->ctx->worker, to->pool, (uint32_t)(l7->ctx->now_us / 1000000));
+    return lb_verdict(LB_NEXT_ATTEMPT);
+}
+
+struct lb_verdict lb_http_route_request(struct lb_l7 *l7, struct lb_exchange *exchange, const char *bytes,
+                                        const struct lb_request_way *way)
+{
+    exchange->replayable = exchange->request.whole && lb_method_is_idempotent((enum lb_method)exchange->method);
+    if (lb_http_asks_health(l7, exchange, bytes)) /* by itself: no limit, no route */
+        return lb_http_respond_health(l7, exchange);
+    uint32_t wait_s = must_wait_s(l7, exchange->client);
+    if (wait_s)
+        return too_fast(l7, exchange, wait_s);
+    exchange->client->limited = 0;
+    return go(l7, exchange, bytes, way->routed, &way->to);
+}
