@@ -479,6 +479,22 @@ def read_request(bytes data, *, uint32_t max_header_bytes=16384, uint32_t max_ta
         "authority": piece(data, message.authority), "path": piece(data, message.path)}
 
 
+def read_cookies(bytes data, bytes name):
+    """The values of all cookies of a name in a request's whole head. Raises ValueError when it is refused."""
+    cdef lb_message message
+    cdef lb_head_limits limits = lb_head_limits(131072, 131072, 1000)
+    cdef lb_cookie_look look = lb_cookie_look(0, 0)
+    cdef lb_span found
+    if lb_message_request(&message, data, <uint32_t>len(data), &limits):
+        raise ValueError("no whole request")
+    values = []
+    while True:
+        found = lb_cookie_next(&message, data, name, <uint32_t>len(name), &look)
+        if found.at == LB_NONE:
+            return values
+        values.append(piece(data, found))
+
+
 def read_response(bytes data, *, bint to_head=False):
     """Read a response's head, of a GET or a HEAD: as `read_request`, with "status"."""
     cdef lb_message message

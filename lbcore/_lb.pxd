@@ -162,6 +162,11 @@ cdef extern from "lb.h" nogil:
     void lb_routes_free(lb_routes *routes)
     int lb_routes_match(lb_routes *routes, uint32_t listener, const lb_message *message, const char *data,
                         lb_routed_to *to)
+    struct lb_cookie_look:
+        uint32_t field
+        uint32_t at
+
+    lb_span lb_cookie_next(const lb_message *message, const char *data, const char *name, uint32_t length, lb_cookie_look *look)
     int lb_is_claim_header(const char *name, uint32_t length)
     int lb_route_expression_check(const char *expression, char *reason, size_t size)
 

@@ -13,8 +13,9 @@ from filled_tables import table as table
 from harness import Peer, balanced, dial, echo, named, read_exactly
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from oracle import choices, maglev
+from oracle import choices, ewma, maglev
 from oracle.schedule import webster
+from oracle.siphash import siphash
 from oracle.xorshift import Draws
 
 from lbcore.table import Table
@@ -109,7 +110,7 @@ LATENCIES = st.lists(st.tuples(st.integers(1_000, 5_000_000), st.integers(1, 20_
 def test_ewma_follows_the_oracle(seen: list[list[tuple[int, int]]], under_way: list[int], age_ms: int, seed: int) -> None:
     with filled("ewma", [1] * len(seen), under_way) as (table, rows):
         picker, draws, turns = table.picker("p", seed=seed), Draws(seed), webster([1] * len(seen))
-        peaks, now_ms = [choices.Peak() for _ in seen], 100_000 + age_ms
+        peaks, now_ms = [ewma.Peak() for _ in seen], 100_000 + age_ms
         for row, peak, latencies in zip(rows, peaks, seen, strict=True):
             at_ms = 1000
             for latency_us, later_ms in latencies:
@@ -130,14 +131,14 @@ def test_ewma_follows_the_oracle(seen: list[list[tuple[int, int]]], under_way: l
 def test_maglev_follows_the_oracle(weights: list[int], chance: random.Random) -> None:
     keys = [chance.getrandbits(64) for _ in range(200)]
     with filled("maglev", weights) as (table, rows):
-        names = [maglev.siphash(b"lbcore maglev 1\0", row.address.encode()) for row in table.rows("p")]
+        names = [siphash(b"lbcore maglev 1\0", row.address.encode()) for row in table.rows("p")]
         slots, picker = maglev.table(names, weights), table.picker("p")
         assert [rows.index(picker.pick(key=key)) for key in keys] == [slots[key % maglev.SLOTS] for key in keys]
 
 
 def test_the_oracles_hash_is_that_of_the_paper() -> None:
     """Appendix A of SipHash's."""
-    assert maglev.siphash(bytes(range(16)), bytes(range(15))) == 0xA129CA6149BE45E5
+    assert siphash(bytes(range(16)), bytes(range(15))) == 0xA129CA6149BE45E5
 
 
 @pytest.mark.parametrize("policy", ["random", "p2c"])

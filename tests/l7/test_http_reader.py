@@ -1,4 +1,4 @@
-"""The HTTP/1 reader: each rule by its name, and beside it the readers of others (llhttp, h11) over generated heads."""
+"""The HTTP/1 reader of requests: each rule by its name, and beside it llhttp and h11 over generated heads."""
 
 from __future__ import annotations
 
@@ -108,101 +108,6 @@ def test_partial_at_every_split_point() -> None:
     for cut in range(len(SAMPLE)):
         assert request(SAMPLE[:cut]) == 1, SAMPLE[:cut]
     assert request(SAMPLE) == 0
-    answer = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nServer: x\r\n\r\n"
-    for cut in range(len(answer)):
-        assert _engine.read_response(answer[:cut])[0] == 1, answer[:cut]
-    assert _engine.read_response(answer)[0] == 0
-
-
-# --- answers ---------------------------------------------------------------------------------------------------------
-
-
-ANSWERS = {
-    "not_http": b"nonsense\r\n\r\n",
-    "http_2": b"HTTP/2.0 200 OK\r\n\r\n",
-    "two_digit_status": b"HTTP/1.1 20 OK\r\n\r\n",
-    "four_digit_status": b"HTTP/1.1 2000 OK\r\n\r\n",
-    "status_of_1": b"HTTP/1.1 1 X\r\n\r\n",
-    "status_of_letters": b"HTTP/1.1 2OO X\r\n\r\n",
-    "status_and_reason_in_one": b"HTTP/1.1 200OK\r\n\r\n",
-    "no_blank_before_the_status": b"HTTP/1.1200 OK\r\n\r\n",
-    "lower_case_version": b"http/1.1 200 OK\r\n\r\n",
-    "status_of_99": b"HTTP/1.1 099 X\r\n\r\n",
-    "control_in_reason": b"HTTP/1.1 200 O\x01K\r\n\r\n",
-    "bare_lf": b"HTTP/1.1 200 OK\nX: y\r\n\r\n",
-    "obs_fold": b"HTTP/1.1 200 OK\r\nX: y\r\n z\r\n\r\n",
-    "space_in_a_name": b"HTTP/1.1 200 OK\r\nX y : z\r\n\r\n",
-    "nothing_before_a_blank_and_a_colon": b"HTTP/1.1 200 OK\r\n : z\r\n\r\n",
-    "blank_and_no_colon": b"HTTP/1.1 200 OK\r\nX \r\n\r\n",
-    "length_and_coding": b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
-    "two_lengths": b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
-    "two_lengths_in_a_list": b"HTTP/1.1 200 OK\r\nContent-Length: 1, 2\r\n\r\n",
-    "list_of_lengths_with_an_empty_one": b"HTTP/1.1 200 OK\r\nContent-Length: 1,\r\n\r\n",
-    "length_with_a_sign": b"HTTP/1.1 200 OK\r\nContent-Length: +1\r\n\r\n",
-    "empty_length": b"HTTP/1.1 200 OK\r\nContent-Length:\r\n\r\n",
-    "length_behind_a_blank_and_coding": b"HTTP/1.1 200 OK\r\nContent-Length : 1\r\nTransfer-Encoding: chunked\r\n\r\n",
-    "gzip_coding": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n",
-    "gzip_coding_before_an_expectation": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\nExpect: x\r\n\r\n",
-    "gzip_coding_before_a_length": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\nContent-Length: 3\r\nExpect: x\r\n\r\n",
-    "length_and_coding_in_1_0": b"HTTP/1.0 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
-    "chunked_twice": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked, chunked\r\n\r\n",
-    "bad_length": b"HTTP/1.1 200 OK\r\nContent-Length: 1 2\r\n\r\n",
-}
-
-
-@pytest.mark.parametrize("name", ANSWERS)
-def test_answer_refused_by_name(name: str) -> None:
-    assert _engine.read_response(ANSWERS[name])[0] >= 400
-
-
-ANSWERS_TAKEN = {
-    "status_of_600": b"HTTP/1.1 600 X\r\n\r\n",
-    "status_of_999": b"HTTP/1.1 999 X\r\n\r\n",
-    "no_reason": b"HTTP/1.1 200\r\n\r\n",
-    "no_reason_behind_a_space": b"HTTP/1.1 200 \r\n\r\n",
-    "eight_bit_reason": b"HTTP/1.1 200 \xc3\xa9\xe9\r\n\r\n",
-    "two_spaces_before_the_status": b"HTTP/1.1  200 OK\r\n\r\n",
-    "tab_before_the_status": b"HTTP/1.1\t200 OK\r\n\r\n",
-    "two_spaces_before_the_reason": b"HTTP/1.1 200  OK\r\n\r\n",
-    "version_1_2": b"HTTP/1.2 200 OK\r\n\r\n",
-    "space_before_a_colon": b"HTTP/1.1 200 OK\r\nX : y\r\n\r\n",
-    "tabs_before_a_colon": b"HTTP/1.1 200 OK\r\nX\t \t: y\r\n\r\n",
-    "space_before_a_colon_and_no_value": b"HTTP/1.1 200 OK\r\nX :\r\n\r\n",
-    "eight_bit_value": b"HTTP/1.1 200 OK\r\nX: \xe9\r\n\r\n",
-    "coding_in_1_0": b"HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
-    "two_equal_lengths": b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\n",
-    "list_of_equal_lengths": b"HTTP/1.1 200 OK\r\nContent-Length: 1 , 01\r\n\r\n",
-    "zeros_before_a_length": b"HTTP/1.1 200 OK\r\nContent-Length: 000000000000000000000001\r\n\r\n",
-}
-
-
-@pytest.mark.parametrize("name", ANSWERS_TAKEN)
-def test_answer_taken_by_name(name: str) -> None:
-    raw = ANSWERS_TAKEN[name]
-    reading, what = _engine.read_response(raw)
-    assert reading == 0
-    assert what is not None
-    assert what["bytes"] == len(raw)
-    if b"Length" in raw:
-        assert (what["framing"], what["length"]) == ("length", 1)
-    if b"chunked" in raw:
-        assert (what["framing"], what["persistent"]) == ("chunked", False)
-    for cut in range(len(raw)):
-        assert _engine.read_response(raw[:cut])[0] == 1, raw[:cut]
-
-
-def test_expect_means_nothing_in_an_answer() -> None:
-    assert _engine.read_response(b"HTTP/1.1 200 OK\r\nExpect: nonsense\r\nContent-Length: 0\r\n\r\n")[0] == 0
-
-
-def test_answers_without_a_body() -> None:
-    for status in (100, 204, 304):
-        head = b"HTTP/1.1 %d X\r\nContent-Length: 5\r\n\r\n" % status
-        assert _engine.read_response(head)[1]["framing"] == "none"  # type: ignore[index]
-    head = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n"
-    assert _engine.read_response(head, to_head=True)[1]["framing"] == "none"  # type: ignore[index]
-    assert _engine.read_response(head)[1]["framing"] == "length"  # type: ignore[index]
-    assert _engine.read_response(b"HTTP/1.1 200 OK\r\n\r\n")[1]["framing"] == "to end"  # type: ignore[index]
 
 
 # --- beside llhttp and h11 -------------------------------------------------------------------------------------------

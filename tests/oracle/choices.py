@@ -1,15 +1,15 @@
-"""Policies that compare what is under way, written apart from csrc/table/policy.c: whom each of them picks, by exact fractions.
+"""Policies that draw, compare, or do both, written apart from csrc/table/policy.c: whom each of them picks, by exact fractions.
+
+They stand together because they are two steps: p2c and ewma are the same comparison of two draws of `random`, by other burdens.
 
 random      any turn of the schedule
 p2c         two different ones, of these the less busy (Mitzenmacher, "The power of two choices", 2001)
 least_conn  any of the least busy
-ewma        two different ones, of these that with the lower peak EWMA of latency times what is under way (Twitter's Finagle)
+ewma        two different ones, of these that with the lower peak EWMA of latency (ewma.py) times what is under way
 """
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
@@ -17,9 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from .xorshift import Draws
-
-TAU_S = 10
-"""Of a peak EWMA, as Finagle has it; here and ten times the latency, so that answers that take long are remembered."""
 
 
 def busy(under_way: int, weight: int) -> Fraction:
@@ -46,24 +43,3 @@ def least_busy(under_way: Sequence[int], weights: Sequence[int]) -> set[int]:
     """Members whom least_conn may pick."""
     burdens = [busy(count, weight) for count, weight in zip(under_way, weights, strict=True)]
     return {member for member, burden in enumerate(burdens) if burden == min(burdens)}
-
-
-@dataclass
-class Peak:
-    """The peak EWMA of one backend's latencies: a slow answer counts at once, and is forgotten by and by."""
-
-    us: float = 0
-    at_s: float = 0
-    long_run_us: int = 0
-    """Its mean, of which an eighth is new each time."""
-
-    def left(self, at_s: float) -> float:
-        """The share of it that is not forgotten."""
-        return math.exp(-max(0, at_s - self.at_s) / (TAU_S + 10 * self.long_run_us / 1e6))
-
-    def saw(self, latency_us: int, at_s: float) -> None:
-        """Take a latency in."""
-        self.long_run_us = (7 * self.long_run_us + latency_us) // 8 if self.us else latency_us
-        left = self.left(at_s)
-        self.us = latency_us if latency_us >= left * self.us else left * self.us + (1 - left) * latency_us
-        self.at_s = at_s
