@@ -36,21 +36,24 @@ class Flags:
         *,
         listen: list[str],
         backends: list[str],
-        policy: str | None,
         health: str | None,
         admin: str | None,
         pem: tuple[str | None, str | None],
         limits: dict[str, Any],
+        pool: dict[str, Any],
         top: dict[str, Any],
     ) -> None:
-        """pem: files of a certificate and its key. limits: of each listener's clients. top: of the top level. None: unsaid."""
+        """pem: files of a certificate and its key. limits: of each listener's clients. pool: of the default or only pool.
+
+        top: of the top level. None: unsaid.
+        """
         self.listen: list[str] = listen
         self.backends: list[str] = backends
-        self.policy: str | None = policy
         self.health: str | None = health
         self.admin: str | None = admin
         self.pem: tuple[str | None, str | None] = pem
         self.limits: dict[str, Any] = {key: value for key, value in limits.items() if value is not None}
+        self.pool: dict[str, Any] = {key: value for key, value in pool.items() if value is not None}
         self.top: dict[str, Any] = {key: value for key, value in top.items() if value is not None}
         self._default_admin: str | None = None
 
@@ -61,25 +64,23 @@ class Flags:
         return simple(
             self.listen,
             self.backends,
-            policy=self.policy,
             health=self.health,
             admin=self.admin or self._own_admin(self.top.get("name"), self.top.get("log_format")),
             certificate=self.pem[0],
             key=self.pem[1],
             limits=self.limits,
+            **self.pool,
             **self.top,
         )
 
     def lay(self, settings: BalancerSettings) -> BalancerSettings:
         """A file's settings with the flags laid over. Those for a pool mean the default or only one. Raises ConfigError."""
         changes: dict[str, Any] = dict(self.top)
-        if "drain_timeout" in changes:
-            changes["drain_timeout_ms"] = _milliseconds(changes.pop("drain_timeout"))
         if self.listen or any(self.pem):  # a certificate without --listen is told what it lacks
             changes["listeners"] = listeners_of(self.listen, *self.pem)
         if self.limits:
             changes["listeners"] = limited(changes.get("listeners", settings.listeners), self.limits)
-        if self.backends or self.policy or self.health:
+        if self.backends or self.pool or self.health:
             changes["pools"] = [self._lay_pool(pool, settings) for pool in settings.pools]
         if self.admin:
             changes["admin"] = admin_of(self.admin)
@@ -99,11 +100,9 @@ class Flags:
     def _lay_pool(self, pool: PoolSettings, settings: BalancerSettings) -> PoolSettings:
         if pool.name != DEFAULT_POOL and len(settings.pools) > 1:
             return pool
-        changes: dict[str, Any] = {}
+        changes: dict[str, Any] = dict(self.pool)
         if self.backends:
             changes["backends"] = [BackendSettings.parse(backend) for backend in self.backends]
-        if self.policy:
-            changes["policy"] = self.policy
         if self.health:
             changes["probe"] = probe_of(self.health)
         return pool.replace(**changes)
@@ -121,15 +120,3 @@ def _default_admin(name: str, log_format: str) -> str:
             log(f"{DEFAULT_ADMIN} is taken: the admin server takes another port (--admin HOST:PORT chooses one)")
             return join_host_port(host, 0)
     return DEFAULT_ADMIN
-
-
-def _milliseconds(text: str) -> int:
-    from lbcore.config.options import TOP
-
-    option = next(option for option in TOP if option.name == "drain_timeout")
-    try:
-        value = option.parse(text)
-    except ValueError as error:
-        raise ConfigError(str(error)) from None
-    assert isinstance(value, int)
-    return value

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from lbcore.config.option import Option
 
-_METAVARS = {"duration": "DURATION", "size": "BYTES", "int": "N", "access_log": "PATH|stdout|stderr|syslog", "policy": "POLICY"}
+_METAVARS = {"duration": "DURATION", "size": "BYTES", "int": "N", "access_log": "PATH|stdout|stderr|syslog"}
 
 _LISTEN = (
     "An address that clients connect to: MODE://HOST:PORT, with MODE tcp, udp, tls, http or https; port 0: any free port."
@@ -63,6 +63,7 @@ def _asked(table: Iterable[Option]) -> list[Option]:
 
 
 OF_LISTENERS = [option.name for option in _asked(options.LISTENER)]
+OF_POOL = [option.name for option in _asked(options.POOL)]
 OF_TOP = [option.name for option in _asked(options.TOP)]
 FLAGS = (
     RunFlag("config", "FILE", "The configuration, a TOML file.", short="-c"),
@@ -75,7 +76,7 @@ FLAGS = (
         "A server to send sessions to. May be given several times.",
         many=True,
     ),
-    *(flag_of(option) for option in options.POOL if option.name == "policy"),
+    *(flag_of(option) for option in _asked(options.POOL)),
     RunFlag("health", "PATH|tcp|off", "How backends are probed: GET PATH, a TCP connect, or not at all."),
     RunFlag("admin", "HOST:PORT|unix:PATH|off", "Where the admin server listens; default: 127.0.0.1:9900."),
     *(flag_of(option) for option in (*_asked(options.TOP), *_asked(options.LISTENER))),
@@ -113,11 +114,11 @@ def run(said: dict[str, Any]) -> int:
     flags = Flags(
         listen=said["listen"] or [],
         backends=said["backend"] or [],
-        policy=said["policy"],
         health=said["health"],
         admin=said["admin"],
         pem=(said["cert"], said["key"]),
         limits={name: said[name] for name in OF_LISTENERS},
+        pool={name: said[name] for name in OF_POOL},
         top={name: said[name] or None for name in OF_TOP},
     )
     return serve.main(None if said["config"] is None else Path(said["config"]), flags)

@@ -15,6 +15,7 @@ POOL: tuple[Option, ...] = (
         "p2c",
         "how a backend is picked",
         choices=("round_robin", "least_conn", "p2c", "ewma", "random", "maglev"),
+        flag=True,
     ),
     Option(
         "hash",

@@ -275,26 +275,27 @@ def simple(
     listen: str | Iterable[str] | None = None,
     backends: Iterable[str | BackendSettings] = (),
     *,
-    policy: str | None = None,
     health: str | None = None,
     admin: str | AdminSettings | None = None,
     certificate: str | None = None,
     key: str | None = None,
     limits: Mapping[str, Any] | None = None,
-    **top: Any,
+    **keys: Any,
 ) -> BalancerSettings:
     """Settings of one pool, "default", behind some listeners: what flags and Balancer's arguments can say.
 
     certificate, key: PEM files, of all listeners of modes https and tls; the key may be in the certificate's file.
     limits: of all listeners' clients, by key of [[listener]], such as {"max_client_sessions": 100}.
-    top: further keys of the top level (name, workers, datapath, drain_timeout, ...). Raises ConfigError.
+    keys: further ones of the top level (name, workers, datapath, drain_timeout, ...), and those of the pool that have a flag
+    (policy). Raises ConfigError.
     """
     urls = [] if listen is None else [listen] if isinstance(listen, str) else list(listen)
     problems: list[str] = []
     parts: dict[str, Any] = {}
+    of_pool = {option.name: keys.pop(option.name) for option in options.POOL if option.flag and option.name in keys}
     makers: Mapping[str, Any] = {
         "listeners": lambda: limited(listeners_of(urls, certificate, key), limits or {}),
-        "pools": lambda: [PoolSettings(name=DEFAULT_POOL, policy=policy, probe=probe_of(health), backends=list(backends))],
+        "pools": lambda: [PoolSettings(name=DEFAULT_POOL, probe=probe_of(health), backends=list(backends), **of_pool)],
         "admin": lambda: admin_of(admin),
     }
     for part, make in makers.items():
@@ -303,7 +304,7 @@ def simple(
         except ConfigError as error:
             problems += [problem.replace("bind:", "listen:", 1) for problem in error.problems]
     try:
-        settings = BalancerSettings(**parts, **top)
+        settings = BalancerSettings(**parts, **keys)
     except ConfigError as error:
         problems += error.problems
     if problems:

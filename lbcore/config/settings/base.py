@@ -95,8 +95,12 @@ class Settings:
         ]
 
     def replace(self, **changes: Any) -> Self:
-        """A copy with changes, checked anew."""
-        return type(self)(**{**self.values(), **changes, "said": self.said | {name.removesuffix("_ms") for name in changes}})
+        """A copy with changes, by option or attribute, checked anew. Raises ConfigError."""
+        kept = self.values()
+        for option in self.OPTIONS:
+            if option.name in changes:
+                kept.pop(option.attribute)
+        return type(self)(**{**kept, **changes, "said": self.said | {name.removesuffix("_ms") for name in changes}})
 
     def __eq__(self, other: object) -> bool:
         return type(self) is type(other) and self.values() == other.values()
