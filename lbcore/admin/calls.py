@@ -11,7 +11,7 @@ from lbcore.admin.limits import Refusals
 from lbcore.admin.operator_calls import OperatorCalls
 from lbcore.admin.picks import PickCalls
 from lbcore.admin.registrations import Registrations
-from lbcore.admin.request import OF_BACKENDS, Refusal, Reply, Request, json_reply
+from lbcore.admin.request import LOOKS, OF_BACKENDS, Refusal, Reply, Request, json_reply
 from lbcore.errors import LbcoreError
 
 if TYPE_CHECKING:
@@ -50,14 +50,12 @@ class Calls:
         self._registrations = Registrations(membership, authorization)
         self._picks = PickCalls(pick, self._registrations.pool)
         operator = OperatorCalls(membership, authorization, pool=self._registrations.pool, reload=reload, upgrade=upgrade)
+        looks = (self._healthz, self._readyz, self._get_status, self._backends, self._metrics)
+        self._looks: dict[str, Handler] = dict(zip(LOOKS, looks, strict=True))
         self.handlers: list[tuple[str, str, Handler]] = [
             *(("POST", path, self._of_a_backend) for path in OF_BACKENDS),
             ("GET", "/", self._dashboard),
-            ("GET", "/backends", self._backends),
-            ("GET", "/status", self._get_status),
-            ("GET", "/healthz", self._healthz),
-            ("GET", "/readyz", self._readyz),
-            ("GET", "/metrics", self._metrics),
+            *(("GET", path, look) for path, look in self._looks.items()),
             ("POST", "/pick", self._picks.pick),
             ("POST", "/release", self._picks.release),
             ("POST", "/backends/{verb}", operator.backend),
@@ -99,6 +97,14 @@ class Calls:
         return json_reply(document, status)
 
     # --- looking -------------------------------------------------------------------------------------------------
+
+    async def answer_look(self, request: Request) -> Reply:
+        """To a call of LOOKS."""
+        try:
+            self._authorization.check(request)
+            return await self._looks[request.path](request)
+        except Exception as error:
+            return self.failed(request, error)
 
     async def _dashboard(self, request: Request) -> Reply:
         return Reply(200, *page())

@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
 OF_BACKENDS = ("/register", "/heartbeat", "/deregister")
-"""Calls that backends make for themselves."""
+"""Calls that backends make for themselves: POST."""
+LOOKS = ("/healthz", "/readyz", "/status", "/backends", "/metrics")
+"""Calls of programs that watch: GET."""
 
 
 class Fields(Mapping[str, str]):

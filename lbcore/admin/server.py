@@ -119,8 +119,8 @@ class AdminServer:
         plain: set[asyncio.Transport] = set()
 
         def protocol() -> asyncio.Protocol:
-            answer = self._calls.answer_backend
-            return FastPath(answer, framework.protocol, caller_of, plain, max_body=MAX_BODY, idle_s=IDLE_S)
+            answer, look = self._calls.answer_backend, self._calls.answer_look
+            return FastPath(answer, look, framework.protocol, caller_of, plain, max_body=MAX_BODY, idle_s=IDLE_S)
 
         servers = [await self._loop.create_server(protocol, sock=bound) for bound in self._sockets.bound]
         self._started.set()

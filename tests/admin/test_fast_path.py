@@ -96,8 +96,8 @@ def test_another_call_on_the_same_connection_goes_to_the_framework(lb: Balancer)
         for _ in range(2):
             connection.sendall(beat())
             assert answer(connection)[0] == 200
-            connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
-            assert answer(connection) == (200, {"status": "ok"})
+            connection.sendall(look("/nothing"))
+            assert answer(connection) == (404, {"error": "Not Found"})
 
 
 @pytest.mark.parametrize(
@@ -156,6 +156,76 @@ def test_mutated_beats_are_answered_alike(lb: Balancer, monkeypatch: pytest.Monk
         monkeypatch.setattr(fast_path, "_STARTS", (b"\0",))
         there = answers()
     assert [(mutants[at], here[at], there[at]) for at in range(60) if here[at] != there[at]] == []
+
+
+def look(path: str, *fields: str) -> bytes:
+    return "\r\n".join([f"GET {path} HTTP/1.1", "Host: 127.0.0.1", *fields]).encode() + b"\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("request_", "status"),
+    [
+        (look("/healthz"), 200),
+        (look("/healthz", "Content-Length: 0"), 200),
+        (look("/healthz", "Content-Length: 3") + b"abc", 200),
+        (look("/healthz?x=1"), 200),
+        (look("/healthz", "Connection: close"), 200),
+        (look("/healthz", "Upgrade: h2c", "Connection: Upgrade"), 200),
+        (look("/readyz"), 200),
+        (look("/readyz").replace(b"127.0.0.1", b"evil.example"), 403),
+        (look("/readyz").replace(b"Host: 127.0.0.1", b"X: y"), None),
+        (look("/healthz").replace(b"GET", b"HEAD"), 200),
+        (look("/healthz").replace(b"GET", b"POST"), 405),
+        (look("/status", "Authorization: Bearer wrong"), None),
+        (look("/register"), 405),
+        (look("/nothing"), 404),
+        (look("/healthz").replace(b"GET", b"get"), None),
+    ],
+)
+def test_a_look_is_answered_as_the_framework_answers(
+    lb: Balancer, monkeypatch: pytest.MonkeyPatch, request_: bytes, status: int | None
+) -> None:
+    test_what_is_answered_is_what_the_framework_answers(lb, monkeypatch, request_, status)
+
+
+def test_looks_and_beats_of_one_connection_are_answered_in_their_order(lb: Balancer) -> None:
+    with dial(lb) as connection:
+        connection.sendall(look("/status") + beat() + look("/healthz") + look("/backends") + beat(b"{}"))
+        answers = [answer(connection) for _ in range(5)]
+    assert [status for status, _ in answers] == [200, 200, 200, 200, 422]
+    assert ["listeners" in answers[0][1], answers[2][1], list(answers[3][1])] == [True, {"status": "ok"}, ["pools"]]
+
+
+def test_a_scrape_is_the_framework_s(lb: Balancer, monkeypatch: pytest.MonkeyPatch) -> None:
+    for accept in ("*/*", "application/openmetrics-text;version=1.0.0;q=0.6,text/plain;version=0.0.4;q=0.5"):
+        request = look("/metrics", f"Accept: {accept}")
+        with monkeypatch.context() as patched:
+            here = everything(lb, request)
+            patched.setattr(fast_path, "_STARTS", (b"\0",))
+            there = everything(lb, request)
+        assert _kind(here) == _kind(there)
+        assert here.count(b"\n# TYPE") == there.count(b"\n# TYPE") > 20
+
+
+def _kind(answered: bytes) -> list[bytes]:
+    return [line for line in answered.partition(b"\r\n\r\n")[0].split(b"\r\n") if line.lower().startswith(b"content-type")]
+
+
+def test_a_peer_that_reads_nothing_is_not_heard_meanwhile(lb: Balancer) -> None:
+    """Scrapes without end: what waits for the peer is bounded, and once it reads, all come."""
+    with dial(lb) as connection:
+        connection.settimeout(0.5 * SLOWER)
+        request, sent = look("/metrics") * 50, 0
+        with contextlib.suppress(TimeoutError):
+            while sent < 100_000:
+                sent += connection.send(request[sent % len(request) :])
+        assert sent < 100_000 * len(request)
+        connection.settimeout(20 * SLOWER)
+        reader = connection.makefile("rb")
+        for _ in range(sent // len(look("/metrics"))):
+            assert reader.readline().split()[1] == b"200"
+            fields = dict(line.decode().strip().lower().split(": ", 1) for line in iter(reader.readline, b"\r\n"))
+            assert len(reader.read(int(fields["content-length"]))) > 1000
 
 
 def _meaning(answered: bytes) -> tuple[bytes, bytes]:
@@ -224,14 +294,14 @@ def test_beats_are_answered_while_the_framework_is_loaded(monkeypatch: pytest.Mo
 
     monkeypatch.setattr(framework, "_load", load)
     with balanced(settings=settings()) as other, dial(other) as looks, dial(other) as leaves, dial(other) as beats:
-        looks.sendall(b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        looks.sendall(look("/nothing"))
         assert loading.wait(10 * SLOWER)
-        leaves.sendall(b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        leaves.sendall(look("/nothing"))
         leaves.close()
         beats.sendall(beat())
         assert answer(beats)[0] == 404
         loaded.set()
-        assert answer(looks) == (200, {"status": "ok"})
+        assert answer(looks)[0] == 404
 
 
 def test_a_framework_that_cannot_be_loaded_is_told_of_and_beats_are_answered(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -241,7 +311,7 @@ def test_a_framework_that_cannot_be_loaded_is_told_of_and_beats_are_answered(mon
     monkeypatch.setattr(framework, "_load", fail)
     lines: list[str] = []
     with Balancer(settings=settings(), log=lines.append) as lb:
-        assert everything(lb, b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n") == b""
+        assert everything(lb, look("/nothing")) == b""
         assert everything(lb, beat()).startswith(b"HTTP/1.1 404 ")
     assert [line for line in lines if "no aiohttp here" in line]
 
