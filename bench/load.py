@@ -56,7 +56,7 @@ def client_threads() -> int:
 
 @dataclass(frozen=True)
 class Wrk:
-    """wrk: `connections` clients, each one request at a time, as fast as answers come."""
+    """wrk: `connections` clients, each one request at a time, as fast as responses come."""
 
     path: str
     connections: int
@@ -101,7 +101,7 @@ class Wrk:
 
 @dataclass(frozen=True)
 class Paced:
-    """Requests at a fixed rate over `connections`, whether or not answers come; latency from when each was due.
+    """Requests at a fixed rate over `connections`, whether or not responses come; latency from when each was due.
 
     So a stall is counted in every request that it held up, and not only in one (coordinated omission).
     `share`: of the rate that `rival` reaches under `flat_out`, found once before the first round. `rate`: what that was.

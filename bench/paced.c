@@ -1,4 +1,4 @@
-// Requests at a fixed rate, whether or not answers come: an open load, its latency free of coordinated omission (Tene, "How not
+// Requests at a fixed rate, whether or not responses come: an open load, its latency free of coordinated omission (Tene, "How not
 // to measure latency", 2013).
 //
 //     paced HOST PORT PATH CONNECTIONS RATE SECONDS WARMUP_SECONDS

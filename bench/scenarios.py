@@ -118,7 +118,7 @@ HTTP_SPLICED = ("haproxy-http", "haproxy-http-splice", "nginx-http")
 SCENARIOS: tuple[Scenario, ...] = (
     Scenario(
         name="keepalive",
-        title="Keep-alive requests, 2-byte answers",
+        title="Keep-alive requests, 2-byte responses",
         what="64 connections, each sends its next request when the answer is there (wrk)",
         origin="static",
         load=Wrk(SMALL_PATH, connections=64),
@@ -137,7 +137,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     Scenario(
         name="single",
         title="One connection, one request at a time",
-        what="1 keep-alive connection, 2-byte answers (wrk): what a balancer adds when nothing queues",
+        what="1 keep-alive connection, 2-byte responses (wrk): what a balancer adds when nothing queues",
         origin="static",
         load=Wrk(SMALL_PATH, connections=1),
         unit=REQUEST,
@@ -148,7 +148,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     Scenario(
         name="short",
         title="Short connections, one request each",
-        what="64 at a time, `Connection: close`, 2-byte answers (wrk); latency counts once it is connected",
+        what="64 at a time, `Connection: close`, 2-byte responses (wrk); latency counts once it is connected",
         origin="static",
         load=Wrk(SMALL_PATH, connections=64, close=True),
         unit=CONNECTION,
@@ -158,7 +158,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     ),
     Scenario(
         name="stream",
-        title="Streaming, 10 MB answers",
+        title="Streaming, 10 MB responses",
         what="4 keep-alive connections (wrk); the origin sends a file of 10,000,000 bytes with sendfile",
         origin="static",
         load=Wrk(BIG_PATH, connections=4),
@@ -172,7 +172,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     ),
     Scenario(
         name="medium",
-        title="Keep-alive requests, 64 KiB answers",
+        title="Keep-alive requests, 64 KiB responses",
         what="64 connections (wrk): between a message and a stream, where a balancer has to choose",
         origin="static",
         load=Wrk(MEDIUM_PATH, connections=64),
@@ -205,7 +205,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     ),
     Scenario(
         name="http",
-        title="HTTP: keep-alive requests, 2-byte answers",
+        title="HTTP: keep-alive requests, 2-byte responses",
         what="64 connections (wrk); no fields that tell of the client, by none of them",
         origin="static",
         load=Wrk(SMALL_PATH, connections=64),
@@ -235,7 +235,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     Scenario(
         name="http-single",
         title="HTTP: one connection, one request at a time",
-        what="1 keep-alive connection, 2-byte answers (wrk): what a balancer adds when nothing queues",
+        what="1 keep-alive connection, 2-byte responses (wrk): what a balancer adds when nothing queues",
         origin="static",
         load=Wrk(SMALL_PATH, connections=1),
         unit=REQUEST,
@@ -262,7 +262,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     Scenario(
         name="http-short",
         title="HTTP: a new client connection each request",
-        what="64 at a time, `Connection: close`, 2-byte answers (wrk); latency counts once it is connected",
+        what="64 at a time, `Connection: close`, 2-byte responses (wrk); latency counts once it is connected",
         origin="static",
         load=Wrk(SMALL_PATH, connections=64, close=True),
         unit=CONNECTION,
@@ -272,7 +272,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     ),
     Scenario(
         name="http-medium",
-        title="HTTP: 64 KiB answers",
+        title="HTTP: 64 KiB responses",
         what="64 connections (wrk)",
         origin="static",
         load=Wrk(MEDIUM_PATH, connections=64),
@@ -284,7 +284,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     ),
     Scenario(
         name="http-stream",
-        title="HTTP: 10 MB answers",
+        title="HTTP: 10 MB responses",
         what="4 keep-alive connections (wrk); the origin sends a file of 10,000,000 bytes with sendfile",
         origin="static",
         load=Wrk(BIG_PATH, connections=4),
@@ -319,7 +319,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     ),
     Scenario(
         name="tls-passthrough",
-        title="TLS passed through: keep-alive requests, 2-byte answers",
+        title="TLS passed through: keep-alive requests, 2-byte responses",
         what="64 connections of wrk over TLS to nginx; the balancer decrypts nothing",
         origin="secured",
         load=Wrk(SMALL_PATH, connections=64, tls=True),
@@ -331,7 +331,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     ),
     Scenario(
         name="https",
-        title="HTTPS: keep-alive requests, 2-byte answers",
+        title="HTTPS: keep-alive requests, 2-byte responses",
         what="64 connections (wrk), TLS 1.3 ends at the balancer; ECDSA P-256; no forwarding fields, by none of them",
         origin="static",
         load=Wrk(SMALL_PATH, connections=64, tls=True),
@@ -366,7 +366,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     ),
     Scenario(
         name="https-medium",
-        title="HTTPS: 64 KiB answers",
+        title="HTTPS: 64 KiB responses",
         what="16 connections (wrk)",
         origin="static",
         load=Wrk(MEDIUM_PATH, connections=16, tls=True),

@@ -16,6 +16,6 @@ def test_timing_is_noted(benchmark: Any, table: Table, fill: Fill) -> None:
     """`TIMES` notes a call, without Python between; each another time than the one before."""
     fill(10, "p2c")
     benchmark.extra_info |= {"title": "a time noted", "operations": TIMES, "limit_ns": LIMIT_NS}
-    benchmark(lambda: table.time("default", KINDS["answer"], 900, times=TIMES))
+    benchmark(lambda: table.time("default", KINDS["response"], 900, times=TIMES))
     assert benchmark.stats.stats.min / TIMES < LIMIT_NS * 1e-9
-    assert timing(table.segment, table.pool_rows()["default"], "answer").count >= TIMES
+    assert timing(table.segment, table.pool_rows()["default"], "response").count >= TIMES

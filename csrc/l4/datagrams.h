@@ -49,7 +49,7 @@ void lb_inbox_close(struct lb_inbox *inbox);
 int lb_inbox_receive(struct lb_inbox *inbox, int fd, uint32_t most);
 struct lb_datagram lb_inbox_at(struct lb_inbox *inbox, uint32_t at, struct lb_arrival *arrival);
 
-/* Answers that wait to be sent, all by one socket, in order. */
+/* Replies that wait to be sent, all by one socket, in order. */
 struct lb_outbox {
     struct lb_inbox room; /* received straight into the places from which they are sent */
     struct mmsghdr head[LB_BATCH];

@@ -38,7 +38,7 @@ _OF_BACKENDS = (
 )  # fmt: skip
 
 FIELDS = {"Content-Type": "text/event-stream", "Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-"""Of the head of the answer."""
+"""Of the response's head."""
 
 Digest = dict[str, Any]
 

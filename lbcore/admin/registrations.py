@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Registrations:
-    """Each call takes its body and returns (status, answer). Raises Refusal or BadBody."""
+    """Each call takes its body and returns (status, response). Raises Refusal or BadBody."""
 
     def __init__(self, membership: Membership, rights: Authorization) -> None:
         self._membership = membership

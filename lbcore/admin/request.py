@@ -86,7 +86,7 @@ def caller_of(transport: asyncio.BaseTransport | None) -> str | None:
 
 
 class Refusal(Exception):
-    """An answer that is no success: a status, and a body."""
+    """A response that is no success: a status, and a body."""
 
     def __init__(self, status: int, error: str, *, retry_after_s: int | None = None, **more: Any) -> None:
         super().__init__(error)

@@ -291,7 +291,7 @@ class Balancer:
         return self._running().showing.status()
 
     def metrics(self, *, openmetrics: bool = False) -> bytes:
-        """What `GET /metrics` answers. Raises NotRunning."""
+        """What `GET /metrics` responds. Raises NotRunning."""
         return self._running().showing.metrics(openmetrics)
 
     def __repr__(self) -> str:

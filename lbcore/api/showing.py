@@ -29,7 +29,7 @@ class Showing:
             return document(self._table.segment)
 
     def metrics(self, openmetrics: bool = False) -> bytes:
-        """What `GET /metrics` answers. Raises NotRunning."""
+        """What `GET /metrics` responds. Raises NotRunning."""
         from lbcore.observe.control import costs, figures
         from lbcore.observe.metrics import render
         from lbcore.observe.status import document

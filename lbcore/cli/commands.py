@@ -145,7 +145,7 @@ def ready(
     ] = TIMEOUT_S,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print nothing.")] = False,
 ) -> int:
-    """Say whether clients should be sent to a balancer, for check scripts.
+    """Tell whether a balancer is ready, for scripts.
 
     The exit code is 0 when it is ready, else 1, with one line that says why: whatever goes wrong means not ready. It asks the
     balancer's readyz, as the option ready_when has it.

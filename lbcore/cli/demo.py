@@ -85,7 +85,7 @@ class _Load:
         self._stopping = False
         self.latencies_s: list[float] = []
         self.failed = 0
-        self.answers: Counter[str] = Counter()
+        self.responses: Counter[str] = Counter()
         self.first_answer: dict[str, float] = {}
         self._threads = [threading.Thread(target=self._run, daemon=True) for _ in range(CLIENTS)]
         for thread in self._threads:
@@ -124,12 +124,12 @@ class _Load:
         while b"\r\n\r\n" not in answer or not answer.partition(b"\r\n\r\n")[2]:
             piece = client.recv(4096)
             if not piece:
-                raise ConnectionResetError("the answer was cut")
+                raise ConnectionResetError("the response was cut")
             answer += piece
         name = answer.partition(b"\r\n\r\n")[2].decode()
         with self._lock:
             self.latencies_s.append(time.perf_counter() - began)
-            self.answers[name] += 1
+            self.responses[name] += 1
             self.first_answer.setdefault(name, time.monotonic())
 
     def percentile(self, share: float) -> float:
@@ -304,7 +304,7 @@ def _drain_one(balancer: Balancer, screen: _Screen, promises: _Promises) -> None
 
 def _report(load: _Load, figures: dict[str, float], ledger: list[dict[str, Any]], promises: _Promises) -> int:
     total = len(load.latencies_s)
-    spread = ", ".join(f"{name} {count}" for name, count in sorted(load.answers.items()))
+    spread = ", ".join(f"{name} {count}" for name, count in sorted(load.responses.items()))
     print()
     print(f"requests            {total}, {load.failed} failed (sessions that were open on the killed backend)")
     print(f"responses from      {spread}")

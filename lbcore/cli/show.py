@@ -107,7 +107,7 @@ def _print_without_offload(status: dict[str, Any]) -> None:
 
 
 def _print_latency(status: dict[str, Any]) -> None:
-    """How long answers took (connects, where nothing answers), of pools that served anybody."""
+    """How long responses took (connects, where there are none), of pools that served anybody."""
     keys = ("of", "count", "p50_ms", "p99_ms", "p999_ms")
     served = [pool for pool in status["pools"] if pool["latency"]["count"]]
     if served:

@@ -78,7 +78,7 @@ class AdminClient:
             return str(probe.getsockname()[0])
 
     def call(self, method: str, path: str, body: dict[str, Any] | None = None) -> tuple[int, dict[str, Any]]:
-        """(status, answer). Raises OSError when the balancer cannot be reached or speaks no HTTP.
+        """(status, response). Raises OSError when the balancer cannot be reached or speaks no HTTP.
 
         A call over a kept connection that turns out to be closed is made again over a new one: it must do no harm twice.
         """

@@ -219,7 +219,7 @@ class Registration:
             raise ConfigError(f"instance: {instance!r} is not allowed (allowed: 1 to 64 letters, digits, . _ and -)")
         self._log, self._named = log, instance
         self.answer: dict[str, Any] = {}
-        """The last answer of any balancer: id, address, pool, generation, heartbeat_s, lease_s, state."""
+        """The last response of any balancer: id, address, pool, generation, heartbeat_s, lease_s, state."""
         self._place = {"port": port, "pool": pool, "backup": True if backup else None}
         self._figures = {"weight": weight, "capacity": capacity, "load": load, "in_flight": in_flight}
         self._status: tuple[str, float | None] = ("ready", None)
@@ -316,7 +316,7 @@ class Registration:
 
     @property
     def answers(self) -> dict[str, dict[str, Any]]:
-        """The last answer of each balancer, by its address."""
+        """The last response of each balancer, by its address."""
         return {link.lb: link.answer for link in self._links}
 
     def __enter__(self) -> Self:

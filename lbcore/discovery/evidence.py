@@ -213,7 +213,7 @@ def note_bad_probe(
 
 
 def served_window_s(rules: PoolSettings) -> float:
-    """An answer not older than this speaks for a backend whose probe timed out."""
+    """A response not older than this speaks for a backend whose probe timed out."""
     return float((rules.probe.interval_ms * 1.2 + rules.probe.timeout_ms) / 1000)
 
 

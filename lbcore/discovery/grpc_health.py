@@ -75,7 +75,7 @@ async def check(
 
 
 class _Answer:
-    """What has come of an answer."""
+    """What has come of a response."""
 
     def __init__(self) -> None:
         self.fields: dict[str, str] = {}

@@ -49,7 +49,7 @@ class Observations:
             self._all.states.review(member, now)
 
     def failing(self, index: int, what: int) -> None:
-        """A worker reports that connects to the backend in this row, or its answers, fail one after another.
+        """A worker reports that connects to the backend in this row, or its responses, fail one after another.
 
         what: CONNECTS or RESPONSES of lbcore.engine.notes.
         """

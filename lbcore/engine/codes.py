@@ -56,7 +56,7 @@ HASH_KEYS = {
 COUNTS = {name.removeprefix("LB_COUNT_").lower(): number for name, number in ffi.typeof("enum lb_count").relements.items()}
 """What the control plane counts of itself."""
 CLASSES = ("1xx", "2xx", "3xx", "4xx", "5xx")
-"""Of answers, in the order of their counters."""
+"""Of responses, in the order of their counters."""
 TIERS: int = ffi.integer_const("LB_TIERS")
 """A backend's tier is below this."""
 NO_ROW = 0xFFFFFFFF

@@ -39,10 +39,10 @@ def _of_ended(scope: str, what: str) -> tuple[Family, ...]:
             f"{scope}_failed",
             "counter",
             label,
-            f"Sessions and requests {what} that a backend cut short, or that no backend or place could be found for.",
+            f"Sessions and requests {what} that a backend cut short, or for which no backend or no room was left.",
         ),
         Family(
-            f"{scope}_client_aborts", "counter", label, f"Sessions and requests {what} whose client went before they were done."
+            f"{scope}_client_aborts", "counter", label, f"Sessions and requests {what} whose client left before they ended."
         ),
         Family(f"{scope}_received_bytes", "counter", label, f"Bytes from clients {what}, of sessions and requests that ended."),
         Family(f"{scope}_sent_bytes", "counter", label, f"Bytes to clients {what}, of sessions and requests that ended."),
@@ -51,8 +51,8 @@ def _of_ended(scope: str, what: str) -> tuple[Family, ...]:
 
 INSTANCE = (
     Family("info", "gauge", ("name", "version", "datapath"), "Always 1; the labels say which balancer this is."),
-    Family("uptime_seconds", "gauge", (), "Seconds since the start."),
-    Family("draining", "gauge", (), "1 while it drains, else 0."),
+    Family("uptime_seconds", "gauge", (), "Seconds since the balancer started."),
+    Family("draining", "gauge", (), "1 while the balancer drains, else 0."),
     Family(
         "control_cpu_seconds",
         "counter",
@@ -69,13 +69,13 @@ INSTANCE = (
         ("what",),
         "Probes and DNS look-ups that this host had no source port, descriptor or memory for; they count against no backend.",
     ),
-    Family("registrations", "counter", (), "Calls by which backends registered, anew or again."),
+    Family("registrations", "counter", (), "Registrations of backends, first and repeated ones."),
     Family("heartbeats", "counter", (), "Heartbeats of registered backends."),
     Family("reloads", "counter", ("result",), "Reloads of the configuration, taken or refused."),
-    Family("admin_refused", "counter", ("status",), "Calls of the admin server that were refused, by the status they got."),
+    Family("admin_refused", "counter", ("status",), "Requests to the admin server that were refused, by status."),
 )
 LISTENER = (
-    Family("listener_connections", "counter", ("listener",), "Connections accepted, of udp sessions opened."),
+    Family("listener_connections", "counter", ("listener",), "Connections accepted; of udp: sessions opened."),
     *_of_ended("listener", "that came through this listener"),
     Family(
         "listener_limited",
@@ -96,7 +96,7 @@ POOL = (
         "pool_backends",
         "gauge",
         ("pool", "state"),
-        "Backends in this state; kept: failed, but given sessions still, because nobody is better.",
+        "Backends in this state; kept: the backend failed, and still gets sessions, because no other is better.",
     ),
     Family(
         "pool_outage",
@@ -104,7 +104,7 @@ POOL = (
         ("pool",),
         "1 while no backend is usable: each is down, kept, busy, starting or draining, or has no weight.",
     ),
-    Family("pool_active", "gauge", ("pool",), "Sessions and requests under way on its backends."),
+    Family("pool_active", "gauge", ("pool",), "Sessions and requests under way on the pool's backends."),
     Family("pool_queued", "gauge", ("pool",), "Requests that wait for a backend."),
     Family(
         "pool_response_seconds",
@@ -127,8 +127,13 @@ BACKEND = (
         (*_BACKEND, "state"),
         "1 for the state that the backend is in, 0 for the others; kept is one of them.",
     ),
-    Family("backend_weight", "gauge", _BACKEND, "Its share of new sessions beside the others'."),
-    Family("backend_active", "gauge", _BACKEND, "Sessions and requests under way on it."),
+    Family(
+        "backend_weight",
+        "gauge",
+        _BACKEND,
+        "The backend's share of new sessions, relative to the weights of the pool's other backends.",
+    ),
+    Family("backend_active", "gauge", _BACKEND, "Sessions and requests under way on the backend."),
     Family("backend_sessions", "counter", _BACKEND, "Connects that succeeded, and requests that got a response."),
     Family("backend_failures", "counter", _BACKEND, "Connects and responses that failed."),
     Family(
@@ -140,9 +145,16 @@ BACKEND = (
 )
 LOG = (
     Family("spans_sent", "counter", (), "Spans of traces that were sent; absent where nothing is traced."),
-    Family("spans_lost", "counter", (), "Spans that were not: the collector did not take them, or too many waited."),
+    Family(
+        "spans_lost", "counter", (), "Spans of traces that were not sent: the collector did not take them, or too many waited."
+    ),
     Family("access_log_lines", "counter", (), "Lines of the access log that were written."),
-    Family("access_log_lost", "counter", (), "Lines that were not: the log could not keep up, or could not be written."),
+    Family(
+        "access_log_lost",
+        "counter",
+        (),
+        "Lines of the access log that were not written: the log could not keep up, or could not be written.",
+    ),
 )
 
 
@@ -152,7 +164,7 @@ def _worker(name: str, kind: str, help: str) -> Family:
 
 COUNTED = {
     "accepted": _worker("accepted", "counter", "Connections accepted, and udp sessions opened."),
-    "active": _worker("active", "gauge", "Connections and udp sessions that are there now."),
+    "active": _worker("active", "gauge", "Connections and udp sessions that are open now."),
     "closed": _worker("closed", "counter", "Connections and udp sessions that were served and have ended; closed_* say why."),
     "refused": _worker("refused", "counter", "Connections and udp sessions that were not served; refused_* say why."),
     "bytes_in": _worker("received_bytes", "counter", "Bytes from clients."),
@@ -167,9 +179,11 @@ COUNTED = {
     "refused_no_backend": _worker("refused_no_backend", "counter", "Refused: the pool had no backend to offer."),
     "refused_connect": _worker("refused_connect", "counter", "Refused: no backend could be reached."),
     "refused_client_aborts": _worker(
-        "refused_client_aborts", "counter", "Refused: the client went before a backend was reached."
+        "refused_client_aborts", "counter", "Refused: the client left before a backend was reached."
     ),
-    "refused_resource": _worker("refused_resource", "counter", "Refused: no place, descriptor or port was left."),
+    "refused_resource": _worker(
+        "refused_resource", "counter", "Refused: no room for a session, no descriptor or no port was left."
+    ),
     "refused_client_sessions": _worker(
         "refused_client_sessions", "counter", "Refused: the client address had max_client_sessions open."
     ),
@@ -184,7 +198,9 @@ COUNTED = {
     ),
     "clients_counted": _worker("clients_counted", "gauge", "Sessions that are counted by their client's address now."),
     "clients_uncounted": _worker(
-        "clients_uncounted", "counter", "Sessions that could not be counted by their client's address: no place was left."
+        "clients_uncounted",
+        "counter",
+        "Sessions that could not be counted by their client's address: the table of clients was full.",
     ),
     "closed_done": _worker("closed_done", "counter", "Closed: both sides finished."),
     "closed_client_reset": _worker("closed_client_reset", "counter", "Closed: the client broke off."),
@@ -199,23 +215,25 @@ COUNTED = {
     "connects": _worker("connects", "counter", "Connects to backends that were begun."),
     "connect_failures": _worker("connect_failures", "counter", "Connects to backends that failed."),
     "connect_timeouts": _worker(
-        "connect_timeouts", "counter", "Connects that failed for taking too long; part of the failures."
+        "connect_timeouts", "counter", "Connects that took too long; connect_failures counts them, too."
     ),
     "shortages": _worker(
         "shortages",
         "counter",
         "Connects that this host had no source port, descriptor or memory for; they count against no backend.",
     ),
-    "retries": _worker("retries", "counter", "Further backends that were tried after a failed connect."),
+    "retries": _worker("retries", "counter", "Connects to a further backend after a failed one."),
     "retries_denied": _worker("retries_denied", "counter", "Retries that the budget did not allow."),
     "accept_errors": _worker("accept_errors", "counter", "Accepts that failed."),
-    "accept_pauses": _worker("accept_pauses", "counter", "Times that a bound stopped accepting for a while."),
+    "accept_pauses": _worker(
+        "accept_pauses", "counter", "Times that accepting paused: max_sessions was reached, or descriptors were short."
+    ),
     "buffer_waits": _worker("buffer_waits", "counter", "Reads put off because every buffer was in use."),
     "pipe_misses": _worker("pipe_misses", "counter", "Streams that were copied because no pipe was free."),
     "quickacks": _worker("quickacks", "counter", "Responses acknowledged at once, so that Nagle's algorithm does not wait."),
     "buffers": _worker("buffers", "gauge", "Buffers in use."),
     "pipes": _worker("pipes", "gauge", "Pipes in use."),
-    "turns": _worker("turns", "counter", "Turns of the event loop."),
+    "turns": _worker("turns", "counter", "Iterations of the event loop."),
     "requests": _worker("requests", "counter", "HTTP requests that clients began to send."),
     "requests_active": _worker("requests_active", "gauge", "HTTP requests under way."),
     "requests_done": _worker(
@@ -241,9 +259,11 @@ COUNTED = {
     "requests_bad": _worker("requests_bad", "counter", "HTTP requests that broke the rules of HTTP or a limit."),
     "responses_bad": _worker("responses_bad", "counter", "Responses of backends that broke the rules of HTTP."),
     "response_timeouts": _worker("response_timeouts", "counter", "HTTP requests whose response did not come in time."),
-    "connections_reused": _worker("connections_reused", "counter", "HTTP requests that went over a kept connection."),
-    "connections_kept": _worker("connections_kept", "gauge", "Idle connections to backends that are kept."),
-    "connections_stale": _worker("connections_stale", "counter", "Kept connections that the backend had closed when needed."),
+    "connections_reused": _worker("connections_reused", "counter", "HTTP requests that reused a connection to a backend."),
+    "connections_kept": _worker("connections_kept", "gauge", "Idle connections to backends, ready to be reused."),
+    "connections_stale": _worker(
+        "connections_stale", "counter", "Idle connections to backends that turned out closed when a request was to reuse them."
+    ),
     "connections_unsolicited": _worker(
         "connections_unsolicited",
         "counter",
@@ -252,23 +272,29 @@ COUNTED = {
     "replays": _worker(
         "replays",
         "counter",
-        "HTTP requests sent again because a kept connection was stale, or a fresh one ended before a response.",
+        "HTTP requests sent again because a reused connection was stale, or a fresh one ended before a response.",
     ),
     "upgrades": _worker("upgrades", "counter", "HTTP connections that went over to another protocol, such as WebSocket."),
     "routes_refused": _worker("routes_refused", "counter", "Times that new routes could not be taken: out of memory."),
     "decisions": _worker("decisions", "counter", "Backends picked."),
     "datagrams_in": _worker("datagrams_in", "counter", "Datagrams from clients to backends."),
     "datagrams_out": _worker("datagrams_out", "counter", "Datagrams from backends to clients."),
-    "datagrams_dropped": _worker("datagrams_dropped", "counter", "Datagrams lost here: no place, no backend, a full socket."),
+    "datagrams_dropped": _worker(
+        "datagrams_dropped", "counter", "Datagrams lost here: no session was left, no backend, or a full socket."
+    ),
     "refused_preread": _worker(
         "refused_preread", "counter", "Refused: no PROXY header or ClientHello came in time, or a bad one did."
     ),
-    "refused_handshake": _worker("refused_handshake", "counter", "Refused: no TLS session came about."),
+    "refused_handshake": _worker("refused_handshake", "counter", "Refused: the TLS handshake failed."),
     "handshakes": _worker("handshakes", "counter", "TLS handshakes with clients that succeeded."),
-    "handshakes_resumed": _worker("handshakes_resumed", "counter", "Of these, those by a ticket."),
-    "handshakes_active": _worker("handshakes_active", "gauge", "TLS handshakes with clients under way or waiting their turn."),
+    "handshakes_resumed": _worker(
+        "handshakes_resumed", "counter", "TLS handshakes with clients that resumed a session by a ticket."
+    ),
+    "handshakes_active": _worker("handshakes_active", "gauge", "TLS handshakes with clients that are under way or wait."),
     "backend_handshakes": _worker("backend_handshakes", "counter", "TLS handshakes with backends that succeeded."),
-    "backend_handshakes_resumed": _worker("backend_handshakes_resumed", "counter", "Of these, those by a ticket."),
+    "backend_handshakes_resumed": _worker(
+        "backend_handshakes_resumed", "counter", "TLS handshakes with backends that resumed a session by a ticket."
+    ),
     "backend_handshakes_failed": _worker("backend_handshakes_failed", "counter", "TLS handshakes with backends that failed."),
     "tls_refused": _worker(
         "tls_refused", "counter", "Times that new certificates or TLS rules could not be taken: out of memory."
@@ -282,9 +308,9 @@ WORKER = (
     _worker(
         "forwards",
         "gauge",
-        "1 while the kernel forwards for it as was asked; 0: its program could not be loaded. Absent where it was not asked.",
+        "1 while the kernel forwards for the worker, as was asked; 0: its program could not be loaded. Absent if not asked.",
     ),
-    _worker("hangs", "gauge", "1 while it does not turn although asked to; it is replaced after worker_timeout."),
+    _worker("hangs", "gauge", "1 while the worker's event loop does not respond; the worker is replaced after worker_timeout."),
     _worker("cpu_seconds", "counter", "CPU time of the worker, earlier processes included; absent where workers are threads."),
     _worker("memory_bytes", "gauge", "Resident memory of the worker's process; absent where workers are threads."),
 )

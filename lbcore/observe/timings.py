@@ -82,7 +82,7 @@ def all_timings(segment: Segment) -> dict[tuple[str, str], Timing]:
 
 
 def latency(segment: Segment, pool: int) -> dict[str, Any]:
-    """The `latency` of a pool in the status document: of answers, or, where nothing answers (tcp, tls), of connects.
+    """The `latency` of a pool in the status document: of responses, or, where there are none (tcp, tls), of connects.
 
     of: "response" or "connect". count. p50_ms, p99_ms, p999_ms: None of nothing.
     """

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 ACT_LIMIT_S = 5.0
-"""How long an order may take; the balancer's answer takes milliseconds when it does not hang."""
+"""How long an order may take; the balancer's response takes milliseconds when it does not hang."""
 
 
 class Source:
