@@ -1,4 +1,5 @@
 #include "bpf.h"
+#include "bpf_code.h"
 
 #include <errno.h>
 #include <stdio.h>

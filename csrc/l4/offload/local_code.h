@@ -3,6 +3,7 @@
 #define LB_OFFLOAD_LOCAL_CODE_H
 
 #include "../../core/bpf.h"
+#include "../../core/bpf_code.h"
 #include "local_programs.h"
 
 #define ANSWER(FIELD) (int)offsetof(struct lb_local_answer, FIELD)

@@ -1,5 +1,6 @@
 #include "programs.h"
 
+#include "../../core/bpf.h"
 #include "verdict.h"
 
 enum { SPARE = 4096 }; /* bytes of a send buffer that are left free */

@@ -3,7 +3,7 @@
 #ifndef LB_VERDICT_H
 #define LB_VERDICT_H
 
-#include "../../core/bpf.h"
+#include "../../core/bpf_code.h"
 #include "programs.h"
 
 #define LANE(FIELD) (int)offsetof(struct lb_seat_lane, FIELD)
