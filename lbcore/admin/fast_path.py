@@ -67,7 +67,7 @@ class FastPath(asyncio.Protocol):
         self._open_now.add(transport)
         self._loop = asyncio.get_running_loop()
         self._at_rest = self._loop.time()
-        self._timer = self._loop.call_later(_WHOLE_S, self._look)
+        self._timer = self._loop.call_later(_WHOLE_S, self._watch)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """It is closed."""
@@ -192,13 +192,13 @@ class FastPath(asyncio.Protocol):
         self._open_now.discard(self._transport)
         self._held = b""
 
-    def _look(self) -> None:
+    def _watch(self) -> None:
         """Is it silent for too long, or in the middle of a call?"""
         limit_s = _WHOLE_S if self._held and not self._paused else self._idle_s
         if not self._task and self._loop.time() - self._at_rest >= limit_s:
             self._transport.abort()
         else:
-            self._timer = self._loop.call_later(_WHOLE_S, self._look)
+            self._timer = self._loop.call_later(_WHOLE_S, self._watch)
 
 
 def _begins_well(part: bytes) -> bool:

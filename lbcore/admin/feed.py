@@ -88,7 +88,7 @@ class Listener:
         self._transport = transport
         self._waiting: deque[bytes] = deque()
         self._news = asyncio.Event()
-        self.dropped = False
+        self.dropped: bool = False
 
     def tell(self, told: bytes) -> None:
         """One more event, or, when too many wait, the end."""

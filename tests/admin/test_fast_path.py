@@ -344,7 +344,7 @@ def test_registrations_keep_their_connection_and_survive_its_loss(lb: Balancer, 
         load=lambda: calls.append(None),
         log=lines.append,
     ):
-        monkeypatch.setattr(fast_path.FastPath, "_look", lambda self: self._transport.abort())  # each is lost after 100 ms
+        monkeypatch.setattr(fast_path.FastPath, "_watch", lambda self: self._transport.abort())  # each is lost after 100 ms
         before = len(calls)
         wait_for(lambda: len(calls) >= before + 4, "it goes on")
     assert lines == []
