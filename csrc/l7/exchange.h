@@ -69,6 +69,7 @@ struct lb_exchange {
     uint8_t shortages; /* of tried[]: that this host lacked something for */
     uint8_t quiet;     /* its fresh connection brought nothing for too long, which was noted */
     uint8_t deaf;      /* its backend takes no more of the request */
+    uint8_t stalled;   /* its client has more of the request, and its backend takes none now */
     uint8_t withheld;  /* 417 came instead of 100: the rest of its body is not waited for */
     uint8_t open;      /* it is counted as active */
     uint8_t timed_out; /* a connect of this exchange ran out of time */

@@ -4,6 +4,13 @@
 
 #include "body.h"
 
+/* As lb_stream_ops has it, of a stream that has its socket to itself. */
+static inline unsigned lb_h1_ready(const struct lb_side *side)
+{
+    return side->readable * (unsigned)LB_CAN_READ | side->writable * (unsigned)LB_CAN_SEND |
+           side->hung_up * (unsigned)LB_HAS_LEFT;
+}
+
 /* As lb_stream_ops has it. */
 __attribute__((warn_unused_result)) enum lb_step lb_h1_read_request_body(struct lb_body_lane *body, struct lb_chunk_piece *piece);
 __attribute__((warn_unused_result)) enum lb_step lb_h1_read_response_body(struct lb_body_lane *body,

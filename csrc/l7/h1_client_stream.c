@@ -15,8 +15,7 @@ enum { SMALL_BODY = 2048 }; /* is copied behind its head rather than sent as a s
 
 static unsigned ready(const struct lb_exchange *exchange)
 {
-    const struct lb_side *side = exchange->stream[LB_CLIENT].side;
-    return (side->readable ? LB_CAN_READ : 0) | (side->writable ? LB_CAN_SEND : 0) | (side->hung_up ? LB_HAS_LEFT : 0);
+    return lb_h1_ready(exchange->stream[LB_CLIENT].side);
 }
 
 static int flush(struct lb_l7 *l7, struct lb_exchange *exchange)

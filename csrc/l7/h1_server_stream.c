@@ -11,8 +11,7 @@
 
 static unsigned ready(const struct lb_exchange *exchange)
 {
-    const struct lb_side *side = exchange->stream[LB_BACKEND].side;
-    return (side->readable ? LB_CAN_READ : 0) | (side->writable ? LB_CAN_SEND : 0) | (side->hung_up ? LB_HAS_LEFT : 0);
+    return lb_h1_ready(exchange->stream[LB_BACKEND].side);
 }
 
 /* It takes no more of the request; its response may be on its way all the same. A socket tells an error once: EPIPE, of a reset that came

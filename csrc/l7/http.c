@@ -50,7 +50,7 @@ static struct lb_verdict deliver_own(struct lb_l7 *l7, struct lb_exchange *excha
 /* A client that has sent FIN after its request has left (unless the listener says otherwise): nobody waits for the response. */
 static int has_left(const struct lb_l7 *l7, const struct lb_exchange *exchange)
 {
-    return exchange->request.whole && !lb_http_listener(l7, exchange)->half_close && lb_http_client_can(exchange, LB_HAS_LEFT);
+    return exchange->request.whole && lb_http_client_can(exchange, LB_HAS_LEFT) && !lb_http_listener(l7, exchange)->half_close;
 }
 
 static struct lb_verdict step_exchange(struct lb_l7 *l7, struct lb_exchange *exchange)

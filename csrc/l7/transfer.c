@@ -125,7 +125,9 @@ static struct lb_verdict transfer_request(struct lb_l7 *l7, struct lb_exchange *
         lb_sendq_drop(l7->ctx, &exchange->up);
         return lb_verdict(LB_NEXT_WAIT);
     }
-    if (exchange->withheld || !lb_http_client_can(exchange, LB_CAN_READ) || !lb_http_backend_can(exchange, LB_CAN_SEND))
+    int more = !exchange->withheld && lb_http_client_can(exchange, LB_CAN_READ);
+    exchange->stalled = more && !lb_http_backend_can(exchange, LB_CAN_SEND);
+    if (!more || exchange->stalled)
         return lb_verdict(LB_NEXT_WAIT);
     if (!lb_buffer_pool_ready(&l7->ctx->buffers))
         return lb_verdict(LB_NEXT_STARVED);
