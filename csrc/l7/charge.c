@@ -20,30 +20,12 @@ void lb_http_own(struct lb_l7 *l7, struct lb_exchange *exchange, struct lb_conn 
     exchange->sent_us = (uint32_t)l7->ctx->now_us;
 }
 
-static void leave_conn(struct lb_l7 *l7, const struct lb_exchange *exchange, struct lb_conn *conn, enum lb_conn_end how)
-{
-    conn->owner = LB_SLAB_NONE;
-    if (how == LB_CONN_KEEP && lb_conn_is_own(conn) && !exchange->persistent)
-        how = LB_CONN_PART; /* it serves nobody else */
-    switch (how) {
-    case LB_CONN_CUT:
-        lb_conn_drop(&l7->conns, conn);
-        break;
-    case LB_CONN_PART:
-        lb_conn_part(&l7->conns, conn);
-        break;
-    case LB_CONN_KEEP:
-        lb_conn_keep(&l7->conns, conn);
-        break;
-    }
-}
-
 void lb_http_leave_backend(struct lb_l7 *l7, struct lb_exchange *exchange, enum lb_conn_end how)
 {
     if (exchange->conn != LB_SLAB_NONE) {
         struct lb_conn *conn = lb_conn_at(&l7->conns, exchange->conn);
         exchange->conn = LB_SLAB_NONE;
-        leave_conn(l7, exchange, conn, how);
+        exchange->stream[LB_BACKEND].ops->leave(l7, exchange, conn, how);
     }
     if (exchange->backend != LB_NONE) {
         lb_load_give(&l7->ctx->shm, l7->ctx->worker, exchange->pool, exchange->backend, exchange->cost);

@@ -105,4 +105,5 @@ const struct lb_stream_ops lb_h1_client_stream = {
     .recall = recall,
     .more = lb_h1_more,
     .done = lb_h1_done,
+    .reset = lb_h1_reset,
 };

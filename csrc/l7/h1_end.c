@@ -53,6 +53,24 @@ struct lb_verdict lb_h1_done(struct lb_l7 *l7, struct lb_exchange *exchange)
                                                                                    : lb_verdict(LB_NEXT_LINGER);
 }
 
+struct lb_verdict lb_h1_linger(struct lb_l7 *l7, struct lb_h1 *h1)
+{
+    if (!h1->client.side.readable)
+        return lb_verdict(LB_NEXT_WAIT);
+    ssize_t got = lb_side_recv(&h1->client.side, l7->ctx->scratch, LB_SCRATCH_BYTES);
+    if (got > 0) {
+        h1->client.since_ms = (uint32_t)lb_now_ms(l7->ctx);
+        return lb_verdict(LB_NEXT_AGAIN);
+    }
+    if (got < 0 && errno == EBUSY)
+        return lb_verdict(LB_NEXT_LATER);
+    if (got < 0 && errno == EAGAIN) {
+        h1->client.side.readable = 0;
+        return lb_verdict(LB_NEXT_WAIT);
+    }
+    return lb_verdict_end(LB_ENDED_DONE);
+}
+
 /* --- the end ---------------------------------------------------------------------------------------------------------- */
 
 static void count_end(struct lb_worker_row *row, enum lb_end why)
@@ -90,4 +108,10 @@ void lb_h1_end(struct lb_l7 *l7, struct lb_h1 *h1, enum lb_end why)
         lb_side_close(&side, reset);
     if (!h1->client.queued) /* else the list gives it back */
         lb_slab_give(&l7->clients, lb_h1_index(l7, h1));
+}
+
+/* With it ends all that its connection carries: that one exchange. */
+void lb_h1_reset(struct lb_l7 *l7, struct lb_exchange *exchange, enum lb_end why)
+{
+    lb_h1_end(l7, lb_h1_of(exchange->client), why);
 }

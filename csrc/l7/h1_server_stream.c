@@ -65,6 +65,24 @@ static enum lb_step send_head(struct lb_l7 *l7, struct lb_exchange *exchange, co
     return sent < 0 ? LB_STEP_TO_FAILED : LB_STEP_MOVED;
 }
 
+static void leave(struct lb_l7 *l7, struct lb_exchange *exchange, struct lb_conn *conn, enum lb_conn_end how)
+{
+    conn->owner = LB_SLAB_NONE;
+    if (how == LB_CONN_KEEP && lb_conn_is_own(conn) && !exchange->persistent)
+        how = LB_CONN_PART; /* it serves nobody else */
+    switch (how) {
+    case LB_CONN_CUT:
+        lb_conn_drop(&l7->conns, conn);
+        break;
+    case LB_CONN_PART:
+        lb_conn_part(&l7->conns, conn);
+        break;
+    case LB_CONN_KEEP:
+        lb_conn_keep(&l7->conns, conn);
+        break;
+    }
+}
+
 const struct lb_stream_ops lb_h1_server_stream = {
     .ready = ready,
     .head = send_head,
@@ -73,4 +91,5 @@ const struct lb_stream_ops lb_h1_server_stream = {
     .flush = flush,
     .await = lb_h1_await_response,
     .resume = lb_h1_resume_response,
+    .leave = leave,
 };

@@ -3,71 +3,16 @@
 #include "attempt.h"
 #include "belongs.h"
 #include "deadline.h"
-#include "exchanges.h"
+#include "drive.h"
 #include "h1_client.h"
 #include "h1_end.h"
 #include "h1_state.h"
 #include "idle.h"
-#include "lost.h"
 #include "min_rate.h"
-#include "queue.h"
-#include "respond.h"
-#include "state.h"
-#include "transfer.h"
-#include "upload.h"
 
 enum { STEPS = 32 }; /* of one client in a turn */
 
-/* --- what is done in each state ------------------------------------------------------------------------------------- */
-
-/* Throw away what a client sends that has been told all. */
-static struct lb_verdict throw_away(struct lb_l7 *l7, struct lb_h1 *h1)
-{
-    if (!h1->client.side.readable)
-        return lb_verdict(LB_NEXT_WAIT);
-    ssize_t got = lb_side_recv(&h1->client.side, l7->ctx->scratch, LB_SCRATCH_BYTES);
-    if (got > 0) {
-        h1->client.since_ms = (uint32_t)lb_now_ms(l7->ctx);
-        return lb_verdict(LB_NEXT_AGAIN);
-    }
-    if (got < 0 && errno == EBUSY)
-        return lb_verdict(LB_NEXT_LATER);
-    if (got < 0 && errno == EAGAIN) {
-        h1->client.side.readable = 0;
-        return lb_verdict(LB_NEXT_WAIT);
-    }
-    return lb_verdict_end(LB_ENDED_DONE);
-}
-
-static struct lb_verdict deliver_own(struct lb_l7 *l7, struct lb_exchange *exchange)
-{
-    int flushed = exchange->stream[LB_CLIENT].ops->flush(l7, exchange);
-    if (flushed < 0)
-        return lb_verdict_end(LB_ENDED_CLIENT);
-    return lb_verdict(flushed ? LB_NEXT_FINISH : LB_NEXT_WAIT);
-}
-
-/* A client that has sent FIN after its request has left (unless the listener says otherwise): nobody waits for the response. */
-static int has_left(const struct lb_l7 *l7, const struct lb_exchange *exchange)
-{
-    return exchange->request.whole && lb_http_client_can(exchange, LB_HAS_LEFT) && !lb_http_listener(l7, exchange)->half_close;
-}
-
-static struct lb_verdict step_exchange(struct lb_l7 *l7, struct lb_exchange *exchange)
-{
-    switch ((enum lb_exchange_state)exchange->state) {
-    case LB_EXCHANGE_BEGUN:
-        break; /* it does not stay so */
-    case LB_EXCHANGE_QUEUED:
-    case LB_EXCHANGE_CONNECTING:
-        return has_left(l7, exchange) ? lb_verdict_end(LB_ENDED_CLIENT) : lb_http_take_more(l7, exchange);
-    case LB_EXCHANGE_FORWARDING:
-        return has_left(l7, exchange) ? lb_verdict_end(LB_ENDED_CLIENT) : lb_http_transfer(l7, exchange);
-    case LB_EXCHANGE_RESPONDING:
-        return deliver_own(l7, exchange);
-    }
-    return lb_verdict(LB_NEXT_WAIT);
-}
+/* --- a step of a connection ----------------------------------------------------------------------------------------- */
 
 static struct lb_verdict step(struct lb_l7 *l7, struct lb_h1 *h1)
 {
@@ -75,46 +20,14 @@ static struct lb_verdict step(struct lb_l7 *l7, struct lb_h1 *h1)
     case LB_H1_FREE:
         return lb_verdict(LB_NEXT_OVER);
     case LB_H1_OPEN:
-        return h1->exchange ? step_exchange(l7, h1->exchange) : lb_h1_take_request(l7, h1);
+        return h1->exchange ? lb_drive_step(l7, h1->exchange) : lb_h1_take_request(l7, h1);
     case LB_H1_LINGERING:
-        return throw_away(l7, h1);
+        return lb_h1_linger(l7, h1);
     }
     return lb_verdict(LB_NEXT_WAIT);
 }
 
-/* --- what was said, carried out ------------------------------------------------------------------------------------- */
-
-static struct lb_verdict moved_to(struct lb_l7 *l7, struct lb_exchange *exchange, enum lb_exchange_state to)
-{
-    lb_http_moved(l7, exchange);
-    lb_http_move(l7, exchange, to);
-    return lb_verdict(LB_NEXT_AGAIN);
-}
-
-/* The exchange with its backend is over, and its request is still in the buffer. */
-static void back_to_request(struct lb_l7 *l7, struct lb_exchange *exchange)
-{
-    if (exchange->state == LB_EXCHANGE_FORWARDING)
-        lb_http_move(l7, exchange, LB_EXCHANGE_BEGUN);
-}
-
-static struct lb_verdict leave_queue(struct lb_l7 *l7, struct lb_exchange *exchange, uint32_t backend)
-{
-    lb_http_leave_queue(l7, exchange);
-    lb_http_move(l7, exchange, LB_EXCHANGE_BEGUN);
-    return lb_http_attempt_with(l7, exchange, backend);
-}
-
-static struct lb_verdict send_request(struct lb_l7 *l7, struct lb_exchange *exchange)
-{
-    struct lb_verdict there = lb_http_is_there(l7, exchange);
-    if (there.next != LB_NEXT_WAIT)
-        return there;
-    exchange->peers = (struct lb_peers){0};
-    lb_http_asked(l7, exchange);
-    lb_http_move(l7, exchange, LB_EXCHANGE_FORWARDING);
-    return lb_http_send_request(l7, exchange);
-}
+/* --- what was said of it, carried out ------------------------------------------------------------------------------------- */
 
 static struct lb_verdict linger(struct lb_l7 *l7, struct lb_h1 *h1)
 {
@@ -132,57 +45,27 @@ static struct lb_verdict end(struct lb_l7 *l7, struct lb_h1 *h1, enum lb_end why
 /* A head that does not come whole has no exchange: it gets one for its response, which is not counted. */
 static struct lb_verdict respond(struct lb_l7 *l7, struct lb_h1 *h1, struct lb_verdict said)
 {
-    if (!h1->exchange)
-        lb_h1_take_exchange(l7, h1)->minor = 1;
-    return lb_http_respond(l7, h1->exchange, said);
+    lb_h1_take_exchange(l7, h1)->minor = 1;
+    return said;
 }
 
+/* Of a connection that carries no exchange. */
 static struct lb_verdict carry_out(struct lb_l7 *l7, struct lb_h1 *h1, struct lb_verdict said)
 {
-    struct lb_exchange *exchange = h1->exchange;
-    switch ((enum lb_next)said.next) {
-    case LB_NEXT_WAIT:
-    case LB_NEXT_AGAIN:
-    case LB_NEXT_LATER:
-    case LB_NEXT_STARVED:
-    case LB_NEXT_OVER:
-        break;
-    case LB_NEXT_ATTEMPT:
-        back_to_request(l7, exchange);
-        return lb_http_attempt(l7, exchange);
-    case LB_NEXT_ANOTHER:
-        back_to_request(l7, exchange);
-        return lb_http_attempt_another(l7, exchange, said);
-    case LB_NEXT_PICKED:
-        return leave_queue(l7, exchange, said.number);
-    case LB_NEXT_QUEUE:
-        return moved_to(l7, exchange, LB_EXCHANGE_QUEUED);
-    case LB_NEXT_CONNECT:
-        return moved_to(l7, exchange, LB_EXCHANGE_CONNECTING);
-    case LB_NEXT_FAILED:
-        back_to_request(l7, exchange);
-        return lb_http_attempt_failed(l7, exchange, (int)said.number);
-    case LB_NEXT_SEND:
-        return send_request(l7, exchange);
-    case LB_NEXT_LOST:
-        return lb_http_backend_lost(l7, exchange, said.status, said.why);
-    case LB_NEXT_RESPOND:
+    if (said.next == LB_NEXT_RESPOND)
         return respond(l7, h1, said);
-    case LB_NEXT_FINISH:
-        return exchange->stream[LB_CLIENT].ops->done(l7, exchange);
-    case LB_NEXT_LINGER:
+    if (said.next == LB_NEXT_LINGER)
         return linger(l7, h1);
-    case LB_NEXT_END:
-        return end(l7, h1, (enum lb_end)said.end);
-    }
-    return said;
+    if (said.next != LB_NEXT_END)
+        __builtin_trap(); /* all else is said of exchanges */
+    return end(l7, h1, (enum lb_end)said.end);
 }
 
 /* What it comes to in the end is to go on, or the client's end. */
 static enum lb_next obey(struct lb_l7 *l7, struct lb_h1 *h1, struct lb_verdict said)
 {
     while (lb_verdict_decides(said))
-        said = carry_out(l7, h1, said);
+        said = h1->exchange ? lb_drive(l7, h1->exchange, said) : carry_out(l7, h1, said);
     return (enum lb_next)said.next;
 }
 

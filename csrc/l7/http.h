@@ -1,4 +1,4 @@
-/* The driver of HTTP clients: their life, their events, and what is done with each in which state. */
+/* The driver of HTTP clients: their life, their events, and what is done with each; drive.h has their exchanges. */
 #ifndef LB_HTTP_H
 #define LB_HTTP_H
 

@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "../l4/lane.h"
+#include "conn_pool.h"
 #include "verdict.h"
 
 struct lb_l7;
@@ -54,12 +55,16 @@ struct lb_stream_ops {
     struct lb_verdict (*more)(struct lb_l7 *l7, struct lb_exchange *exchange, int surely);
     /* The response is out: leave the exchange (finish.h), and say what becomes of the connection. */
     struct lb_verdict (*done)(struct lb_l7 *l7, struct lb_exchange *exchange);
+    /* It breaks off, for this reason: leave it likewise. A response that has begun must not look whole. */
+    void (*reset)(struct lb_l7 *l7, struct lb_exchange *exchange, enum lb_end why);
 
     /* of a backend's */
     /* Read what there is of a response's head. */
     struct lb_verdict (*await)(struct lb_l7 *l7, struct lb_exchange *exchange);
     /* Go on with what was kept of a response, because nothing could follow what the client had not taken, or had not asked. */
     struct lb_verdict (*resume)(struct lb_l7 *l7, struct lb_exchange *exchange);
+    /* The exchange leaves its connection: has its response come to its end, and is the connection fit for another? */
+    void (*leave)(struct lb_l7 *l7, struct lb_exchange *exchange, struct lb_conn *conn, enum lb_conn_end how);
 };
 
 struct lb_stream {

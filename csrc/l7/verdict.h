@@ -1,4 +1,4 @@
-/* What is to be done next with a client. Every file says so by a verdict; the driver alone (http.c) carries it out, so that states,
+/* What is to be done next with a client. Every file says so by a verdict; the driver alone (drive.c; of connections, http.c) carries it out, so that states,
  * ends and responses have one writer. */
 #ifndef LB_VERDICT_H
 #define LB_VERDICT_H
