@@ -21,3 +21,8 @@ class LogOnce:
         if what != self._last and (what or self._over):
             self._log(f"{self._about}: {what or self._over}")
         self._last = what
+
+    @property
+    def last(self) -> str:
+        """What goes wrong now; "": nothing."""
+        return self._last

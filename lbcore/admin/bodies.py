@@ -231,6 +231,14 @@ class UpgradeCall(_Body):
     worker: int | None = None
 
 
+class DrainNode(_Body):
+    """POST /cluster/drain-node, from operators: which, default: this one."""
+
+    CHECKS: ClassVar[dict[str, Check]] = {"node": _POOL, "undo": _flag}
+    node: str | None = None
+    undo: bool = False
+
+
 def parse(body: bytes, kind: type[Body]) -> Body:
     """Check a JSON body. Raises BadBody."""
     try:

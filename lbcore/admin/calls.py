@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from lbcore.admin.bodies import BadBody
+from lbcore.admin.cluster_calls import ClusterCalls
 from lbcore.admin.dashboard import page
 from lbcore.admin.limits import Refusals
 from lbcore.admin.operator_calls import OperatorCalls
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 class Calls:
     """Of one event loop. handlers: each with its method and path; a path may end with {verb}.
 
-    status, metrics, ready, reload, upgrade, pick: what the balancer answers.
+    status, metrics, ready, reload, upgrade, drain_node, pick: what the balancer answers.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class Calls:
         ready: Callable[[], tuple[bool, str, dict[str, Any]]],
         reload: Callable[[], None],
         upgrade: Callable[[UpgradeCall], str] | None,
+        drain_node: Callable[[str | None, bool], str] | None,
         pick: Callable[[str, str | None, int], Pick],
         log: Callable[[str], None],
     ) -> None:
@@ -61,6 +63,7 @@ class Calls:
             ("POST", "/backends/{verb}", operator.backend),
             ("POST", "/reload", operator.reload),
             ("POST", "/upgrade", operator.upgrade),
+            ("POST", "/cluster/drain-node", ClusterCalls(authorization, drain_node).drain_node),
         ]
 
     def close(self) -> None:

@@ -35,7 +35,8 @@ class AdminServer:
     """Serves until `stop()`.
 
     settings: the public listener, or None for the control socket only. control_path: a unix socket for operators, or None.
-    status, metrics, ready, reload, upgrade, pick: what the balancer answers. own: where it listens itself, (host, port) each.
+    status, metrics, ready, reload, upgrade, drain_node, pick: what the balancer answers. own: where it listens itself, (host,
+    port) each.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class AdminServer:
         ready: Callable[[], tuple[bool, str, dict[str, Any]]],
         reload: Callable[[], None],
         upgrade: Callable[[UpgradeCall], str] | None,
+        drain_node: Callable[[str | None, bool], str] | None,
         pick: Callable[[str, str | None, int], Pick],
         own: Callable[[], list[tuple[str, int]]],
         log: Callable[[str], None],
@@ -66,6 +68,7 @@ class AdminServer:
             ready=ready,
             reload=reload,
             upgrade=upgrade,
+            drain_node=drain_node,
             pick=pick,
             log=log,
         )

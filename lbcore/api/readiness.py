@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
 
+    from lbcore.cluster.cluster import Cluster
     from lbcore.control.supervisor import Supervisor
     from lbcore.discovery.membership import Membership
     from lbcore.table import Table
@@ -16,10 +17,18 @@ READY_EVERY_S = 0.25
 
 
 class Readiness:
-    """Of a balancer that runs. when: the option ready_when, as it is now."""
+    """Of a balancer that runs. when: the option ready_when, as it is now. cluster: that it is a node of."""
 
-    def __init__(self, table: Table, membership: Membership, supervisor: Supervisor, when: Callable[[], str]) -> None:
+    def __init__(
+        self,
+        table: Table,
+        membership: Membership,
+        supervisor: Supervisor,
+        when: Callable[[], str],
+        cluster: Cluster | None = None,
+    ) -> None:
         self._table, self._membership, self._supervisor, self._when = table, membership, supervisor, when
+        self._cluster = cluster
 
     def now(self, *, leaving: bool) -> tuple[bool, str, dict[str, Any]]:
         """Whether clients should be sent here, why not, and what else there is to know. leaving: it is about to stop."""
@@ -27,6 +36,8 @@ class Readiness:
         known = {"outage": outages, "hanging": hanging}
         if leaving or self._table.segment.head.draining:
             return False, "draining", known
+        if self._cluster is not None and self._cluster.is_drained:
+            return False, "this node of the cluster is drained", known
         when = self._when()
         lack = lack_of_workers(when, hanging, self._table.workers) or lack_of_backends(
             when, outages, len(self._membership.pools())

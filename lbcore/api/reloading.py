@@ -66,6 +66,8 @@ def _follow(running: Running, fresh: BalancerSettings, resolved: dict[tuple[str,
     running.settings = fresh
     running.probing.follow(fresh)
     running.sourcing.follow(fresh)
+    if running.cluster:
+        running.cluster.reshow()
 
 
 def _bring_pools(running: Running, pools: dict[str, PoolSettings]) -> None:

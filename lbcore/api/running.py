@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import NamedTuple
 
+from lbcore.api.clustering import cookie_secret, make_cluster
 from lbcore.api.following import Probing, Sourcing
 from lbcore.api.picks import Picking, PickPool
 from lbcore.api.readiness import Readiness
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     from lbcore.admin.server import AdminServer
     from lbcore.api.options import Options
+    from lbcore.cluster.cluster import Cluster
     from lbcore.config.settings import BalancerSettings
     from lbcore.control.adoption import Adoption
     from lbcore.control.runtime import Instance
@@ -58,6 +60,7 @@ class Running:
         self._drain_s = 0.0
         self._parts: list[Part] = []
         self.adoption: Adoption | None = None
+        self.admin: AdminServer | None = None
         try:
             self._make_memory()
             self._make_control()
@@ -85,6 +88,7 @@ class Running:
             max_backends=settings.max_backends,
             datapath=settings.datapath,
             memory=self.adoption.take_segment() if self.adoption else None,
+            secret=cookie_secret(settings.cluster),
         )
         self._parts.append(Part(self.table.close, disown=self.table.disown))
         self.picking: Picking = Picking(self.table.memory)
@@ -105,6 +109,9 @@ class Running:
         self.guard: LoopGuard = LoopGuard(settings, table, lambda: self.listening.addresses)
         self.membership: Membership = self._make_membership()
         self._parts.append(Part(disown=self.membership.disown))
+        self.cluster: Cluster | None = make_cluster(settings.cluster, self.membership, self._admin_address, log)
+        if self.cluster:
+            self._parts.append(Part(self.cluster.stop, start=self.cluster.start, leave=self.cluster.leave))
         self.recording: Recording = Recording(table, self.name, log)
         self._parts.append(Part(self.recording.close, start=lambda: self.recording.begin(settings)))
         self.supervisor: Supervisor = Supervisor(
@@ -120,8 +127,10 @@ class Running:
             adoption_socket=self._adoption_socket if self.instance and self._options.processes else None,
             adoption=self.adoption,
         )
-        self.showing: Showing = Showing(table, self.supervisor, self.recording)
-        self.readiness: Readiness = Readiness(table, self.membership, self.supervisor, lambda: self.settings.ready_when)
+        self.showing: Showing = Showing(table, self.supervisor, self.recording, self.cluster)
+        self.readiness: Readiness = Readiness(
+            table, self.membership, self.supervisor, lambda: self.settings.ready_when, self.cluster
+        )
         of_supervisor = self.supervisor
         self._parts.append(
             Part(of_supervisor.stop, start=of_supervisor.start, leave=of_supervisor.leave, disown=of_supervisor.disown)
@@ -151,7 +160,7 @@ class Running:
 
     def _make_discovery(self, reload: Callable[[], None]) -> None:
         """What calls from outside change, and what looks for changes by itself."""
-        self.admin: AdminServer | None = self._make_admin(reload)
+        self.admin = self._make_admin(reload)
         if self.admin:
             self._parts.append(Part(self.admin.stop, start=self.admin.start, disown=self.admin.disown))
         self._parts.append(Part(lambda: self.supervisor.ending.drain(self._drain_s), leave=_nothing))
@@ -179,6 +188,7 @@ class Running:
             ready=lambda: self.readiness.now(leaving=self.leaving),
             reload=reload,
             upgrade=self._options.on_upgrade,
+            drain_node=self.cluster.drain_node if self.cluster else None,
             pick=lambda pool, key, cost: self.pick_pool(pool).pick(key, cost),
             own=self._own_addresses,
             log=self._log,
@@ -272,6 +282,10 @@ class Running:
     def pick_pool(self, name: str) -> PickPool:
         """To pick from a pool in this process. Takes no lock of the balancer's."""
         return PickPool(self.picking, name, lambda: self.table.pool_rows()[name])
+
+    def _admin_address(self) -> str:
+        """Where other nodes' operators find this one; "" before it is there."""
+        return (self.admin.address if self.admin else None) or ""
 
     def _own_addresses(self) -> list[tuple[str, int]]:
         """Where this balancer listens itself."""

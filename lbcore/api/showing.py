@@ -8,6 +8,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from lbcore.cluster.cluster import Cluster
     from lbcore.control.supervisor import Supervisor
     from lbcore.observe.recording import Recording
     from lbcore.table import Table
@@ -16,8 +17,9 @@ if TYPE_CHECKING:
 class Showing:
     """Of a balancer that runs. Any thread may ask, also while it is being stopped."""
 
-    def __init__(self, table: Table, supervisor: Supervisor, recording: Recording) -> None:
+    def __init__(self, table: Table, supervisor: Supervisor, recording: Recording, cluster: Cluster | None) -> None:
         self._table, self._supervisor, self._recording = table, supervisor, recording
+        self._cluster = cluster
 
     def status(self) -> dict[str, Any]:
         """The status document. Raises NotRunning."""
@@ -26,7 +28,11 @@ class Showing:
         with self._table.lock:
             if self._table.closed:  # stopped by another thread, a moment ago
                 raise NotRunning("the balancer is not running")
-            return document(self._table.segment)
+            found = document(self._table.segment)
+        return found | self._of_cluster()
+
+    def _of_cluster(self) -> dict[str, Any]:
+        return {"cluster": self._cluster.status()} if self._cluster else {}
 
     def metrics(self, openmetrics: bool = False) -> bytes:
         """What `GET /metrics` responds. Raises NotRunning."""
@@ -43,4 +49,4 @@ class Showing:
             control = figures(self._table.counts, spent)
         if not self._recording.traces:
             del control["spans_sent"], control["spans_lost"]
-        return render(status, timings, control, openmetrics=openmetrics)
+        return render(status | self._of_cluster(), timings, control, openmetrics=openmetrics)

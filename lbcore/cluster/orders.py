@@ -20,7 +20,7 @@ class Order(NamedTuple):
 
 
 class Orders(NamedTuple):
-    """Of one backend. member: [weight, tier] of one that was added, False: it was removed. drain: True or False. weight: 0..256."""
+    """Of one backend. member: (weight, tier) of one that was added, False: it was removed. drain: a bool. weight: 0..256."""
 
     member: Order | None = None
     drain: Order | None = None
@@ -46,8 +46,9 @@ class Orders(NamedTuple):
         if self.member is None or not isinstance(self.member.value, tuple):
             return None
         weight, tier = self.member.value
-        later = self.weight is not None and self.weight.stamp > self.member.stamp
-        return int(self.weight.value if later else weight), tier  # type: ignore[union-attr, call-overload]
+        if self.weight is not None and self.weight.stamp > self.member.stamp and isinstance(self.weight.value, int):
+            weight = self.weight.value
+        return weight, tier
 
     def is_void(self, now_ms: int) -> bool:
         """Do they change nothing, and have not for long?"""
@@ -70,9 +71,9 @@ def read(value: bytes) -> Orders:
     words = Words(value)
     member, drain, weight = (words.inner(kind) for kind in Orders._fields)
     return Orders(
-        member and Order(member.stamp(), _member(member), member.text("by")),
-        drain and Order(drain.stamp(), drain.truth("value"), drain.text("by")),
-        weight and Order(weight.stamp(), weight.whole("value", 0, 256), weight.text("by")),
+        Order(member.stamp(), _member(member), member.text("by")) if member else None,
+        Order(drain.stamp(), drain.truth("value"), drain.text("by")) if drain else None,
+        Order(weight.stamp(), weight.whole("value", 0, 256), weight.text("by")) if weight else None,
     )
 
 

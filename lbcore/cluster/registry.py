@@ -1,9 +1,9 @@
-"""Who is registered, as the nodes of a cluster agree on it. Pure: what is heard here, what the store says, and time go in; what is to
-be written, and moves of our own members, come out.
+"""Who is registered, as the nodes of a cluster agree on it. Pure: what is heard here, what the store says, and time go in; what
+is to be written, and moves of our own members, come out.
 
-A backend's entry belongs to the node that heard it when it changed last. Other nodes that hear its heartbeats too write nothing. An
-owner that hears a backend no more offers the entry; who hears it takes the entry. A key that is deleted is no word of anybody's: the
-lease of its node is over, or the store was wiped. Who hears the backend writes it again, and the others wait.
+A backend's entry belongs to the node that heard it when it changed last. Other nodes that hear its heartbeats write nothing. An
+owner that does not hear the backend any more offers the entry; a node that hears the backend takes it. A key that is deleted is
+nobody's word: the lease of its node is over, or the store was wiped. A node that hears the backend writes it again.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ ASSUMED = Entry(Stamp(1, ""), Owner("", ""), 1, Told())
 
 
 class Seen:
-    """What is known of a backend. written: the stamp that the store has, or was asked to have; None: it has no key. since: when what
-    time will end began; None: nothing."""
+    """What is known of a backend. written: the stamp that the store has, or was asked to have; None: it has no key. since: when
+    what time will end began; None: nothing."""
 
     __slots__ = ("entry", "since", "written")
 
@@ -43,8 +43,8 @@ class Seen:
 class Registry:
     """me: this node. keep_s: how long a backend stays that nobody writes again. lives: does this owner still hold its lease?
 
-    held: the backends that are heard here. writes: what the store is to be told, None: to delete. moves: what our members are to
-    follow. Times are seconds of one clock; now_ms is Unix time, for stamps.
+    held: the backends that are heard here. writes: what the store is to be told, None: to delete. moves: what our members are
+    to follow. Times are seconds of one clock; now_ms is Unix time, for stamps.
     """
 
     def __init__(self, me: Owner, clock: StampClock, keep_s: float, lives: Callable[[Owner], bool]) -> None:
@@ -92,6 +92,10 @@ class Registry:
             self.seen[backend] = Seen(ASSUMED._replace(told=told), None)
             self._wait(backend, now)
             self.moves.append(Show(backend, told))
+
+    def show_all(self) -> None:
+        """Our pools are others now."""
+        self.moves += [Show(backend, seen.entry.told) for backend, seen in self.seen.items() if not seen.entry.is_over]
 
     # --- what the store says -------------------------------------------------------------------------------------
 
@@ -175,10 +179,14 @@ class Registry:
                 self._say(backend, told, STANDS, now_ms)
             elif seen.written != entry.stamp:
                 self._write(backend, seen)
-        elif entry.is_over or seen.written is None or not self._lives(entry.owner):
+        elif self._is_free(seen):
             self._say(backend, told, STANDS, now_ms)
-        elif entry.end == OFFERED and not self.draining:
-            self._say(backend, told, STANDS, now_ms)
+
+    def _is_free(self, seen: Seen) -> bool:
+        """May a node that hears the backend take its entry?"""
+        if seen.entry.end == OFFERED and not self.draining:
+            return True
+        return seen.entry.is_over or seen.written is None or not self._lives(seen.entry.owner)
 
     def _see_off(self, backend: Backend, seen: Seen, now: float) -> None:
         """It is over, and heard by nobody here."""

@@ -1,7 +1,7 @@
 """When something was said, so that every node finds the same last word: a hybrid logical clock.
 
-Kulkarni et al., "Logical Physical Clocks and Consistent Snapshots in Globally Distributed Databases", 2014: the clock on the wall,
-pushed on by every stamp that is seen. Who has seen a word and answers it is later, however the clocks differ.
+Kulkarni et al., "Logical Physical Clocks and Consistent Snapshots in Globally Distributed Databases", 2014: the clock on the
+wall, pushed on by every stamp that is seen. Who has seen a word and answers it is later, however the clocks differ.
 """
 
 from __future__ import annotations

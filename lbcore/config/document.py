@@ -52,7 +52,7 @@ POOL = Table(
 )
 FILE = Table(
     options.TOP,
-    tables={"admin": Table(options.ADMIN)},
+    tables={"admin": Table(options.ADMIN), "cluster": Table(options.CLUSTER)},
     arrays={
         "listener": Table(options.LISTENER, arrays={"certificate": Table(options.CERTIFICATE)}),
         "route": Table(options.ROUTE, others={"method": _METHODS, "header": _CONDITIONS, "cookie": _CONDITIONS}),

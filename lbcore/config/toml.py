@@ -13,6 +13,7 @@ from lbcore.config.settings import (
     BackendSettings,
     BalancerSettings,
     CertificateSettings,
+    ClusterSettings,
     LeaseSettings,
     ListenerSettings,
     OutlierSettings,
@@ -82,6 +83,8 @@ def _build(given: dict[str, Any], path: str | None) -> BalancerSettings:
     admin_said = "admin" in given
     admin_values = given.pop("admin", None)
     admin = None if admin_values is None else _admin(problems, admin_values, path)
+    cluster_values = given.pop("cluster", None)
+    cluster = None if cluster_values is None else _cluster(problems, cluster_values, path)
     if not problems.lines:
         top = {
             **given,
@@ -89,6 +92,7 @@ def _build(given: dict[str, Any], path: str | None) -> BalancerSettings:
             "listeners": listeners,
             "routes": routes,
             "admin": admin,
+            "cluster": cluster,
             "admin_said": admin_said,
             "path": path,
         }
@@ -157,3 +161,9 @@ def _admin(problems: _Problems, values: dict[str, Any], path: str | None) -> Adm
         return None
     admin: AdminSettings | None = problems.made("admin.", AdminSettings, values)
     return admin
+
+
+def _cluster(problems: _Problems, values: dict[str, Any], path: str | None) -> ClusterSettings | None:
+    _from_own_folder(values, ("password_file", "secret_file", "ca", "cert", "key"), path)
+    cluster: ClusterSettings | None = problems.made("cluster.", ClusterSettings, values)
+    return cluster

@@ -22,6 +22,9 @@ LATE_S = 1.0
 STALL_S = 1.0
 """A tick that comes later than asked by more than this was held up with the whole process: leases are not to blame."""
 
+CLUSTER = "cluster"
+"""The claim of a registration that other nodes may vouch for."""
+
 _UNHEARD = "?"
 """Begins the ids of processes that another control plane knew. No process may choose such an id."""
 
@@ -71,6 +74,8 @@ class Leases:
                     self._all.on_change()
                 else:
                     self._all.remove(row, reason="deregistered")
+                    if member.evidence.leased:
+                        self._all.on_lease(pool, row.address, "deregistered")
             return row
 
     def instances(self, row: Row) -> int:
@@ -89,6 +94,21 @@ class Leases:
             if report.backup is not None and member.evidence.leased:
                 self._all.states.rank(row, int(report.backup), now)
             self._all.states.review(member, now)
+            if member.evidence.leased:
+                self._share(member)
+
+    def _share(self, member: Member) -> None:
+        """Have other nodes hear of what is new: that it is heard here, and whatever changed since. That it stays busy is told
+        twice in the length of a lease."""
+        evidence, row = member.evidence, member.row
+        until = 0.0
+        if evidence.declared == "busy":
+            half_s = self._all.pools_by_name[row.pool].lease.length_ms / 2000
+            until = evidence.busy_until // half_s
+        told = (evidence.declared, until, row.weight, row.tier, row.capacity)
+        if told != member.shared:
+            member.shared = told
+            self._all.on_lease(row.pool, row.address, "")
 
     # --- reports -------------------------------------------------------------------------------------------------
 
@@ -173,6 +193,8 @@ class Leases:
     def see_to(self, member: Member, now: float) -> bool:
         """What time alone changes of a lease and its reports. False: the lease is over, and the backend left with it."""
         row, evidence = member.row, member.evidence
+        if rules_of.lease_is_over(evidence, now) and CLUSTER in member.claims:
+            self._fall_silent(member)
         if rules_of.lease_is_over(evidence, now):
             reason = rules_of.judge(evidence, self._all.pools_by_name[row.pool], now).reason
             self._all.log(f"pool {row.pool}: {row.address} leaves: {reason}")
@@ -186,6 +208,13 @@ class Leases:
         if member.load is not None or member.elsewhere:
             self._age_load(member, now)
         return True
+
+    def _fall_silent(self, member: Member) -> None:
+        """It is not heard here any more; another node may hear it, and the cluster says when it has left."""
+        member.evidence.lease_until, member.shared = None, None
+        member.instances.clear()
+        self._all.table.set_instances(member.row, 0)
+        self._all.on_lease(member.row.pool, member.row.address, "")
 
     def _forget_silent(self, member: Member, now: float) -> bool:
         """Instances whose own leases are over, while others beat, count no more: were there any?"""

@@ -28,7 +28,7 @@ class Member:
 
     claims: the sources that name it; it goes when none does any more. load, elsewhere, heard_at: its last report of load. good,
     bad: its requests when the pool was last compared. ramp_until: end of its slow start, 0: none. instances: the processes that
-    registered this address, by their ids.
+    registered this address, by their ids. shared: what other nodes were last told of its lease; None: it is not heard here.
     """
 
     __slots__ = (
@@ -42,6 +42,7 @@ class Member:
         "load",
         "ramp_until",
         "row",
+        "shared",
         "verdict",
     )
 
@@ -57,3 +58,4 @@ class Member:
         self.bad: int = 0
         self.ramp_until: float = 0.0
         self.instances: dict[str, Instance] = {}
+        self.shared: tuple[object, ...] | None = None

@@ -36,6 +36,9 @@ class Members:
 
     To subscribe to: sooner: a deadline was set that is earlier than what the last tick asked for. on_new, on_suspect: a backend
     is to be probed now. on_name: there may be a name to follow. on_change: there is something to save.
+
+    on_lease: other nodes are to hear of a lease, by pool and address; why it left, or "". on_order: they are to hear of an
+    operator's order, by pool, address, kind and value.
     """
 
     def __init__(
@@ -63,6 +66,8 @@ class Members:
         self.on_suspect: Topic[[Row]] = Topic()
         self.on_name: Topic[[]] = Topic()
         self.on_change: Topic[[]] = Topic()
+        self.on_lease: Topic[[str, str, str]] = Topic()
+        self.on_order: Topic[[str, str, str, object]] = Topic()
         self.deadlines: Deadlines = Deadlines(self.sooner)
         table.views.on_put_off.subscribe(self.deadlines.wake_by)
         self.states: HealthStates = HealthStates(
@@ -96,7 +101,10 @@ class Members:
         resolved = resolve_all([key])[key]
         if isinstance(resolved, ValueError) and not unresolved:
             raise resolved
-        return self.enter(pool, address, weight, source, Evidence(), resolved, tier=tier)
+        row = self.enter(pool, address, weight, source, Evidence(), resolved, tier=tier)
+        if source == "api":
+            self.on_order(pool, row.address, "member", (weight, tier))
+        return row
 
     def remove(self, row: Row, drain_ms: int | None = None, reason: str = REMOVED) -> None:
         """Let a backend leave: no new sessions; old ones are cut after drain_ms (default: the drain time)."""
@@ -107,17 +115,28 @@ class Members:
             self.deadlines.forget(row.id)
             if reason == REMOVED:
                 self.drains.discard(row.pool, row.address)
+                self.on_order(row.pool, row.address, "member", False)
             self.states.leave(row, reason, self.drain_ms if drain_ms is None else drain_ms, self.clock())
         self.on_change()
         self.deadlines.wake_by(self.clock())
 
     def drain(self, row: Row) -> None:
         """No new sessions until `ready`, also when the backend leaves and comes back meanwhile."""
+        self.mark_drained(row)
+        self.on_order(row.pool, row.address, "drain", True)
+
+    def mark_drained(self, row: Row) -> None:
+        """As `drain`, of an order that other nodes know."""
         self.drains.add(row.pool, row.address)
         self.change(row, lambda evidence: setattr(evidence, "drained", True))
 
     def ready(self, row: Row) -> None:
         """Undo `drain`."""
+        self.mark_ready(row)
+        self.on_order(row.pool, row.address, "drain", False)
+
+    def mark_ready(self, row: Row) -> None:
+        """As `ready`, of an order that other nodes know."""
         self.drains.discard(row.pool, row.address)
         rules = self.rules(row.pool)
         self.change(row, lambda evidence: rules_of.note_ready(evidence, rules))
@@ -130,6 +149,7 @@ class Members:
         with self.lock:
             if row.id in self.by_id:
                 self.states.weigh(row, weight, self.clock())
+                self.on_order(row.pool, row.address, "weight", weight)
 
     def change(self, row: Row, change: Callable[[Evidence], None]) -> None:
         with self.lock:

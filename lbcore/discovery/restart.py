@@ -76,7 +76,7 @@ class Restart:
         self._all.drains.add(pool, address)
         row = self._all.table.find(pool, address)
         if row is not None:
-            self._all.drain(row)
+            self._all.mark_drained(row)
 
     def recall(self, claims: Callable[[str, str], set[str]]) -> int:
         """Go on with the backends that the table holds already, left by a control plane that is gone: each keeps its row and

@@ -25,13 +25,13 @@ class TableFull(ValueError):
 class SettingsRows(TableMemory):
     """views: what workers pick from, by pool. on_cut, to subscribe to: workers are to look at the table now."""
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, secret: bytes | None, **options: Any) -> None:
         super().__init__(**options)
         self._pools: dict[str, int] = {}
         self._policies: dict[str, str] = {}
         self._tenants: dict[tuple[str, str], int] = {}
         self._last_tenant = 0
-        self._secret = os.urandom(16)
+        self._secret = secret or os.urandom(16)
         self.views: Views = Views(self._pools, self._writer.publish)
         self.on_cut: Topic[[]] = Topic()
         self._cutting: set[str] = set()  # pools that cut the sessions of a backend that is down

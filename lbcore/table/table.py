@@ -36,11 +36,19 @@ class Table(SettingsRows):
     """
 
     def __init__(
-        self, *, name: str, version: str, workers: int, max_backends: int, datapath: str, memory: int | None = None
+        self,
+        *,
+        name: str,
+        version: str,
+        workers: int,
+        max_backends: int,
+        datapath: str,
+        memory: int | None = None,
+        secret: bytes | None = None,
     ) -> None:
-        """As of TableMemory."""
+        """As of TableMemory. secret: signs the cookies of pools without one of their own; default: a new one."""
         super().__init__(
-            name=name, version=version, workers=workers, max_backends=max_backends, datapath=datapath, memory=memory
+            secret, name=name, version=version, workers=workers, max_backends=max_backends, datapath=datapath, memory=memory
         )
         self._rows: dict[int, Row] = {}
         self._by_address: dict[tuple[str, str], Row] = {}

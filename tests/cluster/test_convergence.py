@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from cluster_worlds import KEEP_S, LEASE_S, STORE_LEASE_S, World, backend
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -145,7 +147,7 @@ def test_what_nobody_writes_again_is_dropped_one_by_one() -> None:
     while world.nodes[1].rows:
         world.later(1)
         counts.append(len(world.nodes[1].rows))
-    assert all(before - after <= 1 for before, after in zip(counts, counts[1:], strict=False)), counts
+    assert all(before - after <= 1 for before, after in pairwise(counts)), counts
 
 
 def test_heartbeats_write_nothing() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import importlib.util
 import json
@@ -144,3 +145,8 @@ def etcd(folder: Path, version: str = ANY, members: int = 1, options: list[str] 
         yield made
     finally:
         made.stop()
+
+
+def put(url: str, key: str, value: str) -> None:
+    """As anybody could."""
+    ask(url, "/v3/kv/put", {"key": base64.b64encode(key.encode()).decode(), "value": base64.b64encode(value.encode()).decode()})

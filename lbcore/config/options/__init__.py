@@ -5,6 +5,7 @@ what a reload changes (`restart`), the texts of errors and the tables of tools/d
 """
 
 from lbcore.config.options.admin import ADMIN
+from lbcore.config.options.cluster import CLUSTER
 from lbcore.config.options.health import LEASE, OUTLIER, PROBE
 from lbcore.config.options.listener import CERTIFICATE, LISTENER, ROUTE
 from lbcore.config.options.pool import BACKEND, POOL, SOURCE
@@ -14,6 +15,7 @@ __all__ = (
     "ADMIN",
     "BACKEND",
     "CERTIFICATE",
+    "CLUSTER",
     "DEFAULT_NAME",
     "LEASE",
     "LISTENER",

@@ -17,6 +17,7 @@ from lbcore.config.settings.addresses import (
 from lbcore.config.settings.admin import PRIVATE_NETWORKS, AdminSettings, admin_of
 from lbcore.config.settings.balancer import BalancerSettings, limited, listeners_of, probe_of, simple
 from lbcore.config.settings.base import Settings
+from lbcore.config.settings.cluster import ClusterSettings
 from lbcore.config.settings.health import LeaseSettings, OutlierSettings, ProbeSettings
 from lbcore.config.settings.listener import ListenerSettings, RouteSettings
 from lbcore.config.settings.pool import DEFAULT_POOL, BackendSettings, PoolSettings, SourceSettings
@@ -31,6 +32,7 @@ __all__ = (
     "BackendSettings",
     "BalancerSettings",
     "CertificateSettings",
+    "ClusterSettings",
     "LeaseSettings",
     "ListenerSettings",
     "OutlierSettings",

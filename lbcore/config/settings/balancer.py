@@ -8,6 +8,7 @@ from lbcore.config.secret import Secret
 from lbcore.config.settings.addresses import HTTP_MODES, ROUTED_MODES
 from lbcore.config.settings.admin import AdminSettings, admin_of
 from lbcore.config.settings.base import Settings
+from lbcore.config.settings.cluster import ClusterSettings
 from lbcore.config.settings.health import ProbeSettings
 from lbcore.config.settings.listener import OF_REQUESTS, ListenerSettings, RouteSettings
 from lbcore.config.settings.loops import loop_faults
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 
-TAKES_RESTART = (*(option.name for option in options.TOP if option.restart), "admin")
+TAKES_RESTART = (*(option.name for option in options.TOP if option.restart), "admin", "cluster")
 """What a reload does not change."""
 
 
@@ -30,7 +31,7 @@ class BalancerSettings(Settings):
     """All of a balancer. path: the file it came from, or None."""
 
     OPTIONS = options.TOP
-    __slots__ = slots(options.TOP, "admin", "admin_said", "listeners", "path", "pools", "routes")
+    __slots__ = slots(options.TOP, "admin", "admin_said", "cluster", "listeners", "path", "pools", "routes")
 
     name: str
     workers: int | None
@@ -59,6 +60,7 @@ class BalancerSettings(Settings):
     pools: list[PoolSettings]
     routes: list[RouteSettings]
     admin: AdminSettings | None
+    cluster: ClusterSettings | None
     admin_said: bool
     """Does a file or a caller say where the admin server listens, or that there is none? Else `lbcore run` has its default."""
     path: str | None
@@ -74,6 +76,7 @@ class BalancerSettings(Settings):
         self.routes = list(values.pop("routes", ()))
         self.admin = values.pop("admin", None)
         self.admin_said = bool(values.pop("admin_said", True))
+        self.cluster = values.pop("cluster", None)
         self.path = values.pop("path", None)
         return ()
 
@@ -123,7 +126,7 @@ class BalancerSettings(Settings):
 
     def advice(self) -> list[str]:
         """Of all its parts, too."""
-        parts: list[tuple[str, Settings | None]] = [("", self.admin)]
+        parts: list[tuple[str, Settings | None]] = [("", self.admin), ("", self.cluster)]
         parts += [(f"pool {pool.name}: ", part) for pool in self.pools for part in (pool, pool.lease, pool.probe)]
         return [*super().advice(), *(f"{where}{line}" for where, part in parts if part is not None for line in part.advice())]
 

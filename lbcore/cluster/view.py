@@ -1,0 +1,233 @@
+"""What a node knows of its cluster: the store's keys go in, changes of the store and moves of our members come out. Pure."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, TypeVar
+
+from lbcore.cluster import drained_nodes, entry, orders
+from lbcore.cluster.drained_nodes import DrainedNodes
+from lbcore.cluster.entry import Entry, Node, Owner
+from lbcore.cluster.keys import FORMAT, Keys
+from lbcore.cluster.moves import Obey
+from lbcore.cluster.order_book import OrderBook
+from lbcore.cluster.orders import Order, Orders
+from lbcore.cluster.registry import Registry
+from lbcore.cluster.stamp import StampClock
+from lbcore.cluster.words import NotOurs
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from lbcore.cluster.keys import Backend
+    from lbcore.cluster.keys import Name as KeyName
+    from lbcore.cluster.moves import Move
+    from lbcore.store.interface import Change, Item
+
+T = TypeVar("T")
+K = TypeVar("K")
+
+MOST_IGNORED = 10_000
+"""Keys under the prefix that are none of ours: of more the names are not kept."""
+
+
+class NotOurPrefix(Exception):
+    """Something else keeps its keys there."""
+
+
+class Pending(NamedTuple):
+    """A key to be written. value: None: to be deleted. leased: it goes with this node."""
+
+    key: str
+    value: bytes | None
+    leased: bool = False
+
+
+class _Found:
+    """The keys of a full read, sorted."""
+
+    def __init__(self) -> None:
+        self.leases: dict[Backend, Entry] = {}
+        self.orders: dict[Backend, Orders] = {}
+        self.nodes: dict[str, Node] = {}
+        self.drains: dict[str, Order] = {}
+        self.format: str | None = None
+        self.ours = 0
+
+
+class View:
+    """me: this node. Times are seconds of one clock; now_ms is Unix time. tell: called with a line for the log."""
+
+    def __init__(self, me: Owner, prefix: str, keep_s: float, tell: Callable[[str], None]) -> None:
+        self.me: Owner = me
+        self.keys: Keys = Keys(prefix)
+        clock = StampClock(me.node)
+        self.registry: Registry = Registry(me, clock, keep_s, self.lives)
+        self.orders: OrderBook = OrderBook(me.node, clock)
+        self.drained: DrainedNodes = DrainedNodes(me.node, clock)
+        self.nodes: dict[str, Node] = {}
+        self.ignored: set[str] = set()
+        self._tell = tell
+        self._told_twin = self._told_ignored = False
+
+    def lives(self, owner: Owner) -> bool:
+        """Does a node still hold its lease, in that life?"""
+        node = self.nodes.get(owner.node)
+        return owner == self.me or (node is not None and node.life == owner.life)
+
+    # --- what the store says -------------------------------------------------------------------------------------
+
+    def reread(self, items: Iterable[Item], now: float, now_ms: int) -> bool:
+        """All that the store has under our prefix. Is it new, without the key that says so? Raises NotOurPrefix."""
+        self.ignored.clear()
+        found = _Found()
+        for item in items:
+            self._sort(found, item.key, item.value)
+        self._check_format(found)
+        self._tell_ignored()
+        self.nodes = found.nodes
+        self.drained.reread(found.drains, now_ms)
+        self.registry.connected = True
+        self.registry.reread(found.leases, now, now_ms)
+        self.orders.reread(found.orders, now_ms)
+        self._follow_nodes(now, now_ms)
+        return found.format is None
+
+    def _check_format(self, found: _Found) -> None:
+        if found.format is None and self.ignored and not found.ours:
+            raise NotOurPrefix(f"prefix: {self.keys.prefix!r} is used by something else, such as {min(self.ignored)!r}")
+        if found.format not in (None, FORMAT):
+            raise NotOurPrefix(f"prefix: {self.keys.prefix!r} is written as {found.format!r}, which this version cannot read")
+
+    def _sort(self, found: _Found, key: str, value: bytes) -> None:
+        name = self.keys.read(key)
+        try:
+            if name is None:
+                raise NotOurs("no key of ours")
+            if name.kind == "format":
+                found.format = value.decode(errors="replace")
+            elif name.backend is not None and name.kind == "leases":
+                found.leases[name.backend] = entry.read(value)
+            elif name.backend is not None:
+                found.orders[name.backend] = orders.read(value)
+            elif name.kind == "nodes":
+                found.nodes[name.node] = entry.read_node(value)
+            elif name.kind == "drains":
+                found.drains[name.node] = drained_nodes.read(value)
+            found.ours += 1
+        except NotOurs:
+            self._ignore(key)
+
+    def changed(self, changes: Iterable[Change], now: float, now_ms: int) -> None:
+        """What a watch has brought."""
+        nodes = False
+        for change in changes:
+            name = self.keys.read(change.key)
+            if name is None:
+                self._ignore_unless_gone(change)
+            elif name.kind == "leases" and name.backend is not None:
+                self.registry.changed(name.backend, self._read(entry.read, change), now, now_ms)
+            elif name.kind == "orders" and name.backend is not None:
+                self.orders.changed(name.backend, self._read(orders.read, change), now_ms)
+            elif name.kind == "drains":
+                self.drained.changed(name.node, self._read(drained_nodes.read, change), now_ms)
+                nodes = True
+            elif name.kind == "nodes":
+                self._node_changed(name, change)
+                nodes = True
+        if nodes:
+            self._follow_nodes(now, now_ms)
+        self._tell_ignored()
+
+    def _node_changed(self, name: KeyName, change: Change) -> None:
+        node = self._read(entry.read_node, change)
+        if node is None:
+            self.nodes.pop(name.node, None)
+            return
+        self.nodes[name.node] = node
+        if name.node == self.me.node and node.life != self.me.life and not self._told_twin:
+            self._told_twin = True
+            self._tell(f"node: {name.node!r} is used by another balancer, too ({node.address or 'without an address'})")
+
+    def _read(self, read: Callable[[bytes], T], change: Change) -> T | None:
+        """None: it is gone, or damaged, which comes to the same: who knows better writes it again."""
+        if change.value is None:
+            self.ignored.discard(change.key)
+            return None
+        try:
+            value = read(change.value)
+        except NotOurs:
+            self._ignore(change.key)
+            return None
+        self.ignored.discard(change.key)
+        return value
+
+    def _ignore_unless_gone(self, change: Change) -> None:
+        if change.value is None:
+            self.ignored.discard(change.key)
+        else:
+            self._ignore(change.key)
+
+    def _ignore(self, key: str) -> None:
+        if len(self.ignored) < MOST_IGNORED:
+            self.ignored.add(key)
+
+    def _tell_ignored(self) -> None:
+        """Once until there are none any more."""
+        if self.ignored and not self._told_ignored:
+            self._tell(
+                f"prefix: {len(self.ignored)} keys are none of lbcore's, or damaged: ignored, such as {min(self.ignored)!r}"
+            )
+        self._told_ignored = bool(self.ignored)
+
+    def _follow_nodes(self, now: float, now_ms: int) -> None:
+        self.registry.draining = self.me.node in self.drained
+        self.registry.owners_changed(now, now_ms)
+
+    def drain(self, node: str, drained: bool, now: float, now_ms: int) -> None:
+        """An operator's order at this node, for this one or another."""
+        self.drained.ordered(node, drained, now_ms)
+        self._follow_nodes(now, now_ms)
+
+    # --- what comes out ------------------------------------------------------------------------------------------
+
+    def moves(self) -> list[Move]:
+        """What our members are to follow, once. A weight that a backend has changed since is no order any more."""
+        told = [*self.registry.moves, *(move for move in self.orders.moves if not self._is_outdated(move))]
+        self.registry.moves.clear()
+        self.orders.moves.clear()
+        return told
+
+    def _is_outdated(self, move: Move) -> bool:
+        if not isinstance(move, Obey) or move.kind != "weight":
+            return False
+        seen, order = self.registry.seen.get(move.backend), self.orders.known[move.backend].weight
+        return seen is not None and order is not None and seen.entry.stamp > order.stamp
+
+    def pending(self, most: int) -> list[Pending]:
+        """So many keys to be written now, each once."""
+        found: list[Pending] = []
+        for backend in _some(self.registry.writes, most):
+            said = self.registry.writes.pop(backend)
+            found.append(Pending(self.keys.of("leases", backend), said and said.write(), leased=True))
+        for backend in _some(self.orders.writes, most - len(found)):
+            ordered = self.orders.writes.pop(backend)
+            found.append(Pending(self.keys.of("orders", backend), ordered and ordered.write()))
+        for node in _some(self.drained.writes, most - len(found)):
+            found.append(Pending(self.keys.drain(node), drained_nodes.write(self.drained.writes.pop(node))))
+        return found
+
+    @property
+    def unwritten(self) -> int:
+        """How much the other nodes do not know yet."""
+        return len(self.registry.writes) + len(self.orders.writes) + len(self.drained.writes)
+
+    def tick(self, now: float, now_ms: int) -> None:
+        """What time alone changes."""
+        self.registry.tick(now, now_ms)
+        if self.registry.connected and self.me.node == min(self.nodes, default=""):
+            self.orders.forget(now_ms)
+
+
+def _some(found: dict[K, Any], most: int) -> list[K]:
+    return [key for key, _ in zip(found, range(most), strict=False)]
