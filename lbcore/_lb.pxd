@@ -321,7 +321,7 @@ cdef extern from "lb.h" nogil:
     int lb_privileges_lend()
     int lb_privileges_rest()
     int lb_seccomp_load(int offloads, char *why, size_t room)
-    int lb_offload_open(lb_offload **offload, uint32_t seats, uint32_t which, char *why, size_t room)
+    int lb_offload_open(lb_offload **offload, uint32_t slots, uint32_t which, char *why, size_t room)
     void lb_offload_close(lb_offload *offload)
     int lb_offload_selftest(char *why, size_t room)
     int lb_local_selftest(char *why, size_t room)

@@ -59,9 +59,9 @@ static enum lb_step look_behind(struct direction *direction, enum lb_step silenc
     if (silence != LB_STEP_END && silence != LB_STEP_BLOCKED)
         return silence;
     switch (lb_offload_handed_up(direction->lane.ctx, direction->session, direction->name)) {
-    case LB_SETTLED:
+    case LB_SYNCED:
         return silence;
-    case LB_UNSETTLED:
+    case LB_UNSYNCED:
         direction->lane.from->readable = 1;
         return LB_STEP_BLOCKED;
     case LB_LOST:
@@ -75,10 +75,10 @@ static enum lb_step follow(struct direction *direction)
 {
     if (!direction->session->offload)
         return LB_STEP_MOVED;
-    switch (lb_offload_settled(direction->lane.ctx, direction->session, direction->name)) {
-    case LB_SETTLED:
+    switch (lb_offload_synced(direction->lane.ctx, direction->session, direction->name)) {
+    case LB_SYNCED:
         return LB_STEP_MOVED;
-    case LB_UNSETTLED:
+    case LB_UNSYNCED:
         return LB_STEP_BLOCKED;
     case LB_LOST:
         return LB_STEP_TO_FAILED;

@@ -39,7 +39,7 @@ static void account(struct lb_worker_context *ctx, const struct lb_session *sess
 static int is_undelivered(struct lb_worker_context *ctx, struct lb_session *session)
 {
     return session->flow[LB_CLIENT].pending || session->flow[LB_BACKEND].pending ||
-           (session->offload && lb_offload_is_unsettled(ctx, session));
+           (session->offload && lb_offload_is_unsynced(ctx, session));
 }
 
 /* A peer must not take a cut response for a whole one; an idle one may read a plain end. */

@@ -50,7 +50,7 @@ struct lb_session {
     uint32_t decision;   /* the pick of its backend, for table/why.h */
     uint32_t counted;    /* where it is counted as its address's (table/clients.h); 0: nowhere */
     uint32_t next;       /* ... linked by this */
-    uint32_t offload;    /* 1 + its seat, while the kernel forwards what it can (offload/offload.h); 0: none */
+    uint32_t offload;    /* 1 + its slot, while the kernel forwards what it can (offload/offload.h); 0: none */
     uint16_t listener;
     uint16_t pool;
     uint16_t client_port;

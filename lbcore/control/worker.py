@@ -22,10 +22,10 @@ OFFLOAD_ANY = 1
 OFFLOAD_LOCAL = 2
 
 
-def offload_of(worker: int, seats: int, which: int) -> _engine.Offload | None:
+def offload_of(worker: int, slots: int, which: int) -> _engine.Offload | None:
     """What it takes to have the kernel forward so many sessions, while the rights for it are there; None: it forwards none."""
     try:
-        return _engine.Offload(seats, which) if seats else None
+        return _engine.Offload(slots, which) if slots else None
     except OSError as error:
         print(f"worker {worker}: the kernel forwards nothing: {error.strerror}", file=sys.stderr, flush=True)
         return None
@@ -46,7 +46,7 @@ def main(arguments: list[str]) -> int:
     sessions that the kernel forwards, which, core (-1: any), 1 where its system calls are filtered, path of
     its adoption socket (empty: none).
     """
-    segment, channel, worker, sessions, buffers, pipes, handshakes, seats, which, core, filtered = map(int, arguments[:-1])
+    segment, channel, worker, sessions, buffers, pipes, handshakes, slots, which, core, filtered = map(int, arguments[:-1])
     # the control plane stops workers through the channel; the engine gives SIGTERM back its meaning when that is gone
     for number in signals.STEERING:
         signal.signal(number, signal.SIG_IGN)
@@ -55,7 +55,7 @@ def main(arguments: list[str]) -> int:
         comm.write(f"lbcore-{worker}")
     pin_to(None if core < 0 else core)
     memory = mmap.mmap(segment, os.fstat(segment).st_size, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
-    offload = offload_of(worker, seats, which)
+    offload = offload_of(worker, slots, which)
     confine(worker, filtered=bool(filtered), offloads=offload is not None)
     _engine.run_worker(
         memory,

@@ -28,7 +28,7 @@ class WorkerLimits(NamedTuple):
     buffers: int
     pipes: int
     handshakes: int
-    seats: int
+    offload_slots: int
     which: int
 
 
@@ -46,8 +46,8 @@ def limits_of(settings: BalancerSettings, workers: int, *, processes: bool) -> W
     if settings.max_sessions:
         sessions = min(sessions, settings.max_sessions)
     which = (OFFLOAD_ANY if settings.datapath == "offload" else 0) | (OFFLOAD_LOCAL if settings.offload_local else 0)
-    seats = sessions if which else 0
-    return WorkerLimits(sessions, min(MAX_BUFFERS, 2 * sessions), pipes, settings.max_handshakes, seats, which)
+    slots = sessions if which else 0
+    return WorkerLimits(sessions, min(MAX_BUFFERS, 2 * sessions), pipes, settings.max_handshakes, slots, which)
 
 
 def _raised_limit() -> int:

@@ -154,7 +154,7 @@ class ThreadWorker:
                 max_buffers=limits.buffers,
                 max_pipes=limits.pipes,
                 max_handshakes=limits.handshakes,
-                offload=offload_of(worker, limits.seats, limits.which),
+                offload=offload_of(worker, limits.offload_slots, limits.which),
                 offload_asked=limits.which,
             )
         except OSError as error:

@@ -67,7 +67,7 @@ def talk(one: socket.socket, other: socket.socket, times: int = 1) -> int:
     return 8 * times
 
 
-def seat(lb: Balancer, one: socket.socket, other: socket.socket) -> None:
+def attach(lb: Balancer, one: socket.socket, other: socket.socket) -> None:
     """Talk until the kernel has it."""
     before = figure(lb, "offloads")
     for _ in range(50):
@@ -79,14 +79,14 @@ def seat(lb: Balancer, one: socket.socket, other: socket.socket) -> None:
 
 
 @contextlib.contextmanager
-def seated(**listener: Any) -> Iterator[tuple[Balancer, socket.socket, socket.socket]]:
+def attached(**listener: Any) -> Iterator[tuple[Balancer, socket.socket, socket.socket]]:
     """A balancer, and a client and a backend whose session the kernel forwards."""
     origin = Origin()
     settings = settings_of("tcp://127.0.0.1:0", origin.address, listener=listener, top={"datapath": "offload"})
     with balanced(settings=settings) as lb:
         client, backend = origin.meet(lb)
         with origin.socket, client, backend:
-            seat(lb, client, backend)
+            attach(lb, client, backend)
             yield lb, client, backend
 
 
@@ -104,7 +104,7 @@ def is_reset(connection: socket.socket) -> bool:
 
 @needs_kernel
 def test_messages_pass_in_the_kernel_and_are_counted() -> None:
-    with seated() as (lb, client, backend):
+    with attached() as (lb, client, backend):
         before, turns = figure(lb, "bytes_offloaded"), figure(lb, "turns")
         passed = 2 * talk(client, backend, 500)
         wait_for(lambda: figure(lb, "bytes_offloaded") - before >= passed, "what was forwarded is counted")
@@ -138,7 +138,7 @@ def test_an_answer_comes_while_the_session_is_handed_over(size: int) -> None:
 @needs_kernel
 def test_all_at_once_both_ways() -> None:
     up, down = os.urandom(20_000_000), os.urandom(20_000_000)
-    with seated() as (_, client, backend):
+    with attached() as (_, client, backend):
         got: dict[str, bytes] = {}
         threads = [
             threading.Thread(target=client.sendall, args=(up,)),
@@ -171,7 +171,7 @@ def fill(connection: socket.socket, block: bytes) -> int:
 @pytest.mark.parametrize("who", ["client", "backend"])
 def test_a_reader_that_does_not_read_stops_the_sender(who: str) -> None:
     block = os.urandom(1 << 20)
-    with seated() as (_, client, backend):
+    with attached() as (_, client, backend):
         reader, writer = (client, backend) if who == "client" else (backend, client)
         sent = fill(writer, block)
         assert sent < FLOOD, "nothing stopped it"
@@ -184,7 +184,7 @@ def test_a_reader_that_does_not_read_stops_the_sender(who: str) -> None:
 def test_a_side_that_does_not_read_may_still_send() -> None:
     """The kernel queues what a socket is to send and what it has received as one: the second must not wait for the first."""
     data = os.urandom(30_000_000)
-    with seated() as (_, client, backend):
+    with attached() as (_, client, backend):
         unread = fill(client, b"?" * 65536)
         sending = threading.Thread(target=backend.sendall, args=(data,))
         sending.start()
@@ -200,7 +200,7 @@ def test_a_side_that_does_not_read_may_still_send() -> None:
 @pytest.mark.parametrize("back", [1, 100, 2048, 5000])
 def test_a_segment_that_comes_again_is_cut(back: int) -> None:
     old, new = os.urandom(back), os.urandom(3000)
-    with seated() as (_, client, backend):
+    with attached() as (_, client, backend):
         client.sendall(old)
         assert read_exactly(backend, back) == old
         with put_back(client, back) as sender:
@@ -212,7 +212,7 @@ def test_a_segment_that_comes_again_is_cut(back: int) -> None:
 # --- bytes that are lost in the kernel -------------------------------------------------------------------------------
 
 
-NEXT, BROKEN, OPEN = 40, 52, 72  # in struct lb_seat_lane
+NEXT, BROKEN, OPEN = 40, 52, 72  # in struct lb_slot_lane
 LANE_BYTES = 128
 
 
@@ -234,7 +234,7 @@ def lane_of_first_session(from_backend: bool) -> Iterator[memoryview]:
 @pytest.mark.parametrize("who", ["client", "backend"])
 def test_a_gap_resets_the_session_and_delivers_nothing_wrong(who: str) -> None:
     """TCP itself leaves none: the program is made to expect an earlier byte, as if an skb before this one had vanished."""
-    with seated() as (lb, client, backend):
+    with attached() as (lb, client, backend):
         sender, receiver = (client, backend) if who == "client" else (backend, client)
         with lane_of_first_session(who == "backend") as lane:
             struct.pack_into("I", lane, NEXT, (struct.unpack_from("I", lane, NEXT)[0] - 5) & 0xFFFFFFFF)
@@ -249,7 +249,7 @@ def test_a_gap_resets_the_session_and_delivers_nothing_wrong(who: str) -> None:
 @pytest.mark.parametrize("idle", ["1h", "300ms"])
 def test_lost_bytes_of_which_no_note_came_reset_the_session(idle: str) -> None:
     """The ring of notes was full: it is seen when the worker looks at all, and an idle session has no plain end."""
-    with seated(idle_timeout=idle) as (lb, client, backend):
+    with attached(idle_timeout=idle) as (lb, client, backend):
         with lane_of_first_session(from_backend=False) as lane:
             struct.pack_into("I", lane, OPEN, 0)
             struct.pack_into("I", lane, BROKEN, 1)
@@ -265,7 +265,7 @@ def test_lost_bytes_of_which_no_note_came_reset_the_session(idle: str) -> None:
 @pytest.mark.parametrize("first", ["client", "backend"])
 def test_one_side_ends_and_the_other_goes_on(first: str) -> None:
     words = os.urandom(500_000)
-    with seated() as (lb, client, backend):
+    with attached() as (lb, client, backend):
         one, other = (client, backend) if first == "client" else (backend, client)
         one.sendall(b"last")
         one.shutdown(socket.SHUT_WR)
@@ -280,7 +280,7 @@ def test_one_side_ends_and_the_other_goes_on(first: str) -> None:
 @needs_kernel
 @pytest.mark.parametrize("who", ["client", "backend"])
 def test_a_reset_passes_through(who: str) -> None:
-    with seated() as (lb, client, backend):
+    with attached() as (lb, client, backend):
         leaver, other = (client, backend) if who == "client" else (backend, client)
         reset(leaver)
         assert is_reset(other)
@@ -289,7 +289,7 @@ def test_a_reset_passes_through(who: str) -> None:
 
 @needs_kernel
 def test_what_is_sent_to_a_backend_that_is_gone_ends_the_session() -> None:
-    with seated() as (lb, client, backend):
+    with attached() as (lb, client, backend):
         backend.shutdown(socket.SHUT_WR)
         assert client.recv(1) == b""
         client.sendall(b"unread")
@@ -302,7 +302,7 @@ def test_what_is_sent_to_a_backend_that_is_gone_ends_the_session() -> None:
 
 @needs_kernel
 def test_idle_sessions_end_and_busy_ones_do_not() -> None:
-    with seated(idle_timeout="400ms") as (lb, client, backend):
+    with attached(idle_timeout="400ms") as (lb, client, backend):
         for _ in range(12):
             talk(client, backend)
             client.settimeout(0.1)
@@ -331,7 +331,7 @@ def test_a_full_map_leaves_sessions_to_the_relay(monkeypatch: pytest.MonkeyPatch
     with origin.socket, balanced(backends=[origin.address], datapath="offload") as lb:
         one, other = origin.meet(lb)
         with one, other:
-            seat(lb, one, other)
+            attach(lb, one, other)
             another, its = origin.meet(lb)
             with another, its:
                 talk(another, its, 50)
@@ -339,7 +339,7 @@ def test_a_full_map_leaves_sessions_to_the_relay(monkeypatch: pytest.MonkeyPatch
         wait_for(lambda: figure(lb, "active") == 0, "both end")
         again_one, again_other = origin.meet(lb)
         with again_one, again_other:
-            seat(lb, again_one, again_other)
+            attach(lb, again_one, again_other)
 
 
 @needs_kernel

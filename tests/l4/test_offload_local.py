@@ -363,7 +363,7 @@ def test_a_worker_learns_no_address_of_the_kernel() -> None:
     with meeting() as (lb, ends):
         talk(ends, 50)
         handed_over(lb)
-        (lanes,) = maps_of_ours(kind=2, value_bytes=128)  # BPF_MAP_TYPE_ARRAY of struct lb_seat_lane
+        (lanes,) = maps_of_ours(kind=2, value_bytes=128)  # BPF_MAP_TYPE_ARRAY of struct lb_slot_lane
         with mmap.mmap(lanes, 2 * 128) as memory:
             numbers = struct.unpack("32Q", memory[:])
         assert any(numbers)
@@ -404,6 +404,8 @@ def test_without_privileges_it_is_one_clear_line(tmp_path: Path) -> None:
         "tcp://127.0.0.1:0",
         "--backend",
         "127.0.0.1:9",
+        "--admin",
+        "127.0.0.1:0",
         "--offload-local",
     ]
     done = subprocess.run(

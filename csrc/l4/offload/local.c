@@ -9,14 +9,14 @@
 #include "../../core/bpf.h"
 #include "../../core/net.h"
 
-static int create_maps(struct lb_local_maps *maps, uint32_t seats)
+static int create_maps(struct lb_local_maps *maps, uint32_t slots)
 {
     const struct {
         int *fd;
         struct lb_bpf_map map;
     } wanted[] = {
-        {&maps->clients, {"lb_clients", BPF_MAP_TYPE_SOCKHASH, sizeof(uint64_t), sizeof(uint64_t), seats, 0}},
-        {&maps->backends, {"lb_backends", BPF_MAP_TYPE_SOCKMAP, sizeof(uint32_t), sizeof(uint64_t), seats, 0}},
+        {&maps->clients, {"lb_clients", BPF_MAP_TYPE_SOCKHASH, sizeof(uint64_t), sizeof(uint64_t), slots, 0}},
+        {&maps->backends, {"lb_backends", BPF_MAP_TYPE_SOCKMAP, sizeof(uint32_t), sizeof(uint64_t), slots, 0}},
         {&maps->answers,
          {"lb_answers", BPF_MAP_TYPE_SK_STORAGE, sizeof(int), sizeof(struct lb_local_answer), 0, BPF_F_NO_PREALLOC}},
     };
@@ -49,9 +49,9 @@ static int attach(const struct lb_local *local)
     return error ? error : lb_bpf_attach(local->answer, local->maps.backends, BPF_SK_MSG_VERDICT);
 }
 
-int lb_local_open(struct lb_local *local, const struct lb_offload_maps *shared, uint32_t seats, char *why, size_t room)
+int lb_local_open(struct lb_local *local, const struct lb_offload_maps *shared, uint32_t slots, char *why, size_t room)
 {
-    *local = (struct lb_local){.maps = {.seats = shared->seats,
+    *local = (struct lb_local){.maps = {.slots = shared->slots,
                                         .lanes = shared->lanes,
                                         .notes = shared->notes,
                                         .clients = -1,
@@ -61,7 +61,7 @@ int lb_local_open(struct lb_local *local, const struct lb_offload_maps *shared, 
                                .answer = -1,
                                .find = -1,
                                .look = -1};
-    int error = create_maps(&local->maps, seats);
+    int error = create_maps(&local->maps, slots);
     if (error)
         (void)snprintf(why, room, "no maps: %s", strerror(-error));
     else
@@ -116,9 +116,9 @@ static int ask_tuple(int fd, int receives, struct bpf_sock_tuple *tuple)
     return sizeof tuple->ipv6;
 }
 
-int lb_local_find(const struct lb_local *local, uint32_t seat, int client, int backend)
+int lb_local_find(const struct lb_local *local, uint32_t slot, int client, int backend)
 {
-    struct lb_local_question question = {.seat = seat};
+    struct lb_local_question question = {.slot = slot};
     int client_bytes = ask_tuple(client, 1, &question.client);
     int ours_bytes = ask_tuple(backend, 1, &question.ours);
     int backend_bytes = ask_tuple(backend, 0, &question.backend);
@@ -131,14 +131,14 @@ int lb_local_find(const struct lb_local *local, uint32_t seat, int client, int b
     return lb_bpf_run(local->find, &question, sizeof question);
 }
 
-int lb_local_look(const struct lb_local *local, uint32_t seat)
+int lb_local_look(const struct lb_local *local, uint32_t slot)
 {
-    const uint32_t packet[4] = {seat}; /* the shortest that there may be has 14 bytes */
+    const uint32_t packet[4] = {slot}; /* the shortest that there may be has 14 bytes */
     int said = lb_bpf_run(local->look, packet, sizeof packet);
     return said < 0 ? 0 : said;
 }
 
-void lb_local_forget(const struct lb_local *local, uint32_t seat)
+void lb_local_forget(const struct lb_local *local, uint32_t slot)
 {
-    (void)lb_bpf_remove(local->maps.backends, &seat);
+    (void)lb_bpf_remove(local->maps.backends, &slot);
 }

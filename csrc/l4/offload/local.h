@@ -24,19 +24,19 @@ struct lb_local {
     int look;
 };
 
-/* Load programs and maps, for so many seats: 0, or -errno; why: in words. */
+/* Load programs and maps, for so many slots: 0, or -errno; why: in words. */
 __attribute__((warn_unused_result)) int lb_local_open(struct lb_local *local, const struct lb_offload_maps *shared,
-                                                      uint32_t seats, char *why, size_t room);
+                                                      uint32_t slots, char *why, size_t room);
 void lb_local_close(struct lb_local *local);
 
-/* Seat the backend's socket of this session's, whose lanes are empty, and begin its lanes; the client's is not seated yet:
+/* Attach the backend's socket of this session's, whose lanes are empty, and begin its lanes; the client's is not attached yet:
  * enum lb_local_found, or -errno. */
-__attribute__((warn_unused_result)) int lb_local_find(const struct lb_local *local, uint32_t seat, int client, int backend);
+__attribute__((warn_unused_result)) int lb_local_find(const struct lb_local *local, uint32_t slot, int client, int backend);
 
 /* Where is what was forwarded to the backend? Bits of enum lb_local_look; 0: its socket is gone, or cannot be asked. */
-int lb_local_look(const struct lb_local *local, uint32_t seat);
+int lb_local_look(const struct lb_local *local, uint32_t slot);
 
 /* Let go of the backend's socket. What was forwarded and not read is lost. */
-void lb_local_forget(const struct lb_local *local, uint32_t seat);
+void lb_local_forget(const struct lb_local *local, uint32_t slot);
 
 #endif

@@ -15,7 +15,7 @@ int lb_local_load_verdict(const struct lb_local_maps *maps, char *why, size_t ro
     enum {
         COOKIE = -8,
         INDEX = -12,
-        SEAT_INDEX = -16,
+        SLOT_INDEX = -16,
         NOTE = -24,
         COPIED = -28,
         RMEM = -32,
@@ -29,15 +29,15 @@ int lb_local_load_verdict(const struct lb_local_maps *maps, char *why, size_t ro
         BPF_MOV64_REG(BPF_REG_6, BPF_REG_1),
         BPF_CALL_FUNC(BPF_FUNC_get_socket_cookie),
         BPF_STX_MEM(BPF_DW, BPF_REG_10, BPF_REG_0, COOKIE),
-        LOOK_UP(maps->seats, COOKIE),
+        LOOK_UP(maps->slots, COOKIE),
         BPF_JMP_IMM(BPF_JEQ, BPF_REG_0, 0, NOT_OURS),
-        BPF_LDX_MEM(BPF_W, BPF_REG_1, BPF_REG_0, SEAT(generation)),
+        BPF_LDX_MEM(BPF_W, BPF_REG_1, BPF_REG_0, SLOT(generation)),
         BPF_STX_MEM(BPF_W, BPF_REG_10, BPF_REG_1, NOTE + NOTED(generation)),
-        BPF_LDX_MEM(BPF_W, BPF_REG_1, BPF_REG_0, SEAT(lane)),
+        BPF_LDX_MEM(BPF_W, BPF_REG_1, BPF_REG_0, SLOT(lane)),
         BPF_STX_MEM(BPF_W, BPF_REG_10, BPF_REG_1, NOTE + NOTED(lane)),
         BPF_STX_MEM(BPF_W, BPF_REG_10, BPF_REG_1, INDEX),
         BPF_ALU64_IMM(BPF_RSH, BPF_REG_1, 1),
-        BPF_STX_MEM(BPF_W, BPF_REG_10, BPF_REG_1, SEAT_INDEX),
+        BPF_STX_MEM(BPF_W, BPF_REG_10, BPF_REG_1, SLOT_INDEX),
         LOOK_UP(maps->lanes, INDEX),
         BPF_JMP_IMM(BPF_JEQ, BPF_REG_0, 0, NOT_OURS),
         BPF_MOV64_REG(BPF_REG_7, BPF_REG_0),
@@ -67,7 +67,7 @@ int lb_local_load_verdict(const struct lb_local_maps *maps, char *why, size_t ro
         CUT_OLD,
 
         /* how far is the backend, and what has it room for? */
-        LOOK_UP(maps->backends, SEAT_INDEX),
+        LOOK_UP(maps->backends, SLOT_INDEX),
         BPF_JMP_IMM(BPF_JEQ, BPF_REG_0, 0, TO_USER),
         AS_TCP(NOT_TCP),
         KEEP_TCP(COPIED, LB_TCP_COPIED_SEQ),
@@ -99,7 +99,7 @@ int lb_local_load_verdict(const struct lb_local_maps *maps, char *why, size_t ro
         COUNT_FORWARDED,
         BPF_MOV64_REG(BPF_REG_1, BPF_REG_6),
         BPF_LD_MAP(BPF_REG_2, maps->backends),
-        BPF_LDX_MEM(BPF_W, BPF_REG_3, BPF_REG_10, SEAT_INDEX),
+        BPF_LDX_MEM(BPF_W, BPF_REG_3, BPF_REG_10, SLOT_INDEX),
         BPF_MOV64_IMM(BPF_REG_4, BPF_F_INGRESS),
         BPF_CALL_FUNC(BPF_FUNC_sk_redirect_map),
         BPF_JMP_IMM(BPF_JEQ, BPF_REG_0, DROP, BROKEN),
@@ -159,7 +159,7 @@ int lb_local_load_answer(const struct lb_local_maps *maps, char *why, size_t roo
         BPF_JMP_IMM(BPF_JEQ, BPF_REG_1, 0, TO_USER),
         BPF_LDX_MEM(BPF_W, BPF_REG_9, BPF_REG_6, MSG(size)),
 
-        /* a client that is gone sits in no map any more, and the send would fail with EACCES */
+        /* a client that is gone is in no map any more, and the send would fail with EACCES */
         PEEK_CLIENT(LB_SOCK_STATE, 1, STATE),
         BPF_LDX_MEM(BPF_B, BPF_REG_1, BPF_REG_10, STATE),
         BPF_JMP_IMM(BPF_JEQ, BPF_REG_1, ESTABLISHED, THERE),

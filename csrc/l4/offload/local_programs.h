@@ -11,11 +11,11 @@
 #include <stdint.h>
 
 struct lb_local_maps {
-    int seats; /* as in struct lb_offload_maps */
+    int slots; /* as in struct lb_offload_maps */
     int lanes;
     int notes;
-    int clients;  /* SOCKHASH by cookie: a seat has another tenant some day, a cookie never */
-    int backends; /* SOCKMAP by seat: what backends have accepted */
+    int clients;  /* SOCKHASH by cookie: a slot has another tenant some day, a cookie never */
+    int backends; /* SOCKMAP by slot: what backends have accepted */
     int answers;  /* SK_STORAGE, of those: struct lb_local_answer */
 };
 
@@ -31,7 +31,7 @@ struct lb_local_answer {
 /* What the program that finds is asked. */
 struct lb_local_question {
     uint64_t cookie; /* of the client's socket */
-    uint32_t seat;
+    uint32_t slot;
     uint32_t client_bytes;         /* of the tuple: that of IPv4 or of IPv6 */
     uint32_t backend_bytes;        /* likewise, of the other two */
     struct bpf_sock_tuple client;  /* the client's socket, as its packets come in */
@@ -44,7 +44,7 @@ _Static_assert(sizeof(struct lb_local_question) == 128, "it lies on a program's 
 /* What it says. */
 enum lb_local_found {
     LB_LOCAL_FAULT = 0,     /* the kernel lacks something */
-    LB_LOCAL_SEATED = 1,    /* the backend's socket sits in `backends`, and the lanes are begun */
+    LB_LOCAL_ATTACHED = 1,  /* the backend's socket is in `backends`, and the lanes are begun */
     LB_LOCAL_ELSEWHERE = 2, /* no socket of this host, or network namespace */
     LB_LOCAL_BLOCKING = 3,  /* its reader may sleep in recv(2), which such a socket would end with EAGAIN at times */
     LB_LOCAL_BUSY = 4,      /* bytes are under way to it */

@@ -9,7 +9,7 @@
 enum { ESTABLISHED = BPF_TCP_ESTABLISHED };
 
 /* Asked by user space, which has passed on all that it has read: find the socket that a backend of this host has accepted, by the
- * addresses of its connection, see that it is that one, seat it, and begin the lanes. */
+ * addresses of its connection, see that it is that one, attach it, and begin the lanes. */
 int lb_local_load_find(const struct lb_local_maps *maps, char *why, size_t room)
 {
     enum {
@@ -101,7 +101,7 @@ int lb_local_load_find(const struct lb_local_maps *maps, char *why, size_t room)
         BPF_JMP_IMM(BPF_JEQ, BPF_REG_1, 0, BLOCKING_HELD),
 
         /* the lanes */
-        BPF_LDX_MEM(BPF_W, BPF_REG_9, BPF_REG_10, QUESTION + ASKED(seat)),
+        BPF_LDX_MEM(BPF_W, BPF_REG_9, BPF_REG_10, QUESTION + ASKED(slot)),
         BPF_ALU64_IMM(BPF_LSH, BPF_REG_9, 1),
         BPF_STX_MEM(BPF_W, BPF_REG_10, BPF_REG_9, LANE_INDEX),
         LOOK_UP(maps->lanes, LANE_INDEX),
@@ -120,7 +120,7 @@ int lb_local_load_find(const struct lb_local_maps *maps, char *why, size_t room)
         BPF_ALU32_REG(BPF_SUB, BPF_REG_1, BPF_REG_2),
         BPF_STX_MEM(BPF_W, BPF_REG_0, BPF_REG_1, LANE(base)),
 
-        /* what is kept of it says where answers go; then it gets its seat */
+        /* what is kept of it says where answers go; then it gets its slot */
         BPF_LD_MAP(BPF_REG_1, maps->answers),
         BPF_MOV64_REG(BPF_REG_2, BPF_REG_8),
         BPF_MOV64_IMM(BPF_REG_3, 0),
@@ -135,13 +135,13 @@ int lb_local_load_find(const struct lb_local_maps *maps, char *why, size_t room)
         BPF_STX_MEM(BPF_W, BPF_REG_0, BPF_REG_1, ANSWER(lane)),
         BPF_LD_MAP(BPF_REG_1, maps->backends),
         BPF_MOV64_REG(BPF_REG_2, BPF_REG_10),
-        BPF_ALU64_IMM(BPF_ADD, BPF_REG_2, QUESTION + ASKED(seat)),
+        BPF_ALU64_IMM(BPF_ADD, BPF_REG_2, QUESTION + ASKED(slot)),
         BPF_MOV64_REG(BPF_REG_3, BPF_REG_8),
         BPF_MOV64_IMM(BPF_REG_4, BPF_ANY),
         BPF_CALL_FUNC(BPF_FUNC_map_update_elem),
         BPF_JMP_IMM(BPF_JNE, BPF_REG_0, 0, FAULT_HELD),
         RELEASE(BPF_REG_8),
-        SAY(LB_LOCAL_SEATED),
+        SAY(LB_LOCAL_ATTACHED),
 
         BPF_AT(ELSEWHERE_HELD),
         RELEASE(BPF_REG_8),
@@ -164,7 +164,7 @@ int lb_local_load_find(const struct lb_local_maps *maps, char *why, size_t room)
     return load_code("lb_find_local", BPF_PROG_TYPE_SCHED_CLS, 0, code, sizeof code, why, room);
 }
 
-/* Asked by user space of a seat: where are the bytes that were forwarded to its backend? r7: the psock, r9: the answer. */
+/* Asked by user space of a slot: where are the bytes that were forwarded to its backend? r7: the psock, r9: the answer. */
 int lb_local_load_look(const struct lb_local_maps *maps, char *why, size_t room)
 {
     enum { WHICH = -8, WAITING = -16, FIRST = -24 };

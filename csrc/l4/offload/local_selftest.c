@@ -26,7 +26,7 @@ struct stream {
 struct trial {
     struct lb_local local;
     struct lb_offload_maps maps;
-    struct lb_seat_lane *lanes;
+    struct lb_slot_lane *lanes;
     int client; /* the peers */
     int backend;
     int ours[2]; /* the session's: towards the client, towards the backend */
@@ -53,11 +53,11 @@ static char pattern(uint32_t at, int direction)
 static int create_maps(struct trial *trial)
 {
     const size_t page = (size_t)sysconf(_SC_PAGESIZE);
-    const struct lb_bpf_map seats = {"lb_trial_seats", BPF_MAP_TYPE_HASH, sizeof(uint64_t), sizeof(struct lb_seat), 1, 0};
-    const struct lb_bpf_map lanes = {"lb_trial_lanes", BPF_MAP_TYPE_ARRAY, sizeof(uint32_t), sizeof(struct lb_seat_lane), LANES,
+    const struct lb_bpf_map slots = {"lb_trial_slots", BPF_MAP_TYPE_HASH, sizeof(uint64_t), sizeof(struct lb_slot), 1, 0};
+    const struct lb_bpf_map lanes = {"lb_trial_lanes", BPF_MAP_TYPE_ARRAY, sizeof(uint32_t), sizeof(struct lb_slot_lane), LANES,
                                      BPF_F_MMAPABLE};
     const struct lb_bpf_map notes = {"lb_trial_notes", BPF_MAP_TYPE_RINGBUF, 0, 0, (uint32_t)page, 0};
-    if ((trial->maps.seats = lb_bpf_map_create(&seats)) < 0 || (trial->maps.lanes = lb_bpf_map_create(&lanes)) < 0 ||
+    if ((trial->maps.slots = lb_bpf_map_create(&slots)) < 0 || (trial->maps.lanes = lb_bpf_map_create(&lanes)) < 0 ||
         (trial->maps.notes = lb_bpf_map_create(&notes)) < 0)
         return -errno;
     void *memory = mmap(NULL, page, PROT_READ | PROT_WRITE, MAP_SHARED, trial->maps.lanes, 0);
@@ -89,7 +89,7 @@ static int connect_pair(int *from, int *to)
 static void close_all(struct trial *trial)
 {
     const int all[] = {trial->client,     trial->backend,    trial->ours[0],   trial->ours[1],
-                       trial->maps.seats, trial->maps.lanes, trial->maps.notes};
+                       trial->maps.slots, trial->maps.lanes, trial->maps.notes};
     if (trial->lanes)
         munmap(trial->lanes, (size_t)sysconf(_SC_PAGESIZE));
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
@@ -142,22 +142,22 @@ static int relay(struct trial *trial, int from, int to)
     return 0;
 }
 
-static const char *hand_over(struct trial *trial)
+static const char *attach_both(struct trial *trial)
 {
-    const uint32_t seat = 0;
-    const struct lb_seat place = {.lane = 0};
+    const uint32_t slot = 0;
+    const struct lb_slot place = {.lane = 0};
     uint64_t cookie, fd = (uint64_t)trial->ours[0];
     socklen_t size = sizeof cookie;
-    int found = lb_local_find(&trial->local, seat, trial->ours[0], trial->ours[1]);
-    if (found != LB_LOCAL_SEATED)
+    int found = lb_local_find(&trial->local, slot, trial->ours[0], trial->ours[1]);
+    if (found != LB_LOCAL_ATTACHED)
         return found == LB_LOCAL_ELSEWHERE ? "a socket of this host was not found by its addresses"
-                                           : "a backend's socket was not seated";
+                                           : "a backend's socket was not attached";
     if (getsockopt(trial->ours[0], SOL_SOCKET, SO_COOKIE, &cookie, &size) < 0 ||
-        lb_bpf_put(trial->maps.seats, &cookie, &place) < 0)
-        return "a client's socket was not seated";
+        lb_bpf_put(trial->maps.slots, &cookie, &place) < 0)
+        return "a client's socket was not attached";
     trial->lanes[0].open = 1;
     if (lb_bpf_put(trial->local.maps.clients, &cookie, &fd) < 0)
-        return "a client's socket was not seated";
+        return "a client's socket was not attached";
     trial->lanes[1].open = 1;
     return NULL;
 }
@@ -192,7 +192,7 @@ static const char *converse(struct trial *trial)
 }
 
 /* Wait until so much has come, however it comes. */
-static const char *settle(struct trial *trial)
+static const char *wait_until_synced(struct trial *trial)
 {
     const char *wrong = NULL;
     while (!wrong && (trial->in.got != trial->in.sent || trial->out.got != trial->out.sent)) {
@@ -219,7 +219,7 @@ static const char *part(struct trial *trial)
     const char *wrong = speak(&trial->in, 100, 0);
     shutdown(trial->client, SHUT_WR);
     if (!wrong)
-        wrong = settle(trial);
+        wrong = wait_until_synced(trial);
     if (!wrong && !ends(trial, trial->ours[0]))
         return "a client's end was not seen";
     while (!wrong && lb_local_look(&trial->local, 0) & (LB_LOCAL_WAITS | LB_LOCAL_UNREAD))
@@ -231,7 +231,7 @@ static const char *part(struct trial *trial)
         wrong = speak(&trial->out, 100, 1);
     shutdown(trial->backend, SHUT_WR);
     if (!wrong)
-        wrong = settle(trial);
+        wrong = wait_until_synced(trial);
     if (!wrong && !ends(trial, trial->ours[1]))
         return "a backend's end was not seen";
     return wrong;
@@ -244,11 +244,11 @@ static const char *run(struct trial *trial)
     if (!wrong)
         wrong = speak(&trial->out, EARLY, 1);
     if (!wrong)
-        wrong = hand_over(trial);
+        wrong = attach_both(trial);
     if (!wrong)
         wrong = converse(trial);
     if (!wrong)
-        wrong = settle(trial);
+        wrong = wait_until_synced(trial);
     if (!wrong && (!trial->lanes[0].messages || !trial->lanes[1].messages))
         wrong = "nothing was forwarded";
     return wrong ? wrong : part(trial);

@@ -10,7 +10,7 @@ enum { COOKIE = -8, INDEX = -12, PEER = -24, WRITE_SEQ = -28, NOTE = -40, ROOM =
 
 enum label { TO_USER = 1, NOT_OURS, NOTHING, KNOWN, CUT, FRESH, DUE_KNOWN, RELEASE, BROKEN, TELL };
 
-/* For each skb that a socket of ours has received, in order, under its lock. r6: skb, r7: lane, r8: seat, later what is in hand;
+/* For each skb that a socket of ours has received, in order, under its lock. r6: skb, r7: lane, r8: slot, later what is in hand;
  * r9: bytes that are new. */
 int lb_offload_load_verdict(const struct lb_offload_maps *maps, char *why, size_t room)
 {
@@ -19,13 +19,13 @@ int lb_offload_load_verdict(const struct lb_offload_maps *maps, char *why, size_
         BPF_MOV64_REG(BPF_REG_6, BPF_REG_1),
         BPF_CALL_FUNC(BPF_FUNC_get_socket_cookie),
         BPF_STX_MEM(BPF_DW, BPF_REG_10, BPF_REG_0, COOKIE),
-        LOOK_UP(maps->seats, COOKIE),
+        LOOK_UP(maps->slots, COOKIE),
         BPF_JMP_IMM(BPF_JEQ, BPF_REG_0, 0, NOT_OURS),
-        BPF_LDX_MEM(BPF_DW, BPF_REG_1, BPF_REG_0, SEAT(peer)),
+        BPF_LDX_MEM(BPF_DW, BPF_REG_1, BPF_REG_0, SLOT(peer)),
         BPF_STX_MEM(BPF_DW, BPF_REG_10, BPF_REG_1, PEER),
-        BPF_LDX_MEM(BPF_W, BPF_REG_1, BPF_REG_0, SEAT(generation)),
+        BPF_LDX_MEM(BPF_W, BPF_REG_1, BPF_REG_0, SLOT(generation)),
         BPF_STX_MEM(BPF_W, BPF_REG_10, BPF_REG_1, NOTE + NOTED(generation)),
-        BPF_LDX_MEM(BPF_W, BPF_REG_1, BPF_REG_0, SEAT(lane)),
+        BPF_LDX_MEM(BPF_W, BPF_REG_1, BPF_REG_0, SLOT(lane)),
         BPF_STX_MEM(BPF_W, BPF_REG_10, BPF_REG_1, NOTE + NOTED(lane)),
         BPF_STX_MEM(BPF_W, BPF_REG_10, BPF_REG_1, INDEX),
         LOOK_UP(maps->lanes, INDEX),

@@ -7,7 +7,7 @@
 
 /* One direction, in memory that both map. The program forwards what comes only while user space has passed on all that was handed
  * to it before (passed == taken), so that nothing overtakes. */
-struct lb_seat_lane {
+struct lb_slot_lane {
     /* writer: the program, which runs under its socket's lock */
     uint64_t forwarded; /* bytes, to the peer */
     uint64_t passed;    /* bytes, to user space */
@@ -28,27 +28,27 @@ struct lb_seat_lane {
     uint8_t pad1[44];
 };
 
-_Static_assert(offsetof(struct lb_seat_lane, taken) == 64, "each writer has its own cache line");
-_Static_assert(sizeof(struct lb_seat_lane) == 128, "whole cache lines");
+_Static_assert(offsetof(struct lb_slot_lane, taken) == 64, "each writer has its own cache line");
+_Static_assert(sizeof(struct lb_slot_lane) == 128, "whole cache lines");
 
 /* What is known of a socket by its cookie. */
-struct lb_seat {
+struct lb_slot {
     uint64_t peer; /* cookie */
     uint32_t lane;
     uint32_t generation;
 };
 
 /* In the ring: a direction has bytes for user space, or has broken. */
-struct lb_seat_note {
+struct lb_slot_note {
     uint32_t lane;
     uint32_t generation;
 };
 
 struct lb_offload_maps {
     int sockets; /* SOCKHASH by cookie: the program sees to these */
-    int seats;   /* HASH by cookie: struct lb_seat */
-    int lanes;   /* ARRAY of struct lb_seat_lane, mapped */
-    int notes;   /* RINGBUF of struct lb_seat_note */
+    int slots;   /* HASH by cookie: struct lb_slot */
+    int lanes;   /* ARRAY of struct lb_slot_lane, mapped */
+    int notes;   /* RINGBUF of struct lb_slot_note */
 };
 
 /* The program that forwards: its descriptor, or -errno. why: in words, when the kernel refuses. */

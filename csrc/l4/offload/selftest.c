@@ -1,5 +1,5 @@
 /* A trial at the start: does this kernel do with a pair of our own sockets what programs.c expects of it? Bytes that know their place go
- * both ways, some before the sockets are seated; one segment comes a second time with more behind it; a reader does not read; one
+ * both ways, some before the sockets are attached; one segment comes a second time with more behind it; a reader does not read; one
  * side ends first. One byte that is wrong or late, and the offload is refused. */
 #include "offload.h"
 
@@ -154,7 +154,7 @@ static ssize_t relay(struct trial *trial, enum lb_side_name from)
     for (ssize_t sent = 0; sent < got;) {
         struct pollfd room = {.fd = trial->end[!from].ours, .events = POLLOUT};
         uint64_t late_us = lb_net_now_us() + LATE_MS * 1000;
-        while (lb_offload_settled(ctx, trial->session, from) != LB_SETTLED)
+        while (lb_offload_synced(ctx, trial->session, from) != LB_SYNCED)
             if (lb_net_now_us() > late_us)
                 return -1;
         if (poll(&room, 1, LATE_MS) != 1)

@@ -6,9 +6,9 @@
 #include "../../core/bpf_code.h"
 #include "programs.h"
 
-#define LANE(FIELD) (int)offsetof(struct lb_seat_lane, FIELD)
-#define SEAT(FIELD) (int)offsetof(struct lb_seat, FIELD)
-#define NOTED(FIELD) (int)offsetof(struct lb_seat_note, FIELD)
+#define LANE(FIELD) (int)offsetof(struct lb_slot_lane, FIELD)
+#define SLOT(FIELD) (int)offsetof(struct lb_slot, FIELD)
+#define NOTED(FIELD) (int)offsetof(struct lb_slot_note, FIELD)
 #define SKB(FIELD) (int)offsetof(struct __sk_buff, FIELD)
 
 /* TCP's control block of an skb begins with its sequence number, and lies where a program finds cb[]. */
@@ -54,7 +54,7 @@ enum { PART_BITS = 11, PART = 1 << PART_BITS, MOST_OLD = 1 << 17 };
 /* The skb goes nowhere, and user space is told; by TELL it is told of one that it gets. */
 #define TELL_BROKEN \
     BPF_MOV64_IMM(BPF_REG_9, DROP), BPF_AT(TELL), BPF_LD_MAP(BPF_REG_1, maps->notes), BPF_MOV64_REG(BPF_REG_2, BPF_REG_10), \
-        BPF_ALU64_IMM(BPF_ADD, BPF_REG_2, NOTE), BPF_MOV64_IMM(BPF_REG_3, sizeof(struct lb_seat_note)), \
+        BPF_ALU64_IMM(BPF_ADD, BPF_REG_2, NOTE), BPF_MOV64_IMM(BPF_REG_3, sizeof(struct lb_slot_note)), \
         BPF_MOV64_IMM(BPF_REG_4, 0), BPF_CALL_FUNC(BPF_FUNC_ringbuf_output), BPF_MOV64_REG(BPF_REG_0, BPF_REG_9), \
         BPF_EXIT_INSN()
 

@@ -1,4 +1,4 @@
-#include "seats.h"
+#include "slots.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -10,7 +10,7 @@
 
 #include "../../core/bpf.h"
 
-enum { NOTE_BYTES = 64 }; /* of the ring, a seat: two notes of each direction, with their heads */
+enum { NOTE_BYTES = 64 }; /* of the ring, a slot: two notes of each direction, with their heads */
 
 /* --- opening and closing -------------------------------------------------------------------------------------------------- */
 
@@ -29,31 +29,31 @@ static int is_old_kernel(char *why, size_t room)
     return 1;
 }
 
-static size_t ring_size(uint32_t seats)
+static size_t ring_size(uint32_t slots)
 {
     size_t bytes = (size_t)sysconf(_SC_PAGESIZE);
-    while (bytes < (size_t)seats * NOTE_BYTES)
+    while (bytes < (size_t)slots * NOTE_BYTES)
         bytes *= 2;
     return bytes;
 }
 
 static size_t lanes_size(const struct lb_offload *offload)
 {
-    size_t bytes = (size_t)offload->seats * 2 * sizeof(struct lb_seat_lane);
+    size_t bytes = (size_t)offload->slots * 2 * sizeof(struct lb_slot_lane);
     return (bytes + offload->page - 1) / offload->page * offload->page;
 }
 
 static int create_maps(struct lb_offload *offload)
 {
-    uint32_t sockets = 2 * offload->seats;
+    uint32_t sockets = 2 * offload->slots;
     const struct {
         int *fd;
         struct lb_bpf_map map;
     } wanted[] = {
         {&offload->maps.sockets, {"lb_sockets", BPF_MAP_TYPE_SOCKHASH, sizeof(uint64_t), sizeof(int), sockets, 0}},
-        {&offload->maps.seats, {"lb_seats", BPF_MAP_TYPE_HASH, sizeof(uint64_t), sizeof(struct lb_seat), sockets, 0}},
+        {&offload->maps.slots, {"lb_slots", BPF_MAP_TYPE_HASH, sizeof(uint64_t), sizeof(struct lb_slot), sockets, 0}},
         {&offload->maps.lanes,
-         {"lb_lanes", BPF_MAP_TYPE_ARRAY, sizeof(uint32_t), sizeof(struct lb_seat_lane), sockets, BPF_F_MMAPABLE}},
+         {"lb_lanes", BPF_MAP_TYPE_ARRAY, sizeof(uint32_t), sizeof(struct lb_slot_lane), sockets, BPF_F_MMAPABLE}},
         {&offload->maps.notes, {"lb_notes", BPF_MAP_TYPE_RINGBUF, 0, 0, (uint32_t)offload->ring_bytes, 0}},
     };
     for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++)
@@ -100,7 +100,7 @@ void lb_offload_close(struct lb_offload *offload)
     close_if_open(offload->program);
     close_if_open(offload->maps.notes);
     close_if_open(offload->maps.lanes);
-    close_if_open(offload->maps.seats);
+    close_if_open(offload->maps.slots);
     close_if_open(offload->maps.sockets);
     free(offload->at);
     free(offload);
@@ -118,7 +118,7 @@ static int fill(struct lb_offload *offload, uint32_t which, char *why, size_t ro
     if ((offload->program = lb_offload_load_verdict(&offload->maps, why, room)) < 0)
         return offload->program;
     if (which & LB_OFFLOAD_LOCAL) {
-        error = lb_local_open(&offload->local, &offload->maps, offload->seats, why, room);
+        error = lb_local_open(&offload->local, &offload->maps, offload->slots, why, room);
         if (error)
             return error;
     }
@@ -126,24 +126,24 @@ static int fill(struct lb_offload *offload, uint32_t which, char *why, size_t ro
     error = lb_bpf_attach(offload->program, offload->maps.sockets, BPF_SK_SKB_STREAM_VERDICT);
     if (!error)
         error = map_all(offload);
-    if (!error && !(offload->at = calloc(offload->seats, sizeof *offload->at)))
+    if (!error && !(offload->at = calloc(offload->slots, sizeof *offload->at)))
         error = -ENOMEM;
     if (error)
         (void)snprintf(why, room, "%s", strerror(-error));
     return error;
 }
 
-int lb_offload_open(struct lb_offload **offload, uint32_t seats, uint32_t which, char *why, size_t room)
+int lb_offload_open(struct lb_offload **offload, uint32_t slots, uint32_t which, char *why, size_t room)
 {
     struct lb_offload *made = calloc(1, sizeof *made);
     if (!made)
         return -ENOMEM;
-    made->seats = seats < LB_OFFLOAD_SEATS ? seats : LB_OFFLOAD_SEATS;
+    made->slots = slots < LB_OFFLOAD_SLOTS ? slots : LB_OFFLOAD_SLOTS;
     made->page = (size_t)sysconf(_SC_PAGESIZE);
-    made->ring_bytes = ring_size(made->seats);
+    made->ring_bytes = ring_size(made->slots);
     made->maps = (struct lb_offload_maps){-1, -1, -1, -1};
     made->program = -1;
-    made->free_first = made->free_last = made->waiting = LB_NO_SEAT;
+    made->free_first = made->free_last = made->waiting = LB_NO_SLOT;
     int error = fill(made, which, why, room);
     if (error) {
         lb_offload_close(made);
@@ -163,28 +163,28 @@ int lb_offload_descriptor(const struct lb_offload *offload)
     return offload->maps.notes;
 }
 
-/* --- seats ---------------------------------------------------------------------------------------------------------------- */
+/* --- slots ---------------------------------------------------------------------------------------------------------------- */
 
-uint32_t lb_seat_take(struct lb_offload *offload)
+uint32_t lb_slot_take(struct lb_offload *offload)
 {
     uint32_t index = offload->free_first;
-    if (offload->touched < offload->seats) {
+    if (offload->touched < offload->slots) {
         index = offload->touched++;
-    } else if (index != LB_NO_SEAT) {
+    } else if (index != LB_NO_SLOT) {
         offload->free_first = offload->at[index].next;
-        if (offload->free_first == LB_NO_SEAT)
-            offload->free_last = LB_NO_SEAT;
+        if (offload->free_first == LB_NO_SLOT)
+            offload->free_last = LB_NO_SLOT;
     }
-    if (index != LB_NO_SEAT)
+    if (index != LB_NO_SLOT)
         offload->used++;
     return index;
 }
 
-void lb_seat_give(struct lb_offload *offload, uint32_t index)
+void lb_slot_give(struct lb_offload *offload, uint32_t index)
 {
     offload->at[index].taken = 0;
-    offload->at[index].next = LB_NO_SEAT;
-    if (offload->free_last == LB_NO_SEAT)
+    offload->at[index].next = LB_NO_SLOT;
+    if (offload->free_last == LB_NO_SLOT)
         offload->free_first = index;
     else
         offload->at[offload->free_last].next = index;
