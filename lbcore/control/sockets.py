@@ -219,4 +219,9 @@ def _explain(listener: ListenerSettings, error: OSError) -> Exception:
         return PortTaken(f"{where}: the port is in use")
     if error.errno == errno.EACCES:
         return ConfigError(f"{where}: permission denied (allowed: ports from 1024, or any with CAP_NET_BIND_SERVICE)")
+    if error.errno == errno.EADDRNOTAVAIL:
+        return ConfigError(
+            f"{where}: no interface has this address (bind 0.0.0.0 or [::], or allow an address that comes later:"
+            f" sysctl net.ipv{6 if ':' in listener.host else 4}.ip_nonlocal_bind=1)"
+        )
     return ConfigError(f"{where}: {error.strerror or error}")

@@ -16,6 +16,7 @@ LONG_S = {
     "test_c_units.py": 60,
     "test_command.py": 55,
     "test_scenarios.py": 45,
+    "test_front.py": 45,
     "test_upgrade.py": 40,
     "test_kills.py": 35,
     "test_servers.py": 35,
