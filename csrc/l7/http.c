@@ -4,10 +4,10 @@
 #include "belongs.h"
 #include "deadline.h"
 #include "drive.h"
-#include "h1_client.h"
-#include "h1_end.h"
-#include "h1_state.h"
-#include "idle.h"
+#include "h1/client.h"
+#include "h1/end.h"
+#include "h1/state.h"
+#include "h1/idle.h"
 #include "min_rate.h"
 
 enum { STEPS = 32 }; /* of one client in a turn */

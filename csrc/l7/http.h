@@ -3,7 +3,7 @@
 #define LB_HTTP_H
 
 #include "../l4/accepted.h"
-#include "h1.h"
+#include "h1/h1.h"
 #include "l7.h"
 #include "verdict.h"
 

@@ -30,13 +30,6 @@ void lb_input_consume(struct lb_l7 *l7, struct lb_input *in)
         lb_input_drop(l7, in);
 }
 
-void lb_input_reread(struct lb_l7 *l7, const struct lb_input *in)
-{
-    struct lb_head_limits limits = {LB_MOST_HEAD, LB_MOST_HEAD, LB_FIELD_ROOM}; /* it has passed the listener's */
-    if (lb_message_request(&l7->message, lb_input_at(l7, in) + in->start, in->end - in->start, &limits) != LB_READ_DONE)
-        __builtin_trap(); /* the same bytes were read well before */
-}
-
 void lb_input_pack(struct lb_l7 *l7, struct lb_input *in)
 {
     if (in->buffer == LB_SLAB_NONE) {

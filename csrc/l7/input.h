@@ -21,9 +21,6 @@ char *lb_input_at(const struct lb_l7 *l7, const struct lb_input *in);
 /* Has a request begun to come? An empty line before one is forgiven (RFC 9112 2.2), and by itself asks for nothing. */
 int lb_input_has_begun(const struct lb_l7 *l7, const struct lb_input *in);
 
-/* The request under way, read again from the buffer into l7->message. */
-void lb_input_reread(struct lb_l7 *l7, const struct lb_input *in);
-
 /* Its bytes are not needed any more. */
 void lb_input_consume(struct lb_l7 *l7, struct lb_input *in);
 

@@ -1,8 +1,8 @@
 #include <string.h>
 
 #include "check.h"
-#include "l7/h1_client.h"
-#include "l7/h1_end.h"
+#include "l7/h1/client.h"
+#include "l7/h1/end.h"
 #include "l7/part.h"
 
 static struct lb_worker_context ctx;

@@ -18,7 +18,8 @@ TARGETS = sorted((ROOT / "tests" / "fuzz").glob("fuzz_*.c"))
 FUZZING = ("-fsanitize=fuzzer,address,undefined", "-fno-sanitize-recover=all", "-O2")
 READERS = {
     "l4": ("hello", "proxy_read", "proxy_wire", "proxy_write"),
-    "l7": ("chunked", "claim_headers", "h1_encode", "head", "message", "path", "route", "syntax", "target", "trace"),
+    "l7": ("chunked", "claim_headers", "forward", "head", "message", "path", "route", "syntax", "target", "trace"),
+    "l7/h1": ("encode",),
 }
 """The sources that the targets call, by directory: what they lack, the linker names."""
 

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "l7/chunked.h"
-#include "l7/h1_encode.h"
+#include "l7/h1/encode.h"
 #include "l7/message.h"
 #include "l7/path.h"
 #include "l7/route.h"

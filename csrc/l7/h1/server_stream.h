@@ -2,7 +2,7 @@
 #ifndef LB_H1_SERVER_STREAM_H
 #define LB_H1_SERVER_STREAM_H
 
-#include "stream.h"
+#include "../stream.h"
 
 extern const struct lb_stream_ops lb_h1_server_stream;
 

@@ -1,14 +1,14 @@
-#include "h1_client_stream.h"
+#include "client_stream.h"
 
 #include <string.h>
 
-#include "../l4/sendq.h"
-#include "belongs.h"
-#include "h1_body.h"
-#include "h1_encode.h"
-#include "h1_end.h"
-#include "h1_upload.h"
-#include "stage.h"
+#include "../../l4/sendq.h"
+#include "../belongs.h"
+#include "body.h"
+#include "encode.h"
+#include "end.h"
+#include "upload.h"
+#include "../stage.h"
 #include "unsent.h"
 
 enum { SMALL_BODY = 2048 }; /* is copied behind its head rather than sent as a second part */
@@ -28,9 +28,13 @@ static enum lb_step data(struct lb_body_lane *body, const char *bytes, size_t co
     return lb_lane_send(&body->lane, bytes, count);
 }
 
+/* Read again from the buffer, where it lies as it came. */
 static void recall(struct lb_l7 *l7, const struct lb_exchange *exchange)
 {
-    lb_input_reread(l7, &exchange->in);
+    const struct lb_input *in = &exchange->in;
+    struct lb_head_limits limits = {LB_MOST_HEAD, LB_MOST_HEAD, LB_FIELD_ROOM}; /* it has passed the listener's */
+    if (lb_message_request(&l7->message, lb_input_at(l7, in) + in->start, in->end - in->start, &limits) != LB_READ_DONE)
+        __builtin_trap(); /* the same bytes were read well before */
 }
 
 /* --- responses ------------------------------------------------------------------------------------------------------- */

@@ -2,9 +2,9 @@
 
 #include <string.h>
 
-#include "../table/policy.h"
+#include "../../table/policy.h"
 #include "h1.h"
-#include "input.h"
+#include "../input.h"
 
 enum { MOST_UNSENT = 16384 }; /* bytes of a body that are waited for */
 

@@ -1,6 +1,6 @@
 #include "idle.h"
 
-#include "belongs.h"
+#include "../belongs.h"
 
 enum {
     SHORT_LINGER_MS = 2000, /* while we drain, or when too many linger */

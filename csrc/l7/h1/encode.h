@@ -3,8 +3,8 @@
 #ifndef LB_H1_ENCODE_H
 #define LB_H1_ENCODE_H
 
-#include "forward.h"
-#include "message.h"
+#include "../forward.h"
+#include "../message.h"
 
 /* Into out, of message->head.bytes + LB_ENCODE_ROOM + LB_CERTIFICATE_ROOM bytes; the length. */
 size_t lb_encode_request(char *out, const struct lb_message *message, const char *bytes, const struct lb_forward *forward);

@@ -2,10 +2,10 @@
 #ifndef LB_H1_END_H
 #define LB_H1_END_H
 
-#include "../table/ending.h"
+#include "../../table/ending.h"
 #include "h1.h"
-#include "l7.h"
-#include "verdict.h"
+#include "../l7.h"
+#include "../verdict.h"
 
 /* Does the connection end at once with this exchange, without waiting for the client's end? */
 int lb_h1_is_last(const struct lb_exchange *exchange);

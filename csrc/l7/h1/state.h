@@ -3,7 +3,7 @@
 #define LB_H1_STATE_H
 
 #include "h1.h"
-#include "l7.h"
+#include "../l7.h"
 
 static inline uint32_t lb_h1_index(const struct lb_l7 *l7, const struct lb_h1 *h1)
 {

@@ -3,8 +3,8 @@
 #define LB_IDLE_H
 
 #include "h1.h"
-#include "l7.h"
-#include "verdict.h"
+#include "../l7.h"
+#include "../verdict.h"
 
 /* Its timer has to fire in time. */
 void lb_h1_rearm(struct lb_l7 *l7, struct lb_h1 *h1);

@@ -1,4 +1,4 @@
-#include "h1_encode.h"
+#include "encode.h"
 
 #include <arpa/inet.h>
 #include <inttypes.h>

@@ -1,4 +1,4 @@
-#include "h1_state.h"
+#include "state.h"
 
 #include "idle.h"
 

@@ -2,17 +2,17 @@
 
 #include <string.h>
 
-#include "../l4/backend_report.h"
-#include "../l4/session.h"
-#include "../table/account.h"
-#include "bad_response.h"
-#include "belongs.h"
-#include "bound.h"
-#include "h1_encode.h"
-#include "input.h"
-#include "part.h"
-#include "request_log.h"
-#include "stage.h"
+#include "../../l4/backend_report.h"
+#include "../../l4/session.h"
+#include "../../table/account.h"
+#include "../bad_response.h"
+#include "../belongs.h"
+#include "../bound.h"
+#include "encode.h"
+#include "../input.h"
+#include "../part.h"
+#include "../request_log.h"
+#include "../stage.h"
 
 /* The backend agrees to it before it has the whole request: its 101 waits. What follows that is not read meanwhile. */
 static struct lb_verdict await_request(struct lb_l7 *l7, struct lb_exchange *exchange, const char *bytes, uint32_t count)

@@ -1,13 +1,13 @@
-#include "h1_end.h"
+#include "end.h"
 
-#include "../table/account.h"
-#include "../table/clients.h"
-#include "../table/ending.h"
-#include "belongs.h"
-#include "exchanges.h"
-#include "finish.h"
-#include "stage.h"
-#include "h1_state.h"
+#include "../../table/account.h"
+#include "../../table/clients.h"
+#include "../../table/ending.h"
+#include "../belongs.h"
+#include "../exchanges.h"
+#include "../finish.h"
+#include "../stage.h"
+#include "state.h"
 
 void lb_h1_give_exchange(struct lb_l7 *l7, struct lb_h1 *h1)
 {

@@ -1,12 +1,12 @@
-#include "h1_server_stream.h"
+#include "server_stream.h"
 
-#include "../core/io.h"
-#include "../l4/sendq.h"
-#include "belongs.h"
-#include "forward.h"
-#include "h1_body.h"
-#include "h1_encode.h"
-#include "h1_server.h"
+#include "../../core/io.h"
+#include "../../l4/sendq.h"
+#include "../belongs.h"
+#include "../forward.h"
+#include "body.h"
+#include "encode.h"
+#include "server.h"
 #include "login.h"
 
 static unsigned ready(const struct lb_exchange *exchange)

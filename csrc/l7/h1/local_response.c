@@ -2,7 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "h1_encode.h"
+#include "encode.h"
 
 static char *put(char *to, const void *bytes, size_t count)
 {

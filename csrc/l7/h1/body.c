@@ -1,9 +1,9 @@
-#include "h1_body.h"
+#include "body.h"
 
 #include <string.h>
 
-#include "belongs.h"
-#include "input.h"
+#include "../belongs.h"
+#include "../input.h"
 
 /* --- what comes with the head --------------------------------------------------------------------------------------- */
 

@@ -1,15 +1,15 @@
-#include "h1_client.h"
+#include "client.h"
 
 #include <string.h>
 
-#include "../core/io.h"
-#include "bad_request.h"
-#include "belongs.h"
-#include "exchanges.h"
-#include "h1_body.h"
-#include "h1_client_stream.h"
-#include "input.h"
-#include "request.h"
+#include "../../core/io.h"
+#include "../bad_request.h"
+#include "../belongs.h"
+#include "../exchanges.h"
+#include "body.h"
+#include "client_stream.h"
+#include "../input.h"
+#include "../request.h"
 #include "unsent.h"
 
 static struct lb_head_limits limits_of(const struct lb_listener_row *listener)

@@ -3,7 +3,7 @@
 #ifndef LB_LOGIN_H
 #define LB_LOGIN_H
 
-#include "message.h"
+#include "../message.h"
 
 /* Does one of a message's challenges (WWW-Authenticate, Proxy-Authenticate) or credentials name such a scheme? */
 int lb_login_is_named(const struct lb_message *message, const char *bytes);

@@ -3,7 +3,7 @@
 #define LB_UNSENT_H
 
 #include "h1.h"
-#include "l7.h"
+#include "../l7.h"
 
 /* A request waits for 100 before it sends its body: remember what it looks like. message: it is read from bytes. */
 void lb_h1_note_expectation(struct lb_h1 *h1, const struct lb_message *message, const char *bytes);

@@ -1,13 +1,13 @@
-#include "h1_upload.h"
+#include "upload.h"
 
 #include <poll.h>
 #include <string.h>
 
-#include "../core/io.h"
-#include "body.h"
-#include "bad_request.h"
-#include "belongs.h"
-#include "input.h"
+#include "../../core/io.h"
+#include "../body.h"
+#include "../bad_request.h"
+#include "../belongs.h"
+#include "../input.h"
 
 /* The body of a request that waits for a backend. While none has a byte of the request, what comes of the body is read as far as the head
  * buffer has room. So the end of a client that leaves in the middle is seen, over TLS, too, and nothing of its request is sent. */

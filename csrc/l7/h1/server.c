@@ -1,18 +1,18 @@
-#include "h1_server.h"
+#include "server.h"
 
 #include <string.h>
 
-#include "../core/io.h"
-#include "../l4/backend_report.h"
+#include "../../core/io.h"
+#include "../../l4/backend_report.h"
 #include "login.h"
-#include "bad_response.h"
-#include "belongs.h"
-#include "h1_body.h"
-#include "input.h"
-#include "interim.h"
-#include "part.h"
-#include "response.h"
-#include "stage.h"
+#include "../bad_response.h"
+#include "../belongs.h"
+#include "body.h"
+#include "../input.h"
+#include "../interim.h"
+#include "../part.h"
+#include "../response.h"
+#include "../stage.h"
 #include "upgrade.h"
 
 enum {

@@ -2,7 +2,7 @@
 #ifndef LB_H1_BODY_H
 #define LB_H1_BODY_H
 
-#include "body.h"
+#include "../body.h"
 
 /* As lb_stream_ops has it, of a stream that has its socket to itself. */
 static inline unsigned lb_h1_ready(const struct lb_side *side)

@@ -3,8 +3,8 @@
 #ifndef LB_H1_H
 #define LB_H1_H
 
-#include "http_client.h"
-#include "input.h"
+#include "../http_client.h"
+#include "../input.h"
 
 enum lb_h1_state {
     LB_H1_FREE = 0,
