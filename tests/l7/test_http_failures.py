@@ -224,7 +224,7 @@ def test_removed_backend_cuts_its_exchanges_at_the_deadline() -> None:
         wait_for(lambda: figure(lb, "requests_stopped") == 1, "it is counted")
 
 
-# --- answers of our own ----------------------------------------------------------------------------------------------
+# --- local responses -------------------------------------------------------------------------------------------------
 
 
 def test_error_body_is_configurable() -> None:
