@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from bench.children import descendants
 from bench.front.network import ROUTER, SHARED, network
 from bench.front.nodes import Node, nodes, program, start_router
 from bench.front.traffic import Clients, backends, clients, long_responses
@@ -127,6 +130,12 @@ def stop_lbcore(stage: Stage) -> None:
 def kill_lbcore(stage: Stage) -> None:
     """kill -9 of lbcore with its workers."""
     stage.a.kill("lbcore")
+
+
+def hang_workers(stage: Stage) -> None:
+    """All its workers stop, as one does that waits for a disk; the control plane runs on."""
+    for pid in descendants(stage.a.running["lbcore"].pid):
+        os.kill(pid, signal.SIGSTOP)
 
 
 def kill_keepalived(stage: Stage) -> None:

@@ -26,6 +26,14 @@ def program(name: str) -> str | None:
     return shutil.which(name, path=f"{Path(sys.executable).parent}:{os.environ['PATH']}:/usr/sbin:/sbin")
 
 
+def version_of(name: str) -> str:
+    """What a program says of its version, in one line."""
+    flag = {"exabgp": "version", "keepalived": "--version"}.get(name, "--version")
+    done = subprocess.run([str(program(name)), flag], capture_output=True, text=True)
+    found = re.search(r"\d+\.\d+(\.\d+)*", done.stdout + done.stderr)
+    return f"{name} {found[0] if found else 'of an unknown version'}"
+
+
 class Node:
     """One of them. stack: ends what it starts."""
 

@@ -15,7 +15,7 @@ import pytest
 from harness import SLOWER, stays, wait_for
 from integrity.network import own_network
 
-from bench.front import moves
+from bench.front import flows, moves
 from bench.front.network import ROUTER, SHARED, Network, NoRight, network
 from bench.front.nodes import EXAMPLES, nodes, program
 from bench.front.traffic import ask, backends
@@ -111,41 +111,23 @@ def test_an_address_that_is_not_here_yet_says_what_can_be_done(bind: str, versio
 
 # --- routers --------------------------------------------------------------------------------------------------------------
 
-FLOWS = 200
 AS_WRITTEN = {"10.77.0.11": "10.77.0.11", "10.77.0.12": "10.77.0.12"}
-
-
-def ways(net: Network) -> list[str]:
-    """The next hop of each of 200 connections."""
-    asked = "".join(
-        f"route get {SHARED} from 10.77.1.2 iif client ipproto tcp sport {20000 + at} dport 8080\n" for at in range(FLOWS)
-    )
-    done = subprocess.run(
-        ["ip", "-n", net.space(ROUTER), "-batch", "-"], input=asked, capture_output=True, text=True, check=True
-    )
-    found = [line.split("via ")[1].split()[0] for line in done.stdout.splitlines() if "via " in line]
-    assert len(found) == FLOWS, done.stdout
-    return found
 
 
 def test_a_resilient_group_moves_only_the_connections_of_a_node_that_leaves() -> None:
     with made("abc") as net:
-
-        def tell(*words: str) -> None:
-            subprocess.run([*net.inside(ROUTER), str(EXAMPLES / "resilient.sh"), *words], check=True, capture_output=True)
-
         try:
-            tell("up")
+            flows.tell(net, "up")
         except subprocess.CalledProcessError as error:
             pytest.skip(f"no resilient groups of next hops here: {error.stderr.decode().strip()}")
-        before = ways(net)
+        before = flows.ways(net)
         assert len(set(before)) == 3
-        tell("leave", "3")
-        during = ways(net)
-        assert all(now == then for then, now in zip(before, during, strict=True) if then != "10.77.0.13")
-        assert "10.77.0.13" not in during
-        tell("return", "3")
-        assert ways(net) == during, "connections that are in use stay"
+        flows.tell(net, "leave", "3")
+        during = flows.ways(net)
+        assert flows.moved(before, during, gone=net.address("c")) == 0
+        assert net.address("c") not in during
+        flows.tell(net, "return", "3")
+        assert flows.ways(net) == during, "connections that are in use stay"
 
 
 def test_the_proxy_protocol_tells_the_inner_tier_who_the_client_is(tmp_path: Path) -> None:
