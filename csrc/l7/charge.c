@@ -12,7 +12,7 @@ void lb_http_own(struct lb_l7 *l7, struct lb_exchange *exchange, struct lb_conn 
 {
     conn->owner = lb_http_index(l7, exchange);
     exchange->conn = lb_slab_index(&l7->conns.slab, conn);
-    exchange->stream[LB_BACKEND] = (struct lb_stream){.ops = l7->backends, .side = &conn->side, .chunks = 1};
+    exchange->stream[LB_BACKEND] = l7->stream_of(conn);
     exchange->deaf = 0;
     exchange->reused = conn->exchanges > 0;
     exchange->quiet = 0;

@@ -39,8 +39,9 @@ struct lb_l7 {
     char *out;       /* LB_OUT_BYTES: where heads are composed */
     uint64_t random; /* core/random.h */
     struct lb_date date;
-    const struct lb_stream_ops *backends; /* how they are spoken to */
-    struct lb_message message;            /* the one under the hands of this thread */
+    struct lb_stream (*stream_of)(
+        struct lb_conn *conn); /* a backend's connection as an end of an exchange: its codec is chosen here */
+    struct lb_message message; /* the one under the hands of this thread */
 };
 
 #endif

@@ -28,7 +28,7 @@ static int open_queues(struct lb_l7 *l7)
 
 int lb_l7_open(struct lb_l7 *l7, struct lb_worker_context *ctx, uint32_t max_clients)
 {
-    *l7 = (struct lb_l7){.ctx = ctx, .ready = LB_SLAB_NONE, .starved = LB_SLAB_NONE, .backends = &lb_h1_server_stream};
+    *l7 = (struct lb_l7){.ctx = ctx, .ready = LB_SLAB_NONE, .starved = LB_SLAB_NONE, .stream_of = lb_h1_server_stream};
     lb_wheel_open(&l7->wheel, lb_now_ms(ctx));
     lb_wheel_open(&l7->exchange_wheel, lb_now_ms(ctx));
     if (getrandom(&l7->random, sizeof l7->random, 0) != sizeof l7->random || !l7->random)

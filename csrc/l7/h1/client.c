@@ -20,7 +20,7 @@ static struct lb_head_limits limits_of(const struct lb_listener_row *listener)
 struct lb_exchange *lb_h1_take_exchange(struct lb_l7 *l7, struct lb_h1 *h1)
 {
     struct lb_exchange *exchange = lb_exchange_take(l7, &h1->client);
-    exchange->stream[LB_CLIENT] = (struct lb_stream){.ops = &lb_h1_client_stream, .side = &h1->client.side};
+    exchange->stream[LB_CLIENT] = lb_h1_client_stream(&h1->client);
     exchange->in = h1->in;
     h1->in = (struct lb_input){.buffer = LB_SLAB_NONE};
     h1->exchange = exchange;

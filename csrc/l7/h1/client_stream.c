@@ -99,7 +99,7 @@ static size_t local(struct lb_l7 *l7, const struct lb_exchange *exchange, struct
     return lb_encode_local(l7->out, &response);
 }
 
-const struct lb_stream_ops lb_h1_client_stream = {
+static const struct lb_stream_ops ops = {
     .ready = ready,
     .head = send_head,
     .read = lb_h1_read_request_body,
@@ -111,3 +111,8 @@ const struct lb_stream_ops lb_h1_client_stream = {
     .done = lb_h1_done,
     .reset = lb_h1_reset,
 };
+
+struct lb_stream lb_h1_client_stream(struct lb_http_client *client)
+{
+    return (struct lb_stream){.ops = &ops, .side = &client->side};
+}

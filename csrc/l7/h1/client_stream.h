@@ -2,8 +2,9 @@
 #ifndef LB_H1_CLIENT_STREAM_H
 #define LB_H1_CLIENT_STREAM_H
 
-#include "../stream.h"
+#include "../exchange.h"
 
-extern const struct lb_stream_ops lb_h1_client_stream;
+/* The connection carries one exchange at a time: its socket is that exchange's alone. */
+struct lb_stream lb_h1_client_stream(struct lb_http_client *client);
 
 #endif

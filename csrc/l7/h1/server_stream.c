@@ -83,7 +83,7 @@ static void leave(struct lb_l7 *l7, struct lb_exchange *exchange, struct lb_conn
     }
 }
 
-const struct lb_stream_ops lb_h1_server_stream = {
+static const struct lb_stream_ops ops = {
     .ready = ready,
     .head = send_head,
     .read = lb_h1_read_response_body,
@@ -93,3 +93,8 @@ const struct lb_stream_ops lb_h1_server_stream = {
     .resume = lb_h1_resume_response,
     .leave = leave,
 };
+
+struct lb_stream lb_h1_server_stream(struct lb_conn *conn)
+{
+    return (struct lb_stream){.ops = &ops, .side = &conn->side, .chunks = 1};
+}
