@@ -2,14 +2,17 @@
 
 OLD and NEW are interpreters, each of an environment that has one build installed. Rounds take turns, and the ratio is that of
 one round: the median of all, with the least and the greatest. CPU is that of the worker's threads (schedstat). A start is the
-CPU of all processes to the ready line, and their proportional memory half a second later.
+CPU of all processes to the ready line, and their proportional memory half a second later. An import is the CPU of an
+interpreter that does nothing else. Both find Python's byte code made, as after an installation.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import resource
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -91,6 +94,24 @@ def per_request(builds: list[Build], load: Wrk | Datagrams, rounds: int, seconds
     return compared(figures, "µs of CPU a request", 1e-3)
 
 
+def compile_all(python: str) -> None:
+    """Leave the byte code of a build where its interpreter looks for it."""
+    code = "import compileall, lbcore; compileall.compile_dir(lbcore.__path__[0], quiet=1)"
+    subprocess.run([python, "-P", "-c", code], check=True)
+
+
+def imports(pythons: dict[str, str], rounds: int) -> str:
+    """What it costs to import lbcore."""
+    figures: dict[str, list[float]] = {name: [] for name in pythons}
+    for _ in range(rounds):
+        for name, python in pythons.items():
+            before = resource.getrusage(resource.RUSAGE_CHILDREN)
+            subprocess.run([python, "-P", "-c", "import lbcore"], check=True)
+            after = resource.getrusage(resource.RUSAGE_CHILDREN)
+            figures[name].append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    return f"import lbcore: {compared(figures, 'ms of CPU', 1e3)}"
+
+
 def starts(pythons: dict[str, str], directory: Path, rounds: int) -> list[str]:
     """What it costs to start: CPU and memory of all processes."""
     cpu: dict[str, list[float]] = {name: [] for name in pythons}
@@ -120,6 +141,9 @@ def main() -> int:
         directory = Path(scratch)
         web = stack.enter_context(origin.static(directory / "web")).addresses[0]
         echo = stack.enter_context(origin.datagrams(directory / "echo")).addresses[0]
+        for python in pythons.values():
+            compile_all(python)
+        print(imports(pythons, arguments.rounds), flush=True)
         for line in starts(pythons, directory, arguments.rounds):
             print(line, flush=True)
         for mode, load in LOADS.items():
