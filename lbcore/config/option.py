@@ -17,6 +17,7 @@ _SIZES = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 _SIZE = re.compile(r"(\d{1,15})\s*([bkmg]?)i?b?", re.IGNORECASE)
 _SCOPES = {"tcp", "tls", "http", "https", "udp", "grpc", "dns", "srv", "file"}
 _SCOPES |= {"mysql", "postgres", "redis", "smtp", "mqtt", "amqp"}
+_SCOPES |= {"etcd", "consul", "kubernetes", "nats"}
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,63}")
 
 

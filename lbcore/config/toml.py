@@ -143,7 +143,7 @@ def _pool(problems: _Problems, where: str, values: dict[str, Any], path: str | N
 
 
 def _source(problems: _Problems, where: str, values: dict[str, Any], path: str | None) -> SourceSettings | None:
-    _from_own_folder(values, ("path",), path)
+    _from_own_folder(values, ("path", "ca", "cert", "key", "token_file", "password_file", "kubeconfig"), path)
     source: SourceSettings | None = problems.made(where, SourceSettings, values)
     return source
 

@@ -8,7 +8,8 @@ from lbcore.config.options.admin import ADMIN
 from lbcore.config.options.cluster import CLUSTER
 from lbcore.config.options.health import LEASE, OUTLIER, PROBE
 from lbcore.config.options.listener import CERTIFICATE, LISTENER, ROUTE
-from lbcore.config.options.pool import BACKEND, POOL, SOURCE
+from lbcore.config.options.pool import BACKEND, POOL
+from lbcore.config.options.source import SOURCE
 from lbcore.config.options.top import DEFAULT_NAME, TOP
 
 __all__ = (

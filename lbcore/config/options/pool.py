@@ -1,4 +1,4 @@
-"""Options of pools, the backends that they name, and sources of backends."""
+"""Options of pools and of the backends that they name."""
 
 from __future__ import annotations
 
@@ -262,48 +262,4 @@ BACKEND: tuple[Option, ...] = (
     Option("address", "text", None, "HOST:PORT"),
     Option("weight", "int", 1, "its share of new sessions, relative to other backends; 0: none", low=0, high=256),
     Option("backup", "flag", False, "it gets sessions only while no backend without this key can serve"),
-)
-
-SOURCE: tuple[Option, ...] = (
-    Option(
-        "kind",
-        "choice",
-        "dns",
-        "where backends are named: dns (addresses of a name, A and AAAA), srv (services), or a watched file",
-        choices=("dns", "srv", "file"),
-    ),
-    Option("name", "text", None, 'dns, srv: the name, such as "app.internal", for srv such as "_http._tcp.app.internal"'),
-    Option("port", "int", None, "dns: the port of all addresses", low=1, high=65_535),
-    Option(
-        "path",
-        "text",
-        None,
-        'file: a file with a backend a line, "IP:PORT" or "IP:PORT weight=N"; JSON when its name ends in .json',
-    ),
-    Option(
-        "interval",
-        "duration",
-        _SECOND,
-        "file: time between two looks at the file; dns, srv: the shortest time between two queries, whatever the time to live",
-        low=50,
-        high=_HOUR,
-    ),
-    Option("max_ttl", "duration", 5 * _MINUTE, "dns, srv: the longest time between two queries", low=100, high=24 * _HOUR),
-    Option(
-        "family",
-        "choice",
-        "auto",
-        "dns, srv: family of the addresses; auto: IPv4, or IPv6 of a host without IPv4, so that a host with both is"
-        " one backend; both: each address is one",
-        choices=("auto", "ipv4", "ipv6", "both"),
-    ),
-    Option(
-        "hold",
-        "duration",
-        5 * _SECOND,
-        "dns, srv: an address that replies lack stays for so long, and until a second reply lacks it; 0: it goes at once",
-        low=0,
-        high=_HOUR,
-    ),
-    Option("server", "text", None, 'dns: the DNS server to ask, "IP:PORT"; default: the system\'s'),
 )

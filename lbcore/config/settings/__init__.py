@@ -20,7 +20,8 @@ from lbcore.config.settings.base import Settings
 from lbcore.config.settings.cluster import ClusterSettings
 from lbcore.config.settings.health import LeaseSettings, OutlierSettings, ProbeSettings
 from lbcore.config.settings.listener import ListenerSettings, RouteSettings
-from lbcore.config.settings.pool import DEFAULT_POOL, BackendSettings, PoolSettings, SourceSettings
+from lbcore.config.settings.pool import DEFAULT_POOL, BackendSettings, PoolSettings
+from lbcore.config.settings.source import SourceSettings
 from lbcore.config.settings.tls import CertificateSettings
 
 __all__ = (

@@ -127,7 +127,9 @@ class BalancerSettings(Settings):
     def advice(self) -> list[str]:
         """Of all its parts, too."""
         parts: list[tuple[str, Settings | None]] = [("", self.admin), ("", self.cluster)]
-        parts += [(f"pool {pool.name}: ", part) for pool in self.pools for part in (pool, pool.lease, pool.probe)]
+        parts += [
+            (f"pool {pool.name}: ", part) for pool in self.pools for part in (pool, pool.lease, pool.probe, *pool.sources)
+        ]
         return [*super().advice(), *(f"{where}{line}" for where, part in parts if part is not None for line in part.advice())]
 
     def _header_faults(self) -> Iterable[str]:

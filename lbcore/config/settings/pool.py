@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import ipaddress
-
 from lbcore.config import options
 from lbcore.config.option import slots
 from lbcore.config.secret import Secret
 from lbcore.config.settings.addresses import join_host_port, parse_address
 from lbcore.config.settings.base import Settings, is_token
 from lbcore.config.settings.health import LeaseSettings, OutlierSettings, ProbeSettings, statuses
+from lbcore.config.settings.source import SourceSettings
 from lbcore.config.settings.sticky import sticky_faults
 from lbcore.config.settings.tls import pool_faults
 from lbcore.errors import ConfigError
@@ -21,39 +20,6 @@ if TYPE_CHECKING:
 
 DEFAULT_POOL = "default"
 DEFAULT_QUEUE = 1024
-
-
-class SourceSettings(Settings):
-    """A place beside the configuration that names backends of a pool."""
-
-    OPTIONS = options.SOURCE
-    __slots__ = slots(options.SOURCE)
-    KEY = "source."
-
-    kind: str
-    name: str | None
-    port: int | None
-    path: str | None
-    interval_ms: int
-    max_ttl_ms: int
-    family: str
-    hold_ms: int
-    server: str | None
-
-    def check(self) -> Iterable[str]:
-        needed = {"dns": ("name", "port"), "srv": ("name",), "file": ("path",)}[self.kind]
-        for name in ("name", "port", "path"):
-            if name in needed and getattr(self, name) is None:
-                yield f"{name}: missing (a source of kind {self.kind} requires it)"
-            if name not in needed and getattr(self, name) is not None:
-                yield f"{name}: a source of kind {self.kind} has none"
-        if self.name is not None and (len(self.name) > 253 or not self.name.isascii() or " " in self.name):
-            yield f"name: {self.name!r} is not allowed (allowed: a name in DNS)"
-        if self.server is not None:
-            try:
-                ipaddress.ip_address(parse_address(self.server)[0])
-            except ValueError:
-                yield f"server: {self.server!r} is not allowed (allowed: IP:PORT)"
 
 
 class BackendSettings(Settings):
