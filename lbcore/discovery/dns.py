@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 from lbcore.backoff import Backoff
 from lbcore.config.settings import join_host_port
-from lbcore.discovery.found import MOST, Found
+from lbcore.discovery.found import MOST, Answer, Found, scaled
 from lbcore.discovery.hold import Hold
 from lbcore.discovery.resolver import DnsFailed, Resolver
+from lbcore.discovery.standing import Standing
 from lbcore.engine.codes import TIERS
 from lbcore.log_once import LogOnce
 
@@ -39,6 +40,7 @@ class DnsSource:
     ) -> None:
         self.pool = pool
         self.claim: str = f"dns:{settings.kind}:{settings.name}:{settings.port or ''}"
+        self.standing: Standing = Standing(pool, settings.kind, str(settings.name))
         self._settings = settings
         self._log_once = LogOnce(log, f"pool {pool}: dns {settings.name}", over="well again")
         self._resolver = Resolver(settings.server, on_shortage)
@@ -52,11 +54,14 @@ class DnsSource:
             try:
                 found, ttl_s = await self.ask()
             except DnsFailed as failure:
+                self.standing.failed(str(failure))
                 self._log_once.tell(f"the last reply is kept: {failure}")
                 await asyncio.sleep(backoff.next())
                 continue
             self._log_once.tell("" if len(found) <= MOST else f"{len(found)} addresses, only {MOST} are taken")
             taken = self._hold.take(found, time.monotonic(), MOST)
+            self.standing.heard()
+            self.standing.took(len(taken), max(0, len(found) - MOST))
             if taken != last:
                 last = taken
                 publish(last)
@@ -68,6 +73,11 @@ class DnsSource:
         held_s = self._hold.left_s(time.monotonic())
         wanted = ttl_s if held_s is None else min(ttl_s, held_s)
         return min(most, max(least, wanted)) * random.uniform(0.9, 1.0)
+
+    async def examine(self) -> Answer:
+        """What the name means now. Raises DnsFailed."""
+        found, _ = await self.ask()
+        return Answer(found[:MOST])
 
     async def ask(self) -> tuple[list[Found], int]:
         """What the name means now, in a fixed order, and for how many seconds. Raises DnsFailed."""
@@ -103,15 +113,6 @@ class DnsSource:
         return sorted(found.values(), key=lambda one: (one.tier, one.address)), ttl_s if not faults else 0
 
 
-def _scaled(weights: Iterable[int]) -> list[int]:
-    """Weights of SRV records (0..65535; 0 is hardly any, RFC 2782) as those of backends, 1..256."""
-    given = list(weights)
-    heaviest = max(given, default=0)
-    if heaviest <= 256:
-        return [max(1, weight) for weight in given]
-    return [max(1, round(weight * 256 / heaviest)) for weight in given]
-
-
 def _tiers(priorities: Iterable[int]) -> dict[int, int]:
     """The tier of each priority of SRV records: clients take the next one only when none of the lower can be reached
     (RFC 2782). There are TIERS; the last takes all that is left."""
@@ -120,5 +121,5 @@ def _tiers(priorities: Iterable[int]) -> dict[int, int]:
 
 def _scaled_by_tier(given: list[tuple[int, int]]) -> list[int]:
     """Weights of (tier, weight): they share within a tier alone."""
-    queues = {tier: iter(_scaled(weight for of, weight in given if of == tier)) for tier, _ in given}
+    queues = {tier: iter(scaled([weight for of, weight in given if of == tier])) for tier, _ in given}
     return [next(queues[tier]) for tier, _ in given]

@@ -7,6 +7,7 @@ import os
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lbcore.config.settings import split_host_port
+from lbcore.discovery.found import SourceFailed
 from lbcore.discovery.shortages import advice, is_shortage
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ class Addresses(NamedTuple):
     ttl_s: int
 
 
-class DnsFailed(Exception):
+class DnsFailed(SourceFailed):
     """No answer, or one that says nothing: in words."""
 
 

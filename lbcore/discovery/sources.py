@@ -1,8 +1,10 @@
 """Sources: where backends come from beside the configuration, the API and leases. One thread runs them all.
 
-A source is a class with `claim`, `pool` and a coroutine `run(publish)`, which calls `publish` with the whole set of
+A source is a class with `claim`, `pool`, `standing` and a coroutine `run(publish)`, which calls `publish` with the whole set of
 (address, weight) whenever that changed, address being "IP:PORT". Its claim, "KIND:WHAT", tells it from the pool's other
-sources. It keeps to itself what goes wrong: what it published last stays true.
+sources. It keeps to itself what goes wrong: what it published last stays true. `examine` asks once, for `lbcore check`.
+
+tests/discovery/test_source_contract.py holds all kinds to the same rules.
 """
 
 from __future__ import annotations
@@ -20,15 +22,23 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     from lbcore.config.settings import PoolSettings, SourceSettings
-    from lbcore.discovery.found import Found, Publish
+    from lbcore.discovery.engines.source import Engine
+    from lbcore.discovery.found import Answer, Found, Publish
+    from lbcore.discovery.standing import Standing
+
+    Known = Callable[[str, str], list[Found]]
 
     class Source(Protocol):
         """What `Sources` runs."""
 
         claim: str
         pool: str
+        standing: Standing
 
         def run(self, publish: Publish) -> Awaitable[None]: ...
+
+        def examine(self) -> Awaitable[Answer]:
+            """Raises SourceFailed."""
 
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 30.0
@@ -53,6 +63,10 @@ class Sources:
     def claims(self) -> set[tuple[str, str]]:
         """(pool, claim) of each."""
         return {(source.pool, source.claim) for source in self._sources}
+
+    def standings(self) -> list[Standing]:
+        """How each is doing."""
+        return [source.standing for source in self._sources]
 
     def start(self) -> None:
         """Begin, in a thread."""
@@ -109,19 +123,28 @@ class Sources:
 def made(
     pools: list[PoolSettings],
     log: Callable[[str], None],
-    known: Callable[[str, str], list[Found]] = lambda pool, claim: [],
+    known: Known = lambda pool, claim: [],
     on_shortage: Callable[[int, str], None] | None = None,
 ) -> list[Source]:
     """The sources that these pools name. known: what a source, by pool and claim, has named so far. on_shortage: called with an
     errno and a name that this host lacked something to look up."""
-    return [_make(pool.name, source, log, known, on_shortage) for pool in pools for source in pool.sources]
+    sources: list[Source] = []
+    for pool in pools:
+        claims: dict[str, int] = {}
+        for settings in pool.sources:
+            source = _make(pool.name, settings, log, known, on_shortage)
+            claims[source.claim] = claims.get(source.claim, 0) + 1
+            if claims[source.claim] > 1:  # the same name in two clusters
+                source.claim += f"#{claims[source.claim]}"
+            sources.append(source)
+    return sources
 
 
 def _make(
     pool: str,
     source: SourceSettings,
     log: Callable[[str], None],
-    known: Callable[[str, str], list[Found]],
+    known: Known,
     on_shortage: Callable[[int, str], None] | None,
 ) -> Source:
     if source.kind == "file":
@@ -129,6 +152,29 @@ def _make(
 
         assert source.path is not None
         return FileSource(pool, source.path, log, interval_s=source.interval_ms / 1000)
-    from lbcore.discovery.dns import DnsSource
+    if source.kind in ("dns", "srv"):
+        from lbcore.discovery.dns import DnsSource
 
-    return DnsSource(pool, source, log, known, on_shortage)
+        return DnsSource(pool, source, log, known, on_shortage)
+    from lbcore.discovery.engines.source import EngineSource
+
+    return EngineSource(pool, source, _engine(source), log, known)
+
+
+def _engine(source: SourceSettings) -> Engine:
+    """Each brings libraries that only its users load."""
+    if source.kind == "consul":
+        from lbcore.discovery.engines.consul import Consul
+
+        return Consul(source)
+    if source.kind == "kubernetes":
+        from lbcore.discovery.engines.kubernetes import Kubernetes
+
+        return Kubernetes(source)
+    if source.kind == "nats":
+        from lbcore.discovery.engines.nats_kv import NatsKv
+
+        return NatsKv(source)
+    from lbcore.discovery.engines.etcd import Etcd
+
+    return Etcd(source)

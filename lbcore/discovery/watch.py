@@ -10,7 +10,8 @@ import stat
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lbcore.config.settings import join_host_port, parse_address
-from lbcore.discovery.found import Found
+from lbcore.discovery.found import MOST_ENTRIES, Answer, Found, SourceFailed
+from lbcore.discovery.standing import Standing
 from lbcore.log_once import LogOnce
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from lbcore.discovery.found import Publish
 
 MAX_BYTES = 1 << 20
-MAX_BACKENDS = 10_000
 
 
 class _Stamp(NamedTuple):
@@ -43,12 +43,20 @@ class FileSource:
     def __init__(self, pool: str, path: str, log: Callable[[str], None], *, interval_s: float = 1.0) -> None:
         self.pool = pool
         self.claim: str = f"file:{path}"
+        self.standing: Standing = Standing(pool, "file", path)
         self._path = path
         self._interval_s = interval_s
         self._believed: _Stamp | None = None
         self._doubted: _Stamp | None = None
         self._inode = 0
         self._log_once = LogOnce(log, f"pool {pool}: {path}", over="well again")
+
+    async def examine(self) -> Answer:
+        """What the file says now. Raises SourceFailed."""
+        try:
+            return Answer(parse(_read(self._path), is_json=self._path.endswith(".json")), told=True)
+        except (OSError, ValueError, RecursionError) as error:
+            raise SourceFailed(getattr(error, "strerror", None) or str(error)) from None
 
     async def run(self, publish: Publish) -> None:
         """Until cancelled."""
@@ -67,6 +75,7 @@ class FileSource:
             self._believed = self._doubted = None  # when it is back, it is read, whether it changed or not
             return None
         if now == self._believed:
+            self.standing.heard()
             return None
         text = self._read()
         if text is None:
@@ -86,31 +95,42 @@ class FileSource:
         try:
             found = os.stat(self._path)
         except OSError as error:
-            self._log_once.tell(error.strerror or str(error))
+            self._fail(error.strerror or str(error))
             return None
         return _Stamp(found.st_mtime_ns, found.st_size, found.st_ino)
 
+    def _fail(self, fault: str) -> None:
+        self.standing.failed(fault)
+        self._log_once.tell(fault)
+
     def _read(self) -> str | None:
         try:
-            with open(self._path, "rb", opener=_without_waiting) as file:
-                if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                    raise ValueError("not a file")
-                raw = file.read(MAX_BYTES + 1)
-            if len(raw) > MAX_BYTES:
-                raise ValueError(f"larger than {MAX_BYTES >> 20} MiB")
-            return raw.decode()
+            return _read(self._path)
         except (OSError, ValueError) as error:
-            self._log_once.tell(f"left as it was: {error}")
+            self._fail(f"left as it was: {error}")
             return None
 
     def _parse(self, text: str) -> list[Found] | None:
         try:
             found = parse(text, is_json=self._path.endswith(".json"))
         except (ValueError, RecursionError) as error:
-            self._log_once.tell(f"left as it was: {error}")
+            self._fail(f"left as it was: {error}")
             return None
         self._log_once.tell("")
+        self.standing.heard()
+        self.standing.took(len(found))
         return found
+
+
+def _read(path: str) -> str:
+    """The text of a file. Raises OSError or ValueError."""
+    with open(path, "rb", opener=_without_waiting) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise ValueError("not a file")
+        raw = file.read(MAX_BYTES + 1)
+    if len(raw) > MAX_BYTES:
+        raise ValueError(f"larger than {MAX_BYTES >> 20} MiB")
+    return raw.decode()
 
 
 def _is_whole(text: str, path: str) -> bool:
@@ -135,8 +155,8 @@ def parse(text: str, *, is_json: bool) -> list[Found]:
         if one.address in found:
             raise ValueError(f"{where}: {one.address} is named twice")
         found[one.address] = one
-        if len(found) > MAX_BACKENDS:
-            raise ValueError(f"{where}: more than {MAX_BACKENDS} backends")
+        if len(found) > MOST_ENTRIES:
+            raise ValueError(f"{where}: more than {MOST_ENTRIES} backends")
     return list(found.values())
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import socket
 import ssl
 from typing import TYPE_CHECKING
@@ -62,14 +63,16 @@ class EtcdStore:
 
     # --- the interface -------------------------------------------------------------------------------------------
 
-    async def read(self, prefix: str) -> Listing:
-        """See Store."""
+    async def read(self, prefix: str, most: int | None = None) -> Listing:
+        """See Store. most: where there are more keys, raises Refused instead of reading on."""
         first = page = wire.page_of(await self._call("/v3/kv/range", wire.range_body(prefix, PAGE)))
         items = list(first.items)
         while page.more:
             body = wire.range_body(prefix, PAGE, items[-1].key, first.revision)
             page = wire.page_of(await self._call("/v3/kv/range", body))
             items += page.items
+            if most is not None and len(items) > most:
+                raise Refused(f"more than {most:,} keys begin with {prefix!r}: is the prefix right?", "prefix")
         return Listing(items, first.revision, first.cluster)
 
     async def write(self, puts: Iterable[Put], deletes: Iterable[str] = (), *, absent: str | None = None) -> Written:
@@ -202,7 +205,9 @@ class EtcdStore:
         if isinstance(error, TimeoutError):
             return Unreachable(f"{self.endpoint}: no answer within {self._limit_s:g} s")
         inner = getattr(error, "os_error", error)
-        return Unreachable(f"{self.endpoint}: {getattr(inner, 'strerror', None) or error or type(error).__name__}")
+        number = getattr(inner, "errno", None)  # asyncio's words repeat the address
+        words = os.strerror(number).lower() if isinstance(number, int) and number > 0 else str(error)
+        return Unreachable(f"{self.endpoint}: {words or type(error).__name__}")
 
     def _next_endpoint(self) -> None:
         self._at = (self._at + 1) % len(self._endpoints)

@@ -17,8 +17,7 @@ from http_balancers import OFF
 from pace import paced
 
 from lbcore.config.settings import BackendSettings, PoolSettings, SourceSettings
-from lbcore.discovery.dns import _scaled
-from lbcore.discovery.found import Found
+from lbcore.discovery.found import Found, scaled
 from lbcore.discovery.watch import FileSource, parse
 from lbcore.errors import ConfigError
 
@@ -200,10 +199,10 @@ def test_a_file_that_is_put_in_place_is_believed_at_once(tmp_path: Path) -> None
         ({"kind": "dns"}, "name: missing"),
         ({"kind": "dns", "name": "a.example"}, "port: missing"),
         ({"kind": "file"}, "path: missing"),
-        ({"kind": "srv", "name": "a.example", "port": 1}, "port: a source of kind srv has none"),
+        ({"kind": "srv", "name": "a.example", "port": 1}, "port: only for kind dns or kubernetes, this is srv"),
         ({"kind": "dns", "name": "a b", "port": 1}, "name: 'a b'"),
         ({"kind": "dns", "name": "a", "port": 1, "server": "ns.example:53"}, "server: 'ns.example:53'"),
-        ({"kind": "consul"}, "kind: 'consul'"),
+        ({"kind": "zookeeper"}, "kind: 'zookeeper'"),
     ],
 )
 def test_wrong_sources_are_named(values: dict[str, Any], fault: str) -> None:
@@ -301,7 +300,7 @@ def test_services_have_ports_weights_and_priorities(server: NameServer) -> None:
         wait_for(lambda: known(lb) == {"10.2.0.3:8003": (10, "dns")}, "the next one")
 
 
-def test_weights_of_services_are_scaled() -> None:
-    assert _scaled([0, 1, 256]) == [1, 1, 256]
-    assert _scaled([65_535, 0, 32_768]) == [256, 1, 128]
-    assert _scaled([]) == []
+def test_weights_of_services_arescaled() -> None:
+    assert scaled([0, 1, 256]) == [1, 1, 256]
+    assert scaled([65_535, 0, 32_768]) == [256, 1, 128]
+    assert scaled([]) == []

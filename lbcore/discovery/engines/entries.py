@@ -1,0 +1,123 @@
+"""Entries of a key-value store that name backends: "HOST:PORT", or JSON as several programs write it."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+
+from lbcore.config.settings import join_host_port, parse_address
+from lbcore.discovery.found import MOST_ENTRIES, Found
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from typing import Any
+
+MOST_VALUE_BYTES = 64 << 10
+MOST_NAMED = 64
+"""So many skipped entries are named in the log; more are only counted."""
+
+
+def parse(value: bytes) -> Found:
+    """The backend that a value names.
+
+    JSON is an object with "address" (or "Addr", as etcd's gRPC naming writes it; or "host" and "port", as SkyDNS does), and may
+    have "weight" (0 to 256), "backup" and "drain" (true or false). Other keys are left to whom they are for. Raises ValueError.
+    """
+    if len(value) > MOST_VALUE_BYTES:
+        raise ValueError(f"longer than {MOST_VALUE_BYTES >> 10} KiB")
+    try:
+        text = value.decode().strip()
+    except UnicodeDecodeError:
+        raise ValueError("not UTF-8 text") from None
+    if not text.startswith("{"):
+        return Found(address_of(*parse_address(text)), 1)
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError):
+        raise ValueError("not JSON, though it begins so") from None
+    return _of_document(document)
+
+
+def _of_document(document: dict[str, Any]) -> Found:
+    address = document.get("address", document.get("Addr"))
+    if address is None and "host" in document:
+        host, port = document["host"], document.get("port")
+        address = join_host_port(host, port) if isinstance(host, str) and type(port) is int else None
+    if not isinstance(address, str):
+        raise ValueError('it has no "address"')
+    weight, backup, drain = document.get("weight", 1), document.get("backup", False), document.get("drain", False)
+    if type(weight) is not int or not 0 <= weight <= 256:
+        raise ValueError(f"weight: {_shown(weight)} is not allowed (allowed: a whole number from 0 to 256)")
+    for name, flag in (("backup", backup), ("drain", drain)):
+        if type(flag) is not bool:
+            raise ValueError(f"{name}: {_shown(flag)} is not allowed (allowed: true or false)")
+    return Found(address_of(*parse_address(address)), 0 if drain else weight, int(backup))
+
+
+def _shown(value: object) -> str:
+    return repr(value)[:60]
+
+
+def address_of(host: str, port: int) -> str:
+    """ "IP:PORT" in one spelling. Raises ValueError where the host is no address that a backend can have."""
+    try:
+        ip = ipaddress.ip_address(host)
+    except ValueError:
+        raise ValueError(f"{host[:60]!r} is not an IP address") from None
+    if ip.is_unspecified or ip.is_multicast:
+        raise ValueError(f"{host!r} is not an address of a host")
+    if not 1 <= port <= 65_535:
+        raise ValueError(f"port {port} is not from 1 to 65535")
+    return join_host_port(str(ip), port)
+
+
+class Skips:
+    """Entries that cannot be used: each is named once, until it is well again. log: called with a line."""
+
+    def __init__(self, log: Callable[[str], None], about: str) -> None:
+        self._log, self._about = log, about
+        self._named: dict[str, str] = {}
+        self._silent = False
+
+    def tell(self, skipped: Mapping[str, str]) -> None:
+        """Why each of these, by key, is skipped now."""
+        self._named = {key: why for key, why in self._named.items() if key in skipped}
+        for key, why in skipped.items():
+            if self._named.get(key) == why:
+                continue
+            if len(self._named) >= MOST_NAMED:
+                self._tell_more(len(skipped))
+                return
+            self._named[key] = why
+            self._log(f"{self._about}: {_printable(key)} is skipped: {why}")
+        self._silent = self._silent and len(skipped) >= MOST_NAMED
+
+    def _tell_more(self, count: int) -> None:
+        if not self._silent:
+            self._log(f"{self._about}: {count} entries are skipped; only {MOST_NAMED} are named here")
+        self._silent = True
+
+
+def _printable(key: str) -> str:
+    return repr(key[:120])
+
+
+def backends(entries: Iterable[tuple[str, bytes]]) -> tuple[list[Found], dict[str, str]]:
+    """The backends that entries of (key, value) name, in a fixed order, and why others are skipped, by key.
+
+    Of two entries with one address the one with the lower key counts.
+    """
+    found: dict[str, Found] = {}
+    skipped: dict[str, str] = {}
+    for key, value in sorted(entries):
+        try:
+            one = parse(value)
+        except ValueError as error:
+            skipped[key] = str(error)
+            continue
+        if len(found) >= MOST_ENTRIES and one.address not in found:
+            skipped[key] = f"more than {MOST_ENTRIES:,} backends"
+            continue
+        found.setdefault(one.address, one)
+    return sorted(found.values()), skipped
