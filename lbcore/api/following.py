@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from lbcore.discovery.membership import Membership
     from lbcore.discovery.prober import Prober
     from lbcore.discovery.sources import Sources
+    from lbcore.discovery.standing import Standing
 
 
 class Probing:
@@ -63,6 +64,11 @@ class Sourcing:
     def _found(self, pool: str, claim: str, found: list[Found]) -> None:
         if pool in self._membership.pools():
             self._membership.claims.follow_source(pool, claim, found)
+
+    def standings(self) -> list[Standing]:
+        """How each source is doing. Any thread may ask."""
+        sources = self._sources
+        return sources.standings() if sources else []
 
     def stop(self) -> None:
         """End all sources."""

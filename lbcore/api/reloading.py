@@ -68,6 +68,7 @@ def _follow(running: Running, fresh: BalancerSettings, resolved: dict[tuple[str,
     running.sourcing.follow(fresh)
     if running.cluster:
         running.cluster.reshow()
+    running.publish(running.supervisor.pids)
 
 
 def _bring_pools(running: Running, pools: dict[str, PoolSettings]) -> None:

@@ -112,6 +112,7 @@ class Running:
         self.cluster: Cluster | None = make_cluster(settings.cluster, self.membership, self._admin_address, log)
         if self.cluster:
             self._parts.append(Part(self.cluster.stop, start=self.cluster.start, leave=self.cluster.leave))
+        self.sourcing: Sourcing = Sourcing(self.membership, log)
         self.recording: Recording = Recording(table, self.name, log)
         self._parts.append(Part(self.recording.close, start=lambda: self.recording.begin(settings)))
         self.supervisor: Supervisor = Supervisor(
@@ -127,7 +128,7 @@ class Running:
             adoption_socket=self._adoption_socket if self.instance and self._options.processes else None,
             adoption=self.adoption,
         )
-        self.showing: Showing = Showing(table, self.supervisor, self.recording, self.cluster)
+        self.showing: Showing = Showing(table, self.supervisor, self.recording, self.cluster, self.sourcing.standings)
         self.readiness: Readiness = Readiness(
             table, self.membership, self.supervisor, lambda: self.settings.ready_when, self.cluster
         )
@@ -168,7 +169,6 @@ class Running:
         self._parts.append(Part(self.probing.stop, start=lambda: self.probing.follow(self.settings)))
         self.names: Names = self._make_names()
         self._parts.append(Part(self.names.stop, start=self.names.poke))
-        self.sourcing: Sourcing = Sourcing(self.membership, self._log)
         self._parts.append(Part(self.sourcing.stop, start=lambda: self.sourcing.follow(self.settings)))
         self.state: StateFile | None = self._make_state()
         if self.state:
@@ -271,7 +271,8 @@ class Running:
     def publish(self, workers: list[int]) -> None:
         """Leave word of ourselves where commands look for it."""
         if self.instance and self.admin:
-            self.instance.publish(segment=self.segment_path, admin=self.admin.address, workers=workers)
+            sources = any(pool.sources for pool in self.settings.pools)
+            self.instance.publish(segment=self.segment_path, admin=self.admin.address, workers=workers, sources=sources)
 
     def tell_upgrade(self, **told: Any) -> None:
         """Leave word for commands of how an upgrade goes: `done`, or `error`."""

@@ -6,20 +6,29 @@ from lbcore.errors import NotRunning
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from lbcore.cluster.cluster import Cluster
     from lbcore.control.supervisor import Supervisor
+    from lbcore.discovery.standing import Standing
     from lbcore.observe.recording import Recording
     from lbcore.table import Table
 
 
 class Showing:
-    """Of a balancer that runs. Any thread may ask, also while it is being stopped."""
+    """Of a balancer that runs. Any thread may ask, also while it is being stopped. standings: of the sources of its pools."""
 
-    def __init__(self, table: Table, supervisor: Supervisor, recording: Recording, cluster: Cluster | None) -> None:
+    def __init__(
+        self,
+        table: Table,
+        supervisor: Supervisor,
+        recording: Recording,
+        cluster: Cluster | None,
+        standings: Callable[[], list[Standing]],
+    ) -> None:
         self._table, self._supervisor, self._recording = table, supervisor, recording
-        self._cluster = cluster
+        self._cluster, self._standings = cluster, standings
 
     def status(self) -> dict[str, Any]:
         """The status document. Raises NotRunning."""
@@ -29,10 +38,14 @@ class Showing:
             if self._table.closed:  # stopped by another thread, a moment ago
                 raise NotRunning("the balancer is not running")
             found = document(self._table.segment)
-        return found | self._of_cluster()
+        return self._completed(found)
 
-    def _of_cluster(self) -> dict[str, Any]:
-        return {"cluster": self._cluster.status()} if self._cluster else {}
+    def _completed(self, found: dict[str, Any]) -> dict[str, Any]:
+        """With what the control plane alone knows: how the sources of each pool are doing, and the cluster."""
+        standings = self._standings()
+        for pool in found["pools"]:
+            pool["sources"] = [standing.document() for standing in standings if standing.pool == pool["name"]]
+        return found | ({"cluster": self._cluster.status()} if self._cluster else {})
 
     def metrics(self, openmetrics: bool = False) -> bytes:
         """What `GET /metrics` responds. Raises NotRunning."""
@@ -49,4 +62,4 @@ class Showing:
             control = figures(self._table.counts, spent)
         if not self._recording.traces:
             del control["spans_sent"], control["spans_lost"]
-        return render(status | self._of_cluster(), timings, control, openmetrics=openmetrics)
+        return render(self._completed(status), timings, control, openmetrics=openmetrics)

@@ -81,6 +81,7 @@ app.command()(run)
 def check(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The configuration, a TOML file.")],
     json: Json = False,
+    connect: Annotated[bool, typer.Option("--connect", help="Ask each source of backends, too.")] = False,
 ) -> int:
     """Say what is wrong with a configuration.
 
@@ -88,7 +89,7 @@ def check(
     """
     from lbcore.cli import examine
 
-    return examine.main(file, json)
+    return examine.main(file, json, connect=connect)
 
 
 @app.command()

@@ -11,14 +11,21 @@ from typing import TYPE_CHECKING
 from lbcore.errors import ConfigError
 
 if TYPE_CHECKING:
+    from lbcore.cli.connect import Asked
     from lbcore.config.settings import BalancerSettings
 
 
-def main(file: Path, as_json: bool) -> int:
-    """Print what is found: 0, or as JSON 2 when there are faults. Raises ConfigError with all faults otherwise."""
+def main(file: Path, as_json: bool, *, connect: bool = False) -> int:
+    """Print what is found: 0, or as JSON 2 when there are faults. Raises ConfigError with all faults otherwise.
+
+    connect: ask the sources of backends, too.
+    """
     advice: list[str] = []
+    asked: list[Asked] = []
     try:
         settings = _examined(file, advice)
+        if connect:
+            asked = _asked(settings)
     except ConfigError as error:
         if not as_json:
             _print_advice(file, advice)
@@ -32,9 +39,10 @@ def main(file: Path, as_json: bool) -> int:
         "backends": sum(len(pool.backends) for pool in settings.pools),
     }
     if as_json:
-        print(json.dumps({"file": str(file), "ok": True, "problems": [], "advice": advice, **counts}, indent=2))
+        sources = {"sources": [one.document() for one in asked]} if connect else {}
+        print(json.dumps({"file": str(file), "ok": True, "problems": [], "advice": advice, **counts, **sources}, indent=2))
         return 0
-    _print_advice(file, advice)
+    _print_advice(file, [*advice, *(one.line for one in asked)])
     print(f"{file}: ok, {', '.join(_counted(count, what) for what, count in counts.items())}")
     return 0
 
@@ -56,6 +64,16 @@ def _examined(file: Path, advice: list[str]) -> BalancerSettings:
     Store(advice.append).read(settings)
     advice += [*settings.advice(), *unresolvable(settings)]
     return settings
+
+
+def _asked(settings: BalancerSettings) -> list[Asked]:
+    """What the sources say. Raises ConfigError with a line for each that says nothing."""
+    from lbcore.cli.connect import ask_sources
+
+    asked = ask_sources(settings)
+    if any(one.fault for one in asked):
+        raise ConfigError(one.line for one in asked if one.fault)
+    return asked
 
 
 def _print_advice(file: Path, advice: list[str]) -> None:

@@ -15,12 +15,19 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
+SOURCES_LIMIT_S = 1.0
+"""How long the control plane may take to tell of sources: the rest is shown all the same."""
+
+
 def main(name: str, as_json: bool) -> int:
     """Print the status of a running balancer, or of workers that its crash left. Raises NotRunning or OSError."""
     with Segment.attach(runtime.segment_of(name)) as segment:
         status = document(segment)
     left = bool(runtime.orphans(name))
-    status["admin"] = None if left else runtime.find(name).get("admin")
+    word = {} if left else runtime.find(name)
+    status["admin"] = word.get("admin")
+    if word.get("sources"):
+        _add_sources(status, word["control"])
     if as_json:
         print(json.dumps(status, indent=2))
     else:
@@ -53,6 +60,7 @@ def _print(status: dict[str, Any], left: bool = False) -> None:
     )
     _print_listeners(status)
     _print_backends(status)
+    _print_sources(status)
     _print_latency(status)
     _print_impatient(status)
     _print_limited(status)
@@ -80,6 +88,34 @@ def _print_backends(status: dict[str, Any]) -> None:
         ("pool", "policy", "backend", "state", "weight", "active", "sessions", "failures", "ms", "source", "reason"),
         [_backend_row(pool, backend) for pool in status["pools"] for backend in pool["backends"] or [None]],
     )
+
+
+def _add_sources(status: dict[str, Any], control: str) -> None:
+    """How the pools' sources are doing: what the control plane alone knows, while it answers."""
+    from lbcore.client.admin_client import AdminClient
+
+    try:
+        _, answer = AdminClient(f"unix:{control}", timeout=SOURCES_LIMIT_S).call("GET", "/status")
+    except OSError:
+        return
+    told = {pool["name"]: pool.get("sources", []) for pool in answer.get("pools", ())}
+    for pool in status["pools"]:
+        pool["sources"] = told.get(pool["name"], [])
+
+
+def _print_sources(status: dict[str, Any]) -> None:
+    rows = [(pool["name"], *_source_row(source)) for pool in status["pools"] for source in pool.get("sources", ())]
+    if rows:
+        table(
+            ("pool", "source", "follows", "state", "heard s ago", "revision", "entries", "skipped", "failures", "fault"), rows
+        )
+
+
+def _source_row(source: dict[str, Any]) -> tuple[object, ...]:
+    state = "up" if source["connected"] else "down"
+    told = (source["kind"], source["what"], state, source["last_contact_s"], source["revision"])
+    counted = (source["entries"], source["skipped"], source["failures"], source["fault"])
+    return tuple("" if value is None else value for value in (*told, *counted))
 
 
 def _print_workers(status: dict[str, Any]) -> None:

@@ -126,8 +126,8 @@ class Instance:
         """Where its control socket belongs."""
         return self._file("sock")
 
-    def publish(self, *, segment: str, admin: str | None, workers: list[int]) -> None:
-        """Say where everything is. Written whole or not at all."""
+    def publish(self, *, segment: str, admin: str | None, workers: list[int], sources: bool = False) -> None:
+        """Say where everything is. Written whole or not at all. sources: is there more to ask than the segment has?"""
         word = {
             "name": self.name,
             "pid": os.getpid(),
@@ -136,6 +136,7 @@ class Instance:
             "admin": admin,
             "control": self.control_path,
             "workers": workers,
+            "sources": sources,
             "began": self._began,
             "upgrade": self.upgrade,
         }

@@ -116,6 +116,19 @@ POOL = (
     Family("pool_connect_seconds", "histogram", ("pool",), "Connects to backends that succeeded, TLS included."),
     Family("pool_session_seconds", "histogram", ("pool",), "From the opening of a session to its end."),
 )
+_SOURCE = ("pool", "kind", "source")
+SOURCE = (
+    Family("source_connected", "gauge", _SOURCE, "1 while the source answers, 0 while its last answer is kept."),
+    Family(
+        "source_last_contact_seconds",
+        "gauge",
+        _SOURCE,
+        "Seconds since the source answered last, a file that is as it was included; absent before the first answer.",
+    ),
+    Family("source_entries", "gauge", _SOURCE, "Backends that the source names."),
+    Family("source_skipped", "gauge", _SOURCE, "Entries of the source that name no backend: damaged, foreign or too many."),
+    Family("source_failures", "counter", _SOURCE, "Times that the source gave no answer that could be used."),
+)
 _BACKEND = ("pool", "backend")
 BACKEND = (
     Family(
@@ -319,6 +332,7 @@ TABLES: dict[str, tuple[Family, ...]] = {
     "The balancer and its control plane": INSTANCE,
     "Listeners": LISTENER,
     "Pools": POOL,
+    "Sources of backends": SOURCE,
     "Backends": BACKEND,
     "Workers": WORKER,
     "Access log and traces": LOG,

@@ -109,10 +109,21 @@ class Observation(NamedTuple):
         yield "pool_outage", (name,), int(pool["outage"])
         yield "pool_active", (name,), sum(backend["active"] for backend in backends)
         yield "pool_queued", (name,), pool["queued"]
+        yield from self._sources(pool)
         for kind in KINDS:
             timing = self.timings.get((name, kind))
             if timing is not None:
                 yield f"pool_{kind}_seconds", (name,), timing
+
+    @staticmethod
+    def _sources(pool: dict[str, Any]) -> Iterator[Sample]:
+        for source in pool.get("sources", ()):
+            labels = (pool["name"], source["kind"], source["what"])
+            yield "source_connected", labels, int(source["connected"])
+            if source["last_contact_s"] is not None:
+                yield "source_last_contact_seconds", labels, source["last_contact_s"]
+            for key in ("entries", "skipped", "failures"):
+                yield f"source_{key}", labels, source[key]
 
     def _backends(self) -> Iterator[Sample]:
         count = sum(len(pool["backends"]) for pool in self.document["pools"])
