@@ -52,7 +52,7 @@ def whole(text: str) -> str:
 
 @pytest.mark.parametrize("block", list(blocks("toml")))
 def test_configurations_in_pages_pass_check(block: Block, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    certificates = re.findall(r'^(?:cert|client_ca) = "([^"]+)"', block.text, re.MULTILINE)
+    certificates = re.findall(r'^(?:cert|client_ca|ca) = "([^"]+)"', block.text, re.MULTILINE)
     keys = re.findall(r'^key = "([^"]+)"', block.text, re.MULTILINE)
     if certificates:
         make = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=example.com -keyout key -out cert"
@@ -64,7 +64,7 @@ def test_configurations_in_pages_pass_check(block: Block, tmp_path: Path, capsys
     # a user is left out: the command would become that user, who may not run a Python in a home of somebody else
     top, bracket, tables = whole(block.text).partition("[")
     text = re.sub(r'^user = "\w+".*\n', "", top, flags=re.MULTILINE) + bracket + tables
-    for name in re.findall(r'^(?:password_file|secret_file) = "([^"]+)"', tables, re.MULTILINE):
+    for name in re.findall(r'^(?:password_file|secret_file|token_file) = "([^"]+)"', tables, re.MULTILINE):
         (tmp_path / name).write_text("of 32 characters or more, and secret\n")
     file = tmp_path / "page.toml"
     file.write_text(text)
