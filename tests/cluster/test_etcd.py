@@ -228,7 +228,7 @@ def _refusal(url: str, tls: ssl.SSLContext, option: str) -> str:
 
 def test_nobody_listens() -> None:
     port = free_port()
-    with pytest.raises(Unreachable, match=rf"http://127.0.0.1:{port}: Connect"):
+    with pytest.raises(Unreachable, match=rf"http://127.0.0.1:{port}: connection refused"):
         run(lambda store: store.read("/"), [f"http://127.0.0.1:{port}"])
 
 

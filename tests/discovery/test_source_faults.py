@@ -19,8 +19,8 @@ import pytest
 from dns_faults import Followed, WrongServer, failing, following, kind_of, needs_dnsmasq, of_dns
 from harness import free_port, stays, wait_for
 
-from lbcore.discovery.found import MOST, Found
-from lbcore.discovery.watch import MAX_BACKENDS, MAX_BYTES, FileSource, parse
+from lbcore.discovery.found import MOST, MOST_ENTRIES, Found
+from lbcore.discovery.watch import MAX_BYTES, FileSource, parse
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -184,7 +184,7 @@ def of_file(path: Path) -> Callable[[Callable[[str], None]], FileSource]:
     [
         (b"10.0.0.1:80\n" + b"#" * MAX_BYTES, "larger than 1 MiB"),
         (b"10.0.0.1:80\n\xff\xfe\n", "decode"),
-        (b"".join(b"10.%d.%d.1:80\n" % divmod(n, 256) for n in range(MAX_BACKENDS + 1)), f"more than {MAX_BACKENDS} backends"),
+        (b"".join(b"10.%d.%d.1:80\n" % divmod(n, 256) for n in range(MOST_ENTRIES + 1)), f"more than {MOST_ENTRIES} backends"),
     ],
     ids=["too large", "not text", "too many backends"],
 )
