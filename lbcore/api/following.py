@@ -42,9 +42,12 @@ class Sourcing:
         self._membership, self._log = membership, log
         self._sources: Sources | None = None
         self._named: dict[str, object] = {}
+        self._leaving: dict[str, set[str]] = {}  # by pool, claims of sources that are not there any more
+        self._awaited: dict[str, set[str]] = {}  # by pool, claims of sources that have not answered yet
 
     def follow(self, settings: BalancerSettings) -> None:
-        """Run the sources that the pools name; what only a source named that is not there any more goes."""
+        """Run the sources that the pools name. What was named by a source that is not there any more goes once all sources of the
+        pool have answered: a pool whose source changes is never empty meanwhile."""
         named: dict[str, object] = {pool.name: pool.sources for pool in settings.pools}
         before, self._named = self._named, named
         if named == before or (self._sources is None and not any(pool.sources for pool in settings.pools)):
@@ -57,13 +60,29 @@ class Sourcing:
             self._sources.stop()
         known, told = self._membership.claims.claimed, self._membership.shortages.lookup
         self._sources = Sources(made(settings.pools, self._log, known, told), self._found, self._log)
-        for pool, claim in gone - self._sources.claims:
-            self._found(pool, claim, [])
+        self._await(gone)
         self._sources.start()
+
+    def _await(self, before: set[tuple[str, str]]) -> None:
+        """The sources that are about to start are awaited by those that were before and are not there now."""
+        assert self._sources is not None
+        self._awaited = _by_pool(self._sources.claims)
+        leaving = {(pool, claim) for pool, claims in self._leaving.items() for claim in claims} | before
+        self._leaving = _by_pool(leaving - self._sources.claims)
+        for pool in set(self._leaving) - set(self._awaited):
+            self._dismiss(pool)
 
     def _found(self, pool: str, claim: str, found: list[Found]) -> None:
         if pool in self._membership.pools():
             self._membership.claims.follow_source(pool, claim, found)
+        self._awaited.get(pool, set()).discard(claim)
+        if not self._awaited.get(pool):
+            self._dismiss(pool)
+
+    def _dismiss(self, pool: str) -> None:
+        for claim in self._leaving.pop(pool, ()):
+            if pool in self._membership.pools():
+                self._membership.claims.follow_source(pool, claim, [])
 
     def standings(self) -> list[Standing]:
         """How each source is doing. Any thread may ask."""
@@ -74,3 +93,10 @@ class Sourcing:
         """End all sources."""
         if self._sources:
             self._sources.stop()
+
+
+def _by_pool(claims: set[tuple[str, str]]) -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    for pool, claim in claims:
+        found.setdefault(pool, set()).add(claim)
+    return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from typing import NamedTuple
 
@@ -154,10 +155,14 @@ class Running:
         """Who may still name a backend that came from this source."""
         if source in ("config", "lease", "api"):
             return {source}
+        return {claim for of, claim in self._source_claims if of == pool and claim.startswith(f"{source}:")}
+
+    @functools.cached_property
+    def _source_claims(self) -> list[tuple[str, str]]:
+        """(pool, claim) of the sources that there are at the start."""
         from lbcore.discovery.sources import made
 
-        claims = ((entry.pool, entry.claim) for entry in made(self.settings.pools, self._log))
-        return {claim for of, claim in claims if of == pool and claim.startswith(f"{source}:")}
+        return [(entry.pool, entry.claim) for entry in made(self.settings.pools, self._log)]
 
     def _make_discovery(self, reload: Callable[[], None]) -> None:
         """What calls from outside change, and what looks for changes by itself."""
@@ -209,7 +214,7 @@ class Running:
         entries = load(path, self._log)
         if self.adoption:
             self.membership.restart.restore_drains(entries)
-        elif count := self.membership.restart.restore(entries):
+        elif count := self.membership.restart.restore(entries, self._claims_of):
             self._log(f"state_file: {count} backends are back, on probation")
         state = StateFile(path, self.membership.restart.snapshot, self._log)
         self.membership.on_change.subscribe(state.changed)

@@ -30,15 +30,20 @@ class Restart:
         self._all, self._leases = members, leases
 
     def snapshot(self) -> list[dict[str, Any]]:
-        """Backends that came at run time, by registration or by an operator: what `restore` takes, JSON-ready."""
+        """Backends that came at run time, by registration, by an operator or from an engine: for `restore`, JSON-ready."""
         with self._all.lock:
-            kept = [member for member in self._all.by_id.values() if member.row.source in saved.SOURCES]
+            kept = [member for member in self._all.by_id.values() if saved.is_kept(member)]
             known = {(member.row.pool, member.row.address) for member in kept}
             drains = [saved.drain_of(*mark) for mark in self._all.drains if mark not in known]
             return [*(saved.entry_of(member) for member in kept), *drains]
 
-    def restore(self, entries: Iterable[dict[str, Any]]) -> int:
-        """Take them in again, on probation: one bad probe, or a lease's time of silence, takes them out. How many came."""
+    def restore(
+        self, entries: Iterable[dict[str, Any]], claims: Callable[[str, str], set[str]] = lambda pool, source: set()
+    ) -> int:
+        """Take them in again, on probation: one bad probe, or a lease's time of silence, takes them out. How many came.
+
+        claims: as for `recall`. What only sources named that are not there any more stays away.
+        """
         count = 0
         entries = list(entries)
         resolved = resolve_all(host for entry in entries if (host := saved.host_of(entry)))
@@ -50,6 +55,9 @@ class Restart:
                     continue
                 if kept.drained:
                     self._all.drains.add(kept.pool, normal(kept.address))
+                named = set(kept.claims) & claims(kept.pool, kept.source)
+                if kept.source in saved.ENGINES and not named:
+                    continue
                 evidence = saved.evidence_of(kept)
                 found = resolved.get(parse_address(kept.address))
                 row = self._all.enter(kept.pool, kept.address, kept.weight, kept.source, evidence, found, tier=kept.tier)
@@ -58,6 +66,8 @@ class Restart:
                 continue
             count += 1
             with self._all.lock:
+                if named:
+                    self._all.by_id[row.id].claims = named
                 if kept.capacity is not None:
                     self._all.table.set_capacity(row, kept.capacity)
                 if evidence.leased:

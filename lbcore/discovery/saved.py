@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from lbcore.discovery.member import Member
 
 SOURCES = ("lease", "api")
+ENGINES = ("dns", "etcd", "consul", "kubernetes", "nats")
+"""Sources that may not answer when lbcore starts: what they named is kept, too. A file is here when lbcore is."""
+MOST_CLAIMS, MOST_CLAIM = 64, 8192
+"""Sources that one backend may have, and characters of a source's name."""
 DRAIN = "drain"
 """In the place of a source: only that an operator has drained the address is kept, since another names the backend."""
 
@@ -33,14 +37,22 @@ class Saved(NamedTuple):
     up: bool
     tier: int = 0
     instances: Sequence[str] = ()
+    claims: Sequence[str] = ()
+
+
+def is_kept(member: Member) -> bool:
+    """Did it come at run time, from where it may not come again at once?"""
+    return member.row.source in (*SOURCES, *ENGINES)
 
 
 def entry_of(member: Member) -> dict[str, Any]:
-    """What is kept of a backend that came from one of SOURCES."""
+    """What is kept of a backend that `is_kept`."""
     row = member.row
     up = member.verdict.state in ("up", "busy")
     drained, instances = member.evidence.drained, list(member.instances)
-    return Saved(row.pool, row.address, row.source, row.weight, row.capacity, drained, up, row.tier, instances)._asdict()
+    claims = sorted(member.claims) if row.source in ENGINES else []
+    kept = Saved(row.pool, row.address, row.source, row.weight, row.capacity, drained, up, row.tier, instances, claims)
+    return kept._asdict()
 
 
 def drain_of(pool: str, address: str) -> dict[str, Any]:
@@ -56,7 +68,9 @@ def read(entry: dict[str, Any]) -> Saved:
     tier = max(0, min(TIERS - 1, int(entry.get("tier", 0))))
     listed = entry.get("instances")
     instances = [str(id)[:64] for id in listed[:MOST_INSTANCES]] if isinstance(listed, list) else []
-    return Saved(pool, address, source, weight, capacity, bool(entry["drained"]), bool(entry["up"]), tier, instances)
+    named = entry.get("claims")
+    claims = [str(claim)[:MOST_CLAIM] for claim in named[:MOST_CLAIMS]] if isinstance(named, list) else []
+    return Saved(pool, address, source, weight, capacity, bool(entry["drained"]), bool(entry["up"]), tier, instances, claims)
 
 
 def host_of(entry: dict[str, Any]) -> tuple[str, int] | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import random
 import re
 
 from lbcore.config import options
@@ -89,6 +90,11 @@ class SourceSettings(Settings):
     def urls(self) -> list[str]:
         """SCHEME://HOST:PORT of the engine's endpoints; none of a cluster that the pod or the kubeconfig knows."""
         return [url_of(self.kind, text) for text in self.endpoints or _LOCAL.get(self.kind) or ()]
+
+    @property
+    def resync_s(self) -> float:
+        """Seconds until the next list: balancers that start together do not list together for long."""
+        return self.resync_ms / 1000 * random.uniform(0.8, 1.0)
 
     def secret(self, name: str) -> Secret | None:
         """The token or the password, as it is now. Raises ValueError, which names the file or variable."""

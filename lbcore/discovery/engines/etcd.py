@@ -46,7 +46,7 @@ class Etcd:
         """Read, then watch from there; and again where the history was compacted, or `resync` is over. Raises SourceFailed."""
         async with self._store(at) as store:
             while True:
-                until = time.monotonic() + self._settings.resync_ms / 1000
+                until = time.monotonic() + self._settings.resync_s
                 entries, revision = await self._read(store)
                 ear.heard(str(revision))
                 ear.changed(lambda entries=entries: entries.answer(self._note))  # type: ignore[misc]

@@ -19,6 +19,7 @@ from lbcore.discovery.found import Answer, SourceFailed
 
 if TYPE_CHECKING:
     from lbcore.config.settings import SourceSettings
+    from lbcore.discovery.engines.kube_access import Access
     from lbcore.discovery.engines.source import Ear
 
 PAGE = 100
@@ -39,7 +40,7 @@ class Kubernetes:
     def __init__(self, settings: SourceSettings) -> None:
         self.what: str = f"{settings.namespace}/{settings.service}" if settings.namespace else str(settings.service)
         self._settings = settings
-        self._access = None if settings.kubeconfig else access_of(settings) if settings.endpoints else None
+        self._access: Access | None = None
         self._namespace = settings.namespace or "default"
 
     def endpoints(self) -> list[str]:
@@ -64,7 +65,7 @@ class Kubernetes:
                 ear.heard(revision)
                 ear.changed(lambda slices=slices: self._answer(slices, told=bool(slices)))  # type: ignore[misc]
                 try:
-                    await self._watch(http, slices, revision, ear, began + self._settings.resync_ms / 1000)
+                    await self._watch(http, slices, revision, ear, began + self._settings.resync_s)
                 except Expired:
                     if time.monotonic() - began > WATCH_S / 2:
                         backoff.begin_anew()

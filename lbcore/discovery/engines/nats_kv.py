@@ -56,7 +56,7 @@ class NatsKv:
         async with _connected(at, self._settings, self._token, self._password) as (client, gone):
             bucket = await self._bucket(client)
             while True:
-                until = time.monotonic() + self._settings.resync_ms / 1000
+                until = time.monotonic() + self._settings.resync_s
                 async with self._watched(bucket) as watcher:
                     entries, revision = await self._listed(watcher, gone)
                     ear.heard(str(revision))
