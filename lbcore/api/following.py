@@ -46,7 +46,7 @@ class Sourcing:
         self._awaited: dict[str, set[str]] = {}  # by pool, claims of sources that have not answered yet
 
     def follow(self, settings: BalancerSettings) -> None:
-        """Run the sources that the pools name. What was named by a source that is not there any more goes once all sources of the
+        """Run the sources that the pools name. What was named by one that is not there any more goes once all sources of the
         pool have answered: a pool whose source changes is never empty meanwhile."""
         named: dict[str, object] = {pool.name: pool.sources for pool in settings.pools}
         before, self._named = self._named, named

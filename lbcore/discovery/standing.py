@@ -16,7 +16,9 @@ class Standing:
     """
 
     def __init__(self, pool: str, kind: str, what: str) -> None:
-        self.pool, self.kind, self.what = pool, kind, what
+        self.pool: str = pool
+        self.kind: str = kind
+        self.what: str = what
         self.connected: bool = False
         self.contact_at: float | None = None
         self.revision: str | None = None

@@ -8,9 +8,8 @@ import pytest
 from consul_peer import ConsulPeer, instance
 from dns_faults import following
 from harness import stays, wait_for
-from source_sites import ConsulSite
+from source_sites import ConsulSite, hurry
 
-from lbcore.discovery.engines import source as engine_source
 from lbcore.discovery.engines.consul import BURST, Pace, instances, next_index
 from lbcore.discovery.found import Found
 
@@ -23,8 +22,7 @@ ONE, TWO, THREE = "10.0.0.1:8000", "10.0.0.2:8000", "10.0.0.3:8000"
 
 @pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ConsulSite]:
-    monkeypatch.setattr(engine_source, "FIRST_PAUSE_S", 0.05)
-    monkeypatch.setattr(engine_source, "LONGEST_PAUSE_S", 0.1)
+    hurry(monkeypatch)
     made = ConsulSite(tmp_path)
     yield made
     made.close()

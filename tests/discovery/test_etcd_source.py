@@ -11,11 +11,11 @@ from dns_faults import following
 from etcd_keys import etcd_delete, etcd_put
 from etcd_members import Etcd, ask, etcd, needs_etcd
 from harness import wait_for
+from source_sites import hurry
 
 from lbcore.config.settings import PoolSettings, SourceSettings
 from lbcore.discovery.engines import entries, kv
 from lbcore.discovery.engines import etcd as etcd_engine
-from lbcore.discovery.engines import source as engine_source
 from lbcore.discovery.found import Found, SourceFailed
 from lbcore.discovery.sources import made
 
@@ -28,8 +28,7 @@ ONE, TWO = "10.0.0.1:8000", "10.0.0.2:8000"
 
 @pytest.fixture(autouse=True)
 def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine_source, "FIRST_PAUSE_S", 0.05)
-    monkeypatch.setattr(engine_source, "LONGEST_PAUSE_S", 0.1)
+    hurry(monkeypatch)
 
 
 @pytest.fixture

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import base64
 import json
-import ssl
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from certificates import make_authority, make_signed
+from certificates import authority_with_peers
 from dns_faults import following
 from harness import stays, wait_for
 from kubernetes_peer import KubernetesPeer, endpoint, slice_of
-from source_sites import KubernetesSite
+from source_sites import KubernetesSite, hurry
 
 from lbcore.config.settings import PoolSettings, SourceSettings
 from lbcore.discovery.engines import kube_access, kubernetes
-from lbcore.discovery.engines import source as engine_source
 from lbcore.discovery.sources import made
 
 if TYPE_CHECKING:
@@ -28,8 +26,7 @@ ONE, TWO, THREE = "10.0.0.1:8000", "10.0.0.2:8000", "10.0.0.3:8000"
 
 @pytest.fixture(autouse=True)
 def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine_source, "FIRST_PAUSE_S", 0.05)
-    monkeypatch.setattr(engine_source, "LONGEST_PAUSE_S", 0.1)
+    hurry(monkeypatch)
 
 
 @pytest.fixture
@@ -193,13 +190,7 @@ def source_of(**values: Any) -> Callable[[Callable[[str], None]], Any]:
 @pytest.fixture
 def secured(tmp_path: Path) -> Iterator[tuple[KubernetesPeer, Path]]:
     """An API over TLS, and the folder of keys."""
-    make_authority(tmp_path, "ca")
-    make_signed(tmp_path, "ca", "server", "IP:127.0.0.1")
-    make_signed(tmp_path, "ca", "client", "DNS:lbcore")
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=tmp_path / "ca.crt")
-    context.load_cert_chain(tmp_path / "server.crt", tmp_path / "server.key")
-    context.verify_mode = ssl.CERT_OPTIONAL
-    peer = KubernetesPeer(context)
+    peer = KubernetesPeer(authority_with_peers(tmp_path))
     peer.set(ONE)
     yield peer, tmp_path
     peer.close()

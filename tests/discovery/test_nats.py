@@ -14,10 +14,10 @@ from certificates import make_authority, make_signed
 from dns_faults import following
 from harness import stays, wait_for
 from nats_servers import NatsServer, needs_nats
+from source_sites import hurry
 
 from lbcore.config.settings import PoolSettings, SourceSettings
 from lbcore.discovery.engines import nats_kv
-from lbcore.discovery.engines import source as engine_source
 from lbcore.discovery.sources import made
 
 if TYPE_CHECKING:
@@ -30,8 +30,7 @@ ONE, TWO, THREE = "10.0.0.1:8000", "10.0.0.2:8000", "10.0.0.3:8000"
 
 @pytest.fixture(autouse=True)
 def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine_source, "FIRST_PAUSE_S", 0.05)
-    monkeypatch.setattr(engine_source, "LONGEST_PAUSE_S", 0.1)
+    hurry(monkeypatch)
 
 
 @contextlib.contextmanager

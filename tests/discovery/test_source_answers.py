@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import engine_peers
 import pytest
-from certificates import make_authority, make_signed
+from certificates import authority_with_peers, make_authority
 from consul_peer import ConsulPeer, instance
 from dns_faults import following
 from harness import wait_for
-from source_sites import SITES, Site
+from source_sites import SITES, Site, hurry
 
 from lbcore.config.settings import PoolSettings, SourceSettings
-from lbcore.discovery.engines import source as engine_source
 from lbcore.discovery.sources import made
 
 if TYPE_CHECKING:
@@ -26,8 +25,7 @@ ONE, TWO = "10.0.0.1:8000", "10.0.0.2:8000"
 
 @pytest.fixture(autouse=True)
 def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine_source, "FIRST_PAUSE_S", 0.05)
-    monkeypatch.setattr(engine_source, "LONGEST_PAUSE_S", 0.1)
+    hurry(monkeypatch)
 
 
 @pytest.fixture(params=["consul", "kubernetes"])
@@ -95,11 +93,7 @@ def source_of(url: str, **values: Any) -> Callable[[Callable[[str], None]], Any]
 @pytest.fixture
 def secured(tmp_path: Path) -> Iterator[tuple[ConsulPeer, Path]]:
     """A peer that wants certificates of clients, and the folder of all keys."""
-    make_authority(tmp_path, "ca")
-    make_signed(tmp_path, "ca", "server", "IP:127.0.0.1")
-    make_signed(tmp_path, "ca", "client", "DNS:lbcore")
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=tmp_path / "ca.crt")
-    context.load_cert_chain(tmp_path / "server.crt", tmp_path / "server.key")
+    context = authority_with_peers(tmp_path)
     context.verify_mode = ssl.CERT_REQUIRED
     peer = ConsulPeer(context)
     peer.set(ONE)

@@ -10,10 +10,8 @@ from dns_faults import Followed, following
 from etcd_members import PROGRAMS
 from harness import stays, wait_for
 from nats_servers import BINARY
-from source_sites import SITES, Site
+from source_sites import SITES, Site, hurry
 
-from lbcore.discovery import dns as dns_module
-from lbcore.discovery.engines import source as engine_source
 from lbcore.discovery.found import Found, SourceFailed
 
 if TYPE_CHECKING:
@@ -30,9 +28,7 @@ def site(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mon
         pytest.skip("nats-server is not installed")
     if request.param == "etcd" and not PROGRAMS:
         pytest.skip("etcd is not installed")
-    for module in (dns_module, engine_source):  # a test waits for what comes behind the pause
-        monkeypatch.setattr(module, "FIRST_PAUSE_S", 0.05)
-        monkeypatch.setattr(module, "LONGEST_PAUSE_S", 0.1)
+    hurry(monkeypatch)
     made = SITES[request.param](tmp_path)
     yield made
     made.close()

@@ -10,9 +10,9 @@ import pytest
 from consul_peer import ConsulPeer
 from file_sources import of_file, settings
 from harness import Peer, balanced, dial, named, read_exactly, stays, wait_for
+from source_sites import hurry
 
 from lbcore.config.settings import SourceSettings
-from lbcore.discovery.engines import source as engine_source
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,8 +25,7 @@ ONE, TWO = "10.0.0.1:8000", "10.0.0.2:8000"
 
 @pytest.fixture(autouse=True)
 def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine_source, "FIRST_PAUSE_S", 0.05)
-    monkeypatch.setattr(engine_source, "LONGEST_PAUSE_S", 0.1)
+    hurry(monkeypatch)
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import ssl
 import subprocess
 from pathlib import Path
 
@@ -40,3 +41,15 @@ def make_signed(directory: Path, authority: str, name: str, whom: str) -> None:
     signer = ["-CA", directory / f"{authority}.crt", "-CAkey", directory / f"{authority}.key"]
     files = ["-keyout", directory / f"{name}.key", "-out", directory / f"{name}.crt"]
     openssl("req", "-x509", *curve, *signer, "-subj", f"/CN={name}", "-addext", f"subjectAltName={whom}", *files)
+
+
+def authority_with_peers(directory: Path) -> ssl.SSLContext:
+    """A CA with certificates of a server at 127.0.0.1 and of a client: ca.*, server.* and client.*. How that server speaks TLS:
+    it takes certificates of clients, and asks for none."""
+    make_authority(directory, "ca")
+    make_signed(directory, "ca", "server", "IP:127.0.0.1")
+    make_signed(directory, "ca", "client", "DNS:lbcore")
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=directory / "ca.crt")
+    context.load_cert_chain(directory / "server.crt", directory / "server.key")
+    context.verify_mode = ssl.CERT_OPTIONAL
+    return context

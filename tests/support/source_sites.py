@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import dns.message
 import dns.rcode
 import dns.rrset
+import pytest
 from consul_peer import ConsulPeer, instance
 from dns_faults import WrongServer, failing, kind_of
 from etcd_keys import etcd_delete, etcd_keys, etcd_put
@@ -16,6 +17,8 @@ from kubernetes_peer import KubernetesPeer, slice_of
 from nats_servers import NatsServer
 
 from lbcore.config.settings import PoolSettings, SourceSettings
+from lbcore.discovery import dns as dns_module
+from lbcore.discovery.engines import source as engine_source
 from lbcore.discovery.sources import made
 
 if TYPE_CHECKING:
@@ -25,6 +28,13 @@ if TYPE_CHECKING:
     from lbcore.discovery.found import Found
 
 PORT = 8000
+
+
+def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sources ask again soon: tests wait for what comes behind their pauses."""
+    for module in (dns_module, engine_source):
+        monkeypatch.setattr(module, "FIRST_PAUSE_S", 0.05)
+        monkeypatch.setattr(module, "LONGEST_PAUSE_S", 0.1)
 
 
 class Site:
@@ -154,22 +164,13 @@ class FileSite(Site):
         self.path.with_suffix(".away").rename(self.path)
 
 
-class ConsulSite(Site):
-    kind = "consul"
+class PeerSite(Site):
+    """A stand-in that speaks HTTP."""
 
-    def __init__(self, directory: Path) -> None:
-        super().__init__(directory)
-        self.peer = ConsulPeer()
-
-    def settings(self, **values: Any) -> SourceSettings:
-        given = {"service": "shop", "endpoints": [self.peer.url], "interval": "50ms", "timeout": "2s"}
-        return SourceSettings(kind="consul", **(given | values))
+    peer: Any
 
     def set(self, *addresses: str) -> None:
         self.peer.set(*addresses)
-
-    def damage(self) -> None:
-        self.peer.tell({**self.peer.instances, "bad": instance("db.internal:5432")})
 
     def lose(self) -> None:
         self.peer.stop()
@@ -181,7 +182,22 @@ class ConsulSite(Site):
         self.peer.close()
 
 
-class KubernetesSite(Site):
+class ConsulSite(PeerSite):
+    kind = "consul"
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory)
+        self.peer = ConsulPeer()
+
+    def settings(self, **values: Any) -> SourceSettings:
+        given = {"service": "shop", "endpoints": [self.peer.url], "interval": "50ms", "timeout": "2s"}
+        return SourceSettings(kind="consul", **(given | values))
+
+    def damage(self) -> None:
+        self.peer.tell({**self.peer.instances, "bad": instance("db.internal:5432")})
+
+
+class KubernetesSite(PeerSite):
     kind = "kubernetes"
     clears = True  # the slice is there, and says that it has no endpoints
 
@@ -197,37 +213,40 @@ class KubernetesSite(Site):
         self.peer.namespace = source.namespace or self.peer.namespace
         return super().reached(source)
 
-    def set(self, *addresses: str) -> None:
-        self.peer.set(*addresses)
-
     def damage(self) -> None:
         self.peer.put(slice_of("odd", kind="FQDN") | {"endpoints": [{"addresses": ["db.internal"]}]})
 
+
+class ServerSite(Site):
+    """A real server."""
+
+    server: Any
+
     def lose(self) -> None:
-        self.peer.stop()
+        self.server.stop()
 
     def recover(self) -> None:
-        self.peer.start()
+        self.server.start()
 
     def close(self) -> None:
-        self.peer.close()
+        self.server.stop()
 
 
-class EtcdSite(Site):
+class EtcdSite(ServerSite):
     kind = "etcd"
     clears = True  # each key is deleted, and the watch says so
 
     def __init__(self, directory: Path) -> None:
         super().__init__(directory)
-        self.cluster = Etcd(directory)
-        self.cluster.start()
+        self.server = Etcd(directory)
+        self.server.start()
 
     def settings(self, **values: Any) -> SourceSettings:
-        given = {"prefix": "/shop/", "endpoints": self.cluster.urls, "timeout": "2s"}
+        given = {"prefix": "/shop/", "endpoints": self.server.urls, "timeout": "2s"}
         return SourceSettings(kind="etcd", **(given | values))
 
     def set(self, *addresses: str) -> None:
-        url = self.cluster.urls[0]
+        url = self.server.urls[0]
         known = {key for key in etcd_keys(url, "/shop/") if not key.endswith("odd")}
         for address in addresses:
             etcd_put(url, f"/shop/{address}", address)
@@ -235,21 +254,12 @@ class EtcdSite(Site):
             etcd_delete(url, key)
 
     def damage(self) -> None:
-        url = self.cluster.urls[0]
+        url = self.server.urls[0]
         etcd_put(url, "/shop/odd", '{"address": "10.0.0.9:80", "weight": "heavy"}')
         etcd_put(url, "/other", "none of ours")
 
-    def lose(self) -> None:
-        self.cluster.stop()
 
-    def recover(self) -> None:
-        self.cluster.start()
-
-    def close(self) -> None:
-        self.cluster.stop()
-
-
-class NatsSite(Site):
+class NatsSite(ServerSite):
     kind = "nats"
     clears = True  # each key is deleted, and the watch says so
 
@@ -271,15 +281,6 @@ class NatsSite(Site):
 
     def damage(self) -> None:
         self.server.put({"web.odd": b"\xff\xfe", "other": b"not ours either"})
-
-    def lose(self) -> None:
-        self.server.stop()
-
-    def recover(self) -> None:
-        self.server.start()
-
-    def close(self) -> None:
-        self.server.stop()
 
 
 SITES: dict[str, type[Site]] = {
