@@ -26,8 +26,8 @@ HEAD = """\
 
 `python -m bench.failover`: two nodes behind one address, with the files of
 [tools/docs/examples/front](../../tools/docs/examples/front); [One address for several nodes](../../tools/docs/front.md) says
-what they are for. All in network namespaces of one machine, {rounds} rounds each, fresh in each round. {versions}. The load
-average was {load:.1f} at the start.
+what they are for. All in network namespaces of one machine, {rounds} rounds each, fresh in each round. The load average was
+{load:.1f} at the start. {versions}.
 
 A client comes every 5 ms with one connection and one request, and five clients are in the middle of a response of three
 seconds. *Moved*: seconds from the fault until the last client came whom the other node did not serve at once: median

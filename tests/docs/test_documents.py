@@ -67,7 +67,7 @@ def test_container_files_fit_their_configuration() -> None:
     assert f"containerPort: {port}" in kubernetes
     assert f"targetPort: {port}" in kubernetes
     assert f":{port}" in compose
-    assert f"http://{settings.admin.listen}/readyz" in kubernetes  # type: ignore[union-attr]
+    assert f'[lbcore, ready, --admin, "{settings.admin.listen}"]' in kubernetes  # type: ignore[union-attr]
     assert f"port: {source.port}" in kubernetes
     assert "/etc/lbcore/lbcore.toml" in docker
     assert "container.toml:/etc/lbcore/lbcore.toml" in compose

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -174,3 +175,9 @@ def test_the_bird_script_leaves_nothing_announced_when_it_is_stopped(tmp_path: P
         wait_for(lambda: state() == "up", "a BIRD that was started anew is told again")
         a.running["announce"].stop()
         assert state() == "down"
+        a.run("birdc", "-s", f"{a.directory}/bird.ctl", "enable", "front")
+        unit = (EXAMPLES / "announce-bird.service").read_text()
+        end = re.search(r"^ExecStopPost=-/usr/sbin/birdc (.+)$", unit, re.MULTILINE)
+        assert end is not None
+        a.run("birdc", "-s", f"{a.directory}/bird.ctl", *end[1].split())
+        assert state() == "down", "what the unit does after a script that was killed"
