@@ -28,14 +28,16 @@ static int has_left(const struct lb_l7 *l7, const struct lb_exchange *exchange)
 
 struct lb_verdict lb_drive_step(struct lb_l7 *l7, struct lb_exchange *exchange)
 {
+    if (exchange->state != LB_EXCHANGE_RESPONDING && has_left(l7, exchange))
+        return lb_verdict_end(LB_ENDED_CLIENT);
     switch ((enum lb_exchange_state)exchange->state) {
     case LB_EXCHANGE_BEGUN:
         break; /* it does not stay so */
     case LB_EXCHANGE_QUEUED:
     case LB_EXCHANGE_CONNECTING:
-        return has_left(l7, exchange) ? lb_verdict_end(LB_ENDED_CLIENT) : lb_http_take_more(l7, exchange);
+        return lb_http_take_more(l7, exchange);
     case LB_EXCHANGE_FORWARDING:
-        return has_left(l7, exchange) ? lb_verdict_end(LB_ENDED_CLIENT) : lb_http_transfer(l7, exchange);
+        return lb_http_transfer(l7, exchange);
     case LB_EXCHANGE_RESPONDING:
         return deliver_own(l7, exchange);
     }

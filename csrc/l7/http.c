@@ -4,68 +4,21 @@
 #include "belongs.h"
 #include "deadline.h"
 #include "drive.h"
-#include "h1/client.h"
+#include "h1/connection.h"
 #include "h1/end.h"
-#include "h1/state.h"
 #include "h1/idle.h"
+#include "h1/state.h"
 #include "min_rate.h"
 
 enum { STEPS = 32 }; /* of one client in a turn */
 
-/* --- a step of a connection ----------------------------------------------------------------------------------------- */
-
-static struct lb_verdict step(struct lb_l7 *l7, struct lb_h1 *h1)
-{
-    switch ((enum lb_h1_state)h1->state) {
-    case LB_H1_FREE:
-        return lb_verdict(LB_NEXT_OVER);
-    case LB_H1_OPEN:
-        return h1->exchange ? lb_drive_step(l7, h1->exchange) : lb_h1_take_request(l7, h1);
-    case LB_H1_LINGERING:
-        return lb_h1_linger(l7, h1);
-    }
-    return lb_verdict(LB_NEXT_WAIT);
-}
-
-/* --- what was said of it, carried out ------------------------------------------------------------------------------------- */
-
-static struct lb_verdict linger(struct lb_l7 *l7, struct lb_h1 *h1)
-{
-    h1->client.since_ms = h1->linger_ms = (uint32_t)lb_now_ms(l7->ctx);
-    lb_h1_move(l7, h1, LB_H1_LINGERING);
-    return lb_verdict(LB_NEXT_AGAIN);
-}
-
-static struct lb_verdict end(struct lb_l7 *l7, struct lb_h1 *h1, enum lb_end why)
-{
-    lb_h1_end(l7, h1, why);
-    return lb_verdict(LB_NEXT_OVER);
-}
-
-/* A head that does not come whole has no exchange: it gets one for its response, which is not counted. */
-static struct lb_verdict respond(struct lb_l7 *l7, struct lb_h1 *h1, struct lb_verdict said)
-{
-    lb_h1_take_exchange(l7, h1)->minor = 1;
-    return said;
-}
-
-/* Of a connection that carries no exchange. */
-static struct lb_verdict carry_out(struct lb_l7 *l7, struct lb_h1 *h1, struct lb_verdict said)
-{
-    if (said.next == LB_NEXT_RESPOND)
-        return respond(l7, h1, said);
-    if (said.next == LB_NEXT_LINGER)
-        return linger(l7, h1);
-    if (said.next != LB_NEXT_END)
-        __builtin_trap(); /* all else is said of exchanges */
-    return end(l7, h1, (enum lb_end)said.end);
-}
+/* --- going on with a client ------------------------------------------------------------------------------------------- */
 
 /* What it comes to in the end is to go on, or the client's end. */
 static enum lb_next obey(struct lb_l7 *l7, struct lb_h1 *h1, struct lb_verdict said)
 {
     while (lb_verdict_decides(said))
-        said = h1->exchange ? lb_drive(l7, h1->exchange, said) : carry_out(l7, h1, said);
+        said = h1->exchange ? lb_drive(l7, h1->exchange, said) : lb_h1_carry_out(l7, h1, said);
     return (enum lb_next)said.next;
 }
 
@@ -90,7 +43,7 @@ void lb_http_run(struct lb_l7 *l7, struct lb_h1 *h1)
 {
     enum lb_next next = LB_NEXT_AGAIN;
     for (int i = 0; next == LB_NEXT_AGAIN && i < STEPS; i++)
-        next = obey(l7, h1, step(l7, h1));
+        next = obey(l7, h1, h1->exchange ? lb_drive_step(l7, h1->exchange) : lb_h1_step(l7, h1));
     if (next == LB_NEXT_WAIT) {
         rearm(l7, h1);
     } else if (next == LB_NEXT_AGAIN || next == LB_NEXT_LATER) {

@@ -7,10 +7,10 @@
 #include "attempt.h"
 #include "belongs.h"
 #include "deadline.h"
-#include "h1/server_stream.h"
-#include "http.h"
-#include "h1/state.h"
 #include "h1/idle.h"
+#include "h1/server_stream.h"
+#include "h1/state.h"
+#include "http.h"
 #include "input.h"
 #include "lost.h"
 
