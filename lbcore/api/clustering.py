@@ -12,15 +12,19 @@ if TYPE_CHECKING:
 
 
 def make_cluster(
-    settings: ClusterSettings | None, membership: Membership, address: Callable[[], str], log: Callable[[str], None]
+    settings: ClusterSettings | None,
+    membership: Membership,
+    address: Callable[[], str],
+    rotation_ms: Callable[[], int],
+    log: Callable[[str], None],
 ) -> Cluster | None:
-    """address: of the admin server. Raises ConfigError."""
+    """address: of the admin server. rotation_ms: how often keys of TLS tickets change. Raises ConfigError."""
     if settings is None:
         return None
     from lbcore.cluster.cluster import Cluster
     from lbcore.cluster.opening import open_store
 
-    return Cluster(settings, membership, address=address, store=open_store(settings), log=log)
+    return Cluster(settings, membership, address=address, store=open_store(settings), rotation_ms=rotation_ms, log=log)
 
 
 def cookie_secret(settings: ClusterSettings | None) -> bytes | None:

@@ -110,7 +110,9 @@ class Running:
         self.guard: LoopGuard = LoopGuard(settings, table, lambda: self.listening.addresses)
         self.membership: Membership = self._make_membership()
         self._parts.append(Part(disown=self.membership.disown))
-        self.cluster: Cluster | None = make_cluster(settings.cluster, self.membership, self._admin_address, log)
+        self.cluster: Cluster | None = make_cluster(
+            settings.cluster, self.membership, self._admin_address, lambda: self.settings.ticket_rotation_ms, log
+        )
         if self.cluster:
             self._parts.append(Part(self.cluster.stop, start=self.cluster.start, leave=self.cluster.leave))
         self.sourcing: Sourcing = Sourcing(self.membership, log)
@@ -128,6 +130,7 @@ class Running:
             on_workers=self.publish,
             adoption_socket=self._adoption_socket if self.instance and self._options.processes else None,
             adoption=self.adoption,
+            shared_keys=self.cluster.ticket_keys if self.cluster else tuple,
         )
         self.showing: Showing = Showing(table, self.supervisor, self.recording, self.cluster, self.sourcing.standings)
         self.readiness: Readiness = Readiness(
@@ -276,8 +279,13 @@ class Running:
     def publish(self, workers: list[int]) -> None:
         """Leave word of ourselves where commands look for it."""
         if self.instance and self.admin:
-            sources = any(pool.sources for pool in self.settings.pools)
-            self.instance.publish(segment=self.segment_path, admin=self.admin.address, workers=workers, sources=sources)
+            self.instance.publish(
+                segment=self.segment_path,
+                admin=self.admin.address,
+                workers=workers,
+                sources=any(pool.sources for pool in self.settings.pools),
+                cluster=self.cluster is not None,
+            )
 
     def tell_upgrade(self, **told: Any) -> None:
         """Leave word for commands of how an upgrade goes: `done`, or `error`."""

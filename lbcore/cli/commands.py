@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lbcore.cli.cluster_command import cluster
 from lbcore.cli.ready import TIMEOUT_S
 from lbcore.cli.register_command import register
 from lbcore.cli.run_command import flag, run
@@ -67,6 +68,7 @@ backend: typer.Typer = typer.Typer(
     help="Change the backends of a running balancer.", no_args_is_help=True, rich_markup_mode=None
 )
 app.add_typer(backend, name="backend")
+app.add_typer(cluster, name="cluster")
 
 
 def application() -> Callable[..., object]:
@@ -81,7 +83,7 @@ app.command()(run)
 def check(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The configuration, a TOML file.")],
     json: Json = False,
-    connect: Annotated[bool, typer.Option("--connect", help="Ask each source of backends, too.")] = False,
+    connect: Annotated[bool, typer.Option("--connect", help="Ask sources of backends and the cluster's store, too.")] = False,
 ) -> int:
     """Say what is wrong with a configuration.
 

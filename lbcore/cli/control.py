@@ -27,7 +27,8 @@ class _Wait(LbcoreError):
         super().__init__(text)
 
 
-def _call(name: str, path: str, body: dict[str, Any], limit_s: float = CONTROL_LIMIT_S) -> dict[str, Any]:
+def call(name: str, path: str, body: dict[str, Any], limit_s: float = CONTROL_LIMIT_S) -> dict[str, Any]:
+    """An operator's call to a running balancer. Raises NotRunning, ConfigError or LbcoreError."""
     word = runtime.find(name)
     try:
         status, answer = AdminClient(f"unix:{word['control']}", timeout=limit_s).call("POST", path, body)
@@ -54,7 +55,7 @@ def act(
 ) -> dict[str, Any]:
     """Change a backend: what it is now, as the admin server answers. Raises NotRunning, ConfigError or LbcoreError."""
     body = {"address": address, "pool": pool, "weight": weight, "backup": backup or None}
-    return _call(name, f"/backends/{verb}", {key: value for key, value in body.items() if value is not None}, limit_s)
+    return call(name, f"/backends/{verb}", {key: value for key, value in body.items() if value is not None}, limit_s)
 
 
 def order(name: str, verb: str, address: str, pool: str | None, weight: int | None, *, backup: bool = False) -> int:
@@ -70,7 +71,7 @@ def order(name: str, verb: str, address: str, pool: str | None, weight: int | No
 
 def reload(name: str) -> int:
     """Have the file read again. Raises ConfigError with the old configuration still in force."""
-    _call(name, "/reload", {})
+    call(name, "/reload", {})
     print(f"{name}: reloaded")
     return 0
 
@@ -103,7 +104,7 @@ def _order_when_places_are_free(name: str, body: dict[str, Any]) -> dict[str, An
     deadline: float | None = None
     while True:
         try:
-            return _call(name, "/upgrade", body)
+            return call(name, "/upgrade", body)
         except _Wait as error:
             if deadline is None:
                 deadline = time.monotonic() + error.wait_s + WAIT_MORE_S
@@ -117,7 +118,7 @@ def check_upgrade(name: str) -> int:
     """Say whether the version that is installed now can take over. Raises LbcoreError when it cannot."""
     running = runtime.find(name)["version"]
     try:
-        version = _call(name, "/upgrade", {"step": "check"})["to"]
+        version = call(name, "/upgrade", {"step": "check"})["to"]
     except _Wait as error:
         raise LbcoreError(f"not now: {error}; `lbcore upgrade` waits for them, {error.wait_s:.0f} s at most") from None
     print(f"{name}: version {version} can take over from {running}")
@@ -133,13 +134,13 @@ def upgrade_by_steps(name: str, go_on: Callable[[str], bool]) -> int:
     if not go_on("replace the control plane"):
         print(f"{name}: nothing was changed")
         return 1
-    _call(name, "/upgrade", {"step": "control"})
+    call(name, "/upgrade", {"step": "control"})
     version = _succeeded(name, before, workers)["version"]
     for number in range(workers):
         if not go_on(f"replace worker {number}"):
             print(f"{name}: {workers - number} of {workers} workers are still of version {before['version']}; all serve on")
             return 1
-        _call(name, "/upgrade", {"step": "worker", "worker": number})
+        call(name, "/upgrade", {"step": "worker", "worker": number})
         print(f"{name}: worker {number}: version {version}; the old one ends when its sessions do")
     return 0
 

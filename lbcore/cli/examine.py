@@ -12,18 +12,20 @@ from lbcore.errors import ConfigError
 
 if TYPE_CHECKING:
     from lbcore.cli.connect import Asked
-    from lbcore.config.settings import BalancerSettings
+    from lbcore.config.settings import BalancerSettings, ClusterSettings
 
 
 def main(file: Path, as_json: bool, *, connect: bool = False) -> int:
     """Print what is found: 0, or as JSON 2 when there are faults. Raises ConfigError with all faults otherwise.
 
-    connect: ask the sources of backends, too.
+    connect: ask the sources of backends and the store of a cluster, too.
     """
     advice: list[str] = []
     asked: list[Asked] = []
     try:
         settings = _examined(file, advice)
+        if settings.cluster is not None:
+            _examine_cluster(settings.cluster, advice, connect=connect)
         if connect:
             asked = _asked(settings)
     except ConfigError as error:
@@ -74,6 +76,16 @@ def _asked(settings: BalancerSettings) -> list[Asked]:
     if any(one.fault for one in asked):
         raise ConfigError(one.line for one in asked if one.fault)
     return asked
+
+
+def _examine_cluster(cluster: ClusterSettings, advice: list[str], *, connect: bool) -> None:
+    """Raises ConfigError."""
+    from lbcore.cluster.examining import examine
+    from lbcore.cluster.opening import open_store
+
+    open_store(cluster)
+    if connect:
+        advice += examine(cluster)
 
 
 def _print_advice(file: Path, advice: list[str]) -> None:

@@ -29,10 +29,21 @@ def main(name: str, as_json: bool) -> int:
     if word.get("sources"):
         _add_sources(status, word["control"])
     if as_json:
-        print(json.dumps(status, indent=2))
+        print(json.dumps(status | ({} if left else _of_cluster(name)), indent=2))
     else:
         _print(status, left)
     return 0
+
+
+def _of_cluster(name: str) -> dict[str, Any]:
+    """What only the control plane knows; nothing while it hangs."""
+    from lbcore.cli.contact import of_balancer
+
+    try:
+        found = of_balancer(name)
+    except LbcoreError:
+        return {"cluster": None}
+    return {"cluster": found} if found else {}
 
 
 def backends(name: str, pool: str | None, as_json: bool) -> int:

@@ -14,9 +14,11 @@ from lbcore.cluster.entry import Node, Owner
 from lbcore.cluster.following import Following
 from lbcore.cluster.keys import Backend
 from lbcore.cluster.session import Session, now_ms
+from lbcore.cluster.ticket_ring import TicketRing
 from lbcore.cluster.view import View
 from lbcore.log_once import LogOnce
 from lbcore.store.interface import Refused, StoreError
+from lbcore.tls.tickets import TicketKey
 from lbcore.version import VERSION
 
 TYPE_CHECKING = False
@@ -28,15 +30,18 @@ if TYPE_CHECKING:
     from lbcore.discovery.membership import Membership
     from lbcore.store.interface import Store
 
-START_S = 2.0
-"""A balancer that starts waits so long for the store: with it, it begins with all that the others know."""
+START_S = 5.0
+"""A balancer that starts waits so long for the store, unless no member answers: it begins with all that the others know."""
 LOOK_S = 0.1
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 5.0
 REMOVED = "removed by an operator"
 
 
 class Cluster:
-    """Runs from `start` to `stop`. address: where this node's admin server listens, "" while it does not."""
+    """Runs from `start` to `stop`. address: where this node's admin server listens, "" while it does not.
+
+    rotation_ms: how often keys of TLS tickets change.
+    """
 
     def __init__(
         self,
@@ -45,16 +50,15 @@ class Cluster:
         *,
         address: Callable[[], str],
         store: Store,
+        rotation_ms: Callable[[], int],
         log: Callable[[str], None],
     ) -> None:
         self._settings, self._address, self._store = settings, address, store
         self._since_ms = now_ms()
-        self._view = View(
-            Owner(settings.node, secrets.token_hex(8)),
-            settings.prefix,
-            settings.keep_ms / 1000,
-            lambda line: log(f"cluster: {line}"),
-        )
+        self._rotation_ms = rotation_ms
+        me = Owner(settings.node, secrets.token_hex(8))
+        tickets = TicketRing(settings.secret.reveal().encode()) if settings.secret else None
+        self._view = View(me, settings.prefix, settings.keep_ms / 1000, lambda line: log(f"cluster: {line}"), tickets)
         self._following = Following(membership, log)
         self._log_once = LogOnce(log, "cluster", over="connected")
         self._events: deque[tuple[str, str, str, object]] = deque()
@@ -125,6 +129,11 @@ class Cluster:
         """Is this node to serve no more?"""
         return self._view.me.node in self._view.drained
 
+    def ticket_keys(self) -> tuple[TicketKey, ...]:
+        """That all nodes have, the newest first; none where they share no secret, or before the first is known."""
+        ring, now, ms = self._view.tickets, time.monotonic(), now_ms()
+        return tuple(TicketKey(now - (ms - key.born_ms) / 1000, key.secret) for key in ring.keys) if ring else ()
+
     # --- the thread ----------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
@@ -158,11 +167,11 @@ class Cluster:
             except Refused as error:
                 self._log_once.tell(f"{error.option}: {error}")
                 backoff.lengthen()
-                self._synced.set()
             except StoreError as error:
                 self._log_once.tell(f"the store cannot be reached: {error}")
             else:
                 continue  # it is time to read all again
+            self._let_begin()
             if time.monotonic() - began > LONGEST_PAUSE_S:
                 backoff.begin_anew()
             await asyncio.sleep(backoff.next())
@@ -174,6 +183,8 @@ class Cluster:
             try:
                 self._hear()
                 self._view.tick(time.monotonic(), now_ms())
+                if self._synced.is_set():
+                    self._turn_ticket_keys()
                 self._follow()
             except Exception as error:
                 self._log_once.tell(f"a fault of lbcore's own: {error!r}")
@@ -183,6 +194,16 @@ class Cluster:
                 async with asyncio.timeout(LOOK_S):
                     await self._wake.wait()
 
+    def _turn_ticket_keys(self) -> None:
+        if self._view.tickets is not None:
+            self._view.tickets.rotate(now_ms(), self._rotation_ms(), leads=self._view.leads)
+
+    def _let_begin(self) -> None:
+        """What the others know is here, or cannot be had now. Before that no key of tickets is made: there may be one."""
+        if not self._synced.is_set():
+            self._turn_ticket_keys()
+            self._synced.set()
+
     def _store_changed(self) -> None:
         """The session has read something."""
         assert self._session is not None
@@ -190,7 +211,7 @@ class Cluster:
         if self._session.connected:
             self._log_once.tell("")
             self._publish_once()
-            self._synced.set()
+            self._let_begin()
         if self._view.unwritten:
             self._session.write_soon()
 

@@ -22,10 +22,14 @@ if TYPE_CHECKING:
     from lbcore.cluster.keys import Backend
     from lbcore.cluster.keys import Name as KeyName
     from lbcore.cluster.moves import Move
+    from lbcore.cluster.ticket_ring import TicketRing
     from lbcore.store.interface import Change, Item
 
 T = TypeVar("T")
 K = TypeVar("K")
+
+TICKETS = "tickets"
+"""The name of a secret: the keys of TLS tickets."""
 
 MOST_IGNORED = 10_000
 """Keys under the prefix that are none of ours: of more the names are not kept."""
@@ -52,19 +56,26 @@ class _Found:
         self.nodes: dict[str, Node] = {}
         self.drains: dict[str, Order] = {}
         self.format: str | None = None
+        self.tickets: bytes | None = None
         self.ours = 0
 
 
 class View:
-    """me: this node. Times are seconds of one clock; now_ms is Unix time. tell: called with a line for the log."""
+    """me: this node. Times are seconds of one clock; now_ms is Unix time. tell: called with a line for the log.
 
-    def __init__(self, me: Owner, prefix: str, keep_s: float, tell: Callable[[str], None]) -> None:
+    tickets: the keys of TLS tickets, where nodes share a secret.
+    """
+
+    def __init__(
+        self, me: Owner, prefix: str, keep_s: float, tell: Callable[[str], None], tickets: TicketRing | None = None
+    ) -> None:
         self.me: Owner = me
         self.keys: Keys = Keys(prefix)
         clock = StampClock(me.node)
         self.registry: Registry = Registry(me, clock, keep_s, self.lives)
         self.orders: OrderBook = OrderBook(me.node, clock)
         self.drained: DrainedNodes = DrainedNodes(me.node, clock)
+        self.tickets: TicketRing | None = tickets
         self.nodes: dict[str, Node] = {}
         self.ignored: set[str] = set()
         self._tell = tell
@@ -84,6 +95,7 @@ class View:
         for item in items:
             self._sort(found, item.key, item.value)
         self._check_format(found)
+        self._tickets_changed(found.tickets, now_ms)
         self._tell_ignored()
         self.nodes = found.nodes
         self.drained.reread(found.drains, now_ms)
@@ -114,6 +126,8 @@ class View:
                 found.nodes[name.node] = entry.read_node(value)
             elif name.kind == "drains":
                 found.drains[name.node] = drained_nodes.read(value)
+            elif name.node == TICKETS:
+                found.tickets = value
             found.ours += 1
         except NotOurs:
             self._ignore(key)
@@ -129,6 +143,8 @@ class View:
                 self.registry.changed(name.backend, self._read(entry.read, change), now, now_ms)
             elif name.kind == "orders" and name.backend is not None:
                 self.orders.changed(name.backend, self._read(orders.read, change), now_ms)
+            elif name.kind == "secrets":
+                self._tickets_changed(change.value, now_ms)
             elif name.kind == "drains":
                 self.drained.changed(name.node, self._read(drained_nodes.read, change), now_ms)
                 nodes = True
@@ -138,6 +154,15 @@ class View:
         if nodes:
             self._follow_nodes(now, now_ms)
         self._tell_ignored()
+
+    def _tickets_changed(self, value: bytes | None, now_ms: int) -> None:
+        key = self.keys.secret(TICKETS)
+        self.ignored.discard(key)
+        try:
+            if self.tickets is not None:
+                self.tickets.changed(value, now_ms)
+        except NotOurs:
+            self._ignore(key)
 
     def _node_changed(self, name: KeyName, change: Change) -> None:
         node = self._read(entry.read_node, change)
@@ -215,18 +240,27 @@ class View:
             found.append(Pending(self.keys.of("orders", backend), ordered and ordered.write()))
         for node in _some(self.drained.writes, most - len(found)):
             found.append(Pending(self.keys.drain(node), drained_nodes.write(self.drained.writes.pop(node))))
+        if self.tickets is not None and self.tickets.write and len(found) < most:
+            self.tickets.write = False
+            found.append(Pending(self.keys.secret(TICKETS), self.tickets.value()))
         return found
 
     @property
     def unwritten(self) -> int:
         """How much the other nodes do not know yet."""
-        return len(self.registry.writes) + len(self.orders.writes) + len(self.drained.writes)
+        tickets = self.tickets is not None and self.tickets.write
+        return len(self.registry.writes) + len(self.orders.writes) + len(self.drained.writes) + tickets
 
     def tick(self, now: float, now_ms: int) -> None:
         """What time alone changes."""
         self.registry.tick(now, now_ms)
-        if self.registry.connected and self.me.node == min(self.nodes, default=""):
+        if self.registry.connected and self.leads:
             self.orders.forget(now_ms)
+
+    @property
+    def leads(self) -> bool:
+        """Is it this node that does what one node is to do?"""
+        return self.me.node == min(self.nodes, default="")
 
 
 def _some(found: dict[K, Any], most: int) -> list[K]:

@@ -126,8 +126,10 @@ class Instance:
         """Where its control socket belongs."""
         return self._file("sock")
 
-    def publish(self, *, segment: str, admin: str | None, workers: list[int], sources: bool = False) -> None:
-        """Say where everything is. Written whole or not at all. sources: is there more to ask than the segment has?"""
+    def publish(
+        self, *, segment: str, admin: str | None, workers: list[int], sources: bool = False, cluster: bool = False
+    ) -> None:
+        """Say where everything is. Written whole or not at all. sources, cluster: is there more to ask than the segment has?"""
         word = {
             "name": self.name,
             "pid": os.getpid(),
@@ -137,6 +139,7 @@ class Instance:
             "control": self.control_path,
             "workers": workers,
             "sources": sources,
+            "cluster": cluster,
             "began": self._began,
             "upgrade": self.upgrade,
         }

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from lbcore.control.worker_slots import WorkerSlot
     from lbcore.table import Table
     from lbcore.tls.store import Store
+    from lbcore.tls.tickets import TicketKey
     from lbcore.topic import Topic
 
     class Charge(Protocol):
@@ -58,7 +59,7 @@ class Supervisor:
     tick: called on the supervisor's thread; returns when it wants to be called again (monotonic seconds) or None.
     log: called with one line. on_workers: called with the workers' process ids when a worker was replaced.
     adoption_socket: where a worker, by number, waits for another control plane once this one is gone.
-    adoption: what one has left: its workers and sockets are taken over by `start`.
+    adoption: what one has left: its workers and sockets are taken over by `start`. shared_keys: as of TlsPublisher.
     """
 
     def __init__(
@@ -75,13 +76,14 @@ class Supervisor:
         on_workers: Callable[[list[int]], None] = lambda pids: None,
         adoption_socket: Callable[[int], str] | None = None,
         adoption: Adoption | None = None,
+        shared_keys: Callable[[], tuple[TicketKey, ...]] = tuple,
     ) -> None:
         self._table, self._charge, self._tick, self._log = table, charge, tick, log
         self._settings, self._adoption = settings, adoption
         self._bell = Bell()
         self._slots = WorkerSlots(table.workers, sorted(os.sched_getaffinity(0)) if settings.pin else None)
         self._listening = listening
-        self._tls = TlsPublisher(store, self._tls_rows, self._slots.channels, log)
+        self._tls = TlsPublisher(store, self._tls_rows, self._slots.channels, log, shared_keys)
         self._workers = WorkerPool(
             table,
             settings,

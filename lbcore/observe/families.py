@@ -74,6 +74,17 @@ INSTANCE = (
     Family("reloads", "counter", ("result",), "Reloads of the configuration, taken or refused."),
     Family("admin_refused", "counter", ("status",), "Requests to the admin server that were refused, by status."),
 )
+CLUSTER = (
+    Family("cluster_connected", "gauge", (), "1 while this node has contact to the store, else 0."),
+    Family("cluster_last_contact_seconds", "gauge", (), "Seconds since the store answered last; absent before it did."),
+    Family("cluster_lag_seconds", "gauge", (), "How long the last write of this node took until the node saw it come back."),
+    Family("cluster_revision", "gauge", (), "Revision of the store that this node has seen."),
+    Family("cluster_nodes", "gauge", (), "Nodes that hold their lease."),
+    Family("cluster_registrations", "gauge", (), "Registrations that this node knows of."),
+    Family("cluster_heard", "gauge", (), "Registrations whose heartbeats arrive at this node."),
+    Family("cluster_unwritten", "gauge", (), "Registrations and orders that the other nodes do not know of yet."),
+    Family("cluster_ignored", "gauge", (), "Keys under the prefix that are damaged, or none of lbcore's."),
+)
 LISTENER = (
     Family("listener_connections", "counter", ("listener",), "Connections accepted; of udp: sessions opened."),
     *_of_ended("listener", "that came through this listener"),
@@ -330,6 +341,7 @@ WORKER = (
 
 TABLES: dict[str, tuple[Family, ...]] = {
     "The balancer and its control plane": INSTANCE,
+    "The cluster, where there is one": CLUSTER,
     "Listeners": LISTENER,
     "Pools": POOL,
     "Sources of backends": SOURCE,

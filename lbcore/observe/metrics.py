@@ -51,6 +51,7 @@ class Observation(NamedTuple):
     def samples(self) -> Iterator[Sample]:
         """(family's name, labels, value) of everything."""
         yield from self._instance()
+        yield from _of_cluster(self.document.get("cluster"))
         for listener in self.document["listeners"]:
             yield "listener_connections", (listener["name"],), listener["tally"]["accepted"]
             yield from _ended("listener", listener["name"], listener["tally"])
@@ -149,6 +150,18 @@ class Observation(NamedTuple):
                 if family.name in found:
                     yield _metric(family, found.pop(family.name))
         assert not found, f"not in the table: {', '.join(found)}"
+
+
+def _of_cluster(cluster: dict[str, Any] | None) -> Iterator[Sample]:
+    if cluster is None:
+        return
+    yield "cluster_connected", (), int(cluster["connected"])
+    if cluster["last_contact_s"] is not None:
+        yield "cluster_last_contact_seconds", (), cluster["last_contact_s"]
+    yield "cluster_lag_seconds", (), cluster["lag_s"]
+    yield "cluster_nodes", (), len(cluster["nodes"])
+    for name in ("revision", "registrations", "heard", "unwritten", "ignored"):
+        yield f"cluster_{name}", (), cluster[name]
 
 
 def _ended(scope: str, name: str, tally: dict[str, Any]) -> Iterator[Sample]:

@@ -42,6 +42,7 @@ class TlsPublisher:
     """Between the store and the workers' channels. The supervisor's lock guards it.
 
     rows: the row of each listener, (LISTENER, name), and of each pool, (POOL, name). channels: to all workers that there are.
+    shared_keys: of tickets, where other balancers have the same; without any, this one makes its own.
     """
 
     def __init__(
@@ -50,8 +51,10 @@ class TlsPublisher:
         rows: Callable[[], dict[tuple[int, str], int]],
         channels: Callable[[], Iterable[Channel]],
         log: Callable[[str], None],
+        shared_keys: Callable[[], tuple[TicketKey, ...]] = tuple,
     ) -> None:
         self._store, self._rows, self._channels, self._log = store, rows, channels, log
+        self._shared_keys = shared_keys
         self._told: dict[tuple[int, int], bytes] = {}
         self._keys: tuple[TicketKey, ...] = ()
         self._rotation_s = 0.0
@@ -145,8 +148,8 @@ class TlsPublisher:
         if not self._seals:
             return
         before = self._keys
-        self._keys = rotated(before, now, self._rotation_s)
-        if self._keys != before:
+        self._keys = self._shared_keys() or rotated(before, now, self._rotation_s)
+        if [key.secret for key in self._keys] != [key.secret for key in before]:
             self._send_all(TICKETS, 0, self._packed_keys())
 
     def _packed_keys(self) -> bytes:

@@ -9,6 +9,8 @@ from cluster_nodes import PREFIX, TOKEN, all_have, nodes
 from etcd_members import each_version, etcd, needs_etcd
 from harness import wait_for
 
+from lbcore.config.settings import LeaseSettings
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -63,14 +65,15 @@ def test_a_node_that_starts_knows_what_the_others_know(tmp_path: Path) -> None:
 
 @needs_etcd
 def test_silence_at_all_nodes_ends_a_registration(tmp_path: Path) -> None:
-    with etcd(tmp_path) as servers, nodes(servers.urls) as made:
+    quick = {"lease": LeaseSettings(heartbeat="400ms", missed=3)}
+    with etcd(tmp_path) as servers, nodes(servers.urls, pool=quick) as made:
         made[0].tell("register", 4001)
         made[0].tell("register", 4002)
         all_have(made, {4001, 4002})
-        until = time.monotonic() + 9
+        until = time.monotonic() + 5.5
         while time.monotonic() < until:  # heartbeats of one, each to another node than it registered at
             made[1].tell("heartbeat", 4001)
-            time.sleep(0.5)
+            time.sleep(0.2)  # as a backend would
         all_have(made, {4001})
         assert any("leaves: no balancer has heard it" in line for line in made[0].log)
 

@@ -253,8 +253,8 @@ def test_somebody_else_listens(answer: bytes) -> None:
         thread.join(PATIENCE_S)
 
 
-@each_version
-def test_the_next_member_is_asked_when_one_dies(tmp_path: Path, version: str) -> None:
+@needs_etcd
+def test_the_next_member_is_asked_when_one_dies(tmp_path: Path) -> None:
     """The leader, which takes requests with it; then a member hangs; then there is no quorum: told within the limit."""
 
     async def work(store: EtcdStore, servers: Etcd) -> None:
@@ -273,7 +273,7 @@ def test_the_next_member_is_asked_when_one_dies(tmp_path: Path, version: str) ->
         with pytest.raises(Unreachable):
             await store.read("/k")
 
-    with etcd(tmp_path, version, members=3) as servers:
+    with etcd(tmp_path, members=3) as servers:
         run(lambda store: work(store, servers), servers.urls, limit_s=SLOWER)
 
 

@@ -29,14 +29,23 @@ TOKEN = "of all nodes"
 class NodeOf:
     """A balancer named n0, n1, ... log: its lines."""
 
-    def __init__(self, number: int, urls: list[str], *, pool: dict[str, Any], top: dict[str, Any], **cluster: Any) -> None:
+    def __init__(
+        self,
+        number: int,
+        urls: list[str],
+        *,
+        pool: dict[str, Any],
+        top: dict[str, Any],
+        listeners: list[ListenerSettings] | None,
+        **cluster: Any,
+    ) -> None:
         self.name = f"n{number}"
         self.log: list[str] = []
         rules = {"name": "p", "probe": ProbeSettings(kind="off"), "lease": LeaseSettings(heartbeat="1s", missed=3)} | pool
         self.settings = BalancerSettings(
             workers=1,
             drain_timeout="100ms",
-            listeners=[ListenerSettings(bind="http://127.0.0.1:0")],
+            listeners=listeners or [ListenerSettings(bind="http://127.0.0.1:0")],
             pools=[PoolSettings(**rules)],
             admin=AdminSettings(listen="127.0.0.1:0", token=TOKEN),
             cluster=ClusterSettings(**({"endpoints": urls, "prefix": PREFIX, "node": self.name} | cluster)),
@@ -76,11 +85,12 @@ def nodes(
     *,
     pool: dict[str, Any] | None = None,
     top: dict[str, Any] | None = None,
+    listeners: list[ListenerSettings] | None = None,
     **cluster: Any,
 ) -> Iterator[list[NodeOf]]:
     """So many that serve."""
     with contextlib.ExitStack() as stack:
-        made = [NodeOf(number, urls, pool=pool or {}, top=top or {}, **cluster) for number in range(count)]
+        made = [NodeOf(number, urls, pool=pool or {}, top=top or {}, listeners=listeners, **cluster) for number in range(count)]
         for node in made:
             stack.enter_context(node.lb)
         yield made

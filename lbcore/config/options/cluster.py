@@ -28,7 +28,7 @@ CLUSTER: tuple[Option, ...] = (
         "text",
         None,
         "file whose first line, 32 characters or more, is known to all nodes and nobody else: sticky cookies of pools without a"
-        " sticky_secret are then valid at every node",
+        " sticky_secret and TLS sessions are then valid at every node",
     ),
     Option(
         "keep",
