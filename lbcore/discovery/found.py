@@ -46,6 +46,11 @@ class SourceFailed(Exception):
     """A source gave no answer, or one that says nothing: in words."""
 
 
+def plain(text: str, most: int = 300) -> str:
+    """What somebody else wrote, as a part of a line of ours."""
+    return " ".join("".join(char if char.isprintable() else " " for char in text[: 4 * most]).split())[:most]
+
+
 def scaled(given: list[int]) -> list[int]:
     """Weights of 0..65535, where 0 is hardly any (RFC 2782), as those of backends, 1..256."""
     heaviest = max(given, default=0)

@@ -219,15 +219,17 @@ def test_a_value_that_names_none_says_why(value: bytes, why: str) -> None:
 
 
 def test_of_two_keys_with_one_address_the_lower_counts() -> None:
-    found, skipped = entries.backends([("b", b'{"address": "10.0.0.1:80", "weight": 9}'), ("a", b"10.0.0.1:80")])
-    assert (found, skipped) == ([Found("10.0.0.1:80", 1)], {})
+    held = kv.Entries([("b", b'{"address": "10.0.0.1:80", "weight": 9}'), ("a", b"10.0.0.1:80")])
+    assert held.answer("").found == [Found("10.0.0.1:80", 1)]
+    held.drop("a")
+    assert held.answer("").found == [Found("10.0.0.1:80", 9)]
 
 
 def test_keys_and_backends_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(entries, "MOST_ENTRIES", 2)
-    found, skipped = entries.backends((str(at), f"10.0.0.{at}:80".encode()) for at in range(1, 5))
-    assert len(found) == 2
-    assert skipped == {"3": "more than 2 backends", "4": "more than 2 backends"}
+    monkeypatch.setattr(kv, "MOST_ENTRIES", 2)
+    answer = kv.Entries((str(at), f"10.0.0.{at}:80".encode()) for at in range(1, 5)).answer("")
+    assert len(answer.found) == 2
+    assert answer.skipped == {"3": "more than 2 backends", "4": "more than 2 backends"}
     monkeypatch.setattr(kv, "MOST_KEYS", 2)
     held = kv.Entries([("1", b""), ("2", b"")])
     with pytest.raises(SourceFailed, match="more than 2 keys: is the prefix right"):
@@ -243,6 +245,8 @@ def test_skipped_entries_are_named_once_and_not_without_end() -> None:
         "pool web: etcd /shop/: 'a' is skipped: not UTF-8 text",
         "pool web: etcd /shop/: 'b\\n' is skipped: odd",
     ]
+    skips.tell({"c": "odd\nlbcore: all is lost\x1b[31m" * 500})
+    assert lines.pop().isprintable()
     skips.tell({})
     skips.tell({"a": "not UTF-8 text"})
     assert len(lines) == 3
@@ -250,3 +254,16 @@ def test_skipped_entries_are_named_once_and_not_without_end() -> None:
         skips.tell({str(at): "odd" for at in range(1000)})
     assert len(lines) == 3 + entries.MOST_NAMED + 1
     assert lines[-1].endswith("1000 entries are skipped; only 64 are named here")
+
+
+def test_a_key_that_is_mended_names_a_backend_and_one_that_is_damaged_none() -> None:
+    held = kv.Entries([("a", b"?"), ("b", b"10.0.0.2:80")])
+    assert held.answer("").skipped == {"a": "'?' is not HOST:PORT (an IPv6 host in brackets)"}
+    held.put("a", b"10.0.0.1:80")
+    held.put("b", b"?")
+    answer = held.answer("")
+    assert ([found.address for found in answer.found], list(answer.skipped)) == (["10.0.0.1:80"], ["b"])
+    held.drop("a")
+    assert not held.answer("").told  # an entry that cannot be read may be one of ours
+    held.drop("b")
+    assert held.answer("none").told

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import json
 
 from lbcore.config.settings import join_host_port, parse_address
-from lbcore.discovery.found import MOST_ENTRIES, Found
+from lbcore.discovery.found import Found, plain
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Mapping
     from typing import Any
 
 MOST_VALUE_BYTES = 64 << 10
@@ -59,6 +60,7 @@ def _shown(value: object) -> str:
     return repr(value)[:60]
 
 
+@functools.lru_cache(16_384)
 def address_of(host: str, port: int) -> str:
     """ "IP:PORT" in one spelling. Raises ValueError where the host is no address that a backend can have."""
     try:
@@ -90,34 +92,10 @@ class Skips:
                 self._tell_more(len(skipped))
                 return
             self._named[key] = why
-            self._log(f"{self._about}: {_printable(key)} is skipped: {why}")
+            self._log(f"{self._about}: {plain(repr(key[:120]))} is skipped: {plain(why)}")
         self._silent = self._silent and len(skipped) >= MOST_NAMED
 
     def _tell_more(self, count: int) -> None:
         if not self._silent:
             self._log(f"{self._about}: {count} entries are skipped; only {MOST_NAMED} are named here")
         self._silent = True
-
-
-def _printable(key: str) -> str:
-    return repr(key[:120])
-
-
-def backends(entries: Iterable[tuple[str, bytes]]) -> tuple[list[Found], dict[str, str]]:
-    """The backends that entries of (key, value) name, in a fixed order, and why others are skipped, by key.
-
-    Of two entries with one address the one with the lower key counts.
-    """
-    found: dict[str, Found] = {}
-    skipped: dict[str, str] = {}
-    for key, value in sorted(entries):
-        try:
-            one = parse(value)
-        except ValueError as error:
-            skipped[key] = str(error)
-            continue
-        if len(found) >= MOST_ENTRIES and one.address not in found:
-            skipped[key] = f"more than {MOST_ENTRIES:,} backends"
-            continue
-        found.setdefault(one.address, one)
-    return sorted(found.values()), skipped

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import aiohttp
 
-from lbcore.discovery.found import SourceFailed
+from lbcore.discovery.found import SourceFailed, plain
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
@@ -165,7 +165,7 @@ async def _why(response: aiohttp.ClientResponse) -> str:
         document = None
     if isinstance(document, dict):
         text = str(document.get("message") or document.get("error") or text)
-    return " ".join("".join(char if char.isprintable() else " " for char in text).split())[:MOST_TOLD]
+    return plain(text, MOST_TOLD)
 
 
 def _document(text: bytes) -> Any:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from lbcore.backoff import Backoff
 from lbcore.discovery.engines.entries import Skips
-from lbcore.discovery.found import SourceFailed
+from lbcore.discovery.found import SourceFailed, plain
 from lbcore.discovery.standing import Standing
 from lbcore.log_once import LogOnce
 
@@ -114,7 +114,7 @@ class EngineSource:
             try:
                 return await self._engine.ask(at)
             except SourceFailed as failure:
-                faults.append(f"{at}: {failure}")
+                faults.append(f"{at}: {plain(str(failure))}")
         raise SourceFailed("; ".join(faults))
 
     async def _follow(self) -> None:
@@ -155,7 +155,7 @@ class EngineSource:
         try:
             await self._engine.follow(endpoint, self)
         except SourceFailed as failure:
-            fault = str(failure)
+            fault = plain(str(failure))
         self.standing.failed(f"{endpoint}: {fault}")
         return fault, time.monotonic() - began
 
