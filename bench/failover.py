@@ -30,9 +30,9 @@ what they are for. All in network namespaces of one machine, {rounds} rounds eac
 {load:.1f} at the start. {versions}.
 
 A client comes every 5 ms with one connection and one request, and five clients are in the middle of a response of three
-seconds. *Moved*: seconds from the fault until the last client came whom the other node did not serve at once: median
-(least..greatest). *Lost*: clients that were not served, in all rounds, of those that came. *Long*: long responses that were
-cut, of those under way; with BGP, about half of them are at the node that fails.
+seconds. *Moved*: seconds from the fault until the last client came whom the other node did not serve at once, before it
+served all for 0.3 s: median (least..greatest). *Lost*: clients that were not served, in all rounds, of those that came.
+*Long*: long responses that were cut, of those under way; with BGP, about half of them are at the node that fails.
 
 | in front | what happens | moved | lost | long |
 | --- | --- | --- | --- | --- |

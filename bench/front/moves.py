@@ -14,10 +14,9 @@ from typing import NamedTuple
 from bench.children import descendants
 from bench.front.network import ROUTER, SHARED, network
 from bench.front.nodes import Node, nodes, program, start_router
-from bench.front.traffic import Clients, backends, clients, long_responses
+from bench.front.traffic import STEADY_S, Clients, backends, clients, long_responses
 
 WAIT_S = 30.0
-STEADY_S = 0.3
 LONG = 5
 IN_RESERVE = "Entering BACKUP STATE"
 """What keepalived logs."""

@@ -18,6 +18,8 @@ EVERY_S = 0.005
 """A new client comes so often."""
 LATE_S = 0.8
 """Who is served later than this had to send its SYN again, which it does after 1 s."""
+STEADY_S = 0.3
+"""All clients that come in so long a time are served by one node: then the address has moved."""
 LIMIT_S = 4.0
 """A client waits no longer."""
 PIECES = 30
@@ -132,9 +134,14 @@ class Clients:
         return any(attempt.by == name and attempt.began > since for attempt in reversed(self.attempts))
 
     def moved_s(self, since: float, to: str) -> float:
-        """How long after this time the last client came that `to` did not serve at once."""
-        others = [attempt for attempt in self.attempts if attempt.by != to or attempt.ended - attempt.began > LATE_S]
-        return max((attempt.began for attempt in others if attempt.began > since), default=since) - since
+        """How long after this time the last client came that `to` did not serve at once, before all were for STEADY_S."""
+        last = since
+        for attempt in sorted(self.attempts):
+            if attempt.began > last + STEADY_S:
+                break
+            if attempt.began > since and (attempt.by != to or attempt.ended - attempt.began > LATE_S):
+                last = attempt.began
+        return last - since
 
     def lost(self, since: float) -> list[Attempt]:
         """Clients that came or waited after this time, and were not served."""
