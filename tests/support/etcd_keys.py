@@ -6,6 +6,9 @@ import base64
 
 from etcd_members import ask
 
+QUICK = ["--heartbeat-interval", "10", "--election-timeout", "50"]
+"""Options of a member that is alone: it leads at once."""
+
 
 def _encoded(text: str | bytes) -> str:
     return base64.b64encode(text.encode() if isinstance(text, str) else text).decode()

@@ -10,7 +10,7 @@ import dns.rrset
 import pytest
 from consul_peer import ConsulPeer, instance
 from dns_faults import WrongServer, failing, kind_of
-from etcd_keys import etcd_delete, etcd_keys, etcd_put
+from etcd_keys import QUICK, etcd_delete, etcd_keys, etcd_put
 from etcd_members import Etcd
 from file_sources import write
 from kubernetes_peer import KubernetesPeer, slice_of
@@ -238,7 +238,7 @@ class EtcdSite(ServerSite):
 
     def __init__(self, directory: Path) -> None:
         super().__init__(directory)
-        self.server = Etcd(directory)
+        self.server = Etcd(directory, options=QUICK)
         self.server.start()
 
     def settings(self, **values: Any) -> SourceSettings:
