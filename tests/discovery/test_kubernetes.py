@@ -14,7 +14,8 @@ from kubernetes_peer import KubernetesPeer, endpoint, slice_of
 from source_sites import KubernetesSite, hurry
 
 from lbcore.config.settings import PoolSettings, SourceSettings
-from lbcore.discovery.engines import kube_access, kubernetes
+from lbcore.discovery.engines import http, kube_access, kubernetes
+from lbcore.discovery.engines import source as engine_source
 from lbcore.discovery.sources import made
 
 if TYPE_CHECKING:
@@ -107,14 +108,24 @@ def test_a_watch_that_ends_goes_on_from_the_latest_revision(site: KubernetesSite
     assert 170 < int(watches(site.peer)[0]["timeoutSeconds"]) <= 300
 
 
-def test_watches_that_end_at_once_are_not_begun_all_the_time(site: KubernetesSite) -> None:
+def test_watches_that_end_at_once_are_not_begun_all_the_time(site: KubernetesSite, monkeypatch: pytest.MonkeyPatch) -> None:
     """As a proxy in between that allows no long answer has it."""
+    monkeypatch.setattr(engine_source, "PROVEN_S", 0.2)
     site.set(ONE)
+    as_always = site.peer._tell_from
     site.peer._tell_from = _ends_at_once  # type: ignore[method-assign]
     with following(site.source) as followed:
         line = wait_for(lambda: followed.told, "it is told")[0]
         assert line.endswith("it ends each watch at once")
         assert followed.addresses == [ONE]
+        site.peer._tell_from = as_always  # type: ignore[method-assign]
+
+        def is_well() -> bool:
+            site.peer.bookmark()
+            return followed.told[-1].endswith("well again")
+
+        wait_for(is_well, f"a watch that lasts is told of: {followed.told}")
+        assert len(followed.told) == 2, followed.told
 
 
 async def _ends_at_once(*_: object) -> None:
@@ -303,3 +314,16 @@ def test_many_slices_are_refused(site: KubernetesSite, monkeypatch: pytest.Monke
     site.peer.put(*(slice_of(f"s{at}", endpoint(f"10.0.0.{at + 1}")) for at in range(3)))
     with following(site.source) as followed:
         assert "more than 2 EndpointSlices" in wait_for(lambda: followed.told, "it is told")[0]
+
+
+def test_a_line_of_a_watch_is_bounded(site: KubernetesSite, monkeypatch: pytest.MonkeyPatch) -> None:
+    site.set(ONE)
+    with following(site.source) as followed:
+        wait_for(lambda: site.peer.watches, "it watches")
+        monkeypatch.setattr(http, "MOST_BYTES", 1 << 20)
+        site.peer.say({"type": "ADDED", "object": "x" * (2 << 20)})
+        standing = followed.sources.standings()[0]
+        wait_for(lambda: standing.failures, "the watch is given up")
+        wait_for(lambda: len(lists(site.peer)) >= 2, "it lists again")
+        site.set(TWO)
+        wait_for(lambda: followed.addresses == [TWO], "the next change comes")

@@ -87,13 +87,14 @@ class Http:
             rest = bytearray()
             async for part in response.content.iter_any():
                 rest += part
-                *whole, last = rest.split(b"\n")
+                if len(rest) > MOST_BYTES:
+                    raise SourceFailed(f"a line of the watch is longer than {MOST_BYTES >> 20} MiB")
+                if b"\n" not in part:
+                    continue
+                *whole, rest = rest.split(b"\n")
                 for line in whole:
                     if line.strip():
                         yield _document(bytes(line))
-                rest = last
-                if len(rest) > MOST_BYTES:
-                    raise SourceFailed(f"a line of the watch is longer than {MOST_BYTES >> 20} MiB")
 
     @contextlib.asynccontextmanager
     async def _asked(

@@ -78,6 +78,7 @@ class EngineSource:
         self._pending: Callable[[], Answer] | None = None
         self._changed = asyncio.Event()
         self._answered = False
+        self._began = 0.0  # when the endpoint of now was asked first
         self._losses = 0  # connections in a row that gave an answer and were lost before they were proven
 
     # --- what the engine says ------------------------------------------------------------------------------------
@@ -86,6 +87,8 @@ class EngineSource:
         """See Ear."""
         self.standing.heard(revision)
         self._answered = True
+        if time.monotonic() - self._began > PROVEN_S:
+            self._losses = 0
         if self._losses < MOST_LOSSES:
             self._trouble.tell("")
 
@@ -151,13 +154,13 @@ class EngineSource:
     async def _serve(self, endpoint: str) -> tuple[str, float]:
         """Follow one endpoint until it fails: why, and after how many seconds."""
         self._answered = False
-        began, fault = time.monotonic(), "it ended"
+        self._began, fault = time.monotonic(), "it ended"
         try:
             await self._engine.follow(endpoint, self)
         except SourceFailed as failure:
             fault = plain(str(failure))
         self.standing.failed(f"{endpoint}: {fault}")
-        return fault, time.monotonic() - began
+        return fault, time.monotonic() - self._began
 
     def _tell(self, faults: dict[str, str]) -> None:
         self._trouble.tell("the last answer is kept: " + "; ".join(f"{at}: {why}" for at, why in sorted(faults.items())))
