@@ -101,6 +101,12 @@ def test_secrets_that_the_network_or_all_users_can_read_are_advised_against(tmp_
     ]
 
 
+def test_nats_without_its_package_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "nats", None)
+    with pytest.raises(ConfigError, match=re.escape("source.kind: 'nats' requires nats-py: pip install 'lbcore[nats]'")):
+        SourceSettings(**NATS)
+
+
 def test_two_sources_of_one_name_are_two() -> None:
     """The same service in two clusters."""
     pool = PoolSettings(sources=[SourceSettings(**CONSUL), SourceSettings(**CONSUL, endpoints=["http://10.0.0.1"])])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ipaddress
 import os
-import random
 import re
 
 from lbcore.config import options
@@ -94,6 +93,8 @@ class SourceSettings(Settings):
     @property
     def resync_s(self) -> float:
         """Seconds until the next list: balancers that start together do not list together for long."""
+        import random
+
         return self.resync_ms / 1000 * random.uniform(0.8, 1.0)
 
     def secret(self, name: str) -> Secret | None:
@@ -114,6 +115,8 @@ class SourceSettings(Settings):
         for name in _REQUIRED[self.kind]:
             if getattr(self, name) is None:
                 yield f"{name}: missing (a source of kind {self.kind} requires it)"
+        if self.kind == "nats" and not _is_installed("nats"):
+            yield "kind: 'nats' requires nats-py: pip install 'lbcore[nats]'"
         yield from self._dns_faults()
         if self.kind in ENGINES:
             yield from self._endpoint_faults()
@@ -193,6 +196,12 @@ class SourceSettings(Settings):
 
 
 _SECRETS = {f"{name}{way}" for name in ("password", "token") for way in ("", "_file", "_env")}
+
+
+def _is_installed(package: str) -> bool:
+    from importlib.util import find_spec  # costs some ms, and few have such a source
+
+    return find_spec(package) is not None
 
 
 def _host(url: str) -> str:
