@@ -25,7 +25,7 @@ HEAD = """\
 # Fail-over
 
 `python -m bench.failover`: two nodes behind one address, with the files of
-[tools/docs/examples/front](../../tools/docs/examples/front); [One address for several nodes](../../tools/docs/front.md) says
+`tools/docs/examples/front`; [One address for several nodes](../../tools/docs/front.md) says
 what they are for. All in network namespaces of one machine, {rounds} rounds each, fresh in each round. The load average was
 {load:.1f} at the start. {versions}.
 
