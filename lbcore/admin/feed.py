@@ -43,6 +43,13 @@ FIELDS = {"Content-Type": "text/event-stream", "Cache-Control": "no-store", "X-A
 Digest = dict[str, Any]
 
 
+def _cluster(told: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Of a node, what does not change all the time; None: it is in no cluster."""
+    if told is None:
+        return None
+    return {"node": told["node"], "connected": told["connected"], "drained": told["drained"], "nodes": len(told["nodes"])}
+
+
 def digest(document: dict[str, Any]) -> Digest:
     """Of a status document, what a screen needs: {"head", "workers", "totals", "pools": {name: ...}, "backends": {id: ...}}."""
     backends = {
@@ -52,7 +59,7 @@ def digest(document: dict[str, Any]) -> Digest:
     }
     workers = document["workers"]
     return {
-        "head": {key: document[key] for key in _OF_HEAD},
+        "head": {**{key: document[key] for key in _OF_HEAD}, "cluster": _cluster(document.get("cluster"))},
         "workers": [{"id": worker["id"], "pid": worker["pid"], "state": worker.get("state")} for worker in workers],
         "totals": {key: sum(worker.get(key, 0) for worker in workers) for key in _OF_WORKERS},
         "pools": {pool["name"]: {key: pool.get(key) for key in ("policy", "queued", "latency")} for pool in document["pools"]},

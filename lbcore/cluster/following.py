@@ -116,6 +116,8 @@ class Following:
         if known is not None and known.lasting == told.lasting and not told.busy_ms:
             return
         now, row, evidence = self._membership.clock(), member.row, member.evidence
+        if member.shared is not None:
+            member.shared = ()  # if it says here what it said before, that is news
         evidence.declared = told.status
         evidence.busy_until = now + told.busy_ms / 1000 if told.status == "busy" else 0.0
         self._membership.rate(row, told.weight, told.tier)

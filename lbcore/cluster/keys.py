@@ -19,7 +19,8 @@ class Backend(NamedTuple):
 
 
 class Name(NamedTuple):
-    """What a key stands for. kind: leases, orders (backend), nodes, drains (node), secrets (which), format."""
+    """What a key stands for. kind: leases, orders (backend), nodes, drains (node), secrets (which), heard (node
+    and number), format."""
 
     kind: str
     backend: Backend | None = None
@@ -45,6 +46,10 @@ class Keys:
         """Where an operator has a node drained."""
         return f"{self.prefix}drains/{node}"
 
+    def heard(self, node: str, number: int) -> str:
+        """Where a node says which backends it hears that are others'."""
+        return f"{self.prefix}heard/{node}/{number}"
+
     def secret(self, which: str) -> str:
         """A sealed secret."""
         return f"{self.prefix}secrets/{which}"
@@ -58,6 +63,9 @@ class Keys:
             backend = _backend_of(rest)
             return Name(kind, backend) if backend else None
         if kind in ("nodes", "drains", "secrets") and rest and "/" not in rest:
+            return Name(kind, node=rest)
+        node, _, number = rest.partition("/")
+        if kind == "heard" and node and number.isdecimal():
             return Name(kind, node=rest)
         return None
 

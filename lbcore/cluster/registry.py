@@ -1,14 +1,16 @@
 """Who is registered, as the nodes of a cluster agree on it. Pure: what is heard here, what the store says, and time go in; what
 is to be written, and moves of our own members, come out.
 
-A backend's entry belongs to the node that heard it when it changed last. Other nodes that hear its heartbeats write nothing. An
-owner that does not hear the backend any more offers the entry; a node that hears the backend takes it. A key that is deleted is
-nobody's word: the lease of its node is over, or the store was wiped. A node that hears the backend writes it again.
+A backend's entry belongs to the node that heard it when it changed last. Other nodes that hear its heartbeats write nothing of
+it, but for one key in which they say which backends of others they hear. An owner that does not hear the backend any more, and
+of which no other node says so, offers the entry; a node that hears the backend takes it. A key that is deleted is no word of
+anybody: the lease of its node is over, or the store was wiped. A node that hears the backend writes it again.
 """
 
 from __future__ import annotations
 
 from lbcore.cluster.entry import OFFERED, SILENT, STANDS, Entry, Owner, Told
+from lbcore.cluster.marks import mark_of
 from lbcore.cluster.moves import Drop, Show
 from lbcore.cluster.stamp import Stamp
 
@@ -22,6 +24,10 @@ if TYPE_CHECKING:
 
 OFFER_S = 3.0
 """So long an offered entry waits for somebody who hears the backend."""
+VOUCH_S = 12.0
+"""So long it counts that another node hears a backend; nodes say so every 5 s."""
+LOOK_S = 1.0
+"""So often it is looked whether another node still hears it."""
 LINGER_S = 10.0
 """So long it can be read that a backend has left, until its key goes."""
 ASSUMED = Entry(Stamp(1, ""), Owner("", ""), 1, Told())
@@ -58,6 +64,7 @@ class Registry:
         self.connected: bool = False
         self.draining: bool = False
         self._waiting: set[Backend] = set()
+        self._vouches: dict[str, tuple[float, frozenset[int]]] = {}
         self._next_drop = 0.0
 
     # --- what is heard here --------------------------------------------------------------------------------------
@@ -75,6 +82,10 @@ class Registry:
         """It is not heard here any more."""
         if self.held.pop(backend, None) is not None:
             self._settle(backend, now, now_ms)
+
+    def foreign(self) -> set[int]:
+        """Marks of what is heard here and is another node's."""
+        return {mark_of(backend) for backend in self.held if self.seen[backend].entry.owner != self.me}
 
     def left(self, backend: Backend, reason: str, now: float, now_ms: int) -> None:
         """It said goodbye here, or an operator has removed it: gone for all, whoever hears it."""
@@ -127,7 +138,20 @@ class Registry:
             if not (was_over and theirs.is_over):
                 self._take(backend, theirs)
         seen.written = theirs.stamp
+        if theirs.stamp == seen.entry.stamp and theirs != seen.entry and seen.entry.owner == self.me:
+            self._say(backend, seen.entry.told, seen.entry.end, now_ms)  # an earlier life of ours, in the same millisecond
         self._settle(backend, now, now_ms)
+
+    def vouched(self, name: str, marks: frozenset[int] | None, now: float) -> None:
+        """What another node says that it hears, in a key of this name; None: it says so no more."""
+        if marks is None:
+            self._vouches.pop(name, None)
+        else:
+            self._vouches[name] = (now, marks)
+
+    def _is_vouched(self, backend: Backend, now: float) -> bool:
+        mark = mark_of(backend)
+        return any(now - at <= VOUCH_S and mark in marks for at, marks in self._vouches.values())
 
     def _take(self, backend: Backend, entry: Entry) -> None:
         """Our members follow it."""
@@ -162,7 +186,8 @@ class Registry:
         elif seen.entry.is_over:
             self._see_off(backend, seen, now)
         elif seen.entry.owner == self.me:
-            if seen.entry.end == STANDS or seen.written is None:
+            stands = seen.entry.end == STANDS and seen.written is not None
+            if not (stands and self._is_vouched(backend, now)) and (seen.entry.end == STANDS or seen.written is None):
                 self._say(backend, seen.entry.told, OFFERED, now_ms)
             self._wait(backend, now)
         elif seen.written is None:
@@ -239,6 +264,10 @@ class Registry:
             waited_s = now - since
             if seen.entry.is_over:
                 self._end_linger(backend, seen, waited_s)
+            elif seen.entry.owner == self.me and seen.entry.end == STANDS:
+                if waited_s >= LOOK_S:
+                    seen.since = now
+                    self._settle(backend, now, now_ms)
             elif seen.entry.owner == self.me:
                 if waited_s >= (OFFER_S if self.connected else self.keep_s):
                     self._give_up(backend, seen, now, now_ms)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from lbcore.cluster.entry import Node
-    from lbcore.cluster.view import View
+    from lbcore.cluster.view import Pending, View
     from lbcore.store.interface import Store
 
 LEASE_S = 15
@@ -127,23 +127,29 @@ class Session:
             self.contact = time.monotonic()
             if self._said != self._node():
                 await self._say_node()
+            if heard := self._view.heard():
+                await self._write(heard)
 
     async def _flush(self) -> None:
         while True:
             await self._to_write.wait()
             self._to_write.clear()
             while pending := self._view.pending(MOST_OPERATIONS):
-                puts = [Put(key, value, self._lease if leased else 0) for key, value, leased in pending if value is not None]
-                began = time.monotonic()
-                try:
-                    written = await self._store.write(puts, [key for key, value, _ in pending if value is None])
-                except LeaseGone:
-                    self._lose_lease()
-                    raise
-                self._sent.append((written.revision, began))
-                self.contact = time.monotonic()
+                await self._write(pending)
                 if len(pending) < MOST_OPERATIONS:
                     await asyncio.sleep(GAP_S)
+
+    async def _write(self, pending: list[Pending]) -> None:
+        """In one transaction. Raises StoreError."""
+        puts = [Put(key, value, self._lease if leased else 0) for key, value, leased in pending if value is not None]
+        began = time.monotonic()
+        try:
+            written = await self._store.write(puts, [key for key, value, _ in pending if value is None])
+        except LeaseGone:
+            self._lose_lease()
+            raise
+        self._sent.append((written.revision, began))
+        self.contact = time.monotonic()
 
     async def _read_again(self) -> None:
         await asyncio.sleep(READ_AGAIN_S)

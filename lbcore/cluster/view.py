@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple, TypeVar
 
-from lbcore.cluster import drained_nodes, entry, orders
+from lbcore.cluster import drained_nodes, entry, marks, orders
 from lbcore.cluster.drained_nodes import DrainedNodes
 from lbcore.cluster.entry import Entry, Node, Owner
 from lbcore.cluster.keys import FORMAT, Keys
@@ -55,6 +55,7 @@ class _Found:
         self.orders: dict[Backend, Orders] = {}
         self.nodes: dict[str, Node] = {}
         self.drains: dict[str, Order] = {}
+        self.heard: dict[str, frozenset[int]] = {}
         self.format: str | None = None
         self.tickets: bytes | None = None
         self.ours = 0
@@ -78,6 +79,7 @@ class View:
         self.tickets: TicketRing | None = tickets
         self.nodes: dict[str, Node] = {}
         self.ignored: set[str] = set()
+        self._heard_keys = 0
         self._tell = tell
         self._told_twin = self._told_ignored = False
 
@@ -99,6 +101,8 @@ class View:
         self._tell_ignored()
         self.nodes = found.nodes
         self.drained.reread(found.drains, now_ms)
+        for of, heard in found.heard.items():
+            self.registry.vouched(of, heard, now)
         self.registry.connected = True
         self.registry.reread(found.leases, now, now_ms)
         self.orders.reread(found.orders, now_ms)
@@ -128,6 +132,8 @@ class View:
                 found.drains[name.node] = drained_nodes.read(value)
             elif name.node == TICKETS:
                 found.tickets = value
+            elif name.kind == "heard":
+                found.heard[name.node] = marks.read(value)
             found.ours += 1
         except NotOurs:
             self._ignore(key)
@@ -143,6 +149,8 @@ class View:
                 self.registry.changed(name.backend, self._read(entry.read, change), now, now_ms)
             elif name.kind == "orders" and name.backend is not None:
                 self.orders.changed(name.backend, self._read(orders.read, change), now_ms)
+            elif name.kind == "heard":
+                self.registry.vouched(name.node, self._read(marks.read, change), now)
             elif name.kind == "secrets":
                 self._tickets_changed(change.value, now_ms)
             elif name.kind == "drains":
@@ -244,6 +252,15 @@ class View:
             self.tickets.write = False
             found.append(Pending(self.keys.secret(TICKETS), self.tickets.value()))
         return found
+
+    def heard(self) -> list[Pending]:
+        """What other nodes are to know every few seconds: which of their backends are heard here."""
+        values = marks.written(self.registry.foreign())
+        self._heard_keys, before = len(values), self._heard_keys
+        gone = range(len(values), before)
+        node = self.me.node
+        told = [Pending(self.keys.heard(node, at), value, leased=True) for at, value in enumerate(values)]
+        return [*told, *(Pending(self.keys.heard(node, at), None) for at in gone)]
 
     @property
     def unwritten(self) -> int:

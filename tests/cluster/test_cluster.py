@@ -9,6 +9,7 @@ from cluster_nodes import PREFIX, TOKEN, all_have, nodes
 from etcd_members import each_version, etcd, needs_etcd
 from harness import wait_for
 
+from lbcore.admin.feed import digest
 from lbcore.config.settings import LeaseSettings
 
 if TYPE_CHECKING:
@@ -189,3 +190,36 @@ def test_a_node_is_drained(tmp_path: Path) -> None:
         wait_for(lambda: made[1].cluster["heard"] == 1 and not made[1].cluster["unwritten"], "the other has it")
         assert client(made[1].lb, TOKEN).call("POST", "/cluster/drain-node", {"node": "n0", "undo": True})[0] == 200
         wait_for(lambda: client(made[0].lb, TOKEN).call("GET", "/readyz")[0] == 200, "it is ready again")
+
+
+@needs_etcd
+def test_the_dashboard_is_told_of_the_cluster(tmp_path: Path) -> None:
+    with etcd(tmp_path) as servers, nodes(servers.urls, 2) as made:
+        wait_for(lambda: len(made[0].cluster["nodes"]) == 2, "both are seen")
+        told = digest(made[0].lb.status())["head"]["cluster"]
+        assert told == {"node": "n0", "connected": True, "drained": False, "nodes": 2}
+
+
+@needs_etcd
+def test_the_last_word_of_a_backend_counts_wherever_it_was_said(tmp_path: Path) -> None:
+    """Also when it says again at one node what that node heard before another one heard something else."""
+    with etcd(tmp_path) as servers, nodes(servers.urls, 2) as made:
+        made[0].tell("register", 4001)
+        all_have(made, {4001})
+        made[1].tell("heartbeat", 4001, status="draining")
+        wait_for(lambda: made[0].backends[4001]["state"] == "draining", "it drains")
+        made[0].tell("heartbeat", 4001)
+        wait_for(lambda: all(node.backends[4001]["state"] == "up" for node in made), "it does not any more")
+
+
+@needs_etcd
+def test_heartbeats_at_every_node_in_turn(tmp_path: Path) -> None:
+    """Each node hears the backend less than once in the length of its lease."""
+    quick = {"lease": LeaseSettings(heartbeat="300ms", missed=2)}
+    with etcd(tmp_path) as servers, nodes(servers.urls, pool=quick) as made:
+        made[0].tell("register", 4001)
+        all_have(made, {4001})
+        for turn in range(15):
+            assert made[turn % 3].tell("heartbeat", 4001)[0] == 200
+            time.sleep(0.3)  # as a backend would
+        assert not [line for node in made for line in node.log if "leaves" in line]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from cluster_worlds import KEEP_S, LEASE_S, STORE_LEASE_S, World, backend
+from cluster_worlds import BEAT_S, KEEP_S, LEASE_S, STORE_LEASE_S, World, backend
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
@@ -58,10 +58,7 @@ class Cluster(RuleBasedStateMachine):
 
     @rule(which=st.integers(0, 100))
     def the_store_is_restored_or_wiped(self, which: int) -> None:
-        self.world.store.replace(self.world.store.snapshots[which % len(self.world.store.snapshots)])
-        for node in self.world.up:
-            if node.connected:
-                node.connect()
+        self.world.restore(self.world.store.snapshots[which % len(self.world.store.snapshots)])
 
     @rule(at=st.integers(0, 2), count=st.integers(1, 3))
     def a_watch_lags(self, at: int, count: int) -> None:
@@ -120,9 +117,7 @@ def test_a_wiped_store_is_written_again_and_nobody_is_dropped() -> None:
         world.beating[backend(number)] = Told()
         world.beat(backend(number), number)
     world.later(10)
-    world.store.replace({})
-    for node in world.nodes:
-        node.connect()
+    world.restore({})
     world.later(2)
     assert set(world.store.entries) == set(world.beating)
     world.later(2 * KEEP_S)
@@ -159,3 +154,21 @@ def test_heartbeats_write_nothing() -> None:
     before = world.store.writes
     world.later(60, spread=False)
     assert world.store.writes == before
+
+
+def test_heartbeats_that_go_to_every_node_in_turn_are_told_in_summaries() -> None:
+    """Each node hears a backend less than once in the length of its lease, and nobody is dropped or handed over."""
+    world = World(7)
+    for number in range(50):
+        world.beating[backend(number)] = Told()
+        world.beat(backend(number), number)
+    world.later(3 * LEASE_S)
+    before = world.store.writes
+    world.later(120)
+    assert world.store.writes == before
+    assert world.dropped == []
+    assert 0 < world.summaries < 7 * (120 + 3 * LEASE_S)
+    gone = backend(7)
+    del world.beating[gone]
+    world.later(2 * LEASE_S + 12 + BEAT_S)
+    assert all(gone not in node.rows for node in world.nodes)

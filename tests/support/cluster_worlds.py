@@ -155,7 +155,7 @@ class World:
         for number in range(nodes):
             self.nodes.append(Node(self, f"n{number}", skews[number]))
             self.nodes[-1].connect()
-        self.turn = 0
+        self.turn = self.summaries = 0
 
     def lives(self, owner: Owner) -> bool:
         """As nodes' keys say, which go with their leases."""
@@ -186,8 +186,29 @@ class World:
                 node.deliver()
                 node.rules.owners_changed(self.now, node.now_ms)
             node.tick()
+        if int(self.now) % BEAT_S == 0:
+            self._vouch()
         if int(self.now) % 10 == 0:
             self.store.snapshots.append(dict(self.store.entries))
+
+    def restore(self, entries: dict[Backend, Entry]) -> None:
+        """The store goes back to these, with the leases that they had; watches are lost."""
+        self.store.replace(entries)
+        for entry in entries.values():
+            self.leases.setdefault(entry.owner, self.now)
+        for node in self.up:
+            if node.connected:
+                node.connect()
+
+    def _vouch(self) -> None:
+        """What each node says that it hears, read by all that are connected."""
+        for node in self.nodes:
+            if node.alive and node.connected:
+                marks = frozenset(node.rules.foreign())
+                self.summaries += bool(marks)
+                for other in self.nodes:
+                    if other.connected and other is not node:
+                        other.rules.vouched(f"{node.name}/0", marks, self.now)
 
     def later(self, seconds: int, **how: bool) -> None:
         for _ in range(seconds):
