@@ -17,6 +17,17 @@ FUZZ_S = int(os.environ.get("LBCORE_FUZZ_S", "5"))
 TARGETS = sorted((ROOT / "tests" / "fuzz").glob("fuzz_*.c"))
 FUZZING = ("-fsanitize=fuzzer,address,undefined", "-fno-sanitize-recover=all", "-O2")
 READERS = {
+    "core": ("slab",),
+    "h2": (
+        "frame_read",
+        "hpack_memory",
+        "hpack_read",
+        "hpack_static",
+        "hpack_table",
+        "hpack_write",
+        "huffman",
+        "huffman_tables",
+    ),
     "l4": ("hello", "proxy_read", "proxy_wire", "proxy_write"),
     "l7": ("chunked", "claim_headers", "forward", "head", "message", "path", "route", "syntax", "target", "trace"),
     "l7/h1": ("encode",),
@@ -66,6 +77,11 @@ SEEDS = {
         b"\1\0HTTP/1.1 101 \r\nTransfer-Encoding: chunked\r\nUpgrade: x\r\nDate: now\r\n\r\n",
         b"\2\x075;a=b\r\nhello\r\n0\r\nX: y\r\n\r\n",
         b"\3\0/a/%2e%2E/b%2f..//\\c/./%41",
+    ),
+    "fuzz_h2": (
+        b"\0" + b"\0\0\0\4\0\0\0\0\0" + b"\0\0\x0e\1\4\0\0\0\1\x82\x86\x84\x41\x01a\x40\x03x-y\x02zz\xbe",
+        b"\1PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\6\4\0\0\0\0\0\0\3\0\0\0\x64\0\0\4\x08\0\0\0\0\0\0\0\0\1",
+        b"\7\0\0\0\4\0\0\0\0\0\0\0\3\1\0\0\0\0\1\x3f\xe1\x1f\0\0\x04\x09\4\0\0\0\1\x41\x82\x1f\xff",
     ),
     "fuzz_hello": (b"\x16\x03\x01" + (len(HELLO) + 4).to_bytes(2, "big") + b"\x01" + len(HELLO).to_bytes(3, "big") + HELLO,),
     "fuzz_proxy_protocol": (
