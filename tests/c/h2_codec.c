@@ -5,6 +5,7 @@
  *   peer BYTES            the peer's table size
  *   frames SERVER CUT HEX frames, CUT bytes at a time: the events
  *   block FRAME HEX       a header block as HEADERS and CONTINUATION
+ *   request END N=V ...   a request of these fields as HTTP/1.1 would say it, or what is wrong with it
  *   new                   tables anew */
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,6 +16,7 @@
 #include "h2/frame_write.h"
 #include "h2/hpack_read.h"
 #include "h2/hpack_write.h"
+#include "l7/h2_request.h"
 
 enum { ROOM = 1 << 20 };
 
@@ -128,6 +130,46 @@ static void frame_block(uint32_t frame, const char *hex)
     free(block.at);
 }
 
+/* --- requests ------------------------------------------------------------------------------------------------------- */
+
+/* As the reader of HPACK would write it. */
+static struct lb_hpack_field line_of(char *at, struct bytes name, struct bytes value)
+{
+    struct lb_hpack_field field = {at, at + name.count + 2, name.count, value.count, 0, 0};
+    memcpy(field.name, name.at, name.count);
+    memcpy(field.name + name.count, ": ", 2);
+    memcpy(field.value, value.at, value.count);
+    memcpy(field.value + value.count, "\r\n", 2);
+    return field;
+}
+
+static void compose_request(int end_stream, char *fields)
+{
+    struct lb_h2_request request = {0};
+    char *lines = malloc(ROOM);
+    CHECK(lines);
+    for (char *pair = strtok(fields, " \n"); pair; pair = strtok(NULL, " \n")) {
+        char *equals = strchr(pair, '=');
+        *equals = 0;
+        struct bytes name = unhex(pair), value = unhex(equals + 1);
+        struct lb_hpack_field field = line_of(lines + request.end, name, value);
+        lb_h2_request_field(&request, lines, &field);
+        free(name.at);
+        free(value.at);
+    }
+    char *out = malloc(request.end + LB_H2_REQUEST_ROOM);
+    if (lb_h2_request_is_malformed(&request, lines)) {
+        puts("malformed");
+    } else if (request.ambiguous) {
+        puts("ambiguous");
+    } else {
+        print_hex(out, lb_h2_request_compose(out, &request, lines, end_stream, "AAAAAAAAAAAAAAAAAAAAAA=="));
+        putchar('\n');
+    }
+    free(out);
+    free(lines);
+}
+
 /* --- frames --------------------------------------------------------------------------------------------------------- */
 
 static const char *const kinds[] = {
@@ -201,6 +243,8 @@ static void obey(char *line)
         read_block(a, hex);
     else if (sscanf(line, "write %u %n", &a, &at) >= 1)
         write_block((enum lb_hpack_keeping)a, line + at);
+    else if (sscanf(line, "request %u %n", &a, &at) >= 1)
+        compose_request((int)a, line + at);
     else if (sscanf(line, "peer %u", &a) == 1)
         lb_hpack_writer_resize(&writer, a), puts("ok");
     else if (sscanf(line, "frames %u %u %s", &a, &b, hex) >= 2)

@@ -42,7 +42,8 @@ class Block(NamedTuple):
 
 def build(directory: Path) -> list[str]:
     """The program's command."""
-    sources = [*sorted((ROOT / "csrc/h2").glob("*.c")), ROOT / "csrc/core/slab.c", ROOT / "tests/c/h2_codec.c"]
+    others = ("csrc/core/slab.c", "csrc/l7/h2_request.c", "csrc/l7/syntax.c", "tests/c/h2_codec.c")
+    sources = [*sorted((ROOT / "csrc/h2").glob("*.c")), *(ROOT / other for other in others)]
     return link("gcc", SANITIZED, compiled("gcc", SANITIZED, sources, directory), directory / "h2_codec")
 
 
@@ -104,6 +105,12 @@ class Codec:
             stream, number, value, charge, end_stream = map(int, numbers)
             events.append(Event(kind, stream, number, value, charge, end_stream, bytes.fromhex(tail)))
         return events
+
+    def request(self, fields: Iterable[Field], *, end_stream: bool = True) -> bytes | str:
+        """A request as HTTP/1.1 would say it, or in a word what is wrong with it."""
+        pairs = " ".join(f"{name.hex()}={value.hex()}" for name, value in fields)
+        said = self._ask(f"request {int(end_stream)} {pairs}")[0]
+        return said if said in {"malformed", "ambiguous"} else bytes.fromhex(said)
 
     def framed(self, block: bytes, frame_bytes: int) -> bytes:
         """A header block as HEADERS and CONTINUATION of stream 1."""
