@@ -86,6 +86,45 @@ void lb_sendq_preload(struct lb_worker_context *ctx, struct lb_flow *flow, const
     flow->pending = count;
 }
 
+static char *held_at(const struct lb_worker_context *ctx, const struct lb_flow *flow)
+{
+    return lb_buffer_at(flow->holds == LB_HOLDS_LARGE ? &ctx->large : &ctx->buffers, flow->held);
+}
+
+/* What is held moves to a large buffer: 0, or -1. */
+static int grow(struct lb_worker_context *ctx, struct lb_flow *flow)
+{
+    struct lb_flow small = *flow;
+    if (flow->holds == LB_HOLDS_LARGE || !lb_buffer_pool_ready(&ctx->large))
+        return -1;
+    flow->holds = LB_HOLDS_NOTHING;
+    memcpy(take_buffer(ctx, flow, LB_LARGE_BYTES), held_at(ctx, &small) + small.start, small.pending);
+    flow->pending = small.pending;
+    lb_sendq_give(ctx, &small);
+    return 0;
+}
+
+char *lb_sendq_room(struct lb_worker_context *ctx, struct lb_flow *flow, size_t bytes)
+{
+    if (flow->holds == LB_HOLDS_NOTHING) {
+        if (bytes > LB_LARGE_BYTES || !lb_sendq_can_hold(ctx, bytes))
+            return NULL;
+        return take_buffer(ctx, flow, bytes);
+    }
+    size_t room = flow->holds == LB_HOLDS_LARGE ? LB_LARGE_BYTES : LB_BUFFER_BYTES;
+    char *held = held_at(ctx, flow);
+    if (flow->start + flow->pending + bytes <= room)
+        return held + flow->start + flow->pending;
+    if (flow->pending + bytes <= room) {
+        memmove(held, held + flow->start, flow->pending);
+        flow->start = 0;
+        return held + flow->pending;
+    }
+    if (flow->pending + bytes > LB_LARGE_BYTES || grow(ctx, flow) < 0)
+        return NULL;
+    return held_at(ctx, flow) + flow->pending;
+}
+
 /* --- sending -------------------------------------------------------------------------------------------------------- */
 
 /* What a send of both parts came to. */

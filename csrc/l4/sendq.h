@@ -24,6 +24,10 @@ __attribute__((warn_unused_result)) int lb_sendq_flush(struct lb_worker_context 
 /* Hold these bytes, at most LB_BUFFER_BYTES; nothing is held yet, and a buffer is free. */
 void lb_sendq_preload(struct lb_worker_context *ctx, struct lb_flow *flow, const char *bytes, uint32_t count);
 
+/* A place for `bytes` more behind what is held, in a buffer, or in a large one where no other has the room; whoever writes there adds them to
+ * flow->pending. At most LB_LARGE_BYTES are held. NULL: no buffer with the room is free. */
+char *lb_sendq_room(struct lb_worker_context *ctx, struct lb_flow *flow, size_t bytes);
+
 /* Hold a pipe, empty at first, if one is free. Has it one? */
 int lb_sendq_take_pipe(struct lb_worker_context *ctx, struct lb_flow *flow);
 

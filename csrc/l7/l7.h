@@ -3,6 +3,7 @@
 #define LB_L7_H
 
 #include "../core/date.h"
+#include "../h2/hpack_memory.h"
 #include "../l4/worker_context.h"
 #include "exchange.h"
 #include "heads.h"
@@ -27,7 +28,8 @@ struct lb_l7 {
     struct lb_wheel wheel;    /* of clients between exchanges */
     struct lb_wheel exchange_wheel;
     struct lb_conn_pool conns;
-    struct lb_buffer_pool heads; /* heads.h */
+    struct lb_buffer_pool heads;  /* heads.h */
+    struct lb_hpack_memory hpack; /* of the tables of HTTP/2 connections */
     struct lb_routes *routes;
     uint32_t routes_version;
     uint32_t ready;               /* clients to run again next turn, linked by next */

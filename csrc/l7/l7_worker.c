@@ -42,6 +42,8 @@ int lb_l7_open(struct lb_l7 *l7, struct lb_worker_context *ctx, uint32_t max_cli
         error = lb_heads_open(&l7->heads, max_clients);
     if (!error)
         error = lb_conn_pool_open(&l7->conns, ctx, max_clients);
+    if (!error) /* two a connection, of clients and of backends */
+        error = lb_hpack_memory_open(&l7->hpack, 4 * max_clients);
     if (!error)
         error = open_queues(l7);
     if (!error && !(l7->out = malloc(LB_OUT_BYTES)))
@@ -56,6 +58,7 @@ void lb_l7_close(struct lb_l7 *l7)
     lb_routes_free(l7->routes);
     free(l7->out);
     free(l7->queues);
+    lb_hpack_memory_close(&l7->hpack);
     lb_conn_pool_close(&l7->conns);
     lb_buffer_pool_close(&l7->heads);
     lb_slab_close(&l7->logs);
