@@ -175,6 +175,13 @@ static enum step step_of(const struct lb_h2_frame_reader *reader)
     }
 }
 
+/* DATA and CONTINUATION that bring nothing, not even an end. */
+static int is_empty(const struct lb_h2_frame_reader *reader)
+{
+    int ends = reader->flags & (reader->type == LB_H2_DATA ? LB_H2_END_STREAM : LB_H2_END_HEADERS);
+    return (reader->type == LB_H2_DATA || reader->type == LB_H2_CONTINUATION) && reader->left == 0 && !ends;
+}
+
 static enum outcome read_head(struct lb_h2_frame_reader *reader, struct input *input, struct lb_h2_event *event)
 {
     const uint8_t *bytes = gather(reader, input, LB_H2_FRAME_HEAD);
@@ -190,8 +197,7 @@ static enum outcome read_head(struct lb_h2_frame_reader *reader, struct input *i
         return fault(reader, event, error);
     reader->begun = 1;
     reader->step = (uint8_t)step_of(reader);
-    if (reader->type > LB_H2_CONTINUATION ||
-        (reader->type == LB_H2_DATA && reader->left == 0 && !(reader->flags & LB_H2_END_STREAM)))
+    if (reader->type > LB_H2_CONTINUATION || is_empty(reader))
         return happened(reader, event, LB_H2_CHEAP);
     return GO_ON;
 }

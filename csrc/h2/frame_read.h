@@ -17,12 +17,12 @@ enum lb_h2_event_kind {
     LB_H2_BLOCK_BEGINS, /* HEADERS: stream, end_stream; number: 1 when it says to depend on itself, a fault of the stream */
     LB_H2_BLOCK,        /* bytes of a header block */
     LB_H2_BLOCK_ENDS,
-    LB_H2_BODY,         /* bytes of DATA, perhaps none; charge: what windows count, padding as well */
-    LB_H2_BODY_ENDS,    /* of a DATA frame with END_STREAM, behind its bytes */
-    LB_H2_RESET,        /* stream, value: the error */
-    LB_H2_GOING_AWAY,   /* number: the last stream, value: the error */
-    LB_H2_WINDOW,       /* stream, value: the increment */
-    LB_H2_CHEAP,        /* a frame that asks for nothing: PRIORITY, DATA without bytes, a type that we do not know */
+    LB_H2_BODY,       /* bytes of DATA, perhaps none; charge: what windows count, padding as well */
+    LB_H2_BODY_ENDS,  /* of a DATA frame with END_STREAM, behind its bytes */
+    LB_H2_RESET,      /* stream, value: the error */
+    LB_H2_GOING_AWAY, /* number: the last stream, value: the error */
+    LB_H2_WINDOW,     /* stream, value: the increment */
+    LB_H2_CHEAP, /* a frame that asks for nothing: PRIORITY, DATA or CONTINUATION without bytes, a type that we do not know */
     LB_H2_STREAM_FAULT, /* stream, value: the error that RST_STREAM is to say */
     LB_H2_FAULT,        /* value: the error that GOAWAY is to say; nothing more may be read */
 };

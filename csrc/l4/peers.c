@@ -57,6 +57,9 @@ enum lb_peers_verdict lb_peers_look(struct lb_peers *peers, struct lb_look *look
     if (seen_of(peers) == PAID && passed_ms(look->moved_ms, peers->since))
         return LB_PEERS_LIVE; /* nothing was sent since */
     for (int i = 0; i < 2; i++) {
+        state[i] = (struct lb_tcp_state){0};
+        if (!look->side[i])
+            continue;
         if (lb_tcp_ask(look->side[i]->fd, &state[i]) < 0)
             return LB_PEERS_LIVE; /* its end is on its way, as an event */
         ask_often(look->side[i], &state[i], look->timeout_ms);

@@ -3,6 +3,8 @@
 enum lb_awaits lb_http_awaits(const struct lb_exchange *exchange)
 {
     int goes_up = (!exchange->request.whole || exchange->up.pending) && !exchange->deaf && !exchange->withheld;
+    if (exchange->tunnel && !exchange->down.pending && !exchange->up.pending)
+        return LB_AWAITS_BODY;
     if (exchange->down.pending || exchange->stage == LB_RESPONSE_WHOLE)
         return LB_AWAITS_TAKER;
     enum lb_awaits response = exchange->stage == LB_RESPONSE_AWAITED ? LB_AWAITS_HEAD : LB_AWAITS_BODY;

@@ -39,6 +39,7 @@ struct pen {
     uint32_t at; /* behind what was read */
     char *out;   /* NULL: nothing yet */
     char *end;
+    uint32_t apart; /* bytes at the end that are trailers, of a body of which only the data goes on */
 };
 
 static int is_lenient(const struct lb_chunked *chunked)
@@ -85,8 +86,11 @@ static void put_size(const struct lb_chunked *chunked, struct pen *pen)
 
 static void put_trailer(const struct lb_chunked *chunked, struct pen *pen, const char *bytes, uint32_t count)
 {
-    if (chunked->passes)
-        put(pen, bytes, count);
+    if (!chunked->passes)
+        return;
+    put(pen, bytes, count);
+    if (chunked->rules & LB_CHUNKS_BARE)
+        pen->apart += count;
 }
 
 /* --- sizes and extensions ------------------------------------------------------------------------------------------- */
@@ -379,6 +383,7 @@ enum lb_chunking lb_chunked_read(struct lb_chunked *chunked, char *bytes, uint32
         put(&pen, bytes + pen.at - here, here);
         lb_chunked_pass(chunked, here);
     }
-    *piece = (struct lb_chunk_piece){pen.out ? pen.out : bytes, pen.out ? (uint32_t)(pen.end - pen.out) : 0, pen.at, data};
+    uint32_t written = pen.out ? (uint32_t)(pen.end - pen.out) : 0;
+    *piece = (struct lb_chunk_piece){pen.out ? pen.out : bytes, written - pen.apart, pen.at, data, pen.apart};
     return chunked->state == DONE ? LB_CHUNKS_DONE : chunked->state == BAD ? LB_CHUNKS_BAD : LB_CHUNKS_MORE;
 }

@@ -17,7 +17,7 @@ enum {
 enum lb_chunk_rule {
     LB_CHUNKS_LENIENT = 1,  /* a response's: blanks where RFC 9112 has none, and trailers that must not be are left out */
     LB_CHUNKS_BARE = 2,     /* only the data goes on */
-    LB_CHUNKS_TRAILERS = 4, /* trailers go on, too */
+    LB_CHUNKS_TRAILERS = 4, /* trailers go on, too; where only the data does, behind it, by themselves */
 };
 
 struct lb_chunked {
@@ -37,8 +37,9 @@ struct lb_chunked {
 struct lb_chunk_piece {
     char *out; /* at most LB_CHUNK_ROOM before the piece's first byte; the piece's own bytes are overwritten */
     uint32_t out_count;
-    uint32_t used; /* bytes that belong to the body: all of them unless it is done */
-    uint32_t data; /* bytes of these that are content */
+    uint32_t used;     /* bytes that belong to the body: all of them unless it is done */
+    uint32_t data;     /* bytes of these that are content */
+    uint32_t trailers; /* LB_CHUNKS_BARE: bytes behind out + out_count, lines of trailers */
 };
 
 enum lb_chunking { LB_CHUNKS_MORE, LB_CHUNKS_DONE, LB_CHUNKS_BAD };

@@ -108,7 +108,7 @@ static struct lb_verdict exchange_timeout(struct lb_l7 *l7, struct lb_exchange *
     case LB_AWAITS_HEAD:
         return backend_is_late(l7, "the backend did not answer in time");
     case LB_AWAITS_BODY:
-        return lb_verdict_end(LB_ENDED_BACKEND);
+        return lb_verdict_end(exchange->tunnel ? LB_ENDED_IDLE : LB_ENDED_BACKEND);
     }
     return lb_verdict(LB_NEXT_WAIT);
 }

@@ -87,6 +87,7 @@ struct lb_verdict lb_drive(struct lb_l7 *l7, struct lb_exchange *exchange, struc
     case LB_NEXT_STARVED:
     case LB_NEXT_OVER:
         break;
+    case LB_NEXT_HTTP2:
     case LB_NEXT_LINGER:
         __builtin_trap(); /* it is said of connections alone */
     case LB_NEXT_ATTEMPT:

@@ -74,6 +74,7 @@ struct lb_exchange {
     uint8_t open;      /* it is counted as active */
     uint8_t timed_out; /* a connect of this exchange ran out of time */
     uint8_t routed;    /* its pool is known */
+    uint8_t tunnel;    /* it carries another protocol: its ends say nothing of requests and responses any more */
     uint8_t rated;     /* enum lb_rated: whom alone we have waited for since rated_ms */
     uint16_t cost;     /* what it is charged with */
     uint16_t status;   /* of the response; 0: none yet */

@@ -1,5 +1,6 @@
 #include "http.h"
 
+#include "../tls/handshake.h"
 #include "attempt.h"
 #include "belongs.h"
 #include "deadline.h"
@@ -8,17 +9,41 @@
 #include "h1/end.h"
 #include "h1/idle.h"
 #include "h1/state.h"
+#include "http2.h"
+#include "input.h"
 #include "min_rate.h"
 
 enum { STEPS = 32 }; /* of one client in a turn */
 
 /* --- going on with a client ------------------------------------------------------------------------------------------- */
 
+/* The client goes over to the other codec, with what it has sent so far. */
+static struct lb_verdict speak_http2(struct lb_l7 *l7, struct lb_h1 *h1)
+{
+    const struct lb_http_client client = h1->client;
+    struct lb_input in = h1->in;
+    h1->in = (struct lb_input){.buffer = LB_SLAB_NONE};
+    lb_h1_move(l7, h1, LB_H1_FREE);
+    h1->client.generation++;
+    if (!h1->client.queued) /* else the list gives it back */
+        lb_slab_give(&l7->clients, lb_h1_index(l7, h1));
+    lb_h2_open(l7, &client, in.end ? lb_input_at(l7, &in) + in.start : NULL, in.end - in.start);
+    lb_input_drop(l7, &in);
+    return lb_verdict(LB_NEXT_OVER);
+}
+
+static struct lb_verdict carry_out(struct lb_l7 *l7, struct lb_h1 *h1, struct lb_verdict said)
+{
+    if (h1->exchange)
+        return lb_drive(l7, h1->exchange, said);
+    return said.next == LB_NEXT_HTTP2 ? speak_http2(l7, h1) : lb_h1_carry_out(l7, h1, said);
+}
+
 /* What it comes to in the end is to go on, or the client's end. */
 static enum lb_next obey(struct lb_l7 *l7, struct lb_h1 *h1, struct lb_verdict said)
 {
     while (lb_verdict_decides(said))
-        said = h1->exchange ? lb_drive(l7, h1->exchange, said) : lb_h1_carry_out(l7, h1, said);
+        said = carry_out(l7, h1, said);
     return (enum lb_next)said.next;
 }
 
@@ -62,6 +87,27 @@ void lb_http_obey(struct lb_l7 *l7, struct lb_h1 *h1, struct lb_verdict said)
         lb_http_run(l7, h1);
 }
 
+static int speaks_http2(const struct lb_exchange *exchange)
+{
+    return exchange->client->speaks == LB_SPEAKS_HTTP2;
+}
+
+void lb_http_obey_exchange(struct lb_l7 *l7, struct lb_exchange *exchange, struct lb_verdict said)
+{
+    if (speaks_http2(exchange))
+        lb_h2_obey(l7, exchange, said);
+    else
+        lb_http_obey(l7, lb_h1_of(exchange->client), said);
+}
+
+static void run_exchange(struct lb_l7 *l7, struct lb_exchange *exchange)
+{
+    if (speaks_http2(exchange))
+        lb_h2_run(l7, exchange);
+    else
+        lb_http_run(l7, lb_h1_of(exchange->client));
+}
+
 /* --- life of a client ----------------------------------------------------------------------------------------------- */
 
 /* Who it is, and whether its word is taken. */
@@ -71,6 +117,12 @@ static void know_peer(struct lb_l7 *l7, struct lb_h1 *h1, const union lb_address
     h1->client.port = lb_net_port(peer);
     h1->client.key = lb_net_address_hash(peer);
     h1->client.trusted = (uint8_t)lb_listener_trusts(lb_http_client_listener(l7, &h1->client), peer);
+}
+
+static int agreed_on_http2(const struct lb_tls *tls)
+{
+    const char *name;
+    return lb_tls_alpn(tls, &name) == 2 && memcmp(name, "h2", 2) == 0;
 }
 
 void lb_http_open(struct lb_l7 *l7, const struct lb_accepted *accepted)
@@ -100,6 +152,8 @@ void lb_http_open(struct lb_l7 *l7, const struct lb_accepted *accepted)
                                accepted->watched ? LB_ATTACH_WATCHED : LB_ATTACH_FRESH);
     if (error)
         lb_h1_end(l7, h1, LB_ENDED_NO_BUFFER);
+    else if (accepted->tls && agreed_on_http2(accepted->tls))
+        (void)obey(l7, h1, lb_verdict(LB_NEXT_HTTP2));
     else if (accepted->tls)
         lb_http_run(l7, h1); /* its first request may have come with the handshake's last words */
 }
@@ -122,9 +176,9 @@ static void connected_or_not(struct lb_l7 *l7, struct lb_exchange *exchange, str
 {
     int error = events & (EPOLLERR | EPOLLHUP) ? lb_net_error(conn->side.fd) : 0;
     if (error)
-        lb_http_obey(l7, lb_h1_of(exchange->client), lb_verdict_number(LB_NEXT_FAILED, (uint32_t)error));
+        lb_http_obey_exchange(l7, exchange, lb_verdict_number(LB_NEXT_FAILED, (uint32_t)error));
     else if (conn->side.writable) /* which it stays, while TLS is being agreed on */
-        lb_http_obey(l7, lb_h1_of(exchange->client), lb_http_connected(l7, exchange));
+        lb_http_obey_exchange(l7, exchange, lb_http_connected(l7, exchange));
 }
 
 void lb_http_idle_event(struct lb_l7 *l7, uint32_t index, uint32_t generation, uint32_t events)
@@ -151,5 +205,5 @@ void lb_http_conn_event(struct lb_l7 *l7, uint32_t index, uint32_t generation, u
     if (exchange->state == LB_EXCHANGE_CONNECTING)
         connected_or_not(l7, exchange, conn, events);
     else
-        lb_http_run(l7, lb_h1_of(exchange->client));
+        run_exchange(l7, exchange);
 }

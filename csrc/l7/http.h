@@ -20,6 +20,9 @@ void lb_http_idle_event(struct lb_l7 *l7, uint32_t conn, uint32_t generation, ui
 /* Do what was said of a client outside of its events, and go on with it. */
 void lb_http_obey(struct lb_l7 *l7, struct lb_h1 *h1, struct lb_verdict said);
 
+/* The same, said of an exchange, whatever its client speaks. */
+void lb_http_obey_exchange(struct lb_l7 *l7, struct lb_exchange *exchange, struct lb_verdict said);
+
 /* Go on with a client. */
 void lb_http_run(struct lb_l7 *l7, struct lb_h1 *h1);
 

@@ -24,7 +24,7 @@ struct lb_http_client {
     uint8_t queued;  /* it is in the list of clients to run again */
     uint8_t trusted; /* the peer is a proxy whose word is taken */
     uint8_t limited; /* requests in a row that came too fast */
-    uint8_t pad;
+    uint8_t speaks;  /* enum lb_protocol */
 };
 
 #endif

@@ -20,12 +20,25 @@ struct lb_http_queue {
     uint32_t bound; /* of these: wait for a certain backend, and for no other */
 };
 
+/* Those of HTTP/2 (h2/client.h), and what is to be done with them in this turn. */
+struct lb_h2_clients {
+    struct lb_slab clients;
+    struct lb_slab streams;
+    struct lb_wheel wheel; /* of clients without streams */
+    uint32_t touched;      /* clients to look at: there is something to read, or to send; linked by next */
+    uint32_t ready;        /* streams to run, the first, ... */
+    uint32_t last;         /* ... and the last: they take turns */
+    uint32_t starved;      /* streams that wait for a buffer */
+    uint64_t urge_ms;      /* when those that drain are not waited for any longer; 0: they are */
+};
+
 struct lb_l7 {
     struct lb_worker_context *ctx;
     struct lb_slab clients;   /* of what their codec has: struct lb_h1 */
-    struct lb_slab exchanges; /* one a client at most: never short */
+    struct lb_slab exchanges; /* one a client of HTTP/1 and one a stream at most: never short */
     struct lb_slab logs;      /* of struct lb_request_log, one an exchange at most: likewise */
-    struct lb_wheel wheel;    /* of clients between exchanges */
+    struct lb_h2_clients h2;
+    struct lb_wheel wheel; /* of clients between exchanges */
     struct lb_wheel exchange_wheel;
     struct lb_conn_pool conns;
     struct lb_buffer_pool heads;  /* heads.h */

@@ -11,11 +11,13 @@
 #include "h1/server_stream.h"
 #include "h1/state.h"
 #include "http.h"
+#include "http2.h"
 #include "input.h"
 #include "lost.h"
 
 enum {
-    QUEUE_POLL_MS = 4, /* other workers' backends become free without a word */
+    MORE_STREAMS = 1024, /* that may be open, beside one for each client that there is room for */
+    QUEUE_POLL_MS = 4,   /* other workers' backends become free without a word */
 };
 
 /* --- birth and death of the whole ----------------------------------------------------------------------------------- */
@@ -26,6 +28,19 @@ static int open_queues(struct lb_l7 *l7)
     return l7->queues ? 0 : -ENOMEM;
 }
 
+static int open_h2(struct lb_l7 *l7, uint32_t clients, uint32_t streams)
+{
+    struct lb_h2_clients *h2 = &l7->h2;
+    h2->touched = h2->ready = h2->last = h2->starved = LB_SLAB_NONE;
+    lb_wheel_open(&h2->wheel, lb_now_ms(l7->ctx));
+    int error = lb_slab_open(&h2->clients, sizeof(struct lb_h2_client), clients);
+    if (!error)
+        error = lb_slab_open(&h2->streams, sizeof(struct lb_h2_stream), streams);
+    if (!error) /* two a connection, of clients and of backends */
+        error = lb_hpack_memory_open(&l7->hpack, 4 * clients);
+    return error;
+}
+
 int lb_l7_open(struct lb_l7 *l7, struct lb_worker_context *ctx, uint32_t max_clients)
 {
     *l7 = (struct lb_l7){.ctx = ctx, .ready = LB_SLAB_NONE, .starved = LB_SLAB_NONE, .stream_of = lb_h1_server_stream};
@@ -33,13 +48,16 @@ int lb_l7_open(struct lb_l7 *l7, struct lb_worker_context *ctx, uint32_t max_cli
     lb_wheel_open(&l7->exchange_wheel, lb_now_ms(ctx));
     if (getrandom(&l7->random, sizeof l7->random, 0) != sizeof l7->random || !l7->random)
         l7->random = ctx->now_us | 1;
+    uint32_t streams = max_clients + MORE_STREAMS;
     int error = lb_slab_open(&l7->clients, sizeof(struct lb_h1), max_clients);
     if (!error)
-        error = lb_slab_open(&l7->exchanges, sizeof(struct lb_exchange), max_clients);
+        error = open_h2(l7, max_clients, streams);
     if (!error)
-        error = lb_slab_open(&l7->logs, sizeof(struct lb_request_log), max_clients);
+        error = lb_slab_open(&l7->exchanges, sizeof(struct lb_exchange), max_clients + streams);
     if (!error)
-        error = lb_heads_open(&l7->heads, max_clients);
+        error = lb_slab_open(&l7->logs, sizeof(struct lb_request_log), max_clients + streams);
+    if (!error) /* an exchange has two at most, and a stream one more, as a connection has */
+        error = lb_heads_open(&l7->heads, 2 * (max_clients + streams));
     if (!error)
         error = lb_conn_pool_open(&l7->conns, ctx, max_clients);
     if (!error) /* two a connection, of clients and of backends */
@@ -59,10 +77,13 @@ void lb_l7_close(struct lb_l7 *l7)
     free(l7->out);
     free(l7->queues);
     lb_hpack_memory_close(&l7->hpack);
+    lb_hpack_memory_close(&l7->hpack);
     lb_conn_pool_close(&l7->conns);
     lb_buffer_pool_close(&l7->heads);
     lb_slab_close(&l7->logs);
     lb_slab_close(&l7->exchanges);
+    lb_slab_close(&l7->h2.streams);
+    lb_slab_close(&l7->h2.clients);
     lb_slab_close(&l7->clients);
 }
 
@@ -81,7 +102,7 @@ static void fire_exchange(void *context, struct lb_timer *timer)
     struct lb_l7 *l7 = context;
     struct lb_exchange *exchange = (struct lb_exchange *)(void *)timer;
     if (exchange->client) /* else it is over */
-        lb_http_obey(l7, lb_h1_of(exchange->client), lb_http_fire(l7, exchange));
+        lb_http_obey_exchange(l7, exchange, lb_http_fire(l7, exchange));
 }
 
 static void run_list(struct lb_l7 *l7, uint32_t *list)
@@ -108,7 +129,7 @@ static void serve_queue(struct lb_l7 *l7, uint32_t pool)
     for (uint32_t left = queue->count; left && index != LB_SLAB_NONE && (!nobody || queue->bound); left--) {
         struct lb_exchange *exchange = lb_http_at(l7, index);
         index = exchange->behind;
-        lb_http_obey(l7, lb_h1_of(exchange->client), lb_http_attempt_queued(l7, exchange, &nobody));
+        lb_http_obey_exchange(l7, exchange, lb_http_attempt_queued(l7, exchange, &nobody));
     }
 }
 
@@ -131,6 +152,7 @@ void lb_l7_turn(struct lb_l7 *l7)
     lb_wheel_turn(&l7->conns.wheel, now_ms, lb_conn_fire, &l7->conns);
     if (l7->waiting)
         serve_queues(l7);
+    lb_h2_turn(l7);
     if (__atomic_load_n(&ctx->shm.head->routes, __ATOMIC_ACQUIRE) != l7->routes_version &&
         lb_routes_compile(&l7->routes, &ctx->shm, &l7->routes_version) < 0)
         lb_add(&ctx->row->routes_refused, 1); /* the old ones stay */
@@ -144,18 +166,23 @@ static int sooner(int a, int b)
 int lb_l7_wait(const struct lb_l7 *l7)
 {
     uint64_t now_ms = lb_now_ms(l7->ctx);
-    if (l7->ready != LB_SLAB_NONE || (l7->starved != LB_SLAB_NONE && lb_buffer_pool_ready(&l7->ctx->buffers)))
+    if (lb_h2_is_busy(l7) || l7->ready != LB_SLAB_NONE ||
+        (l7->starved != LB_SLAB_NONE && lb_buffer_pool_ready(&l7->ctx->buffers)))
         return 0;
     int wait = sooner(lb_wheel_wait(&l7->wheel, now_ms), lb_wheel_wait(&l7->conns.wheel, now_ms));
     wait = sooner(wait, lb_wheel_wait(&l7->exchange_wheel, now_ms));
+    wait = sooner(wait, lb_wheel_wait(&l7->h2.wheel, now_ms));
+    if (l7->h2.urge_ms)
+        wait = sooner(wait, l7->h2.urge_ms > now_ms ? (int)(l7->h2.urge_ms - now_ms) : 0);
     return l7->waiting ? sooner(wait, QUEUE_POLL_MS) : wait;
 }
 
 /* --- the end of many ------------------------------------------------------------------------------------------------ */
 
-void lb_l7_drain(struct lb_l7 *l7, int gently)
+void lb_l7_drain(struct lb_l7 *l7, int gently, uint64_t limit_ms)
 {
     l7->draining = 1;
+    lb_h2_drain(l7, limit_ms);
     for (uint32_t i = 0; i < l7->clients.touched; i++) {
         struct lb_h1 *h1 = lb_slab_at(&l7->clients, i);
         if (h1->state == LB_H1_LINGERING)
@@ -172,9 +199,9 @@ void lb_l7_cut(struct lb_l7 *l7)
         struct lb_exchange *exchange = lb_http_at(l7, i);
         if (!exchange->client || exchange->backend == LB_NONE || !lb_shm_is_cut(&l7->ctx->shm, exchange->backend))
             continue;
-        lb_http_obey(l7, lb_h1_of(exchange->client),
-                     exchange->state == LB_EXCHANGE_CONNECTING ? lb_verdict_number(LB_NEXT_FAILED, ECONNABORTED)
-                                                               : lb_http_backend_cut(l7, exchange));
+        lb_http_obey_exchange(l7, exchange,
+                              exchange->state == LB_EXCHANGE_CONNECTING ? lb_verdict_number(LB_NEXT_FAILED, ECONNABORTED)
+                                                                        : lb_http_backend_cut(l7, exchange));
     }
     lb_conn_cut(&l7->conns, 0);
 }
@@ -186,5 +213,6 @@ void lb_l7_stop(struct lb_l7 *l7)
         if (h1->state != LB_H1_FREE)
             lb_http_obey(l7, h1, lb_verdict_end(LB_ENDED_STOPPED));
     }
+    lb_h2_stop(l7);
     lb_conn_cut(&l7->conns, 1);
 }

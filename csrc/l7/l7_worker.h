@@ -15,7 +15,7 @@ int lb_l7_wait(const struct lb_l7 *l7);
 
 /* Answer what is under way, and let connections that are idle go: at once, or gently, with their next response, so that no request
  * meets a connection that is being closed. */
-void lb_l7_drain(struct lb_l7 *l7, int gently);
+void lb_l7_drain(struct lb_l7 *l7, int gently, uint64_t limit_ms);
 
 /* End exchanges on removed backends. */
 void lb_l7_cut(struct lb_l7 *l7);

@@ -8,7 +8,7 @@
 
 static enum lb_rated waited_for(const struct lb_exchange *exchange)
 {
-    if (exchange->state != LB_EXCHANGE_FORWARDING)
+    if (exchange->state != LB_EXCHANGE_FORWARDING || exchange->tunnel)
         return LB_RATE_NOBODY;
     if (!exchange->request.whole)
         return exchange->up.pending || exchange->expects ? LB_RATE_NOBODY : LB_RATE_SENDER;

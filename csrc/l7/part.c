@@ -10,6 +10,14 @@ void lb_http_keep_part(struct lb_l7 *l7, struct lb_exchange *exchange, const cha
     exchange->part_end = count;
 }
 
+void lb_http_keep_more(struct lb_l7 *l7, struct lb_exchange *exchange, const char *bytes, uint32_t count)
+{
+    if (exchange->part == LB_SLAB_NONE)
+        exchange->part = lb_heads_take(&l7->heads);
+    memmove(lb_http_part(l7, exchange) + exchange->part_end, bytes, count);
+    exchange->part_end += count;
+}
+
 void lb_http_drop_part(struct lb_l7 *l7, struct lb_exchange *exchange)
 {
     if (exchange->part != LB_SLAB_NONE)

@@ -118,7 +118,7 @@ void lb_http_log(struct lb_l7 *l7, struct lb_exchange *exchange, enum lb_end end
         .flags = (uint8_t)((exchange->reused && exchange->reached_us != LB_NEVER_US ? LB_RECORD_REUSED : 0) |
                            (exchange->client->side.tls ? LB_RECORD_TLS : 0)),
         .tried = exchange->tried_count,
-        .minor = exchange->minor,
+        .minor = exchange->client->speaks == LB_SPEAKS_HTTP2 ? LB_RECORD_HTTP2 : exchange->minor,
     };
     lb_account(&l7->ctx->shm, l7->ctx->worker, &ended);
     if (end == LB_ENDED_DONE && status != 101)

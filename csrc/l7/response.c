@@ -45,7 +45,7 @@ struct lb_verdict lb_http_pass_response(struct lb_l7 *l7, struct lb_exchange *ex
 {
     const struct lb_message *message = &l7->message;
     char cookie[LB_COOKIE_BYTES];
-    struct lb_head_out out = {.bytes = bytes, .body = body->out, .body_count = body->out_count};
+    struct lb_head_out out = {.bytes = bytes, .body = body->out, .body_count = body->out_count, .trailers = body->trailers};
     if (!lb_sendq_can_hold(l7->ctx, message->head.bytes + LB_ENCODE_ROOM + body->out_count))
         return lb_http_no_buffer(l7, exchange);
     if (exchange->sticky_new) {
@@ -56,7 +56,10 @@ struct lb_verdict lb_http_pass_response(struct lb_l7 *l7, struct lb_exchange *ex
     lb_http_note_habit(l7, exchange, message->head.status, !message->persistent);
     exchange->stage = exchange->response.whole ? LB_RESPONSE_WHOLE : LB_RESPONSE_BODY;
     enum lb_step step = exchange->stream[LB_CLIENT].ops->head(l7, exchange, &out);
-    lb_http_drop_part(l7, exchange);
+    if (body->trailers)
+        lb_http_keep_part(l7, exchange, body->out + body->out_count, body->trailers);
+    else
+        lb_http_drop_part(l7, exchange);
     forget_request(l7, exchange);
     return step == LB_STEP_TO_FAILED ? lb_verdict_end(LB_ENDED_CLIENT) : lb_verdict(LB_NEXT_AGAIN);
 }

@@ -31,6 +31,7 @@ struct lb_head_out {
     size_t body_count;
     struct lb_forward *forward; /* of a request */
     const char *cookie;         /* of a response: a Set-Cookie value to add, or NULL */
+    uint32_t trailers;          /* of a response: bytes of trailers that came with it (chunked.h), to be sent when it is over */
 };
 
 struct lb_stream_ops {
@@ -58,6 +59,9 @@ struct lb_stream_ops {
     /* It breaks off, for this reason: leave it likewise. A response that has begun must not look whole. */
     void (*reset)(struct lb_l7 *l7, struct lb_exchange *exchange, enum lb_end why);
 
+    /* The backend agrees to the protocol that the request asked for, by the response in l7->message, which came with what follows. */
+    struct lb_verdict (*switched)(struct lb_l7 *l7, struct lb_exchange *exchange, const char *bytes, uint32_t count);
+
     /* of a backend's */
     /* Read what there is of a response's head. */
     struct lb_verdict (*await)(struct lb_l7 *l7, struct lb_exchange *exchange);
@@ -71,7 +75,9 @@ struct lb_stream {
     const struct lb_stream_ops *ops;
     struct lb_side *side; /* the socket that is this stream's alone, so that it may be spliced; NULL: none is */
     uint8_t chunks;       /* it takes a chunked body as it is framed (chunked.h); else its data alone */
-    uint8_t pad[7];
+    uint8_t takes;        /* of a chunked body, where it takes none: enum lb_chunk_rule, bits */
+    uint8_t pad[6];
+    void *own; /* what its codec has of it beside; NULL: nothing */
 };
 
 #endif

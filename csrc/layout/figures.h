@@ -97,7 +97,19 @@ struct lb_worker_row {
     uint32_t forwards;     /* what the kernel forwards for it: enum lb_offload_which (l4/offload), bits */
     uint32_t forwards_asked;          /* what it was to; more than that where its program could not be loaded */
     uint64_t connections_unsolicited; /* connections to backends that were closed for bytes that nothing was asked for */
-    uint64_t shortages;               /* connects that this host lacked a port, a descriptor or memory for: no backend's fault */
+    uint64_t http2_connections;       /* of clients that spoke HTTP/2 */
+    uint64_t http2_streams;           /* that they opened; requests of these alone */
+    uint64_t http2_streams_active;    /* gauge */
+    uint64_t http2_streams_refused;   /* over max_streams, or no place was left */
+    uint64_t http2_resets_received;   /* RST_STREAM on open streams */
+    uint64_t http2_resets_sent;
+    uint64_t http2_goaways;        /* connections that were told to go: idle, draining, or at fault */
+    uint64_t http2_faults;         /* connections that broke the rules */
+    uint64_t http2_floods_frames;  /* connections that sent more than their share of frames that ask for nothing, */
+    uint64_t http2_floods_resets;  /* ... of streams that were reset, or had to be, */
+    uint64_t http2_floods_headers; /* ... or a header block without end */
+    uint64_t http2_stalls;         /* times that a response waited for its client to open a window */
+    uint64_t shortages;            /* connects that this host lacked a port, a descriptor or memory for: no backend's fault */
 };
 
 /* Sessions and retries of a pool in the last seconds, as one worker saw them. Writer: the worker. */
@@ -162,7 +174,7 @@ struct lb_record {
     uint8_t end;       /* enum lb_end */
     uint8_t flags;     /* enum lb_record_flag */
     uint8_t tried;     /* backends */
-    uint8_t minor;     /* HTTP/1.minor */
+    uint8_t minor;     /* HTTP/1.minor; LB_RECORD_HTTP2 */
     uint8_t trace_flags;
     uint8_t method_length;
     uint8_t host_length;

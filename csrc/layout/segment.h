@@ -127,7 +127,9 @@ struct lb_listener_row {
     uint32_t cost_header;          /* mode http: enum lb_cost_header */
     uint32_t lingering_time_ms;    /* mode http: how long what a client sends behind its last response is read; 0: it is not */
     uint32_t lingering_timeout_ms; /* the longest pause in that */
-    uint8_t pad0[56];
+    uint32_t protocols;            /* mode http: enum lb_protocol, bits: what its clients may speak */
+    uint32_t max_streams;          /* of one HTTP/2 connection, open at once */
+    uint8_t pad0[48];
     uint8_t name[64];
     uint8_t address[96];
     uint8_t error_type[96];         /* media type of the body below */

@@ -1,6 +1,6 @@
 /* The shared segment: its bounds, and the words that stand in it as numbers. See segment.h. */
 enum {
-    LB_LAYOUT = 15,  /* raised with every change of this file, of segment.h and of figures.h */
+    LB_LAYOUT = 16,  /* raised with every change of this file, of segment.h and of figures.h */
     LB_NAME = 64,    /* bytes of a name, NUL included */
     LB_ADDRESS = 96, /* bytes of a printed address */
     LB_SOURCE = 16,  /* bytes of a backend's source */
@@ -42,6 +42,9 @@ enum lb_hash_key { LB_HASH_ADDRESS = 0, LB_HASH_PATH = 1, LB_HASH_HEADER = 2, LB
 
 /* Which fields tell a backend who the client is. */
 enum lb_forwarded { LB_FORWARDED_OFF = 0, LB_FORWARDED_X = 1, LB_FORWARDED_RFC7239 = 2, LB_FORWARDED_BOTH = 3 };
+
+/* What a client of mode http may speak, bits. */
+enum lb_protocol { LB_SPEAKS_HTTP1 = 1, LB_SPEAKS_HTTP2 = 2 };
 
 /* To which requests 103 and its like are passed on. */
 enum lb_early_hints { LB_HINTS_BROWSERS = 0, LB_HINTS_ALWAYS = 1, LB_HINTS_NEVER = 2 };
@@ -152,6 +155,8 @@ enum lb_record_flag {
     LB_RECORD_BY_CLIENT = 32, /* of a session that is done: this side finished first */
     LB_RECORD_BY_BACKEND = 64,
 };
+
+enum { LB_RECORD_HTTP2 = 20 }; /* in a record, for HTTP/1.minor */
 
 /* What the control plane counts of itself. */
 enum lb_count {

@@ -44,7 +44,7 @@ static void drain(struct lb_worker *worker, uint64_t limit_ms, int gently)
     for (uint32_t i = 0; i < worker->listeners.count; i++)
         stop_listening(worker, i, !gently);
     worker->drain_until_ms = lb_now_ms(&worker->ctx) + limit_ms + 1;
-    lb_l7_drain(&worker->l7, gently);
+    lb_l7_drain(&worker->l7, gently, limit_ms);
     lb_worker_set_state(worker, LB_WORKER_DRAINING);
 }
 

@@ -7,6 +7,7 @@
 #include "../core/net.h"
 #include "../l4/offload/offload.h"
 #include "../l4/udp_move.h"
+#include "../l7/http2.h"
 #include "worker.h"
 
 /* --- one turn of the loop ------------------------------------------------------------------------------------------- */
@@ -53,6 +54,9 @@ static void dispatch(struct lb_worker *worker, const struct epoll_event *event)
         break;
     case LB_TAG_HTTP:
         lb_http_event(&worker->l7, index, generation, event->events);
+        break;
+    case LB_TAG_HTTP2:
+        lb_h2_event(&worker->l7, index, generation, event->events);
         break;
     case LB_TAG_CONNECTION:
         lb_http_conn_event(&worker->l7, index, generation, event->events);

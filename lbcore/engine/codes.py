@@ -41,6 +41,10 @@ FORWARDED = {
     "rfc7239": ffi.integer_const("LB_FORWARDED_RFC7239"),
     "both": ffi.integer_const("LB_FORWARDED_BOTH"),
 }
+PROTOCOLS = {
+    "h2": ffi.integer_const("LB_SPEAKS_HTTP2"),
+    "http/1.1": ffi.integer_const("LB_SPEAKS_HTTP1"),
+}
 EARLY_HINTS = {
     "browsers": ffi.integer_const("LB_HINTS_BROWSERS"),
     "always": ffi.integer_const("LB_HINTS_ALWAYS"),

@@ -214,6 +214,30 @@ COUNTED = {
     "refused_client_rate": _worker(
         "refused_client_rate", "counter", "Refused: the client address opened more than client_session_rate."
     ),
+    "http2_connections": _worker("http2_connections", "counter", "Client connections that spoke HTTP/2."),
+    "http2_streams": _worker("http2_streams", "counter", "HTTP/2 streams that clients opened; each is a request."),
+    "http2_streams_active": _worker("http2_streams_active", "gauge", "HTTP/2 streams of clients that are open now."),
+    "http2_streams_refused": _worker(
+        "http2_streams_refused", "counter", "HTTP/2 streams that were refused: over max_streams, or no place was left."
+    ),
+    "http2_resets_received": _worker("http2_resets_received", "counter", "HTTP/2 streams that their client reset."),
+    "http2_resets_sent": _worker("http2_resets_sent", "counter", "HTTP/2 streams that the balancer reset."),
+    "http2_goaways": _worker(
+        "http2_goaways", "counter", "HTTP/2 connections that were told to go: idle, draining, or after an error."
+    ),
+    "http2_faults": _worker(
+        "http2_faults", "counter", "HTTP/2 connections that were ended because the client broke the rules."
+    ),
+    "http2_floods_frames": _worker(
+        "http2_floods_frames", "counter", "HTTP/2 connections that were ended for too many frames that ask for nothing."
+    ),
+    "http2_floods_resets": _worker(
+        "http2_floods_resets", "counter", "HTTP/2 connections that were ended for too many streams that were reset."
+    ),
+    "http2_floods_headers": _worker(
+        "http2_floods_headers", "counter", "HTTP/2 connections that were ended for a header block without end."
+    ),
+    "http2_stalls": _worker("http2_stalls", "counter", "Times that a response waited for its HTTP/2 client to open a window."),
     "requests_limited": _worker(
         "requests_limited", "counter", "HTTP requests that got 429: their client address sent more than client_request_rate."
     ),

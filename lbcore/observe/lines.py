@@ -15,6 +15,7 @@ from lbcore.observe.records import (
     BY_CLIENT,
     DATAGRAMS,
     EXCHANGE,
+    HTTP2,
     NEVER,
     NO_POOL,
     NONE,
@@ -159,6 +160,11 @@ def trace_id(record: Record) -> str:
     return f"{record.trace_high:016x}{record.trace_low:016x}" if record.trace_high or record.trace_low else ""
 
 
+def protocol(record: Record) -> str:
+    """What the client of a request spoke: HTTP/1.0, HTTP/1.1 or HTTP/2."""
+    return "HTTP/2" if record.minor == HTTP2 else f"HTTP/1.{record.minor}"
+
+
 def _ms(us: int) -> str:
     return "null" if us == NEVER else f"{us / 1000:.3f}"
 
@@ -179,6 +185,7 @@ def as_json(record: Record, names: Names) -> str:
             line += f',"id":{quoted(id)}'
         if reason:
             line += f',"reason":{quoted(reason)}'
+        line += f',"protocol":"{protocol(record)}"'
         line += f',"reused":{"true" if record.flags & REUSED else "false"}'
     pool, backend = names.pool(record.pool), names.backend(record.backend, record.generation)
     trace = trace_id(record)
@@ -204,6 +211,7 @@ def as_text(record: Record, names: Names) -> str:
         f"{names.time(record.ended_us)} {names.listener(record.listener)[0]} {names.kind(record)}"
         f" {names.client(record.client, record.port)}{asked} {names.pool(record.pool) or '-'}"
         f" {names.backend(record.backend, record.generation) or '-'} in={record.bytes_in} out={record.bytes_out}"
+        f"{f' protocol={protocol(record)}' if record.kind == EXCHANGE else ''}"
         f" accept={record.accept_us / 1000:.3f} connect={connect} first={first} total={record.total_us / 1000:.3f}"
         f" end={end} by={by or '-'}{f' id={hexed(id)}' if id else ''}{f' reason={quoted(reason)}' if reason else ''}\n"
     )

@@ -18,6 +18,7 @@ BATCH = 1024
 """Records of a worker that are taken at once, at most."""
 SIZE: int = ffi.sizeof("struct lb_record")
 NONE, NO_POOL, NEVER = 0xFFFFFFFF, 0xFFFF, 0xFFFFFFFF
+HTTP2: int = ffi.integer_const("LB_RECORD_HTTP2")
 EXCHANGE, SESSION, DATAGRAMS, REFUSED = (
     ffi.integer_const(f"LB_RECORD_{kind}") for kind in ("EXCHANGE", "SESSION", "DATAGRAMS", "REFUSED")
 )

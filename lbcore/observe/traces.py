@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from lbcore.errors import ConfigError
 from lbcore.log_once import LogOnce
 from lbcore.observe.lines import ended_by, parts
-from lbcore.observe.records import REUSED, TRACED
+from lbcore.observe.records import HTTP2, REUSED, TRACED
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -106,7 +106,7 @@ class Traces:
             "url.path": path,
             "server.address": host,
             "client.address": names.client(record.client, record.port),
-            "network.protocol.version": f"1.{record.minor}",
+            "network.protocol.version": "2" if record.minor == HTTP2 else f"1.{record.minor}",
             "http.response.status_code": record.status or None,
             "lbcore.listener": names.listener(record.listener)[0],
             "lbcore.pool": names.pool(record.pool) or None,

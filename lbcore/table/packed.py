@@ -7,7 +7,7 @@ import ipaddress
 from lbcore._layout import ffi
 from lbcore.config.settings.health import statuses
 from lbcore.config.settings.sticky import is_secure, sticky_attributes
-from lbcore.engine.codes import COST_HEADER, EARLY_HINTS, FORWARDED, HASH_KEYS, MODES, NO_POOL, POLICIES, SEND_PROXY
+from lbcore.engine.codes import COST_HEADER, EARLY_HINTS, FORWARDED, HASH_KEYS, MODES, NO_POOL, POLICIES, PROTOCOLS, SEND_PROXY
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,6 +41,8 @@ def listener_row(
         max_body=listener.max_body,
         forwarded=FORWARDED[listener.forwarded],
         passed_headers=folded_names(listener.pass_client_headers),
+        protocols=sum(PROTOCOLS[protocol] for protocol in set(listener.protocols)),
+        max_streams=listener.max_streams,
         early_hints=EARLY_HINTS[listener.early_hints],
         cost_header=COST_HEADER[listener.cost_header],
         request_id=int(listener.request_id),

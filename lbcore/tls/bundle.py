@@ -26,8 +26,8 @@ _VERIFY = {
 }
 _VERSIONS = {"1.2": 0x0303, "1.3": 0x0304}
 
-OF_HTTPS = ("http/1.1", "http/1.0")
-"""What https agrees on: curl --http1.0 offers the second alone."""
+OF_HTTPS = {"h2": ("h2",), "http/1.1": ("http/1.1", "http/1.0")}
+"""What https agrees on, by the protocols of its listener, the best first: curl --http1.0 offers http/1.0 alone."""
 
 
 class Certificate(NamedTuple):
@@ -73,6 +73,10 @@ def _packed(
     return b"".join(bytes(ffi.buffer(part)) for part in parts) + bytes(text.bytes)
 
 
+def _of_https(listener: ListenerSettings) -> list[str]:
+    return [name for protocol, names in OF_HTTPS.items() if protocol in listener.protocols for name in names]
+
+
 def pack_listener(listener: ListenerSettings, certificates: Sequence[Certificate], client_ca: bytes, library: str) -> bytes:
     """The bundle of a listener that ends TLS. client_ca: PEM, b"" where no certificate of the client's is asked for."""
     http = listener.mode == "https"
@@ -85,7 +89,7 @@ def pack_listener(listener: ListenerSettings, certificates: Sequence[Certificate
     texts = {
         "library": library.encode(),
         "ciphers": (listener.tls_ciphers or "").encode(),
-        "alpn": _protocols(OF_HTTPS if http else listener.alpn or []),
+        "alpn": _protocols(_of_https(listener) if http else listener.alpn or []),
         "trusted": client_ca,
     }
     return _packed(certificates, numbers, texts, _context(listener, client_ca))

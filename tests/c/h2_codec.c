@@ -16,7 +16,7 @@
 #include "h2/frame_write.h"
 #include "h2/hpack_read.h"
 #include "h2/hpack_write.h"
-#include "l7/h2_request.h"
+#include "l7/h2/request.h"
 
 enum { ROOM = 1 << 20 };
 

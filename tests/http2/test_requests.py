@@ -1,4 +1,4 @@
-"""Requests that come by HTTP/2 (csrc/l7/h2_request.c): what they are as HTTP/1.1, and what is none."""
+"""Requests that come by HTTP/2 (csrc/l7/h2/request.c): what they are as HTTP/1.1, and what is none."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ class Block(NamedTuple):
 
 def build(directory: Path) -> list[str]:
     """The program's command."""
-    others = ("csrc/core/slab.c", "csrc/l7/h2_request.c", "csrc/l7/syntax.c", "tests/c/h2_codec.c")
+    others = ("csrc/core/slab.c", "csrc/l7/h2/request.c", "csrc/l7/syntax.c", "tests/c/h2_codec.c")
     sources = [*sorted((ROOT / "csrc/h2").glob("*.c")), *(ROOT / other for other in others)]
     return link("gcc", SANITIZED, compiled("gcc", SANITIZED, sources, directory), directory / "h2_codec")
 

@@ -35,7 +35,6 @@ REFUSED = {
     "user_in_target": (b"GET http://u@a/ HTTP/1.1\r\nHost: a\r\n\r\n", 400),
     "tls_client_hello": (b"\x16\x03\x01\x02\x00\x01\x00", 400),
     "two_empty_lines_first": (b"\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", 400),
-    "http_2_preface": (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505),
     "version_0_9": (b"GET / HTTP/0.9\r\nHost: a\r\n\r\n", 505),
     "version_1_2": (b"GET / HTTP/1.2\r\nHost: a\r\n\r\n", 505),
     "connect": (b"CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n", 501),

@@ -61,7 +61,7 @@ def test_a_listeners_bundle() -> None:
     assert (head["library"], head["ciphers"], head["alpn"]) == (
         b"/lib/libssl.so.3",
         INTERMEDIATE.encode(),
-        b"\x08http/1.1\x08http/1.0",
+        b"\x02h2\x08http/1.1\x08http/1.0",
     )
     assert (head["trusted"], head["name"]) == (b"ca", b"")
     assert head["context"] == hashlib.sha256(b"optional\0web\0ca").digest()

@@ -130,8 +130,8 @@ def test_the_chain_comes_along(authority: Authority, tmp_path: Path) -> None:
         assert client.get().status == 200
 
 
-def test_https_agrees_on_http_1_or_nothing(authority: Authority, site: Path) -> None:
-    with Backend() as backend, https(site, backend) as lb:
+def test_https_without_http_2_agrees_on_http_1_or_nothing(authority: Authority, site: Path) -> None:
+    with Backend() as backend, https(site, backend, listener={"protocols": ["http/1.1"]}) as lb:
         for offered, agreed in ((("h2", "http/1.1"), "http/1.1"), (("http/1.0",), "http/1.0"), ((), None)):
             for version in (V12, V13):
                 with TlsClient(lb.address, trusting(authority, version=version, protocols=offered)) as client:

@@ -4,6 +4,7 @@
 
 #include "../belongs.h"
 #include "../input.h"
+#include "../part.h"
 
 /* --- what comes with the head --------------------------------------------------------------------------------------- */
 
@@ -58,7 +59,7 @@ enum lb_reading lb_h1_first_of_request(struct lb_l7 *l7, struct lb_exchange *exc
 static int first_chunks_of_response(const struct lb_exchange *exchange, struct lb_body *body, char *bytes, uint32_t count,
                                     struct lb_chunk_piece *piece)
 {
-    body->chunked.rules = LB_CHUNKS_LENIENT | (exchange->stream[LB_CLIENT].chunks ? LB_CHUNKS_TRAILERS : LB_CHUNKS_BARE);
+    body->chunked.rules = LB_CHUNKS_LENIENT | exchange->stream[LB_CLIENT].takes;
     enum lb_chunking chunking = lb_chunked_read(&body->chunked, bytes, count, piece);
     body->left = piece->used;
     body->whole = chunking == LB_CHUNKS_DONE;
@@ -128,6 +129,8 @@ static enum lb_step read_chunks(struct lb_body_lane *body, size_t room, struct l
     lb_body_moved(body, piece->data);
     body->body->left += piece->used;
     body->body->whole = chunking == LB_CHUNKS_DONE;
+    if (piece->trailers)
+        lb_http_keep_more(body->l7, body->exchange, piece->out + piece->out_count, piece->trailers);
     *rest = bytes + piece->used;
     *rest_count = (uint32_t)got - piece->used;
     return chunking == LB_CHUNKS_BAD ? LB_STEP_BAD : LB_STEP_MOVED;

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "../../core/io.h"
+#include "../../h2/names.h"
 #include "../bad_request.h"
 #include "../belongs.h"
 #include "../exchanges.h"
@@ -32,6 +33,7 @@ static struct lb_exchange *begin_exchange(struct lb_l7 *l7, struct lb_h1 *h1)
     struct lb_exchange *exchange = lb_h1_take_exchange(l7, h1);
     lb_http_count_request(l7, exchange);
     h1->unsent = 0;
+    h1->asked = 1;
     return exchange;
 }
 
@@ -64,13 +66,24 @@ static enum lb_reading take_body(struct lb_l7 *l7, struct lb_exchange *exchange,
     return reading;
 }
 
+/* The listener has clients of HTTP/2 alone. */
+static struct lb_verdict not_spoken(struct lb_l7 *l7, struct lb_exchange *exchange)
+{
+    lb_add(&l7->ctx->row->requests_bad, 1);
+    exchange->persistent = 0;
+    return lb_verdict_respond(LB_READ_VERSION, "only HTTP/2 is spoken here");
+}
+
 static struct lb_verdict begin(struct lb_l7 *l7, struct lb_exchange *exchange)
 {
     struct lb_request_way way;
     const struct lb_message *message = &l7->message;
     const char *bytes = lb_input_at(l7, &exchange->in) + exchange->in.start;
+    if (!(lb_http_listener(l7, exchange)->protocols & LB_SPEAKS_HTTP1))
+        return not_spoken(l7, exchange);
     exchange->upgrade = message->upgrade && !offers_h2c(bytes, message->upgrade_to);
     exchange->stream[LB_CLIENT].chunks = message->head.minor;
+    exchange->stream[LB_CLIENT].takes = message->head.minor ? LB_CHUNKS_TRAILERS : LB_CHUNKS_BARE;
     if (lb_http_look_at_request(l7, exchange, bytes, &way) < 0)
         return lb_http_bad_request(l7, exchange, LB_READ_BAD);
     enum lb_reading reading = take_body(l7, exchange, bytes, way.trailers);
@@ -137,6 +150,14 @@ static struct lb_verdict take_unsent(struct lb_l7 *l7, struct lb_h1 *h1)
     return lb_verdict(LB_NEXT_LINGER);
 }
 
+/* Do the connection's first words begin HTTP/2 (RFC 9113 3.4), which its listener speaks? */
+static int is_preface(const struct lb_l7 *l7, const struct lb_h1 *h1, const char *bytes, uint32_t count)
+{
+    uint32_t known = count < LB_H2_PREFACE_BYTES ? count : LB_H2_PREFACE_BYTES;
+    return !h1->asked && lb_http_client_listener(l7, &h1->client)->protocols & LB_SPEAKS_HTTP2 &&
+           memcmp(bytes, LB_H2_PREFACE, known) == 0;
+}
+
 struct lb_verdict lb_h1_take_request(struct lb_l7 *l7, struct lb_h1 *h1)
 {
     if (h1->unsent)
@@ -152,6 +173,8 @@ struct lb_verdict lb_h1_take_request(struct lb_l7 *l7, struct lb_h1 *h1)
     h1->in.seen = count;
     if (reading == LB_READ_PARTIAL)
         return h1->client.side.readable ? fill(l7, h1) : lb_verdict(LB_NEXT_WAIT);
+    if (reading == LB_READ_VERSION && is_preface(l7, h1, bytes, count))
+        return lb_verdict(LB_NEXT_HTTP2);
     struct lb_exchange *exchange = begin_exchange(l7, h1);
     return reading == LB_READ_DONE ? begin(l7, exchange) : lb_http_bad_request(l7, exchange, reading);
 }

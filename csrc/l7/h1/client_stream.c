@@ -10,6 +10,7 @@
 #include "upload.h"
 #include "../stage.h"
 #include "unsent.h"
+#include "upgrade.h"
 
 enum { SMALL_BODY = 2048 }; /* is copied behind its head rather than sent as a second part */
 
@@ -108,6 +109,7 @@ static const struct lb_stream_ops ops = {
     .local = local,
     .recall = recall,
     .more = lb_h1_more,
+    .switched = lb_http_switch_protocols,
     .done = lb_h1_done,
     .reset = lb_h1_reset,
 };

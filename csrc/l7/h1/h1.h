@@ -25,7 +25,8 @@ struct lb_h1 {
     uint32_t unsent_left;         /* bytes of a body that may come though 417 was sent; UINT32_MAX: more than is waited for */
     uint8_t state;                /* enum lb_h1_state */
     uint8_t unsent;               /* 417 came instead of 100: the body may come all the same, or the request once more */
-    uint8_t pad[2];
+    uint8_t asked;                /* a request has come */
+    uint8_t pad;
 };
 
 _Static_assert(sizeof(struct lb_h1) <= 200, "an idle client is small");

@@ -13,7 +13,6 @@
 #include "../part.h"
 #include "../response.h"
 #include "../stage.h"
-#include "upgrade.h"
 
 enum {
     FIRST_READ = 32768, /* of a response: its head and this much of its body fit into one buffer if the client is slow */
@@ -119,7 +118,7 @@ static struct lb_verdict read_response(struct lb_l7 *l7, struct lb_exchange *exc
         if (reading != LB_READ_DONE)
             return lb_http_bad_response(l7, exchange, reading);
         if (l7->message.head.status == 101)
-            return lb_http_switch_protocols(l7, exchange, bytes, count);
+            return exchange->stream[LB_CLIENT].ops->switched(l7, exchange, bytes, count);
         if (is_goodbye(exchange, &l7->message))
             return lb_verdict_lost(502, "the backend closed the connection before it answered");
         if (l7->message.head.status >= 200)

@@ -141,6 +141,21 @@ LISTENER: tuple[Option, ...] = (
         " client",
     ),
     Option(
+        "protocols",
+        "texts",
+        None,
+        "http: what clients may speak: h2 (https: by ALPN; http: a connection that begins with the preface of HTTP/2),"
+        " http/1.1, or both; default: both",
+    ),
+    Option(
+        "max_streams",
+        "int",
+        100,
+        "http: requests that may be under way at once on one HTTP/2 connection; further ones are told to try again",
+        low=1,
+        high=10_000,
+    ),
+    Option(
         "early_hints",
         "choice",
         "browsers",
@@ -244,7 +259,7 @@ LISTENER: tuple[Option, ...] = (
         "alpn",
         "texts",
         None,
-        "tls with a certificate: ALPN protocols to agree on, the best first; default: none (https: always http/1.1 or 1.0)",
+        "tls with a certificate: ALPN protocols to agree on, the best first; default: none (https: see protocols)",
     ),
 )
 

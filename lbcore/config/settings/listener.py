@@ -18,6 +18,8 @@ IDLE_MS = {"udp": 30_000}
 OTHER_IDLE_MS = 600_000
 MAX_ERROR_BODY, MAX_ERROR_TYPE, MAX_TRUSTED, MAX_EXPRESSION, MAX_PASSED = 1023, 95, 32, 1024, 255
 """The room of their fields in csrc/layout/segment.h."""
+PROTOCOLS = ("h2", "http/1.1")
+"""What clients of mode http may speak, by their names in ALPN; both unless a listener says less."""
 OF_REQUESTS = ("client_request_rate", "client_request_burst", "min_body_rate")
 """Limits of clients that only modes http and https know."""
 
@@ -51,6 +53,8 @@ class ListenerSettings(Settings):
     trusted_proxies: list[str]
     pass_client_headers: list[str]
     cost_header: str
+    protocols: list[str]
+    max_streams: int
     early_hints: str
     request_id: bool
     half_close: bool
@@ -80,6 +84,7 @@ class ListenerSettings(Settings):
         self.v6_only = bool(values.pop("v6_only", False))
         self.trusted_proxies = self.trusted_proxies or []
         self.pass_client_headers = self.pass_client_headers or []
+        self.protocols = self.protocols or list(PROTOCOLS)
         self.certificates = list(values.pop("certificates", ()))
         for name, most in (("error_body", MAX_ERROR_BODY), ("error_type", MAX_ERROR_TYPE)):
             if len((getattr(self, name) or "").encode()) > most:
@@ -97,6 +102,11 @@ class ListenerSettings(Settings):
             self.idle_timeout_ms = IDLE_MS.get(self.mode, OTHER_IDLE_MS)
         if self.accept_proxy and not self.trusted_proxies:
             yield "accept_proxy: requires trusted_proxies, the peers that send PROXY headers"
+
+    def _protocol_faults(self) -> Iterable[str]:
+        for protocol in self.protocols:
+            if protocol not in PROTOCOLS:
+                yield f"protocols: {protocol!r} is not allowed (allowed: {', '.join(PROTOCOLS)})"
 
     def _limit_faults(self) -> Iterable[str]:
         yield from self.out_of_scope("mode", (self.mode,))
@@ -119,6 +129,7 @@ class ListenerSettings(Settings):
     def check(self) -> Iterable[str]:
         yield from self._limit_faults()
         yield from self._header_faults()
+        yield from self._protocol_faults()
         yield from listener_faults(self)
 
     @property

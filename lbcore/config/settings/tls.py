@@ -83,7 +83,7 @@ def listener_faults(listener: Listener) -> Iterable[str]:
     if listener.client_cert == "off" and listener.client_ca is not None:
         yield "client_ca: requires client_cert = 'optional' or 'required'"
     if listener.alpn is not None and listener.mode == "https":
-        yield "alpn: only for mode tls with a certificate, https always agrees on http/1.1 or 1.0"
+        yield "alpn: only for mode tls with a certificate, https agrees on what protocols says"
     for protocol in listener.alpn or ():
         if not protocol.isascii() or len(protocol) > 255:
             yield f"alpn: {protocol!r} is not allowed (allowed: names of protocols, such as h2)"

@@ -3,8 +3,8 @@
 #ifndef LB_H2_BLOCK_H
 #define LB_H2_BLOCK_H
 
-#include "../h2/hpack_read.h"
-#include "../h2/names.h"
+#include "../../h2/hpack_read.h"
+#include "../../h2/names.h"
 
 struct lb_l7;
 

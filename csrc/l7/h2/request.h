@@ -4,8 +4,8 @@
 #ifndef LB_H2_REQUEST_H
 #define LB_H2_REQUEST_H
 
-#include "../h2/hpack_read.h"
-#include "span.h"
+#include "../../h2/hpack_read.h"
+#include "../span.h"
 
 /* Bytes that a request takes at most as HTTP/1.1, beside its fields. */
 enum { LB_H2_REQUEST_ROOM = 256 };

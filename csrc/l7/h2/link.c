@@ -1,8 +1,8 @@
-#include "h2_link.h"
+#include "link.h"
 
 #include <string.h>
 
-#include "l7.h"
+#include "../l7.h"
 
 void lb_h2_link_open(struct lb_h2_link *link, struct lb_hpack_memory *memory, uint64_t now_ms, int is_server)
 {
@@ -92,11 +92,13 @@ void lb_h2_link_window(struct lb_worker_context *ctx, struct lb_h2_link *link, u
 uint8_t *lb_h2_link_block(struct lb_worker_context *ctx, struct lb_h2_link *link, uint32_t most)
 {
     uint8_t *at = (uint8_t *)lb_sendq_room(ctx, &link->out, lb_h2_block_bytes(most + LB_HPACK_WRITE_ROOM, LB_H2_FRAME_BYTES));
+    link->block_out = at;
     return at ? lb_hpack_write_begin(&link->fields_out, at + LB_H2_FRAME_HEAD) : NULL;
 }
 
-void lb_h2_link_block_done(struct lb_h2_link *link, uint8_t *begin, const uint8_t *end, uint32_t stream, int end_stream)
+void lb_h2_link_block_done(struct lb_h2_link *link, const uint8_t *end, uint32_t stream, int end_stream)
 {
+    uint8_t *begin = link->block_out;
     uint32_t bytes = (uint32_t)(end - begin) - LB_H2_FRAME_HEAD;
     wrote(link, begin, lb_h2_frame_block(begin, bytes, stream, end_stream, LB_H2_FRAME_BYTES));
 }
@@ -146,9 +148,12 @@ int lb_h2_link_end_stream(struct lb_worker_context *ctx, struct lb_h2_link *link
 
 /* --- what is heard ------------------------------------------------------------------------------------------------------ */
 
-static enum lb_h2_error spend(const struct lb_worker_context *ctx, struct lb_h2_link *link)
+enum lb_h2_error lb_h2_link_spend(struct lb_worker_context *ctx, struct lb_h2_link *link)
 {
-    return lb_h2_budget_spend(&link->budget, lb_now_ms(ctx)) < 0 ? LB_H2_ENHANCE_YOUR_CALM : LB_H2_NO_ERROR;
+    if (lb_h2_budget_spend(&link->budget, lb_now_ms(ctx)) == 0)
+        return LB_H2_NO_ERROR;
+    lb_add(&ctx->row->http2_floods_frames, 1);
+    return LB_H2_ENHANCE_YOUR_CALM;
 }
 
 static enum lb_h2_error take_setting(struct lb_h2_link *link, const struct lb_h2_event *event)
@@ -162,7 +167,7 @@ static enum lb_h2_error take_setting(struct lb_h2_link *link, const struct lb_h2
 /* The first is what every connection begins with. */
 static enum lb_h2_error settings_end(struct lb_worker_context *ctx, struct lb_h2_link *link)
 {
-    enum lb_h2_error error = link->settled ? spend(ctx, link) : LB_H2_NO_ERROR;
+    enum lb_h2_error error = link->settled ? lb_h2_link_spend(ctx, link) : LB_H2_NO_ERROR;
     uint8_t *at = room(ctx, link, LB_H2_FRAME_HEAD);
     link->settled = 1;
     if (at)
@@ -175,14 +180,14 @@ static enum lb_h2_error pinged(struct lb_worker_context *ctx, struct lb_h2_link 
     uint8_t *at = room(ctx, link, LB_H2_PING_BYTES);
     if (at)
         wrote(link, at, lb_h2_write_ping(at, payload, 1));
-    return spend(ctx, link);
+    return lb_h2_link_spend(ctx, link);
 }
 
 static enum lb_h2_error window_grew(struct lb_worker_context *ctx, struct lb_h2_link *link, uint32_t bytes)
 {
     if (lb_h2_window_add(&link->window, bytes) < 0)
         return LB_H2_FLOW_CONTROL_ERROR;
-    return spend(ctx, link);
+    return lb_h2_link_spend(ctx, link);
 }
 
 enum lb_h2_error lb_h2_link_hear(struct lb_worker_context *ctx, struct lb_h2_link *link, const struct lb_h2_event *event)
@@ -201,12 +206,12 @@ enum lb_h2_error lb_h2_link_hear(struct lb_worker_context *ctx, struct lb_h2_lin
         return window_grew(ctx, link, event->value);
     case LB_H2_GOING_AWAY:
         link->last_heard = event->number;
-        return spend(ctx, link);
+        return lb_h2_link_spend(ctx, link);
     case LB_H2_CHEAP:
     case LB_H2_SETTINGS_ACK:
     case LB_H2_RESET:
     case LB_H2_STREAM_FAULT:
-        return spend(ctx, link);
+        return lb_h2_link_spend(ctx, link);
     case LB_H2_FAULT:
         return (enum lb_h2_error)event->value;
     case LB_H2_MORE:

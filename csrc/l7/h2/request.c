@@ -1,6 +1,6 @@
-#include "h2_request.h"
+#include "request.h"
 
-#include "syntax.h"
+#include "../syntax.h"
 
 /* A field under consideration. */
 struct part {

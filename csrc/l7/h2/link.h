@@ -3,14 +3,14 @@
 #ifndef LB_H2_LINK_H
 #define LB_H2_LINK_H
 
-#include "../h2/budget.h"
-#include "../h2/frame_read.h"
-#include "../h2/frame_write.h"
-#include "../h2/hpack_write.h"
-#include "../h2/settings.h"
-#include "../h2/window.h"
-#include "../l4/sendq.h"
-#include "h2_block.h"
+#include "../../h2/budget.h"
+#include "../../h2/frame_read.h"
+#include "../../h2/frame_write.h"
+#include "../../h2/hpack_write.h"
+#include "../../h2/settings.h"
+#include "../../h2/window.h"
+#include "../../l4/sendq.h"
+#include "block.h"
 
 enum {
     LB_H2_READ_BYTES = 16384,         /* read at once, of frames */
@@ -31,6 +31,7 @@ struct lb_h2_link {
     struct lb_h2_credit credit; /* what the peer's may */
     struct lb_h2_budget budget; /* of frames that ask for nothing, and of resets */
     struct lb_h2_block block;   /* the header block that is coming */
+    uint8_t *block_out;         /* where the header block that is being written begins */
     struct lb_flow out;         /* frames that have not been sent */
     uint32_t last_in;           /* the highest stream that the peer opened; 0: none */
     uint32_t last_out;          /* that we opened */
@@ -76,7 +77,7 @@ void lb_h2_link_window(struct lb_worker_context *ctx, struct lb_h2_link *link, u
 /* A header block: where its first field goes, with room for `most` bytes of fields, or NULL: no buffer. Fields are written there by
  * lb_hpack_write(&link->fields_out, ...), and all of it goes out as frames of `stream`. */
 uint8_t *lb_h2_link_block(struct lb_worker_context *ctx, struct lb_h2_link *link, uint32_t most);
-void lb_h2_link_block_done(struct lb_h2_link *link, uint8_t *begin, const uint8_t *end, uint32_t stream, int end_stream);
+void lb_h2_link_block_done(struct lb_h2_link *link, const uint8_t *end, uint32_t stream, int end_stream);
 
 /* Put as much of it as both windows and the held bytes allow into DATA frames; what the side takes at once is sent, so that a long body is
  * no longer held than it must be. Returns how many bytes were taken; end_stream goes with the last of them. */
@@ -93,6 +94,9 @@ __attribute__((warn_unused_result)) int lb_h2_link_end_stream(struct lb_worker_c
  * of peer.window is to be told to open streams by the caller (lb_h2_window_shift). Returns the fault of the connection. */
 __attribute__((warn_unused_result)) enum lb_h2_error lb_h2_link_hear(struct lb_worker_context *ctx, struct lb_h2_link *link,
                                                                      const struct lb_h2_event *event);
+
+/* A frame that asks for nothing has come. Returns the fault of the connection: ENHANCE_YOUR_CALM, which is counted. */
+__attribute__((warn_unused_result)) enum lb_h2_error lb_h2_link_spend(struct lb_worker_context *ctx, struct lb_h2_link *link);
 
 /* DATA has come: it counts against the connection's window, which is allowed anew at once, since streams' own windows bound what is
  * held. Returns the fault of the connection. */

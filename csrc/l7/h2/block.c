@@ -1,8 +1,8 @@
-#include "h2_block.h"
+#include "block.h"
 
 #include <string.h>
 
-#include "l7.h"
+#include "../l7.h"
 
 void lb_h2_block_open(struct lb_h2_block *block)
 {
