@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from certificates import authority_with_peers
 from dns_faults import following
-from harness import stays, wait_for
+from file_sources import settings
+from harness import Peer, balanced, dial, echo, named, read_exactly, stays, wait_for
 from kubernetes_peer import KubernetesPeer, endpoint, slice_of
 from source_sites import KubernetesSite, hurry
 
@@ -327,3 +328,22 @@ def test_a_line_of_a_watch_is_bounded(site: KubernetesSite, monkeypatch: pytest.
         wait_for(lambda: len(lists(site.peer)) >= 2, "it lists again")
         site.set(TWO)
         wait_for(lambda: followed.addresses == [TWO], "the next change comes")
+
+
+def test_a_pod_that_terminates_keeps_its_sessions_and_gets_no_new_ones(site: KubernetesSite) -> None:
+    with Peer(echo) as leaving, Peer(named(b"stays")) as other:
+        site.set(leaving.address)
+        with balanced(settings=settings(site.settings(port_name="http"))) as lb:
+            wait_for(lambda: lb.pool().backends(), "it comes")
+            with dial(lb.address) as session:
+                session.sendall(b"one")
+                assert read_exactly(session, 3) == b"one"
+                ends = endpoint("127.0.0.1", ready=False, terminating=True)
+                site.peer.put(slice_of(f"shop-{leaving.port}", ends, port=leaving.port))
+                site.peer.put(slice_of("new", endpoint("127.0.0.1"), port=other.port))
+                wait_for(lambda: {backend.weight for backend in lb.pool().backends()} == {0, 1}, "one drains")
+                for _ in range(5):
+                    with dial(lb.address) as fresh:
+                        assert read_exactly(fresh, 5) == b"stays"
+                session.sendall(b"two")
+                assert read_exactly(session, 3) == b"two"
