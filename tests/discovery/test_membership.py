@@ -112,13 +112,13 @@ def test_the_last_good_set_is_kept_and_let_go(bench: Bench) -> None:
     assert {row.state for row in (one, two, three)} == {"up"}
     assert all(row.reason.startswith("kept: every usable backend") for row in (one, two, three))
     assert bench.picks() == {one.index, two.index, three.index}
-    assert not bench.membership.usable()
+    assert bench.membership.outages() == ["p"]
     bench.membership.observations.probe_result(two, True)
     bench.membership.observations.probe_result(two, True)
     assert (one.state, two.state, three.state) == ("up", "up", "up")  # it doubts itself
     bench.later(5)
     assert (one.state, two.state, three.state) == ("down", "up", "down")
-    assert bench.membership.usable()
+    assert bench.membership.outages() == []
 
 
 def test_a_new_backend_lets_the_kept_ones_go(bench: Bench) -> None:
