@@ -17,6 +17,7 @@ from typing import NamedTuple
 from bench.serving import ROOT
 from lbcore.cluster.entry import Entry, Owner, Told, read
 from lbcore.cluster.keys import Backend, Keys
+from lbcore.cluster.marks import written
 from lbcore.cluster.registry import Registry
 from lbcore.cluster.stamp import StampClock
 from lbcore.store.interface import MOST_OPERATIONS
@@ -56,8 +57,8 @@ class Row(NamedTuple):
     def __str__(self) -> str:
         watched = f"{self.watched_b / 1000:,.1f} kB/s | {self.watched_b * self.nodes / 1e6:,.2f} MB/s"
         memory = f"{self.memory_b / 1e6:,.0f} MB"
-        written = f"{self.keys:,.1f} | {self.transactions:,.1f}"
-        return f"| {self.nodes} | {self.backends:,} | {self.what} | {written} | {watched} | {memory} |"
+        rates = f"{self.keys:,.1f} | {self.transactions:,.1f}"
+        return f"| {self.nodes} | {self.backends:,} | {self.what} | {rates} | {watched} | {memory} |"
 
 
 class World:
@@ -105,6 +106,23 @@ class World:
             if part == 0:
                 self._end_leases()
             self._flush()
+        if int(self.now + 0.01) % BEAT_S == 0:
+            self._summarize()
+
+    def _summarize(self) -> None:
+        """Each node says what it hears of others' backends; owners read it."""
+        for node in self.nodes:
+            foreign = node.foreign() if node.me not in self.dead else set()
+            if not foreign:
+                continue
+            values = written(foreign)
+            self.keys_written += len(values)
+            self.transactions += 1
+            self.watched_b += sum(200 + len(value) * 4 // 3 for value in values)
+            marks = frozenset(foreign)
+            for other in self.nodes:
+                if other is not node:
+                    other.vouched(f"{node.me.node}/0", marks, self.now)
 
     def _end_leases(self) -> None:
         for at, until in enumerate(self.until):

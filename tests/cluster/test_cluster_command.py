@@ -85,6 +85,10 @@ def test_check_asks_the_store(tmp_path: Path, capsys: pytest.CaptureFixture[str]
         ('endpoints = ["http://h:1"]\nsecret_file = "short"', "cluster.secret_file: its first line is too short"),
         ('endpoints = ["http://h:1"]\nsecret_file = "missing"', "cluster.secret_file: "),
         ('endpoints = ["http://h:1"]\nkeep = "1s"', "cluster.keep: '1s' is not allowed"),
+        (
+            'endpoints = ["http://h:1"]\n[[pool]]\nlease.heartbeat = "30s"',
+            "cluster.keep: 1m is shorter than the leases of pool",
+        ),
         ('endpoints = ["http://h:1"]\nkind = "zookeeper"', "cluster.kind: 'zookeeper' is not allowed"),
     ],
 )

@@ -99,6 +99,8 @@ class BalancerSettings(Settings):
         for pool in self.pools:
             if pool.initial == "down" and pool.probe.kind == "off":
                 yield f"pool {pool.name}: initial: 'down' requires probes (probe.kind is off: nothing would bring a backend up)"
+        if self.cluster is not None:
+            yield from self.cluster.lease_faults(self.pools)
         if self.group is not None and self.user is None:
             yield "group: requires user"
         if self.traces != "off" and not self.traces.startswith(("http://", "https://")):

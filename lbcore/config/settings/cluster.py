@@ -7,7 +7,7 @@ import socket
 from urllib.parse import urlsplit
 
 from lbcore.config import options
-from lbcore.config.option import slots
+from lbcore.config.option import duration_text, slots
 from lbcore.config.secret import Secret
 from lbcore.config.settings.base import Settings
 
@@ -15,6 +15,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any
+
+    from lbcore.config.settings.pool import PoolSettings
 
 LEAST_SECRET = 32
 _PREFIX = re.compile(r"/([A-Za-z0-9_.:-]+/)+")
@@ -65,6 +67,13 @@ class ClusterSettings(Settings):
             yield "password_file: requires user" if self.user is None else "user: requires password_file"
         if self.secret is not None and len(self.secret) < LEAST_SECRET:
             yield f"secret_file: its first line is too short (allowed: {LEAST_SECRET} characters or more)"
+
+    def lease_faults(self, pools: Iterable[PoolSettings]) -> Iterable[str]:
+        """A node dies: its backends are to be heard elsewhere before they leave."""
+        for pool in pools:
+            if pool.lease.length_ms > self.keep_ms:
+                length, keep = duration_text(pool.lease.length_ms), duration_text(self.keep_ms)
+                yield f"cluster.keep: {keep} is shorter than the leases of pool {pool.name} ({length})"
 
 
 def _is_endpoint(text: str) -> bool:
