@@ -179,7 +179,7 @@ static void send_held(struct lb_l7 *l7, struct lb_h2_client *client)
         lb_h2_client_end(l7, client, client->link.failed ? LB_ENDED_NO_BUFFER : LB_ENDED_CLIENT);
         return;
     }
-    if (client->full && lb_h2_link_takes(&client->link)) {
+    if (client->full && client->client.side.writable && lb_h2_link_takes(&client->link)) {
         client->full = 0;
         lb_h2_streams_ready(l7, client);
     }

@@ -25,6 +25,7 @@ SUITES = [
     "l7/test_http_retries.py",
     "l7/test_http_routing.py",
     "http2/test_clients.py",
+    "http2/test_endings.py",
     "http2/test_client_bounds.py",
     "http2/test_conformance.py",
     "http2/test_smuggling.py",

@@ -2,41 +2,32 @@
 
 from __future__ import annotations
 
-import contextlib
 import socket
 import struct
-import threading
 import time
 from typing import TYPE_CHECKING
 
 import pytest
 from h2_frames import (
-    CANCEL,
     CONTINUATION,
     DATA,
     END_HEADERS,
     END_STREAM,
     ENHANCE_YOUR_CALM,
-    GOAWAY,
     HEADERS,
     INITIAL_WINDOW_SIZE,
-    NO_ERROR,
-    PING,
     RST_STREAM,
     WINDOW_UPDATE,
     H2Client,
     frame,
-    reset,
     window_update,
 )
 from harness import wait_for
-from http_balancers import figure, http
-from http_peers import Backend, answering, field
-
-from lbcore import Balancer
+from http_balancers import http
+from http_peers import Backend, answering, field, narrow
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    pass
 
 LARGE = 1 << 20
 
@@ -54,17 +45,6 @@ def unchunked(raw: bytes) -> bytes:
         if not size:
             return content
         content, raw = content + raw[:size], raw[size + 2 :]
-
-
-@contextlib.contextmanager
-def to_be_stopped(backend: Backend) -> Iterator[Balancer]:
-    """A balancer that the test stops."""
-    lb = Balancer(listen="http://127.0.0.1:0", backends=[backend.address], workers=1, health="off")
-    lb.start()
-    try:
-        yield lb
-    finally:
-        lb.stop(0)
 
 
 # --- requests -----------------------------------------------------------------------------------------------------------
@@ -345,100 +325,23 @@ def test_streams_share_a_connection_in_turns() -> None:
         assert first_end < len(order) // 2
 
 
-# --- endings ------------------------------------------------------------------------------------------------------------------
-
-
-def test_a_client_cancels_and_its_backend_hears_at_once() -> None:
-    asked, left = threading.Event(), threading.Event()
-
-    def script(connection: socket.socket, head: bytes, body: bytes) -> bool:
-        if b"/other" in head:
-            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
-            return False
-        asked.set()
-        assert connection.recv(1) == b""
-        left.set()
-        return True
-
-    with Backend(script) as backend, http(backend) as lb, H2Client(lb.address) as client:
-        client.ask(1)
-        assert asked.wait(5)
-        client.send(reset(1, CANCEL))
-        assert left.wait(5)
-        client.ask(3, "/other")
-        assert client.response(3).body == b"ok"
-        assert figure(lb, "requests_client_aborts") == 1
-
-
-def test_a_client_that_closes_ends_all_of_its_requests() -> None:
-    asked = threading.Semaphore(0)
-
-    def script(connection: socket.socket, head: bytes, body: bytes) -> bool:
-        asked.release()
-        return connection.recv(1) == b""
-
-    with Backend(script) as backend, http(backend) as lb:
-        with H2Client(lb.address) as client:
-            for stream in (1, 3, 5):
-                client.ask(stream)
-            for _ in range(3):
-                assert asked.acquire(timeout=5)
-        wait_for(lambda: figure(lb, "requests_client_aborts") == 3, "all three are over")
-
-
-def test_an_idle_connection_ends_by_goaway_and_fin() -> None:
-    with (
-        Backend() as backend,
-        http(backend, listener={"keepalive_timeout": "300ms"}) as lb,
-        H2Client(lb.address) as client,
-    ):
-        client.ask(1)
-        client.response(1)
-        got = client.until(lambda got: got.kind == GOAWAY)
-        assert got is not None
-        assert (struct.unpack(">I", got.payload[:4])[0], got.number) == (1, NO_ERROR)
-        assert client.receive() is None
-
-
-def test_a_drain_warns_first_and_goes_after_a_round_trip() -> None:
-    """grpcio 1.85.1: what it sends between the two is served."""
-    with Backend() as backend, to_be_stopped(backend) as lb, H2Client(lb.address) as client:
-        client.ask(1)
-        client.response(1)
-        stopping = threading.Thread(target=lb.stop, args=(5,))
-        stopping.start()
-        first = client.until(lambda got: got.kind == GOAWAY)
-        assert first is not None
-        assert struct.unpack(">I", first.payload[:4])[0] == 0x7FFFFFFF
-        ping = client.until(lambda got: got.kind == PING)
-        assert ping is not None
-        client.ask(3)
-        client.send(frame(PING, 1, 0, ping.payload))
-        assert client.response(3).status == "200"
-        last = client.until(lambda got: got.kind == GOAWAY) if len(client.all_of(GOAWAY)) < 2 else client.all_of(GOAWAY)[1]
-        assert last is not None
-        assert struct.unpack(">I", last.payload[:4])[0] == 3
-        client.until(lambda got: False)
-        stopping.join()
-
-
-def test_a_drain_waits_for_streams_before_it_says_goaway() -> None:
-    """httpx2 2.16.2 and grpclib 0.4.9 lose what is under way when GOAWAY comes."""
-    go = threading.Event()
-
-    def script(connection: socket.socket, head: bytes, body: bytes) -> None:
-        go.wait(5)
-        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
-
-    with Backend(script) as backend, to_be_stopped(backend) as lb, H2Client(lb.address) as client:
-        client.ask(1)
-        wait_for(lambda: backend.heads, "it is asked for")
-        stopping = threading.Thread(target=lb.stop, args=(20,))
-        stopping.start()
-        assert client.ping()
-        assert not client.all_of(GOAWAY)
-        go.set()
-        assert client.response(1).body == b"ok"
-        assert client.until(lambda got: got.kind == GOAWAY)
-        client.until(lambda got: False)
-        stopping.join()
+@pytest.mark.parametrize("streams", [1, 3])
+def test_a_client_whose_socket_takes_little_gets_all(streams: int) -> None:
+    """Frames are cut in the middle by what its socket takes, and go on there."""
+    body = bytes(range(256)) * (LARGE // 256)
+    raw = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
+    with Backend(answering(raw)) as backend, http(backend) as lb:
+        pairs = (INITIAL_WINDOW_SIZE, 1 << 24)
+        with H2Client(lb.address, pairs, sock=narrow(lb.address)) as client:
+            client.send(window_update(0, 1 << 30))
+            for at in range(streams):
+                client.ask(2 * at + 1)
+            bodies = {2 * at + 1: b"" for at in range(streams)}
+            ended = 0
+            while ended < streams:
+                got = client.receive()
+                assert got is not None
+                if got.kind == DATA:
+                    bodies[got.stream] += got.payload
+                    ended += got.flags & END_STREAM
+            assert all(got == body for got in bodies.values())

@@ -37,7 +37,7 @@ static uint32_t send_some(struct lb_l7 *l7, const struct lb_exchange *exchange, 
         lb_add(&l7->ctx->row->http2_stalls, 1);
     stream->share -= sent < stream->share ? sent : stream->share;
     stream->said_end |= last && sent == count && count;
-    client->full |= !lb_h2_link_takes(&client->link);
+    client->full |= !lb_h2_link_takes(&client->link) || !client->client.side.writable;
     lb_h2_client_touch(l7, client);
     if (!stream->share)
         lb_h2_stream_served(stream);

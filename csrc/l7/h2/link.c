@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "../../core/io.h"
 #include "../l7.h"
 
 void lb_h2_link_open(struct lb_h2_link *link, struct lb_hpack_memory *memory, uint64_t now_ms, int is_server)
@@ -104,9 +105,10 @@ void lb_h2_link_block_done(struct lb_h2_link *link, const uint8_t *end, uint32_t
 }
 
 /* One frame: how many bytes it took. */
-static uint32_t put_data(struct lb_worker_context *ctx, struct lb_h2_link *link, struct lb_h2_window *window, uint32_t stream,
-                         const char *bytes, uint32_t count, int end_stream)
+static uint32_t put_data(struct lb_worker_context *ctx, struct lb_h2_link *link, struct lb_side *side,
+                         struct lb_h2_window *window, uint32_t stream, const char *bytes, uint32_t count, int end_stream)
 {
+    (void)side;
     uint32_t held = link->out.pending + LB_H2_FRAME_HEAD;
     uint32_t most = held < LB_H2_DATA_HELD ? LB_H2_DATA_HELD - held : 0;
     uint32_t taken = lb_h2_window_grant(window, &link->window, count < most ? count : most);
@@ -121,12 +123,90 @@ static uint32_t put_data(struct lb_worker_context *ctx, struct lb_h2_link *link,
     return taken;
 }
 
+/* --- long bodies, without a copy -------------------------------------------------------------------------------------- */
+
+enum { PARTS = 4 }; /* frames in one call */
+
+/* Frames of one body as they lie in memory: heads apart, bytes where they are. */
+struct frames {
+    uint8_t heads[PARTS][LB_H2_FRAME_HEAD];
+    struct iovec parts[2 * PARTS];
+    int count;
+    uint32_t bytes; /* of the body */
+};
+
+static void make_frames(const struct lb_h2_link *link, const struct lb_h2_window *window, uint32_t stream, const char *bytes,
+                        uint32_t count, int end_stream, struct frames *frames)
+{
+    struct lb_h2_window left = *window, all = link->window;
+    frames->count = 0;
+    frames->bytes = 0;
+    while (frames->count < 2 * PARTS && frames->bytes < count) {
+        uint32_t taken = lb_h2_window_grant(&left, &all, count - frames->bytes);
+        if (!taken)
+            return;
+        uint8_t *head = frames->heads[frames->count / 2], last = frames->bytes + taken == count && end_stream;
+        lb_h2_write_head(head, LB_H2_DATA, last ? LB_H2_END_STREAM : 0, stream, taken);
+        frames->parts[frames->count++] = (struct iovec){head, LB_H2_FRAME_HEAD};
+        frames->parts[frames->count++] = (struct iovec){(void *)(uintptr_t)(bytes + frames->bytes), taken};
+        frames->bytes += taken;
+        left.left -= (int32_t)taken;
+        all.left -= (int32_t)taken;
+    }
+}
+
+/* What the socket took ends in the middle of a frame: the rest of that frame is held. How much of the body is done with. */
+static uint32_t hold_rest(struct lb_worker_context *ctx, struct lb_h2_link *link, const struct frames *frames, size_t sent)
+{
+    uint32_t done = 0;
+    for (int i = 0; i < frames->count; i += 2) {
+        const struct iovec *head = &frames->parts[i], *body = head + 1;
+        size_t whole = head->iov_len + body->iov_len;
+        if (!sent)
+            return done;
+        done += (uint32_t)body->iov_len;
+        if (sent >= whole) {
+            sent -= whole;
+            continue;
+        }
+        uint8_t *at = room(ctx, link, (uint32_t)(whole - sent)), *end = at;
+        size_t of_head = sent < head->iov_len ? sent : head->iov_len, of_body = sent - of_head;
+        if (!at)
+            return done;
+        memcpy(end, (const char *)head->iov_base + of_head, head->iov_len - of_head);
+        end += head->iov_len - of_head;
+        memcpy(end, (const char *)body->iov_base + of_body, body->iov_len - of_body);
+        wrote(link, at, end + body->iov_len - of_body);
+        return done;
+    }
+    return done;
+}
+
+/* As many as the socket takes, while nothing is held. How much of the body they have. */
+static uint32_t send_frames(struct lb_worker_context *ctx, struct lb_h2_link *link, struct lb_side *side,
+                            struct lb_h2_window *window, uint32_t stream, const char *bytes, uint32_t count, int end_stream)
+{
+    struct frames frames;
+    make_frames(link, window, stream, bytes, count, end_stream, &frames);
+    if (!frames.count)
+        return 0;
+    ssize_t sent = lb_send_parts(side->fd, frames.parts, (size_t)frames.count);
+    uint32_t done = sent > 0 ? hold_rest(ctx, link, &frames, (size_t)sent) : 0;
+    if (done < frames.bytes || link->out.pending)
+        side->writable = 0; /* if it failed, the next call says so */
+    window->left -= (int32_t)done;
+    link->window.left -= (int32_t)done;
+    return done;
+}
+
 uint32_t lb_h2_link_data(struct lb_worker_context *ctx, struct lb_h2_link *link, struct lb_side *side,
                          struct lb_h2_window *window, uint32_t stream, const char *bytes, uint32_t count, int end_stream)
 {
     uint32_t taken = 0;
     while (taken < count) {
-        uint32_t more = put_data(ctx, link, window, stream, bytes + taken, count - taken, end_stream);
+        int whole = count - taken > LB_H2_FRAME_BYTES && !side->tls && side->writable && !link->out.pending;
+        uint32_t more =
+            (whole ? send_frames : put_data)(ctx, link, side, window, stream, bytes + taken, count - taken, end_stream);
         taken += more;
         if (more)
             continue;
