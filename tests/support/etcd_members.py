@@ -150,3 +150,9 @@ def etcd(folder: Path, version: str = ANY, members: int = 1, options: list[str] 
 def put(url: str, key: str, value: str) -> None:
     """As anybody could."""
     ask(url, "/v3/kv/put", {"key": base64.b64encode(key.encode()).decode(), "value": base64.b64encode(value.encode()).decode()})
+
+
+def end_lease(url: str, key: str) -> None:
+    """The lease of this key is over."""
+    found = ask(url, "/v3/kv/range", {"key": base64.b64encode(key.encode()).decode()})
+    ask(url, "/v3/lease/revoke", {"ID": found["kvs"][0]["lease"]})
