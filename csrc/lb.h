@@ -6,6 +6,8 @@
 #include "core/privileges.h"
 #include "core/seccomp.h"
 #include "core/shortage.h"
+#include "core/uring.h"
+#include "core/uring_trial.h"
 #include "l4/event_tag.h"
 #include "l4/offload/offload.h"
 #include "l4/proxy_protocol.h"
@@ -42,6 +44,7 @@ struct lb_worker_setup {
     int own_process;             /* it is all of its process: once the control plane is gone, SIGTERM ends it */
     struct lb_offload *offload;  /* the caller's, and this worker's alone; NULL: the kernel forwards nothing */
     uint32_t offload_asked;      /* what it was to forward: enum lb_offload_which, bits */
+    struct lb_uring *uring;      /* likewise; NULL: epoll serves sockets */
     const char *adoption_socket; /* path of a socket where it then waits for another; NULL: it waits for nobody */
 };
 

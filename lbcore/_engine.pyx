@@ -80,7 +80,7 @@ cdef class TableWriter:
         return 0
 
     def head(self, *, bytes name, bytes version, uint64_t started_ms, uint32_t control_pid, uint32_t datapath,
-             bytes client_key):
+             uint32_t loop, bytes loop_reason, bytes client_key):
         self.usable()
         if len(client_key) != sizeof(self.shm.head.client_key):
             raise ValueError("not a key")
@@ -90,6 +90,8 @@ cdef class TableWriter:
         self.shm.head.started_ms = started_ms
         self.shm.head.control_pid = control_pid
         self.shm.head.datapath = datapath
+        self.shm.head.loop = loop
+        put_text(self.shm.head.loop_reason, sizeof(self.shm.head.loop_reason), loop_reason)
 
     def sections(self, uint32_t count):
         """So many sections count from now on."""
@@ -726,11 +728,12 @@ def rest_privileges():
     check(lb_privileges_rest())
 
 
-def load_seccomp(*, bint offloads=False):
-    """Filter this process's system calls from now on: None, or in words why there is no filter. offloads: it has an Offload."""
+def load_seccomp(*, bint offloads=False, bint rings=False):
+    """Filter this process's system calls from now on: None, or in words why there is no filter. offloads: it has an Offload. rings:
+    it has a Ring."""
     cdef char why[256]
     why[0] = 0
-    return None if lb_seccomp_load(offloads, why, sizeof(why)) == 0 else why.decode(errors="replace")
+    return None if lb_seccomp_load(offloads, rings, why, sizeof(why)) == 0 else why.decode(errors="replace")
 
 
 def is_shortage(int error):
@@ -774,25 +777,58 @@ def offload_selftest(*, bint local=False):
     return None if error == 0 else why.decode(errors="replace") or _strerror(-error)
 
 
+cdef class Ring:
+    """An io_uring by which a worker's sockets are served. It is of the thread that makes it. Raises OSError."""
+
+    cdef lb_uring *handle
+
+    def __cinit__(self):
+        check(lb_uring_open(&self.handle))
+
+    def __dealloc__(self):
+        lb_uring_close(self.handle)
+
+
+def inherited_rings():
+    """In a forked child, once: the descriptors of its parent's rings and of the sockets that these serve, now the child's to close."""
+    cdef int fd = lb_ring_sockets_inherited(0)
+    found = []
+    while fd >= 0:
+        found.append(fd)
+        fd = lb_ring_sockets_inherited(fd + 1)
+    return found
+
+
+def try_ring():
+    """Send and receive by an io_uring of this thread's, under a millisecond. Raises OSError where that is not to be had."""
+    cdef int error
+    with nogil:
+        error = lb_uring_try()
+    check(error)
+
+
 def run_worker(memory, *, uint32_t worker, int channel, uint32_t max_sessions, uint32_t max_buffers,
                uint32_t max_pipes, uint32_t max_handshakes=1024, bint own_process=False, bytes adoption_socket=None,
-               Offload offload=None, uint32_t offload_asked=0):
+               Offload offload=None, uint32_t offload_asked=0, Ring ring=None):
     """Serve until drained or stopped. The channel stays the caller's. adoption_socket: path of a socket where it waits for another control
     ctx when its own is gone. offload: this worker's alone. offload_asked: what it was to be (OFFLOAD_... of lbcore/control/worker.py); the
-    worker's row says both. Raises OSError when the worker cannot go on."""
+    worker's row says both. ring: of this thread; None: epoll serves its sockets. Raises OSError when the worker cannot go on."""
     cdef Py_buffer view
     cdef lb_worker_setup setup
     cdef int result
     cdef const char *path = NULL
     cdef lb_offload *forwarding = NULL
+    cdef lb_uring *uring = NULL
     if adoption_socket is not None:
         path = adoption_socket
     if offload is not None:
         forwarding = offload.handle
+    if ring is not None:
+        uring = ring.handle
     PyObject_GetBuffer(memory, &view, PyBUF_WRITABLE)
     try:
         setup = lb_worker_setup(view.buf, <uint64_t>view.len, worker, channel, max_sessions, max_buffers, max_pipes,
-                                max_handshakes, own_process, forwarding, offload_asked, path)
+                                max_handshakes, own_process, forwarding, offload_asked, uring, path)
         with nogil:
             result = lb_worker_run(&setup)
         check(result)

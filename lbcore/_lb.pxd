@@ -28,6 +28,8 @@ cdef extern from "lb.h" nogil:
         uint64_t started_ms
         uint32_t control_pid
         uint32_t datapath
+        uint32_t loop
+        uint8_t loop_reason[104]
         uint8_t client_key[16]
         uint8_t name[64]
         uint8_t version[24]
@@ -99,6 +101,9 @@ cdef extern from "lb.h" nogil:
     struct lb_offload:
         pass
 
+    struct lb_uring:
+        pass
+
     struct lb_worker_setup:
         void *memory
         uint64_t bytes
@@ -111,6 +116,7 @@ cdef extern from "lb.h" nogil:
         int own_process
         lb_offload *offload
         uint32_t offload_asked
+        lb_uring *uring
         const char *adoption_socket
 
     uint64_t lb_shm_bytes(const lb_limits *limits)
@@ -320,10 +326,14 @@ cdef extern from "lb.h" nogil:
     int lb_privileges_become(uint32_t user, int offloads)
     int lb_privileges_lend()
     int lb_privileges_rest()
-    int lb_seccomp_load(int offloads, char *why, size_t room)
+    int lb_seccomp_load(int offloads, int rings, char *why, size_t room)
     int lb_offload_open(lb_offload **offload, uint32_t slots, uint32_t which, char *why, size_t room)
     void lb_offload_close(lb_offload *offload)
     int lb_offload_selftest(char *why, size_t room)
+    int lb_uring_open(lb_uring **uring)
+    void lb_uring_close(lb_uring *uring)
+    int lb_uring_try()
+    int lb_ring_sockets_inherited(int fd)
     int lb_local_selftest(char *why, size_t room)
     int lb_seccomp_version(char *text, size_t room)
     int lb_is_shortage(int error)

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "congestion.h"
+#include "io.h"
 #include "siphash.h"
 
 enum { KEEPALIVE_PROBES = 3, KEEPALIVE_INTERVAL_S = 10 };
@@ -86,13 +87,16 @@ void lb_net_reset(int fd)
 {
     struct linger now = {.l_onoff = 1, .l_linger = 0};
     (void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
-    close(fd);
+    lb_close(fd, 1);
 }
 
 int lb_net_has_sent_all(int fd)
 {
     struct tcp_info info = {0};
     socklen_t length = sizeof info;
+    const struct lb_ring_socket *served = lb_ring_socket_of(fd);
+    if (served && served->send != LB_RING_NO_SEND)
+        return 0;
     /* what is queued and not sent yet waits for room that acknowledgements make: then something is unacknowledged, too */
     return getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &length) == 0 && !info.tcpi_unacked;
 }

@@ -12,6 +12,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "ring_abi.h"
+
 /* --- libseccomp's interface, as far as it is used (seccomp.h of 2.3 and newer) ---------------------------------------- */
 
 enum { SOCKET_FAMILY = 0, PROCESS = 0, OPENAT_FLAGS = 2, BPF_COMMAND = 0, IOCTL_REQUEST = 1 }; /* arguments of calls */
@@ -259,7 +261,7 @@ static int add_offload(const struct library *library, void *filter)
     return error ? error : add(library, filter, ACTION_ALLOW, "ioctl", 1, &queued);
 }
 
-static int fill(const struct library *library, void *filter, int offloads)
+static int fill(const struct library *library, void *filter, int offloads, int rings)
 {
     int error = add_all(library, filter, ACTION_ALLOW, allowed, sizeof allowed / sizeof *allowed);
     if (!error)
@@ -268,6 +270,8 @@ static int fill(const struct library *library, void *filter, int offloads)
         error = add_told_apart(library, filter);
     if (!error && offloads)
         error = add_offload(library, filter);
+    if (!error && rings) /* set up before, and held to its few operations by the kernel (ring.h) */
+        error = library->rule_add_array(filter, ACTION_ALLOW, LB_SYS_RING_ENTER, 0, NULL);
     if (!error)
         error = library->attr_set(filter, ATTRIBUTE_SYNC_THREADS, 1);
     return error;
@@ -279,7 +283,7 @@ enum { SANITIZED = 1 };
 enum { SANITIZED = 0 };
 #endif
 
-int lb_seccomp_load(int offloads, char *why, size_t room)
+int lb_seccomp_load(int offloads, int rings, char *why, size_t room)
 {
     struct library library;
     int error = SANITIZED ? -ENOTSUP : open_library(&library, why, room);
@@ -290,7 +294,7 @@ int lb_seccomp_load(int offloads, char *why, size_t room)
     void *filter = library.init(ACTION_ERRNO(EPERM));
     if (!filter)
         return -ENOMEM;
-    error = fill(&library, filter, offloads);
+    error = fill(&library, filter, offloads, rings);
     if (!error)
         error = library.load(filter);
     library.release(filter);

@@ -31,10 +31,10 @@ enum lb_step {
     LB_STEP_TOO_LARGE, /* of bodies */
 };
 
-/* Does the datapath splice what comes now? Never where a side speaks TLS. */
+/* Does the datapath splice what comes now? Never where a side speaks TLS, nor what the ring has received. */
 static inline int lb_lane_wants_splice(const struct lb_lane *lane)
 {
-    if (lane->from->tls || lane->to->tls)
+    if (lane->from->tls || lane->to->tls || lb_has_read_ahead(lane->from->fd))
         return 0;
     switch ((enum lb_datapath)lane->ctx->datapath) {
     case LB_COPY:

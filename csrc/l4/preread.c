@@ -107,18 +107,9 @@ static enum next look_at_hello(struct lb_prereads *prereads, struct lb_preread *
     }
 }
 
-static ssize_t peek(int fd, char *bytes)
-{
-    ssize_t got;
-    do
-        got = recv(fd, bytes, LB_SCRATCH_BYTES, MSG_PEEK | MSG_DONTWAIT);
-    while (got < 0 && errno == EINTR);
-    return got;
-}
-
 static enum next step(struct lb_prereads *prereads, struct lb_preread *preread)
 {
-    ssize_t got = peek(preread->accepted.fd, prereads->ctx->scratch);
+    ssize_t got = lb_peek(preread->accepted.fd, prereads->ctx->scratch, LB_SCRATCH_BYTES);
     if (got < 0 && errno == EAGAIN)
         return NEXT_WAIT;
     if (got <= 0)

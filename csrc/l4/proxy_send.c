@@ -71,7 +71,7 @@ static int read_hello(struct lb_worker_context *ctx, const struct lb_proxy_heade
 {
     if (ctx->shm.listeners[who->listener].mode != LB_MODE_TLS)
         return 0;
-    ssize_t got = recv(who->client->fd, ctx->scratch, LB_SCRATCH_BYTES, MSG_PEEK | MSG_DONTWAIT);
+    ssize_t got = lb_peek(who->client->fd, ctx->scratch, LB_SCRATCH_BYTES);
     return got > 0 && lb_hello_read(hello, (const uint8_t *)ctx->scratch, (uint32_t)got) == LB_HELLO_DONE;
 }
 

@@ -152,12 +152,7 @@ int lb_sendq_send_last(struct lb_worker_context *ctx, struct lb_flow *flow, stru
                        const char *b, size_t b_count)
 {
     struct iovec parts[2] = {{(void *)(uintptr_t)a, a_count}, {(void *)(uintptr_t)b, b_count}};
-    struct msghdr message = {.msg_iov = parts, .msg_iovlen = 2};
-    ssize_t sent;
-    do
-        sent = sendmsg(to->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT | MSG_MORE);
-    while (sent < 0 && errno == EINTR);
-    return settle(ctx, flow, to, parts, sent);
+    return settle(ctx, flow, to, parts, lb_send_last(to->fd, parts, 2));
 }
 
 static ssize_t send_held(struct lb_worker_context *ctx, const struct lb_flow *flow, struct lb_side *to)

@@ -34,7 +34,7 @@ static int begin_to_connect(const struct lb_attempt *attempt)
     if (fd < 0)
         return -fd;
     session->side[LB_BACKEND] = (struct lb_side){.fd = fd};
-    return -lb_session_watch(ctx, session, LB_BACKEND, LB_ATTACH_FRESH);
+    return -lb_session_watch(ctx, session, LB_BACKEND, LB_ATTACH_CONNECTING);
 }
 
 static void leave(const struct lb_attempt *attempt, enum lb_end why)

@@ -1,7 +1,6 @@
 #include "side.h"
 
 #include <sys/epoll.h>
-#include <unistd.h>
 
 #include "../core/net.h"
 #include "../core/tcp_state.h"
@@ -46,7 +45,7 @@ ssize_t lb_side_send_parts(struct lb_side *side, const void *a, size_t a_count, 
 ssize_t lb_side_peek(struct lb_side *side, void *bytes, size_t count)
 {
     if (!side->tls)
-        return recv(side->fd, bytes, count, MSG_PEEK | MSG_DONTWAIT);
+        return lb_peek(side->fd, bytes, count);
     (void)lb_tls_note(side->tls, 1, 0, 0); /* what was seen of the socket may be old */
     return lb_side_recv_tls(side, bytes, count);
 }
@@ -65,14 +64,14 @@ void lb_side_finish_cut(struct lb_side *side)
 {
     if (side->tls)
         lb_tls_say_nothing(side->tls);
-    (void)shutdown(side->fd, SHUT_WR);
+    lb_finish(side->fd);
 }
 
 int lb_side_finish(struct lb_side *side)
 {
     if (side->tls && lb_tls_finish(side->tls) < 0 && errno == EAGAIN)
         return -1;
-    (void)shutdown(side->fd, SHUT_WR);
+    lb_finish(side->fd);
     return 0;
 }
 
@@ -91,6 +90,6 @@ void lb_side_close(struct lb_side *side, int reset)
     if (reset)
         lb_net_reset(side->fd);
     else
-        close(side->fd);
+        lb_close(side->fd, 0);
     side->fd = -1;
 }

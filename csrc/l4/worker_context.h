@@ -41,7 +41,6 @@ struct lb_worker_context {
     struct lb_loop loop;
     const char *loopback_control; /* core/congestion.h; NULL: none */
     uint64_t now_us;              /* read once a turn */
-    uint32_t more_events;         /* the list of events was full: there may be others, which the next turn tells */
     struct lb_wheel wheel;
     struct lb_slab sessions;
     struct lb_slab proxy_info; /* what PROXY headers said of clients that are there still */

@@ -132,7 +132,7 @@ static uint32_t once_limit_ms(const struct lb_conn_pool *pool, const struct lb_c
 static int is_surely_quiet(const struct lb_conn_pool *pool, const struct lb_conn *conn, enum lb_conn_use use)
 {
     const struct lb_worker_context *ctx = pool->ctx;
-    return use == LB_USE_REPEATABLE && !conn->side.readable && !ctx->more_events && conn->kept_turn != (uint32_t)ctx->row->turns;
+    return use == LB_USE_REPEATABLE && !conn->side.readable && !ctx->loop.more && conn->kept_turn != (uint32_t)ctx->row->turns;
 }
 
 static int suits(const struct lb_conn *conn, uint32_t backend, enum lb_conn_use use)
@@ -211,15 +211,18 @@ int lb_conn_connect(struct lb_conn_pool *pool, uint32_t backend, uint32_t row, s
     int fd = lb_net_connect(&to, limits->tcp_keepalive_s, ctx->loopback_control);
     if (fd == -EADDRNOTAVAIL && pool->parting.count) {
         hurry(pool);
+        lb_loop_settle(&ctx->loop);
         fd = lb_net_connect(&to, limits->tcp_keepalive_s, ctx->loopback_control);
     }
     if (frees_by_closing(-fd) && pool->eldest != LB_SLAB_NONE) {
         lb_conn_drop(pool, lb_conn_at(pool, pool->eldest));
+        lb_loop_settle(&ctx->loop);
         fd = lb_net_connect(&to, limits->tcp_keepalive_s, ctx->loopback_control);
     }
     *conn = lb_conn_at(pool, index);
     uint32_t generation = (*conn)->generation;
-    int error = fd < 0 ? fd : lb_loop_attach(&ctx->loop, fd, lb_tag_of(LB_TAG_CONNECTION, index, generation), LB_ATTACH_FRESH);
+    int error =
+        fd < 0 ? fd : lb_loop_attach(&ctx->loop, fd, lb_tag_of(LB_TAG_CONNECTION, index, generation), LB_ATTACH_CONNECTING);
     if (error) {
         if (fd >= 0)
             close(fd);

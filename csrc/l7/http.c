@@ -149,7 +149,7 @@ void lb_http_open(struct lb_l7 *l7, const struct lb_accepted *accepted)
     lb_h1_move(l7, h1, LB_H1_OPEN);
     if (!error)
         error = lb_loop_attach(&l7->ctx->loop, accepted->fd, lb_tag_of(LB_TAG_HTTP, index, generation),
-                               accepted->watched ? LB_ATTACH_WATCHED : LB_ATTACH_FRESH);
+                               accepted->watched ? LB_ATTACH_WATCHED : LB_ATTACH_BRIEF);
     if (error)
         lb_h1_end(l7, h1, LB_ENDED_NO_BUFFER);
     else if (accepted->tls && agreed_on_http2(accepted->tls))

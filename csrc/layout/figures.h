@@ -109,7 +109,9 @@ struct lb_worker_row {
     uint64_t http2_floods_resets;  /* ... of streams that were reset, or had to be, */
     uint64_t http2_floods_headers; /* ... or a header block without end */
     uint64_t http2_stalls;         /* times that a response waited for its client to open a window */
-    uint64_t shortages;            /* connects that this host lacked a port, a descriptor or memory for: no backend's fault */
+    uint32_t loop;                 /* enum lb_loop_kind: by what it serves sockets */
+    uint32_t pad0;
+    uint64_t shortages; /* connects that this host lacked a port, a descriptor or memory for: no backend's fault */
 };
 
 /* Sessions and retries of a pool in the last seconds, as one worker saw them. Writer: the worker. */

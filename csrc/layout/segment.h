@@ -67,7 +67,8 @@ struct lb_head {
     uint32_t client_size;
     uint32_t not_ready;  /* as readyz says: the balancer leaves, or nobody can serve; what health_path of listeners answers */
     uint64_t hanging[2]; /* a bit for each section whose worker does not turn although asked to; written by the control plane */
-    uint8_t pad0[8];
+    uint32_t loop;       /* enum lb_loop_kind: by what workers are to serve sockets */
+    uint8_t pad0[4];
     /* the line that changes: written by the control plane */
     uint64_t generation;     /* raised by every change of the table */
     uint64_t row_generation; /* the last generation given to a backend row */
@@ -82,7 +83,7 @@ struct lb_head {
     uint64_t log_lost;         /* records that were overwritten before they could be written */
     uint64_t counts[16];       /* by enum lb_count; any thread of the control plane adds to them */
     struct lb_spent spent[65]; /* of the control plane, then of the worker of each section; written by whoever scrapes them */
-    uint8_t pad1[40];
+    uint8_t loop_reason[104];  /* in words, why that loop */
 };
 
 /* An address range; IPv4 is mapped into IPv6 (RFC 4291 2.5.5.2). */

@@ -1,6 +1,6 @@
 /* The shared segment: its bounds, and the words that stand in it as numbers. See segment.h. */
 enum {
-    LB_LAYOUT = 16,  /* raised with every change of this file, of segment.h and of figures.h */
+    LB_LAYOUT = 17,  /* raised with every change of this file, of segment.h and of figures.h */
     LB_NAME = 64,    /* bytes of a name, NUL included */
     LB_ADDRESS = 96, /* bytes of a printed address */
     LB_SOURCE = 16,  /* bytes of a backend's source */
@@ -64,6 +64,8 @@ enum lb_route_path {
 enum lb_condition { LB_CONDITION_HEADER = 0, LB_CONDITION_COOKIE = 1, LB_CONDITION_ALPN = 2 };
 
 enum lb_datapath { LB_AUTO = 0, LB_COPY = 1, LB_SPLICE = 2, LB_OFFLOAD = 3 };
+
+enum lb_loop_kind { LB_LOOP_EPOLL = 1, LB_LOOP_URING = 2 };
 
 enum lb_row_state { LB_ROW_FREE = 0, LB_ROW_LIVE = 1 };
 

@@ -4,7 +4,7 @@
 #include <stddef.h>
 
 /* The layout is part of the interface between processes: a change here must raise LB_LAYOUT. */
-_Static_assert(sizeof(struct lb_head) == 2176, "head");
+_Static_assert(sizeof(struct lb_head) == 2240, "head");
 _Static_assert(offsetof(struct lb_head, generation) == 384, "head's changing line starts a line");
 _Static_assert(sizeof(struct lb_spent) == 24, "spent");
 _Static_assert(sizeof(((struct lb_head *)0)->spent) / sizeof(struct lb_spent) == LB_MAX_WORKERS + 1, "spent of all");
@@ -18,7 +18,7 @@ _Static_assert(sizeof(struct lb_view) == 64, "view");
 _Static_assert(sizeof(struct lb_routes_head) == 16, "routes head");
 _Static_assert(sizeof(struct lb_route_row) == 64, "route row");
 _Static_assert(sizeof(struct lb_condition_row) == 24, "condition row");
-_Static_assert(sizeof(struct lb_worker_row) == 800, "worker row");
+_Static_assert(sizeof(struct lb_worker_row) == 808, "worker row");
 _Static_assert(sizeof(struct lb_budget) == 128, "budget");
 _Static_assert(sizeof(struct lb_backend_health) == 128, "health");
 _Static_assert(sizeof(struct lb_decision) == 64, "decision");

@@ -37,6 +37,7 @@ int lb_worker_context_open(struct lb_worker_context *ctx, const struct lb_worker
     ctx->worker = setup->worker;
     ctx->row = lb_shm_worker(&ctx->shm, setup->worker);
     ctx->datapath = ctx->shm.head->datapath;
+    ctx->row->loop = setup->uring ? LB_LOOP_URING : LB_LOOP_EPOLL;
     ctx->offload = setup->offload;
     ctx->row->forwards_asked = setup->offload_asked;
     ctx->row->forwards = setup->offload ? lb_offload_forwards(setup->offload) : 0;
@@ -59,7 +60,7 @@ int lb_worker_context_open(struct lb_worker_context *ctx, const struct lb_worker
     const struct lb_head *head = ctx->shm.head;
     /* a client each, its session's backend, and as many kept connections */
     lb_tls_rules_prepare(&ctx->tls, head->max_listeners, head->max_pools, head->max_backends, 3 * sessions);
-    return error ? error : lb_loop_open(&ctx->loop);
+    return error ? error : lb_loop_open(&ctx->loop, setup->uring);
 }
 
 void lb_worker_context_close(struct lb_worker_context *ctx)

@@ -73,7 +73,6 @@ static void dispatch(struct lb_worker *worker, const struct epoll_event *event)
 /* First those of idle connections to backends: none is given a request after something has come on it. */
 static void dispatch_all(struct lb_worker *worker, int count)
 {
-    worker->ctx.more_events = count == LB_WORKER_EVENTS;
     for (int i = 0; i < count; i++) {
         uint64_t tag = worker->events[i].data.u64;
         if (lb_tag_kind(tag) == LB_TAG_CONNECTION)
@@ -136,7 +135,8 @@ static int patience_ms(const struct lb_worker *worker)
 
 static int drained(const struct lb_worker *worker)
 {
-    int idle = worker->ctx.row->active + worker->ctx.prereads == 0 && worker->listeners.open == 0 && worker->udp.open == 0;
+    int idle = worker->ctx.row->active + worker->ctx.prereads == 0 && worker->listeners.open == 0 && worker->udp.open == 0 &&
+               lb_loop_has_sent_all(&worker->ctx.loop);
     if (lb_udp_is_moving(&worker->udp))
         return 0;
     return worker->drain_until_ms && (idle || lb_now_ms(&worker->ctx) >= worker->drain_until_ms);

@@ -12,6 +12,7 @@ from lbcore.api.options import Options
 from lbcore.api.pool import Pool
 from lbcore.api.reloading import Reloading
 from lbcore.config.settings import DEFAULT_POOL, BalancerSettings, simple
+from lbcore.control import loops
 from lbcore.control.offload import local_refusal, refusal
 from lbcore.errors import ConfigError, LbcoreError, NotRunning
 
@@ -107,7 +108,7 @@ class Balancer:
         """Bind, start workers, and serve. Raises PortTaken, ConfigError, WorkerFailed or OSError with nothing left behind."""
         with self._lock:
             if self._current is None:
-                self._check_offload()
+                self._check_machine()
                 for line in self._settings.advice():
                     self._log(line)
                 from lbcore.api.running import Running  # what a balancer that is not started needs not
@@ -125,13 +126,15 @@ class Balancer:
         """How it is run, beside its settings."""
         return self._options
 
-    def _check_offload(self) -> None:
+    def _check_machine(self) -> None:
         """Raises ConfigError when the settings want what this machine does not offer."""
         settings = self._settings
         if settings.datapath == "offload" and (reason := refusal()):
             raise ConfigError(f"datapath: 'offload' is not available here: {reason}")
         if settings.offload_local and (reason := local_refusal(settings.datapath)):
             raise ConfigError(f"offload_local: it is not available here: {reason}")
+        if settings.loop == "uring" and (reason := loops.unfit(settings)):
+            raise ConfigError(f"loop: 'uring' is not available here: {reason}")
 
     def stop(self, drain_timeout: float | None = None) -> None:
         """Stop accepting, let sessions finish for drain_timeout seconds (default: the configured time), then end all.

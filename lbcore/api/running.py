@@ -12,6 +12,7 @@ from lbcore.api.picks import Picking, PickPool
 from lbcore.api.readiness import Readiness
 from lbcore.api.showing import Showing
 from lbcore.config.settings import split_host_port
+from lbcore.control import loops
 from lbcore.control.listening import Listening
 from lbcore.control.supervisor import Supervisor
 from lbcore.discovery.loop_guard import LoopGuard
@@ -88,6 +89,7 @@ class Running:
             workers=settings.workers or len(os.sched_getaffinity(0)),
             max_backends=settings.max_backends,
             datapath=settings.datapath,
+            loop=loops.choose(settings),
             memory=self.adoption.take_segment() if self.adoption else None,
             secret=cookie_secret(settings.cluster),
         )

@@ -13,6 +13,7 @@ from lbcore.version import VERSION
 
 def main(as_json: bool = False) -> int:
     """Print one line a fact, or all as one JSON object."""
+    from lbcore.control import loops
     from lbcore.control.offload import local_refusal, refusal
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -26,6 +27,7 @@ def main(as_json: bool = False) -> int:
         "memfd": _yes(hasattr(os, "memfd_create")),
         "reuseport": _yes(hasattr(socket, "SO_REUSEPORT")),
         "splice": _splice(),
+        "loop": f"epoll ({reason})" if (reason := loops.refusal()) else "uring",
         "offload": _unless(refusal()),
         "offload_local": _unless(local_refusal()),
         "tls": _tls(),

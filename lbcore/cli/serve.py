@@ -338,5 +338,5 @@ def ready_line(balancer: Balancer) -> str:
     listens = " ".join(f"listen={modes[name]}://{join_host_port(*address)}" for name, address in balancer.addresses.items())
     return (
         f"lbcore ready name={balancer.name} {listens} admin={balancer.admin_address or 'off'} "
-        f"workers={len(status['workers'])} datapath={balancer.settings.datapath} pid={os.getpid()}"
+        f"workers={len(status['workers'])} datapath={balancer.settings.datapath} loop={status['loop']} pid={os.getpid()}"
     )

@@ -67,7 +67,7 @@ def _print(status: dict[str, Any], left: bool = False) -> None:
         state = "no control plane, its workers go on with the last table; serving"
     print(
         f"{status['name']}: {state} for {status['uptime_s']:.0f} s, pid {status['pid']}, lbcore {status['version']}, "
-        f"datapath {status['datapath']}, admin {status['admin'] or 'off'}"
+        f"datapath {status['datapath']}, loop {status['loop']} ({status['loop_reason']}), admin {status['admin'] or 'off'}"
     )
     _print_listeners(status)
     _print_backends(status)

@@ -12,6 +12,7 @@ import threading
 import time
 
 from lbcore import forked
+from lbcore._engine import inherited_rings
 from lbcore.control.bell import Bell
 from lbcore.control.ending import Ending
 from lbcore.control.hangs import Hangs
@@ -156,6 +157,8 @@ class Supervisor:
         self._workers.selector.close()
         self._bell.close()
         forked.close_inherited(inherited)
+        for descriptor in inherited_rings():
+            os.close(descriptor)
 
     def follow(self, settings: BalancerSettings, ready: Callable[[], None] = lambda: None) -> None:
         """New settings: see `ListenerChanges.apply`. Raises PortTaken or ConfigError with nothing changed."""

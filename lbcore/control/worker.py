@@ -31,10 +31,19 @@ def offload_of(worker: int, slots: int, which: int) -> _engine.Offload | None:
         return None
 
 
-def confine(worker: int, *, filtered: bool, offloads: bool = False) -> None:
+def ring_of(worker: int, rings: int) -> _engine.Ring | None:
+    """The io_uring by which this thread is to serve sockets; None: epoll does."""
+    try:
+        return _engine.Ring() if rings else None
+    except OSError as error:
+        print(f"worker {worker}: it has no io_uring, and goes on with epoll: {error.strerror}", file=sys.stderr, flush=True)
+        return None
+
+
+def confine(worker: int, *, filtered: bool, offloads: bool = False, rings: bool = False) -> None:
     """Give up what a worker never needs: capabilities, and system calls where there is a filter for them. Raises OSError."""
     _engine.shed_privileges()
-    fault = _engine.load_seccomp(offloads=offloads) if filtered else None
+    fault = _engine.load_seccomp(offloads=offloads, rings=rings) if filtered else None
     if fault is not None:
         print(f"worker {worker}: its system calls are not filtered: {fault}", file=sys.stderr, flush=True)
 
@@ -43,10 +52,11 @@ def main(arguments: list[str]) -> int:
     """Serve until told to stop.
 
     arguments: segment descriptor, channel descriptor, worker id, max_sessions, max_buffers, max_pipes, max_handshakes,
-    sessions that the kernel forwards, which, core (-1: any), 1 where its system calls are filtered, path of
-    its adoption socket (empty: none).
+    sessions that the kernel forwards, which, 1 where it has an io_uring, core (-1: any), 1 where its system calls are
+    filtered, path of its adoption socket (empty: none).
     """
-    segment, channel, worker, sessions, buffers, pipes, handshakes, slots, which, core, filtered = map(int, arguments[:-1])
+    segment, channel, worker, sessions, buffers, pipes, handshakes, *further = map(int, arguments[:-1])
+    slots, which, rings, core, filtered = further
     # the control plane stops workers through the channel; the engine gives SIGTERM back its meaning when that is gone
     for number in signals.STEERING:
         signal.signal(number, signal.SIG_IGN)
@@ -56,7 +66,8 @@ def main(arguments: list[str]) -> int:
     pin_to(None if core < 0 else core)
     memory = mmap.mmap(segment, os.fstat(segment).st_size, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
     offload = offload_of(worker, slots, which)
-    confine(worker, filtered=bool(filtered), offloads=offload is not None)
+    ring = ring_of(worker, rings)
+    confine(worker, filtered=bool(filtered), offloads=offload is not None, rings=ring is not None)
     _engine.run_worker(
         memory,
         worker=worker,
@@ -68,6 +79,7 @@ def main(arguments: list[str]) -> int:
         own_process=True,
         offload=offload,
         offload_asked=which,
+        ring=ring,
         adoption_socket=os.fsencode(arguments[-1]) or None,
     )
     return 0

@@ -6,6 +6,7 @@ import os
 import resource
 from typing import NamedTuple
 
+from lbcore.control import loops
 from lbcore.control.worker import OFFLOAD_ANY, OFFLOAD_LOCAL
 
 TYPE_CHECKING = False
@@ -21,7 +22,7 @@ class WorkerLimits(NamedTuple):
     """What a worker may hold at most.
 
     Sessions, buffers of 64 KiB, pipes, TLS handshakes under way, and sessions that the kernel forwards (0: it forwards none),
-    and which those are (OFFLOAD_... of lbcore/control/worker.py).
+    and which those are (OFFLOAD_... of lbcore/control/worker.py); 1 where it has an io_uring.
     """
 
     sessions: int
@@ -30,6 +31,7 @@ class WorkerLimits(NamedTuple):
     handshakes: int
     offload_slots: int
     which: int
+    rings: int
 
 
 def limits_of(settings: BalancerSettings, workers: int, *, processes: bool) -> WorkerLimits:
@@ -47,7 +49,8 @@ def limits_of(settings: BalancerSettings, workers: int, *, processes: bool) -> W
         sessions = min(sessions, settings.max_sessions)
     which = (OFFLOAD_ANY if settings.datapath == "offload" else 0) | (OFFLOAD_LOCAL if settings.offload_local else 0)
     slots = sessions if which else 0
-    return WorkerLimits(sessions, min(MAX_BUFFERS, 2 * sessions), pipes, settings.max_handshakes, slots, which)
+    rings = int(loops.choose(settings).kind == "uring")
+    return WorkerLimits(sessions, min(MAX_BUFFERS, 2 * sessions), pipes, settings.max_handshakes, slots, which, rings)
 
 
 def _raised_limit() -> int:

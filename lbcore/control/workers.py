@@ -11,7 +11,7 @@ import threading
 
 from lbcore import _engine
 from lbcore.control import signals
-from lbcore.control.worker import offload_of, pin_to
+from lbcore.control.worker import offload_of, pin_to, ring_of
 from lbcore.engine import notes
 
 TYPE_CHECKING = False
@@ -156,6 +156,7 @@ class ThreadWorker:
                 max_handshakes=limits.handshakes,
                 offload=offload_of(worker, limits.offload_slots, limits.which),
                 offload_asked=limits.which,
+                ring=ring_of(worker, limits.rings),
             )
         except OSError as error:
             self._failure = error

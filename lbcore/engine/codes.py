@@ -34,6 +34,8 @@ DATAPATHS = {
     "offload": ffi.integer_const("LB_OFFLOAD"),
 }
 DATAPATH_NAMES = {number: name for name, number in DATAPATHS.items()}
+LOOPS = {"epoll": ffi.integer_const("LB_LOOP_EPOLL"), "uring": ffi.integer_const("LB_LOOP_URING")}
+LOOP_NAMES = {number: name for name, number in LOOPS.items()}
 SEND_PROXY = {"off": 0, "v1": 1, "v2": 2}
 FORWARDED = {
     "off": ffi.integer_const("LB_FORWARDED_OFF"),

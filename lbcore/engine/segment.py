@@ -33,10 +33,9 @@ _SIZES = {
     "client_size": "struct lb_client",
 }
 
+_NO_COUNTERS = ("pid", "state", "heartbeat_ms", "generation", "forwards", "forwards_asked", "loop")
 COUNTERS: tuple[str, ...] = tuple(
-    name
-    for name, _ in ffi.typeof("struct lb_worker_row").fields
-    if name not in ("pid", "state", "heartbeat_ms", "generation", "forwards", "forwards_asked") and not name.startswith("pad")
+    name for name, _ in ffi.typeof("struct lb_worker_row").fields if name not in _NO_COUNTERS and not name.startswith("pad")
 )
 """What a worker counts, as csrc/layout/figures.h declares it: the names of gauges and counters, in order."""
 

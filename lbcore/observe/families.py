@@ -50,7 +50,7 @@ def _of_ended(scope: str, what: str) -> tuple[Family, ...]:
 
 
 INSTANCE = (
-    Family("info", "gauge", ("name", "version", "datapath"), "Always 1; the labels say which balancer this is."),
+    Family("info", "gauge", ("name", "version", "datapath", "loop"), "Always 1; the labels say which balancer this is."),
     Family("uptime_seconds", "gauge", (), "Seconds since the balancer started."),
     Family("draining", "gauge", (), "1 while the balancer drains, else 0."),
     Family(
@@ -358,6 +358,7 @@ WORKER = (
         "gauge",
         "1 while the kernel forwards for the worker, as was asked; 0: its program could not be loaded. Absent if not asked.",
     ),
+    _worker("rings", "gauge", "1 where io_uring serves the worker's sockets, 0 where epoll does; the status says why."),
     _worker("hangs", "gauge", "1 while the worker's event loop does not respond; the worker is replaced after worker_timeout."),
     _worker("cpu_seconds", "counter", "CPU time of the worker, earlier processes included; absent where workers are threads."),
     _worker("memory_bytes", "gauge", "Resident memory of the worker's process; absent where workers are threads."),

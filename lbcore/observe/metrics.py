@@ -65,6 +65,7 @@ class Observation(NamedTuple):
         for worker in self.document["workers"]:
             for name, family in COUNTED.items():
                 yield family.name, (str(worker["id"]),), worker[name]
+            yield "worker_rings", (str(worker["id"]),), int(worker["loop"] == "uring")
             yield "worker_hangs", (str(worker["id"]),), int(worker["hangs"])
             if worker["forwards"] is not None:
                 yield "worker_forwards", (str(worker["id"]),), int(worker["forwards"])
@@ -76,7 +77,7 @@ class Observation(NamedTuple):
 
     def _instance(self) -> Iterator[Sample]:
         document, control = self.document, self.control
-        yield "info", (document["name"], document["version"], document["datapath"]), 1
+        yield "info", (document["name"], document["version"], document["datapath"], document["loop"]), 1
         yield "uptime_seconds", (), document["uptime_s"]
         yield "draining", (), int(document["draining"])
         for name, key in (

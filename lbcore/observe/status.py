@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from lbcore.engine.codes import CLASSES, DATAPATH_NAMES, MODE_NAMES, NO_POOL, POLICY_NAMES, SECTIONS, STATE_NAMES
+from lbcore.engine.codes import CLASSES, DATAPATH_NAMES, LOOP_NAMES, MODE_NAMES, NO_POOL, POLICY_NAMES, SECTIONS, STATE_NAMES
 from lbcore.engine.segment import COUNTERS, Segment, date_text, text
 from lbcore.observe.timings import latency
 
@@ -37,6 +37,8 @@ def document(segment: Segment) -> dict[str, Any]:
         "uptime_s": round(max(0.0, time.time() - head.started_ms / 1000), 3),
         "version": text(head.version),
         "datapath": DATAPATH_NAMES.get(head.datapath, "?"),
+        "loop": LOOP_NAMES.get(head.loop, "?"),
+        "loop_reason": text(head.loop_reason),
         "generation": head.generation,
         "draining": bool(head.draining),
         "access_log": {"written": head.log_written, "lost": head.log_lost},
@@ -156,7 +158,8 @@ def _worker(segment: Segment, index: int) -> dict[str, Any]:
     counters = {name: getattr(row, name) for name in COUNTERS}
     state = _WORKER_STATES.get(row.state, "?")
     hangs = bool(segment.head.hanging[index // 64] >> index % 64 & 1)
-    return {"id": index, "pid": row.pid, "state": state, "hangs": hangs, "forwards": _forwards(row), **counters}
+    told = {"id": index, "pid": row.pid, "state": state, "hangs": hangs, "loop": LOOP_NAMES.get(row.loop, "?")}
+    return {**told, "forwards": _forwards(row), **counters}
 
 
 def _forwards(row: Any) -> bool | None:

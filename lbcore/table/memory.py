@@ -7,7 +7,7 @@ import os
 import time
 
 from lbcore import _engine, locks
-from lbcore.engine.codes import DATAPATHS, SECTIONS
+from lbcore.engine.codes import DATAPATHS, LOOPS, SECTIONS
 from lbcore.engine.segment import Segment, SegmentError, make_memory, map_shared
 from lbcore.forked import NotOurs
 from lbcore.table.counts import Counts
@@ -28,9 +28,18 @@ class TableMemory:
     """
 
     def __init__(
-        self, *, name: str, version: str, workers: int, max_backends: int, datapath: str, memory: int | None = None
+        self,
+        *,
+        name: str,
+        version: str,
+        workers: int,
+        max_backends: int,
+        datapath: str,
+        loop: tuple[str, str] = ("epoll", ""),
+        memory: int | None = None,
     ) -> None:
-        """memory: descriptor of a segment whose writer is gone, ours from now on; its numbers count, and what is in it stays.
+        """loop: by what workers serve sockets, and why. memory: descriptor of a segment whose writer is gone, ours from now on;
+        its numbers count, and what is in it stays.
 
         Raises OSError when the memory cannot be had, SegmentError when it is of another layout.
         """
@@ -50,11 +59,11 @@ class TableMemory:
         self.workers: int = int(self.segment.head.workers) // SECTIONS
         if fresh:
             self._writer.sections(workers)  # the others count when they are used
-        self._write_head(name, version, DATAPATHS[datapath], fresh=fresh)
+        self._write_head(name, version, DATAPATHS[datapath], loop, fresh=fresh)
         self.counts: Counts = Counts(self._writer, self.segment)
         self.sections: Sections = Sections(self._writer, self.segment, self.lock)
 
-    def _write_head(self, name: str, version: str, datapath: int, *, fresh: bool) -> None:
+    def _write_head(self, name: str, version: str, datapath: int, loop: tuple[str, str], *, fresh: bool) -> None:
         head = self.segment.head
         self._writer.head(
             name=name.encode(),
@@ -62,6 +71,8 @@ class TableMemory:
             started_ms=int(time.time() * 1000) if fresh else head.started_ms,
             control_pid=os.getpid(),
             datapath=datapath if fresh else head.datapath,
+            loop=LOOPS[loop[0]],
+            loop_reason=loop[1].encode(),
             client_key=os.urandom(16) if fresh else bytes(head.client_key),
         )
 

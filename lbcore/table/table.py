@@ -43,12 +43,20 @@ class Table(SettingsRows):
         workers: int,
         max_backends: int,
         datapath: str,
+        loop: tuple[str, str] = ("epoll", ""),
         memory: int | None = None,
         secret: bytes | None = None,
     ) -> None:
         """As of TableMemory. secret: signs the cookies of pools without one of their own; default: a new one."""
         super().__init__(
-            secret, name=name, version=version, workers=workers, max_backends=max_backends, datapath=datapath, memory=memory
+            secret,
+            name=name,
+            version=version,
+            workers=workers,
+            max_backends=max_backends,
+            datapath=datapath,
+            loop=loop,
+            memory=memory,
         )
         self._rows: dict[int, Row] = {}
         self._by_address: dict[tuple[str, str], Row] = {}

@@ -29,7 +29,7 @@ def test_ready_line_status_and_end(tmp_path: Path) -> None:
         with command(tmp_path, *flags, "--name", "web", "--workers", "2", "--admin", "127.0.0.1:0") as lb:
             words = lb.ready_line.split()
             assert [word.partition("=")[0] for word in words[2:]] == [
-                "name", "listen", "listen", "admin", "workers", "datapath", "pid",
+                "name", "listen", "listen", "admin", "workers", "datapath", "loop", "pid",
             ]  # fmt: skip
             assert (lb.name, lb.pid, lb.process.pid) == ("web", lb.process.pid, lb.pid)
             with dial(lb.address) as client:

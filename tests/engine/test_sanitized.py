@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SUITES = [
     "integrity/test_scenarios.py",  # the longest begins
     "l4/test_relay.py",
+    "control/test_loops.py",
     "l4/test_connect.py",
     "l4/test_limits.py",
     "l7/test_http_forwarding.py",

@@ -62,6 +62,8 @@ def test_damaged_heads_are_refused_by_c_and_python() -> None:
     size = _engine.segment_bytes(**LIMITS)
     changing = {"started_ms", "control_pid", "datapath", "name", "version", "generation", "row_generation", "cuts"}
     changing |= {
+        "loop",
+        "loop_reason",
         "draining",
         "rows_used",
         "routes",

@@ -29,10 +29,17 @@ if TYPE_CHECKING:
     from integrity.scenarios import Meeting
     from lbcore.api.balancer import Balancer
 
-ALWAYS = ("copy", "splice", "auto")
+EPOLL, URING = "auto by epoll", "auto by uring"
+ALWAYS = ("copy", "splice", EPOLL)
 LOCAL = "offload_local"
-DATAPATHS = (*ALWAYS, "offload", LOCAL)
-"""Those after ALWAYS depend on the kernel and the privileges. LOCAL: auto, with that option."""
+DATAPATHS = (*ALWAYS, URING, "offload", LOCAL)
+"""Those after ALWAYS depend on the kernel and the privileges. copy and offload are by the loop that lbcore chooses.
+LOCAL: auto, with that option."""
+OPTIONS: dict[str, dict[str, object]] = {
+    EPOLL: {"datapath": "auto", "loop": "epoll"},
+    URING: {"datapath": "auto", "loop": "uring"},
+    LOCAL: {"offload_local": True},
+}
 MODES = tuple(BINDS)
 
 
@@ -49,12 +56,14 @@ def bounded(examples: int) -> settings:
 
 def top_of(datapath: str) -> dict[str, object]:
     """The keys that ask for it."""
-    return {"offload_local": True} if datapath == LOCAL else {"datapath": datapath}
+    return OPTIONS.get(datapath, {"datapath": datapath})
 
 
 def flags_of(datapath: str) -> list[str]:
     """Likewise of the command line."""
-    return ["--offload-local"] if datapath == LOCAL else ["--datapath", datapath]
+    if datapath == LOCAL:
+        return ["--offload-local"]
+    return [word for key, value in top_of(datapath).items() for word in (f"--{key}", str(value))]
 
 
 @functools.cache

@@ -25,7 +25,7 @@ from integrity.origin import NUMBER
 from integrity.pattern import Stream
 from integrity.peers import Side, judge, play
 from integrity.scenarios import Meeting, Script, total
-from integrity.stage import DATAPATHS, LOCAL, MODES, bounded, flags_of, need, top_of
+from integrity.stage import DATAPATHS, EPOLL, LOCAL, MODES, URING, bounded, flags_of, need, top_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -87,7 +87,8 @@ def lost_in(pairs: list[tuple[Side, Side]]) -> int:
 
 
 @pytest.mark.parametrize(
-    ("mode", "datapath"), [*(("tcp", each) for each in DATAPATHS), *((mode, "auto") for mode in MODES[1:])]
+    ("mode", "datapath"),
+    [*(("tcp", each) for each in DATAPATHS), *((mode, loop) for mode in MODES[1:] for loop in (EPOLL, URING))],
 )
 def test_a_worker_is_killed(mode: str, datapath: str, tmp_path: Path, authority: Authority, site: Path) -> None:
     """Sessions of the other worker notice nothing; those of the killed one count as lost; the next serves as the first did."""

@@ -10,7 +10,7 @@ from hypothesis import given
 
 from integrity.network import thin
 from integrity.scenarios import CLOSE_ORDERS, Meeting, plays, simple
-from integrity.stage import DATAPATHS, LOCAL, MODES, bounded, stage
+from integrity.stage import DATAPATHS, EPOLL, LOCAL, MODES, URING, bounded, stage
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -66,7 +66,10 @@ def test_bytes_move_as_was_asked(datapath: str, authority: Authority, site: Path
         talked = on.door.talked
         on.note(1, proper=1, bytes_in=talked + 1500, bytes_out=talked + 1500)
         on.check()
-        figures = totals(on.balancer.status())
+        status = on.balancer.status()
+    figures = totals(status)
+    if datapath in (EPOLL, URING):
+        assert status["loop"] == status["workers"][0]["loop"] == datapath.rpartition(" ")[2]
     assert figures["bytes_spliced"] == (3000 if datapath == "splice" else 0)
     if datapath in ("offload", LOCAL):
         assert figures["offloads"] > 0, "the kernel was given no session"

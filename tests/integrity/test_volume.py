@@ -17,7 +17,7 @@ import pytest
 from harness import PATIENCE_S, SLOWER, dial, read_exactly, reset, totals, wait_for
 
 from integrity.pattern import Stream
-from integrity.stage import DATAPATHS, stage
+from integrity.stage import DATAPATHS, EPOLL, URING, stage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 MIB = 1 << 20
 FULL = os.environ.get("LBCORE_INTEGRITY") == "full"
 EACH_WAY = {
-    datapath: (1024 if FULL or datapath == "auto" else 256) * MIB // (32 if SLOWER > 1 else 1) for datapath in DATAPATHS
+    datapath: (1024 if FULL or datapath in (EPOLL, URING) else 256) * MIB // (32 if SLOWER > 1 else 1) for datapath in DATAPATHS
 }
 SESSIONS = 10_000 // (20 if SLOWER > 1 else 1)
 AT_ONCE = 4

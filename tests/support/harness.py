@@ -56,7 +56,7 @@ def stays(condition: Callable[[], Any], what: str, for_s: float) -> None:
 
 def totals(status: dict[str, Any]) -> dict[str, int]:
     """The workers' figures, summed."""
-    names = [name for name in status["workers"][0] if name not in ("id", "pid", "state", "forwards", "hangs")]
+    names = [name for name in status["workers"][0] if name not in ("id", "pid", "state", "loop", "forwards", "hangs")]
     return {name: sum(worker[name] for worker in status["workers"]) for name in names}
 
 

@@ -292,7 +292,7 @@ static int prepare(struct trial *trial)
     if (error)
         return error;
     trial->session = lb_slab_at(&ctx->sessions, lb_slab_take(&ctx->sessions));
-    if (lb_loop_open(&ctx->loop) < 0 || pair(&trial->end[LB_CLIENT]) < 0 || pair(&trial->end[LB_BACKEND]) < 0 ||
+    if (lb_loop_open(&ctx->loop, NULL) < 0 || pair(&trial->end[LB_CLIENT]) < 0 || pair(&trial->end[LB_BACKEND]) < 0 ||
         watch(trial, LB_CLIENT) < 0 || watch(trial, LB_BACKEND) < 0)
         return fails_by(trial, "no sockets");
     *trial->session = (struct lb_session){

@@ -65,7 +65,7 @@ static int is_cut_short(const struct lb_exchange *exchange)
     if (!exchange->stream[LB_CLIENT].side->hung_up || exchange->stream[LB_CLIENT].side->tls ||
         exchange->request.framing != LB_BODY_LENGTH)
         return 0;
-    ssize_t there = recv(exchange->stream[LB_CLIENT].side->fd, NULL, left, MSG_PEEK | MSG_TRUNC | MSG_DONTWAIT);
+    ssize_t there = lb_waiting(exchange->stream[LB_CLIENT].side->fd, left);
     return there >= 0 && (uint64_t)there < left;
 }
 

@@ -30,6 +30,16 @@ TOP: tuple[Option, ...] = (
         flag=True,
     ),
     Option(
+        "loop",
+        "choice",
+        "auto",
+        "how workers wait for sockets and serve them: auto is io_uring where the kernel offers it (Linux 6.1) and lets this"
+        " process have it, else epoll; lbcore version says which, and why",
+        choices=("auto", "epoll", "uring"),
+        restart=True,
+        flag=True,
+    ),
+    Option(
         "offload_local",
         "flag",
         False,

@@ -36,6 +36,7 @@ class BalancerSettings(Settings):
     name: str
     workers: int | None
     datapath: str
+    loop: str
     offload_local: bool
     worker_timeout_ms: int
     drain_timeout_ms: int

@@ -1,0 +1,375 @@
+/* Sockets that a ring serves behave as sockets do: bytes, ends, resets, readers that do not read, peers that do not take. */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "core/io.h"
+#include "core/loop.h"
+#include "core/net.h"
+#include "core/uring_trial.h"
+
+#include "check.h"
+
+enum { TAG = 70, ROOM = 64, PATIENCE_MS = 2000 };
+
+static struct lb_loop loop;
+static struct epoll_event events[ROOM];
+
+/* A connection over loopback: the loop serves `ours`. */
+static void meet(int *ours, int *peer)
+{
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
+    socklen_t length = sizeof at;
+    int listener = socket(AF_INET, SOCK_STREAM, 0);
+    CHECK(bind(listener, (struct sockaddr *)&at, sizeof at) == 0 && listen(listener, 1) == 0);
+    CHECK(getsockname(listener, (struct sockaddr *)&at, &length) == 0);
+    *peer = socket(AF_INET, SOCK_STREAM, 0);
+    CHECK(connect(*peer, (struct sockaddr *)&at, sizeof at) == 0);
+    *ours = accept4(listener, NULL, NULL, SOCK_NONBLOCK);
+    CHECK(*ours >= 0 && close(listener) == 0);
+    CHECK(lb_loop_attach(&loop, *ours, TAG, LB_ATTACH_FRESH) == 0);
+}
+
+/* All events of one wait, of our socket. */
+static uint32_t told(int timeout_ms)
+{
+    uint32_t found = 0;
+    int count = lb_loop_wait(&loop, events, ROOM, timeout_ms);
+    CHECK(count >= 0);
+    for (int i = 0; i < count; i++) {
+        CHECK(events[i].data.u64 == TAG);
+        found |= events[i].events;
+    }
+    return found;
+}
+
+static uint32_t told_of(uint32_t what)
+{
+    uint32_t found = 0;
+    for (int i = 0; i < 20 && !(found & what); i++)
+        found |= told(PATIENCE_MS / 20);
+    CHECK(found & what);
+    return found;
+}
+
+static uint16_t buffers_out(void)
+{
+    uint16_t count = 0;
+    const struct lb_ring_socket *served = NULL;
+    for (int fd = 0; fd < 64; fd++)
+        if ((served = lb_ring_socket_of(fd)))
+            for (uint16_t id = served->first; id != LB_RING_NO_BUFFER; id = loop.uring->buffers.filled[id].next)
+                count++;
+    return count;
+}
+
+static void begin(void)
+{
+    struct lb_uring *uring;
+    CHECK(lb_uring_open(&uring) == 0);
+    CHECK(lb_loop_open(&loop, uring) == 0);
+}
+
+static void end(void)
+{
+    struct lb_uring *uring = loop.uring;
+    (void)told(0);
+    CHECK(lb_loop_has_sent_all(&loop));
+    CHECK(buffers_out() == 0);
+    lb_loop_close(&loop);
+    lb_uring_close(uring);
+}
+
+static void messages_go_both_ways(void)
+{
+    char got[64];
+    int ours, peer;
+    begin();
+    meet(&ours, &peer);
+    for (int i = 0; i < 1000; i++) { /* more often than there are buffers */
+        CHECK(send(peer, "hello", 5, 0) == 5);
+        told_of(EPOLLIN);
+        CHECK(lb_recv(ours, got, 2) == 2 && lb_peek(ours, got, sizeof got) == 3 && memcmp(got, "llo", 3) == 0);
+        CHECK(lb_recv(ours, got, sizeof got) == 3);
+        CHECK(lb_recv(ours, got, sizeof got) == -1 && errno == EAGAIN);
+        CHECK(lb_send(ours, "wor", 3) == 3 && lb_send(ours, "ld", 2) == 2);
+        CHECK(recv(peer, got, sizeof got, MSG_DONTWAIT) == -1 && errno == EAGAIN); /* it goes with the next wait */
+        (void)told(0);
+        CHECK(recv(peer, got, sizeof got, MSG_DONTWAIT) == 5 && memcmp(got, "world", 5) == 0);
+    }
+    lb_close(ours, 0);
+    (void)told(0);
+    CHECK(recv(peer, got, sizeof got, MSG_DONTWAIT) == 0);
+    close(peer);
+    end();
+}
+
+static void an_end_follows_what_was_sent(void)
+{
+    char got[64];
+    int ours, peer;
+    begin();
+    meet(&ours, &peer);
+    CHECK(lb_send(ours, "last", 4) == 4);
+    lb_finish(ours);
+    (void)told(0);
+    (void)told(0);
+    CHECK(recv(peer, got, sizeof got, MSG_DONTWAIT) == 4);
+    CHECK(recv(peer, got, sizeof got, MSG_DONTWAIT) == 0);
+    CHECK(send(peer, "more", 4, 0) == 4 && shutdown(peer, SHUT_WR) == 0);
+    told_of(EPOLLRDHUP);
+    CHECK(lb_recv(ours, got, sizeof got) == 4 && lb_recv(ours, got, sizeof got) == 0);
+    lb_close(ours, 0);
+    close(peer);
+    end();
+}
+
+static void what_was_sent_goes_out_before_a_close(void)
+{
+    char got[64];
+    int ours, peer;
+    begin();
+    meet(&ours, &peer);
+    CHECK(lb_send(ours, "bye", 3) == 3);
+    lb_close(ours, 0);
+    CHECK(lb_ring_socket_of(ours) == NULL);
+    (void)told(0);
+    CHECK(recv(peer, got, sizeof got, MSG_DONTWAIT) == 3);
+    CHECK(recv(peer, got, sizeof got, MSG_DONTWAIT) == 0);
+    CHECK(fcntl(ours, F_GETFD) == -1 && errno == EBADF);
+    close(peer);
+    end();
+}
+
+static void a_reset_reaches_the_peer_though_a_receive_is_under_way(void)
+{
+    char got[8];
+    int ours, peer;
+    begin();
+    meet(&ours, &peer);
+    (void)told(0);
+    lb_net_reset(ours);
+    (void)told(0);
+    CHECK(recv(peer, got, sizeof got, MSG_DONTWAIT) == -1 && errno == ECONNRESET);
+    close(peer);
+    end();
+}
+
+static void a_peers_reset_is_told_behind_what_came_before(void)
+{
+    char got[8];
+    int ours, peer;
+    begin();
+    meet(&ours, &peer);
+    CHECK(send(peer, "x", 1, 0) == 1);
+    told_of(EPOLLIN);
+    lb_net_reset(peer);
+    CHECK(told_of(EPOLLERR) & EPOLLHUP);
+    CHECK(lb_recv(ours, got, sizeof got) == 1);
+    CHECK(lb_recv(ours, got, sizeof got) == -1 && errno == ECONNRESET);
+    CHECK(lb_send(ours, "y", 1) == -1);
+    lb_close(ours, 0);
+    end();
+}
+
+static void a_reset_behind_an_end_is_told(void)
+{
+    char got[8];
+    int ours, peer;
+    begin();
+    meet(&ours, &peer);
+    CHECK(shutdown(peer, SHUT_WR) == 0);
+    told_of(EPOLLRDHUP);
+    CHECK(lb_recv(ours, got, sizeof got) == 0);
+    (void)told(0);
+    lb_net_reset(peer);
+    told_of(EPOLLERR | EPOLLHUP);
+    lb_close(ours, 0);
+    end();
+}
+
+/* Bytes that know their place. */
+static void fill(char *bytes, size_t count, size_t from)
+{
+    for (size_t i = 0; i < count; i++)
+        bytes[i] = (char)((from + i) * 31 >> 3);
+}
+
+static void a_stream_leaves_the_ring_in_order_and_comes_back(void)
+{
+    static char sent[65536], got[65536], expected[65536];
+    enum { TOTAL = 8 << 20 };
+    size_t out = 0, in = 0;
+    int ours, peer;
+    begin();
+    meet(&ours, &peer);
+    while (in < TOTAL) {
+        size_t part = out < TOTAL ? (TOTAL - out < sizeof sent ? TOTAL - out : sizeof sent) : 0;
+        fill(sent, part, out);
+        ssize_t took = part ? send(peer, sent, part, MSG_DONTWAIT) : 0;
+        out += took > 0 ? (size_t)took : 0;
+        (void)told(1);
+        ssize_t came = lb_recv(ours, got, out % 7 ? sizeof got : 1000);
+        CHECK(came > 0 || (came < 0 && errno == EAGAIN));
+        if (came > 0) {
+            fill(expected, (size_t)came, in);
+            CHECK(memcmp(got, expected, (size_t)came) == 0);
+            in += (size_t)came;
+        }
+    }
+    CHECK(lb_ring_socket_of(ours)->mode == LB_RING_DIRECT);
+    for (int i = 0; i < 100; i++) {
+        CHECK(send(peer, "calm", 4, 0) == 4);
+        told_of(EPOLLIN);
+        CHECK(lb_recv(ours, got, sizeof got) == 4 && memcmp(got, "calm", 4) == 0);
+    }
+    CHECK(lb_ring_socket_of(ours)->mode == LB_RING_RINGED);
+    lb_close(ours, 0);
+    close(peer);
+    end();
+}
+
+static void who_does_not_read_holds_few_buffers(void)
+{
+    static char bytes[65536];
+    int ours, peer;
+    begin();
+    meet(&ours, &peer);
+    for (int i = 0; i < 50; i++) { /* no burst: each is a word of its own */
+        CHECK(send(peer, bytes, 100, 0) == 100);
+        (void)told(1);
+        CHECK(buffers_out() <= 4);
+    }
+    for (int i = 0; i < 200; i++) {
+        (void)!send(peer, bytes, sizeof bytes, MSG_DONTWAIT);
+        (void)told(0);
+        CHECK(buffers_out() <= 36); /* what one wake-up brought before the receive was cancelled */
+    }
+    lb_close(ours, 0);
+    close(peer);
+    end();
+}
+
+static void a_peer_that_does_not_take_is_told_of_when_it_does(void)
+{
+    static char bytes[65536];
+    size_t out = 0, in = 0;
+    int ours, peer;
+    begin();
+    meet(&ours, &peer);
+    for (int refused = 0; refused < 3;) {
+        ssize_t took = lb_send(ours, bytes, refused % 2 ? 100 : 4000);
+        CHECK(took > 0 || errno == EAGAIN);
+        refused += took <= 0;
+        out += took > 0 ? (size_t)took : 0;
+        (void)told(0);
+    }
+    for (uint32_t what = 0; !(what & EPOLLOUT);) {
+        ssize_t came = recv(peer, bytes, sizeof bytes, MSG_DONTWAIT);
+        in += came > 0 ? (size_t)came : 0;
+        what = told(10);
+        CHECK(in < out + sizeof bytes);
+    }
+    CHECK(lb_send(ours, "on", 2) == 2);
+    lb_close(ours, 0);
+    (void)told(0);
+    for (ssize_t came; (came = recv(peer, bytes, sizeof bytes, 0)) > 0;)
+        in += (size_t)came;
+    CHECK(in == out + 2);
+    close(peer);
+    end();
+}
+
+static void a_wait_ends_when_there_is_room_again(void)
+{
+    static char bytes[8192];
+    int ours, peer;
+    begin();
+    meet(&ours, &peer);
+    CHECK(lb_send(ours, bytes, 4000) == 4000);
+    CHECK(lb_send(ours, bytes, 4000) == 96); /* as much as goes with it */
+    CHECK(lb_send(ours, bytes, 1) == -1 && errno == EAGAIN);
+    told_of(EPOLLOUT);
+    CHECK(lb_send(ours, bytes, 10) == 10);
+    lb_loop_settle(&loop);
+    CHECK(lb_send(ours, bytes, 10) == -1 && errno == EAGAIN); /* whether it is done is not known before the next wait */
+    told_of(EPOLLOUT);
+    CHECK(lb_send(ours, bytes, 10) == 10);
+    lb_loop_settle(&loop);
+    lb_finish(ours);
+    (void)told(0);
+    CHECK(recv(peer, bytes, sizeof bytes, MSG_WAITALL) == 4116); /* and the end */
+    lb_close(ours, 0);
+    close(peer);
+    end();
+}
+
+static void a_close_loses_nothing_of_a_send_that_found_no_room(void)
+{
+    static char bytes[65536];
+    size_t out = 0, in = 0;
+    int ours, peer;
+    begin();
+    meet(&ours, &peer);
+    for (int full = 0; !full;) { /* by calls: it is in the kernel */
+        ssize_t took = send(ours, bytes, sizeof bytes, MSG_DONTWAIT);
+        full = took <= 0;
+        out += took > 0 ? (size_t)took : 0;
+    }
+    CHECK(lb_send(ours, "last words", 10) == 10);
+    lb_loop_settle(&loop); /* it has failed, and nobody has been told */
+    lb_close(ours, 0);
+    (void)told(0);
+    for (ssize_t came; in < out + 10 && (came = recv(peer, bytes, sizeof bytes, 0)) > 0;) {
+        in += (size_t)came;
+        (void)told(0);
+    }
+    CHECK(in == out + 10);
+    CHECK(recv(peer, bytes, sizeof bytes, 0) == 0);
+    close(peer);
+    end();
+}
+
+static void bytes_that_wait_are_counted(void)
+{
+    int ours, peer;
+    begin();
+    meet(&ours, &peer);
+    CHECK(lb_waiting(ours, 100) == -1); /* more may be on its way to us */
+    CHECK(send(peer, "12345", 5, 0) == 5 && shutdown(peer, SHUT_WR) == 0);
+    told_of(EPOLLRDHUP);
+    CHECK(lb_waiting(ours, 100) == 5 && lb_waiting(ours, 3) == 3 && lb_has_read_ahead(ours));
+    lb_close(ours, 0);
+    close(peer);
+    end();
+}
+
+static void a_ring_opens_no_file(void)
+{
+    CHECK(lb_uring_try() == 0); /* it tries that, too */
+}
+
+int main(void)
+{
+    if (lb_uring_try() == -EPERM || lb_uring_try() == -ENOSYS || lb_uring_try() == -EINVAL) {
+        printf("skipped: no io_uring here\n");
+        return 0;
+    }
+    RUN(a_ring_opens_no_file);
+    RUN(messages_go_both_ways);
+    RUN(an_end_follows_what_was_sent);
+    RUN(what_was_sent_goes_out_before_a_close);
+    RUN(a_reset_reaches_the_peer_though_a_receive_is_under_way);
+    RUN(a_peers_reset_is_told_behind_what_came_before);
+    RUN(a_reset_behind_an_end_is_told);
+    RUN(a_stream_leaves_the_ring_in_order_and_comes_back);
+    RUN(who_does_not_read_holds_few_buffers);
+    RUN(a_peer_that_does_not_take_is_told_of_when_it_does);
+    RUN(a_wait_ends_when_there_is_room_again);
+    RUN(a_close_loses_nothing_of_a_send_that_found_no_room);
+    RUN(bytes_that_wait_are_counted);
+    return 0;
+}
