@@ -272,10 +272,20 @@ static void urge(struct lb_l7 *l7)
     }
 }
 
-int lb_h2_is_busy(const struct lb_l7 *l7)
+static int is_busy(const struct lb_l7 *l7)
 {
     return l7->h2.touched != LB_SLAB_NONE || l7->h2.ready != LB_SLAB_NONE ||
            (l7->h2.starved != LB_SLAB_NONE && lb_buffer_pool_ready(&l7->ctx->buffers));
+}
+
+int lb_h2_wait(const struct lb_l7 *l7)
+{
+    uint64_t now_ms = lb_now_ms(l7->ctx);
+    int wait = is_busy(l7) ? 0 : lb_wheel_wait(&l7->h2.wheel, now_ms);
+    if (!l7->h2.urge_ms)
+        return wait;
+    int urge = l7->h2.urge_ms > now_ms ? (int)(l7->h2.urge_ms - now_ms) : 0;
+    return wait < 0 || urge < wait ? urge : wait;
 }
 
 void lb_h2_turn(struct lb_l7 *l7)

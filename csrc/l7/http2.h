@@ -19,8 +19,14 @@ void lb_h2_obey(struct lb_l7 *l7, struct lb_exchange *exchange, struct lb_verdic
 /* At the end of a turn: what has come is read, streams have their turns, what is held goes out. */
 void lb_h2_turn(struct lb_l7 *l7);
 
-/* Is there something to do at once? */
-int lb_h2_is_busy(const struct lb_l7 *l7);
+/* Does anybody speak it, or is something of those who did left to be given back? Else there is nothing to turn. */
+static inline int lb_h2_is_spoken(const struct lb_l7 *l7)
+{
+    return l7->h2.clients.used || l7->h2.streams.used;
+}
+
+/* Milliseconds until the next turn is wanted; 0: at once, -1: no time is. */
+int lb_h2_wait(const struct lb_l7 *l7);
 
 /* No new requests: clients go as their streams end. limit_ms: how long they have. */
 void lb_h2_drain(struct lb_l7 *l7, uint64_t limit_ms);

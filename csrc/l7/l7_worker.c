@@ -152,7 +152,8 @@ void lb_l7_turn(struct lb_l7 *l7)
     lb_wheel_turn(&l7->conns.wheel, now_ms, lb_conn_fire, &l7->conns);
     if (l7->waiting)
         serve_queues(l7);
-    lb_h2_turn(l7);
+    if (lb_h2_is_spoken(l7))
+        lb_h2_turn(l7);
     if (__atomic_load_n(&ctx->shm.head->routes, __ATOMIC_ACQUIRE) != l7->routes_version &&
         lb_routes_compile(&l7->routes, &ctx->shm, &l7->routes_version) < 0)
         lb_add(&ctx->row->routes_refused, 1); /* the old ones stay */
@@ -166,14 +167,12 @@ static int sooner(int a, int b)
 int lb_l7_wait(const struct lb_l7 *l7)
 {
     uint64_t now_ms = lb_now_ms(l7->ctx);
-    if (lb_h2_is_busy(l7) || l7->ready != LB_SLAB_NONE ||
-        (l7->starved != LB_SLAB_NONE && lb_buffer_pool_ready(&l7->ctx->buffers)))
+    if (l7->ready != LB_SLAB_NONE || (l7->starved != LB_SLAB_NONE && lb_buffer_pool_ready(&l7->ctx->buffers)))
         return 0;
     int wait = sooner(lb_wheel_wait(&l7->wheel, now_ms), lb_wheel_wait(&l7->conns.wheel, now_ms));
     wait = sooner(wait, lb_wheel_wait(&l7->exchange_wheel, now_ms));
-    wait = sooner(wait, lb_wheel_wait(&l7->h2.wheel, now_ms));
-    if (l7->h2.urge_ms)
-        wait = sooner(wait, l7->h2.urge_ms > now_ms ? (int)(l7->h2.urge_ms - now_ms) : 0);
+    if (lb_h2_is_spoken(l7))
+        wait = sooner(wait, lb_h2_wait(l7));
     return l7->waiting ? sooner(wait, QUEUE_POLL_MS) : wait;
 }
 
