@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import shutil
 import socket
@@ -97,6 +98,31 @@ class Wrk:
             latency_us=latency,
             raw=report,
         )
+
+
+@dataclass(frozen=True)
+class H2load:
+    """h2load (nghttp2): HTTP/2 by its preface, `streams` requests at a time on each of `connections`."""
+
+    path: str
+    connections: int
+    streams: int
+
+    def run(self, address: Address, seconds: float, memory: Memory) -> Done:
+        """Raises LoadFailed: also where a single request failed."""
+        program = shutil.which("h2load")
+        if program is None:
+            raise LoadFailed("h2load is not installed (apt-get install nghttp2-client)")
+        whole = max(1, round(seconds))
+        command = [program, f"-D{whole}", f"-c{self.connections}", f"-m{self.streams}", "-t1", _url(address, self.path, "http")]
+        said = _output_of(command, seconds + 4 * TIMEOUT_S)
+        found = re.search(r"(\d+) succeeded, (\d+) failed, (\d+) errored, (\d+) timeout", said)
+        size = re.search(r"traffic: .*?\((\d+)\) total", said)
+        if found is None or size is None or not int(found[1]):
+            raise LoadFailed("no request was answered")
+        if any(int(found[at]) for at in (2, 3, 4)):
+            raise LoadFailed(f"h2load counted {found[0]}")
+        return Done(_shown(command), whole, int(found[1]), int(size[1]))
 
 
 @dataclass(frozen=True)
@@ -240,7 +266,7 @@ class Resumed:
         return count, size
 
 
-Load = Wrk | Paced | Sequential | Idle | Datagrams | Resumed
+Load = Wrk | H2load | Paced | Sequential | Idle | Datagrams | Resumed
 _SHARES = (("p50_us", 0.5), ("p99_us", 0.99), ("p999_us", 0.999), ("max_us", 1.0))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from bench.load import Datagrams, Idle, Load, Paced, Resumed, Sequential, Wrk
+from bench.load import Datagrams, H2load, Idle, Load, Paced, Resumed, Sequential, Wrk
 from bench.origin import BIG_PATH, MEDIUM_PATH, SMALL_PATH
 
 OriginKind = Literal["static", "many", "uvicorn", "datagrams", "secured"]
@@ -112,6 +112,8 @@ HTTP_FIELDS_BETTER = ("haproxy-http-fields", "nginx-http-fields")
 HTTP_BETTER = ("haproxy-http", "nginx-http")
 HTTPS = ("lbcore-https", "haproxy-https", "nginx-https")
 HTTPS_BETTER = ("haproxy-https", "nginx-https")
+HTTP2 = ("lbcore-http-bare", "haproxy-http2", "nginx-http2")
+HTTP2_BETTER = ("haproxy-http2", "nginx-http2")
 HTTP_STREAMERS = ("lbcore-http-bare", "haproxy-http", "haproxy-http-splice", "nginx-http")
 HTTP_SPLICED = ("haproxy-http", "haproxy-http-splice", "nginx-http")
 
@@ -327,6 +329,33 @@ SCENARIOS: tuple[Scenario, ...] = (
         metrics=(rate(REQUEST), *cpu(REQUEST), P50, P99),
         targets=("lbcore-tls", "lbcore-tcp-of-tls"),
         goals=(Goal("tls by name: worker CPU per request, beside tcp", "worker_cpu", 1.05, ("lbcore-tcp-of-tls",)),),
+        in_quick=False,
+    ),
+    Scenario(
+        name="http2",
+        title="HTTP/2: 2-byte responses of an HTTP/1.1 backend",
+        what="16 connections of 10 streams each (h2load), by the preface; no forwarding fields, by none of them",
+        origin="static",
+        load=H2load(SMALL_PATH, connections=16, streams=10),
+        unit=REQUEST,
+        metrics=(rate(REQUEST), *cpu(REQUEST)),
+        targets=HTTP2,
+        goals=(
+            Goal("http2: worker CPU per request", "worker_cpu", 0.70, HTTP2_BETTER),
+            Goal("http2: requests per second", "rate", 1.15, HTTP2_BETTER),
+        ),
+        in_quick=False,
+    ),
+    Scenario(
+        name="http2-big",
+        title="HTTP/2: 10 MB responses",
+        what="4 connections of one stream each (h2load)",
+        origin="static",
+        load=H2load(BIG_PATH, connections=4, streams=1),
+        unit=GIGABYTE,
+        metrics=(*cpu(GIGABYTE), rate(GIGABYTE)),
+        targets=HTTP2,
+        goals=(Goal("http2, big: worker CPU per GB", "worker_cpu", 0.80, HTTP2_BETTER),),
         in_quick=False,
     ),
     Scenario(

