@@ -25,7 +25,8 @@ static void host_of(const struct lb_backend_row *row, char host[LB_ADDRESS])
     host[strcspn(host, "%")] = 0;
 }
 
-static int begin(struct lb_worker_context *ctx, uint32_t pool, uint32_t backend, struct lb_side *side)
+static int begin(struct lb_worker_context *ctx, uint32_t pool, uint32_t backend, struct lb_side *side,
+                 const char *alpn)
 {
     const struct lb_backend_row *row = &ctx->shm.backends[backend];
     struct lb_tls_context *context = lb_tls_pool(&ctx->tls, pool);
@@ -34,6 +35,8 @@ static int begin(struct lb_worker_context *ctx, uint32_t pool, uint32_t backend,
         return ENOKEY; /* its rules have not come, or there was no memory for them; and in the clear is no response */
     host_of(row, host);
     side->tls = lb_tls_connect(&ctx->tls.shared, context, side->fd, host, backend, row->generation);
+    if (side->tls && alpn && lb_tls_offer(side->tls, alpn) < 0)
+        return ENOBUFS;
     return side->tls ? 0 : ENOBUFS;
 }
 
@@ -45,11 +48,11 @@ static int failed(struct lb_worker_context *ctx, int error)
     return error;
 }
 
-int lb_backend_tls(struct lb_worker_context *ctx, uint32_t pool, uint32_t backend, struct lb_side *side)
+int lb_backend_tls(struct lb_worker_context *ctx, uint32_t pool, uint32_t backend, struct lb_side *side, const char *alpn)
 {
     if (!side->tls && !ctx->shm.pools[pool].tls)
         return 0;
-    int error = side->tls ? 0 : begin(ctx, pool, backend, side);
+    int error = side->tls ? 0 : begin(ctx, pool, backend, side, alpn);
     if (error)
         return failed(ctx, error);
     switch (lb_tls_shake(side->tls)) {

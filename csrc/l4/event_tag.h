@@ -26,7 +26,8 @@ enum lb_tag {
     LB_TAG_PREDECESSOR = 10, /* the worker before sends its udp sessions */
     LB_TAG_SUCCESSOR = 11,   /* the worker after this one takes them */
     LB_TAG_HTTP2 = 12,       /* a client that speaks HTTP/2 */
-    LB_TAG_LAST = LB_TAG_HTTP2,
+    LB_TAG_H2_SERVER = 13,   /* a connection to a backend that speaks HTTP/2 */
+    LB_TAG_LAST = LB_TAG_H2_SERVER,
 };
 
 _Static_assert((int)LB_TAG_LAST < (int)LB_TAG_KINDS, "every kind fits into its bits");

@@ -193,7 +193,7 @@ static int first_words(struct lb_worker_context *ctx, struct lb_session *session
     int untold = server->tls ? 0 : introduce(ctx, session);
     if (untold)
         return -untold;
-    return lb_backend_tls(ctx, session->pool, session->backend, server);
+    return lb_backend_tls(ctx, session->pool, session->backend, server, NULL);
 }
 
 static void connected_or_not(struct lb_worker_context *ctx, struct lb_session *session, uint32_t events)

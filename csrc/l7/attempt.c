@@ -167,10 +167,27 @@ static uint32_t pick_for(const struct lb_attempt *attempt)
     return pick(attempt->context, attempt->client);
 }
 
+/* Does it go by HTTP/2, on a connection that it shares with others? One that begins with a PROXY header is a client's own. */
+static int is_multiplexed(const struct lb_l7 *l7, const struct lb_exchange *exchange)
+{
+    const struct lb_pool_row *pool = lb_http_pool(l7, exchange);
+    switch ((enum lb_backend_protocol)pool->protocol) {
+    case LB_BACKEND_AUTO:
+        return exchange->grpc && !pool->send_proxy;
+    case LB_BACKEND_HTTP1:
+        return 0;
+    case LB_BACKEND_HTTP2:
+        return 1;
+    }
+    return 0;
+}
+
 static int reuse(const struct lb_attempt *attempt)
 {
     struct lb_l7 *l7 = attempt->context;
     struct lb_exchange *exchange = attempt->client;
+    if (is_multiplexed(l7, exchange))
+        return l7->multiplexer->join(l7, exchange);
     struct lb_conn *conn = kept_conn(l7, exchange, exchange->backend);
     if (!conn)
         return 0;
@@ -185,6 +202,8 @@ static int begin_to_connect(const struct lb_attempt *attempt)
     struct lb_exchange *exchange = attempt->client;
     uint32_t send_proxy = lb_http_pool(l7, exchange)->send_proxy;
     struct lb_conn *conn;
+    if (is_multiplexed(l7, exchange))
+        return l7->multiplexer->connect(l7, exchange);
     int error = lb_conn_connect(&l7->conns, exchange->backend, exchange->pool, &conn);
     if (error)
         return error;
@@ -287,7 +306,7 @@ struct lb_verdict lb_http_connected(struct lb_l7 *l7, struct lb_exchange *exchan
     int untold = conn->side.tls ? 0 : introduce(l7, exchange, conn);
     if (untold)
         return failed(-untold);
-    int error = lb_backend_tls(l7->ctx, exchange->pool, exchange->backend, &conn->side);
+    int error = lb_backend_tls(l7->ctx, exchange->pool, exchange->backend, &conn->side, NULL);
     if (error)
         return error == EAGAIN ? lb_verdict(LB_NEXT_WAIT) : failed(error);
     if (lb_conn_spoke_first(&l7->conns, conn)) {

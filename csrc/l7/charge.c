@@ -22,8 +22,8 @@ void lb_http_own(struct lb_l7 *l7, struct lb_exchange *exchange, struct lb_conn 
 
 void lb_http_leave_backend(struct lb_l7 *l7, struct lb_exchange *exchange, enum lb_conn_end how)
 {
-    if (exchange->conn != LB_SLAB_NONE) {
-        struct lb_conn *conn = lb_conn_at(&l7->conns, exchange->conn);
+    if (exchange->conn != LB_SLAB_NONE || exchange->stream[LB_BACKEND].own) {
+        struct lb_conn *conn = exchange->conn != LB_SLAB_NONE ? lb_conn_at(&l7->conns, exchange->conn) : NULL;
         exchange->conn = LB_SLAB_NONE;
         exchange->stream[LB_BACKEND].ops->leave(l7, exchange, conn, how);
     }

@@ -54,6 +54,11 @@ struct lb_exchange {
     uint8_t persistent;            /* the client's connection goes on after this exchange */
     uint8_t conn_keeps;            /* so does the backend's */
     uint8_t replayable;            /* the whole request is in the buffer, and idempotent */
+    uint8_t kept;                  /* what of it has come is there, though not to be repeated where a backend may have looked at it */
+    uint8_t grpc;                  /* it is a call of gRPC */
+    uint8_t grpc_status;           /* enum lb_grpc_status, of its response */
+    uint8_t judged;                /* what its backend is told to have done with the call is said */
+    uint8_t overdue;               /* the client's own time for it is over */
     uint8_t fresh_only;            /* a kept connection failed: no other is tried */
     uint8_t moved_on;              /* a fresh one failed, too: another backend was tried */
     uint8_t reused;                /* the connection had carried exchanges before */
@@ -96,6 +101,7 @@ struct lb_exchange {
     uint32_t waits_for;                   /* this backend alone, which is full; LB_NONE: any */
     uint32_t others[LB_STICKY_PARTS - 1]; /* backends that its cookie names in other pools; LB_NONE: none */
     uint32_t tried[LB_MAX_TRIED];
+    uint32_t grpc_ms;      /* how long its client waits for the call; 0: as long as it takes */
     uint32_t rated_ms;     /* monotonic, low 32 bits */
     uint64_t rated_bytes;  /* what the client had sent or taken at rated_ms */
     struct lb_peers peers; /* what is known of both peers' acknowledgements */

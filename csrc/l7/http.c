@@ -100,7 +100,7 @@ void lb_http_obey_exchange(struct lb_l7 *l7, struct lb_exchange *exchange, struc
         lb_http_obey(l7, lb_h1_of(exchange->client), said);
 }
 
-static void run_exchange(struct lb_l7 *l7, struct lb_exchange *exchange)
+void lb_http_run_exchange(struct lb_l7 *l7, struct lb_exchange *exchange)
 {
     if (speaks_http2(exchange))
         lb_h2_run(l7, exchange);
@@ -205,5 +205,5 @@ void lb_http_conn_event(struct lb_l7 *l7, uint32_t index, uint32_t generation, u
     if (exchange->state == LB_EXCHANGE_CONNECTING)
         connected_or_not(l7, exchange, conn, events);
     else
-        run_exchange(l7, exchange);
+        lb_http_run_exchange(l7, exchange);
 }

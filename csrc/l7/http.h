@@ -23,6 +23,9 @@ void lb_http_obey(struct lb_l7 *l7, struct lb_h1 *h1, struct lb_verdict said);
 /* The same, said of an exchange, whatever its client speaks. */
 void lb_http_obey_exchange(struct lb_l7 *l7, struct lb_exchange *exchange, struct lb_verdict said);
 
+/* Go on with an exchange. */
+void lb_http_run_exchange(struct lb_l7 *l7, struct lb_exchange *exchange);
+
 /* Go on with a client. */
 void lb_http_run(struct lb_l7 *l7, struct lb_h1 *h1);
 

@@ -10,6 +10,8 @@
 #include "message.h"
 #include "route.h"
 
+struct lb_l7;
+
 enum { LB_OUT_BYTES = LB_LARGE_BYTES };
 
 /* Requests that wait for a backend of a pool, first come, first served. */
@@ -32,12 +34,32 @@ struct lb_h2_clients {
     uint64_t urge_ms;      /* when those that drain are not waited for any longer; 0: they are */
 };
 
+/* Connections to backends that carry many exchanges at once (h2/servers.h). */
+struct lb_h2_servers {
+    struct lb_slab slab;
+    struct lb_slab calls;
+    struct lb_wheel wheel;
+    const struct lb_stream_ops *ops;
+    uint32_t *of_backend; /* by row: the eldest of its connections */
+    uint32_t touched;     /* connections to look at, linked by next */
+    uint32_t later;       /* those to look at in the next turn, likewise */
+    uint32_t ready;       /* calls whose exchanges are to be run, the first, ... */
+    uint32_t last;        /* ... and the last */
+};
+
+/* How an exchange comes to a connection that carries several. */
+struct lb_multiplexer {
+    int (*join)(struct lb_l7 *l7, struct lb_exchange *exchange);    /* one that is open has room: it is the exchange's, too */
+    int (*connect)(struct lb_l7 *l7, struct lb_exchange *exchange); /* begin, or wait with others: 0, or a positive errno */
+};
+
 struct lb_l7 {
     struct lb_worker_context *ctx;
     struct lb_slab clients;   /* of what their codec has: struct lb_h1 */
     struct lb_slab exchanges; /* one a client of HTTP/1 and one a stream at most: never short */
     struct lb_slab logs;      /* of struct lb_request_log, one an exchange at most: likewise */
     struct lb_h2_clients h2;
+    struct lb_h2_servers servers;
     struct lb_wheel wheel; /* of clients between exchanges */
     struct lb_wheel exchange_wheel;
     struct lb_conn_pool conns;
@@ -56,6 +78,7 @@ struct lb_l7 {
     struct lb_date date;
     struct lb_stream (*stream_of)(
         struct lb_conn *conn); /* a backend's connection as an end of an exchange: its codec is chosen here */
+    const struct lb_multiplexer *multiplexer;
     struct lb_message message; /* the one under the hands of this thread */
 };
 

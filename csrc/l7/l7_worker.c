@@ -7,6 +7,8 @@
 #include "attempt.h"
 #include "belongs.h"
 #include "deadline.h"
+#include "h2/servers.h"
+#include "http_servers.h"
 #include "h1/idle.h"
 #include "h1/server_stream.h"
 #include "h1/state.h"
@@ -56,12 +58,14 @@ int lb_l7_open(struct lb_l7 *l7, struct lb_worker_context *ctx, uint32_t max_cli
         error = lb_slab_open(&l7->exchanges, sizeof(struct lb_exchange), max_clients + streams);
     if (!error)
         error = lb_slab_open(&l7->logs, sizeof(struct lb_request_log), max_clients + streams);
-    if (!error) /* an exchange has two at most, and a stream one more, as a connection has */
-        error = lb_heads_open(&l7->heads, 2 * (max_clients + streams));
+    if (!error) /* an exchange has two at most, its call at a backend two, and a stream one more, as a connection has */
+        error = lb_heads_open(&l7->heads, 3 * (max_clients + streams));
     if (!error)
         error = lb_conn_pool_open(&l7->conns, ctx, max_clients);
     if (!error) /* two a connection, of clients and of backends */
         error = lb_hpack_memory_open(&l7->hpack, 4 * max_clients);
+    if (!error)
+        error = lb_http_servers_open(l7, max_clients, max_clients + streams);
     if (!error)
         error = open_queues(l7);
     if (!error && !(l7->out = malloc(LB_OUT_BYTES)))
@@ -76,6 +80,7 @@ void lb_l7_close(struct lb_l7 *l7)
     lb_routes_free(l7->routes);
     free(l7->out);
     free(l7->queues);
+    lb_h2_servers_close(l7);
     lb_hpack_memory_close(&l7->hpack);
     lb_hpack_memory_close(&l7->hpack);
     lb_conn_pool_close(&l7->conns);
@@ -152,8 +157,13 @@ void lb_l7_turn(struct lb_l7 *l7)
     lb_wheel_turn(&l7->conns.wheel, now_ms, lb_conn_fire, &l7->conns);
     if (l7->waiting)
         serve_queues(l7);
+    int calls = lb_http_servers_are_used(l7);
+    if (calls)
+        lb_http_servers_turn(l7);
     if (lb_h2_is_spoken(l7))
         lb_h2_turn(l7);
+    if (calls)
+        lb_http_servers_send(l7);
     if (__atomic_load_n(&ctx->shm.head->routes, __ATOMIC_ACQUIRE) != l7->routes_version &&
         lb_routes_compile(&l7->routes, &ctx->shm, &l7->routes_version) < 0)
         lb_add(&ctx->row->routes_refused, 1); /* the old ones stay */
@@ -173,6 +183,8 @@ int lb_l7_wait(const struct lb_l7 *l7)
     wait = sooner(wait, lb_wheel_wait(&l7->exchange_wheel, now_ms));
     if (lb_h2_is_spoken(l7))
         wait = sooner(wait, lb_h2_wait(l7));
+    if (lb_http_servers_are_used(l7))
+        wait = sooner(wait, lb_http_servers_wait(l7));
     return l7->waiting ? sooner(wait, QUEUE_POLL_MS) : wait;
 }
 
@@ -203,6 +215,7 @@ void lb_l7_cut(struct lb_l7 *l7)
                                                                         : lb_http_backend_cut(l7, exchange));
     }
     lb_conn_cut(&l7->conns, 0);
+    lb_http_servers_cut(l7, 0);
 }
 
 void lb_l7_stop(struct lb_l7 *l7)
@@ -214,4 +227,5 @@ void lb_l7_stop(struct lb_l7 *l7)
     }
     lb_h2_stop(l7);
     lb_conn_cut(&l7->conns, 1);
+    lb_http_servers_cut(l7, 1);
 }

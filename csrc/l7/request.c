@@ -6,6 +6,7 @@
 #include "bad_request.h"
 #include "belongs.h"
 #include "forward.h"
+#include "grpc.h"
 #include "health.h"
 #include "request_log.h"
 
@@ -40,6 +41,9 @@ int lb_http_look_at_request(struct lb_l7 *l7, struct lb_exchange *exchange, cons
     exchange->method = message->method;
     exchange->minor = message->head.minor;
     exchange->navigates = message->navigates;
+    exchange->grpc = (uint8_t)lb_grpc_is_call(message, bytes);
+    exchange->grpc_status = LB_GRPC_NONE;
+    exchange->grpc_ms = exchange->grpc ? lb_grpc_timeout_ms(message, bytes) : 0;
     lb_http_log_request(l7, exchange, bytes);
     if (message->authority.length > LB_AUTHORITY_BYTES || (message->https && !lb_http_came_by_tls(l7, exchange, bytes)))
         return -1;

@@ -11,6 +11,7 @@
 #include "bound.h"
 #include "charge.h"
 #include "forward.h"
+#include "grpc.h"
 #include "part.h"
 #include "stopping.h"
 
@@ -25,6 +26,8 @@ static void judge_response(struct lb_l7 *l7, struct lb_exchange *exchange, uint1
     exchange->first_us = lb_account_us(exchange->began_us, l7->ctx->now_us);
     lb_timing_note(&l7->ctx->shm, l7->ctx->worker, exchange->pool, LB_TIMING_RESPONSE, l7->ctx->now_us - exchange->began_us);
     lb_add(classes[status < 600 ? status / 100 - 2 : 3], 1); /* what is unknown is as x00, from 600 on as 500 (RFC 9110 15) */
+    if (exchange->grpc && status == 200 && exchange->stream[LB_BACKEND].own)
+        return; /* lb_http_judge_call */
     int speaks_of_request = status < 500 || status >= 600 || status == 501 || status == 505; /* unless the pool says so */
     if (!speaks_of_request || lb_is_failed_status(lb_http_pool(l7, exchange), status))
         lb_report_failed(l7->ctx, exchange->pool, exchange->backend, status);
@@ -32,12 +35,23 @@ static void judge_response(struct lb_l7 *l7, struct lb_exchange *exchange, uint1
         lb_report_responded(l7->ctx, exchange->backend, took_us);
 }
 
+void lb_http_judge_call(struct lb_l7 *l7, struct lb_exchange *exchange)
+{
+    if (!exchange->grpc || exchange->judged || exchange->status != 200)
+        return;
+    exchange->judged = 1;
+    if (exchange->grpc_status == LB_GRPC_UNAVAILABLE || exchange->grpc_status == LB_GRPC_INTERNAL)
+        lb_report_failed(l7->ctx, exchange->pool, exchange->backend, 503);
+    else
+        lb_report_responded(l7->ctx, exchange->backend, exchange->first_us - exchange->reached_us);
+}
+
 /* Its request is not needed any more. */
 static void forget_request(struct lb_l7 *l7, struct lb_exchange *exchange)
 {
-    if (exchange->replayable)
+    if (exchange->replayable || exchange->kept)
         lb_input_consume(l7, &exchange->in);
-    exchange->replayable = 0;
+    exchange->replayable = exchange->kept = 0;
 }
 
 struct lb_verdict lb_http_pass_response(struct lb_l7 *l7, struct lb_exchange *exchange, const char *bytes,

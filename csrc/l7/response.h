@@ -17,4 +17,8 @@ void lb_http_acknowledge(struct lb_l7 *l7, struct lb_exchange *exchange, size_t 
 /* One step of its body. */
 __attribute__((warn_unused_result)) struct lb_verdict lb_http_transfer_body(struct lb_l7 *l7, struct lb_exchange *exchange);
 
+/* A call of gRPC is over: its status says whether that is the backend's failure (UNAVAILABLE and INTERNAL are, as a 503 is), where its
+ * pool counts such. Once. */
+void lb_http_judge_call(struct lb_l7 *l7, struct lb_exchange *exchange);
+
 #endif

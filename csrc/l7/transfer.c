@@ -55,6 +55,13 @@ static struct lb_verdict not_taken(struct lb_exchange *exchange)
     return lb_verdict_lost(502, "the backend closed the connection");
 }
 
+/* A backend of HTTP/2 says which requests it has not looked at: they are kept for another. Of a client of HTTP/1 the next request may follow
+ * in the buffer, so that only a whole one stays there. */
+static uint8_t may_go_elsewhere(const struct lb_exchange *exchange)
+{
+    return exchange->stream[LB_BACKEND].own && (exchange->request.whole || exchange->client->speaks == LB_SPEAKS_HTTP2);
+}
+
 struct lb_verdict lb_http_send_request(struct lb_l7 *l7, struct lb_exchange *exchange)
 {
     struct lb_forward forward;
@@ -75,7 +82,8 @@ struct lb_verdict lb_http_send_request(struct lb_l7 *l7, struct lb_exchange *exc
         return not_taken(exchange);
     if (!exchange->request.whole)
         lb_http_rate_sender(l7, exchange);
-    if (!exchange->replayable)
+    exchange->kept = may_go_elsewhere(exchange);
+    if (!exchange->replayable && !exchange->kept)
         lb_input_consume(l7, &exchange->in);
     return lb_verdict(LB_NEXT_AGAIN);
 }

@@ -174,7 +174,7 @@ struct lb_pool_row {
     uint32_t send_timeout_ms; /* how long a backend may take no byte of a request */
     uint32_t cuts_down;       /* sessions of a backend that is LB_DOWN are cut */
     uint32_t outage;          /* no backend is usable by its own evidence; set apart from the rest of the row */
-    uint8_t pad0[4];
+    uint32_t protocol;        /* enum lb_backend_protocol: what its backends are spoken to in */
     uint8_t name[64];
     uint8_t hash_name[64];       /* of the field or cookie that is hashed, fields in lower case */
     uint8_t sticky[64];          /* the cookie's name; empty: off */

@@ -46,6 +46,13 @@ enum lb_forwarded { LB_FORWARDED_OFF = 0, LB_FORWARDED_X = 1, LB_FORWARDED_RFC72
 /* What a client of mode http may speak, bits. */
 enum lb_protocol { LB_SPEAKS_HTTP1 = 1, LB_SPEAKS_HTTP2 = 2 };
 
+/* What backends are spoken to in, by http and https listeners. */
+enum lb_backend_protocol {
+    LB_BACKEND_AUTO = 0, /* calls of gRPC by HTTP/2, all else by HTTP/1.1 */
+    LB_BACKEND_HTTP1 = 1,
+    LB_BACKEND_HTTP2 = 2,
+};
+
 /* To which requests 103 and its like are passed on. */
 enum lb_early_hints { LB_HINTS_BROWSERS = 0, LB_HINTS_ALWAYS = 1, LB_HINTS_NEVER = 2 };
 

@@ -206,6 +206,7 @@ enum {
     F(const char *, SSL_get_servername, (const SSL *ssl, int type)) \
     F(int, SSL_session_reused, (const SSL *ssl)) \
     F(void, SSL_get0_alpn_selected, (const SSL *ssl, const unsigned char **name, unsigned int *count)) \
+    F(int, SSL_set_alpn_protos, (SSL * ssl, const unsigned char *names, unsigned int count)) \
     F(int, SSL_version, (const SSL *ssl)) \
     F(const char *, SSL_get_version, (const SSL *ssl)) \
     F(X509 *, SSL_get1_peer_certificate, (const SSL *ssl)) \

@@ -82,6 +82,15 @@ struct lb_tls *lb_tls_connect(struct lb_tls_shared *shared, struct lb_tls_contex
     return tls;
 }
 
+int lb_tls_offer(struct lb_tls *tls, const char *alpn)
+{
+    unsigned char names[256];
+    size_t length = strnlen(alpn, sizeof names - 1);
+    names[0] = (unsigned char)length;
+    memcpy(names + 1, alpn, length);
+    return lb_ssl.SSL_set_alpn_protos(tls->ssl, names, (unsigned int)length + 1) == 0 ? 0 : -1;
+}
+
 int lb_tls_note(struct lb_tls *tls, int readable, int writable, int hung_up)
 {
     if (readable)

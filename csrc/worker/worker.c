@@ -8,6 +8,7 @@
 #include "../l4/offload/offload.h"
 #include "../l4/udp_move.h"
 #include "../l7/http2.h"
+#include "../l7/http_servers.h"
 #include "worker.h"
 
 /* --- one turn of the loop ------------------------------------------------------------------------------------------- */
@@ -57,6 +58,9 @@ static void dispatch(struct lb_worker *worker, const struct epoll_event *event)
         break;
     case LB_TAG_HTTP2:
         lb_h2_event(&worker->l7, index, generation, event->events);
+        break;
+    case LB_TAG_H2_SERVER:
+        lb_http_server_event(&worker->l7, index, generation, event->events);
         break;
     case LB_TAG_CONNECTION:
         lb_http_conn_event(&worker->l7, index, generation, event->events);

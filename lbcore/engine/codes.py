@@ -47,6 +47,11 @@ PROTOCOLS = {
     "h2": ffi.integer_const("LB_SPEAKS_HTTP2"),
     "http/1.1": ffi.integer_const("LB_SPEAKS_HTTP1"),
 }
+BACKEND_PROTOCOLS = {
+    "auto": ffi.integer_const("LB_BACKEND_AUTO"),
+    "http/1.1": ffi.integer_const("LB_BACKEND_HTTP1"),
+    "h2": ffi.integer_const("LB_BACKEND_HTTP2"),
+}
 EARLY_HINTS = {
     "browsers": ffi.integer_const("LB_HINTS_BROWSERS"),
     "always": ffi.integer_const("LB_HINTS_ALWAYS"),

@@ -7,7 +7,7 @@ import ipaddress
 from lbcore._layout import ffi
 from lbcore.config.settings.health import statuses
 from lbcore.config.settings.sticky import is_secure, sticky_attributes
-from lbcore.engine.codes import COST_HEADER, EARLY_HINTS, FORWARDED, HASH_KEYS, MODES, NO_POOL, POLICIES, PROTOCOLS, SEND_PROXY
+from lbcore.engine.codes import BACKEND_PROTOCOLS, COST_HEADER, EARLY_HINTS, FORWARDED, HASH_KEYS, MODES, NO_POOL, POLICIES, PROTOCOLS, SEND_PROXY
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -109,6 +109,7 @@ def pool_row(pool: PoolSettings, *, tenant: int, sticky_key: bytes) -> bytes:
         send_proxy=SEND_PROXY[pool.send_proxy],
         tls=int(pool.tls),
         trailers=int(pool.trailers),
+        protocol=BACKEND_PROTOCOLS[pool.protocol],
         cuts_down=int(pool.on_down == "cut"),
         max_response_header_bytes=pool.max_response_header_bytes,
         max_response_headers=pool.max_response_headers,

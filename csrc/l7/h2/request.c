@@ -78,6 +78,12 @@ static int is_regular(const struct part *part)
     return is_name(part->name, part->name_length) && is_value(part->value, part->value_length) && !is_of_a_connection(part);
 }
 
+int lb_h2_is_regular(const struct lb_hpack_field *field)
+{
+    struct part part = part_of(field);
+    return is_regular(&part);
+}
+
 int lb_h2_is_trailer(const struct lb_hpack_field *field)
 {
     struct part part = part_of(field);

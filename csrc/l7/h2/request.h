@@ -38,6 +38,9 @@ int lb_h2_request_is_malformed(const struct lb_h2_request *request, const char *
  * lines have. key: 24 characters for Sec-WebSocket-Key, which RFC 8441 leaves out. */
 uint32_t lb_h2_request_compose(char *out, const struct lb_h2_request *request, const char *base, int end_stream, const char *key);
 
+/* May it stand in a head, beside pseudo-headers (RFC 9113 8.2)? */
+int lb_h2_is_regular(const struct lb_hpack_field *field);
+
 /* The fields behind a body: each of them counts as regular, and none may frame a message (RFC 9110 6.5.1). */
 int lb_h2_is_trailer(const struct lb_hpack_field *field);
 

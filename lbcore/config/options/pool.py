@@ -162,6 +162,15 @@ POOL: tuple[Option, ...] = (
     ),
     Option("max_response_headers", "int", 500, "http: headers of a response; more become a 502", low=1, high=1000),
     Option(
+        "protocol",
+        "choice",
+        "auto",
+        "http: what backends are spoken to in; auto: HTTP/2 for requests of gRPC (content-type application/grpc), HTTP/1.1"
+        " for all others; h2 without TLS is spoken at once, without an upgrade",
+        choices=("auto", "http/1.1", "h2"),
+        flag=True,
+    ),
+    Option(
         "trailers",
         "flag",
         False,

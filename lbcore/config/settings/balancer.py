@@ -141,6 +141,9 @@ class BalancerSettings(Settings):
         for listener in self.listeners:
             if listener.mode == "udp" and listener.pool in telling:
                 yield f"pool {listener.pool}: send_proxy: not for listeners of mode udp ({listener.name})"
+        for pool in self.pools:
+            if pool.name in telling and pool.protocol == "h2":
+                yield f"pool {pool.name}: send_proxy: not with protocol h2, whose connections carry many clients"
 
     def _request_faults(self) -> Iterable[str]:
         """Keys of requests in a pool that no listener of requests leads to."""

@@ -112,6 +112,7 @@ class PoolSettings(Settings):
     tls_name: str | None
     tls_cert: str | None
     tls_key: str | None
+    protocol: str
     trailers: bool
     max_response_header_bytes: int
     max_response_headers: int

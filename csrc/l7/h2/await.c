@@ -1,0 +1,128 @@
+#include "await.h"
+
+#include "../bad_response.h"
+#include "../belongs.h"
+#include "../charge.h"
+#include "../grpc.h"
+#include "../interim.h"
+#include "../response.h"
+#include "../stage.h"
+#include "download.h"
+
+/* --- no response -------------------------------------------------------------------------------------------------------------- */
+
+/* The backend has not looked at the request: it goes to another one, POST as well (RFC 9113 8.7), as long as the budget allows. After a
+ * GOAWAY the same backend may serve it on a new connection; a second time it is passed over. */
+static struct lb_verdict elsewhere(struct lb_l7 *l7, struct lb_exchange *exchange, int again)
+{
+    static const char why[] = "the backend refused the request";
+    if (!(exchange->kept || exchange->replayable) || !lb_http_is_silent(exchange))
+        return lb_verdict_lost(502, why);
+    if (again && !exchange->moved_on) {
+        exchange->moved_on = 1;
+    } else {
+        if (exchange->tried_count == LB_MAX_TRIED)
+            return lb_verdict_lost(502, why);
+        exchange->tried[exchange->tried_count++] = exchange->backend;
+    }
+    lb_http_decided(l7, exchange, LB_ENDED_BACKEND);
+    return (struct lb_verdict){.next = LB_NEXT_ANOTHER, .status = 503, .why = why};
+}
+
+/* RFC 9113 7. NO_ERROR instead of a response is a refusal: hypercorn 0.18.0 stops so. */
+static struct lb_verdict was_reset(struct lb_l7 *l7, struct lb_exchange *exchange, const struct lb_h2_call *call)
+{
+    if (call->error == LB_H2_REFUSED_STREAM || call->error == LB_H2_NO_ERROR)
+        return elsewhere(l7, exchange, call->server->warned);
+    exchange->reused = 0; /* not the race of an old connection */
+    return lb_verdict_lost(502, "the backend reset the request");
+}
+
+static struct lb_verdict no_head(struct lb_l7 *l7, struct lb_exchange *exchange, const struct lb_h2_call *call)
+{
+    if (call->bad)
+        return lb_http_bad_response(l7, exchange, call->bad == 2 ? LB_READ_HEAD_LARGE : LB_READ_BAD);
+    if (call->refused)
+        return elsewhere(l7, exchange, 1);
+    if (call->reset)
+        return was_reset(l7, exchange, call);
+    if (call->server->state != LB_H2_SERVER_OPEN)
+        return lb_verdict_lost(502, "the backend closed the connection before it answered");
+    return lb_verdict(LB_NEXT_WAIT);
+}
+
+/* --- its head ----------------------------------------------------------------------------------------------------------------- */
+
+static enum lb_h2_response_body framing_of(const struct lb_exchange *exchange, const struct lb_h2_call *call)
+{
+    uint16_t status = call->says.status;
+    if (call->says.has_length || exchange->method == LB_HEAD || status < 200 || status == 204 || status == 304)
+        return LB_H2_RESPONSE_AS_IT_SAYS;
+    return call->ended && !call->in.pending && call->trailers == LB_SLAB_NONE ? LB_H2_RESPONSE_EMPTY : LB_H2_RESPONSE_CHUNKED;
+}
+
+static void drop_head(struct lb_l7 *l7, struct lb_h2_call *call)
+{
+    lb_heads_give(l7->ctx, &l7->heads, call->head);
+    call->head = LB_SLAB_NONE;
+}
+
+/* Of clients of gRPC, grpcio 1.85.1 takes it for the response, and grpclib 0.4.9 loses the connection. */
+static struct lb_verdict interim(struct lb_l7 *l7, struct lb_exchange *exchange, struct lb_h2_call *call, const char *bytes)
+{
+    int failed = exchange->grpc ? 0 : lb_http_pass_interim(l7, exchange, bytes) < 0;
+    drop_head(l7, call);
+    return failed ? lb_verdict_end(LB_ENDED_CLIENT) : lb_verdict(LB_NEXT_AGAIN);
+}
+
+/* A call that came to grpcio 1.85.1 between its two GOAWAYs is answered so, and was not looked at. */
+static int is_late(const struct lb_exchange *exchange, const struct lb_h2_call *call, uint8_t status)
+{
+    return exchange->grpc && call->server->warned && call->ended && status == LB_GRPC_CANCELLED && lb_http_is_silent(exchange);
+}
+
+/* What has come of the body goes with the head. */
+static struct lb_verdict pass(struct lb_l7 *l7, struct lb_exchange *exchange, const char *bytes)
+{
+    struct lb_body_lane lane = lb_body_of_response(l7, exchange);
+    struct lb_chunk_piece piece = {.out = l7->ctx->scratch};
+    exchange->response = (struct lb_body){.framing = l7->message.framing, .left = l7->message.length};
+    if (l7->message.framing == LB_BODY_NONE) {
+        exchange->response.whole = 1;
+    } else {
+        enum lb_step step = lb_h2_download(&lane, piece.out, LB_SCRATCH_BYTES, &piece);
+        if (step != LB_STEP_MOVED && step != LB_STEP_BLOCKED)
+            return lb_http_bad_response(l7, exchange, LB_READ_BAD);
+        lb_body_arrived(&lane, piece.data);
+    }
+    return lb_http_pass_response(l7, exchange, bytes, &piece);
+}
+
+struct lb_verdict lb_h2_await_response(struct lb_l7 *l7, struct lb_exchange *exchange)
+{
+    struct lb_h2_call *call = lb_h2_call_of(exchange);
+    const struct lb_pool_row *pool = lb_http_pool(l7, exchange);
+    uint32_t most = pool->max_response_header_bytes, fields = pool->max_response_headers, count;
+    const struct lb_head_limits limits = {most ? most : LB_MOST_HEAD, LB_MOST_HEAD, fields ? fields : LB_FIELD_ROOM};
+    if (call->head == LB_SLAB_NONE || call->bad)
+        return no_head(l7, exchange, call);
+    const char *bytes =
+        lb_h2_response_compose(lb_heads_at(l7->ctx, &l7->heads, call->head), &call->says, framing_of(exchange, call), &count);
+    enum lb_reading reading = lb_message_response(&l7->message, bytes, count, &limits, (enum lb_method)exchange->method);
+    if (reading != LB_READ_DONE)
+        return lb_http_bad_response(l7, exchange, reading == LB_READ_PARTIAL ? LB_READ_BAD : reading);
+    lb_http_moved(l7, exchange);
+    if (call->says.status < 200)
+        return interim(l7, exchange, call, bytes);
+    uint8_t status = exchange->grpc ? lb_grpc_status_in_head(&l7->message, bytes) : (uint8_t)LB_GRPC_NONE;
+    if (is_late(exchange, call, status))
+        return elsewhere(l7, exchange, 1);
+    lb_add(&l7->ctx->row->bytes_out, count);
+    exchange->bytes_out += count;
+    exchange->grpc_status = status;
+    struct lb_verdict verdict = pass(l7, exchange, bytes);
+    if (exchange->response.whole)
+        lb_http_judge_call(l7, exchange);
+    drop_head(l7, call);
+    return verdict;
+}

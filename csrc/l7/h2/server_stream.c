@@ -1,0 +1,217 @@
+#include "server_stream.h"
+
+#include <string.h>
+
+#include "../belongs.h"
+#include "../forward.h"
+#include "../h1/encode.h"
+#include "../input.h"
+#include "await.h"
+#include "download.h"
+#include "server_request.h"
+
+enum { BYTES_EARNED = 8192 }; /* a call earns its connection so many of cheap frames: grpcio 1.85.1 sends several with each */
+
+static struct lb_h2_link *link_of(const struct lb_h2_call *call)
+{
+    return &call->server->link;
+}
+
+/* Has it come to an end before its response did? */
+static int is_over(const struct lb_h2_call *call)
+{
+    return call->bad || call->reset || call->refused || call->server->state != LB_H2_SERVER_OPEN;
+}
+
+static unsigned ready(const struct lb_exchange *exchange)
+{
+    struct lb_h2_call *call = lb_h2_call_of(exchange);
+    if (!call)
+        return 0;
+    int over = is_over(call);
+    int reads = over || call->head != LB_SLAB_NONE || call->in.pending || call->ended;
+    if (!over && !lb_h2_link_takes(link_of(call)))
+        call->server->full = 1;
+    int sends = over || (lb_h2_link_takes(link_of(call)) && call->window.left > 0 && link_of(call)->window.left > 0);
+    return (reads ? LB_CAN_READ : 0) | (sends ? LB_CAN_SEND : 0);
+}
+
+/* --- the request's body ------------------------------------------------------------------------------------------------------- */
+
+/* A copy stays with the exchange as long as it fits there and no response has begun: a backend that did not look at the request leaves it to
+ * another. */
+static void keep_copy(struct lb_l7 *l7, struct lb_exchange *exchange, const char *bytes, size_t count)
+{
+    struct lb_input *in = &exchange->in;
+    if (!exchange->kept)
+        return;
+    if (count <= lb_heads_room(in->buffer) - in->end) {
+        memcpy(lb_input_at(l7, in) + in->end, bytes, count);
+        in->next = in->end += (uint32_t)count;
+        return;
+    }
+    exchange->kept = 0;
+    lb_input_consume(l7, in);
+}
+
+/* Is what is being sent the end of the request? One with a length ends with its last byte. */
+static int is_last(const struct lb_exchange *exchange)
+{
+    const struct lb_body *body = &exchange->request;
+    return body->whole || (body->framing == LB_BODY_LENGTH && !body->left);
+}
+
+static void say_end(struct lb_l7 *l7, struct lb_h2_call *call)
+{
+    if (call->said_end)
+        return;
+    call->owes_end = lb_h2_link_end_stream(l7->ctx, link_of(call), call->id) < 0;
+    call->said_end = !call->owes_end;
+    call->server->full |= call->owes_end;
+    lb_h2_server_touch(l7, call->server);
+}
+
+/* How much of it went out. */
+static uint32_t send_some(struct lb_l7 *l7, const struct lb_exchange *exchange, struct lb_h2_call *call, const char *bytes,
+                          uint32_t count)
+{
+    struct lb_h2_server *server = call->server;
+    int last = is_last(exchange);
+    uint32_t sent = lb_h2_link_data(l7->ctx, &server->link, &server->side, &call->window, call->id, bytes, count, last);
+    call->said_end |= last && sent == count && count;
+    server->full |= !lb_h2_link_takes(&server->link);
+    lb_h2_server_touch(l7, server);
+    return sent;
+}
+
+static enum lb_step send_or_hold(struct lb_l7 *l7, struct lb_exchange *exchange, const char *bytes, size_t count)
+{
+    struct lb_h2_call *call = lb_h2_call_of(exchange);
+    uint32_t sent = count ? send_some(l7, exchange, call, bytes, (uint32_t)count) : 0;
+    if (link_of(call)->failed)
+        return LB_STEP_TO_FAILED;
+    if (sent == count) {
+        if (is_last(exchange))
+            say_end(l7, call);
+        return LB_STEP_MOVED;
+    }
+    if (!lb_sendq_can_hold(l7->ctx, count - sent))
+        return LB_STEP_TO_FAILED;
+    lb_sendq_preload(l7->ctx, &exchange->up, bytes + sent, (uint32_t)(count - sent));
+    return LB_STEP_BLOCKED;
+}
+
+/* What goes on of it: of chunks, the data; it lies where they lay. */
+static int unwrap(const struct lb_exchange *exchange, struct lb_h2_call *call, char *bytes, uint32_t count,
+                  struct lb_chunk_piece *piece)
+{
+    if (exchange->request.framing != LB_BODY_CHUNKED) {
+        *piece = (struct lb_chunk_piece){.out = bytes, .out_count = count};
+        return 0;
+    }
+    return lb_chunked_read(&call->chunked, bytes, count, piece) == LB_CHUNKS_BAD ? -1 : 0;
+}
+
+static enum lb_step data(struct lb_body_lane *body, const char *bytes, size_t count)
+{
+    struct lb_h2_call *call = lb_h2_call_of(body->exchange);
+    struct lb_chunk_piece piece;
+    if (is_over(call))
+        return LB_STEP_TO_FAILED;
+    keep_copy(body->l7, body->exchange, bytes, count);
+    if (unwrap(body->exchange, call, (char *)(uintptr_t)bytes, (uint32_t)count, &piece) < 0)
+        return LB_STEP_TO_FAILED; /* we have framed it ourselves */
+    return send_or_hold(body->l7, body->exchange, piece.out, piece.out_count);
+}
+
+static int flush(struct lb_l7 *l7, struct lb_exchange *exchange)
+{
+    struct lb_h2_call *call = lb_h2_call_of(exchange);
+    struct lb_flow *up = &exchange->up;
+    if (!up->pending)
+        return 1;
+    if (is_over(call))
+        return -1;
+    const struct lb_buffer_pool *buffers = up->holds == LB_HOLDS_LARGE ? &l7->ctx->large : &l7->ctx->buffers;
+    uint32_t sent = send_some(l7, exchange, call, lb_buffer_at(buffers, up->held) + up->start, up->pending);
+    up->start += sent;
+    up->pending -= sent;
+    if (link_of(call)->failed)
+        return -1;
+    if (up->pending)
+        return 0;
+    lb_sendq_drop(l7->ctx, up);
+    if (is_last(exchange))
+        say_end(l7, call);
+    return 1;
+}
+
+/* --- the request's head ------------------------------------------------------------------------------------------------------- */
+
+/* RFC 9113 5.1.1: each stream's number is higher than all before. */
+static void open_stream(struct lb_h2_call *call)
+{
+    struct lb_h2_link *link = link_of(call);
+    link->last_out = link->last_out ? link->last_out + 2 : 1;
+    call->id = link->last_out;
+    call->window.left = (int32_t)link->peer.window;
+}
+
+static enum lb_step send_head(struct lb_l7 *l7, struct lb_exchange *exchange, const struct lb_head_out *out)
+{
+    struct lb_h2_call *call = lb_h2_call_of(exchange);
+    struct lb_h2_link *link = link_of(call);
+    struct lb_chunk_piece body = {.out = l7->out + LB_CHUNK_ROOM, .out_count = 0};
+    if (is_over(call) || call->server->going)
+        return LB_STEP_TO_FAILED;
+    out->forward->last = 0;
+    l7->message.upgrade = 0;
+    uint32_t count = (uint32_t)lb_encode_request(l7->out, &l7->message, out->bytes, out->forward);
+    struct lb_h2_request_out request = {l7->out, count, call->server->side.tls != NULL,
+                                        exchange->grpc || l7->message.takes_trailers};
+    uint8_t *begin = lb_h2_link_block(l7->ctx, link, lb_h2_request_bytes(&request));
+    if (!begin)
+        return LB_STEP_STARVED;
+    uint8_t *end = lb_h2_encode_request(begin, &link->fields_out, &request);
+    open_stream(call);
+    if (out->body_count) {
+        memcpy(body.out, out->body, out->body_count);
+        if (unwrap(exchange, call, body.out, (uint32_t)out->body_count, &body) < 0)
+            body.out_count = 0;
+    }
+    call->said_end = is_last(exchange) && !body.out_count;
+    lb_h2_link_block_done(link, end, call->id, call->said_end);
+    lb_h2_server_touch(l7, call->server);
+    return body.out_count && send_or_hold(l7, exchange, body.out, body.out_count) == LB_STEP_TO_FAILED ? LB_STEP_TO_FAILED
+                                                                                                      : LB_STEP_MOVED;
+}
+
+/* --- its end ------------------------------------------------------------------------------------------------------------------ */
+
+static void leave(struct lb_l7 *l7, struct lb_exchange *exchange, struct lb_conn *conn, enum lb_conn_end how)
+{
+    struct lb_h2_call *call = lb_h2_call_of(exchange);
+    struct lb_h2_server *server = call->server;
+    (void)conn, (void)how;
+    exchange->stream[LB_BACKEND].own = NULL;
+    if (call->id && server->state == LB_H2_SERVER_OPEN) {
+        int whole = call->ended && call->said_end;
+        if (!whole && !call->reset && !call->refused && call->bad == 0)
+            lb_h2_link_reset(l7->ctx, &server->link, call->id, LB_H2_CANCEL);
+        lb_h2_budget_earn(&server->link.budget, BYTES_EARNED);
+        server->carried += (uint32_t)whole;
+        lb_h2_server_touch(l7, server);
+    }
+    lb_h2_call_give(l7, call);
+}
+
+const struct lb_stream_ops lb_h2_server_stream = {
+    .ready = ready,
+    .head = send_head,
+    .read = lb_h2_download_read,
+    .data = data,
+    .flush = flush,
+    .await = lb_h2_await_response,
+    .resume = lb_h2_await_response,
+    .leave = leave,
+};
