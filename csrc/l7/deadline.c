@@ -5,11 +5,14 @@
 #include "awaits.h"
 #include "belongs.h"
 #include "min_rate.h"
+#include "stage.h"
 #include "stopping.h"
 
 /* Whom we wait for, and for how long. Each exchange has one timer, that is hardly ever moved: it never fires too late, and that it fires too
  * early costs a look. The next exchange in the same place finds it set. Two clocks: since_ms, when anything last moved, and asked_ms, when the request did. What a backend sends before
  * its final head moves only the first, so that neither a head that drips nor interim responses without end put off response_timeout. */
+
+enum { CALL_SLACK_MS = 500 };
 
 static uint32_t exchange_limit_ms(const struct lb_l7 *l7, const struct lb_exchange *exchange)
 {
@@ -52,11 +55,21 @@ static uint32_t since_ms(const struct lb_exchange *exchange)
     return exchange->asked_ms;
 }
 
+/* How long does its client still wait for it, as grpc-timeout says? Clients are to be first: their RST_STREAM comes later than that. */
+static uint64_t call_left_ms(const struct lb_l7 *l7, const struct lb_exchange *exchange)
+{
+    if (!exchange->grpc_ms || exchange->state == LB_EXCHANGE_RESPONDING)
+        return UINT64_MAX;
+    uint64_t passed_ms = (l7->ctx->now_us - exchange->began_us) / 1000, limit_ms = (uint64_t)exchange->grpc_ms + CALL_SLACK_MS;
+    return limit_ms > passed_ms ? limit_ms - passed_ms : 0;
+}
+
 /* How long may it still be as it is? */
 static uint64_t left_ms(const struct lb_l7 *l7, const struct lb_exchange *exchange)
 {
     uint32_t passed_ms = (uint32_t)lb_now_ms(l7->ctx) - since_ms(exchange), limit = limit_ms(l7, exchange);
-    return limit > passed_ms ? limit - passed_ms : 0;
+    uint64_t left = limit > passed_ms ? limit - passed_ms : 0, call = call_left_ms(l7, exchange);
+    return call < left ? call : left;
 }
 
 static struct lb_look look_of(const struct lb_l7 *l7, struct lb_exchange *exchange)
@@ -113,8 +126,19 @@ static struct lb_verdict exchange_timeout(struct lb_l7 *l7, struct lb_exchange *
     return lb_verdict(LB_NEXT_WAIT);
 }
 
+/* Its client does not wait any more, and is told DEADLINE_EXCEEDED, should it. */
+static struct lb_verdict overdue(struct lb_exchange *exchange)
+{
+    exchange->overdue = 1;
+    if (lb_http_is_answered(exchange))
+        return lb_verdict_end(LB_ENDED_IDLE);
+    return lb_verdict_respond(504, "the deadline of the call has passed");
+}
+
 static struct lb_verdict timed_out(struct lb_l7 *l7, struct lb_exchange *exchange)
 {
+    if (!call_left_ms(l7, exchange))
+        return overdue(exchange);
     switch ((enum lb_exchange_state)exchange->state) {
     case LB_EXCHANGE_BEGUN:
         break;

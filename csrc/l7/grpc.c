@@ -1,5 +1,6 @@
 #include "grpc.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "route.h"
@@ -72,6 +73,12 @@ uint8_t lb_grpc_status_in_lines(const char *lines, uint32_t count)
         lines = stop + 2;
     }
     return LB_GRPC_NONE;
+}
+
+uint32_t lb_grpc_compose(char *out, enum lb_grpc_status status, const char *why)
+{
+    return (uint32_t)sprintf(out, "HTTP/1.1 200 \r\ncontent-type: application/grpc\r\ngrpc-status: %d\r\ngrpc-message: %s\r\n\r\n",
+                             (int)status, why ? why : "");
 }
 
 /* Of each unit, nanoseconds; 0: it is none. */

@@ -39,6 +39,24 @@ static struct lb_verdict replay(struct lb_l7 *l7, struct lb_exchange *exchange)
     return lb_verdict(LB_NEXT_ATTEMPT);
 }
 
+/* A fresh connection ended before a response began: another backend gets what may be repeated. So does a call of gRPC whose connection
+ * broke, where its pool says that such are repeated: the backend may have executed it before it died. */
+static int may_move_on(const struct lb_l7 *l7, const struct lb_exchange *exchange)
+{
+    if (exchange->kept && exchange->grpc)
+        return lb_http_pool(l7, exchange)->repeats_lost_calls != 0;
+    return !exchange->reused && exchange->replayable;
+}
+
+/* This backend is not tried again. */
+static void pass_over(struct lb_exchange *exchange)
+{
+    if (exchange->tried_count && exchange->tried[exchange->tried_count - 1] == exchange->backend)
+        return;
+    if (exchange->tried_count < LB_MAX_TRIED)
+        exchange->tried[exchange->tried_count++] = exchange->backend;
+}
+
 static void forget_request(struct lb_l7 *l7, struct lb_exchange *exchange)
 {
     if (exchange->in.buffer != LB_SLAB_NONE && exchange->in.start != exchange->in.next)
@@ -55,8 +73,9 @@ struct lb_verdict lb_http_backend_lost(struct lb_l7 *l7, struct lb_exchange *exc
         return replay(l7, exchange);
     if (!old)
         lb_report_failed(l7->ctx, exchange->pool, exchange->backend, 0);
-    if (status == 502 && !exchange->reused && exchange->replayable && !exchange->moved_on && lb_http_is_silent(exchange)) {
+    if (status == 502 && !exchange->moved_on && lb_http_is_silent(exchange) && may_move_on(l7, exchange)) {
         exchange->moved_on = 1;
+        pass_over(exchange);
         return (struct lb_verdict){.next = LB_NEXT_ANOTHER, .status = status, .why = why};
     }
     lb_http_drop_part(l7, exchange);

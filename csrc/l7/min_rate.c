@@ -11,7 +11,7 @@ static enum lb_rated waited_for(const struct lb_exchange *exchange)
     if (exchange->state != LB_EXCHANGE_FORWARDING || exchange->tunnel)
         return LB_RATE_NOBODY;
     if (!exchange->request.whole)
-        return exchange->up.pending || exchange->expects ? LB_RATE_NOBODY : LB_RATE_SENDER;
+        return exchange->up.pending || exchange->expects || exchange->grpc ? LB_RATE_NOBODY : LB_RATE_SENDER;
     return exchange->down.pending ? LB_RATE_TAKER : LB_RATE_NOBODY;
 }
 

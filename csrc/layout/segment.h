@@ -180,7 +180,8 @@ struct lb_pool_row {
     uint8_t sticky[64];          /* the cookie's name; empty: off */
     uint8_t sticky_key[16];      /* secret */
     uint8_t failed_statuses[16]; /* a bit for each status from 500 on that counts towards max_failed_responses */
-    uint8_t pad1[32];
+    uint32_t repeats_lost_calls; /* calls of gRPC whose connection broke before a response began go to another backend */
+    uint8_t pad1[28];
     uint8_t sticky_attributes[256]; /* of the cookie, as they stand in Set-Cookie */
 };
 

@@ -109,6 +109,7 @@ def pool_row(pool: PoolSettings, *, tenant: int, sticky_key: bytes) -> bytes:
         send_proxy=SEND_PROXY[pool.send_proxy],
         tls=int(pool.tls),
         trailers=int(pool.trailers),
+        repeats_lost_calls=int(pool.repeat_calls == "lost"),
         protocol=BACKEND_PROTOCOLS[pool.protocol],
         cuts_down=int(pool.on_down == "cut"),
         max_response_header_bytes=pool.max_response_header_bytes,

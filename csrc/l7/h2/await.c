@@ -34,7 +34,7 @@ static struct lb_verdict was_reset(struct lb_l7 *l7, struct lb_exchange *exchang
 {
     if (call->error == LB_H2_REFUSED_STREAM || call->error == LB_H2_NO_ERROR)
         return elsewhere(l7, exchange, call->server->warned);
-    exchange->reused = 0; /* not the race of an old connection */
+    exchange->reused = exchange->kept = 0; /* not the race of an old connection; and it was looked at */
     return lb_verdict_lost(502, "the backend reset the request");
 }
 

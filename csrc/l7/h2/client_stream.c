@@ -6,6 +6,7 @@
 #include "../finish.h"
 #include "../h1/encode.h"
 #include "client_send.h"
+#include "../grpc.h"
 #include "end.h"
 #include "streams.h"
 #include "tunnel.h"
@@ -72,11 +73,26 @@ static enum lb_step send_head(struct lb_l7 *l7, struct lb_exchange *exchange, co
     return lb_h2_send(l7, exchange, out->body, out->body_count) == LB_STEP_TO_FAILED ? LB_STEP_TO_FAILED : LB_STEP_MOVED;
 }
 
+/* A call is told in gRPC's words, in one frame: a client would make of a status of HTTP what it says of none (grpcio 1.85.1: UNKNOWN). */
+static size_t local_call(struct lb_l7 *l7, const struct lb_exchange *exchange, struct lb_h2_stream *stream, struct lb_verdict said)
+{
+    static const struct lb_head_limits limits = {LB_MOST_HEAD, LB_MOST_HEAD, LB_FIELD_ROOM};
+    enum lb_grpc_status status = exchange->overdue ? LB_GRPC_DEADLINE_EXCEEDED : lb_grpc_status_for(said.status);
+    uint32_t length = lb_grpc_compose(l7->out, status, said.why);
+    if (lb_message_response(&l7->message, l7->out, length, &limits, LB_POST) != LB_READ_DONE)
+        __builtin_trap(); /* we have written it ourselves */
+    struct lb_h2_edits edits = {.local = 1};
+    (void)put_head(l7, stream, l7->out, &edits, 1); /* what fails is told by the connection */
+    return 0;
+}
+
 /* Composed and read as that of HTTP/1 is. */
 static size_t local(struct lb_l7 *l7, const struct lb_exchange *exchange, struct lb_verdict said)
 {
     static const struct lb_head_limits limits = {LB_MOST_HEAD, LB_MOST_HEAD, LB_FIELD_ROOM};
     struct lb_h2_stream *stream = lb_h2_stream_of(exchange);
+    if (exchange->grpc)
+        return local_call(l7, exchange, stream, said);
     struct lb_local_response response = {
         .status = said.status,
         .client_minor = 1,

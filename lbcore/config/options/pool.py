@@ -171,6 +171,14 @@ POOL: tuple[Option, ...] = (
         flag=True,
     ),
     Option(
+        "repeat_calls",
+        "choice",
+        "lost",
+        "http: calls of gRPC that go to another backend when one gives no response; refused: those that the backend says it did"
+        " not look at; lost: also those whose connection broke before a response began, which a backend that died may have executed",
+        choices=("lost", "refused"),
+    ),
+    Option(
         "trailers",
         "flag",
         False,

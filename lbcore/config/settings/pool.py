@@ -113,6 +113,7 @@ class PoolSettings(Settings):
     tls_cert: str | None
     tls_key: str | None
     protocol: str
+    repeat_calls: str
     trailers: bool
     max_response_header_bytes: int
     max_response_headers: int
