@@ -17,7 +17,7 @@ enum lb_grpc_status {
     LB_GRPC_UNAVAILABLE = 14,
     LB_GRPC_UNAUTHENTICATED = 16,
     LB_GRPC_MOST = 16,
-    LB_GRPC_NONE = 255, /* no status came */
+    LB_GRPC_NONE = 255, /* no status came; and one is 0 in a byte */
 };
 
 /* Is this request, a POST, a call? */

@@ -5,6 +5,7 @@
 
 #include "../core/random.h"
 #include "../table/timing.h"
+#include "grpc.h"
 
 enum {
     HOST_ROOM = 80,
@@ -119,7 +120,10 @@ void lb_http_log(struct lb_l7 *l7, struct lb_exchange *exchange, enum lb_end end
                            (exchange->client->side.tls ? LB_RECORD_TLS : 0)),
         .tried = exchange->tried_count,
         .minor = exchange->client->speaks == LB_SPEAKS_HTTP2 ? LB_RECORD_HTTP2 : exchange->minor,
+        .grpc = (uint8_t)(exchange->grpc ? exchange->grpc_status + 1 : 0),
     };
+    if (exchange->grpc && exchange->grpc_status <= LB_GRPC_MOST)
+        lb_add(&l7->ctx->row->grpc_ok + exchange->grpc_status, 1);
     lb_account(&l7->ctx->shm, l7->ctx->worker, &ended);
     if (end == LB_ENDED_DONE && status != 101)
         lb_timing_note(&l7->ctx->shm, l7->ctx->worker, exchange->pool, LB_TIMING_REQUEST, l7->ctx->now_us - exchange->began_us);

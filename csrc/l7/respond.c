@@ -5,6 +5,7 @@
 #include "belongs.h"
 #include "body.h"
 #include "charge.h"
+#include "grpc.h"
 #include "queue.h"
 #include "request_log.h"
 #include "state.h"
@@ -48,6 +49,8 @@ struct lb_verdict lb_http_respond(struct lb_l7 *l7, struct lb_exchange *exchange
     if (exchange->down.pending) /* an interim response is stuck: nothing fits behind it */
         return lb_verdict_end(LB_ENDED_BACKEND);
     exchange->persistent = exchange->persistent && exchange->request.whole && !lb_http_client_must_close(l7, exchange->client);
+    if (exchange->grpc)
+        exchange->grpc_status = (uint8_t)(exchange->overdue ? LB_GRPC_DEADLINE_EXCEEDED : lb_grpc_status_for(said.status));
     size_t length = compose(l7, exchange, said);
     leave_exchange(l7, exchange, length, said);
     lb_http_moved(l7, exchange);

@@ -111,7 +111,28 @@ struct lb_worker_row {
     uint64_t http2_stalls;         /* times that a response waited for its client to open a window */
     uint32_t loop;                 /* enum lb_loop_kind: by what it serves sockets */
     uint32_t pad0;
-    uint64_t shortages; /* connects that this host lacked a port, a descriptor or memory for: no backend's fault */
+    uint64_t shortages;            /* connects that this host lacked a port, a descriptor or memory for: no backend's fault */
+    uint64_t goaways;              /* connections to backends of HTTP/2 that were told to take nothing new */
+    uint64_t calls_refused;        /* requests that a backend of HTTP/2 said it did not look at */
+    uint64_t calls_reset;          /* that it reset for another reason */
+    /* calls of gRPC by the status that their clients were told, in the order of its codes */
+    uint64_t grpc_ok;
+    uint64_t grpc_cancelled;
+    uint64_t grpc_unknown;
+    uint64_t grpc_invalid_argument;
+    uint64_t grpc_deadline_exceeded;
+    uint64_t grpc_not_found;
+    uint64_t grpc_already_exists;
+    uint64_t grpc_permission_denied;
+    uint64_t grpc_resource_exhausted;
+    uint64_t grpc_failed_precondition;
+    uint64_t grpc_aborted;
+    uint64_t grpc_out_of_range;
+    uint64_t grpc_unimplemented;
+    uint64_t grpc_internal;
+    uint64_t grpc_unavailable;
+    uint64_t grpc_data_loss;
+    uint64_t grpc_unauthenticated;
 };
 
 /* Sessions and retries of a pool in the last seconds, as one worker saw them. Writer: the worker. */
@@ -183,7 +204,8 @@ struct lb_record {
     uint16_t path_length;
     uint8_t id_length;
     uint8_t reason_length;
-    uint8_t pad0[4];
+    uint8_t grpc; /* grpc-status and one; 0: none */
+    uint8_t pad0[3];
     uint8_t text[376];
 };
 

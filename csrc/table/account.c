@@ -98,6 +98,7 @@ static void put(const struct lb_shm *shm, uint32_t worker, const struct lb_ended
     record->flags = flags;
     record->tried = ended->tried;
     record->minor = ended->minor;
+    record->grpc = ended->grpc;
     put_texts(record, ended->log, ended->reason);
     __atomic_store_n(&row->records, number, __ATOMIC_RELEASE);
 }

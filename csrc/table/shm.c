@@ -18,7 +18,7 @@ _Static_assert(sizeof(struct lb_view) == 64, "view");
 _Static_assert(sizeof(struct lb_routes_head) == 16, "routes head");
 _Static_assert(sizeof(struct lb_route_row) == 64, "route row");
 _Static_assert(sizeof(struct lb_condition_row) == 24, "condition row");
-_Static_assert(sizeof(struct lb_worker_row) == 808, "worker row");
+_Static_assert(sizeof(struct lb_worker_row) == 968, "worker row");
 _Static_assert(sizeof(struct lb_budget) == 128, "budget");
 _Static_assert(sizeof(struct lb_backend_health) == 128, "health");
 _Static_assert(sizeof(struct lb_decision) == 64, "decision");

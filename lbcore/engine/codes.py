@@ -68,6 +68,12 @@ COUNTS = {name.removeprefix("LB_COUNT_").lower(): number for name, number in ffi
 """What the control plane counts of itself."""
 CLASSES = ("1xx", "2xx", "3xx", "4xx", "5xx")
 """Of responses, in the order of their counters."""
+GRPC_CODES = (
+    "ok", "cancelled", "unknown", "invalid_argument", "deadline_exceeded", "not_found", "already_exists", "permission_denied",
+    "resource_exhausted", "failed_precondition", "aborted", "out_of_range", "unimplemented", "internal", "unavailable",
+    "data_loss", "unauthenticated",
+)  # fmt: skip
+"""Of calls of gRPC, in the order of their counters."""
 TIERS: int = ffi.integer_const("LB_TIERS")
 """A backend's tier is below this."""
 NO_ROW = 0xFFFFFFFF

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from lbcore.engine.codes import CLASSES
+from lbcore.engine.codes import CLASSES, GRPC_CODES
 
 MOST_BACKENDS = 1000
 """With more of them in all pools, backends have no series of their own: their pools' remain."""
@@ -303,6 +303,15 @@ COUNTED = {
             f"responses_{family}", "counter", f"HTTP responses of class {family}, local responses included."
         )
         for family in CLASSES
+    },
+    "goaways": _worker("goaways", "counter", "HTTP/2 connections to backends whose backend sent GOAWAY."),
+    "calls_refused": _worker(
+        "calls_refused", "counter", "Requests that a backend of HTTP/2 refused before it looked at them (REFUSED_STREAM, GOAWAY)."
+    ),
+    "calls_reset": _worker("calls_reset", "counter", "Requests that a backend of HTTP/2 reset for another reason."),
+    **{
+        f"grpc_{code}": _worker(f"grpc_{code}", "counter", f"gRPC calls whose client was told {code.upper()}.")
+        for code in GRPC_CODES
     },
     "requests_bad": _worker("requests_bad", "counter", "HTTP requests that broke the rules of HTTP or a limit."),
     "responses_bad": _worker("responses_bad", "counter", "Responses of backends that broke the rules of HTTP."),

@@ -179,6 +179,8 @@ def as_json(record: Record, names: Names) -> str:
     method, host, path, id, reason = parts(record)
     if record.kind == EXCHANGE:
         line += f',"method":{quoted(method)},"host":{quoted(host)},"path":{quoted(path)},"status":{record.status or "null"}'
+        if record.grpc:
+            line += f',"grpc_status":{record.grpc - 1}'
         if record.flags & TRUNCATED:
             line += ',"truncated":true'
         if id:
@@ -206,6 +208,7 @@ def as_text(record: Record, names: Names) -> str:
     asked = ""
     if record.kind == EXCHANGE:
         asked = f" {hexed(method) or '-'} {hexed(host) or '-'} {hexed(path) or '-'} {record.status or '-'}"
+        asked += f" grpc={record.grpc - 1}" if record.grpc else ""
     first, connect = ("-" if us == NEVER else f"{us / 1000:.3f}" for us in (record.first_us, record.connect_us))
     return (
         f"{names.time(record.ended_us)} {names.listener(record.listener)[0]} {names.kind(record)}"

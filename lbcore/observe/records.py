@@ -61,10 +61,11 @@ class Record(NamedTuple):
     path_length: int
     id_length: int
     reason_length: int
+    grpc: int
     text: bytes
 
 
-_FORM = struct.Struct("=10Q4I16s4H8BH2B4x376s")
+_FORM = struct.Struct("=10Q4I16s4H8BH3B3x376s")
 assert _FORM.size == SIZE
 
 

@@ -66,6 +66,8 @@ def _host(host: str | None) -> tuple[str, str]:
 def _path(route: RouteSettings) -> tuple[str, str]:
     if route.path is not None:
         return "LB_ROUTE_PATH_EXACT", normal_path(route.path)
+    if route.grpc is not None:
+        return "LB_ROUTE_PATH_EXACT" if "/" in route.grpc else "LB_ROUTE_PATH_PREFIX", f"/{route.grpc}"
     if route.path_prefix is not None:
         return "LB_ROUTE_PATH_PREFIX", normal_path(route.path_prefix).rstrip("/")
     if route.path_regex is not None:

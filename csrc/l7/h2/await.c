@@ -26,6 +26,7 @@ static struct lb_verdict elsewhere(struct lb_l7 *l7, struct lb_exchange *exchang
         exchange->tried[exchange->tried_count++] = exchange->backend;
     }
     lb_http_decided(l7, exchange, LB_ENDED_BACKEND);
+    lb_add(&l7->ctx->row->calls_refused, 1);
     return (struct lb_verdict){.next = LB_NEXT_ANOTHER, .status = 503, .why = why};
 }
 
@@ -34,6 +35,7 @@ static struct lb_verdict was_reset(struct lb_l7 *l7, struct lb_exchange *exchang
 {
     if (call->error == LB_H2_REFUSED_STREAM || call->error == LB_H2_NO_ERROR)
         return elsewhere(l7, exchange, call->server->warned);
+    lb_add(&l7->ctx->row->calls_reset, 1);
     exchange->reused = exchange->kept = 0; /* not the race of an old connection; and it was looked at */
     return lb_verdict_lost(502, "the backend reset the request");
 }

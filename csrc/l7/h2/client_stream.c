@@ -77,12 +77,11 @@ static enum lb_step send_head(struct lb_l7 *l7, struct lb_exchange *exchange, co
 static size_t local_call(struct lb_l7 *l7, const struct lb_exchange *exchange, struct lb_h2_stream *stream, struct lb_verdict said)
 {
     static const struct lb_head_limits limits = {LB_MOST_HEAD, LB_MOST_HEAD, LB_FIELD_ROOM};
-    enum lb_grpc_status status = exchange->overdue ? LB_GRPC_DEADLINE_EXCEEDED : lb_grpc_status_for(said.status);
-    uint32_t length = lb_grpc_compose(l7->out, status, said.why);
+    uint32_t length = lb_grpc_compose(l7->out, (enum lb_grpc_status)exchange->grpc_status, said.why);
     if (lb_message_response(&l7->message, l7->out, length, &limits, LB_POST) != LB_READ_DONE)
         __builtin_trap(); /* we have written it ourselves */
     struct lb_h2_edits edits = {.local = 1};
-    (void)put_head(l7, stream, l7->out, &edits, 1); /* what fails is told by the connection */
+    (void)lb_h2_send_head(l7, stream, l7->out, &edits, 1); /* what fails is told by the connection */
     return 0;
 }
 

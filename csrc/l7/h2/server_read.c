@@ -240,8 +240,10 @@ static enum lb_h2_error setting(struct lb_l7 *l7, struct lb_h2_server *server, c
 /* Nothing new goes there from now on, and what it has not looked at goes elsewhere. */
 static enum lb_h2_error going_away(struct lb_l7 *l7, struct lb_h2_server *server, const struct lb_h2_event *event)
 {
-    if (!server->warned)
+    if (!server->warned) {
         lb_suspect(l7->ctx, server->backend);
+        lb_add(&l7->ctx->row->goaways, 1);
+    }
     server->going = server->warned = 1;
     for (struct lb_h2_call *call = server->oldest; call; call = call->newer)
         if (call->id > event->number && !call->answered) {

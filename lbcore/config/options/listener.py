@@ -276,6 +276,12 @@ ROUTE: tuple[Option, ...] = (
     ),
     Option("path", "text", None, "the whole path"),
     Option("path_prefix", "text", None, 'the beginning of the path, by segments: "/v2/" matches /v2 and /v2/x, not /v2x'),
+    Option(
+        "grpc",
+        "text",
+        None,
+        'a gRPC service, "pkg.Service", or one of its methods, "pkg.Service/Method"; in the place of path and path_prefix',
+    ),
     Option("path_regex", "text", None, "a POSIX extended regular expression that the path must contain"),
     Option("pool", "name", None, "pool for traffic that the route matches"),
     Option("alpn", "text", None, 'tls: a protocol that the client offers, such as "h2"'),

@@ -159,6 +159,7 @@ class RouteSettings(Settings):
     host: str | None
     path: str | None
     path_prefix: str | None
+    grpc: str | None
     path_regex: str | None
     pool: str
     cost: int | None
@@ -195,9 +196,11 @@ class RouteSettings(Settings):
             yield f"alpn: {self.alpn!r} is not allowed (allowed: the name of a protocol, such as h2)"
         if self.alpn is not None and self.of_requests:
             yield f"alpn: a route with alpn is for tls connections, which have no {self.of_requests[0]}"
-        paths = [key for key in ("path", "path_prefix", "path_regex") if getattr(self, key) is not None]
+        paths = [key for key in ("grpc", "path", "path_prefix", "path_regex") if getattr(self, key) is not None]
         if len(paths) > 1:
-            yield f"{paths[1]}: a route has one of path, path_prefix and path_regex"
+            yield f"{paths[1]}: a route has one of grpc, path, path_prefix and path_regex"
+        if self.grpc is not None and not _is_call(self.grpc):
+            yield f"grpc: {self.grpc!r} is not allowed (allowed: pkg.Service or pkg.Service/Method)"
         for key in ("path", "path_prefix"):
             value = getattr(self, key)
             if value is not None and (not value.startswith("/") or not value.isascii() or " " in value or "?" in value):
@@ -211,7 +214,7 @@ class RouteSettings(Settings):
     def of_requests(self) -> list[str]:
         """What it asks for that only requests have."""
         return [
-            key for key in ("path", "path_prefix", "path_regex", "method", "header", "cookie", "cost") if getattr(self, key)
+            key for key in ("path", "path_prefix", "grpc", "path_regex", "method", "header", "cookie", "cost") if getattr(self, key)
         ]
 
 
@@ -219,6 +222,12 @@ def _is_claim(name: str) -> bool:
     from lbcore._engine import is_claim_header
 
     return name.lower().replace("_", "-") == "x-request-id" or is_claim_header(name.encode())
+
+
+def _is_call(text: str) -> bool:
+    """A service of gRPC by its full name, perhaps with a method."""
+    service, slash, method = text.partition("/")
+    return text.isascii() and all(name.isidentifier() for name in [*service.split("."), *([method] if slash else [])])
 
 
 def _is_broken(path: str) -> bool:
