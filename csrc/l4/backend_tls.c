@@ -25,8 +25,7 @@ static void host_of(const struct lb_backend_row *row, char host[LB_ADDRESS])
     host[strcspn(host, "%")] = 0;
 }
 
-static int begin(struct lb_worker_context *ctx, uint32_t pool, uint32_t backend, struct lb_side *side,
-                 const char *alpn)
+static int begin(struct lb_worker_context *ctx, uint32_t pool, uint32_t backend, struct lb_side *side, const char *alpn)
 {
     const struct lb_backend_row *row = &ctx->shm.backends[backend];
     struct lb_tls_context *context = lb_tls_pool(&ctx->tls, pool);

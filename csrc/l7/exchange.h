@@ -54,22 +54,22 @@ struct lb_exchange {
     uint8_t persistent;            /* the client's connection goes on after this exchange */
     uint8_t conn_keeps;            /* so does the backend's */
     uint8_t replayable;            /* the whole request is in the buffer, and idempotent */
-    uint8_t kept;                  /* what of it has come is there, though not to be repeated where a backend may have looked at it */
-    uint8_t grpc;                  /* it is a call of gRPC */
-    uint8_t grpc_status;           /* enum lb_grpc_status, of its response */
-    uint8_t judged;                /* what its backend is told to have done with the call is said */
-    uint8_t overdue;               /* the client's own time for it is over */
-    uint8_t fresh_only;            /* a kept connection failed: no other is tried */
-    uint8_t moved_on;              /* a fresh one failed, too: another backend was tried */
-    uint8_t reused;                /* the connection had carried exchanges before */
-    uint8_t upgrade;               /* the request asked for another protocol */
-    uint8_t switching;             /* and the backend agrees, but the request's body is still on its way */
-    uint8_t expects;               /* its body comes when the backend has said 100 */
-    uint8_t navigates;             /* it is a browser's, which shows what comes */
-    uint8_t sticky_new;            /* its cookie is to be set */
-    uint8_t secure;                /* its client spoke TLS, with us or with a proxy whose word is taken */
-    uint8_t acked;                 /* enum lb_ack */
-    uint8_t parts;                 /* the response has begun to come: acknowledge its further parts */
+    uint8_t kept;        /* what of it has come is there, though not to be repeated where a backend may have looked at it */
+    uint8_t grpc;        /* it is a call of gRPC */
+    uint8_t grpc_status; /* enum lb_grpc_status, of its response */
+    uint8_t judged;      /* what its backend is told to have done with the call is said */
+    uint8_t overdue;     /* the client's own time for it is over */
+    uint8_t fresh_only;  /* a kept connection failed: no other is tried */
+    uint8_t moved_on;    /* a fresh one failed, too: another backend was tried */
+    uint8_t reused;      /* the connection had carried exchanges before */
+    uint8_t upgrade;     /* the request asked for another protocol */
+    uint8_t switching;   /* and the backend agrees, but the request's body is still on its way */
+    uint8_t expects;     /* its body comes when the backend has said 100 */
+    uint8_t navigates;   /* it is a browser's, which shows what comes */
+    uint8_t sticky_new;  /* its cookie is to be set */
+    uint8_t secure;      /* its client spoke TLS, with us or with a proxy whose word is taken */
+    uint8_t acked;       /* enum lb_ack */
+    uint8_t parts;       /* the response has begun to come: acknowledge its further parts */
     uint8_t tried_count;
     uint8_t shortages; /* of tried[]: that this host lacked something for */
     uint8_t quiet;     /* its fresh connection brought nothing for too long, which was noted */

@@ -10,8 +10,7 @@ enum { TIMEOUT_DIGITS = 8 };
 
 int lb_grpc_is_call(const struct lb_message *message, const char *bytes)
 {
-    const struct lb_field *field =
-        message->method == LB_POST ? lb_field_find(message, bytes, "content-type", 12) : NULL;
+    const struct lb_field *field = message->method == LB_POST ? lb_field_find(message, bytes, "content-type", 12) : NULL;
     if (!field || field->value.length < 16 || !lb_same_word(bytes + field->value.at, 16, "application/grpc", 16))
         return 0;
     char next = field->value.length > 16 ? bytes[field->value.at + 16] : 0;
@@ -77,7 +76,8 @@ uint8_t lb_grpc_status_in_lines(const char *lines, uint32_t count)
 
 uint32_t lb_grpc_compose(char *out, enum lb_grpc_status status, const char *why)
 {
-    return (uint32_t)sprintf(out, "HTTP/1.1 200 \r\ncontent-type: application/grpc\r\ngrpc-status: %d\r\ngrpc-message: %s\r\n\r\n",
+    return (uint32_t)sprintf(out,
+                             "HTTP/1.1 200 \r\ncontent-type: application/grpc\r\ngrpc-status: %d\r\ngrpc-message: %s\r\n\r\n",
                              (int)status, why ? why : "");
 }
 

@@ -27,7 +27,7 @@ static void judge_response(struct lb_l7 *l7, struct lb_exchange *exchange, uint1
     lb_timing_note(&l7->ctx->shm, l7->ctx->worker, exchange->pool, LB_TIMING_RESPONSE, l7->ctx->now_us - exchange->began_us);
     lb_add(classes[status < 600 ? status / 100 - 2 : 3], 1); /* what is unknown is as x00, from 600 on as 500 (RFC 9110 15) */
     if (exchange->grpc && status == 200 && exchange->stream[LB_BACKEND].own)
-        return; /* lb_http_judge_call */
+        return;                                                                              /* lb_http_judge_call */
     int speaks_of_request = status < 500 || status >= 600 || status == 501 || status == 505; /* unless the pool says so */
     if (!speaks_of_request || lb_is_failed_status(lb_http_pool(l7, exchange), status))
         lb_report_failed(l7->ctx, exchange->pool, exchange->backend, status);

@@ -306,7 +306,9 @@ COUNTED = {
     },
     "goaways": _worker("goaways", "counter", "HTTP/2 connections to backends whose backend sent GOAWAY."),
     "calls_refused": _worker(
-        "calls_refused", "counter", "Requests that a backend of HTTP/2 refused before it looked at them (REFUSED_STREAM, GOAWAY)."
+        "calls_refused",
+        "counter",
+        "Requests that HTTP/2 backends refused before they looked at them (REFUSED_STREAM, GOAWAY).",
     ),
     "calls_reset": _worker("calls_reset", "counter", "Requests that a backend of HTTP/2 reset for another reason."),
     **{

@@ -7,7 +7,18 @@ import ipaddress
 from lbcore._layout import ffi
 from lbcore.config.settings.health import statuses
 from lbcore.config.settings.sticky import is_secure, sticky_attributes
-from lbcore.engine.codes import BACKEND_PROTOCOLS, COST_HEADER, EARLY_HINTS, FORWARDED, HASH_KEYS, MODES, NO_POOL, POLICIES, PROTOCOLS, SEND_PROXY
+from lbcore.engine.codes import (
+    BACKEND_PROTOCOLS,
+    COST_HEADER,
+    EARLY_HINTS,
+    FORWARDED,
+    HASH_KEYS,
+    MODES,
+    NO_POOL,
+    POLICIES,
+    PROTOCOLS,
+    SEND_PROXY,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

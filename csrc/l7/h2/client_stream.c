@@ -74,7 +74,8 @@ static enum lb_step send_head(struct lb_l7 *l7, struct lb_exchange *exchange, co
 }
 
 /* A call is told in gRPC's words, in one frame: a client would make of a status of HTTP what it says of none (grpcio 1.85.1: UNKNOWN). */
-static size_t local_call(struct lb_l7 *l7, const struct lb_exchange *exchange, struct lb_h2_stream *stream, struct lb_verdict said)
+static size_t local_call(struct lb_l7 *l7, const struct lb_exchange *exchange, struct lb_h2_stream *stream,
+                         struct lb_verdict said)
 {
     static const struct lb_head_limits limits = {LB_MOST_HEAD, LB_MOST_HEAD, LB_FIELD_ROOM};
     uint32_t length = lb_grpc_compose(l7->out, (enum lb_grpc_status)exchange->grpc_status, said.why);

@@ -9,9 +9,9 @@
 enum { LB_H2_RESPONSE_PREFIX = 64 };
 
 struct lb_h2_response {
-    uint32_t end;     /* where the lines end; they begin at LB_H2_RESPONSE_PREFIX */
-    uint16_t status;  /* 0: none came */
-    uint8_t regular;  /* a field that is no pseudo-header has come */
+    uint32_t end;    /* where the lines end; they begin at LB_H2_RESPONSE_PREFIX */
+    uint16_t status; /* 0: none came */
+    uint8_t regular; /* a field that is no pseudo-header has come */
     uint8_t malformed;
     uint8_t has_length; /* content-length */
 };

@@ -28,22 +28,22 @@ struct lb_h2_call {
     uint32_t next; /* in the list of those to run */
     struct lb_h2_window window;
     struct lb_h2_credit credit;
-    struct lb_flow in;         /* DATA that the client has not taken */
-    uint32_t head;             /* head buffer: lines of the response's head; LB_SLAB_NONE: none */
-    uint32_t trailers;         /* likewise of its trailers */
-    uint32_t trailers_count;   /* bytes */
+    struct lb_flow in;          /* DATA that the client has not taken */
+    uint32_t head;              /* head buffer: lines of the response's head; LB_SLAB_NONE: none */
+    uint32_t trailers;          /* likewise of its trailers */
+    uint32_t trailers_count;    /* bytes */
     struct lb_h2_response says; /* of the head */
-    struct lb_chunked chunked; /* the request's body, as it comes to us */
-    uint8_t error;             /* enum lb_h2_error: what the backend's RST_STREAM said */
-    uint8_t queued : 1;        /* it is in the list of those to run */
-    uint8_t told : 1;          /* its connection is open, and the exchange knows */
-    uint8_t answered : 1;      /* the final head has come */
-    uint8_t ended : 1;         /* END_STREAM has come */
-    uint8_t said_end : 1;      /* END_STREAM went out */
-    uint8_t owes_end : 1;      /* it is to go out, and there was no room */
-    uint8_t reset : 1;         /* the backend has reset it */
-    uint8_t refused : 1;       /* GOAWAY says that it was not looked at */
-    uint8_t bad;               /* what came breaks the rules */
+    struct lb_chunked chunked;  /* the request's body, as it comes to us */
+    uint8_t error;              /* enum lb_h2_error: what the backend's RST_STREAM said */
+    uint8_t queued : 1;         /* it is in the list of those to run */
+    uint8_t told : 1;           /* its connection is open, and the exchange knows */
+    uint8_t answered : 1;       /* the final head has come */
+    uint8_t ended : 1;          /* END_STREAM has come */
+    uint8_t said_end : 1;       /* END_STREAM went out */
+    uint8_t owes_end : 1;       /* it is to go out, and there was no room */
+    uint8_t reset : 1;          /* the backend has reset it */
+    uint8_t refused : 1;        /* GOAWAY says that it was not looked at */
+    uint8_t bad;                /* what came breaks the rules */
 };
 
 struct lb_h2_server {
@@ -59,15 +59,15 @@ struct lb_h2_server {
     uint32_t next;       /* in the list of those to look at */
     uint32_t further;    /* of the same backend; LB_SLAB_NONE: none */
     uint32_t before;
-    uint32_t since_ms; /* monotonic, low 32 bits: when it began to connect, or when its last call ended */
-    uint32_t carried;  /* calls that came to their end */
-    uint16_t calls;    /* under way or waiting */
-    uint8_t state;     /* enum lb_h2_server_state */
-    uint8_t queued;    /* it is in the list of those to look at */
-    uint8_t going;     /* no call is opened any more */
-    uint8_t warned;    /* the backend's GOAWAY has come */
-    uint8_t kind;      /* enum lb_h2_server_block */
-    uint8_t full;      /* a call found no room in what has not been sent */
+    uint32_t since_ms;           /* monotonic, low 32 bits: when it began to connect, or when its last call ended */
+    uint32_t carried;            /* calls that came to their end */
+    uint16_t calls;              /* under way or waiting */
+    uint8_t state;               /* enum lb_h2_server_state */
+    uint8_t queued;              /* it is in the list of those to look at */
+    uint8_t going;               /* no call is opened any more */
+    uint8_t warned;              /* the backend's GOAWAY has come */
+    uint8_t kind;                /* enum lb_h2_server_block */
+    uint8_t full;                /* a call found no room in what has not been sent */
     struct lb_h2_response block; /* the head under way */
 };
 

@@ -75,7 +75,8 @@ static uint32_t take_field(void *context, char *base, const struct lb_hpack_fiel
 static enum lb_h2_error read_block(struct lb_l7 *l7, struct lb_h2_server *server, const struct lb_h2_event *event)
 {
     struct lb_h2_link *link = &server->link;
-    return lb_h2_block_read(l7, &link->block, &link->fields_in, event->bytes, event->count, server->block.end, take_field, server);
+    return lb_h2_block_read(l7, &link->block, &link->fields_in, event->bytes, event->count, server->block.end, take_field,
+                            server);
 }
 
 /* Interim responses that nobody has looked at yet make room for what follows them. */

@@ -53,8 +53,9 @@ static int next_line(char **at, const char *end, struct line *line)
 /* RFC 9113 8.2.2; Host is :authority (8.3.1). */
 static int is_left_out(const struct line *line)
 {
-    return IS_NAMED(line, "host") || IS_NAMED(line, "connection") || IS_NAMED(line, "transfer-encoding") || IS_NAMED(line, "te") ||
-           IS_NAMED(line, "upgrade") || IS_NAMED(line, "keep-alive") || IS_NAMED(line, "proxy-connection");
+    return IS_NAMED(line, "host") || IS_NAMED(line, "connection") || IS_NAMED(line, "transfer-encoding") ||
+           IS_NAMED(line, "te") || IS_NAMED(line, "upgrade") || IS_NAMED(line, "keep-alive") ||
+           IS_NAMED(line, "proxy-connection");
 }
 
 /* What differs from request to request would only push others out of the table; secrets are not to be guessed by it. */

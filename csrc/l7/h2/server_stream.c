@@ -183,7 +183,7 @@ static enum lb_step send_head(struct lb_l7 *l7, struct lb_exchange *exchange, co
     lb_h2_link_block_done(link, end, call->id, call->said_end);
     lb_h2_server_touch(l7, call->server);
     return body.out_count && send_or_hold(l7, exchange, body.out, body.out_count) == LB_STEP_TO_FAILED ? LB_STEP_TO_FAILED
-                                                                                                      : LB_STEP_MOVED;
+                                                                                                       : LB_STEP_MOVED;
 }
 
 /* --- its end ------------------------------------------------------------------------------------------------------------------ */

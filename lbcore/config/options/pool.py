@@ -174,8 +174,9 @@ POOL: tuple[Option, ...] = (
         "repeat_calls",
         "choice",
         "lost",
-        "http: calls of gRPC that go to another backend when one gives no response; refused: those that the backend says it did"
-        " not look at; lost: also those whose connection broke before a response began, which a backend that died may have executed",
+        "http: gRPC calls that go to another backend when one gives no response; refused: those that the backend says it did"
+        " not look at; lost: also those whose connection broke before a response began, though a backend that died may have"
+        " executed them",
         choices=("lost", "refused"),
     ),
     Option(

@@ -213,9 +213,8 @@ class RouteSettings(Settings):
     @property
     def of_requests(self) -> list[str]:
         """What it asks for that only requests have."""
-        return [
-            key for key in ("path", "path_prefix", "grpc", "path_regex", "method", "header", "cookie", "cost") if getattr(self, key)
-        ]
+        keys = ("path", "path_prefix", "grpc", "path_regex", "method", "header", "cookie", "cost")
+        return [key for key in keys if getattr(self, key)]
 
 
 def _is_claim(name: str) -> bool:
