@@ -147,7 +147,7 @@ static void go_on(struct lb_l7 *l7, struct lb_h2_server *server)
 {
     server->full = 0;
     for (struct lb_h2_call *call = server->oldest; call; call = call->newer) {
-        if (call->owes_end && lb_h2_link_end_stream(l7->ctx, &server->link, call->id) == 0) {
+        if (call->owes_end && lb_h2_call_end(l7, call) == 0) {
             call->owes_end = 0;
             call->said_end = 1;
         }

@@ -95,6 +95,21 @@ def test_a_small_window_is_kept_and_a_smaller_setting_makes_it_negative() -> Non
         assert client.answer().body == b"x" * 30
 
 
+@pytest.mark.parametrize("passes", [True, False])
+def test_trailers_of_requests_end_the_stream_where_the_pool_takes_them(passes: bool) -> None:
+    with H2Backend() as backend, h2(backend, trailers=passes) as lb, Client(lb.address) as client:
+        client.send(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n")
+        client.send(b"0\r\nX-Sum: 5\r\nX-More: 6\r\n\r\n")
+        assert client.answer().body == b"ok"
+        assert backend.calls[0].body == b"hi"
+        assert (backend.calls[0].fields == [("x-sum", "5"), ("x-more", "6")]) == passes
+        with H2Client(lb.address) as other:
+            other.send(frame(HEADERS, END_HEADERS, 1, other.head(method="POST")), frame(DATA, 0, 1, b"hi"))
+            other.send(frame(HEADERS, END_HEADERS | END_STREAM, 1, other.block(("x-sum", "7"))))
+            assert other.response(1).body == b"ok"
+        assert (backend.calls[1].fields == [("x-sum", "7")]) == passes
+
+
 def test_pings_are_acknowledged_at_once() -> None:
     """grpcio 1.85.1 ends a connection that does not, and while it stops calls fail in between."""
 

@@ -123,7 +123,8 @@ class Talk:
             elif got.kind in (HEADERS, CONTINUATION):
                 assert got.flags & END_HEADERS, "heads of tests fit one frame"
                 fields = [(str(name), str(value)) for name, value in self.decoder.decode(got.payload)]
-                self._fields[got.stream], self._bodies[got.stream] = fields, b""
+                self._fields[got.stream] = fields
+                self._bodies.setdefault(got.stream, b"")
                 self.backend.heads.append(dict(fields))
                 if self.backend.on_head:
                     self.backend.on_head(self, got.stream)

@@ -32,6 +32,8 @@ struct lb_h2_call {
     uint32_t head;              /* head buffer: lines of the response's head; LB_SLAB_NONE: none */
     uint32_t trailers;          /* likewise of its trailers */
     uint32_t trailers_count;    /* bytes */
+    uint32_t last;              /* head buffer: lines of the trailers of the request; LB_SLAB_NONE: none */
+    uint32_t last_count;        /* bytes */
     struct lb_h2_response says; /* of the head */
     struct lb_chunked chunked;  /* the request's body, as it comes to us */
     uint8_t error;              /* enum lb_h2_error: what the backend's RST_STREAM said */

@@ -8,6 +8,7 @@
 #include "../input.h"
 #include "await.h"
 #include "download.h"
+#include "encode.h"
 #include "server_request.h"
 
 enum { BYTES_EARNED = 8192 }; /* a call earns its connection so many of cheap frames: grpcio 1.85.1 sends several with each */
@@ -61,11 +62,29 @@ static int is_last(const struct lb_exchange *exchange)
     return body->whole || (body->framing == LB_BODY_LENGTH && !body->left);
 }
 
+/* As HEADERS, which end the stream (RFC 9113 8.1): 0, or -1, there is no room now. */
+static int send_trailers(struct lb_l7 *l7, struct lb_h2_call *call)
+{
+    struct lb_h2_link *link = link_of(call);
+    uint8_t *begin = lb_h2_link_takes(link) ? lb_h2_link_block(l7->ctx, link, lb_h2_trailers_bytes(call->last_count)) : NULL;
+    if (!begin)
+        return -1;
+    const char *lines = lb_heads_at(l7->ctx, &l7->heads, call->last);
+    uint8_t *end = lb_h2_encode_trailers(begin, &link->fields_out, lines, call->last_count, l7->out);
+    lb_h2_link_block_done(link, end, call->id, 1);
+    return 0;
+}
+
+int lb_h2_call_end(struct lb_l7 *l7, struct lb_h2_call *call)
+{
+    return call->last != LB_SLAB_NONE ? send_trailers(l7, call) : lb_h2_link_end_stream(l7->ctx, link_of(call), call->id);
+}
+
 static void say_end(struct lb_l7 *l7, struct lb_h2_call *call)
 {
     if (call->said_end)
         return;
-    call->owes_end = lb_h2_link_end_stream(l7->ctx, link_of(call), call->id) < 0;
+    call->owes_end = lb_h2_call_end(l7, call) < 0;
     call->said_end = !call->owes_end;
     call->server->full |= call->owes_end;
     lb_h2_server_touch(l7, call->server);
@@ -76,7 +95,7 @@ static uint32_t send_some(struct lb_l7 *l7, const struct lb_exchange *exchange, 
                           uint32_t count)
 {
     struct lb_h2_server *server = call->server;
-    int last = is_last(exchange);
+    int last = is_last(exchange) && call->last == LB_SLAB_NONE;
     uint32_t sent = lb_h2_link_data(l7->ctx, &server->link, &server->side, &call->window, call->id, bytes, count, last);
     call->said_end |= last && sent == count && count;
     server->full |= !lb_h2_link_takes(&server->link);
@@ -101,15 +120,28 @@ static enum lb_step send_or_hold(struct lb_l7 *l7, struct lb_exchange *exchange,
     return LB_STEP_BLOCKED;
 }
 
+/* Lines of trailers, of which there are LB_TRAILER_BYTES at most: they go out when the data has. */
+static void keep_trailers(struct lb_l7 *l7, struct lb_h2_call *call, const char *lines, uint32_t count)
+{
+    if (call->last == LB_SLAB_NONE)
+        call->last = lb_heads_take(&l7->heads);
+    memcpy(lb_heads_at(l7->ctx, &l7->heads, call->last) + call->last_count, lines, count);
+    call->last_count += count;
+}
+
 /* What goes on of it: of chunks, the data; it lies where they lay. */
-static int unwrap(const struct lb_exchange *exchange, struct lb_h2_call *call, char *bytes, uint32_t count,
+static int unwrap(struct lb_l7 *l7, const struct lb_exchange *exchange, struct lb_h2_call *call, char *bytes, uint32_t count,
                   struct lb_chunk_piece *piece)
 {
     if (exchange->request.framing != LB_BODY_CHUNKED) {
         *piece = (struct lb_chunk_piece){.out = bytes, .out_count = count};
         return 0;
     }
-    return lb_chunked_read(&call->chunked, bytes, count, piece) == LB_CHUNKS_BAD ? -1 : 0;
+    if (lb_chunked_read(&call->chunked, bytes, count, piece) == LB_CHUNKS_BAD)
+        return -1;
+    if (piece->trailers)
+        keep_trailers(l7, call, piece->out + piece->out_count, piece->trailers);
+    return 0;
 }
 
 static enum lb_step data(struct lb_body_lane *body, const char *bytes, size_t count)
@@ -119,7 +151,7 @@ static enum lb_step data(struct lb_body_lane *body, const char *bytes, size_t co
     if (is_over(call))
         return LB_STEP_TO_FAILED;
     keep_copy(body->l7, body->exchange, bytes, count);
-    if (unwrap(body->exchange, call, (char *)(uintptr_t)bytes, (uint32_t)count, &piece) < 0)
+    if (unwrap(body->l7, body->exchange, call, (char *)(uintptr_t)bytes, (uint32_t)count, &piece) < 0)
         return LB_STEP_TO_FAILED; /* we have framed it ourselves */
     return send_or_hold(body->l7, body->exchange, piece.out, piece.out_count);
 }
@@ -176,14 +208,14 @@ static enum lb_step send_head(struct lb_l7 *l7, struct lb_exchange *exchange, co
     open_stream(call);
     if (out->body_count) {
         memcpy(body.out, out->body, out->body_count);
-        if (unwrap(exchange, call, body.out, (uint32_t)out->body_count, &body) < 0)
+        if (unwrap(l7, exchange, call, body.out, (uint32_t)out->body_count, &body) < 0)
             body.out_count = 0;
     }
-    call->said_end = is_last(exchange) && !body.out_count;
+    call->said_end = is_last(exchange) && !body.out_count && call->last == LB_SLAB_NONE;
     lb_h2_link_block_done(link, end, call->id, call->said_end);
     lb_h2_server_touch(l7, call->server);
-    return body.out_count && send_or_hold(l7, exchange, body.out, body.out_count) == LB_STEP_TO_FAILED ? LB_STEP_TO_FAILED
-                                                                                                       : LB_STEP_MOVED;
+    return !call->said_end && send_or_hold(l7, exchange, body.out, body.out_count) == LB_STEP_TO_FAILED ? LB_STEP_TO_FAILED
+                                                                                                        : LB_STEP_MOVED;
 }
 
 /* --- its end ------------------------------------------------------------------------------------------------------------------ */

@@ -124,8 +124,9 @@ static int call_on(struct lb_l7 *l7, struct lb_h2_server *server, struct lb_exch
     if (index == LB_SLAB_NONE)
         return ENOBUFS;
     struct lb_h2_call *call = lb_slab_at(&l7->servers.calls, index);
-    *call = (struct lb_h2_call){.exchange = exchange, .server = server, .head = LB_SLAB_NONE, .trailers = LB_SLAB_NONE};
-    call->chunked.rules = LB_CHUNKS_BARE;
+    *call = (struct lb_h2_call){
+        .exchange = exchange, .server = server, .head = LB_SLAB_NONE, .trailers = LB_SLAB_NONE, .last = LB_SLAB_NONE};
+    call->chunked.rules = LB_CHUNKS_BARE | (lb_http_pool(l7, exchange)->trailers ? LB_CHUNKS_TRAILERS : 0);
     lb_h2_credit_open(&call->credit, LB_H2_STREAM_WINDOW);
     link_call(server, call);
     exchange->stream[LB_BACKEND] = (struct lb_stream){.ops = l7->servers.ops, .chunks = 1, .own = call};
@@ -150,6 +151,8 @@ static void give_heads(struct lb_l7 *l7, const struct lb_h2_call *call)
         lb_heads_give(l7->ctx, &l7->heads, call->head);
     if (call->trailers != LB_SLAB_NONE)
         lb_heads_give(l7->ctx, &l7->heads, call->trailers);
+    if (call->last != LB_SLAB_NONE)
+        lb_heads_give(l7->ctx, &l7->heads, call->last);
 }
 
 void lb_h2_call_give(struct lb_l7 *l7, struct lb_h2_call *call)
