@@ -283,8 +283,9 @@ int lb_h2_servers_connect(struct lb_l7 *l7, struct lb_exchange *exchange)
     server = server_at(l7, index);
     union lb_address to = lb_backend_address(&ctx->shm.backends[exchange->backend]);
     int fd = lb_net_connect(&to, ctx->shm.pools[exchange->pool].tcp_keepalive_s, ctx->loopback_control);
-    int error =
-        fd < 0 ? fd : lb_loop_attach(&ctx->loop, fd, lb_tag_of(LB_TAG_H2_SERVER, index, server->generation), LB_ATTACH_FRESH);
+    int error = fd < 0
+                  ? fd
+                  : lb_loop_attach(&ctx->loop, fd, lb_tag_of(LB_TAG_H2_SERVER, index, server->generation), LB_ATTACH_CONNECTING);
     if (error) {
         if (fd >= 0)
             close(fd);
