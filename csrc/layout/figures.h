@@ -111,10 +111,10 @@ struct lb_worker_row {
     uint64_t http2_stalls;         /* times that a response waited for its client to open a window */
     uint32_t loop;                 /* enum lb_loop_kind: by what it serves sockets */
     uint32_t pad0;
-    uint64_t shortages;            /* connects that this host lacked a port, a descriptor or memory for: no backend's fault */
-    uint64_t goaways;              /* connections to backends of HTTP/2 that were told to take nothing new */
-    uint64_t calls_refused;        /* requests that a backend of HTTP/2 said it did not look at */
-    uint64_t calls_reset;          /* that it reset for another reason */
+    uint64_t shortages;     /* connects that this host lacked a port, a descriptor or memory for: no backend's fault */
+    uint64_t goaways;       /* connections to backends of HTTP/2 that were told to take nothing new */
+    uint64_t calls_refused; /* requests that a backend of HTTP/2 said it did not look at */
+    uint64_t calls_reset;   /* that it reset for another reason */
     /* calls of gRPC by the status that their clients were told, in the order of its codes */
     uint64_t grpc_ok;
     uint64_t grpc_cancelled;
