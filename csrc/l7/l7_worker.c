@@ -157,12 +157,11 @@ void lb_l7_turn(struct lb_l7 *l7)
     lb_wheel_turn(&l7->conns.wheel, now_ms, lb_conn_fire, &l7->conns);
     if (l7->waiting)
         serve_queues(l7);
-    int calls = lb_http_servers_are_used(l7);
-    if (calls)
+    if (lb_http_servers_are_used(l7))
         lb_http_servers_turn(l7);
     if (lb_h2_is_spoken(l7))
         lb_h2_turn(l7);
-    if (calls)
+    if (lb_http_servers_are_used(l7))
         lb_http_servers_send(l7);
     if (__atomic_load_n(&ctx->shm.head->routes, __ATOMIC_ACQUIRE) != l7->routes_version &&
         lb_routes_compile(&l7->routes, &ctx->shm, &l7->routes_version) < 0)
