@@ -29,6 +29,7 @@ from http_peers import PATIENCE_S, Peer
 
 if TYPE_CHECKING:
     import socket
+    import ssl
     from collections.abc import Callable
     from contextlib import AbstractContextManager
 
@@ -153,6 +154,7 @@ class H2Backend(Peer):
         on_head: Callable[[Talk, int], None] | None = None,
         settings: tuple[tuple[int, int], ...] = (),
         opens_windows: bool = True,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self.script: Callable[[Call], bool | None] = script or (lambda call: call.talk.answer(call.stream))
         self.on_head = on_head
@@ -163,11 +165,12 @@ class H2Backend(Peer):
         self.heads: list[dict[str, str]] = []
         self.talks: list[Talk] = []
         self.came = threading.Event()
+        self.tls = tls
         super().__init__(self._talk)
 
     def _talk(self, connection: socket.socket) -> None:
         connection.settimeout(PATIENCE_S * 3)
-        talk = Talk(self, connection)
+        talk = Talk(self, self.tls.wrap_socket(connection, server_side=True) if self.tls else connection)
         self.talks.append(talk)
         talk.run()
 
