@@ -47,11 +47,12 @@ def beat(body: bytes | None = None, *fields: str, length: int | None = None) -> 
 
 def answer(connection: socket.socket) -> tuple[int, dict[str, object]]:
     """The next one: its status and body."""
-    reader = connection.makefile("rb")
+    reader = connection.makefile("rb", buffering=0)  # it reads nothing of the next one
     status = int(reader.readline().split()[1])
     fields = dict(line.decode().strip().lower().split(": ", 1) for line in iter(reader.readline, b"\r\n"))
-    body: dict[str, object] = json.loads(reader.read(int(fields["content-length"])))
-    return status, body
+    body = connection.recv(int(fields["content-length"]), socket.MSG_WAITALL)
+    found: dict[str, object] = json.loads(body)
+    return status, found
 
 
 def everything(lb: Balancer, request: bytes) -> bytes:

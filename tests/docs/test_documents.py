@@ -159,7 +159,10 @@ def test_the_man_page_is_fresh_and_well_formed() -> None:
 )
 def test_bash_completes(line: str, wanted: set[str]) -> None:
     """As bash does it: the function that --show-completion prints, called with the words of the line."""
-    script = subprocess.run([str(LBCORE), "--show-completion", "bash"], capture_output=True, text=True, check=True).stdout
+    named = {**os.environ, "_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}  # no shell need have started the tests
+    script = subprocess.run(
+        [str(LBCORE), "--show-completion", "bash"], capture_output=True, text=True, check=True, env=named
+    ).stdout
     words = line.split(" ")
     call = f"{script}\nCOMP_WORDS=({' '.join(word or chr(39) * 2 for word in words)}); COMP_CWORD={len(words) - 1}\n"
     call += '_lbcore_completion lbcore\nprintf "%s\\n" "${COMPREPLY[@]}"\n'
