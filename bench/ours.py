@@ -36,7 +36,7 @@ _SECURED = _BARE.replace('bind = "http:', 'bind = "https:').replace(
     "[[pool]]", '[[listener.certificate]]\ncert = "{both}"\n[[pool]]'
 )
 
-_BY_EPOLL = 'loop = "epoll"\n'
+_BY_URING = 'loop = "uring"\n'
 
 
 def _lbcore(*options: str, mode: str = "tcp", file: str = "", ready: str = "http") -> Start:
@@ -110,7 +110,7 @@ def _local_version() -> str:
 
 TARGETS = (
     Target("lbcore", "lbcore", "lbcore", "tcp", _lbcore(), _lbcore_version),
-    Target("lbcore-epoll", "lbcore, epoll", "lbcore", "tcp", _lbcore("--loop", "epoll"), _lbcore_version),
+    Target("lbcore-uring", "lbcore, uring", "lbcore", "tcp", _lbcore("--loop", "uring"), _lbcore_version),
     Target("lbcore-copy", "lbcore, copy", "lbcore", "tcp", _lbcore("--datapath", "copy"), _lbcore_version),
     Target("lbcore-splice", "lbcore, splice", "lbcore", "tcp", _lbcore("--datapath", "splice"), _lbcore_version),
     Target("lbcore-offload", "lbcore, offload", "lbcore", "tcp", _lbcore("--datapath", "offload"), _offload_version),
@@ -128,13 +128,13 @@ TARGETS = (
         _lbcore_version,
     ),
     Target("lbcore-http-bare", "lbcore (http, no forwarding fields)", "lbcore", "http", _lbcore(file=_BARE), _lbcore_version),
-    Target("lbcore-http-epoll", "lbcore (http), epoll", "lbcore", "http", _lbcore(file=_BY_EPOLL + _BARE), _lbcore_version),
+    Target("lbcore-http-uring", "lbcore (http), uring", "lbcore", "http", _lbcore(file=_BY_URING + _BARE), _lbcore_version),
     Target(
-        "lbcore-https-epoll",
-        "lbcore (https), epoll",
+        "lbcore-https-uring",
+        "lbcore (https), uring",
         "lbcore",
         "https",
-        _lbcore(file=_BY_EPOLL + _SECURED, ready="tls"),
+        _lbcore(file=_BY_URING + _SECURED, ready="tls"),
         _lbcore_version,
     ),
     Target("lbcore-https", "lbcore (https)", "lbcore", "https", _lbcore(file=_SECURED, ready="tls"), _lbcore_version),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
 import tempfile
@@ -11,13 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from denials import SETUP, deny
 from harness import descriptors, wait_for
 from memberships import Bench
 from service_managers import Manager
 from tls_peers import Authority
 
 from lbcore import locks
+from lbcore.config import options
 from lbcore.control import loops
 
 if TYPE_CHECKING:
@@ -27,11 +26,10 @@ os.environ["LBCORE_CHECK_LOCKS"] = "1"  # of the processes that tests start, too
 
 
 def pytest_configure() -> None:
-    """LBCORE_TEST_LOOP=epoll: io_uring is refused here, and to all that tests start. uring: it must not be."""
-    wanted = os.environ.get("LBCORE_TEST_LOOP", "")
-    if wanted == "epoll":
-        deny(SETUP, errno.EPERM)
-    assert wanted in ("", "epoll") or not loops.refusal(), loops.refusal()
+    """LBCORE_TEST_LOOP=uring: balancers in this process have io_uring unless they say otherwise, and it must work."""
+    if os.environ.get("LBCORE_TEST_LOOP") == "uring":
+        assert not loops.refusal(), loops.refusal()
+        next(option for option in options.TOP if option.name == "loop").default = "auto"
 
 
 def pytest_sessionstart() -> None:

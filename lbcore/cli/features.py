@@ -27,7 +27,7 @@ def main(as_json: bool = False) -> int:
         "memfd": _yes(hasattr(os, "memfd_create")),
         "reuseport": _yes(hasattr(socket, "SO_REUSEPORT")),
         "splice": _splice(),
-        "loop": f"epoll ({reason})" if (reason := loops.refusal()) else "uring",
+        "loop": f"auto is epoll ({reason})" if (reason := loops.refusal()) else "auto is uring",
         "offload": _unless(refusal()),
         "offload_local": _unless(local_refusal()),
         "tls": _tls(),

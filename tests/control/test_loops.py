@@ -49,7 +49,7 @@ def rows(lb: Balancer) -> list[str]:
 )
 def test_where_io_uring_is_refused_auto_is_epoll_and_says_why(tmp_path: Path, error: str, words: str) -> None:
     through = without_rings(error)
-    with Peer(echo) as peer, command(tmp_path, *LISTEN, "--backend", peer.address, through=through) as lb:
+    with Peer(echo) as peer, command(tmp_path, *LISTEN, "--loop", "auto", "--backend", peer.address, through=through) as lb:
         assert " loop=epoll " in lb.ready_line
         status = lb.status()
         assert status["loop"] == status["workers"][0]["loop"] == "epoll"
@@ -57,7 +57,7 @@ def test_where_io_uring_is_refused_auto_is_epoll_and_says_why(tmp_path: Path, er
         assert words in lb.cli("status").stdout
         echoes(lb.address)
     said = subprocess.run([*through, sys.executable, "-m", "lbcore", "version"], capture_output=True, text=True, check=True)
-    assert words in next(line for line in said.stdout.splitlines() if line.startswith("loop: epoll ("))
+    assert words in next(line for line in said.stdout.splitlines() if line.startswith("loop: auto is epoll ("))
 
 
 @pytest.mark.parametrize("error", ["EPERM", "ENOSYS"])
@@ -83,7 +83,7 @@ def test_the_sysctl_that_disables_it_is_named(
 
 def test_what_moves_bytes_without_us_is_by_epoll() -> None:
     with Peer(echo) as peer:
-        with balanced(backends=[peer.address], datapath="splice") as lb:
+        with balanced(backends=[peer.address], datapath="splice", loop="auto") as lb:
             assert lb.status()["loop"] == "epoll"
             assert "splice" in lb.status()["loop_reason"]
             echoes(lb.address)

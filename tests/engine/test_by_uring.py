@@ -1,4 +1,4 @@
-"""The core of the behaviour tests again where io_uring is refused, as in most containers: by epoll."""
+"""The core of the behaviour tests again, by io_uring."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ SUITES = [
 @pytest.mark.skipif("LBCORE_SANITIZED" in os.environ, reason="once is enough")
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("suite", SUITES)
-def test_behaviour_by_epoll(suite: str) -> None:
-    """tests/conftest.py has the kernel refuse it in that process, and in all that it starts."""
+def test_behaviour_by_uring(suite: str) -> None:
+    """tests/conftest.py makes it the default of balancers in that process."""
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-p", "no:xdist", suite],
         cwd=TESTS,
-        env=os.environ | {"LBCORE_TEST_LOOP": "epoll"},
+        env=os.environ | {"LBCORE_TEST_LOOP": "uring"},
         capture_output=True,
         text=True,
         timeout=500,
