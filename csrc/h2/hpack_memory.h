@@ -3,7 +3,7 @@
 #ifndef LB_HPACK_MEMORY_H
 #define LB_HPACK_MEMORY_H
 
-#include "core/slab.h"
+#include "../core/slab.h"
 
 enum {
     LB_HPACK_BLOCK_SIZES = 5,

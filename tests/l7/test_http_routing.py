@@ -166,7 +166,7 @@ def test_a_thousand_routes() -> None:
         ({"host": "a.example"}, "pool: missing"),
         ({"pool": "x"}, "'x' is unknown"),
         ({"pool": "default", "path": "x"}, "path: 'x' is not allowed"),
-        ({"pool": "default", "path": "/x", "path_prefix": "/y"}, "one of path, path_prefix and path_regex"),
+        ({"pool": "default", "path": "/x", "path_prefix": "/y"}, "one of grpc, path, path_prefix and path_regex"),
         ({"pool": "default", "path_regex": "("}, "path_regex: '(' is not allowed"),
         ({"pool": "default", "path_regex": "(a)\\1"}, "refers back"),
         ({"pool": "default", "host": "a.*.b"}, "host: 'a.*.b' is not allowed"),

@@ -92,9 +92,9 @@ def check_idle(status: dict[str, Any]) -> None:
 
 
 def is_quiet(status: dict[str, Any]) -> bool:
-    """Is no session and no handshake under way?"""
+    """Is no session and no handshake under way? A backend connection that stays may say a last word of one."""
     figures = totals(status)
-    return not figures["active"] and not figures["handshakes_active"]
+    return not figures["active"] and not figures["handshakes_active"] and not figures["buffers"]
 
 
 def descriptors() -> set[str]:

@@ -77,7 +77,7 @@ enum lb_h2_error lb_h2_client_request(struct lb_l7 *l7, struct lb_h2_client *cli
         return LB_H2_REFUSED_STREAM;
     }
     stream->exchange->stream[LB_CLIENT] = lb_h2_client_stream(stream);
-    stream->ended = block->end_stream;
+    stream->ended = block->end_stream != 0;
     stream->tunnels = client->request.protocol.length != 0;
     stream->refused = (uint16_t)refusal_of(l7, client);
     if (!stream->refused && compose(l7, client, stream) < 0)

@@ -96,7 +96,7 @@ static int take_head(struct lb_l7 *l7, struct lb_h2_server *server, struct lb_h2
     call->says = server->block;
     block->lines = LB_SLAB_NONE;
     call->answered = !interim;
-    call->ended = block->end_stream;
+    call->ended = block->end_stream != 0;
     return 0;
 }
 
