@@ -26,7 +26,7 @@ _VERIFY = {
 }
 _VERSIONS = {"1.2": 0x0303, "1.3": 0x0304}
 
-OF_HTTPS = {"h2": ("h2",), "http/1.1": ("http/1.1", "http/1.0")}
+OF_HTTPS: dict[str, tuple[str, ...]] = {"h2": ("h2",), "http/1.1": ("http/1.1", "http/1.0")}
 """What https agrees on, by the protocols of its listener, the best first: curl --http1.0 offers http/1.0 alone."""
 
 
