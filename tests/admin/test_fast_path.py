@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import random
 import socket
@@ -27,6 +28,12 @@ def lb() -> Iterator[Balancer]:
     with balanced(settings=settings(lease=LeaseSettings(heartbeat="60s"))) as lb:
         assert client(lb).call("POST", "/register", {**ME, "status": "ready"})[0] == 201
         yield lb
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _framework_is_loaded() -> None:
+    """Else the first test of this process waits for that."""
+    importlib.import_module("aiohttp.web")
 
 
 def dial(lb: Balancer) -> socket.socket:
