@@ -157,10 +157,9 @@ int lb_sendq_send_last(struct lb_worker_context *ctx, struct lb_flow *flow, stru
 
 static ssize_t send_held(struct lb_worker_context *ctx, const struct lb_flow *flow, struct lb_side *to)
 {
-    const struct lb_buffer_pool *buffers = flow->holds == LB_HOLDS_LARGE ? &ctx->large : &ctx->buffers;
     if (flow->holds == LB_HOLDS_PIPE)
         return lb_splice(lb_pipe_at(&ctx->pipes, flow->held)->out, to->fd, flow->pending);
-    return lb_side_send(to, lb_buffer_at(buffers, flow->held) + flow->start, flow->pending);
+    return lb_side_send(to, lb_sendq_bytes(ctx, flow), flow->pending);
 }
 
 int lb_sendq_flush(struct lb_worker_context *ctx, struct lb_flow *flow, struct lb_side *to)

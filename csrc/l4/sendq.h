@@ -28,6 +28,13 @@ void lb_sendq_preload(struct lb_worker_context *ctx, struct lb_flow *flow, const
  * flow->pending. At most LB_LARGE_BYTES are held. NULL: no buffer with the room is free. */
 char *lb_sendq_room(struct lb_worker_context *ctx, struct lb_flow *flow, size_t bytes);
 
+/* The bytes that a buffer holds: flow->pending of them. */
+static inline char *lb_sendq_bytes(const struct lb_worker_context *ctx, const struct lb_flow *flow)
+{
+    const struct lb_buffer_pool *buffers = flow->holds == LB_HOLDS_LARGE ? &ctx->large : &ctx->buffers;
+    return lb_buffer_at(buffers, flow->held) + flow->start;
+}
+
 /* Hold a pipe, empty at first, if one is free. Has it one? */
 int lb_sendq_take_pipe(struct lb_worker_context *ctx, struct lb_flow *flow);
 
@@ -39,6 +46,15 @@ static inline void lb_sendq_drop(struct lb_worker_context *ctx, struct lb_flow *
 {
     if (flow->holds != LB_HOLDS_NOTHING)
         lb_sendq_give(ctx, flow);
+}
+
+/* So many of the bytes that a buffer holds are done with; behind the last the buffer is given back. */
+static inline void lb_sendq_used(struct lb_worker_context *ctx, struct lb_flow *flow, uint32_t bytes)
+{
+    flow->start += bytes;
+    flow->pending -= bytes;
+    if (!flow->pending)
+        lb_sendq_drop(ctx, flow);
 }
 
 #endif

@@ -68,12 +68,7 @@ int lb_h2_flush(struct lb_l7 *l7, struct lb_exchange *exchange)
     struct lb_flow *down = &exchange->down;
     if (!down->pending)
         return 1;
-    const struct lb_buffer_pool *buffers = down->holds == LB_HOLDS_LARGE ? &l7->ctx->large : &l7->ctx->buffers;
-    uint32_t sent = send_some(l7, exchange, stream, lb_buffer_at(buffers, down->held) + down->start, down->pending);
-    down->start += sent;
-    down->pending -= sent;
-    if (!down->pending)
-        lb_sendq_drop(l7->ctx, down);
+    lb_sendq_used(l7->ctx, down, send_some(l7, exchange, stream, lb_sendq_bytes(l7->ctx, down), down->pending));
     return link_of(stream)->failed ? -1 : !down->pending;
 }
 

@@ -1,32 +1,9 @@
 #include "download.h"
 
-#include <string.h>
-
 #include "../grpc.h"
 #include "../part.h"
 #include "../response.h"
-
-enum {
-    CHUNK_BESIDE = 16, /* bytes that frame one chunk, at most: its size, and two ends of lines */
-    LAST_BESIDE = 8,   /* and those of the last */
-};
-
-static char *put(char *to, const void *bytes, size_t count)
-{
-    memcpy(to, bytes, count);
-    return to + count;
-}
-
-static char *put_size(char *to, uint32_t size)
-{
-    static const char digits[] = "0123456789abcdef";
-    int shift = 28;
-    while (shift && !(size >> shift))
-        shift -= 4;
-    for (; shift >= 0; shift -= 4)
-        *to++ = digits[size >> shift & 15];
-    return put(to, "\r\n", 2);
-}
+#include "held_body.h"
 
 /* The backend may send as much anew; behind its last byte it need not be told. */
 static void allow(struct lb_l7 *l7, struct lb_h2_call *call, uint32_t bytes)
@@ -38,20 +15,9 @@ static void allow(struct lb_l7 *l7, struct lb_h2_call *call, uint32_t bytes)
     lb_h2_server_touch(l7, call->server);
 }
 
-/* Take so many bytes of what is held, and write them. */
 static char *move(struct lb_l7 *l7, struct lb_h2_call *call, char *to, uint32_t count, int chunks)
 {
-    struct lb_flow *in = &call->in;
-    if (chunks)
-        to = put_size(to, count);
-    const struct lb_buffer_pool *buffers = in->holds == LB_HOLDS_LARGE ? &l7->ctx->large : &l7->ctx->buffers;
-    to = put(to, lb_buffer_at(buffers, in->held) + in->start, count);
-    if (chunks)
-        to = put(to, "\r\n", 2);
-    in->start += count;
-    in->pending -= count;
-    if (!in->pending)
-        lb_sendq_drop(l7->ctx, in);
+    to = lb_h2_move_held(l7->ctx, &call->in, to, count, chunks);
     allow(l7, call, count);
     return to;
 }
@@ -67,13 +33,13 @@ static char *put_end(const struct lb_body_lane *body, const struct lb_h2_call *c
 {
     int passes = call->trailers != LB_SLAB_NONE && body->to->takes & LB_CHUNKS_TRAILERS;
     if (chunks)
-        to = put(to, "0\r\n", 3);
+        to = lb_h2_put(to, "0\r\n", 3);
     if (passes && chunks)
-        to = put(to, trailers_of(body->l7, call), call->trailers_count);
+        to = lb_h2_put(to, trailers_of(body->l7, call), call->trailers_count);
     if (chunks)
-        return put(to, "\r\n", 2);
+        return lb_h2_put(to, "\r\n", 2);
     if (passes && body->to->takes & LB_CHUNKS_BARE) {
-        (void)put(to, trailers_of(body->l7, call), call->trailers_count);
+        (void)lb_h2_put(to, trailers_of(body->l7, call), call->trailers_count);
         piece->trailers = call->trailers_count;
     }
     return to;
@@ -100,7 +66,7 @@ enum lb_step lb_h2_download(struct lb_body_lane *body, char *to, uint32_t room, 
 {
     struct lb_h2_call *call = lb_h2_call_of(body->exchange);
     int chunks = body->to->chunks && body->body->framing == LB_BODY_CHUNKED;
-    uint32_t beside = CHUNK_BESIDE + LAST_BESIDE + call->trailers_count, most = room - beside;
+    uint32_t beside = LB_H2_CHUNK_BESIDE + LB_H2_LAST_BESIDE + call->trailers_count, most = room - beside;
     uint32_t content = call->in.pending < most ? call->in.pending : most;
     *piece = (struct lb_chunk_piece){.out = to, .used = content, .data = content};
     if (call->bad)

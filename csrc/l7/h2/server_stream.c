@@ -164,15 +164,11 @@ static int flush(struct lb_l7 *l7, struct lb_exchange *exchange)
         return 1;
     if (is_over(call))
         return -1;
-    const struct lb_buffer_pool *buffers = up->holds == LB_HOLDS_LARGE ? &l7->ctx->large : &l7->ctx->buffers;
-    uint32_t sent = send_some(l7, exchange, call, lb_buffer_at(buffers, up->held) + up->start, up->pending);
-    up->start += sent;
-    up->pending -= sent;
+    lb_sendq_used(l7->ctx, up, send_some(l7, exchange, call, lb_sendq_bytes(l7->ctx, up), up->pending));
     if (link_of(call)->failed)
         return -1;
     if (up->pending)
         return 0;
-    lb_sendq_drop(l7->ctx, up);
     if (is_last(exchange))
         say_end(l7, call);
     return 1;

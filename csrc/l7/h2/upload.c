@@ -5,11 +5,7 @@
 #include "../bad_request.h"
 #include "../belongs.h"
 #include "../input.h"
-
-enum {
-    CHUNK_BESIDE = 16, /* bytes that frame one chunk, at most: its size, and two ends of lines */
-    LAST_BESIDE = 8,   /* and those of the last */
-};
+#include "held_body.h"
 
 int lb_h2_upload_take(struct lb_l7 *l7, struct lb_h2_stream *stream, const uint8_t *bytes, uint32_t count)
 {
@@ -23,23 +19,6 @@ int lb_h2_upload_take(struct lb_l7 *l7, struct lb_h2_stream *stream, const uint8
 
 /* --- as it goes on ------------------------------------------------------------------------------------------------------ */
 
-static char *put(char *to, const void *bytes, size_t count)
-{
-    memcpy(to, bytes, count);
-    return to + count;
-}
-
-static char *put_size(char *to, uint32_t size)
-{
-    static const char digits[] = "0123456789abcdef";
-    int shift = 28;
-    while (shift && !(size >> shift))
-        shift -= 4;
-    for (; shift >= 0; shift -= 4)
-        *to++ = digits[size >> shift & 15];
-    return put(to, "\r\n", 2);
-}
-
 /* The client may send as much anew; behind its last byte it need not be told. */
 static void allow(struct lb_l7 *l7, struct lb_h2_stream *stream, uint32_t bytes)
 {
@@ -50,35 +29,24 @@ static void allow(struct lb_l7 *l7, struct lb_h2_stream *stream, uint32_t bytes)
     lb_h2_client_touch(l7, stream->client);
 }
 
-/* Take so many bytes of what is held, and write them. */
 static char *move(struct lb_l7 *l7, struct lb_h2_stream *stream, char *to, uint32_t count, int chunks)
 {
-    struct lb_flow *in = &stream->in;
-    if (chunks)
-        to = put_size(to, count);
-    const struct lb_buffer_pool *buffers = in->holds == LB_HOLDS_LARGE ? &l7->ctx->large : &l7->ctx->buffers;
-    to = put(to, lb_buffer_at(buffers, in->held) + in->start, count);
-    if (chunks)
-        to = put(to, "\r\n", 2);
-    in->start += count;
-    in->pending -= count;
-    if (!in->pending)
-        lb_sendq_drop(l7->ctx, in);
+    to = lb_h2_move_held(l7->ctx, &stream->in, to, count, chunks);
     allow(l7, stream, count);
     return to;
 }
 
 static uint32_t end_bytes(const struct lb_h2_stream *stream)
 {
-    return LAST_BESIDE + stream->trailers_count;
+    return LB_H2_LAST_BESIDE + stream->trailers_count;
 }
 
 static char *put_end(struct lb_l7 *l7, const struct lb_exchange *exchange, const struct lb_h2_stream *stream, char *to)
 {
-    to = put(to, "0\r\n", 3);
+    to = lb_h2_put(to, "0\r\n", 3);
     if (stream->trailers != LB_SLAB_NONE && exchange->request.chunked.rules & LB_CHUNKS_TRAILERS)
-        to = put(to, lb_heads_at(l7->ctx, &l7->heads, stream->trailers), stream->trailers_count);
-    return put(to, "\r\n", 2);
+        to = lb_h2_put(to, lb_heads_at(l7->ctx, &l7->heads, stream->trailers), stream->trailers_count);
+    return lb_h2_put(to, "\r\n", 2);
 }
 
 /* What came does not agree with content-length (RFC 9113 8.1.1). */
@@ -95,7 +63,7 @@ static char *write_some(struct lb_l7 *l7, struct lb_exchange *exchange, char *to
     struct lb_h2_stream *stream = lb_h2_stream_of(exchange);
     struct lb_body *body = &exchange->request;
     const char *end = to + room;
-    uint32_t most = room > CHUNK_BESIDE ? room - CHUNK_BESIDE : 0;
+    uint32_t most = room > LB_H2_CHUNK_BESIDE ? room - LB_H2_CHUNK_BESIDE : 0;
     *content = stream->in.pending < most ? stream->in.pending : most;
     if (*content)
         to = move(l7, stream, to, *content, chunks);
