@@ -33,6 +33,7 @@ def _print(found: dict[str, Any]) -> None:
         f"{found['registrations']} registrations, {found['heard']} heard here, {found['unwritten']} not written yet, "
         f"{found['ignored']} keys ignored"
     )
+    print(f"trust {found['trust']}: {found['reports']['used']} loads of other nodes used, {found['reports']['sent']} sent")
     table(
         ("node", "address", "version", "for s", "drained"),
         [

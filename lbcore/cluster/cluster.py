@@ -58,7 +58,10 @@ class Cluster:
         self._rotation_ms = rotation_ms
         me = Owner(settings.node, secrets.token_hex(8))
         tickets = TicketRing(settings.secret.reveal().encode()) if settings.secret else None
-        self._view = View(me, settings.prefix, settings.keep_ms / 1000, lambda line: log(f"cluster: {line}"), tickets)
+        self._asks = settings.trust == "reports"
+        self._view = View(
+            me, settings.prefix, settings.keep_ms / 1000, lambda line: log(f"cluster: {line}"), tickets, asks=self._asks
+        )
         self._following = Following(membership, log)
         self._log_once = LogOnce(log, "cluster", over="connected")
         self._events: deque[tuple[str, str, str, object]] = deque()
@@ -72,6 +75,7 @@ class Cluster:
         self._published = False
         membership.on_lease.subscribe(lambda pool, address, why: self._told(pool, address, "lease", why))
         membership.on_order.subscribe(self._told)
+        membership.on_report.subscribe(self._view.loads.hear)
 
     # --- life, on others' threads --------------------------------------------------------------------------------
 
@@ -219,6 +223,8 @@ class Cluster:
         moves = self._view.moves()
         if moves:
             self._following.follow(moves)
+        if told := self._view.take_loads():
+            self._following.heed(told)
 
     def _publish_once(self) -> None:
         """What operators have ordered here before there was a cluster, or while it was away, others are to hear of."""
@@ -276,7 +282,7 @@ class Cluster:
     # --- what is seen --------------------------------------------------------------------------------------------
 
     def _node(self) -> Node:
-        return Node(self._view.me.life, self._address(), VERSION, self._since_ms, self.is_drained)
+        return Node(self._view.me.life, self._address(), VERSION, self._since_ms, self.is_drained, self._asks)
 
     def status(self) -> dict[str, Any]:
         """JSON-ready: part of the status document."""
@@ -298,6 +304,8 @@ class Cluster:
             "heard": len(view.registry.held),
             "unwritten": view.unwritten,
             "ignored": len(view.ignored),
+            "trust": self._settings.trust,
+            "reports": {"sent": view.loads.sent, "used": self._following.used},
             "nodes": [
                 {
                     "name": name,

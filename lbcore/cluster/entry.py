@@ -82,13 +82,15 @@ def read(value: bytes) -> Entry:
 
 
 class Node(NamedTuple):
-    """What a node says of itself. since_ms: Unix time. draining: it is about to leave."""
+    """What a node says of itself. since_ms: Unix time. draining: it is about to leave. asks: it wants the loads that
+    backends report to other nodes."""
 
     life: str
     address: str
     version: str
     since_ms: int
     draining: bool = False
+    asks: bool = False
 
     def write(self) -> bytes:
         """The value of its key."""
@@ -104,6 +106,7 @@ def read_node(value: bytes) -> Node:
         words.text("version"),
         words.whole("since_ms", 0, 1 << 62),
         words.truth("draining"),
+        words.truth("asks"),
     )
 
 

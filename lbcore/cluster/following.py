@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from lbcore.cluster.entry import SILENT, Told
 from lbcore.cluster.keys import Backend
+from lbcore.cluster.marks import mark_of
 from lbcore.cluster.moves import Drop, Obey, Show
 from lbcore.discovery.evidence import Evidence
 from lbcore.discovery.leases import CLUSTER
@@ -13,14 +14,16 @@ from lbcore.log_once import LogOnce
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
+    from lbcore.cluster.loads import Told as ToldLoad
     from lbcore.cluster.moves import Move
     from lbcore.discovery.member import Member
     from lbcore.discovery.membership import Membership
 
 AT_ONCE = 200
 """Moves under one hold of the members' lock: heartbeats wait for it."""
+MARK_S = 1.0
 SHARED_SOURCES = ("lease", "api")
 """Backends that come and go for all nodes; those of the file and of other sources are each node's own."""
 _WORDS = {SILENT: "no balancer has heard it for the length of its lease"}
@@ -34,11 +37,14 @@ class Heard(NamedTuple):
 
 
 class Following:
-    """Takes moves to the members. Thread-safe."""
+    """Takes moves to the members. Thread-safe. used: loads of other nodes that count here."""
 
     def __init__(self, membership: Membership, log: Callable[[str], None]) -> None:
         self._membership, self._log = membership, log
         self._full = LogOnce(log, "cluster")
+        self._ids_by_mark: dict[int, str] = {}
+        self._marked_at = 0.0
+        self.used: int = 0
 
     # --- looking -------------------------------------------------------------------------------------------------
 
@@ -97,6 +103,28 @@ class Following:
             for backend in fresh:
                 if row := self._membership.table.find(*backend):
                     self._membership.on_new(row)
+
+    def heed(self, told: Sequence[ToldLoad]) -> None:
+        """Loads that backends have reported to other nodes, told a moment ago. Backends that are not here are skipped."""
+        for begin in range(0, len(told), AT_ONCE):
+            with self._membership.lock, self._membership.table.batch():
+                now = self._membership.clock()
+                for mark, load, age_s in told[begin : begin + AT_ONCE]:
+                    if member := self._of_mark(mark, now):
+                        self.used += self._membership.leases.heed(member, load.load, load.in_flight, now - age_s)
+
+    def _of_mark(self, mark: int, now: float) -> Member | None:
+        """Marks are made anew once a second at most: there may be many of backends that this node does not have."""
+        by_id = self._membership.by_id
+        member = by_id.get(self._ids_by_mark.get(mark, ""))
+        if member is None and now >= self._marked_at + MARK_S:
+            self._marked_at = now
+            known = set(self._ids_by_mark.values())
+            self._ids_by_mark = {of: id for of, id in self._ids_by_mark.items() if id in by_id}
+            fresh = ((id, found.row) for id, found in by_id.items() if id not in known)
+            self._ids_by_mark |= {mark_of(Backend(row.pool, row.address)): id for id, row in fresh}
+            member = by_id.get(self._ids_by_mark.get(mark, ""))
+        return member
 
     def _show(self, move: Show) -> list[Backend]:
         """The backend itself, if it was not here."""

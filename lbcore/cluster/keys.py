@@ -19,8 +19,8 @@ class Backend(NamedTuple):
 
 
 class Name(NamedTuple):
-    """What a key stands for. kind: leases, orders (backend), nodes, drains (node), secrets (which), heard (node
-    and number), format."""
+    """What a key stands for. kind: leases, orders (backend), nodes, drains (node), secrets (which), heard and
+    loads (node and number), format."""
 
     kind: str
     backend: Backend | None = None
@@ -50,6 +50,10 @@ class Keys:
         """Where a node says which backends it hears that are others'."""
         return f"{self.prefix}heard/{node}/{number}"
 
+    def loads(self, node: str, number: int) -> str:
+        """Where a node says what backends have reported to it."""
+        return f"{self.prefix}loads/{node}/{number}"
+
     def secret(self, which: str) -> str:
         """A sealed secret."""
         return f"{self.prefix}secrets/{which}"
@@ -65,7 +69,7 @@ class Keys:
         if kind in ("nodes", "drains", "secrets") and rest and "/" not in rest:
             return Name(kind, node=rest)
         node, _, number = rest.partition("/")
-        if kind == "heard" and node and number.isdecimal():
+        if kind in ("heard", "loads") and node and number.isdecimal():
             return Name(kind, node=rest)
         return None
 

@@ -25,6 +25,8 @@ LEASE_S = 15
 RENEW_S = 5.0
 GAP_S = 0.02
 """Between two writes that are not full: what comes meanwhile goes with the second."""
+LOADS_S = 0.25
+"""So often it is looked whether there are loads to be told."""
 READ_AGAIN_S = 600.0
 """So often everything is read again, for what no watch has told."""
 
@@ -56,7 +58,7 @@ class Session:
         """Until something fails. Raises StoreError."""
         try:
             await self._join()
-            await self._first_to_fail(self._watch(), self._renew(), self._flush(), self._read_again())
+            await self._first_to_fail(self._watch(), self._renew(), self._flush(), self._tell_loads(), self._read_again())
         finally:
             self.connected = self._view.registry.connected = False
 
@@ -84,6 +86,7 @@ class Session:
             await self._store.write([Put(self._view.keys.format, FORMAT.encode())], absent=self._view.keys.format)
         self.revision = listing.revision
         self._sent.clear()
+        self._view.loads.begin_anew()
         await self._say_node()
         self.connected = True
         self._changed()
@@ -129,6 +132,12 @@ class Session:
                 await self._say_node()
             if heard := self._view.heard():
                 await self._write(heard)
+
+    async def _tell_loads(self) -> None:
+        while True:
+            await asyncio.sleep(LOADS_S)
+            if told := self._view.reported(time.monotonic()):
+                await self._write(told)
 
     async def _flush(self) -> None:
         while True:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple, TypeVar
 
-from lbcore.cluster import drained_nodes, entry, marks, orders
+from lbcore.cluster import drained_nodes, entry, loads, marks, orders
 from lbcore.cluster.drained_nodes import DrainedNodes
 from lbcore.cluster.entry import Entry, Node, Owner
 from lbcore.cluster.keys import FORMAT, Keys
+from lbcore.cluster.loads import Loads
 from lbcore.cluster.moves import Obey
 from lbcore.cluster.order_book import OrderBook
 from lbcore.cluster.orders import Order, Orders
@@ -64,19 +65,29 @@ class _Found:
 class View:
     """me: this node. Times are seconds of one clock; now_ms is Unix time. tell: called with a line for the log.
 
-    tickets: the keys of TLS tickets, where nodes share a secret.
+    tickets: the keys of TLS tickets, where nodes share a secret. asks: loads that are reported at other nodes count here, too.
     """
 
     def __init__(
-        self, me: Owner, prefix: str, keep_s: float, tell: Callable[[str], None], tickets: TicketRing | None = None
+        self,
+        me: Owner,
+        prefix: str,
+        keep_s: float,
+        tell: Callable[[str], None],
+        tickets: TicketRing | None = None,
+        *,
+        asks: bool = False,
     ) -> None:
         self.me: Owner = me
+        self.asks: bool = asks
         self.keys: Keys = Keys(prefix)
         clock = StampClock(me.node)
         self.registry: Registry = Registry(me, clock, keep_s, self.lives)
         self.orders: OrderBook = OrderBook(me.node, clock)
         self.drained: DrainedNodes = DrainedNodes(me.node, clock)
         self.tickets: TicketRing | None = tickets
+        self.loads: Loads = Loads()
+        self.told_loads: list[loads.Told] = []
         self.nodes: dict[str, Node] = {}
         self.ignored: set[str] = set()
         self._heard_keys = 0
@@ -134,6 +145,8 @@ class View:
                 found.tickets = value
             elif name.kind == "heard":
                 found.heard[name.node] = marks.read(value)
+            elif name.kind == "loads":
+                loads.read(value)  # of unknown age
             found.ours += 1
         except NotOurs:
             self._ignore(key)
@@ -151,6 +164,8 @@ class View:
                 self.orders.changed(name.backend, self._read(orders.read, change), now_ms)
             elif name.kind == "heard":
                 self.registry.vouched(name.node, self._read(marks.read, change), now)
+            elif name.kind == "loads":
+                self._loads_told(name.node, self._read(loads.read, change) or [])
             elif name.kind == "secrets":
                 self._tickets_changed(change.value, now_ms)
             elif name.kind == "drains":
@@ -162,6 +177,11 @@ class View:
         if nodes:
             self._follow_nodes(now, now_ms)
         self._tell_ignored()
+
+    def _loads_told(self, by: str, told: list[loads.Told]) -> None:
+        """by: a node, and the number of its key."""
+        if self.asks and by.rpartition("/")[0] != self.me.node:
+            self.told_loads += told
 
     def _tickets_changed(self, value: bytes | None, now_ms: int) -> None:
         key = self.keys.secret(TICKETS)
@@ -215,6 +235,7 @@ class View:
 
     def _follow_nodes(self, now: float, now_ms: int) -> None:
         self.registry.draining = self.me.node in self.drained
+        self.loads.wanted = any(node.asks for name, node in self.nodes.items() if name != self.me.node)
         self.registry.owners_changed(now, now_ms)
 
     def drain(self, node: str, drained: bool, now: float, now_ms: int) -> None:
@@ -236,6 +257,11 @@ class View:
             return False
         seen, order = self.registry.seen.get(move.backend), self.orders.known[move.backend].weight
         return seen is not None and order is not None and seen.entry.stamp > order.stamp
+
+    def take_loads(self) -> list[loads.Told]:
+        """What other nodes have told of loads, once."""
+        told, self.told_loads = self.told_loads, []
+        return told
 
     def pending(self, most: int) -> list[Pending]:
         """So many keys to be written now, each once."""
@@ -261,6 +287,11 @@ class View:
         node = self.me.node
         told = [Pending(self.keys.heard(node, at), value, leased=True) for at, value in enumerate(values)]
         return [*told, *(Pending(self.keys.heard(node, at), None) for at in gone)]
+
+    def reported(self, now: float) -> list[Pending]:
+        """Loads that nodes which ask for them are to know; for one transaction."""
+        values = self.loads.take(now, len(self.nodes))
+        return [Pending(self.keys.loads(self.me.node, at), value, leased=True) for at, value in enumerate(values)]
 
     @property
     def unwritten(self) -> int:

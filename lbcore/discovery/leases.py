@@ -22,6 +22,11 @@ LATE_S = 1.0
 STALL_S = 1.0
 """A tick that comes later than asked by more than this was held up with the whole process: leases are not to blame."""
 
+RELAYED_S = 20.0
+"""A load that another node heard counts whole for so long at least, half for as long again: it is not told again every time."""
+FRESHER_S = 1.0
+"""A report that another node heard counts when it is so much younger than what was heard here: it was under way for a while."""
+
 CLUSTER = "cluster"
 """The claim of a registration that other nodes may vouch for."""
 
@@ -168,10 +173,23 @@ class Leases:
             self._all.deadlines.plan(min(instance.until for instance in all), member.row.id)
         loads = [instance.load for instance in all if instance.load is not None]
         under_way = [instance.in_flight for instance in all if instance.in_flight is not None]
-        member.load, member.heard_at, member.elsewhere = min(1.0, sum(loads)) if loads else None, now, 0.0
-        if under_way:
-            member.elsewhere = float(max(0, sum(under_way) - self._all.table.in_flight(member.row)))
+        self._set_load(member, min(1.0, sum(loads)) if loads else None, sum(under_way) if under_way else None, now)
+        self._all.on_report(member.row.pool, member.row.address, member.load, sum(under_way) if under_way else None)
         self._age_load(member, now)
+
+    def _set_load(self, member: Member, load: float | None, in_flight: int | None, at: float) -> None:
+        member.load, member.heard_at, member.elsewhere, member.relayed = load, at, 0.0, False
+        if in_flight is not None:
+            member.elsewhere = float(max(0, in_flight - self._all.table.in_flight(member.row)))
+
+    def heed(self, member: Member, load: float | None, in_flight: int | None, at: float) -> bool:
+        """What a backend has reported to another node, at a time of our clock. False: this node has heard it since."""
+        if at < member.heard_at + (-FRESHER_S if member.relayed else FRESHER_S):
+            return False
+        self._set_load(member, load, in_flight, at)
+        member.relayed = True
+        self._age_load(member, self._all.clock())
+        return True
 
     def _age_load(self, member: Member, now: float) -> None:
         """A report of load counts whole for a heartbeat's time, half for another, then not at all: silence is not idleness."""
@@ -179,7 +197,7 @@ class Leases:
             self._all.table.set_load(member.row, None)
             return
         beat_s = self._all.pools_by_name[member.row.pool].lease.heartbeat_ms / 1000
-        step_s = beat_s + max(LATE_S, 0.2 * beat_s)
+        step_s = max(beat_s + max(LATE_S, 0.2 * beat_s), RELAYED_S if member.relayed else 0.0)
         ages = int((now - member.heard_at) / step_s + 1e-9)
         if ages >= 2:
             member.load, member.elsewhere = None, 0.0

@@ -26,9 +26,10 @@ class Instance:
 class Member:
     """A backend's evidence beside its row.
 
-    claims: the sources that name it; it goes when none does any more. load, elsewhere, heard_at: its last report of load. good,
-    bad: its requests when the pool was last compared. ramp_until: end of its slow start, 0: none. instances: the processes that
-    registered this address, by their ids. shared: what other nodes were last told of its lease; None: it is not heard here.
+    claims: the sources that name it; it goes when none does any more. load, elsewhere, heard_at: its last report of load.
+    relayed: another node heard that report. good, bad: its requests when the pool was last compared. ramp_until: end of slow
+    start, 0: none. instances: the processes that registered this address, by their ids. shared: what other nodes were last told
+    of its lease; None: it is not heard here.
     """
 
     __slots__ = (
@@ -41,6 +42,7 @@ class Member:
         "instances",
         "load",
         "ramp_until",
+        "relayed",
         "row",
         "shared",
         "verdict",
@@ -54,6 +56,7 @@ class Member:
         self.load: float | None = None
         self.elsewhere: float = 0.0
         self.heard_at: float = 0.0
+        self.relayed: bool = False
         self.good: int = 0
         self.bad: int = 0
         self.ramp_until: float = 0.0

@@ -38,7 +38,8 @@ class Members:
     is to be probed now. on_name: there may be a name to follow. on_change: there is something to save.
 
     on_lease: other nodes are to hear of a lease, by pool and address; why it left, or "". on_order: they are to hear of an
-    operator's order, by pool, address, kind and value.
+    operator's order, by pool, address, kind and value. on_report: a backend has reported, by pool, address, load and
+    what it has under way.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class Members:
         self.on_change: Topic[[]] = Topic()
         self.on_lease: Topic[[str, str, str]] = Topic()
         self.on_order: Topic[[str, str, str, object]] = Topic()
+        self.on_report: Topic[[str, str, float | None, int | None]] = Topic()
         self.deadlines: Deadlines = Deadlines(self.sooner)
         table.views.on_put_off.subscribe(self.deadlines.wake_by)
         self.states: HealthStates = HealthStates(

@@ -83,6 +83,12 @@ CLUSTER = (
     Family("cluster_registrations", "gauge", (), "Registrations that this node knows of."),
     Family("cluster_heard", "gauge", (), "Registrations whose heartbeats arrive at this node."),
     Family("cluster_unwritten", "gauge", (), "Registrations and orders that the other nodes do not know of yet."),
+    Family(
+        "cluster_reports",
+        "counter",
+        ("way",),
+        "Loads of backends that this node told the others (sent), and loads that others told it and that it uses (used).",
+    ),
     Family("cluster_ignored", "gauge", (), "Keys under the prefix that are damaged, or none of lbcore's."),
 )
 LISTENER = (

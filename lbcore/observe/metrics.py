@@ -163,6 +163,8 @@ def _of_cluster(cluster: dict[str, Any] | None) -> Iterator[Sample]:
     yield "cluster_nodes", (), len(cluster["nodes"])
     for name in ("revision", "registrations", "heard", "unwritten", "ignored"):
         yield f"cluster_{name}", (), cluster[name]
+    for way, count in cluster["reports"].items():
+        yield "cluster_reports", (way,), count
 
 
 def _ended(scope: str, name: str, tally: dict[str, Any]) -> Iterator[Sample]:

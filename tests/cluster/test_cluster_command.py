@@ -34,6 +34,7 @@ def test_status_and_drain_node(tmp_path: Path) -> None:
             shown = running.cli("cluster", "status")
             assert shown.returncode == 0, shown.stderr
             assert f"node lbcore: etcd {PREFIX}: connected" in shown.stdout
+            assert "trust own: 0 loads of other nodes used, 0 sent" in shown.stdout
             told = json.loads(running.cli("cluster", "status", "--json").stdout)
             assert [node["name"] for node in told["nodes"]] == ["lbcore"]
             assert json.loads(running.cli("status", "--json").stdout)["cluster"]["connected"]

@@ -39,4 +39,12 @@ CLUSTER: tuple[Option, ...] = (
         low=15 * _SECOND,
         high=24 * _HOUR,
     ),
+    Option(
+        "trust",
+        "choice",
+        "own",
+        "whose word counts for load and in_flight: own: what backends report to this node; reports: also what they report to"
+        " other nodes of the cluster; the latest report counts",
+        choices=("own", "reports"),
+    ),
 )

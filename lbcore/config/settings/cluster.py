@@ -40,6 +40,7 @@ class ClusterSettings(Settings):
     key: str | None
     secret: Secret | None
     keep_ms: int
+    trust: str
 
     def take(self, values: dict[str, Any]) -> Iterable[str]:
         self.secret = values.pop("secret", None)
