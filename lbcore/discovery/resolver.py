@@ -73,6 +73,11 @@ class Resolver:
             raise faults[0] if faults else DnsFailed(f"{name} has no address")
         return Addresses(found, min(ttls))
 
+    def forget(self, name: str) -> None:
+        """It is not asked for any more."""
+        for kind in KINDS["both"]:
+            self._known.pop((name, kind), None)
+
     async def query(self, name: str, kind: str) -> Any:
         """An answer of dnspython's, or None when the name has no such record. Raises DnsFailed."""
         import dns.exception

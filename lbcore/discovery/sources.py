@@ -158,7 +158,7 @@ def _make(
         return DnsSource(pool, source, log, known, on_shortage)
     from lbcore.discovery.engines.source import EngineSource
 
-    return EngineSource(pool, source, _engine(source), log, known)
+    return EngineSource(pool, source, _engine(source), log, known, on_shortage)
 
 
 def _engine(source: SourceSettings) -> Engine:

@@ -104,7 +104,7 @@ def test_instances_have_weights_and_may_have_the_address_of_their_node() -> None
 @pytest.mark.parametrize(
     ("entry", "why"),
     [
-        (instance("web.internal:80"), "'web.internal' is not an IP address"),
+        (instance("web internal:80"), "'web internal' is neither an IP address nor a name in DNS"),
         (instance("10.0.0.1:0"), "port 0 is not from 1 to 65535"),
         (instance("10.0.0.1:80", weight=-1), "weight: -1 is not a whole number from 0 to 65535"),
         (instance("0.0.0.0:80"), "'0.0.0.0' is not an address of a host"),

@@ -171,6 +171,7 @@ def test_a_deleted_prefix_is_taken_at_its_word(cluster: Etcd) -> None:
     ("value", "found"),
     [
         (b"10.0.0.1:80", Found("10.0.0.1:80", 1)),
+        (b"App.internal.:80", Found("app.internal:80", 1)),
         (b" [FD00::0001]:80\n", Found("[fd00::1]:80", 1)),
         (b'{"address": "10.0.0.1:80"}', Found("10.0.0.1:80", 1)),
         (b'{"address": "10.0.0.1:80", "weight": 7, "backup": true}', Found("10.0.0.1:80", 7, 1)),
@@ -190,7 +191,7 @@ def test_a_value_names_a_backend(value: bytes, found: Found) -> None:
         (b"\xff", "not UTF-8 text"),
         (b"10.0.0.1", "is not HOST:PORT"),
         (b"10.0.0.1:0", "with a port from 1 to 65535"),
-        (b"app.internal:80", "'app.internal' is not an IP address"),
+        (b"-app.internal:80", "'-app.internal' is neither an IP address nor a name in DNS"),
         (b"0.0.0.0:80", "'0.0.0.0' is not an address of a host"),
         (b"224.0.0.1:80", "'224.0.0.1' is not an address of a host"),
         (b"{", "not JSON, though it begins so"),

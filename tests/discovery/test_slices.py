@@ -128,7 +128,8 @@ def test_hints_count_where_each_endpoint_has_them() -> None:
 @pytest.mark.parametrize(
     ("document", "why"),
     [
-        (slice_of("a", endpoint("db"), kind="FQDN"), {"a": "addresses of type 'FQDN' are not used, only IPv4 and IPv6"}),
+        (slice_of("a", endpoint("db"), kind="DNS"), {"a": "addresses of type 'DNS' are not used, only IPv4, IPv6 and FQDN"}),
+        (slice_of("a", endpoint("db")), {"a[0]": "'db' is not an IP address"}),
         (slice_of("a", {"addresses": []}), {"a[0]": "not an endpoint"}),
         (slice_of("a", {"addresses": ["10.0.0.300"]}), {"a[0]": "'10.0.0.300' is not an IP address"}),
         (slice_of("a", "text"), {"a[0]": "not an endpoint"}),  # type: ignore[arg-type]

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from dns_faults import Followed, following
 from etcd_members import PROGRAMS
 from harness import stays, wait_for
 from nats_servers import BINARY
-from source_sites import SITES, Site, hurry
+from source_sites import SITES, NameServer, Site, hurry
 
 from lbcore.discovery.found import Found, SourceFailed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 ONE, TWO, THREE = "10.0.0.1:8000", "10.0.0.2:8000", "10.0.0.3:8000"
@@ -32,6 +32,20 @@ def site(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mon
     made = SITES[request.param](tmp_path)
     yield made
     made.close()
+
+
+@pytest.fixture
+def names() -> Iterator[NameServer]:
+    made = NameServer()
+    yield made
+    made.close()
+
+
+def with_names(site: Site, names: NameServer, **values: Any) -> Callable[[Callable[[str], None]], Any]:
+    """A source of an engine that asks this name server for names."""
+    if site.kind not in ENGINES:
+        pytest.skip("its entries are addresses, or it is DNS itself")
+    return lambda log: site.source(log, server=names.address, **({"hold": 0} | values))
 
 
 def shows(followed: Followed, *addresses: str) -> None:
@@ -182,3 +196,78 @@ def test_a_secret_is_never_told(site: Site) -> None:
         wait_for(lambda: source.standing.failures, "it fails")
         told += [str(source.standing.document()), *followed.told]
     assert "s3cr3t" not in " ".join(told)
+
+
+# --- host names in entries ------------------------------------------------------------------------------------------------
+
+
+def test_a_host_name_means_its_addresses_and_is_followed(site: Site, names: NameServer) -> None:
+    names.names["app.test"] = ("10.0.0.1", "10.0.0.2", "fd00::1")
+    site.set("app.test:8000")
+    with following(with_names(site, names)) as followed:
+        shows(followed, ONE, TWO)
+        names.names["app.test"] = ("10.0.0.2", "10.0.0.3")
+        shows(followed, TWO, THREE)
+        site.set("App.Test.:8000", ONE)
+        shows(followed, ONE, TWO, THREE)
+        site.set(ONE)
+        shows(followed, ONE)
+        assert followed.told == []
+
+
+def test_a_name_that_cannot_be_resolved_any_more_keeps_its_addresses_and_is_named_once(site: Site, names: NameServer) -> None:
+    names.names["app.test"] = ("10.0.0.1", "10.0.0.2")
+    site.set("app.test:8000")
+    with following(with_names(site, names)) as followed:
+        shows(followed, ONE, TWO)
+        names.away = True
+        line = wait_for(lambda: followed.told, "it is told")[0]
+        assert ": 'app.test' keeps its last addresses: " in line
+        asked = len(names.asked)
+        wait_for(lambda: len(names.asked) > asked + 6, "it is asked for again and again")
+        assert followed.told == [line]
+        shows(followed, ONE, TWO)
+        names.away, names.names["app.test"] = False, ("10.0.0.3",)
+        shows(followed, THREE)
+
+
+def test_a_name_without_an_address_is_skipped_alone(site: Site, names: NameServer) -> None:
+    site.set("app.test:8000", ONE)
+    with following(with_names(site, names)) as followed:
+        shows(followed, ONE)
+        assert followed.sources.standings()[0].skipped == 1
+        lines = [line for line in followed.told if line.endswith(": 'app.test' is skipped: there is no such name")]
+        assert len(lines) == len(followed.told) == 1, followed.told
+        names.names["app.test"] = ("10.0.0.2",)
+        shows(followed, ONE, TWO)
+        wait_for(lambda: followed.sources.standings()[0].skipped == 0, "it counts")
+
+
+def test_names_that_cannot_be_resolved_empty_nothing(site: Site, names: NameServer) -> None:
+    site.set(ONE)
+    with following(with_names(site, names, when_empty="clear")) as followed:
+        shows(followed, ONE)
+        site.set("app.test:8000")
+        wait_for(lambda: any("the last 1 are kept: " in line for line in followed.told), f"it is told: {followed.told}")
+        shows(followed, ONE)
+        names.names["app.test"] = ("10.0.0.2",)
+        shows(followed, TWO)
+
+
+def test_a_restart_while_dns_is_away_loses_nobody(site: Site, names: NameServer) -> None:
+    make = with_names(site, names, known=lambda pool, claim: [Found(ONE, 1)])
+    site.set("app.test:8000", TWO)
+    names.away = True
+    with following(make) as followed:
+        shows(followed, ONE, TWO)
+        names.names["app.test"], names.away = ("10.0.0.3",), False
+        shows(followed, TWO, THREE)
+
+
+def test_a_check_resolves_names(site: Site, names: NameServer) -> None:
+    made = with_names(site, names)(lambda line: None)
+    names.names["app.test"] = ("10.0.0.1",)
+    site.set("app.test:8000", "none.test:8000")
+    answer = asyncio.run(made.examine())
+    assert [found.address for found in answer.found] == [ONE]
+    assert dict(answer.skipped) == {"none.test": "there is no such name"}

@@ -41,7 +41,7 @@ KUBERNETES, NATS = {"kind": "kubernetes", "service": "shop"}, {"kind": "nats", "
         ({"kind": "nats"}, "source.bucket: missing"),
         ({**ETCD, "bucket": "x"}, "source.bucket: only for kind nats, this is etcd"),
         ({**CONSUL, "prefix": "/x"}, "source.prefix: only for kind etcd or nats, this is consul"),
-        ({**CONSUL, "hold": "5s"}, "source.hold: only for kind dns or srv, this is consul"),
+        ({**CONSUL, "max_ttl": "5s"}, "source.max_ttl: only for kind dns or srv, this is consul"),
         (
             {**CONSUL, "endpoints": ["10.0.0.1:8500"]},
             "source.endpoints: '10.0.0.1:8500' is not allowed (allowed: http://HOST:PORT",

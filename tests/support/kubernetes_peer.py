@@ -44,12 +44,16 @@ class KubernetesPeer(HttpPeer):
     # --- what it knows -------------------------------------------------------------------------------------------
 
     def set(self, *addresses: str) -> None:
-        """One slice with these ready endpoints, all of one port."""
-        by_port: dict[int, list[dict[str, Any]]] = {}
+        """Ready endpoints: a slice for those of a port, and another for those whose host is a name."""
+        groups: dict[tuple[int, str], list[dict[str, Any]]] = {}
         for address in addresses:
             host, _, port = address.rpartition(":")
-            by_port.setdefault(int(port), []).append(endpoint(host))
-        wanted = {f"shop-{port}": slice_of(f"shop-{port}", *entries, port=port) for port, entries in by_port.items()}
+            named = host.rstrip(".")[-1].isalpha()
+            groups.setdefault((int(port), "-names" if named else ""), []).append(endpoint(host))
+        wanted = {
+            f"shop-{port}{more}": slice_of(f"shop-{port}{more}", *entries, port=port, kind="FQDN" if more else "IPv4")
+            for (port, more), entries in groups.items()
+        }
         self.put(*(wanted.values() or [slice_of("shop-empty")]))
         self.drop(*({name for name in self.slices if name.startswith("shop-")} - set(wanted or ["shop-empty"])))
 

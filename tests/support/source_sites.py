@@ -18,6 +18,7 @@ from nats_servers import NatsServer
 
 from lbcore.config.settings import PoolSettings, SourceSettings
 from lbcore.discovery import dns as dns_module
+from lbcore.discovery.engines import hosts as hosts_module
 from lbcore.discovery.engines import source as engine_source
 from lbcore.discovery.sources import made
 
@@ -32,9 +33,39 @@ PORT = 8000
 
 def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     """Sources ask again soon: tests wait for what comes behind their pauses."""
-    for module in (dns_module, engine_source):
+    for module in (dns_module, engine_source, hosts_module):
         monkeypatch.setattr(module, "FIRST_PAUSE_S", 0.05)
         monkeypatch.setattr(module, "LONGEST_PAUSE_S", 0.1)
+    monkeypatch.setattr(hosts_module, "LEAST_S", 0.05)
+
+
+class NameServer:
+    """A name server that knows `names`, and fails while it is `away`. asked: the names that it was asked for."""
+
+    def __init__(self) -> None:
+        self.names: dict[str, tuple[str, ...]] = {}
+        self.away = False
+        self.asked: list[str] = []
+        self._server = WrongServer(self._answer)
+        self.address = self._server.address
+
+    def close(self) -> None:
+        self._server.__exit__()
+
+    def _answer(self, question: dns.message.Message) -> bytes:
+        asked = question.question[0].name
+        name = asked.to_text(omit_final_dot=True)
+        self.asked.append(name)
+        if self.away:
+            return failing(question, dns.rcode.SERVFAIL)
+        if name not in self.names:
+            return failing(question, dns.rcode.NXDOMAIN)
+        answer = dns.message.make_response(question)
+        kind = kind_of(question)
+        records = [ip for ip in self.names[name] if (":" in ip) == (kind == "AAAA")]
+        if records:
+            answer.answer.append(dns.rrset.from_text(asked, 0, "IN", kind, *records))
+        return answer.to_wire()
 
 
 class Site:
@@ -194,7 +225,7 @@ class ConsulSite(PeerSite):
         return SourceSettings(kind="consul", **(given | values))
 
     def damage(self) -> None:
-        self.peer.tell({**self.peer.instances, "bad": instance("db.internal:5432")})
+        self.peer.tell({**self.peer.instances, "bad": instance("db internal:5432")})
 
 
 class KubernetesSite(PeerSite):
@@ -214,7 +245,7 @@ class KubernetesSite(PeerSite):
         return super().reached(source)
 
     def damage(self) -> None:
-        self.peer.put(slice_of("odd", kind="FQDN") | {"endpoints": [{"addresses": ["db.internal"]}]})
+        self.peer.put(slice_of("odd", kind="FQDN") | {"endpoints": [{"addresses": ["db internal"]}]})
 
 
 class ServerSite(Site):

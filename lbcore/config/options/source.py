@@ -45,19 +45,26 @@ SOURCE: tuple[Option, ...] = (
         "family",
         "choice",
         "auto",
-        "dns, srv, kubernetes: family of the addresses; auto: IPv4, or IPv6 of a host without IPv4, so that a host with both is"
-        " one backend; both: each address is one",
+        "dns, srv, etcd, consul, kubernetes, nats: family of the addresses of names and of pods; auto: IPv4, or IPv6 of a host"
+        " without IPv4, so that a host with both is one backend; both: each address is a backend",
         choices=("auto", "ipv4", "ipv6", "both"),
     ),
     Option(
         "hold",
         "duration",
         5 * _SECOND,
-        "dns, srv: an address that replies lack stays for so long, and until a second reply lacks it; 0: it goes at once",
+        "dns, srv, etcd, consul, kubernetes, nats: an address that DNS replies lack stays for so long, and until a second reply"
+        " lacks it; 0: it goes at once",
         low=0,
         high=_HOUR,
     ),
-    Option("server", "text", None, 'dns, srv: the DNS server to ask, "IP:PORT"; default: the system\'s'),
+    Option(
+        "server",
+        "text",
+        None,
+        'dns, srv, etcd, consul, kubernetes, nats: the DNS server to ask, "IP:PORT"; default: /etc/hosts and the servers of'
+        " resolv.conf",
+    ),
     Option(
         "endpoints",
         "texts",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from lbcore.discovery.engines.credential import Credential
-from lbcore.discovery.engines.entries import address_of
+from lbcore.discovery.engines.entries import place_of
 from lbcore.discovery.engines.http import Http, context_of, is_over_tls
 from lbcore.discovery.found import MOST_ENTRIES, Answer, Found, SourceFailed, scaled
 
@@ -147,7 +147,7 @@ def _address(entry: dict[str, Any]) -> str:
     host, port = entry["Service"].get("Address") or entry["Node"]["Address"], entry["Service"].get("Port")
     if type(host) is not str or type(port) is not int:
         raise TypeError
-    return address_of(host, port)
+    return place_of(host, port)
 
 
 def _weight(service: dict[str, Any]) -> int:

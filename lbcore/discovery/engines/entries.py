@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import ipaddress
 import json
+import re
 
 from lbcore.config.settings import join_host_port, parse_address
 from lbcore.discovery.found import Found, plain
@@ -15,6 +16,11 @@ if TYPE_CHECKING:
     from typing import Any
 
 MOST_VALUE_BYTES = 64 << 10
+MOST_NAME = 253
+_LABEL = "[a-z0-9_](?:[-a-z0-9_]{0,61}[a-z0-9_])?"
+_NAME = re.compile(rf"(?:{_LABEL}\.)*{_LABEL}")
+_NUMBER = re.compile(r"(?:^|\.)(?:[0-9]+|0x[0-9a-f]*)$")
+"""What ends so is meant as an IPv4 address (https://url.spec.whatwg.org/#ends-in-a-number-checker)."""
 MOST_NAMED = 64
 """So many skipped entries are named in the log; more are only counted."""
 
@@ -32,7 +38,7 @@ def parse(value: bytes) -> Found:
     except UnicodeDecodeError:
         raise ValueError("not UTF-8 text") from None
     if not text.startswith("{"):
-        return Found(address_of(*parse_address(text)), 1)
+        return Found(place_of(*parse_address(text)), 1)
     try:
         document = json.loads(text)
     except (ValueError, RecursionError):
@@ -53,7 +59,7 @@ def _of_document(document: dict[str, Any]) -> Found:
     for name, flag in (("backup", backup), ("drain", drain)):
         if type(flag) is not bool:
             raise ValueError(f"{name}: {_shown(flag)} is not allowed (allowed: true or false)")
-    return Found(address_of(*parse_address(address)), 0 if drain else weight, int(backup))
+    return Found(place_of(*parse_address(address)), 0 if drain else weight, int(backup))
 
 
 def _shown(value: object) -> str:
@@ -74,11 +80,42 @@ def address_of(host: str, port: int) -> str:
     return join_host_port(str(ip), port)
 
 
-class Skips:
-    """Entries that cannot be used: each is named once, until it is well again. log: called with a line."""
+def is_ip(host: str) -> bool:
+    """Is it an IP address, and no name?"""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
-    def __init__(self, log: Callable[[str], None], about: str) -> None:
-        self._log, self._about = log, about
+
+def place_of(host: str, port: int) -> str:
+    """As address_of, for a host that may be a name in DNS: "NAME:PORT", in lower case. Raises ValueError."""
+    name = host.lower().removesuffix(".")
+    if is_ip(host) or _NUMBER.search(name):
+        return address_of(host, port)
+    if len(name) > MOST_NAME or not _NAME.fullmatch(name):
+        raise ValueError(f"{host[:60]!r} is neither an IP address nor a name in DNS")
+    if not 1 <= port <= 65_535:
+        raise ValueError(f"port {port} is not from 1 to 65535")
+    return join_host_port(name, port)
+
+
+@functools.lru_cache(16_384)
+def name_in(address: str) -> str:
+    """The host of "HOST:PORT", if it is a name; else ""."""
+    host, _ = parse_address(address)
+    return "" if is_ip(host) else host
+
+
+class Skips:
+    """Entries of which something is wrong: each is named once, until it is well again. log: called with a line. one, many: what
+    becomes of them, in words."""
+
+    def __init__(
+        self, log: Callable[[str], None], about: str, one: str = "is skipped", many: str = "entries are skipped"
+    ) -> None:
+        self._log, self._about, self._one, self._many = log, about, one, many
         self._named: dict[str, str] = {}
         self._silent = False
 
@@ -92,10 +129,10 @@ class Skips:
                 self._tell_more(len(skipped))
                 return
             self._named[key] = why
-            self._log(f"{self._about}: {plain(repr(key[:120]))} is skipped: {plain(why)}")
+            self._log(f"{self._about}: {plain(repr(key[:120]))} {self._one}: {plain(why)}")
         self._silent = self._silent and len(skipped) >= MOST_NAMED
 
     def _tell_more(self, count: int) -> None:
         if not self._silent:
-            self._log(f"{self._about}: {count} entries are skipped; only {MOST_NAMED} are named here")
+            self._log(f"{self._about}: {count} {self._many}; only {MOST_NAMED} are named here")
         self._silent = True

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from lbcore.discovery.engines.entries import address_of
+from lbcore.discovery.engines.entries import address_of, place_of
 from lbcore.discovery.found import MOST_ENTRIES, Found
 
 TYPE_CHECKING = False
@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 
 class Endpoint(NamedTuple):
-    """An address of a pod. identity: what the pod's addresses of both families have in common."""
+    """An address of a pod, or the name of a host (family "fqdn").
+
+    identity: what the pod's addresses of both families have in common.
+    """
 
     address: str
     family: str
@@ -82,10 +85,10 @@ def _merged(endpoints: list[Endpoint]) -> list[Endpoint]:
 def _of_family(endpoints: list[Endpoint], family: str) -> list[Endpoint]:
     if family == "both":
         return endpoints
-    if family != "auto":
-        return [one for one in endpoints if one.family == family]
+    if family != "auto":  # the addresses of names are chosen when these are resolved
+        return [one for one in endpoints if one.family in (family, "fqdn")]
     with_ipv4 = {one.identity for one in endpoints if one.family == "ipv4"}
-    return [one for one in endpoints if one.family == "ipv4" or one.identity not in with_ipv4]
+    return [one for one in endpoints if one.family != "ipv6" or one.identity not in with_ipv4]
 
 
 def _name(document: Any) -> str:
@@ -97,9 +100,9 @@ def _name(document: Any) -> str:
 
 def _endpoints(document: dict[str, Any], name: str, settings: SourceSettings, skipped: dict[str, str]) -> Iterable[Endpoint]:
     """Those of one slice. Raises ValueError, KeyError, TypeError or AttributeError: it is skipped."""
-    family = {"IPv4": "ipv4", "IPv6": "ipv6"}.get(document["addressType"])
+    family = {"IPv4": "ipv4", "IPv6": "ipv6", "FQDN": "fqdn"}.get(document["addressType"])
     if family is None:
-        raise ValueError(f"addresses of type {str(document['addressType'])[:20]!r} are not used, only IPv4 and IPv6")
+        raise ValueError(f"addresses of type {str(document['addressType'])[:20]!r} are not used, only IPv4, IPv6 and FQDN")
     entries = document.get("endpoints") or []
     if not entries:
         return
@@ -117,7 +120,7 @@ def _endpoint(entry: dict[str, Any], family: str, port: int) -> Endpoint:
     ready = conditions.get("ready") is not False  # unknown means ready
     terminating = conditions.get("terminating") is True
     serving = conditions.get("serving")
-    address = address_of(entry["addresses"][0], port)
+    address = (place_of if family == "fqdn" else address_of)(entry["addresses"][0], port)
     target = entry.get("targetRef") or {}
     identity = str(target.get("uid") or entry.get("hostname") or address)
     zones = tuple(str(hint["name"]) for hint in (entry.get("hints") or {}).get("forZones") or ())

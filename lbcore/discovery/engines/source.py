@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 from lbcore.backoff import Backoff
 from lbcore.discovery.engines.entries import Skips
+from lbcore.discovery.engines.hosts import Hosts
 from lbcore.discovery.found import SourceFailed, plain
+from lbcore.discovery.resolver import LIMIT_S as NAMES_S
 from lbcore.discovery.standing import Standing
 from lbcore.log_once import LogOnce
 
@@ -63,7 +65,9 @@ class EngineSource:
         engine: Engine,
         log: Callable[[str], None],
         known: Callable[[str, str], list[Found]] | None = None,
+        on_shortage: Callable[[int, str], None] | None = None,
     ) -> None:
+        """on_shortage: called with an errno and a name that this host lacked something to look up."""
         self.pool = pool
         self.claim: str = f"{settings.kind}:{engine.what}"
         self.standing: Standing = Standing(pool, settings.kind, engine.what)
@@ -73,7 +77,9 @@ class EngineSource:
         self._trouble = LogOnce(log, about, over="well again")
         self._emptiness = LogOnce(log, about)
         self._skips = Skips(log, about)
+        self._hosts = Hosts(settings, log, about, on_shortage)
         self._known = known or (lambda pool, claim: [])
+        self._before: list[Found] = []  # what was named before this began, as long as names of now are not resolved
         self._last: list[Found] | None = None
         self._pending: Callable[[], Answer] | None = None
         self._changed = asyncio.Event()
@@ -107,6 +113,7 @@ class EngineSource:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._publish(publish))
                 group.create_task(self._follow())
+                group.create_task(self._hosts.run(self._changed.set))
         except ExceptionGroup as group_of_one:
             raise group_of_one.exceptions[0] from None
 
@@ -115,10 +122,19 @@ class EngineSource:
         faults = []
         for at in self._engine.endpoints():
             try:
-                return await self._engine.ask(at)
+                return await self._resolved(await self._engine.ask(at))
             except SourceFailed as failure:
                 faults.append(f"{at}: {plain(str(failure))}")
         raise SourceFailed("; ".join(faults))
+
+    async def _resolved(self, answer: Answer) -> Answer:
+        """With addresses for its names, each of which is asked for once."""
+        self._hosts.want(answer.found)
+        try:
+            await self._hosts.first_answers(2 * NAMES_S)
+        finally:
+            await self._hosts.end()
+        return self._hosts.with_addresses(answer)
 
     async def _follow(self) -> None:
         """Endpoint after endpoint, with a pause once none of them answers. `faults`: of those that failed lately."""
@@ -172,14 +188,24 @@ class EngineSource:
             await self._changed.wait()
             self._changed.clear()
             assert self._pending is not None
-            self._settle(self._pending(), publish)
+            answer = self._pending()
+            self._hosts.want(answer.found)
+            await self._hosts.first_answers()
+            self._settle(self._hosts.with_addresses(answer), publish)
             await asyncio.sleep(GATHER_S)
 
     def _settle(self, answer: Answer, publish: Publish) -> None:
         self._skips.tell(answer.skipped)
-        before = self._last if self._last is not None else self._known(self.pool, self.claim)
-        if not answer.found and before and self._keeps and not answer.told:
-            self._emptiness.tell(f"it names no backend: the last {len(before)} are kept (when_empty){_noted(answer)}")
+        if self._last is None:
+            self._before = self._known(self.pool, self.claim)
+        if self._hosts.awaited:
+            answer = _beside(answer, self._before)
+        elif self._last is not None:
+            self._before = []
+        before = self._last if self._last is not None else self._before
+        if not answer.found and before and not answer.told and (self._keeps or self._hosts.lacking):
+            why = "" if self._hosts.lacking else " (when_empty)"
+            self._emptiness.tell(f"it names no backend: the last {len(before)} are kept{why}{_noted(answer)}")
             self.standing.took(len(before), len(answer.skipped))
             return
         self._emptiness.tell("" if answer.found else f"it names no backend{_noted(answer)}")
@@ -187,6 +213,12 @@ class EngineSource:
         if answer.found != self._last:
             self._last = answer.found
             publish(answer.found)
+
+
+def _beside(answer: Answer, before: list[Found]) -> Answer:
+    """A restart while DNS is away loses nobody: a name that is not resolved yet may mean any of those before."""
+    named = {one.address for one in answer.found}
+    return answer._replace(found=sorted([*answer.found, *(one for one in before if one.address not in named)]))
 
 
 def _noted(answer: Answer) -> str:
