@@ -10,6 +10,7 @@
 #include "../table/timing.h"
 #include "../tls/handshake.h"
 #include "belongs.h"
+#include "h2/doubt.h"
 #include "h2/server_read.h"
 #include "h2/server_stream.h"
 #include "http.h"
@@ -257,6 +258,7 @@ static void fire(void *context, struct lb_timer *timer)
 {
     struct lb_l7 *l7 = context;
     struct lb_h2_server *server = (struct lb_h2_server *)(void *)timer;
+    lb_h2_doubts_ready(l7, server);
     if (lb_h2_server_left_ms(l7, server))
         lb_h2_server_rearm(l7, server);
     else if (server->state == LB_H2_SERVER_CONNECTING)

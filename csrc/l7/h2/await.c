@@ -1,12 +1,16 @@
 #include "await.h"
 
+#include <string.h>
+
 #include "../bad_response.h"
 #include "../belongs.h"
 #include "../charge.h"
 #include "../grpc.h"
 #include "../interim.h"
 #include "../response.h"
+#include "../route.h"
 #include "../stage.h"
+#include "doubt.h"
 #include "download.h"
 
 /* --- no response -------------------------------------------------------------------------------------------------------------- */
@@ -77,10 +81,25 @@ static struct lb_verdict interim(struct lb_l7 *l7, struct lb_exchange *exchange,
     return failed ? lb_verdict_end(LB_ENDED_CLIENT) : lb_verdict(LB_NEXT_AGAIN);
 }
 
-/* A call that came to grpcio 1.85.1 between its two GOAWAYs is answered so, and was not looked at. */
-static int is_late(const struct lb_exchange *exchange, const struct lb_h2_call *call, uint8_t status)
+/* A call that came to grpcio 1.85.1 while it stops is answered so, and was not looked at. */
+static int looks_late(const struct lb_exchange *exchange, const struct lb_h2_call *call, uint8_t status)
 {
-    return exchange->grpc && call->server->warned && call->ended && status == LB_GRPC_CANCELLED && lb_http_is_silent(exchange);
+    return exchange->grpc && call->ended && status == LB_GRPC_CANCELLED && lb_http_is_silent(exchange);
+}
+
+/* Its connection has said that it goes, or is gone. */
+static int is_late(const struct lb_h2_call *call)
+{
+    return call->server->warned || call->server->state != LB_H2_SERVER_OPEN;
+}
+
+/* GOAWAY may come behind it: only what grpcio itself says waits for that, not what an application says in its own words. */
+static int may_be_late(const struct lb_message *message, const char *bytes, const struct lb_h2_call *call)
+{
+    static const char word[] = "CANCELLED";
+    const struct lb_field *field = lb_field_find(message, bytes, "grpc-message", 12);
+    return call->said_end && field && field->value.length == sizeof word - 1 &&
+           memcmp(bytes + field->value.at, word, sizeof word - 1) == 0;
 }
 
 /* What has come of the body goes with the head. */
@@ -117,8 +136,12 @@ struct lb_verdict lb_h2_await_response(struct lb_l7 *l7, struct lb_exchange *exc
     if (call->says.status < 200)
         return interim(l7, exchange, call, bytes);
     uint8_t status = exchange->grpc ? lb_grpc_status_in_head(&l7->message, bytes) : (uint8_t)LB_GRPC_NONE;
-    if (is_late(exchange, call, status))
-        return elsewhere(l7, exchange, 1);
+    if (looks_late(exchange, call, status)) {
+        if (is_late(call))
+            return elsewhere(l7, exchange, 1);
+        if (may_be_late(&l7->message, bytes, call) && lb_h2_doubt(l7, call))
+            return lb_verdict(LB_NEXT_WAIT);
+    }
     lb_add(&l7->ctx->row->bytes_out, count);
     exchange->bytes_out += count;
     exchange->grpc_status = status;

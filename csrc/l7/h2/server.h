@@ -34,6 +34,7 @@ struct lb_h2_call {
     uint32_t trailers_count;    /* bytes */
     uint32_t last;              /* head buffer: lines of the trailers of the request; LB_SLAB_NONE: none */
     uint32_t last_count;        /* bytes */
+    uint32_t doubted_ms;        /* monotonic, low 32 bits: since when it waits for a GOAWAY */
     struct lb_h2_response says; /* of the head */
     struct lb_chunked chunked;  /* the request's body, as it comes to us */
     uint8_t error;              /* enum lb_h2_error: what the backend's RST_STREAM said */
@@ -45,6 +46,7 @@ struct lb_h2_call {
     uint8_t owes_end : 1;       /* it is to go out, and there was no room */
     uint8_t reset : 1;          /* the backend has reset it */
     uint8_t refused : 1;        /* GOAWAY says that it was not looked at */
+    uint8_t doubted : 1;        /* its response looks like one of a backend that stops */
     uint8_t bad;                /* what came breaks the rules */
 };
 
@@ -64,6 +66,7 @@ struct lb_h2_server {
     uint32_t since_ms;           /* monotonic, low 32 bits: when it began to connect, or when its last call ended */
     uint32_t carried;            /* calls that came to their end */
     uint16_t calls;              /* under way or waiting */
+    uint16_t doubts;             /* calls that are doubted */
     uint8_t state;               /* enum lb_h2_server_state */
     uint8_t queued;              /* it is in the list of those to look at */
     uint8_t going;               /* no call is opened any more */

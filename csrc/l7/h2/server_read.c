@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "../suspect.h"
+#include "doubt.h"
 #include "request.h"
 
 static enum lb_h2_error spend(const struct lb_l7 *l7, struct lb_h2_server *server)
@@ -251,6 +252,7 @@ static enum lb_h2_error going_away(struct lb_l7 *l7, struct lb_h2_server *server
             call->refused = 1;
             lb_h2_call_ready(l7, call);
         }
+    lb_h2_doubts_ready(l7, server);
     return lb_h2_link_hear(l7->ctx, &server->link, event);
 }
 

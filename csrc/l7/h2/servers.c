@@ -160,6 +160,7 @@ void lb_h2_call_give(struct lb_l7 *l7, struct lb_h2_call *call)
     struct lb_h2_server *server = call->server;
     lb_sendq_drop(l7->ctx, &call->in);
     give_heads(l7, call);
+    server->doubts -= call->doubted;
     unlink_call(server, call);
     call->exchange = NULL;
     if (!call->queued) /* else the list gives it back */

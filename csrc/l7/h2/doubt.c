@@ -1,0 +1,33 @@
+#include "doubt.h"
+
+#include "../belongs.h"
+#include "servers.h"
+
+enum { DOUBT_MS = 200 };
+
+static uint32_t left_ms(const struct lb_l7 *l7, const struct lb_h2_call *call)
+{
+    uint32_t passed_ms = (uint32_t)lb_now_ms(l7->ctx) - call->doubted_ms;
+    return passed_ms < DOUBT_MS ? DOUBT_MS - passed_ms : 0;
+}
+
+int lb_h2_doubt(struct lb_l7 *l7, struct lb_h2_call *call)
+{
+    struct lb_h2_server *server = call->server;
+    if (!call->doubted) {
+        call->doubted = 1;
+        call->doubted_ms = (uint32_t)lb_now_ms(l7->ctx);
+        server->doubts++;
+    }
+    uint32_t left = left_ms(l7, call);
+    if (left)
+        lb_timer_set_within(&l7->servers.wheel, &server->timer, lb_now_ms(l7->ctx) + left);
+    return left > 0;
+}
+
+void lb_h2_doubts_ready(struct lb_l7 *l7, const struct lb_h2_server *server)
+{
+    for (struct lb_h2_call *call = server->doubts ? server->oldest : NULL; call; call = call->newer)
+        if (call->doubted)
+            lb_h2_call_ready(l7, call);
+}
