@@ -106,7 +106,8 @@ static enum lb_step copy_step(struct lb_body_lane *body)
     enum lb_step step = body->from->ops->read(body, &piece);
     if (step != LB_STEP_MOVED || !piece.out_count)
         return step;
-    return body->to->ops->data(body, piece.out, piece.out_count) == LB_STEP_TO_FAILED ? LB_STEP_TO_FAILED : LB_STEP_MOVED;
+    step = body->to->ops->data(body, piece.out, piece.out_count);
+    return step == LB_STEP_TO_FAILED || step == LB_STEP_BAD ? step : LB_STEP_MOVED;
 }
 
 enum lb_step lb_body_step(struct lb_body_lane *body)

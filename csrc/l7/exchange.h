@@ -57,6 +57,7 @@ struct lb_exchange {
     uint8_t kept;        /* what of it has come is there, though not to be repeated where a backend may have looked at it */
     uint8_t grpc;        /* it is a call of gRPC */
     uint8_t grpc_status; /* enum lb_grpc_status, of its response */
+    uint8_t grpc_web;    /* enum lb_grpc_web: its client says it so */
     uint8_t judged;      /* what its backend is told to have done with the call is said */
     uint8_t overdue;     /* the client's own time for it is over */
     uint8_t fresh_only;  /* a kept connection failed: no other is tried */

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "grpc_web.h"
 #include "route.h"
 #include "syntax.h"
 
@@ -74,11 +75,16 @@ uint8_t lb_grpc_status_in_lines(const char *lines, uint32_t count)
     return LB_GRPC_NONE;
 }
 
-uint32_t lb_grpc_compose(char *out, enum lb_grpc_status status, const char *why)
+uint32_t lb_grpc_lines(char *out, enum lb_grpc_status status, const char *why, unsigned web)
 {
-    return (uint32_t)sprintf(out,
-                             "HTTP/1.1 200 \r\ncontent-type: application/grpc\r\ngrpc-status: %d\r\ngrpc-message: %s\r\n\r\n",
-                             (int)status, why ? why : "");
+    static const char type[] = "content-type: application/grpc\r\n";
+    uint32_t count = (uint32_t)sizeof(type) - 1;
+    if (web)
+        count = lb_grpc_web_tell(out, NULL, 0, web);
+    else
+        memcpy(out, type, count);
+    return count + (uint32_t)snprintf(out + count, LB_GRPC_LINES - count, "grpc-status: %d\r\ngrpc-message: %.200s\r\n",
+                                      (int)status, why ? why : "");
 }
 
 /* Of each unit, nanoseconds; 0: it is none. */

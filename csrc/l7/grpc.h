@@ -32,8 +32,11 @@ uint8_t lb_grpc_status_in_head(const struct lb_message *message, const char *byt
 /* The same, of lines of trailers in lower case. */
 uint8_t lb_grpc_status_in_lines(const char *lines, uint32_t count);
 
-/* A response without a body that says this status, as HTTP/1.1 has it; its length. why: in words, ASCII. */
-uint32_t lb_grpc_compose(char *out, enum lb_grpc_status status, const char *why);
+enum { LB_GRPC_LINES = 384 };
+
+/* Lines of a head that say this status, ended by NUL, and by which content-type; their length, under LB_GRPC_LINES. why: in words, ASCII.
+ * web: enum lb_grpc_web, of the client. */
+uint32_t lb_grpc_lines(char *out, enum lb_grpc_status status, const char *why, unsigned web);
 
 /* grpc-timeout, ms, at least 1; 0: the request has none. */
 uint32_t lb_grpc_timeout_ms(const struct lb_message *message, const char *bytes);

@@ -7,6 +7,7 @@
 #include "belongs.h"
 #include "forward.h"
 #include "grpc.h"
+#include "grpc_web.h"
 #include "health.h"
 #include "request_log.h"
 
@@ -35,21 +36,37 @@ int lb_http_came_by_tls(const struct lb_l7 *l7, const struct lb_exchange *exchan
            (said && lb_same_word(bytes + said->value.at, said->value.length, "https", 5));
 }
 
+/* Do its pool's backends take calls of gRPC, which are said by HTTP/2 alone? */
+static int takes_calls(const struct lb_pool_row *pool)
+{
+    return pool->protocol == LB_BACKEND_HTTP2 || (pool->protocol == LB_BACKEND_AUTO && !pool->send_proxy);
+}
+
+/* What it is of gRPC. A call of gRPC-Web becomes one of gRPC on its way to a pool that takes those. */
+static void look_at_call(struct lb_l7 *l7, struct lb_exchange *exchange, const char *bytes, uint32_t pool)
+{
+    const struct lb_message *message = &l7->message;
+    exchange->grpc_web = 0;
+    if (lb_http_listener(l7, exchange)->grpc_web && is_pool(l7, pool) && takes_calls(&l7->ctx->shm.pools[pool]))
+        exchange->grpc_web = lb_grpc_web_of(message, bytes);
+    exchange->grpc = exchange->grpc_web || lb_grpc_is_call(message, bytes);
+    exchange->grpc_status = LB_GRPC_NONE;
+    exchange->grpc_ms = exchange->grpc ? lb_grpc_timeout_ms(message, bytes) : 0;
+}
+
 int lb_http_look_at_request(struct lb_l7 *l7, struct lb_exchange *exchange, const char *bytes, struct lb_request_way *way)
 {
     const struct lb_message *message = &l7->message;
     exchange->method = message->method;
     exchange->minor = message->head.minor;
     exchange->navigates = message->navigates;
-    exchange->grpc = (uint8_t)lb_grpc_is_call(message, bytes);
-    exchange->grpc_status = LB_GRPC_NONE;
-    exchange->grpc_ms = exchange->grpc ? lb_grpc_timeout_ms(message, bytes) : 0;
     lb_http_log_request(l7, exchange, bytes);
     if (message->authority.length > LB_AUTHORITY_BYTES || (message->https && !lb_http_came_by_tls(l7, exchange, bytes)))
         return -1;
     way->to = (struct lb_routed_to){.pool = lb_http_listener(l7, exchange)->pool};
     way->routed = lb_routes_match(l7->routes, exchange->client->listener, message, bytes, &way->to);
     way->trailers = is_pool(l7, way->to.pool) && l7->ctx->shm.pools[way->to.pool].trailers;
+    look_at_call(l7, exchange, bytes, way->to.pool);
     return 0;
 }
 

@@ -37,11 +37,12 @@ struct lb_head_out {
 struct lb_stream_ops {
     /* of both ends */
     unsigned (*ready)(const struct lb_exchange *exchange);
-    /* Send a head: LB_STEP_MOVED; LB_STEP_STARVED: no buffer could hold what is not taken; LB_STEP_TO_FAILED. */
+    /* Send a head: LB_STEP_MOVED; LB_STEP_STARVED: no buffer could hold what is not taken; LB_STEP_TO_FAILED;
+     * LB_STEP_BAD: what goes with it is not what it says. */
     enum lb_step (*head)(struct lb_l7 *l7, struct lb_exchange *exchange, const struct lb_head_out *out);
     /* Read once, of the body that comes from there. What goes on of it is said in the form that the other end takes. */
     enum lb_step (*read)(struct lb_body_lane *body, struct lb_chunk_piece *piece);
-    /* Send such bytes there, and hold what it does not take. */
+    /* Send such bytes there, and hold what it does not take. LB_STEP_BAD: they are not what the head says of them. */
     enum lb_step (*data)(struct lb_body_lane *body, const char *bytes, size_t count);
     /* Send on what is held: 1 nothing is left, 0 it takes no more, -1 it failed. */
     int (*flush)(struct lb_l7 *l7, struct lb_exchange *exchange);

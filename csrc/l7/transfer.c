@@ -55,11 +55,23 @@ static struct lb_verdict not_taken(struct lb_exchange *exchange)
     return lb_verdict_lost(502, "the backend closed the connection");
 }
 
-/* A backend of HTTP/2 says which requests it has not looked at: they are kept for another. Of a client of HTTP/1 the next request may follow
- * in the buffer, so that only a whole one stays there. */
+/* A backend of HTTP/2 says which requests it has not looked at: they are kept for another. Behind the chunks of a client of HTTP/1 the next
+ * request may come with the last of them, so that only whole ones stay in the buffer. */
 static uint8_t may_go_elsewhere(const struct lb_exchange *exchange)
 {
-    return exchange->stream[LB_BACKEND].own && (exchange->request.whole || exchange->client->speaks == LB_SPEAKS_HTTP2);
+    return exchange->stream[LB_BACKEND].own && (exchange->request.whole || exchange->request.framing == LB_BODY_LENGTH ||
+                                                exchange->client->speaks == LB_SPEAKS_HTTP2);
+}
+
+static const char bad_coding[] = "the body breaks the rules of its coding";
+
+static struct lb_verdict bad_body(struct lb_l7 *l7, struct lb_exchange *exchange, uint16_t status, const char *why)
+{
+    lb_add(&l7->ctx->row->requests_bad, 1);
+    exchange->persistent = 0;
+    if (lb_http_is_answered(exchange))
+        return lb_verdict_end(LB_ENDED_CLIENT);
+    return lb_verdict_respond(status, why);
 }
 
 struct lb_verdict lb_http_send_request(struct lb_l7 *l7, struct lb_exchange *exchange)
@@ -78,6 +90,8 @@ struct lb_verdict lb_http_send_request(struct lb_l7 *l7, struct lb_exchange *exc
     enum lb_step step = exchange->stream[LB_BACKEND].ops->head(l7, exchange, &out);
     if (step == LB_STEP_STARVED)
         return lb_verdict_respond(503, "the balancer has no buffer left");
+    if (step == LB_STEP_BAD)
+        return bad_body(l7, exchange, 400, bad_coding);
     if (step == LB_STEP_TO_FAILED)
         return not_taken(exchange);
     if (!exchange->request.whole)
@@ -107,15 +121,6 @@ static void backend_is_deaf(struct lb_l7 *l7, struct lb_exchange *exchange)
     lb_sendq_drop(l7->ctx, &exchange->up);
     exchange->deaf = 1;
     exchange->conn_keeps = exchange->persistent = 0;
-}
-
-static struct lb_verdict bad_body(struct lb_l7 *l7, struct lb_exchange *exchange, uint16_t status, const char *why)
-{
-    lb_add(&l7->ctx->row->requests_bad, 1);
-    exchange->persistent = 0;
-    if (lb_http_is_answered(exchange))
-        return lb_verdict_end(LB_ENDED_CLIENT);
-    return lb_verdict_respond(status, why);
 }
 
 static struct lb_verdict transfer_request(struct lb_l7 *l7, struct lb_exchange *exchange)
@@ -156,7 +161,7 @@ static struct lb_verdict transfer_request(struct lb_l7 *l7, struct lb_exchange *
         backend_is_deaf(l7, exchange);
         return lb_verdict(LB_NEXT_AGAIN);
     case LB_STEP_BAD:
-        return bad_body(l7, exchange, 400, "the body breaks the rules of the chunked coding");
+        return bad_body(l7, exchange, 400, bad_coding);
     case LB_STEP_TOO_LARGE:
         return bad_body(l7, exchange, 413, "the body is too large");
     }

@@ -130,7 +130,8 @@ struct lb_listener_row {
     uint32_t lingering_timeout_ms; /* the longest pause in that */
     uint32_t protocols;            /* mode http: enum lb_protocol, bits: what its clients may speak */
     uint32_t max_streams;          /* of one HTTP/2 connection, open at once */
-    uint8_t pad0[48];
+    uint32_t grpc_web;             /* mode http: calls of gRPC-Web are translated */
+    uint8_t pad0[44];
     uint8_t name[64];
     uint8_t address[96];
     uint8_t error_type[96];         /* media type of the body below */

@@ -117,7 +117,7 @@ def run(said: dict[str, Any]) -> int:
         health=said["health"],
         admin=said["admin"],
         pem=(said["cert"], said["key"]),
-        limits={name: said[name] for name in OF_LISTENERS},
+        limits={name: said[name] or None for name in OF_LISTENERS},
         pool={name: said[name] for name in OF_POOL},
         top={name: said[name] or None for name in OF_TOP},
     )

@@ -54,6 +54,7 @@ def listener_row(
         passed_headers=folded_names(listener.pass_client_headers),
         protocols=sum(PROTOCOLS[protocol] for protocol in set(listener.protocols)),
         max_streams=listener.max_streams,
+        grpc_web=int(listener.grpc_web),
         early_hints=EARLY_HINTS[listener.early_hints],
         cost_header=COST_HEADER[listener.cost_header],
         request_id=int(listener.request_id),

@@ -4,6 +4,7 @@
 
 #include "../../l4/sendq.h"
 #include "../belongs.h"
+#include "../grpc.h"
 #include "body.h"
 #include "encode.h"
 #include "end.h"
@@ -97,6 +98,11 @@ static size_t local(struct lb_l7 *l7, const struct lb_exchange *exchange, struct
         .listener = lb_http_listener(l7, exchange),
         .retry_after_s = said.number,
     };
+    char lines[LB_GRPC_LINES];
+    if (exchange->grpc_web) {
+        (void)lb_grpc_lines(lines, (enum lb_grpc_status)exchange->grpc_status, said.why, exchange->grpc_web);
+        response.lines = lines;
+    }
     return lb_encode_local(l7->out, &response);
 }
 

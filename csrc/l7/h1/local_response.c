@@ -72,27 +72,43 @@ static size_t own_body(char *body, size_t room, const struct lb_local_response *
     return length;
 }
 
-size_t lb_encode_local(char *out, const struct lb_local_response *response)
+/* The lines of a head, from the first to those that speak of its body. */
+static char *put_first(char *to, const struct lb_local_response *response, uint16_t status, size_t length)
 {
-    char body[4096], line[256];
-    size_t length = own_body(body, sizeof body, response);
-    const char *type = (const char *)response->listener->error_type;
-    int count = snprintf(line, sizeof line, "HTTP/1.1 %u %s\r\nDate: %s\r\nContent-Length: %zu\r\n", response->status,
-                         status_words(response->status), response->date, length);
-    char *to = put(out, line, (size_t)count);
-    count = snprintf(line, sizeof line, "Content-Type: %s\r\n", *type ? type : "text/plain; charset=utf-8");
-    to = put(to, line, (size_t)count);
-    if (response->retry_after_s) {
-        count = snprintf(line, sizeof line, "Retry-After: %u\r\n", response->retry_after_s);
-        to = put(to, line, (size_t)count);
-    }
+    return to + sprintf(to, "HTTP/1.1 %u %s\r\nDate: %s\r\nContent-Length: %zu\r\n", status, status_words(status), response->date,
+                        length);
+}
+
+static char *put_last(char *to, const struct lb_local_response *response, uint16_t status)
+{
     struct lb_response_edits edits = {
         .client_minor = response->client_minor,
         .persistent = response->persistent,
         .keeps_s = response->listener->keepalive_timeout_ms / 1000,
     };
-    to = lb_encode_connection(to, &edits, response->status);
-    to = PUT(to, "\r\n");
+    return PUT(lb_encode_connection(to, &edits, status), "\r\n");
+}
+
+/* What a call came to is said in the head, and by 200 (gRPC-Web: trailers-only). */
+static size_t encode_call(char *out, const struct lb_local_response *response)
+{
+    char *to = put_first(out, response, 200, 0);
+    to = put(to, response->lines, strlen(response->lines));
+    return (size_t)(put_last(to, response, 200) - out);
+}
+
+size_t lb_encode_local(char *out, const struct lb_local_response *response)
+{
+    char body[4096];
+    if (response->lines)
+        return encode_call(out, response);
+    size_t length = own_body(body, sizeof body, response);
+    const char *type = (const char *)response->listener->error_type;
+    char *to = put_first(out, response, response->status, length);
+    to += sprintf(to, "Content-Type: %s\r\n", *type ? type : "text/plain; charset=utf-8");
+    if (response->retry_after_s)
+        to += sprintf(to, "Retry-After: %u\r\n", response->retry_after_s);
+    to = put_last(to, response, response->status);
     if (!response->head_only)
         to = put(to, body, length);
     return (size_t)(to - out);

@@ -119,6 +119,18 @@ static struct lb_verdict pass(struct lb_l7 *l7, struct lb_exchange *exchange, co
     return lb_http_pass_response(l7, exchange, bytes, &piece);
 }
 
+/* To be told a client of gRPC-Web, unless it is no response of gRPC: 0, or -1, there is no room. */
+static int translate(struct lb_l7 *l7, struct lb_exchange *exchange, struct lb_h2_call *call)
+{
+    char *base = lb_heads_at(l7->ctx, &l7->heads, call->head);
+    if (!exchange->grpc_web || call->says.status < 200)
+        return 0;
+    int translated = lb_h2_response_translate(base, &call->says, lb_heads_room(call->head), exchange->grpc_web);
+    if (!translated)
+        exchange->grpc_web = 0;
+    return translated < 0 ? -1 : 0;
+}
+
 struct lb_verdict lb_h2_await_response(struct lb_l7 *l7, struct lb_exchange *exchange)
 {
     struct lb_h2_call *call = lb_h2_call_of(exchange);
@@ -127,6 +139,8 @@ struct lb_verdict lb_h2_await_response(struct lb_l7 *l7, struct lb_exchange *exc
     const struct lb_head_limits limits = {most ? most : LB_MOST_HEAD, LB_MOST_HEAD, fields ? fields : LB_FIELD_ROOM};
     if (call->head == LB_SLAB_NONE || call->bad)
         return no_head(l7, exchange, call);
+    if (translate(l7, exchange, call) < 0)
+        return lb_http_bad_response(l7, exchange, LB_READ_HEAD_LARGE);
     const char *bytes =
         lb_h2_response_compose(lb_heads_at(l7->ctx, &l7->heads, call->head), &call->says, framing_of(exchange, call), &count);
     enum lb_reading reading = lb_message_response(&l7->message, bytes, count, &limits, (enum lb_method)exchange->method);

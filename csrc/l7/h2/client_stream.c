@@ -1,5 +1,6 @@
 #include "client_stream.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "../belongs.h"
@@ -78,7 +79,9 @@ static size_t local_call(struct lb_l7 *l7, const struct lb_exchange *exchange, s
                          struct lb_verdict said)
 {
     static const struct lb_head_limits limits = {LB_MOST_HEAD, LB_MOST_HEAD, LB_FIELD_ROOM};
-    uint32_t length = lb_grpc_compose(l7->out, (enum lb_grpc_status)exchange->grpc_status, said.why);
+    char lines[LB_GRPC_LINES];
+    (void)lb_grpc_lines(lines, (enum lb_grpc_status)exchange->grpc_status, said.why, exchange->grpc_web);
+    uint32_t length = (uint32_t)sprintf(l7->out, "HTTP/1.1 200 \r\n%s\r\n", lines);
     if (lb_message_response(&l7->message, l7->out, length, &limits, LB_POST) != LB_READ_DONE)
         __builtin_trap(); /* we have written it ourselves */
     struct lb_h2_edits edits = {.local = 1};

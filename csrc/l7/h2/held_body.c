@@ -8,7 +8,7 @@ char *lb_h2_put(char *to, const void *bytes, size_t count)
     return to + count;
 }
 
-static char *put_size(char *to, uint32_t size)
+char *lb_h2_put_size(char *to, uint32_t size)
 {
     static const char digits[] = "0123456789abcdef";
     int shift = 28;
@@ -22,7 +22,7 @@ static char *put_size(char *to, uint32_t size)
 char *lb_h2_move_held(struct lb_worker_context *ctx, struct lb_flow *in, char *to, uint32_t count, int chunks)
 {
     if (chunks)
-        to = put_size(to, count);
+        to = lb_h2_put_size(to, count);
     to = lb_h2_put(to, lb_sendq_bytes(ctx, in), count);
     if (chunks)
         to = lb_h2_put(to, "\r\n", 2);

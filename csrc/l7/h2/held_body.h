@@ -12,6 +12,9 @@ enum {
 /* Each returns where the next byte goes. */
 char *lb_h2_put(char *to, const void *bytes, size_t count);
 
+/* The line before a chunk of so many bytes. */
+char *lb_h2_put_size(char *to, uint32_t size);
+
 /* Take so many bytes of what a flow's buffer holds, and write them; chunks: as one chunk. */
 char *lb_h2_move_held(struct lb_worker_context *ctx, struct lb_flow *in, char *to, uint32_t count, int chunks);
 

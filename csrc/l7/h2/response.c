@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "../grpc_web.h"
+#include "../syntax.h"
 #include "request.h"
 
 /* Three digits from 100 on (RFC 9110 15). */
@@ -42,6 +44,47 @@ void lb_h2_response_field(struct lb_h2_response *response, char *base, const str
     response->has_length |= (uint8_t)(field->name_length == 14 && memcmp(field->name, "content-length", 14) == 0);
     response->end = (uint32_t)(field->value + field->value_length + 2 - base);
 }
+
+/* --- gRPC-Web --------------------------------------------------------------------------------------------------------------- */
+
+/* The line of this name, from `base` on; *next: the one behind it. NULL: there is none. */
+static char *find_line(char *base, const struct lb_h2_response *response, const char *name, size_t length, char **next)
+{
+    char *end = base + response->end;
+    for (char *line = base + LB_H2_RESPONSE_PREFIX; line < end; line = *next) {
+        *next = (char *)memchr(line, '\n', (size_t)(end - line)) + 1;
+        if ((size_t)(*next - line) >= length + 4 && line[length] == ':' && memcmp(line, name, length) == 0)
+            return line;
+    }
+    return NULL;
+}
+
+static void drop_line(char *base, struct lb_h2_response *response, char *line, const char *next)
+{
+    memmove(line, next, (size_t)(base + response->end - next));
+    response->end -= (uint32_t)(next - line);
+}
+
+int lb_h2_response_translate(char *base, struct lb_h2_response *response, uint32_t room, unsigned web)
+{
+    enum { BEFORE = 14, AROUND = 16 }; /* "content-type: ", and that with the line's end */
+    char told[LB_WEB_TYPE_BYTES], *next, *line = find_line(base, response, "content-type", 12, &next);
+    uint32_t length = line ? (uint32_t)(next - line) - AROUND : 0;
+    if (length < 16 || !lb_same_word(line + BEFORE, 16, "application/grpc", 16))
+        return 0;
+    if (response->end + LB_WEB_TYPE_BYTES + 2 > room)
+        return -1;
+    uint32_t count = lb_grpc_web_tell(told, line + BEFORE, length, web);
+    drop_line(base, response, line, next);
+    memcpy(base + response->end, told, count);
+    response->end += count;
+    while (response->has_length && (line = find_line(base, response, "content-length", 14, &next)) != NULL)
+        drop_line(base, response, line, next);
+    response->has_length = 0;
+    return 1;
+}
+
+/* --- the head --------------------------------------------------------------------------------------------------------------- */
 
 static char *put(char *to, const char *text, size_t count)
 {

@@ -19,6 +19,10 @@ struct lb_h2_response {
 /* Take the field whose line was read into base + response->end. The next goes to the new response->end. */
 void lb_h2_response_field(struct lb_h2_response *response, char *base, const struct lb_hpack_field *field);
 
+/* Of a call of gRPC-Web (enum lb_grpc_web): its lines, which end with the head's room, as such a client is told them: 1, or 0, it is no
+ * response of gRPC and stays as it is; -1: there is no room. The lines may be moved. */
+int lb_h2_response_translate(char *base, struct lb_h2_response *response, uint32_t room, unsigned web);
+
 /* What frames the body, where nothing in the head does. */
 enum lb_h2_response_body { LB_H2_RESPONSE_AS_IT_SAYS, LB_H2_RESPONSE_EMPTY, LB_H2_RESPONSE_CHUNKED };
 

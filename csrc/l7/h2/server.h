@@ -3,6 +3,7 @@
 #ifndef LB_H2_SERVER_H
 #define LB_H2_SERVER_H
 
+#include "../base64.h"
 #include "../exchange.h"
 #include "link.h"
 #include "response.h"
@@ -37,6 +38,7 @@ struct lb_h2_call {
     uint32_t doubted_ms;        /* monotonic, low 32 bits: since when it waits for a GOAWAY */
     struct lb_h2_response says; /* of the head */
     struct lb_chunked chunked;  /* the request's body, as it comes to us */
+    struct lb_base64 text;      /* that, within its chunks, of a call of gRPC-Web */
     uint8_t error;              /* enum lb_h2_error: what the backend's RST_STREAM said */
     uint8_t queued : 1;         /* it is in the list of those to run */
     uint8_t told : 1;           /* its connection is open, and the exchange knows */

@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "../grpc_web.h"
 #include "../syntax.h"
 
 enum {
@@ -96,6 +97,14 @@ static uint8_t *put_authority(uint8_t *out, struct lb_hpack_writer *writer, char
     return out;
 }
 
+/* A line of a call of gRPC-Web, as gRPC has it: 0, or -1, it has none such. The length is that of the text. */
+static int translate(struct line *line, unsigned web)
+{
+    if (IS_NAMED(line, "content-type"))
+        line->value_length = lb_grpc_web_ask(line->value, line->value_length);
+    return IS_NAMED(line, "accept") || (web & LB_WEB_TEXT_ASKED && IS_NAMED(line, "content-length")) ? -1 : 0;
+}
+
 uint8_t *lb_h2_encode_request(uint8_t *out, struct lb_hpack_writer *writer, const struct lb_h2_request_out *request)
 {
     const char *end = request->head + request->count;
@@ -104,7 +113,7 @@ uint8_t *lb_h2_encode_request(uint8_t *out, struct lb_hpack_writer *writer, cons
     out = put_first(out, writer, request, &fields);
     out = put_authority(out, writer, fields, end);
     while (next_line(&fields, end, &line))
-        if (!is_left_out(&line))
+        if (!is_left_out(&line) && !(request->grpc_web && translate(&line, request->grpc_web) < 0))
             out = lb_hpack_write(writer, out, line.name, line.name_length, line.value, line.value_length, keeping_of(&line));
     if (request->trailers)
         out = PUT(out, writer, "te", "trailers", 8, LB_HPACK_REMEMBER);

@@ -5,12 +5,13 @@
 #include "../../h2/hpack_write.h"
 
 /* The head as HTTP/1.1, of `count` bytes; its names are made lower case. tls: the backend speaks it. trailers: TE says that they are
- * taken. */
+ * taken. grpc_web: enum lb_grpc_web: it is said as gRPC from here on. */
 struct lb_h2_request_out {
     char *head;
     uint32_t count;
     int tls;
     int trailers;
+    unsigned grpc_web;
 };
 
 /* Bytes that its fields take at most. */

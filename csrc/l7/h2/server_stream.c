@@ -3,7 +3,9 @@
 #include <string.h>
 
 #include "../belongs.h"
+#include "../base64.h"
 #include "../forward.h"
+#include "../grpc_web.h"
 #include "../h1/encode.h"
 #include "../input.h"
 #include "await.h"
@@ -129,19 +131,28 @@ static void keep_trailers(struct lb_l7 *l7, struct lb_h2_call *call, const char 
     call->last_count += count;
 }
 
-/* What goes on of it: of chunks, the data; it lies where they lay. */
-static int unwrap(struct lb_l7 *l7, const struct lb_exchange *exchange, struct lb_h2_call *call, char *bytes, uint32_t count,
-                  struct lb_chunk_piece *piece)
+/* Of a body that is text, what it means. */
+static enum lb_step decode(const struct lb_exchange *exchange, struct lb_h2_call *call, struct lb_chunk_piece *piece)
 {
-    if (exchange->request.framing != LB_BODY_CHUNKED) {
-        *piece = (struct lb_chunk_piece){.out = bytes, .out_count = count};
-        return 0;
-    }
-    if (lb_chunked_read(&call->chunked, bytes, count, piece) == LB_CHUNKS_BAD)
-        return -1;
+    if (!(exchange->grpc_web & LB_WEB_TEXT_ASKED))
+        return LB_STEP_MOVED;
+    int64_t count = lb_base64_read(&call->text, piece->out, piece->out_count);
+    if (count < 0 || (is_last(exchange) && call->text.place))
+        return LB_STEP_BAD;
+    piece->out_count = (uint32_t)count;
+    return LB_STEP_MOVED;
+}
+
+/* What goes on of it: of chunks, the data; it lies where they lay. */
+static enum lb_step unwrap(struct lb_l7 *l7, const struct lb_exchange *exchange, struct lb_h2_call *call, char *bytes,
+                           uint32_t count, struct lb_chunk_piece *piece)
+{
+    *piece = (struct lb_chunk_piece){.out = bytes, .out_count = count};
+    if (exchange->request.framing == LB_BODY_CHUNKED && lb_chunked_read(&call->chunked, bytes, count, piece) == LB_CHUNKS_BAD)
+        return LB_STEP_TO_FAILED; /* we have framed it ourselves */
     if (piece->trailers)
         keep_trailers(l7, call, piece->out + piece->out_count, piece->trailers);
-    return 0;
+    return decode(exchange, call, piece);
 }
 
 static enum lb_step data(struct lb_body_lane *body, const char *bytes, size_t count)
@@ -151,9 +162,8 @@ static enum lb_step data(struct lb_body_lane *body, const char *bytes, size_t co
     if (is_over(call))
         return LB_STEP_TO_FAILED;
     keep_copy(body->l7, body->exchange, bytes, count);
-    if (unwrap(body->l7, body->exchange, call, (char *)(uintptr_t)bytes, (uint32_t)count, &piece) < 0)
-        return LB_STEP_TO_FAILED; /* we have framed it ourselves */
-    return send_or_hold(body->l7, body->exchange, piece.out, piece.out_count);
+    enum lb_step step = unwrap(body->l7, body->exchange, call, (char *)(uintptr_t)bytes, (uint32_t)count, &piece);
+    return step == LB_STEP_MOVED ? send_or_hold(body->l7, body->exchange, piece.out, piece.out_count) : step;
 }
 
 static int flush(struct lb_l7 *l7, struct lb_exchange *exchange)
@@ -196,22 +206,25 @@ static enum lb_step send_head(struct lb_l7 *l7, struct lb_exchange *exchange, co
     l7->message.upgrade = 0;
     uint32_t count = (uint32_t)lb_encode_request(l7->out, &l7->message, out->bytes, out->forward);
     struct lb_h2_request_out request = {l7->out, count, call->server->side.tls != NULL,
-                                        exchange->grpc || l7->message.takes_trailers};
+                                        exchange->grpc || l7->message.takes_trailers, exchange->grpc_web};
     uint8_t *begin = lb_h2_link_block(l7->ctx, link, lb_h2_request_bytes(&request));
     if (!begin)
         return LB_STEP_STARVED;
     uint8_t *end = lb_h2_encode_request(begin, &link->fields_out, &request);
     open_stream(call);
+    enum lb_step step = LB_STEP_MOVED;
     if (out->body_count) {
         memcpy(body.out, out->body, out->body_count);
-        if (unwrap(l7, exchange, call, body.out, (uint32_t)out->body_count, &body) < 0)
+        step = unwrap(l7, exchange, call, body.out, (uint32_t)out->body_count, &body);
+        if (step != LB_STEP_MOVED)
             body.out_count = 0;
     }
-    call->said_end = is_last(exchange) && !body.out_count && call->last == LB_SLAB_NONE;
+    call->said_end = step == LB_STEP_MOVED && is_last(exchange) && !body.out_count && call->last == LB_SLAB_NONE;
     lb_h2_link_block_done(link, end, call->id, call->said_end);
     lb_h2_server_touch(l7, call->server);
-    return !call->said_end && send_or_hold(l7, exchange, body.out, body.out_count) == LB_STEP_TO_FAILED ? LB_STEP_TO_FAILED
-                                                                                                        : LB_STEP_MOVED;
+    if (step != LB_STEP_MOVED || call->said_end)
+        return step;
+    return send_or_hold(l7, exchange, body.out, body.out_count) == LB_STEP_TO_FAILED ? LB_STEP_TO_FAILED : LB_STEP_MOVED;
 }
 
 /* --- its end ------------------------------------------------------------------------------------------------------------------ */

@@ -156,6 +156,14 @@ LISTENER: tuple[Option, ...] = (
         high=10_000,
     ),
     Option(
+        "grpc_web",
+        "flag",
+        False,
+        "http: translate calls of gRPC-Web (content-type application/grpc-web or application/grpc-web-text), which browsers"
+        " make, to gRPC; not for pools with protocol = http/1.1, whose backends get them as they are",
+        flag=True,
+    ),
+    Option(
         "early_hints",
         "choice",
         "browsers",

@@ -55,6 +55,7 @@ class ListenerSettings(Settings):
     cost_header: str
     protocols: list[str]
     max_streams: int
+    grpc_web: bool
     early_hints: str
     request_id: bool
     half_close: bool
