@@ -9,9 +9,14 @@ enum {
     LB_LARGE_BYTES = 262144, /* of those for large heads, of which there are few */
 };
 
+/* Memory of buffers that came back is given to the system when a second has passed without their being needed: those at the bottom of the
+ * stack of free ones. To give each back at once would cost a system call and a page fault for every response, where many are held. */
 struct lb_buffer_pool {
     struct lb_slab slab;
-    uint32_t warm; /* buffers whose memory is kept when they come back; more is given back to the system */
+    uint32_t warm;   /* so many keep their memory, needed or not */
+    uint32_t bare;   /* free ones at the bottom of the stack that have none */
+    uint32_t spared; /* free ones that nobody has needed since the last look */
+    uint64_t due_ms; /* of the next look; 0: there is nothing to give back */
 };
 
 /* bytes: of a buffer, a multiple of the page size. */
@@ -24,5 +29,11 @@ int lb_buffer_pool_ready(const struct lb_buffer_pool *pool);
 uint32_t lb_buffer_take(struct lb_buffer_pool *pool); /* only when ready */
 void lb_buffer_give(struct lb_buffer_pool *pool, uint32_t buffer);
 char *lb_buffer_at(const struct lb_buffer_pool *pool, uint32_t buffer);
+
+/* Give back what was not needed for a second, some of it a call; in each turn of the loop. */
+void lb_buffer_pool_trim(struct lb_buffer_pool *pool, uint64_t now_ms);
+
+/* Milliseconds until the next look; -1: there is nothing to look at. */
+int lb_buffer_pool_wait(const struct lb_buffer_pool *pool, uint64_t now_ms);
 
 #endif

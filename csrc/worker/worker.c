@@ -130,6 +130,7 @@ static int patience_ms(const struct lb_worker *worker)
     wait = sooner(wait, lb_l7_wait(&worker->l7));
     wait = sooner(wait, lb_udp_wait(&worker->udp));
     wait = sooner(wait, lb_prereads_wait(&worker->prereads));
+    wait = sooner(wait, sooner(lb_buffer_pool_wait(&ctx->buffers, now_ms), lb_buffer_pool_wait(&ctx->large, now_ms)));
     if (ctx->offload)
         wait = sooner(wait, lb_offload_wait(ctx));
     if (worker->drain_until_ms)
@@ -164,6 +165,8 @@ static int turn(struct lb_worker *worker)
     lb_l7_turn(&worker->l7);
     lb_udp_turn(&worker->udp);
     lb_prereads_turn(&worker->prereads);
+    lb_buffer_pool_trim(&ctx->buffers, lb_now_ms(ctx));
+    lb_buffer_pool_trim(&ctx->large, lb_now_ms(ctx));
     look_at_table(worker);
     lb_listeners_resume(&worker->listeners, ctx);
     if (ctx->alerts || ctx->refusals.count)

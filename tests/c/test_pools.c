@@ -1,6 +1,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "check.h"
@@ -48,6 +49,80 @@ static void buffers_are_whole_and_bounded(void)
         lb_buffer_give(&pool, i);
     }
     CHECK(lb_buffer_pool_ready(&pool));
+    lb_buffer_pool_close(&pool);
+}
+
+/* How many of these buffers have memory. */
+static uint32_t resident(const struct lb_buffer_pool *pool, uint32_t count)
+{
+    uint32_t found = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        unsigned char pages[LB_BUFFER_BYTES / 4096];
+        CHECK(mincore(lb_buffer_at(pool, i), LB_BUFFER_BYTES, pages) == 0);
+        found += pages[0] & 1;
+    }
+    return found;
+}
+
+static void use(struct lb_buffer_pool *pool, uint32_t count)
+{
+    uint32_t taken[200];
+    for (uint32_t i = 0; i < count; i++)
+        *lb_buffer_at(pool, taken[i] = lb_buffer_take(pool)) = 1;
+    for (uint32_t i = 0; i < count; i++)
+        lb_buffer_give(pool, taken[i]);
+}
+
+/* Turns of the loop until nothing is to be given back: when that was. */
+static uint64_t trim_all(struct lb_buffer_pool *pool, uint64_t now_ms)
+{
+    lb_buffer_pool_trim(pool, now_ms);
+    for (int i = 0; i < 50 && lb_buffer_pool_wait(pool, now_ms) >= 0; i++) {
+        now_ms += (uint64_t)lb_buffer_pool_wait(pool, now_ms);
+        lb_buffer_pool_trim(pool, now_ms);
+    }
+    CHECK(lb_buffer_pool_wait(pool, now_ms) == -1);
+    return now_ms;
+}
+
+static void memory_of_buffers_goes_back_when_it_was_not_needed_for_a_second(void)
+{
+    struct lb_buffer_pool pool;
+    CHECK(lb_buffer_pool_open(&pool, LB_BUFFER_BYTES, 200, 10) == 0);
+    lb_buffer_pool_trim(&pool, 1);
+    CHECK(lb_buffer_pool_wait(&pool, 1) == -1);
+    use(&pool, 200);
+    lb_buffer_pool_trim(&pool, 1);
+    CHECK(lb_buffer_pool_wait(&pool, 1) == 1000 && resident(&pool, 200) == 200);
+    use(&pool, 50); /* the warmest */
+    lb_buffer_pool_trim(&pool, 1000);
+    CHECK(resident(&pool, 200) == 200);
+    lb_buffer_pool_trim(&pool, 1001);
+    CHECK(resident(&pool, 200) == 136 && lb_buffer_pool_wait(&pool, 1001) == 16); /* some at once */
+    uint64_t now_ms = trim_all(&pool, 1001);
+    CHECK(now_ms >= 2000 && resident(&pool, 200) == 10);
+    use(&pool, 200); /* memory comes again, as it was never used */
+    CHECK(resident(&pool, 200) == 200);
+    trim_all(&pool, now_ms);
+    CHECK(resident(&pool, 200) == 10);
+    lb_buffer_pool_close(&pool);
+}
+
+static void memory_of_buffers_that_are_held_stays(void)
+{
+    struct lb_buffer_pool pool;
+    CHECK(lb_buffer_pool_open(&pool, LB_BUFFER_BYTES, 200, 10) == 0);
+    uint32_t held = LB_SLAB_NONE;
+    for (int i = 0; i < 100; i++)
+        memset(lb_buffer_at(&pool, held = lb_buffer_take(&pool)), i, LB_BUFFER_BYTES);
+    for (uint32_t i = 0; i < held; i++)
+        lb_buffer_give(&pool, i);
+    trim_all(&pool, 1);
+    CHECK(*lb_buffer_at(&pool, held) == 99 && resident(&pool, 100) == 10);
+    use(&pool, 30);
+    lb_buffer_give(&pool, held);
+    trim_all(&pool, 5000);
+    CHECK(resident(&pool, 100) == 10);
     lb_buffer_pool_close(&pool);
 }
 
@@ -111,6 +186,8 @@ int main(void)
     RUN(slab_hands_out_each_index_once_up_to_its_limit);
     RUN(slab_of_nothing_is_refused);
     RUN(buffers_are_whole_and_bounded);
+    RUN(memory_of_buffers_goes_back_when_it_was_not_needed_for_a_second);
+    RUN(memory_of_buffers_that_are_held_stays);
     RUN(heads_grow_while_there_is_room);
     RUN(a_pipe_with_bytes_in_it_never_comes_back);
     return 0;
