@@ -15,3 +15,8 @@ char *lb_forward_write_id(char *to, const uint64_t id[2])
             *to++ = digits[id[half] >> shift & 15];
     return to;
 }
+
+const char *lb_forward_via(int http2, uint8_t minor)
+{
+    return http2 ? "2.0 lbcore" : minor ? "1.1 lbcore" : "1.0 lbcore";
+}

@@ -77,7 +77,8 @@ struct lb_stream {
     struct lb_side *side; /* the socket that is this stream's alone, so that it may be spliced; NULL: none is */
     uint8_t chunks;       /* it takes a chunked body as it is framed (chunked.h); else its data alone */
     uint8_t takes;        /* of a chunked body, where it takes none: enum lb_chunk_rule, bits */
-    uint8_t pad[6];
+    uint8_t http2;        /* what it carries came, or goes, by HTTP/2 */
+    uint8_t pad[5];
     void *own; /* what its codec has of it beside; NULL: nothing */
 };
 

@@ -22,6 +22,7 @@ static void fill_forward(struct lb_l7 *l7, const struct lb_exchange *exchange, s
         .peer = exchange->client->ip,
         .trusted = exchange->client->trusted,
         .trailers = lb_http_pool(l7, exchange)->trailers != 0,
+        .http2 = exchange->stream[LB_CLIENT].http2,
         .tls = (uint8_t)lb_http_client_spoke_tls(l7, exchange->client),
         .certificate = exchange->client->side.tls ? exchange->client->side.tls->certificate : NULL,
         .backend = (const char *)l7->ctx->shm.backends[exchange->backend].address,

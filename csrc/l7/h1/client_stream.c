@@ -43,7 +43,8 @@ static void recall(struct lb_l7 *l7, const struct lb_exchange *exchange)
 
 static enum lb_step send_interim(struct lb_l7 *l7, struct lb_exchange *exchange, const struct lb_head_out *out)
 {
-    struct lb_response_edits edits = {.client_minor = 1, .persistent = 1, .date = ""};
+    struct lb_response_edits edits = {
+        .client_minor = 1, .persistent = 1, .http2 = exchange->stream[LB_BACKEND].http2, .date = ""};
     size_t head = lb_encode_response(l7->out, &l7->message, out->bytes, &edits);
     struct lb_side *to = exchange->stream[LB_CLIENT].side;
     return lb_sendq_send(l7->ctx, &exchange->down, to, l7->out, head, NULL, 0) < 0 ? LB_STEP_TO_FAILED : LB_STEP_MOVED;
@@ -70,6 +71,7 @@ static enum lb_step send_head(struct lb_l7 *l7, struct lb_exchange *exchange, co
         .client_minor = exchange->minor,
         .persistent = exchange->persistent,
         .keeps_s = lb_http_listener(l7, exchange)->keepalive_timeout_ms / 1000,
+        .http2 = exchange->stream[LB_BACKEND].http2,
         .chunked = message->framing == LB_BODY_CHUNKED && exchange->minor,
         .date = lb_message_has(message, LB_DATE) ? "" : lb_date_text(&l7->date),
         .cookie = out->cookie,

@@ -217,10 +217,11 @@ static char *put_trace(char *to, const struct lb_trace *trace)
     return PUT(to, "\r\n");
 }
 
-/* Who passed it on, and how it came (RFC 9110 7.6.3). */
-static char *put_via(char *to, uint8_t minor)
+static char *put_via(char *to, int http2, uint8_t minor)
 {
-    return minor ? PUT(to, "Via: 1.1 lbcore\r\n") : PUT(to, "Via: 1.0 lbcore\r\n");
+    to = PUT(to, "Via: ");
+    to = put(to, lb_forward_via(http2, minor), LB_VIA_BYTES);
+    return PUT(to, "\r\n");
 }
 
 /* origin-form, also of an absolute target (RFC 9112 3.2.1, 3.2.2). */
@@ -281,7 +282,7 @@ size_t lb_encode_request(char *out, const struct lb_message *message, const char
         to = put_id(to, forward->id);
     if (forward->trace)
         to = put_trace(to, forward->trace);
-    to = put_via(to, message->head.minor);
+    to = put_via(to, forward->http2, message->head.minor);
     to = PUT(to, "\r\n");
     return (size_t)(to - out);
 }
@@ -367,7 +368,7 @@ size_t lb_encode_response(char *out, const struct lb_message *message, const cha
         to = PUT(to, "\r\n");
     }
     to = lb_encode_connection(to, edits, head->status);
-    to = put_via(to, head->minor);
+    to = put_via(to, edits->http2, head->minor);
     to = PUT(to, "\r\n");
     return (size_t)(to - out);
 }

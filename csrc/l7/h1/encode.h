@@ -16,6 +16,7 @@ struct lb_response_edits {
     uint32_t keeps_s;     /* for how long between requests, as clients are told; 0: they are not */
     uint8_t chunked;      /* the body goes out chunked */
     uint8_t switches;     /* to another protocol */
+    uint8_t http2;        /* it came by HTTP/2 */
     const char *date;     /* now, "Sun, 06 Nov 1994 08:49:37 GMT" */
     const char *cookie;   /* a Set-Cookie value to add, or NULL */
 };

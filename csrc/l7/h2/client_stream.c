@@ -63,7 +63,8 @@ static enum lb_step data(struct lb_body_lane *body, const char *bytes, size_t co
 static enum lb_step send_head(struct lb_l7 *l7, struct lb_exchange *exchange, const struct lb_head_out *out)
 {
     struct lb_h2_stream *stream = lb_h2_stream_of(exchange);
-    struct lb_h2_edits edits = {.date = lb_date_text(&l7->date), .cookie = out->cookie};
+    struct lb_h2_edits edits = {
+        .date = lb_date_text(&l7->date), .cookie = out->cookie, .http2 = exchange->stream[LB_BACKEND].http2};
     if (l7->message.head.status < 200)
         return lb_h2_send_head(l7, stream, out->bytes, &edits, 0);
     int ends = exchange->response.whole && !out->body_count && !out->trailers;
@@ -159,5 +160,5 @@ static const struct lb_stream_ops ops = {
 
 struct lb_stream lb_h2_client_stream(struct lb_h2_stream *stream)
 {
-    return (struct lb_stream){.ops = &ops, .takes = LB_CHUNKS_BARE | LB_CHUNKS_TRAILERS, .own = stream};
+    return (struct lb_stream){.ops = &ops, .takes = LB_CHUNKS_BARE | LB_CHUNKS_TRAILERS, .http2 = 1, .own = stream};
 }

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "../forward.h"
 #include "../syntax.h"
 
 enum { BESIDE_FIELDS = 1024 }; /* status, length, date, cookie, via */
@@ -101,7 +102,7 @@ uint8_t *lb_h2_encode_response(uint8_t *out, struct lb_hpack_writer *writer, con
     if (edits->cookie)
         out = PUT(out, writer, "set-cookie", edits->cookie, (uint32_t)strlen(edits->cookie));
     if (!edits->local)
-        out = PUT(out, writer, "via", message->head.minor ? "1.1 lbcore" : "1.0 lbcore", 10);
+        out = PUT(out, writer, "via", lb_forward_via(edits->http2, message->head.minor), LB_VIA_BYTES);
     return out;
 }
 

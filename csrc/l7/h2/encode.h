@@ -11,6 +11,7 @@ struct lb_h2_edits {
     const char *cookie; /* a Set-Cookie value to add, or NULL */
     uint16_t status;    /* instead of the message's; 0: that */
     uint8_t local;      /* the balancer's own: nobody passed it on */
+    uint8_t http2;      /* it came by HTTP/2 */
 };
 
 /* Bytes that the fields take at most. */

@@ -129,7 +129,7 @@ static int call_on(struct lb_l7 *l7, struct lb_h2_server *server, struct lb_exch
     call->chunked.rules = LB_CHUNKS_BARE | (lb_http_pool(l7, exchange)->trailers ? LB_CHUNKS_TRAILERS : 0);
     lb_h2_credit_open(&call->credit, LB_H2_STREAM_WINDOW);
     link_call(server, call);
-    exchange->stream[LB_BACKEND] = (struct lb_stream){.ops = l7->servers.ops, .chunks = 1, .own = call};
+    exchange->stream[LB_BACKEND] = (struct lb_stream){.ops = l7->servers.ops, .chunks = 1, .http2 = 1, .own = call};
     exchange->deaf = exchange->quiet = 0;
     exchange->reused = server->carried > 0;
     exchange->conn_keeps = 1;
