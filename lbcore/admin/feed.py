@@ -32,6 +32,7 @@ _OF_WORKERS = (
     "responses_2xx", "responses_3xx", "responses_4xx", "responses_5xx", "requests_failed", "connect_failures", "retries",
     "datagrams_in", "datagrams_out", "datagrams_dropped",
 )  # fmt: skip
+_OF_SOURCES = ("kind", "what", "state", "trouble", "last_contact_s", "revision", "entries", "skipped")
 _OF_BACKENDS = (
     "address", "generation", "source", "state", "reason", "weight", "share", "leaves_in_s", "active", "sessions", "failures",
     "latency_ms", "load", "capacity",
@@ -63,6 +64,11 @@ def digest(document: dict[str, Any]) -> Digest:
         "workers": [{"id": worker["id"], "pid": worker["pid"], "state": worker.get("state")} for worker in workers],
         "totals": {key: sum(worker.get(key, 0) for worker in workers) for key in _OF_WORKERS},
         "pools": {pool["name"]: {key: pool.get(key) for key in ("policy", "queued", "latency")} for pool in document["pools"]},
+        "sources": [
+            {"pool": pool["name"], **{key: source[key] for key in _OF_SOURCES}}
+            for pool in document["pools"]
+            for source in pool.get("sources", ())
+        ],
         "backends": backends,
     }
 

@@ -15,10 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-SOURCES_LIMIT_S = 1.0
-"""How long the control plane may take to tell of sources: the rest is shown all the same."""
-
-
 def main(name: str, as_json: bool) -> int:
     """Print the status of a running balancer, or of workers that its crash left. Raises NotRunning or OSError."""
     with Segment.attach(runtime.segment_of(name)) as segment:
@@ -26,8 +22,7 @@ def main(name: str, as_json: bool) -> int:
     left = bool(runtime.orphans(name))
     word = {} if left else runtime.find(name)
     status["admin"] = word.get("admin")
-    if word.get("sources"):
-        _add_sources(status, word["control"])
+    _add_sources(status, word)
     if as_json:
         print(json.dumps(status | ({} if left else _of_cluster(name)), indent=2))
     else:
@@ -101,31 +96,33 @@ def _print_backends(status: dict[str, Any]) -> None:
     )
 
 
-def _add_sources(status: dict[str, Any], control: str) -> None:
-    """How the pools' sources are doing: what the control plane alone knows, while it answers."""
-    from lbcore.client.admin_client import AdminClient
-
-    try:
-        _, answer = AdminClient(f"unix:{control}", timeout=SOURCES_LIMIT_S).call("GET", "/status")
-    except OSError:
+def _add_sources(status: dict[str, Any], word: dict[str, Any]) -> None:
+    """How the pools' sources are doing; null while the control plane does not tell."""
+    if not word.get("sources"):
         return
-    told = {pool["name"]: pool.get("sources", []) for pool in answer.get("pools", ())}
+    from lbcore.cli.contact import sources
+
+    told = sources(word)
     for pool in status["pools"]:
-        pool["sources"] = told.get(pool["name"], [])
+        pool["sources"] = None if told is None else told.get(pool["name"], [])
 
 
 def _print_sources(status: dict[str, Any]) -> None:
+    if any(pool.get("sources", ()) is None for pool in status["pools"]):
+        print("\nsources of backends: the control plane does not respond, so nothing is known of them")
+        return
     rows = [(pool["name"], *_source_row(source)) for pool in status["pools"] for source in pool.get("sources", ())]
     if rows:
-        table(
-            ("pool", "source", "follows", "state", "heard s ago", "revision", "entries", "skipped", "failures", "fault"), rows
-        )
+        table(("pool", "source", "follows", "state", "heard s ago", "revision", "entries", "skipped", "failures"), rows)
+    for pool in status["pools"]:
+        for source in pool.get("sources", ()):
+            if source["trouble"]:
+                print(f"\n{pool['name']}: {source['kind']} {source['what']} is {source['state']}: {source['trouble']}")
 
 
 def _source_row(source: dict[str, Any]) -> tuple[object, ...]:
-    state = "up" if source["connected"] else "down"
-    told = (source["kind"], source["what"], state, source["last_contact_s"], source["revision"])
-    counted = (source["entries"], source["skipped"], source["failures"], source["fault"])
+    told = (source["kind"], source["what"], source["state"], source["last_contact_s"], source["revision"])
+    counted = (source["entries"], source["skipped"], source["failures"])
     return tuple("" if value is None else value for value in (*told, *counted))
 
 
@@ -220,7 +217,15 @@ def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
 
 
 _WHOLE = ("address", "backend", "listener", "pool", "pid")
-_COLOURS = {"up": "green", "down": "red", "busy": "yellow", "starting": "cyan", "draining": "magenta"}
+_COLOURS = {
+    "up": "green",
+    "down": "red",
+    "busy": "yellow",
+    "starting": "cyan",
+    "draining": "magenta",
+    "stale": "red",
+    "waiting": "cyan",
+}
 
 
 def _widest(rows: Sequence[Sequence[object]], at: int) -> int:

@@ -12,7 +12,7 @@ from lbcore.config.settings import join_host_port
 from lbcore.discovery.found import MOST, Answer, Found, scaled
 from lbcore.discovery.hold import Hold
 from lbcore.discovery.resolver import DnsFailed, Resolver
-from lbcore.discovery.standing import Standing
+from lbcore.discovery.standing import LATE_S, Standing
 from lbcore.engine.codes import TIERS
 from lbcore.log_once import LogOnce
 
@@ -40,7 +40,7 @@ class DnsSource:
     ) -> None:
         self.pool = pool
         self.claim: str = f"dns:{settings.kind}:{settings.name}:{settings.port or ''}"
-        self.standing: Standing = Standing(pool, settings.kind, str(settings.name))
+        self.standing: Standing = Standing(pool, settings.kind, str(settings.name), settings.max_ttl_ms / 1000 + LATE_S)
         self._settings = settings
         self._log_once = LogOnce(log, f"pool {pool}: dns {settings.name}", over="well again")
         self._resolver = Resolver(settings.server, on_shortage)

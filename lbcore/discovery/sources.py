@@ -112,12 +112,16 @@ class Sources:
             except asyncio.CancelledError as error:
                 if self._stopping:
                     raise
-                self._log(f"pool {source.pool}: source {source.claim} failed: {error!r}")  # a cancellation of its own making
+                self._failed(source, error)  # a cancellation of its own making
             except Exception as error:
-                self._log(f"pool {source.pool}: source {source.claim} failed: {error!r}")
+                self._failed(source, error)
             if time.monotonic() - began > LONGEST_PAUSE_S:
                 backoff.begin_anew()
             await asyncio.sleep(backoff.next())
+
+    def _failed(self, source: Source, error: BaseException) -> None:
+        source.standing.failed(repr(error))
+        self._log(f"pool {source.pool}: source {source.claim} failed: {error!r}")
 
 
 def made(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lbcore.config.settings import join_host_port, parse_address
 from lbcore.discovery.found import MOST_ENTRIES, Answer, Found, SourceFailed
-from lbcore.discovery.standing import Standing
+from lbcore.discovery.standing import LATE_S, Standing
 from lbcore.log_once import LogOnce
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class FileSource:
     def __init__(self, pool: str, path: str, log: Callable[[str], None], *, interval_s: float = 1.0) -> None:
         self.pool = pool
         self.claim: str = f"file:{path}"
-        self.standing: Standing = Standing(pool, "file", path)
+        self.standing: Standing = Standing(pool, "file", path, interval_s + LATE_S)
         self._path = path
         self._interval_s = interval_s
         self._believed: _Stamp | None = None

@@ -137,6 +137,13 @@ _SOURCE = ("pool", "kind", "source")
 SOURCE = (
     Family("source_connected", "gauge", _SOURCE, "1 while the source answers, 0 while its last answer is kept."),
     Family(
+        "source_stale",
+        "gauge",
+        _SOURCE,
+        "1 while what is in force is older than what the source would say: it does not answer, it names nobody and the last"
+        " backends are kept, or a name in it cannot be resolved; also before its first answer.",
+    ),
+    Family(
         "source_last_contact_seconds",
         "gauge",
         _SOURCE,

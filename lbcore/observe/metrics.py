@@ -122,6 +122,7 @@ class Observation(NamedTuple):
         for source in pool.get("sources", ()):
             labels = (pool["name"], source["kind"], source["what"])
             yield "source_connected", labels, int(source["connected"])
+            yield "source_stale", labels, int(source["state"] != "up")
             if source["last_contact_s"] is not None:
                 yield "source_last_contact_seconds", labels, source["last_contact_s"]
             for key in ("entries", "skipped", "failures"):

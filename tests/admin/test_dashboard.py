@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from admin_calls import settings
 from browsers import CHROMIUM, chromium
+from file_sources import of_file
 from harness import SLOWER, Peer, balanced, dial, echo, wait_for
+from http_balancers import OFF
 
 from lbcore.admin.feed import Feed
 from lbcore.config.settings import BackendSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from playwright.sync_api import Browser, Page
 
@@ -89,6 +92,21 @@ def test_it_shows_states_reasons_and_rates(browser: Browser) -> None:
         assert page.locator(".tile", has_text="Backends up").get_by_text("1 draining").is_visible()
         assert "default" in str(page.locator("#rate-plot").get_attribute("aria-label"))
         assert page.get_by_role("status").filter(has_text="live").is_visible()
+
+
+def test_it_shows_sources_and_says_at_once_that_one_is_stale(browser: Browser, tmp_path: Path) -> None:
+    path = tmp_path / "backends"
+    path.write_text("10.0.0.1:8000\n10.0.0.2:8000\n")
+    found = rules()
+    pool = found.pools[0].replace(probe=OFF, sources=[of_file(path)])
+    with balanced(settings=found.replace(pools=[pool])) as lb, opened(browser, lb) as page:
+        source = page.locator("#sources li").filter(has_text=str(path))
+        source.filter(has_text="→ default · 2 backends · heard ").wait_for()
+        assert source.get_by_text("up", exact=True).is_visible()
+        path.unlink()
+        source.get_by_text("its last 2 backends stay in force: No such file or directory").wait_for()
+        assert source.get_by_text("stale", exact=True).is_visible()
+        assert page.get_by_role("status").filter(has_text="1 source of 1 in trouble").is_visible()
 
 
 def test_the_token_is_asked_for_kept_in_the_tab_and_forgotten(browser: Browser) -> None:

@@ -57,6 +57,15 @@ def test_the_first_is_whole_and_figures_that_may_be_missing_are_null() -> None:
     assert (told["totals"]["accepted"], told["totals"]["queued"], told["pools"]["app"]["latency"]) == (10, 0, None)
 
 
+def test_sources_are_told_with_their_pool() -> None:
+    made = document(a={})
+    source = {"kind": "etcd", "what": "/shop/", "state": "stale", "trouble": "no answer for 12 min", "last_contact_s": 720.0}
+    made["pools"][0]["sources"] = [source | {"revision": "7", "entries": 3, "skipped": 0, "failures": 9, "fault": "x"}]
+    (told,) = changes(None, digest(made))["sources"]
+    assert told == source | {"pool": "app", "revision": "7", "entries": 3, "skipped": 0}
+    assert digest(document(a={}))["sources"] == []
+
+
 class Screen:
     """A listener."""
 

@@ -86,6 +86,9 @@ def test_a_lost_source_empties_nothing_and_is_followed_again(site: Site) -> None
         shows(followed, ONE, TWO)
         assert not standing.connected
         assert standing.fault
+        shown = standing.document()
+        assert shown["state"] == "stale"
+        assert "its last 2 backends stay in force: " in shown["trouble"]
         outage = list(followed.told)
         assert len(outage) == 1, outage
         site.recover()
@@ -106,8 +109,10 @@ def test_a_source_that_is_away_at_first_is_found_when_it_comes(site: Site) -> No
         wait_for(lambda: standing.failures > 2, "it is asked again and again")
         assert followed.published == []
         assert len(followed.told) == 1, followed.told
+        assert standing.document()["state"] == "waiting"
         site.recover()
         shows(followed, ONE)
+        assert standing.document()["state"] == "up"
 
 
 def test_an_empty_answer(site: Site) -> None:
@@ -227,6 +232,9 @@ def test_a_name_that_cannot_be_resolved_any_more_keeps_its_addresses_and_is_name
         wait_for(lambda: len(names.asked) > asked + 6, "it is asked for again and again")
         assert followed.told == [line]
         shows(followed, ONE, TWO)
+        standing = followed.sources.standings()[0].document()
+        assert standing["state"] == "stale"
+        assert standing["trouble"].startswith("app.test keeps its last addresses: ")
         names.away, names.names["app.test"] = False, ("10.0.0.3",)
         shows(followed, THREE)
 

@@ -20,6 +20,7 @@ from dns_faults import Followed, WrongServer, failing, following, kind_of, needs
 from harness import free_port, stays, wait_for
 
 from lbcore.discovery.found import MOST, MOST_ENTRIES, Found
+from lbcore.discovery.standing import Standing
 from lbcore.discovery.watch import MAX_BYTES, FileSource, parse
 
 if TYPE_CHECKING:
@@ -273,6 +274,7 @@ class Crashing:
 
     def __init__(self, error: BaseException) -> None:
         self.runs = 0
+        self.standing = Standing("web", "test", "crashing", 60)
         self._error = error
 
     async def run(self, publish: Publish) -> None:
@@ -287,6 +289,7 @@ def test_a_crashed_source_runs_again_and_the_others_go_on(tmp_path: Path) -> Non
     with following(of_file(path), crashing) as followed:
         wait_for(lambda: crashing.runs == 3, "it runs again, twice")
         assert "source test:crashing failed: RuntimeError('oops')" in followed.told[0]
+        assert crashing.standing.document()["trouble"] == "no answer yet: RuntimeError('oops')"
         path.write_text("10.0.0.10:80\n")
         wait_for(lambda: (f"file:{path}", [Found("10.0.0.10:80", 1)]) in followed.published, "the other is followed")
 

@@ -158,7 +158,7 @@ def test_sessions_go_to_what_an_engine_names_and_go_on_without_it(consul: Consul
 
 
 def test_a_source_is_shown_in_the_status_and_the_metrics(consul: ConsulPeer) -> None:
-    consul.set("10.0.0.1:80", "db.internal:5432")
+    consul.set("10.0.0.1:80", "db internal:5432")
     with balanced(settings=settings(of_consul(consul))) as lb:
 
         def source() -> dict[str, Any]:
@@ -181,6 +181,16 @@ def test_a_source_is_shown_in_the_status_and_the_metrics(consul: ConsulPeer) -> 
         wait_for(lambda: source()["failures"], "it fails")
         assert source()["fault"].startswith(f"{consul.url}: ")
         assert f"lbcore_source_connected{labels} 0.0" in lb.metrics().decode()
+        assert f"lbcore_source_stale{labels} 1.0" in lb.metrics().decode()
+        consul.tell({})
+        consul.start()
+        wait_for(lambda: source()["connected"], "it is heard again")
+        wait_for(lambda: source()["state"] == "stale", "its empty answer is not believed")
+        assert source()["trouble"].startswith("it names no backend: the last 1 are kept (when_empty): ")
+        assert f"lbcore_source_stale{labels} 1.0" in lb.metrics().decode()
+        consul.set("10.0.0.2:80")
+        wait_for(lambda: (source()["state"], source()["trouble"]) == ("up", None), "it is believed again")
+        assert f"lbcore_source_stale{labels} 0.0" in lb.metrics().decode()
 
 
 def test_a_reload_with_other_endpoints_leaves_the_backends_alone(consul: ConsulPeer) -> None:
@@ -199,12 +209,18 @@ def test_a_reload_with_other_endpoints_leaves_the_backends_alone(consul: ConsulP
 
 
 def test_lbcore_status_shows_sources(consul: ConsulPeer, tmp_path: Path) -> None:
-    consul.set("10.0.0.1:80", "db.internal:5432")
+    consul.set("10.0.0.1:80", "db internal:5432")
     with command(tmp_path, "-c", str(config(tmp_path / "shop.toml", consul))) as lb:
         lines = wait_for(
             lambda: [line for line in lb.cli("status").stdout.splitlines() if " consul  shop " in line], "it is shown"
         )
         assert lines[0].split()[:4] == ["default", "consul", "shop", "up"]
+        consul.stop()
+        words = "default: consul shop is stale: no answer for "
+        line = wait_for(lambda: [line for line in lb.cli("status").stdout.splitlines() if line.startswith(words)], "it is told")
+        assert line[0].endswith(f", its last backend stays in force: {consul.url}: connection refused")
+        consul.start()
+        wait_for(lambda: words not in lb.cli("status").stdout, "it is well again")
         shown = json.loads(lb.cli("status", "--json").stdout)["pools"][0]["sources"][0]
         assert (shown["connected"], shown["entries"], shown["skipped"]) == (True, 1, 1)
 
@@ -224,7 +240,7 @@ def test_check_asks_the_engine_where_it_is_told_to(
     consul: ConsulPeer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = config(tmp_path / "shop.toml", consul)
-    consul.set("10.0.0.1:80", "10.0.0.2:80", "db.internal:5432")
+    consul.set("10.0.0.1:80", "10.0.0.2:80", "db internal:5432")
     assert run(["check", str(file)]) == 0
     assert consul.asked == []
     capsys.readouterr()

@@ -14,6 +14,7 @@ from harness import PATIENCE_S, SLOWER, Command, command
 
 pytest.importorskip("textual")
 
+from lbcore.cli.top import screen
 from lbcore.cli.top import source as top_source
 from lbcore.cli.top.screen import AskWeight, Backends, Top
 from lbcore.cli.top.source import Source
@@ -98,6 +99,29 @@ def test_it_shows_and_steers(shop: Command, monkeypatch: pytest.MonkeyPatch) -> 
         await until(pilot, lambda: not isinstance(app.screen, AskWeight), "never mind")
 
     steered(shop.directory, monkeypatch, steps)
+
+
+def test_sources_are_shown_and_those_in_trouble_say_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(screen, "SOURCES_S", 0.1)
+    backends, config = tmp_path / "backends", tmp_path / "shop.toml"
+    backends.write_text("127.0.0.1:9\n127.0.0.1:11\n")
+    config.write_text(
+        'name = "shop"\n[[listener]]\nbind = "tcp://127.0.0.1:0"\n[[pool]]\nname = "web"\nprobe = { kind = "off" }\n'
+        f'[[pool.source]]\nkind = "file"\npath = "{backends}"\ninterval = "50ms"\n'
+    )
+
+    async def steps(app: Top, pilot: Pilot[Any]) -> None:
+        await until(pilot, lambda: "up: 2 backends" in text(app), "it is well")
+        backends.unlink()
+        await until(pilot, lambda: "stale: no answer for " in text(app), "it is lost")
+        assert "its last 2 backends stay in force: No such file or directory" in text(app)
+        os.kill(running.pid, signal.SIGSTOP)
+        await until(pilot, lambda: "sources of backends: the control plane does not respond" in text(app), "it hangs")
+        os.kill(running.pid, signal.SIGCONT)
+        await until(pilot, lambda: "stale: no answer for " in text(app), "it is asked again")
+
+    with command(tmp_path, "-c", str(config)) as running:
+        steered(tmp_path, monkeypatch, steps, (160, 40))
 
 
 def test_orders_filter_and_cursor(shop: Command, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -112,6 +112,20 @@ def title(chosen: list[Column]) -> list[str]:
     return [_fit(column.title, column.width, column.right) for column in chosen]
 
 
+def source_lines(sources: list[tuple[str, dict[str, Any]]] | None, width: int, most: int) -> list[tuple[str, str]]:
+    """(text, the state that colours it) for each (pool, source), those in trouble first; and for what is left out."""
+    if sources is None:
+        return [("sources of backends: the control plane does not respond"[:width], "stale")]
+    lines = []
+    for pool, source in sorted(sources, key=lambda one: one[1]["state"] == "up"):
+        names = _fit(f"{source['kind']} {source['what']}", 24, False)
+        skipped = f", {source['skipped']} skipped" if source["skipped"] else ""
+        named = f"{source['entries']} {'backend' if source['entries'] == 1 else 'backends'}{skipped}"
+        text = f"{_fit(pool, 12, False)}  {names}  {source['state']}: {source['trouble'] or named}"
+        lines.append((text[:width], source["state"]))
+    return lines if len(lines) <= most else [*lines[: most - 1], (f"and {len(lines) - most + 1} more sources", "up")]
+
+
 _PARTS = re.compile(r"(\d+)")
 
 

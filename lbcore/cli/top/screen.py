@@ -31,8 +31,19 @@ if TYPE_CHECKING:
 
     from lbcore.cli.top.source import Source
 
-COLOURS = {"up": "green", "down": "red", "busy": "yellow", "starting": "cyan", "draining": "magenta"}
+COLOURS = {
+    "up": "green",
+    "down": "red",
+    "busy": "yellow",
+    "starting": "cyan",
+    "draining": "magenta",
+    "stale": "red",
+    "waiting": "cyan",
+}
 MOST_POOLS = 8
+MOST_SOURCES = 4
+SOURCES_S = 2.0
+"""How often the control plane is asked for sources: shared memory does not have them."""
 MOST_LISTENERS = 4
 
 
@@ -143,13 +154,15 @@ class Top(App[None]):
 
     CSS: ClassVar[str] = """
     #head { height: auto; padding: 0 1; }
-    #listeners, #pools { height: auto; padding: 0 1; margin-top: 1; }
+    #listeners, #pools, #sources { height: auto; padding: 0 1; margin-top: 1; }
+    #sources { display: none; }
+    #sources.any { display: block; }
     #columns { height: 1; padding: 0 1; margin-top: 1; text-style: bold; color: $text-muted; }
     Backends { height: 1fr; margin: 0 1; overflow-x: hidden; scrollbar-size-vertical: 1; }
     #filter { display: none; height: 3; }
     #filter.open { display: block; }
     #said { height: 1; padding: 0 1; color: $text-muted; }
-    Screen.short #listeners, Screen.short #pools { display: none; }
+    Screen.short #listeners, Screen.short #pools, Screen.short #sources { display: none; }
     """
     BINDINGS: ClassVar[list[Any]] = [
         Binding("d", "act('drain')", "Drain"),
@@ -170,6 +183,7 @@ class Top(App[None]):
         self._read_at = 0.0
         self._rates: Rates | None = None
         self._history = History()
+        self._sources: list[tuple[str, dict[str, Any]]] | None = []
         self.order: str = "trouble"
         self.backwards: bool = False
         self.wanted: str = ""
@@ -179,6 +193,7 @@ class Top(App[None]):
         yield Static(id="head")
         yield Static(id="listeners")
         yield Static(id="pools")
+        yield Static(id="sources")
         yield Static(id="columns")
         yield Backends()
         with Horizontal(id="filter"):
@@ -191,6 +206,8 @@ class Top(App[None]):
         self.query_one(Backends).focus()
         self.read()
         self.set_interval(self._interval_s, self.read)
+        self.ask_for_sources()
+        self.set_interval(SOURCES_S, self.ask_for_sources)
 
     def on_resize(self, event: events.Resize) -> None:
         """Less fits a smaller terminal."""
@@ -219,6 +236,12 @@ class Top(App[None]):
         self._before, self._read_at, self._rates = document, now, rates
         self.draw()
 
+    @work(thread=True, exclusive=True, group="sources")
+    def ask_for_sources(self) -> None:
+        """From a thread of its own: the control plane may hang."""
+        found = self._source.sources()
+        self._sources = found if found is not None or self._sources else []  # of a balancer that may have none nothing is said
+
     def draw(self) -> None:
         """What is known, on the screen."""
         document, rates = self._before, self._rates
@@ -229,6 +252,9 @@ class Top(App[None]):
         screen.query_one("#listeners", Static).update(_lines(_listeners(document, width)))
         pools = table.pool_lines(document, rates, self._history, width, MOST_POOLS)
         screen.query_one("#pools", Static).update(_lines([Text(line, style=COLOURS.get(state, "")) for line, state in pools]))
+        told = table.source_lines(self._sources, width, MOST_SOURCES)
+        screen.query_one("#sources", Static).update(_lines([Text(line, style=COLOURS.get(state, "")) for line, state in told]))
+        screen.query_one("#sources", Static).set_class(bool(told), "any")
         shown = table.rows(document, rates, self._history, order=self.order, backwards=self.backwards, text=self.wanted)
         listing = screen.query_one(Backends)
         screen.query_one("#columns", Static).update(Text("  ".join(table.title(table.columns(listing.room.width)))))

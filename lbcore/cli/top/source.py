@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from lbcore.cli import control
+from lbcore.cli import contact, control
 from lbcore.control import runtime
 from lbcore.engine.segment import Segment, SegmentError
 from lbcore.errors import LbcoreError, NotRunning
@@ -53,6 +53,14 @@ class Source:
         else:
             self.state = "draining" if found["draining"] else "serving"
         return found
+
+    def sources(self) -> list[tuple[str, dict[str, Any]]] | None:
+        """(pool, source) of each source of backends, as in the status document; None: the control plane does not respond."""
+        try:
+            told = contact.sources(runtime.find(self.name))
+        except LbcoreError:
+            return None
+        return None if told is None else [(pool, source) for pool, found in told.items() for source in found]
 
     def act(self, verb: str, address: str, pool: str, weight: int | None = None) -> str:
         """Have a backend drained, made ready or weighed: what became of it, in words. Raises LbcoreError."""

@@ -91,6 +91,15 @@ class Hosts:
         """Is there a name without an address?"""
         return any(not host.ips for host in self._hosts.values())
 
+    @property
+    def kept(self) -> str:
+        """What is wrong with names that keep their last addresses, in a line; "": nothing is."""
+        wrong = [host for host in self._hosts.values() if host.ips and host.fault]
+        if not wrong:
+            return ""
+        more = f" and {len(wrong) - 1} more keep their" if len(wrong) > 1 else " keeps its"
+        return f"{wrong[0].name}{more} last addresses: {wrong[0].fault}"
+
     def want(self, found: Iterable[Found]) -> None:
         """These are what the engine names now: IP addresses and names."""
         names = sorted({name_in(one.address) for one in found} - {""})[:MOST_NAMES]

@@ -11,7 +11,7 @@ from lbcore.discovery.engines.entries import Skips
 from lbcore.discovery.engines.hosts import Hosts
 from lbcore.discovery.found import SourceFailed, plain
 from lbcore.discovery.resolver import LIMIT_S as NAMES_S
-from lbcore.discovery.standing import Standing
+from lbcore.discovery.standing import LATE_S, Standing
 from lbcore.log_once import LogOnce
 
 if TYPE_CHECKING:
@@ -70,7 +70,9 @@ class EngineSource:
         """on_shortage: called with an errno and a name that this host lacked something to look up."""
         self.pool = pool
         self.claim: str = f"{settings.kind}:{engine.what}"
-        self.standing: Standing = Standing(pool, settings.kind, engine.what)
+        self.standing: Standing = Standing(
+            pool, settings.kind, engine.what, (settings.resync_ms * 17 / 16 + settings.timeout_ms) / 1000 + LATE_S
+        )
         self._engine = engine
         self._keeps = settings.when_empty == "keep"
         about = f"pool {pool}: {settings.kind} {engine.what}"
@@ -205,11 +207,12 @@ class EngineSource:
         before = self._last if self._last is not None else self._before
         if not answer.found and before and not answer.told and (self._keeps or self._hosts.lacking):
             why = "" if self._hosts.lacking else " (when_empty)"
-            self._emptiness.tell(f"it names no backend: the last {len(before)} are kept{why}{_noted(answer)}")
-            self.standing.took(len(before), len(answer.skipped))
+            kept = f"it names no backend: the last {len(before)} are kept{why}{_noted(answer)}"
+            self._emptiness.tell(kept)
+            self.standing.took(len(before), len(answer.skipped), kept)
             return
         self._emptiness.tell("" if answer.found else f"it names no backend{_noted(answer)}")
-        self.standing.took(len(answer.found), len(answer.skipped))
+        self.standing.took(len(answer.found), len(answer.skipped), self._hosts.kept)
         if answer.found != self._last:
             self._last = answer.found
             publish(answer.found)
