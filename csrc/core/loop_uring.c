@@ -69,10 +69,11 @@ static int reap(struct lb_uring *uring)
         lb_ring_took(&uring->ring);
         complete(uring, &copy);
     }
-    if (lb_ring_first(&uring->ring))
+    if (lb_ring_first(&uring->ring)) {
         uring->has_more = 1;
-    else
-        lb_ring_sent_quick(uring);
+        lb_ring_look_for_sends(uring);
+    }
+    lb_ring_sent_quick(uring);
     int error = uring->poller_has && uring->count < uring->room ? take_poller(uring) : 0;
     return error ? error : uring->count;
 }

@@ -5,8 +5,8 @@
 #include "ring.h"
 
 enum {
-    LB_RING_BUFFERS = 512,
-    LB_RING_BUFFER_BYTES = 8192,                       /* 4 MiB together */
+    LB_RING_BUFFERS = 1024,
+    LB_RING_BUFFER_BYTES = 4096,                       /* 4 MiB together */
     LB_RING_BUFFER_STRIDE = LB_RING_BUFFER_BYTES + 64, /* so that they do not all want the same lines of a cache */
 };
 

@@ -208,6 +208,30 @@ void lb_ring_sent(struct lb_uring *uring, const struct lb_cqe *cqe)
     }
 }
 
+void lb_ring_look_for_sends(struct lb_uring *uring)
+{
+    struct lb_ring *ring = &uring->ring;
+    uint32_t first = *ring->cq_head, end = first + lb_ring_untaken(ring);
+    for (uint32_t at = (int32_t)(uring->looked - first) > 0 ? uring->looked : first; at != end; at++) {
+        struct lb_cqe *cqe = &ring->cqe[at & ring->cq_mask];
+        uint64_t word = cqe->user_data;
+        uint16_t id = (uint16_t)((uint32_t)word >> LB_OF_BITS);
+        if (word != lb_uring_word(LB_OF_SEND, id, 0) || uring->sends.at[id].insists)
+            continue;
+        lb_ring_sent(uring, cqe);
+        cqe->user_data = lb_uring_word(LB_OF_NOBODY, 0, 0);
+    }
+    uring->looked = end;
+}
+
+/* The end of this one is to be told, for which the list has no room now. */
+static int must_wait(struct lb_uring *uring, uint16_t id)
+{
+    const struct lb_ring_send *send = &uring->sends.at[id];
+    const struct lb_ring_socket *socket = uring->count == uring->room ? socket_of(uring, send, id) : NULL;
+    return socket && (socket->waits || send->error);
+}
+
 void lb_ring_sent_quick(struct lb_uring *uring)
 {
     struct lb_ring_sends *sends = &uring->sends;
@@ -215,7 +239,7 @@ void lb_ring_sent_quick(struct lb_uring *uring)
     for (uint32_t i = 0; i < sends->quick_count; i++) {
         uint16_t id = sends->quick[i];
         struct lb_ring_send *send = &sends->at[id];
-        if (uring->count == uring->room || lb_ring_is_queued(&uring->ring, send->place)) {
+        if (lb_ring_is_queued(&uring->ring, send->place) || must_wait(uring, id)) {
             sends->quick[kept++] = id;
             continue;
         }

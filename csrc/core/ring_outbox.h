@@ -19,7 +19,10 @@ void lb_ring_wants_room(struct lb_ring_socket *socket);
 /* Nothing more will be sent: FIN, behind the send under way. */
 void lb_ring_finish(struct lb_ring_socket *socket);
 
-/* All that the kernel had to tell is told: sends of which nothing was are done. */
+/* The list of events is full, and completions are left: take those of sends that do not insist. */
+void lb_ring_look_for_sends(struct lb_uring *uring);
+
+/* All that the kernel had to tell of sends that do not insist is told: those of which nothing was are done. */
 void lb_ring_sent_quick(struct lb_uring *uring);
 
 /* A send is done, or found no room. */

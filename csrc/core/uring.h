@@ -32,6 +32,7 @@ struct lb_uring {
     struct epoll_event *events; /* of the wait under way */
     int count;
     int room;
+    uint32_t looked;       /* the completion up to which lb_ring_look_for_sends has looked */
     uint32_t listed_count; /* sockets that epoll is to watch, if they are there still when the next wait begins */
     struct lb_uring_listed listed[LB_URING_LISTED];
 };

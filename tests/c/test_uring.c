@@ -307,6 +307,36 @@ static void a_wait_ends_when_there_is_room_again(void)
     end();
 }
 
+/* More has happened than the list of a wait has room for. */
+static void sends_are_done_though_events_are_left(void)
+{
+    enum { MANY = 6 };
+    char got[8];
+    int ours[MANY], peer[MANY];
+    begin();
+    for (int i = 0; i < MANY; i++)
+        meet(&ours[i], &peer[i]);
+    (void)told(0);
+    for (int i = 0; i < MANY; i++)
+        CHECK(send(peer[i], "ask", 3, 0) == 3 && lb_send(ours[i], "one", 3) == 3);
+    CHECK(lb_loop_wait(&loop, events, 1, PATIENCE_MS) == 1 && loop.more);
+    for (int i = 0; i < MANY; i++)
+        CHECK(lb_send(ours[i], "two", 3) == 3);
+    lb_net_reset(peer[MANY - 1]); /* the second send to this one fails, and that is told */
+    CHECK(lb_loop_wait(&loop, events, 1, PATIENCE_MS) == 1 && loop.more);
+    CHECK(lb_send(ours[0], "three", 5) == 5);
+    CHECK(lb_send(ours[MANY - 1], "three", 5) == -1 && (errno == ECONNRESET || errno == EPIPE));
+    told_of(EPOLLIN);
+    (void)told(0);
+    CHECK(recv(peer[0], got, sizeof got, MSG_DONTWAIT) == 8 && recv(peer[0], got, sizeof got, MSG_DONTWAIT) == 3);
+    for (int i = 0; i < MANY; i++) {
+        lb_close(ours[i], 0);
+        if (i < MANY - 1)
+            close(peer[i]);
+    }
+    end();
+}
+
 static void a_close_loses_nothing_of_a_send_that_found_no_room(void)
 {
     static char bytes[65536];
@@ -369,6 +399,7 @@ int main(void)
     RUN(who_does_not_read_holds_few_buffers);
     RUN(a_peer_that_does_not_take_is_told_of_when_it_does);
     RUN(a_wait_ends_when_there_is_room_again);
+    RUN(sends_are_done_though_events_are_left);
     RUN(a_close_loses_nothing_of_a_send_that_found_no_room);
     RUN(bytes_that_wait_are_counted);
     return 0;
