@@ -17,7 +17,7 @@ from lbcore.cluster.session import Session, now_ms
 from lbcore.cluster.ticket_ring import TicketRing
 from lbcore.cluster.view import View
 from lbcore.log_once import LogOnce
-from lbcore.store.interface import Refused, StoreError
+from lbcore.store.interface import LeaseGone, Refused, StoreError
 from lbcore.tls.tickets import TicketKey
 from lbcore.version import VERSION
 
@@ -168,6 +168,8 @@ class Cluster:
             began = time.monotonic()
             try:
                 await session.run()
+            except LeaseGone:
+                pass  # this process was held up, or an operator has ended the lease
             except Refused as error:
                 self._log_once.tell(f"{error.option}: {error}")
                 backoff.lengthen()

@@ -35,15 +35,20 @@ ASSUMED = Entry(Stamp(1, ""), Owner("", ""), 1, Told())
 
 
 class Seen:
-    """What is known of a backend. written: the stamp that the store has, or was asked to have; None: it has no key. since: when
-    what time will end began; None: nothing."""
+    """What is known of a backend. stored: what the store has, or was asked to have; None: it has no key. since: when what time
+    will end began; None: nothing."""
 
-    __slots__ = ("entry", "since", "written")
+    __slots__ = ("entry", "since", "stored")
 
-    def __init__(self, entry: Entry, written: Stamp | None) -> None:
+    def __init__(self, entry: Entry, stored: Entry | None) -> None:
         self.entry: Entry = entry
-        self.written: Stamp | None = written
+        self.stored: Entry | None = stored
         self.since: float | None = None
+
+    @property
+    def written(self) -> Stamp | None:
+        """The stamp of what is stored."""
+        return self.stored and self.stored.stamp
 
 
 class Registry:
@@ -64,6 +69,7 @@ class Registry:
         self.connected: bool = False
         self.draining: bool = False
         self._waiting: set[Backend] = set()
+        self._overwritten: set[Backend] = set()
         self._vouches: dict[str, tuple[float, frozenset[int]]] = {}
         self._next_drop = 0.0
 
@@ -125,19 +131,20 @@ class Registry:
         seen = self.seen.get(backend)
         if theirs is None:
             if seen is not None:
-                seen.written = None
+                seen.stored = None
                 self._settle(backend, now, now_ms)
             return
         self._clock.see(theirs.stamp, now_ms)
         if seen is None:
-            seen = self.seen[backend] = Seen(theirs, theirs.stamp)
+            seen = self.seen[backend] = Seen(theirs, theirs)
             self._take(backend, theirs)
         elif theirs.stamp > seen.entry.stamp:
             was_over, seen.entry = seen.entry.is_over, theirs
             self.writes.pop(backend, None)
             if not (was_over and theirs.is_over):
                 self._take(backend, theirs)
-        seen.written = theirs.stamp
+        seen.stored = theirs
+        (self._overwritten.add if theirs.stamp < seen.entry.stamp else self._overwritten.discard)(backend)
         if theirs.stamp == seen.entry.stamp and theirs != seen.entry and seen.entry.owner == self.me:
             self._say(backend, seen.entry.told, seen.entry.end, now_ms)  # an earlier life of ours, in the same millisecond
         self._settle(backend, now, now_ms)
@@ -165,14 +172,14 @@ class Registry:
 
     def owners_changed(self, now: float, now_ms: int) -> None:
         """Nodes came or went, or this one is to be drained: is there anything of ours to take, or to offer?"""
-        for backend in list(self.held):
+        for backend in {*self.held, *self._overwritten}:
             self._settle(backend, now, now_ms)
 
     def lease_lost(self, now: float, now_ms: int) -> None:
         """Our own lease was over: whatever we wrote is gone, or about to go."""
         for backend, seen in list(self.seen.items()):
             if seen.entry.owner == self.me and seen.written is not None:
-                seen.written = None
+                seen.stored = None
                 self._settle(backend, now, now_ms)
 
     # --- the rules -----------------------------------------------------------------------------------------------
@@ -190,8 +197,10 @@ class Registry:
             if not (stands and self._is_vouched(backend, now)) and (seen.entry.end == STANDS or seen.written is None):
                 self._say(backend, seen.entry.told, OFFERED, now_ms)
             self._wait(backend, now)
-        elif seen.written is None:
+        elif seen.stored is None:
             self._wait(backend, now)
+        elif seen.stored.stamp < seen.entry.stamp and not self._lives(seen.entry.owner):
+            self._go_back(backend, seen, seen.stored, now, now_ms)
         else:
             self._rest(backend)
 
@@ -212,6 +221,13 @@ class Registry:
         if seen.entry.end == OFFERED and not self.draining:
             return True
         return seen.entry.is_over or seen.written is None or not self._lives(seen.entry.owner)
+
+    def _go_back(self, backend: Backend, seen: Seen, stored: Entry, now: float, now_ms: int) -> None:
+        """An older word has overwritten a later one, whose author is gone and cannot write it again: the older one counts."""
+        seen.entry = stored
+        self._overwritten.discard(backend)
+        self._take(backend, stored)
+        self._settle(backend, now, now_ms)
 
     def _see_off(self, backend: Backend, seen: Seen, now: float) -> None:
         """It is over, and heard by nobody here."""
@@ -237,7 +253,8 @@ class Registry:
 
     def _write(self, backend: Backend, seen: Seen) -> None:
         self.writes[backend] = seen.entry
-        seen.written = seen.entry.stamp
+        seen.stored = seen.entry
+        self._overwritten.discard(backend)
 
     def _wait(self, backend: Backend, now: float) -> None:
         seen = self.seen[backend]
@@ -251,6 +268,7 @@ class Registry:
 
     def _forget(self, backend: Backend) -> None:
         del self.seen[backend]
+        self._overwritten.discard(backend)
         self._waiting.discard(backend)
 
     # --- time ----------------------------------------------------------------------------------------------------

@@ -13,18 +13,20 @@ from lbcore.store.interface import MOST_OPERATIONS, LeaseGone, Put, Refused
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Iterator
     from typing import Any
 
     from lbcore.cluster.entry import Node
     from lbcore.cluster.view import Pending, View
-    from lbcore.store.interface import Store
+    from lbcore.store.interface import Store, Written
 
 LEASE_S = 15
 """Of a node: so long after its last word its keys go."""
 RENEW_S = 5.0
 GAP_S = 0.02
 """Between two writes that are not full: what comes meanwhile goes with the second."""
+MOST_HEARD = 32
+"""Keys of 16 kB of one transaction; etcd takes 1.5 MB."""
 LOADS_S = 0.25
 """So often it is looked whether there are loads to be told."""
 READ_AGAIN_S = 600.0
@@ -34,6 +36,15 @@ READ_AGAIN_S = 600.0
 def now_ms() -> int:
     """Unix time in milliseconds."""
     return int(time.time() * 1000)
+
+
+@contextlib.contextmanager
+def _our_prefix() -> Iterator[None]:
+    """Raises Refused where it is none of ours."""
+    try:
+        yield
+    except NotOurPrefix as error:
+        raise Refused(str(error).removeprefix("prefix: "), "prefix") from None
 
 
 class Session:
@@ -55,7 +66,7 @@ class Session:
         self._to_write.set()
 
     async def run(self) -> None:
-        """Until something fails. Raises StoreError."""
+        """Until something fails. Raises StoreError; LeaseGone: the next run takes another lease."""
         try:
             await self._join()
             await self._first_to_fail(self._watch(), self._renew(), self._flush(), self._tell_loads(), self._read_again())
@@ -78,12 +89,9 @@ class Session:
     async def _join(self) -> None:
         await self._hold_lease()
         listing = await self._store.read(self._view.keys.prefix)
-        try:
-            unmarked = self._view.reread(listing.items, time.monotonic(), now_ms())
-        except NotOurPrefix as error:
-            raise Refused(str(error).removeprefix("prefix: "), "prefix") from None
-        if unmarked:
-            await self._store.write([Put(self._view.keys.format, FORMAT.encode())], absent=self._view.keys.format)
+        with _our_prefix():
+            self._view.reread(listing.items, time.monotonic(), now_ms())
+        await self._mark_prefix()
         self.revision = listing.revision
         self._sent.clear()
         self._view.loads.begin_anew()
@@ -107,16 +115,33 @@ class Session:
         self._said = None
         self._view.registry.lease_lost(time.monotonic(), now_ms())
 
+    async def _mark_prefix(self) -> None:
+        """As ours, where it is new or was wiped."""
+        if self._view.is_unmarked:
+            await self._store.write([Put(self._view.keys.format, FORMAT.encode())], absent=self._view.keys.format)
+            self._view.is_unmarked = False
+
     async def _say_node(self) -> None:
         node = self._node()
-        await self._store.write([Put(self._view.keys.node(self._view.me.node), node.write(), self._lease)])
+        await self._under_lease([Put(self._view.keys.node(self._view.me.node), node.write(), self._lease)])
         self._said = node
+
+    async def _under_lease(self, puts: list[Put], deletes: list[str] | None = None) -> Written:
+        try:
+            return await self._store.write(puts, deletes or [])
+        except LeaseGone:
+            self._lose_lease()
+            raise
 
     # --- to stay -------------------------------------------------------------------------------------------------
 
     async def _watch(self) -> None:
         async for told in self._store.watch(self._view.keys.prefix, self.revision + 1):
-            self._view.changed(told.changes, time.monotonic(), now_ms())
+            with _our_prefix():
+                self._view.changed(told.changes, time.monotonic(), now_ms())
+            if self._view.is_unmarked or self._view.me.node not in self._view.nodes:
+                self._said = None  # wiped under our eyes
+                self.write_soon()
             self.revision = max(self.revision, told.revision)
             now = time.monotonic()
             while self._sent and self._sent[0][0] <= self.revision:
@@ -130,8 +155,9 @@ class Session:
             self.contact = time.monotonic()
             if self._said != self._node():
                 await self._say_node()
-            if heard := self._view.heard():
-                await self._write(heard)
+            heard = self._view.heard()
+            for begin in range(0, len(heard), MOST_HEARD):
+                await self._write(heard[begin : begin + MOST_HEARD])
 
     async def _tell_loads(self) -> None:
         while True:
@@ -143,8 +169,12 @@ class Session:
         while True:
             await self._to_write.wait()
             self._to_write.clear()
+            await self._mark_prefix()
+            if self._said is None:
+                await self._say_node()
             while pending := self._view.pending(MOST_OPERATIONS):
                 await self._write(pending)
+                self._view.written()
                 if len(pending) < MOST_OPERATIONS:
                     await asyncio.sleep(GAP_S)
 
@@ -152,11 +182,7 @@ class Session:
         """In one transaction. Raises StoreError."""
         puts = [Put(key, value, self._lease if leased else 0) for key, value, leased in pending if value is not None]
         began = time.monotonic()
-        try:
-            written = await self._store.write(puts, [key for key, value, _ in pending if value is None])
-        except LeaseGone:
-            self._lose_lease()
-            raise
+        written = await self._under_lease(puts, [key for key, value, _ in pending if value is None])
         self._sent.append((written.revision, began))
         self.contact = time.monotonic()
 

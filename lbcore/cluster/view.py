@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any, NamedTuple, TypeVar
 
 from lbcore.cluster import drained_nodes, entry, loads, marks, orders
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from lbcore.cluster.keys import Backend
     from lbcore.cluster.keys import Name as KeyName
     from lbcore.cluster.moves import Move
-    from lbcore.cluster.ticket_ring import TicketRing
+    from lbcore.cluster.ticket_ring import SharedKey, TicketRing
     from lbcore.store.interface import Change, Item
 
 T = TypeVar("T")
@@ -65,7 +66,8 @@ class _Found:
 class View:
     """me: this node. Times are seconds of one clock; now_ms is Unix time. tell: called with a line for the log.
 
-    tickets: the keys of TLS tickets, where nodes share a secret. asks: loads that are reported at other nodes count here, too.
+    is_unmarked: the key that says that the prefix is ours is to be written. tickets: the keys of TLS tickets, where nodes share
+    a secret. asks: loads that are reported at other nodes count here, too.
     """
 
     def __init__(
@@ -90,6 +92,9 @@ class View:
         self.told_loads: list[loads.Told] = []
         self.nodes: dict[str, Node] = {}
         self.ignored: set[str] = set()
+        self.is_unmarked: bool = False
+        self._under_way: list[tuple[dict[Any, Any], Any, Any]] = []
+        self._sealed: tuple[SharedKey, ...] | None = None
         self._heard_keys = 0
         self._tell = tell
         self._told_twin = self._told_ignored = False
@@ -101,8 +106,8 @@ class View:
 
     # --- what the store says -------------------------------------------------------------------------------------
 
-    def reread(self, items: Iterable[Item], now: float, now_ms: int) -> bool:
-        """All that the store has under our prefix. Is it new, without the key that says so? Raises NotOurPrefix."""
+    def reread(self, items: Iterable[Item], now: float, now_ms: int) -> None:
+        """All that the store has under our prefix. Raises NotOurPrefix."""
         self.ignored.clear()
         found = _Found()
         for item in items:
@@ -117,14 +122,17 @@ class View:
         self.registry.connected = True
         self.registry.reread(found.leases, now, now_ms)
         self.orders.reread(found.orders, now_ms)
+        self.is_unmarked = found.format is None
         self._follow_nodes(now, now_ms)
-        return found.format is None
 
     def _check_format(self, found: _Found) -> None:
         if found.format is None and self.ignored and not found.ours:
             raise NotOurPrefix(f"prefix: {self.keys.prefix!r} is used by something else, such as {min(self.ignored)!r}")
-        if found.format not in (None, FORMAT):
-            raise NotOurPrefix(f"prefix: {self.keys.prefix!r} is written as {found.format!r}, which this version cannot read")
+        self._check_version(found.format)
+
+    def _check_version(self, written: str | None) -> None:
+        if written not in (None, FORMAT):
+            raise NotOurPrefix(f"prefix: {self.keys.prefix!r} is written as {written!r:.80}, which this version cannot read")
 
     def _sort(self, found: _Found, key: str, value: bytes) -> None:
         name = self.keys.read(key)
@@ -152,12 +160,15 @@ class View:
             self._ignore(key)
 
     def changed(self, changes: Iterable[Change], now: float, now_ms: int) -> None:
-        """What a watch has brought."""
+        """What a watch has brought. Raises NotOurPrefix."""
         nodes = False
         for change in changes:
             name = self.keys.read(change.key)
             if name is None:
                 self._ignore_unless_gone(change)
+            elif name.kind == "format":
+                self._check_version(None if change.value is None else change.value.decode(errors="replace"))
+                self.is_unmarked = change.value is None
             elif name.kind == "leases" and name.backend is not None:
                 self.registry.changed(name.backend, self._read(entry.read, change), now, now_ms)
             elif name.kind == "orders" and name.backend is not None:
@@ -264,20 +275,35 @@ class View:
         return told
 
     def pending(self, most: int) -> list[Pending]:
-        """So many keys to be written now, each once."""
+        """So many keys to be written now. They are pending until `written` is called."""
+        self._under_way.clear()
+        self._sealed = None
         found: list[Pending] = []
-        for backend in _some(self.registry.writes, most):
-            said = self.registry.writes.pop(backend)
+        for backend, said in self._some(self.registry.writes, most):
             found.append(Pending(self.keys.of("leases", backend), said and said.write(), leased=True))
-        for backend in _some(self.orders.writes, most - len(found)):
-            ordered = self.orders.writes.pop(backend)
+        for backend, ordered in self._some(self.orders.writes, most - len(found)):
             found.append(Pending(self.keys.of("orders", backend), ordered and ordered.write()))
-        for node in _some(self.drained.writes, most - len(found)):
-            found.append(Pending(self.keys.drain(node), drained_nodes.write(self.drained.writes.pop(node))))
+        for node, order in self._some(self.drained.writes, most - len(found)):
+            found.append(Pending(self.keys.drain(node), drained_nodes.write(order)))
         if self.tickets is not None and self.tickets.write and len(found) < most:
-            self.tickets.write = False
+            self._sealed = self.tickets.keys
             found.append(Pending(self.keys.secret(TICKETS), self.tickets.value()))
         return found
+
+    def _some(self, writes: dict[K, T], most: int) -> list[tuple[K, T]]:
+        found = list(itertools.islice(writes.items(), max(0, most)))
+        self._under_way += [(writes, key, value) for key, value in found]
+        return found
+
+    def written(self) -> None:
+        """The store has what was pending; what has changed meanwhile stays pending."""
+        for writes, key, value in self._under_way:
+            if key in writes and writes[key] is value:
+                del writes[key]
+        if self.tickets is not None and self._sealed is not None and self.tickets.keys is self._sealed:
+            self.tickets.write = False
+        self._under_way.clear()
+        self._sealed = None
 
     def heard(self) -> list[Pending]:
         """What other nodes are to know every few seconds: which of their backends are heard here."""
@@ -309,7 +335,3 @@ class View:
     def leads(self) -> bool:
         """Is it this node that does what one node is to do?"""
         return self.me.node == min(self.nodes, default="")
-
-
-def _some(found: dict[K, Any], most: int) -> list[K]:
-    return [key for key, _ in zip(found, range(most), strict=False)]

@@ -113,22 +113,6 @@ def test_the_store_is_away_and_comes_back(tmp_path: Path) -> None:
 
 
 @needs_etcd
-def test_a_store_that_was_wiped_is_written_again(tmp_path: Path) -> None:
-    with etcd(tmp_path) as servers, nodes(servers.urls) as made:
-        made[0].tell("register", 4001)
-        made[1].tell("register", 4002)
-        made[2].order("add", 4003)
-        all_have(made, {4001, 4002, 4003})
-        servers.stop()
-        servers.members[0].wipe()
-        servers.start()
-        wait_for(lambda: all(node.cluster["connected"] for node in made), "all are back")
-        assert all(set(node.backends) == {4001, 4002, 4003} for node in made)
-        with nodes(servers.urls, 1, node="late") as late:
-            all_have(late, {4001, 4002, 4003})
-
-
-@needs_etcd
 def test_a_node_starts_while_the_store_is_away(tmp_path: Path) -> None:
     state = {"state_file": str(tmp_path / "state")}
     with etcd(tmp_path) as servers:

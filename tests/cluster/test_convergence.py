@@ -172,3 +172,19 @@ def test_heartbeats_that_go_to_every_node_in_turn_are_told_in_summaries() -> Non
     del world.beating[gone]
     world.later(2 * LEASE_S + 12 + BEAT_S)
     assert all(gone not in node.rows for node in world.nodes)
+
+
+def test_an_older_word_overwrites_a_later_one_whose_node_dies() -> None:
+    """Two nodes write at once, the later word first, and its author dies before it can write again."""
+    world = World(3, [0, 11_000, 0])
+    for number in range(2):
+        world.beating[backend(number)] = Told("ready")
+        world.beat(backend(number), 0)
+    world.later(15, spread=False, deliver=False)
+    del world.beating[backend(1)]
+    world.nodes[1].alive = False
+    world.nodes[1].disconnect()
+    world.heal()
+    world.later(QUIET_S)
+    assert all(node.rows == {backend(0)} for node in world.nodes)
+    assert set(world.store.entries) == {backend(0)}

