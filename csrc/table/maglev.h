@@ -5,7 +5,9 @@
 
 #include <stdint.h>
 
+#ifndef LB_MAGLEV_SLOTS           /* python -m bench.maglev measures other sizes, too */
 enum { LB_MAGLEV_SLOTS = 65521 }; /* a prime; the paper's choice is 65537, the room is 65536 */
+#endif
 
 /* Fill LB_MAGLEV_SLOTS slots with members in proportion to their weights (each >= 1). names: a hash of what a member is called,
  * the same everywhere. Returns the number of slots, or -ENOMEM. */
