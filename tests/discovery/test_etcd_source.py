@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from dns_faults import following
 from etcd_keys import QUICK, etcd_delete, etcd_put
-from etcd_members import Etcd, ask, etcd, needs_etcd
+from etcd_members import PROGRAMS, Etcd, ask, each_version, etcd
 from harness import wait_for
 from source_sites import hurry
 
@@ -31,9 +31,11 @@ def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
     hurry(monkeypatch)
 
 
-@pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[Etcd]:
-    with etcd(tmp_path, options=QUICK) as made:
+@pytest.fixture(params=["debian", "pypi"])
+def cluster(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Etcd]:
+    if request.param not in PROGRAMS:
+        pytest.skip(f"etcd of {request.param} is not installed")
+    with etcd(tmp_path, request.param, options=QUICK) as made:
         yield made
 
 
@@ -42,7 +44,6 @@ def source_of(cluster: Etcd, **values: Any) -> Callable[[Callable[[str], None]],
     return lambda log: made([PoolSettings(name="web", sources=[settings])], log)[0]
 
 
-@needs_etcd
 def test_a_key_whose_lease_ends_leaves(cluster: Etcd) -> None:
     url = cluster.urls[0]
     lease = ask(url, "/v3/lease/grant", {"TTL": 60})["ID"]
@@ -54,7 +55,6 @@ def test_a_key_whose_lease_ends_leaves(cluster: Etcd) -> None:
         wait_for(lambda: followed.addresses == [TWO], "one leaves")
 
 
-@needs_etcd
 def test_a_store_that_was_wiped_empties_nothing(cluster: Etcd) -> None:
     etcd_put(cluster.urls[0], "/shop/1", ONE)
     with following(source_of(cluster)) as followed:
@@ -71,7 +71,6 @@ def test_a_store_that_was_wiped_empties_nothing(cluster: Etcd) -> None:
         wait_for(lambda: followed.addresses == [TWO], "what is written anew counts")
 
 
-@needs_etcd
 def test_history_that_was_compacted_meanwhile_is_read_again(cluster: Etcd, monkeypatch: pytest.MonkeyPatch) -> None:
     url = cluster.urls[0]
     etcd_put(url, "/shop/1", ONE)
@@ -92,7 +91,6 @@ def test_history_that_was_compacted_meanwhile_is_read_again(cluster: Etcd, monke
         assert followed.told == []
 
 
-@needs_etcd
 def test_a_user_needs_the_password_and_the_right(cluster: Etcd) -> None:
     url = cluster.urls[0]
     etcd_put(url, "/shop/1", ONE)
@@ -126,7 +124,6 @@ def test_a_user_needs_the_password_and_the_right(cluster: Etcd) -> None:
             assert "wrong" not in line.replace(words, "")
 
 
-@needs_etcd
 def test_a_prefix_with_too_many_keys_is_refused(cluster: Etcd, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(etcd_engine, "MOST_KEYS", 3)
     monkeypatch.setattr("lbcore.store.etcd.PAGE", 2)
@@ -137,10 +134,10 @@ def test_a_prefix_with_too_many_keys_is_refused(cluster: Etcd, monkeypatch: pyte
         assert line.endswith("more than 3 keys begin with '/shop/': is the prefix right?")
 
 
-@needs_etcd
-def test_a_member_that_dies_is_left_for_another(tmp_path: Path) -> None:
+@each_version
+def test_a_member_that_dies_is_left_for_another(version: str, tmp_path: Path) -> None:
     """A follower, so that the test waits for no election; what elections do is in tests/cluster."""
-    with etcd(tmp_path, members=3) as cluster:
+    with etcd(tmp_path, version, members=3) as cluster:
         leader = cluster.leader()
         dying, *others = sorted(cluster.members, key=lambda member: member is leader)
         etcd_put(leader.url, "/shop/1", ONE)
@@ -154,7 +151,6 @@ def test_a_member_that_dies_is_left_for_another(tmp_path: Path) -> None:
             assert followed.told == []
 
 
-@needs_etcd
 def test_a_deleted_prefix_is_taken_at_its_word(cluster: Etcd) -> None:
     etcd_put(cluster.urls[0], "/shop/1", ONE)
     etcd_put(cluster.urls[0], "/shop/2", TWO)

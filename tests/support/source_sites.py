@@ -11,7 +11,7 @@ import pytest
 from consul_peer import ConsulPeer, instance
 from dns_faults import WrongServer, failing, kind_of
 from etcd_keys import QUICK, etcd_delete, etcd_keys, etcd_put
-from etcd_members import Etcd
+from etcd_members import ANY, Etcd
 from file_sources import write
 from kubernetes_peer import KubernetesPeer, slice_of
 from nats_servers import NatsServer
@@ -267,9 +267,9 @@ class EtcdSite(ServerSite):
     kind = "etcd"
     clears = True  # each key is deleted, and the watch says so
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, version: str = ANY) -> None:
         super().__init__(directory)
-        self.server = Etcd(directory, options=QUICK)
+        self.server = Etcd(directory, version, options=QUICK)
         self.server.start()
 
     def settings(self, **values: Any) -> SourceSettings:
