@@ -43,7 +43,11 @@ class Answer(NamedTuple):
 
 
 class SourceFailed(Exception):
-    """A source gave no answer, or one that says nothing: in words."""
+    """A source gave no answer, or one that says nothing: in words. wait_s: it asks not to be asked again for so long."""
+
+    def __init__(self, words: str = "", wait_s: float = 0.0) -> None:
+        super().__init__(words)
+        self.wait_s = wait_s
 
 
 def plain(text: str, most: int = 300) -> str:

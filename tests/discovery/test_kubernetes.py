@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from aiohttp import web
 from certificates import authority_with_peers
 from dns_faults import following
 from file_sources import settings
@@ -17,6 +19,7 @@ from source_sites import KubernetesSite, hurry
 from lbcore.config.settings import PoolSettings, SourceSettings
 from lbcore.discovery.engines import http, kube_access, kubernetes
 from lbcore.discovery.engines import source as engine_source
+from lbcore.discovery.found import SourceFailed
 from lbcore.discovery.sources import made
 
 if TYPE_CHECKING:
@@ -158,6 +161,55 @@ def test_an_event_that_is_none_begins_anew(site: KubernetesSite, event: Any) -> 
         wait_for(lambda: len(lists(site.peer)) >= 2, "it lists again")
         site.set(TWO)
         wait_for(lambda: followed.addresses == [TWO], "the next change comes")
+
+
+@pytest.mark.parametrize("what", ["list", "watch"])
+def test_a_busy_server_is_left_alone_for_as_long_as_it_asks(
+    site: KubernetesSite, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """429 with Retry-After, by API priority and fairness."""
+    slept: list[float] = []
+    asleep = asyncio.sleep
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        await asleep(min(seconds, 0.05))
+
+    monkeypatch.setattr(engine_source.asyncio, "sleep", sleep)
+    site.set(ONE)
+    site.peer.busy = [(what, "7"), (what, "86400"), (what, "Wed, 21 Oct 2026 07:28:00 GMT")]
+    with following(site.source) as followed:
+        wait_for(lambda: site.peer.watches, f"it watches: {followed.told}")
+        assert followed.addresses == [ONE]
+    assert [seconds for seconds in slept if seconds > 1] == [7, http.LONGEST_WAIT_S]
+
+
+def test_an_error_in_a_watch_may_ask_for_time(site: KubernetesSite) -> None:
+    busy = {"code": 429, "message": "later", "details": {"retryAfterSeconds": 5}}
+    with pytest.raises(SourceFailed) as failure:
+        kubernetes.Kubernetes(site.settings())._take({"type": "ERROR", "object": busy}, {}, None)  # type: ignore[arg-type]
+    assert failure.value.wait_s == 5
+
+
+def test_a_watch_whose_response_does_not_begin_is_given_up(site: KubernetesSite) -> None:
+    site.set(ONE)
+    site.peer.silent = True
+    with following(lambda log: site.source(log, timeout="100ms")) as followed:
+        line = wait_for(lambda: followed.told, "it is told")[0]
+        assert line.endswith("no answer within 0.1 s")
+        assert followed.addresses == [ONE]
+        site.peer.silent = False
+        site.set(TWO)
+        wait_for(lambda: followed.addresses == [TWO], "it is well again")
+
+
+def test_a_list_that_never_ends_is_given_up(site: KubernetesSite, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kubernetes, "MOST_SLICES", 5)
+    site.set(ONE)
+    same = {"metadata": {"resourceVersion": "1", "continue": "again"}, "items": []}
+    monkeypatch.setattr(site.peer, "_list", lambda request: web.json_response(same))
+    with following(site.source) as followed:
+        assert wait_for(lambda: followed.told, "it is told")[0].endswith("its list does not end")
 
 
 # --- who may ask ----------------------------------------------------------------------------------------------------------

@@ -105,6 +105,47 @@ def test_a_slice_without_ports_takes_the_port_of_the_settings() -> None:
     assert skipped(bare) == {"a": "set port or port_name (it has: none)"}
 
 
+def test_a_port_without_a_number_means_all_ports() -> None:
+    """discovery.k8s.io/v1, EndpointPort.port: "If this is not specified, ports are not restricted"."""
+    anyone = slice_of("a", endpoint("10.0.0.1")) | {"ports": [{"name": "", "port": None, "protocol": "TCP"}]}
+    assert found(anyone, port=8080) == [Found("10.0.0.1:8080", 1)]
+    assert skipped(anyone) == {"a": "its port has no number: set port"}
+    assert skipped(anyone, port_name="http") == {"a": "it has no port http (it has: (no name) (any))"}
+
+
+def test_ports_that_are_null_are_as_none() -> None:
+    bare = slice_of("a", endpoint("10.0.0.1")) | {"ports": None}
+    assert found(bare, port=8080) == [Found("10.0.0.1:8080", 1)]
+
+
+def test_one_number_for_tcp_and_udp_is_one_port() -> None:
+    """As a service of HTTP/3 or DNS has it."""
+    ports = [{"name": "https", "port": 8443, "protocol": "TCP"}, {"name": "h3", "port": 8443, "protocol": "UDP"}]
+    both = slice_of("a", endpoint("10.0.0.1")) | {"ports": ports}
+    assert found(both) == found(both, port_name="h3") == [Found("10.0.0.1:8443", 1)]
+
+
+def test_a_terminating_pod_whose_serving_is_unknown_is_judged_by_ready() -> None:
+    """discovery.k8s.io/v1, EndpointConditions.serving: null means what ready says."""
+    leaving = {"addresses": ["10.0.0.1"], "conditions": {"ready": False, "serving": None, "terminating": True}}
+    assert found(slice_of("a", leaving)) == []
+    coming = {"addresses": ["10.0.0.1"], "conditions": {"ready": None, "serving": None, "terminating": None}}
+    assert found(slice_of("a", coming)) == [Found("10.0.0.1:8000", 1)]
+
+
+def test_hints_of_pods_that_are_not_ready_are_not_asked_for() -> None:
+    """As kube-proxy has it: only endpoints that could be picked must have them."""
+    hinted = endpoint("10.0.0.1", zone="a", hints={"forZones": [{"name": "b"}]})
+    assert found(slice_of("a", hinted, endpoint("10.0.0.2", ready=False, serving=False)), zone="b") == [
+        Found("10.0.0.1:8000", 1)
+    ]
+
+
+def test_hints_that_leave_a_zone_without_pods_leave_the_backups() -> None:
+    hinted = [endpoint(f"10.0.0.{at}", zone="a", hints={"forZones": [{"name": "a"}]}) for at in (1, 2)]
+    assert [backend.tier for backend in found(slice_of("a", *hinted), zone="c")] == [1, 1]
+
+
 def test_pods_of_a_named_port_may_have_several_numbers() -> None:
     """While a Deployment that changes its port rolls out, there is a slice for each."""
     slices = slice_of("a", endpoint("10.0.0.1"), port=80), slice_of("b", endpoint("10.0.0.2"), port=8080)

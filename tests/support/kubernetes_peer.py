@@ -22,6 +22,7 @@ SELECTOR = "kubernetes.io/service-name="
 class KubernetesPeer(HttpPeer):
     """tokens: that it accepts, None: it asks for none. rights: may the account read slices? page: at most so many slices of a
     list at once, whatever the client asks. expires: how a watch from a forgotten revision ends, "status" (HTTP 410) or "event".
+    busy: what the next requests are told, "list" or "watch", with 429 and this Retry-After. silent: no head for watches.
     """
 
     def __init__(self, context: ssl.SSLContext | None = None) -> None:
@@ -39,6 +40,8 @@ class KubernetesPeer(HttpPeer):
         self._news: asyncio.Event = asyncio.Event()
         self._ending = 0
         self.watches = 0
+        self.busy: list[tuple[str, str]] = []
+        self.silent = False
         super().__init__(context)
 
     # --- what it knows -------------------------------------------------------------------------------------------
@@ -137,7 +140,14 @@ class KubernetesPeer(HttpPeer):
             return _status(401, "Unauthorized", "Unauthorized")
         if request.path != f"/apis/discovery.k8s.io/v1/namespaces/{self.namespace}/endpointslices" or not self.rights:
             return _status(403, "Forbidden", f"endpointslices is forbidden: User cannot list {request.path}")
+        kind = "watch" if "watch" in request.query else "list"
+        if self.busy and self.busy[0][0] == kind:
+            answer = _status(429, "TooManyRequests", "Too many requests, please try again later.")
+            answer.headers["Retry-After"] = self.busy.pop(0)[1]
+            return answer
         if "watch" in request.query:
+            if self.silent:
+                await asyncio.sleep(3600)
             return await self._watch(request)
         return self._list(request)
 

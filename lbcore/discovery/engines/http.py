@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
@@ -24,12 +25,22 @@ MOST_TOLD = 200
 """Characters of an error's text that are passed on."""
 
 
-class Refused(SourceFailed):
-    """The engine answered with another status than 200."""
+LONGEST_WAIT_S = 60.0
+"""An engine that asks for more time than this is asked again all the same."""
 
-    def __init__(self, status: int, words: str) -> None:
-        super().__init__(f"HTTP {status}{': ' + words if words else ''}")
+
+class Refused(SourceFailed):
+    """The engine answered with another status than 200. retry_after: what its header of that name says (RFC 9110 10.2.3)."""
+
+    def __init__(self, status: int, words: str, retry_after: str = "") -> None:
+        super().__init__(f"HTTP {status}{': ' + words if words else ''}", wait_of(retry_after))
         self.status = status
+
+
+def wait_of(seconds: object) -> float:
+    """How long an engine asks to be left alone, within bounds. A date is not taken: engines write seconds."""
+    text = str(seconds)
+    return min(float(text), LONGEST_WAIT_S) if text.isascii() and text.isdigit() and len(text) < 10 else 0.0
 
 
 class Reply(NamedTuple):
@@ -106,29 +117,34 @@ class Http:
         total_s: float | None,
         silence_s: float | None = None,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """A response with status 200. All that can go wrong until the block ends is raised as SourceFailed."""
+        """A response with status 200, whose head comes in time. All that can go wrong until the block ends is raised as
+        SourceFailed. total_s: until the block ends; None: as long as it takes."""
         assert self._session is not None
         limit = aiohttp.ClientTimeout(total=total_s, connect=self._timeout_s, sock_read=silence_s)
         headers = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "lbcore", **self._headers()}
         data = None if body is None else json.dumps(body).encode()
         if data is not None:
             headers["Content-Type"] = "application/json"
+        begun = False
         try:
-            async with self._session.request(
-                method,
-                self._at + path,
-                params=list(params),
-                data=data,
-                headers=headers,
-                timeout=limit,
-                allow_redirects=False,
-            ) as response:
+            async with asyncio.timeout(total_s or self._timeout_s):
+                response = await self._session.request(
+                    method,
+                    self._at + path,
+                    params=list(params),
+                    data=data,
+                    headers=headers,
+                    timeout=limit,
+                    allow_redirects=False,
+                )
+            begun = True
+            async with response:
                 _keep_alive(response)
                 if response.status != 200:
-                    raise Refused(response.status, await _why(response))
+                    raise Refused(response.status, await _why(response), response.headers.get("Retry-After", ""))
                 yield response
         except TimeoutError:
-            raise SourceFailed(f"no answer within {total_s or silence_s or self._timeout_s:g} s") from None
+            raise SourceFailed(f"no answer within {total_s or (silence_s if begun else None) or self._timeout_s:g} s") from None
         except (aiohttp.ClientError, ssl.SSLError, OSError, ValueError) as error:
             closed = isinstance(error, aiohttp.ServerDisconnectedError) and self._context is not None
             hint = "; it may want another client certificate (cert)" if closed else ""

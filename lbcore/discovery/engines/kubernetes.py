@@ -12,7 +12,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from lbcore.backoff import Backoff
-from lbcore.discovery.engines.http import Http, Refused, is_over_tls
+from lbcore.discovery.engines.http import Http, Refused, is_over_tls, wait_of
 from lbcore.discovery.engines.kube_access import access_of
 from lbcore.discovery.engines.slices import backends
 from lbcore.discovery.found import Answer, SourceFailed
@@ -108,7 +108,7 @@ class Kubernetes:
     async def _pages(self, http: Http) -> tuple[dict[str, dict[str, Any]], str]:
         slices: dict[str, dict[str, Any]] = {}
         token = ""
-        while True:
+        for _ in range(MOST_SLICES):  # a page holds at least one
             params = [self._selector, ("limit", str(PAGE)), *([("continue", token)] if token else [])]
             page = (await http.get(self._path, params)).document
             try:
@@ -121,6 +121,7 @@ class Kubernetes:
                 raise SourceFailed(f"the service has more than {MOST_SLICES:,} EndpointSlices")
             if not token:
                 return slices, revision
+        raise SourceFailed("its list does not end")
 
     # --- watch ---------------------------------------------------------------------------------------------------
 
@@ -156,7 +157,9 @@ class Kubernetes:
             kind, entry = event["type"], event["object"]
             if kind == "ERROR":
                 fault = f"the watch: {str(entry.get('message') or entry.get('reason'))[:200]}"
-                raise Expired(fault) if entry.get("code") == GONE else SourceFailed(fault)
+                if entry.get("code") == GONE:
+                    raise Expired(fault)
+                raise SourceFailed(fault, wait_of((entry.get("details") or {}).get("retryAfterSeconds")))
             revision = str(entry["metadata"]["resourceVersion"])
             if kind in ("ADDED", "MODIFIED"):
                 slices[str(entry["metadata"]["name"])] = entry

@@ -137,23 +137,31 @@ def _endpoint(entry: dict[str, Any], family: str, port: int) -> Endpoint:
 
 
 def _port(ports: list[dict[str, Any]], settings: SourceSettings) -> int:
-    """The port that the settings mean. Raises ValueError."""
-    if settings.port is not None and (not ports or any(entry.get("port") == settings.port for entry in ports)):
+    """The port that the settings mean. Raises ValueError.
+
+    Without ports, and with a port that has no number, a slice means all ports. A number may stand twice, for TCP and for UDP.
+    """
+    numbers = {entry.get("port") for entry in ports}
+    if settings.port is not None and (not ports or {settings.port, None} & numbers):
         return settings.port
     if settings.port_name is not None:
-        named = [entry for entry in ports if entry.get("name") == settings.port_name]
-    else:
-        named = ports if settings.port is None else []
-    if len(named) != 1:
+        numbers = {entry.get("port") for entry in ports if entry.get("name") == settings.port_name}
+    elif settings.port is not None:
+        numbers = set()
+    if len(numbers) != 1:
         raise ValueError(_which_port(ports, settings))
-    port = named[0].get("port")
+    port = numbers.pop()
     if type(port) is not int:
         raise ValueError("its port has no number: set port")
     return port
 
 
 def _which_port(ports: list[dict[str, Any]], settings: SourceSettings) -> str:
-    known = ", ".join(f"{entry.get('name') or '(no name)'} {entry.get('port')}" for entry in ports[:8]) or "none"
+    known = ", ".join(f"{entry.get('name') or '(no name)'} {_number(entry)}" for entry in ports[:8]) or "none"
     if settings.port is None and settings.port_name is None:
         return f"set port or port_name (it has: {known})"
     return f"it has no port {settings.port or settings.port_name} (it has: {known})"
+
+
+def _number(entry: dict[str, Any]) -> str:
+    return "(any)" if entry.get("port") is None else str(entry["port"])

@@ -152,7 +152,7 @@ class EngineSource:
                 await asyncio.sleep(backoff.next())
                 continue
             endpoint = endpoints[at % len(endpoints)]
-            fault, lived_s = await self._serve(endpoint)
+            fault, lived_s, wait_s = await self._serve(endpoint)
             at += 1
             if lived_s > PROVEN_S:
                 backoff.begin_anew()
@@ -165,20 +165,20 @@ class EngineSource:
             if len(faults) >= len(endpoints):
                 self._tell(faults)
                 faults = {}
-                await asyncio.sleep(backoff.next())
+                await asyncio.sleep(max(wait_s, backoff.next()))
             elif self._losses >= len(endpoints):
-                await asyncio.sleep(backoff.next())
+                await asyncio.sleep(max(wait_s, backoff.next()))
 
-    async def _serve(self, endpoint: str) -> tuple[str, float]:
-        """Follow one endpoint until it fails: why, and after how many seconds."""
+    async def _serve(self, endpoint: str) -> tuple[str, float, float]:
+        """Follow one endpoint until it fails: why, after how many seconds, and for how many it asks to be left alone."""
         self._answered = False
-        self._began, fault = time.monotonic(), "it ended"
+        self._began, fault, wait_s = time.monotonic(), "it ended", 0.0
         try:
             await self._engine.follow(endpoint, self)
         except SourceFailed as failure:
-            fault = plain(str(failure))
+            fault, wait_s = plain(str(failure)), failure.wait_s
         self.standing.failed(f"{endpoint}: {fault}")
-        return fault, time.monotonic() - self._began
+        return fault, time.monotonic() - self._began, wait_s
 
     def _tell(self, faults: dict[str, str]) -> None:
         self._trouble.tell("the last answer is kept: " + "; ".join(f"{at}: {why}" for at, why in sorted(faults.items())))
