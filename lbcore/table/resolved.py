@@ -38,6 +38,8 @@ UNRESOLVED = Resolved(int(socket.AF_INET), "255.255.255.255", 0)
 
 def resolve(host: str, port: int) -> Resolved:
     """The first address of a host, IPv4 before IPv6. May take seconds. Raises ValueError if it has none."""
+    if literal := _literal(host):
+        return literal
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
@@ -68,11 +70,24 @@ def resolve_all(
 @functools.lru_cache(65_536)
 def is_literal(host: str) -> bool:
     """Is it an address itself, and no name?"""
+    if _literal(host):
+        return True
     try:
         socket.getaddrinfo(host, None, flags=socket.AI_NUMERICHOST)
     except OSError:
         return False
     return True
+
+
+def _literal(host: str) -> Resolved | None:
+    """An address in its ordinary form, as getaddrinfo would find it; None: what else it may be, getaddrinfo says."""
+    for family in (socket.AF_INET, socket.AF_INET6):
+        try:
+            ip = socket.inet_ntop(family, socket.inet_pton(family, host))
+        except (OSError, ValueError):
+            continue
+        return Resolved(int(family), ip, 0, (ip,))
+    return None
 
 
 def _try_resolve(host: str, port: int) -> Resolved | ValueError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -51,11 +52,7 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
     monkeypatch.setattr(resolver, "LIMIT_S", 0.1)
     monkeypatch.setattr(names, "LEAST_S", 0.05)
 
-    class Patched:
-        AF_INET, SOCK_STREAM, AI_NUMERICHOST = socket.AF_INET, socket.SOCK_STREAM, socket.AI_NUMERICHOST
-        getaddrinfo = staticmethod(host.getaddrinfo)
-
-    monkeypatch.setattr(resolved, "socket", Patched)
+    monkeypatch.setattr(resolved, "socket", SimpleNamespace(**vars(socket) | {"getaddrinfo": host.getaddrinfo}))
     return host
 
 
