@@ -116,7 +116,8 @@ class Running:
             settings.cluster, self.membership, self._admin_address, lambda: self.settings.ticket_rotation_ms, log
         )
         if self.cluster:
-            self._parts.append(Part(self.cluster.stop, start=self.cluster.start, leave=self.cluster.leave))
+            start = functools.partial(self.cluster.start, takes_over=self.adoption is not None)
+            self._parts.append(Part(self.cluster.stop, start=start, leave=self.cluster.leave))
         self.sourcing: Sourcing = Sourcing(self.membership, log)
         self.recording: Recording = Recording(table, self.name, log)
         self._parts.append(Part(self.recording.close, start=lambda: self.recording.begin(settings)))

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 START_S = 5.0
 """A balancer that starts waits so long for the store, unless no member answers: it begins with all that the others know."""
+KEYS_S = 1.0
+"""One that takes over workers knows all that; it waits for the shared keys of TLS tickets only, lest it make one of its own."""
 LOOK_S = 0.1
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 5.0
 REMOVED = "removed by an operator"
@@ -79,11 +81,11 @@ class Cluster:
 
     # --- life, on others' threads --------------------------------------------------------------------------------
 
-    def start(self) -> None:
-        """Begin, and wait for a moment until what the others know is here."""
+    def start(self, *, takes_over: bool = False) -> None:
+        """Begin, and wait for a moment until what the others know is here. takes_over: workers and backends are here."""
         self._thread = threading.Thread(target=self._run, name="lbcore-cluster", daemon=True)
         self._thread.start()
-        self._synced.wait(START_S)
+        self._synced.wait(START_S if not takes_over else KEYS_S if self._view.tickets else 0)
 
     def stop(self) -> None:
         """End; our keys go from the store."""

@@ -11,6 +11,7 @@ from cluster_processes import PREFIX, Beating, asking, node
 from etcd_members import end_lease, etcd, needs_etcd
 from harness import Command, stays, wait_for
 from http_peers import Backend
+from slow_paths import slow_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -70,3 +71,25 @@ def test_a_node_is_killed(tmp_path: Path) -> None:
         wait_for(lambda: len(made[0].status()["cluster"]["nodes"]) == 2, "its lease is over")
         stays(lambda: all(len(ports(running)) == 3 for running in made[:2]), "nobody is dropped", 3)
         assert not any(" leaves: " in running.stderr.read_text() for running in made)
+
+
+@needs_etcd
+def test_an_upgrade_while_the_store_says_nothing(tmp_path: Path) -> None:
+    """The control plane that takes over knows what the one before knew, and waits for nobody."""
+    with etcd(tmp_path) as servers, slow_path(servers.members[0].client) as path:
+        running = node(tmp_path, "n0", [path.url])
+        beating = Beating([running], 2)
+        try:
+            wait_for(lambda: len(ports(running)) == 2, "it has the backends")
+            with asking(running):
+                path.stalled.set()
+                done = running.cli("upgrade")
+                assert done.returncode == 0, done.stderr
+                assert len(ports(running)) == 2
+                path.stalled.clear()
+                wait_for(lambda: running.status()["cluster"]["connected"], "it is connected", 20)
+                assert len(ports(running)) == 2
+            assert " leaves: " not in running.stderr.read_text()
+        finally:
+            beating.close()
+            kill(running)
