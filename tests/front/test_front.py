@@ -155,6 +155,26 @@ def test_scripts_are_of_any_posix_shell(script: Path) -> None:
     assert script.stat().st_mode & 0o111
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["keepalived", "--config-test", "-f", "keepalived.conf"],
+        ["bird", "-p", "-c", "bird.conf"],
+        ["bird", "-p", "-c", "bird-router.conf"],
+        ["nft", "--check", "-f", "handover.nft"],
+    ],
+    ids=lambda words: words[-1],
+)
+def test_a_file_passes_its_programs_own_check_as_it_stands(words: list[str]) -> None:
+    path = program(words[0])
+    if path is None:
+        pytest.skip(f"{words[0]} is missing")
+    with own_network():
+        subprocess.run(["ip", "link", "add", "eth0", "type", "veth", "peer", "name", "other"], check=True)
+        done = subprocess.run([path, *words[1:]], cwd=EXAMPLES, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def test_the_bird_script_leaves_nothing_announced_when_it_is_stopped(tmp_path: Path) -> None:
     if program("bird") is None:
         pytest.skip("bird is missing")
