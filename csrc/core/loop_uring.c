@@ -84,7 +84,10 @@ static void hear_all(struct lb_uring *uring)
 {
     enum { MANY = 16, CALLS = 16 };
     uint32_t before = 0, now = lb_ring_untaken(&uring->ring);
-    for (int i = 0; i < CALLS && now - before >= MANY && lb_ring_submit(&uring->ring) == 0; i++) {
+    for (int i = 0; i < CALLS && now - before >= MANY; i++) {
+        lb_ring_buffers_refill(&uring->buffers, now);
+        if (lb_ring_submit(&uring->ring) < 0)
+            break;
         before = now;
         now = lb_ring_untaken(&uring->ring);
     }
@@ -100,6 +103,7 @@ int lb_uring_wait(struct lb_uring *uring, struct epoll_event *events, int room, 
     if (!uring->poller_asked && !uring->poller_has)
         ask_poller(uring);
     int is_ready = uring->hurries || uring->count || uring->poller_has || lb_ring_first(&uring->ring);
+    lb_ring_buffers_refill(&uring->buffers, lb_ring_untaken(&uring->ring));
     int error = is_ready || !timeout_ms ? lb_ring_submit(&uring->ring) : lb_ring_wait(&uring->ring, timeout_ms);
     uring->hurries = 0;
     hear_all(uring);

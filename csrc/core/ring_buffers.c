@@ -4,6 +4,7 @@
 #include <sys/mman.h>
 
 enum { RING_BYTES = LB_RING_BUFFERS * sizeof(struct lb_ring_buffer), MEMORY_BYTES = LB_RING_BUFFERS * LB_RING_BUFFER_STRIDE };
+enum { AT_FIRST = 64 }; /* buffers that the kernel has */
 
 static void *map(size_t bytes)
 {
@@ -17,8 +18,10 @@ int lb_ring_buffers_open(struct lb_ring_buffers *buffers, struct lb_ring *ring)
     if (!buffers->ring || !buffers->memory)
         return -ENOMEM;
     int error = lb_ring_put_buffers(ring, buffers->ring, LB_RING_BUFFERS);
-    for (uint16_t id = 0; !error && id < LB_RING_BUFFERS; id++)
+    for (uint16_t id = LB_RING_BUFFERS; id-- > 0;)
         lb_ring_buffers_give(buffers, id);
+    buffers->wanted = AT_FIRST;
+    lb_ring_buffers_refill(buffers, 0);
     return error;
 }
 
@@ -31,11 +34,22 @@ void lb_ring_buffers_close(struct lb_ring_buffers *buffers)
     *buffers = (struct lb_ring_buffers){0};
 }
 
-void lb_ring_buffers_give(struct lb_ring_buffers *buffers, uint16_t id)
+static void put(struct lb_ring_buffers *buffers, uint16_t id)
 {
     struct lb_ring_buffer *place = &buffers->ring[buffers->tail++ & (LB_RING_BUFFERS - 1)];
     place->address = (uintptr_t)lb_ring_buffers_at(buffers, id);
     place->length = LB_RING_BUFFER_BYTES;
     place->id = id;
+}
+
+void lb_ring_buffers_refill(struct lb_ring_buffers *buffers, uint32_t untold)
+{
+    if (buffers->lacked)
+        buffers->wanted = buffers->wanted < LB_RING_BUFFERS / 2 ? (uint16_t)(2 * buffers->wanted) : LB_RING_BUFFERS;
+    buffers->lacked = 0;
+    if (buffers->given >= buffers->wanted + untold || !buffers->free_count)
+        return;
+    for (; buffers->given < buffers->wanted + untold && buffers->free_count; buffers->given++)
+        put(buffers, buffers->free[--buffers->free_count]);
     __atomic_store_n(&buffers->ring->tail, buffers->tail, __ATOMIC_RELEASE);
 }

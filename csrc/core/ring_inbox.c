@@ -150,8 +150,14 @@ static void ended(struct lb_ring_socket *socket, int result)
         lb_uring_raise(socket->uring, socket, EPOLLIN | EPOLLRDHUP | (socket->error ? EPOLLHUP | EPOLLERR : 0));
         lb_ring_go_direct_later(socket); /* a reset may follow */
         return;
+    case -ENOBUFS: /* all that the kernel had are in use */
+        if (lb_ring_buffers_lack(&socket->uring->buffers) && socket->mode == LB_RING_RINGED) {
+            lb_ring_begin(socket);
+            return;
+        }
+        lb_ring_go_direct(socket);
+        return;
     case -ECANCELED: /* it leaves */
-    case -ENOBUFS:   /* all buffers are in use */
         lb_ring_go_direct(socket);
         return;
     default:
@@ -167,6 +173,7 @@ void lb_ring_received(struct lb_uring *uring, const struct lb_cqe *cqe)
     int is_ours = socket && socket->uring == uring && socket->generation == (uint32_t)(cqe->user_data >> 32);
     if (cqe->flags & LB_CQE_BUFFER) {
         uint16_t id = (uint16_t)(cqe->flags >> LB_CQE_BUFFER_SHIFT);
+        lb_ring_buffers_took(&uring->buffers);
         if (is_ours && cqe->result > 0)
             append(socket, id, (uint16_t)cqe->result);
         else

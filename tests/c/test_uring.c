@@ -307,6 +307,32 @@ static void a_wait_ends_when_there_is_room_again(void)
     end();
 }
 
+/* Bytes come for more sockets than the kernel has buffers: it gets more, and none leaves the ring. */
+static void a_burst_takes_more_buffers(void)
+{
+    enum { MANY = 150 };
+    char got[8];
+    int ours[MANY], peer[MANY], told_count = 0;
+    begin();
+    for (int i = 0; i < MANY; i++)
+        meet(&ours[i], &peer[i]);
+    for (int i = 0; i < MANY; i++)
+        CHECK(send(peer[i], "ask", 3, 0) == 3); /* before any receive is armed: all come in one submission */
+    for (int turn = 0; turn < 100 && told_count < MANY; turn++)
+        for (int i = told(0) ? 0 : MANY; i < MANY; i++)
+            told_count += lb_recv(ours[i], got, sizeof got) == 3;
+    CHECK(told_count == MANY);
+    for (int i = 0; i < MANY; i++) {
+        CHECK(lb_ring_socket_of(ours[i])->mode == LB_RING_RINGED);
+        lb_close(ours[i], 0);
+        close(peer[i]);
+    }
+    (void)told(0);
+    CHECK(loop.uring->buffers.wanted > 64);
+    CHECK(loop.uring->buffers.given + loop.uring->buffers.free_count == LB_RING_BUFFERS);
+    end();
+}
+
 /* More has happened than the list of a wait has room for. */
 static void sends_are_done_though_events_are_left(void)
 {
@@ -399,6 +425,7 @@ int main(void)
     RUN(who_does_not_read_holds_few_buffers);
     RUN(a_peer_that_does_not_take_is_told_of_when_it_does);
     RUN(a_wait_ends_when_there_is_room_again);
+    RUN(a_burst_takes_more_buffers);
     RUN(sends_are_done_though_events_are_left);
     RUN(a_close_loses_nothing_of_a_send_that_found_no_room);
     RUN(bytes_that_wait_are_counted);
