@@ -18,6 +18,8 @@ enum lb_h2_server_state {
 /* What the header block under way is. */
 enum lb_h2_server_block { LB_H2_SERVER_HEAD, LB_H2_SERVER_TRAILERS, LB_H2_SERVER_IGNORED };
 
+enum { LB_H2_CALL_CHAINS = 64 }; /* a power of two: calls of one connection that are open at once fill them evenly */
+
 struct lb_h2_server;
 
 struct lb_h2_call {
@@ -25,8 +27,9 @@ struct lb_h2_call {
     struct lb_h2_server *server;
     struct lb_h2_call *older; /* of its connection */
     struct lb_h2_call *newer;
-    uint32_t id;   /* 0: it has not been opened */
-    uint32_t next; /* in the list of those to run */
+    struct lb_h2_call *chained; /* the next in its chain by number */
+    uint32_t id;                /* 0: it has not been opened */
+    uint32_t next;              /* in the list of those to run */
     struct lb_h2_window window;
     struct lb_h2_credit credit;
     struct lb_flow in;          /* DATA that the client has not taken */
@@ -76,6 +79,7 @@ struct lb_h2_server {
     uint8_t kind;                /* enum lb_h2_server_block */
     uint8_t full;                /* a call found no room in what has not been sent */
     struct lb_h2_response block; /* the head under way */
+    struct lb_h2_call *chains[LB_H2_CALL_CHAINS]; /* by number: responses come in any order */
 };
 
 static inline struct lb_h2_call *lb_h2_call_of(const struct lb_exchange *exchange)

@@ -191,7 +191,7 @@ static void open_stream(struct lb_h2_call *call)
 {
     struct lb_h2_link *link = link_of(call);
     link->last_out = link->last_out ? link->last_out + 2 : 1;
-    call->id = link->last_out;
+    lb_h2_call_number(call, link->last_out);
     call->window.left = (int32_t)link->peer.window;
 }
 

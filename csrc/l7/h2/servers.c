@@ -85,12 +85,33 @@ void lb_h2_calls_ready(struct lb_l7 *l7, const struct lb_h2_server *server)
 
 /* --- calls ------------------------------------------------------------------------------------------------------------------ */
 
+static struct lb_h2_call **chain_of(struct lb_h2_server *server, uint32_t id)
+{
+    return &server->chains[id / 2 % LB_H2_CALL_CHAINS];
+}
+
 struct lb_h2_call *lb_h2_call_find(const struct lb_h2_server *server, uint32_t id)
 {
-    struct lb_h2_call *call = server->newest;
+    struct lb_h2_call *call = server->chains[id / 2 % LB_H2_CALL_CHAINS];
     while (call && call->id != id)
-        call = call->older;
+        call = call->chained;
     return call;
+}
+
+void lb_h2_call_number(struct lb_h2_call *call, uint32_t id)
+{
+    struct lb_h2_call **chain = chain_of(call->server, id);
+    call->id = id;
+    call->chained = *chain;
+    *chain = call;
+}
+
+static void unchain(const struct lb_h2_call *call)
+{
+    struct lb_h2_call **at = chain_of(call->server, call->id);
+    while (*at != call)
+        at = &(*at)->chained;
+    *at = call->chained;
 }
 
 static void link_call(struct lb_h2_server *server, struct lb_h2_call *call)
@@ -161,6 +182,8 @@ void lb_h2_call_give(struct lb_l7 *l7, struct lb_h2_call *call)
     lb_sendq_drop(l7->ctx, &call->in);
     give_heads(l7, call);
     server->doubts -= call->doubted;
+    if (call->id)
+        unchain(call);
     unlink_call(server, call);
     call->exchange = NULL;
     if (!call->queued) /* else the list gives it back */

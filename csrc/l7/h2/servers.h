@@ -21,6 +21,9 @@ int lb_h2_servers_connect(struct lb_l7 *l7, struct lb_exchange *exchange);
 /* The open call of this number, or NULL. */
 struct lb_h2_call *lb_h2_call_find(const struct lb_h2_server *server, uint32_t id);
 
+/* It is opened, by this number. */
+void lb_h2_call_number(struct lb_h2_call *call, uint32_t id);
+
 /* Its exchange has left it. */
 void lb_h2_call_give(struct lb_l7 *l7, struct lb_h2_call *call);
 
