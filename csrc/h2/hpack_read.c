@@ -180,8 +180,29 @@ static int resolve(const struct lb_hpack_reader *reader, struct representation *
     return read->index == 0 || look_up(reader, read->index, &read->name, read->whole ? &read->value : &unused);
 }
 
+/* A field of plain strings, of which there are most: the tables' are. 0: it has no room. */
+static int put_plain(struct line *line, const struct representation *read, struct lb_hpack_field *field)
+{
+    uint32_t name_length = read->name.length, value_length = read->value.length;
+    if ((uint64_t)(line->end - line->at) < (uint64_t)name_length + value_length + 4)
+        return 0;
+    char *name = line->at, *value = name + name_length + 2;
+    memcpy(name, read->name.bytes, name_length);
+    memcpy(value - 2, ": ", 2);
+    if (value_length)
+        memcpy(value, read->value.bytes, value_length);
+    memcpy(value + value_length, "\r\n", 2);
+    field->name = name;
+    field->value = value;
+    field->name_length = name_length;
+    field->value_length = value_length;
+    return 1;
+}
+
 static enum lb_hpack_result put_field(struct line *line, const struct representation *read, struct lb_hpack_field *field)
 {
+    if (!read->name.coded && !read->value.coded)
+        return put_plain(line, read, field) ? LB_HPACK_FIELD : LB_HPACK_LONG;
     field->name = line->at;
     enum lb_hpack_result result = put_string(line, &read->name);
     if (result != LB_HPACK_FIELD)

@@ -104,11 +104,14 @@ static uint32_t find_name(const char *name, uint32_t length)
     return 0;
 }
 
+/* Behind this entry each name stands once, and without a value. */
+enum { LAST_VALUE = 16 };
+
 uint32_t lb_hpack_static_find(const char *name, uint32_t name_length, const char *value, uint32_t value_length, int *whole)
 {
     uint32_t first = find_name(name, name_length);
-    *whole = 0;
-    for (uint32_t index = first; index && index <= LB_HPACK_STATIC; index++) {
+    *whole = first > LAST_VALUE && !value_length;
+    for (uint32_t index = first; index && index <= LAST_VALUE; index++) {
         const struct lb_hpack_static *entry = &entries[index - 1];
         if (entry->name_length != name_length || memcmp(entry->name, name, name_length) != 0)
             break;

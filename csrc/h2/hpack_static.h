@@ -6,6 +6,7 @@
 
 enum {
     LB_HPACK_STATIC = 61,
+    LB_HPACK_STATIC_200 = 8,   /* ":status: 200" */
     LB_HPACK_STATIC_NAME = 27, /* bytes of the longest name */
 };
 

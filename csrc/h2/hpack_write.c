@@ -84,14 +84,29 @@ uint8_t *lb_hpack_write_begin(struct lb_hpack_writer *writer, uint8_t *out)
 
 /* --- what is known --------------------------------------------------------------------------------------------------- */
 
+static uint32_t four_at(const char *text)
+{
+    uint32_t word;
+    memcpy(&word, text, sizeof word);
+    return word;
+}
+
+/* Its first and its last four bytes, or all of a shorter one. */
+static uint64_t sample(const char *text, uint32_t length)
+{
+    uint64_t word = 0;
+    if (length >= 4)
+        return (uint64_t)four_at(text) << 32 | four_at(text + length - 4);
+    for (uint32_t i = 0; i < length; i++)
+        word = word << 8 | (uint8_t)text[i];
+    return word;
+}
+
+/* Entries of one hash are compared, so this is to be cheap rather than even. */
 static uint16_t hash_of(const char *name, uint32_t name_length, const char *value, uint32_t value_length)
 {
-    uint32_t hash = name_length * 31 + value_length;
-    for (uint32_t i = 0; i < name_length; i++)
-        hash = hash * 31 + (uint8_t)name[i];
-    for (uint32_t i = 0; i < value_length; i++)
-        hash = hash * 31 + (uint8_t)value[i];
-    return (uint16_t)(hash ^ hash >> 16);
+    uint64_t words = sample(name, name_length) * 31 + sample(value, value_length) + ((uint64_t)name_length << 16 ^ value_length);
+    return (uint16_t)(words * UINT64_C(0x9e3779b97f4a7c15) >> 48);
 }
 
 static int is_entry(const struct lb_hpack_table *table, const struct lb_hpack_entry *entry, const struct field *field)
@@ -147,6 +162,15 @@ static uint8_t *remember(struct lb_hpack_writer *writer, uint8_t *out, const str
         lb_hpack_table_insert(table, field->name, field->name_length, field->value, field->value_length, field->hash) != 0)
         return write_literal(out, 0x00, 4, field);
     return write_remembered(out, field);
+}
+
+uint8_t *lb_hpack_write_status(struct lb_hpack_writer *writer, uint8_t *out, uint32_t status)
+{
+    char digits[3] = {(char)('0' + status / 100), (char)('0' + status / 10 % 10), (char)('0' + status % 10)};
+    if (status != 200)
+        return lb_hpack_write(writer, out, ":status", 7, digits, 3, LB_HPACK_REMEMBER);
+    *out = 0x80 | LB_HPACK_STATIC_200;
+    return out + 1;
 }
 
 uint8_t *lb_hpack_write(struct lb_hpack_writer *writer, uint8_t *out, const char *name, uint32_t name_length, const char *value,

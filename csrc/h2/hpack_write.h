@@ -29,6 +29,9 @@ void lb_hpack_writer_resize(struct lb_hpack_writer *writer, uint32_t limit);
 /* What must stand at each block's beginning; needs LB_HPACK_WRITE_ROOM bytes. Returns the byte behind it. */
 uint8_t *lb_hpack_write_begin(struct lb_hpack_writer *writer, uint8_t *out);
 
+/* ":status", three digits. */
+uint8_t *lb_hpack_write_status(struct lb_hpack_writer *writer, uint8_t *out, uint32_t status);
+
 /* The name is in lower case. Needs name_length + value_length + LB_HPACK_WRITE_ROOM bytes. Returns the byte behind what was written. */
 uint8_t *lb_hpack_write(struct lb_hpack_writer *writer, uint8_t *out, const char *name, uint32_t name_length, const char *value,
                         uint32_t value_length, enum lb_hpack_keeping keeping);

@@ -1,6 +1,11 @@
 #include "huffman.h"
 
+#include <endian.h>
+#include <string.h>
+
 #include "huffman_tables.h"
+
+enum { LONGEST = 30 }; /* bits of a code (RFC 7541, Appendix B) */
 
 /* Bits that were read and not used yet, the next one on top. */
 struct bits {
@@ -10,8 +15,19 @@ struct bits {
     const uint8_t *end;
 };
 
+/* As many as there is room for; more than any code has, or all that are left. */
 static void refill(struct bits *bits)
 {
+    if (bits->end - bits->at >= 8) {
+        uint64_t word;
+        memcpy(&word, bits->at, sizeof word);
+        uint32_t bytes = (63 - bits->count) / 8;
+        bits->word |= be64toh(word) >> bits->count;
+        bits->at += bytes;
+        bits->count += bytes * 8;
+        bits->word &= ~(UINT64_MAX >> bits->count); /* of the byte behind them, nothing stays */
+        return;
+    }
     while (bits->count <= 56 && bits->at < bits->end) {
         bits->word |= (uint64_t)*bits->at++ << (56 - bits->count);
         bits->count += 8;
@@ -47,7 +63,8 @@ int64_t lb_huffman_decode(char *out, uint32_t room, const uint8_t *bytes, uint32
     uint32_t written = 0;
     for (;;) {
         uint8_t symbol = 0;
-        refill(&bits);
+        if (bits.count < LONGEST)
+            refill(&bits);
         uint32_t length = symbol_at(&bits, &symbol);
         if (length == 0 || length > bits.count)
             return is_padding(&bits) ? (int64_t)written : LB_HUFFMAN_BAD;

@@ -1,9 +1,9 @@
 #include "head.h"
 
-#include <endian.h>
 #include <string.h>
 
 #include "claim_headers.h"
+#include "runs.h"
 
 /* Where the reading stands. */
 struct reader {
@@ -101,65 +101,11 @@ static enum lb_reading line_end(struct reader *reader)
     return LB_READ_DONE;
 }
 
-/* Eight bytes at a time: where may a run of a kind end? Bit 7 of each such byte, the first byte the lowest. What is marked may be of
- * the kind all the same, and is looked at; before the first mark nothing is missed. (Borrows and carries come from marked bytes
- * only, and go upwards.) */
-static inline uint64_t equals(uint64_t word, uint8_t byte)
-{
-    uint64_t differs = word ^ LB_EACH(byte);
-    return (differs - LB_EACH(1)) & ~differs & LB_EACH(0x80);
-}
-
-static inline uint64_t value_ends(uint64_t word)
-{
-    return ((word - LB_EACH(0x20)) & ~word & LB_EACH(0x80)) | equals(word, 0x7f);
-}
-
-static inline uint64_t target_ends(uint64_t word)
-{
-    return ((word | (word - LB_EACH(0x21)) | (word + LB_EACH(1))) & LB_EACH(0x80)) | equals(word, '#');
-}
-
-/* All but letters and dashes, of which names consist. */
-static inline uint64_t token_ends(uint64_t word)
-{
-    uint64_t bytes = word & LB_EACH(0x7f), lower = bytes | LB_EACH(0x20);
-    uint64_t letters = (lower + LB_EACH(0x80 - 'a')) & ~(lower + LB_EACH(0x7f - 'z'));
-    uint64_t dashes = ~((bytes ^ LB_EACH('-')) + LB_EACH(0x7f));
-    return (word | ~(letters | dashes)) & LB_EACH(0x80);
-}
-
-static inline uint64_t ends(uint64_t word, enum lb_char kind)
-{
-    return kind == LB_VCHAR ? value_ends(word) : kind == LB_TARGET ? target_ends(word) : token_ends(word);
-}
-
-/* Where bytes of one kind end. */
-static inline uint32_t run_end(const char *bytes, uint32_t at, uint32_t count, enum lb_char kind)
-{
-    while (count - at >= sizeof(uint64_t)) {
-        uint64_t word;
-        memcpy(&word, bytes + at, sizeof word);
-        uint64_t marks = ends(le64toh(word), kind);
-        if (!marks) {
-            at += (uint32_t)sizeof word;
-            continue;
-        }
-        at += (uint32_t)__builtin_ctzll(marks) / 8;
-        if (!lb_is(bytes[at], kind))
-            return at;
-        at++;
-    }
-    while (at < count && lb_is(bytes[at], kind))
-        at++;
-    return at;
-}
-
 /* Bytes of one kind, as many as there are. */
 static inline struct lb_span run_of(struct reader *reader, enum lb_char kind)
 {
     uint32_t start = reader->at;
-    reader->at = run_end(reader->bytes, start, reader->count, kind);
+    reader->at = lb_run_end(reader->bytes, start, reader->count, kind);
     return (struct lb_span){start, reader->at - start};
 }
 
@@ -244,7 +190,9 @@ static enum lb_reading field_line(struct reader *reader, struct lb_field *field)
         field->value.length--;
     }
     field->line = (struct lb_span){start, reader->at - start};
-    field->known = (uint16_t)lb_field_known(bytes + field->name.at, field->name.length);
+    const char *name = bytes + field->name.at; /* who a client is, only requests say */
+    field->known =
+        (uint16_t)(reader->lenient ? look_up_short(name, field->name.length) : lb_field_known(name, field->name.length));
     return LB_READ_DONE;
 }
 

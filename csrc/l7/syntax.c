@@ -51,3 +51,14 @@ int lb_same_letters(const char *a, const char *b, uint32_t length)
             return 0;
     return 1;
 }
+
+void lb_lower_letters(char *to, const char *from, uint32_t length)
+{
+    uint32_t at = 0;
+    for (; length - at >= 8; at += 8) {
+        uint64_t word = lower_eight(eight_at(from + at));
+        memcpy(to + at, &word, sizeof word);
+    }
+    for (; at < length; at++)
+        to[at] = lb_lower(from[at]);
+}

@@ -35,6 +35,9 @@ static inline char lb_upper(char c)
 /* Equal but for case? b is in lower case. */
 int lb_same_letters(const char *a, const char *b, uint32_t length);
 
+/* Copy so many bytes, letters in lower case. */
+void lb_lower_letters(char *to, const char *from, uint32_t length);
+
 /* The value of a hexadecimal digit, or -1. */
 static inline int lb_hex(char c)
 {

@@ -16,33 +16,42 @@ uint32_t lb_h2_response_bytes(const struct lb_message *message)
 
 static char *lower(char *room, const char *name, uint32_t length)
 {
-    for (uint32_t i = 0; i < length; i++)
-        room[i] = lb_lower(name[i]);
+    lb_lower_letters(room, name, length);
     return room;
 }
+
+#define SAYS(text) (memcmp(name, text, sizeof(text) - 1) == 0)
 
 /* What differs from response to response would only push others out of the table. */
 static enum lb_hpack_keeping keeping_of(const char *name, uint32_t length)
 {
-    static const struct {
-        const char *name;
-        uint8_t length;
-        uint8_t keeping;
-    } changing[] = {
-        {"age", 3, LB_HPACK_FORGET},
-        {"etag", 4, LB_HPACK_FORGET},
-        {"location", 8, LB_HPACK_FORGET},
-        {"set-cookie", 10, LB_HPACK_SECRET},
-        {"traceparent", 11, LB_HPACK_FORGET},
-        {"x-request-id", 12, LB_HPACK_FORGET},
-        {"content-range", 13, LB_HPACK_FORGET},
-        {"last-modified", 13, LB_HPACK_FORGET},
-        {"content-length", 14, LB_HPACK_FORGET},
-    };
-    for (uint32_t i = 0; i < sizeof changing / sizeof *changing; i++)
-        if (lb_same(name, length, changing[i].name, changing[i].length))
-            return (enum lb_hpack_keeping)changing[i].keeping;
-    return LB_HPACK_REMEMBER;
+    int changes = 0;
+    switch (length) {
+    case 3:
+        changes = SAYS("age");
+        break;
+    case 4:
+        changes = SAYS("etag");
+        break;
+    case 8:
+        changes = SAYS("location");
+        break;
+    case 10:
+        return SAYS("set-cookie") ? LB_HPACK_SECRET : LB_HPACK_REMEMBER;
+    case 11:
+        changes = SAYS("traceparent");
+        break;
+    case 12:
+        changes = SAYS("x-request-id");
+        break;
+    case 13:
+        changes = SAYS("content-range") || SAYS("last-modified");
+        break;
+    case 14:
+        changes = SAYS("content-length");
+        break;
+    }
+    return changes ? LB_HPACK_FORGET : LB_HPACK_REMEMBER;
 }
 
 static uint8_t *put(uint8_t *out, struct lb_hpack_writer *writer, const char *name, uint32_t length, const char *value,
@@ -65,12 +74,6 @@ static int is_left_out(const struct lb_message *message, const char *bytes, cons
     return (field->known != LB_OTHER || message->nominated_count) && lb_message_is_hop_field(message, bytes, field);
 }
 
-static uint8_t *put_status(uint8_t *out, struct lb_hpack_writer *writer, uint16_t status)
-{
-    char digits[3] = {(char)('0' + status / 100), (char)('0' + status / 10 % 10), (char)('0' + status % 10)};
-    return PUT(out, writer, ":status", digits, 3);
-}
-
 static uint8_t *put_fields(uint8_t *out, struct lb_hpack_writer *writer, const struct lb_message *message, const char *bytes,
                            char *room)
 {
@@ -88,7 +91,7 @@ uint8_t *lb_h2_encode_response(uint8_t *out, struct lb_hpack_writer *writer, con
                                const struct lb_h2_edits *edits, char *room)
 {
     uint16_t status = edits->status ? edits->status : message->head.status;
-    out = put_status(out, writer, status);
+    out = lb_hpack_write_status(writer, out, status);
     out = put_fields(out, writer, message, bytes, room);
     if (status < 200)
         return out;

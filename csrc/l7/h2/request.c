@@ -1,5 +1,6 @@
 #include "request.h"
 
+#include "../runs.h"
 #include "../syntax.h"
 
 /* A field under consideration. */
@@ -8,6 +9,7 @@ struct part {
     const char *value;
     uint32_t name_length;
     uint32_t value_length;
+    int named; /* the name is one of HPACK's own */
 };
 
 static int is_named(const struct part *part, const char *name, uint32_t length)
@@ -43,10 +45,7 @@ static int is_value(const char *value, uint32_t length)
 {
     if (length && (is_blank(value[0]) || is_blank(value[length - 1])))
         return 0;
-    for (uint32_t i = 0; i < length; i++)
-        if (!lb_is(value[i], LB_VCHAR))
-            return 0;
-    return 1;
+    return lb_run_end(value, 0, length, LB_VCHAR) == length;
 }
 
 /* RFC 9113 8.2.2: what is about a connection of HTTP/1.1. */
@@ -70,12 +69,13 @@ static int is_of_a_connection(const struct part *part)
 
 static struct part part_of(const struct lb_hpack_field *field)
 {
-    return (struct part){field->name, field->value, field->name_length, field->value_length};
+    return (struct part){field->name, field->value, field->name_length, field->value_length, field->static_index != 0};
 }
 
 static int is_regular(const struct part *part)
 {
-    return is_name(part->name, part->name_length) && is_value(part->value, part->value_length) && !is_of_a_connection(part);
+    return (part->named || is_name(part->name, part->name_length)) && is_value(part->value, part->value_length) &&
+           !is_of_a_connection(part);
 }
 
 int lb_h2_is_regular(const struct lb_hpack_field *field)
@@ -108,10 +108,7 @@ static struct lb_span *place_of(struct lb_h2_request *request, const struct part
 
 static int is_run(const char *value, uint32_t length, enum lb_char kind)
 {
-    for (uint32_t i = 0; i < length; i++)
-        if (!lb_is(value[i], kind))
-            return 0;
-    return length != 0;
+    return length && lb_run_end(value, 0, length, kind) == length;
 }
 
 /* Each once, before all other fields, and never empty (8.3); an empty :authority would be none (8.3.1). */
