@@ -17,7 +17,8 @@ from typing import Any, NoReturn
 
 from bench import plots, render, summary
 from bench.run import Options, run, say_to_stderr
-from bench.scenarios import SCENARIOS, Scenario
+from bench.scenario import Scenario
+from bench.scenarios import SCENARIOS
 from bench.serving import ROOT
 from bench.sweeps import SWEEPS
 from bench.targets import RIVALS, TARGETS

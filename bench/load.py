@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shlex
 import shutil
 import socket
@@ -82,47 +81,22 @@ class Wrk:
             "-H",
             "Host: bench",
             *header,
-            _url(address, self.path, "https" if self.tls else "http"),
+            url(address, self.path, "https" if self.tls else "http"),
         ]
 
     def run(self, address: Address, seconds: float, memory: Memory) -> Done:
         """Raises LoadFailed."""
         command = self.command(address, seconds)
-        report = _read_report(_output_of(command, seconds + 4 * TIMEOUT_S))
+        report = _read_report(output_of(command, seconds + 4 * TIMEOUT_S))
         latency = {key: report[key] for key in ("p50_us", "p99_us", "p999_us", "max_us")}
         return Done(
-            command=_shown(command),
+            command=shown(command),
             seconds=report["duration_us"] / 1e6,
             answers=int(report["requests"]),
             bytes=int(report["bytes"]),
             latency_us=latency,
             raw=report,
         )
-
-
-@dataclass(frozen=True)
-class H2load:
-    """h2load (nghttp2): HTTP/2 by its preface, `streams` requests at a time on each of `connections`."""
-
-    path: str
-    connections: int
-    streams: int
-
-    def run(self, address: Address, seconds: float, memory: Memory) -> Done:
-        """Raises LoadFailed: also where a single request failed."""
-        program = shutil.which("h2load")
-        if program is None:
-            raise LoadFailed("h2load is not installed (apt-get install nghttp2-client)")
-        whole = max(1, round(seconds))
-        command = [program, f"-D{whole}", f"-c{self.connections}", f"-m{self.streams}", "-t1", _url(address, self.path, "http")]
-        said = _output_of(command, seconds + 4 * TIMEOUT_S)
-        found = re.search(r"(\d+) succeeded, (\d+) failed, (\d+) errored, (\d+) timeout", said)
-        size = re.search(r"traffic: .*?\((\d+)\) total", said)
-        if found is None or size is None or not int(found[1]):
-            raise LoadFailed("no request was answered")
-        if any(int(found[at]) for at in (2, 3, 4)):
-            raise LoadFailed(f"h2load counted {found[0]}")
-        return Done(_shown(command), whole, int(found[1]), int(size[1]))
 
 
 @dataclass(frozen=True)
@@ -152,10 +126,10 @@ class Paced:
         """Raises LoadFailed: also when it could not keep up its rate."""
         numbers = [self.connections, self.rate, seconds, WARMUP_S]
         command = [str(compiled(PACED)), address[0], str(address[1]), self.path, *(f"{number:g}" for number in numbers)]
-        report = _read_report(_output_of(command, seconds + 4 * TIMEOUT_S))
+        report = _read_report(output_of(command, seconds + 4 * TIMEOUT_S))
         latency = {key: report[key] for key, _ in _SHARES}
         wall, answers, size = report["duration_us"] / 1e6, int(report["requests"]), int(report["bytes"])
-        return Done(_shown(command), wall, answers, size, latency, raw=report)
+        return Done(shown(command), wall, answers, size, latency, raw=report)
 
 
 @dataclass(frozen=True)
@@ -168,7 +142,7 @@ class Sequential:
         """Raises LoadFailed."""
         took: list[int] = []
         size = 0
-        with _connected(address) as client:
+        with connected(address) as client:
             _exchange(client, self.path)
             start = time.perf_counter_ns()
             end = start + int(seconds * 1e9)
@@ -211,7 +185,7 @@ class Idle:
 
     def _open(self, clients: list[socket.socket], address: Address, count: int) -> None:
         for _ in range(count):
-            clients.append(_connected(address))
+            clients.append(connected(address))
             _exchange(clients[-1], self.path)
         time.sleep(1)
 
@@ -227,12 +201,12 @@ class Datagrams:
         """Raises LoadFailed: also when more than one in a thousand was lost."""
         numbers = [address[1], self.clients, self.size, f"{seconds:g}"]
         command = [str(compiled(DATAGRAMS)), "load", address[0], *map(str, numbers)]
-        report = _read_report(_output_of(command, seconds + 4 * TIMEOUT_S))
+        report = _read_report(output_of(command, seconds + 4 * TIMEOUT_S))
         answers = int(report["requests"])
         if report["lost"] > answers / 1000:
             raise LoadFailed(f"{report['lost']:g} datagrams of {answers} were lost")
         latency = {key: report[key] for key, _ in _SHARES if key in report}
-        return Done(_shown(command), report["duration_us"] / 1e6, answers, int(report["bytes"]), latency, raw=report)
+        return Done(shown(command), report["duration_us"] / 1e6, answers, int(report["bytes"]), latency, raw=report)
 
 
 @dataclass(frozen=True)
@@ -257,7 +231,7 @@ class Resumed:
         ticket: ssl.SSLSession | None = None
         count = size = 0
         while time.perf_counter() < end:
-            with _connected(address) as client, secured(client, context, ticket) as secure:
+            with connected(address) as client, secured(client, context, ticket) as secure:
                 size += _exchange(secure, self.path)
                 if ticket is not None and not secure.session_reused:
                     raise LoadFailed("a ticket was not taken")
@@ -266,13 +240,12 @@ class Resumed:
         return count, size
 
 
-Load = Wrk | H2load | Paced | Sequential | Idle | Datagrams | Resumed
 _SHARES = (("p50_us", 0.5), ("p99_us", 0.99), ("p999_us", 0.999), ("max_us", 1.0))
 
 
 def get(address: Address, path: str, *, tls: bool = False) -> int:
     """One request on a new connection: the answer's size in bytes. Raises LoadFailed."""
-    with _connected(address) as client:
+    with connected(address) as client:
         return _exchange(secured(client, insecure_context()) if tls else client, path)
 
 
@@ -298,21 +271,21 @@ def compiled(source: Path) -> Path:
         return program
     program.parent.mkdir(parents=True, exist_ok=True)
     fresh = program.with_name(f"{source.stem}.{os.getpid()}")
-    _output_of([os.environ.get("CC", "cc"), "-std=c11", "-D_GNU_SOURCE", "-O2", "-o", str(fresh), str(source)], 60)
+    output_of([os.environ.get("CC", "cc"), "-std=c11", "-D_GNU_SOURCE", "-O2", "-o", str(fresh), str(source)], 60)
     fresh.replace(program)
     return program
 
 
-def _url(address: Address, path: str, scheme: str) -> str:
+def url(address: Address, path: str, scheme: str) -> str:
     return f"{scheme}://{address[0]}:{address[1]}{path}"
 
 
-def _shown(command: list[str]) -> str:
+def shown(command: list[str]) -> str:
     """Without the directories that differ from machine to machine."""
     return shlex.join([Path(command[0]).name, *command[1:]]).replace(f"{REPORT.parent.parent}/", "")
 
 
-def _output_of(command: list[str], timeout_s: float) -> str:
+def output_of(command: list[str], timeout_s: float) -> str:
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False)
     except FileNotFoundError:
@@ -338,7 +311,7 @@ def _read_report(output: str) -> dict[str, float]:
     return report
 
 
-def _connected(address: Address) -> socket.socket:
+def connected(address: Address) -> socket.socket:
     try:
         client = socket.create_connection(address, timeout=TIMEOUT_S)
     except OSError as error:

@@ -79,6 +79,8 @@ http {{
 }}
 """
 
+_NGINX_GRPC = re.sub(r"proxy_pass.*\n.*\n.*\n.*fields.*\n", "grpc_pass grpc://origin;\n", _NGINX_HTTP)
+
 
 def _nginx_build() -> str:
     return subprocess.run([find("nginx"), "-V"], capture_output=True, text=True, check=False, timeout=30).stderr
@@ -96,12 +98,12 @@ def _stream_module() -> str:
     return f"load_module {path};"
 
 
-_NGINX_BODIES = {"tcp": _NGINX_STREAM, "udp": _NGINX_UDP, "http": _NGINX_HTTP}
+_NGINX_BODIES = {"tcp": _NGINX_STREAM, "udp": _NGINX_UDP, "http": _NGINX_HTTP, "grpc": _NGINX_GRPC}
 
 
 def _nginx_text(directory: Path, port: int, wanted: Wanted, *, mode: str, fields: str, tls: bool, http2: int) -> str:
     return _NGINX.format(
-        module="" if mode == "http" else _stream_module(),
+        module="" if mode in ("http", "grpc") else _stream_module(),
         user=nginx_user(),
         workers=wanted.workers,
         descriptors=descriptors(),

@@ -18,6 +18,9 @@ from bench.programs import Missing, find
 SMALL_PATH = "/"
 MEDIUM_PATH = "/medium"
 BIG_PATH = "/big"
+TAKE_PATH = "/take"
+"""A request's body is read to its end before anything is answered."""
+
 SIZES = (4 * 1024, 64 * 1024, 1024 * 1024)
 """Answers at /SIZE, in bytes."""
 
@@ -49,9 +52,18 @@ http {{
     open_file_cache max=16;
     server {{
         {listens}
+        listen 127.0.0.1:{plain} backlog=4096;
         {certificate}
         root {directory};
         location = / {{ return 200 "ok"; }}
+        location = /take {{
+            client_max_body_size 16m;
+            client_body_buffer_size 2m;
+            proxy_pass_request_body off;
+            proxy_set_header Content-Length "";
+            proxy_method GET;
+            proxy_pass http://127.0.0.1:{plain}/;
+        }}
         location / {{ }}
     }}
 }}
@@ -118,8 +130,26 @@ def nginx_certificate(made: Certificate) -> str:
 @contextlib.contextmanager
 def secured(directory: Path) -> Iterator[Origin]:
     """The same over TLS. Raises Missing, ChildFailed."""
-    with static(directory, tls=True) as origin:
+    with static(directory, speaks="ssl") as origin:
         yield origin
+
+
+@contextlib.contextmanager
+def http2(directory: Path) -> Iterator[Origin]:
+    """The same by HTTP/2, without TLS. Raises Missing, ChildFailed."""
+    with static(directory, speaks="http2") as origin:
+        yield origin
+
+
+@contextlib.contextmanager
+def waiting(directory: Path) -> Iterator[Origin]:
+    """bench/waiting.py answers `/` and nothing else. Raises ChildFailed."""
+    directory.mkdir()
+    address = ("127.0.0.1", free_port())
+    command = [sys.executable, "-m", "bench.waiting", str(address[1])]
+    with running(command, directory / "log", cwd=Path(__file__).resolve().parent.parent) as child:
+        wait_ready(child, address)
+        yield Origin(child, [address], " ".join(command))
 
 
 @contextlib.contextmanager
@@ -135,14 +165,18 @@ def loopback(count: int, port: int) -> list[Address]:
 
 
 @contextlib.contextmanager
-def static(directory: Path, *, tls: bool = False, count: int = 1) -> Iterator[Origin]:
-    """nginx on `count` addresses: 2 bytes at /, 64 KiB at /medium, 10 MB at /big, SIZES. Raises Missing, ChildFailed."""
+def static(directory: Path, *, speaks: str = "", count: int = 1) -> Iterator[Origin]:
+    """nginx on `count` addresses: 2 bytes at /, 64 KiB at /medium, 10 MB at /big, SIZES. Raises Missing, ChildFailed.
+
+    speaks: nginx's word for what else than HTTP/1.1: ssl, http2.
+    """
     program = find("nginx", " (it is the origin; apt-get install nginx)")
     directory.mkdir()
     for name, size in _FILES.items():
         (directory / name.strip("/")).write_bytes(os.urandom(1000) * (size // 1000) + bytes(size % 1000))
     addresses = loopback(count, free_port())
-    listen = f"listen {{}}:{{}}{' ssl' if tls else ''} backlog=4096;"
+    listen = f"listen {{}}:{{}} {speaks} backlog=4096;"
+    plain = ("127.0.0.1", free_port())
     text = _NGINX.format(
         user=nginx_user(),
         workers=client_threads(),
@@ -150,12 +184,13 @@ def static(directory: Path, *, tls: bool = False, count: int = 1) -> Iterator[Or
         connections=min(16384, descriptors() - 100),
         directory=directory,
         listens="\n        ".join(listen.format(*address) for address in addresses),
-        certificate=nginx_certificate(made_in(directory)) if tls else "",
+        certificate=nginx_certificate(made_in(directory)) if speaks == "ssl" else "",
+        plain=plain[1],
     )
     config = directory / "nginx.conf"
     config.write_text(text)
     with running([program, "-p", str(directory), "-c", str(config), "-e", "stderr"], directory / "log") as child:
-        wait_ready(child, addresses[0], "tls" if tls else "http")
+        wait_ready(child, plain)
         yield Origin(child, addresses, text)
 
 
@@ -185,4 +220,12 @@ def datagrams(directory: Path) -> Iterator[Origin]:
         yield Origin(child, [("127.0.0.1", int(child.read_line(START_S)))], "datagrams echo (bench/datagrams.c)")
 
 
-KINDS = {"static": static, "many": many, "secured": secured, "uvicorn": uvicorn, "datagrams": datagrams}
+KINDS = {
+    "static": static,
+    "many": many,
+    "secured": secured,
+    "http2": http2,
+    "waiting": waiting,
+    "uvicorn": uvicorn,
+    "datagrams": datagrams,
+}

@@ -36,6 +36,8 @@ _SECURED = _BARE.replace('bind = "http:', 'bind = "https:').replace(
     "[[pool]]", '[[listener.certificate]]\ncert = "{both}"\n[[pool]]'
 )
 
+_BOTH_HTTP2 = _BARE.replace("[[pool]]", '[[pool]]\nprotocol = "h2"')
+
 _BY_URING = 'loop = "uring"\n'
 
 
@@ -128,6 +130,9 @@ TARGETS = (
         _lbcore_version,
     ),
     Target("lbcore-http-bare", "lbcore (http, no forwarding fields)", "lbcore", "http", _lbcore(file=_BARE), _lbcore_version),
+    Target(
+        "lbcore-http2-both", "lbcore (http2 on both sides)", "lbcore", "http2-both", _lbcore(file=_BOTH_HTTP2), _lbcore_version
+    ),
     Target("lbcore-http-uring", "lbcore (http), uring", "lbcore", "http", _lbcore(file=_BY_URING + _BARE), _lbcore_version),
     Target(
         "lbcore-https-uring",

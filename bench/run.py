@@ -26,7 +26,8 @@ from bench.load import Done, LoadFailed, Paced
 from bench.measure import Meter, ProcessGone, Usage, private_b
 from bench.origin import KINDS, Origin
 from bench.programs import Missing
-from bench.scenarios import SCENARIOS, Scenario, Unit
+from bench.scenario import Scenario, Unit
+from bench.scenarios import SCENARIOS
 from bench.serving import Running, Wanted
 from bench.sweeps import SWEEPS, Sweep
 from bench.targets import TARGETS, same_modes, with_rivals

@@ -2,101 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
-
-from bench.load import Datagrams, H2load, Idle, Load, Paced, Resumed, Sequential, Wrk
+from bench.http2_rows import HTTP2
+from bench.load import Datagrams, Idle, Paced, Resumed, Sequential, Wrk
 from bench.origin import BIG_PATH, MEDIUM_PATH, SMALL_PATH
-
-OriginKind = Literal["static", "many", "uvicorn", "datagrams", "secured"]
-
-
-@dataclass(frozen=True)
-class Metric:
-    """One figure of a sample: its key there, its column title, its unit, and which way is better."""
-
-    key: str
-    title: str
-    unit: str
-    better: Literal["lower", "higher"]
-
-
-@dataclass(frozen=True)
-class Unit:
-    """What a load does many of. `scale`: how many make a shown one; `cpu_ns`: nanoseconds in a `cpu_unit`."""
-
-    name: str
-    title: str
-    cpu_unit: str
-    cpu_ns: float
-    scale: float = 1.0
-
-
-@dataclass(frozen=True)
-class Goal:
-    """A limit on a figure of lbcore: a ratio to the best of `rivals`, or absolute when there are none.
-
-    target: which lbcore is meant; empty: the scenario's first.
-    """
-
-    text: str
-    metric: str
-    limit: float
-    rivals: tuple[str, ...] = ()
-    target: str = ""
-
-
-@dataclass(frozen=True)
-class Scenario:
-    """A row: `load` against `origin` through each of `targets`, as often as there are rounds.
-
-    workers, backends: of each target. sweep, mode, at: of a row that a sweep made (sweeps.py), its place there.
-    """
-
-    name: str
-    title: str
-    what: str
-    origin: OriginKind
-    load: Load
-    unit: Unit
-    metrics: tuple[Metric, ...]
-    targets: tuple[str, ...]
-    goals: tuple[Goal, ...] = ()
-    in_quick: bool = True
-    workers: int = 1
-    backends: int = 1
-    sweep: str = ""
-    mode: str = ""
-    at: int = 0
-
-
-REQUEST = Unit("request", "requests/s", "µs", 1e3)
-CONNECTION = Unit("connection", "connections/s", "µs", 1e3)
-GIGABYTE = Unit("GB", "GB/s", "ms", 1e6, scale=1e9)
-DATAGRAM = Unit("datagram", "datagrams/s", "µs", 1e3)
-HANDSHAKE = Unit("handshake", "handshakes/s", "µs", 1e3)
-SESSION = Unit("session", "sessions/s", "µs", 1e3)
-
-P50 = Metric("p50_us", "p50", "µs", "lower")
-P99 = Metric("p99_us", "p99", "µs", "lower")
-P999 = Metric("p999_us", "p99.9", "µs", "lower")
-
-
-def rate(unit: Unit) -> Metric:
-    """Units per second of wall clock."""
-    return Metric("rate", unit.title, "", "higher")
-
-
-def cpu(unit: Unit) -> tuple[Metric, Metric]:
-    """CPU per unit: of the balancer's data-path process, and of the machine (load and origin included)."""
-    return (
-        Metric("worker_cpu", f"worker CPU per {unit.name}", unit.cpu_unit, "lower"),
-        Metric("machine_cpu", f"machine CPU per {unit.name}", unit.cpu_unit, "lower"),
-    )
-
-
-MEMORY = Metric("memory_b", "user memory per idle session", "B", "lower")
-BASE = Metric("base_mb", "memory of all processes before load", "MB", "lower")
+from bench.scenario import (
+    BASE,
+    CONNECTION,
+    DATAGRAM,
+    GIGABYTE,
+    HANDSHAKE,
+    MEMORY,
+    P50,
+    P99,
+    P999,
+    REQUEST,
+    SESSION,
+    Goal,
+    Scenario,
+    cpu,
+    rate,
+)
 
 BALANCERS = ("lbcore", "haproxy", "nginx")
 ALL = ("direct", *BALANCERS)
@@ -112,8 +37,6 @@ HTTP_FIELDS_BETTER = ("haproxy-http-fields", "nginx-http-fields")
 HTTP_BETTER = ("haproxy-http", "nginx-http")
 HTTPS = ("lbcore-https", "haproxy-https", "nginx-https")
 HTTPS_BETTER = ("haproxy-https", "nginx-https")
-HTTP2 = ("lbcore-http-bare", "haproxy-http2", "nginx-http2")
-HTTP2_BETTER = ("haproxy-http2", "nginx-http2")
 HTTP_STREAMERS = ("lbcore-http-bare", "haproxy-http", "haproxy-http-splice", "nginx-http")
 HTTP_SPLICED = ("haproxy-http", "haproxy-http-splice", "nginx-http")
 
@@ -331,33 +254,7 @@ SCENARIOS: tuple[Scenario, ...] = (
         goals=(Goal("tls by name: worker CPU per request, beside tcp", "worker_cpu", 1.05, ("lbcore-tcp-of-tls",)),),
         in_quick=False,
     ),
-    Scenario(
-        name="http2",
-        title="HTTP/2: 2-byte responses of an HTTP/1.1 backend",
-        what="16 connections of 10 streams each (h2load), by the preface; no forwarding fields, by none of them",
-        origin="static",
-        load=H2load(SMALL_PATH, connections=16, streams=10),
-        unit=REQUEST,
-        metrics=(rate(REQUEST), *cpu(REQUEST)),
-        targets=HTTP2,
-        goals=(
-            Goal("http2: worker CPU per request", "worker_cpu", 0.70, HTTP2_BETTER),
-            Goal("http2: requests per second", "rate", 1.15, HTTP2_BETTER),
-        ),
-        in_quick=False,
-    ),
-    Scenario(
-        name="http2-big",
-        title="HTTP/2: 10 MB responses",
-        what="4 connections of one stream each (h2load)",
-        origin="static",
-        load=H2load(BIG_PATH, connections=4, streams=1),
-        unit=GIGABYTE,
-        metrics=(*cpu(GIGABYTE), rate(GIGABYTE)),
-        targets=HTTP2,
-        goals=(Goal("http2, big: worker CPU per GB", "worker_cpu", 0.80, HTTP2_BETTER),),
-        in_quick=False,
-    ),
+    *HTTP2,
     Scenario(
         name="https",
         title="HTTPS: keep-alive requests, 2-byte responses",

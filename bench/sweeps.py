@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from bench.load import Load, Paced, Wrk
+from bench.load import Paced, Wrk
 from bench.numbers import short
 from bench.origin import SIZES, SMALL_PATH
-from bench.scenarios import CONNECTION, P50, P99, P999, REQUEST, Scenario, Unit, cpu, rate
+from bench.scenario import CONNECTION, P50, P99, P999, REQUEST, Load, Scenario, Unit, cpu, rate
 
 _TARGETS = {
     "tcp": ("direct", "lbcore", "lbcore-offload", "haproxy", "nginx"),

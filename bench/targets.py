@@ -56,6 +56,7 @@ def _haproxy(
     options: str = "",
     fields: str = "",
     tls: bool = False,
+    server: str = "",
     program: Callable[[], str] = lambda: find("haproxy"),
 ) -> Start:
     @contextlib.contextmanager
@@ -70,7 +71,7 @@ def _haproxy(
             options=options,
             bind=f"ssl crt {made_in(directory).both} alpn http/1.1" if tls else "",
             port=port,
-            servers=wanted.each("    server origin{number} {host}:{port}"),
+            servers=wanted.each(f"    server origin{{number}} {{host}}:{{port}} {server}".rstrip()),
         )
         command = [program(), "-db", "-f", str(config)]
         with one_process(command, config, text, port, ready="tls" if tls else "http") as target:
@@ -140,6 +141,14 @@ _HAPROXIES = (
         _haproxy_version,
     ),
     Target(
+        "haproxy-http2-both",
+        "HAProxy (http2 on both sides)",
+        "haproxy",
+        "http2-both",
+        _haproxy(mode="http", options=_REUSE, server="proto h2"),
+        _haproxy_version,
+    ),
+    Target(
         "haproxy-https",
         "HAProxy (https)",
         "haproxy",
@@ -162,6 +171,9 @@ _NGINXES = (
         plain_nginx_version,
     ),
     Target("nginx-http2", "nginx (http2)", "nginx", "http2", nginx("http", http2=True), plain_nginx_version),
+    Target(
+        "nginx-http2-both", "nginx (http2, grpc_pass)", "nginx", "http2-both", nginx("grpc", http2=True), plain_nginx_version
+    ),
     Target("nginx-https", "nginx (https)", "nginx", "https", nginx("http", tls=True), plain_nginx_version),
 )
 

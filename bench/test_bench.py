@@ -21,7 +21,7 @@ from bench.load import Done, LoadFailed, Paced, _content_length, _read_report
 from bench.measure import Usage
 from bench.origin import MOST_BACKENDS, loopback
 from bench.run import figures
-from bench.scenarios import GIGABYTE, REQUEST
+from bench.scenario import GIGABYTE, REQUEST
 from bench.serving import ROOT, Wanted
 from bench.sweeps import SWEEPS
 from bench.targets import RIVALS, TARGETS, same_modes, with_rivals
