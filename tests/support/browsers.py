@@ -24,12 +24,12 @@ FLAGS = [
 
 
 @contextlib.contextmanager
-def chromium() -> Iterator[Browser]:
-    """A browser of its own."""
+def chromium(*more: str) -> Iterator[Browser]:
+    """A browser of its own, with further flags."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=FLAGS)
+        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=[*FLAGS, *more])
         try:
             yield browser
         finally:
