@@ -1,9 +1,11 @@
 #include "settings.h"
 
+enum { DEFAULT_TABLE = 4096 };
+
 void lb_h2_settings_open(struct lb_h2_settings *settings)
 {
     *settings = (struct lb_h2_settings){
-        .table = 4096,
+        .table = DEFAULT_TABLE,
         .streams = UINT32_MAX,
         .window = LB_H2_DEFAULT_WINDOW,
         .frame = LB_H2_FRAME_BYTES,
@@ -33,6 +35,8 @@ static enum lb_h2_error take_frame(struct lb_h2_settings *settings, uint32_t val
     if (value < LB_H2_FRAME_BYTES || value > LB_H2_FRAME_BYTES_MOST)
         return LB_H2_PROTOCOL_ERROR;
     settings->frame = value;
+    if (value == LB_H2_FRAME_BYTES)
+        settings->said |= LB_H2_SAID_FRAME;
     return LB_H2_NO_ERROR;
 }
 
@@ -41,6 +45,8 @@ enum lb_h2_error lb_h2_settings_take(struct lb_h2_settings *settings, uint32_t n
     switch (number) {
     case LB_H2_HEADER_TABLE_SIZE:
         settings->table = value;
+        if (value == DEFAULT_TABLE)
+            settings->said |= LB_H2_SAID_TABLE;
         return LB_H2_NO_ERROR;
     case LB_H2_ENABLE_PUSH: /* nobody is pushed to, so only its form counts; a server may say no more than 0 */
         return value > (by_server ? 0 : 1) ? LB_H2_PROTOCOL_ERROR : LB_H2_NO_ERROR;

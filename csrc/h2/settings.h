@@ -13,7 +13,11 @@ struct lb_h2_settings {
     uint32_t frame;       /* bytes of a payload */
     uint32_t header_list; /* bytes as RFC 9113 6.5.2 counts; UINT32_MAX: no bound was announced */
     uint8_t connect;      /* extended CONNECT may be sent (RFC 8441) */
+    uint8_t said;         /* enum lb_h2_said */
 };
+
+/* What was announced although it holds anyway. pip's h2 (in httpx, httpx2 and grpclib) says both; nobody else that was seen does. */
+enum lb_h2_said { LB_H2_SAID_TABLE = 1, LB_H2_SAID_FRAME = 2, LB_H2_SAID_DEFAULTS = 3 };
 
 void lb_h2_settings_open(struct lb_h2_settings *settings);
 

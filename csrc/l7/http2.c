@@ -187,13 +187,23 @@ static void send_held(struct lb_l7 *l7, struct lb_h2_client *client)
         part(l7, client);
 }
 
-/* It is to go when nothing is under way on it; some clients lose requests that are (httpx2 2.16.2, grpclib 0.4.9). */
+/* It is to go when nothing is under way on it. Clients of pip's h2 (httpx2 2.16.2, grpclib 0.4.9) take nothing behind a first GOAWAY, not
+ * even a PING: theirs has the true last stream, and comes without a warning; they ask again for what they had sent meanwhile. */
+static void begin_to_go(struct lb_l7 *l7, struct lb_h2_client *client)
+{
+    int brittle = client->link.peer.said == LB_H2_SAID_DEFAULTS;
+    if (brittle && !client->streams)
+        lb_h2_client_say_last(l7, client);
+    if (!brittle && (!client->streams || client->urged))
+        lb_h2_client_warn(l7, client);
+}
+
 static void see_whether_it_goes(struct lb_l7 *l7, struct lb_h2_client *client)
 {
     if (client->state != LB_H2_OPEN)
         return;
-    if (client->going == LB_H2_STAYS && lb_http_client_must_close(l7, &client->client) && (!client->streams || client->urged))
-        lb_h2_client_warn(l7, client);
+    if (client->going == LB_H2_STAYS && lb_http_client_must_close(l7, &client->client))
+        begin_to_go(l7, client);
     if (client->going == LB_H2_STAYS && client->client.limited >= MOST_LIMITED)
         lb_h2_client_say_last(l7, client);
     if (client->going == LB_H2_GOES && !client->streams)

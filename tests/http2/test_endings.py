@@ -10,7 +10,11 @@ from typing import TYPE_CHECKING
 
 from h2_frames import (
     CANCEL,
+    ENABLE_PUSH,
     GOAWAY,
+    HEADER_TABLE_SIZE,
+    INITIAL_WINDOW_SIZE,
+    MAX_FRAME_SIZE,
     NO_ERROR,
     PING,
     H2Client,
@@ -131,4 +135,18 @@ def test_a_drain_waits_for_streams_before_it_says_goaway() -> None:
         assert client.response(1).body == b"ok"
         assert client.until(lambda got: got.kind == GOAWAY)
         client.until(lambda got: False)
+        stopping.join()
+
+
+def test_a_client_of_pips_h2_gets_one_goaway_and_nothing_behind_it() -> None:
+    """httpx2 2.16.2 and grpclib 0.4.9: their library calls any frame behind a GOAWAY, a PING too, a fault of the connection."""
+    told = ((HEADER_TABLE_SIZE, 4096), (ENABLE_PUSH, 0), (INITIAL_WINDOW_SIZE, 65535), (MAX_FRAME_SIZE, 16384))
+    with Backend() as backend, to_be_stopped(backend) as lb, H2Client(lb.address, *told) as client:
+        client.ask(1)
+        client.response(1)
+        known = len(client.frames)
+        stopping = threading.Thread(target=lb.stop, args=(5,))
+        stopping.start()
+        client.until(lambda got: False)
+        assert [(got.kind, got.payload[:4]) for got in client.frames[known:]] == [(GOAWAY, struct.pack(">I", 1))]
         stopping.join()

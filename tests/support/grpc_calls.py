@@ -15,10 +15,14 @@ LARGE = bytes(range(256)) * 1200
 
 
 @contextlib.contextmanager
-def channel(address: str) -> Iterator[Any]:
-    """A channel with a connection of its own, that tries nothing again, and takes messages of any size."""
+def channel(address: str, *, retries: int = 0) -> Iterator[Any]:
+    """A channel with a connection of its own, that takes messages of any size. retries=0: and tries nothing again."""
     grpc = pytest.importorskip("grpc")
-    options = [("grpc.use_local_subchannel_pool", 1), ("grpc.enable_retries", 0), ("grpc.max_receive_message_length", -1)]
+    options = [
+        ("grpc.use_local_subchannel_pool", 1),
+        ("grpc.enable_retries", retries),
+        ("grpc.max_receive_message_length", -1),
+    ]
     with grpc.insecure_channel(address, options) as made:
         yield made
 

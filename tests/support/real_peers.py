@@ -23,20 +23,22 @@ def needs(program: str) -> pytest.MarkDecorator:
     return pytest.mark.skipif(found is None, reason=f"{program} is not installed")
 
 
+def listening(port: int) -> bool:
+    """Does somebody listen there?"""
+    with contextlib.suppress(OSError):
+        dial(("127.0.0.1", port)).close()
+        return True
+    return False
+
+
 @contextlib.contextmanager
 def running(line: list[str], port: int, cwd: Path) -> Iterator[None]:
     """A server process that listens on a port."""
     env = {**os.environ, "PATH": f"{os.environ['PATH']}:/usr/sbin"}
     process = subprocess.Popen(line, cwd=cwd, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
-    def listens() -> bool:
-        with contextlib.suppress(OSError):
-            dial(("127.0.0.1", port)).close()
-            return True
-        return False
-
     try:
-        wait_for(listens, f"{line[0]} listens", 30)
+        wait_for(lambda: listening(port), f"{line[0]} listens", 30)
         yield
     finally:
         process.send_signal(signal.SIGTERM)
