@@ -62,6 +62,7 @@ struct lb_exchange {
     uint8_t overdue;     /* the client's own time for it is over */
     uint8_t fresh_only;  /* a kept connection failed: no other is tried */
     uint8_t moved_on;    /* a fresh one failed, too: another backend was tried */
+    uint8_t turned_away; /* a backend that goes away did not look at it: any was tried again */
     uint8_t reused;      /* the connection had carried exchanges before */
     uint8_t upgrade;     /* the request asked for another protocol */
     uint8_t switching;   /* and the backend agrees, but the request's body is still on its way */

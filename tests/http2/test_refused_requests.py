@@ -40,6 +40,24 @@ REFUSALS: dict[str, Callable[[Call], Any]] = {
 }
 
 
+def test_a_request_that_meets_goaway_and_then_a_closed_connection_goes_to_another_backend() -> None:
+    """hypercorn 0.18.0 still accepts when it stops: the second trial is lost as well."""
+
+    def stops(call: Call) -> bool:
+        if len(call.talk.backend.talks) > 1:
+            return True
+        call.talk.send(goaway(0))
+        return False
+
+    with H2Backend(stops) as first, H2Backend() as second, h2(first, second, retries=3) as lb:
+        for _ in range(4):
+            with Client(lb.address) as client:
+                client.send(GET)
+                assert (client.answer().status, client.get().status) == (200, 200)
+        assert len(first.talks) > 1
+        assert len(second.calls) == 8
+
+
 @pytest.mark.parametrize("name", REFUSALS)
 def test_a_refused_request_goes_to_another_backend_post_too(name: str) -> None:
     with (

@@ -22,8 +22,8 @@ static struct lb_verdict elsewhere(struct lb_l7 *l7, struct lb_exchange *exchang
     static const char why[] = "the backend refused the request";
     if (!(exchange->kept || exchange->replayable) || !lb_http_is_silent(exchange))
         return lb_verdict_lost(502, why);
-    if (again && !exchange->moved_on) {
-        exchange->moved_on = 1;
+    if (again && !exchange->turned_away) {
+        exchange->turned_away = 1;
     } else {
         if (exchange->tried_count == LB_MAX_TRIED)
             return lb_verdict_lost(502, why);
