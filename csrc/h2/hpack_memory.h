@@ -1,4 +1,4 @@
-/* Memory of dynamic tables, in blocks of five sizes. A table begins with a small block and moves to a larger one as it fills, so an
+/* Memory of dynamic tables, in blocks of six sizes. A table begins with a small block and moves to a larger one as it fills, so an
  * idle connection holds what its peer's headers need and no more. */
 #ifndef LB_HPACK_MEMORY_H
 #define LB_HPACK_MEMORY_H
@@ -6,8 +6,8 @@
 #include "../core/slab.h"
 
 enum {
-    LB_HPACK_BLOCK_SIZES = 5,
-    LB_HPACK_SMALLEST = 512,                                            /* bytes */
+    LB_HPACK_BLOCK_SIZES = 6,
+    LB_HPACK_SMALLEST = 256,                                            /* bytes */
     LB_HPACK_LARGEST = LB_HPACK_SMALLEST << (LB_HPACK_BLOCK_SIZES - 1), /* twice the largest table */
 };
 

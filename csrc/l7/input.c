@@ -43,3 +43,14 @@ void lb_input_pack(struct lb_l7 *l7, struct lb_input *in)
     in->end -= in->start;
     in->start = in->next = 0;
 }
+
+void lb_input_fit(struct lb_l7 *l7, struct lb_input *in)
+{
+    uint32_t count = in->end - in->start;
+    if (in->buffer == LB_SLAB_NONE || !lb_heads_is_too_large(in->buffer, count))
+        return;
+    struct lb_input fit = {lb_heads_take_small(&l7->heads, count), 0, in->next - in->start, count, 0};
+    memcpy(lb_input_at(l7, &fit), lb_input_at(l7, in) + in->start, count);
+    lb_input_drop(l7, in);
+    *in = fit;
+}

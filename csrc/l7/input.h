@@ -27,6 +27,9 @@ void lb_input_consume(struct lb_l7 *l7, struct lb_input *in);
 /* Make room behind what is there; without a buffer, take one. */
 void lb_input_pack(struct lb_l7 *l7, struct lb_input *in);
 
+/* All of it has come: what is there is kept in a buffer no larger than it must be. */
+void lb_input_fit(struct lb_l7 *l7, struct lb_input *in);
+
 /* Give the buffer back, whatever is in it. */
 void lb_input_drop(struct lb_l7 *l7, struct lb_input *in);
 

@@ -63,7 +63,7 @@ struct lb_l7 {
     struct lb_wheel wheel; /* of clients between exchanges */
     struct lb_wheel exchange_wheel;
     struct lb_conn_pool conns;
-    struct lb_buffer_pool heads;  /* heads.h */
+    struct lb_heads heads;
     struct lb_hpack_memory hpack; /* of the tables of HTTP/2 connections */
     struct lb_routes *routes;
     uint32_t routes_version;

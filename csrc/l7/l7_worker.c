@@ -81,7 +81,7 @@ void lb_l7_close(struct lb_l7 *l7)
     lb_h2_servers_close(l7);
     lb_hpack_memory_close(&l7->hpack);
     lb_conn_pool_close(&l7->conns);
-    lb_buffer_pool_close(&l7->heads);
+    lb_heads_close(&l7->heads);
     lb_slab_close(&l7->logs);
     lb_slab_close(&l7->exchanges);
     lb_slab_close(&l7->h2.streams);
@@ -160,7 +160,7 @@ void lb_l7_turn(struct lb_l7 *l7)
         lb_h2_turn(l7);
     if (lb_http_servers_are_used(l7))
         lb_http_servers_send(l7);
-    lb_buffer_pool_trim(&l7->heads, now_ms);
+    lb_buffer_pool_trim(&l7->heads.common, now_ms);
     if (__atomic_load_n(&ctx->shm.head->routes, __ATOMIC_ACQUIRE) != l7->routes_version &&
         lb_routes_compile(&l7->routes, &ctx->shm, &l7->routes_version) < 0)
         lb_add(&ctx->row->routes_refused, 1); /* the old ones stay */
@@ -178,7 +178,7 @@ int lb_l7_wait(const struct lb_l7 *l7)
         return 0;
     int wait = sooner(lb_wheel_wait(&l7->wheel, now_ms), lb_wheel_wait(&l7->conns.wheel, now_ms));
     wait = sooner(wait, lb_wheel_wait(&l7->exchange_wheel, now_ms));
-    wait = sooner(wait, lb_buffer_pool_wait(&l7->heads, now_ms));
+    wait = sooner(wait, lb_buffer_pool_wait(&l7->heads.common, now_ms));
     if (lb_h2_is_spoken(l7))
         wait = sooner(wait, lb_h2_wait(l7));
     if (lb_http_servers_are_used(l7))

@@ -137,6 +137,8 @@ static struct lb_verdict transfer_request(struct lb_l7 *l7, struct lb_exchange *
     }
     if (exchange->request.whole) {
         lb_sendq_drop(l7->ctx, &exchange->up);
+        if (exchange->client->speaks == LB_SPEAKS_HTTP2) /* many may wait on one connection */
+            lb_input_fit(l7, &exchange->in);
         return lb_verdict(LB_NEXT_WAIT);
     }
     int more = !exchange->withheld && lb_http_client_can(exchange, LB_CAN_READ);

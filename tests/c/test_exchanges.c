@@ -20,8 +20,8 @@ static void begin(void)
 
 static void end(void)
 {
-    CHECK(l7.exchanges.used == 0 && l7.heads.slab.used == 0);
-    lb_buffer_pool_close(&l7.heads);
+    CHECK(l7.exchanges.used == 0 && l7.heads.common.slab.used == 0);
+    lb_heads_close(&l7.heads);
     lb_slab_close(&l7.exchanges);
 }
 
@@ -60,7 +60,7 @@ static void one_leaves_nothing_to_the_next_in_its_place(void)
     lb_input_consume(&l7, &exchange->in);
     CHECK(exchange->in.buffer == LB_SLAB_NONE);
     lb_h1_give_exchange(&l7, &client);
-    CHECK(l7.heads.slab.used == 0);
+    CHECK(l7.heads.common.slab.used == 0);
     struct lb_exchange *next = lb_h1_take_exchange(&l7, &client);
     CHECK(next == exchange && !next->tried_count && !next->fresh_only && !next->parts && !next->open && !next->part_end);
     CHECK(next->backend == LB_NONE && next->conn == LB_SLAB_NONE && next->part == LB_SLAB_NONE && next->log == LB_SLAB_NONE);

@@ -57,9 +57,9 @@ static void test_a_small_table_takes_a_small_block(void)
     insert(&table, 1, 100);
     CHECK(memory.blocks[0].used == 1 && lb_hpack_block_bytes(table.block) == LB_HPACK_SMALLEST);
     insert(&table, 2, 1000);
-    CHECK(memory.blocks[0].used == 0 && memory.blocks[2].used == 1);
+    CHECK(memory.blocks[0].used == 0 && memory.blocks[3].used == 1);
     lb_hpack_table_close(&table);
-    CHECK(memory.blocks[2].used == 0);
+    CHECK(memory.blocks[3].used == 0);
 }
 
 /* Without memory a reader must end its connection; a writer goes on with literals. */

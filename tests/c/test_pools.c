@@ -130,7 +130,7 @@ static void memory_of_buffers_that_are_held_stays(void)
 static void heads_grow_while_there_is_room(void)
 {
     static struct lb_worker_context ctx;
-    struct lb_buffer_pool heads;
+    struct lb_heads heads;
     CHECK(lb_buffer_pool_open(&ctx.large, LB_LARGE_BYTES, 2, 1) == 0 && lb_heads_open(&heads, 2) == 0);
     uint32_t head[3];
     for (int i = 0; i < 3; i++) {
@@ -145,11 +145,39 @@ static void heads_grow_while_there_is_room(void)
         CHECK(lb_heads_room(head[i]) == (i < 2 ? LB_MOST_READ : LB_HEAD_BYTES));
     }
     CHECK(lb_heads_grow(&ctx, &heads, &head[0], LB_HEAD_BYTES) == -ENOBUFS); /* it is large already */
-    CHECK(heads.slab.used == 1 && ctx.large.slab.used == 2);
+    CHECK(heads.common.slab.used == 1 && ctx.large.slab.used == 2);
     for (int i = 0; i < 3; i++)
         lb_heads_give(&ctx, &heads, head[i]);
-    CHECK(heads.slab.used == 0 && ctx.large.slab.used == 0);
-    lb_buffer_pool_close(&heads);
+    CHECK(heads.common.slab.used == 0 && ctx.large.slab.used == 0);
+    lb_heads_close(&heads);
+    lb_buffer_pool_close(&ctx.large);
+}
+
+/* Each has the room that was asked for, and grows to the common size first. */
+static void small_heads_are_as_small_as_they_may_be(void)
+{
+    static struct lb_worker_context ctx;
+    struct lb_heads heads;
+    static const uint32_t asked[] = {1, 256, 257, 2048, 2049}, rooms[] = {256, 256, 512, 2048, LB_HEAD_BYTES};
+    uint32_t head[5];
+    CHECK(lb_buffer_pool_open(&ctx.large, LB_LARGE_BYTES, 5, 1) == 0 && lb_heads_open(&heads, 5) == 0);
+    for (int i = 0; i < 5; i++) {
+        head[i] = lb_heads_take_small(&heads, asked[i]);
+        CHECK(lb_heads_room(head[i]) == rooms[i]);
+        memset(lb_heads_at(&ctx, &heads, head[i]), 'a' + i, rooms[i]);
+    }
+    CHECK(!lb_heads_is_too_large(head[0], 1) && !lb_heads_is_too_large(head[4], 2049) && lb_heads_is_too_large(head[4], 2048));
+    for (int i = 0; i < 5; i++) {
+        CHECK(lb_heads_grow(&ctx, &heads, &head[i], rooms[i]) == 0);
+        CHECK(lb_heads_room(head[i]) == (i < 4 ? LB_HEAD_BYTES : LB_MOST_READ));
+        const char *bytes = lb_heads_at(&ctx, &heads, head[i]);
+        CHECK(bytes[0] == 'a' + i && bytes[rooms[i] - 1] == 'a' + i);
+        lb_heads_give(&ctx, &heads, head[i]);
+    }
+    for (int i = 0; i < LB_SMALL_SIZES; i++)
+        CHECK(heads.small[i].used == 0);
+    CHECK(heads.common.slab.used == 0 && ctx.large.slab.used == 0);
+    lb_heads_close(&heads);
     lb_buffer_pool_close(&ctx.large);
 }
 
@@ -189,6 +217,7 @@ int main(void)
     RUN(memory_of_buffers_goes_back_when_it_was_not_needed_for_a_second);
     RUN(memory_of_buffers_that_are_held_stays);
     RUN(heads_grow_while_there_is_room);
+    RUN(small_heads_are_as_small_as_they_may_be);
     RUN(a_pipe_with_bytes_in_it_never_comes_back);
     return 0;
 }

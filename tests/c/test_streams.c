@@ -127,7 +127,7 @@ static void end(struct lb_exchange *exchange)
 {
     lb_timer_cancel(&exchange->timer);
     CHECK(l7.exchanges.used == 0);
-    lb_buffer_pool_close(&l7.heads);
+    lb_heads_close(&l7.heads);
     lb_slab_close(&l7.exchanges);
     lb_buffer_pool_close(&ctx.buffers);
 }
