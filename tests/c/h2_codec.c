@@ -157,7 +157,7 @@ static void compose_request(int end_stream, char *fields)
         free(name.at);
         free(value.at);
     }
-    char *out = malloc(request.end + LB_H2_REQUEST_ROOM);
+    char *out = malloc(lb_h2_request_most(&request, end_stream));
     if (lb_h2_request_is_malformed(&request, lines)) {
         puts("malformed");
     } else if (request.ambiguous) {

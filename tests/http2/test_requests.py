@@ -32,6 +32,13 @@ def codec(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Codec]:
         yield codec
 
 
+def test_the_authority_of_connect_has_room_twice(codec: Codec) -> None:
+    """It is the target and the host; the codec's program gives a request the room that the engine would, and no byte more."""
+    authority = b"a" * 5000 + b".example:443"
+    said = codec.request([(b":method", b"CONNECT"), (b":authority", authority)])
+    assert said == b"CONNECT " + authority + b" HTTP/1.1\r\nhost: " + authority + b"\r\n\r\n"
+
+
 def test_a_request_as_http1_says_it(codec: Codec) -> None:
     """Pseudo-headers in any order: grpcio 1.85.1 begins with :path."""
     said = b"GET /x?y HTTP/1.1\r\nhost: a.example\r\naccept: */*\r\n\r\n"

@@ -29,13 +29,15 @@ static int compose(struct lb_l7 *l7, struct lb_h2_client *client, struct lb_h2_s
     const char *lines = lb_h2_block_lines(l7, &client->link.block);
     struct lb_input *in = &stream->exchange->in;
     char key[KEY_BYTES];
-    in->buffer = lb_heads_take(&l7->heads);
-    if (request->end + LB_H2_REQUEST_ROOM > lb_heads_room(in->buffer) && lb_heads_grow(l7->ctx, &l7->heads, &in->buffer, 0) < 0)
+    int end_stream = client->link.block.end_stream;
+    uint32_t most = lb_h2_request_most(request, end_stream);
+    in->buffer = end_stream ? lb_heads_take_small(&l7->heads, most) : lb_heads_take(&l7->heads);
+    int fits = most <= lb_heads_room(in->buffer) || lb_heads_grow(l7->ctx, &l7->heads, &in->buffer, 0) == 0;
+    if (!fits || most > lb_heads_room(in->buffer))
         return -1;
     if (request->protocol.length)
         make_key(l7, key);
-    int no_body = client->link.block.end_stream;
-    in->end = lb_h2_request_compose(lb_input_at(l7, in), request, lines, no_body, key);
+    in->end = lb_h2_request_compose(lb_input_at(l7, in), request, lines, end_stream, key);
     return 0;
 }
 

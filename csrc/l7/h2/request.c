@@ -269,6 +269,17 @@ static char *put_lines(char *out, const struct lb_h2_request *request, const cha
     return out;
 }
 
+/* Bytes beside those of the fields as they came: "HTTP/1.1" and "host", and what is written where a body follows or another protocol is asked
+ * for. */
+enum { BESIDE = 32, BESIDE_MORE = 256 };
+
+/* Each pseudo-header stands once, but :authority of CONNECT, which is the target as well. */
+uint32_t lb_h2_request_most(const struct lb_h2_request *request, int end_stream)
+{
+    uint32_t twice = request->path.length ? 0 : request->authority.length;
+    return request->end + twice + (end_stream && !request->protocol.length ? BESIDE : BESIDE_MORE);
+}
+
 uint32_t lb_h2_request_compose(char *out, const struct lb_h2_request *request, const char *base, int end_stream, const char *key)
 {
     char *begin = out;

@@ -7,9 +7,6 @@
 #include "../../h2/hpack_read.h"
 #include "../span.h"
 
-/* Bytes that a request takes at most as HTTP/1.1, beside its fields. */
-enum { LB_H2_REQUEST_ROOM = 256 };
-
 struct lb_h2_request {
     struct lb_span method; /* values of pseudo-headers, in the buffer of the lines; empty: not there */
     struct lb_span scheme;
@@ -34,8 +31,11 @@ void lb_h2_request_field(struct lb_h2_request *request, char *base, const struct
 /* All fields have come: are those there that must be, and none that must not? Then the request is malformed or it is not. */
 int lb_h2_request_is_malformed(const struct lb_h2_request *request, const char *base);
 
-/* The request as HTTP/1.1, without end_stream and content-length as a chunked one. Its length; at most LB_H2_REQUEST_ROOM more than the
- * lines have. key: 24 characters for Sec-WebSocket-Key, which RFC 8441 leaves out. */
+/* How many bytes it takes as HTTP/1.1 at most. */
+uint32_t lb_h2_request_most(const struct lb_h2_request *request, int end_stream);
+
+/* The request as HTTP/1.1, without end_stream and content-length as a chunked one. Its length. key: 24 characters for Sec-WebSocket-Key,
+ * which RFC 8441 leaves out. */
 uint32_t lb_h2_request_compose(char *out, const struct lb_h2_request *request, const char *base, int end_stream, const char *key);
 
 /* May it stand in a head, beside pseudo-headers (RFC 9113 8.2)? */
