@@ -89,6 +89,15 @@ def test_answers_that_come_all_the_time_are_paced(site: ConsulSite) -> None:
         stays(lambda: len(site.peer.asked) <= BURST + 2, "then one a second", 0.5)
 
 
+def test_a_namespace_and_a_partition_are_asked_for(site: ConsulSite) -> None:
+    site.set(ONE)
+    where = {"datacenter": "dc1", "partition": "sales", "namespace": "shop-eu"}
+    with following(lambda log: site.source(log, **where)) as followed:
+        wait_for(lambda: followed.addresses == [ONE], "it comes")
+        assert followed.sources.standings()[0].what == "dc1/sales/shop-eu/shop"
+    assert queries(site.peer)[0] == {"passing": "1", "dc": "dc1", "partition": "sales", "ns": "shop-eu"}
+
+
 def test_pace() -> None:
     pace = Pace(2, 1.0, 0.0)
     assert [pace.wait_s(0.0) for _ in range(3)] == [0.0, 0.0, 1.0]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,17 +12,16 @@ from certificates import authority_with_peers
 from dns_faults import following
 from file_sources import settings
 from harness import Peer, balanced, dial, echo, named, read_exactly, stays, wait_for
+from kube_configs import kubeconfig, source_of
 from kubernetes_peer import KubernetesPeer, endpoint, slice_of
 from source_sites import KubernetesSite, hurry
 
-from lbcore.config.settings import PoolSettings, SourceSettings
 from lbcore.discovery.engines import http, kube_access, kubernetes
 from lbcore.discovery.engines import source as engine_source
 from lbcore.discovery.found import SourceFailed
-from lbcore.discovery.sources import made
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
 ONE, TWO, THREE = "10.0.0.1:8000", "10.0.0.2:8000", "10.0.0.3:8000"
@@ -246,11 +244,6 @@ def test_slices_that_are_all_gone_at_once_empty_nothing(site: KubernetesSite) ->
 # --- accounts and kubeconfigs ---------------------------------------------------------------------------------------------
 
 
-def source_of(**values: Any) -> Callable[[Callable[[str], None]], Any]:
-    settings = SourceSettings(kind="kubernetes", service="shop", **values)
-    return lambda log: made([PoolSettings(name="web", sources=[settings])], log)[0]
-
-
 @pytest.fixture
 def secured(tmp_path: Path) -> Iterator[tuple[KubernetesPeer, Path]]:
     """An API over TLS, and the folder of keys."""
@@ -287,24 +280,6 @@ def test_outside_a_pod_an_account_is_not_there(monkeypatch: pytest.MonkeyPatch, 
         assert line.endswith("this is no pod with an account of Kubernetes: set kubeconfig or endpoints")
 
 
-def kubeconfig(keys: Path, port: int, user: dict[str, Any], cluster: dict[str, Any] | None = None) -> str:
-    """Written as YAML, which JSON is."""
-    document = {
-        "current-context": "here",
-        "contexts": [{"name": "here", "context": {"cluster": "c", "user": "u", "namespace": "store"}}],
-        "clusters": [
-            {
-                "name": "c",
-                "cluster": {"server": f"https://127.0.0.1:{port}", "certificate-authority": "ca.crt"} | (cluster or {}),
-            }
-        ],
-        "users": [{"name": "u", "user": user}],
-    }
-    path = keys / "config"
-    path.write_text("# ours\n" + json.dumps(document, indent=1))
-    return str(path)
-
-
 def test_a_kubeconfig_names_cluster_user_and_namespace(secured: tuple[KubernetesPeer, Path]) -> None:
     peer, keys = secured
     peer.namespace, peer.tokens = "store", {"mine"}
@@ -328,7 +303,7 @@ def test_a_kubeconfig_may_hold_all_that_it_needs(secured: tuple[KubernetesPeer, 
 @pytest.mark.parametrize(
     ("user", "cluster", "words"),
     [
-        ({"exec": {"command": "aws"}}, {}, "a user with exec is not supported: use a token or a client certificate"),
+        ({"exec": {"command": "aws"}}, {}, "its user has a program (exec 'aws'): set allow_exec = true to run it"),
         ({"auth-provider": {}, "username": "x"}, {}, "a user with username is not supported"),
         ({"token": "t"}, {"insecure-skip-tls-verify": True}, "insecure-skip-tls-verify is not supported"),
         ({"token": "t"}, {"server": "10.0.0.1"}, "'10.0.0.1' is not allowed (allowed: http"),

@@ -85,7 +85,8 @@ SOURCE: tuple[Option, ...] = (
         "namespace",
         "text",
         None,
-        "kubernetes: namespace of the service; default: the pod's own, that of the kubeconfig's context, or \"default\"",
+        "consul, kubernetes: namespace of the service; default: of consul (Enterprise) the token's, of kubernetes the pod's"
+        ' own, that of the kubeconfig\'s context, or "default"',
     ),
     Option("port_name", "text", None, "kubernetes: name of the port, where the service has several"),
     Option(
@@ -95,6 +96,7 @@ SOURCE: tuple[Option, ...] = (
         "kubernetes: pods of this zone get the sessions while one of them can serve; the others are backups",
     ),
     Option("tags", "texts", None, "consul: only instances that have all of these tags"),
+    Option("partition", "text", None, "consul: the admin partition of the service (Consul Enterprise); default: the agent's"),
     Option("datacenter", "text", None, "consul: the datacenter to ask about; default: that of the agent"),
     Option(
         "consistency",
@@ -108,7 +110,15 @@ SOURCE: tuple[Option, ...] = (
         "kubeconfig",
         "text",
         None,
-        "kubernetes: kubeconfig file that names the cluster and the user; users with a token or a client certificate, no exec",
+        "kubernetes: kubeconfig file that names the cluster and the user; the user has a token, a client certificate, or a"
+        " program that tells tokens (allow_exec)",
+    ),
+    Option(
+        "allow_exec",
+        "flag",
+        False,
+        "kubernetes: lbcore runs the program that the kubeconfig's user has as exec (aws, gke-gcloud-auth-plugin, kubelogin)"
+        " for a token, as lbcore's user; whoever can write the kubeconfig then runs programs as that user",
     ),
     Option("context", "text", None, "kubernetes: context of the kubeconfig; default: its current-context"),
     Option("user", "text", None, "etcd, nats: the user to log in as"),

@@ -67,9 +67,11 @@ class SourceSettings(Settings):
     port_name: str | None
     zone: str | None
     tags: list[str] | None
+    partition: str | None
     datacenter: str | None
     consistency: str
     kubeconfig: str | None
+    allow_exec: bool
     context: str | None
     user: str | None
     password: Secret | None
@@ -168,11 +170,14 @@ class SourceSettings(Settings):
                 yield f"{name}: {path!r} cannot be read"
         if self.context is not None and self.kubeconfig is None:
             yield "context: requires kubeconfig"
+        if self.allow_exec and self.kubeconfig is None:
+            yield "allow_exec: requires kubeconfig"
 
     def _name_faults(self) -> Iterable[str]:
         for name, pattern, allowed in (
             ("bucket", _BUCKET, "letters, digits, '_' and '-'"),
-            ("namespace", _LABEL, "a name in Kubernetes"),
+            ("namespace", _LABEL if self.kind == "kubernetes" else _BUCKET, "a name"),
+            ("partition", _BUCKET, "letters, digits, '_' and '-'"),
             ("service", _LABEL if self.kind == "kubernetes" else None, "a name in Kubernetes"),
             ("prefix", _SUBJECT if self.kind == "nats" else None, "parts of a subject, such as shop.web."),
         ):

@@ -43,7 +43,9 @@ class Consul:
 
     def __init__(self, settings: SourceSettings) -> None:
         service = str(settings.service)
-        self.what: str = f"{settings.datacenter}/{service}" if settings.datacenter else service
+        self.what: str = "/".join(
+            name for name in (settings.datacenter, settings.partition, settings.namespace, service) if name is not None
+        )
         self._settings = settings
         self._token = Credential.of(settings, "token")
         self._path = f"/v1/health/service/{quote(service, safe='')}"
@@ -85,8 +87,8 @@ class Consul:
         sixteenth longer, so that its clients do not come back together."""
         settings = self._settings
         params = [("passing", "1"), *(("tag", tag) for tag in settings.tags or ())]
-        if settings.datacenter:
-            params.append(("dc", settings.datacenter))
+        for key, name in (("dc", settings.datacenter), ("partition", settings.partition), ("ns", settings.namespace)):
+            params += [(key, name)] if name else []
         if settings.consistency != "default":
             params.append((settings.consistency, "1"))
         if not index:

@@ -15,10 +15,11 @@ if TYPE_CHECKING:
 
 
 class Credential:
-    """read: gives the secret, None where there is none; it raises ValueError. path: the file that it reads, if it does."""
+    """read: gives the secret, None where there is none; it raises ValueError. path: the file that it reads, if it does. fixed:
+    without a file, it gives the same secret always."""
 
-    def __init__(self, read: Callable[[], Secret | None], path: str | None = None) -> None:
-        self._read, self._path = read, path
+    def __init__(self, read: Callable[[], Secret | None], path: str | None = None, *, fixed: bool = True) -> None:
+        self._read, self._path, self._fixed = read, path, fixed
         self._seen: Stamp | None = None
         self._secret: Secret | None = None
 
@@ -30,7 +31,7 @@ class Credential:
     def text(self) -> str | None:
         """The secret as it is now; a file that cannot be read just now says what it said before. Raises SourceFailed."""
         now = stamp([self._path] if self._path else [])
-        if self._seen != now:
+        if self._seen != now or not self._fixed:
             try:
                 self._secret, self._seen = self._read(), now
             except ValueError as error:

@@ -14,6 +14,7 @@ from lbcore.config.secret import Secret
 from lbcore.config.settings.source import url_of
 from lbcore.discovery.engines.credential import Credential
 from lbcore.discovery.engines.http import context_of, tls_fault
+from lbcore.discovery.engines.kube_exec import Plugin
 from lbcore.discovery.found import SourceFailed
 
 if TYPE_CHECKING:
@@ -27,18 +28,22 @@ MOST_BYTES = 1 << 20
 
 
 class Access(NamedTuple):
-    """endpoints: URLs of the API. context: makes the rules of TLS, and raises SourceFailed. token: the bearer's, if any."""
+    """endpoints: URLs of the API. context: makes the rules of TLS, and raises SourceFailed. token: the bearer's, if any.
+
+    plugin: the program that tells the token.
+    """
 
     endpoints: list[str]
     context: Callable[[], ssl.SSLContext]
     token: Credential
     namespace: str | None
+    plugin: Plugin | None = None
 
 
 def access_of(settings: SourceSettings) -> Access:
     """Raises SourceFailed."""
     if settings.kubeconfig is not None:
-        return _of_kubeconfig(Path(settings.kubeconfig), settings.context)
+        return _of_kubeconfig(Path(settings.kubeconfig), settings)
     if settings.endpoints:
         return Access(settings.urls, lambda: context_of(settings), Credential.of(settings, "token"), None)
     return _of_account()
@@ -80,20 +85,22 @@ def _context(ca: bytes | None, cert: bytes | None = None, key: bytes | None = No
 # --- kubeconfig -------------------------------------------------------------------------------------------------------------
 
 
-def _of_kubeconfig(path: Path, wanted: str | None) -> Access:
+def _of_kubeconfig(path: Path, settings: SourceSettings) -> Access:
     try:
         document = _parsed(path)
-        name = wanted or document.get("current-context")
+        name = settings.context or document.get("current-context")
         if not name:
             raise ValueError("it has no current-context: set context")
         context = _named(document, "contexts", "context", name)
         cluster = _named(document, "clusters", "cluster", context.get("cluster"))
         user = _named(document, "users", "user", context["user"]) if context.get("user") else {}
-        _refuse(cluster, user)
+        _refuse(cluster, user, settings.allow_exec)
         ca = _data(path, cluster, "certificate-authority")
         cert, key = _data(path, user, "client-certificate"), _data(path, user, "client-key")
         at = url_of("kubernetes", str(cluster.get("server")))
-        return Access([at], lambda: _context(ca, cert, key), _token(path, user), context.get("namespace"))
+        plugin = Plugin(user["exec"], path.parent, cluster) if user.get("exec") else None
+        token = Credential(lambda: plugin.token, fixed=False) if plugin else _token(path, user)
+        return Access([at], lambda: _context(ca, cert, key), token, context.get("namespace"), plugin)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         what = str(error) if type(error) is ValueError else getattr(error, "strerror", None) or "not a kubeconfig"
         raise SourceFailed(f"kubeconfig {str(path)!r}: {what}") from None
@@ -135,12 +142,16 @@ def _named(document: dict[str, Any], group: str, kind: str, name: object) -> dic
     raise ValueError(f"it has no {kind} {str(name)[:60]!r}")
 
 
-def _refuse(cluster: dict[str, Any], user: dict[str, Any]) -> None:
-    """What lbcore does not do: run programs, trust anybody, ask proxies."""
+def _refuse(cluster: dict[str, Any], user: dict[str, Any], allow_exec: bool) -> None:
+    """What lbcore does not do: trust anybody, ask proxies, and, unless it is allowed, run programs."""
     for key in ("insecure-skip-tls-verify", "proxy-url", "tls-server-name"):
         if cluster.get(key):
             raise ValueError(f"{key} is not supported")
-    for key in ("exec", "auth-provider", "username"):
+    if user.get("exec") and not allow_exec:
+        raise ValueError(
+            f"its user has a program (exec {str(user['exec'].get('command'))[:60]!r}): set allow_exec = true to run it"
+        )
+    for key in ("auth-provider", "username"):
         if user.get(key):
             raise ValueError(f"a user with {key} is not supported: use a token or a client certificate")
 

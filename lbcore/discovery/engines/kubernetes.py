@@ -18,8 +18,11 @@ from lbcore.discovery.engines.slices import backends
 from lbcore.discovery.found import Answer, SourceFailed
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from lbcore.config.settings import SourceSettings
     from lbcore.discovery.engines.kube_access import Access
+    from lbcore.discovery.engines.kube_exec import Plugin
     from lbcore.discovery.engines.source import Ear
 
 PAGE = 100
@@ -27,7 +30,7 @@ PAGE = 100
 MOST_SLICES = 2000
 WATCH_S = 240.0
 """A watch is asked to end after so long, as client-go does: its end is no fault."""
-GONE = 410
+UNAUTHORIZED, GONE = 401, 410
 
 
 class Expired(SourceFailed):
@@ -41,11 +44,15 @@ class Kubernetes:
         self.what: str = f"{settings.namespace}/{settings.service}" if settings.namespace else str(settings.service)
         self._settings = settings
         self._access: Access | None = None
+        self._plugin: Plugin | None = None
         self._namespace = settings.namespace or "default"
 
     def endpoints(self) -> list[str]:
         """URLs of the API, as the account, the kubeconfig or the settings name it now. Raises SourceFailed."""
         self._access = access_of(self._settings)
+        if self._access.plugin is not None:
+            self._access.plugin.follow_on(self._plugin)
+        self._plugin = self._access.plugin
         self._namespace = self._settings.namespace or self._access.namespace or "default"
         return self._access.endpoints
 
@@ -105,12 +112,25 @@ class Kubernetes:
                 raise
             return await self._pages(http)
 
+    @contextlib.asynccontextmanager
+    async def _allowed(self) -> AsyncIterator[None]:
+        """With a token that a program tells, if one does. Of a refusal it learns that it needs another one."""
+        if self._plugin is not None:
+            await self._plugin.freshen()
+        try:
+            yield
+        except Refused as refusal:
+            if self._plugin is not None and refusal.status == UNAUTHORIZED:
+                self._plugin.refused()
+            raise
+
     async def _pages(self, http: Http) -> tuple[dict[str, dict[str, Any]], str]:
         slices: dict[str, dict[str, Any]] = {}
         token = ""
         for _ in range(MOST_SLICES):  # a page holds at least one
             params = [self._selector, ("limit", str(PAGE)), *([("continue", token)] if token else [])]
-            page = (await http.get(self._path, params)).document
+            async with self._allowed():
+                page = (await http.get(self._path, params)).document
             try:
                 for entry in page["items"] or ():
                     slices[str(entry["metadata"]["name"])] = entry
@@ -144,7 +164,7 @@ class Kubernetes:
         ]
         silence_s = asked_s + self._settings.timeout_ms / 1000
         try:
-            async with contextlib.aclosing(http.lines(self._path, params, silence_s=silence_s)) as events:
+            async with self._allowed(), contextlib.aclosing(http.lines(self._path, params, silence_s=silence_s)) as events:
                 async for event in events:
                     revision = self._take(event, slices, ear)
         except Refused as refusal:
