@@ -116,6 +116,7 @@ MALFORMED: dict[str, list[Field]] = {
     "8.5: CONNECT with a path": [*CONNECT, (b":path", b"/")],
     "8.5: CONNECT with a scheme": [*CONNECT, (b":scheme", b"https")],
     "8.5: CONNECT without an authority": CONNECT[:1],
+    "RFC 8441 4: h2c": [(name, b"H2c" if name == b":protocol" else value) for name, value in WEBSOCKET],
     "RFC 8441 4: a protocol without CONNECT": [*GET, (b":protocol", b"websocket")],
     "RFC 8441 4: an extended CONNECT without a path": [one for one in WEBSOCKET if one[0] != b":path"],
 }

@@ -87,7 +87,9 @@ int lb_h2_is_regular(const struct lb_hpack_field *field)
 int lb_h2_is_trailer(const struct lb_hpack_field *field)
 {
     struct part part = part_of(field);
-    return is_regular(&part) && !IS_NAMED(&part, "content-length") && !IS_NAMED(&part, "host") && !IS_NAMED(&part, "te");
+    int pseudo = field->name_length && field->name[0] == ':'; /* of the static table: its names are not looked at */
+    return !pseudo && is_regular(&part) && !IS_NAMED(&part, "content-length") && !IS_NAMED(&part, "host") &&
+           !IS_NAMED(&part, "te");
 }
 
 /* --- pseudo-headers ------------------------------------------------------------------------------------------------- */
@@ -176,6 +178,12 @@ void lb_h2_request_field(struct lb_h2_request *request, char *base, const struct
 
 /* --- the request ---------------------------------------------------------------------------------------------------- */
 
+/* A tunnel of HTTP/2 would lead past all routes, as one by `Upgrade: h2c` (h1/client.c). */
+static int asks_for_h2c(const struct lb_h2_request *request, const char *base)
+{
+    return request->protocol.length == 3 && lb_same_word(base + request->protocol.at, 3, "h2c", 3);
+}
+
 /* RFC 9113 8.3.1 and 8.5, RFC 8441 4. */
 static int has_what_it_needs(const struct lb_h2_request *request, const char *base)
 {
@@ -184,7 +192,7 @@ static int has_what_it_needs(const struct lb_h2_request *request, const char *ba
         return 0;
     if (connects && !request->protocol.length)
         return request->authority.length && !request->scheme.length && !request->path.length;
-    if (request->protocol.length && !(connects && request->authority.length))
+    if (request->protocol.length && (!(connects && request->authority.length) || asks_for_h2c(request, base)))
         return 0;
     return request->scheme.length && request->path.length;
 }
