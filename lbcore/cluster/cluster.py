@@ -35,6 +35,8 @@ START_S = 5.0
 KEYS_S = 1.0
 """One that takes over workers knows all that; it waits for the shared keys of TLS tickets only, lest it make one of its own."""
 LOOK_S = 0.1
+RETRY_S = 30.0
+"""So often backends that did not fit in are tried again."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 5.0
 REMOVED = "removed by an operator"
 
@@ -74,6 +76,7 @@ class Cluster:
         self._session: Session | None = None
         self._synced = threading.Event()
         self._goodbye = True
+        self._is_over = False
         self._published = False
         membership.on_lease.subscribe(lambda pool, address, why: self._told(pool, address, "lease", why))
         membership.on_order.subscribe(self._told)
@@ -82,7 +85,7 @@ class Cluster:
     # --- life, on others' threads --------------------------------------------------------------------------------
 
     def start(self, *, takes_over: bool = False) -> None:
-        """Begin, and wait for a moment until what the others know is here. takes_over: workers and backends are here."""
+        """Once. Begin, and wait for a moment until what the others know is here. takes_over: workers and backends are here."""
         self._thread = threading.Thread(target=self._run, name="lbcore-cluster", daemon=True)
         self._thread.start()
         self._synced.wait(START_S if not takes_over else KEYS_S if self._view.tickets else 0)
@@ -99,6 +102,7 @@ class Cluster:
     def _end(self) -> None:
         if self._thread is None:
             return
+        self._is_over = True
         if self._loop is not None and self._main is not None:
             with contextlib.suppress(RuntimeError):  # the loop has ended by itself
                 self._loop.call_soon_threadsafe(self._main.cancel)
@@ -150,7 +154,10 @@ class Cluster:
             self._synced.set()
 
     async def _serve(self) -> None:
-        self._loop, self._main = asyncio.get_running_loop(), asyncio.current_task()
+        self._main = asyncio.current_task()
+        self._loop = asyncio.get_running_loop()
+        if self._is_over:
+            return
         self._session = session = Session(self._store, self._view, self._node, self._store_changed)
         for backend, told in self._following.leased():
             if told is not None:
@@ -177,6 +184,9 @@ class Cluster:
                 backoff.lengthen()
             except StoreError as error:
                 self._log_once.tell(f"the store cannot be reached: {error}")
+            except Exception as error:
+                self._log_once.tell(f"a fault of lbcore's own: {error!r}")
+                backoff.lengthen()
             else:
                 continue  # it is time to read all again
             self._let_begin()
@@ -186,6 +196,7 @@ class Cluster:
 
     async def _keep_up(self) -> None:
         """With our own members and with time, whether there is a store or not."""
+        retry_at = time.monotonic() + RETRY_S
         while True:
             self._wake.clear()
             try:
@@ -193,6 +204,9 @@ class Cluster:
                 self._view.tick(time.monotonic(), now_ms())
                 if self._synced.is_set():
                     self._turn_ticket_keys()
+                if time.monotonic() >= retry_at:
+                    retry_at = time.monotonic() + RETRY_S
+                    self._retry()
                 self._follow()
             except Exception as error:
                 self._log_once.tell(f"a fault of lbcore's own: {error!r}")
@@ -201,6 +215,10 @@ class Cluster:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(LOOK_S):
                     await self._wake.wait()
+
+    def _retry(self) -> None:
+        if self._following.misses_some():
+            self._view.registry.show_all()
 
     def _turn_ticket_keys(self) -> None:
         if self._view.tickets is not None:
@@ -254,7 +272,10 @@ class Cluster:
         }
         told = dict(self._following.look(leases))
         for pool, address, kind, value in events:
-            self._hear_one(Backend(pool, address), kind, value, told)
+            try:
+                self._hear_one(Backend(pool, address), kind, value, told)
+            except Exception as error:  # those after it are heard all the same
+                self._log_once.tell(f"a fault of lbcore's own: {address}: {error!r}")
 
     def _hear_one(self, backend: Backend, kind: str, value: object, told: dict[Backend, Any]) -> None:
         registry, now, ms = self._view.registry, time.monotonic(), now_ms()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lbcore.cluster.orders import Order
+from lbcore.cluster.orders import FORGET_MS, Order
 from lbcore.cluster.words import Words, written
 
 TYPE_CHECKING = False
@@ -11,12 +11,12 @@ if TYPE_CHECKING:
 
 
 class DrainedNodes:
-    """writes: what the store is to be told, by node."""
+    """writes: what the store is to be told, by node; None: to delete."""
 
     def __init__(self, node: str, clock: StampClock) -> None:
         self._node, self._clock = node, clock
         self._known: dict[str, Order] = {}
-        self.writes: dict[str, Order] = {}
+        self.writes: dict[str, Order | None] = {}
 
     def __contains__(self, node: str) -> bool:
         return node in self._known and bool(self._known[node].value)
@@ -38,6 +38,9 @@ class DrainedNodes:
         if theirs is None:
             if known is not None and known.value:
                 self.writes[node] = known
+            else:
+                self._known.pop(node, None)
+                self.writes.pop(node, None)
             return
         self._clock.see(theirs.stamp, now_ms)
         if known is None or theirs.stamp >= known.stamp:
@@ -45,6 +48,13 @@ class DrainedNodes:
             self.writes.pop(node, None)
         else:
             self.writes[node] = known
+
+    def forget(self, now_ms: int) -> None:
+        """Drop what drains nothing any more; one node is to do that."""
+        for node, order in list(self._known.items()):
+            if not order.value and order.stamp.ms < now_ms - FORGET_MS:
+                del self._known[node]
+                self.writes[node] = None
 
 
 def read(value: bytes) -> Order:

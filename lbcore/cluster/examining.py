@@ -7,7 +7,7 @@ import time
 
 from lbcore.cluster.entry import Owner
 from lbcore.cluster.opening import open_store
-from lbcore.cluster.session import now_ms
+from lbcore.cluster.session import MOST_KEYS, now_ms
 from lbcore.cluster.view import NotOurPrefix, View
 from lbcore.errors import ConfigError
 from lbcore.store.interface import Refused, StoreError
@@ -27,7 +27,7 @@ async def _examine(settings: ClusterSettings) -> list[str]:
     store = open_store(settings)
     view = View(Owner(settings.node, ""), settings.prefix, settings.keep_ms / 1000, advice.append)
     try:
-        listing = await store.read(settings.prefix)
+        listing = await store.read(settings.prefix, MOST_KEYS)
         view.reread(listing.items, time.monotonic(), now_ms())
     except NotOurPrefix as error:
         raise ConfigError(f"cluster.{error}") from None

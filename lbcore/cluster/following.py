@@ -8,9 +8,10 @@ from lbcore.cluster.entry import SILENT, Told
 from lbcore.cluster.keys import Backend
 from lbcore.cluster.marks import mark_of
 from lbcore.cluster.moves import Drop, Obey, Show
+from lbcore.config.settings import parse_address
 from lbcore.discovery.evidence import Evidence
 from lbcore.discovery.leases import CLUSTER
-from lbcore.log_once import LogOnce
+from lbcore.table import is_literal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,14 +38,18 @@ class Heard(NamedTuple):
 
 
 class Following:
-    """Takes moves to the members. Thread-safe. used: loads of other nodes that count here."""
+    """Takes moves to the members. Thread-safe. used: loads of other nodes that count here.
+
+    missed: backends that did not fit in here, or could not be taken.
+    """
 
     def __init__(self, membership: Membership, log: Callable[[str], None]) -> None:
         self._membership, self._log = membership, log
-        self._full = LogOnce(log, "cluster")
         self._ids_by_mark: dict[int, str] = {}
         self._marked_at = 0.0
         self.used: int = 0
+        self.missed: int = 0
+        self._told_missed = False
 
     # --- looking -------------------------------------------------------------------------------------------------
 
@@ -83,6 +88,12 @@ class Following:
         if evidence.declared == "busy":
             busy_ms = max(0, int((evidence.busy_until - self._membership.clock()) * 1000))
         return Told(evidence.declared, busy_ms, row.weight, row.tier, row.capacity)
+
+    def misses_some(self) -> bool:
+        """Are all to be shown once more? To be asked now and then: there may be room by then."""
+        misses, self.missed = self.missed > 0, 0
+        self._told_missed = self._told_missed and misses
+        return misses
 
     # --- following -----------------------------------------------------------------------------------------------
 
@@ -153,14 +164,22 @@ class Following:
         self._membership.states.review(member, now)
 
     def _enter(self, backend: Backend, weight: int, tier: int, source: str, evidence: Evidence) -> Member | None:
+        unasked = None if is_literal(parse_address(backend.address)[0]) else ValueError("it is being looked up")
         try:
-            row = self._membership.enter(*backend, weight, source, evidence, tier=tier)
+            row = self._membership.enter(*backend, weight, source, evidence, unasked, tier=tier)
         except ValueError as error:
-            self._full.tell(f"pool {backend.pool}: {backend.address}, which another node has, is ignored: {error}")
+            self._miss(backend, error)
             return None
         member = self._membership.by_id[row.id]
         member.claims = {CLUSTER} if source == "lease" else {source}
         return member
+
+    def _miss(self, backend: Backend, error: ValueError) -> None:
+        """Told of the first one only: there may be thousands."""
+        if not self._told_missed:
+            self._told_missed = True
+            self._log(f"cluster: pool {backend.pool}: {backend.address}, which another node has, is ignored: {error}")
+        self.missed += 1
 
     def _drop(self, move: Drop) -> None:
         member = self._member(move.backend)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 from lbcore.config.settings import join_host_port, parse_address
@@ -9,6 +10,7 @@ from lbcore.config.settings import join_host_port, parse_address
 FORMAT = "lbcore 1"
 """The value of the key `format`: the prefix is ours, and its values are written like this."""
 KINDS = ("leases", "orders")
+_NAME, _NUMBER = re.compile(r"[A-Za-z0-9_.-]{1,63}"), re.compile(r"[0-9]{1,6}")
 
 
 class Backend(NamedTuple):
@@ -66,10 +68,10 @@ class Keys:
         if kind in KINDS:
             backend = _backend_of(rest)
             return Name(kind, backend) if backend else None
-        if kind in ("nodes", "drains", "secrets") and rest and "/" not in rest:
+        if kind in ("nodes", "drains", "secrets") and _NAME.fullmatch(rest):
             return Name(kind, node=rest)
         node, _, number = rest.partition("/")
-        if kind in ("heard", "loads") and node and number.isdecimal():
+        if kind in ("heard", "loads") and _NAME.fullmatch(node) and _NUMBER.fullmatch(number):
             return Name(kind, node=rest)
         return None
 

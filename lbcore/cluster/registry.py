@@ -28,6 +28,8 @@ VOUCH_S = 12.0
 """So long it counts that another node hears a backend; nodes say so every 5 s."""
 LOOK_S = 1.0
 """So often it is looked whether another node still hears it."""
+BACK_S = 5.0
+"""So long a node that knows a later word than the store has leaves it to that word's author to write it again."""
 LINGER_S = 10.0
 """So long it can be read that a backend has left, until its key goes."""
 ASSUMED = Entry(Stamp(1, ""), Owner("", ""), 1, Told())
@@ -69,9 +71,9 @@ class Registry:
         self.connected: bool = False
         self.draining: bool = False
         self._waiting: set[Backend] = set()
-        self._overwritten: set[Backend] = set()
+        self._overwritten: dict[Backend, float] = {}
         self._vouches: dict[str, tuple[float, frozenset[int]]] = {}
-        self._next_drop = 0.0
+        self._next_drop = self._ticked_at = 0.0
 
     # --- what is heard here --------------------------------------------------------------------------------------
 
@@ -119,12 +121,14 @@ class Registry:
     def reread(self, entries: Mapping[Backend, Entry], now: float, now_ms: int) -> None:
         """All that the store has."""
         self.writes.clear()
+        self._overwritten.clear()
         for backend in [backend for backend in self.seen if backend not in entries]:
             self.changed(backend, None, now, now_ms)
         for backend, entry in entries.items():
             self.changed(backend, entry, now, now_ms)
         for backend in self._waiting:
-            self.seen[backend].since = now
+            if self.seen[backend].entry.owner == self.me:
+                self.seen[backend].since = now  # others have not seen it yet
 
     def changed(self, backend: Backend, theirs: Entry | None, now: float, now_ms: int) -> None:
         """A key was written, or deleted."""
@@ -144,7 +148,10 @@ class Registry:
             if not (was_over and theirs.is_over):
                 self._take(backend, theirs)
         seen.stored = theirs
-        (self._overwritten.add if theirs.stamp < seen.entry.stamp else self._overwritten.discard)(backend)
+        if theirs.stamp < seen.entry.stamp and seen.entry.owner != self.me:
+            self._overwritten.setdefault(backend, now)
+        else:
+            self._overwritten.pop(backend, None)
         if theirs.stamp == seen.entry.stamp and theirs != seen.entry and seen.entry.owner == self.me:
             self._say(backend, seen.entry.told, seen.entry.end, now_ms)  # an earlier life of ours, in the same millisecond
         self._settle(backend, now, now_ms)
@@ -155,6 +162,10 @@ class Registry:
             self._vouches.pop(name, None)
         else:
             self._vouches[name] = (now, marks)
+
+    def vouched_anew(self, found: Mapping[str, frozenset[int]], now: float) -> None:
+        """All that other nodes say."""
+        self._vouches = {name: (now, marks) for name, marks in found.items()}
 
     def _is_vouched(self, backend: Backend, now: float) -> bool:
         mark = mark_of(backend)
@@ -172,7 +183,7 @@ class Registry:
 
     def owners_changed(self, now: float, now_ms: int) -> None:
         """Nodes came or went, or this one is to be drained: is there anything of ours to take, or to offer?"""
-        for backend in {*self.held, *self._overwritten}:
+        for backend in list(self.held):
             self._settle(backend, now, now_ms)
 
     def lease_lost(self, now: float, now_ms: int) -> None:
@@ -199,8 +210,6 @@ class Registry:
             self._wait(backend, now)
         elif seen.stored is None:
             self._wait(backend, now)
-        elif seen.stored.stamp < seen.entry.stamp and not self._lives(seen.entry.owner):
-            self._go_back(backend, seen, seen.stored, now, now_ms)
         else:
             self._rest(backend)
 
@@ -221,13 +230,6 @@ class Registry:
         if seen.entry.end == OFFERED and not self.draining:
             return True
         return seen.entry.is_over or seen.written is None or not self._lives(seen.entry.owner)
-
-    def _go_back(self, backend: Backend, seen: Seen, stored: Entry, now: float, now_ms: int) -> None:
-        """An older word has overwritten a later one, whose author is gone and cannot write it again: the older one counts."""
-        seen.entry = stored
-        self._overwritten.discard(backend)
-        self._take(backend, stored)
-        self._settle(backend, now, now_ms)
 
     def _see_off(self, backend: Backend, seen: Seen, now: float) -> None:
         """It is over, and heard by nobody here."""
@@ -254,7 +256,7 @@ class Registry:
     def _write(self, backend: Backend, seen: Seen) -> None:
         self.writes[backend] = seen.entry
         seen.stored = seen.entry
-        self._overwritten.discard(backend)
+        self._overwritten.pop(backend, None)
 
     def _wait(self, backend: Backend, now: float) -> None:
         seen = self.seen[backend]
@@ -268,13 +270,14 @@ class Registry:
 
     def _forget(self, backend: Backend) -> None:
         del self.seen[backend]
-        self._overwritten.discard(backend)
+        self._overwritten.pop(backend, None)
         self._waiting.discard(backend)
 
     # --- time ----------------------------------------------------------------------------------------------------
 
     def tick(self, now: float, now_ms: int) -> None:
         """What time alone ends. To be called a few times a second."""
+        self._stop_clock(now)
         orphans = []
         for backend in list(self._waiting):
             seen = self.seen[backend]
@@ -292,6 +295,28 @@ class Registry:
             elif self.connected:
                 orphans.append((since, backend))
         self._drop_orphans(orphans, now)
+        if self.connected:
+            self._go_back(now, now_ms)
+
+    def _stop_clock(self, now: float) -> None:
+        """While the store is away nobody could have written again what is waited for."""
+        away_s, self._ticked_at = now - self._ticked_at, now
+        for backend in self._waiting if not self.connected else ():
+            seen = self.seen[backend]
+            if seen.since is not None and seen.entry.owner != self.me:
+                seen.since = min(now, seen.since + away_s)
+
+    def _go_back(self, now: float, now_ms: int) -> None:
+        """Older words have overwritten later ones, whose author is gone, or has forgotten them: the older ones count."""
+        for backend, since in list(self._overwritten.items()):
+            if now - since < BACK_S:
+                continue
+            del self._overwritten[backend]
+            seen = self.seen[backend]
+            if seen.stored is not None and seen.stored.stamp < seen.entry.stamp and seen.entry.owner != self.me:
+                seen.entry = seen.stored
+                self._take(backend, seen.entry)
+                self._settle(backend, now, now_ms)
 
     def _end_linger(self, backend: Backend, seen: Seen, waited_s: float) -> None:
         if waited_s < LINGER_S or not self.connected:

@@ -13,12 +13,12 @@ from lbcore.store.interface import MOST_OPERATIONS, LeaseGone, Put, Refused
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterator
+    from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
     from typing import Any
 
     from lbcore.cluster.entry import Node
     from lbcore.cluster.view import Pending, View
-    from lbcore.store.interface import Store, Written
+    from lbcore.store.interface import Changes, Store, Written
 
 LEASE_S = 15
 """Of a node: so long after its last word its keys go."""
@@ -27,6 +27,8 @@ GAP_S = 0.02
 """Between two writes that are not full: what comes meanwhile goes with the second."""
 MOST_HEARD = 32
 """Keys of 16 kB of one transaction; etcd takes 1.5 MB."""
+MOST_KEYS = 1_000_000
+"""Under the prefix: ten for each backend that a balancer may have."""
 LOADS_S = 0.25
 """So often it is looked whether there are loads to be told."""
 READ_AGAIN_S = 600.0
@@ -88,7 +90,7 @@ class Session:
 
     async def _join(self) -> None:
         await self._hold_lease()
-        listing = await self._store.read(self._view.keys.prefix)
+        listing = await self._store.read(self._view.keys.prefix, MOST_KEYS)
         with _our_prefix():
             self._view.reread(listing.items, time.monotonic(), now_ms())
         await self._mark_prefix()
@@ -136,7 +138,11 @@ class Session:
     # --- to stay -------------------------------------------------------------------------------------------------
 
     async def _watch(self) -> None:
-        async for told in self._store.watch(self._view.keys.prefix, self.revision + 1):
+        async with contextlib.aclosing(self._store.watch(self._view.keys.prefix, self.revision + 1)) as watch:
+            await self._follow(watch)
+
+    async def _follow(self, watch: AsyncIterator[Changes]) -> None:
+        async for told in watch:
             with _our_prefix():
                 self._view.changed(told.changes, time.monotonic(), now_ms())
             if self._view.is_unmarked or self._view.me.node not in self._view.nodes:

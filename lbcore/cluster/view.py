@@ -33,6 +33,9 @@ K = TypeVar("K")
 TICKETS = "tickets"
 """The name of a secret: the keys of TLS tickets."""
 
+FORGET_S = 60.0
+"""So often the node that leads looks for orders that change nothing any more."""
+
 MOST_IGNORED = 10_000
 """Keys under the prefix that are none of ours: of more the names are not kept."""
 
@@ -96,6 +99,7 @@ class View:
         self._under_way: list[tuple[dict[Any, Any], Any, Any]] = []
         self._sealed: tuple[SharedKey, ...] | None = None
         self._heard_keys = 0
+        self._forget_at = 0.0
         self._tell = tell
         self._told_twin = self._told_ignored = False
 
@@ -117,8 +121,7 @@ class View:
         self._tell_ignored()
         self.nodes = found.nodes
         self.drained.reread(found.drains, now_ms)
-        for of, heard in found.heard.items():
-            self.registry.vouched(of, heard, now)
+        self.registry.vouched_anew(found.heard, now)
         self.registry.connected = True
         self.registry.reread(found.leases, now, now_ms)
         self.orders.reread(found.orders, now_ms)
@@ -284,7 +287,7 @@ class View:
         for backend, ordered in self._some(self.orders.writes, most - len(found)):
             found.append(Pending(self.keys.of("orders", backend), ordered and ordered.write()))
         for node, order in self._some(self.drained.writes, most - len(found)):
-            found.append(Pending(self.keys.drain(node), drained_nodes.write(order)))
+            found.append(Pending(self.keys.drain(node), order and drained_nodes.write(order)))
         if self.tickets is not None and self.tickets.write and len(found) < most:
             self._sealed = self.tickets.keys
             found.append(Pending(self.keys.secret(TICKETS), self.tickets.value()))
@@ -328,8 +331,10 @@ class View:
     def tick(self, now: float, now_ms: int) -> None:
         """What time alone changes."""
         self.registry.tick(now, now_ms)
-        if self.registry.connected and self.leads:
+        if now >= self._forget_at and self.registry.connected and self.leads:
+            self._forget_at = now + FORGET_S
             self.orders.forget(now_ms)
+            self.drained.forget(now_ms)
 
     @property
     def leads(self) -> bool:

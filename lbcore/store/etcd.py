@@ -17,7 +17,7 @@ from lbcore.store import etcd_wire as wire
 from lbcore.store.interface import Changes, LeaseGone, Listing, Put, Refused, StoreError, Unreachable, Written
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
     from typing import Any
 
     import aiohttp
@@ -55,6 +55,7 @@ class EtcdStore:
         self._session: aiohttp.ClientSession | None = None
         self._token: str | None = None
         self._at = 0
+        self._watches: dict[int, list[_Watch]] = {}
 
     @property
     def endpoint(self) -> str:
@@ -64,7 +65,11 @@ class EtcdStore:
     # --- the interface -------------------------------------------------------------------------------------------
 
     async def read(self, prefix: str, most: int | None = None) -> Listing:
-        """See Store. most: where there are more keys, raises Refused instead of reading on."""
+        """See Store."""
+        with self._legible():
+            return await self._read(prefix, most)
+
+    async def _read(self, prefix: str, most: int | None) -> Listing:
         first = page = wire.page_of(await self._call("/v3/kv/range", wire.range_body(prefix, PAGE)))
         items = list(first.items)
         while page.more:
@@ -78,29 +83,33 @@ class EtcdStore:
     async def write(self, puts: Iterable[Put], deletes: Iterable[str] = (), *, absent: str | None = None) -> Written:
         """See Store."""
         result = await self._call("/v3/kv/txn", wire.txn_body(puts, deletes, absent))
-        return Written(bool(result.get("succeeded")), wire.revision_of(result))
+        with self._legible():
+            return Written(bool(result.get("succeeded")), wire.revision_of(result))
 
     async def grant(self, ttl_s: int) -> int:
         """See Store. etcd grants 2 s at least."""
-        return int((await self._call("/v3/lease/grant", {"TTL": str(ttl_s)}))["ID"])
+        result = await self._call("/v3/lease/grant", {"TTL": str(ttl_s)})
+        with self._legible():
+            return int(result["ID"])
 
     async def renew(self, lease: int) -> None:
         """See Store."""
-        result = (await self._call("/v3/lease/keepalive", {"ID": str(lease)})).get("result", {})
-        if not int(result.get("TTL", 0)):
-            raise LeaseGone(f"lease {lease} is over")
+        answer = await self._call("/v3/lease/keepalive", {"ID": str(lease)})
+        with self._legible():
+            if not int(answer.get("result", {}).get("TTL", 0)):
+                raise LeaseGone(f"lease {lease} is over")
 
     async def revoke(self, lease: int) -> None:
         """See Store."""
         with contextlib.suppress(LeaseGone):
             await self._call("/v3/lease/revoke", {"ID": str(lease)})
 
-    async def watch(self, prefix: str, revision: int) -> AsyncIterator[Changes]:
+    async def watch(self, prefix: str, revision: int) -> AsyncGenerator[Changes]:
         """See Store."""
         await self._authenticate_first()
-        body, lines = wire.watch_body(prefix, revision), _Lines()
+        body, lines, at, ended = wire.watch_body(prefix, revision), _Lines(), self._at, _Watch()
         try:
-            async with self._post("/v3/watch", body, stream=True) as response:
+            async with self._post("/v3/watch", body, stream=True) as response, self._watching(at, ended, response):
                 if response.status != 200:
                     raise await self._refusal(response, "watch")
                 _keep_alive(response)
@@ -112,13 +121,37 @@ class EtcdStore:
                         raise Unreachable(f"{self.endpoint}: the watch was lost")
                     for line in lines.take(data):
                         standing = True
-                        yield wire.changes_of(line)
+                        with self._legible():
+                            changes = wire.changes_of(line)
+                        yield changes
         except StoreError as error:
-            self._turn_after(error)
+            self._turn_after(error, at)
             raise
         except _faults() as error:
-            self._next_endpoint()
-            raise self._unreachable(error) from None
+            fault = ended.by or self._unreachable(error, at)
+            self._next_endpoint(at, fault)
+            raise fault from None
+
+    @contextlib.asynccontextmanager
+    async def _watching(self, at: int, watch: _Watch, response: aiohttp.ClientResponse) -> AsyncIterator[None]:
+        """A member that hangs acknowledges bytes and says nothing: its watches end when a call to it does."""
+        if at != self._at:
+            raise Unreachable(f"{self._endpoints[at]}: a call to it has failed meanwhile")
+        watch.response = response
+        here = self._watches.setdefault(at, [])
+        here.append(watch)
+        try:
+            yield
+        finally:
+            here.remove(watch)
+
+    @contextlib.contextmanager
+    def _legible(self) -> Iterator[None]:
+        """Raises Refused for an answer that no etcd gives."""
+        try:
+            yield
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise Refused(f"{self.endpoint} answers what no etcd does ({error!r:.80}): it is no etcd", "endpoints") from None
 
     async def close(self) -> None:
         """See Store."""
@@ -132,12 +165,13 @@ class EtcdStore:
         """Ask the member that answered last; each further one where that cannot answer. Raises StoreError."""
         told: StoreError | None = None
         for _ in self._endpoints:
+            at = self._at
             try:
                 await self._authenticate_first()
                 return await self._authorized(path, body)
             except Unreachable as error:
                 told = error
-                self._next_endpoint()
+                self._next_endpoint(at, error)
         assert told is not None
         raise told
 
@@ -163,7 +197,8 @@ class EtcdStore:
                 self._token = ""
                 return
             raise
-        self._token = str(answer["token"])
+        with self._legible():
+            self._token = str(answer["token"])
 
     async def _ask(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         try:
@@ -195,29 +230,50 @@ class EtcdStore:
         document = await _document(response)
         if document is None:
             return Refused(f"{self.endpoint}{call.partition('?')[0]} answers {response.status}: it is no etcd", "endpoints")
-        error = wire.fault_error(wire.fault_of(document), call.rpartition("/")[2])
+        with self._legible():
+            error = wire.fault_error(wire.fault_of(document), call.rpartition("/")[2])
         return Unreachable(f"{self.endpoint}: {error}") if isinstance(error, Unreachable) else error
 
-    def _unreachable(self, error: BaseException) -> StoreError:
+    def _unreachable(self, error: BaseException, at: int | None = None) -> StoreError:
         """Why a member did not answer, in words."""
+        endpoint = self._endpoints[self._at if at is None else at]
         if isinstance(error, ssl.SSLError) or isinstance(getattr(error, "certificate_error", None), Exception):
-            return Refused(f"{self.endpoint}: {getattr(error, 'certificate_error', error)}", "ca")
+            return Refused(f"{endpoint}: {getattr(error, 'certificate_error', error)}", "ca")
         if isinstance(error, TimeoutError):
-            return Unreachable(f"{self.endpoint}: no answer within {self._limit_s:g} s")
+            return Unreachable(f"{endpoint}: no answer within {self._limit_s:g} s")
         inner = getattr(error, "os_error", error)
         number = getattr(inner, "errno", None)  # asyncio's words repeat the address
         words = os.strerror(number).lower() if isinstance(number, int) and number > 0 else str(error)
-        return Unreachable(f"{self.endpoint}: {words or type(error).__name__}")
+        return Unreachable(f"{endpoint}: {words or type(error).__name__}")
 
-    def _next_endpoint(self) -> None:
+    def _next_endpoint(self, at: int, error: StoreError) -> None:
+        """This one has failed; another call may have found that already."""
+        if at != self._at:
+            return
+        for watch in self._watches.get(at, ()):
+            watch.end(error)
         self._at = (self._at + 1) % len(self._endpoints)
 
-    def _turn_after(self, error: StoreError) -> None:
+    def _turn_after(self, error: StoreError, at: int) -> None:
         """What a watch that has ended changes for the next one."""
         if isinstance(error, Unreachable):
-            self._next_endpoint()
+            self._next_endpoint(at, error)
         elif isinstance(error, Refused):
             self._token = None
+
+
+class _Watch:
+    """by: why a call that failed has ended it."""
+
+    def __init__(self) -> None:
+        self.response: aiohttp.ClientResponse | None = None
+        self.by: StoreError | None = None
+
+    def end(self, error: StoreError) -> None:
+        """Whoever reads it is told."""
+        self.by = error
+        if self.response is not None:
+            self.response.close()
 
 
 class _Lines:

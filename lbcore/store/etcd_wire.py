@@ -88,7 +88,7 @@ def revision_of(result: dict[str, Any]) -> int:
 
 
 def _text(value: dict[str, Any], name: str) -> bytes:
-    return base64.b64decode(value.get(name, ""))
+    return base64.b64decode(value.get(name, ""), validate=True)
 
 
 def page_of(result: dict[str, Any]) -> Page:

@@ -8,7 +8,7 @@ from lbcore.errors import LbcoreError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import AsyncGenerator, Iterable
 
 
 class StoreError(LbcoreError):
@@ -93,10 +93,10 @@ MOST_OPERATIONS = 100
 class Store(Protocol):
     """Used by one event loop. Every call raises StoreError; a time limit of seconds is the store's own."""
 
-    async def read(self, prefix: str) -> Listing:
-        """All keys that begin with the prefix, as a quorum has them."""
+    async def read(self, prefix: str, most: int | None = None) -> Listing:
+        """All keys that begin with the prefix, as a quorum has them. most: raises Refused instead of reading on beyond it."""
 
-    def watch(self, prefix: str, revision: int) -> AsyncIterator[Changes]:
+    def watch(self, prefix: str, revision: int) -> AsyncGenerator[Changes]:
         """Changes of these keys from a revision on. The first comes at once, and may be empty: the watch stands. It ends by
         raising Compacted, Refused, or Unreachable: then it was lost, and is to be begun again after the last revision."""
 

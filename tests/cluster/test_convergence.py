@@ -174,6 +174,22 @@ def test_heartbeats_that_go_to_every_node_in_turn_are_told_in_summaries() -> Non
     assert all(gone not in node.rows for node in world.nodes)
 
 
+def test_a_later_word_is_forgotten_by_its_author() -> None:
+    """The store was wiped before the goodbye was written, and then restored to what it had long before."""
+    world = World()
+    world.beating[backend(0)] = Told()
+    world.beat(backend(0), 1)
+    world.later(15, spread=False)
+    world.restore({})
+    del world.beating[backend(0)]
+    world.up[0].bye(backend(0))
+    world.restore({})
+    world.restore(world.store.snapshots[1])
+    world.later(QUIET_S)
+    assert not any(node.rows for node in world.nodes)
+    assert not world.store.entries
+
+
 def test_an_older_word_overwrites_a_later_one_whose_node_dies() -> None:
     """Two nodes write at once, the later word first, and its author dies before it can write again."""
     world = World(3, [0, 11_000, 0])

@@ -234,7 +234,7 @@ def test_the_store_is_full(tmp_path: Path) -> None:
             fill(servers.urls[0])
         assert made[0].tell("register", 4002)[0] == 201
         wait_for(lambda: "database space exceeded" in made[0].cluster["error"], f"it says so: {made[0].cluster}")
-        assert made[0].cluster["unwritten"] == 1
+        wait_for(lambda: made[0].cluster["unwritten"] == 1, "the registration waits")
         assert set(made[1].backends) == {4001}
         etcdctl("--endpoints", servers.urls[0], "del", "--prefix", "/other/")
         compact(servers)
