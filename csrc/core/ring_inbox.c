@@ -89,7 +89,11 @@ ssize_t lb_ring_recv(struct lb_ring_socket *socket, void *bytes, size_t count)
     if (taken && (taken == count || !reads_on))
         return (ssize_t)taken;
     ssize_t got = reads_on ? receive_direct(socket, (char *)bytes + taken, count - taken) : behind_inbox(socket);
-    return taken ? (ssize_t)taken + (got > 0 ? got : 0) : got;
+    if (!taken)
+        return got;
+    if (got < 0 && errno != EAGAIN)
+        socket->error = (uint8_t)errno; /* a socket tells it once: the next read is to say it */
+    return (ssize_t)taken + (got > 0 ? got : 0);
 }
 
 ssize_t lb_ring_peek(const struct lb_ring_socket *socket, void *bytes, size_t count)
