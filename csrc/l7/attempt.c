@@ -14,6 +14,7 @@
 #include "../table/timing.h"
 #include "../table/view.h"
 #include "../table/why.h"
+#include "../tls/handshake.h"
 #include "belongs.h"
 #include "bound.h"
 #include "charge.h"
@@ -167,13 +168,23 @@ static uint32_t pick_for(const struct lb_attempt *attempt)
     return pick(attempt->context, attempt->client);
 }
 
+/* May its backend choose by ALPN what is spoken? Not where a connection is a client's own, or is to carry another protocol. */
+static int may_be_either(const struct lb_l7 *l7, const struct lb_exchange *exchange)
+{
+    const struct lb_pool_row *pool = lb_http_pool(l7, exchange);
+    return pool->tls && pool->protocol == LB_BACKEND_AUTO && !pool->send_proxy && !exchange->upgrade && !exchange->only_http1 &&
+           !exchange->client->own.count;
+}
+
 /* Does it go by HTTP/2, on a connection that it shares with others? One that begins with a PROXY header is a client's own. */
-static int is_multiplexed(const struct lb_l7 *l7, const struct lb_exchange *exchange)
+static int is_multiplexed(struct lb_l7 *l7, const struct lb_exchange *exchange)
 {
     const struct lb_pool_row *pool = lb_http_pool(l7, exchange);
     switch ((enum lb_backend_protocol)pool->protocol) {
     case LB_BACKEND_AUTO:
-        return exchange->grpc && !pool->send_proxy;
+        if (exchange->grpc)
+            return !pool->send_proxy;
+        return may_be_either(l7, exchange) && lb_report_of(l7->ctx, exchange->backend)->speaks == LB_SPEAKS_HTTP2;
     case LB_BACKEND_HTTP1:
         return 0;
     case LB_BACKEND_HTTP2:
@@ -277,6 +288,16 @@ struct lb_verdict lb_http_attempt_another(struct lb_l7 *l7, struct lb_exchange *
     return reach(l7, exchange, 0, backend);
 }
 
+struct lb_verdict lb_http_attempt_anew(struct lb_l7 *l7, struct lb_exchange *exchange)
+{
+    if (exchange->tried_count && exchange->tried[exchange->tried_count - 1] == exchange->backend)
+        exchange->tried_count--;
+    lb_sendq_drop(l7->ctx, &exchange->up);
+    lb_http_leave_backend(l7, exchange, LB_CONN_CUT);
+    lb_http_recall(l7, exchange);
+    return lb_verdict(LB_NEXT_ATTEMPT);
+}
+
 struct lb_verdict lb_http_attempt_failed(struct lb_l7 *l7, struct lb_exchange *exchange, int error)
 {
     lb_http_recall(l7, exchange);
@@ -298,6 +319,44 @@ static int introduce(struct lb_l7 *l7, const struct lb_exchange *exchange, const
     return conn->header ? lb_proxy_send(l7->ctx, &who) : 0;
 }
 
+/* Of HTTP, what is offered to its backend by ALPN. */
+static const char *offer_of(const struct lb_l7 *l7, const struct lb_exchange *exchange)
+{
+    if (lb_http_pool(l7, exchange)->protocol != LB_BACKEND_AUTO)
+        return NULL;
+    return may_be_either(l7, exchange) ? LB_OFFER_ANY : LB_OFFER_HTTP1;
+}
+
+/* Its backend chose HTTP/2: the connection carries others from now on, and those that come go there at once. */
+static int shift(struct lb_l7 *l7, struct lb_exchange *exchange, struct lb_conn *conn)
+{
+    struct lb_side side = conn->side;
+    exchange->conn = LB_SLAB_NONE;
+    lb_conn_forget(&l7->conns, conn);
+    return l7->multiplexer->adopt(l7, exchange, &side);
+}
+
+/* What has been agreed on is known for all that follow. */
+static int has_chosen_http2(struct lb_l7 *l7, const struct lb_exchange *exchange, const struct lb_conn *conn)
+{
+    if (!conn->side.tls || !may_be_either(l7, exchange))
+        return 0;
+    int http2 = lb_tls_agreed_on(conn->side.tls, "h2");
+    lb_report_of(l7->ctx, exchange->backend)->speaks = http2 ? LB_SPEAKS_HTTP2 : LB_SPEAKS_HTTP1;
+    return http2;
+}
+
+/* The request is wanted now. */
+static struct lb_verdict reached(struct lb_l7 *l7, struct lb_exchange *exchange)
+{
+    lb_timing_note(&l7->ctx->shm, l7->ctx->worker, exchange->pool, LB_TIMING_CONNECT,
+                   (uint32_t)l7->ctx->now_us - exchange->sent_us);
+    lb_health_connected(lb_report_of(l7->ctx, exchange->backend), lb_now_ms(l7->ctx));
+    exchange->sent_us = (uint32_t)l7->ctx->now_us;
+    lb_http_recall(l7, exchange);
+    return lb_verdict(LB_NEXT_SEND);
+}
+
 struct lb_verdict lb_http_connected(struct lb_l7 *l7, struct lb_exchange *exchange)
 {
     struct lb_conn *conn = lb_conn_at(&l7->conns, exchange->conn);
@@ -306,20 +365,19 @@ struct lb_verdict lb_http_connected(struct lb_l7 *l7, struct lb_exchange *exchan
     int untold = conn->side.tls ? 0 : introduce(l7, exchange, conn);
     if (untold)
         return failed(-untold);
-    int error = lb_backend_tls(l7->ctx, exchange->pool, exchange->backend, &conn->side, NULL);
+    int error = lb_backend_tls(l7->ctx, exchange->pool, exchange->backend, &conn->side, offer_of(l7, exchange));
     if (error)
         return error == EAGAIN ? lb_verdict(LB_NEXT_WAIT) : failed(error);
+    if (has_chosen_http2(l7, exchange, conn)) {
+        error = shift(l7, exchange, conn);
+        return error ? failed(error) : reached(l7, exchange);
+    }
     if (lb_conn_spoke_first(&l7->conns, conn)) {
         if (conn->side.tls)
             return failed(EPROTO);
         exchange->conn_keeps = 0; /* this client's response, if it is one; another may follow it */
     }
-    lb_timing_note(&l7->ctx->shm, l7->ctx->worker, exchange->pool, LB_TIMING_CONNECT,
-                   (uint32_t)l7->ctx->now_us - exchange->sent_us);
-    lb_health_connected(lb_report_of(l7->ctx, exchange->backend), lb_now_ms(l7->ctx));
-    exchange->sent_us = (uint32_t)l7->ctx->now_us;
-    lb_http_recall(l7, exchange);
-    return lb_verdict(LB_NEXT_SEND);
+    return reached(l7, exchange);
 }
 
 struct lb_verdict lb_http_attempt_queued(struct lb_l7 *l7, struct lb_exchange *exchange, int *nobody)

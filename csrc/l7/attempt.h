@@ -17,6 +17,9 @@ __attribute__((warn_unused_result)) struct lb_verdict lb_http_attempt_with(struc
 __attribute__((warn_unused_result)) struct lb_verdict lb_http_attempt_another(struct lb_l7 *l7, struct lb_exchange *exchange,
                                                                               struct lb_verdict said);
 
+/* Leave its backend, as if it had asked none: what it was told is no failure. */
+__attribute__((warn_unused_result)) struct lb_verdict lb_http_attempt_anew(struct lb_l7 *l7, struct lb_exchange *exchange);
+
 /* A client in a queue: is there a backend for it? *nobody: there is none but for those who wait for a certain one. */
 __attribute__((warn_unused_result)) struct lb_verdict lb_http_attempt_queued(struct lb_l7 *l7, struct lb_exchange *exchange,
                                                                              int *nobody);

@@ -58,6 +58,7 @@ struct lb_exchange {
     uint8_t grpc;        /* it is a call of gRPC */
     uint8_t grpc_status; /* enum lb_grpc_status, of its response */
     uint8_t grpc_web;    /* enum lb_grpc_web: its client says it so */
+    uint8_t only_http1;  /* its backend will not have it by HTTP/2 */
     uint8_t judged;      /* what its backend is told to have done with the call is said */
     uint8_t overdue;     /* the client's own time for it is over */
     uint8_t fresh_only;  /* a kept connection failed: no other is tried */

@@ -119,12 +119,6 @@ static void know_peer(struct lb_l7 *l7, struct lb_h1 *h1, const union lb_address
     h1->client.trusted = (uint8_t)lb_listener_trusts(lb_http_client_listener(l7, &h1->client), peer);
 }
 
-static int agreed_on_http2(const struct lb_tls *tls)
-{
-    const char *name;
-    return lb_tls_alpn(tls, &name) == 2 && memcmp(name, "h2", 2) == 0;
-}
-
 void lb_http_open(struct lb_l7 *l7, const struct lb_accepted *accepted)
 {
     uint32_t index = lb_slab_take(&l7->clients);
@@ -152,7 +146,7 @@ void lb_http_open(struct lb_l7 *l7, const struct lb_accepted *accepted)
                                accepted->watched ? LB_ATTACH_WATCHED : LB_ATTACH_BRIEF);
     if (error)
         lb_h1_end(l7, h1, LB_ENDED_NO_BUFFER);
-    else if (accepted->tls && agreed_on_http2(accepted->tls))
+    else if (accepted->tls && lb_tls_agreed_on(accepted->tls, "h2"))
         (void)obey(l7, h1, lb_verdict(LB_NEXT_HTTP2));
     else if (accepted->tls)
         lb_http_run(l7, h1); /* its first request may have come with the handshake's last words */

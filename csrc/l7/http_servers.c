@@ -9,7 +9,9 @@
 #include "../table/backend_health.h"
 #include "../table/timing.h"
 #include "../tls/handshake.h"
+#include "attempt.h"
 #include "belongs.h"
+#include "charge.h"
 #include "h2/doubt.h"
 #include "h2/server_read.h"
 #include "h2/server_stream.h"
@@ -23,7 +25,8 @@ enum {
 
 int lb_http_servers_open(struct lb_l7 *l7, uint32_t capacity, uint32_t calls)
 {
-    static const struct lb_multiplexer multiplexer = {.join = lb_h2_servers_join, .connect = lb_h2_servers_connect};
+    static const struct lb_multiplexer multiplexer = {
+        .join = lb_h2_servers_join, .connect = lb_h2_servers_connect, .adopt = lb_h2_servers_adopt};
     l7->multiplexer = &multiplexer;
     l7->servers.ops = &lb_h2_server_stream;
     return lb_h2_servers_open(l7, capacity, calls);
@@ -52,8 +55,32 @@ static void fail(struct lb_l7 *l7, struct lb_h2_server *server, int error)
 /* Both have agreed on HTTP/2, where TLS asks (RFC 9113 3.2). */
 static int agreed(const struct lb_h2_server *server)
 {
-    const char *name;
-    return !server->side.tls || (lb_tls_alpn(server->side.tls, &name) == 2 && memcmp(name, "h2", 2) == 0);
+    return !server->side.tls || lb_tls_agreed_on(server->side.tls, "h2");
+}
+
+/* The eldest that may go by HTTP/1.1 as well. */
+static struct lb_h2_call *first_for_http1(const struct lb_l7 *l7, const struct lb_h2_server *server)
+{
+    struct lb_h2_call *call = server->oldest;
+    while (call && (call->exchange->grpc || lb_http_pool(l7, call->exchange)->protocol != LB_BACKEND_AUTO))
+        call = call->newer;
+    return call;
+}
+
+/* It does not speak HTTP/2, at least no longer: what may goes on its way by HTTP/1.1. */
+static void not_agreed(struct lb_l7 *l7, struct lb_h2_server *server)
+{
+    uint32_t generation = server->generation;
+    struct lb_h2_call *call, *before = NULL;
+    lb_report_of(l7->ctx, server->backend)->speaks = LB_SPEAKS_HTTP1;
+    while (server->generation == generation && (call = first_for_http1(l7, server)) != NULL && call != before) {
+        struct lb_exchange *exchange = call->exchange;
+        before = call;
+        lb_http_decided(l7, exchange, LB_ENDED_UNREACHABLE);
+        lb_http_obey_exchange(l7, exchange, lb_http_attempt_anew(l7, exchange));
+    }
+    if (server->generation == generation && server->state == LB_H2_SERVER_CONNECTING)
+        fail(l7, server, EPROTO);
 }
 
 static struct lb_h2_call *first_untold(const struct lb_h2_server *server)
@@ -84,13 +111,16 @@ static void connected(struct lb_l7 *l7, struct lb_h2_server *server)
         fail(l7, server, ECONNREFUSED);
         return;
     }
-    int error = lb_backend_tls(ctx, server->pool, server->backend, &server->side, "h2");
+    const char *offer = ctx->shm.pools[server->pool].protocol == LB_BACKEND_AUTO ? LB_OFFER_ANY : "h2";
+    int error = lb_backend_tls(ctx, server->pool, server->backend, &server->side, offer);
     if (error == EAGAIN)
         return;
-    if (!error && !agreed(server))
-        error = EPROTO;
     if (error) {
         fail(l7, server, error);
+        return;
+    }
+    if (!agreed(server)) {
+        not_agreed(l7, server);
         return;
     }
     uint32_t took_us = ((uint32_t)lb_now_ms(ctx) - server->since_ms) * 1000;

@@ -51,6 +51,8 @@ struct lb_h2_servers {
 struct lb_multiplexer {
     int (*join)(struct lb_l7 *l7, struct lb_exchange *exchange);    /* one that is open has room: it is the exchange's, too */
     int (*connect)(struct lb_l7 *l7, struct lb_exchange *exchange); /* begin, or wait with others: 0, or a positive errno */
+    /* This socket to the exchange's backend turned out to carry several: it is owned from now on, and closed where there is no place. */
+    int (*adopt)(struct lb_l7 *l7, struct lb_exchange *exchange, struct lb_side *side);
 };
 
 struct lb_l7 {

@@ -3,6 +3,7 @@
 #include "../l4/backend_report.h"
 #include "../l4/sendq.h"
 #include "../table/budget.h"
+#include "attempt.h"
 #include "belongs.h"
 #include "charge.h"
 #include "input.h"
@@ -33,10 +34,7 @@ static int may_replay(struct lb_l7 *l7, struct lb_exchange *exchange)
 static struct lb_verdict replay(struct lb_l7 *l7, struct lb_exchange *exchange)
 {
     exchange->fresh_only = 1;
-    lb_sendq_drop(l7->ctx, &exchange->up);
-    lb_http_leave_backend(l7, exchange, LB_CONN_CUT);
-    lb_http_recall(l7, exchange);
-    return lb_verdict(LB_NEXT_ATTEMPT);
+    return lb_http_attempt_anew(l7, exchange);
 }
 
 /* A fresh connection ended before a response began: another backend gets what may be repeated. So does a call of gRPC whose connection

@@ -237,9 +237,9 @@ struct lb_backend_health {
     uint8_t avoided;                  /* enum lb_avoided: it is passed over but for trials */
     uint8_t on_trial;                 /* one was begun, and has not ended */
     uint8_t kept_in_row;              /* responses that kept their connection since one did not, a few at most */
-    uint8_t pad0[1];
-    uint32_t suspected_us; /* monotonic, low 32 bits: of the last sign that it is stopping */
-    uint32_t open_for_ms;  /* the longest that an idle connection to it was seen to stay open */
+    uint8_t speaks;                   /* enum lb_protocol: what it last agreed on by ALPN; 0: not known */
+    uint32_t suspected_us;            /* monotonic, low 32 bits: of the last sign that it is stopping */
+    uint32_t open_for_ms;             /* the longest that an idle connection to it was seen to stay open */
 };
 
 /* A decision, in a section's ring: number n lies at n % LB_DECISIONS. Writer: the section's owner. Whoever reads it copies it and

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "resumption.h"
 
@@ -120,6 +121,13 @@ uint32_t lb_tls_alpn(const struct lb_tls *tls, const char **name)
     lb_ssl.SSL_get0_alpn_selected(tls->ssl, &chosen, &count);
     *name = (const char *)chosen;
     return count;
+}
+
+int lb_tls_agreed_on(const struct lb_tls *tls, const char *protocol)
+{
+    const char *name;
+    uint32_t length = lb_tls_alpn(tls, &name);
+    return length == strlen(protocol) && memcmp(name, protocol, length) == 0;
 }
 
 int lb_tls_common_name(const struct lb_tls *tls, char *to, int room)

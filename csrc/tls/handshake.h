@@ -24,6 +24,7 @@ int lb_tls_resumed(const struct lb_tls *tls);
 const char *lb_tls_version(const struct lb_tls *tls);
 const char *lb_tls_name(const struct lb_tls *tls);
 uint32_t lb_tls_alpn(const struct lb_tls *tls, const char **name);
+int lb_tls_agreed_on(const struct lb_tls *tls, const char *protocol);
 int lb_tls_common_name(const struct lb_tls *tls, char *to, int room); /* the client's: its length, or 0 */
 
 /* OpenSSL's callbacks; see context_open.c. */

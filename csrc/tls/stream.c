@@ -84,10 +84,14 @@ struct lb_tls *lb_tls_connect(struct lb_tls_shared *shared, struct lb_tls_contex
 
 int lb_tls_offer(struct lb_tls *tls, const char *alpn)
 {
-    unsigned char names[256];
-    size_t length = strnlen(alpn, sizeof names - 1);
-    names[0] = (unsigned char)length;
+    unsigned char names[256]; /* each behind its length */
+    size_t length = strnlen(alpn, sizeof names - 1), begins = 0;
     memcpy(names + 1, alpn, length);
+    for (size_t i = 0; i <= length; i++)
+        if (i == length || alpn[i] == ',') {
+            names[begins] = (unsigned char)(i - begins);
+            begins = i + 1;
+        }
     return lb_ssl.SSL_set_alpn_protos(tls->ssl, names, (unsigned int)length + 1) == 0 ? 0 : -1;
 }
 

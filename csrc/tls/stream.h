@@ -14,7 +14,7 @@ struct lb_tls *lb_tls_accept(struct lb_tls_shared *shared, struct lb_tls_context
 struct lb_tls *lb_tls_connect(struct lb_tls_shared *shared, struct lb_tls_context *context, int fd, const char *name,
                               uint32_t backend, uint64_t tenant);
 
-/* Before the handshake of one of ours: offer this protocol alone (RFC 7301). 0, or -1 when memory is lacking. */
+/* Before the handshake of one of ours: offer these protocols alone, the best first, with commas between them (RFC 7301). 0, or -1 when memory is lacking. */
 __attribute__((warn_unused_result)) int lb_tls_offer(struct lb_tls *tls, const char *alpn);
 void lb_tls_free(struct lb_tls *tls);
 

@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "../attempt.h"
 #include "../bad_response.h"
 #include "../belongs.h"
 #include "../charge.h"
@@ -34,11 +35,24 @@ static struct lb_verdict elsewhere(struct lb_l7 *l7, struct lb_exchange *exchang
     return (struct lb_verdict){.next = LB_NEXT_ANOTHER, .status = 503, .why = why};
 }
 
+/* HTTP_1_1_REQUIRED (RFC 9113 7), as of servers whose logins live on a connection: 1, where the pool leaves the choice. */
+static int goes_by_http1(struct lb_l7 *l7, struct lb_exchange *exchange, const struct lb_h2_call *call)
+{
+    if (call->error != LB_H2_HTTP_1_1_REQUIRED || exchange->grpc || lb_http_pool(l7, exchange)->protocol != LB_BACKEND_AUTO)
+        return 0;
+    exchange->only_http1 = 1;
+    return (exchange->kept || exchange->replayable) && lb_http_is_silent(exchange);
+}
+
 /* RFC 9113 7. NO_ERROR instead of a response is a refusal: hypercorn 0.18.0 stops so. */
 static struct lb_verdict was_reset(struct lb_l7 *l7, struct lb_exchange *exchange, const struct lb_h2_call *call)
 {
     if (call->error == LB_H2_REFUSED_STREAM || call->error == LB_H2_NO_ERROR)
         return elsewhere(l7, exchange, call->server->warned);
+    if (goes_by_http1(l7, exchange, call)) {
+        lb_http_decided(l7, exchange, LB_ENDED_BACKEND);
+        return lb_http_attempt_anew(l7, exchange);
+    }
     lb_add(&l7->ctx->row->calls_reset, 1);
     exchange->reused = exchange->kept = 0; /* not the race of an old connection; and it was looked at */
     return lb_verdict_lost(502, "the backend reset the request");

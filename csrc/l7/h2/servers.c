@@ -274,13 +274,13 @@ static void unlink_server(struct lb_l7 *l7, const struct lb_h2_server *server)
         server_at(l7, server->further)->before = server->before;
 }
 
-static void begin(struct lb_l7 *l7, struct lb_h2_server *server, const struct lb_exchange *exchange, int fd)
+static void begin(struct lb_l7 *l7, struct lb_h2_server *server, const struct lb_exchange *exchange, const struct lb_side *side)
 {
     uint32_t generation = server->generation;
     uint8_t queued = server->queued;
     uint32_t next = server->next;
     memset(server, 0, sizeof *server);
-    server->side = (struct lb_side){.fd = fd};
+    server->side = *side;
     server->generation = generation;
     server->queued = queued;
     server->next = next;
@@ -291,7 +291,6 @@ static void begin(struct lb_l7 *l7, struct lb_h2_server *server, const struct lb
     server->state = LB_H2_SERVER_CONNECTING;
     lb_h2_link_open(&server->link, &l7->hpack, lb_now_ms(l7->ctx), 0);
     link_server(l7, server);
-    lb_add(&l7->ctx->row->connects, 1);
 }
 
 /* A connection under way takes others along that come meanwhile. */
@@ -316,12 +315,39 @@ int lb_h2_servers_connect(struct lb_l7 *l7, struct lb_exchange *exchange)
         lb_slab_give(&l7->servers.slab, index);
         return -error;
     }
-    begin(l7, server, exchange, fd);
+    begin(l7, server, exchange, &(struct lb_side){.fd = fd});
+    lb_add(&ctx->row->connects, 1);
     lb_h2_server_rearm(l7, server);
     error = call_on(l7, server, exchange);
     if (error)
         lb_h2_server_close(l7, server);
     return error;
+}
+
+int lb_h2_servers_adopt(struct lb_l7 *l7, struct lb_exchange *exchange, struct lb_side *side)
+{
+    struct lb_worker_context *ctx = l7->ctx;
+    uint32_t index = lb_slab_take(&l7->servers.slab);
+    if (index == LB_SLAB_NONE) {
+        lb_side_close(side, 0);
+        return ENOBUFS;
+    }
+    struct lb_h2_server *server = server_at(l7, index);
+    int error = lb_loop_attach(&ctx->loop, side->fd, lb_tag_of(LB_TAG_H2_SERVER, index, server->generation), LB_ATTACH_WATCHED);
+    if (error) {
+        lb_side_close(side, 0);
+        lb_slab_give(&l7->servers.slab, index);
+        return -error;
+    }
+    begin(l7, server, exchange, side);
+    error = call_on(l7, server, exchange);
+    if (error) {
+        lb_h2_server_close(l7, server);
+        return error;
+    }
+    lb_h2_call_of(exchange)->told = 1;
+    lb_h2_server_introduce(l7, server);
+    return 0;
 }
 
 /* A client's preface and SETTINGS (RFC 9113 3.4); nothing may be pushed. */

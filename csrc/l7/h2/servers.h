@@ -17,6 +17,7 @@ void lb_h2_servers_close(struct lb_l7 *l7);
 /* As lb_multiplexer has them (l7.h). */
 int lb_h2_servers_join(struct lb_l7 *l7, struct lb_exchange *exchange);
 int lb_h2_servers_connect(struct lb_l7 *l7, struct lb_exchange *exchange);
+int lb_h2_servers_adopt(struct lb_l7 *l7, struct lb_exchange *exchange, struct lb_side *side);
 
 /* The open call of this number, or NULL. */
 struct lb_h2_call *lb_h2_call_find(const struct lb_h2_server *server, uint32_t id);

@@ -165,8 +165,9 @@ POOL: tuple[Option, ...] = (
         "protocol",
         "choice",
         "auto",
-        "http: what backends are spoken to in; auto: HTTP/2 for requests of gRPC (content-type application/grpc), HTTP/1.1"
-        " for all others; h2 without TLS is spoken at once, without an upgrade",
+        "http: what backends are spoken to in; auto: HTTP/2 for requests of gRPC (content-type application/grpc), for"
+        " all others HTTP/1.1, or with tls what the backend agrees on by ALPN; h2 without TLS is spoken at once, without an"
+        " upgrade",
         choices=("auto", "http/1.1", "h2"),
         flag=True,
     ),
