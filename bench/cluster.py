@@ -46,6 +46,7 @@ heartbeat = "5s"
 [cluster]
 endpoints = {endpoints}
 prefix = "{prefix}"
+trust = "reports"
 node = "{name}"
 """
 HEAD = """\
@@ -170,16 +171,19 @@ def register_to_request(nodes: list[Node], times: int) -> list[float]:
 
 class Beats:
     """Backends that beat every 5 s over kept connections. moves: each heartbeat goes to the next node; else a backend stays
-    with one."""
+    with one. loads: each heartbeat reports another load than the one before."""
 
-    def __init__(self, nodes: list[Node], count: int, *, moves: bool) -> None:
-        self.nodes, self.count, self.moves = nodes, count, moves
+    def __init__(self, nodes: list[Node], count: int, *, moves: bool, loads: bool = False) -> None:
+        self.nodes, self.count, self.moves, self.loads = nodes, count, moves, loads
         self._connections = [[socket.create_connection(node.admin, timeout=30) for _ in range(100)] for node in nodes]
 
     def beat(self, path: str, at: int, turn: int) -> None:
         node = (at + (turn if self.moves else 0)) % len(self.nodes)
         connection = self._connections[node][at % 100]
-        body = json.dumps({"server_ip": f"127.1.{at >> 8}.{at & 255}", "port": 8000, "status": "ready"})
+        said = {"server_ip": f"127.1.{at >> 8}.{at & 255}", "port": 8000, "status": "ready"}
+        if self.loads:
+            said |= {"load": 0.2 + 0.5 * (turn % 2), "in_flight": 5 + 20 * (turn % 2)}
+        body = json.dumps(said)
         fields = f"Host: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
         connection.sendall(f"POST {path} HTTP/1.1\r\n{fields}\r\n\r\n{body}".encode())
         status = int(connection.recv(4096).split(b" ", 2)[1])
@@ -206,9 +210,9 @@ class Beats:
                 connection.close()
 
 
-def heartbeats(members: Members, nodes: list[Node], count: int, seconds: float, *, moves: bool) -> str:
+def heartbeats(members: Members, nodes: list[Node], count: int, seconds: float, *, moves: bool, loads: bool = False) -> str:
     """A row."""
-    beats = Beats(nodes, count, moves=moves)
+    beats = Beats(nodes, count, moves=moves, loads=loads)
     beats.register()
     sent = beats.go_on(20)
     while any(node.cluster()["registrations"] != count or node.cluster()["unwritten"] for node in nodes):
@@ -229,6 +233,7 @@ def heartbeats(members: Members, nodes: list[Node], count: int, seconds: float, 
     transactions = (nodes[0].cluster()["revision"] - revision) / took
     beats.close()
     how = "each to the next node" if moves else "each backend to one node"
+    how += ", with a load that jumps each time" if loads else ""
     return f"| {count:,} | {how} | {max(cores):.2f} | {max(of_etcd):.2f} | {transactions:.1f} | {writes:.1f} |"
 
 
@@ -262,9 +267,11 @@ def page(program: str, count: int, seconds: float, times: int) -> str:
         )
         print(text, flush=True)
         rows = [heartbeats(members, nodes, count, seconds, moves=moves) for moves in (False, True)]
+        rows.append(heartbeats(members, nodes, count, seconds, moves=False, loads=True))
         text += (
             f"Heartbeats every 5 s, for {seconds:.0f} s. CPU in cores, of the busiest control plane and of the busiest member."
-            " Writes: transactions of the store, and entries of etcd's log that a member applied, leases included.\n\n"
+            " Writes: transactions of the store, and entries of etcd's log that a member applied, leases included."
+            ' All nodes have `trust = "reports"`.\n\n'
             "| backends | heartbeats go | control plane | etcd | transactions/s | log entries/s |\n"
             "| --- | --- | --- | --- | --- | --- |\n" + "\n".join(rows) + "\n\n"
         )

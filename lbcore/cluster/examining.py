@@ -29,6 +29,7 @@ async def _examine(settings: ClusterSettings) -> list[str]:
     try:
         listing = await store.read(settings.prefix, MOST_KEYS)
         view.reread(listing.items, time.monotonic(), now_ms())
+        await store.try_write(view.keys.node(settings.node))
     except NotOurPrefix as error:
         raise ConfigError(f"cluster.{error}") from None
     except Refused as error:

@@ -8,12 +8,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
 import socket
 import ssl
 from typing import TYPE_CHECKING
 
 from lbcore.store import etcd_wire as wire
+from lbcore.store.faults import explained
 from lbcore.store.interface import Changes, LeaseGone, Listing, Put, Refused, StoreError, Unreachable, Written
 
 if TYPE_CHECKING:
@@ -55,6 +55,7 @@ class EtcdStore:
         self._session: aiohttp.ClientSession | None = None
         self._token: str | None = None
         self._at = 0
+        self._is_known = False
         self._watches: dict[int, list[_Watch]] = {}
 
     @property
@@ -85,6 +86,10 @@ class EtcdStore:
         result = await self._call("/v3/kv/txn", wire.txn_body(puts, deletes, absent))
         with self._legible():
             return Written(bool(result.get("succeeded")), wire.revision_of(result))
+
+    async def try_write(self, key: str) -> None:
+        """See Store. etcd asks for the rights to all that a transaction names, also where its condition does not hold."""
+        await self._call("/v3/kv/txn", wire.never_body(key))
 
     async def grant(self, ttl_s: int) -> int:
         """See Store. etcd grants 2 s at least."""
@@ -208,6 +213,7 @@ class EtcdStore:
                 document = await _document(response)
         except _faults() as error:
             raise self._unreachable(error) from None
+        self._is_known = True
         if not isinstance(document, dict):
             raise Refused(f"{self.endpoint}{path} answers with no JSON object: it is no etcd", "endpoints")
         return document
@@ -235,16 +241,7 @@ class EtcdStore:
         return Unreachable(f"{self.endpoint}: {error}") if isinstance(error, Unreachable) else error
 
     def _unreachable(self, error: BaseException, at: int | None = None) -> StoreError:
-        """Why a member did not answer, in words."""
-        endpoint = self._endpoints[self._at if at is None else at]
-        if isinstance(error, ssl.SSLError) or isinstance(getattr(error, "certificate_error", None), Exception):
-            return Refused(f"{endpoint}: {getattr(error, 'certificate_error', error)}", "ca")
-        if isinstance(error, TimeoutError):
-            return Unreachable(f"{endpoint}: no answer within {self._limit_s:g} s")
-        inner = getattr(error, "os_error", error)
-        number = getattr(inner, "errno", None)  # asyncio's words repeat the address
-        words = os.strerror(number).lower() if isinstance(number, int) and number > 0 else str(error)
-        return Unreachable(f"{endpoint}: {words or type(error).__name__}")
+        return explained(error, self._endpoints[self._at if at is None else at], self._limit_s, known=self._is_known)
 
     def _next_endpoint(self, at: int, error: StoreError) -> None:
         """This one has failed; another call may have found that already."""

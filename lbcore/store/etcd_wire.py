@@ -22,6 +22,9 @@ INVALID, NOT_FOUND, DENIED, EXHAUSTED, FAILED, OUT_OF_RANGE, UNAVAILABLE, UNAUTH
 """Codes of gRPC that are told apart."""
 
 
+_CALLS = {"range": "reading", "txn": "writing", "authenticate": "the login", "watch": "watching", "grant": "a lease"}
+
+
 class Page(NamedTuple):
     """One answer of a range. more: there are further keys."""
 
@@ -77,6 +80,12 @@ def txn_body(puts: Iterable[Put], deletes: Iterable[str], absent: str | None) ->
     if absent is not None:
         body["compare"] = [{"key": b64(absent), "target": "CREATE", "result": "EQUAL", "create_revision": "0"}]
     return body
+
+
+def never_body(key: str) -> dict[str, Any]:
+    """Of /v3/kv/txn: it would write a key that was created before revision 0."""
+    never = {"key": b64(key), "target": "CREATE", "result": "LESS", "create_revision": "0"}
+    return {"compare": [never], "success": [{"request_put": {"key": b64(key)}}]}
 
 
 # --- results ---------------------------------------------------------------------------------------------------------
@@ -139,11 +148,14 @@ def fault_of(document: Any) -> Fault:
 
 
 def fault_error(fault: Fault, call: str) -> StoreError:
-    """What an error means for the caller."""
+    """What an error means for the caller. call: the last part of its path."""
+    call = _CALLS.get(call, call)
     if fault.code == NOT_FOUND and "lease" in fault.text:
         return LeaseGone(fault.text)
     if fault.code == OUT_OF_RANGE or "compacted" in fault.text:
         return Compacted(fault.text)
+    if "user name is empty" in fault.text:
+        return Refused(f"{call} was refused: etcd wants a user: {fault.text}", "user")
     if fault.code in (DENIED, UNAUTHENTICATED, INVALID, FAILED):
         return Refused(f"{call} was refused: {fault.text}", "user")
     if fault.code == EXHAUSTED:

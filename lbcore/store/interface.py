@@ -103,6 +103,9 @@ class Store(Protocol):
     async def write(self, puts: Iterable[Put], deletes: Iterable[str] = (), *, absent: str | None = None) -> Written:
         """One transaction of at most MOST_OPERATIONS, no key twice. absent: only if there is no such key. Raises LeaseGone."""
 
+    async def try_write(self, key: str) -> None:
+        """Might this key be written? Nothing is. Raises Refused where it may not."""
+
     async def grant(self, ttl_s: int) -> int:
         """A lease: keys written under it go when it has not been renewed for so long."""
 

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+import socket
 import urllib.request
 from typing import TYPE_CHECKING
 
 import pytest
 from cluster_nodes import PREFIX
-from etcd_members import etcd, needs_etcd, put
-from harness import command, free_port
+from etcd_members import ANY, Etcd, etcd, needs_etcd, put, with_users
+from harness import command, free_port, wait_for
 
 from lbcore.cli import run
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from tls_peers import Authority
 
 
 def written(folder: Path, url: str, name: str = "lbcore", more: str = "") -> Path:
@@ -109,3 +112,54 @@ def test_nobody_listens_where_the_store_should_be(tmp_path: Path) -> None:
     with command(tmp_path, "-c", str(file), "--admin", "127.0.0.1:0") as running:
         assert not running.status()["cluster"]["connected"]
         assert running.stderr.read_text().count("the store cannot be reached") == 1
+
+
+@needs_etcd
+def test_check_says_what_is_wrong_with_the_store(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], authority: Authority, here: Path, strange: Path
+) -> None:
+    """One line each, with the key that is at fault: schemes, names, certificates."""
+    listens = ["--cert-file", f"{here}.crt", "--key-file", f"{here}.key"]
+    asks = ["--client-cert-auth", "--trusted-ca-file", str(authority.cert)]
+    secure = Etcd(tmp_path, ANY, 1, [*listens, *asks], "https")
+    (tmp_path / "plain").mkdir()
+    try:
+        secure.start()
+        wait_for(lambda: not socket.socket().connect_ex(("127.0.0.1", secure.members[0].client)), "it listens", 30)
+        url, known = secure.urls[0], f'ca = "{authority.cert}"\n'
+        wrong = f'{known}cert = "{strange}.crt"\nkey = "{strange}.key"\n'
+        with etcd(tmp_path / "plain") as plain:
+            for where, more, said in (
+                (
+                    "http://nobody.invalid:1",
+                    "",
+                    "cluster.endpoints: the store cannot be reached: http://nobody.invalid:1: the host",
+                ),
+                (plain.urls[0].replace("http", "https"), "", "without an answer: does it speak http?"),
+                (url.replace("https", "http"), "", "without an answer: does it speak https?"),
+                (url, "", "cluster.ca: "),
+                (url, known, "cluster.cert: "),
+                (url, wrong, "cluster.cert: "),
+            ):
+                assert run(["check", "--connect", str(written(tmp_path, where, more=more))]) == 2
+                told = capsys.readouterr().err
+                assert said in told
+                assert len(told.splitlines()) == 1
+    finally:
+        secure.stop()
+
+
+@needs_etcd
+def test_check_says_what_a_user_lacks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The right to write, too; and nothing is written."""
+    with etcd(tmp_path) as servers:
+        url = servers.urls[0]
+        with_users(url, PREFIX)
+        for more, code, said in (
+            ("", 2, "cluster.user: reading was refused: etcd wants a user"),
+            ('user = "lb"\npassword = "wrong"\n', 2, "cluster.user: the login was refused"),
+            ('user = "looks"\npassword = "secret"\n', 2, "cluster.user: writing was refused: etcdserver: permission denied"),
+            ('user = "lb"\npassword = "secret"\n', 0, ""),
+        ):
+            assert run(["check", "--connect", str(written(tmp_path, url, more=more))]) == code
+            assert said in capsys.readouterr().err

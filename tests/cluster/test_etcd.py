@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import contextlib
 import signal
 import socket
@@ -12,7 +11,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from etcd_members import ANY, Etcd, ask, each_version, etcd, needs_etcd
+from etcd_members import ANY, Etcd, each_version, etcd, needs_etcd, with_users
 from harness import PATIENCE_S, SLOWER, free_port, wait_for
 
 from lbcore.config.secret import Secret
@@ -139,19 +138,6 @@ def test_one_transaction_of_many_bytes(tmp_path: Path) -> None:
         run(work, servers.urls)
 
 
-def _with_users(servers: Etcd) -> None:
-    url = servers.urls[0]
-    key, end = base64.b64encode(b"/ours/").decode(), base64.b64encode(b"/ours0").decode()
-    ask(url, "/v3/auth/user/add", {"name": "root", "password": "over all"})
-    ask(url, "/v3/auth/user/add", {"name": "lb", "password": "secret"})
-    ask(url, "/v3/auth/role/add", {"name": "root"})
-    ask(url, "/v3/auth/role/add", {"name": "ours"})
-    ask(url, "/v3/auth/role/grant", {"name": "ours", "perm": {"permType": "READWRITE", "key": key, "range_end": end}})
-    ask(url, "/v3/auth/user/grant", {"user": "root", "role": "root"})
-    ask(url, "/v3/auth/user/grant", {"user": "lb", "role": "ours"})
-    ask(url, "/v3/auth/enable", {})
-
-
 @each_version
 def test_a_user_with_rights_to_a_prefix(tmp_path: Path, version: str) -> None:
     async def allowed(store: EtcdStore) -> None:
@@ -172,7 +158,7 @@ def test_a_user_with_rights_to_a_prefix(tmp_path: Path, version: str) -> None:
         assert told.value.option == "user"
 
     with etcd(tmp_path, version) as servers:
-        _with_users(servers)
+        with_users(servers.urls[0], "/ours/")
         run(allowed, servers.urls, user="lb", password=Secret("secret"))
         run(refused, servers.urls, user="lb", password=Secret("wrong"))
         run(refused, servers.urls)

@@ -167,3 +167,17 @@ def end_lease(url: str, key: str) -> None:
     """The lease of this key is over."""
     found = ask(url, "/v3/kv/range", {"key": base64.b64encode(key.encode()).decode()})
     ask(url, "/v3/lease/revoke", {"ID": found["kvs"][0]["lease"]})
+
+
+def with_users(url: str, prefix: str) -> None:
+    """From now on it asks for users: "lb" may read and write under a prefix, "looks" may read. Their password is "secret"."""
+    key, end = (base64.b64encode(text.encode()).decode() for text in (prefix, prefix[:-1] + "0"))
+    ask(url, "/v3/auth/user/add", {"name": "root", "password": "over all"})
+    ask(url, "/v3/auth/role/add", {"name": "root"})
+    ask(url, "/v3/auth/user/grant", {"user": "root", "role": "root"})
+    for user, may in (("lb", "READWRITE"), ("looks", "READ")):
+        ask(url, "/v3/auth/user/add", {"name": user, "password": "secret"})
+        ask(url, "/v3/auth/role/add", {"name": user})
+        ask(url, "/v3/auth/role/grant", {"name": user, "perm": {"permType": may, "key": key, "range_end": end}})
+        ask(url, "/v3/auth/user/grant", {"user": user, "role": user})
+    ask(url, "/v3/auth/enable", {})
