@@ -9,6 +9,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
+import nats_accounts
 import pytest
 from certificates import make_authority, make_signed
 from dns_faults import following
@@ -181,6 +182,31 @@ def _lies(listening: socket.socket, heard: list[bytes]) -> None:
             with connection:
                 connection.sendall(b'INFO {"server_id":"X","version":"2.11.0","max_payload":1048576,"auth_required":true}\r\n')
                 heard.append(connection.recv(4096))
+
+
+def test_a_creds_file_is_shown_and_never_told(tmp_path: Path) -> None:
+    pytest.importorskip("nkeys")
+    config, creds = nats_accounts.made(tmp_path)
+    seed = creds.read_text().splitlines()[-2]
+    with running(tmp_path, "-c", str(config), user_credentials=str(creds)) as server:
+        server.make_bucket()
+        server.put({"a": ONE.encode()})
+        with following(source_of(server.url, creds_file=str(creds))) as followed:
+            wait_for(lambda: followed.addresses == [ONE], f"it comes: {followed.told}")
+        another = nats_accounts.Identity(20 << 3).seed
+        creds.write_text(creds.read_text().replace(seed, another))
+        with following(source_of(server.url, creds_file=str(creds))) as followed:
+            line = wait_for(lambda: followed.told, "it is told")[0]
+            assert "authorization violation" in line.lower(), line
+        creds.write_text(creds.read_text().replace(another, "SUAAAA"))
+        with following(source_of(server.url, creds_file=str(creds))) as followed:
+            line = wait_for(lambda: followed.told, "it is told")[0]
+            assert line.endswith("creds_file: its seed is none of a user"), line
+        creds.write_text(seed)
+        with following(source_of(server.url, creds_file=str(creds))) as followed:
+            line = wait_for(lambda: followed.told, "it is told")[0]
+            assert line.endswith(f"creds_file: {str(creds)!r} is no .creds file of NATS"), line
+            assert seed not in line
 
 
 def test_without_jetstream_there_are_no_buckets(tmp_path: Path) -> None:

@@ -77,6 +77,14 @@ def test_what_is_wrong_is_said_in_a_line(values: dict[str, Any], fault: str) -> 
     assert len(error.value.problems) == 1, error.value.problems
 
 
+def test_a_creds_file_is_read_and_stands_alone() -> None:
+    pytest.importorskip("nkeys")
+    with pytest.raises(ConfigError, match="creds_file: '/none' cannot be read"):
+        SourceSettings(**NATS, creds_file="/none")
+    with pytest.raises(ConfigError, match="creds_file: not together with token"):
+        SourceSettings(**NATS, creds_file="/dev/null", token="x")
+
+
 @pytest.mark.parametrize(
     ("values", "urls"),
     [

@@ -139,6 +139,13 @@ SOURCE: tuple[Option, ...] = (
     ),
     Option("token_env", "text", None, "consul, kubernetes, nats: variable of the environment that has the token"),
     Option(
+        "creds_file",
+        "text",
+        None,
+        "nats: .creds file with a user's JWT and the seed of its key, as nsc and Synadia Cloud write it; it is read again for"
+        " each connection",
+    ),
+    Option(
         "ca",
         "text",
         None,

@@ -80,6 +80,7 @@ class SourceSettings(Settings):
     token: Secret | None
     token_file: str | None
     token_env: str | None
+    creds_file: str | None
     ca: str | None
     cert: str | None
     key: str | None
@@ -156,6 +157,11 @@ class SourceSettings(Settings):
             yield "password: requires user"
         if self.user is not None and {"token", "token_file", "token_env"} & self.said:
             yield "user: not together with a token"
+        if self.creds_file is not None:
+            ways = sorted(self.said & (_SECRETS | {"user"}))
+            yield from [f"creds_file: not together with {ways[0]}"] if ways else []
+            if not _is_installed("nkeys"):
+                yield "creds_file: requires nkeys: pip install 'lbcore[nats]'"
 
     def _tls_faults(self) -> Iterable[str]:
         if self.kubeconfig is not None:
@@ -164,7 +170,7 @@ class SourceSettings(Settings):
                     yield f"{name}: not together with kubeconfig, which says it"
         if self.key is not None and self.cert is None:
             yield "key: requires cert"
-        for name in ("ca", "cert", "key", "kubeconfig"):
+        for name in ("ca", "cert", "key", "kubeconfig", "creds_file"):
             path = getattr(self, name)
             if path is not None and not os.access(path, os.R_OK):
                 yield f"{name}: {path!r} cannot be read"
@@ -190,8 +196,8 @@ class SourceSettings(Settings):
     def advice(self) -> list[str]:
         """As of all settings; and secrets that the network can read."""
         lines = super().advice()
-        for name in ("password", "token"):
-            path = getattr(self, f"{name}_file", None)
+        for name in ("password", "token", "creds"):
+            path = getattr(self, f"{name}_file")
             advice = Secret.from_file(path).advice if path is not None else None
             lines += [f"{self.KEY}{name}_file: {advice}"] if advice else []
         if self.kind in ENGINES and self.said & _SECRETS:

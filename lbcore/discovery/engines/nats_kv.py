@@ -16,7 +16,7 @@ from lbcore.discovery.engines.kv import Entries
 from lbcore.discovery.found import SourceFailed
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from lbcore.config.settings import SourceSettings
     from lbcore.discovery.engines.source import Ear
@@ -144,6 +144,7 @@ async def _connected(
     over_tls = is_over_tls(at)
     secrets = {"user": settings.user, "password": password.text(), "token": token.text()}
     begun = False
+    proof = _proof(settings, lambda: _insist(client, over_tls))
 
     async def on_error(error: Exception) -> None:
         if not begun:
@@ -177,6 +178,7 @@ async def _connected(
                     user=given("user"),
                     password=given("password"),
                     token=given("token"),
+                    **proof,
                 )
                 begun = True
                 _insist(client, over_tls)
@@ -186,6 +188,28 @@ async def _connected(
         with contextlib.suppress(Exception):  # it may be closed already, or half open
             async with asyncio.timeout(CLOSE_S):  # after a failed handshake nats-py waits for ever
                 await client.close()
+
+
+def _proof(settings: SourceSettings, insist: Callable[[], None]) -> dict[str, Any]:
+    """How nats-py proves who lbcore is by a .creds file. insist: called before anything is shown. Raises SourceFailed."""
+    if settings.creds_file is None:
+        return {}
+    from lbcore.discovery.engines import nats_creds
+
+    try:
+        creds = nats_creds.read(settings.creds_file)
+    except ValueError as error:
+        raise SourceFailed(str(error)) from None
+
+    def jwt() -> bytes:
+        insist()
+        return creds.jwt.reveal().encode()
+
+    def signature(nonce: str) -> bytes:
+        insist()
+        return creds.signed(nonce)
+
+    return {"user_jwt_cb": jwt, "signature_cb": signature}
 
 
 def _insist(client: Any, over_tls: bool) -> None:
