@@ -104,21 +104,22 @@ static uint32_t find_name(const char *name, uint32_t length)
     return 0;
 }
 
-/* Behind this entry each name stands once, and without a value. */
-enum { LAST_VALUE = 16 };
+/* The last entry of a name that has several, by its first. All others have one, and but for the sixteenth no value. */
+static const uint8_t last[] = {[2] = 3, [4] = 5, [6] = 7, [8] = 14, [16] = 16};
 
 uint32_t lb_hpack_static_find(const char *name, uint32_t name_length, const char *value, uint32_t value_length, int *whole)
 {
     uint32_t first = find_name(name, name_length);
-    *whole = first > LAST_VALUE && !value_length;
-    for (uint32_t index = first; index && index <= LAST_VALUE; index++) {
-        const struct lb_hpack_static *entry = &entries[index - 1];
-        if (entry->name_length != name_length || memcmp(entry->name, name, name_length) != 0)
-            break;
-        if (entry->value_length == value_length && memcmp(entry->value, value, value_length) == 0) {
-            *whole = 1;
-            return index;
-        }
+    if (first >= sizeof last || !last[first]) {
+        *whole = first && !value_length;
+        return first;
     }
+    *whole = 1;
+    for (uint32_t index = first; index <= last[first]; index++) {
+        const struct lb_hpack_static *entry = &entries[index - 1];
+        if (entry->value_length == value_length && memcmp(entry->value, value, value_length) == 0)
+            return index;
+    }
+    *whole = 0;
     return first;
 }

@@ -26,9 +26,12 @@ static int is_named(const struct line *line, const char *name, size_t length)
 
 uint32_t lb_h2_request_bytes(const struct lb_h2_request_out *request)
 {
+    const char *at = request->head, *end = at + request->count;
     uint32_t lines = 0;
-    for (uint32_t i = 0; i < request->count; i++)
-        lines += request->head[i] == '\n';
+    while (at < end && (at = memchr(at, '\n', (size_t)(end - at))) != NULL) {
+        at++;
+        lines++;
+    }
     return request->count + lines * LB_HPACK_WRITE_ROOM + BESIDE_FIELDS;
 }
 
@@ -45,8 +48,7 @@ static int next_line(char **at, const char *end, struct line *line)
     line->value_length = (uint32_t)(stop - line->value);
     while (line->value_length && (line->value[line->value_length - 1] == ' ' || line->value[line->value_length - 1] == '\t'))
         line->value_length--;
-    for (uint32_t i = 0; i < line->name_length; i++)
-        line->name[i] = lb_lower(line->name[i]);
+    lb_lower_letters(line->name, line->name, line->name_length);
     *at = stop + 2;
     return 1;
 }
