@@ -14,7 +14,7 @@
 
 enum {
     STEPS = 32,       /* of one stream in a turn */
-    READS = 8,        /* of one client in a turn */
+    READS = 3,        /* of one client in a turn, up to LB_H2_READ_MOST each */
     ROUNDS = 16,      /* of all that there is to do, in a turn */
     MOST_LIMITED = 8, /* requests in a row that come too fast: request.c */
 };
@@ -121,10 +121,11 @@ static void hung_up(struct lb_l7 *l7, struct lb_h2_client *client, int failed)
 static void read_some(struct lb_l7 *l7, struct lb_h2_client *client)
 {
     struct lb_side *side = &client->client.side;
-    for (int i = 0; i < READS && side->readable && client->state == LB_H2_OPEN && lb_h2_link_can_read(&client->link); i++) {
-        ssize_t got = lb_side_recv(side, l7->ctx->scratch, LB_H2_READ_BYTES);
+    for (int i = 0; i < READS && side->readable && client->state == LB_H2_OPEN && lb_h2_link_reads(&client->link); i++) {
+        uint32_t most = lb_h2_link_reads(&client->link);
+        ssize_t got = lb_side_recv(side, l7->ctx->scratch, most);
         if (got > 0) {
-            lb_side_got(side, (size_t)got, LB_H2_READ_BYTES);
+            lb_side_got(side, (size_t)got, most);
             feed(l7, client, l7->ctx->scratch, (uint32_t)got);
             continue;
         }
@@ -219,7 +220,7 @@ static void look(struct lb_l7 *l7, struct lb_h2_client *client)
     }
     if (client->state == LB_H2_PARTING)
         throw_away(l7, client);
-    int reads = client->client.side.readable && client->state == LB_H2_OPEN && lb_h2_link_can_read(&client->link);
+    int reads = client->client.side.readable && client->state == LB_H2_OPEN && lb_h2_link_reads(&client->link);
     if (reads)
         read_some(l7, client);
     if (client->client.generation != open || client->state == LB_H2_FREE)

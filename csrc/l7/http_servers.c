@@ -19,7 +19,7 @@
 #include "suspect.h"
 
 enum {
-    READS = 8,   /* of one connection in a turn */
+    READS = 3,   /* of one connection in a turn, up to LB_H2_READ_MOST each */
     ROUNDS = 16, /* of all that there is to do, in a turn */
 };
 
@@ -152,10 +152,11 @@ static void hung_up(struct lb_l7 *l7, struct lb_h2_server *server)
 static void read_some(struct lb_l7 *l7, struct lb_h2_server *server)
 {
     struct lb_side *side = &server->side;
-    for (int i = 0; i < READS && side->readable && lb_h2_link_can_read(&server->link); i++) {
-        ssize_t got = lb_side_recv(side, l7->ctx->scratch, LB_H2_READ_BYTES);
+    for (int i = 0; i < READS && side->readable && lb_h2_link_reads(&server->link); i++) {
+        uint32_t most = lb_h2_link_reads(&server->link);
+        ssize_t got = lb_side_recv(side, l7->ctx->scratch, most);
         if (got > 0) {
-            lb_side_got(side, (size_t)got, LB_H2_READ_BYTES);
+            lb_side_got(side, (size_t)got, most);
             enum lb_h2_error error = lb_h2_server_read(l7, server, (const uint8_t *)l7->ctx->scratch, (uint32_t)got);
             if (error == LB_H2_NO_ERROR)
                 continue;
@@ -262,7 +263,7 @@ static void look_at_touched(struct lb_l7 *l7, int sends)
             continue;
         if (!sends)
             lb_h2_server_touch(l7, server);
-        else if (server->side.readable && lb_h2_link_can_read(&server->link))
+        else if (server->side.readable && lb_h2_link_reads(&server->link))
             look_later(l7, server);
     }
 }

@@ -19,10 +19,15 @@ static int is_last(const struct lb_exchange *exchange)
     return exchange->state == LB_EXCHANGE_RESPONDING || (whole && !exchange->part_end);
 }
 
-/* Others of its connection have their turns, too. */
+/* Others of its connection have their turns, too. While all that was said is with the socket nobody waits for this one, and what it has goes
+ * out in one piece, without a copy. */
 static uint32_t share_of(const struct lb_h2_stream *stream, uint32_t count)
 {
-    return stream->client->streams > 1 && stream->share < count ? stream->share : count;
+    const struct lb_h2_client *client = stream->client;
+    if (client->streams <= 1 || !stream->share)
+        return client->streams <= 1 ? count : 0;
+    uint32_t share = client->link.out.pending || !client->client.side.writable ? stream->share : (uint32_t)LB_H2_WHOLE_SHARE;
+    return share < count ? share : count;
 }
 
 /* How much of it went out. */

@@ -6,7 +6,8 @@
 #include "encode.h"
 #include "streams.h"
 
-enum { LB_H2_SHARE = 16384 }; /* bytes that a stream sends before the others of its connection have their turn */
+/* Bytes that a stream sends before the others of its connection have their turn: while some wait to be sent, and while none do. */
+enum { LB_H2_SHARE = 16384, LB_H2_WHOLE_SHARE = 65536 };
 
 /* l7->message, which was read from bytes, goes out as HEADERS. */
 enum lb_step lb_h2_send_head(struct lb_l7 *l7, struct lb_h2_stream *stream, const char *bytes, const struct lb_h2_edits *edits,

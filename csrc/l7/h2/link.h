@@ -13,7 +13,8 @@
 #include "block.h"
 
 enum {
-    LB_H2_READ_BYTES = 16384,         /* read at once, of frames */
+    LB_H2_READ_BYTES = 16384,         /* of frames, read at once at least, ... */
+    LB_H2_READ_MOST = 45056,          /* ... and at most, while nothing waits to be sent */
     LB_H2_DATA_HELD = 40960,          /* no DATA is put behind so many bytes that have not been sent, ... */
     LB_H2_CONTROL_ROOM = 24576,       /* ... so that what LB_H2_READ_BYTES ask for, RST_STREAM for each frame, has room */
     LB_H2_STREAM_WINDOW = 65535,      /* that we announce: what a stream's other end does not take fits one buffer */
@@ -21,6 +22,8 @@ enum {
 };
 
 _Static_assert((int)LB_H2_DATA_HELD + (int)LB_H2_CONTROL_ROOM <= (int)LB_BUFFER_BYTES, "both fit one buffer");
+_Static_assert((int)LB_H2_CONTROL_ROOM / (int)LB_H2_RESET_BYTES * (int)LB_H2_FRAME_HEAD >= (int)LB_H2_READ_BYTES,
+               "for the least");
 
 struct lb_h2_link {
     struct lb_h2_frame_reader reader;
@@ -48,10 +51,14 @@ struct lb_h2_link {
 void lb_h2_link_open(struct lb_h2_link *link, struct lb_hpack_memory *memory, uint64_t now_ms, int is_server);
 void lb_h2_link_close(struct lb_l7 *l7, struct lb_h2_link *link);
 
-/* Is there room for what reading LB_H2_READ_BYTES may ask for? */
-static inline int lb_h2_link_can_read(const struct lb_h2_link *link)
+/* So many bytes may be read now: what they may ask for, RST_STREAM for each frame of DATA without any, has room. 0: none may. */
+static inline uint32_t lb_h2_link_reads(const struct lb_h2_link *link)
 {
-    return link->out.pending + LB_H2_CONTROL_ROOM <= LB_BUFFER_BYTES && !link->failed;
+    uint32_t pending = link->out.pending;
+    if (link->failed || pending + LB_H2_CONTROL_ROOM > LB_BUFFER_BYTES)
+        return 0;
+    uint32_t bytes = (LB_BUFFER_BYTES - pending) / LB_H2_RESET_BYTES * LB_H2_FRAME_HEAD;
+    return bytes < LB_H2_READ_MOST ? bytes : LB_H2_READ_MOST;
 }
 
 /* May HEADERS and DATA be put behind what has not been sent? */
