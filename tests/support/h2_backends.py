@@ -68,6 +68,7 @@ class Talk:
         self.sock: socket.socket = sock
         self.encoder: Encoder = Encoder()
         self.decoder: Decoder = Decoder()
+        self.over: threading.Event = threading.Event()  # it has ended, or is about to
         self._held = b""
         self._fields: dict[int, list[tuple[str, str]]] = {}
         self._bodies: dict[int, bytes] = {}
@@ -172,7 +173,10 @@ class H2Backend(Peer):
         connection.settimeout(PATIENCE_S * 3)
         talk = Talk(self, self.tls.wrap_socket(connection, server_side=True) if self.tls else connection)
         self.talks.append(talk)
-        talk.run()
+        try:
+            talk.run()
+        finally:
+            talk.over.set()
 
     def __enter__(self) -> H2Backend:
         return self
