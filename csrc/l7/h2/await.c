@@ -44,11 +44,25 @@ static int goes_by_http1(struct lb_l7 *l7, struct lb_exchange *exchange, const s
     return (exchange->kept || exchange->replayable) && lb_http_is_silent(exchange);
 }
 
+/* It went out before the backend had said how many it takes. */
+static int was_one_too_many(const struct lb_h2_call *call)
+{
+    return call->error == LB_H2_REFUSED_STREAM && call->id <= call->server->blind;
+}
+
+/* By the same backend, too, although its connection was a fresh one. */
+static struct lb_verdict once_more(struct lb_l7 *l7, struct lb_exchange *exchange)
+{
+    if (!exchange->turned_away && exchange->tried_count && exchange->tried[exchange->tried_count - 1] == exchange->backend)
+        exchange->tried_count--;
+    return elsewhere(l7, exchange, 1);
+}
+
 /* RFC 9113 7. NO_ERROR instead of a response is a refusal: hypercorn 0.18.0 stops so. */
 static struct lb_verdict was_reset(struct lb_l7 *l7, struct lb_exchange *exchange, const struct lb_h2_call *call)
 {
     if (call->error == LB_H2_REFUSED_STREAM || call->error == LB_H2_NO_ERROR)
-        return elsewhere(l7, exchange, call->server->warned);
+        return was_one_too_many(call) ? once_more(l7, exchange) : elsewhere(l7, exchange, call->server->warned);
     if (goes_by_http1(l7, exchange, call)) {
         lb_http_decided(l7, exchange, LB_ENDED_BACKEND);
         return lb_http_attempt_anew(l7, exchange);

@@ -1,5 +1,6 @@
 #include "client_send.h"
 
+#include "../grpc.h"
 #include "../part.h"
 #include "../stage.h"
 
@@ -12,11 +13,19 @@ static struct lb_h2_link *link_of(const struct lb_h2_stream *stream)
 
 /* --- bodies -------------------------------------------------------------------------------------------------------------- */
 
+/* A response of gRPC whose backend forgot the status, which stands in trailers: behind DATA with END_STREAM, grpclib 0.4.9 would wait for it
+ * until its deadline. */
+static int lacks_status(const struct lb_exchange *exchange)
+{
+    return exchange->grpc && !exchange->grpc_web && exchange->status == 200 && exchange->grpc_status == LB_GRPC_NONE &&
+           !exchange->part_end;
+}
+
 /* Does the stream end behind what is being sent? Not where trailers follow, which are kept in the exchange's part buffer. */
 static int is_last(const struct lb_exchange *exchange)
 {
     int whole = exchange->response.whole || exchange->stage == LB_RESPONSE_WHOLE;
-    return exchange->state == LB_EXCHANGE_RESPONDING || (whole && !exchange->part_end);
+    return exchange->state == LB_EXCHANGE_RESPONDING || (whole && !exchange->part_end && !lacks_status(exchange));
 }
 
 /* Others of its connection have their turns, too. While all that was said is with the socket nobody waits for this one, and what it has goes
@@ -96,16 +105,15 @@ enum lb_step lb_h2_send_head(struct lb_l7 *l7, struct lb_h2_stream *stream, cons
     return LB_STEP_MOVED;
 }
 
-static enum lb_step end_with_trailers(struct lb_l7 *l7, const struct lb_exchange *exchange, struct lb_h2_stream *stream)
+static enum lb_step end_with(struct lb_l7 *l7, struct lb_h2_stream *stream, const char *lines, uint32_t count)
 {
     struct lb_h2_link *link = link_of(stream);
     if (!lb_h2_link_takes(link))
         return LB_STEP_BLOCKED;
-    uint8_t *begin = lb_h2_link_block(l7->ctx, link, lb_h2_trailers_bytes(exchange->part_end));
+    uint8_t *begin = lb_h2_link_block(l7->ctx, link, lb_h2_trailers_bytes(count));
     if (!begin)
         return LB_STEP_TO_FAILED;
-    const char *lines = lb_http_part(l7, exchange);
-    uint8_t *end = lb_h2_encode_trailers(begin, &link->fields_out, lines, exchange->part_end, l7->out + NAMES_AT);
+    uint8_t *end = lb_h2_encode_trailers(begin, &link->fields_out, lines, count, l7->out + NAMES_AT);
     lb_h2_link_block_done(link, end, stream->id, 1);
     return LB_STEP_MOVED;
 }
@@ -113,8 +121,12 @@ static enum lb_step end_with_trailers(struct lb_l7 *l7, const struct lb_exchange
 /* END_STREAM, where it has not gone with the last bytes. */
 enum lb_step lb_h2_send_end(struct lb_l7 *l7, const struct lb_exchange *exchange)
 {
+    static const char no_status[] = "grpc-status: 2\r\ngrpc-message: the backend sent no status\r\n"; /* UNKNOWN */
     struct lb_h2_stream *stream = lb_h2_stream_of(exchange);
-    if (exchange->state != LB_EXCHANGE_RESPONDING && exchange->part_end)
-        return end_with_trailers(l7, exchange, stream);
+    int responds = exchange->state == LB_EXCHANGE_RESPONDING;
+    if (!responds && exchange->part_end)
+        return end_with(l7, stream, lb_http_part(l7, exchange), exchange->part_end);
+    if (!responds && lacks_status(exchange))
+        return end_with(l7, stream, no_status, (uint32_t)sizeof(no_status) - 1);
     return lb_h2_link_end_stream(l7->ctx, link_of(stream), stream->id) < 0 ? LB_STEP_BLOCKED : LB_STEP_MOVED;
 }

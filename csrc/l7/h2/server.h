@@ -69,6 +69,7 @@ struct lb_h2_server {
     uint32_t further;    /* of the same backend; LB_SLAB_NONE: none */
     uint32_t before;
     uint32_t since_ms;           /* monotonic, low 32 bits: when it began to connect, or when its last call ended */
+    uint32_t blind;              /* the last stream that was opened before the backend had said how many it takes */
     uint32_t carried;            /* calls that came to their end */
     uint16_t calls;              /* under way or waiting */
     uint16_t doubts;             /* calls that are doubted */

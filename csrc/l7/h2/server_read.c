@@ -280,8 +280,11 @@ static enum lb_h2_error hear(struct lb_l7 *l7, struct lb_h2_server *server, cons
     case LB_H2_STREAM_FAULT:
         return is_idle(server, event->stream) ? LB_H2_PROTOCOL_ERROR
                                               : call_fault(l7, server, event->stream, (enum lb_h2_error)event->value);
-    case LB_H2_PONGED:
     case LB_H2_SETTINGS_END:
+        if (!server->link.settled)
+            server->blind = server->link.last_out;
+        return lb_h2_link_hear(l7->ctx, &server->link, event);
+    case LB_H2_PONGED:
     case LB_H2_SETTINGS_ACK:
     case LB_H2_PINGED:
     case LB_H2_CHEAP:

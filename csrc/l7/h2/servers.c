@@ -216,15 +216,24 @@ int lb_h2_server_is_current(const struct lb_l7 *l7, const struct lb_h2_server *s
            is_as_agreed(l7, server, row->pool);
 }
 
-static uint32_t most_calls(const struct lb_h2_server *server)
+/* What the backend announced on another connection; 0 says that one is to end (hypercorn 0.18.0). */
+static uint32_t known_streams(const struct lb_l7 *l7, uint32_t backend)
 {
-    uint32_t announced = server->link.settled ? server->link.peer.streams : UNKNOWN_STREAMS;
+    for (uint32_t at = l7->servers.of_backend[backend]; at != LB_SLAB_NONE; at = server_at(l7, at)->further)
+        if (server_at(l7, at)->link.settled && server_at(l7, at)->link.peer.streams)
+            return server_at(l7, at)->link.peer.streams;
+    return UNKNOWN_STREAMS;
+}
+
+static uint32_t most_calls(const struct lb_l7 *l7, const struct lb_h2_server *server)
+{
+    uint32_t announced = server->link.settled ? server->link.peer.streams : known_streams(l7, server->backend);
     return announced < MOST_STREAMS ? announced : MOST_STREAMS;
 }
 
 static int takes_another(const struct lb_l7 *l7, const struct lb_h2_server *server)
 {
-    return !server->going && server->calls < most_calls(server) && server->link.last_out < LB_H2_STREAM_MOST - 2 &&
+    return !server->going && server->calls < most_calls(l7, server) && server->link.last_out < LB_H2_STREAM_MOST - 2 &&
            lb_h2_server_is_current(l7, server);
 }
 
