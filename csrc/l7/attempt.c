@@ -20,6 +20,7 @@
 #include "charge.h"
 #include "input.h"
 #include "queue.h"
+#include "spoken.h"
 
 enum { WARY_MS = 60000 }; /* how long no kept connection gets what must not be sent twice, after one such request was lost */
 
@@ -168,29 +169,12 @@ static uint32_t pick_for(const struct lb_attempt *attempt)
     return pick(attempt->context, attempt->client);
 }
 
-/* May its backend choose by ALPN what is spoken? Not where a connection is a client's own, or is to carry another protocol. */
-static int may_be_either(const struct lb_l7 *l7, const struct lb_exchange *exchange)
-{
-    const struct lb_pool_row *pool = lb_http_pool(l7, exchange);
-    return pool->tls && pool->protocol == LB_BACKEND_AUTO && !pool->send_proxy && !exchange->upgrade && !exchange->only_http1 &&
-           !exchange->client->own.count;
-}
-
-/* Does it go by HTTP/2, on a connection that it shares with others? One that begins with a PROXY header is a client's own. */
+/* Does it go by HTTP/2, on a connection that it shares with others? */
 static int is_multiplexed(struct lb_l7 *l7, const struct lb_exchange *exchange)
 {
-    const struct lb_pool_row *pool = lb_http_pool(l7, exchange);
-    switch ((enum lb_backend_protocol)pool->protocol) {
-    case LB_BACKEND_AUTO:
-        if (exchange->grpc)
-            return !pool->send_proxy;
-        return may_be_either(l7, exchange) && lb_report_of(l7->ctx, exchange->backend)->speaks == LB_SPEAKS_HTTP2;
-    case LB_BACKEND_HTTP1:
-        return 0;
-    case LB_BACKEND_HTTP2:
-        return 1;
-    }
-    return 0;
+    struct lb_spoken spoken = lb_http_spoken(l7, exchange);
+    lb_why_speak(&l7->ctx->shm, l7->ctx->worker, exchange->decision, spoken.protocol, spoken.why);
+    return spoken.protocol == LB_SPEAKS_HTTP2;
 }
 
 static int reuse(const struct lb_attempt *attempt)
@@ -319,14 +303,6 @@ static int introduce(struct lb_l7 *l7, const struct lb_exchange *exchange, const
     return conn->header ? lb_proxy_send(l7->ctx, &who) : 0;
 }
 
-/* Of HTTP, what is offered to its backend by ALPN. */
-static const char *offer_of(const struct lb_l7 *l7, const struct lb_exchange *exchange)
-{
-    if (lb_http_pool(l7, exchange)->protocol != LB_BACKEND_AUTO)
-        return NULL;
-    return may_be_either(l7, exchange) ? LB_OFFER_ANY : LB_OFFER_HTTP1;
-}
-
 /* Its backend chose HTTP/2: the connection carries others from now on, and those that come go there at once. */
 static int shift(struct lb_l7 *l7, struct lb_exchange *exchange, struct lb_conn *conn)
 {
@@ -339,10 +315,12 @@ static int shift(struct lb_l7 *l7, struct lb_exchange *exchange, struct lb_conn 
 /* What has been agreed on is known for all that follow. */
 static int has_chosen_http2(struct lb_l7 *l7, const struct lb_exchange *exchange, const struct lb_conn *conn)
 {
-    if (!conn->side.tls || !may_be_either(l7, exchange))
+    if (!conn->side.tls || !lb_http_may_be_either(l7, exchange))
         return 0;
     int http2 = lb_tls_agreed_on(conn->side.tls, "h2");
-    lb_report_of(l7->ctx, exchange->backend)->speaks = http2 ? LB_SPEAKS_HTTP2 : LB_SPEAKS_HTTP1;
+    uint8_t speaks = http2 ? LB_SPEAKS_HTTP2 : LB_SPEAKS_HTTP1;
+    lb_report_of(l7->ctx, exchange->backend)->speaks = speaks;
+    lb_why_speak(&l7->ctx->shm, l7->ctx->worker, exchange->decision, speaks, LB_SPOKEN_BY_ALPN);
     return http2;
 }
 
@@ -365,7 +343,7 @@ struct lb_verdict lb_http_connected(struct lb_l7 *l7, struct lb_exchange *exchan
     int untold = conn->side.tls ? 0 : introduce(l7, exchange, conn);
     if (untold)
         return failed(-untold);
-    int error = lb_backend_tls(l7->ctx, exchange->pool, exchange->backend, &conn->side, offer_of(l7, exchange));
+    int error = lb_backend_tls(l7->ctx, exchange->pool, exchange->backend, &conn->side, lb_http_offer(l7, exchange));
     if (error)
         return error == EAGAIN ? lb_verdict(LB_NEXT_WAIT) : failed(error);
     if (has_chosen_http2(l7, exchange, conn)) {

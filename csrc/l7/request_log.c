@@ -121,6 +121,9 @@ void lb_http_log(struct lb_l7 *l7, struct lb_exchange *exchange, enum lb_end end
         .tried = exchange->tried_count,
         .minor = exchange->client->speaks == LB_SPEAKS_HTTP2 ? LB_RECORD_HTTP2 : exchange->minor,
         .grpc = (uint8_t)(exchange->grpc ? exchange->grpc_status + 1 : 0),
+        .spoken = exchange->reached_us == LB_NEVER_US ? 0
+                : exchange->stream[LB_BACKEND].http2  ? LB_SPEAKS_HTTP2
+                                                      : LB_SPEAKS_HTTP1,
     };
     if (exchange->grpc && exchange->grpc_status <= LB_GRPC_MOST)
         lb_add(&l7->ctx->row->grpc_ok + exchange->grpc_status, 1);

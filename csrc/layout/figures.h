@@ -115,6 +115,11 @@ struct lb_worker_row {
     uint64_t goaways;       /* connections to backends of HTTP/2 that were told to take nothing new */
     uint64_t calls_refused; /* requests that a backend of HTTP/2 said it did not look at */
     uint64_t calls_reset;   /* that it reset for another reason */
+    uint64_t calls;         /* streams that were opened to backends */
+    uint64_t calls_active;  /* gauge: those that are open, or wait for their connection */
+    uint64_t calls_stalls;  /* times that a request waited for its backend to open a window */
+    /* RST_STREAM by its code, 14: any other: LB_RESETS_CODES for each of enum lb_reset_by */
+    uint64_t http2_resets[60];
     /* calls of gRPC by the status that their clients were told, in the order of its codes */
     uint64_t grpc_ok;
     uint64_t grpc_cancelled;
@@ -168,8 +173,10 @@ struct lb_tally {
     uint64_t bytes_out;
     uint64_t responses[5]; /* 1xx (upgrades) to 5xx, the balancer's own included */
     uint64_t limited;      /* connections, udp sessions and exchanges that a limit per client address refused */
+    uint64_t http2;        /* exchanges by HTTP/2: of a listener's with the client, of a pool's with the backend */
+    uint64_t grpc[17];     /* calls of gRPC by the status that their clients were told */
     uint32_t tenant;       /* whose figures these are */
-    uint8_t pad0[12];
+    uint8_t pad0[60];
 };
 
 /* One ending, in a section's ring: number n lies at n % LB_RECORDS. Writer: the worker, who never waits; whoever reads it copies it,
@@ -204,8 +211,9 @@ struct lb_record {
     uint16_t path_length;
     uint8_t id_length;
     uint8_t reason_length;
-    uint8_t grpc; /* grpc-status and one; 0: none */
-    uint8_t pad0[3];
+    uint8_t grpc;   /* grpc-status and one; 0: none */
+    uint8_t spoken; /* enum lb_protocol: with the backend; 0: with none, or not HTTP */
+    uint8_t pad0[2];
     uint8_t text[376];
 };
 
@@ -257,7 +265,9 @@ struct lb_decision {
     uint8_t why;           /* enum lb_why */
     uint8_t end;           /* enum lb_end: what came of it */
     uint16_t cost;
-    uint8_t policy; /* enum lb_policy */
-    uint8_t tried;  /* backends that were tried before */
-    uint32_t pad0;
+    uint8_t policy;     /* enum lb_policy */
+    uint8_t tried;      /* backends that were tried before */
+    uint8_t spoken;     /* enum lb_protocol: what is spoken with it; 0: not HTTP, or not begun */
+    uint8_t spoken_why; /* enum lb_spoken_why */
+    uint8_t pad0[2];
 };

@@ -46,6 +46,25 @@ enum lb_forwarded { LB_FORWARDED_OFF = 0, LB_FORWARDED_X = 1, LB_FORWARDED_RFC72
 /* What a client of mode http may speak, bits. */
 enum lb_protocol { LB_SPEAKS_HTTP1 = 1, LB_SPEAKS_HTTP2 = 2 };
 
+/* Why is that spoken with a backend? */
+enum lb_spoken_why {
+    LB_SPOKEN_BY_POOL = 1,    /* its pool's `protocol` says so */
+    LB_SPOKEN_BY_CALL = 2,    /* a call of gRPC goes by HTTP/2 */
+    LB_SPOKEN_BY_DEFAULT = 3, /* `auto` without TLS */
+    LB_SPOKEN_BY_ALPN = 4,    /* the backend has agreed on it */
+    LB_SPOKEN_BY_OFFER = 5,   /* it is being agreed on by ALPN */
+    LB_SPOKEN_BY_NEED = 6,    /* a connection of the client's own, another protocol, or HTTP_1_1_REQUIRED */
+};
+
+/* Streams of HTTP/2 that were reset: at which side, and by whom. */
+enum lb_reset_by {
+    LB_RESETS_BY_CLIENT = 0,
+    LB_RESETS_OF_CLIENT = 1,
+    LB_RESETS_BY_BACKEND = 2,
+    LB_RESETS_OF_BACKEND = 3,
+    LB_RESETS_CODES = 15
+};
+
 /* What backends are spoken to in, by http and https listeners. */
 enum lb_backend_protocol {
     LB_BACKEND_AUTO = 0, /* calls of gRPC by HTTP/2, all else by HTTP/1.1 */

@@ -25,7 +25,7 @@ void lb_account_accepted(const struct lb_shm *shm, uint32_t worker, uint32_t lis
     lb_add(&of_listener(shm, worker, listener)->accepted, 1);
 }
 
-static void count(struct lb_tally *tally, const struct lb_ended *ended)
+static void count(struct lb_tally *tally, const struct lb_ended *ended, int http2)
 {
     enum lb_end end = (enum lb_end)lb_endings[ended->end].record;
     if (end == LB_ENDED_LIMITED || (end == LB_ENDED_LOCAL && ended->status == 429))
@@ -41,6 +41,10 @@ static void count(struct lb_tally *tally, const struct lb_ended *ended)
         lb_add(&tally->local_responses, 1);
     if (ended->status >= 100)
         lb_add(&tally->responses[ended->status < 600 ? ended->status / 100 - 1 : 4], 1);
+    if (http2)
+        lb_add(&tally->http2, 1);
+    if (ended->grpc && ended->grpc <= sizeof tally->grpc / sizeof *tally->grpc)
+        lb_add(&tally->grpc[ended->grpc - 1], 1);
     lb_add(&tally->bytes_in, ended->bytes_in);
     lb_add(&tally->bytes_out, ended->bytes_out);
 }
@@ -99,6 +103,7 @@ static void put(const struct lb_shm *shm, uint32_t worker, const struct lb_ended
     record->tried = ended->tried;
     record->minor = ended->minor;
     record->grpc = ended->grpc;
+    record->spoken = ended->spoken;
     put_texts(record, ended->log, ended->reason);
     __atomic_store_n(&row->records, number, __ATOMIC_RELEASE);
 }
@@ -120,9 +125,10 @@ static int is_traced(const struct lb_ended *ended, uint32_t every)
 void lb_account(const struct lb_shm *shm, uint32_t worker, const struct lb_ended *ended)
 {
     struct lb_tally *tally = of_listener(shm, worker, ended->listener);
-    count(tally, ended);
+    count(tally, ended, ended->kind == LB_RECORD_EXCHANGE && ended->minor == LB_RECORD_HTTP2);
     if (ended->pool < shm->head->max_pools)
-        count(of_tenant(lb_shm_pool_tally(shm, worker, ended->pool), shm->pools[ended->pool].tenant), ended);
+        count(of_tenant(lb_shm_pool_tally(shm, worker, ended->pool), shm->pools[ended->pool].tenant), ended,
+              ended->spoken == LB_SPEAKS_HTTP2);
     if (!lb_account_records(shm))
         return;
     uint8_t flags = ended->flags;

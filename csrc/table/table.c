@@ -200,7 +200,8 @@ void lb_table_bury_worker(const struct lb_shm *shm, uint32_t worker)
     lb_add(&row->closed, lost);
     lb_add(&row->requests_lost, row->requests_active);
     row->active = row->buffers = row->pipes = 0;
-    row->requests_active = row->queued = row->connections_kept = row->handshakes_active = row->http2_streams_active = 0;
+    row->requests_active = row->queued = row->connections_kept = row->handshakes_active = 0;
+    row->http2_streams_active = row->calls_active = 0;
     row->forwards = row->forwards_asked = 0;
     row->state = LB_WORKER_ABSENT;
     lb_clients_bury(shm, worker);

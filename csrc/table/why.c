@@ -25,9 +25,19 @@ uint32_t lb_why_note(const struct lb_shm *shm, const struct lb_pick *pick)
     decision->cost = (uint16_t)pick->cost;
     decision->policy = (uint8_t)shm->pools[pick->pool].policy;
     decision->tried = (uint8_t)pick->tried;
+    decision->spoken = decision->spoken_why = 0;
     __atomic_store_n(&decision->number, number, __ATOMIC_RELEASE);
     lb_add(&row->decisions, 1);
     return (uint32_t)number;
+}
+
+void lb_why_speak(const struct lb_shm *shm, uint32_t section, uint32_t number, uint8_t spoken, uint8_t why)
+{
+    struct lb_decision *decision = lb_shm_decision(shm, section, number);
+    if ((uint32_t)decision->number != number || decision->end != LB_ENDED_NOT)
+        return;
+    decision->spoken = spoken;
+    decision->spoken_why = why;
 }
 
 void lb_why_end(const struct lb_shm *shm, uint32_t section, uint32_t number, enum lb_end end, uint32_t status, uint64_t now_us)

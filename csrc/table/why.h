@@ -19,6 +19,9 @@ struct lb_pick {
 /* Returns the low half of its number, by which lb_why_end finds it; never 0 for long. */
 uint32_t lb_why_note(const struct lb_shm *shm, const struct lb_pick *pick);
 
+/* What is spoken with it, and why: enum lb_protocol, enum lb_spoken_why. */
+void lb_why_speak(const struct lb_shm *shm, uint32_t section, uint32_t number, uint8_t spoken, uint8_t why);
+
 /* What came of it; nothing when it was overwritten, or has ended already. status: of the response, 0: none. */
 void lb_why_end(const struct lb_shm *shm, uint32_t section, uint32_t number, enum lb_end end, uint32_t status, uint64_t now_us);
 

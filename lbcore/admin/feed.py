@@ -30,7 +30,7 @@ _OF_HEAD = ("name", "pid", "uptime_s", "version", "datapath", "generation", "dra
 _OF_WORKERS = (
     "accepted", "active", "refused", "closed", "bytes_in", "bytes_out", "requests", "requests_active", "queued",
     "responses_2xx", "responses_3xx", "responses_4xx", "responses_5xx", "requests_failed", "connect_failures", "retries",
-    "datagrams_in", "datagrams_out", "datagrams_dropped",
+    "datagrams_in", "datagrams_out", "datagrams_dropped", "http2_streams_active", "calls_active",
 )  # fmt: skip
 _OF_SOURCES = ("kind", "what", "state", "trouble", "last_contact_s", "revision", "entries", "skipped")
 _OF_BACKENDS = (

@@ -41,12 +41,17 @@ def _compared(decision: dict[str, Any]) -> str:
     return " ".join(parts)
 
 
+def _protocol(decision: dict[str, Any]) -> str:
+    return f"{decision['protocol']}: {decision['protocol_why']}" if decision["protocol"] else ""
+
+
 _COLUMNS: list[tuple[str, Callable[[dict[str, Any]], object]]] = [
     ("time", _time),
     ("worker", lambda decision: decision["worker"]),
     ("pool", lambda decision: decision["pool"]),
     ("backend", lambda decision: decision["backend"] or "(nobody)"),
     ("why", lambda decision: decision["why"]),
+    ("protocol", _protocol),
     ("compared", _compared),
     ("cost", lambda decision: decision["cost"]),
     ("tried", lambda decision: decision["tried"]),

@@ -52,6 +52,8 @@ BACKEND_PROTOCOLS = {
     "http/1.1": ffi.integer_const("LB_BACKEND_HTTP1"),
     "h2": ffi.integer_const("LB_BACKEND_HTTP2"),
 }
+PROTOCOL_NAMES: dict[int, str] = {code: name for name, code in PROTOCOLS.items()}
+BACKEND_PROTOCOL_NAMES: dict[int, str] = {code: name for name, code in BACKEND_PROTOCOLS.items()}
 EARLY_HINTS = {
     "browsers": ffi.integer_const("LB_HINTS_BROWSERS"),
     "always": ffi.integer_const("LB_HINTS_ALWAYS"),
@@ -74,6 +76,14 @@ GRPC_CODES = (
     "data_loss", "unauthenticated",
 )  # fmt: skip
 """Of calls of gRPC, in the order of their counters."""
+H2_CODES = (
+    "NO_ERROR", "PROTOCOL_ERROR", "INTERNAL_ERROR", "FLOW_CONTROL_ERROR", "SETTINGS_TIMEOUT", "STREAM_CLOSED",
+    "FRAME_SIZE_ERROR", "REFUSED_STREAM", "CANCEL", "COMPRESSION_ERROR", "CONNECT_ERROR", "ENHANCE_YOUR_CALM",
+    "INADEQUATE_SECURITY", "HTTP_1_1_REQUIRED", "other",
+)  # fmt: skip
+"""Of RST_STREAM (RFC 9113 7), in the order of their counters."""
+RESET_BY = ("client", "to_client", "backend", "to_backend")
+"""Who reset a stream: a client; the balancer, towards a client; a backend; the balancer, towards a backend."""
 TIERS: int = ffi.integer_const("LB_TIERS")
 """A backend's tier is below this."""
 NO_ROW = 0xFFFFFFFF

@@ -33,7 +33,7 @@ _SIZES = {
     "client_size": "struct lb_client",
 }
 
-_NO_COUNTERS = ("pid", "state", "heartbeat_ms", "generation", "forwards", "forwards_asked", "loop")
+_NO_COUNTERS = ("pid", "state", "heartbeat_ms", "generation", "forwards", "forwards_asked", "loop", "http2_resets")
 COUNTERS: tuple[str, ...] = tuple(
     name for name, _ in ffi.typeof("struct lb_worker_row").fields if name not in _NO_COUNTERS and not name.startswith("pad")
 )

@@ -25,7 +25,7 @@ class Family(NamedTuple):
     help: str
 
 
-def _of_ended(scope: str, what: str) -> tuple[Family, ...]:
+def _of_ended(scope: str, what: str, by_http2: str) -> tuple[Family, ...]:
     """What is counted alike of listeners and of pools."""
     label = (scope,)
     return (
@@ -44,6 +44,8 @@ def _of_ended(scope: str, what: str) -> tuple[Family, ...]:
         Family(
             f"{scope}_client_aborts", "counter", label, f"Sessions and requests {what} whose client left before they ended."
         ),
+        Family(f"{scope}_http2_requests", "counter", label, f"HTTP requests {what} that {by_http2}."),
+        Family(f"{scope}_grpc_calls", "counter", (*label, "code"), f"gRPC calls {what}, by the status that clients were told."),
         Family(f"{scope}_received_bytes", "counter", label, f"Bytes from clients {what}, of sessions and requests that ended."),
         Family(f"{scope}_sent_bytes", "counter", label, f"Bytes to clients {what}, of sessions and requests that ended."),
     )
@@ -93,7 +95,7 @@ CLUSTER = (
 )
 LISTENER = (
     Family("listener_connections", "counter", ("listener",), "Connections accepted; of udp: sessions opened."),
-    *_of_ended("listener", "that came through this listener"),
+    *_of_ended("listener", "that came through this listener", "came by HTTP/2"),
     Family(
         "listener_limited",
         "counter",
@@ -108,7 +110,7 @@ LISTENER = (
     ),
 )
 POOL = (
-    *_of_ended("pool", "for this pool"),
+    *_of_ended("pool", "for this pool", "went to their backend by HTTP/2"),
     Family(
         "pool_backends",
         "gauge",
@@ -323,6 +325,9 @@ COUNTED = {
         "counter",
         "Requests that HTTP/2 backends refused before they looked at them (REFUSED_STREAM, GOAWAY).",
     ),
+    "calls": _worker("calls", "counter", "Requests that were given to an HTTP/2 connection to a backend; each is a stream."),
+    "calls_active": _worker("calls_active", "gauge", "Streams to HTTP/2 backends that are open now, or wait for a connection."),
+    "calls_stalls": _worker("calls_stalls", "counter", "Times that a request waited for its HTTP/2 backend to open a window."),
     "calls_reset": _worker("calls_reset", "counter", "Requests that a backend of HTTP/2 reset for another reason."),
     **{
         f"grpc_{code}": _worker(f"grpc_{code}", "counter", f"gRPC calls whose client was told {code.upper()}.")
@@ -381,6 +386,13 @@ WORKER = (
         "forwards",
         "gauge",
         "1 while the kernel forwards for the worker, as was asked; 0: its program could not be loaded. Absent if not asked.",
+    ),
+    Family(
+        "worker_http2_resets",
+        "counter",
+        ("worker", "by", "code"),
+        "HTTP/2 streams that were reset: by a client, by lbcore towards a client (to_client), by a backend, or towards a"
+        " backend (to_backend), and the code of RST_STREAM.",
     ),
     _worker("rings", "gauge", "1 where io_uring serves the worker's sockets, 0 where epoll does; the status says why."),
     _worker("hangs", "gauge", "1 while the worker's event loop does not respond; the worker is replaced after worker_timeout."),

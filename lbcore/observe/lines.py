@@ -8,7 +8,7 @@ import time
 from json.encoder import encode_basestring_ascii as quoted
 
 from lbcore._layout import ffi
-from lbcore.engine.codes import MODE_NAMES
+from lbcore.engine.codes import MODE_NAMES, PROTOCOLS
 from lbcore.engine.segment import Segment, text
 from lbcore.observe.records import (
     BY_BACKEND,
@@ -165,6 +165,9 @@ def protocol(record: Record) -> str:
     return "HTTP/2" if record.minor == HTTP2 else f"HTTP/1.{record.minor}"
 
 
+_SPOKEN = {PROTOCOLS["http/1.1"]: '"HTTP/1.1"', PROTOCOLS["h2"]: '"HTTP/2"'}
+
+
 def _ms(us: int) -> str:
     return "null" if us == NEVER else f"{us / 1000:.3f}"
 
@@ -187,7 +190,7 @@ def as_json(record: Record, names: Names) -> str:
             line += f',"id":{quoted(id)}'
         if reason:
             line += f',"reason":{quoted(reason)}'
-        line += f',"protocol":"{protocol(record)}"'
+        line += f',"protocol":"{protocol(record)}","backend_protocol":{_SPOKEN.get(record.spoken, "null")}'
         line += f',"reused":{"true" if record.flags & REUSED else "false"}'
     pool, backend = names.pool(record.pool), names.backend(record.backend, record.generation)
     trace = trace_id(record)

@@ -67,6 +67,9 @@ class Observation(NamedTuple):
                 yield family.name, (str(worker["id"]),), worker[name]
             yield "worker_rings", (str(worker["id"]),), int(worker["loop"] == "uring")
             yield "worker_hangs", (str(worker["id"]),), int(worker["hangs"])
+            for who, codes in worker["http2_resets"].items():
+                for code, count in codes.items():
+                    yield "worker_http2_resets", (str(worker["id"]), who, code), count
             if worker["forwards"] is not None:
                 yield "worker_forwards", (str(worker["id"]),), int(worker["forwards"])
         for number, (cpu_s, memory) in self.control.get("workers", {}).items():
@@ -175,6 +178,9 @@ def _ended(scope: str, name: str, tally: dict[str, Any]) -> Iterator[Sample]:
     yield f"{scope}_sent_bytes", (name,), tally["bytes_out"]
     for status, count in tally["responses"].items():
         yield f"{scope}_responses", (name, status), count
+    yield f"{scope}_http2_requests", (name,), tally["http2"]
+    for code, count in tally["grpc"].items():
+        yield f"{scope}_grpc_calls", (name, code.upper()), count
 
 
 def _state(backend: dict[str, Any]) -> str:

@@ -62,10 +62,11 @@ class Record(NamedTuple):
     id_length: int
     reason_length: int
     grpc: int
+    spoken: int
     text: bytes
 
 
-_FORM = struct.Struct("=10Q4I16s4H8BH3B3x376s")
+_FORM = struct.Struct("=10Q4I16s4H8BH4B2x376s")
 assert _FORM.size == SIZE
 
 

@@ -4,7 +4,21 @@ from __future__ import annotations
 
 import time
 
-from lbcore.engine.codes import CLASSES, DATAPATH_NAMES, LOOP_NAMES, MODE_NAMES, NO_POOL, POLICY_NAMES, SECTIONS, STATE_NAMES
+from lbcore.engine.codes import (
+    BACKEND_PROTOCOL_NAMES,
+    CLASSES,
+    DATAPATH_NAMES,
+    GRPC_CODES,
+    H2_CODES,
+    LOOP_NAMES,
+    MODE_NAMES,
+    NO_POOL,
+    POLICY_NAMES,
+    PROTOCOL_NAMES,
+    RESET_BY,
+    SECTIONS,
+    STATE_NAMES,
+)
 from lbcore.engine.segment import COUNTERS, Segment, date_text, text
 from lbcore.observe.timings import latency
 
@@ -22,6 +36,7 @@ _TALLIED = (
     "client_aborts",
     "local_responses",
     "limited",
+    "http2",
     "bytes_in",
     "bytes_out",
 )
@@ -77,13 +92,15 @@ def _tally(
     """What ended there, over all workers."""
     names = [name for name in _TALLIED if name not in without]
     total = dict.fromkeys(names, 0)
-    responses = [0] * len(CLASSES)
+    responses, grpc = [0] * len(CLASSES), [0] * len(GRPC_CODES)
     for worker in range(segment.head.workers):
         tally = of(worker, index)
         if tally.tenant == tenant:
             total = {name: total[name] + getattr(tally, name) for name in names}
             responses = [a + b for a, b in zip(responses, tally.responses, strict=True)]
-    return {**total, "responses": dict(zip(CLASSES, responses, strict=True))}
+            grpc = [a + b for a, b in zip(grpc, tally.grpc, strict=True)]
+    told = {code: count for code, count in zip(GRPC_CODES, grpc, strict=True) if count}
+    return {**total, "responses": dict(zip(CLASSES, responses, strict=True)), "grpc": told}
 
 
 def _pools(segment: Segment) -> list[dict[str, Any]]:
@@ -98,6 +115,7 @@ def _pools(segment: Segment) -> list[dict[str, Any]]:
         {
             "name": text(segment.pool(index).name),
             "policy": POLICY_NAMES.get(segment.pool(index).policy, "?"),
+            "protocol": BACKEND_PROTOCOL_NAMES.get(segment.pool(index).protocol, "?"),
             "outage": bool(segment.pool(index).outage),
             "queued": sum(segment.budget(worker, index).queued for worker in range(segment.head.workers)),
             "latency": latency(segment, index),
@@ -112,6 +130,7 @@ def _pools(segment: Segment) -> list[dict[str, Any]]:
 def _backend(segment: Segment, index: int, row: Any, seen: list[tuple[Any, Any]]) -> dict[str, Any]:
     address, source, reason = segment.texts(row)
     generation, active, sessions, failures, latency_us, closes_ms, avoided = row.generation, 0, 0, 0, 0, 0, 0
+    agreed: str | None = None
     now_ms = int(time.monotonic() * 1000)
     for actives, health in seen:
         active += actives[index]
@@ -120,6 +139,7 @@ def _backend(segment: Segment, index: int, row: Any, seen: list[tuple[Any, Any]]
             sessions += outcome.sessions
             failures += outcome.failures
             avoided += bool(outcome.avoided)
+            agreed = PROTOCOL_NAMES.get(outcome.speaks, agreed)
             latency_us = max(latency_us, outcome.latency_us)
             seen_ms = outcome.closes_after_ms
             closes_ms = min(closes_ms, seen_ms) if closes_ms and seen_ms else closes_ms or seen_ms
@@ -143,6 +163,7 @@ def _backend(segment: Segment, index: int, row: Any, seen: list[tuple[Any, Any]]
         "failures": failures,
         "avoided_by": avoided,
         "latency_ms": round(latency_us / 1000, 3),
+        "agreed": agreed,
         "closes_idle_after_s": round(closes_ms / 1000, 3) if closes_ms else None,
     }
 
@@ -159,7 +180,15 @@ def _worker(segment: Segment, index: int) -> dict[str, Any]:
     state = _WORKER_STATES.get(row.state, "?")
     hangs = bool(segment.head.hanging[index // 64] >> index % 64 & 1)
     told = {"id": index, "pid": row.pid, "state": state, "hangs": hangs, "loop": LOOP_NAMES.get(row.loop, "?")}
-    return {**told, "forwards": _forwards(row), **counters}
+    return {**told, "forwards": _forwards(row), **counters, "http2_resets": _resets(row)}
+
+
+def _resets(row: Any) -> dict[str, dict[str, int]]:
+    """Streams of HTTP/2 that were reset, by who reset them, then by the code of RST_STREAM (RFC 9113 7), without zeros."""
+    counts = list(row.http2_resets)
+    codes = len(H2_CODES)
+    by = {who: counts[at * codes : (at + 1) * codes] for at, who in enumerate(RESET_BY)}
+    return {who: {code: count for code, count in zip(H2_CODES, of, strict=True) if count} for who, of in by.items()}
 
 
 def _forwards(row: Any) -> bool | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from lbcore._layout import ffi
-from lbcore.engine.codes import NO_ROW, POLICY_NAMES
+from lbcore.engine.codes import NO_ROW, POLICY_NAMES, PROTOCOL_NAMES
 from lbcore.engine.segment import Segment, text
 
 TYPE_CHECKING = False
@@ -28,6 +28,14 @@ WHY = {
     11: "a trial after failures",
     12: "all are passed over after failures",
 }
+SPOKEN_WHY = {
+    1: "the pool's protocol",
+    2: "a call of gRPC",
+    3: "auto, without TLS",
+    4: "agreed on by ALPN",
+    5: "to be agreed on by ALPN",
+    6: "a connection of its own, an upgrade, or HTTP_1_1_REQUIRED",
+}
 UNDER_WAY: int = ffi.integer_const("LB_ENDED_NOT")
 OUTCOMES: dict[int, str] = {
     UNDER_WAY: "open",
@@ -45,7 +53,8 @@ def decisions(segment: Segment) -> list[dict[str, Any]]:
     """The decisions that are remembered, oldest first.
 
     Each: at (Unix seconds), worker ("0", or "pid 123" of a process that picks without the proxy), pool, policy, backend
-    (address, None: nobody), id, why, candidates [{"backend", "score"}], cost, tried, outcome, status (None: not of HTTP),
+    (address, None: nobody), id, why, protocol and protocol_why (with the backend; None: not of HTTP),
+    candidates [{"backend", "score"}], cost, tried, outcome, status (None: not of HTTP),
     took_ms (None: under way).
     """
     names = _Names(segment)
@@ -113,5 +122,7 @@ def _shown(seen: Any, section: int, names: _Names) -> dict[str, Any]:
         "tried": seen.tried,
         "outcome": "nobody" if seen.backend == NO_ROW else OUTCOMES.get(seen.end, "ended"),
         "status": seen.status or None,
+        "protocol": PROTOCOL_NAMES.get(seen.spoken),
+        "protocol_why": SPOKEN_WHY.get(seen.spoken_why),
         "took_ms": round(seen.took_us / 1000, 3) if seen.end != UNDER_WAY else None,
     }

@@ -56,7 +56,8 @@ def stays(condition: Callable[[], Any], what: str, for_s: float) -> None:
 
 def totals(status: dict[str, Any]) -> dict[str, int]:
     """The workers' figures, summed."""
-    names = [name for name in status["workers"][0] if name not in ("id", "pid", "state", "loop", "forwards", "hangs")]
+    others = ("id", "pid", "state", "loop", "forwards", "hangs", "http2_resets")
+    names = [name for name in status["workers"][0] if name not in others]
     return {name: sum(worker[name] for worker in status["workers"]) for name in names}
 
 

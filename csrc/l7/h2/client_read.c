@@ -178,6 +178,7 @@ static enum lb_h2_error reset(struct lb_l7 *l7, struct lb_h2_client *client, con
         return LB_H2_PROTOCOL_ERROR;
     if (stream) {
         lb_add(&l7->ctx->row->http2_resets_received, 1);
+        lb_h2_count_reset(l7->ctx->row, LB_RESETS_BY_CLIENT, event->value);
         stream->reset = 1;
         lb_h2_stream_end(l7, stream, LB_ENDED_CLIENT);
     }

@@ -226,6 +226,12 @@ int lb_h2_link_end_stream(struct lb_worker_context *ctx, struct lb_h2_link *link
     return 0;
 }
 
+void lb_h2_count_reset(struct lb_worker_row *row, enum lb_reset_by which, uint32_t code)
+{
+    uint32_t other = LB_RESETS_CODES - 1;
+    lb_add(&row->http2_resets[which * LB_RESETS_CODES + (code < other ? code : other)], 1);
+}
+
 /* --- what is heard ------------------------------------------------------------------------------------------------------ */
 
 enum lb_h2_error lb_h2_link_spend(struct lb_worker_context *ctx, struct lb_h2_link *link)

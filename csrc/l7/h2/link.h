@@ -95,6 +95,9 @@ uint32_t lb_h2_link_data(struct lb_worker_context *ctx, struct lb_h2_link *link,
 __attribute__((warn_unused_result)) int lb_h2_link_end_stream(struct lb_worker_context *ctx, struct lb_h2_link *link,
                                                               uint32_t stream);
 
+/* A stream was reset, by this code. */
+void lb_h2_count_reset(struct lb_worker_row *row, enum lb_reset_by which, uint32_t code);
+
 /* --- what is heard ------------------------------------------------------------------------------------------------------ */
 
 /* An event of the connection: settings, pings, cheap frames, WINDOW_UPDATE of stream 0, GOAWAY, a fault. What must be said to it is. A change

@@ -24,6 +24,7 @@ static enum lb_h2_error call_fault(struct lb_l7 *l7, struct lb_h2_server *server
     if (call && !call->bad) {
         call->bad = 1;
         lb_h2_link_reset(l7->ctx, &server->link, id, error);
+        lb_h2_count_reset(l7->ctx->row, LB_RESETS_OF_BACKEND, error);
         lb_h2_server_touch(l7, server);
         lb_h2_call_ready(l7, call);
     }
@@ -198,6 +199,7 @@ static enum lb_h2_error reset(struct lb_l7 *l7, struct lb_h2_server *server, con
         return LB_H2_PROTOCOL_ERROR;
     if (call) {
         call->reset = 1;
+        lb_h2_count_reset(l7->ctx->row, LB_RESETS_BY_BACKEND, event->value);
         call->error = (uint8_t)(event->value <= LB_H2_HTTP_1_1_REQUIRED ? event->value : LB_H2_INTERNAL_ERROR);
         lb_h2_call_ready(l7, call);
     }

@@ -99,6 +99,8 @@ static uint32_t send_some(struct lb_l7 *l7, const struct lb_exchange *exchange, 
     struct lb_h2_server *server = call->server;
     int last = is_last(exchange) && call->last == LB_SLAB_NONE;
     uint32_t sent = lb_h2_link_data(l7->ctx, &server->link, &server->side, &call->window, call->id, bytes, count, last);
+    if (sent < count && (call->window.left <= 0 || server->link.window.left <= 0))
+        lb_add(&l7->ctx->row->calls_stalls, 1);
     call->said_end |= last && sent == count && count;
     server->full |= !lb_h2_link_takes(&server->link);
     lb_h2_server_touch(l7, server);
@@ -237,8 +239,10 @@ static void leave(struct lb_l7 *l7, struct lb_exchange *exchange, struct lb_conn
     exchange->stream[LB_BACKEND].own = NULL;
     if (call->id && server->state == LB_H2_SERVER_OPEN) {
         int whole = call->ended && call->said_end;
-        if (!whole && !call->reset && !call->refused && call->bad == 0)
+        if (!whole && !call->reset && !call->refused && call->bad == 0) {
             lb_h2_link_reset(l7->ctx, &server->link, call->id, LB_H2_CANCEL);
+            lb_h2_count_reset(l7->ctx->row, LB_RESETS_OF_BACKEND, LB_H2_CANCEL);
+        }
         lb_h2_budget_earn(&server->link.budget, BYTES_EARNED);
         server->carried += (uint32_t)whole;
         lb_h2_server_touch(l7, server);

@@ -155,6 +155,8 @@ static int call_on(struct lb_l7 *l7, struct lb_h2_server *server, struct lb_exch
     exchange->reused = server->carried > 0;
     exchange->conn_keeps = 1;
     exchange->sent_us = (uint32_t)l7->ctx->now_us;
+    lb_add(&l7->ctx->row->calls, 1);
+    lb_add(&l7->ctx->row->calls_active, 1);
     return 0;
 }
 
@@ -186,7 +188,8 @@ void lb_h2_call_give(struct lb_l7 *l7, struct lb_h2_call *call)
         unchain(call);
     unlink_call(server, call);
     call->exchange = NULL;
-    if (!call->queued) /* else the list gives it back */
+    lb_add(&l7->ctx->row->calls_active, UINT64_MAX); /* one less */
+    if (!call->queued)                               /* else the list gives it back */
         lb_slab_give(&l7->servers.calls, lb_slab_index(&l7->servers.calls, call));
     server->since_ms = (uint32_t)lb_now_ms(l7->ctx);
     if (server->calls)

@@ -115,6 +115,7 @@ void lb_h2_stream_reset(struct lb_l7 *l7, struct lb_h2_client *client, uint32_t 
     client->cut |= bit_of(client, id);
     lb_h2_link_reset(l7->ctx, &client->link, id, error);
     lb_add(&l7->ctx->row->http2_resets_sent, 1);
+    lb_h2_count_reset(l7->ctx->row, LB_RESETS_OF_CLIENT, error);
     lb_h2_client_touch(l7, client);
 }
 

@@ -169,6 +169,16 @@ def rows(document: dict[str, Any], rates: Rates, history: History, *, order: str
     return sorted(found, key=ORDERS[order], reverse=backwards)
 
 
+_LOST = ("unavailable", "internal", "unknown", "deadline_exceeded")
+
+
+def _calls(tally: dict[str, Any]) -> str:
+    """How much of a pool's work went by HTTP/2, and what calls of gRPC came to that is nobody's intention."""
+    share = f"  h2 {100 * tally['http2'] // tally['requests']}%" if tally.get("http2") and tally.get("requests") else ""
+    lost = [f"{tally['grpc'][code]} {code}" for code in _LOST if tally.get("grpc", {}).get(code)]
+    return share + (f"  gRPC: {', '.join(lost)}" if lost else "")
+
+
 def pool_lines(document: dict[str, Any], rates: Rates, history: History, width: int, most: int) -> list[tuple[str, str]]:
     """(text, the state that colours it) for each pool, and for what is left out when there are more than `most`."""
     lines = []
@@ -185,7 +195,7 @@ def pool_lines(document: dict[str, Any], rates: Rates, history: History, width: 
             _fit(amount(rate.per_s), 7, True) + "/s",
             _fit(slow, 12, True),
             *([sparkline(history.of(f"pool {pool['name']}"), room)] if room >= 10 else []),
-            f"{states}{queued}",
+            f"{states}{queued}{_calls(pool.get('tally', {}))}",
         )
         lines.append(("  ".join(parts)[:width], worst))
     return lines if len(lines) <= most else [*lines[: most - 1], (f"and {len(lines) - most + 1} more pools", "up")]
