@@ -77,7 +77,7 @@ class Standing:
             return f"no answer yet{fault}"
         if not self.connected or quiet_s > self._due_s:
             backends = "its last backend stays" if self.entries == 1 else f"its last {self.entries} backends stay"
-            return f"no answer for {_span(quiet_s)}, {backends} in force{fault}"
+            return f"nothing heard for {_span(quiet_s)}, {backends} in force{fault}"
         return self.kept or None
 
 

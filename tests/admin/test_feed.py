@@ -59,7 +59,13 @@ def test_the_first_is_whole_and_figures_that_may_be_missing_are_null() -> None:
 
 def test_sources_are_told_with_their_pool() -> None:
     made = document(a={})
-    source = {"kind": "etcd", "what": "/shop/", "state": "stale", "trouble": "no answer for 12 min", "last_contact_s": 720.0}
+    source = {
+        "kind": "etcd",
+        "what": "/shop/",
+        "state": "stale",
+        "trouble": "nothing heard for 12 min",
+        "last_contact_s": 720.0,
+    }
     made["pools"][0]["sources"] = [source | {"revision": "7", "entries": 3, "skipped": 0, "failures": 9, "fault": "x"}]
     (told,) = changes(None, digest(made))["sources"]
     assert told == source | {"pool": "app", "revision": "7", "entries": 3, "skipped": 0}

@@ -227,7 +227,7 @@ def test_lbcore_status_shows_sources(consul: ConsulPeer, tmp_path: Path) -> None
         )
         assert lines[0].split()[:4] == ["default", "consul", "shop", "up"]
         consul.stop()
-        words = "default: consul shop is stale: no answer for "
+        words = "default: consul shop is stale: nothing heard for "
         line = wait_for(lambda: [line for line in lb.cli("status").stdout.splitlines() if line.startswith(words)], "it is told")
         assert line[0].endswith(f", its last backend stays in force: {consul.url}: connection refused")
         consul.start()

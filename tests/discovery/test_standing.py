@@ -47,7 +47,7 @@ def test_a_lost_source_says_for_how_long(clock: Clock, seconds: float, words: st
     clock.now += seconds
     assert shown(standing) == (
         "stale",
-        f"no answer for {words}, its last 3 backends stay in force: it closed the connection",
+        f"nothing heard for {words}, its last 3 backends stay in force: it closed the connection",
     )
 
 
@@ -58,7 +58,7 @@ def test_a_source_that_has_fallen_silent_is_stale_though_nothing_has_failed(cloc
     clock.now += 60
     assert shown(standing) == ("up", None)
     clock.now += 1
-    assert shown(standing) == ("stale", "no answer for 61 s, its last backend stays in force")
+    assert shown(standing) == ("stale", "nothing heard for 61 s, its last backend stays in force")
 
 
 def test_a_source_whose_answer_is_not_believed_is_stale(clock: Clock) -> None:

@@ -113,12 +113,12 @@ def test_sources_are_shown_and_those_in_trouble_say_why(tmp_path: Path, monkeypa
     async def steps(app: Top, pilot: Pilot[Any]) -> None:
         await until(pilot, lambda: "up: 2 backends" in text(app), "it is well")
         backends.unlink()
-        await until(pilot, lambda: "stale: no answer for " in text(app), "it is lost")
+        await until(pilot, lambda: "stale: nothing heard for " in text(app), "it is lost")
         assert "its last 2 backends stay in force: No such file or directory" in text(app)
         os.kill(running.pid, signal.SIGSTOP)
         await until(pilot, lambda: "sources of backends: the control plane does not respond" in text(app), "it hangs")
         os.kill(running.pid, signal.SIGCONT)
-        await until(pilot, lambda: "stale: no answer for " in text(app), "it is asked again")
+        await until(pilot, lambda: "stale: nothing heard for " in text(app), "it is asked again")
 
     with command(tmp_path, "-c", str(config)) as running:
         steered(tmp_path, monkeypatch, steps, (160, 40))
