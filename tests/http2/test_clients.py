@@ -22,7 +22,6 @@ from h2_frames import (
     frame,
     window_update,
 )
-from harness import wait_for
 from http_balancers import http
 from http_peers import Backend, answering, field, narrow
 
@@ -316,7 +315,7 @@ def test_streams_share_a_connection_in_turns() -> None:
     with Backend(script) as backend, http(backend) as lb, H2Client(lb.address, (INITIAL_WINDOW_SIZE, 1 << 24)) as client:
         client.ask(1)
         client.ask(3)
-        wait_for(lambda: len(backend.heads) == 2, "both are asked for")
+        client.until(lambda got: len(client.all_of(HEADERS)) == 2)  # both have begun
         client.send(window_update(0, 1 << 30))
         client.until(lambda got: got.kind == DATA and got.flags == END_STREAM)
         client.until(lambda got: got.kind == DATA and got.flags == END_STREAM)
