@@ -34,6 +34,7 @@ SUITES = [
     "http2/test_refused_requests.py",
     "http2/test_calls.py",
     "http2/test_backend_churn.py",
+    "http2/test_one_turn.py",
     "l4/test_udp.py",
     "observe/test_latency.py",
     "observe/test_access_log.py",
