@@ -36,7 +36,7 @@ quorum a member itself gives up after 7 s only."""
 class EtcdStore:
     """A `Store`. endpoints: "http://HOST:PORT" or "https://HOST:PORT" of its members. tls: for those of https.
 
-    limit_s: for one call to one member.
+    limit_s: for one call to one member; None: LIMIT_S.
     """
 
     def __init__(
@@ -46,12 +46,12 @@ class EtcdStore:
         user: str | None = None,
         password: Secret | None = None,
         tls: ssl.SSLContext | None = None,
-        limit_s: float = LIMIT_S,
+        limit_s: float | None = None,
     ) -> None:
         self._endpoints = [endpoint.rstrip("/") for endpoint in endpoints]
         self._user, self._password = user, password
         self._tls = tls
-        self._limit_s = limit_s
+        self._limit_s = LIMIT_S if limit_s is None else limit_s
         self._session: aiohttp.ClientSession | None = None
         self._token: str | None = None
         self._at = 0

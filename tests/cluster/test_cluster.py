@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from cluster_nodes import PREFIX, TOKEN, all_have, nodes
+from cluster_nodes import PREFIX, TOKEN, all_have, hurry, nodes
 from etcd_members import each_version, etcd, needs_etcd
 from harness import wait_for
 
@@ -14,6 +14,8 @@ from lbcore.config.settings import LeaseSettings
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import pytest
 
 
 @each_version
@@ -65,13 +67,14 @@ def test_a_node_that_starts_knows_what_the_others_know(tmp_path: Path) -> None:
 
 
 @needs_etcd
-def test_silence_at_all_nodes_ends_a_registration(tmp_path: Path) -> None:
+def test_silence_at_all_nodes_ends_a_registration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hurry(monkeypatch)
     quick = {"lease": LeaseSettings(heartbeat="400ms", missed=3)}
     with etcd(tmp_path) as servers, nodes(servers.urls, pool=quick) as made:
         made[0].tell("register", 4001)
         made[0].tell("register", 4002)
         all_have(made, {4001, 4002})
-        until = time.monotonic() + 5.5
+        until = time.monotonic() + 3
         while time.monotonic() < until:  # heartbeats of one, each to another node than it registered at
             made[1].tell("heartbeat", 4001)
             time.sleep(0.2)  # as a backend would
@@ -197,13 +200,14 @@ def test_the_last_word_of_a_backend_counts_wherever_it_was_said(tmp_path: Path) 
 
 
 @needs_etcd
-def test_heartbeats_at_every_node_in_turn(tmp_path: Path) -> None:
+def test_heartbeats_at_every_node_in_turn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each node hears the backend less than once in the length of its lease."""
+    hurry(monkeypatch)
     quick = {"lease": LeaseSettings(heartbeat="300ms", missed=2)}
     with etcd(tmp_path) as servers, nodes(servers.urls, pool=quick) as made:
         made[0].tell("register", 4001)
         all_have(made, {4001})
-        for turn in range(15):
+        for turn in range(10):
             assert made[turn % 3].tell("heartbeat", 4001)[0] == 200
             time.sleep(0.3)  # as a backend would
         assert not [line for node in made for line in node.log if "leaves" in line]

@@ -57,7 +57,7 @@ def test_etcd_is_killed_member_by_member_and_whole(tmp_path: Path) -> None:
         wait_for(lambda: all(len(ports(running)) == 4 for running in made), "a registration with two members left")
         servers.stop()
         wait_for(lambda: not any(running.status()["cluster"]["connected"] for running in made), "all have seen it")
-        stays(lambda: all(len(ports(running)) == 4 for running in made), "nobody is dropped", 7)  # longer than a lease
+        stays(lambda: all(len(ports(running)) == 4 for running in made), "nobody is dropped", 4)  # longer than a lease
         servers.start()
         beating.backends.append(Backend())
         wait_for(lambda: all(len(ports(running)) == 5 for running in made), "a registration after that", 20)
@@ -69,7 +69,7 @@ def test_a_node_is_killed(tmp_path: Path) -> None:
         kill(made[2])
         end_lease(servers.urls[0], f"{PREFIX}nodes/n2")  # as etcd does after 15 s
         wait_for(lambda: len(made[0].status()["cluster"]["nodes"]) == 2, "its lease is over")
-        stays(lambda: all(len(ports(running)) == 3 for running in made[:2]), "nobody is dropped", 3)
+        stays(lambda: all(len(ports(running)) == 3 for running in made[:2]), "nobody is dropped", 1)
         assert not any(" leaves: " in running.stderr.read_text() for running in made)
 
 

@@ -9,7 +9,7 @@ import signal
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from cluster_nodes import PREFIX, all_have, nodes
+from cluster_nodes import PREFIX, all_have, hurry, nodes
 from cluster_worlds import START_MS, World, backend
 from etcd_members import etcd, needs_etcd, put
 from harness import free_port, wait_for
@@ -34,6 +34,12 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Iterator
     from pathlib import Path
+
+
+@pytest.fixture(autouse=True)
+def _hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    hurry(monkeypatch)
+
 
 ILLEGIBLE = [
     {},
@@ -112,10 +118,11 @@ def test_a_fault_of_our_own_ends_no_thread(monkeypatch: pytest.MonkeyPatch) -> N
     async def breaks(store: EtcdStore, prefix: str, most: int | None = None) -> None:
         raise RuntimeError("broken")
 
+    reads = EtcdStore.read
     monkeypatch.setattr(EtcdStore, "read", breaks)
     with answers_with({"ID": "7"}) as url, nodes([url], 1) as made:
         wait_for(lambda: "RuntimeError('broken')" in made[0].cluster["error"], "it is told")
-        monkeypatch.undo()
+        monkeypatch.setattr(EtcdStore, "read", reads)
         wait_for(lambda: "broken" not in made[0].cluster["error"], "and it goes on")
 
 

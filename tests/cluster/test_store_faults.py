@@ -8,15 +8,20 @@ import socket
 from typing import TYPE_CHECKING
 
 import pytest
-from cluster_nodes import PREFIX, NodeOf, all_have, nodes
+from cluster_nodes import PREFIX, NodeOf, all_have, hurry, nodes
 from etcd_keys import etcd_keys
 from etcd_members import Etcd, Member, ask, each_version, end_lease, etcd, etcdctl, needs_etcd, put
-from harness import PATIENCE_S, stays, wait_for
+from harness import PATIENCE_S, SLOWER, stays, wait_for
 from http_peers import Backend
 from slow_paths import slow_path
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+
+@pytest.fixture(autouse=True)
+def _hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    hurry(monkeypatch)
 
 
 def restore(member: Member, snapshot: Path, cluster: str) -> None:
@@ -179,17 +184,17 @@ def compact(servers: Etcd) -> None:
 
 @each_version
 def test_the_store_is_slow(tmp_path: Path, version: str) -> None:
-    """A second for each way; then for one that takes longer than a call may."""
+    """A fifth of a second each way; then longer than a call may take."""
     with etcd(tmp_path, version) as servers, slow_path(servers.members[0].client) as path, Backend() as backend:
         with nodes([path.url], 2) as made, nodes(servers.urls, 1, node="near") as near:
-            path.delay_s = 0.5
+            path.delay_s = 0.2
             made[0].tell("register", backend.port)
             assert serves(made[0])
             all_have([*made, *near], {backend.port}, limit_s=20)
             near[0].tell("register", 4002)
             all_have([*made, *near], {backend.port, 4002}, limit_s=20)
             assert all(node.cluster["connected"] for node in made)
-            path.delay_s = 3.0
+            path.delay_s = 1.2 * SLOWER
             assert made[1].tell("register", 4003)[0] == 201
             lost(made)
             assert serves(made[0])

@@ -6,7 +6,7 @@ import contextlib
 from typing import TYPE_CHECKING, Any
 
 from admin_calls import client
-from harness import wait_for
+from harness import SLOWER, wait_for
 
 from lbcore import Balancer
 from lbcore.config.settings import (
@@ -22,7 +22,19 @@ from lbcore.config.settings import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    import pytest
+
 PREFIX = "/lbcore/test/"
+
+
+def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nodes of this process wait less for the store and for each other: where the time itself is not what is tested."""
+    monkeypatch.setattr("lbcore.store.etcd.LIMIT_S", 1.0 * SLOWER)
+    monkeypatch.setattr("lbcore.cluster.session.RENEW_S", 0.5)
+    monkeypatch.setattr("lbcore.cluster.cluster.LONGEST_PAUSE_S", 0.3)
+    monkeypatch.setattr("lbcore.cluster.registry.OFFER_S", 0.7 * SLOWER)
+
+
 TOKEN = "of all nodes"
 
 

@@ -44,7 +44,8 @@ def node(folder: Path, name: str, endpoints: list[str]) -> Command:
     """`lbcore run`, serving."""
     file = folder / f"{name}.toml"
     quoted = "[" + ", ".join(f'"{url}"' for url in endpoints) + "]"
-    file.write_text(CONFIG.format(name=name, token=TOKEN, endpoints=quoted, prefix=PREFIX))
+    text = CONFIG.format(name=name, token=TOKEN, endpoints=quoted, prefix=PREFIX)
+    file.write_text(text.replace('heartbeat = "2s"', 'heartbeat = "1s"'))
     return Command(folder, "-c", str(file))
 
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import base64
 
-from etcd_members import ask
+from etcd_members import ALONE, ask
 
-QUICK = ["--heartbeat-interval", "10", "--election-timeout", "50"]
-"""Options of a member that is alone: it leads at once."""
+QUICK = ALONE
 
 
 def _encoded(text: str | bytes) -> str:

@@ -35,6 +35,8 @@ def _programs() -> dict[str, str]:
 
 PROGRAMS = _programs()
 ANY = next(iter(PROGRAMS), "")
+ALONE = ["--heartbeat-interval", "10", "--election-timeout", "50"]
+"""Options of a member that is alone: it leads at once."""
 needs_etcd = pytest.mark.skipif(not PROGRAMS, reason="etcd is not installed")
 each_version = pytest.mark.parametrize(
     "version",
@@ -101,7 +103,8 @@ class Etcd:
     def __init__(
         self, folder: Path, version: str = ANY, members: int = 1, options: list[str] | None = None, scheme: str = "http"
     ):
-        self.members = [Member(PROGRAMS[version], folder, f"m{at}", options or [], scheme) for at in range(members)]
+        options = [*(ALONE if members == 1 else []), *(options or [])]
+        self.members = [Member(PROGRAMS[version], folder, f"m{at}", options, scheme) for at in range(members)]
         self.cluster = ",".join(f"{member.name}={member.peer_url}" for member in self.members)
         self.scheme = scheme
 
