@@ -29,8 +29,23 @@ READERS = {
         "huffman_tables",
     ),
     "l4": ("hello", "proxy_read", "proxy_wire", "proxy_write"),
-    "l7": ("chunked", "claim_headers", "forward", "head", "message", "path", "route", "syntax", "target", "trace"),
+    "l7": (
+        "base64",
+        "chunked",
+        "claim_headers",
+        "forward",
+        "grpc",
+        "grpc_web",
+        "head",
+        "message",
+        "path",
+        "route",
+        "syntax",
+        "target",
+        "trace",
+    ),
     "l7/h1": ("encode",),
+    "l7/h2": ("request", "response"),
 }
 """The sources that the targets call, by directory: what they lack, the linker names."""
 
@@ -82,6 +97,14 @@ SEEDS = {
         b"\0" + b"\0\0\0\4\0\0\0\0\0" + b"\0\0\x0e\1\4\0\0\0\1\x82\x86\x84\x41\x01a\x40\x03x-y\x02zz\xbe",
         b"\1PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\6\4\0\0\0\0\0\0\3\0\0\0\x64\0\0\4\x08\0\0\0\0\0\0\0\0\1",
         b"\7\0\0\0\4\0\0\0\0\0\0\0\3\1\0\0\0\0\1\x3f\xe1\x1f\0\0\x04\x09\4\0\0\0\1\x41\x82\x1f\xff",
+    ),
+    "fuzz_h2_heads": (
+        b"\0\x82\x84\x86\x41\x01a\x40\x03x-y\x02zz\x60\x03a=b\x60\x03c=d",
+        b"\4\x83\x04\x02/a\x87\x01\x01b\x0f\x0d\x015\x40\x04host\x01b",
+        b"\0\x02\x07CONNECT\x00\x09:protocol\x09websocket\x84\x87\x41\x01a",
+        b"\1\x88\x5c\x0215\x5f\x09text/html\x40\x03x-y\x00",
+        b"\x0a\x88\x5f\x10application/grpc\x40\x0bgrpc-status\x010",
+        b"\3\x40\x0bgrpc-status\x010\x40\x0cgrpc-message\x02ok\x0f\x0d\x015",
     ),
     "fuzz_hello": (b"\x16\x03\x01" + (len(HELLO) + 4).to_bytes(2, "big") + b"\x01" + len(HELLO).to_bytes(3, "big") + HELLO,),
     "fuzz_proxy_protocol": (
