@@ -70,6 +70,23 @@ def test_cancelled_behind_the_goaway_is_asked_elsewhere() -> None:
         assert asked(client)["grpc-status"] == "0"
 
 
+@pytest.mark.parametrize("repeat_calls", ["lost", "refused"])
+def test_a_server_that_has_stopped_sweeps_calls_away(repeat_calls: str) -> None:
+    """grpcio 1.85.1 at the end of its stop; a pool that repeats only what was refused passes it on."""
+
+    def swept(call: Call) -> None:
+        words = (("grpc-status", "14"), ("grpc-message", "Cancelling all calls"))
+        call.talk.send(goaway(LAST), call.talk.head(call.stream, (":status", "200"), *words, end=True))
+
+    with (
+        H2Backend(swept) as stopping,
+        H2Backend(answer_call) as other,
+        http(stopping.address, other.address, retries=2, repeat_calls=repeat_calls) as lb,
+        H2Client(lb.address) as client,
+    ):
+        assert asked(client)["grpc-status"] == ("0" if repeat_calls == "lost" else "14")
+
+
 def test_cancelled_without_a_goaway_is_the_response() -> None:
     """The application has cancelled the call by itself."""
     with (

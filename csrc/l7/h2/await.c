@@ -121,13 +121,24 @@ static int is_late(const struct lb_h2_call *call)
     return call->server->warned || call->server->state != LB_H2_SERVER_OPEN;
 }
 
+static int has_words(const struct lb_message *message, const char *bytes, const char *words, uint32_t length)
+{
+    const struct lb_field *field = lb_field_find(message, bytes, "grpc-message", 12);
+    return field && field->value.length == length && memcmp(bytes + field->value.at, words, length) == 0;
+}
+
 /* GOAWAY may come behind it: only what grpcio itself says waits for that, not what an application says in its own words. */
 static int may_be_late(const struct lb_message *message, const char *bytes, const struct lb_h2_call *call)
 {
-    static const char word[] = "CANCELLED";
-    const struct lb_field *field = lb_field_find(message, bytes, "grpc-message", 12);
-    return call->said_end && field && field->value.length == sizeof word - 1 &&
-           memcmp(bytes + field->value.at, word, sizeof word - 1) == 0;
+    return call->said_end && has_words(message, bytes, "CANCELLED", 9);
+}
+
+/* What grpcio 1.85.1 says of all that is left when it has stopped: nearly always calls that it never began, but it may have begun them. */
+static int was_swept_away(const struct lb_l7 *l7, const struct lb_exchange *exchange, const struct lb_h2_call *call,
+                          const char *bytes, uint8_t status)
+{
+    return exchange->grpc && call->ended && status == LB_GRPC_UNAVAILABLE && lb_http_is_silent(exchange) &&
+           lb_http_pool(l7, exchange)->repeats_lost_calls && has_words(&l7->message, bytes, "Cancelling all calls", 20);
 }
 
 /* What has come of the body goes with the head. */
@@ -178,6 +189,8 @@ struct lb_verdict lb_h2_await_response(struct lb_l7 *l7, struct lb_exchange *exc
     if (call->says.status < 200)
         return interim(l7, exchange, call, bytes);
     uint8_t status = exchange->grpc ? lb_grpc_status_in_head(&l7->message, bytes) : (uint8_t)LB_GRPC_NONE;
+    if (was_swept_away(l7, exchange, call, bytes, status))
+        return elsewhere(l7, exchange, 1);
     if (looks_late(exchange, call, status)) {
         if (is_late(call))
             return elsewhere(l7, exchange, 1);
