@@ -300,12 +300,31 @@ def test_a_kubeconfig_may_hold_all_that_it_needs(secured: tuple[KubernetesPeer, 
         wait_for(lambda: followed.addresses == [ONE], f"it comes: {followed.told}")
 
 
+def test_a_kubeconfig_may_name_a_path_and_a_server_by_its_certificate(secured: tuple[KubernetesPeer, Path]) -> None:
+    """Rancher's kubeconfigs have a path; one of a tunnel has tls-server-name."""
+    peer, keys = secured
+    peer.namespace, peer.prefix = "store", "/k8s/clusters/c-m-1"
+    cluster = {"server": f"https://localhost:{peer.port}{peer.prefix}/"}
+    with following(source_of(kubeconfig=kubeconfig(keys, peer.port, {}, cluster))) as followed:
+        line = wait_for(lambda: followed.told, "the certificate is for 127.0.0.1 alone")[0]
+        assert "its certificate is refused" in line, line
+    named = cluster | {"tls-server-name": "127.0.0.1"}
+    with following(source_of(kubeconfig=kubeconfig(keys, peer.port, {}, named))) as followed:
+        wait_for(lambda: followed.addresses == [ONE], f"it comes: {followed.told}")
+
+
 @pytest.mark.parametrize(
     ("user", "cluster", "words"),
     [
         ({"exec": {"command": "aws"}}, {}, "its user has a program (exec 'aws'): set allow_exec = true to run it"),
         ({"auth-provider": {}, "username": "x"}, {}, "a user with username is not supported"),
         ({"token": "t"}, {"insecure-skip-tls-verify": True}, "insecure-skip-tls-verify is not supported"),
+        (
+            {"token": "t"},
+            {"server": "https://h/../x"},
+            "server: 'https://h/../x' is not allowed (allowed: https://HOST:PORT/PATH)",
+        ),
+        ({"token": "t"}, {"server": "https://h/?x"}, "server: 'https://h/?x' is not allowed"),
         ({"token": "t"}, {"server": "10.0.0.1"}, "'10.0.0.1' is not allowed (allowed: http"),
         ({"token": "t"}, {"certificate-authority": "none.crt"}, "No such file or directory"),
         ({"client-certificate-data": "@", "client-key-data": "@"}, {}, "client-certificate-data is not base64"),

@@ -23,6 +23,7 @@ class KubernetesPeer(HttpPeer):
     """tokens: that it accepts, None: it asks for none. rights: may the account read slices? page: at most so many slices of a
     list at once, whatever the client asks. expires: how a watch from a forgotten revision ends, "status" (HTTP 410) or "event".
     busy: what the next requests are told, "list" or "watch", with 429 and this Retry-After. silent: no head for watches.
+    prefix: the path before the API's.
     """
 
     def __init__(self, context: ssl.SSLContext | None = None) -> None:
@@ -42,6 +43,7 @@ class KubernetesPeer(HttpPeer):
         self.watches = 0
         self.busy: list[tuple[str, str]] = []
         self.silent = False
+        self.prefix = ""
         super().__init__(context)
 
     # --- what it knows -------------------------------------------------------------------------------------------
@@ -138,7 +140,10 @@ class KubernetesPeer(HttpPeer):
         token = request.headers.get("Authorization", "").removeprefix("Bearer ")
         if self.tokens is not None and token not in self.tokens:
             return _status(401, "Unauthorized", "Unauthorized")
-        if request.path != f"/apis/discovery.k8s.io/v1/namespaces/{self.namespace}/endpointslices" or not self.rights:
+        if (
+            request.path != f"{self.prefix}/apis/discovery.k8s.io/v1/namespaces/{self.namespace}/endpointslices"
+            or not self.rights
+        ):
             return _status(403, "Forbidden", f"endpointslices is forbidden: User cannot list {request.path}")
         kind = "watch" if "watch" in request.query else "list"
         if self.busy and self.busy[0][0] == kind:
@@ -152,6 +157,9 @@ class KubernetesPeer(HttpPeer):
         return self._list(request)
 
     def _list(self, request: web.Request) -> web.Response:
+        assert not {"resourceVersion", "resourceVersionMatch"} & set(request.query), (
+            "a list is of now; pages go on by their token"
+        )
         token = request.query.get("continue", "")
         if token and (self.expired_pages or token not in self._pages):
             self.expired_pages = max(0, self.expired_pages - 1)
@@ -172,6 +180,7 @@ class KubernetesPeer(HttpPeer):
 
     async def _watch(self, request: web.Request) -> web.StreamResponse:
         assert request.query["allowWatchBookmarks"] == "true"
+        assert not {"limit", "continue", "resourceVersionMatch"} & set(request.query), "they are for lists"
         since = int(request.query["resourceVersion"])
         if since < self._oldest and self.expires == "status":
             return _status(410, "Expired", "too old resource version")

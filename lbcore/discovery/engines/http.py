@@ -53,7 +53,8 @@ class Reply(NamedTuple):
 class Http:
     """One endpoint's API. Use it as an asynchronous context manager.
 
-    headers: asked before each request. context: of https endpoints. timeout_s: how long the endpoint may take to answer.
+    headers: asked before each request. context: of https endpoints. server_name: whom their certificate is for;
+    None: the host. timeout_s: how long the endpoint may take to answer.
     """
 
     def __init__(
@@ -62,9 +63,10 @@ class Http:
         timeout_s: float,
         context: ssl.SSLContext | None = None,
         headers: Callable[[], dict[str, str]] = dict,
+        server_name: str | None = None,
     ) -> None:
         self._at, self._timeout_s, self._headers = at, timeout_s, headers
-        self._context = context
+        self._context, self._server_name = context, server_name
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Http:
@@ -136,6 +138,7 @@ class Http:
                     headers=headers,
                     timeout=limit,
                     allow_redirects=False,
+                    server_hostname=self._server_name,
                 )
             begun = True
             async with response:

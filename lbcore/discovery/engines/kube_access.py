@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import os
+import re
 import ssl
 import tempfile
 from pathlib import Path
@@ -25,12 +26,13 @@ if TYPE_CHECKING:
 ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 """Where a pod finds the token, the CA and the namespace of its account."""
 MOST_BYTES = 1 << 20
+_PATH = re.compile(r"[-A-Za-z0-9._~:/]*")
 
 
 class Access(NamedTuple):
     """endpoints: URLs of the API. context: makes the rules of TLS, and raises SourceFailed. token: the bearer's, if any.
 
-    plugin: the program that tells the token.
+    plugin: the program that tells the token. server_name: whom the API's certificate is for, where that is not the host.
     """
 
     endpoints: list[str]
@@ -38,6 +40,7 @@ class Access(NamedTuple):
     token: Credential
     namespace: str | None
     plugin: Plugin | None = None
+    server_name: str | None = None
 
 
 def access_of(settings: SourceSettings) -> Access:
@@ -97,13 +100,24 @@ def _of_kubeconfig(path: Path, settings: SourceSettings) -> Access:
         _refuse(cluster, user, settings.allow_exec)
         ca = _data(path, cluster, "certificate-authority")
         cert, key = _data(path, user, "client-certificate"), _data(path, user, "client-key")
-        at = url_of("kubernetes", str(cluster.get("server")))
+        at = _server(str(cluster.get("server")))
         plugin = Plugin(user["exec"], path.parent, cluster) if user.get("exec") else None
         token = Credential(lambda: plugin.token, fixed=False) if plugin else _token(path, user)
-        return Access([at], lambda: _context(ca, cert, key), token, context.get("namespace"), plugin)
+        server_name = str(cluster["tls-server-name"]) if cluster.get("tls-server-name") else None
+        return Access([at], lambda: _context(ca, cert, key), token, context.get("namespace"), plugin, server_name)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         what = str(error) if type(error) is ValueError else getattr(error, "strerror", None) or "not a kubeconfig"
         raise SourceFailed(f"kubeconfig {str(path)!r}: {what}") from None
+
+
+def _server(text: str) -> str:
+    """The URL of an API, which may be behind a path: Rancher's and others' are. Raises ValueError."""
+    scheme, separator, rest = text.partition("://")
+    host, _, path = rest.partition("/")
+    if not _PATH.fullmatch(path) or ".." in path:
+        raise ValueError(f"server: {text[:200]!r} is not allowed (allowed: https://HOST:PORT/PATH)")
+    at = url_of("kubernetes", f"{scheme}{separator}{host}")
+    return f"{at}/{path.strip('/')}".removesuffix("/")
 
 
 def _parsed(path: Path) -> dict[str, Any]:
@@ -144,7 +158,7 @@ def _named(document: dict[str, Any], group: str, kind: str, name: object) -> dic
 
 def _refuse(cluster: dict[str, Any], user: dict[str, Any], allow_exec: bool) -> None:
     """What lbcore does not do: trust anybody, ask proxies, and, unless it is allowed, run programs."""
-    for key in ("insecure-skip-tls-verify", "proxy-url", "tls-server-name"):
+    for key in ("insecure-skip-tls-verify", "proxy-url"):
         if cluster.get(key):
             raise ValueError(f"{key} is not supported")
     if user.get("exec") and not allow_exec:

@@ -81,7 +81,7 @@ class Kubernetes:
     def _http(self, at: str) -> Http:
         assert self._access is not None
         context = self._access.context() if is_over_tls(at) else None
-        return Http(at, self._settings.timeout_ms / 1000, context, self._headers)
+        return Http(at, self._settings.timeout_ms / 1000, context, self._headers, self._access.server_name)
 
     def _headers(self) -> dict[str, str]:
         assert self._access is not None
