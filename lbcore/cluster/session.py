@@ -72,8 +72,9 @@ class Session:
         try:
             await self._join()
             await self._first_to_fail(self._watch(), self._renew(), self._flush(), self._tell_loads(), self._read_again())
-        finally:
+        except BaseException:  # not where all is to be read again
             self.connected = self._view.registry.connected = False
+            raise
 
     async def _first_to_fail(self, *works: Coroutine[Any, Any, None]) -> None:
         tasks = [asyncio.ensure_future(work) for work in works]
@@ -145,9 +146,10 @@ class Session:
         async for told in watch:
             with _our_prefix():
                 self._view.changed(told.changes, time.monotonic(), now_ms())
-            if self._view.is_unmarked or self._view.me.node not in self._view.nodes:
-                self._said = None  # wiped under our eyes
-                self.write_soon()
+            if self._view.is_unsaid:
+                self._view.is_unsaid, self._said = False, None
+            if self._view.is_unmarked or self._said is None:
+                self.write_soon()  # wiped under our eyes
             self.revision = max(self.revision, told.revision)
             now = time.monotonic()
             while self._sent and self._sent[0][0] <= self.revision:

@@ -69,8 +69,8 @@ class _Found:
 class View:
     """me: this node. Times are seconds of one clock; now_ms is Unix time. tell: called with a line for the log.
 
-    is_unmarked: the key that says that the prefix is ours is to be written. tickets: the keys of TLS tickets, where nodes share
-    a secret. asks: loads that are reported at other nodes count here, too.
+    is_unmarked: the key that says that the prefix is ours is to be written. is_unsaid: our own key is. tickets: the keys
+    of TLS tickets, where nodes share a secret. asks: loads that are reported at other nodes count here, too.
     """
 
     def __init__(
@@ -96,6 +96,7 @@ class View:
         self.nodes: dict[str, Node] = {}
         self.ignored: set[str] = set()
         self.is_unmarked: bool = False
+        self.is_unsaid: bool = False
         self._under_way: list[tuple[dict[Any, Any], Any, Any]] = []
         self._sealed: tuple[SharedKey, ...] | None = None
         self._heard_keys = 0
@@ -210,6 +211,7 @@ class View:
         node = self._read(entry.read_node, change)
         if node is None:
             self.nodes.pop(name.node, None)
+            self.is_unsaid |= name.node == self.me.node
             return
         self.nodes[name.node] = node
         if name.node == self.me.node and node.life != self.me.life and not self._told_twin:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from cluster_nodes import PREFIX, TOKEN, all_have, hurry, nodes
 from etcd_members import each_version, etcd, needs_etcd
-from harness import wait_for
+from harness import stays, wait_for
 
 from lbcore.admin.feed import digest
 from lbcore.config.settings import LeaseSettings
@@ -211,3 +211,19 @@ def test_heartbeats_at_every_node_in_turn(tmp_path: Path, monkeypatch: pytest.Mo
             assert made[turn % 3].tell("heartbeat", 4001)[0] == 200
             time.sleep(0.3)  # as a backend would
         assert not [line for node in made for line in node.log if "leaves" in line]
+
+
+@needs_etcd
+def test_a_node_that_starts_writes_its_key_once(tmp_path: Path) -> None:
+    with etcd(tmp_path) as servers, nodes(servers.urls, 1) as made:
+        stays(lambda: made[0].cluster["revision"] <= 3, "what the prefix is for, and its own key", 0.5)
+        assert made[0].cluster["revision"] == 3
+
+
+@needs_etcd
+def test_contact_is_not_lost_when_everything_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lbcore.cluster.session.READ_AGAIN_S", 0.05)
+    with etcd(tmp_path) as servers, nodes(servers.urls, 1) as made:
+        stays(lambda: made[0].cluster["connected"], "it has contact", 0.7)
+        made[0].tell("register", 4001)
+        wait_for(lambda: not made[0].cluster["unwritten"], "it is written")
