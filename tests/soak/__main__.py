@@ -1,4 +1,6 @@
-"""python -m soak MINUTES [--seed N]: a line a minute, then a verdict. Exit code 0: all is as at the start; 1: not; 2: usage.
+"""python -m soak MINUTES [--seed N] [--loop uring]: a line a minute, then a verdict.
+
+Exit code 0: all is as at the start; 1: not; 2: usage.
 
 The order: load and trouble until all is warm; a rest, and what is held is read; load and trouble for most of the time; trouble
 ends, and from then on no polite client may fail; a rest, and what is held is compared.
@@ -38,19 +40,20 @@ def main() -> int:
     )
     parser.add_argument("minutes", type=float, help="how long; 0.3 is the least that makes sense")
     parser.add_argument("--seed", type=int, default=None, help="of the lots that are drawn; it is printed")
+    parser.add_argument("--loop", choices=("epoll", "uring"), default="epoll", help="by which workers serve sockets")
     given = parser.parse_args()
     if given.minutes < 0.3:
         parser.error("minutes: 0.3 or more")
     seed = secrets.randbelow(1 << 30) if given.seed is None else given.seed
     with tempfile.TemporaryDirectory(prefix="lbcore-soak-") as directory:
-        return Soak(Path(directory), given.minutes * 60, seed).run()
+        return Soak(Path(directory), given.minutes * 60, seed, given.loop).run()
 
 
 class Soak:
     """One run. problems: what is not as it should be, in words."""
 
-    def __init__(self, directory: Path, seconds: float, seed: int) -> None:
-        self._directory, self._seconds, self._seed = directory, seconds, seed
+    def __init__(self, directory: Path, seconds: float, seed: int, loop: str) -> None:
+        self._directory, self._seconds, self._seed, self._loop = directory, seconds, seed, loop
         self._began = time.monotonic()
         self._told = 0
         self._tally = Tally()
@@ -65,7 +68,7 @@ class Soak:
             f"soak: {self._seconds / 60:g} minutes, seed {self._seed}{'' if pem else ', without https: no openssl'}", flush=True
         )
         with servers(network) as backends:
-            configuration = Configuration(self._directory, network, token, pem)
+            configuration = Configuration(self._directory, network, token, pem, self._loop)
             balancer = Command(self._directory, "-c", str(configuration.path))
             try:
                 self._soak(balancer, Trouble(balancer, configuration, backends, token, self._seed, self._seconds / 6))

@@ -10,6 +10,7 @@ from soak.crew import STATIC
 
 TOP = """\
 workers = 2
+loop = "{loop}"
 drain_timeout = "2s"
 state_file = "state.json"
 [admin]
@@ -86,16 +87,16 @@ PORTS = {"tcp": ECHO_PORT, "http": HTTP_PORT, "udp": ECHO_PORT}
 class Configuration:
     """The file of the balancer, and that of its source. pem: certificate and key; without them https is left out."""
 
-    def __init__(self, directory: Path, network: str, token: str, pem: tuple[Path, Path] | None) -> None:
+    def __init__(self, directory: Path, network: str, token: str, pem: tuple[Path, Path] | None, loop: str) -> None:
         self.path = directory / "soak.toml"
         self._source = directory / "backends.txt"
-        self._network, self._token, self._pem = network, token, pem
+        self._network, self._token, self._pem, self._loop = network, token, pem, loop
         self.write_source([])
         self.write()
 
     def write(self, policies: dict[str, str] | None = None, further_listener: bool = False) -> None:
         """As at the start, or with these policies and one more listener."""
-        parts = [TOP.format(token=self._token)]
+        parts = [TOP.format(token=self._token, loop=self._loop)]
         if self._pem:
             parts.append(HTTPS.format(*self._pem))
         if further_listener:
