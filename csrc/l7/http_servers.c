@@ -83,11 +83,15 @@ static void not_agreed(struct lb_l7 *l7, struct lb_h2_server *server)
         fail(l7, server, EPROTO);
 }
 
-static struct lb_h2_call *first_untold(const struct lb_h2_server *server)
+/* One that asks for another protocol goes on when the backend's SETTINGS have said whether it takes that. */
+static struct lb_h2_call *first_untold(struct lb_h2_server *server)
 {
     struct lb_h2_call *call = server->oldest;
-    while (call && call->told)
+    server->untold = 0;
+    while (call && (call->told || (!server->link.settled && lb_h2_asks_for_tunnel(call->exchange)))) {
+        server->untold |= !call->told;
         call = call->newer;
+    }
     return call;
 }
 
@@ -224,6 +228,8 @@ static void look(struct lb_l7 *l7, struct lb_h2_server *server, int sends)
         return;
     if (!sends && server->side.readable)
         read_some(l7, server);
+    if (server->untold && server->link.settled && server->state == LB_H2_SERVER_OPEN)
+        tell_calls(l7, server);
     if (server->generation == generation && server->state == LB_H2_SERVER_OPEN && sends)
         send_held(l7, server);
     if (server->generation != generation || server->state != LB_H2_SERVER_OPEN)

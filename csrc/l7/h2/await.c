@@ -90,7 +90,8 @@ static struct lb_verdict no_head(struct lb_l7 *l7, struct lb_exchange *exchange,
 static enum lb_h2_response_body framing_of(const struct lb_exchange *exchange, const struct lb_h2_call *call)
 {
     uint16_t status = call->says.status;
-    if (call->says.has_length || exchange->method == LB_HEAD || status < 200 || status == 204 || status == 304)
+    if (call->says.has_length || exchange->method == LB_HEAD || (call->connects && status < 300) || status < 200 ||
+        status == 204 || status == 304)
         return LB_H2_RESPONSE_AS_IT_SAYS;
     return call->ended && !call->in.pending && call->trailers == LB_SLAB_NONE ? LB_H2_RESPONSE_EMPTY : LB_H2_RESPONSE_CHUNKED;
 }
@@ -188,6 +189,11 @@ struct lb_verdict lb_h2_await_response(struct lb_l7 *l7, struct lb_exchange *exc
     lb_http_moved(l7, exchange);
     if (call->says.status < 200)
         return interim(l7, exchange, call, bytes);
+    if (call->connects && call->says.status < 300) { /* RFC 8441 5: this is what 101 is in HTTP/1.1 */
+        struct lb_verdict switched = exchange->stream[LB_CLIENT].ops->switched(l7, exchange, bytes, count);
+        drop_head(l7, call);
+        return switched;
+    }
     uint8_t status = exchange->grpc ? lb_grpc_status_in_head(&l7->message, bytes) : (uint8_t)LB_GRPC_NONE;
     if (was_swept_away(l7, exchange, call, bytes, status))
         return elsewhere(l7, exchange, 1);

@@ -51,6 +51,7 @@ struct lb_h2_call {
     uint8_t owes_end : 1;       /* it is to go out, and there was no room */
     uint8_t reset : 1;          /* the backend has reset it */
     uint8_t refused : 1;        /* GOAWAY says that it was not looked at */
+    uint8_t connects : 1;       /* it asks for another protocol (RFC 8441) */
     uint8_t doubted : 1;        /* its response looks like one of a backend that stops */
     uint8_t bad;                /* what came breaks the rules */
 };
@@ -77,11 +78,18 @@ struct lb_h2_server {
     uint8_t queued;              /* it is in the list of those to look at */
     uint8_t going;               /* no call is opened any more */
     uint8_t warned;              /* the backend's GOAWAY has come */
+    uint8_t untold;              /* calls wait for its first SETTINGS */
     uint8_t kind;                /* enum lb_h2_server_block */
     uint8_t full;                /* a call found no room in what has not been sent */
     struct lb_h2_response block; /* the head under way */
     struct lb_h2_call *chains[LB_H2_CALL_CHAINS]; /* by number: responses come in any order */
 };
+
+/* Does the exchange ask for another protocol, as a client of HTTP/2 does? Whether its backend takes that, its SETTINGS say (RFC 8441 3). */
+static inline int lb_h2_asks_for_tunnel(const struct lb_exchange *exchange)
+{
+    return exchange->upgrade && exchange->stream[LB_CLIENT].http2;
+}
 
 static inline struct lb_h2_call *lb_h2_call_of(const struct lb_exchange *exchange)
 {

@@ -83,7 +83,10 @@ static uint8_t *put_first(uint8_t *out, struct lb_hpack_writer *writer, const st
     const char *space = memchr(request->head, ' ', request->count);
     const char *target = space + 1, *stop = memchr(target, ' ', (size_t)(end - target));
     const char *scheme = request->tls ? "https" : "http";
-    out = PUT(out, writer, ":method", request->head, (uint32_t)(space - request->head), LB_HPACK_REMEMBER);
+    if (request->protocol)
+        out = PUT(out, writer, ":method", "CONNECT", 7, LB_HPACK_REMEMBER);
+    else
+        out = PUT(out, writer, ":method", request->head, (uint32_t)(space - request->head), LB_HPACK_REMEMBER);
     out = PUT(out, writer, ":scheme", scheme, (uint32_t)strlen(scheme), LB_HPACK_REMEMBER);
     enum lb_hpack_keeping keeping = request->trailers ? LB_HPACK_REMEMBER : LB_HPACK_FORGET; /* gRPC has few of them */
     *rest = (char *)(uintptr_t)memchr(stop, '\n', (size_t)(end - stop)) + 1;
@@ -113,9 +116,12 @@ uint8_t *lb_h2_encode_request(uint8_t *out, struct lb_hpack_writer *writer, cons
     char *fields;
     struct line line;
     out = put_first(out, writer, request, &fields);
+    if (request->protocol)
+        out = PUT(out, writer, ":protocol", request->protocol, request->protocol_length, LB_HPACK_REMEMBER);
     out = put_authority(out, writer, fields, end);
     while (next_line(&fields, end, &line))
-        if (!is_left_out(&line) && !(request->grpc_web && translate(&line, request->grpc_web) < 0))
+        if (!is_left_out(&line) && !(request->protocol && IS_NAMED(&line, "sec-websocket-key")) &&
+            !(request->grpc_web && translate(&line, request->grpc_web) < 0))
             out = lb_hpack_write(writer, out, line.name, line.name_length, line.value, line.value_length, keeping_of(&line));
     if (request->trailers)
         out = PUT(out, writer, "te", "trailers", 8, LB_HPACK_REMEMBER);

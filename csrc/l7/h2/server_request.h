@@ -12,6 +12,8 @@ struct lb_h2_request_out {
     int tls;
     int trailers;
     unsigned grpc_web;
+    const char *protocol; /* that is asked for by CONNECT (RFC 8441); NULL: none is */
+    uint32_t protocol_length;
 };
 
 /* Bytes that its fields take at most. */

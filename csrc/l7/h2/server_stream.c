@@ -206,9 +206,15 @@ static enum lb_step send_head(struct lb_l7 *l7, struct lb_exchange *exchange, co
         return LB_STEP_TO_FAILED;
     out->forward->last = 0;
     l7->message.upgrade = 0;
+    call->connects = lb_h2_asks_for_tunnel(exchange) && link->peer.connect;
     uint32_t count = (uint32_t)lb_encode_request(l7->out, &l7->message, out->bytes, out->forward);
-    struct lb_h2_request_out request = {l7->out, count, call->server->side.tls != NULL,
-                                        exchange->grpc || l7->message.takes_trailers, exchange->grpc_web};
+    struct lb_h2_request_out request = {l7->out,
+                                        count,
+                                        call->server->side.tls != NULL,
+                                        exchange->grpc || l7->message.takes_trailers,
+                                        exchange->grpc_web,
+                                        call->connects ? out->bytes + l7->message.upgrade_to.at : NULL,
+                                        l7->message.upgrade_to.length};
     uint8_t *begin = lb_h2_link_block(l7->ctx, link, lb_h2_request_bytes(&request));
     if (!begin)
         return LB_STEP_STARVED;
@@ -221,10 +227,11 @@ static enum lb_step send_head(struct lb_l7 *l7, struct lb_exchange *exchange, co
         if (step != LB_STEP_MOVED)
             body.out_count = 0;
     }
-    call->said_end = step == LB_STEP_MOVED && is_last(exchange) && !body.out_count && call->last == LB_SLAB_NONE;
+    call->said_end =
+        step == LB_STEP_MOVED && !call->connects && is_last(exchange) && !body.out_count && call->last == LB_SLAB_NONE;
     lb_h2_link_block_done(link, end, call->id, call->said_end);
     lb_h2_server_touch(l7, call->server);
-    if (step != LB_STEP_MOVED || call->said_end)
+    if (step != LB_STEP_MOVED || call->said_end || call->connects)
         return step;
     return send_or_hold(l7, exchange, body.out, body.out_count) == LB_STEP_TO_FAILED ? LB_STEP_TO_FAILED : LB_STEP_MOVED;
 }

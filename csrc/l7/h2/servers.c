@@ -252,7 +252,7 @@ static struct lb_h2_server *find(const struct lb_l7 *l7, uint32_t backend, enum 
 int lb_h2_servers_join(struct lb_l7 *l7, struct lb_exchange *exchange)
 {
     struct lb_h2_server *server = find(l7, exchange->backend, LB_H2_SERVER_OPEN);
-    if (!server || call_on(l7, server, exchange))
+    if (!server || (lb_h2_asks_for_tunnel(exchange) && !server->link.settled) || call_on(l7, server, exchange))
         return 0;
     lb_h2_call_of(exchange)->told = 1;
     lb_add(&l7->ctx->row->connections_reused, 1);

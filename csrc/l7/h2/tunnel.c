@@ -13,7 +13,7 @@
 static void begin(struct lb_l7 *l7, struct lb_exchange *exchange)
 {
     exchange->tunnel = 1;
-    exchange->conn_keeps = exchange->replayable = 0;
+    exchange->conn_keeps = exchange->replayable = exchange->kept = 0;
     exchange->request = (struct lb_body){.framing = LB_BODY_TO_END};
     exchange->response = (struct lb_body){.framing = LB_BODY_TO_END};
     exchange->status = 101;
@@ -29,7 +29,7 @@ struct lb_verdict lb_h2_switched(struct lb_l7 *l7, struct lb_exchange *exchange,
 {
     uint32_t head = l7->message.head.bytes;
     char cookie[LB_COOKIE_BYTES];
-    struct lb_h2_edits edits = {.date = lb_date_text(&l7->date), .status = 200};
+    struct lb_h2_edits edits = {.date = lb_date_text(&l7->date), .status = 200, .http2 = exchange->stream[LB_BACKEND].http2};
     if (!exchange->upgrade)
         return lb_http_bad_response(l7, exchange, LB_READ_BAD);
     if (exchange->sticky_new) {

@@ -136,10 +136,12 @@ struct lb_verdict lb_h2_upload_more(struct lb_l7 *l7, struct lb_exchange *exchan
 /* --- to the backend ------------------------------------------------------------------------------------------------------- */
 
 /* The client says no more: neither does its protocol's other end hear more. */
-static enum lb_step end_tunnel(struct lb_exchange *exchange)
+static enum lb_step end_tunnel(struct lb_body_lane *body)
 {
-    exchange->request.whole = 1;
-    (void)lb_side_finish(exchange->stream[LB_BACKEND].side);
+    body->exchange->request.whole = 1;
+    if (!body->to->side)
+        return body->to->ops->data(body, body->lane.ctx->scratch, 0) == LB_STEP_TO_FAILED ? LB_STEP_TO_FAILED : LB_STEP_BLOCKED;
+    (void)lb_side_finish(body->to->side);
     return LB_STEP_BLOCKED;
 }
 
@@ -157,7 +159,7 @@ enum lb_step lb_h2_upload_read(struct lb_body_lane *body, struct lb_chunk_piece 
     }
     int chunks = body->to->chunks && exchange->request.framing == LB_BODY_CHUNKED;
     if (exchange->tunnel && !stream->in.pending)
-        return end_tunnel(exchange);
+        return end_tunnel(body);
     char *end = write_some(l7, exchange, begin, LB_SCRATCH_BYTES, chunks, &content);
     if (end == begin && !exchange->request.whole)
         return LB_STEP_BLOCKED;
