@@ -106,6 +106,7 @@ def test_an_upgrade_under_grpcio(tmp_path: Path) -> None:
 
 def test_an_upgrade_under_httpx2(tmp_path: Path) -> None:
     """GOAWAY at a moment without streams: requests under way die with it in httpx2 2.16.2."""
+    pytest.importorskip("httpx2")
     with hypercorns(tmp_path, 1) as (one,):
         with command(tmp_path, *words(f"http://127.0.0.1:{free_port()}", one.address)) as running:
             address = f"{running.address[0]}:{running.address[1]}"
@@ -189,6 +190,7 @@ def hypercorns(directory: Path, count: int) -> contextlib.AbstractContextManager
 def test_a_server_stops_under_httpx2(name: str, tmp_path: Path) -> None:
     """hypercorn 0.18.0 says MAX_CONCURRENT_STREAMS=0 and resets new streams with NO_ERROR. Without streams it closes, which
     may meet a request: only what may be repeated is safe. granian 2.8.7 says GOAWAY twice."""
+    pytest.importorskip("httpx2")
     with servers(tmp_path, name, 2) as (one, two), http(one.address, two.address, protocol="h2", retries=3) as lb:
         with Asking(*(httpx2(at(lb), "GET") for _ in range(4))) as asking:
             one.stop()
