@@ -12,7 +12,7 @@
 
 struct lb_l7;
 
-enum { LB_OUT_BYTES = LB_LARGE_BYTES };
+enum { LB_OUT_BYTES = LB_LARGE_BYTES, LB_LOCATION_BYTES = 8192 };
 
 /* Requests that wait for a backend of a pool, first come, first served. */
 struct lb_http_queue {
@@ -75,8 +75,9 @@ struct lb_l7 {
     uint32_t waiting;             /* in all of them */
     uint32_t lingering;           /* clients that linger */
     int draining;
-    char *out;       /* LB_OUT_BYTES: where heads are composed */
-    uint64_t random; /* core/random.h */
+    char location[LB_LOCATION_BYTES + 1]; /* of the redirect that is being composed */
+    char *out;                            /* LB_OUT_BYTES: where heads are composed */
+    uint64_t random;                      /* core/random.h */
     struct lb_date date;
     struct lb_stream (*stream_of)(
         struct lb_conn *conn); /* a backend's connection as an end of an exchange: its codec is chosen here */

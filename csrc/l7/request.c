@@ -10,6 +10,7 @@
 #include "grpc_web.h"
 #include "health.h"
 #include "request_log.h"
+#include "route_answer.h"
 
 enum { MOST_LIMITED = 8 }; /* requests in a row that are told 429 on one connection */
 
@@ -121,7 +122,7 @@ static struct lb_verdict go(struct lb_l7 *l7, struct lb_exchange *exchange, cons
     if (routed == LB_ROUTED_AMBIGUOUS)
         return lb_http_bad_request(l7, exchange, LB_READ_BAD);
     if (!is_pool(l7, to->pool))
-        return lb_verdict_respond(404, "no matching route");
+        return lb_route_answer(l7, exchange, bytes, to->pool);
     exchange->pool = (uint16_t)to->pool;
     exchange->routed = 1;
     exchange->cost = (uint16_t)cost_of(l7, exchange, bytes, to->pool, to->cost);

@@ -118,7 +118,7 @@ struct search {
 static int hello_holds(const struct search *search, const struct lb_route_row *row)
 {
     const struct lb_routes *routes = search->routes;
-    if (row->methods_length)
+    if (row->methods_length || row->status)
         return 0;
     for (uint32_t i = 0; i < row->condition_count; i++) {
         const struct lb_condition_row *condition = &routes->conditions[row->condition + i];

@@ -26,8 +26,9 @@ static int text_ok(const struct lb_routes *routes, uint32_t at, uint32_t length)
 static int row_ok(const struct lb_routes *routes, const struct lb_route_row *row)
 {
     if (!text_ok(routes, row->host, row->host_length) || !text_ok(routes, row->path, row->path_length) ||
-        !text_ok(routes, row->methods, row->methods_length) || row->host_length > LONGEST_HOST ||
-        row->condition > routes->head->conditions || row->condition_count > routes->head->conditions - row->condition)
+        !text_ok(routes, row->methods, row->methods_length) || !text_ok(routes, row->location, row->location_length) ||
+        row->host_length > LONGEST_HOST || row->condition > routes->head->conditions ||
+        row->condition_count > routes->head->conditions - row->condition)
         return 0;
     for (uint32_t i = 0; i < row->condition_count; i++) {
         const struct lb_condition_row *condition = &routes->conditions[row->condition + i];

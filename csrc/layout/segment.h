@@ -244,7 +244,7 @@ struct lb_routes_head {
 /* One route. Offsets are into the text. */
 struct lb_route_row {
     uint32_t listener; /* row; UINT32_MAX: any */
-    uint32_t pool;     /* row */
+    uint32_t pool;     /* row; or LB_ROUTE_ANSWERS and the route's number */
     uint32_t host;     /* lower case; of a wildcard without its star: ".example.com" */
     uint32_t host_length;
     uint32_t path; /* normal (l7/path.h); of a prefix without its last slash; or the expression */
@@ -256,7 +256,9 @@ struct lb_route_row {
     uint32_t host_kind; /* enum lb_route_host */
     uint32_t path_kind; /* enum lb_route_path */
     uint32_t cost;      /* of a request that does not say; 0: 1 */
-    uint32_t pad0[3];
+    uint32_t status;    /* of its own response; 0: its pool responds */
+    uint32_t location;  /* of a redirect: a template (l7/route_answer.c) */
+    uint32_t location_length;
 };
 
 /* One condition of a route. */

@@ -1,12 +1,13 @@
 /* The shared segment: its bounds, and the words that stand in it as numbers. See segment.h. */
 enum {
-    LB_LAYOUT = 19,  /* raised with every change of this file, of segment.h and of figures.h */
+    LB_LAYOUT = 20,  /* raised with every change of this file, of segment.h and of figures.h */
     LB_NAME = 64,    /* bytes of a name, NUL included */
     LB_ADDRESS = 96, /* bytes of a printed address */
     LB_SOURCE = 16,  /* bytes of a backend's source */
     LB_REASON = 192, /* bytes of a reason in words */
     LB_WINDOW = 8,   /* seconds that the retry budget looks back */
     LB_NO_POOL = 0x7fffffff,
+    LB_ROUTE_ANSWERS = 0x40000000, /* and the route's number, in the place of its pool: it answers by itself */
     LB_MAX_WORKERS = 64,
     LB_PICKERS = 4,             /* sections of processes that pick without the proxy */
     LB_DECISIONS = 1024,        /* that a section remembers */

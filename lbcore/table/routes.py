@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from lbcore.config.settings import RouteSettings
 
 ANY_LISTENER = 0xFFFFFFFF
+ANSWERS: int = ffi.integer_const("LB_ROUTE_ANSWERS")
 ROOM: int = ffi.integer_const("LB_ROUTES_BYTES")
 _UNRESERVED = re.compile(rb"[A-Za-z0-9._~-]")
 
@@ -107,11 +108,12 @@ def pack(routes: list[RouteSettings], listeners: dict[str, int], pools: dict[str
         host_at, host_length = text.put(host)
         path_at, path_length = text.put(path)
         methods_at, methods_length = text.put(" ".join(route.method))
+        location_at, location_length = text.put(route.redirect or "")
         own = _conditions(route, text)
         rows.append(
             {
                 "listener": ANY_LISTENER if route.listener is None else listeners[route.listener],
-                "pool": pools[route.pool],
+                "pool": ANSWERS + len(rows) if route.pool is None else pools[route.pool],
                 "host": host_at,
                 "host_length": host_length,
                 "path": path_at,
@@ -123,6 +125,9 @@ def pack(routes: list[RouteSettings], listeners: dict[str, int], pools: dict[str
                 "host_kind": ffi.integer_const(host_kind),
                 "path_kind": ffi.integer_const(path_kind),
                 "cost": route.cost or 0,
+                "status": route.response_status,
+                "location": location_at,
+                "location_length": location_length,
             }
         )
         conditions += own

@@ -5,6 +5,7 @@
 #include "../../l4/sendq.h"
 #include "../belongs.h"
 #include "../grpc.h"
+#include "../route_answer.h"
 #include "body.h"
 #include "encode.h"
 #include "end.h"
@@ -97,6 +98,7 @@ static size_t local(struct lb_l7 *l7, const struct lb_exchange *exchange, struct
         .head_only = exchange->method == LB_HEAD,
         .date = lb_date_text(&l7->date),
         .why = said.why,
+        .location = lb_route_location(l7, said.status),
         .listener = lb_http_listener(l7, exchange),
         .retry_after_s = said.number,
     };

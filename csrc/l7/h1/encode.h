@@ -34,8 +34,9 @@ struct lb_local_response {
     uint8_t persistent;
     uint8_t head_only; /* the request's method was HEAD */
     const char *date;
-    const char *why;   /* in words, for the body */
-    const char *lines; /* of a call of gRPC-Web, instead of a body; NULL: it is none */
+    const char *why;      /* in words, for the body */
+    const char *location; /* of a redirect; else NULL */
+    const char *lines;    /* of a call of gRPC-Web, instead of a body; NULL: it is none */
     const struct lb_listener_row *listener;
 };
 

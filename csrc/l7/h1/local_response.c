@@ -18,8 +18,20 @@ static const char *status_words(uint16_t status)
     switch (status) {
     case 200:
         return "OK";
+    case 301:
+        return "Moved Permanently";
+    case 302:
+        return "Found";
+    case 303:
+        return "See Other";
+    case 307:
+        return "Temporary Redirect";
+    case 308:
+        return "Permanent Redirect"; /* RFC 9110 15.4.9 */
     case 400:
         return "Bad Request";
+    case 403:
+        return "Forbidden";
     case 404:
         return "Not Found";
     case 408:
@@ -106,6 +118,8 @@ size_t lb_encode_local(char *out, const struct lb_local_response *response)
     const char *type = (const char *)response->listener->error_type;
     char *to = put_first(out, response, response->status, length);
     to += sprintf(to, "Content-Type: %s\r\n", *type ? type : "text/plain; charset=utf-8");
+    if (response->location)
+        to += sprintf(to, "Location: %s\r\n", response->location);
     if (response->retry_after_s)
         to += sprintf(to, "Retry-After: %u\r\n", response->retry_after_s);
     to = put_last(to, response, response->status);

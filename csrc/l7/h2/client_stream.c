@@ -13,6 +13,7 @@
 #include "tunnel.h"
 #include "upload.h"
 #include "../input.h"
+#include "../route_answer.h"
 
 enum {
     BYTES_EARNED = 8192, /* a response earns its client so many of cheap frames: grpcio 1.85.1 sends three a call */
@@ -103,6 +104,7 @@ static size_t local(struct lb_l7 *l7, const struct lb_exchange *exchange, struct
         .persistent = 1,
         .date = lb_date_text(&l7->date),
         .why = said.why,
+        .location = lb_route_location(l7, said.status),
         .listener = lb_http_listener(l7, exchange),
         .retry_after_s = said.number,
     };

@@ -292,6 +292,15 @@ ROUTE: tuple[Option, ...] = (
     ),
     Option("path_regex", "text", None, "a POSIX extended regular expression that the path must contain"),
     Option("pool", "name", None, "pool for traffic that the route matches"),
+    Option(
+        "redirect",
+        "text",
+        None,
+        'instead of pool: where the route sends clients, such as "https://{host}{path}{query}"; '
+        "the host is without its port, the query has its question mark",
+    ),
+    Option("status", "int", None, "status of a redirect: 301, 302, 303, 307 or 308; default: 301", low=301, high=308),
+    Option("deny", "flag", False, "instead of pool: the route answers 403"),
     Option("alpn", "text", None, 'tls: a protocol that the client offers, such as "h2"'),
     Option("cost", "int", None, "cost of a request without X-LB-Cost while it is under way; default: 1", low=1, high=65_535),
 )

@@ -181,12 +181,16 @@ class BalancerSettings(Settings):
         if self.routes and not modes:
             yield "route: requires a listener of mode http, https or tls"
         for at, route in enumerate(self.routes):
-            if route.pool not in pools:
+            if route.pool is not None and route.pool not in pools:
                 yield f"route[{at}].pool: {route.pool!r} is unknown (known: {', '.join(pools)})"
             if route.listener is not None and modes and route.listener not in modes:
                 yield f"route[{at}].listener: {route.listener!r} is no http, https or tls listener (known: {', '.join(modes)})"
             if modes.get(route.listener or "") == "tls" and route.of_requests:
                 yield f"route[{at}].{route.of_requests[0]}: connections of mode tls have none: only host and alpn are known"
+            if route.redirect and route.redirect.startswith("https://{host}{path}"):
+                for name, mode in modes.items():
+                    if mode == "https" and route.listener in (None, name):
+                        yield f"route[{at}].redirect: leads back to listener {name}, without end; name another listener"
             if modes.get(route.listener or "") in HTTP_MODES and route.alpn is not None:
                 yield f"route[{at}].alpn: only for tls listeners"
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from lbcore.config import options
 from lbcore.config.option import slots
 from lbcore.config.settings.addresses import join_host_port, parse_listen
@@ -18,6 +20,14 @@ IDLE_MS = {"udp": 30_000}
 OTHER_IDLE_MS = 600_000
 MAX_ERROR_BODY, MAX_ERROR_TYPE, MAX_TRUSTED, MAX_EXPRESSION, MAX_PASSED = 1023, 95, 32, 1024, 255
 """The room of their fields in csrc/layout/segment.h."""
+MAX_REDIRECT = 1024
+"""Characters of a route's redirect."""
+REDIRECTS = (301, 302, 303, 307, 308)
+"""Statuses of a redirect, the default first: what nginx's `return 301` and HAProxy's users expect."""
+_WORD = r"(?:[A-Za-z0-9._~:@!$&'()*+,;=/?#%-]|\{(?:host|path|query)\})"
+_ORIGIN = r"https?://(?:\{host\}|[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?"
+_REDIRECT = re.compile(rf"{_ORIGIN}(?:(?:[/?#]|\{{path\}}|\{{query\}}){_WORD}*)?|/(?:[A-Za-z0-9._~%-]{_WORD}*)?")
+"""A path of two slashes would name another host, so none begins with one and a variable."""
 PROTOCOLS = ("h2", "http/1.1")
 """What clients of mode http may speak, by their names in ALPN; both unless a listener says less."""
 OF_REQUESTS = ("client_request_rate", "client_request_burst", "min_body_rate")
@@ -162,7 +172,10 @@ class RouteSettings(Settings):
     path_prefix: str | None
     grpc: str | None
     path_regex: str | None
-    pool: str
+    pool: str | None
+    redirect: str | None
+    status: int | None
+    deny: bool
     cost: int | None
     alpn: str | None
     method: list[str]
@@ -186,8 +199,7 @@ class RouteSettings(Settings):
                 setattr(self, key, dict(wanted))
 
     def check(self) -> Iterable[str]:
-        if self.pool is None:
-            yield "pool: missing (the pool that serves it)"
+        yield from self._answer_faults()
         if self.host is not None:
             self.host = self.host.lower().rstrip(".")
             name = self.host.removeprefix("*.")
@@ -211,10 +223,36 @@ class RouteSettings(Settings):
         if self.path_regex is not None:
             yield from _expression_faults(self.path_regex)
 
+    def _answer_faults(self) -> Iterable[str]:
+        """Of who answers: a pool, or the route by itself."""
+        answers = [key for key in ("pool", "redirect", "deny") if getattr(self, key)]
+        if not answers:
+            yield "pool: missing (the pool that serves it; or redirect, or deny = true)"
+        elif len(answers) > 1:
+            yield f"{answers[1]}: a route has one of pool, redirect and deny"
+        if self.status is not None and self.redirect is None:
+            yield "status: requires redirect"
+        elif self.status is not None and self.status not in REDIRECTS:
+            yield f"status: {self.status} is not allowed (allowed: {', '.join(map(str, REDIRECTS))})"
+        if self.cost is not None and self.pool is None:
+            yield "cost: requires pool"
+        if self.redirect is not None and (len(self.redirect) > MAX_REDIRECT or not _REDIRECT.fullmatch(self.redirect)):
+            yield (
+                f"redirect: {self.redirect!r} is not allowed (allowed: at most {MAX_REDIRECT} characters: http://HOST, "
+                "https://HOST or a path that begins with a name; {host}, {path} and {query} in it)"
+            )
+
+    @property
+    def response_status(self) -> int:
+        """Of the route's own response; 0: its pool responds."""
+        if self.redirect is not None:
+            return self.status or REDIRECTS[0]
+        return 403 if self.deny else 0
+
     @property
     def of_requests(self) -> list[str]:
         """What it asks for that only requests have."""
-        keys = ("path", "path_prefix", "grpc", "path_regex", "method", "header", "cookie", "cost")
+        keys = ("path", "path_prefix", "grpc", "path_regex", "method", "header", "cookie", "cost", "redirect", "deny")
         return [key for key in keys if getattr(self, key)]
 
 

@@ -82,7 +82,11 @@ def places_of(
 
 
 def _pools_behind(routes: Iterable[RouteSettings], listener: ListenerSettings) -> frozenset[str]:
-    routed = (route.pool for route in routes if listener.mode in ROUTED_MODES and route.listener in (None, listener.name))
+    routed = (
+        route.pool
+        for route in routes
+        if listener.mode in ROUTED_MODES and route.listener in (None, listener.name) and route.pool
+    )
     return frozenset({*routed, *({listener.pool} if listener.pool else ())})
 
 
