@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import ssl
@@ -36,8 +37,9 @@ def _of_system(error: BaseException, hint: str) -> str:
     if isinstance(inner, socket.gaierror):
         return f"the host's name cannot be resolved: {inner.strerror or inner}"
     number = getattr(inner, "errno", None)
-    if isinstance(number, int) and number > 0:
+    closed = number in (errno.ECONNRESET, errno.EPIPE) or "disconnected" in str(inner).lower()
+    if isinstance(number, int) and number > 0 and not closed:
         return os.strerror(number).lower()
-    if isinstance(inner, ConnectionError) or not str(inner) or "disconnected" in str(inner).lower():
+    if closed or isinstance(inner, ConnectionError) or not str(inner):
         return f"the connection was closed without an answer{hint}"
     return str(inner)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import socket
 import urllib.request
 from typing import TYPE_CHECKING
@@ -13,6 +15,7 @@ from etcd_members import ANY, Etcd, etcd, needs_etcd, put, with_users
 from harness import command, free_port, wait_for
 
 from lbcore.cli import run
+from lbcore.store.faults import explained
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -112,6 +115,13 @@ def test_nobody_listens_where_the_store_should_be(tmp_path: Path) -> None:
     with command(tmp_path, "-c", str(file), "--admin", "127.0.0.1:0") as running:
         assert not running.status()["cluster"]["connected"]
         assert running.stderr.read_text().count("the store cannot be reached") == 1
+
+
+@pytest.mark.parametrize("number", [errno.ECONNRESET, errno.EPIPE])
+def test_a_reset_is_a_connection_that_was_closed(number: int) -> None:
+    """A server of the other scheme ends the connection by FIN or by RST, whichever comes first."""
+    said = str(explained(OSError(number, os.strerror(number)), "https://a:1", 1, known=False))
+    assert said == "https://a:1: the connection was closed without an answer: does it speak http?"
 
 
 @needs_etcd

@@ -117,6 +117,8 @@ def test_sources_are_shown_and_those_in_trouble_say_why(tmp_path: Path, monkeypa
         assert "its last 2 backends stay in force: No such file or directory" in text(app)
         os.kill(running.pid, signal.SIGSTOP)
         await until(pilot, lambda: "sources of backends: the control plane does not respond" in text(app), "it hangs")
+        await pilot.pause(2)  # it is asked again meanwhile, and does not respond again
+        assert "sources of backends: the control plane does not respond" in text(app)
         os.kill(running.pid, signal.SIGCONT)
         await until(pilot, lambda: "stale: nothing heard for " in text(app), "it is asked again")
 

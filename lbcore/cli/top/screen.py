@@ -240,7 +240,8 @@ class Top(App[None]):
     def ask_for_sources(self) -> None:
         """From a thread of its own: the control plane may hang."""
         found = self._source.sources()
-        self._sources = found if found is not None or self._sources else []  # of a balancer that may have none nothing is said
+        if found is not None or self._sources:  # of a balancer that may have none nothing is said
+            self._sources = found
 
     def draw(self) -> None:
         """What is known, on the screen."""
