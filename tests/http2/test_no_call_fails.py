@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import subprocess
 import sys
@@ -157,7 +158,9 @@ class AsgiServer:
         port = free_port()
         self.address: str = f"127.0.0.1:{port}"
         line = [sys.executable, "-m", *(word.format(port=port) for word in LINES[name])]
-        self._process = subprocess.Popen(line, cwd=directory, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self._process = subprocess.Popen(
+            line, cwd=directory, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+        )
         wait_for(lambda: listening(port), f"{name} listens", 30)
 
     def stop(self) -> None:
@@ -165,8 +168,9 @@ class AsgiServer:
         self._process.send_signal(signal.SIGTERM)
 
     def end(self) -> None:
-        """Whatever it does."""
-        self._process.kill()
+        """Whatever it does, and with the workers that it may have left behind."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait(PATIENCE_S)
 
 
