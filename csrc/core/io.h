@@ -105,7 +105,7 @@ static inline ssize_t lb_splice(int from, int to, size_t count)
     while (moved < 0 && errno == EINTR);
     if (target && moved < 0 && errno == EAGAIN)
         lb_ring_wants_room(target);
-    return moved;
+    return moved == 0 && source ? lb_ring_end(source) : moved;
 }
 
 /* Nothing more is sent: FIN. */

@@ -59,15 +59,20 @@ static ssize_t behind_inbox(const struct lb_ring_socket *socket)
     return socket->ended ? 0 : fails(EAGAIN);
 }
 
+ssize_t lb_ring_end(const struct lb_ring_socket *socket)
+{
+    if (socket->error)
+        return fails(socket->error);
+    return socket->deaf == ECONNRESET ? fails(ECONNRESET) : 0;
+}
+
 static ssize_t receive(const struct lb_ring_socket *socket, void *bytes, size_t count, int flags)
 {
     ssize_t got;
     do
         got = recv(lb_ring_socket_fd(socket), bytes, count, MSG_DONTWAIT | flags);
     while (got < 0 && errno == EINTR);
-    if (got == 0 && count && socket->deaf == ECONNRESET)
-        return fails(ECONNRESET); /* a socket tells an error once, and a send has heard it */
-    return got;
+    return got == 0 && count ? lb_ring_end(socket) : got;
 }
 
 static ssize_t receive_direct(struct lb_ring_socket *socket, void *bytes, size_t count)

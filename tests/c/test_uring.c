@@ -1,4 +1,4 @@
-/* Sockets that a ring serves behave as sockets do: bytes, ends, resets, readers that do not read, peers that do not take. */
+/* Sockets that a ring serves behave as sockets do: bytes, ends, readers that do not read, peers that do not take. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -6,82 +6,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "core/io.h"
-#include "core/loop.h"
 #include "core/net.h"
-#include "core/uring_trial.h"
 
-#include "check.h"
-
-enum { TAG = 70, ROOM = 64, PATIENCE_MS = 2000 };
-
-static struct lb_loop loop;
-static struct epoll_event events[ROOM];
-
-/* A connection over loopback: the loop serves `ours`. */
-static void meet(int *ours, int *peer)
-{
-    struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
-    socklen_t length = sizeof at;
-    int listener = socket(AF_INET, SOCK_STREAM, 0);
-    CHECK(bind(listener, (struct sockaddr *)&at, sizeof at) == 0 && listen(listener, 1) == 0);
-    CHECK(getsockname(listener, (struct sockaddr *)&at, &length) == 0);
-    *peer = socket(AF_INET, SOCK_STREAM, 0);
-    CHECK(connect(*peer, (struct sockaddr *)&at, sizeof at) == 0);
-    *ours = accept4(listener, NULL, NULL, SOCK_NONBLOCK);
-    CHECK(*ours >= 0 && close(listener) == 0);
-    CHECK(lb_loop_attach(&loop, *ours, TAG, LB_ATTACH_FRESH) == 0);
-}
-
-/* All events of one wait, of our socket. */
-static uint32_t told(int timeout_ms)
-{
-    uint32_t found = 0;
-    int count = lb_loop_wait(&loop, events, ROOM, timeout_ms);
-    CHECK(count >= 0);
-    for (int i = 0; i < count; i++) {
-        CHECK(events[i].data.u64 == TAG);
-        found |= events[i].events;
-    }
-    return found;
-}
-
-static uint32_t told_of(uint32_t what)
-{
-    uint32_t found = 0;
-    for (int i = 0; i < 20 && !(found & what); i++)
-        found |= told(PATIENCE_MS / 20);
-    CHECK(found & what);
-    return found;
-}
-
-static uint16_t buffers_out(void)
-{
-    uint16_t count = 0;
-    const struct lb_ring_socket *served = NULL;
-    for (int fd = 0; fd < 64; fd++)
-        if ((served = lb_ring_socket_of(fd)))
-            for (uint16_t id = served->first; id != LB_RING_NO_BUFFER; id = loop.uring->buffers.filled[id].next)
-                count++;
-    return count;
-}
-
-static void begin(void)
-{
-    struct lb_uring *uring;
-    CHECK(lb_uring_open(&uring) == 0);
-    CHECK(lb_loop_open(&loop, uring) == 0);
-}
-
-static void end(void)
-{
-    struct lb_uring *uring = loop.uring;
-    (void)told(0);
-    CHECK(lb_loop_has_sent_all(&loop));
-    CHECK(buffers_out() == 0);
-    lb_loop_close(&loop);
-    lb_uring_close(uring);
-}
+#include "served_socket.h"
 
 static void messages_go_both_ways(void)
 {
@@ -141,53 +68,6 @@ static void what_was_sent_goes_out_before_a_close(void)
     CHECK(recv(peer, got, sizeof got, MSG_DONTWAIT) == 0);
     CHECK(fcntl(ours, F_GETFD) == -1 && errno == EBADF);
     close(peer);
-    end();
-}
-
-static void a_reset_reaches_the_peer_though_a_receive_is_under_way(void)
-{
-    char got[8];
-    int ours, peer;
-    begin();
-    meet(&ours, &peer);
-    (void)told(0);
-    lb_net_reset(ours);
-    (void)told(0);
-    CHECK(recv(peer, got, sizeof got, MSG_DONTWAIT) == -1 && errno == ECONNRESET);
-    close(peer);
-    end();
-}
-
-static void a_peers_reset_is_told_behind_what_came_before(void)
-{
-    char got[8];
-    int ours, peer;
-    begin();
-    meet(&ours, &peer);
-    CHECK(send(peer, "x", 1, 0) == 1);
-    told_of(EPOLLIN);
-    lb_net_reset(peer);
-    CHECK(told_of(EPOLLERR) & EPOLLHUP);
-    CHECK(lb_recv(ours, got, sizeof got) == 1);
-    CHECK(lb_recv(ours, got, sizeof got) == -1 && errno == ECONNRESET);
-    CHECK(lb_send(ours, "y", 1) == -1);
-    lb_close(ours, 0);
-    end();
-}
-
-static void a_reset_behind_an_end_is_told(void)
-{
-    char got[8];
-    int ours, peer;
-    begin();
-    meet(&ours, &peer);
-    CHECK(shutdown(peer, SHUT_WR) == 0);
-    told_of(EPOLLRDHUP);
-    CHECK(lb_recv(ours, got, sizeof got) == 0);
-    (void)told(0);
-    lb_net_reset(peer);
-    told_of(EPOLLERR | EPOLLHUP);
-    lb_close(ours, 0);
     end();
 }
 
@@ -410,17 +290,12 @@ static void a_ring_opens_no_file(void)
 
 int main(void)
 {
-    if (lb_uring_try() == -EPERM || lb_uring_try() == -ENOSYS || lb_uring_try() == -EINVAL) {
-        printf("skipped: no io_uring here\n");
+    if (has_no_ring())
         return 0;
-    }
     RUN(a_ring_opens_no_file);
     RUN(messages_go_both_ways);
     RUN(an_end_follows_what_was_sent);
     RUN(what_was_sent_goes_out_before_a_close);
-    RUN(a_reset_reaches_the_peer_though_a_receive_is_under_way);
-    RUN(a_peers_reset_is_told_behind_what_came_before);
-    RUN(a_reset_behind_an_end_is_told);
     RUN(a_stream_leaves_the_ring_in_order_and_comes_back);
     RUN(who_does_not_read_holds_few_buffers);
     RUN(a_peer_that_does_not_take_is_told_of_when_it_does);
