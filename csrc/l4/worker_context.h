@@ -65,6 +65,13 @@ static inline uint64_t lb_now_ms(const struct lb_worker_context *ctx)
     return ctx->now_us / 1000;
 }
 
+/* How much of a limit is left that began at from_ms (monotonic, low 32 bits). */
+static inline uint32_t lb_left_ms(const struct lb_worker_context *ctx, uint32_t from_ms, uint32_t limit_ms)
+{
+    uint32_t passed_ms = (uint32_t)lb_now_ms(ctx) - from_ms;
+    return limit_ms > passed_ms ? limit_ms - passed_ms : 0;
+}
+
 /* The low 32 bits of now, for fields of which 0 says never. */
 static inline uint32_t lb_stamp_ms(const struct lb_worker_context *ctx)
 {

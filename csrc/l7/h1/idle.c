@@ -1,36 +1,22 @@
 #include "idle.h"
 
 #include "../belongs.h"
+#include "../linger.h"
 
-enum {
-    SHORT_LINGER_MS = 2000, /* while we drain, or when too many linger */
-    CROWD = 8,              /* more than one client in so many that lingers */
-};
-
-static uint64_t left_of(uint32_t from_ms, uint32_t limit, uint64_t now_ms)
-{
-    uint32_t passed_ms = (uint32_t)now_ms - from_ms;
-    return limit > passed_ms ? limit - passed_ms : 0;
-}
+enum { CROWD = 8 /* more than one client in so many that lingers */ };
 
 static uint64_t request_left_ms(const struct lb_l7 *l7, const struct lb_h1 *h1)
 {
     const struct lb_listener_row *listener = lb_http_client_listener(l7, &h1->client);
     uint32_t limit = lb_input_has_begun(l7, &h1->in) ? listener->header_timeout_ms : listener->keepalive_timeout_ms;
-    return left_of(h1->client.since_ms, limit, lb_now_ms(l7->ctx));
+    return lb_left_ms(l7->ctx, h1->client.since_ms, limit);
 }
 
-/* All of its lingering has a limit, too. */
+/* Short while we drain, or when too many linger. */
 static uint64_t linger_left_ms(const struct lb_l7 *l7, const struct lb_h1 *h1)
 {
-    const struct lb_listener_row *listener = lb_http_client_listener(l7, &h1->client);
-    uint32_t whole_ms = listener->lingering_time_ms;
     int is_short = l7->lingering > l7->clients.capacity / CROWD || lb_http_client_must_close(l7, &h1->client);
-    if (is_short && whole_ms > SHORT_LINGER_MS)
-        whole_ms = SHORT_LINGER_MS;
-    uint64_t whole = left_of(h1->linger_ms, whole_ms, lb_now_ms(l7->ctx));
-    uint64_t left = left_of(h1->client.since_ms, listener->lingering_timeout_ms, lb_now_ms(l7->ctx));
-    return whole < left ? whole : left;
+    return lb_http_linger_left_ms(l7, &h1->client, h1->linger_ms, is_short);
 }
 
 /* How long may it still be as it is? */

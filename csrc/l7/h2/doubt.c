@@ -5,12 +5,6 @@
 
 enum { DOUBT_MS = 200 };
 
-static uint32_t left_ms(const struct lb_l7 *l7, const struct lb_h2_call *call)
-{
-    uint32_t passed_ms = (uint32_t)lb_now_ms(l7->ctx) - call->doubted_ms;
-    return passed_ms < DOUBT_MS ? DOUBT_MS - passed_ms : 0;
-}
-
 int lb_h2_doubt(struct lb_l7 *l7, struct lb_h2_call *call)
 {
     struct lb_h2_server *server = call->server;
@@ -19,7 +13,7 @@ int lb_h2_doubt(struct lb_l7 *l7, struct lb_h2_call *call)
         call->doubted_ms = (uint32_t)lb_now_ms(l7->ctx);
         server->doubts++;
     }
-    uint32_t left = left_ms(l7, call);
+    uint32_t left = lb_left_ms(l7->ctx, call->doubted_ms, DOUBT_MS);
     if (left)
         lb_timer_set_within(&l7->servers.wheel, &server->timer, lb_now_ms(l7->ctx) + left);
     return left > 0;

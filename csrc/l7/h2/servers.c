@@ -411,12 +411,11 @@ static uint32_t idle_limit_ms(struct lb_l7 *l7, const struct lb_h2_server *serve
 
 uint64_t lb_h2_server_left_ms(struct lb_l7 *l7, const struct lb_h2_server *server)
 {
-    uint32_t passed_ms = (uint32_t)lb_now_ms(l7->ctx) - server->since_ms;
     if (server->state == LB_H2_SERVER_OPEN && server->calls)
         return LOOK_MS;
     uint32_t limit_ms = server->state == LB_H2_SERVER_CONNECTING ? l7->ctx->shm.pools[server->pool].connect_timeout_ms
                                                                  : idle_limit_ms(l7, server);
-    return limit_ms > passed_ms ? limit_ms - passed_ms : 0;
+    return lb_left_ms(l7->ctx, server->since_ms, limit_ms);
 }
 
 void lb_h2_server_rearm(struct lb_l7 *l7, struct lb_h2_server *server)
