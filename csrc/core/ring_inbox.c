@@ -51,19 +51,17 @@ static ssize_t fails(int error)
     return -1;
 }
 
-/* What is there behind the inbox, as far as the ring knows: 0 for the end, -1 with errno. */
-static ssize_t behind_inbox(const struct lb_ring_socket *socket)
-{
-    if (socket->error)
-        return fails(socket->error);
-    return socket->ended ? 0 : fails(EAGAIN);
-}
-
 ssize_t lb_ring_end(const struct lb_ring_socket *socket)
 {
     if (socket->error)
         return fails(socket->error);
     return socket->deaf == ECONNRESET ? fails(ECONNRESET) : 0;
+}
+
+/* What is there behind the inbox, as far as the ring knows: 0 for the end, -1 with errno. */
+static ssize_t behind_inbox(const struct lb_ring_socket *socket)
+{
+    return socket->error || socket->ended ? lb_ring_end(socket) : fails(EAGAIN);
 }
 
 static ssize_t receive(const struct lb_ring_socket *socket, void *bytes, size_t count, int flags)
@@ -154,9 +152,7 @@ static void ended(struct lb_ring_socket *socket, int result)
     switch (result) {
     case 0:
         socket->ended = 1;
-        if (socket->deaf == ECONNRESET)
-            socket->error = ECONNRESET;
-        lb_uring_raise(socket->uring, socket, EPOLLIN | EPOLLRDHUP | (socket->error ? EPOLLHUP | EPOLLERR : 0));
+        lb_uring_raise(socket->uring, socket, EPOLLIN | EPOLLRDHUP | (lb_ring_end(socket) < 0 ? EPOLLHUP | EPOLLERR : 0));
         lb_ring_go_direct_later(socket); /* a reset may follow */
         return;
     case -ENOBUFS: /* all that the kernel had are in use */
