@@ -6,6 +6,7 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
+from lbcore.cli.colours import COLOURS
 from lbcore.control import runtime
 from lbcore.engine.segment import Segment
 from lbcore.errors import LbcoreError
@@ -217,15 +218,6 @@ def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
 
 
 _WHOLE = ("address", "backend", "listener", "pool", "pid")
-_COLOURS = {
-    "up": "green",
-    "down": "red",
-    "busy": "yellow",
-    "starting": "cyan",
-    "draining": "magenta",
-    "stale": "red",
-    "waiting": "cyan",
-}
 
 
 def _widest(rows: Sequence[Sequence[object]], at: int) -> int:
@@ -244,5 +236,5 @@ def _rich_table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
             title, no_wrap=whole, overflow="ignore" if whole else "fold", min_width=_widest(rows, at) if whole else None
         )
     for row in rows:
-        drawn.add_row(*(Text(str(cell), style=_COLOURS.get(str(cell), "")) for cell in row))
+        drawn.add_row(*(Text(str(cell), style=COLOURS.get(str(cell), "")) for cell in row))
     Console().print(drawn)

@@ -18,6 +18,7 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 from textual.widgets import Footer, Input, Label, Static
 
+from lbcore.cli.colours import COLOURS
 from lbcore.cli.top import rows as table
 from lbcore.engine.segment import SegmentError
 from lbcore.errors import LbcoreError
@@ -31,15 +32,6 @@ if TYPE_CHECKING:
 
     from lbcore.cli.top.source import Source
 
-COLOURS = {
-    "up": "green",
-    "down": "red",
-    "busy": "yellow",
-    "starting": "cyan",
-    "draining": "magenta",
-    "stale": "red",
-    "waiting": "cyan",
-}
 MOST_POOLS = 8
 MOST_SOURCES = 4
 SOURCES_S = 2.0
