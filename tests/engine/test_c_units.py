@@ -6,14 +6,13 @@ import shutil
 from typing import TYPE_CHECKING
 
 import pytest
-from c_programs import ROOT, compiled, link, run
+from c_programs import ROOT, SANITIZED, compiled, link, run
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 TESTS = sorted((ROOT / "tests" / "c").glob("test_*.c"))
 SOURCES = sorted((ROOT / "csrc").rglob("*.c"))
-SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer")
 
 needs_gcc = pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc is not installed")
 
@@ -21,13 +20,13 @@ needs_gcc = pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc is not i
 @pytest.fixture(scope="module")
 def sanitized(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """The engine's objects under AddressSanitizer and UBSan, compiled once."""
-    return compiled("gcc", SANITIZERS, SOURCES, tmp_path_factory.mktemp("asan"))
+    return compiled("gcc", SANITIZED, SOURCES, tmp_path_factory.mktemp("asan"))
 
 
 @needs_gcc
 @pytest.mark.parametrize("test", TESTS, ids=lambda path: path.stem)
 def test_under_address_and_undefined_behaviour_sanitizers(test: Path, tmp_path: Path, sanitized: list[str]) -> None:
-    run(link("gcc", SANITIZERS, [*compiled("gcc", SANITIZERS, [test], tmp_path), *sanitized], tmp_path / test.stem))
+    run(link("gcc", SANITIZED, [*compiled("gcc", SANITIZED, [test], tmp_path), *sanitized], tmp_path / test.stem))
 
 
 @needs_gcc

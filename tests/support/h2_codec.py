@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import subprocess
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import TYPE_CHECKING, NamedTuple
 
-from c_programs import ROOT, compiled, link
+from c_programs import ROOT, SANITIZED, Stepped, compiled, link
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-SANITIZED = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer")
 REMEMBER, FORGET, SECRET = range(3)
 Field = tuple[bytes, bytes]
 
@@ -47,31 +45,11 @@ def build(directory: Path) -> list[str]:
     return link("gcc", SANITIZED, compiled("gcc", SANITIZED, sources, directory), directory / "h2_codec")
 
 
-class Codec:
+class Codec(Stepped):
     """One run of the program."""
 
-    def __init__(self, command: list[str]) -> None:
-        self._program = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        assert self._program.stdin
-        assert self._program.stdout
-        self._program.stdin.close()
-        status = self._program.wait(30)
-        self._program.stdout.close()
-        assert status == 0
-
     def _ask(self, question: str) -> list[str]:
-        assert self._program.stdin
-        assert self._program.stdout
-        self._program.stdin.write(question + "\n")
-        self._program.stdin.flush()
-        answer = self._program.stdout.readline()
-        assert answer, f"the codec ended at: {question[:400]}"
-        return answer.split()
+        return self.ask(question).split()
 
     def renew(self) -> None:
         """Tables anew, on both sides; memory that was not given back ends the program."""
