@@ -69,6 +69,7 @@ static inline uint64_t lb_now_ms(const struct lb_worker_context *ctx)
 static inline uint32_t lb_left_ms(const struct lb_worker_context *ctx, uint32_t from_ms, uint32_t limit_ms)
 {
     uint32_t passed_ms = (uint32_t)lb_now_ms(ctx) - from_ms;
+    passed_ms -= passed_ms > 0; /* both times are rounded down: no limit ends early */
     return limit_ms > passed_ms ? limit_ms - passed_ms : 0;
 }
 

@@ -67,8 +67,7 @@ static uint64_t call_left_ms(const struct lb_l7 *l7, const struct lb_exchange *e
 /* How long may it still be as it is? */
 static uint64_t left_ms(const struct lb_l7 *l7, const struct lb_exchange *exchange)
 {
-    uint32_t passed_ms = (uint32_t)lb_now_ms(l7->ctx) - since_ms(exchange), limit = limit_ms(l7, exchange);
-    uint64_t left = limit > passed_ms ? limit - passed_ms : 0, call = call_left_ms(l7, exchange);
+    uint64_t left = lb_left_ms(l7->ctx, since_ms(exchange), limit_ms(l7, exchange)), call = call_left_ms(l7, exchange);
     return call < left ? call : left;
 }
 
