@@ -8,6 +8,7 @@
 #include "core/shortage.h"
 #include "core/uring.h"
 #include "core/uring_trial.h"
+#include "json/reader.h"
 #include "l4/event_tag.h"
 #include "l4/offload/offload.h"
 #include "l4/proxy_protocol.h"

@@ -530,6 +530,50 @@ def read_chunked(pieces, *, bint lenient=False, bint bare=True, bint trailers=Fa
     return ("more", "done", "bad")[state], content, total
 
 
+def read_json(pieces, paths, *, streams=()):
+    """Read a JSON text that comes in these pieces, and look for the values at paths, which are tuples of names.
+
+    Returns ("whole" | "part" | "bad" | "deep", what was told). Told are ("value", path, kind, word), word None but of strings and numbers of at
+    most 256 bytes; ("twice", path); and of the paths that are in streams ("text", path, bytes), in parts. Where two paths are the same, of the first.
+    """
+    kinds = ("string", "number", "true", "false", "null", "object", "array")
+    cdef lb_json json
+    cdef lb_json_path looked[16]
+    cdef const char *at
+    cdef const char *end
+    cdef int event = 0
+    cdef bytes name, piece
+    names = [[part.encode() for part in path] for path in paths]
+    if len(names) > LB_JSON_PATHS or any(not 0 < len(path) <= LB_JSON_LEVELS for path in names):
+        raise ValueError(f"no more than {LB_JSON_PATHS} paths of 1 to {LB_JSON_LEVELS} names can be looked for")
+    for i, path in enumerate(names):
+        for j, name in enumerate(path):
+            looked[i].names[j] = name
+            looked[i].lengths[j] = <uint32_t>len(name)
+        looked[i].levels = <uint32_t>len(path)
+        looked[i].streams = paths[i] in streams
+    lb_json_begin(&json, looked, <uint32_t>len(names))
+    told = []
+    for piece in pieces:
+        at = piece
+        end = at + len(piece)
+        event = lb_json_read(&json, &at, end)
+        while LB_JSON_MORE < event <= LB_JSON_TWICE:
+            which = json.streamed if event == LB_JSON_TEXT else json.which
+            path = paths[(which & -which).bit_length() - 1]
+            if event == LB_JSON_TEXT:
+                told.append(("text", path, json.raw[:json.raw_length]))
+            elif event == LB_JSON_TWICE:
+                told.append(("twice", path))
+            else:
+                word = json.word.bytes[:json.word.length] if json.kind < 2 and json.word.length <= LB_JSON_WORD else None
+                told.append(("value", path, kinds[json.kind], word))
+            event = lb_json_read(&json, &at, end)
+        if event != LB_JSON_MORE:
+            return "deep" if event == LB_JSON_TOO_DEEP else "bad", told
+    return "whole" if lb_json_is_whole(&json) else "part", told
+
+
 def normal_path(bytes path, *, int reading=0):
     """A path as routes compare it; None when it is refused. reading: enum lb_path_reading of csrc/l7/path.h."""
     out = bytearray(len(path) + 2)

@@ -225,6 +225,38 @@ cdef extern from "lb.h" nogil:
     int lb_chunked_read(lb_chunked *chunked, char *data, uint32_t count, lb_chunk_piece *piece)
     int64_t lb_path_normal(const char *path, uint32_t length, int reading, char *out)
 
+    struct lb_json_path:
+        const char **names
+        uint32_t *lengths
+        uint32_t levels
+        uint32_t streams
+
+    struct lb_json_word:
+        uint32_t length
+        char *bytes "bytes"
+
+    struct lb_json:
+        const char *raw
+        uint64_t raw_length
+        uint16_t which
+        uint16_t streamed
+        uint8_t kind
+        lb_json_word word
+
+    enum:
+        LB_JSON_WORD
+        LB_JSON_LEVELS
+        LB_JSON_PATHS
+        LB_JSON_MORE
+        LB_JSON_VALUE
+        LB_JSON_TEXT
+        LB_JSON_TWICE
+        LB_JSON_TOO_DEEP
+
+    void lb_json_begin(lb_json *json, const lb_json_path *paths, uint32_t count)
+    int lb_json_read(lb_json *json, const char **at, const char *end)
+    int lb_json_is_whole(const lb_json *json)
+
     enum:
         LB_PROXY_LINE
         LB_PROXY_MOST

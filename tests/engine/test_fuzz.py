@@ -28,6 +28,7 @@ READERS = {
         "huffman",
         "huffman_tables",
     ),
+    "json": ("reader", "word"),
     "l4": ("hello", "proxy_read", "proxy_wire", "proxy_write"),
     "l7": (
         "base64",
@@ -107,6 +108,11 @@ SEEDS = {
         b"\3\x40\x0bgrpc-status\x010\x40\x0cgrpc-message\x02ok\x0f\x0d\x015",
     ),
     "fuzz_hello": (b"\x16\x03\x01" + (len(HELLO) + 4).to_bytes(2, "big") + b"\x01" + len(HELLO).to_bytes(3, "big") + HELLO,),
+    "fuzz_json": (
+        b"\x05" + b'{"model": "a\\u00e9\\ud834\\udd1e", "messages": [{"role": "user"}, -0.5e+3], "metadata": {"tier": null}}',
+        b"\x09" + '{"model":"é𝄞","model":true}'.encode(),
+        b"\0" + b"[" * 129,
+    ),
     "fuzz_proxy_protocol": (
         b"\0PROXY TCP4 192.0.2.7 198.51.100.1 4711 443\r\n",
         b"\0PROXY UNKNOWN\r\n",
