@@ -133,6 +133,14 @@ TARGETS = (
     Target(
         "lbcore-http2-both", "lbcore (http2 on both sides)", "lbcore", "http2-both", _lbcore(file=_BOTH_HTTP2), _lbcore_version
     ),
+    Target(
+        "lbcore-http2-both-uring",
+        "lbcore (http2 on both sides), uring",
+        "lbcore",
+        "http2-both",
+        _lbcore(file=_BY_URING + _BOTH_HTTP2),
+        _lbcore_version,
+    ),
     Target("lbcore-http-uring", "lbcore (http), uring", "lbcore", "http", _lbcore(file=_BY_URING + _BARE), _lbcore_version),
     Target(
         "lbcore-https-uring",

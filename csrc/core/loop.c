@@ -1,4 +1,5 @@
 #include <errno.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "loop.h"
@@ -72,6 +73,12 @@ int lb_loop_wait(struct lb_loop *loop, struct epoll_event *events, int room, int
         return loop->uring ? count : -errno;
     loop->more = count == room || (loop->uring && loop->uring->has_more);
     return count;
+}
+
+void lb_loop_pause(struct lb_loop *loop, uint32_t us)
+{
+    lb_loop_settle(loop);
+    (void)clock_nanosleep(CLOCK_MONOTONIC, 0, &(struct timespec){.tv_nsec = (long)us * 1000}, NULL);
 }
 
 void lb_loop_settle(struct lb_loop *loop)

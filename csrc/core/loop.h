@@ -42,6 +42,9 @@ __attribute__((warn_unused_result)) int lb_loop_attach(struct lb_loop *loop, int
 /* Wait for events: how many came, at most `room`, or -errno. timeout_ms: -1 for as long as it takes. */
 __attribute__((warn_unused_result)) int lb_loop_wait(struct lb_loop *loop, struct epoll_event *events, int room, int timeout_ms);
 
+/* Let so much time pass, with all submitted that is to be done meanwhile. */
+void lb_loop_pause(struct lb_loop *loop, uint32_t us);
+
 /* Sockets that were closed are closed at once, and their descriptors free. */
 void lb_loop_settle(struct lb_loop *loop);
 

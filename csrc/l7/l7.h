@@ -6,6 +6,7 @@
 #include "../h2/hpack_memory.h"
 #include "../l4/worker_context.h"
 #include "exchange.h"
+#include "gather.h"
 #include "heads.h"
 #include "message.h"
 #include "route.h"
@@ -45,6 +46,7 @@ struct lb_h2_servers {
     uint32_t later;       /* those to look at in the next turn, likewise */
     uint32_t ready;       /* calls whose exchanges are to be run, the first, ... */
     uint32_t last;        /* ... and the last */
+    struct lb_gather gather;
 };
 
 /* How an exchange comes to a connection that carries several. */

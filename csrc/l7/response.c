@@ -23,6 +23,8 @@ static void judge_response(struct lb_l7 *l7, struct lb_exchange *exchange, uint1
     uint32_t took_us = (uint32_t)l7->ctx->now_us - exchange->sent_us;
     uint64_t *classes[] = {&row->responses_2xx, &row->responses_3xx, &row->responses_4xx, &row->responses_5xx};
     exchange->status = status;
+    if (exchange->stream[LB_BACKEND].http2)
+        lb_gather_note(&l7->servers.gather, took_us);
     exchange->first_us = lb_account_us(exchange->began_us, l7->ctx->now_us);
     lb_timing_note(&l7->ctx->shm, l7->ctx->worker, exchange->pool, LB_TIMING_RESPONSE, l7->ctx->now_us - exchange->began_us);
     lb_add(classes[status < 600 ? status / 100 - 2 : 3], 1); /* what is unknown is as x00, from 600 on as 500 (RFC 9110 15) */

@@ -147,10 +147,21 @@ static int drained(const struct lb_worker *worker)
     return worker->drain_until_ms && (idle || lb_now_ms(&worker->ctx) >= worker->drain_until_ms);
 }
 
+/* What will have come on connections that carry several requests is then read, and answered, at once. */
+static void gather(struct lb_worker *worker)
+{
+    uint32_t us = lb_gather_us(&worker->l7.servers.gather, worker->ctx.now_us);
+    if (us)
+        lb_loop_pause(&worker->ctx.loop, us);
+}
+
 static int turn(struct lb_worker *worker)
 {
     struct lb_worker_context *ctx = &worker->ctx;
-    int count = lb_loop_wait(&ctx->loop, worker->events, LB_WORKER_EVENTS, patience_ms(worker));
+    int patience = patience_ms(worker);
+    if (patience && lb_http_servers_are_used(&worker->l7))
+        gather(worker);
+    int count = lb_loop_wait(&ctx->loop, worker->events, LB_WORKER_EVENTS, patience);
     if (count < 0 && count != -EINTR)
         return count;
     ctx->now_us = lb_net_now_us();
