@@ -696,7 +696,7 @@ cdef class Router:
         head or a path that is refused."""
         cdef lb_message message
         cdef lb_head_limits limits = lb_head_limits(28672, 28672, 128)
-        cdef lb_routed_to to = lb_routed_to(0, 0)
+        cdef lb_routed_to to = lb_routed_to(0, 0, 0)
         cdef uint32_t i
         cdef int routed = 0
         cdef const char *data = head

@@ -162,7 +162,8 @@ cdef extern from "lb.h" nogil:
 
     struct lb_routed_to:
         uint32_t pool
-        uint32_t cost
+        uint16_t cost
+        uint16_t route
 
     int lb_routes_compile(lb_routes **routes, const lb_shm *shm, uint32_t *version)
     void lb_routes_free(lb_routes *routes)

@@ -14,7 +14,7 @@ uint32_t lb_pick_backend(struct lb_worker_context *ctx, const struct lb_picked *
                            .datagrams = claim->datagrams,
                            .thought = &thought};
     uint32_t backend = lb_view_acquire(&ctx->shm, claim->pool, &wish, &ctx->cursors[claim->pool], claim->cost);
-    struct lb_pick picked = {ctx->now_us, ctx->worker, claim->pool, backend, claim->cost, claim->tried_count, &thought};
+    struct lb_pick picked = {ctx->now_us, ctx->worker, claim->pool, backend, claim->cost, claim->tried_count, 0, &thought};
     *decision = lb_why_note(&ctx->shm, &picked);
     return backend;
 }

@@ -102,8 +102,8 @@ static uint32_t pick(struct lb_l7 *l7, struct lb_exchange *exchange)
     if (backend == LB_NONE)
         backend = lb_view_acquire(&ctx->shm, exchange->pool, &wish, &ctx->cursors[exchange->pool], exchange->cost);
     if (backend != LB_NONE || exchange->state != LB_EXCHANGE_QUEUED) { /* who waits asks again and again */
-        struct lb_pick picked = {ctx->now_us,    ctx->worker,           exchange->pool, backend,
-                                 exchange->cost, exchange->tried_count, &thought};
+        struct lb_pick picked = {ctx->now_us,    ctx->worker,           exchange->pool,  backend,
+                                 exchange->cost, exchange->tried_count, exchange->route, &thought};
         exchange->decision = lb_why_note(&ctx->shm, &picked);
     }
     exchange->status = 0;

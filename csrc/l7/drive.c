@@ -110,6 +110,7 @@ struct lb_verdict lb_drive(struct lb_l7 *l7, struct lb_exchange *exchange, struc
     case LB_NEXT_LOST:
         return lb_http_backend_lost(l7, exchange, said.status, said.why);
     case LB_NEXT_RESPOND:
+    case LB_NEXT_ANSWER:
         return lb_http_respond(l7, exchange, said);
     case LB_NEXT_FINISH:
         return exchange->stream[LB_CLIENT].ops->done(l7, exchange);

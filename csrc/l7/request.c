@@ -122,8 +122,9 @@ static struct lb_verdict go(struct lb_l7 *l7, struct lb_exchange *exchange, cons
     if (routed == LB_ROUTED_AMBIGUOUS)
         return lb_http_bad_request(l7, exchange, LB_READ_BAD);
     if (!is_pool(l7, to->pool))
-        return lb_route_answer(l7, exchange, bytes, to->pool);
+        return lb_route_answer(l7, exchange, bytes, to);
     exchange->pool = (uint16_t)to->pool;
+    exchange->route = to->route;
     exchange->routed = 1;
     exchange->cost = (uint16_t)cost_of(l7, exchange, bytes, to->pool, to->cost);
     lb_budget_session(&l7->ctx->shm, l7->ctx->worker, to->pool, (uint32_t)(l7->ctx->now_us / 1000000));

@@ -17,7 +17,7 @@ static void count_response(struct lb_worker_row *row, uint16_t status)
 
 static size_t compose(struct lb_l7 *l7, const struct lb_exchange *exchange, struct lb_verdict said)
 {
-    if (said.status == 503 && !said.number)
+    if (said.status == 503 && said.next == LB_NEXT_RESPOND && !said.number)
         said.number = lb_http_pool(l7, exchange)->retry_after_s;
     return exchange->stream[LB_CLIENT].ops->local(l7, exchange, said);
 }

@@ -244,12 +244,17 @@ static uint32_t first_match(struct search *search)
     return first_match_of(search, host, length);
 }
 
+static struct lb_routed_to lead(const struct lb_route_row *row)
+{
+    return (struct lb_routed_to){row->pool, row->cost, (uint16_t)(row->number + 1)};
+}
+
 void lb_routes_match_name(struct lb_routes *routes, uint32_t listener, const struct lb_hello *hello, struct lb_routed_to *to)
 {
     struct search search = {.routes = routes, .hello = hello, .path = "", .listener = listener};
     uint32_t route = routes->head->count ? first_match_of(&search, hello->name, hello->name_length) : NONE;
     if (route != NONE)
-        *to = (struct lb_routed_to){routes->rows[route].pool, routes->rows[route].cost};
+        *to = lead(&routes->rows[route]);
 }
 
 /* --- other readings ------------------------------------------------------------------------------------------------- */
@@ -347,6 +352,6 @@ enum lb_routed lb_routes_match(struct lb_routes *routes, uint32_t listener, cons
         return LB_ROUTED_AMBIGUOUS;
     if (route == NONE)
         return LB_ROUTED_NOWHERE;
-    *to = (struct lb_routed_to){routes->rows[route].pool, routes->rows[route].cost};
+    *to = lead(&routes->rows[route]);
     return LB_ROUTED;
 }

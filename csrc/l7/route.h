@@ -20,10 +20,11 @@ enum lb_routed {
     LB_ROUTED_AMBIGUOUS, /* the path is broken, or its pool depends on how one reads the request: refuse */
 };
 
-/* Where a request goes, and what it costs there: 0 where its route does not say. */
+/* Where a request goes. */
 struct lb_routed_to {
     uint32_t pool;
-    uint32_t cost;
+    uint16_t cost;  /* what it costs there; 0: its route does not say */
+    uint16_t route; /* its route's number, and 1; 0: none */
 };
 
 /* Of the first route that matches; *to stays as it is when none does. listener: row index. */

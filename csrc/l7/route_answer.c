@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "../table/why.h"
 #include "bad_request.h"
 #include "route_index.h"
 
@@ -63,18 +64,48 @@ static int compose_location(struct lb_l7 *l7, const char *bytes, const char *for
     return location.full ? -1 : 0;
 }
 
-struct lb_verdict lb_route_answer(struct lb_l7 *l7, struct lb_exchange *exchange, const char *bytes, uint32_t pool)
+/* As the route's row says it. */
+static struct lb_verdict answer(struct lb_l7 *l7, struct lb_exchange *exchange, const char *bytes, uint32_t route)
 {
-    const struct lb_routes *routes = l7->routes;
-    uint32_t route = pool - LB_ROUTE_ANSWERS; /* of others: far beyond all routes */
-    if (route >= routes->head->count)
-        return lb_verdict_respond(404, "no matching route");
-    const struct lb_route_row *row = &routes->rows[route];
-    if (!row->location_length)
-        return lb_verdict_respond((uint16_t)row->status, "a route denies it");
+    const struct lb_route_row *row = &l7->routes->rows[route];
+    struct lb_verdict said = {.next = LB_NEXT_ANSWER, .status = row->status, .number = route, .why = "a route denies it"};
+    if (!row->answer_length)
+        return said;
+    said.why = "a route responds by itself";
+    if (!is_redirect(row))
+        return said;
+    said.why = "a route leads elsewhere";
     if (!l7->message.host.length) /* HTTP/1.0 without a Host: there is nowhere to lead to */
         return lb_http_bad_request(l7, exchange, LB_READ_BAD);
-    if (compose_location(l7, bytes, routes->text + row->location, row->location_length))
+    if (compose_location(l7, bytes, l7->routes->text + row->answer, row->answer_length))
         return lb_verdict_respond(414, "the redirect would be too long");
-    return lb_verdict_respond((uint16_t)row->status, "a route leads elsewhere");
+    return said;
+}
+
+struct lb_verdict lb_route_answer(struct lb_l7 *l7, struct lb_exchange *exchange, const char *bytes,
+                                  const struct lb_routed_to *to)
+{
+    uint32_t route = to->pool - LB_ROUTE_ANSWERS; /* of others: far beyond all routes */
+    int answers = route < l7->routes->head->count;
+    struct lb_verdict said = answers ? answer(l7, exchange, bytes, route) : lb_verdict_respond(404, "no matching route");
+    lb_why_answer(&l7->ctx->shm, l7->ctx->worker, answers ? LB_WHY_ANSWER : LB_WHY_NO_ROUTE, to->route, said.status,
+                  l7->ctx->now_us);
+    return said;
+}
+
+struct lb_route_answer lb_route_answered(const struct lb_l7 *l7, struct lb_verdict said)
+{
+    struct lb_route_answer answered = {0};
+    if (said.next != LB_NEXT_ANSWER)
+        return answered;
+    const struct lb_route_row *row = &l7->routes->rows[said.number];
+    if (is_redirect(row)) {
+        answered.location = l7->location;
+    } else if (row->answer_length) {
+        answered.type = l7->routes->text + row->answer;
+        uint32_t type = (uint32_t)strlen(answered.type) + 1;
+        answered.body = answered.type + type;
+        answered.body_length = row->answer_length - type;
+    }
+    return answered;
 }

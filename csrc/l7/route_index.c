@@ -23,11 +23,19 @@ static int text_ok(const struct lb_routes *routes, uint32_t at, uint32_t length)
     return at <= routes->head->text_bytes && length <= routes->head->text_bytes - at;
 }
 
+/* A media type that ends in the text, and a body that fits a buffer. */
+static int answer_ok(const struct lb_routes *routes, const struct lb_route_row *row)
+{
+    if (!row->answer_length || is_redirect(row))
+        return 1;
+    return row->answer_length <= LB_FIXED_BYTES + 128 && memchr(routes->text + row->answer, 0, row->answer_length);
+}
+
 static int row_ok(const struct lb_routes *routes, const struct lb_route_row *row)
 {
     if (!text_ok(routes, row->host, row->host_length) || !text_ok(routes, row->path, row->path_length) ||
-        !text_ok(routes, row->methods, row->methods_length) || !text_ok(routes, row->location, row->location_length) ||
-        row->host_length > LONGEST_HOST || row->condition > routes->head->conditions ||
+        !text_ok(routes, row->methods, row->methods_length) || !text_ok(routes, row->answer, row->answer_length) ||
+        !answer_ok(routes, row) || row->host_length > LONGEST_HOST || row->condition > routes->head->conditions ||
         row->condition_count > routes->head->conditions - row->condition)
         return 0;
     for (uint32_t i = 0; i < row->condition_count; i++) {
@@ -43,7 +51,8 @@ static int row_ok(const struct lb_routes *routes, const struct lb_route_row *row
 static uint64_t bytes_of(const struct lb_routes_head *head)
 {
     uint64_t bytes = sizeof *head + (uint64_t)head->count * sizeof(struct lb_route_row) +
-                     (uint64_t)head->conditions * sizeof(struct lb_condition_row) + head->text_bytes;
+                     (uint64_t)head->conditions * sizeof(struct lb_condition_row) +
+                     (uint64_t)head->words * sizeof(struct lb_route_words) + head->text_bytes;
     return bytes < LB_ROUTES_BYTES ? bytes : LB_ROUTES_BYTES;
 }
 
@@ -60,13 +69,15 @@ static int take_copy(struct lb_routes *routes, const struct lb_shm *shm, uint32_
     }
     const struct lb_routes_head *head = (const void *)routes->copy;
     uint64_t count = head->count, conditions = head->conditions;
-    uint64_t bytes = sizeof *head + count * sizeof *routes->rows + conditions * sizeof *routes->conditions + head->text_bytes;
+    uint64_t words = head->words * sizeof(struct lb_route_words); /* for those who ask why: workers do not read them */
+    uint64_t bytes =
+        sizeof *head + count * sizeof *routes->rows + conditions * sizeof *routes->conditions + words + head->text_bytes;
     if (bytes > LB_ROUTES_BYTES)
         return -EINVAL;
     routes->head = head;
     routes->rows = (const void *)(routes->head + 1);
     routes->conditions = (const void *)(routes->rows + count);
-    routes->text = (const void *)(routes->conditions + conditions);
+    routes->text = (const char *)(routes->conditions + conditions) + words;
     for (uint32_t i = 0; i < count; i++)
         if (!row_ok(routes, &routes->rows[i]))
             return -EINVAL;

@@ -75,6 +75,12 @@ static inline struct entry *index_find(const struct index *index, uint64_t hash)
     return &index->entries[at];
 }
 
+/* Else its answer, if it has any, is its media type and its body. */
+static inline int is_redirect(const struct lb_route_row *row)
+{
+    return row->status >= 300 && row->status < 400;
+}
+
 static inline enum key_kind path_key(const struct lb_route_row *row)
 {
     switch ((enum lb_route_path)row->path_kind) {

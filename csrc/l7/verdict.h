@@ -24,6 +24,7 @@ enum lb_next {
     LB_NEXT_SEND,    /* its backend is at hand: send the request */
     LB_NEXT_LOST,    /* its backend failed the exchange: replay it, respond with status, or break off */
     LB_NEXT_RESPOND, /* the balancer answers by itself; number: seconds for Retry-After, 0: as its pool says */
+    LB_NEXT_ANSWER,  /* so it does for its route; number: the route's row */
     LB_NEXT_FINISH,  /* the exchange is over */
     LB_NEXT_HTTP2,   /* the client's first words are those of HTTP/2 */
     LB_NEXT_LINGER,  /* all is said: what the client still sends is thrown away */

@@ -269,5 +269,5 @@ struct lb_decision {
     uint8_t tried;      /* backends that were tried before */
     uint8_t spoken;     /* enum lb_protocol: what is spoken with it; 0: not HTTP, or not begun */
     uint8_t spoken_why; /* enum lb_spoken_why */
-    uint8_t pad0[2];
+    uint16_t route;     /* that led there: its number in the configuration, and 1; 0: none */
 };

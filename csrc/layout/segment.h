@@ -233,18 +233,20 @@ struct lb_view {
     uint8_t pad0[40];
 };
 
-/* The routes, in one of two copies: this head, the rows, the conditions, the text that both point into. Writer: control plane. */
+/* The routes, in one of two copies: this head, the rows, the conditions, what the routes are in words, the text that all of these point
+ * into. Writer: control plane. */
 struct lb_routes_head {
     uint32_t count;
     uint32_t conditions;
     uint32_t text_bytes;
-    uint32_t pad0;
+    uint32_t words;    /* routes of the configuration */
+    uint64_t since_us; /* monotonic: since when they are these */
 };
 
 /* One route. Offsets are into the text. */
 struct lb_route_row {
     uint32_t listener; /* row; UINT32_MAX: any */
-    uint32_t pool;     /* row; or LB_ROUTE_ANSWERS and the route's number */
+    uint32_t pool;     /* row; or LB_ROUTE_ANSWERS and this row's number */
     uint32_t host;     /* lower case; of a wildcard without its star: ".example.com" */
     uint32_t host_length;
     uint32_t path; /* normal (l7/path.h); of a prefix without its last slash; or the expression */
@@ -253,12 +255,20 @@ struct lb_route_row {
     uint32_t methods_length;
     uint32_t condition; /* the first of its conditions; all must hold */
     uint32_t condition_count;
-    uint32_t host_kind; /* enum lb_route_host */
-    uint32_t path_kind; /* enum lb_route_path */
-    uint32_t cost;      /* of a request that does not say; 0: 1 */
-    uint32_t status;    /* of its own response; 0: its pool responds */
-    uint32_t location;  /* of a redirect: a template (l7/route_answer.c) */
-    uint32_t location_length;
+    uint32_t answer; /* of a redirect: a template (l7/route_answer.c); of another response: its media type, NUL, its body */
+    uint32_t answer_length;
+    uint16_t number;   /* in the configuration */
+    uint16_t cost;     /* of a request that does not say; 0: 1 */
+    uint16_t status;   /* of its own response; 0: its pool responds */
+    uint8_t host_kind; /* enum lb_route_host */
+    uint8_t path_kind; /* enum lb_route_path */
+    uint32_t pad0[2];
+};
+
+/* A route of the configuration in words. Offsets are into the text. */
+struct lb_route_words {
+    uint32_t at;
+    uint32_t length;
 };
 
 /* One condition of a route. */

@@ -1,13 +1,13 @@
 /* The shared segment: its bounds, and the words that stand in it as numbers. See segment.h. */
 enum {
-    LB_LAYOUT = 20,  /* raised with every change of this file, of segment.h and of figures.h */
+    LB_LAYOUT = 21,  /* raised with every change of this file, of segment.h and of figures.h */
     LB_NAME = 64,    /* bytes of a name, NUL included */
     LB_ADDRESS = 96, /* bytes of a printed address */
     LB_SOURCE = 16,  /* bytes of a backend's source */
     LB_REASON = 192, /* bytes of a reason in words */
     LB_WINDOW = 8,   /* seconds that the retry budget looks back */
     LB_NO_POOL = 0x7fffffff,
-    LB_ROUTE_ANSWERS = 0x40000000, /* and the route's number, in the place of its pool: it answers by itself */
+    LB_ROUTE_ANSWERS = 0x40000000, /* and the route's row, in the place of its pool: it answers by itself */
     LB_MAX_WORKERS = 64,
     LB_PICKERS = 4,             /* sections of processes that pick without the proxy */
     LB_DECISIONS = 1024,        /* that a section remembers */
@@ -17,6 +17,7 @@ enum {
     LB_BODY = 1024,             /* bytes of a listener's own error body, NUL included */
     LB_ROUTES_BYTES = 1048576,  /* one copy of the routes */
     LB_EXPRESSION_BYTES = 1024, /* bytes of a route's regular expression */
+    LB_FIXED_BYTES = 32768,     /* bytes of a route's own body */
     LB_TIMINGS = 4,             /* kinds of times that are kept of each pool: enum lb_timing */
     LB_TIMING_BUCKETS = 511,
     LB_RECORDS = 8192,          /* of what ended, that a section remembers for the access log */
@@ -119,19 +120,21 @@ enum lb_avoided { LB_AVOIDED_NOT = 0, LB_AVOIDED_UNREACHABLE = 1, LB_AVOIDED_STO
 
 /* Why a decision fell as it did. */
 enum lb_why {
-    LB_WHY_NONE = 0,     /* nobody could be picked */
-    LB_WHY_TURN = 1,     /* it was its turn in the schedule, or the draw fell on it */
-    LB_WHY_BETTER = 2,   /* of two candidates it had the lower score */
-    LB_WHY_LEAST = 3,    /* of all it had the lowest score */
-    LB_WHY_ALONE = 4,    /* no second candidate was found */
-    LB_WHY_KEY = 5,      /* the key falls to it */
-    LB_WHY_MOVED = 6,    /* the key's own backend was full, not usable, or ramping up */
-    LB_WHY_SEARCH = 7,   /* the schedule offered nobody usable: the first of the members that was */
-    LB_WHY_STICKY = 8,   /* the client's cookie names it */
-    LB_WHY_LOGIN = 9,    /* the client has logged in on a connection to it */
-    LB_WHY_RESERVE = 10, /* a backup: nobody of the tier that takes turns could be had */
-    LB_WHY_TRIAL = 11,   /* it is passed over after failures, but for single trials: this is one */
-    LB_WHY_LAST = 12,    /* all others are passed over after failures, too */
+    LB_WHY_NONE = 0,      /* nobody could be picked */
+    LB_WHY_TURN = 1,      /* it was its turn in the schedule, or the draw fell on it */
+    LB_WHY_BETTER = 2,    /* of two candidates it had the lower score */
+    LB_WHY_LEAST = 3,     /* of all it had the lowest score */
+    LB_WHY_ALONE = 4,     /* no second candidate was found */
+    LB_WHY_KEY = 5,       /* the key falls to it */
+    LB_WHY_MOVED = 6,     /* the key's own backend was full, not usable, or ramping up */
+    LB_WHY_SEARCH = 7,    /* the schedule offered nobody usable: the first of the members that was */
+    LB_WHY_STICKY = 8,    /* the client's cookie names it */
+    LB_WHY_LOGIN = 9,     /* the client has logged in on a connection to it */
+    LB_WHY_RESERVE = 10,  /* a backup: nobody of the tier that takes turns could be had */
+    LB_WHY_TRIAL = 11,    /* it is passed over after failures, but for single trials: this is one */
+    LB_WHY_LAST = 12,     /* all others are passed over after failures, too */
+    LB_WHY_ANSWER = 13,   /* no pool was asked: a route answers by itself */
+    LB_WHY_NO_ROUTE = 14, /* nor here: no route matches */
 };
 
 /* What is timed. */

@@ -82,7 +82,7 @@ static uint32_t claim(struct lb_picker *picker, uint32_t pool, uint64_t key, uin
     struct lb_wish wish = {
         .worker = picker->section, .now_ms = (uint32_t)(picked->at_us / 1000), .key = key, .thought = &thought};
     uint32_t backend = lb_view_acquire(&picker->shm, pool, &wish, &picker->cursors[pool], cost);
-    struct lb_pick pick = {picked->at_us, picker->section, pool, backend, cost, 0, &thought};
+    struct lb_pick pick = {picked->at_us, picker->section, pool, backend, cost, 0, 0, &thought};
     picked->decision = lb_why_note(&picker->shm, &pick);
     return backend;
 }

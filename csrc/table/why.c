@@ -1,15 +1,28 @@
 #include "why.h"
 
+/* The place of the next decision, which nobody reads while it is being written. */
+static struct lb_decision *begin(const struct lb_shm *shm, uint32_t section, uint64_t *number)
+{
+    *number = lb_shm_worker(shm, section)->decisions + 1;
+    struct lb_decision *decision = lb_shm_decision(shm, section, *number);
+    __atomic_store_n(&decision->number, 0, __ATOMIC_RELAXED);
+    __atomic_thread_fence(__ATOMIC_RELEASE);
+    return decision;
+}
+
+static void publish(const struct lb_shm *shm, uint32_t section, struct lb_decision *decision, uint64_t number)
+{
+    __atomic_store_n(&decision->number, number, __ATOMIC_RELEASE);
+    lb_add(&lb_shm_worker(shm, section)->decisions, 1);
+}
+
 uint32_t lb_why_note(const struct lb_shm *shm, const struct lb_pick *pick)
 {
-    struct lb_worker_row *row = lb_shm_worker(shm, pick->section);
-    uint64_t number = row->decisions + 1;
-    struct lb_decision *decision = lb_shm_decision(shm, pick->section, number);
+    uint64_t number;
+    struct lb_decision *decision = begin(shm, pick->section, &number);
     const struct lb_thought *thought = pick->thought;
     int found = pick->backend != LB_NONE;
 
-    __atomic_store_n(&decision->number, 0, __ATOMIC_RELAXED);
-    __atomic_thread_fence(__ATOMIC_RELEASE);
     decision->at_us = pick->now_us;
     decision->generation = found ? shm->backends[pick->backend].generation : 0;
     decision->backend = pick->backend;
@@ -26,9 +39,27 @@ uint32_t lb_why_note(const struct lb_shm *shm, const struct lb_pick *pick)
     decision->policy = (uint8_t)shm->pools[pick->pool].policy;
     decision->tried = (uint8_t)pick->tried;
     decision->spoken = decision->spoken_why = 0;
-    __atomic_store_n(&decision->number, number, __ATOMIC_RELEASE);
-    lb_add(&row->decisions, 1);
+    decision->route = (uint16_t)pick->route;
+    publish(shm, pick->section, decision, number);
     return (uint32_t)number;
+}
+
+void lb_why_answer(const struct lb_shm *shm, uint32_t section, enum lb_why why, uint32_t route, uint32_t status, uint64_t now_us)
+{
+    uint64_t number;
+    struct lb_decision *decision = begin(shm, section, &number);
+    *decision = (struct lb_decision){
+        .at_us = now_us,
+        .backend = LB_NONE,
+        .pool = LB_NONE,
+        .candidate = {LB_NONE, LB_NONE},
+        .score = {-1, -1},
+        .status = (uint16_t)status,
+        .why = (uint8_t)why,
+        .end = LB_ENDED_LOCAL,
+        .route = (uint16_t)route,
+    };
+    publish(shm, section, decision, number);
 }
 
 void lb_why_speak(const struct lb_shm *shm, uint32_t section, uint32_t number, uint8_t spoken, uint8_t why)

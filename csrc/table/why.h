@@ -13,11 +13,15 @@ struct lb_pick {
     uint32_t backend; /* LB_NONE: nobody */
     uint32_t cost;
     uint32_t tried; /* how many were tried before */
+    uint32_t route; /* that led to the pool: its number, and 1; 0: none */
     const struct lb_thought *thought;
 };
 
 /* Returns the low half of its number, by which lb_why_end finds it; never 0 for long. */
 uint32_t lb_why_note(const struct lb_shm *shm, const struct lb_pick *pick);
+
+/* A request that no pool was asked about. why: LB_WHY_ANSWER or LB_WHY_NO_ROUTE. status: of the response. */
+void lb_why_answer(const struct lb_shm *shm, uint32_t section, enum lb_why why, uint32_t route, uint32_t status, uint64_t now_us);
 
 /* What is spoken with it, and why: enum lb_protocol, enum lb_spoken_why. */
 void lb_why_speak(const struct lb_shm *shm, uint32_t section, uint32_t number, uint8_t spoken, uint8_t why);

@@ -48,8 +48,9 @@ def _protocol(decision: dict[str, Any]) -> str:
 _COLUMNS: list[tuple[str, Callable[[dict[str, Any]], object]]] = [
     ("time", _time),
     ("worker", lambda decision: decision["worker"]),
-    ("pool", lambda decision: decision["pool"]),
-    ("backend", lambda decision: decision["backend"] or "(nobody)"),
+    ("route", lambda decision: decision["route"] or ""),
+    ("pool", lambda decision: decision["pool"] or ""),
+    ("backend", lambda decision: decision["backend"] or ("(nobody)" if decision["pool"] else "(lbcore)")),
     ("why", lambda decision: decision["why"]),
     ("protocol", _protocol),
     ("compared", _compared),

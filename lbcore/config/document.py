@@ -55,7 +55,11 @@ FILE = Table(
     tables={"admin": Table(options.ADMIN), "cluster": Table(options.CLUSTER)},
     arrays={
         "listener": Table(options.LISTENER, arrays={"certificate": Table(options.CERTIFICATE)}),
-        "route": Table(options.ROUTE, others={"method": _METHODS, "header": _CONDITIONS, "cookie": _CONDITIONS}),
+        "route": Table(
+            options.ROUTE,
+            tables={"respond": Table(options.RESPOND)},
+            others={"method": _METHODS, "header": _CONDITIONS, "cookie": _CONDITIONS},
+        ),
         "pool": POOL,
     },
 )

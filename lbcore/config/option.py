@@ -85,7 +85,7 @@ class Option:
         restart: bool = False,
         flag: bool = False,
     ) -> None:
-        """kind: one of duration, size, int, flag, choice, name, text, secret, bytes, header_map, texts, headers, cidrs.
+        """kind: one of duration, size, int, flag, choice, name, text, secret, bytes, body, header_map, texts, headers, cidrs.
 
         default, low and high of a duration are milliseconds. restart: a reload does not change it. flag: `lbcore run` has
         a flag of its name.
@@ -132,6 +132,7 @@ class Option:
             "text": "text",
             "secret": "text",
             "bytes": 'text, or "hex:" and pairs of hex digits',
+            "body": f"text of at most {size_text(self.high or 0)}, lines included",
             "header_map": 'a table like { X-Tenant = "acme" }',
             "texts": 'a list of texts like "h2"',
             "headers": 'a list of names like "X-Real-IP"',
@@ -222,6 +223,12 @@ def _parse_bytes(option: Option, value: object) -> str:
     return value
 
 
+def _parse_body(option: Option, value: object) -> str:
+    if not isinstance(value, str) or "\0" in value or len(value.encode()) > (option.high or 0):
+        raise ValueError
+    return value
+
+
 def is_token(text: str) -> bool:
     """May it name a header, a method or a cookie (RFC 9110 5.6.2), and is it short enough?"""
     return 0 < len(text) < 64 and text.isascii() and all(char.isalnum() or char in "!#$%&'*+-.^_`|~" for char in text)
@@ -268,6 +275,7 @@ _PARSERS: dict[str, Callable[[Option, object], object]] = {
     "text": _parse_text,
     "secret": _parse_secret,
     "bytes": _parse_bytes,
+    "body": _parse_body,
     "header_map": _parse_header_map,
     "texts": _parse_texts,
     "headers": _parse_headers,

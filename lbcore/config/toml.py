@@ -19,6 +19,7 @@ from lbcore.config.settings import (
     OutlierSettings,
     PoolSettings,
     ProbeSettings,
+    RespondSettings,
     RouteSettings,
     SourceSettings,
 )
@@ -76,7 +77,7 @@ def _build(given: dict[str, Any], path: str | None) -> BalancerSettings:
     problems = _Problems()
     pools = [_pool(problems, f"pool[{at}].", values, path) for at, values in enumerate(given.pop("pool", ()))]
     listeners = [_listener(problems, f"listener[{at}].", values, path) for at, values in enumerate(given.pop("listener", ()))]
-    routes = [problems.made(f"route[{at}].", RouteSettings, values) for at, values in enumerate(given.pop("route", ()))]
+    routes = [_route(problems, f"route[{at}].", values, path) for at, values in enumerate(given.pop("route", ()))]
     _from_own_folder(given, ("state_file",), path)
     if is_path(str(given.get("access_log", "off"))):
         _from_own_folder(given, ("access_log",), path)
@@ -100,6 +101,17 @@ def _build(given: dict[str, Any], path: str | None) -> BalancerSettings:
         if settings is not None:
             return settings
     raise ConfigError(problems.lines)
+
+
+def _route(problems: _Problems, where: str, values: dict[str, Any], path: str | None) -> RouteSettings | None:
+    respond = values.pop("respond", None)
+    if respond is not None:
+        _from_own_folder(respond, ("body_file",), path)
+        respond = problems.made(f"{where}respond.", RespondSettings, respond)
+        if respond is None:
+            return None
+    route: RouteSettings | None = problems.made(where, RouteSettings, {**values, "respond": respond})
+    return route
 
 
 def _listener(problems: _Problems, where: str, values: dict[str, Any], path: str | None) -> ListenerSettings | None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from lbcore.control.worker_slots import WorkerSlot
     from lbcore.table import Table
 
-NO_ROUTES = 16
+NO_ROUTES = 24
 """Bytes of an empty routes table: its head, all zero."""
 MOST_ROWS = 1 << 16
 

@@ -205,6 +205,24 @@ class Segment:
         head = self.head
         return self._at("struct lb_decision", head.off_workers + section * head.worker_stride + head.off_decisions)
 
+    def route_words(self, number: int, at_us: int) -> str | None:
+        """What a route of the configuration asks for, by its number; None: the routes have changed since then (monotonic)."""
+        for _ in range(100):
+            version = self.head.routes
+            head = self._at(
+                "struct lb_routes_head", self.head.off_routes + (version & 1) * ffi.integer_const("LB_ROUTES_BYTES")
+            )
+            if number >= head.words or head.since_us > at_us:
+                return None
+            rows = ffi.cast("struct lb_route_row *", head + 1)
+            conditions = ffi.cast("struct lb_condition_row *", rows + head.count)
+            words = ffi.cast("struct lb_route_words *", conditions + head.conditions)
+            text_at = ffi.cast("char *", words + head.words)
+            found = bytes(ffi.buffer(text_at + words[number].at, words[number].length))
+            if self.head.routes == version:
+                return found.decode(errors="replace")
+        return None
+
     def actives(self, worker: int) -> Any:
         """A section's sessions: uint32_t by backend row."""
         head = self.head

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from typing import Any
 
 RING: int = ffi.integer_const("LB_DECISIONS")
+ANSWER: int = ffi.integer_const("LB_WHY_ANSWER")
+NO_ROUTE: int = ffi.integer_const("LB_WHY_NO_ROUTE")
 WHY = {
     0: "nobody could be picked",
     1: "its turn",
@@ -27,6 +29,8 @@ WHY = {
     10: "backup: no backend of the tier before it could be had",
     11: "a trial after failures",
     12: "all are passed over after failures",
+    ANSWER: "a route answers by itself",
+    NO_ROUTE: "no route matches",
 }
 SPOKEN_WHY = {
     1: "the pool's protocol",
@@ -52,8 +56,9 @@ OUTCOMES: dict[int, str] = {
 def decisions(segment: Segment) -> list[dict[str, Any]]:
     """The decisions that are remembered, oldest first.
 
-    Each: at (Unix seconds), worker ("0", or "pid 123" of a process that picks without the proxy), pool, policy, backend
-    (address, None: nobody), id, why, protocol and protocol_why (with the backend; None: not of HTTP),
+    Each: at (Unix seconds), worker ("0", or "pid 123" of a process that picks without the proxy), pool and policy (None: a
+    route answered, or none matched), route (None: no route led there), backend (address, None: nobody), id, why, protocol and
+    protocol_why (with the backend; None: not of HTTP),
     candidates [{"backend", "score"}], cost, tried, outcome, status (None: not of HTTP),
     took_ms (None: under way).
     """
@@ -93,14 +98,29 @@ class _Names:
             self._backends[row] = self._segment.texts(self._segment.backend(row))[0]
         return self._backends[row]
 
-    def pool(self, row: int) -> str:
+    def pool(self, row: int) -> str | None:
+        if row == NO_ROW:
+            return None
         if row not in self._pools:
             self._pools[row] = text(self._segment.pool(row).name)
         return self._pools[row]
 
+    def route(self, number: int, at_us: int) -> str | None:
+        """number: and 1; 0: none."""
+        if not number:
+            return None
+        words = self._segment.route_words(number - 1, at_us)
+        return f"route[{number - 1}]" + (f": {words}" if words is not None else " of earlier routes")
+
     def section(self, section: int) -> str:
         is_worker = section < self._segment.head.workers
         return str(section) if is_worker else f"pid {self._segment.worker(section).pid}"
+
+
+def _outcome(seen: Any) -> str:
+    if seen.why in (ANSWER, NO_ROUTE):
+        return "answered"
+    return "nobody" if seen.backend == NO_ROW else OUTCOMES.get(seen.end, "ended")
 
 
 def _shown(seen: Any, section: int, names: _Names) -> dict[str, Any]:
@@ -113,14 +133,15 @@ def _shown(seen: Any, section: int, names: _Names) -> dict[str, Any]:
         "at": round(names.offset + seen.at_us / 1e6, 6),
         "worker": names.section(section),
         "pool": names.pool(seen.pool),
-        "policy": POLICY_NAMES.get(seen.policy, "?"),
+        "policy": None if seen.pool == NO_ROW else POLICY_NAMES.get(seen.policy, "?"),
+        "route": names.route(seen.route, seen.at_us),
         "backend": names.backend(seen.backend),
         "id": None if seen.backend == NO_ROW else f"{seen.backend}.{seen.generation}",
         "why": WHY.get(seen.why, "?"),
         "candidates": candidates,
         "cost": seen.cost,
         "tried": seen.tried,
-        "outcome": "nobody" if seen.backend == NO_ROW else OUTCOMES.get(seen.end, "ended"),
+        "outcome": _outcome(seen),
         "status": seen.status or None,
         "protocol": PROTOCOL_NAMES.get(seen.spoken),
         "protocol_why": SPOKEN_WHY.get(seen.spoken_why),

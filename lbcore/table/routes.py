@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from urllib.parse import unquote_to_bytes
 
 from lbcore._layout import ffi
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 ANY_LISTENER = 0xFFFFFFFF
 ANSWERS: int = ffi.integer_const("LB_ROUTE_ANSWERS")
 ROOM: int = ffi.integer_const("LB_ROUTES_BYTES")
+SIMPLE = ("listener", "host", "path", "path_prefix", "grpc", "path_regex", "alpn")
+"""Conditions of one value each."""
 _UNRESERVED = re.compile(rb"[A-Za-z0-9._~-]")
 
 
@@ -27,9 +30,9 @@ class _Text:
         self.bytes = bytearray()
         self._places: dict[bytes, int] = {}
 
-    def put(self, piece: str) -> tuple[int, int]:
+    def put(self, piece: str | bytes) -> tuple[int, int]:
         """Offset and length."""
-        data = piece.encode()
+        data = piece.encode() if isinstance(piece, str) else piece
         if data not in self._places:
             self._places[data] = len(self.bytes)
             self.bytes += data
@@ -97,8 +100,28 @@ def _conditions(route: RouteSettings, text: _Text) -> list[dict[str, int]]:
     return found
 
 
-def pack(routes: list[RouteSettings], listeners: dict[str, int], pools: dict[str, int]) -> bytes:
-    """The bytes of these routes. listeners, pools: rows by name. Raises ConfigError when they do not fit."""
+def _answer(route: RouteSettings) -> str | bytes:
+    """What the route's own response says: where it leads, or its media type and its body."""
+    if route.respond is not None:
+        return route.respond.content_type.encode() + b"\0" + route.respond.content
+    return route.redirect or ""
+
+
+def words(route: RouteSettings) -> str:
+    """A route's conditions as they were written, for those who ask why a request went there."""
+    said = [f"{key}={getattr(route, key)}" for key in SIMPLE if getattr(route, key) is not None]
+    said += [f"method={','.join(route.method)}"] if route.method else []
+    for kind in ("header", "cookie"):
+        for name, value in getattr(route, kind).items():
+            said.append(f"{kind}:{name}" if value is True else f"{kind}:{name}={value}")
+    return " ".join(said) or "every request"
+
+
+def pack(routes: list[RouteSettings], listeners: dict[str, int], pools: dict[str, int], since_us: int | None = None) -> bytes:
+    """The bytes of these routes. listeners, pools: rows by name. since_us: monotonic, since when they are these; None: now.
+
+    Raises ConfigError when they do not fit.
+    """
     text = _Text()
     rows: list[dict[str, Any]] = []
     conditions: list[dict[str, int]] = []
@@ -108,7 +131,7 @@ def pack(routes: list[RouteSettings], listeners: dict[str, int], pools: dict[str
         host_at, host_length = text.put(host)
         path_at, path_length = text.put(path)
         methods_at, methods_length = text.put(" ".join(route.method))
-        location_at, location_length = text.put(route.redirect or "")
+        answer_at, answer_length = text.put(_answer(route))
         own = _conditions(route, text)
         rows.append(
             {
@@ -126,15 +149,29 @@ def pack(routes: list[RouteSettings], listeners: dict[str, int], pools: dict[str
                 "path_kind": ffi.integer_const(path_kind),
                 "cost": route.cost or 0,
                 "status": route.response_status,
-                "location": location_at,
-                "location_length": location_length,
+                "answer": answer_at,
+                "answer_length": answer_length,
+                "number": len(rows),
             }
         )
         conditions += own
+    said = [dict(zip(("at", "length"), text.put(words(route)), strict=True)) for route in routes]
     head = ffi.new(
-        "struct lb_routes_head *", {"count": len(rows), "conditions": len(conditions), "text_bytes": len(text.bytes)}
+        "struct lb_routes_head *",
+        {
+            "count": len(rows),
+            "conditions": len(conditions),
+            "text_bytes": len(text.bytes),
+            "words": len(said),
+            "since_us": time.monotonic_ns() // 1000 if since_us is None else since_us,
+        },
     )
-    parts = [head, ffi.new("struct lb_route_row[]", rows), ffi.new("struct lb_condition_row[]", conditions)]
+    parts = [
+        head,
+        ffi.new("struct lb_route_row[]", rows),
+        ffi.new("struct lb_condition_row[]", conditions),
+        ffi.new("struct lb_route_words[]", said),
+    ]
     packed = b"".join(bytes(ffi.buffer(part)) for part in parts) + bytes(text.bytes)
     if len(packed) > ROOM:
         raise ConfigError(f"route: {len(rows)} routes take {len(packed)} bytes (allowed: at most {ROOM})")

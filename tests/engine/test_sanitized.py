@@ -25,6 +25,8 @@ SUITES = [
     "l7/test_http_failures.py",
     "l7/test_http_retries.py",
     "l7/test_http_routing.py",
+    "l7/test_route_answers.py",
+    "l7/test_route_responses.py",
     "http2/test_clients.py",
     "http2/test_endings.py",
     "http2/test_client_bounds.py",

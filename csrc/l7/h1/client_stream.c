@@ -98,9 +98,9 @@ static size_t local(struct lb_l7 *l7, const struct lb_exchange *exchange, struct
         .head_only = exchange->method == LB_HEAD,
         .date = lb_date_text(&l7->date),
         .why = said.why,
-        .location = lb_route_location(l7, said.status),
+        .answer = lb_route_answered(l7, said),
         .listener = lb_http_listener(l7, exchange),
-        .retry_after_s = said.number,
+        .retry_after_s = said.next == LB_NEXT_ANSWER ? 0 : said.number,
     };
     char lines[LB_GRPC_LINES];
     if (exchange->grpc_web) {

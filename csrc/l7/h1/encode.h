@@ -5,6 +5,7 @@
 
 #include "../forward.h"
 #include "../message.h"
+#include "../route_answer.h"
 
 /* Into out, of message->head.bytes + LB_ENCODE_ROOM + LB_CERTIFICATE_ROOM bytes; the length. */
 size_t lb_encode_request(char *out, const struct lb_message *message, const char *bytes, const struct lb_forward *forward);
@@ -34,9 +35,9 @@ struct lb_local_response {
     uint8_t persistent;
     uint8_t head_only; /* the request's method was HEAD */
     const char *date;
-    const char *why;      /* in words, for the body */
-    const char *location; /* of a redirect; else NULL */
-    const char *lines;    /* of a call of gRPC-Web, instead of a body; NULL: it is none */
+    const char *why;               /* in words, for the body */
+    struct lb_route_answer answer; /* what its route says */
+    const char *lines;             /* of a call of gRPC-Web, instead of a body; NULL: it is none */
     const struct lb_listener_row *listener;
 };
 

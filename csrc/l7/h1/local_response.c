@@ -12,53 +12,64 @@ static char *put(char *to, const void *bytes, size_t count)
 
 #define PUT(to, literal) put(to, literal, sizeof(literal) - 1)
 
+enum { NO_CONTENT = 204 };
+
+/* Those of RFC 9110 15 that a response of ours may have, 418 (RFC 7168 2.3.3), 425 (RFC 8470 5.2), 428, 429, 431 and 511 (RFC 6585), 451
+ * (RFC 7725 3). */
+static const struct {
+    uint16_t status;
+    const char *words;
+} known[] = {
+    {200, "OK"},
+    {201, "Created"},
+    {202, "Accepted"},
+    {203, "Non-Authoritative Information"},
+    {204, "No Content"},
+    {301, "Moved Permanently"},
+    {302, "Found"},
+    {303, "See Other"},
+    {307, "Temporary Redirect"},
+    {308, "Permanent Redirect"},
+    {400, "Bad Request"},
+    {401, "Unauthorized"},
+    {402, "Payment Required"},
+    {403, "Forbidden"},
+    {404, "Not Found"},
+    {405, "Method Not Allowed"},
+    {406, "Not Acceptable"},
+    {408, "Request Timeout"},
+    {409, "Conflict"},
+    {410, "Gone"},
+    {411, "Length Required"},
+    {413, "Content Too Large"},
+    {414, "URI Too Long"},
+    {415, "Unsupported Media Type"},
+    {417, "Expectation Failed"},
+    {418, "I'm a teapot"},
+    {421, "Misdirected Request"},
+    {422, "Unprocessable Content"},
+    {425, "Too Early"},
+    {426, "Upgrade Required"},
+    {428, "Precondition Required"},
+    {429, "Too Many Requests"},
+    {431, "Request Header Fields Too Large"},
+    {451, "Unavailable For Legal Reasons"},
+    {500, "Internal Server Error"},
+    {501, "Not Implemented"},
+    {502, "Bad Gateway"},
+    {503, "Service Unavailable"},
+    {504, "Gateway Timeout"},
+    {505, "HTTP Version Not Supported"},
+    {511, "Network Authentication Required"},
+};
+
 /* The words of a status code. */
 static const char *status_words(uint16_t status)
 {
-    switch (status) {
-    case 200:
-        return "OK";
-    case 301:
-        return "Moved Permanently";
-    case 302:
-        return "Found";
-    case 303:
-        return "See Other";
-    case 307:
-        return "Temporary Redirect";
-    case 308:
-        return "Permanent Redirect"; /* RFC 9110 15.4.9 */
-    case 400:
-        return "Bad Request";
-    case 403:
-        return "Forbidden";
-    case 404:
-        return "Not Found";
-    case 408:
-        return "Request Timeout";
-    case 413:
-        return "Content Too Large";
-    case 414:
-        return "URI Too Long";
-    case 417:
-        return "Expectation Failed";
-    case 429:
-        return "Too Many Requests"; /* RFC 6585 4 */
-    case 431:
-        return "Request Header Fields Too Large";
-    case 501:
-        return "Not Implemented";
-    case 502:
-        return "Bad Gateway";
-    case 503:
-        return "Service Unavailable";
-    case 504:
-        return "Gateway Timeout";
-    case 505:
-        return "HTTP Version Not Supported";
-    default:
-        return "Error";
-    }
+    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
+        if (known[i].status == status)
+            return known[i].words;
+    return status < 400 ? "OK" : "Error";
 }
 
 /* The listener's body with {status} and {reason} filled in, or a line of our own. */
@@ -87,8 +98,8 @@ static size_t own_body(char *body, size_t room, const struct lb_local_response *
 /* The lines of a head, from the first to those that speak of its body. */
 static char *put_first(char *to, const struct lb_local_response *response, uint16_t status, size_t length)
 {
-    return to + sprintf(to, "HTTP/1.1 %u %s\r\nDate: %s\r\nContent-Length: %zu\r\n", status, status_words(status), response->date,
-                        length);
+    to += sprintf(to, "HTTP/1.1 %u %s\r\nDate: %s\r\n", status, status_words(status), response->date);
+    return status == NO_CONTENT ? to : to + sprintf(to, "Content-Length: %zu\r\n", length); /* RFC 9110 8.6 */
 }
 
 static char *put_last(char *to, const struct lb_local_response *response, uint16_t status)
@@ -114,16 +125,18 @@ size_t lb_encode_local(char *out, const struct lb_local_response *response)
     char body[4096];
     if (response->lines)
         return encode_call(out, response);
-    size_t length = own_body(body, sizeof body, response);
-    const char *type = (const char *)response->listener->error_type;
+    const struct lb_route_answer *answer = &response->answer;
+    size_t length = answer->type ? answer->body_length : own_body(body, sizeof body, response);
+    const char *type = answer->type ? answer->type : (const char *)response->listener->error_type;
     char *to = put_first(out, response, response->status, length);
-    to += sprintf(to, "Content-Type: %s\r\n", *type ? type : "text/plain; charset=utf-8");
-    if (response->location)
-        to += sprintf(to, "Location: %s\r\n", response->location);
+    if (response->status != NO_CONTENT)
+        to += sprintf(to, "Content-Type: %s\r\n", *type ? type : "text/plain; charset=utf-8");
+    if (answer->location)
+        to += sprintf(to, "Location: %s\r\n", answer->location);
     if (response->retry_after_s)
         to += sprintf(to, "Retry-After: %u\r\n", response->retry_after_s);
     to = put_last(to, response, response->status);
     if (!response->head_only)
-        to = put(to, body, length);
+        to = put(to, answer->type ? answer->body : body, length);
     return (size_t)(to - out);
 }

@@ -104,9 +104,9 @@ static size_t local(struct lb_l7 *l7, const struct lb_exchange *exchange, struct
         .persistent = 1,
         .date = lb_date_text(&l7->date),
         .why = said.why,
-        .location = lb_route_location(l7, said.status),
+        .answer = lb_route_answered(l7, said),
         .listener = lb_http_listener(l7, exchange),
-        .retry_after_s = said.number,
+        .retry_after_s = said.next == LB_NEXT_ANSWER ? 0 : said.number,
     };
     size_t length = lb_encode_local(l7->out, &response);
     if (lb_message_response(&l7->message, l7->out, (uint32_t)length, &limits, LB_GET) != LB_READ_DONE)

@@ -304,3 +304,10 @@ ROUTE: tuple[Option, ...] = (
     Option("alpn", "text", None, 'tls: a protocol that the client offers, such as "h2"'),
     Option("cost", "int", None, "cost of a request without X-LB-Cost while it is under way; default: 1", low=1, high=65_535),
 )
+
+RESPOND: tuple[Option, ...] = (
+    Option("status", "int", 200, "status of the response: 200 to 204, or 400 and above", low=200, high=599),
+    Option("body", "body", None, "body of the response; default: none", high=32 << 10),
+    Option("body_file", "text", None, "file that holds the body, read at the start and at each reload"),
+    Option("content_type", "text", None, "media type of the body; default: text/plain; charset=utf-8"),
+)

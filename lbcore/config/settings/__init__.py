@@ -21,6 +21,7 @@ from lbcore.config.settings.cluster import ClusterSettings
 from lbcore.config.settings.health import LeaseSettings, OutlierSettings, ProbeSettings
 from lbcore.config.settings.listener import ListenerSettings, RouteSettings
 from lbcore.config.settings.pool import DEFAULT_POOL, BackendSettings, PoolSettings
+from lbcore.config.settings.respond import RespondSettings
 from lbcore.config.settings.source import SourceSettings
 from lbcore.config.settings.tls import CertificateSettings
 
@@ -39,6 +40,7 @@ __all__ = (
     "OutlierSettings",
     "PoolSettings",
     "ProbeSettings",
+    "RespondSettings",
     "RouteSettings",
     "Settings",
     "SourceSettings",

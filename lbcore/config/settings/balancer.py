@@ -10,7 +10,7 @@ from lbcore.config.settings.admin import AdminSettings, admin_of
 from lbcore.config.settings.base import Settings
 from lbcore.config.settings.cluster import ClusterSettings
 from lbcore.config.settings.health import ProbeSettings
-from lbcore.config.settings.listener import OF_REQUESTS, ListenerSettings, RouteSettings
+from lbcore.config.settings.listener import ANSWERS, OF_REQUESTS, ListenerSettings, RouteSettings
 from lbcore.config.settings.loops import loop_faults
 from lbcore.config.settings.pool import DEFAULT_POOL, BackendSettings, PoolSettings
 from lbcore.config.settings.sticky import plain_faults, shared_faults
@@ -133,7 +133,22 @@ class BalancerSettings(Settings):
         parts += [
             (f"pool {pool.name}: ", part) for pool in self.pools for part in (pool, pool.lease, pool.probe, *pool.sources)
         ]
-        return [*super().advice(), *(f"{where}{line}" for where, part in parts if part is not None for line in part.advice())]
+        return [
+            *self._route_advice(),
+            *super().advice(),
+            *(f"{where}{line}" for where, part in parts if part is not None for line in part.advice()),
+        ]
+
+    def _route_advice(self) -> Iterable[str]:
+        """A route that answers is of requests: connections of mode tls, which have none, pass it over."""
+        names = [str(listener.name) for listener in self.listeners if listener.mode == "tls"]
+        for at, route in enumerate(self.routes):
+            key = next((key for key in ANSWERS[1:] if getattr(route, key)), None)
+            if names and route.listener is None and route.of_requests == [key]:
+                yield (
+                    f"route[{at}].{key}: not for the connections of tls listeners ({', '.join(names)}), where none are read; "
+                    "name the listener that is meant"
+                )
 
     def _header_faults(self) -> Iterable[str]:
         """A PROXY header begins a connection: datagrams have none. No route leads on from udp."""

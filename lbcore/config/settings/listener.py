@@ -8,6 +8,7 @@ from lbcore.config import options
 from lbcore.config.option import slots
 from lbcore.config.settings.addresses import join_host_port, parse_listen
 from lbcore.config.settings.base import Settings, is_token
+from lbcore.config.settings.respond import RespondSettings
 from lbcore.config.settings.tls import CertificateSettings, listener_faults
 
 TYPE_CHECKING = False
@@ -159,11 +160,15 @@ class ListenerSettings(Settings):
         return f"{self.mode}://{join_host_port(self.host, self.port)}"
 
 
+ANSWERS = ("pool", "redirect", "deny", "respond")
+"""Who answers the requests of a route: it names one of these."""
+
+
 class RouteSettings(Settings):
     """Where requests go that fit: all that is named must hold."""
 
     OPTIONS = options.ROUTE
-    __slots__ = slots(options.ROUTE, "cookie", "header", "method")
+    __slots__ = slots(options.ROUTE, "cookie", "header", "method", "respond")
     KEY = "route."
 
     listener: str | None
@@ -181,8 +186,10 @@ class RouteSettings(Settings):
     method: list[str]
     header: dict[str, str | bool]
     cookie: dict[str, str | bool]
+    respond: RespondSettings | None
 
     def take(self, values: dict[str, Any]) -> Iterable[str]:
+        self.respond = values.pop("respond", None)
         method = values.pop("method", None) or []
         names = [method] if isinstance(method, str) else method
         if isinstance(names, list | tuple) and all(isinstance(name, str) and is_token(name) for name in names):
@@ -225,11 +232,11 @@ class RouteSettings(Settings):
 
     def _answer_faults(self) -> Iterable[str]:
         """Of who answers: a pool, or the route by itself."""
-        answers = [key for key in ("pool", "redirect", "deny") if getattr(self, key)]
+        answers = [key for key in ANSWERS if getattr(self, key)]
         if not answers:
-            yield "pool: missing (the pool that serves it; or redirect, or deny = true)"
+            yield "pool: missing (the pool that serves it; or redirect, respond, or deny = true)"
         elif len(answers) > 1:
-            yield f"{answers[1]}: a route has one of pool, redirect and deny"
+            yield f"{answers[1]}: a route has one of {', '.join(ANSWERS)}"
         if self.status is not None and self.redirect is None:
             yield "status: requires redirect"
         elif self.status is not None and self.status not in REDIRECTS:
@@ -247,12 +254,14 @@ class RouteSettings(Settings):
         """Of the route's own response; 0: its pool responds."""
         if self.redirect is not None:
             return self.status or REDIRECTS[0]
+        if self.respond is not None:
+            return self.respond.status
         return 403 if self.deny else 0
 
     @property
     def of_requests(self) -> list[str]:
         """What it asks for that only requests have."""
-        keys = ("path", "path_prefix", "grpc", "path_regex", "method", "header", "cookie", "cost", "redirect", "deny")
+        keys = ("path", "path_prefix", "grpc", "path_regex", "method", "header", "cookie", "cost", *ANSWERS[1:])
         return [key for key in keys if getattr(self, key)]
 
 
