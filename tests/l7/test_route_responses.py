@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from grpc_calls import channel
-from harness import balanced, command
+from harness import balanced, command, wait_for
 from http_balancers import OFF, figure, settings_of
 from http_peers import Backend, Client, field
 
@@ -142,7 +142,7 @@ def test_body_of_a_file_is_read_at_the_start_and_at_a_reload(tmp_path: Path) -> 
         assert "(lbcore)" in lb.cli("why").stdout
         page.write_bytes(b"\x00two")
         assert lb.cli("reload").returncode == 0
-        assert client.get().body == b"\x00two"
+        wait_for(lambda: client.get().body == b"\x00two", "the worker has the new routes")
         page.write_bytes(b"x" * 32769)
         refused = lb.cli("reload")
         assert "route[0].respond.body_file: " in refused.stderr
