@@ -36,17 +36,24 @@ static int set_options(int fd, uint32_t tcp_keepalive_s)
     return error || !tcp_keepalive_s ? error : lb_net_keep_alive(fd, tcp_keepalive_s);
 }
 
-int lb_net_connect(const union lb_address *to, uint32_t tcp_keepalive_s, const char *loopback_control)
+/* EAGAIN is not the lack of a port that it is elsewhere: the backlog of a unix socket is full (unix(7)), and no event would tell when it is
+ * not. So it is refused, as FreeBSD has it. */
+static int why_not(int local, int error)
 {
-    int fd = socket(to->any.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, IPPROTO_TCP);
+    return local && error == EAGAIN ? -ECONNREFUSED : -error;
+}
+
+int lb_net_connect(const struct lb_destination *to, uint32_t tcp_keepalive_s, const char *loopback_control)
+{
+    int local = to->at.any.sa_family == AF_UNIX;
+    int fd = socket(to->at.any.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return -errno;
-    socklen_t length = to->any.sa_family == AF_INET6 ? sizeof to->v6 : sizeof to->v4;
-    int error = set_options(fd, tcp_keepalive_s);
-    if (loopback_control && lb_net_is_loopback(to))
+    int error = local ? 0 : set_options(fd, tcp_keepalive_s);
+    if (loopback_control && !local && lb_net_is_loopback(&to->at.ip))
         lb_congestion_set(fd, loopback_control);
-    if (!error && connect(fd, &to->any, length) < 0 && errno != EINPROGRESS)
-        error = -errno;
+    if (!error && connect(fd, &to->at.any, to->length) < 0 && errno != EINPROGRESS)
+        error = why_not(local, errno);
     if (error) {
         close(fd);
         return error;
@@ -80,7 +87,8 @@ int lb_net_is_self(int fd)
     if (mine.any.sa_family == AF_INET6)
         return mine.v6.sin6_port == peer.v6.sin6_port &&
                memcmp(&mine.v6.sin6_addr, &peer.v6.sin6_addr, sizeof mine.v6.sin6_addr) == 0;
-    return mine.v4.sin_port == peer.v4.sin_port && mine.v4.sin_addr.s_addr == peer.v4.sin_addr.s_addr;
+    return mine.any.sa_family == AF_INET && mine.v4.sin_port == peer.v4.sin_port &&
+           mine.v4.sin_addr.s_addr == peer.v4.sin_addr.s_addr;
 }
 
 void lb_net_reset(int fd)
@@ -97,8 +105,9 @@ int lb_net_has_sent_all(int fd)
     const struct lb_ring_socket *served = lb_ring_socket_of(fd);
     if (served && served->send != LB_RING_NO_SEND)
         return 0;
-    /* what is queued and not sent yet waits for room that acknowledgements make: then something is unacknowledged, too */
-    return getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &length) == 0 && !info.tcpi_unacked;
+    /* what is queued and not sent yet waits for room that acknowledgements make: then something is unacknowledged, too. What a unix
+     * socket has taken lies in its peer's queue, which outlives it */
+    return getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &length) == 0 ? !info.tcpi_unacked : errno == EOPNOTSUPP;
 }
 
 void lb_net_quickack(int fd)

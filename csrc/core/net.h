@@ -4,11 +4,22 @@
 
 #include <netinet/in.h>
 #include <stdint.h>
+#include <sys/un.h>
 
 union lb_address {
     struct sockaddr any;
     struct sockaddr_in v4;
     struct sockaddr_in6 v6;
+};
+
+/* Where a connect goes: with room for the path of a unix socket, which a union lb_address has not. */
+struct lb_destination {
+    socklen_t length;
+    union {
+        struct sockaddr any;
+        union lb_address ip;
+        struct sockaddr_un local;
+    } at;
 };
 
 /* A client, and the address of ours (or of the proxy before us) that it came to. Family 0: the socket knows it. */
@@ -20,8 +31,8 @@ struct lb_ends {
 };
 
 /* Begin to connect: a descriptor whose connect is under way or done, or -errno. tcp_keepalive_s: 0: none, or later. loopback_control:
- * congestion control where `to` is a loopback address (core/congestion.h); NULL: the host's, there too. */
-__attribute__((warn_unused_result)) int lb_net_connect(const union lb_address *to, uint32_t tcp_keepalive_s,
+ * congestion control where `to` is a loopback address (core/congestion.h); NULL: the host's, there too. A unix socket knows neither. */
+__attribute__((warn_unused_result)) int lb_net_connect(const struct lb_destination *to, uint32_t tcp_keepalive_s,
                                                        const char *loopback_control);
 
 /* Have a silent peer asked whether it is there still, once it was silent for so long: 0, or -errno. */

@@ -22,8 +22,9 @@ int lb_tcp_ask(int fd, struct lb_tcp_state *state)
     const struct tcp_info *info = &got.info;
     got.words[SND_WND] = 1;
     socklen_t size = sizeof got;
+    *state = (struct lb_tcp_state){0};
     if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &got, &size) < 0)
-        return -errno;
+        return errno == EOPNOTSUPP ? 0 : -errno; /* a unix socket: what it took is with its peer */
     int shut = info->tcpi_unacked ? !got.words[SND_WND] : info->tcpi_notsent_bytes != 0;
     *state = (struct lb_tcp_state){
         .acked = (uint32_t)info->tcpi_bytes_acked,

@@ -1,6 +1,7 @@
 #include "backend_report.h"
 
 #include <errno.h>
+#include <stddef.h>
 #include <string.h>
 
 #include "../table/avoid.h"
@@ -8,18 +9,43 @@
 #include "../table/timing.h"
 #include "ack.h"
 
-union lb_address lb_backend_address(const struct lb_backend_row *row)
+enum { PREFIX = sizeof "unix:" - 1 }; /* of the address of a row that is AF_UNIX */
+
+/* Of "unix:/path" and "unix:@name": an abstract name begins with NUL, and has no NUL at its end (unix(7)). */
+static void to_local(const struct lb_backend_row *row, struct lb_destination *to)
 {
-    union lb_address to;
-    memset(&to, 0, sizeof to);
-    if (row->family == AF_INET6) {
-        to.v6 = (struct sockaddr_in6){.sin6_family = AF_INET6, .sin6_port = htons(row->port), .sin6_scope_id = row->scope};
-        memcpy(&to.v6.sin6_addr, row->ip, sizeof to.v6.sin6_addr);
+    struct sockaddr_un *local = &to->at.local;
+    const char *path = (const char *)row->address + PREFIX;
+    size_t length = strnlen(path, sizeof local->sun_path - 1);
+    int is_abstract = *path == '@';
+    local->sun_family = AF_UNIX;
+    memcpy(local->sun_path, path, length);
+    local->sun_path[length] = 0;
+    if (is_abstract)
+        local->sun_path[0] = 0;
+    to->length = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + length + !is_abstract);
+}
+
+void lb_backend_destination(const struct lb_backend_row *row, struct lb_destination *to)
+{
+    if (row->family == AF_UNIX) {
+        to_local(row, to);
+    } else if (row->family == AF_INET6) {
+        struct sockaddr_in6 *v6 = &to->at.ip.v6;
+        *v6 = (struct sockaddr_in6){.sin6_family = AF_INET6, .sin6_port = htons(row->port), .sin6_scope_id = row->scope};
+        memcpy(&v6->sin6_addr, row->ip, sizeof v6->sin6_addr);
+        to->length = sizeof *v6;
     } else {
-        to.v4 = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons(row->port)};
-        memcpy(&to.v4.sin_addr, row->ip, sizeof to.v4.sin_addr);
+        struct sockaddr_in *v4 = &to->at.ip.v4;
+        *v4 = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons(row->port)};
+        memcpy(&v4->sin_addr, row->ip, sizeof v4->sin_addr);
+        to->length = sizeof *v4;
     }
-    return to;
+}
+
+const char *lb_backend_authority(const struct lb_backend_row *row)
+{
+    return row->family == AF_UNIX ? "localhost" : (const char *)row->address;
 }
 
 struct lb_backend_health *lb_report_of(struct lb_worker_context *ctx, uint32_t backend)

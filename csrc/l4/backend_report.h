@@ -8,7 +8,11 @@
 /* This worker's health of a backend, fresh if the row has a new tenant. */
 struct lb_backend_health *lb_report_of(struct lb_worker_context *ctx, uint32_t backend);
 
-union lb_address lb_backend_address(const struct lb_backend_row *row);
+/* Where it listens. */
+void lb_backend_destination(const struct lb_backend_row *row, struct lb_destination *to);
+
+/* What Host says where a request names no host: HOST:PORT; localhost for a unix socket, as in nginx. */
+const char *lb_backend_authority(const struct lb_backend_row *row);
 
 /* A connect succeeded, and took so long. */
 void lb_report_connected(struct lb_worker_context *ctx, uint32_t pool, uint32_t backend, uint32_t took_us);

@@ -2,16 +2,22 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "../core/shortage.h"
 #include "../tls/handshake.h"
 #include "../tls/stream.h"
 
-/* The host of "host:port", "[v6]:port" and "[v6%zone]:port", as a certificate would have it: without a last dot. */
+/* The host of "host:port", "[v6]:port" and "[v6%zone]:port", as a certificate would have it: without a last dot. A unix socket is
+ * "localhost", as in nginx. */
 static void host_of(const struct lb_backend_row *row, char host[LB_ADDRESS])
 {
     const char *text = (const char *)row->address;
     size_t length = strnlen(text, LB_ADDRESS - 1);
+    if (row->family == AF_UNIX) {
+        memcpy(host, "localhost", sizeof "localhost");
+        return;
+    }
     while (length && text[length] != ':')
         length--;
     if (length > 2 && text[0] == '[' && text[length - 1] == ']') {

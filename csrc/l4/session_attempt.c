@@ -26,7 +26,8 @@ static int begin_to_connect(const struct lb_attempt *attempt)
 {
     struct lb_worker_context *ctx = attempt->ctx;
     struct lb_session *session = attempt->client;
-    union lb_address to = lb_backend_address(&ctx->shm.backends[session->backend]);
+    struct lb_destination to;
+    lb_backend_destination(&ctx->shm.backends[session->backend], &to);
     session->connect_us = (uint32_t)ctx->now_us;
     lb_add(&ctx->row->connects, 1);
 

@@ -156,17 +156,17 @@ static int connect_to(const struct lb_attempt *attempt)
 {
     struct lb_udp_session *session = attempt->client;
     const struct lb_backend_row *row = &attempt->ctx->shm.backends[session->backend];
-    union lb_address to = lb_backend_address(row);
+    struct lb_destination to;
+    lb_backend_destination(row, &to);
     session->tenant = row->generation;
     session->asked = 0;
     lb_add(&attempt->ctx->row->connects, 1);
-    int fd = socket(to.any.sa_family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, IPPROTO_UDP);
+    int fd = socket(to.at.any.sa_family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, IPPROTO_UDP);
     if (fd < 0)
         return errno;
-    socklen_t length = to.any.sa_family == AF_INET6 ? sizeof to.v6 : sizeof to.v4;
     if (session->many)
-        lb_datagram_prepare(fd, to.any.sa_family, 0);
-    if (connect(fd, &to.any, length) < 0 || watch(attempt->context, session, fd) < 0) {
+        lb_datagram_prepare(fd, to.at.any.sa_family, 0);
+    if (connect(fd, &to.at.any, to.length) < 0 || watch(attempt->context, session, fd) < 0) {
         int error = errno;
         close(fd);
         return error;

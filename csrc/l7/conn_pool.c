@@ -207,7 +207,8 @@ int lb_conn_connect(struct lb_conn_pool *pool, uint32_t backend, uint32_t row, s
     uint32_t index = lb_slab_take(&pool->slab);
     if (index == LB_SLAB_NONE)
         return ENOBUFS;
-    union lb_address to = lb_backend_address(&ctx->shm.backends[backend]);
+    struct lb_destination to;
+    lb_backend_destination(&ctx->shm.backends[backend], &to);
     int fd = lb_net_connect(&to, limits->tcp_keepalive_s, ctx->loopback_control);
     if (fd == -EADDRNOTAVAIL && pool->parting.count) {
         hurry(pool);

@@ -3,6 +3,7 @@
 #include "../table/account.h"
 #include "../tls/connection.h"
 #include "../core/random.h"
+#include "../l4/backend_report.h"
 #include "../l4/sendq.h"
 #include "body.h"
 #include "belongs.h"
@@ -25,7 +26,7 @@ static void fill_forward(struct lb_l7 *l7, const struct lb_exchange *exchange, s
         .http2 = exchange->stream[LB_CLIENT].http2,
         .tls = (uint8_t)lb_http_client_spoke_tls(l7, exchange->client),
         .certificate = exchange->client->side.tls ? exchange->client->side.tls->certificate : NULL,
-        .backend = (const char *)l7->ctx->shm.backends[exchange->backend].address,
+        .backend = lb_backend_authority(&l7->ctx->shm.backends[exchange->backend]),
     };
     if (lb_http_trace(l7, exchange, trace, &forward->trace_begins))
         forward->trace = trace;

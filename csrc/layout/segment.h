@@ -131,9 +131,9 @@ struct lb_listener_row {
     uint32_t protocols;            /* mode http: enum lb_protocol, bits: what its clients may speak */
     uint32_t max_streams;          /* of one HTTP/2 connection, open at once */
     uint32_t grpc_web;             /* mode http: calls of gRPC-Web are translated */
-    uint8_t pad0[44];
+    uint8_t pad0[12];
     uint8_t name[64];
-    uint8_t address[96];
+    uint8_t address[128];
     uint8_t error_type[96];         /* media type of the body below */
     uint8_t error_body[1024];       /* of responses that the balancer makes; empty: its own words */
     uint8_t passed_headers[256];    /* claim headers that strangers may bring: lower case, '-' for '_', apart by spaces */
@@ -196,15 +196,15 @@ struct lb_backend_row {
     uint32_t pool;
     uint32_t weight;
     float load;      /* 0..1 as reported; negative: unknown */
-    uint16_t family; /* AF_INET or AF_INET6 */
-    uint16_t port;   /* host byte order */
+    uint16_t family; /* AF_INET, AF_INET6, or AF_UNIX: `address` has its path then, and `ip` nothing */
+    uint16_t port;   /* host byte order; 0: AF_UNIX */
     uint32_t scope;  /* IPv6 scope id */
     uint8_t ip[16];
     uint32_t text_version; /* odd while the strings below are being written */
     uint32_t ramp_from_ms; /* slow start: monotonic, low 32 bits */
     uint32_t ramp_ms;      /* how long its share grows; 0: it has all of it */
     float elsewhere;       /* what it says to have under way beside what came from here */
-    uint8_t address[96];
+    uint8_t address[128];
     uint8_t source[16];
     uint8_t reason[192];
     uint64_t leaves_ms; /* monotonic: when its last sessions are cut; 0: it stays */
@@ -213,6 +213,7 @@ struct lb_backend_row {
     uint8_t kept;       /* LB_UP only because nobody is better: its own evidence says something else */
     uint8_t known;      /* enum lb_known, bits: for the next control plane */
     uint8_t instances;  /* processes that have registered it and not said goodbye: likewise */
+    uint8_t pad0[32];
 };
 
 /* A client address of a listener: table/clients.h. Writers: workers, by compare-and-swap. */

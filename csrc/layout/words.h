@@ -1,11 +1,11 @@
 /* The shared segment: its bounds, and the words that stand in it as numbers. See segment.h. */
 enum {
-    LB_LAYOUT = 21,  /* raised with every change of this file, of segment.h and of figures.h */
-    LB_NAME = 64,    /* bytes of a name, NUL included */
-    LB_ADDRESS = 96, /* bytes of a printed address */
-    LB_SOURCE = 16,  /* bytes of a backend's source */
-    LB_REASON = 192, /* bytes of a reason in words */
-    LB_WINDOW = 8,   /* seconds that the retry budget looks back */
+    LB_LAYOUT = 22,   /* raised with every change of this file, of segment.h and of figures.h */
+    LB_NAME = 64,     /* bytes of a name, NUL included */
+    LB_ADDRESS = 128, /* bytes of a printed address, NUL included: unix(7) paths have 107 bytes at most */
+    LB_SOURCE = 16,   /* bytes of a backend's source */
+    LB_REASON = 192,  /* bytes of a reason in words */
+    LB_WINDOW = 8,    /* seconds that the retry budget looks back */
     LB_NO_POOL = 0x7fffffff,
     LB_ROUTE_ANSWERS = 0x40000000, /* and the route's row, in the place of its pool: it answers by itself */
     LB_MAX_WORKERS = 64,

@@ -11,7 +11,7 @@ _Static_assert(sizeof(((struct lb_head *)0)->spent) / sizeof(struct lb_spent) ==
 _Static_assert(sizeof(struct lb_network) == 32, "network");
 _Static_assert(sizeof(struct lb_listener_row) == 2880, "listener row");
 _Static_assert(sizeof(struct lb_pool_row) == 640, "pool row");
-_Static_assert(sizeof(struct lb_backend_row) == 384, "backend row");
+_Static_assert(sizeof(struct lb_backend_row) == 448, "backend row");
 _Static_assert(offsetof(struct lb_backend_row, address) == 64, "the data path reads one line of a backend row");
 _Static_assert(sizeof(struct lb_client) == 32, "client");
 _Static_assert(sizeof(struct lb_view) == 64, "view");

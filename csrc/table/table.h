@@ -4,7 +4,7 @@
 
 #include "shm.h"
 
-/* A backend as the control plane names it; ip holds 4 bytes for AF_INET, 16 for AF_INET6. */
+/* A backend as the control plane names it; ip holds 4 bytes for AF_INET, 16 for AF_INET6, none for AF_UNIX. */
 struct lb_backend_spec {
     uint32_t pool;
     uint32_t weight;

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from lbcore.admin.bodies import BackendCall, BadBody, UpgradeCall, parse
 from lbcore.admin.request import Refusal, Reply, Request, json_reply
+from lbcore.config.settings import is_unix
 from lbcore.discovery.members import normal
 from lbcore.errors import ConfigError, LbcoreError, StillDraining
 
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from lbcore.table import Row
 
 T = TypeVar("T")
+
+_SOCKETS_ARE_LOCAL = "address: a unix socket is added over the admin server's unix socket only, as lbcore backend add does"
+"""Else a stolen token would reach every socket of the host that lbcore may connect to, a container engine's among them."""
 
 _IT_BEATS = "it sends heartbeats, and will register again with the next one: drain it instead, or end its registration"
 
@@ -47,6 +51,8 @@ class OperatorCalls:
         if verb not in ("add", "drain", "ready", "remove", "weight"):
             raise Refusal(404, f"{verb}: unknown (known: add, drain, ready, remove, weight)")
         body = parse(await request.read(), BackendCall)
+        if verb == "add" and is_unix(body.address) and request.caller is not None:
+            raise Refusal(403, _SOCKETS_ARE_LOCAL)
         row, note = await asyncio.to_thread(self._carry_out, verb, body)  # adding resolves a name, which may take its time
         told = {
             "id": row.id,

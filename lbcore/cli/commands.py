@@ -31,7 +31,7 @@ Pool = Annotated[
     str | None,
     typer.Option("--pool", metavar="POOL", help="The pool's name; default: the pool that has this backend."),
 ]
-Address = Annotated[str, typer.Argument(metavar="HOST:PORT", help="The backend's address.")]
+Address = Annotated[str, typer.Argument(metavar="ADDRESS", help="The backend's address: HOST:PORT or unix:/PATH.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 

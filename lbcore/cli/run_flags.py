@@ -72,8 +72,8 @@ FLAGS = (
     RunFlag("key", "FILE", "PEM file of the private key of --cert; default: the key is in the file of --cert."),
     RunFlag(
         "backend",
-        "HOST:PORT[,weight=N][,backup]",
-        "A server to send sessions to. May be given several times.",
+        "ADDRESS[,weight=N][,backup]",
+        "A server to send sessions to: HOST:PORT, or unix:/PATH. May be given several times.",
         many=True,
     ),
     *(flag_of(option) for option in _asked(options.POOL)),

@@ -16,6 +16,7 @@ from lbcore.cluster.keys import Backend
 from lbcore.cluster.session import Session, now_ms
 from lbcore.cluster.ticket_ring import TicketRing
 from lbcore.cluster.view import View
+from lbcore.config.settings import is_unix
 from lbcore.log_once import LogOnce
 from lbcore.store.interface import LeaseGone, Refused, StoreError
 from lbcore.tls.tickets import TicketKey
@@ -111,6 +112,8 @@ class Cluster:
 
     def _told(self, pool: str, address: str, kind: str, value: object) -> None:
         """A member has news. Called under the members' lock, so that events keep their order."""
+        if is_unix(address):  # this host's alone
+            return
         self._events.append((pool, address, kind, value))
         self._poke()
 

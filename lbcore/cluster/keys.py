@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from lbcore.config.settings import join_host_port, parse_address
+from lbcore.config.settings import is_unix, join_host_port, parse_address
 
 FORMAT = "lbcore 1"
 """The value of the key `format`: the prefix is ours, and its values are written like this."""
@@ -79,6 +79,8 @@ class Keys:
 def _backend_of(rest: str) -> Backend | None:
     pool, _, address = rest.partition("/")
     try:
-        return Backend(pool, address) if pool and join_host_port(*parse_address(address)) == address else None
+        if not pool or is_unix(address):  # a socket of one host is nothing to the others
+            return None
+        return Backend(pool, address) if join_host_port(*parse_address(address)) == address else None
     except ValueError:
         return None

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import errno
-import os
 
 from lbcore.discovery import evidence as rules_of
 from lbcore.discovery import outliers
+from lbcore.discovery.connect_words import connect_words
 from lbcore.discovery.evidence import Suspicion
 from lbcore.engine import notes
 
@@ -71,7 +71,7 @@ class Observations:
                     case Suspicion.NOTHING:
                         pass
             elif what != notes.RESPONSES and outcome.failures_in_row:
-                detail = _TLS_WORDS.get(outcome.last_errno) or os.strerror(outcome.last_errno).lower()
+                detail = _TLS_WORDS.get(outcome.last_errno) or connect_words(outcome.last_errno, row.address)
                 rules_of.note_connects_failed(
                     member.evidence, outcome.failures_in_row, detail, self._all.pools_by_name[row.pool], now
                 )

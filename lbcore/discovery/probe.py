@@ -12,7 +12,8 @@ import os
 import ssl
 from typing import TYPE_CHECKING
 
-from lbcore.config.settings import join_host_port, raw_bytes
+from lbcore.config.settings import is_unix, join_host_port, raw_bytes
+from lbcore.discovery.connect_words import connect_words
 from lbcore.discovery.reaching import MOST_BYTES, ProbeFailed, Talk, reach, target, touch
 from lbcore.discovery.shortages import is_shortage
 from lbcore.tls.files import Stamp, stamp
@@ -60,7 +61,7 @@ class Asker:
         except (OSError, MemoryError) as error:
             if is_shortage(error) and not _has_no_way(error, row, probe):
                 raise ProbeShortage(getattr(error, "errno", None) or errno.ENOMEM) from None
-            raise ProbeFailed(_words(error)) from None
+            raise ProbeFailed(_words(error, row)) from None
 
     async def _ask(self, row: Row, probe: ProbeSettings) -> None:
         if probe.kind == "udp":
@@ -94,7 +95,7 @@ class Asker:
         from lbcore.discovery import handshakes
         from lbcore.discovery.probe_http import http
 
-        host = probe.host or (join_host_port(row.ip, row.port) if row.scope else row.address)  # no zone (RFC 6874 1)
+        host = probe.host or _authority(row)
         if probe.kind == "http":
             return lambda talk, probe: http(talk, probe, host)
         if probe.kind == "grpc":
@@ -153,10 +154,17 @@ def _made_context(probe: ProbeSettings, h2: bool) -> ssl.SSLContext:
     return context
 
 
+def _authority(row: Row) -> str:
+    """What Host says of a backend: no zone (RFC 6874 1), and localhost for a unix socket, as in nginx."""
+    if is_unix(row.address):
+        return "localhost"
+    return join_host_port(row.ip, row.port) if row.scope else row.address
+
+
 def _name(row: Row, probe: ProbeSettings) -> str:
     """Whom the certificate must be for."""
     if probe.host is None:
-        return probe.tls_name or (row.ip if row.scope else row.host)
+        return probe.tls_name or _authority(row).removesuffix(f":{row.port}").strip("[]")
     name, colon, port = probe.host.rpartition(":")
     return (name if colon and port.isdigit() else probe.host).strip("[]")
 
@@ -182,7 +190,7 @@ def _has_no_way(error: OSError | MemoryError, row: Row, probe: ProbeSettings) ->
     return False
 
 
-def _words(error: OSError | MemoryError) -> str:
+def _words(error: OSError | MemoryError, row: Row) -> str:
     """What an errno means, without the address around it."""
     number = getattr(error, "errno", None)
-    return os.strerror(number).lower() if number else str(error)
+    return connect_words(number, row.address) if number else str(error)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import socket
 import struct
 from typing import TYPE_CHECKING
+
+from lbcore.config.settings import UNIX
 
 if TYPE_CHECKING:
     import ssl
@@ -43,8 +46,9 @@ class Talk:
 
     @property
     def own_ip(self) -> str:
-        """The address that the backend sees, as far as this host knows."""
-        return str(self.writer.get_extra_info("sockname")[0]).partition("%")[0]
+        """The address that the backend sees, as far as this host knows. Over a unix socket, which has none: this host's."""
+        name = self.writer.get_extra_info("sockname")
+        return str(name[0]).partition("%")[0] if isinstance(name, tuple) else "127.0.0.1"
 
     def send(self, data: bytes) -> None:
         """Send bytes as they are."""
@@ -95,9 +99,13 @@ async def touch(row: Row, probe: ProbeSettings) -> None:
     """See whether a port accepts connections, without the server hearing of it (Linux: what HAProxy's TCP check does).
 
     With TCP_QUICKACK off before the connect, the kernel puts off the acknowledgement that would complete the handshake; the
-    reset goes out in its place, and the server's accept() never returns. Raises OSError or ProbeFailed.
+    reset goes out in its place, and the server's accept() never returns. The server of a unix socket sees a connection that
+    ends. Raises OSError or ProbeFailed.
     """
     with socket.socket(row.family, socket.SOCK_STREAM) as probing:
+        if row.family == socket.AF_UNIX:
+            _connect_local(probing, row)
+            return
         probing.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 0)
         probing.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         await _connect(probing, row, probe)
@@ -110,8 +118,11 @@ async def reach(row: Row, probe: ProbeSettings, context: ssl.SSLContext | None, 
     """
     probing = socket.socket(row.family, socket.SOCK_STREAM)
     try:
-        probing.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        await _connect(probing, row, probe)
+        if row.family == socket.AF_UNIX:
+            _connect_local(probing, row)
+        else:
+            probing.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            await _connect(probing, row, probe)
         header = PROXY_HEADERS[probe.send_proxy or "off"]
         if header:
             await asyncio.get_running_loop().sock_sendall(probing, header)
@@ -128,6 +139,21 @@ def target(row: Row, probe: ProbeSettings) -> tuple[str, int] | tuple[str, int, 
     """Where to connect, a link-local address with its scope."""
     port = probe.port or row.port
     return (row.ip, port, 0, row.scope) if ":" in row.ip else (row.ip, port)
+
+
+def local_target(address: str) -> str | bytes:
+    """What connect and bind take for "unix:/path" and "unix:@name"."""
+    path = address.removeprefix(UNIX)
+    return b"\0" + path[1:].encode() if path.startswith("@") else path
+
+
+def _connect_local(probing: socket.socket, row: Row) -> None:
+    """At once: a unix socket accepts into its backlog or refuses. asyncio would take EAGAIN, a full backlog, for success."""
+    probing.setblocking(False)
+    try:
+        probing.connect(local_target(row.ip))
+    except BlockingIOError:
+        raise ConnectionRefusedError(errno.ECONNREFUSED, "the backlog is full") from None
 
 
 async def _connect(probing: socket.socket, row: Row, probe: ProbeSettings) -> None:

@@ -9,7 +9,7 @@ import os
 import stat
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from lbcore.config.settings import join_host_port, parse_address
+from lbcore.config.settings import is_unix, join_host_port, parse_address
 from lbcore.discovery.found import MOST_ENTRIES, Answer, Found, SourceFailed
 from lbcore.discovery.standing import LATE_S, Standing
 from lbcore.log_once import LogOnce
@@ -195,4 +195,5 @@ def _found(address: Any, weight: Any, backup: Any) -> Found:
         raise ValueError(f"weight: {weight!r} is not allowed (allowed: a whole number from 0 to 256)")
     if not isinstance(backup, bool):
         raise ValueError(f"backup: {backup!r} is not allowed (allowed: true or false)")
-    return Found(join_host_port(str(ipaddress.ip_address(host)), port), weight, int(backup))
+    place = host if is_unix(host) else join_host_port(str(ipaddress.ip_address(host)), port)
+    return Found(place, weight, int(backup))

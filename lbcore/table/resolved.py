@@ -9,6 +9,8 @@ import threading
 import time
 from typing import NamedTuple, TypeVar
 
+from lbcore.config.settings import is_unix
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -24,7 +26,7 @@ LOOK_S = 0.1
 
 
 class Resolved(NamedTuple):
-    """An address. all_ips: beside it, of a name, all that the name means, this one among them."""
+    """An address. ip: of a unix socket, "unix:/PATH". all_ips: of a name, all that it means, this one among them."""
 
     family: int
     ip: str
@@ -80,7 +82,10 @@ def is_literal(host: str) -> bool:
 
 
 def _literal(host: str) -> Resolved | None:
-    """An address in its ordinary form, as getaddrinfo would find it; None: what else it may be, getaddrinfo says."""
+    """An address in its ordinary form, as getaddrinfo would find it, or a unix socket; None: what else it may be, getaddrinfo
+    says."""
+    if is_unix(host):
+        return Resolved(int(socket.AF_UNIX), host, 0, (host,))
     for family in (socket.AF_INET, socket.AF_INET6):
         try:
             ip = socket.inet_ntop(family, socket.inet_pton(family, host))

@@ -84,8 +84,7 @@ class Row:
         found: Any = segment.backend(index)
         address, source, reason = segment.texts(found)
         family = int(found.family)
-        ip = socket.inet_ntop(family, bytes(found.ip)[: 16 if family == socket.AF_INET6 else 4])
-        resolved = Resolved(family, ip, int(found.scope))
+        resolved = Resolved(family, _ip_of(found, address), int(found.scope))
         row = cls(pool, address, resolved, weight=int(found.weight), source=source, tier=int(found.tier))
         row.kept, row.known, row.instances = bool(found.kept), int(found.known), int(found.instances)
         row.index, row.generation = index, int(found.generation)
@@ -112,3 +111,10 @@ class Row:
 
     def __repr__(self) -> str:
         return f"<Row {self.pool} {self.address} {self.state} weight={self.weight} id={self.id}>"
+
+
+def _ip_of(found: Any, address: str) -> str:
+    """What Resolved has as `ip`, of a row of the segment."""
+    if found.family == socket.AF_UNIX:
+        return address
+    return socket.inet_ntop(found.family, bytes(found.ip)[: 16 if found.family == socket.AF_INET6 else 4])

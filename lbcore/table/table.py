@@ -148,9 +148,9 @@ class Table(SettingsRows):
     ) -> Row:
         """Put a backend into a pool.
 
-        address: "host:port". resolved: what `resolve` said of it; asked here if not given, which may take its time. Raises
-        ValueError when the address is bad, cannot be resolved or is there already, KeyError when there is no such pool,
-        TableFull at max_backends.
+        address: "host:port" or "unix:/path". resolved: what `resolve` said of it; asked here if not given, which may take its
+        time. Raises ValueError when the address is bad, cannot be resolved or is there already, KeyError when there is no such
+        pool, TableFull at max_backends.
         """
         row = Row(pool, address, resolved or resolve(*parse_address(address)), weight=weight, source=source, tier=tier)
         with self.lock:
@@ -163,7 +163,7 @@ class Table(SettingsRows):
                 pool=pool_row,
                 weight=weight,
                 family=row.family,
-                ip=socket.inet_pton(row.family, row.ip),
+                ip=b"" if row.family == socket.AF_UNIX else socket.inet_pton(row.family, row.ip),
                 port=row.port,
                 scope=row.scope,
                 address=address.encode(),

@@ -109,7 +109,7 @@ def test_everything_wrong_is_named_at_once(tmp_path: Path) -> None:
         ("[[listener]]\n", "listener[0].bind: missing (MODE://HOST:PORT)"),
         ('[[listener]]\nbind = "https://a:1"', "listener[0].certificate: missing (what https shows its clients"),
         ('[[listener]]\nbind = "tcp://a"', "listener[0].bind: 'a' is not HOST:PORT"),
-        ("[[pool]]\n[[pool.backend]]\n", "pool[0].backend[0].address: missing (HOST:PORT)"),
+        ("[[pool]]\n[[pool.backend]]\n", "pool[0].backend[0].address: missing (HOST:PORT or unix:/PATH)"),
         ('[[pool]]\n[[pool.backend]]\naddress = "a:0"', "with a port from 1 to 65535"),
         ('[[pool]]\n[pool.probe]\nkind = "http"\npath = "health"', "pool[0].probe.path: 'health' is not allowed"),
         (

@@ -70,6 +70,7 @@ SUITES = [
     "l7/test_second_tries.py",
     "l4/test_udp_upgrade.py",
     "l7/test_sticky.py",
+    "l7/test_unix_backends.py",
     "health/test_tiers.py",
     "l7/test_who_is_waited_for.py",
 ]

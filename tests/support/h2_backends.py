@@ -156,6 +156,7 @@ class H2Backend(Peer):
         settings: tuple[tuple[int, int], ...] = (),
         opens_windows: bool = True,
         tls: ssl.SSLContext | None = None,
+        host: str = "127.0.0.1",
     ) -> None:
         self.script: Callable[[Call], bool | None] = script or (lambda call: call.talk.answer(call.stream))
         self.on_head = on_head
@@ -167,7 +168,7 @@ class H2Backend(Peer):
         self.talks: list[Talk] = []
         self.came = threading.Event()
         self.tls = tls
-        super().__init__(self._talk)
+        super().__init__(self._talk, host)
 
     def _talk(self, connection: socket.socket) -> None:
         connection.settimeout(PATIENCE_S * 3)

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from lbcore.api.balancer import Balancer
 from lbcore.client.registration import AdminClient
+from lbcore.discovery.reaching import local_target
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -281,12 +282,13 @@ class Peer:
 
     def __init__(self, serve: Callable[[socket.socket], None], host: str = "127.0.0.1", port: int = 0) -> None:
         self._serve = serve
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        local = host.startswith("unix:")
+        family = socket.AF_UNIX if local else socket.AF_INET6 if ":" in host else socket.AF_INET
         self.socket = socket.socket(family, socket.SOCK_STREAM)
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self.socket.bind((host, port))
+        self.socket.bind(local_target(host) if local else (host, port))
         self.socket.listen(4096)
-        self.host, self.port = self.socket.getsockname()[:2]
+        self.host, self.port = (host, 0) if local else self.socket.getsockname()[:2]
         self.connections = 0
         self.open: set[socket.socket] = set()
         self._threads: list[threading.Thread] = []
@@ -295,7 +297,9 @@ class Peer:
 
     @property
     def address(self) -> str:
-        """HOST:PORT."""
+        """HOST:PORT, or unix:PATH as it was given."""
+        if self.host.startswith("unix:"):
+            return self.host
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     def _accept(self) -> None:
@@ -337,7 +341,8 @@ class Peer:
 
 def echo(connection: socket.socket) -> None:
     """Send back what comes, until it ends."""
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if connection.family != socket.AF_UNIX:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     while data := connection.recv(1 << 16):
         connection.sendall(data)
 

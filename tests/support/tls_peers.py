@@ -263,9 +263,10 @@ class TlsBackend(Backend):
         *,
         rude: bool = False,
         port: int = 0,
+        host: str = "127.0.0.1",
     ) -> None:
         self.tls, self.rude = Secured(context), rude
-        super().__init__(script, name, port=port)
+        super().__init__(script, name, host, port)
 
     def _talk(self, connection: socket.socket) -> None:
         with self.tls.over(self, connection) as secured:

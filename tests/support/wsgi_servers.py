@@ -53,7 +53,7 @@ async def app(scope, receive, send):
             await asyncio.sleep(0.1)
         return await send({"type": "http.response.body", "body": b""})
     answer = {name.decode(): value.decode() for name, value in scope["headers"]}
-    answer |= {"sum": hashlib.sha256(body).hexdigest(), "size": len(body), "client": scope["client"][0]}
+    answer |= {"sum": hashlib.sha256(body).hexdigest(), "size": len(body), "client": (scope["client"] or ("unix", 0))[0]}
     content = json.dumps(answer).encode()
     head["headers"] = [(b"content-type", b"application/json"), (b"content-length", str(len(content)).encode())]
     await send(head)

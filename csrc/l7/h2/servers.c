@@ -316,7 +316,8 @@ int lb_h2_servers_connect(struct lb_l7 *l7, struct lb_exchange *exchange)
     if (index == LB_SLAB_NONE)
         return ENOBUFS;
     server = server_at(l7, index);
-    union lb_address to = lb_backend_address(&ctx->shm.backends[exchange->backend]);
+    struct lb_destination to;
+    lb_backend_destination(&ctx->shm.backends[exchange->backend], &to);
     int fd = lb_net_connect(&to, ctx->shm.pools[exchange->pool].tcp_keepalive_s, ctx->loopback_control);
     int error = fd < 0
                   ? fd

@@ -278,7 +278,7 @@ POOL: tuple[Option, ...] = (
 )
 
 BACKEND: tuple[Option, ...] = (
-    Option("address", "text", None, "HOST:PORT"),
+    Option("address", "text", None, "HOST:PORT, unix:/PATH, or unix:@NAME for an abstract socket"),
     Option("weight", "int", 1, "its share of new sessions, relative to other backends; 0: none", low=0, high=256),
     Option("backup", "flag", False, "it gets sessions only while no backend without this key can serve"),
 )

@@ -15,6 +15,7 @@ from lbcore.config.settings.loops import loop_faults
 from lbcore.config.settings.pool import DEFAULT_POOL, BackendSettings, PoolSettings
 from lbcore.config.settings.sticky import plain_faults, shared_faults
 from lbcore.config.settings.tls import CertificateSettings
+from lbcore.config.settings.unix_sockets import unix_faults
 from lbcore.errors import ConfigError
 
 TYPE_CHECKING = False
@@ -97,6 +98,7 @@ class BalancerSettings(Settings):
         yield from self._cookie_faults()
         yield from self._datagram_faults()
         yield from loop_faults(self.listeners, self.routes, self.pools)
+        yield from unix_faults(self.listeners, self.pools)
         for pool in self.pools:
             if pool.initial == "down" and pool.probe.kind == "off":
                 yield f"pool {pool.name}: initial: 'down' requires probes (probe.kind is off: nothing would bring a backend up)"

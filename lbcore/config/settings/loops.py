@@ -7,7 +7,7 @@ import ipaddress
 import socket
 from typing import NamedTuple
 
-from lbcore.config.settings.addresses import ROUTED_MODES, parse_address
+from lbcore.config.settings.addresses import ROUTED_MODES, is_unix, parse_address
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,6 +36,8 @@ def is_own(ip: str, port: int, bound: Iterable[tuple[str, int]]) -> bool:
 
 
 def _reaches(ip: str, host: str) -> bool:
+    if is_unix(host) or is_unix(ip):
+        return ip == host
     listens, to = plain(host), plain(ip)
     if listens is None or to is None:
         return False

@@ -40,7 +40,7 @@ class BackendSettings(Settings):
 
     def check(self) -> Iterable[str]:
         if self.address is None:
-            yield "address: missing (HOST:PORT)"
+            yield "address: missing (HOST:PORT or unix:/PATH)"
             return
         try:
             self.address = join_host_port(*parse_address(self.address))
