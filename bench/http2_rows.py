@@ -6,9 +6,9 @@ from bench.http2_load import H2load, IdleHttp2, OpenStreams
 from bench.origin import BIG_PATH, SMALL_PATH, TAKE_PATH
 from bench.scenario import BASE, GIGABYTE, REQUEST, SESSION, Goal, Metric, Scenario, cpu, rate
 
-TARGETS = ("lbcore-http-bare", "lbcore-http-uring", "haproxy-http2", "nginx-http2")
+TARGETS = ("lbcore-http-bare", "haproxy-http2", "nginx-http2")
 BETTER = ("haproxy-http2", "nginx-http2")
-BOTH = ("lbcore-http2-both", "lbcore-http2-both-uring", "haproxy-http2-both", "nginx-http2-both")
+BOTH = ("lbcore-http2-both", "haproxy-http2-both", "nginx-http2-both")
 """With backends of HTTP/2, too. nginx speaks it to them as gRPC, a connection a request."""
 BOTH_BETTER = ("haproxy-http2-both", "nginx-http2-both")
 MIB_PATH = f"/{1 << 20}"

@@ -38,7 +38,7 @@ _SECURED = _BARE.replace('bind = "http:', 'bind = "https:').replace(
 
 _BOTH_HTTP2 = _BARE.replace("[[pool]]", '[[pool]]\nprotocol = "h2"')
 
-_BY_URING = 'loop = "uring"\n'
+_BY_EPOLL = 'loop = "epoll"\n'
 
 
 def _lbcore(*options: str, mode: str = "tcp", file: str = "", ready: str = "http") -> Start:
@@ -112,7 +112,7 @@ def _local_version() -> str:
 
 TARGETS = (
     Target("lbcore", "lbcore", "lbcore", "tcp", _lbcore(), _lbcore_version),
-    Target("lbcore-uring", "lbcore, uring", "lbcore", "tcp", _lbcore("--loop", "uring"), _lbcore_version),
+    Target("lbcore-epoll", "lbcore, epoll", "lbcore", "tcp", _lbcore("--loop", "epoll"), _lbcore_version),
     Target("lbcore-copy", "lbcore, copy", "lbcore", "tcp", _lbcore("--datapath", "copy"), _lbcore_version),
     Target("lbcore-splice", "lbcore, splice", "lbcore", "tcp", _lbcore("--datapath", "splice"), _lbcore_version),
     Target("lbcore-offload", "lbcore, offload", "lbcore", "tcp", _lbcore("--datapath", "offload"), _offload_version),
@@ -134,20 +134,20 @@ TARGETS = (
         "lbcore-http2-both", "lbcore (http2 on both sides)", "lbcore", "http2-both", _lbcore(file=_BOTH_HTTP2), _lbcore_version
     ),
     Target(
-        "lbcore-http2-both-uring",
-        "lbcore (http2 on both sides), uring",
+        "lbcore-http2-both-epoll",
+        "lbcore (http2 on both sides), epoll",
         "lbcore",
         "http2-both",
-        _lbcore(file=_BY_URING + _BOTH_HTTP2),
+        _lbcore(file=_BY_EPOLL + _BOTH_HTTP2),
         _lbcore_version,
     ),
-    Target("lbcore-http-uring", "lbcore (http), uring", "lbcore", "http", _lbcore(file=_BY_URING + _BARE), _lbcore_version),
+    Target("lbcore-http-epoll", "lbcore (http), epoll", "lbcore", "http", _lbcore(file=_BY_EPOLL + _BARE), _lbcore_version),
     Target(
-        "lbcore-https-uring",
-        "lbcore (https), uring",
+        "lbcore-https-epoll",
+        "lbcore (https), epoll",
         "lbcore",
         "https",
-        _lbcore(file=_BY_URING + _SECURED, ready="tls"),
+        _lbcore(file=_BY_EPOLL + _SECURED, ready="tls"),
         _lbcore_version,
     ),
     Target("lbcore-https", "lbcore (https)", "lbcore", "https", _lbcore(file=_SECURED, ready="tls"), _lbcore_version),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from bench.http2_rows import HTTP2
 from bench.load import Datagrams, Idle, Paced, Resumed, Sequential, Wrk
 from bench.origin import BIG_PATH, MEDIUM_PATH, SMALL_PATH
@@ -40,7 +42,29 @@ HTTPS_BETTER = ("haproxy-https", "nginx-https")
 HTTP_STREAMERS = ("lbcore-http-bare", "haproxy-http", "haproxy-http-splice", "nginx-http")
 HTTP_SPLICED = ("haproxy-http", "haproxy-http-splice", "nginx-http")
 
-SCENARIOS: tuple[Scenario, ...] = (
+
+def _paced(percent: int) -> Scenario:
+    """Latency while requests come at this share of the most that HAProxy serves."""
+    return Scenario(
+        name="http-paced" if percent == 20 else f"http-paced-{percent}",
+        title=f"HTTP: latency at {percent}% of the load",
+        what=f"64 connections, requests at a fixed rate: {percent}% of what HAProxy reaches when they do not wait"
+        " (bench/paced.c); latency counts from when a request was due, so what a stall held up is in it",
+        origin="static",
+        load=Paced(SMALL_PATH, connections=64, share=percent / 100, rival="haproxy-http"),
+        unit=REQUEST,
+        metrics=(P50, P99, P999, *cpu(REQUEST)),
+        targets=HTTP,
+        goals=tuple(
+            Goal(f"http, {percent}% load: {name} latency, beside {rival}", key, 1.0, (rival,))
+            for name, key in (("p50", "p50_us"), ("p99", "p99_us"), ("p99.9", "p999_us"))
+            for rival in HTTP_BETTER
+        ),
+        in_quick=percent == 20,
+    )
+
+
+_SCENARIOS: tuple[Scenario, ...] = (
     Scenario(
         name="keepalive",
         title="Keep-alive requests, 2-byte responses",
@@ -168,22 +192,7 @@ SCENARIOS: tuple[Scenario, ...] = (
         targets=HTTP,
         in_quick=False,
     ),
-    Scenario(
-        name="http-paced",
-        title="HTTP: latency at a fifth of the load",
-        what="64 connections, requests at a fixed rate: 20% of what HAProxy reaches when they do not wait (bench/paced.c);"
-        " latency counts from when a request was due, so what a stall held up is in it",
-        origin="static",
-        load=Paced(SMALL_PATH, connections=64, share=0.2, rival="haproxy-http"),
-        unit=REQUEST,
-        metrics=(P50, P99, P999, *cpu(REQUEST)),
-        targets=HTTP,
-        goals=(
-            Goal("http, 20% load: p50 latency", "p50_us", 1.0, HTTP_BETTER),
-            Goal("http, 20% load: p99 latency", "p99_us", 1.0, HTTP_BETTER),
-            Goal("http, 20% load: p99.9 latency", "p999_us", 1.0, HTTP_BETTER),
-        ),
-    ),
+    *(_paced(percent) for percent in (20, 50, 70)),
     Scenario(
         name="http-short",
         title="HTTP: a new client connection each request",
@@ -313,3 +322,46 @@ SCENARIOS: tuple[Scenario, ...] = (
         goals=(Goal("udp: worker CPU per datagram", "worker_cpu", 0.60, ("nginx-udp",)),),
     ),
 )
+
+BY_EPOLL = {
+    "lbcore": "lbcore-epoll",
+    "lbcore-http-bare": "lbcore-http-epoll",
+    "lbcore-https": "lbcore-https-epoll",
+    "lbcore-http2-both": "lbcore-http2-both-epoll",
+}
+"""By target: the same with `loop = "epoll"`. The others have what `auto` chooses: io_uring where the kernel lets them."""
+
+ONE_LOOP = ("uvicorn", "http-uvicorn", "https-resumed", "https-medium")
+"""Scenarios whose figures hardly depend on how the balancer waits."""
+
+
+BESIDE_EPOLL = {
+    "keepalive": {"worker_cpu": 0.70, "rate": 1.20},
+    "http": {"worker_cpu": 0.75, "rate": 1.15},
+    "https": {"worker_cpu": 0.80},
+    "short": {"worker_cpu": 0.90},
+    "http-short": {"worker_cpu": 0.90},
+    "single": {"worker_cpu": 1.02},
+    "http-single": {"worker_cpu": 1.02},
+    "stream": {"worker_cpu": 1.02},
+    "http-stream": {"worker_cpu": 1.02},
+    "idle": {"memory_b": 1.20},
+    "http-idle": {"memory_b": 1.20},
+}
+"""By scenario and figure: what io_uring is to reach of epoll."""
+
+
+def _on_both_loops(scenario: Scenario) -> Scenario:
+    """Each of its balancers of ours that has a twin by epoll, with that twin behind it."""
+    if scenario.name in ONE_LOOP:
+        return scenario
+    pairs = [(target, BY_EPOLL.get(target)) for target in scenario.targets]
+    twin = next((twin for _, twin in pairs if twin), "")
+    goals = (
+        Goal(f"{scenario.name}: {metric.replace('_', ' ')}, beside epoll", metric, limit, (twin,))
+        for metric, limit in BESIDE_EPOLL.get(scenario.name, {}).items()
+    )
+    return replace(scenario, targets=tuple(name for pair in pairs for name in pair if name), goals=(*scenario.goals, *goals))
+
+
+SCENARIOS = tuple(_on_both_loops(scenario) for scenario in _SCENARIOS)

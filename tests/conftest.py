@@ -26,10 +26,11 @@ os.environ["LBCORE_CHECK_LOCKS"] = "1"  # of the processes that tests start, too
 
 
 def pytest_configure() -> None:
-    """LBCORE_TEST_LOOP=uring: balancers in this process have io_uring unless they say otherwise, and it must work."""
-    if os.environ.get("LBCORE_TEST_LOOP") == "uring":
+    """LBCORE_TEST_LOOP: the loop of balancers in this process that do not name one; with uring, it must work."""
+    loop = os.environ.get("LBCORE_TEST_LOOP", "auto")
+    if loop == "uring":
         assert not loops.refusal(), loops.refusal()
-        next(option for option in options.TOP if option.name == "loop").default = "auto"
+    next(option for option in options.TOP if option.name == "loop").default = "auto" if loop == "uring" else loop
 
 
 def pytest_sessionstart() -> None:

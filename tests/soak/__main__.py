@@ -1,4 +1,4 @@
-"""python -m soak MINUTES [--seed N] [--loop uring]: a line a minute, then a verdict.
+"""python -m soak MINUTES [--seed N] [--loop epoll]: a line a minute, then a verdict.
 
 Exit code 0: all is as at the start; 1: not; 2: usage.
 
@@ -40,7 +40,7 @@ def main() -> int:
     )
     parser.add_argument("minutes", type=float, help="how long; 0.3 is the least that makes sense")
     parser.add_argument("--seed", type=int, default=None, help="of the lots that are drawn; it is printed")
-    parser.add_argument("--loop", choices=("epoll", "uring"), default="epoll", help="by which workers serve sockets")
+    parser.add_argument("--loop", choices=("auto", "epoll", "uring"), default="auto", help="by which workers serve sockets")
     given = parser.parse_args()
     if given.minutes < 0.3:
         parser.error("minutes: 0.3 or more")

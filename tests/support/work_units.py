@@ -9,11 +9,11 @@ from xdist.scheduler import LoadFileScheduling
 if TYPE_CHECKING:
     import pytest
 
-APART = ("test_sanitized.py", "test_by_uring.py")
+APART = ("test_sanitized.py", "test_by_epoll.py")
 """Each test of these files is a unit of its own. Of all others the file is one: its fixtures are made once."""
 LONG_S = {
     "test_sanitized.py": 400,
-    "test_by_uring.py": 150,
+    "test_by_epoll.py": 150,
     "test_c_units.py": 60,
     "test_command.py": 55,
     "test_upgrade.py": 50,

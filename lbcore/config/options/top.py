@@ -32,7 +32,7 @@ TOP: tuple[Option, ...] = (
     Option(
         "loop",
         "choice",
-        "epoll",
+        "auto",
         "how workers wait for sockets and serve them: by epoll or by io_uring (uring); auto is io_uring where the kernel offers"
         " it (Linux 6.1) and lets this process have it, else epoll; lbcore version says which, and why",
         choices=("auto", "epoll", "uring"),

@@ -1,4 +1,4 @@
-"""The core of the behaviour tests again, by io_uring."""
+"""The core of the behaviour tests again, by epoll: where a ring can be had, they have run by io_uring."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ SUITES = [
     "l4/test_connect.py",
     "l4/test_limits.py",
     "l4/test_nothing_lost.py",
+    "http2/test_endings.py",
+    "http2/test_one_turn.py",
     "l7/test_http_bodies.py",
     "l7/test_http_connections.py",
     "l7/test_http_failures.py",
@@ -29,12 +31,12 @@ SUITES = [
 @pytest.mark.skipif("LBCORE_SANITIZED" in os.environ, reason="once is enough")
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("suite", SUITES)
-def test_behaviour_by_uring(suite: str) -> None:
+def test_behaviour_by_epoll(suite: str) -> None:
     """tests/conftest.py makes it the default of balancers in that process."""
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-p", "no:xdist", suite],
         cwd=TESTS,
-        env=os.environ | {"LBCORE_TEST_LOOP": "uring"},
+        env=os.environ | {"LBCORE_TEST_LOOP": "epoll"},
         capture_output=True,
         text=True,
         timeout=500,
