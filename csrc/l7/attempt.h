@@ -17,6 +17,13 @@ __attribute__((warn_unused_result)) struct lb_verdict lb_http_attempt_with(struc
 __attribute__((warn_unused_result)) struct lb_verdict lb_http_attempt_another(struct lb_l7 *l7, struct lb_exchange *exchange,
                                                                               struct lb_verdict said);
 
+/* Its backend is not tried again. */
+void lb_http_pass_over(struct lb_exchange *exchange);
+
+/* Another backend that takes the request now, charged with it beside its own, of which is decided that it failed; LB_NONE: there is none, or
+ * the budget is spent. l7->message becomes the request, at least where there is one. */
+uint32_t lb_http_pick_another(struct lb_l7 *l7, struct lb_exchange *exchange);
+
 /* Leave its backend, as if it had asked none: what it was told is no failure. */
 __attribute__((warn_unused_result)) struct lb_verdict lb_http_attempt_anew(struct lb_l7 *l7, struct lb_exchange *exchange);
 

@@ -70,6 +70,8 @@ static int is_spliced(struct lb_body_lane *body)
 {
     if (!body->from->side || !body->to->side)
         return 0;
+    if (body->exchange->kept && body->lane.flow == &body->exchange->up)
+        return 0; /* a copy of it stays */
     if (body->body->framing != LB_BODY_TO_END && in_one_piece(body->body) < SPLICED_BODY)
         return 0;
     return lb_lane_wants_splice(&body->lane) && lb_sendq_take_pipe(body->lane.ctx, body->lane.flow);

@@ -20,13 +20,25 @@ void lb_http_own(struct lb_l7 *l7, struct lb_exchange *exchange, struct lb_conn 
     exchange->sent_us = (uint32_t)l7->ctx->now_us;
 }
 
+static void leave_conn(struct lb_l7 *l7, struct lb_exchange *exchange, enum lb_conn_end how)
+{
+    if (exchange->conn == LB_SLAB_NONE && !exchange->stream[LB_BACKEND].own)
+        return;
+    struct lb_conn *conn = exchange->conn != LB_SLAB_NONE ? lb_conn_at(&l7->conns, exchange->conn) : NULL;
+    exchange->conn = LB_SLAB_NONE;
+    exchange->stream[LB_BACKEND].ops->leave(l7, exchange, conn, how);
+}
+
+void lb_http_change_backend(struct lb_l7 *l7, struct lb_exchange *exchange, enum lb_conn_end how)
+{
+    leave_conn(l7, exchange, how);
+    lb_load_give(&l7->ctx->shm, l7->ctx->worker, exchange->pool, exchange->backend, exchange->cost);
+    exchange->backend = LB_NONE;
+}
+
 void lb_http_leave_backend(struct lb_l7 *l7, struct lb_exchange *exchange, enum lb_conn_end how)
 {
-    if (exchange->conn != LB_SLAB_NONE || exchange->stream[LB_BACKEND].own) {
-        struct lb_conn *conn = exchange->conn != LB_SLAB_NONE ? lb_conn_at(&l7->conns, exchange->conn) : NULL;
-        exchange->conn = LB_SLAB_NONE;
-        exchange->stream[LB_BACKEND].ops->leave(l7, exchange, conn, how);
-    }
+    leave_conn(l7, exchange, how);
     if (exchange->backend != LB_NONE) {
         lb_load_give(&l7->ctx->shm, l7->ctx->worker, exchange->pool, exchange->backend, exchange->cost);
         lb_http_decided(l7, exchange, exchange->stage == LB_RESPONSE_WHOLE ? LB_ENDED_DONE : LB_ENDED_CLIENT);

@@ -3,6 +3,7 @@
 #include "attempt.h"
 #include "belongs.h"
 #include "deadline.h"
+#include "elsewhere.h"
 #include "lost.h"
 #include "queue.h"
 #include "respond.h"
@@ -96,6 +97,9 @@ struct lb_verdict lb_drive(struct lb_l7 *l7, struct lb_exchange *exchange, struc
     case LB_NEXT_ANOTHER:
         back_to_request(l7, exchange);
         return lb_http_attempt_another(l7, exchange, said);
+    case LB_NEXT_INSTEAD:
+        back_to_request(l7, exchange);
+        return lb_http_go_elsewhere(l7, exchange, said.number);
     case LB_NEXT_PICKED:
         return leave_queue(l7, exchange, said.number);
     case LB_NEXT_QUEUE:

@@ -46,15 +46,6 @@ static int may_move_on(const struct lb_l7 *l7, const struct lb_exchange *exchang
     return !exchange->reused && exchange->replayable;
 }
 
-/* This backend is not tried again. */
-static void pass_over(struct lb_exchange *exchange)
-{
-    if (exchange->tried_count && exchange->tried[exchange->tried_count - 1] == exchange->backend)
-        return;
-    if (exchange->tried_count < LB_MAX_TRIED)
-        exchange->tried[exchange->tried_count++] = exchange->backend;
-}
-
 static void forget_request(struct lb_l7 *l7, struct lb_exchange *exchange)
 {
     if (exchange->in.buffer != LB_SLAB_NONE && exchange->in.start != exchange->in.next)
@@ -73,7 +64,7 @@ struct lb_verdict lb_http_backend_lost(struct lb_l7 *l7, struct lb_exchange *exc
         lb_report_failed(l7->ctx, exchange->pool, exchange->backend, 0);
     if (status == 502 && !exchange->moved_on && lb_http_is_silent(exchange) && may_move_on(l7, exchange)) {
         exchange->moved_on = 1;
-        pass_over(exchange);
+        lb_http_pass_over(exchange);
         return (struct lb_verdict){.next = LB_NEXT_ANOTHER, .status = status, .why = why};
     }
     lb_http_drop_part(l7, exchange);

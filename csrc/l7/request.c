@@ -5,6 +5,7 @@
 #include "../table/clients.h"
 #include "bad_request.h"
 #include "belongs.h"
+#include "elsewhere.h"
 #include "forward.h"
 #include "grpc.h"
 #include "grpc_web.h"
@@ -126,6 +127,7 @@ static struct lb_verdict go(struct lb_l7 *l7, struct lb_exchange *exchange, cons
     exchange->pool = (uint16_t)to->pool;
     exchange->route = to->route;
     exchange->routed = 1;
+    exchange->retry_on = lb_http_retry_on(to->retry_on, l7->ctx->shm.pools[to->pool].retry_on);
     exchange->cost = (uint16_t)cost_of(l7, exchange, bytes, to->pool, to->cost);
     lb_budget_session(&l7->ctx->shm, l7->ctx->worker, to->pool, (uint32_t)(l7->ctx->now_us / 1000000));
     return lb_verdict(LB_NEXT_ATTEMPT);

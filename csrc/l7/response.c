@@ -10,6 +10,7 @@
 #include "body.h"
 #include "bound.h"
 #include "charge.h"
+#include "elsewhere.h"
 #include "forward.h"
 #include "grpc.h"
 #include "part.h"
@@ -31,7 +32,7 @@ static void judge_response(struct lb_l7 *l7, struct lb_exchange *exchange, uint1
     if (exchange->grpc && status == 200 && exchange->stream[LB_BACKEND].own)
         return;                                                                              /* lb_http_judge_call */
     int speaks_of_request = status < 500 || status >= 600 || status == 501 || status == 505; /* unless the pool says so */
-    if (!speaks_of_request || lb_is_failed_status(lb_http_pool(l7, exchange), status))
+    if (!speaks_of_request || lb_http_is_refusal(exchange, status) || lb_is_failed_status(lb_http_pool(l7, exchange), status))
         lb_report_failed(l7->ctx, exchange->pool, exchange->backend, status);
     else
         lb_report_responded(l7->ctx, exchange->backend, took_us);
@@ -62,6 +63,11 @@ struct lb_verdict lb_http_pass_response(struct lb_l7 *l7, struct lb_exchange *ex
     const struct lb_message *message = &l7->message;
     char cookie[LB_COOKIE_BYTES];
     struct lb_head_out out = {.bytes = bytes, .body = body->out, .body_count = body->out_count, .trailers = body->trailers};
+    if (exchange->retry_on) {
+        struct lb_verdict elsewhere = lb_http_elsewhere(l7, exchange, bytes);
+        if (lb_verdict_decides(elsewhere))
+            return elsewhere;
+    }
     if (!lb_sendq_can_hold(l7->ctx, message->head.bytes + LB_ENCODE_ROOM + body->out_count))
         return lb_http_no_buffer(l7, exchange);
     if (exchange->sticky_new) {

@@ -246,7 +246,7 @@ static uint32_t first_match(struct search *search)
 
 static struct lb_routed_to lead(const struct lb_route_row *row)
 {
-    return (struct lb_routed_to){row->pool, row->cost, (uint16_t)(row->number + 1)};
+    return (struct lb_routed_to){row->pool, row->cost, (uint16_t)(row->number + 1), row->retry_on};
 }
 
 void lb_routes_match_name(struct lb_routes *routes, uint32_t listener, const struct lb_hello *hello, struct lb_routed_to *to)

@@ -23,8 +23,9 @@ enum lb_routed {
 /* Where a request goes. */
 struct lb_routed_to {
     uint32_t pool;
-    uint16_t cost;  /* what it costs there; 0: its route does not say */
-    uint16_t route; /* its route's number, and 1; 0: none */
+    uint16_t cost;     /* what it costs there; 0: its route does not say */
+    uint16_t route;    /* its route's number, and 1; 0: none */
+    uint32_t retry_on; /* enum lb_retry_on, bits, with those that say of what it speaks */
 };
 
 /* Of the first route that matches; *to stays as it is when none does. listener: row index. */

@@ -6,6 +6,7 @@
 #include "../l4/backend_report.h"
 #include "../l4/sendq.h"
 #include "body.h"
+#include "elsewhere.h"
 #include "belongs.h"
 #include "forward.h"
 #include "input.h"
@@ -57,12 +58,13 @@ static struct lb_verdict not_taken(struct lb_exchange *exchange)
     return lb_verdict_lost(502, "the backend closed the connection");
 }
 
-/* A backend of HTTP/2 says which requests it has not looked at: they are kept for another. Behind the chunks of a client of HTTP/1 the next
+/* A backend of HTTP/2 says which requests it has not looked at: they are kept for another, as are those of pools with retry_on. Behind the chunks of a client of HTTP/1 the next
  * request may come with the last of them, so that only whole ones stay in the buffer. */
 static uint8_t may_go_elsewhere(const struct lb_exchange *exchange)
 {
-    return exchange->stream[LB_BACKEND].own && (exchange->request.whole || exchange->request.framing == LB_BODY_LENGTH ||
-                                                exchange->client->speaks == LB_SPEAKS_HTTP2);
+    return (exchange->stream[LB_BACKEND].own || lb_http_may_come_back(exchange)) &&
+           (exchange->request.whole || exchange->request.framing == LB_BODY_LENGTH ||
+            exchange->client->speaks == LB_SPEAKS_HTTP2);
 }
 
 static const char bad_coding[] = "the body breaks the rules of its coding";
@@ -98,6 +100,7 @@ struct lb_verdict lb_http_send_request(struct lb_l7 *l7, struct lb_exchange *exc
         return not_taken(exchange);
     if (!exchange->request.whole)
         lb_http_rate_sender(l7, exchange);
+    exchange->replayable &= exchange->request.whole; /* what comes from now on goes out as it comes */
     exchange->kept = may_go_elsewhere(exchange);
     if (!exchange->replayable && !exchange->kept)
         lb_input_consume(l7, &exchange->in);

@@ -17,6 +17,7 @@ enum lb_next {
     /* for the driver to do */
     LB_NEXT_ATTEMPT, /* find a backend for the request, which lies in the buffer */
     LB_NEXT_ANOTHER, /* find another one; without any, respond with status */
+    LB_NEXT_INSTEAD, /* its response is not for the client: backend row `number`, charged already, gets the request */
     LB_NEXT_PICKED,  /* the client waited in a queue, and backend row `number` can take it */
     LB_NEXT_QUEUE,   /* it has been put into its pool's queue */
     LB_NEXT_CONNECT, /* a connection to its backend has begun */

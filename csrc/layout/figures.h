@@ -138,6 +138,8 @@ struct lb_worker_row {
     uint64_t grpc_unavailable;
     uint64_t grpc_data_loss;
     uint64_t grpc_unauthenticated;
+    uint64_t responses_retried; /* of backends, that no client got: the request went to another backend */
+    uint64_t pad1[7];
 };
 
 /* Sessions and retries of a pool in the last seconds, as one worker saw them. Writer: the worker. */
@@ -230,24 +232,26 @@ struct lb_backend_health {
     uint32_t ack_trial_in; /* of these until one goes without */
     uint32_t ack_trial_gap;
     uint32_t failed_responses_in_row; /* failed responses, likewise */
-    uint32_t last_status;             /* of the last failed response; 0: none came in time, or it broke off */
-    float peak_us;                    /* peak EWMA of the latency, for the policy ewma; see table/policy.h */
-    uint32_t peak_ms;                 /* monotonic, low 32 bits: when it was taken */
-    uint32_t closes_after_ms;         /* the soonest that the backend closed an idle connection; 0: not seen */
-    uint32_t keeps_ms;                /* how long it says that it keeps one; 0: it does not say */
-    uint64_t good;                    /* sessions whose connect succeeded, exchanges that got a good response */
-    uint64_t last_response_ms;        /* monotonic: of the last of these exchanges */
-    uint32_t spoke_ms;                /* monotonic, low 32 bits: when it last sent bytes that nothing was asked for; 0: never */
-    uint32_t lost_ms;                 /* likewise: when a request that may not be sent again was lost on a kept connection */
-    uint32_t avoid_until_ms;          /* table/avoid.h. Monotonic, low 32 bits: until then it is passed over ... */
-    uint32_t avoid_ms;                /* ... which was to last so long */
-    uint32_t pause_ms;                /* the last pause between two trials */
-    uint8_t avoided;                  /* enum lb_avoided: it is passed over but for trials */
-    uint8_t on_trial;                 /* one was begun, and has not ended */
-    uint8_t kept_in_row;              /* responses that kept their connection since one did not, a few at most */
-    uint8_t speaks;                   /* enum lb_protocol: what it last agreed on by ALPN; 0: not known */
-    uint32_t suspected_us;            /* monotonic, low 32 bits: of the last sign that it is stopping */
-    uint32_t open_for_ms;             /* the longest that an idle connection to it was seen to stay open */
+    uint16_t last_status;             /* of the last failed response; 0: none came in time, or it broke off */
+    uint8_t refusals_in_row;          /* responses that sent requests elsewhere, since it could not serve, a few at most */
+    uint8_t pad0;
+    float peak_us;             /* peak EWMA of the latency, for the policy ewma; see table/policy.h */
+    uint32_t peak_ms;          /* monotonic, low 32 bits: when it was taken */
+    uint32_t closes_after_ms;  /* the soonest that the backend closed an idle connection; 0: not seen */
+    uint32_t keeps_ms;         /* how long it says that it keeps one; 0: it does not say */
+    uint64_t good;             /* sessions whose connect succeeded, exchanges that got a good response */
+    uint64_t last_response_ms; /* monotonic: of the last of these exchanges */
+    uint32_t spoke_ms;         /* monotonic, low 32 bits: when it last sent bytes that nothing was asked for; 0: never */
+    uint32_t lost_ms;          /* likewise: when a request that may not be sent again was lost on a kept connection */
+    uint32_t avoid_until_ms;   /* table/avoid.h. Monotonic, low 32 bits: until then it is passed over ... */
+    uint32_t avoid_ms;         /* ... which was to last so long */
+    uint32_t pause_ms;         /* the last pause between two trials */
+    uint8_t avoided;           /* enum lb_avoided: it is passed over but for trials */
+    uint8_t on_trial;          /* one was begun, and has not ended */
+    uint8_t kept_in_row;       /* responses that kept their connection since one did not, a few at most */
+    uint8_t speaks;            /* enum lb_protocol: what it last agreed on by ALPN; 0: not known */
+    uint32_t suspected_us;     /* monotonic, low 32 bits: of the last sign that it is stopping, or refuses */
+    uint32_t open_for_ms;      /* the longest that an idle connection to it was seen to stay open */
 };
 
 /* A decision, in a section's ring: number n lies at n % LB_DECISIONS. Writer: the section's owner. Whoever reads it copies it and

@@ -168,10 +168,10 @@ struct lb_pool_row {
     uint32_t tls;                     /* TLS is spoken to its backends */
     uint32_t tenant;   /* never given twice: a row that is taken anew shares no figures with the pool that had it */
     uint32_t trailers; /* those of requests go on to its backends */
+    uint32_t retry_on; /* enum lb_retry_on, bits: responses that send a request to another backend; 0: none */
     uint32_t max_response_header_bytes;
     uint32_t max_response_headers;
     uint32_t sticky_moves;    /* bound clients leave a backend that drains at once */
-    uint32_t sticky_secure;   /* the cookie is Secure whatever the listener */
     uint32_t send_timeout_ms; /* how long a backend may take no byte of a request */
     uint32_t cuts_down;       /* sessions of a backend that is LB_DOWN are cut */
     uint32_t outage;          /* no backend is usable by its own evidence; set apart from the rest of the row */
@@ -182,7 +182,8 @@ struct lb_pool_row {
     uint8_t sticky_key[16];      /* secret */
     uint8_t failed_statuses[16]; /* a bit for each status from 500 on that counts towards max_failed_responses */
     uint32_t repeats_lost_calls; /* calls of gRPC whose connection broke before a response began go to another backend */
-    uint8_t pad1[28];
+    uint32_t sticky_secure;      /* the cookie is Secure whatever the listener */
+    uint8_t pad1[24];
     uint8_t sticky_attributes[256]; /* of the cookie, as they stand in Set-Cookie */
 };
 
@@ -263,7 +264,8 @@ struct lb_route_row {
     uint16_t status;   /* of its own response; 0: its pool responds */
     uint8_t host_kind; /* enum lb_route_host */
     uint8_t path_kind; /* enum lb_route_path */
-    uint32_t pad0[2];
+    uint32_t retry_on; /* enum lb_retry_on, bits, with those that it says itself; the others are its pool's */
+    uint32_t pad0;
 };
 
 /* A route of the configuration in words. Offsets are into the text. */

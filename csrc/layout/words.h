@@ -1,6 +1,6 @@
 /* The shared segment: its bounds, and the words that stand in it as numbers. See segment.h. */
 enum {
-    LB_LAYOUT = 22,   /* raised with every change of this file, of segment.h and of figures.h */
+    LB_LAYOUT = 23,   /* raised with every change of this file, of segment.h and of figures.h */
     LB_NAME = 64,     /* bytes of a name, NUL included */
     LB_ADDRESS = 128, /* bytes of a printed address, NUL included: unix(7) paths have 107 bytes at most */
     LB_SOURCE = 16,   /* bytes of a backend's source */
@@ -74,6 +74,25 @@ enum lb_backend_protocol {
     LB_BACKEND_HTTP2 = 2,
 };
 
+/* Statuses that send a request to another backend, and which requests go, bits. */
+enum lb_retry_on {
+    LB_RETRY_403 = 1,
+    LB_RETRY_404 = 2,
+    LB_RETRY_408 = 4,
+    LB_RETRY_421 = 8,
+    LB_RETRY_425 = 16,
+    LB_RETRY_429 = 32,
+    LB_RETRY_500 = 64,
+    LB_RETRY_501 = 128,
+    LB_RETRY_502 = 256,
+    LB_RETRY_503 = 512,
+    LB_RETRY_504 = 1024,
+    LB_RETRY_STATUSES = 2047,        /* all of these */
+    LB_RETRY_POST = 65536,           /* POST goes, too */
+    LB_RETRY_SAYS_STATUSES = 131072, /* of a route: the statuses are its own */
+    LB_RETRY_SAYS_POST = 262144,     /* of a route: so is what it says of POST */
+};
+
 /* To which requests 103 and its like are passed on. */
 enum lb_early_hints { LB_HINTS_BROWSERS = 0, LB_HINTS_ALWAYS = 1, LB_HINTS_NEVER = 2 };
 
@@ -116,7 +135,13 @@ enum lb_worker_state {
 };
 
 /* Why a worker passes a backend over: table/avoid.h. */
-enum lb_avoided { LB_AVOIDED_NOT = 0, LB_AVOIDED_UNREACHABLE = 1, LB_AVOIDED_STOPPING = 2 };
+enum lb_avoided {
+    LB_AVOIDED_NOT = 0,
+    LB_AVOIDED_UNREACHABLE = 1,
+    LB_AVOIDED_STOPPING = 2,
+    LB_AVOIDED_ASKED = 3,    /* it has asked for a pause by Retry-After */
+    LB_AVOIDED_REFUSING = 4, /* it gave several responses in a row that send requests to another backend */
+};
 
 /* Why a decision fell as it did. */
 enum lb_why {

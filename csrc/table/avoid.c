@@ -7,6 +7,7 @@ enum {
     TRIAL_MS = 2000,   /* of a backend that may be stopping: so long a request is waited for before the next one tries it */
     HOLD_MS = 2000,    /* so long what must not be lost is kept from it */
     SILENCE_MS = 1000, /* udp: who is not refused for so long is reached, for it may never answer */
+    REFUSALS = 3,      /* responses in a row that send requests elsewhere: so many may speak of their requests alone */
     MEMORY_MS = 60000, /* a backend that nobody has tried for so long is tried like any other */
 };
 
@@ -41,6 +42,8 @@ int lb_avoid_skips(const struct lb_shm *shm, const struct lb_wish *wish, uint32_
     const struct lb_backend_health *health = avoided(shm, wish->worker, backend);
     if (!health || (health->avoided == LB_AVOIDED_STOPPING && wish->sends == LB_SENDS_BYTES))
         return 0;
+    if (health->avoided == LB_AVOIDED_ASKED)
+        return until(health->avoid_until_ms, wish->now_ms, health->avoid_ms) != 0;
     uint32_t hold_ms = health->avoided == LB_AVOIDED_STOPPING && wish->sends == LB_SENDS_ONCE ? HOLD_MS : 0;
     return wish->tried_count || until(health->avoid_until_ms + hold_ms, wish->now_ms, health->avoid_ms + hold_ms);
 }
@@ -51,6 +54,10 @@ int lb_avoid_picked(const struct lb_shm *shm, const struct lb_wish *wish, uint32
     if (!health || (health->avoided == LB_AVOIDED_STOPPING && wish->sends == LB_SENDS_BYTES) ||
         until(health->avoid_until_ms, wish->now_ms, health->avoid_ms))
         return 0;
+    if (health->avoided == LB_AVOIDED_ASKED) { /* the pause is over */
+        lb_avoid_end(health);
+        return 0;
+    }
     if (health->on_trial && wish->datagrams) { /* the last trial was not refused */
         health->failures_in_row = 0;
         lb_avoid_end(health);
@@ -82,10 +89,43 @@ int lb_avoid_failed(const struct lb_shm *shm, uint32_t section, uint32_t pool, u
     return was_trial;
 }
 
+/* How long it is passed over now; 0: it is not. */
+static uint32_t refusal_pause_ms(const struct lb_backend_health *health, int was_trial, uint32_t after_ms)
+{
+    if (after_ms)
+        return after_ms < LB_AVOID_MOST_MS ? after_ms : LB_AVOID_MOST_MS;
+    if (health->refusals_in_row < REFUSALS && !was_trial)
+        return 0;
+    uint32_t longer = health->pause_ms * 2;
+    return !was_trial ? FIRST_PAUSE_MS : longer < LONGEST_PAUSE_MS ? longer : LONGEST_PAUSE_MS;
+}
+
+int lb_avoid_refused(const struct lb_shm *shm, uint32_t section, uint32_t pool, uint32_t backend, uint64_t now_us,
+                     uint32_t after_ms)
+{
+    struct lb_backend_health *health = lb_shm_health(shm, section, backend);
+    uint32_t now_ms = (uint32_t)(now_us / 1000);
+    int was_trial = health->avoided && health->on_trial;
+    uint32_t left_ms =
+        health->avoided >= LB_AVOIDED_ASKED && !was_trial ? until(health->avoid_until_ms, now_ms, health->avoid_ms) : 0;
+    health->refusals_in_row = (uint8_t)(health->refusals_in_row < REFUSALS ? health->refusals_in_row + 1 : REFUSALS);
+    uint32_t pause_ms = refusal_pause_ms(health, was_trial, after_ms);
+    if (health->avoided == LB_AVOIDED_UNREACHABLE || pause_ms <= left_ms) /* what was under way shortens no pause */
+        return was_trial;
+    health->pause_ms = pause_ms < LONGEST_PAUSE_MS ? pause_ms : LONGEST_PAUSE_MS;
+    health->avoid_ms = pause_ms;
+    health->avoid_until_ms = now_ms + pause_ms;
+    health->suspected_us = (uint32_t)now_us;
+    health->on_trial = 0;
+    health->avoided = health->refusals_in_row < REFUSALS ? LB_AVOIDED_ASKED : LB_AVOIDED_REFUSING;
+    stay_wary(shm, section, pool, health->avoid_until_ms);
+    return was_trial;
+}
+
 void lb_avoid_suspect(const struct lb_shm *shm, uint32_t section, uint32_t backend, uint64_t now_us)
 {
     struct lb_backend_health *health = lb_shm_health(shm, section, backend);
-    if (health->avoided == LB_AVOIDED_UNREACHABLE)
+    if (health->avoided != LB_AVOIDED_NOT && health->avoided != LB_AVOIDED_STOPPING)
         return;
     health->suspected_us = (uint32_t)now_us;
     health->avoided = LB_AVOIDED_STOPPING;

@@ -50,7 +50,7 @@ void lb_health_failed(struct lb_backend_health *health, uint32_t status)
     lb_add(&health->failures, 1);
     if (status)
         lb_add(&health->sessions, 1);
-    health->last_status = status;
+    health->last_status = (uint16_t)status;
     health->failed_responses_in_row++;
 }
 

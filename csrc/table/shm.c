@@ -19,7 +19,7 @@ _Static_assert(sizeof(struct lb_routes_head) == 24, "routes head");
 _Static_assert(sizeof(struct lb_route_words) == 8, "route words");
 _Static_assert(sizeof(struct lb_route_row) == 64, "route row");
 _Static_assert(sizeof(struct lb_condition_row) == 24, "condition row");
-_Static_assert(sizeof(struct lb_worker_row) == 1472, "worker row");
+_Static_assert(sizeof(struct lb_worker_row) == 1536, "worker row");
 _Static_assert(sizeof(struct lb_budget) == 128, "budget");
 _Static_assert(sizeof(struct lb_backend_health) == 128, "health");
 _Static_assert(sizeof(struct lb_decision) == 64, "decision");

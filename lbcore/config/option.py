@@ -85,7 +85,8 @@ class Option:
         restart: bool = False,
         flag: bool = False,
     ) -> None:
-        """kind: one of duration, size, int, flag, choice, name, text, secret, bytes, body, header_map, texts, headers, cidrs.
+        """kind: one of duration, size, int, flag, choice, name, text, secret, bytes, body, header_map, texts, headers, cidrs,
+        statuses (of choices).
 
         default, low and high of a duration are milliseconds. restart: a reload does not change it. flag: `lbcore run` has
         a flag of its name.
@@ -137,6 +138,7 @@ class Option:
             "texts": 'a list of texts like "h2"',
             "headers": 'a list of names like "X-Real-IP"',
             "cidrs": 'a list of networks like "10.0.0.0/8"',
+            "statuses": f"a list of statuses, out of {', '.join(self.choices)}",
         }[self.kind]
 
     @property
@@ -265,6 +267,15 @@ def _parse_cidrs(option: Option, value: object) -> list[str]:
     return [str(ipaddress.ip_network(entry)) for entry in value]
 
 
+def _parse_statuses(option: Option, value: object) -> list[int]:
+    """Each once, in their order."""
+    if not isinstance(value, list | tuple):
+        raise ValueError
+    if not all(isinstance(entry, int) and str(entry) in option.choices for entry in value):
+        raise ValueError
+    return sorted(set(value))
+
+
 _PARSERS: dict[str, Callable[[Option, object], object]] = {
     "duration": lambda option, value: _within(option, parse_duration(value)),
     "size": lambda option, value: _within(option, parse_size(value)),
@@ -280,4 +291,5 @@ _PARSERS: dict[str, Callable[[Option, object], object]] = {
     "texts": _parse_texts,
     "headers": _parse_headers,
     "cidrs": _parse_cidrs,
+    "statuses": _parse_statuses,
 }

@@ -16,6 +16,7 @@ _TYPES: dict[str, dict[str, Any]] = {
     "headers": {"type": "array", "items": {"type": "string"}},
     "header_map": {"type": "object", "additionalProperties": {"type": "string"}},
     "cidrs": {"type": "array", "items": {"type": "string"}},
+    "statuses": {"type": "array", "items": {"type": "integer"}},
 }
 
 
@@ -36,7 +37,9 @@ def _of_option(option: Option) -> dict[str, Any]:
     schema = dict(_TYPES.get(option.kind, {"type": "string"}))
     if option.kind == "int":
         schema |= {"minimum": option.low, "maximum": option.high}
-    if option.choices:
+    if option.kind == "statuses":
+        schema["items"] = {"enum": [int(status) for status in option.choices]}
+    elif option.choices:
         schema["enum"] = list(option.choices)
     if option.default is not None:
         schema["default"] = option.default_text if option.kind in ("duration", "size") else option.default

@@ -287,6 +287,9 @@ COUNTED = {
     ),
     "retries": _worker("retries", "counter", "Connects to a further backend after a failed one."),
     "retries_denied": _worker("retries_denied", "counter", "Retries that the budget did not allow."),
+    "responses_retried": _worker(
+        "responses_retried", "counter", "Responses of retry_on that no client got: another backend was asked."
+    ),
     "accept_errors": _worker("accept_errors", "counter", "Accepts that failed."),
     "accept_pauses": _worker(
         "accept_pauses", "counter", "Times that accepting paused: max_sessions was reached, or descriptors were short."

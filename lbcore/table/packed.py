@@ -121,6 +121,7 @@ def pool_row(pool: PoolSettings, *, tenant: int, sticky_key: bytes) -> bytes:
         send_proxy=SEND_PROXY[pool.send_proxy],
         tls=int(pool.tls),
         trailers=int(pool.trailers),
+        retry_on=retry_bits(pool.retry_on or [], pool.retry_post),
         repeats_lost_calls=int(pool.repeat_calls == "lost"),
         protocol=BACKEND_PROTOCOLS[pool.protocol],
         cuts_down=int(pool.on_down == "cut"),
@@ -141,6 +142,12 @@ def _status_bits(text: str) -> bytes:
     """A bit for each status from 500 on."""
     bits = sum(1 << (status - 500) for low, high in statuses(text, 500) for status in range(low, high + 1))
     return bits.to_bytes(STATUS_BYTES, "little")
+
+
+def retry_bits(retried: list[int], post: bool) -> int:
+    """An enum lb_retry_on."""
+    bits = sum(int(ffi.integer_const(f"LB_RETRY_{status}")) for status in retried)
+    return bits | (int(ffi.integer_const("LB_RETRY_POST")) if post else 0)
 
 
 def freed_pool_row() -> bytes:

@@ -8,6 +8,7 @@ from urllib.parse import unquote_to_bytes
 
 from lbcore._layout import ffi
 from lbcore.errors import ConfigError
+from lbcore.table.packed import retry_bits
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -100,6 +101,14 @@ def _conditions(route: RouteSettings, text: _Text) -> list[dict[str, int]]:
     return found
 
 
+def _retry_on(route: RouteSettings) -> int:
+    bits = retry_bits(route.retry_on or [], bool(route.retry_post))
+    for key, bit in (("retry_on", "LB_RETRY_SAYS_STATUSES"), ("retry_post", "LB_RETRY_SAYS_POST")):
+        if getattr(route, key) is not None:
+            bits |= int(ffi.integer_const(bit))
+    return bits
+
+
 def _answer(route: RouteSettings) -> str | bytes:
     """What the route's own response says: where it leads, or its media type and its body."""
     if route.respond is not None:
@@ -152,6 +161,7 @@ def pack(routes: list[RouteSettings], listeners: dict[str, int], pools: dict[str
                 "answer": answer_at,
                 "answer_length": answer_length,
                 "number": len(rows),
+                "retry_on": _retry_on(route),
             }
         )
         conditions += own

@@ -4,6 +4,7 @@
 #include "../../l4/sendq.h"
 #include "../belongs.h"
 #include "../forward.h"
+#include "../kept.h"
 #include "body.h"
 #include "encode.h"
 #include "server.h"
@@ -33,6 +34,7 @@ static int flush(struct lb_l7 *l7, struct lb_exchange *exchange)
 
 static enum lb_step data(struct lb_body_lane *body, const char *bytes, size_t count)
 {
+    lb_http_keep_copy(body->l7, body->exchange, bytes, count);
     enum lb_step step = lb_lane_send(&body->lane, bytes, count);
     if (step == LB_STEP_TO_FAILED)
         note_failure(body->l7, body->exchange);

@@ -7,7 +7,7 @@
 #include "../forward.h"
 #include "../grpc_web.h"
 #include "../h1/encode.h"
-#include "../input.h"
+#include "../kept.h"
 #include "await.h"
 #include "download.h"
 #include "encode.h"
@@ -40,22 +40,6 @@ static unsigned ready(const struct lb_exchange *exchange)
 }
 
 /* --- the request's body ------------------------------------------------------------------------------------------------------- */
-
-/* A copy stays with the exchange as long as it fits there and no response has begun: a backend that did not look at the request leaves it to
- * another. */
-static void keep_copy(struct lb_l7 *l7, struct lb_exchange *exchange, const char *bytes, size_t count)
-{
-    struct lb_input *in = &exchange->in;
-    if (!exchange->kept)
-        return;
-    if (count <= lb_heads_room(in->buffer) - in->end) {
-        memcpy(lb_input_at(l7, in) + in->end, bytes, count);
-        in->next = in->end += (uint32_t)count;
-        return;
-    }
-    exchange->kept = 0;
-    lb_input_consume(l7, in);
-}
 
 /* Is what is being sent the end of the request? One with a length ends with its last byte. */
 static int is_last(const struct lb_exchange *exchange)
@@ -163,7 +147,7 @@ static enum lb_step data(struct lb_body_lane *body, const char *bytes, size_t co
     struct lb_chunk_piece piece;
     if (is_over(call))
         return LB_STEP_TO_FAILED;
-    keep_copy(body->l7, body->exchange, bytes, count);
+    lb_http_keep_copy(body->l7, body->exchange, bytes, count);
     enum lb_step step = unwrap(body->l7, body->exchange, call, (char *)(uintptr_t)bytes, (uint32_t)count, &piece);
     return step == LB_STEP_MOVED ? send_or_hold(body->l7, body->exchange, piece.out, piece.out_count) : step;
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from lbcore.config.option import HOUR_MS as _HOUR
 from lbcore.config.option import SECOND_MS as _SECOND
 from lbcore.config.option import Option
+from lbcore.config.options.pool import RETRIED
 
 LISTENER: tuple[Option, ...] = (
     Option("name", "name", None, 'name of the listener; default: "listener-1", "listener-2", ...'),
@@ -302,6 +303,8 @@ ROUTE: tuple[Option, ...] = (
     Option("status", "int", None, "status of a redirect: 301, 302, 303, 307 or 308; default: 301", low=301, high=308),
     Option("deny", "flag", False, "instead of pool: the route answers 403"),
     Option("alpn", "text", None, 'tls: a protocol that the client offers, such as "h2"'),
+    Option("retry_on", "statuses", None, "as retry_on of the pool, in its place; an empty list: none", choices=RETRIED),
+    Option("retry_post", "flag", None, "as retry_post of the pool, in its place"),
     Option("cost", "int", None, "cost of a request without X-LB-Cost while it is under way; default: 1", low=1, high=65_535),
 )
 

@@ -7,6 +7,9 @@ from lbcore.config.option import MINUTE_MS as _MINUTE
 from lbcore.config.option import SECOND_MS as _SECOND
 from lbcore.config.option import Option
 
+RETRIED = ("403", "404", "408", "421", "425", "429", "500", "501", "502", "503", "504")
+"""Statuses of retry_on: enum lb_retry_on of csrc/layout/words.h."""
+
 POOL: tuple[Option, ...] = (
     Option("name", "name", "default", "name of the pool"),
     Option(
@@ -206,6 +209,20 @@ POOL: tuple[Option, ...] = (
     ),
     Option("hold_down_max", "duration", _MINUTE, "the longest hold_down", low=100, high=24 * _HOUR),
     Option("retries", "int", 2, "further backends that a session or request may try", low=0, high=7),
+    Option(
+        "retry_on",
+        "statuses",
+        None,
+        "http: statuses of responses after which another backend is asked instead; the request has at most about 32 KiB, and"
+        " its method is idempotent, or POST with retry_post; default: none",
+        choices=RETRIED,
+    ),
+    Option(
+        "retry_post",
+        "flag",
+        False,
+        "http: retry_on is for POST, too: for applications that have done nothing when they answer so, as model servers do",
+    ),
     Option("retry_budget", "int", 20, "retries allowed, in percent of recent sessions", low=0, high=100),
     Option("retry_floor", "int", 10, "retries a second that are allowed whatever retry_budget says", low=0, high=10_000),
     Option(

@@ -182,6 +182,8 @@ class RouteSettings(Settings):
     status: int | None
     deny: bool
     cost: int | None
+    retry_on: list[int] | None
+    retry_post: bool | None
     alpn: str | None
     method: list[str]
     header: dict[str, str | bool]
@@ -241,8 +243,9 @@ class RouteSettings(Settings):
             yield "status: requires redirect"
         elif self.status is not None and self.status not in REDIRECTS:
             yield f"status: {self.status} is not allowed (allowed: {', '.join(map(str, REDIRECTS))})"
-        if self.cost is not None and self.pool is None:
-            yield "cost: requires pool"
+        for key in ("cost", "retry_on", "retry_post"):
+            if getattr(self, key) is not None and self.pool is None:
+                yield f"{key}: requires pool"
         if self.redirect is not None and (len(self.redirect) > MAX_REDIRECT or not _REDIRECT.fullmatch(self.redirect)):
             yield (
                 f"redirect: {self.redirect!r} is not allowed (allowed: at most {MAX_REDIRECT} characters: http://HOST, "
@@ -261,7 +264,8 @@ class RouteSettings(Settings):
     @property
     def of_requests(self) -> list[str]:
         """What it asks for that only requests have."""
-        keys = ("path", "path_prefix", "grpc", "path_regex", "method", "header", "cookie", "cost", *ANSWERS[1:])
+        conditions = ("path", "path_prefix", "grpc", "path_regex", "method", "header", "cookie")
+        keys = (*conditions, "cost", "retry_on", "retry_post", *ANSWERS[1:])
         return [key for key in keys if getattr(self, key)]
 
 

@@ -77,6 +77,8 @@ class PoolSettings(Settings):
     retries: int
     retry_budget: int
     retry_floor: int
+    retry_on: list[int] | None
+    retry_post: bool
     max_connect_failures: int
     initial: str
     when_none: str
