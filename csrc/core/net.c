@@ -128,10 +128,12 @@ void lb_net_as_v6(const union lb_address *address, uint8_t ip[16])
     static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
     if (address->any.sa_family == AF_INET6) {
         memcpy(ip, &address->v6.sin6_addr, 16);
-        return;
+    } else if (address->any.sa_family == AF_UNIX) {
+        memset(ip, 0, 16);
+    } else {
+        memcpy(ip, mapped, sizeof mapped);
+        memcpy(ip + 12, &address->v4.sin_addr, 4);
     }
-    memcpy(ip, mapped, sizeof mapped);
-    memcpy(ip + 12, &address->v4.sin_addr, 4);
 }
 
 union lb_address lb_net_from_v6(const uint8_t ip[16], uint16_t port)

@@ -22,7 +22,7 @@ struct lb_destination {
     } at;
 };
 
-/* A client, and the address of ours (or of the proxy before us) that it came to. Family 0: the socket knows it. */
+/* A client, and the address of ours (or of the proxy before us) that it came to. Family 0: the socket knows it; AF_UNIX: it has none. */
 struct lb_ends {
     union lb_address client;
     union lb_address here;
@@ -60,13 +60,13 @@ void lb_net_quickack(int fd);
 /* The address without its port, the same hash everywhere. */
 uint64_t lb_net_address_hash(const union lb_address *address);
 
-/* The address as IPv6: IPv4 is mapped into it (RFC 4291 2.5.5.2). */
+/* The address as IPv6: IPv4 is mapped into it (RFC 4291 2.5.5.2). A unix socket's is `::`, which no host has (2.5.2). */
 void lb_net_as_v6(const union lb_address *address, uint8_t ip[16]);
 
 /* And back, with a port in host byte order. */
 union lb_address lb_net_from_v6(const uint8_t ip[16], uint16_t port);
 
-/* Its port, in host byte order. */
+/* Its port, in host byte order; 0: a unix socket's. */
 uint16_t lb_net_port(const union lb_address *address);
 
 /* Monotonic clock, microseconds. */

@@ -110,6 +110,8 @@ static enum accepted accept_one(struct lb_listeners *listeners, struct lb_worker
     socklen_t length = sizeof peer;
     int fd = accept4(listeners->at[listener].fd, &peer.any, &length, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (fd >= 0) {
+        if (peer.any.sa_family == AF_UNIX) /* a path that it may have bound is no address, and is cut off */
+            peer = (union lb_address){.any.sa_family = AF_UNIX};
         if (ctx->loopback_control && !listeners->at[listener].local && lb_net_is_loopback(&peer))
             lb_congestion_set(fd, ctx->loopback_control);
         listeners->take(listeners->context, fd, listener, &peer);

@@ -8,6 +8,7 @@ import os
 import socket
 
 from lbcore.config.settings import join_host_port, split_host_port
+from lbcore.control.socket_files import remove_stale
 from lbcore.control.sockets import address_to_bind
 from lbcore.errors import ConfigError, LbcoreError, PortTaken
 
@@ -62,24 +63,11 @@ class AdminSockets:
     def _bind_unix(self, path: str) -> None:
         bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.bound.append(bound)
-        _remove_stale(path)
+        remove_stale(path)
         bound.bind(path)
         self._paths.append(path)
         os.chmod(path, 0o600)  # before anybody can connect
         bound.listen(256)
-
-
-def _remove_stale(path: str) -> None:
-    """Remove a socket that nobody listens on any more. Raises OSError(EADDRINUSE) when somebody does."""
-    if not os.path.exists(path):
-        return
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as trial:
-        try:
-            trial.connect(path)
-        except ConnectionRefusedError:
-            os.unlink(path)
-            return
-    raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
 
 
 def _explain(listen: str, error: OSError) -> LbcoreError:

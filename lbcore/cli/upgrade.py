@@ -96,7 +96,7 @@ def _try(settings: BalancerSettings, held: dict[str, Any]) -> None:
     passed = "LISTEN_FDS" in os.environ  # it may be bound already, and ours
     for listener in settings.listeners:
         if listener.url not in held["addresses"] and listener.port and not passed:
-            ListenerSockets(listener, pools.get(str(listener.pool)) or settings.pools[0], 1).close()
+            ListenerSockets(listener, pools.get(str(listener.pool)) or settings.pools[0], 1).close(ends=True)
     admin = settings.admin
     if admin is not None and f"admin {admin.listen}" not in held["addresses"] and not admin.listen.startswith("unix:"):
         _try_admin(admin.listen)

@@ -139,6 +139,7 @@ class Option:
             "headers": 'a list of names like "X-Real-IP"',
             "cidrs": 'a list of networks like "10.0.0.0/8"',
             "statuses": f"a list of statuses, out of {', '.join(self.choices)}",
+            "peers": 'a list of networks like "10.0.0.0/8", and "unix:" for clients of unix sockets',
         }[self.kind]
 
     @property
@@ -276,6 +277,12 @@ def _parse_statuses(option: Option, value: object) -> list[int]:
     return sorted(set(value))
 
 
+def _parse_peers(option: Option, value: object) -> list[str]:
+    if not isinstance(value, list | tuple):
+        raise ValueError
+    return [entry if entry == "unix:" else _parse_cidrs(option, [entry])[0] for entry in value]
+
+
 _PARSERS: dict[str, Callable[[Option, object], object]] = {
     "duration": lambda option, value: _within(option, parse_duration(value)),
     "size": lambda option, value: _within(option, parse_size(value)),
@@ -292,4 +299,5 @@ _PARSERS: dict[str, Callable[[Option, object], object]] = {
     "headers": _parse_headers,
     "cidrs": _parse_cidrs,
     "statuses": _parse_statuses,
+    "peers": _parse_peers,
 }

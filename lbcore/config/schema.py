@@ -17,6 +17,7 @@ _TYPES: dict[str, dict[str, Any]] = {
     "header_map": {"type": "object", "additionalProperties": {"type": "string"}},
     "cidrs": {"type": "array", "items": {"type": "string"}},
     "statuses": {"type": "array", "items": {"type": "integer"}},
+    "peers": {"type": "array", "items": {"type": "string"}},
 }
 
 

@@ -33,7 +33,7 @@ class Ending:
         with self._workers.lock:  # a worker that is just being started is told as well, and none is started after
             self._workers.draining = True
             self._table.set_draining(True)
-            self._workers.listening.close_sockets()
+            self._workers.listening.close_sockets(ends=True)
             for slot in slots.all():
                 slot.restart_at = None
                 if slot.channel:

@@ -74,7 +74,7 @@ class ListenerChanges:
             serving = {slot for slot in slots.staying() if slot.channel and sockets.of_worker(slot.number)}
             self._listening.parting.add(index, listener, sockets, serving)
         else:
-            sockets.close()
+            sockets.close(ends=True)
         slots.unlisten(index)
         self._table.set_listener(index, None)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lbcore.config.settings import join_host_port
+from lbcore.config.settings import is_unix, join_host_port
 from lbcore.control.parting import Parting, Removed
 from lbcore.control.sockets import ListenerSockets, where_all
 from lbcore.errors import ConfigError, LbcoreError, PortTaken
@@ -100,18 +100,19 @@ class Listening:
     def _is_row_of(self, row: int, listener: ListenerSettings) -> bool:
         """Is that what this listener was called and where it listened?"""
         name, mode, host, port = self._table.listener_at(row)
-        return mode == listener.mode and (
-            (host, port) == (listener.host, listener.port) or (name == listener.name and listener.port in (0, port))
-        )
+        if mode != listener.mode:
+            return False
+        if is_unix(host) or is_unix(listener.host):
+            return host == listener.host
+        return (host, port) == (listener.host, listener.port) or (name == listener.name and listener.port in (0, port))
 
     def _go_on(self, row: int, listener: ListenerSettings, settings: BalancerSettings, by_section: dict[int, int]) -> None:
         by_worker = {section % self._workers: fd for section, fd in by_section.items()}
-        if self._inherited and (passed := self._inherited.find(listener)):
+        passed = self._inherited.find(listener) if self._inherited else None
+        if passed:
             passed.close()  # what the workers have is the same one
-        self._rows[row] = (
-            listener,
-            ListenerSockets.inherited(listener, _pool_of(listener, settings), self._workers, by_worker),
-        )
+        pool, is_passed = _pool_of(listener, settings), passed is not None
+        self._rows[row] = listener, ListenerSockets.inherited(listener, pool, self._workers, by_worker, passed=is_passed)
         self.write(row)
 
     def _open(self, listener: ListenerSettings, settings: BalancerSettings, reserved: Iterable[int] = ()) -> int:
@@ -165,7 +166,8 @@ class Listening:
 
         retiring: whose workers drain. Raises PortTaken or ConfigError, with nothing changed.
         """
-        known = {id(listener) for listener in self._heirs(settings).values()}
+        heirs = self._heirs(settings)
+        known = {id(listener) for listener in heirs.values()}
         opened: list[int] = []
         back: dict[int, Removed] = {}
         try:
@@ -177,6 +179,8 @@ class Listening:
                     opened.append(found[0])
                 else:
                     opened.append(self._open(listener, settings))
+            for row, heir in heirs.items():
+                self._rows[row][1].restrict(heir)
             return opened, self.packed_routes(settings)
         except LbcoreError:
             for row in opened:
@@ -185,7 +189,7 @@ class Listening:
                 if row in back:
                     self.parting.put(row, back[row])
                 else:
-                    sockets.close()
+                    sockets.close(ends=True)
             raise
 
     def follow(self, settings: BalancerSettings) -> dict[int, tuple[ListenerSettings, ListenerSockets]]:
@@ -215,10 +219,10 @@ class Listening:
             idle_s = self._table.segment.listener(row).idle_timeout_ms / 1000
             self.parting.put(row, Removed(f"udp://{join_host_port(host, port)}", port, idle_s, None, posts))
 
-    def close_sockets(self) -> None:
-        """Close our copies of all of them."""
+    def close_sockets(self, *, ends: bool) -> None:
+        """Close our copies of all of them. ends: nobody is to connect any more."""
         for _, sockets in self._rows.values():
-            sockets.close()
+            sockets.close(ends=ends)
         self.parting.close()
 
     # --- what the table says -------------------------------------------------------------------------------------

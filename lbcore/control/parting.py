@@ -77,4 +77,4 @@ class Parting:
     @staticmethod
     def _close(removed: Removed) -> None:
         if removed.sockets:
-            removed.sockets.close()
+            removed.sockets.close(ends=True)

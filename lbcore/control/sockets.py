@@ -2,7 +2,8 @@
 
 The control plane's copy outlives a worker, so that what is queued on the socket waits for the next one. A socket that was
 inherited (systemd.py) is one queue for all: every worker accepts from it, whoever comes first, and what waits there when
-we end waits for who is started next. Of datagrams that would tear a client's session apart: one worker serves such a socket.
+we end waits for who is started next. A unix socket is one for all, too: SO_REUSEPORT makes no groups of those. Of datagrams
+one queue would tear a client's session apart: one worker serves such a socket.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ import errno
 import os
 import socket
 
-from lbcore.config.settings import join_host_port
+from lbcore.config.settings import UNIX, is_unix, join_host_port
+from lbcore.control.socket_files import SocketFile, host_of, listen_locally
 from lbcore.errors import ConfigError, PortTaken
 from lbcore.table.resolved import all_at_once, is_literal
 
@@ -35,7 +37,7 @@ MOST_QUEUED = 100_000
 
 
 class ListenerSockets:
-    """The sockets of one listener. host, port: where it really listens. shared: it is one for all workers, as it was passed."""
+    """The sockets of one listener. host, port: where it really listens. shared: it is one for all workers."""
 
     def __init__(
         self,
@@ -52,9 +54,14 @@ class ListenerSockets:
         self.sockets: list[socket.socket] = []
         self.host: str
         self.port: int
-        self.shared: bool = inherited is not None
+        self.shared: bool = inherited is not None or is_unix(listener.host)
+        self._file: SocketFile | None = None
         if inherited is not None:
             self._adopt(inherited, listener, pool)
+            return
+        if is_unix(listener.host):
+            bound, self._file = listen_locally(listener)
+            self.sockets, self.host, self.port = [bound], listener.host, 0
             return
         try:
             kind = socket.SOCK_DGRAM if listener.mode == "udp" else socket.SOCK_STREAM
@@ -67,14 +74,14 @@ class ListenerSockets:
                 address = bound.getsockname()
                 self._begin(bound, listener, pool, kind)
         except OSError as error:
-            self.close()
+            self.close(ends=True)
             raise _explain(listener, error) from None
         self.host, self.port = self.sockets[0].getsockname()[:2]
 
     def _adopt(self, inherited: socket.socket, listener: ListenerSettings, pool: PoolSettings) -> None:
         self.sockets = [inherited]
         self._begin(inherited, listener, pool, inherited.type)
-        self.host, self.port = inherited.getsockname()[:2]
+        self.host, self.port = _place_of(inherited)
 
     def of_worker(self, number: int) -> socket.socket | None:
         """The socket that this worker serves; None: another one serves this listener alone, or it is closed."""
@@ -85,17 +92,21 @@ class ListenerSockets:
         return self.sockets[0] if number == 0 or self.sockets[0].type == socket.SOCK_STREAM else None
 
     @classmethod
-    def inherited(cls, listener: ListenerSettings, pool: PoolSettings, count: int, found: dict[int, int]) -> ListenerSockets:
+    def inherited(
+        cls, listener: ListenerSettings, pool: PoolSettings, count: int, found: dict[int, int], *, passed: bool
+    ) -> ListenerSockets:
         """Go on with sockets that workers hold already, by worker; a worker that has none gets a new one beside them.
 
-        The descriptors stay the caller's. Raises PortTaken or ConfigError.
+        The descriptors stay the caller's. passed: they are another's, as systemd's. Raises PortTaken or ConfigError.
         """
         made = cls.__new__(cls)
-        made.sockets = []
+        made.sockets, made._file = [], None
+        if listener.host.startswith(f"{UNIX}/") and not passed:
+            made._file = SocketFile(listener.host.removeprefix(UNIX))
         known = socket.socket(fileno=os.dup(next(iter(found.values()))))
         made.shared = _is_shared(known, list(found.values()))
         try:
-            made.host, made.port = known.getsockname()[:2]
+            made.host, made.port = _place_of(known)
             if made.shared:
                 made.sockets.append(socket.socket(fileno=os.dup(known.fileno())))
             for number in range(0 if made.shared else count):
@@ -107,7 +118,7 @@ class ListenerSockets:
                     )
                     made._begin(made.sockets[-1], listener, pool, known.type)
         except OSError as error:
-            made.close()
+            made.close(ends=False)
             raise _explain(listener, error) from None
         finally:
             known.close()
@@ -115,7 +126,8 @@ class ListenerSockets:
 
     def _begin(self, bound: socket.socket, listener: ListenerSettings, pool: PoolSettings, kind: int) -> None:
         if kind == socket.SOCK_STREAM:
-            _set_options(bound, pool)
+            if bound.family != socket.AF_UNIX:
+                _set_options(bound, pool)
             bound.listen(listener.backlog)
         else:
             bound.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, DATAGRAM_ROOM)
@@ -133,10 +145,25 @@ class ListenerSockets:
         """The real address as text."""
         return join_host_port(self.host, self.port)
 
-    def close(self) -> None:
-        """Close the control plane's copies."""
+    def restrict(self, listener: ListenerSettings) -> None:
+        """Who may connect, where the listener's settings have changed: of a unix socket with a file. Raises ConfigError."""
+        if self._file is not None:
+            self._file.give(listener)
+
+    def close(self, *, ends: bool) -> None:
+        """Close the control plane's copies. ends: nobody is to connect any more, so the file of a unix socket goes first."""
+        if ends and self._file is not None:
+            self._file.remove()
         while self.sockets:
             self.sockets.pop().close()
+
+
+def _place_of(bound: socket.socket) -> tuple[str, int]:
+    """Host and port of a socket."""
+    if bound.family == socket.AF_UNIX:
+        return host_of(bound), 0
+    host, port = bound.getsockname()[:2]
+    return host, port
 
 
 def _is_shared(known: socket.socket, found: list[int]) -> bool:

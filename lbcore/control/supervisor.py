@@ -145,13 +145,13 @@ class Supervisor:
     def leave(self) -> None:
         """Leave the workers to themselves: their channels end, and they wait for another control plane."""
         self.stop()
-        self._listening.close_sockets()
+        self._listening.close_sockets(ends=False)
 
     def disown(self) -> None:
         """In a forked child: close what it has of its parent's. Nothing is said to anybody, and no poller is changed."""
         channels = self._slots.channels()
         inherited = forked.descriptors_of_workers(channel.theirs.fileno() for channel in channels)
-        self._listening.close_sockets()
+        self._listening.close_sockets(ends=False)
         for channel in channels:
             channel.close()
         self._workers.selector.close()

@@ -9,7 +9,8 @@ import os
 import socket
 import time
 
-from lbcore.config.settings import join_host_port
+from lbcore.config.settings import is_unix, join_host_port
+from lbcore.control.socket_files import host_of
 from lbcore.errors import ConfigError
 
 TYPE_CHECKING = False
@@ -81,14 +82,22 @@ def _kind(listener: ListenerSettings) -> socket.SocketKind:
     return socket.SOCK_DGRAM if listener.mode == "udp" else socket.SOCK_STREAM
 
 
+def _families(listener: ListenerSettings) -> tuple[int, ...]:
+    return (socket.AF_UNIX,) if is_unix(listener.host) else (socket.AF_INET, socket.AF_INET6)
+
+
 def _address(held: socket.socket) -> str:
     name = held.getsockname()
-    return join_host_port(name[0], name[1]) if isinstance(name, tuple) else f"unix:{name!s}"
+    return join_host_port(name[0], name[1]) if isinstance(name, tuple) else host_of(held)
 
 
 def _serves(held: socket.socket, listener: ListenerSettings) -> bool:
     """Is it bound to the very address that the listener names?"""
-    if held.type != _kind(listener) or held.family not in (socket.AF_INET, socket.AF_INET6) or not listener.port:
+    if held.type != _kind(listener) or held.family not in _families(listener):
+        return False
+    if is_unix(listener.host):
+        return host_of(held) == listener.host
+    if not listener.port:
         return False
     try:
         found = socket.getaddrinfo(listener.host, listener.port, held.family, held.type, flags=socket.AI_PASSIVE)
@@ -99,7 +108,7 @@ def _serves(held: socket.socket, listener: ListenerSettings) -> bool:
 
 def _check(held: socket.socket, listener: ListenerSettings) -> None:
     where = f"listener {listener.name}: the socket that was passed for it, {_address(held)},"
-    if held.type != _kind(listener) or held.family not in (socket.AF_INET, socket.AF_INET6):
+    if held.type != _kind(listener) or held.family not in _families(listener):
         raise ConfigError(f"{where} is none for mode {listener.mode}")
     if held.type == socket.SOCK_STREAM and not held.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
         raise ConfigError(f"{where} does not listen (socket units: Accept=no)")

@@ -65,4 +65,5 @@ def refusal_words(note: Note) -> str:
     host = str(ip.ipv4_mapped) if ip.ipv4_mapped else f"[{ip}]"
     why = bytes(ffi.buffer(refusal.words)).partition(b"\0")[0].decode("ascii", "replace")
     others = f" (and {note.value} others before it)" if note.value else ""
-    return f"client {host}:{refusal.port} is refused: {why}{others}"
+    whom = f"{host}:{refusal.port}" if int(ip) else "at a unix socket"
+    return f"client {whom} is refused: {why}{others}"

@@ -50,6 +50,8 @@ ENDS = {
 }
 """How each end is written, and who ended it."""
 
+_NO_ADDRESS = bytes(16)
+"""What stands for the address of a client at a unix socket: lb_net_as_v6 in csrc/core/net.h."""
 _KEPT = 10_000
 _UNSAFE = re.compile(r"[^!#-\[\]-~]")  # what is not printable ASCII, blanks, quotes and backslashes
 
@@ -124,7 +126,9 @@ class Names:
         return found
 
     def client(self, ip: bytes, port: int) -> str:
-        """HOST:PORT."""
+        """HOST:PORT, or "unix:" for a client at a unix socket."""
+        if ip == _NO_ADDRESS:
+            return "unix:"
         found = self._clients.get(ip)
         if found is None:
             if len(self._clients) > _KEPT:

@@ -177,7 +177,9 @@ def _struct(struct: str, **fields: object) -> bytes:
 
 
 def _network(cidr: str) -> dict[str, object]:
-    """A struct lb_network: IPv4 mapped into IPv6."""
+    """A struct lb_network: IPv4 mapped into IPv6; "unix:" is the address that clients of unix sockets have (lb_net_as_v6)."""
+    if cidr == "unix:":
+        cidr = "::/128"
     network = ipaddress.ip_network(cidr)
     v4 = network.version == 4
     packed = (b"\0" * 10 + b"\xff\xff" if v4 else b"") + network.network_address.packed

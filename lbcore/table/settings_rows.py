@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from lbcore.config.settings import split_host_port
+from lbcore.config.settings import parse_listen
 from lbcore.engine.segment import text
 from lbcore.table import packed
 from lbcore.table.memory import MAX_LISTENERS, MAX_POOLS, TableMemory
@@ -85,8 +85,7 @@ class SettingsRows(TableMemory):
     def listener_at(self, index: int) -> tuple[str, str, str, int]:
         """Name, mode, host and port of a listener row."""
         row = self.segment.listener(index)
-        mode, _, where = text(row.address).partition("://")
-        return text(row.name), mode, *split_host_port(where)
+        return text(row.name), *parse_listen(text(row.address))
 
     # --- pools ---------------------------------------------------------------------------------------------------
 

@@ -72,6 +72,7 @@ SUITES = [
     "l4/test_udp_upgrade.py",
     "l7/test_sticky.py",
     "l7/test_unix_backends.py",
+    "l4/test_unix_listeners.py",
     "health/test_tiers.py",
     "l7/test_who_is_waited_for.py",
 ]

@@ -150,17 +150,29 @@ static char *put_address(char *to, const uint8_t ip[16])
     return to + strlen(to);
 }
 
+/* A client at a unix socket has none (lb_net_as_v6). */
+static int has_address(const uint8_t ip[16])
+{
+    static const uint8_t none[16];
+    return memcmp(ip, none, sizeof none) != 0;
+}
+
 /* One field with all that came before us in it, then our peer. */
 static char *put_forwarded_for(char *to, const struct lb_message *message, const char *bytes, const struct lb_forward *forward)
 {
-    to = PUT(to, "X-Forwarded-For: ");
+    char *line = to, *values = to = PUT(to, "X-Forwarded-For: ");
     int kept = stays(message, forward, LB_X_FORWARDED_FOR, "x-forwarded-for");
     for (uint32_t i = 0; kept && i < message->head.field_count; i++)
         if (message->head.fields[i].known == LB_X_FORWARDED_FOR && message->head.fields[i].value.length) {
             to = put_span(to, bytes, message->head.fields[i].value);
             to = PUT(to, ", ");
         }
-    to = put_address(to, forward->peer);
+    if (has_address(forward->peer))
+        to = put_address(to, forward->peer);
+    else if (to == values)
+        return line;
+    else
+        to -= sizeof ", " - 1;
     return PUT(to, "\r\n");
 }
 
@@ -177,16 +189,22 @@ static char *put_x_forwarded(char *to, const struct lb_message *message, const c
     return to;
 }
 
+static char *put_node(char *to, const uint8_t ip[16])
+{
+    if (is_v4(ip))
+        return put_address(to, ip);
+    if (!has_address(ip))
+        return PUT(to, "unknown");
+    to = PUT(to, "\"[");
+    to = put_address(to, ip);
+    return PUT(to, "]\"");
+}
+
 /* RFC 7239 4 and 6: an IPv6 address is bracketed and quoted, a host may need quotes. A line of its own joins the list. */
 static char *put_rfc7239(char *to, const struct lb_message *message, const char *bytes, const struct lb_forward *forward)
 {
-    int v6 = !is_v4(forward->peer);
     to = PUT(to, "Forwarded: for=");
-    if (v6)
-        to = PUT(to, "\"[");
-    to = put_address(to, forward->peer);
-    if (v6)
-        to = PUT(to, "]\"");
+    to = put_node(to, forward->peer);
     if (message->authority.length) {
         to = PUT(to, ";host=\"");
         to = put_span(to, bytes, message->authority);

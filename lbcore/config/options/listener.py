@@ -114,7 +114,7 @@ LISTENER: tuple[Option, ...] = (
     ),
     Option(
         "trusted_proxies",
-        "cidrs",
+        "peers",
         None,
         "peers whose word about the client is taken: their X-Forwarded-*, Forwarded, X-Request-Id and similar headers"
         " are kept and added to, those of other peers are dropped; with accept_proxy, their connections begin with a"
@@ -237,6 +237,19 @@ LISTENER: tuple[Option, ...] = (
         flag=True,
     ),
     Option("backlog", "int", 4096, "connections that may wait to be accepted, each worker", low=1, high=65_535),
+    Option(
+        "socket_mode",
+        "text",
+        None,
+        "of a unix socket: its file's mode, octal; clients need write permission; default: 660",
+    ),
+    Option("socket_user", "text", None, "of a unix socket: its file's owner, a name or number; takes root"),
+    Option(
+        "socket_group",
+        "text",
+        None,
+        "of a unix socket: its file's group, a name or number; takes root, or lbcore's user in that group",
+    ),
     Option(
         "client_cert",
         "choice",

@@ -91,10 +91,15 @@ def join_host_port(host: str, port: int) -> str:
 
 
 def parse_listen(url: str) -> tuple[str, str, int]:
-    """("tcp", "127.0.0.1", 8080) of "tcp://127.0.0.1:8080". Raises ValueError."""
+    """("tcp", "127.0.0.1", 8080) of "tcp://127.0.0.1:8080"; ("http", "unix:/a", 0) of "http://unix:/a". Raises
+    ValueError."""
     mode, separator, rest = url.partition("://") if isinstance(url, str) else ("", "", "")
     if not separator or mode not in MODES:
         raise ValueError(f"{url!r} is not MODE://HOST:PORT with a mode of: {', '.join(MODES)}")
+    if is_unix(rest):
+        if mode == "udp":
+            raise ValueError(f"{url!r}: mode udp has no unix sockets")
+        return mode, _plain_unix(rest), 0
     host, port = split_host_port(rest)
     return mode, host, port
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from lbcore.config import options
 from lbcore.config.option import slots
 from lbcore.config.secret import Secret
-from lbcore.config.settings.addresses import HTTP_MODES, ROUTED_MODES
+from lbcore.config.settings.addresses import HTTP_MODES, ROUTED_MODES, is_unix
 from lbcore.config.settings.admin import AdminSettings, admin_of
 from lbcore.config.settings.base import Settings
 from lbcore.config.settings.cluster import ClusterSettings
@@ -91,7 +91,7 @@ class BalancerSettings(Settings):
         self.pools = [self._probed(pool) for pool in self.pools]
         names = [str(listener.name) for listener in self.listeners]
         yield from _twice("listener", names)
-        yield from _twice("bind", [entry.url for entry in self.listeners if entry.port])
+        yield from _twice("bind", [entry.url for entry in self.listeners if entry.port or is_unix(entry.host)])
         yield from self._route_faults(pools)
         yield from self._header_faults()
         yield from self._request_faults()

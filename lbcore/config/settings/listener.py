@@ -29,6 +29,7 @@ _WORD = r"(?:[A-Za-z0-9._~:@!$&'()*+,;=/?#%-]|\{(?:host|path|query)\})"
 _ORIGIN = r"https?://(?:\{host\}|[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?"
 _REDIRECT = re.compile(rf"{_ORIGIN}(?:(?:[/?#]|\{{path\}}|\{{query\}}){_WORD}*)?|/(?:[A-Za-z0-9._~%-]{_WORD}*)?")
 """A path of two slashes would name another host, so none begins with one and a variable."""
+_OCTAL = re.compile("0?[0-7]{3}")
 PROTOCOLS = ("h2", "http/1.1")
 """What clients of mode http may speak, by their names in ALPN; both unless a listener says less."""
 OF_REQUESTS = ("client_request_rate", "client_request_burst", "min_body_rate")
@@ -36,7 +37,8 @@ OF_REQUESTS = ("client_request_rate", "client_request_burst", "min_body_rate")
 
 
 class ListenerSettings(Settings):
-    """An address that clients connect to. Given as bind="tcp://HOST:PORT" or as mode, host and port."""
+    """An address that clients connect to. Given as bind="tcp://HOST:PORT", or as mode, host and port. A unix socket is the host
+    "unix:/PATH" with port 0."""
 
     OPTIONS = options.LISTENER
     __slots__ = slots(options.LISTENER, "certificates", "host", "mode", "port", "v6_only", but=("bind",))
@@ -49,6 +51,9 @@ class ListenerSettings(Settings):
     idle_timeout_ms: int
     half_closed_timeout_ms: int
     backlog: int
+    socket_mode: str | None
+    socket_user: str | None
+    socket_group: str | None
     header_timeout_ms: int
     body_timeout_ms: int
     min_body_rate: int
@@ -104,7 +109,7 @@ class ListenerSettings(Settings):
         if len(self.trusted_proxies) > MAX_TRUSTED:
             yield f"trusted_proxies: {len(self.trusted_proxies)} are too many (allowed: at most {MAX_TRUSTED})"
         if bind is None:
-            yield "bind: missing (MODE://HOST:PORT)"
+            yield "bind: missing (MODE://HOST:PORT or MODE://unix:/PATH)"
             return
         try:
             self.mode, self.host, self.port = parse_listen(bind)
@@ -129,6 +134,13 @@ class ListenerSettings(Settings):
             if getattr(self, f"client_{what}_burst") and not getattr(self, f"client_{what}_rate"):
                 yield f"client_{what}_burst: requires client_{what}_rate"
 
+    def _socket_faults(self) -> Iterable[str]:
+        for name in ("socket_mode", "socket_user", "socket_group"):
+            if getattr(self, name) is not None and not self.host.startswith("unix:/"):
+                yield f"{name}: only for unix sockets that have a path"
+        if self.socket_mode is not None and not _OCTAL.fullmatch(self.socket_mode):
+            yield f'socket_mode: {self.socket_mode!r} is not allowed (allowed: three octal digits such as "660")'
+
     def _header_faults(self) -> Iterable[str]:
         if len(" ".join(self.pass_client_headers)) > MAX_PASSED:
             yield f"pass_client_headers: its names are longer than {MAX_PASSED} bytes"
@@ -140,6 +152,7 @@ class ListenerSettings(Settings):
 
     def check(self) -> Iterable[str]:
         yield from self._limit_faults()
+        yield from self._socket_faults()
         yield from self._header_faults()
         yield from self._protocol_faults()
         yield from listener_faults(self)
@@ -156,7 +169,7 @@ class ListenerSettings(Settings):
 
     @property
     def url(self) -> str:
-        """MODE://HOST:PORT as asked for: port 0 stays 0."""
+        """MODE://HOST:PORT as asked for: port 0 stays 0; MODE://unix:/PATH."""
         return f"{self.mode}://{join_host_port(self.host, self.port)}"
 
 

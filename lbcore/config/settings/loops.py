@@ -78,7 +78,7 @@ def places_of(
     routes = list(routes)
     for listener in listeners:
         host, port = bound.get(str(listener.name), (listener.host, listener.port))
-        if port:
+        if port or is_unix(host):
             found.append(Place(str(listener.name), listener.mode == "udp", host, port, _pools_behind(routes, listener)))
     return found
 
