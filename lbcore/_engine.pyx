@@ -704,7 +704,7 @@ cdef class Router:
             raise ValueError("the head is refused")
         with nogil:
             for i in range(times):
-                routed = lb_routes_match(self.routes, listener, &message, data, &to)
+                routed = lb_routes_match(self.routes, listener, &message, data, NULL, &to)
         if routed == 2:
             raise ValueError("the path is refused")
         return None if routed else to.pool

@@ -42,6 +42,7 @@ static uint32_t limit_ms(const struct lb_l7 *l7, const struct lb_exchange *excha
     case LB_EXCHANGE_FORWARDING:
         return exchange_limit_ms(l7, exchange);
     case LB_EXCHANGE_RESPONDING:
+    case LB_EXCHANGE_READING:
         return lb_http_listener(l7, exchange)->body_timeout_ms;
     }
     return 0;
@@ -149,6 +150,8 @@ static struct lb_verdict timed_out(struct lb_l7 *l7, struct lb_exchange *exchang
         return exchange_timeout(l7, exchange);
     case LB_EXCHANGE_RESPONDING:
         return lb_verdict_end(LB_ENDED_IDLE);
+    case LB_EXCHANGE_READING:
+        return lb_verdict_respond(408, "the request did not come in time");
     }
     return lb_verdict(LB_NEXT_WAIT);
 }

@@ -7,6 +7,7 @@
 #include "lost.h"
 #include "queue.h"
 #include "respond.h"
+#include "route_body.h"
 #include "state.h"
 #include "transfer.h"
 #include "upload.h"
@@ -41,6 +42,8 @@ struct lb_verdict lb_drive_step(struct lb_l7 *l7, struct lb_exchange *exchange)
         return lb_http_transfer(l7, exchange);
     case LB_EXCHANGE_RESPONDING:
         return deliver_own(l7, exchange);
+    case LB_EXCHANGE_READING:
+        return lb_http_read_body(l7, exchange);
     }
     return lb_verdict(LB_NEXT_WAIT);
 }
@@ -91,6 +94,10 @@ struct lb_verdict lb_drive(struct lb_l7 *l7, struct lb_exchange *exchange, struc
     case LB_NEXT_HTTP2:
     case LB_NEXT_LINGER:
         __builtin_trap(); /* it is said of connections alone */
+    case LB_NEXT_READ:
+        return lb_http_look_at_body(l7, exchange);
+    case LB_NEXT_HOLD:
+        return moved_to(l7, exchange, LB_EXCHANGE_READING);
     case LB_NEXT_ATTEMPT:
         back_to_request(l7, exchange);
         return lb_http_attempt(l7, exchange);

@@ -18,6 +18,7 @@ enum lb_exchange_state {
     LB_EXCHANGE_CONNECTING = 2, /* one is being reached */
     LB_EXCHANGE_FORWARDING = 3, /* the request goes out, the response comes in */
     LB_EXCHANGE_RESPONDING = 4, /* the balancer's local response goes out */
+    LB_EXCHANGE_READING = 5,    /* its route depends on more of its body */
 };
 
 /* Where the response stands. */
@@ -99,6 +100,7 @@ struct lb_exchange {
     uint32_t reached_us; /* since began_us: when the request could be sent; LB_NEVER_US: not yet */
     uint32_t first_us;   /* likewise: when the response's head came */
     uint32_t log;        /* texts for its record; LB_SLAB_NONE: none are kept */
+    uint32_t reading;    /* of its body, for its route (route_body.c); LB_SLAB_NONE: none is under way */
     uint32_t decision;   /* the pick of its backend, for table/why.h */
     uint32_t part;       /* head buffer: a response's head that came in parts */
     uint32_t part_end;

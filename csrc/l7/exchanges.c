@@ -6,6 +6,7 @@
 #include "../table/account.h"
 #include "belongs.h"
 #include "part.h"
+#include "route_body.h"
 
 /* All but the timer is new. */
 struct lb_exchange *lb_exchange_take(struct lb_l7 *l7, struct lb_http_client *client)
@@ -14,7 +15,7 @@ struct lb_exchange *lb_exchange_take(struct lb_l7 *l7, struct lb_http_client *cl
     memset((char *)exchange + sizeof exchange->timer, 0, sizeof *exchange - sizeof exchange->timer);
     exchange->client = client;
     exchange->in = (struct lb_input){.buffer = LB_SLAB_NONE};
-    exchange->conn = exchange->part = exchange->log = LB_SLAB_NONE;
+    exchange->conn = exchange->part = exchange->log = exchange->reading = LB_SLAB_NONE;
     exchange->backend = exchange->waits_for = LB_NONE;
     exchange->reached_us = exchange->first_us = LB_NEVER_US;
     exchange->began_us = l7->ctx->now_us;
@@ -27,6 +28,7 @@ void lb_exchange_give(struct lb_l7 *l7, struct lb_exchange *exchange)
     lb_sendq_drop(l7->ctx, &exchange->up);
     lb_sendq_drop(l7->ctx, &exchange->down);
     lb_http_drop_part(l7, exchange);
+    lb_http_drop_reading(l7, exchange);
     exchange->client = NULL;
     lb_slab_give(&l7->exchanges, lb_http_index(l7, exchange));
 }

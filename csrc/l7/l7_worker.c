@@ -15,6 +15,7 @@
 #include "http.h"
 #include "http2.h"
 #include "input.h"
+#include "json_body.h"
 #include "lost.h"
 
 enum {
@@ -58,6 +59,8 @@ int lb_l7_open(struct lb_l7 *l7, struct lb_worker_context *ctx, uint32_t max_cli
         error = lb_slab_open(&l7->exchanges, sizeof(struct lb_exchange), max_clients + streams);
     if (!error)
         error = lb_slab_open(&l7->logs, sizeof(struct lb_request_log), max_clients + streams);
+    if (!error)
+        error = lb_slab_open(&l7->readings, sizeof(struct lb_json_body), max_clients + streams);
     if (!error) /* an exchange has two at most, its call at a backend two, and a stream one more, as a connection has */
         error = lb_heads_open(&l7->heads, 3 * (max_clients + streams));
     if (!error)
@@ -82,6 +85,7 @@ void lb_l7_close(struct lb_l7 *l7)
     lb_hpack_memory_close(&l7->hpack);
     lb_conn_pool_close(&l7->conns);
     lb_heads_close(&l7->heads);
+    lb_slab_close(&l7->readings);
     lb_slab_close(&l7->logs);
     lb_slab_close(&l7->exchanges);
     lb_slab_close(&l7->h2.streams);

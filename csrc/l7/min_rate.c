@@ -8,6 +8,8 @@
 
 static enum lb_rated waited_for(const struct lb_exchange *exchange)
 {
+    if (exchange->state == LB_EXCHANGE_READING)
+        return LB_RATE_SENDER;
     if (exchange->state != LB_EXCHANGE_FORWARDING || exchange->tunnel)
         return LB_RATE_NOBODY;
     if (!exchange->request.whole)

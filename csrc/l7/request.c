@@ -66,8 +66,8 @@ int lb_http_look_at_request(struct lb_l7 *l7, struct lb_exchange *exchange, cons
     if (message->authority.length > LB_AUTHORITY_BYTES || (message->https && !lb_http_came_by_tls(l7, exchange, bytes)))
         return -1;
     way->to = (struct lb_routed_to){.pool = lb_http_listener(l7, exchange)->pool};
-    way->routed = lb_routes_match(l7->routes, exchange->client->listener, message, bytes, &way->to);
-    way->trailers = is_pool(l7, way->to.pool) && l7->ctx->shm.pools[way->to.pool].trailers;
+    way->routed = lb_routes_match(l7->routes, exchange->client->listener, message, bytes, NULL, &way->to);
+    way->trailers = way->routed != LB_ROUTED_BY_BODY && is_pool(l7, way->to.pool) && l7->ctx->shm.pools[way->to.pool].trailers;
     look_at_call(l7, exchange, bytes, way->to.pool);
     return 0;
 }
@@ -120,6 +120,8 @@ static struct lb_verdict too_fast(struct lb_l7 *l7, struct lb_exchange *exchange
 static struct lb_verdict go(struct lb_l7 *l7, struct lb_exchange *exchange, const char *bytes, enum lb_routed routed,
                             const struct lb_routed_to *to)
 {
+    if (routed == LB_ROUTED_BY_BODY)
+        return lb_verdict(LB_NEXT_READ);
     if (routed == LB_ROUTED_AMBIGUOUS)
         return lb_http_bad_request(l7, exchange, LB_READ_BAD);
     if (!is_pool(l7, to->pool))
@@ -144,4 +146,12 @@ struct lb_verdict lb_http_route_request(struct lb_l7 *l7, struct lb_exchange *ex
         return too_fast(l7, exchange, wait_s);
     exchange->client->limited = 0;
     return go(l7, exchange, bytes, way->routed, &way->to);
+}
+
+struct lb_verdict lb_http_route_by_body(struct lb_l7 *l7, struct lb_exchange *exchange, const char *bytes,
+                                        const struct lb_json_said *said)
+{
+    struct lb_routed_to to = {.pool = lb_http_listener(l7, exchange)->pool};
+    enum lb_routed routed = lb_routes_match(l7->routes, exchange->client->listener, &l7->message, bytes, said, &to);
+    return go(l7, exchange, bytes, routed, &to);
 }

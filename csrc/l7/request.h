@@ -24,6 +24,10 @@ __attribute__((warn_unused_result)) int lb_http_look_at_request(struct lb_l7 *l7
 __attribute__((warn_unused_result)) struct lb_verdict lb_http_route_request(struct lb_l7 *l7, struct lb_exchange *exchange,
                                                                             const char *bytes, const struct lb_request_way *way);
 
+/* Likewise, by what its body has said so far; LB_NEXT_READ: more of it decides. */
+__attribute__((warn_unused_result)) struct lb_verdict lb_http_route_by_body(struct lb_l7 *l7, struct lb_exchange *exchange,
+                                                                            const char *bytes, const struct lb_json_said *said);
+
 /* Did it come by TLS (RFC 9110 7.4), to us or to a proxy whose word is taken? l7->message is the request. */
 int lb_http_came_by_tls(const struct lb_l7 *l7, const struct lb_exchange *exchange, const char *bytes);
 

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "claim_headers.h"
+#include "json_condition.h"
 #include "path.h"
 #include "route_index.h"
 
@@ -112,8 +113,21 @@ struct search {
     uint32_t path_length;
     const char *written; /* as it is written, likewise */
     uint32_t listener;
-    uint32_t best; /* the first route that matched so far */
+    const struct lb_json_said *said; /* by its body; NULL: it was not looked at */
+    uint32_t best;                   /* the first route that matched so far */
+    uint32_t undecided;              /* the first that may match, by what more of the body says */
+    int by_body;                     /* such a one came before the best */
 };
+
+/* What is said of a key in the body. One that has not come yet is undecided, where the head speaks of JSON at all. */
+static enum lb_holds json_holds(const struct search *search, const struct lb_condition_row *condition)
+{
+    const struct lb_routes *routes = search->routes;
+    if (!search->said)
+        return lb_json_is_body(search->message, search->bytes) ? LB_UNDECIDED : LB_FAILS;
+    return lb_json_condition_holds(search->said, lb_routes_json_key(routes, condition), (int)condition->present,
+                                   routes->text + condition->value, condition->value_length);
+}
 
 static int hello_holds(const struct search *search, const struct lb_route_row *row)
 {
@@ -142,7 +156,24 @@ static int expression_holds(const struct search *search, uint32_t route)
     return regexec(&search->routes->expressions[route], path, 0, NULL, 0) == 0;
 }
 
-static int row_holds(const struct search *search, uint32_t route)
+/* Those of the body come last in a row: they are looked at where all else holds. */
+static enum lb_holds conditions_hold(const struct search *search, const struct lb_route_row *row)
+{
+    const struct lb_routes *routes = search->routes;
+    enum lb_holds all = LB_HOLDS;
+    for (uint32_t i = 0; i < row->condition_count && all != LB_FAILS; i++) {
+        const struct lb_condition_row *condition = &routes->conditions[row->condition + i];
+        enum lb_holds this = LB_HOLDS;
+        if (condition->kind == LB_CONDITION_JSON)
+            this = json_holds(search, condition);
+        else if (!condition_holds(search->message, search->bytes, condition, routes->text))
+            this = LB_FAILS;
+        all = this == LB_HOLDS ? all : this;
+    }
+    return all;
+}
+
+static int row_holds(struct search *search, uint32_t route)
 {
     const struct lb_routes *routes = search->routes;
     const struct lb_route_row *row = &routes->rows[route];
@@ -154,10 +185,12 @@ static int row_holds(const struct search *search, uint32_t route)
     if (row->methods_length &&
         !method_holds(routes->text + row->methods, row->methods_length, search->method, search->method_length))
         return 0;
-    for (uint32_t i = 0; i < row->condition_count; i++)
-        if (!condition_holds(message, search->bytes, &routes->conditions[row->condition + i], routes->text))
-            return 0;
-    return row->path_kind != LB_ROUTE_PATH_REGEX || expression_holds(search, route);
+    enum lb_holds holds = conditions_hold(search, row);
+    if (holds == LB_FAILS || (row->path_kind == LB_ROUTE_PATH_REGEX && !expression_holds(search, route)))
+        return 0;
+    if (holds == LB_UNDECIDED && route < search->undecided)
+        search->undecided = route;
+    return holds == LB_HOLDS;
 }
 
 /* Do the bytes of a key agree, and not just their hash? */
@@ -226,7 +259,7 @@ static uint32_t plain_host(const struct lb_message *message, const char *bytes, 
 /* host: in lower case, without a final dot; length 0: none. */
 static uint32_t first_match_of(struct search *search, const char *host, uint32_t length)
 {
-    search->best = NONE;
+    search->best = search->undecided = NONE;
     search_host(search, ANY_HOST);
     if (!length)
         return search->best;
@@ -275,6 +308,14 @@ static uint32_t pool_of(const struct lb_routes *routes, uint32_t route, const st
     return route == NONE ? otherwise->pool : routes->rows[route].pool;
 }
 
+/* Does the request, as it is read now, lead to another pool? Where its body has to tell, by_body says so. */
+static int leads_elsewhere(struct search *search, uint32_t route, const struct lb_routed_to *to)
+{
+    uint32_t other = first_match(search);
+    search->by_body = search->undecided < other;
+    return search->by_body || pool_of(search->routes, other, to) != pool_of(search->routes, route, to);
+}
+
 /* Does the path lead to another pool in any reading? */
 static int path_is_ambiguous(struct lb_routes *routes, struct search *search, uint32_t route, const struct lb_routed_to *to)
 {
@@ -292,7 +333,7 @@ static int path_is_ambiguous(struct lb_routes *routes, struct search *search, ui
         search->path = length ? routes->read : "/";
         search->path_length = length ? (uint32_t)length : 1;
         search->decoded = (readings[i] & LB_PATH_DECODED) != 0;
-        if (pool_of(routes, first_match(search), to) != pool_of(routes, route, to))
+        if (leads_elsewhere(search, route, to))
             return 1;
     }
     return 0;
@@ -314,14 +355,14 @@ static int method_is_ambiguous(const struct lb_routes *routes, struct search *se
             method[at] = lb_upper(search->bytes[field->value.at + at]);
         search->method = method;
         search->method_length = field->value.length;
-        if (pool_of(routes, first_match(search), to) != pool_of(routes, route, to))
+        if (leads_elsewhere(search, route, to))
             return 1;
     }
     return 0;
 }
 
 enum lb_routed lb_routes_match(struct lb_routes *routes, uint32_t listener, const struct lb_message *message, const char *bytes,
-                               struct lb_routed_to *to)
+                               const struct lb_json_said *said, struct lb_routed_to *to)
 {
     struct lb_span path = message->path, method = message->head.method;
     int plain = lb_path_is_plain(bytes + path.at, path.length);
@@ -341,17 +382,26 @@ enum lb_routed lb_routes_match(struct lb_routes *routes, uint32_t listener, cons
         .path = length ? routes->path : "/",
         .path_length = length ? (uint32_t)length : 1,
         .listener = listener,
+        .said = said,
     };
     search.written = search.path;
     uint32_t route = first_match(&search);
+    if (search.undecided < route)
+        return LB_ROUTED_BY_BODY;
     if (method_is_ambiguous(routes, &search, route, to))
-        return LB_ROUTED_AMBIGUOUS;
+        return search.by_body ? LB_ROUTED_BY_BODY : LB_ROUTED_AMBIGUOUS;
     search.method = bytes + method.at;
     search.method_length = method.length;
     if ((!plain || routes->escapes) && path_is_ambiguous(routes, &search, route, to))
-        return LB_ROUTED_AMBIGUOUS;
+        return search.by_body ? LB_ROUTED_BY_BODY : LB_ROUTED_AMBIGUOUS;
     if (route == NONE)
         return LB_ROUTED_NOWHERE;
     *to = lead(&routes->rows[route]);
     return LB_ROUTED;
+}
+
+const struct lb_json_path *lb_routes_json(const struct lb_routes *routes, uint32_t *count)
+{
+    *count = routes->json_count;
+    return routes->json;
 }

@@ -5,6 +5,7 @@
 
 #include "../l4/hello.h"
 #include "../table/shm.h"
+#include "json_said.h"
 #include "message.h"
 
 struct lb_routes; /* compiled; owned by the worker */
@@ -18,6 +19,7 @@ enum lb_routed {
     LB_ROUTED,
     LB_ROUTED_NOWHERE,   /* no route matches */
     LB_ROUTED_AMBIGUOUS, /* the path is broken, or its pool depends on how one reads the request: refuse */
+    LB_ROUTED_BY_BODY,   /* what more of its body says decides */
 };
 
 /* Where a request goes. */
@@ -28,10 +30,14 @@ struct lb_routed_to {
     uint32_t retry_on; /* enum lb_retry_on, bits, with those that say of what it speaks */
 };
 
-/* Of the first route that matches; *to stays as it is when none does. listener: row index. */
+/* Of the first route that matches; *to stays as it is when none does. listener: row index. said: what its body has said to the keys that
+ * lb_routes_json tells; NULL: it was not looked at. */
 __attribute__((warn_unused_result)) enum lb_routed lb_routes_match(struct lb_routes *routes, uint32_t listener,
                                                                    const struct lb_message *message, const char *bytes,
-                                                                   struct lb_routed_to *to);
+                                                                   const struct lb_json_said *said, struct lb_routed_to *to);
+
+/* What routes look for in bodies: *count paths, which go with the routes. */
+const struct lb_json_path *lb_routes_json(const struct lb_routes *routes, uint32_t *count);
 
 /* Likewise, by a TLS client's server name and protocols: routes that ask for more than these never match. */
 void lb_routes_match_name(struct lb_routes *routes, uint32_t listener, const struct lb_hello *hello, struct lb_routed_to *to);

@@ -120,6 +120,36 @@ static void fill_index(struct lb_routes *routes)
     }
 }
 
+/* A key's names, apart by dots: 0, or -EINVAL. */
+static int split_key(struct lb_json_path *path, const char *key, uint32_t length)
+{
+    for (uint32_t at = 0, end; at <= length; at = end + 1) {
+        const char *dot = memchr(key + at, '.', length - at);
+        end = dot ? (uint32_t)(dot - key) : length;
+        if (path->levels == LB_JSON_LEVELS || end - at > LB_JSON_WORD)
+            return -EINVAL;
+        path->names[path->levels] = key + at;
+        path->lengths[path->levels++] = end - at;
+    }
+    return 0;
+}
+
+/* Each key once: equal texts stand at one place. */
+static int take_keys(struct lb_routes *routes)
+{
+    for (uint32_t i = 0; i < routes->head->conditions; i++) {
+        const struct lb_condition_row *condition = &routes->conditions[i];
+        if (condition->kind != LB_CONDITION_JSON || lb_routes_json_key(routes, condition) < routes->json_count)
+            continue;
+        if (routes->json_count == LB_JSON_KEYS)
+            return -EINVAL;
+        routes->json_at[routes->json_count] = condition->name;
+        if (split_key(&routes->json[routes->json_count++], routes->text + condition->name, condition->name_length) < 0)
+            return -EINVAL;
+    }
+    return 0;
+}
+
 /* What paths decode to, each where it stands in the text: it is no longer. */
 static void decode_paths(struct lb_routes *routes)
 {
@@ -193,7 +223,9 @@ static int build(struct lb_routes *routes, const struct lb_shm *shm, uint32_t *v
         !routes->decoded)
         return -ENOMEM;
     decode_paths(routes);
-    error = index_open(&routes->hosts, count);
+    error = take_keys(routes);
+    if (!error)
+        error = index_open(&routes->hosts, count);
     if (!error)
         error = index_open(&routes->keys, 2 * count);
     if (!error)

@@ -30,13 +30,16 @@ struct lb_routes {
     const char *text;
     struct index hosts;
     struct index keys;
-    uint32_t *next;           /* by route: the next of the same key */
-    uint32_t *next_decoded;   /* likewise, of the decoded path's key */
-    char *decoded;            /* the text once more: of paths, what they decode to */
-    uint32_t *decoded_length; /* by route: of its path */
-    int escapes;              /* a path has any: it decodes to another */
-    int methods;              /* a route names any */
-    regex_t *expressions;     /* by route; compiled for those that have one */
+    uint32_t *next;                         /* by route: the next of the same key */
+    uint32_t *next_decoded;                 /* likewise, of the decoded path's key */
+    char *decoded;                          /* the text once more: of paths, what they decode to */
+    uint32_t *decoded_length;               /* by route: of its path */
+    int escapes;                            /* a path has any: it decodes to another */
+    int methods;                            /* a route names any */
+    uint32_t json_count;                    /* keys of bodies that routes name, */
+    uint32_t json_at[LB_JSON_KEYS];         /* each in the text, */
+    struct lb_json_path json[LB_JSON_KEYS]; /* and as they are looked for */
+    regex_t *expressions;                   /* by route; compiled for those that have one */
     uint8_t *compiled;
     char path[LONGEST_PATH + 2]; /* a request's path, normal as it is written */
     char read[LONGEST_PATH + 2]; /* and in another reading */
@@ -79,6 +82,15 @@ static inline struct entry *index_find(const struct index *index, uint64_t hash)
 static inline int is_redirect(const struct lb_route_row *row)
 {
     return row->status >= 300 && row->status < 400;
+}
+
+/* The number of a condition's key among them; json_count: it is none of them. */
+static inline uint32_t lb_routes_json_key(const struct lb_routes *routes, const struct lb_condition_row *condition)
+{
+    uint32_t key = 0;
+    while (key < routes->json_count && routes->json_at[key] != condition->name)
+        key++;
+    return key;
 }
 
 static inline enum key_kind path_key(const struct lb_route_row *row)

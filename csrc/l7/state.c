@@ -2,11 +2,14 @@
 
 #include "deadline.h"
 
-/* from \ to                   BEGUN QUEUED CONNECTING FORWARDING RESPONDING */
-static const uint8_t allowed[5][5] = {
-    [LB_EXCHANGE_BEGUN] = {0, 1, 1, 1, 1},      [LB_EXCHANGE_QUEUED] = {1, 0, 0, 0, 1}, /* to begun: it is looked at again */
-    [LB_EXCHANGE_CONNECTING] = {0, 1, 1, 1, 1},                                         /* to queued: the others are full */
-    [LB_EXCHANGE_FORWARDING] = {1, 0, 0, 0, 1}, [LB_EXCHANGE_RESPONDING] = {0, 0, 0, 0, 0},
+/* from \ to                   BEGUN QUEUED CONNECTING FORWARDING RESPONDING READING */
+static const uint8_t allowed[6][6] = {
+    [LB_EXCHANGE_BEGUN] = {0, 1, 1, 1, 1, 1},
+    [LB_EXCHANGE_QUEUED] = {1, 0, 0, 0, 1, 0},     /* to begun: it is looked at again */
+    [LB_EXCHANGE_CONNECTING] = {0, 1, 1, 1, 1, 0}, /* to queued: the others are full */
+    [LB_EXCHANGE_FORWARDING] = {1, 0, 0, 0, 1, 0},
+    [LB_EXCHANGE_RESPONDING] = {0, 0, 0, 0, 0, 0},
+    [LB_EXCHANGE_READING] = {0, 1, 1, 1, 1, 0},
 };
 
 void lb_http_move(struct lb_l7 *l7, struct lb_exchange *exchange, enum lb_exchange_state to)

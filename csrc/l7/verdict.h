@@ -15,6 +15,8 @@ enum lb_next {
     LB_NEXT_STARVED, /* a buffer is needed and none is free */
     LB_NEXT_OVER,    /* it is gone; only the driver knows that */
     /* for the driver to do */
+    LB_NEXT_READ,    /* the request's route depends on its body: look at what is there of it */
+    LB_NEXT_HOLD,    /* which did not decide: read on, before anything else */
     LB_NEXT_ATTEMPT, /* find a backend for the request, which lies in the buffer */
     LB_NEXT_ANOTHER, /* find another one; without any, respond with status */
     LB_NEXT_INSTEAD, /* its response is not for the client: backend row `number`, charged already, gets the request */

@@ -131,7 +131,8 @@ struct lb_listener_row {
     uint32_t protocols;            /* mode http: enum lb_protocol, bits: what its clients may speak */
     uint32_t max_streams;          /* of one HTTP/2 connection, open at once */
     uint32_t grpc_web;             /* mode http: calls of gRPC-Web are translated */
-    uint8_t pad0[12];
+    uint32_t json_bytes;           /* mode http: of a body in which routes look for keys */
+    uint8_t pad0[8];
     uint8_t name[64];
     uint8_t address[128];
     uint8_t error_type[96];         /* media type of the body below */
@@ -278,8 +279,8 @@ struct lb_route_words {
 struct lb_condition_row {
     uint32_t kind;    /* enum lb_condition */
     uint32_t present; /* the value does not matter */
-    uint32_t name;    /* a header's in lower case */
+    uint32_t name;    /* a header's in lower case; in JSON names apart by dots */
     uint32_t name_length;
-    uint32_t value;
+    uint32_t value; /* in JSON several, apart by line feeds: one of them */
     uint32_t value_length;
 };

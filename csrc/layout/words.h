@@ -1,6 +1,6 @@
 /* The shared segment: its bounds, and the words that stand in it as numbers. See segment.h. */
 enum {
-    LB_LAYOUT = 23,   /* raised with every change of this file, of segment.h and of figures.h */
+    LB_LAYOUT = 24,   /* raised with every change of this file, of segment.h and of figures.h */
     LB_NAME = 64,     /* bytes of a name, NUL included */
     LB_ADDRESS = 128, /* bytes of a printed address, NUL included: unix(7) paths have 107 bytes at most */
     LB_SOURCE = 16,   /* bytes of a backend's source */
@@ -108,7 +108,7 @@ enum lb_route_path {
     LB_ROUTE_PATH_REGEX = 3,
 };
 
-enum lb_condition { LB_CONDITION_HEADER = 0, LB_CONDITION_COOKIE = 1, LB_CONDITION_ALPN = 2 };
+enum lb_condition { LB_CONDITION_HEADER = 0, LB_CONDITION_COOKIE = 1, LB_CONDITION_ALPN = 2, LB_CONDITION_JSON = 3 };
 
 enum lb_datapath { LB_AUTO = 0, LB_COPY = 1, LB_SPLICE = 2, LB_OFFLOAD = 3 };
 

@@ -43,6 +43,7 @@ class Table:
 
 
 _CONDITIONS = {"type": "object", "additionalProperties": {"type": ["string", "boolean"]}}
+_JSON = {"type": "object", "additionalProperties": {"type": ["string", "boolean", "array"], "items": {"type": "string"}}}
 _METHODS = {"type": ["string", "array"], "items": {"type": "string"}}
 
 POOL = Table(
@@ -58,7 +59,7 @@ FILE = Table(
         "route": Table(
             options.ROUTE,
             tables={"respond": Table(options.RESPOND)},
-            others={"method": _METHODS, "header": _CONDITIONS, "cookie": _CONDITIONS},
+            others={"method": _METHODS, "header": _CONDITIONS, "cookie": _CONDITIONS, "json": _JSON},
         ),
         "pool": POOL,
     },

@@ -49,6 +49,7 @@ def listener_row(
         max_header_bytes=listener.max_header_bytes,
         max_target=listener.max_target,
         max_headers=listener.max_headers,
+        json_bytes=listener.json_bytes,
         max_body=listener.max_body,
         forwarded=FORWARDED[listener.forwarded],
         passed_headers=folded_names(listener.pass_client_headers),

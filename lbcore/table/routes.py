@@ -85,6 +85,10 @@ def _conditions(route: RouteSettings, text: _Text) -> list[dict[str, int]]:
     wanted = [("LB_CONDITION_HEADER", name.lower(), value) for name, value in route.header.items()]
     wanted += [("LB_CONDITION_COOKIE", name, value) for name, value in route.cookie.items()]
     wanted += [("LB_CONDITION_ALPN", "", route.alpn)] if route.alpn is not None else []
+    wanted += [
+        ("LB_CONDITION_JSON", name, values if isinstance(values, bool) else "\n".join(values))
+        for name, values in route.json.items()
+    ]
     for kind, name, value in wanted:
         name_at, name_length = text.put(name)
         value_at, value_length = text.put("" if value is True else str(value))
@@ -123,6 +127,8 @@ def words(route: RouteSettings) -> str:
     for kind in ("header", "cookie"):
         for name, value in getattr(route, kind).items():
             said.append(f"{kind}:{name}" if value is True else f"{kind}:{name}={value}")
+    for key, values in route.json.items():
+        said.append(f"json:{key}={','.join(values)}" if isinstance(values, list) else f"json:{key}")
     return " ".join(said) or "every request"
 
 

@@ -27,6 +27,7 @@ SUITES = [
     "l7/test_http_routing.py",
     "l7/test_route_answers.py",
     "l7/test_route_responses.py",
+    "l7/test_json_routes.py",
     "http2/test_clients.py",
     "http2/test_endings.py",
     "http2/test_client_bounds.py",

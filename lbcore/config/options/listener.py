@@ -103,6 +103,14 @@ LISTENER: tuple[Option, ...] = (
     ),
     Option("max_target", "size", 8 << 10, "http: bytes of a request's target", low=64, high=64 << 10),
     Option("max_headers", "int", 100, "http: headers of a request", low=1, high=1000),
+    Option(
+        "json_bytes",
+        "size",
+        64 << 10,
+        "http: bytes of a request's body in which routes look for the keys of their json",
+        low=1 << 10,
+        high=96 << 10,
+    ),
     Option("max_body", "size", 0, "http: bytes of a request's body; 0: no limit", low=0, high=1 << 50),
     Option(
         "forwarded",

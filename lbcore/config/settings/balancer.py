@@ -10,6 +10,7 @@ from lbcore.config.settings.admin import AdminSettings, admin_of
 from lbcore.config.settings.base import Settings
 from lbcore.config.settings.cluster import ClusterSettings
 from lbcore.config.settings.health import ProbeSettings
+from lbcore.config.settings.json_match import key_faults
 from lbcore.config.settings.listener import ANSWERS, OF_REQUESTS, ListenerSettings, RouteSettings
 from lbcore.config.settings.loops import loop_faults
 from lbcore.config.settings.pool import DEFAULT_POOL, BackendSettings, PoolSettings
@@ -195,6 +196,7 @@ class BalancerSettings(Settings):
 
     def _route_faults(self, pools: list[str]) -> Iterable[str]:
         modes = {str(listener.name): listener.mode for listener in self.listeners if listener.mode in ROUTED_MODES}
+        yield from key_faults(key for route in self.routes for key in route.json)
         if self.routes and not modes:
             yield "route: requires a listener of mode http, https or tls"
         for at, route in enumerate(self.routes):

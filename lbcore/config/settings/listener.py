@@ -8,6 +8,7 @@ from lbcore.config import options
 from lbcore.config.option import slots
 from lbcore.config.settings.addresses import join_host_port, parse_listen
 from lbcore.config.settings.base import Settings, is_token
+from lbcore.config.settings.json_match import json_conditions
 from lbcore.config.settings.respond import RespondSettings
 from lbcore.config.settings.tls import CertificateSettings, listener_faults
 
@@ -64,6 +65,7 @@ class ListenerSettings(Settings):
     max_target: int
     health_path: str | None
     max_headers: int
+    json_bytes: int
     max_body: int
     forwarded: str
     trusted_proxies: list[str]
@@ -181,7 +183,7 @@ class RouteSettings(Settings):
     """Where requests go that fit: all that is named must hold."""
 
     OPTIONS = options.ROUTE
-    __slots__ = slots(options.ROUTE, "cookie", "header", "method", "respond")
+    __slots__ = slots(options.ROUTE, "cookie", "header", "json", "method", "respond")
     KEY = "route."
 
     listener: str | None
@@ -202,6 +204,8 @@ class RouteSettings(Settings):
     header: dict[str, str | bool]
     cookie: dict[str, str | bool]
     respond: RespondSettings | None
+    json: dict[str, list[str] | bool]
+    """By the keys of a JSON body: the values of which it must have one, or True."""
 
     def take(self, values: dict[str, Any]) -> Iterable[str]:
         self.respond = values.pop("respond", None)
@@ -219,6 +223,14 @@ class RouteSettings(Settings):
                 yield f'{key}: {wanted!r} is not allowed (allowed: a table of names, each with a value or true for "present")'
             else:
                 setattr(self, key, dict(wanted))
+        wanted = values.pop("json", None) or {}
+        conditions = json_conditions(wanted)
+        self.json = conditions or {}
+        if conditions is None:
+            yield (
+                f"json: {wanted!r} is not allowed (allowed: a table of keys such as model or metadata.tier, "
+                'each with a string, a list of strings, or true for "present")'
+            )
 
     def check(self) -> Iterable[str]:
         yield from self._answer_faults()
@@ -244,6 +256,8 @@ class RouteSettings(Settings):
                 yield f"{key}: {value!r} is not allowed (allowed: escapes such as %20, but not %00)"
         if self.path_regex is not None:
             yield from _expression_faults(self.path_regex)
+        if self.json and self.grpc is not None:
+            yield "json: calls of gRPC have no JSON body"
 
     def _answer_faults(self) -> Iterable[str]:
         """Of who answers: a pool, or the route by itself."""
@@ -277,7 +291,7 @@ class RouteSettings(Settings):
     @property
     def of_requests(self) -> list[str]:
         """What it asks for that only requests have."""
-        conditions = ("path", "path_prefix", "grpc", "path_regex", "method", "header", "cookie")
+        conditions = ("path", "path_prefix", "grpc", "path_regex", "method", "header", "cookie", "json")
         keys = (*conditions, "cost", "retry_on", "retry_post", *ANSWERS[1:])
         return [key for key in keys if getattr(self, key)]
 
