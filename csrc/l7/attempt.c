@@ -143,7 +143,7 @@ static struct lb_verdict give_up(const struct lb_attempt *attempt)
         return lb_verdict_respond(503, "the balancer has no connection left");
     if (exchange->timed_out)
         return lb_verdict_respond(504, "no backend accepted a connection in time");
-    return lb_verdict_respond(502, "no backend could be reached");
+    return lb_verdict_error(502, LB_ERROR_NO_BACKEND, "no backend could be reached");
 }
 
 /* Some could not be reached: are others merely full, so that one of them may be waited for? */
@@ -160,7 +160,8 @@ static int may_wait(const struct lb_l7 *l7, const struct lb_exchange *exchange)
 static struct lb_verdict enqueue(struct lb_l7 *l7, struct lb_exchange *exchange)
 {
     if (lb_http_enqueue(l7, exchange) < 0)
-        return lb_verdict_respond(503, "no backend can take the request");
+        return lb_verdict_error(503, may_wait(l7, exchange) ? LB_ERROR_QUEUE_FULL : LB_ERROR_NO_BACKEND,
+                                "no backend can take the request");
     return lb_verdict(LB_NEXT_QUEUE);
 }
 

@@ -2,6 +2,7 @@
 
 #include "../l4/sendq.h"
 #include "belongs.h"
+#include "held_route.h"
 
 enum { SPLICED_BODY = 65536 }; /* what is left of a body must be this long to be worth a pipe */
 
@@ -53,7 +54,7 @@ void lb_body_took(struct lb_body *body, size_t bytes)
 
 int lb_body_is_too_large(const struct lb_l7 *l7, const struct lb_exchange *exchange)
 {
-    uint64_t most = lb_http_listener(l7, exchange)->max_body;
+    uint64_t most = lb_http_max_body(l7, exchange);
     return most && exchange->request.left + lb_chunked_data(&exchange->request.chunked) > most;
 }
 

@@ -241,6 +241,7 @@ static int may_trail(enum lb_field_name name)
     case LB_TRAILER:
     case LB_PICK:
     case LB_LB_COST:
+    case LB_LB_PRIORITY:
     case LB_SEC_FETCH_MODE:
     case LB_CHALLENGE:
     case LB_CREDENTIALS:

@@ -4,6 +4,7 @@
 
 #include "awaits.h"
 #include "belongs.h"
+#include "held_route.h"
 #include "min_rate.h"
 #include "stage.h"
 #include "stopping.h"
@@ -23,7 +24,7 @@ static uint32_t exchange_limit_ms(const struct lb_l7 *l7, const struct lb_exchan
     case LB_AWAITS_UPLOAD:
         return lb_http_pool(l7, exchange)->send_timeout_ms;
     case LB_AWAITS_HEAD:
-        return lb_http_pool(l7, exchange)->response_timeout_ms;
+        return lb_http_response_timeout_ms(l7, exchange);
     case LB_AWAITS_BODY:
         return lb_http_listener(l7, exchange)->idle_timeout_ms;
     }
@@ -65,11 +66,26 @@ static uint64_t call_left_ms(const struct lb_l7 *l7, const struct lb_exchange *e
     return limit_ms > passed_ms ? limit_ms - passed_ms : 0;
 }
 
+/* How long does its route still give the whole of it? Another protocol that it carries is no exchange any more. */
+static uint64_t total_left_ms(const struct lb_l7 *l7, const struct lb_exchange *exchange)
+{
+    uint64_t limit_ms = lb_http_total_timeout_ms(l7, exchange);
+    if (!limit_ms || exchange->state == LB_EXCHANGE_RESPONDING || exchange->tunnel)
+        return UINT64_MAX;
+    uint64_t passed_ms = (l7->ctx->now_us - exchange->began_us) / 1000;
+    return limit_ms > passed_ms ? limit_ms - passed_ms : 0;
+}
+
+static uint64_t sooner_ms(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
 /* How long may it still be as it is? */
 static uint64_t left_ms(const struct lb_l7 *l7, const struct lb_exchange *exchange)
 {
-    uint64_t left = lb_left_ms(l7->ctx, since_ms(exchange), limit_ms(l7, exchange)), call = call_left_ms(l7, exchange);
-    return call < left ? call : left;
+    uint64_t left = lb_left_ms(l7->ctx, since_ms(exchange), limit_ms(l7, exchange));
+    return sooner_ms(left, sooner_ms(call_left_ms(l7, exchange), total_left_ms(l7, exchange)));
 }
 
 static struct lb_look look_of(const struct lb_l7 *l7, struct lb_exchange *exchange)
@@ -135,15 +151,32 @@ static struct lb_verdict overdue(struct lb_exchange *exchange)
     return lb_verdict_respond(504, "the deadline of the call has passed");
 }
 
+/* Its route gives it no more time. A backend that has had the request for most of that time is late, and who waits for it is not. */
+static struct lb_verdict out_of_time(struct lb_l7 *l7, struct lb_exchange *exchange)
+{
+    static const char why[] = "the request took longer than its route allows";
+    lb_add(&l7->ctx->row->requests_overdue, 1);
+    if (lb_http_is_answered(exchange))
+        return lb_verdict_end(LB_ENDED_OVERDUE);
+    uint32_t asked_for_ms = (uint32_t)lb_now_ms(l7->ctx) - exchange->asked_ms;
+    int is_late = exchange->state == LB_EXCHANGE_FORWARDING && lb_http_awaits(exchange) == LB_AWAITS_HEAD &&
+                  asked_for_ms >= lb_http_total_timeout_ms(l7, exchange) / 2;
+    exchange->overdue = 1;
+    return is_late ? backend_is_late(l7, why) : lb_verdict_respond(504, why);
+}
+
 static struct lb_verdict timed_out(struct lb_l7 *l7, struct lb_exchange *exchange)
 {
     if (!call_left_ms(l7, exchange))
         return overdue(exchange);
+    if (!total_left_ms(l7, exchange))
+        return out_of_time(l7, exchange);
     switch ((enum lb_exchange_state)exchange->state) {
     case LB_EXCHANGE_BEGUN:
         break;
     case LB_EXCHANGE_QUEUED:
-        return lb_verdict_respond(503, "no backend could take the request in time");
+        return lb_verdict_error(503, lb_http_pool(l7, exchange)->outage ? LB_ERROR_NO_BACKEND : LB_ERROR_QUEUE_TIMEOUT,
+                                "no backend could take the request in time");
     case LB_EXCHANGE_CONNECTING:
         return lb_verdict_number(LB_NEXT_FAILED, ETIMEDOUT);
     case LB_EXCHANGE_FORWARDING:

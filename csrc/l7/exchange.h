@@ -85,6 +85,7 @@ struct lb_exchange {
     uint8_t routed;    /* its pool is known */
     uint8_t tunnel;    /* it carries another protocol: its ends say nothing of requests and responses any more */
     uint8_t rated;     /* enum lb_rated: whom alone we have waited for since rated_ms */
+    uint8_t urgent;    /* it waits with high priority */
     uint16_t cost;     /* what it is charged with */
     uint16_t status;   /* of the response; 0: none yet */
     uint16_t pool;
@@ -110,6 +111,8 @@ struct lb_exchange {
     uint32_t tried[LB_MAX_TRIED];
     uint32_t grpc_ms;      /* how long its client waits for the call; 0: as long as it takes */
     uint32_t rated_ms;     /* monotonic, low 32 bits */
+    uint16_t held;         /* held_route.h: the row of its route and one, ... */
+    uint16_t era;          /* ... among the routes of that time */
     uint64_t rated_bytes;  /* what the client had sent or taken at rated_ms */
     struct lb_peers peers; /* what is known of both peers' acknowledgements */
 };

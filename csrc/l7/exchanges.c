@@ -5,6 +5,7 @@
 #include "../l4/sendq.h"
 #include "../table/account.h"
 #include "belongs.h"
+#include "held_route.h"
 #include "part.h"
 #include "route_body.h"
 
@@ -29,6 +30,7 @@ void lb_exchange_give(struct lb_l7 *l7, struct lb_exchange *exchange)
     lb_sendq_drop(l7->ctx, &exchange->down);
     lb_http_drop_part(l7, exchange);
     lb_http_drop_reading(l7, exchange);
+    lb_http_leave_route(l7, exchange);
     exchange->client = NULL;
     lb_slab_give(&l7->exchanges, lb_http_index(l7, exchange));
 }

@@ -30,7 +30,7 @@ static const struct known by_length[20][4] = {
     [10] = {{"connection", LB_CONNECTION}, {"keep-alive", LB_KEEP_ALIVE}, {"tracestate", LB_TRACESTATE}},
     [11] = {{"client-cert", LB_CLIENT_CERT}, {"traceparent", LB_TRACEPARENT}},
     [12] = {{"x-request-id", LB_X_REQUEST_ID}},
-    [13] = {{"authorization", LB_CREDENTIALS}},
+    [13] = {{"authorization", LB_CREDENTIALS}, {"x-lb-priority", LB_LB_PRIORITY}},
     [14] = {{"content-length", LB_CONTENT_LENGTH}, {"http2-settings", LB_HTTP2_SETTINGS}, {"sec-fetch-mode", LB_SEC_FETCH_MODE}},
     [15] = {{"x-forwarded-for", LB_X_FORWARDED_FOR}},
     [16] = {{"proxy-connection", LB_PROXY_CONNECTION},
@@ -53,11 +53,11 @@ static enum lb_field_name look_up(const char *name, uint32_t length)
     return LB_OTHER;
 }
 
-/* Does it tell backends who the client is, or us what it costs? */
+/* Does it tell backends who the client is, or us what it costs and how it waits? */
 static int vouches(enum lb_field_name field)
 {
     return field == LB_CLIENT_CERT || field == LB_X_FORWARDED_FOR || field == LB_X_FORWARDED_PROTO || field == LB_FORWARDED ||
-           field == LB_X_FORWARDED_HOST || field == LB_X_REQUEST_ID || field == LB_LB_COST;
+           field == LB_X_FORWARDED_HOST || field == LB_X_REQUEST_ID || field == LB_LB_COST || field == LB_LB_PRIORITY;
 }
 
 /* To CGI and WSGI (HTTP_CLIENT_CERT, RFC 3875 4.1.18) "Client_Cert" is Client-Cert: a field that vouches is known by it, too. */

@@ -39,6 +39,7 @@ enum lb_field_name {
     LB_TRACESTATE,
     LB_PICK,           /* any other header that says who the client is, or how it came: l7/claim_headers.h */
     LB_LB_COST,        /* X-LB-Cost */
+    LB_LB_PRIORITY,    /* X-LB-Priority */
     LB_SEC_FETCH_MODE, /* W3C Fetch Metadata */
     LB_CHALLENGE,      /* WWW-Authenticate, Proxy-Authenticate */
     LB_CREDENTIALS,    /* Authorization, Proxy-Authorization */

@@ -15,12 +15,18 @@ struct lb_l7;
 
 enum { LB_OUT_BYTES = LB_LARGE_BYTES, LB_LOCATION_BYTES = 8192 };
 
-/* Requests that wait for a backend of a pool, first come, first served. */
-struct lb_http_queue {
+/* Requests of one priority, first come, first served. */
+struct lb_http_lane {
     uint32_t first;
     uint32_t last;
     uint32_t count;
-    uint32_t bound; /* of these: wait for a certain backend, and for no other */
+};
+
+/* Requests that wait for a backend of a pool (queue.h). */
+struct lb_http_queue {
+    struct lb_http_lane lane[2]; /* of normal priority, of high */
+    uint32_t count;              /* in both */
+    uint32_t bound;              /* of these: wait for a certain backend, and for no other */
 };
 
 /* Those of HTTP/2 (h2/client.h), and what is to be done with them in this turn. */

@@ -17,6 +17,7 @@
 #include "input.h"
 #include "json_body.h"
 #include "lost.h"
+#include "queue.h"
 
 enum {
     MORE_STREAMS = 1024, /* that may be open, beside one for each client that there is room for */
@@ -130,13 +131,12 @@ static void run_list(struct lb_l7 *l7, uint32_t *list)
 static void serve_queue(struct lb_l7 *l7, uint32_t pool)
 {
     const struct lb_http_queue *queue = &l7->queues[pool];
+    struct lb_queue_walk walk;
+    struct lb_exchange *exchange;
     int nobody = 0;
-    uint32_t index = queue->first;
-    for (uint32_t left = queue->count; left && index != LB_SLAB_NONE && (!nobody || queue->bound); left--) {
-        struct lb_exchange *exchange = lb_http_at(l7, index);
-        index = exchange->behind;
+    lb_queue_walk_begin(l7, pool, &walk);
+    while ((!nobody || queue->bound) && (exchange = lb_queue_walk_on(l7, &walk)) != NULL)
         lb_http_obey_exchange(l7, exchange, lb_http_attempt_queued(l7, exchange, &nobody));
-    }
 }
 
 static void serve_queues(struct lb_l7 *l7)

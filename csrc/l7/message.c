@@ -253,6 +253,7 @@ static enum lb_reading read_field(struct lb_message *message, const char *bytes,
     case LB_TRACESTATE:
     case LB_PICK:
     case LB_LB_COST:
+    case LB_LB_PRIORITY:
     case LB_CHALLENGE:
     case LB_CREDENTIALS:
         return LB_READ_DONE;
@@ -405,6 +406,7 @@ int lb_message_is_hop_field(const struct lb_message *message, const char *bytes,
     case LB_TRACESTATE:
     case LB_PICK:
     case LB_LB_COST:
+    case LB_LB_PRIORITY:
     case LB_SEC_FETCH_MODE:
     case LB_CHALLENGE:
     case LB_CREDENTIALS:

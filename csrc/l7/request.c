@@ -3,13 +3,18 @@
 #include "../table/budget.h"
 #include "../table/account.h"
 #include "../table/clients.h"
+#include "../table/keys.h"
+#include "../table/why.h"
 #include "bad_request.h"
 #include "belongs.h"
+#include "body.h"
 #include "elsewhere.h"
 #include "forward.h"
 #include "grpc.h"
 #include "grpc_web.h"
 #include "health.h"
+#include "held_route.h"
+#include "limit_key.h"
 #include "request_log.h"
 #include "route_answer.h"
 
@@ -67,6 +72,7 @@ int lb_http_look_at_request(struct lb_l7 *l7, struct lb_exchange *exchange, cons
         return -1;
     way->to = (struct lb_routed_to){.pool = lb_http_listener(l7, exchange)->pool};
     way->routed = lb_routes_match(l7->routes, exchange->client->listener, message, bytes, NULL, &way->to);
+    lb_http_hold_route(l7, exchange, &way->to);
     way->trailers = way->routed != LB_ROUTED_BY_BODY && is_pool(l7, way->to.pool) && l7->ctx->shm.pools[way->to.pool].trailers;
     look_at_call(l7, exchange, bytes, way->to.pool);
     return 0;
@@ -116,6 +122,33 @@ static struct lb_verdict too_fast(struct lb_l7 *l7, struct lb_exchange *exchange
         .next = LB_NEXT_RESPOND, .status = 429, .why = "too many requests come from this client", .number = wait_s};
 }
 
+/* Its route's rate: 0, or seconds after which a request of its key may come again. */
+static uint32_t rate_wait_s(struct lb_l7 *l7, const struct lb_exchange *exchange, const char *bytes)
+{
+    const struct lb_worker_context *ctx = l7->ctx;
+    const struct lb_route_row *route = lb_http_route(l7, exchange);
+    if (!route || !route->rate_step_ns)
+        return 0;
+    struct lb_rate rate = {route->rate_step_ns, route->rate_burst};
+    return lb_key_asks(&ctx->shm, ctx->worker, lb_http_limit_key(l7, exchange, bytes, route), &rate, ctx->now_us);
+}
+
+static struct lb_verdict over_rate(struct lb_l7 *l7, struct lb_exchange *exchange, uint32_t wait_s)
+{
+    static const struct lb_thought thought = {{LB_NONE, LB_NONE}, {-1, -1}, LB_WHY_LIMITED};
+    struct lb_pick refused = {.now_us = l7->ctx->now_us,
+                              .section = l7->ctx->worker,
+                              .pool = exchange->pool,
+                              .backend = LB_NONE,
+                              .cost = exchange->cost,
+                              .route = exchange->route,
+                              .thought = &thought};
+    (void)lb_why_note(&l7->ctx->shm, &refused);
+    lb_add(&l7->ctx->row->requests_rate_limited, 1);
+    return (struct lb_verdict){
+        .next = LB_NEXT_RESPOND, .status = 429, .why = "too many requests for this route", .number = wait_s};
+}
+
 /* On to the pool that it is for. */
 static struct lb_verdict go(struct lb_l7 *l7, struct lb_exchange *exchange, const char *bytes, enum lb_routed routed,
                             const struct lb_routed_to *to)
@@ -131,6 +164,9 @@ static struct lb_verdict go(struct lb_l7 *l7, struct lb_exchange *exchange, cons
     exchange->routed = 1;
     exchange->retry_on = lb_http_retry_on(to->retry_on, l7->ctx->shm.pools[to->pool].retry_on);
     exchange->cost = (uint16_t)cost_of(l7, exchange, bytes, to->pool, to->cost);
+    uint32_t wait_s = rate_wait_s(l7, exchange, bytes);
+    if (wait_s)
+        return over_rate(l7, exchange, wait_s);
     lb_budget_session(&l7->ctx->shm, l7->ctx->worker, to->pool, (uint32_t)(l7->ctx->now_us / 1000000));
     return lb_verdict(LB_NEXT_ATTEMPT);
 }
@@ -148,10 +184,22 @@ struct lb_verdict lb_http_route_request(struct lb_l7 *l7, struct lb_exchange *ex
     return go(l7, exchange, bytes, way->routed, &way->to);
 }
 
+/* Is its body larger than its route allows, as far as is known? */
+static int is_too_large(const struct lb_l7 *l7, const struct lb_exchange *exchange)
+{
+    uint64_t most = lb_http_max_body(l7, exchange);
+    if (l7->message.framing == LB_BODY_LENGTH)
+        return most && l7->message.length > most;
+    return exchange->request.framing == LB_BODY_CHUNKED && lb_body_is_too_large(l7, exchange);
+}
+
 struct lb_verdict lb_http_route_by_body(struct lb_l7 *l7, struct lb_exchange *exchange, const char *bytes,
                                         const struct lb_json_said *said)
 {
     struct lb_routed_to to = {.pool = lb_http_listener(l7, exchange)->pool};
     enum lb_routed routed = lb_routes_match(l7->routes, exchange->client->listener, &l7->message, bytes, said, &to);
+    lb_http_hold_route(l7, exchange, &to);
+    if (to.held && is_too_large(l7, exchange)) /* its listener had allowed it */
+        return lb_http_bad_request(l7, exchange, LB_READ_TOO_LARGE);
     return go(l7, exchange, bytes, routed, &to);
 }

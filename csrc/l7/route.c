@@ -277,9 +277,14 @@ static uint32_t first_match(struct search *search)
     return first_match_of(search, host, length);
 }
 
-static struct lb_routed_to lead(const struct lb_route_row *row)
+static struct lb_routed_to lead(const struct lb_routes *routes, uint32_t route)
 {
-    return (struct lb_routed_to){row->pool, row->cost, (uint16_t)(row->number + 1), row->retry_on};
+    const struct lb_route_row *row = &routes->rows[route];
+    return (struct lb_routed_to){.pool = row->pool,
+                                 .cost = row->cost,
+                                 .route = (uint16_t)(row->number + 1),
+                                 .retry_on = row->retry_on,
+                                 .held = row->held ? route + 1 : 0};
 }
 
 void lb_routes_match_name(struct lb_routes *routes, uint32_t listener, const struct lb_hello *hello, struct lb_routed_to *to)
@@ -287,7 +292,7 @@ void lb_routes_match_name(struct lb_routes *routes, uint32_t listener, const str
     struct search search = {.routes = routes, .hello = hello, .path = "", .listener = listener};
     uint32_t route = routes->head->count ? first_match_of(&search, hello->name, hello->name_length) : NONE;
     if (route != NONE)
-        *to = lead(&routes->rows[route]);
+        *to = lead(routes, route);
 }
 
 /* --- other readings ------------------------------------------------------------------------------------------------- */
@@ -303,20 +308,23 @@ static const uint8_t readings[] = {
     LB_PATH_TWICE | LB_PATH_BARE | LB_PATH_DECODED | LB_PATH_SLASHED,
 };
 
-static uint32_t pool_of(const struct lb_routes *routes, uint32_t route, const struct lb_routed_to *otherwise)
+/* Its pool; a route that says more than its pool is a place of its own, so that no other reading leads past what it limits. */
+static uint32_t place_of(const struct lb_routes *routes, uint32_t route, const struct lb_routed_to *otherwise)
 {
-    return route == NONE ? otherwise->pool : routes->rows[route].pool;
+    if (route == NONE)
+        return otherwise->pool;
+    return routes->rows[route].held ? LB_ROUTE_ANSWERS + route : routes->rows[route].pool;
 }
 
-/* Does the request, as it is read now, lead to another pool? Where its body has to tell, by_body says so. */
+/* Does the request, as it is read now, lead to another place? Where its body has to tell, by_body says so. */
 static int leads_elsewhere(struct search *search, uint32_t route, const struct lb_routed_to *to)
 {
     uint32_t other = first_match(search);
     search->by_body = search->undecided < other;
-    return search->by_body || pool_of(search->routes, other, to) != pool_of(search->routes, route, to);
+    return search->by_body || place_of(search->routes, other, to) != place_of(search->routes, route, to);
 }
 
-/* Does the path lead to another pool in any reading? */
+/* Does the path lead to another place in any reading? */
 static int path_is_ambiguous(struct lb_routes *routes, struct search *search, uint32_t route, const struct lb_routed_to *to)
 {
     struct lb_span path = search->message->path;
@@ -339,7 +347,7 @@ static int path_is_ambiguous(struct lb_routes *routes, struct search *search, ui
     return 0;
 }
 
-/* Does another method lead to another pool, which frameworks take from a header? */
+/* Does another method lead to another place, which frameworks take from a header? */
 static int method_is_ambiguous(const struct lb_routes *routes, struct search *search, uint32_t route,
                                const struct lb_routed_to *to)
 {
@@ -396,7 +404,7 @@ enum lb_routed lb_routes_match(struct lb_routes *routes, uint32_t listener, cons
         return search.by_body ? LB_ROUTED_BY_BODY : LB_ROUTED_AMBIGUOUS;
     if (route == NONE)
         return LB_ROUTED_NOWHERE;
-    *to = lead(&routes->rows[route]);
+    *to = lead(routes, route);
     return LB_ROUTED;
 }
 

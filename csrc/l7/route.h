@@ -10,10 +10,17 @@
 
 struct lb_routes; /* compiled; owned by the worker */
 
-/* Compile what is published: 0, -ENOMEM, or -EINVAL if it is damaged; *routes is replaced only on success (NULL at first).
- * *version: what was compiled; the segment's head->routes. */
+/* Compile what is published: 0, -ENOMEM, or -EINVAL if it is damaged; *routes is replaced only on success (NULL at first), and stays
+ * behind the new ones while anybody holds on to one of it. *version: what was compiled; the segment's head->routes. */
 __attribute__((warn_unused_result)) int lb_routes_compile(struct lb_routes **routes, const struct lb_shm *shm, uint32_t *version);
+/* With all that stayed behind it. */
 void lb_routes_free(struct lb_routes *routes);
+
+/* Hold on to this one of the newest routes, whatever replaces it: how it is found again. */
+uint16_t lb_routes_hold(struct lb_routes *routes);
+const struct lb_route_row *lb_routes_held(const struct lb_routes *routes, uint16_t era, uint32_t route);
+const char *lb_routes_text(const struct lb_routes *routes, uint16_t era);
+void lb_routes_leave(struct lb_routes *routes, uint16_t era);
 
 enum lb_routed {
     LB_ROUTED,
@@ -28,6 +35,7 @@ struct lb_routed_to {
     uint16_t cost;     /* what it costs there; 0: its route does not say */
     uint16_t route;    /* its route's number, and 1; 0: none */
     uint32_t retry_on; /* enum lb_retry_on, bits, with those that say of what it speaks */
+    uint32_t held;     /* its row and 1, where it says more than that; else 0 */
 };
 
 /* Of the first route that matches; *to stays as it is when none does. listener: row index. said: what its body has said to the keys that

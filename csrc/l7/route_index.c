@@ -35,6 +35,7 @@ static int row_ok(const struct lb_routes *routes, const struct lb_route_row *row
 {
     if (!text_ok(routes, row->host, row->host_length) || !text_ok(routes, row->path, row->path_length) ||
         !text_ok(routes, row->methods, row->methods_length) || !text_ok(routes, row->answer, row->answer_length) ||
+        !text_ok(routes, row->limit_name, row->limit_name_length) || (row->rate_step_ns && !row->rate_burst) ||
         !answer_ok(routes, row) || row->host_length > LONGEST_HOST || row->condition > routes->head->conditions ||
         row->condition_count > routes->head->conditions - row->condition)
         return 0;
@@ -185,10 +186,8 @@ static int compile_expressions(struct lb_routes *routes)
     return 0;
 }
 
-void lb_routes_free(struct lb_routes *routes)
+static void free_one(struct lb_routes *routes)
 {
-    if (!routes)
-        return;
     for (uint32_t i = 0; routes->compiled && i < routes->head->count; i++)
         if (routes->compiled[i])
             regfree(&routes->expressions[i]);
@@ -235,19 +234,88 @@ static int build(struct lb_routes *routes, const struct lb_shm *shm, uint32_t *v
     return error;
 }
 
+void lb_routes_free(struct lb_routes *routes)
+{
+    while (routes) {
+        struct lb_routes *older = routes->older;
+        free_one(routes);
+        routes = older;
+    }
+}
+
+/* --- the newest, and those that somebody holds on to ------------------------------------------------------------------ */
+
+static struct lb_routes *of_era(struct lb_routes *routes, uint16_t era)
+{
+    while (routes && routes->era != era)
+        routes = routes->older;
+    return routes;
+}
+
+/* All behind these that nobody holds on to. */
+static void free_left(struct lb_routes *routes)
+{
+    while (routes->older) {
+        struct lb_routes *older = routes->older;
+        if (older->users) {
+            routes = older;
+            continue;
+        }
+        routes->older = older->older;
+        free_one(older);
+    }
+}
+
+/* But for the time since which they are these. */
+static int is_same(const struct lb_routes *a, const struct lb_routes *b)
+{
+    uint64_t bytes = bytes_of(a->head);
+    return bytes == bytes_of(b->head) && memcmp(a->rows, b->rows, bytes - sizeof *a->head) == 0;
+}
+
 int lb_routes_compile(struct lb_routes **routes, const struct lb_shm *shm, uint32_t *version)
 {
     struct lb_routes *fresh = calloc(1, sizeof *fresh);
     if (!fresh)
         return -ENOMEM;
     int error = build(fresh, shm, version);
-    if (error) {
-        lb_routes_free(fresh);
+    if (error || (*routes && is_same(*routes, fresh))) {
+        free_one(fresh);
         return error;
     }
-    lb_routes_free(*routes);
+    fresh->era = *routes ? (uint16_t)((*routes)->era + 1) : 0;
+    while (of_era(*routes, fresh->era))
+        fresh->era++;
+    fresh->older = *routes;
     *routes = fresh;
+    free_left(fresh);
     return 0;
+}
+
+uint16_t lb_routes_hold(struct lb_routes *routes)
+{
+    routes->users++;
+    return routes->era;
+}
+
+const char *lb_routes_text(const struct lb_routes *routes, uint16_t era)
+{
+    while (routes->era != era)
+        routes = routes->older;
+    return routes->text;
+}
+
+const struct lb_route_row *lb_routes_held(const struct lb_routes *routes, uint16_t era, uint32_t route)
+{
+    while (routes->era != era)
+        routes = routes->older;
+    return &routes->rows[route];
+}
+
+void lb_routes_leave(struct lb_routes *routes, uint16_t era)
+{
+    of_era(routes, era)->users--;
+    free_left(routes);
 }
 
 int lb_route_expression_check(const char *expression, char *reason, size_t size)

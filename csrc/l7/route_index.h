@@ -23,7 +23,10 @@ struct index {
 };
 
 struct lb_routes {
-    char *copy; /* of the published bytes; what follows points into it */
+    struct lb_routes *older; /* that somebody holds on to */
+    uint32_t users;          /* who hold on to any of these */
+    uint16_t era;            /* no other that is there has the same */
+    char *copy;              /* of the published bytes; what follows points into it */
     const struct lb_routes_head *head;
     const struct lb_route_row *rows;
     const struct lb_condition_row *conditions;

@@ -34,10 +34,19 @@ enum lb_next {
     LB_NEXT_END,     /* the client's connection */
 };
 
+/* What went wrong, of a local response whose status does not say it alone. */
+enum lb_error_code {
+    LB_ERROR_BY_STATUS = 0,
+    LB_ERROR_QUEUE_FULL,
+    LB_ERROR_QUEUE_TIMEOUT,
+    LB_ERROR_NO_BACKEND, /* none is usable */
+    LB_ERROR_TOTAL_TIMEOUT,
+};
+
 /* As small as two registers. */
 struct lb_verdict {
     uint8_t next;    /* enum lb_next */
-    uint8_t end;     /* enum lb_end */
+    uint8_t end;     /* enum lb_end; of LB_NEXT_RESPOND: enum lb_error_code */
     uint16_t status; /* of a local response */
     uint32_t number;
     const char *why; /* in words, for its body and its record */
@@ -61,6 +70,11 @@ static inline struct lb_verdict lb_verdict_end(enum lb_end why)
 static inline struct lb_verdict lb_verdict_respond(uint16_t status, const char *why)
 {
     return (struct lb_verdict){.next = LB_NEXT_RESPOND, .status = status, .why = why};
+}
+
+static inline struct lb_verdict lb_verdict_error(uint16_t status, enum lb_error_code code, const char *why)
+{
+    return (struct lb_verdict){.next = LB_NEXT_RESPOND, .end = (uint8_t)code, .status = status, .why = why};
 }
 
 static inline struct lb_verdict lb_verdict_lost(uint16_t status, const char *why)

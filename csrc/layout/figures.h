@@ -4,7 +4,7 @@
  *   refused  = refused_no_backend + refused_connect + refused_client_aborts + refused_resource + refused_preread
  *              + refused_handshake + refused_client_sessions + refused_client_rate
  *   closed   = closed_done + closed_client_reset + closed_backend_reset + closed_idle + closed_half + closed_slow
- *              + closed_cut + closed_stopped + closed_lost + closed_moved
+ *              + closed_overdue + closed_cut + closed_stopped + closed_lost + closed_moved
  *   requests = requests_active + requests_done + requests_refused + requests_client_aborts + requests_failed
  *               + requests_stopped + requests_lost */
 struct lb_worker_row {
@@ -138,8 +138,13 @@ struct lb_worker_row {
     uint64_t grpc_unavailable;
     uint64_t grpc_data_loss;
     uint64_t grpc_unauthenticated;
-    uint64_t responses_retried; /* of backends, that no client got: the request went to another backend */
-    uint64_t pad1[7];
+    uint64_t responses_retried;     /* of backends, that no client got: the request went to another backend */
+    uint64_t requests_overdue;      /* over their route's total_timeout: 504, or broken off */
+    uint64_t closed_overdue;        /* connections of HTTP/1.1 that ended with such a one; part of closed */
+    uint64_t requests_rate_limited; /* 429: their key asked more than their route's rate; part of requests_refused */
+    uint64_t keys_forgotten;        /* keys that still owed time, in whose place another came */
+    uint64_t requests_urgent;       /* part of requests_queued: with high priority */
+    uint64_t pad1[2];
 };
 
 /* Sessions and retries of a pool in the last seconds, as one worker saw them. Writer: the worker. */

@@ -4,9 +4,9 @@
  * asserted in table/shm.c.
  *
  *   head | listener rows | pool rows | backend rows | costs | routes (two copies) | views (two a pool) | clients |
- *   sections (workers, pickers)
+ *   keys | sections (workers, pickers)
  *
- * One writer per line, but for clients, which workers agree on: the control plane writes everything but the sections; each
+ * One writer per line, but for clients and keys, which workers agree on: the control plane writes everything but the sections; each
  * worker, and each process that picks without the proxy, writes only its own.
  * Readers never lock. Offsets and indices, never pointers.
  */
@@ -61,14 +61,14 @@ struct lb_head {
     uint64_t off_records; /* inside a section */
     uint32_t tally_size;
     uint32_t record_size;
-    uint64_t off_clients;
+    uint64_t off_clients;   /* keys follow them */
     uint64_t off_counted;   /* inside a section: open sessions by row of clients */
     uint8_t client_key[16]; /* secret: nobody else knows who shares a row with whom */
     uint32_t client_size;
     uint32_t not_ready;  /* as readyz says: the balancer leaves, or nobody can serve; what health_path of listeners answers */
     uint64_t hanging[2]; /* a bit for each section whose worker does not turn although asked to; written by the control plane */
     uint32_t loop;       /* enum lb_loop_kind: by what workers are to serve sockets */
-    uint8_t pad0[4];
+    uint32_t key_size;
     /* the line that changes: written by the control plane */
     uint64_t generation;     /* raised by every change of the table */
     uint64_t row_generation; /* the last generation given to a backend row */
@@ -132,7 +132,8 @@ struct lb_listener_row {
     uint32_t max_streams;          /* of one HTTP/2 connection, open at once */
     uint32_t grpc_web;             /* mode http: calls of gRPC-Web are translated */
     uint32_t json_bytes;           /* mode http: of a body in which routes look for keys */
-    uint8_t pad0[8];
+    uint32_t error_format;         /* mode http: enum lb_error_format */
+    uint32_t priority_of_any;      /* mode http: X-LB-Priority of any client counts, not just that of trusted peers */
     uint8_t name[64];
     uint8_t address[128];
     uint8_t error_type[96];         /* media type of the body below */
@@ -184,7 +185,8 @@ struct lb_pool_row {
     uint8_t failed_statuses[16]; /* a bit for each status from 500 on that counts towards max_failed_responses */
     uint32_t repeats_lost_calls; /* calls of gRPC whose connection broke before a response began go to another backend */
     uint32_t sticky_secure;      /* the cookie is Secure whatever the listener */
-    uint8_t pad1[24];
+    uint32_t error_format;       /* enum lb_error_format */
+    uint8_t pad1[20];
     uint8_t sticky_attributes[256]; /* of the cookie, as they stand in Set-Cookie */
 };
 
@@ -226,6 +228,13 @@ struct lb_client {
     uint64_t pad0;
 };
 
+/* A key of a route's limit: table/keys.h. Writers: workers, by compare-and-swap. */
+struct lb_key_row {
+    uint64_t key;        /* keyed hash; 0: free */
+    uint64_t request_ns; /* monotonic: when its next request comes if they come evenly */
+    uint64_t pad0[2];
+};
+
 /* One of a pool's two views; max_backends members (u32) and max_slots slots (u32) follow. Writer: control plane. */
 struct lb_view {
     uint32_t members; /* usable backends of the lowest tier that has any: who takes turns */
@@ -260,13 +269,22 @@ struct lb_route_row {
     uint32_t condition_count;
     uint32_t answer; /* of a redirect: a template (l7/route_answer.c); of another response: its media type, NUL, its body */
     uint32_t answer_length;
-    uint16_t number;   /* in the configuration */
-    uint16_t cost;     /* of a request that does not say; 0: 1 */
-    uint16_t status;   /* of its own response; 0: its pool responds */
-    uint8_t host_kind; /* enum lb_route_host */
-    uint8_t path_kind; /* enum lb_route_path */
-    uint32_t retry_on; /* enum lb_retry_on, bits, with those that it says itself; the others are its pool's */
-    uint32_t pad0;
+    uint16_t number;              /* in the configuration */
+    uint16_t cost;                /* of a request that does not say; 0: 1 */
+    uint16_t status;              /* of its own response; 0: its pool responds */
+    uint8_t host_kind;            /* enum lb_route_host */
+    uint8_t path_kind;            /* enum lb_route_path */
+    uint32_t retry_on;            /* enum lb_retry_on, bits, with those that it says itself; the others are its pool's */
+    uint32_t held;                /* it says more of requests than that: its exchanges hold on to it (l7/held_route.h) */
+    uint64_t max_body;            /* in the place of its listener's; UINT64_MAX: no limit; 0: its listener's */
+    uint32_t response_timeout_ms; /* in the place of its pool's; 0: its pool's */
+    uint32_t total_timeout_ms;    /* of a whole exchange; 0: none */
+    uint64_t limit;               /* whose keys are its own: a number that a reload keeps */
+    uint64_t rate_step_ns;        /* from one request of a key to the next, if they come evenly; 0: no limit */
+    uint32_t rate_burst;          /* of these at once; at least 1 */
+    uint32_t limit_key;           /* enum lb_limit_key */
+    uint32_t limit_name;          /* of a header, in lower case, of a cookie, or of a claim */
+    uint32_t limit_name_length;
 };
 
 /* A route of the configuration in words. Offsets are into the text. */

@@ -1,6 +1,6 @@
 /* The shared segment: its bounds, and the words that stand in it as numbers. See segment.h. */
 enum {
-    LB_LAYOUT = 24,   /* raised with every change of this file, of segment.h and of figures.h */
+    LB_LAYOUT = 25,   /* raised with every change of this file, of segment.h and of figures.h */
     LB_NAME = 64,     /* bytes of a name, NUL included */
     LB_ADDRESS = 128, /* bytes of a printed address, NUL included: unix(7) paths have 107 bytes at most */
     LB_SOURCE = 16,   /* bytes of a backend's source */
@@ -25,6 +25,7 @@ enum {
     LB_PASSED_HEADERS = 256,    /* bytes of the names of claim headers that a listener passes on, NUL included */
     LB_STICKY_ATTRIBUTES = 256, /* bytes of a sticky cookie's attributes, NUL included */
     LB_CLIENTS = 65536,         /* clients that are known where listeners limit them */
+    LB_KEYS = 65536,            /* that limits of routes know */
     LB_TIERS = 16,              /* a backend's tier is below this */
 };
 
@@ -96,6 +97,9 @@ enum lb_retry_on {
 /* To which requests 103 and its like are passed on. */
 enum lb_early_hints { LB_HINTS_BROWSERS = 0, LB_HINTS_ALWAYS = 1, LB_HINTS_NEVER = 2 };
 
+/* How clients are told our own errors. */
+enum lb_error_format { LB_ERRORS_AS_LISTENER = 0, LB_ERRORS_TEXT = 1, LB_ERRORS_OPENAI = 2 };
+
 /* Whose X-LB-Cost counts. */
 enum lb_cost_header { LB_COST_TRUSTED = 0, LB_COST_ANY = 1 };
 
@@ -109,6 +113,17 @@ enum lb_route_path {
 };
 
 enum lb_condition { LB_CONDITION_HEADER = 0, LB_CONDITION_COOKIE = 1, LB_CONDITION_ALPN = 2, LB_CONDITION_JSON = 3 };
+
+/* By what requests of a route are limited. */
+enum lb_limit_key {
+    LB_LIMIT_SOURCE = 0, /* the client's address; of IPv6 its first 64 bits */
+    LB_LIMIT_ROUTE = 1,  /* all of them are one */
+    LB_LIMIT_PATH = 2,
+    LB_LIMIT_HEADER = 3,
+    LB_LIMIT_COOKIE = 4,
+    LB_LIMIT_API_KEY = 5, /* of Authorization: Bearer, X-Api-Key or Api-Key */
+    LB_LIMIT_JWT = 6,     /* a claim of the token of Authorization: Bearer, which nobody has verified */
+};
 
 enum lb_datapath { LB_AUTO = 0, LB_COPY = 1, LB_SPLICE = 2, LB_OFFLOAD = 3 };
 
@@ -160,6 +175,7 @@ enum lb_why {
     LB_WHY_LAST = 12,     /* all others are passed over after failures, too */
     LB_WHY_ANSWER = 13,   /* no pool was asked: a route answers by itself */
     LB_WHY_NO_ROUTE = 14, /* nor here: no route matches */
+    LB_WHY_LIMITED = 15,  /* likewise: the request is over its route's rate */
 };
 
 /* What is timed. */
@@ -189,6 +205,7 @@ enum lb_end {
     LB_ENDED_LOCAL = 10,      /* it got a local response */
     LB_ENDED_LIMITED = 11,    /* its client has too many */
     LB_ENDED_SLOW = 12,       /* its client was slower than min_body_rate */
+    LB_ENDED_OVERDUE = 20,    /* it took longer than its route's total_timeout */
     /* recorded as one of those */
     LB_ENDED_CLIENT_EARLY = 13, /* the client left before a backend was reached */
     LB_ENDED_TOO_FAST = 14,     /* its client opens too many a second */
@@ -198,7 +215,7 @@ enum lb_end {
     LB_ENDED_HANDSHAKE = 17, /* no TLS session came about */
     LB_ENDED_MOVED = 18,     /* of udp: another worker has it now */
     LB_ENDED_TUNNEL = 19,    /* of http: it goes on as a session */
-    LB_ENDINGS = 20,
+    LB_ENDINGS = 21,
     LB_ENDED_NOT = 255, /* of decisions: what they led to is under way */
 };
 

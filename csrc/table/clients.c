@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "../core/siphash.h"
+#include "pace.h"
 
 enum { WAYS = 8, TRIES = 8 }; /* rows that a key may be in; a CAS that is lost is tried again */
 
@@ -105,20 +106,14 @@ static uint32_t enter(const struct lb_shm *shm, uint32_t worker, uint64_t key, u
     return LB_CLIENTS;
 }
 
-/* The generic cell rate algorithm (ITU-T I.371): `when` is the time at which all that came would have come evenly. 0: it conforms,
- * else nanoseconds until it would. A reload may write the row meanwhile: each figure is read once. */
+/* 0: it conforms, else nanoseconds until it would. A reload may write the row meanwhile: each figure is read once. */
 static uint64_t pace(uint64_t *when, uint64_t now_ns, const uint32_t *a_second, const uint32_t *at_once)
 {
     uint32_t rate = __atomic_load_n(a_second, __ATOMIC_RELAXED), burst = __atomic_load_n(at_once, __ATOMIC_RELAXED);
     if (!rate || !burst)
         return 0;
-    uint64_t step = SECOND_NS / rate, slack = step * (burst - 1), seen = __atomic_load_n(when, __ATOMIC_RELAXED), from;
-    do {
-        from = seen > now_ns ? seen : now_ns;
-        if (from - now_ns > slack)
-            return from - now_ns - slack;
-    } while (!__atomic_compare_exchange_n(when, &seen, from + step, 0, __ATOMIC_RELAXED, __ATOMIC_RELAXED));
-    return 0;
+    uint64_t step = SECOND_NS / rate;
+    return lb_pace_take(when, now_ns, step, step * (burst - 1));
 }
 
 static enum lb_client_verdict judge(const struct lb_shm *shm, const struct lb_listener_row *listener, uint32_t row,

@@ -14,10 +14,11 @@ _Static_assert(sizeof(struct lb_pool_row) == 640, "pool row");
 _Static_assert(sizeof(struct lb_backend_row) == 448, "backend row");
 _Static_assert(offsetof(struct lb_backend_row, address) == 64, "the data path reads one line of a backend row");
 _Static_assert(sizeof(struct lb_client) == 32, "client");
+_Static_assert(sizeof(struct lb_key_row) == 32, "key");
 _Static_assert(sizeof(struct lb_view) == 64, "view");
 _Static_assert(sizeof(struct lb_routes_head) == 24, "routes head");
 _Static_assert(sizeof(struct lb_route_words) == 8, "route words");
-_Static_assert(sizeof(struct lb_route_row) == 64, "route row");
+_Static_assert(sizeof(struct lb_route_row) == 112, "route row");
 _Static_assert(sizeof(struct lb_condition_row) == 24, "condition row");
 _Static_assert(sizeof(struct lb_worker_row) == 1536, "worker row");
 _Static_assert(sizeof(struct lb_budget) == 128, "budget");
@@ -51,6 +52,7 @@ static void plan(struct lb_head *head, const struct lb_limits *limits)
     head->tally_size = sizeof(struct lb_tally);
     head->record_size = sizeof(struct lb_record);
     head->client_size = sizeof(struct lb_client);
+    head->key_size = sizeof(struct lb_key_row);
     head->max_listeners = limits->listeners;
     head->max_pools = limits->pools;
     head->max_backends = limits->backends;
@@ -73,7 +75,7 @@ static void plan(struct lb_head *head, const struct lb_limits *limits)
         round_up(sizeof(struct lb_view) + ((uint64_t)limits->backends + head->max_slots) * sizeof(uint32_t), PAGE);
     at += head->view_stride * 2 * limits->pools;
     head->off_clients = at;
-    at = round_up(at + LB_CLIENTS * sizeof(struct lb_client), PAGE);
+    at = round_up(at + LB_CLIENTS * sizeof(struct lb_client) + LB_KEYS * sizeof(struct lb_key_row), PAGE);
     head->off_workers = at;
     head->off_budgets = sizeof(struct lb_worker_row);
     head->off_health = head->off_budgets + (uint64_t)limits->pools * sizeof(struct lb_budget);
@@ -134,7 +136,7 @@ static int same_plan(const struct lb_head *head)
            want.off_timings == head->off_timings && want.histogram_size == head->histogram_size &&
            want.off_tallies == head->off_tallies && want.tally_size == head->tally_size &&
            want.off_records == head->off_records && want.record_size == head->record_size &&
-           want.off_clients == head->off_clients && want.client_size == head->client_size &&
+           want.off_clients == head->off_clients && want.client_size == head->client_size && want.key_size == head->key_size &&
            want.off_counted == head->off_counted;
 }
 
@@ -150,6 +152,7 @@ int lb_shm_attach(struct lb_shm *shm, void *memory, uint64_t bytes)
     shm->backends = (void *)(base + head->off_backends);
     shm->costs = (void *)(base + head->off_costs);
     shm->clients = (void *)(base + head->off_clients);
+    shm->keys = (void *)(shm->clients + LB_CLIENTS);
     return 0;
 }
 

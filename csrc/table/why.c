@@ -33,7 +33,7 @@ uint32_t lb_why_note(const struct lb_shm *shm, const struct lb_pick *pick)
     }
     decision->took_us = 0;
     decision->status = 0;
-    decision->why = found ? thought->why : LB_WHY_NONE;
+    decision->why = found || thought->why == LB_WHY_LIMITED ? thought->why : LB_WHY_NONE;
     decision->end = found ? LB_ENDED_NOT : LB_ENDED_NO_BACKEND;
     decision->cost = (uint16_t)pick->cost;
     decision->policy = (uint8_t)shm->pools[pick->pool].policy;

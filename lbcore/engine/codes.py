@@ -54,6 +54,15 @@ BACKEND_PROTOCOLS = {
 }
 PROTOCOL_NAMES: dict[int, str] = {code: name for name, code in PROTOCOLS.items()}
 BACKEND_PROTOCOL_NAMES: dict[int, str] = {code: name for name, code in BACKEND_PROTOCOLS.items()}
+LIMIT_KEYS = {
+    name: ffi.integer_const(f"LB_LIMIT_{name.upper()}")
+    for name in ("source", "route", "path", "header", "cookie", "api_key", "jwt")
+}
+ERROR_FORMATS = {
+    None: ffi.integer_const("LB_ERRORS_AS_LISTENER"),
+    "text": ffi.integer_const("LB_ERRORS_TEXT"),
+    "openai": ffi.integer_const("LB_ERRORS_OPENAI"),
+}
 EARLY_HINTS = {
     "browsers": ffi.integer_const("LB_HINTS_BROWSERS"),
     "always": ffi.integer_const("LB_HINTS_ALWAYS"),

@@ -31,6 +31,7 @@ _SIZES = {
     "tally_size": "struct lb_tally",
     "record_size": "struct lb_record",
     "client_size": "struct lb_client",
+    "key_size": "struct lb_key_row",
 }
 
 _NO_COUNTERS = ("pid", "state", "heartbeat_ms", "generation", "forwards", "forwards_asked", "loop", "http2_resets")

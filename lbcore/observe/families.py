@@ -270,6 +270,23 @@ COUNTED = {
     "closed_backend_reset": _worker("closed_backend_reset", "counter", "Closed: the backend broke off."),
     "closed_idle": _worker("closed_idle", "counter", "Closed: nothing moved for too long."),
     "closed_slow": _worker("closed_slow", "counter", "Closed: the client sent or took a body more slowly than min_body_rate."),
+    "requests_rate_limited": _worker(
+        "requests_rate_limited", "counter", "HTTP requests that got 429: their key sent more than their route's rate."
+    ),
+    "keys_forgotten": _worker(
+        "keys_forgotten",
+        "counter",
+        "Keys of rate limits that were forgotten before their time, because others took their place: the limits were milder.",
+    ),
+    "requests_urgent": _worker(
+        "requests_urgent", "counter", "HTTP requests that had to wait for a backend, with X-LB-Priority: high."
+    ),
+    "requests_overdue": _worker(
+        "requests_overdue",
+        "counter",
+        "HTTP requests that took longer than their route's total_timeout: they got 504, or were broken off.",
+    ),
+    "closed_overdue": _worker("closed_overdue", "counter", "Closed: a response took longer than its route's total_timeout."),
     "closed_half": _worker("closed_half", "counter", "Closed: one side had finished, and the other did not in time."),
     "closed_cut": _worker("closed_cut", "counter", "Closed: the backend was removed, and the drain time ran out."),
     "closed_stopped": _worker("closed_stopped", "counter", "Closed: the balancer stopped."),

@@ -46,6 +46,7 @@ ENDS = {
         ("local", "local_response", "balancer"),
         ("limited", "client_limited", "balancer"),
         ("slow", "client_slow", "balancer"),
+        ("overdue", "overdue", "balancer"),
     )
 }
 """How each end is written, and who ended it."""

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 RING: int = ffi.integer_const("LB_DECISIONS")
 ANSWER: int = ffi.integer_const("LB_WHY_ANSWER")
 NO_ROUTE: int = ffi.integer_const("LB_WHY_NO_ROUTE")
+LIMITED: int = ffi.integer_const("LB_WHY_LIMITED")
 WHY = {
     0: "nobody could be picked",
     1: "its turn",
@@ -31,6 +32,7 @@ WHY = {
     12: "all are passed over after failures",
     ANSWER: "a route answers by itself",
     NO_ROUTE: "no route matches",
+    LIMITED: "over the route's rate",
 }
 SPOKEN_WHY = {
     1: "the pool's protocol",
@@ -120,6 +122,8 @@ class _Names:
 def _outcome(seen: Any) -> str:
     if seen.why in (ANSWER, NO_ROUTE):
         return "answered"
+    if seen.why == LIMITED:
+        return "limited"
     return "nobody" if seen.backend == NO_ROW else OUTCOMES.get(seen.end, "ended")
 
 

@@ -11,6 +11,7 @@ from lbcore.engine.codes import (
     BACKEND_PROTOCOLS,
     COST_HEADER,
     EARLY_HINTS,
+    ERROR_FORMATS,
     FORWARDED,
     HASH_KEYS,
     MODES,
@@ -58,6 +59,7 @@ def listener_row(
         grpc_web=int(listener.grpc_web),
         early_hints=EARLY_HINTS[listener.early_hints],
         cost_header=COST_HEADER[listener.cost_header],
+        priority_of_any=int(listener.priority_header == "any"),
         request_id=int(listener.request_id),
         half_close=int(listener.half_close),
         responses=listener.responses,
@@ -78,6 +80,7 @@ def listener_row(
         health_path=(listener.health_path or "").encode(),
         error_body=(listener.error_body or "").encode(),
         error_type=(listener.error_type or "").encode(),
+        error_format=ERROR_FORMATS[listener.error_format],
     )
 
 
@@ -123,6 +126,7 @@ def pool_row(pool: PoolSettings, *, tenant: int, sticky_key: bytes) -> bytes:
         tls=int(pool.tls),
         trailers=int(pool.trailers),
         retry_on=retry_bits(pool.retry_on or [], pool.retry_post),
+        error_format=ERROR_FORMATS[pool.error_format],
         repeats_lost_calls=int(pool.repeat_calls == "lost"),
         protocol=BACKEND_PROTOCOLS[pool.protocol],
         cuts_down=int(pool.on_down == "cut"),

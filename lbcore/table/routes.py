@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import re
 import time
+from hashlib import blake2b
 from urllib.parse import unquote_to_bytes
 
 from lbcore._layout import ffi
+from lbcore.config.settings.limits import MAX_BURST, key_parts
+from lbcore.config.settings.rates import parse_rate
+from lbcore.engine.codes import LIMIT_KEYS
 from lbcore.errors import ConfigError
 from lbcore.table.packed import retry_bits
 
@@ -18,6 +22,7 @@ if TYPE_CHECKING:
 
 ANY_LISTENER = 0xFFFFFFFF
 ANSWERS: int = ffi.integer_const("LB_ROUTE_ANSWERS")
+NO_LIMIT = 0xFFFFFFFFFFFFFFFF
 ROOM: int = ffi.integer_const("LB_ROUTES_BYTES")
 SIMPLE = ("listener", "host", "path", "path_prefix", "grpc", "path_regex", "alpn")
 """Conditions of one value each."""
@@ -132,6 +137,27 @@ def words(route: RouteSettings) -> str:
     return " ".join(said) or "every request"
 
 
+def _limits(route: RouteSettings, text: _Text) -> dict[str, int]:
+    """What a route says of its requests. The number of its limit stays until its conditions or its key change."""
+    kind, name = key_parts(route.limit_key)
+    name_at, name_length = text.put(name.lower() if kind == "header" else name)
+    rate = None if route.rate is None else parse_rate(route.rate)
+    whose = f"{words(route)} {kind}:{name}".encode()
+    return {
+        "max_body": NO_LIMIT if route.max_body == 0 else route.max_body or 0,
+        "response_timeout_ms": route.response_timeout_ms or 0,
+        "total_timeout_ms": route.total_timeout_ms or 0,
+        "retry_on": _retry_on(route),
+        "held": int(route.held),
+        "limit": int.from_bytes(blake2b(whose, digest_size=8).digest(), "little"),
+        "limit_key": LIMIT_KEYS[kind],
+        "limit_name": name_at,
+        "limit_name_length": name_length,
+        "rate_step_ns": rate.step_ns if rate else 0,
+        "rate_burst": min(route.burst or rate.whole, MAX_BURST) if rate else 0,
+    }
+
+
 def pack(routes: list[RouteSettings], listeners: dict[str, int], pools: dict[str, int], since_us: int | None = None) -> bytes:
     """The bytes of these routes. listeners, pools: rows by name. since_us: monotonic, since when they are these; None: now.
 
@@ -167,7 +193,7 @@ def pack(routes: list[RouteSettings], listeners: dict[str, int], pools: dict[str
                 "answer": answer_at,
                 "answer_length": answer_length,
                 "number": len(rows),
-                "retry_on": _retry_on(route),
+                **_limits(route, text),
             }
         )
         conditions += own

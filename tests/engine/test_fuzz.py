@@ -38,6 +38,7 @@ READERS = {
         "grpc",
         "grpc_web",
         "head",
+        "jwt_claim",
         "message",
         "path",
         "route",

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "../belongs.h"
+#include "../held_route.h"
 #include "../input.h"
 #include "../part.h"
 
@@ -33,7 +34,7 @@ enum lb_reading lb_h1_first_of_request(struct lb_l7 *l7, struct lb_exchange *exc
 {
     const struct lb_message *message = &l7->message;
     struct lb_body *body = &exchange->request;
-    uint64_t most = lb_http_listener(l7, exchange)->max_body;
+    uint64_t most = lb_http_max_body(l7, exchange);
     uint32_t here = exchange->in.end - exchange->in.next, used;
     body->framing = message->framing;
     switch ((enum lb_framing)message->framing) {

@@ -95,6 +95,10 @@ static int leave_in_request(const struct lb_message *message, const char *bytes,
         if (!forward->trusted && listener->cost_header != LB_COST_ANY)
             return 1;
         break;
+    case LB_LB_PRIORITY:
+        if (!forward->trusted && !listener->priority_of_any)
+            return 1;
+        break;
     case LB_TRACEPARENT:
         return forward->trace != NULL;
     case LB_TRACESTATE:

@@ -34,6 +34,8 @@ struct lb_local_response {
     uint8_t client_minor;
     uint8_t persistent;
     uint8_t head_only; /* the request's method was HEAD */
+    uint8_t openai;    /* its client reads errors as OpenAI's API tells them */
+    uint8_t code;      /* enum lb_error_code */
     const char *date;
     const char *why;               /* in words, for the body */
     struct lb_route_answer answer; /* what its route says */

@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "../openai_error.h"
 #include "encode.h"
 
 static char *put(char *to, const void *bytes, size_t count)
@@ -75,6 +76,8 @@ static const char *status_words(uint16_t status)
 /* The listener's body with {status} and {reason} filled in, or a line of our own. */
 static size_t own_body(char *body, size_t room, const struct lb_local_response *response)
 {
+    if (response->openai && response->status >= 400)
+        return lb_openai_error(body, room, response->status, (enum lb_error_code)response->code, response->why);
     const char *form = (const char *)response->listener->error_body;
     size_t length = 0;
     if (!*form || response->status < 400) {
@@ -93,6 +96,11 @@ static size_t own_body(char *body, size_t room, const struct lb_local_response *
         }
     }
     return length;
+}
+
+static const char *type_of(const struct lb_local_response *response)
+{
+    return response->openai && response->status >= 400 ? "application/json" : (const char *)response->listener->error_type;
 }
 
 /* The lines of a head, from the first to those that speak of its body. */
@@ -127,7 +135,7 @@ size_t lb_encode_local(char *out, const struct lb_local_response *response)
         return encode_call(out, response);
     const struct lb_route_answer *answer = &response->answer;
     size_t length = answer->type ? answer->body_length : own_body(body, sizeof body, response);
-    const char *type = answer->type ? answer->type : (const char *)response->listener->error_type;
+    const char *type = answer->type ? answer->type : type_of(response);
     char *to = put_first(out, response, response->status, length);
     if (response->status != NO_CONTENT)
         to += sprintf(to, "Content-Type: %s\r\n", *type ? type : "text/plain; charset=utf-8");

@@ -13,6 +13,7 @@
 #include "tunnel.h"
 #include "upload.h"
 #include "../input.h"
+#include "../openai_error.h"
 #include "../route_answer.h"
 
 enum {
@@ -104,6 +105,8 @@ static size_t local(struct lb_l7 *l7, const struct lb_exchange *exchange, struct
         .persistent = 1,
         .date = lb_date_text(&l7->date),
         .why = said.why,
+        .openai = (uint8_t)lb_http_tells_openai(l7, exchange),
+        .code = exchange->overdue ? LB_ERROR_TOTAL_TIMEOUT : said.end,
         .answer = lb_route_answered(l7, said),
         .listener = lb_http_listener(l7, exchange),
         .retry_after_s = said.next == LB_NEXT_ANSWER ? 0 : said.number,

@@ -12,7 +12,8 @@ static enum lb_h2_error error_of(const struct lb_h2_stream *stream, enum lb_end 
 {
     if (stream->error)
         return (enum lb_h2_error)stream->error;
-    return why == LB_ENDED_STOPPED || why == LB_ENDED_IDLE || why == LB_ENDED_SLOW ? LB_H2_CANCEL : LB_H2_INTERNAL_ERROR;
+    int is_late = why == LB_ENDED_IDLE || why == LB_ENDED_SLOW || why == LB_ENDED_OVERDUE;
+    return is_late || why == LB_ENDED_STOPPED ? LB_H2_CANCEL : LB_H2_INTERNAL_ERROR;
 }
 
 void lb_h2_stream_end(struct lb_l7 *l7, struct lb_h2_stream *stream, enum lb_end why)

@@ -4,6 +4,7 @@
 
 #include "../bad_request.h"
 #include "../belongs.h"
+#include "../held_route.h"
 #include "../input.h"
 #include "held_body.h"
 
@@ -102,7 +103,7 @@ enum lb_reading lb_h2_upload_begin(struct lb_l7 *l7, struct lb_exchange *exchang
 {
     const struct lb_message *message = &l7->message;
     struct lb_body *body = &exchange->request;
-    uint64_t most = lb_http_listener(l7, exchange)->max_body;
+    uint64_t most = lb_http_max_body(l7, exchange);
     body->framing = message->framing;
     if (message->framing == LB_BODY_NONE) {
         body->whole = 1;

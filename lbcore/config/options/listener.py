@@ -143,6 +143,14 @@ LISTENER: tuple[Option, ...] = (
         choices=("trusted", "any"),
     ),
     Option(
+        "priority_header",
+        "choice",
+        "trusted",
+        "http: whose X-LB-Priority is read and passed on: only that of trusted_proxies, or that of any client; high lets a"
+        " request that waits in a pool's queue go before others",
+        choices=("trusted", "any"),
+    ),
+    Option(
         "accept_proxy",
         "flag",
         False,
@@ -189,6 +197,14 @@ LISTENER: tuple[Option, ...] = (
     ),
     Option("error_body", "text", None, "http: body of local responses; {status} and {reason} are filled in"),
     Option("error_type", "text", None, "http: media type of error_body; default: text/plain; charset=utf-8"),
+    Option(
+        "error_format",
+        "choice",
+        "text",
+        "http: how clients are told lbcore's own errors: text (a line, or error_body), or openai (JSON as the OpenAI API has"
+        " it: error with message, type, param and code)",
+        choices=("text", "openai"),
+    ),
     Option(
         "responses",
         "int",
@@ -327,6 +343,56 @@ ROUTE: tuple[Option, ...] = (
     Option("retry_on", "statuses", None, "as retry_on of the pool, in its place; an empty list: none", choices=RETRIED),
     Option("retry_post", "flag", None, "as retry_post of the pool, in its place"),
     Option("cost", "int", None, "cost of a request without X-LB-Cost while it is under way; default: 1", low=1, high=65_535),
+    Option(
+        "response_timeout",
+        "duration",
+        None,
+        "how long a backend may take from the end of the request to the end of the head of its final response; default:"
+        " the pool's response_timeout",
+        low=10,
+        high=24 * _HOUR,
+    ),
+    Option(
+        "total_timeout",
+        "duration",
+        None,
+        "how long a request may take in all, from its whole head to the end of the response, queue and retries included:"
+        " then the client gets a 504, or a response that has begun is broken off; default: no limit",
+        low=10,
+        high=24 * _HOUR,
+    ),
+    Option(
+        "max_body",
+        "size",
+        None,
+        "bytes of a request's body, a larger one gets a 413; 0: no limit; default: the listener's max_body",
+        low=0,
+        high=1 << 50,
+    ),
+    Option(
+        "rate",
+        "text",
+        None,
+        "how many requests of each key the route lets pass, over all workers, such as 10/minute or 0.5/s; further ones get"
+        " a 429 with Retry-After; default: no limit",
+    ),
+    Option(
+        "burst",
+        "int",
+        None,
+        "requests of one key that may come at once; requires rate; default: as many as rate names, 10 of 10/minute, at least 1",
+        low=1,
+        high=100_000,
+    ),
+    Option(
+        "limit_key",
+        "text",
+        None,
+        "what rate counts apart: source (the client's address, IPv6: its /64), route (all requests together), path, api_key"
+        " (Authorization: Bearer, X-Api-Key or Api-Key), header:NAME, cookie:NAME or jwt:CLAIM (of a bearer token that lbcore"
+        " does NOT verify: use it for limits only); a request without that is counted by its source; requires rate;"
+        " default: source",
+    ),
 )
 
 RESPOND: tuple[Option, ...] = (

@@ -39,7 +39,8 @@ POOL: tuple[Option, ...] = (
         "queue",
         "int",
         None,
-        "http: requests that may wait until a backend can take them, each worker; default: 0, with max_active 1024",
+        "http: requests that may wait until a backend can take them, each worker, and as many again with X-LB-Priority: high;"
+        " default: 0, with max_active 1024",
         low=0,
         high=1_000_000,
     ),
@@ -100,6 +101,14 @@ POOL: tuple[Option, ...] = (
         "502-504",
         'http: statuses that count towards max_failed_responses, such as "500,502-504"; a 4xx never counts, since'
         " clients cause those",
+    ),
+    Option(
+        "error_format",
+        "choice",
+        None,
+        "http: how clients are told lbcore's own errors about requests for this pool: text or openai; default: as the listener"
+        " says",
+        choices=("text", "openai"),
     ),
     Option("sticky", "text", None, "http: name of a cookie that keeps a client with its backend; default: no cookie"),
     Option("sticky_secret", "secret", None, "http: secret that signs the sticky cookie; default: a new one at each start"),

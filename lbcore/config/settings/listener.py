@@ -9,6 +9,7 @@ from lbcore.config.option import slots
 from lbcore.config.settings.addresses import join_host_port, parse_listen
 from lbcore.config.settings.base import Settings, is_token
 from lbcore.config.settings.json_match import json_conditions
+from lbcore.config.settings.limits import limit_faults
 from lbcore.config.settings.respond import RespondSettings
 from lbcore.config.settings.tls import CertificateSettings, listener_faults
 
@@ -35,6 +36,9 @@ PROTOCOLS = ("h2", "http/1.1")
 """What clients of mode http may speak, by their names in ALPN; both unless a listener says less."""
 OF_REQUESTS = ("client_request_rate", "client_request_burst", "min_body_rate")
 """Limits of clients that only modes http and https know."""
+
+OF_EXCHANGES = ("cost", "retry_on", "retry_post", "response_timeout", "total_timeout", "max_body", "rate", "burst", "limit_key")
+"""What a route may say of its requests beside their pool."""
 
 
 class ListenerSettings(Settings):
@@ -71,6 +75,7 @@ class ListenerSettings(Settings):
     trusted_proxies: list[str]
     pass_client_headers: list[str]
     cost_header: str
+    priority_header: str
     protocols: list[str]
     max_streams: int
     grpc_web: bool
@@ -86,6 +91,7 @@ class ListenerSettings(Settings):
     accept_proxy: bool
     error_body: str | None
     error_type: str | None
+    error_format: str
     certificates: list[CertificateSettings]
     client_cert: str | None  # this and the next: None where no TLS ends
     tls_min: str | None
@@ -129,6 +135,8 @@ class ListenerSettings(Settings):
 
     def _limit_faults(self) -> Iterable[str]:
         yield from self.out_of_scope("mode", (self.mode,))
+        if self.error_body is not None and self.error_format != "text":
+            yield f"error_body: not with error_format = {self.error_format}, which has a body of its own"
         path = self.health_path
         if path is not None and (not path.startswith("/") or not path.isascii() or len(path) > 127 or set(path) & set(" ?#")):
             yield f"health_path: {path!r} is not allowed (allowed: an absolute path such as /healthz, at most 127 characters)"
@@ -199,6 +207,12 @@ class RouteSettings(Settings):
     cost: int | None
     retry_on: list[int] | None
     retry_post: bool | None
+    response_timeout_ms: int | None
+    total_timeout_ms: int | None
+    max_body: int | None
+    rate: str | None
+    burst: int | None
+    limit_key: str | None
     alpn: str | None
     method: list[str]
     header: dict[str, str | bool]
@@ -234,6 +248,7 @@ class RouteSettings(Settings):
 
     def check(self) -> Iterable[str]:
         yield from self._answer_faults()
+        yield from limit_faults(self.rate, self.burst, self.limit_key)
         if self.host is not None:
             self.host = self.host.lower().rstrip(".")
             name = self.host.removeprefix("*.")
@@ -270,9 +285,8 @@ class RouteSettings(Settings):
             yield "status: requires redirect"
         elif self.status is not None and self.status not in REDIRECTS:
             yield f"status: {self.status} is not allowed (allowed: {', '.join(map(str, REDIRECTS))})"
-        for key in ("cost", "retry_on", "retry_post"):
-            if getattr(self, key) is not None and self.pool is None:
-                yield f"{key}: requires pool"
+        if self.pool is None:
+            yield from (f"{key}: requires pool" for key in self._of_exchanges)
         if self.redirect is not None and (len(self.redirect) > MAX_REDIRECT or not _REDIRECT.fullmatch(self.redirect)):
             yield (
                 f"redirect: {self.redirect!r} is not allowed (allowed: at most {MAX_REDIRECT} characters: http://HOST, "
@@ -291,9 +305,19 @@ class RouteSettings(Settings):
     @property
     def of_requests(self) -> list[str]:
         """What it asks for that only requests have."""
-        conditions = ("path", "path_prefix", "grpc", "path_regex", "method", "header", "cookie", "json")
-        keys = (*conditions, "cost", "retry_on", "retry_post", *ANSWERS[1:])
-        return [key for key in keys if getattr(self, key)]
+        keys = ("path", "path_prefix", "grpc", "path_regex", "method", "header", "cookie", "json", *ANSWERS[1:])
+        return [*(key for key in keys if getattr(self, key)), *self._of_exchanges]
+
+    @property
+    def _of_exchanges(self) -> list[str]:
+        """What it says of requests that its pool serves."""
+        wanted = [option for option in self.OPTIONS if option.name in OF_EXCHANGES]
+        return [option.name for option in wanted if getattr(self, option.attribute) is not None]
+
+    @property
+    def held(self) -> bool:
+        """Does it say what holds for as long as a request is under way?"""
+        return any(key not in ("cost", "retry_on", "retry_post") for key in self._of_exchanges)
 
 
 def _is_claim(name: str) -> bool:

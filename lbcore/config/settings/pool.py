@@ -96,6 +96,7 @@ class PoolSettings(Settings):
     max_idle_connections: int
     max_failed_responses: int
     failed_statuses: str
+    error_format: str | None
     sticky: str | None
     sticky_secret: Secret | None
     sticky_drain: str
