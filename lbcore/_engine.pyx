@@ -691,9 +691,12 @@ cdef class Router:
     def __dealloc__(self):
         lb_routes_free(self.routes)
 
-    def match(self, bytes head, uint32_t listener=0, uint32_t times=1):
-        """The pool row that a request's head is routed to, matched so many times over; None: nowhere. Raises ValueError for a
-        head or a path that is refused."""
+    def match(self, bytes head, uint32_t listener=0, uint32_t times=1, bytes ip=bytes(16)):
+        """The pool row that a request's head is routed to, matched so many times over; None: nowhere. ip: the client's, in IPv6.
+        Raises ValueError for a head or a path that is refused."""
+        if len(ip) != 16:
+            raise ValueError("an address in IPv6 has 16 bytes")
+        cdef lb_routed_client client = lb_routed_client(<const uint8_t *><const char *>ip, listener)
         cdef lb_message message
         cdef lb_head_limits limits = lb_head_limits(28672, 28672, 128)
         cdef lb_routed_to to = lb_routed_to(0, 0, 0)
@@ -704,7 +707,7 @@ cdef class Router:
             raise ValueError("the head is refused")
         with nogil:
             for i in range(times):
-                routed = lb_routes_match(self.routes, listener, &message, data, NULL, &to)
+                routed = lb_routes_match(self.routes, &client, &message, data, NULL, &to)
         if routed == 2:
             raise ValueError("the path is refused")
         return None if routed else to.pool

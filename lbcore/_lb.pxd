@@ -167,7 +167,11 @@ cdef extern from "lb.h" nogil:
 
     int lb_routes_compile(lb_routes **routes, const lb_shm *shm, uint32_t *version)
     void lb_routes_free(lb_routes *routes)
-    int lb_routes_match(lb_routes *routes, uint32_t listener, const lb_message *message, const char *data,
+    struct lb_routed_client:
+        const uint8_t *ip
+        uint32_t listener
+
+    int lb_routes_match(lb_routes *routes, const lb_routed_client *client, const lb_message *message, const char *data,
                         const void *said, lb_routed_to *to)
     struct lb_cookie_look:
         uint32_t field

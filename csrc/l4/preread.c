@@ -99,7 +99,8 @@ static enum next look_at_hello(struct lb_prereads *prereads, struct lb_preread *
     case LB_HELLO_MORE:
         return NEXT_WAIT;
     case LB_HELLO_DONE:
-        preread->accepted.pool = prereads->named(prereads->context, preread->accepted.listener, &hello);
+        preread->accepted.pool =
+            prereads->named(prereads->context, preread->accepted.listener, &hello, &preread->accepted.ends.client);
         return go_on(prereads, preread);
     default:
         lb_refusal_note(prereads->ctx, &preread->accepted, lb_first_words_refused(lb_first_words(prereads->ctx->scratch, count)));

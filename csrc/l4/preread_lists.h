@@ -34,7 +34,7 @@ struct lb_preread {
 typedef void (*lb_preread_fn)(void *context, const struct lb_accepted *accepted);
 
 /* Which pool does a hello lead to? */
-typedef uint32_t (*lb_named_fn)(void *context, uint32_t listener, const struct lb_hello *hello);
+typedef uint32_t (*lb_named_fn)(void *context, uint32_t listener, const struct lb_hello *hello, const union lb_address *client);
 
 /* Linked by next. */
 struct lb_preread_list {

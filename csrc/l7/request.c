@@ -71,7 +71,8 @@ int lb_http_look_at_request(struct lb_l7 *l7, struct lb_exchange *exchange, cons
     if (message->authority.length > LB_AUTHORITY_BYTES || (message->https && !lb_http_came_by_tls(l7, exchange, bytes)))
         return -1;
     way->to = (struct lb_routed_to){.pool = lb_http_listener(l7, exchange)->pool};
-    way->routed = lb_routes_match(l7->routes, exchange->client->listener, message, bytes, NULL, &way->to);
+    struct lb_routed_client client = {exchange->client->ip, exchange->client->listener};
+    way->routed = lb_routes_match(l7->routes, &client, message, bytes, NULL, &way->to);
     lb_http_hold_route(l7, exchange, &way->to);
     way->trailers = way->routed != LB_ROUTED_BY_BODY && is_pool(l7, way->to.pool) && l7->ctx->shm.pools[way->to.pool].trailers;
     look_at_call(l7, exchange, bytes, way->to.pool);
@@ -197,7 +198,8 @@ struct lb_verdict lb_http_route_by_body(struct lb_l7 *l7, struct lb_exchange *ex
                                         const struct lb_json_said *said)
 {
     struct lb_routed_to to = {.pool = lb_http_listener(l7, exchange)->pool};
-    enum lb_routed routed = lb_routes_match(l7->routes, exchange->client->listener, &l7->message, bytes, said, &to);
+    struct lb_routed_client client = {exchange->client->ip, exchange->client->listener};
+    enum lb_routed routed = lb_routes_match(l7->routes, &client, &l7->message, bytes, said, &to);
     lb_http_hold_route(l7, exchange, &to);
     if (to.held && is_too_large(l7, exchange)) /* its listener had allowed it */
         return lb_http_bad_request(l7, exchange, LB_READ_TOO_LARGE);

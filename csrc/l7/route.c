@@ -3,190 +3,28 @@
 #include <string.h>
 
 #include "claim_headers.h"
-#include "json_condition.h"
 #include "path.h"
+#include "query.h"
 #include "route_index.h"
-
-/* --- conditions ----------------------------------------------------------------------------------------------------- */
-
-const struct lb_field *lb_field_find(const struct lb_message *message, const char *bytes, const char *name, uint32_t length)
-{
-    for (uint32_t i = 0; i < message->head.field_count; i++) {
-        const struct lb_field *field = &message->head.fields[i];
-        if (lb_same_word(bytes + field->name.at, field->name.length, name, length))
-            return field;
-    }
-    return NULL;
-}
-
-/* From *at in one Cookie field: name=value pairs apart by "; ". */
-static struct lb_span cookie_in(const char *bytes, struct lb_span list, uint32_t *from, const char *name, uint32_t length)
-{
-    uint32_t at = *from ? *from : list.at, stop = list.at + list.length;
-    while (at < stop) {
-        while (at < stop && (bytes[at] == ' ' || bytes[at] == '\t' || bytes[at] == ';'))
-            at++;
-        uint32_t end = at;
-        while (end < stop && bytes[end] != ';')
-            end++;
-        *from = end;
-        if (end - at > length && bytes[at + length] == '=' && memcmp(bytes + at, name, length) == 0)
-            return (struct lb_span){at + length + 1, end - at - length - 1};
-        at = end;
-    }
-    return (struct lb_span){NONE, 0};
-}
-
-struct lb_span lb_cookie_next(const struct lb_message *message, const char *bytes, const char *name, uint32_t length,
-                              struct lb_cookie_look *look)
-{
-    for (; look->field < message->head.field_count; look->field++, look->at = 0) {
-        const struct lb_field *field = &message->head.fields[look->field];
-        if (field->known != LB_COOKIE)
-            continue;
-        struct lb_span found = cookie_in(bytes, field->value, &look->at, name, length);
-        if (found.at != NONE)
-            return found;
-    }
-    return (struct lb_span){NONE, 0};
-}
-
-struct lb_span lb_cookie_find(const struct lb_message *message, const char *bytes, const char *name, uint32_t length)
-{
-    struct lb_cookie_look look = {0, 0};
-    return lb_cookie_next(message, bytes, name, length, &look);
-}
-
-/* Any field of that name may satisfy it. */
-static int header_holds(const struct lb_message *message, const char *bytes, const struct lb_condition_row *condition,
-                        const char *text)
-{
-    for (uint32_t i = 0; i < message->head.field_count; i++) {
-        const struct lb_field *field = &message->head.fields[i];
-        if (!lb_same_word(bytes + field->name.at, field->name.length, text + condition->name, condition->name_length))
-            continue;
-        if (condition->present ||
-            lb_same(bytes + field->value.at, field->value.length, text + condition->value, condition->value_length))
-            return 1;
-    }
-    return 0;
-}
-
-static int condition_holds(const struct lb_message *message, const char *bytes, const struct lb_condition_row *condition,
-                           const char *text)
-{
-    if (condition->kind == LB_CONDITION_HEADER)
-        return header_holds(message, bytes, condition, text);
-    if (condition->kind != LB_CONDITION_COOKIE)
-        return 0;
-    struct lb_span value = lb_cookie_find(message, bytes, text + condition->name, condition->name_length);
-    if (value.at == NONE)
-        return 0;
-    return condition->present || lb_same(bytes + value.at, value.length, text + condition->value, condition->value_length);
-}
-
-/* methods: names apart by spaces. */
-static int method_holds(const char *methods, uint32_t methods_length, const char *method, uint32_t length)
-{
-    uint32_t at = 0;
-    while (at < methods_length) {
-        uint32_t end = at;
-        while (end < methods_length && methods[end] != ' ')
-            end++;
-        if (lb_same(methods + at, end - at, method, length))
-            return 1;
-        at = end + 1;
-    }
-    return 0;
-}
-
-/* A request under way through the index. */
-struct search {
-    const struct lb_routes *routes;
-    const struct lb_message *message; /* NULL: a TLS client, */
-    const struct lb_hello *hello;     /* which said this */
-    const char *bytes;
-    const char *method;
-    uint32_t method_length;
-    int decoded;      /* the path is compared with decoded ones */
-    const char *path; /* normal, NUL-ended */
-    uint32_t path_length;
-    const char *written; /* as it is written, likewise */
-    uint32_t listener;
-    const struct lb_json_said *said; /* by its body; NULL: it was not looked at */
-    uint32_t best;                   /* the first route that matched so far */
-    uint32_t undecided;              /* the first that may match, by what more of the body says */
-    int by_body;                     /* such a one came before the best */
-};
-
-/* What is said of a key in the body. One that has not come yet is undecided, where the head speaks of JSON at all. */
-static enum lb_holds json_holds(const struct search *search, const struct lb_condition_row *condition)
-{
-    const struct lb_routes *routes = search->routes;
-    if (!search->said)
-        return lb_json_is_body(search->message, search->bytes) ? LB_UNDECIDED : LB_FAILS;
-    return lb_json_condition_holds(search->said, lb_routes_json_key(routes, condition), (int)condition->present,
-                                   routes->text + condition->value, condition->value_length);
-}
-
-static int hello_holds(const struct search *search, const struct lb_route_row *row)
-{
-    const struct lb_routes *routes = search->routes;
-    if (row->methods_length || row->status)
-        return 0;
-    for (uint32_t i = 0; i < row->condition_count; i++) {
-        const struct lb_condition_row *condition = &routes->conditions[row->condition + i];
-        if (condition->kind != LB_CONDITION_ALPN ||
-            !lb_hello_offers(search->hello, routes->text + condition->value, condition->value_length))
-            return 0;
-    }
-    return 1;
-}
-
-/* Does its path, or its expression, have this character? */
-static int names(const struct lb_routes *routes, uint32_t route, char c)
-{
-    return route != NONE && memchr(routes->text + routes->rows[route].path, c, routes->rows[route].path_length);
-}
-
-/* An expression that names an escape means what is written. */
-static int expression_holds(const struct search *search, uint32_t route)
-{
-    const char *path = names(search->routes, route, '%') ? search->written : search->path;
-    return regexec(&search->routes->expressions[route], path, 0, NULL, 0) == 0;
-}
-
-/* Those of the body come last in a row: they are looked at where all else holds. */
-static enum lb_holds conditions_hold(const struct search *search, const struct lb_route_row *row)
-{
-    const struct lb_routes *routes = search->routes;
-    enum lb_holds all = LB_HOLDS;
-    for (uint32_t i = 0; i < row->condition_count && all != LB_FAILS; i++) {
-        const struct lb_condition_row *condition = &routes->conditions[row->condition + i];
-        enum lb_holds this = LB_HOLDS;
-        if (condition->kind == LB_CONDITION_JSON)
-            this = json_holds(search, condition);
-        else if (!condition_holds(search->message, search->bytes, condition, routes->text))
-            this = LB_FAILS;
-        all = this == LB_HOLDS ? all : this;
-    }
-    return all;
-}
+#include "route_search.h"
 
 static int row_holds(struct search *search, uint32_t route)
 {
     const struct lb_routes *routes = search->routes;
     const struct lb_route_row *row = &routes->rows[route];
-    const struct lb_message *message = search->message;
     if (row->listener != NONE && row->listener != search->listener)
         return 0;
-    if (!message)
-        return hello_holds(search, row);
-    if (row->methods_length &&
-        !method_holds(routes->text + row->methods, row->methods_length, search->method, search->method_length))
+    if (!search->message && (row->of_requests || row->status))
         return 0;
-    enum lb_holds holds = conditions_hold(search, row);
-    if (holds == LB_FAILS || (row->path_kind == LB_ROUTE_PATH_REGEX && !expression_holds(search, route)))
+    if (row->methods_length &&
+        !lb_route_names_method(routes->text + row->methods, row->methods_length, search->method, search->method_length))
+        return 0;
+    enum lb_holds holds =
+        row->condition_count ? lb_route_conditions_hold(search, row->condition, row->condition_count) : LB_HOLDS;
+    if (holds == LB_FAILS)
+        return 0;
+    if (row->path_kind == LB_ROUTE_PATH_REGEX &&
+        !lb_route_expression_holds(search, &routes->expressions[route], row->path, row->path_length))
         return 0;
     if (holds == LB_UNDECIDED && route < search->undecided)
         search->undecided = route;
@@ -256,9 +94,10 @@ static uint32_t plain_host(const struct lb_message *message, const char *bytes, 
     return length;
 }
 
-/* host: in lower case, without a final dot; length 0: none. */
-static uint32_t first_match_of(struct search *search, const char *host, uint32_t length)
+static uint32_t first_match(struct search *search)
 {
+    const char *host = search->host;
+    uint32_t length = search->host_length;
     search->best = search->undecided = NONE;
     search_host(search, ANY_HOST);
     if (!length)
@@ -268,13 +107,6 @@ static uint32_t first_match_of(struct search *search, const char *host, uint32_t
         if (host[i] == '.')
             search_named(search, KEY_WILDCARD, host + i, length - i);
     return search->best;
-}
-
-static uint32_t first_match(struct search *search)
-{
-    char host[LONGEST_HOST];
-    uint32_t length = plain_host(search->message, search->bytes, host);
-    return first_match_of(search, host, length);
 }
 
 static struct lb_routed_to lead(const struct lb_routes *routes, uint32_t route)
@@ -287,12 +119,33 @@ static struct lb_routed_to lead(const struct lb_routes *routes, uint32_t route)
                                  .held = row->held ? route + 1 : 0};
 }
 
-void lb_routes_match_name(struct lb_routes *routes, uint32_t listener, const struct lb_hello *hello, struct lb_routed_to *to)
+void lb_routes_match_name(struct lb_routes *routes, uint32_t listener, const struct lb_hello *hello, const uint8_t ip[16],
+                          struct lb_routed_to *to)
 {
-    struct search search = {.routes = routes, .hello = hello, .path = "", .listener = listener};
-    uint32_t route = routes->head->count ? first_match_of(&search, hello->name, hello->name_length) : NONE;
+    struct search search = {.routes = routes,
+                            .hello = hello,
+                            .ip = ip,
+                            .host = hello->name,
+                            .host_length = hello->name_length,
+                            .path = "",
+                            .listener = listener};
+    uint32_t route = routes->head->count ? first_match(&search) : NONE;
     if (route != NONE)
         *to = lead(routes, route);
+}
+
+/* Does a path that the route names, or an expression, have this character? */
+static int names(const struct lb_routes *routes, uint32_t route, char c)
+{
+    if (route == NONE)
+        return 0;
+    const struct lb_route_row *row = &routes->rows[route];
+    int found = memchr(routes->text + row->path, c, row->path_length) != NULL;
+    for (uint32_t i = 0; i < row->condition_count && !found; i++) {
+        const struct lb_condition_row *condition = &routes->conditions[row->condition + i];
+        found = is_of_path(condition) && memchr(routes->text + condition->value, c, condition->value_length);
+    }
+    return found;
 }
 
 /* --- other readings ------------------------------------------------------------------------------------------------- */
@@ -313,15 +166,37 @@ static uint32_t place_of(const struct lb_routes *routes, uint32_t route, const s
 {
     if (route == NONE)
         return otherwise->pool;
-    return routes->rows[route].held ? LB_ROUTE_ANSWERS + route : routes->rows[route].pool;
+    const struct lb_route_row *row = &routes->rows[route];
+    return row->held ? (uint32_t)LB_ROUTE_HELD + row->number : row->pool;
 }
 
-/* Does the request, as it is read now, lead to another place? Where its body has to tell, by_body says so. */
-static int leads_elsewhere(struct search *search, uint32_t route, const struct lb_routed_to *to)
+/* After a search by its usual reading. */
+static int query_may_differ(const struct search *search)
 {
-    uint32_t other = first_match(search);
-    search->by_body = search->undecided < other;
-    return search->by_body || place_of(search->routes, other, to) != place_of(search->routes, route, to);
+    struct lb_span query = search->message->query;
+    return search->repeated || lb_query_readings(search->bytes + query.at, query.length);
+}
+
+/* Does the request, its path as it is being read, lead elsewhere in any reading of its query? Where its body
+ * has to tell, by_body says so. */
+static int leads_elsewhere(struct search *search, uint32_t place, const struct lb_routed_to *otherwise)
+{
+    const struct lb_routes *routes = search->routes;
+    struct lb_span query = search->message->query;
+    unsigned may_differ = routes->queries ? lb_query_readings(search->bytes + query.at, query.length) : 0;
+    int differs = 0;
+    for (unsigned reading = 0; reading < 2 * LB_QUERY_LAST && !differs; reading++) {
+        if (reading & ~may_differ)
+            continue;
+        search->query_reading = reading;
+        search->repeated = 0;
+        uint32_t other = first_match(search);
+        search->by_body = search->undecided < other;
+        differs = search->by_body || place_of(routes, other, otherwise) != place;
+        may_differ |= search->repeated ? LB_QUERY_LAST : 0u;
+    }
+    search->query_reading = LB_QUERY_AS_FORMS;
+    return differs;
 }
 
 /* Does the path lead to another place in any reading? */
@@ -341,7 +216,7 @@ static int path_is_ambiguous(struct lb_routes *routes, struct search *search, ui
         search->path = length ? routes->read : "/";
         search->path_length = length ? (uint32_t)length : 1;
         search->decoded = (readings[i] & LB_PATH_DECODED) != 0;
-        if (leads_elsewhere(search, route, to))
+        if (leads_elsewhere(search, place_of(routes, route, to), to))
             return 1;
     }
     return 0;
@@ -363,15 +238,16 @@ static int method_is_ambiguous(const struct lb_routes *routes, struct search *se
             method[at] = lb_upper(search->bytes[field->value.at + at]);
         search->method = method;
         search->method_length = field->value.length;
-        if (leads_elsewhere(search, route, to))
+        if (leads_elsewhere(search, place_of(routes, route, to), to))
             return 1;
     }
     return 0;
 }
 
-enum lb_routed lb_routes_match(struct lb_routes *routes, uint32_t listener, const struct lb_message *message, const char *bytes,
-                               const struct lb_json_said *said, struct lb_routed_to *to)
+enum lb_routed lb_routes_match(struct lb_routes *routes, const struct lb_routed_client *client, const struct lb_message *message,
+                               const char *bytes, const struct lb_json_said *said, struct lb_routed_to *to)
 {
+    char host[LONGEST_HOST];
     struct lb_span path = message->path, method = message->head.method;
     int plain = lb_path_is_plain(bytes + path.at, path.length);
     if (plain && !routes->head->count)
@@ -389,7 +265,10 @@ enum lb_routed lb_routes_match(struct lb_routes *routes, uint32_t listener, cons
         .method_length = method.length,
         .path = length ? routes->path : "/",
         .path_length = length ? (uint32_t)length : 1,
-        .listener = listener,
+        .ip = client->ip,
+        .host = host,
+        .host_length = plain_host(message, bytes, host),
+        .listener = client->listener,
         .said = said,
     };
     search.written = search.path;
@@ -400,6 +279,8 @@ enum lb_routed lb_routes_match(struct lb_routes *routes, uint32_t listener, cons
         return search.by_body ? LB_ROUTED_BY_BODY : LB_ROUTED_AMBIGUOUS;
     search.method = bytes + method.at;
     search.method_length = method.length;
+    if (routes->queries && query_may_differ(&search) && leads_elsewhere(&search, place_of(routes, route, to), to))
+        return search.by_body ? LB_ROUTED_BY_BODY : LB_ROUTED_AMBIGUOUS;
     if ((!plain || routes->escapes) && path_is_ambiguous(routes, &search, route, to))
         return search.by_body ? LB_ROUTED_BY_BODY : LB_ROUTED_AMBIGUOUS;
     if (route == NONE)

@@ -38,9 +38,16 @@ struct lb_routed_to {
     uint32_t held;     /* its row and 1, where it says more than that; else 0 */
 };
 
-/* Of the first route that matches; *to stays as it is when none does. listener: row index. said: what its body has said to the keys that
- * lb_routes_json tells; NULL: it was not looked at. */
-__attribute__((warn_unused_result)) enum lb_routed lb_routes_match(struct lb_routes *routes, uint32_t listener,
+/* Who asks. */
+struct lb_routed_client {
+    const uint8_t *ip; /* 16 bytes, IPv4 mapped into IPv6 */
+    uint32_t listener; /* row */
+};
+
+/* Of the first route that matches; *to stays as it is when none does. said: what its body has said to the keys that lb_routes_json tells;
+ * NULL: it was not looked at. */
+__attribute__((warn_unused_result)) enum lb_routed lb_routes_match(struct lb_routes *routes,
+                                                                   const struct lb_routed_client *client,
                                                                    const struct lb_message *message, const char *bytes,
                                                                    const struct lb_json_said *said, struct lb_routed_to *to);
 
@@ -48,7 +55,8 @@ __attribute__((warn_unused_result)) enum lb_routed lb_routes_match(struct lb_rou
 const struct lb_json_path *lb_routes_json(const struct lb_routes *routes, uint32_t *count);
 
 /* Likewise, by a TLS client's server name and protocols: routes that ask for more than these never match. */
-void lb_routes_match_name(struct lb_routes *routes, uint32_t listener, const struct lb_hello *hello, struct lb_routed_to *to);
+void lb_routes_match_name(struct lb_routes *routes, uint32_t listener, const struct lb_hello *hello, const uint8_t ip[16],
+                          struct lb_routed_to *to);
 
 /* Where a look through cookies stands; zero at first. */
 struct lb_cookie_look {

@@ -31,6 +31,28 @@ static int answer_ok(const struct lb_routes *routes, const struct lb_route_row *
     return row->answer_length <= LB_FIXED_BYTES + 128 && memchr(routes->text + row->answer, 0, row->answer_length);
 }
 
+static int condition_ok(const struct lb_routes *routes, const struct lb_condition_row *condition)
+{
+    int is_split = condition->kind == LB_CONDITION_SPLIT;
+    return condition->kind <= LB_CONDITION_ANY && text_ok(routes, condition->name, condition->name_length) &&
+           (is_split || text_ok(routes, condition->value, condition->value_length)) &&
+           (condition->kind >= LB_CONDITION_ALL || !condition->inside);
+}
+
+/* Each lies within its group, and groups are not too deep. */
+static int conditions_ok(const struct lb_routes *routes, uint32_t first, uint32_t count, int depth)
+{
+    if (count && depth > LB_CONDITION_DEPTH)
+        return 0;
+    for (uint32_t at = first; at < first + count; at += 1 + routes->conditions[at].inside) {
+        const struct lb_condition_row *condition = &routes->conditions[at];
+        if (!condition_ok(routes, condition) || condition->inside > first + count - at - 1 ||
+            !conditions_ok(routes, at + 1, condition->inside, depth + 1))
+            return 0;
+    }
+    return 1;
+}
+
 static int row_ok(const struct lb_routes *routes, const struct lb_route_row *row)
 {
     if (!text_ok(routes, row->host, row->host_length) || !text_ok(routes, row->path, row->path_length) ||
@@ -39,13 +61,7 @@ static int row_ok(const struct lb_routes *routes, const struct lb_route_row *row
         !answer_ok(routes, row) || row->host_length > LONGEST_HOST || row->condition > routes->head->conditions ||
         row->condition_count > routes->head->conditions - row->condition)
         return 0;
-    for (uint32_t i = 0; i < row->condition_count; i++) {
-        const struct lb_condition_row *condition = &routes->conditions[row->condition + i];
-        if (!text_ok(routes, condition->name, condition->name_length) ||
-            !text_ok(routes, condition->value, condition->value_length))
-            return 0;
-    }
-    return 1;
+    return conditions_ok(routes, row->condition, row->condition_count, 0);
 }
 
 /* Bytes that published routes take; as large as the room for more. */
@@ -119,6 +135,22 @@ static void fill_index(struct lb_routes *routes)
                     routes->next_decoded);
         routes->methods |= row->methods_length != 0;
     }
+    for (uint32_t i = 0; i < routes->head->conditions; i++) {
+        routes->methods |= routes->conditions[i].kind == LB_CONDITION_METHOD;
+        routes->queries |= routes->conditions[i].kind == LB_CONDITION_QUERY;
+    }
+}
+
+/* What a path decodes to, where it stands in the text: it is no longer. number: of its route, or behind them of its condition. */
+static void decode_path(struct lb_routes *routes, uint32_t number, uint32_t at, uint32_t path_length)
+{
+    int64_t length = lb_path_decode(routes->text + at, path_length, routes->decoded + at);
+    if (length < 0) { /* a broken escape, which no request has */
+        memcpy(routes->decoded + at, routes->text + at, path_length);
+        length = path_length;
+    }
+    routes->decoded_length[number] = (uint32_t)length;
+    routes->escapes |= length != path_length;
 }
 
 /* A key's names, apart by dots: 0, or -EINVAL. */
@@ -151,44 +183,50 @@ static int take_keys(struct lb_routes *routes)
     return 0;
 }
 
-/* What paths decode to, each where it stands in the text: it is no longer. */
 static void decode_paths(struct lb_routes *routes)
 {
-    for (uint32_t i = 0; i < routes->head->count; i++) {
-        const struct lb_route_row *row = &routes->rows[i];
-        if (path_key(row) == KEY_ANY_PATH)
-            continue;
-        int64_t length = lb_path_decode(routes->text + row->path, row->path_length, routes->decoded + row->path);
-        if (length < 0) { /* a broken escape, which no request has */
-            memcpy(routes->decoded + row->path, routes->text + row->path, row->path_length);
-            length = row->path_length;
-        }
-        routes->decoded_length[i] = (uint32_t)length;
-        routes->escapes |= length != row->path_length;
+    for (uint32_t i = 0; i < routes->head->count; i++)
+        if (path_key(&routes->rows[i]) != KEY_ANY_PATH)
+            decode_path(routes, i, routes->rows[i].path, routes->rows[i].path_length);
+    for (uint32_t i = 0; i < routes->head->conditions; i++) {
+        const struct lb_condition_row *condition = &routes->conditions[i];
+        if (condition->kind == LB_CONDITION_PATH || condition->kind == LB_CONDITION_PATH_PREFIX ||
+            condition->kind == LB_CONDITION_PATH_SUFFIX)
+            decode_path(routes, routes->head->count + i, condition->value, condition->value_length);
     }
+}
+
+/* number: likewise. */
+static int compile_expression(struct lb_routes *routes, uint32_t number, uint32_t at, uint32_t length)
+{
+    char expression[LB_EXPRESSION_BYTES + 1];
+    if (length > LB_EXPRESSION_BYTES)
+        return -EINVAL;
+    memcpy(expression, routes->text + at, length);
+    expression[length] = 0;
+    if (regcomp(&routes->expressions[number], expression, REG_EXTENDED | REG_NOSUB))
+        return -EINVAL;
+    routes->compiled[number] = 1;
+    return 0;
 }
 
 static int compile_expressions(struct lb_routes *routes)
 {
-    char expression[LB_EXPRESSION_BYTES + 1];
-    for (uint32_t i = 0; i < routes->head->count; i++) {
-        const struct lb_route_row *row = &routes->rows[i];
-        if (row->path_kind != LB_ROUTE_PATH_REGEX)
-            continue;
-        if (row->path_length > LB_EXPRESSION_BYTES)
-            return -EINVAL;
-        memcpy(expression, routes->text + row->path, row->path_length);
-        expression[row->path_length] = 0;
-        if (regcomp(&routes->expressions[i], expression, REG_EXTENDED | REG_NOSUB))
-            return -EINVAL;
-        routes->compiled[i] = 1;
+    int error = 0;
+    for (uint32_t i = 0; i < routes->head->count && !error; i++)
+        if (routes->rows[i].path_kind == LB_ROUTE_PATH_REGEX)
+            error = compile_expression(routes, i, routes->rows[i].path, routes->rows[i].path_length);
+    for (uint32_t i = 0; i < routes->head->conditions && !error; i++) {
+        const struct lb_condition_row *condition = &routes->conditions[i];
+        if (condition->kind == LB_CONDITION_PATH_REGEX)
+            error = compile_expression(routes, routes->head->count + i, condition->value, condition->value_length);
     }
-    return 0;
+    return error;
 }
 
 static void free_one(struct lb_routes *routes)
 {
-    for (uint32_t i = 0; routes->compiled && i < routes->head->count; i++)
+    for (uint32_t i = 0; routes->compiled && i < routes->head->count + routes->head->conditions; i++)
         if (routes->compiled[i])
             regfree(&routes->expressions[i]);
     free(routes->compiled);
@@ -212,11 +250,12 @@ static int build(struct lb_routes *routes, const struct lb_shm *shm, uint32_t *v
     if (error)
         return error;
     uint32_t count = routes->head->count;
+    size_t all = (size_t)count + routes->head->conditions + 1;
     routes->next = calloc((size_t)count + 1, sizeof *routes->next);
-    routes->expressions = calloc((size_t)count + 1, sizeof *routes->expressions);
-    routes->compiled = calloc((size_t)count + 1, sizeof *routes->compiled);
+    routes->expressions = calloc(all, sizeof *routes->expressions);
+    routes->compiled = calloc(all, sizeof *routes->compiled);
     routes->next_decoded = calloc((size_t)count + 1, sizeof *routes->next_decoded);
-    routes->decoded_length = calloc((size_t)count + 1, sizeof *routes->decoded_length);
+    routes->decoded_length = calloc(all, sizeof *routes->decoded_length);
     routes->decoded = malloc((size_t)routes->head->text_bytes + 1);
     if (!routes->next || !routes->expressions || !routes->compiled || !routes->next_decoded || !routes->decoded_length ||
         !routes->decoded)

@@ -9,7 +9,7 @@
 enum { NONE = UINT32_MAX, ANY_HOST = 0, LONGEST_HOST = 255, LONGEST_PATH = 32768 };
 
 /* Kinds of keys in the index; each hashes apart. */
-enum key_kind { KEY_ANY_PATH, KEY_EXACT, KEY_PREFIX, KEY_EXACT_DECODED, KEY_PREFIX_DECODED, KEY_HOST, KEY_WILDCARD };
+enum key_kind { KEY_ANY_PATH, KEY_EXACT, KEY_PREFIX, KEY_EXACT_DECODED, KEY_PREFIX_DECODED, KEY_HOST, KEY_WILDCARD, KEY_SPLIT };
 
 struct entry {
     uint64_t hash;  /* 0: free */
@@ -36,13 +36,14 @@ struct lb_routes {
     uint32_t *next;                         /* by route: the next of the same key */
     uint32_t *next_decoded;                 /* likewise, of the decoded path's key */
     char *decoded;                          /* the text once more: of paths, what they decode to */
-    uint32_t *decoded_length;               /* by route: of its path */
+    uint32_t *decoded_length;               /* of a route's path, by its row; then by condition */
     int escapes;                            /* a path has any: it decodes to another */
     int methods;                            /* a route names any */
+    int queries;                            /* a route asks for parameters */
     uint32_t json_count;                    /* keys of bodies that routes name, */
     uint32_t json_at[LB_JSON_KEYS];         /* each in the text, */
     struct lb_json_path json[LB_JSON_KEYS]; /* and as they are looked for */
-    regex_t *expressions;                   /* by route; compiled for those that have one */
+    regex_t *expressions;                   /* by route, then by condition; compiled for those that have one */
     uint8_t *compiled;
     char path[LONGEST_PATH + 2]; /* a request's path, normal as it is written */
     char read[LONGEST_PATH + 2]; /* and in another reading */

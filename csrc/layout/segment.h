@@ -269,13 +269,15 @@ struct lb_route_row {
     uint32_t condition_count;
     uint32_t answer; /* of a redirect: a template (l7/route_answer.c); of another response: its media type, NUL, its body */
     uint32_t answer_length;
-    uint16_t number;              /* in the configuration */
-    uint16_t cost;                /* of a request that does not say; 0: 1 */
-    uint16_t status;              /* of its own response; 0: its pool responds */
-    uint8_t host_kind;            /* enum lb_route_host */
-    uint8_t path_kind;            /* enum lb_route_path */
-    uint32_t retry_on;            /* enum lb_retry_on, bits, with those that it says itself; the others are its pool's */
-    uint32_t held;                /* it says more of requests than that: its exchanges hold on to it (l7/held_route.h) */
+    uint16_t number;     /* in the configuration */
+    uint16_t cost;       /* of a request that does not say; 0: 1 */
+    uint16_t status;     /* of its own response; 0: its pool responds */
+    uint8_t host_kind;   /* enum lb_route_host */
+    uint8_t path_kind;   /* enum lb_route_path */
+    uint32_t retry_on;   /* enum lb_retry_on, bits, with those that it says itself; the others are its pool's */
+    uint8_t of_requests; /* it asks for what connections of mode tls do not have */
+    uint8_t pad0[2];
+    uint8_t held;                 /* it says more of requests than that: its exchanges hold on to it (l7/held_route.h) */
     uint64_t max_body;            /* in the place of its listener's; UINT64_MAX: no limit; 0: its listener's */
     uint32_t response_timeout_ms; /* in the place of its pool's; 0: its pool's */
     uint32_t total_timeout_ms;    /* of a whole exchange; 0: none */
@@ -293,11 +295,14 @@ struct lb_route_words {
     uint32_t length;
 };
 
-/* One condition of a route. */
+/* One condition of a route. A group is followed by those inside it. */
 struct lb_condition_row {
-    uint32_t kind;    /* enum lb_condition */
-    uint32_t present; /* the value does not matter */
-    uint32_t name;    /* a header's in lower case; in JSON names apart by dots */
+    uint8_t kind;    /* enum lb_condition */
+    uint8_t present; /* the value does not matter */
+    uint8_t negated; /* it holds where it would not */
+    uint8_t pad0;
+    uint32_t inside; /* of a group: conditions that follow, groups inside it with theirs */
+    uint32_t name;   /* a header's in lower case; in JSON names apart by dots */
     uint32_t name_length;
     uint32_t value; /* in JSON several, apart by line feeds: one of them */
     uint32_t value_length;

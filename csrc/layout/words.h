@@ -1,12 +1,13 @@
 /* The shared segment: its bounds, and the words that stand in it as numbers. See segment.h. */
 enum {
-    LB_LAYOUT = 25,   /* raised with every change of this file, of segment.h and of figures.h */
+    LB_LAYOUT = 26,   /* raised with every change of this file, of segment.h and of figures.h */
     LB_NAME = 64,     /* bytes of a name, NUL included */
     LB_ADDRESS = 128, /* bytes of a printed address, NUL included: unix(7) paths have 107 bytes at most */
     LB_SOURCE = 16,   /* bytes of a backend's source */
     LB_REASON = 192,  /* bytes of a reason in words */
     LB_WINDOW = 8,    /* seconds that the retry budget looks back */
     LB_NO_POOL = 0x7fffffff,
+    LB_ROUTE_HELD = 0x20000000,    /* and the route's number: it says more than its pool, and is told apart from it */
     LB_ROUTE_ANSWERS = 0x40000000, /* and the route's row, in the place of its pool: it answers by itself */
     LB_MAX_WORKERS = 64,
     LB_PICKERS = 4,             /* sections of processes that pick without the proxy */
@@ -18,6 +19,9 @@ enum {
     LB_ROUTES_BYTES = 1048576,  /* one copy of the routes */
     LB_EXPRESSION_BYTES = 1024, /* bytes of a route's regular expression */
     LB_FIXED_BYTES = 32768,     /* bytes of a route's own body */
+    LB_SOURCE_NETWORK = 17,     /* bytes of a network among conditions: an address in IPv6, and its bits */
+    LB_SPLIT_PLACES = 10000,    /* of a split by percent */
+    LB_CONDITION_DEPTH = 12,    /* groups of conditions inside each other */
     LB_TIMINGS = 4,             /* kinds of times that are kept of each pool: enum lb_timing */
     LB_TIMING_BUCKETS = 511,
     LB_RECORDS = 8192,          /* of what ended, that a section remembers for the access log */
@@ -112,7 +116,26 @@ enum lb_route_path {
     LB_ROUTE_PATH_REGEX = 3,
 };
 
-enum lb_condition { LB_CONDITION_HEADER = 0, LB_CONDITION_COOKIE = 1, LB_CONDITION_ALPN = 2, LB_CONDITION_JSON = 3 };
+enum lb_condition {
+    LB_CONDITION_HEADER = 0,
+    LB_CONDITION_COOKIE = 1,
+    LB_CONDITION_ALPN = 2,
+    LB_CONDITION_QUERY = 3,
+    LB_CONDITION_METHOD = 4,      /* value: names apart by spaces */
+    LB_CONDITION_HOST = 5,        /* value: as of a route; a wildcard without its star */
+    LB_CONDITION_PATH = 6,        /* value: normal, as of a route */
+    LB_CONDITION_PATH_PREFIX = 7, /* without its last slash */
+    LB_CONDITION_PATH_SUFFIX = 8,
+    LB_CONDITION_PATH_REGEX = 9,
+    LB_CONDITION_SOURCE = 10, /* value: networks, each LB_SOURCE_NETWORK bytes, in their order, none within another */
+    LB_CONDITION_SPLIT = 11,  /* present: enum lb_split; value, value_length: from and to, of LB_SPLIT_PLACES */
+    LB_CONDITION_JSON = 12,   /* of the body */
+    LB_CONDITION_ALL = 13,    /* of those inside */
+    LB_CONDITION_ANY = 14,
+};
+
+/* What a split goes by. */
+enum lb_split { LB_SPLIT_SOURCE = 0, LB_SPLIT_COOKIE = 1, LB_SPLIT_HEADER = 2 };
 
 /* By what requests of a route are limited. */
 enum lb_limit_key {

@@ -49,10 +49,12 @@ void lb_worker_take(void *context, int client, uint32_t listener, const union lb
 }
 
 /* Where a client of TLS wants to go. */
-uint32_t lb_worker_pool_of_name(void *context, uint32_t listener, const struct lb_hello *hello)
+uint32_t lb_worker_pool_of_name(void *context, uint32_t listener, const struct lb_hello *hello, const union lb_address *client)
 {
+    uint8_t ip[16];
     struct lb_worker *worker = context;
     struct lb_routed_to to = {.pool = worker->ctx.shm.listeners[listener].pool};
-    lb_routes_match_name(worker->l7.routes, listener, hello, &to);
+    lb_net_as_v6(client, ip);
+    lb_routes_match_name(worker->l7.routes, listener, hello, ip, &to);
     return to.pool;
 }

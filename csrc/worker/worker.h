@@ -55,6 +55,6 @@ void lb_worker_take(void *context, int client, uint32_t listener, const union lb
 /* A client that is ready to be served, by its listener's mode. */
 void lb_worker_serve_client(void *context, const struct lb_accepted *accepted);
 /* Where a client of TLS wants to go. */
-uint32_t lb_worker_pool_of_name(void *context, uint32_t listener, const struct lb_hello *hello);
+uint32_t lb_worker_pool_of_name(void *context, uint32_t listener, const struct lb_hello *hello, const union lb_address *client);
 
 #endif

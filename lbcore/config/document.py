@@ -42,7 +42,8 @@ class Table:
             yield from table.below(f"{path}.{key}" if path else key)
 
 
-_CONDITIONS = {"type": "object", "additionalProperties": {"type": ["string", "boolean"]}}
+_CONDITIONS = {"type": "object", "additionalProperties": {"type": ["string", "boolean", "array"], "items": {"type": "string"}}}
+_INNER = {"type": ["object", "array"], "items": {"type": "object"}}
 _JSON = {"type": "object", "additionalProperties": {"type": ["string", "boolean", "array"], "items": {"type": "string"}}}
 _METHODS = {"type": ["string", "array"], "items": {"type": "string"}}
 
@@ -59,7 +60,15 @@ FILE = Table(
         "route": Table(
             options.ROUTE,
             tables={"respond": Table(options.RESPOND)},
-            others={"method": _METHODS, "header": _CONDITIONS, "cookie": _CONDITIONS, "json": _JSON},
+            others={
+                "method": _METHODS,
+                "header": _CONDITIONS,
+                "cookie": _CONDITIONS,
+                "query": _CONDITIONS,
+                "json": _JSON,
+                "not": _INNER,
+                "any": _INNER,
+            },
         ),
         "pool": POOL,
     },

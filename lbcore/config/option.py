@@ -85,8 +85,8 @@ class Option:
         restart: bool = False,
         flag: bool = False,
     ) -> None:
-        """kind: one of duration, size, int, flag, choice, name, text, secret, bytes, body, header_map, texts, headers, cidrs,
-        statuses (of choices).
+        """kind: one of duration, size, int, flag, choice, name, text, secret, bytes, body, header_map, texts, any_of,
+        percent, headers, cidrs, statuses (of choices).
 
         default, low and high of a duration are milliseconds. restart: a reload does not change it. flag: `lbcore run` has
         a flag of its name.
@@ -136,6 +136,8 @@ class Option:
             "body": f"text of at most {size_text(self.high or 0)}, lines included",
             "header_map": 'a table like { X-Tenant = "acme" }',
             "texts": 'a list of texts like "h2"',
+            "any_of": "a text, or a list of texts of which any will do",
+            "percent": 'a number from 0.01 to 100 with two decimals, or a part such as "10-30"',
             "headers": 'a list of names like "X-Real-IP"',
             "cidrs": 'a list of networks like "10.0.0.0/8"',
             "statuses": f"a list of statuses, out of {', '.join(self.choices)}",
@@ -254,6 +256,23 @@ def _parse_texts(option: Option, value: object) -> list[str]:
     return [_parse_text(option, entry) for entry in value]
 
 
+def _parse_any_of(option: Option, value: object) -> list[str]:
+    return _parse_texts(option, [value] if isinstance(value, str) else value)
+
+
+def _parse_percent(option: Option, value: object) -> tuple[int, int]:
+    """From and to, hundredths of a percent."""
+    if isinstance(value, tuple):  # as it was parsed before
+        return value
+    low, dash, high = value.partition("-") if isinstance(value, str) else ("0", "-", str(value))
+    if isinstance(value, bool) or not dash or not all(re.fullmatch(r" *\d{1,3}(\.\d{1,2})? *", part) for part in (low, high)):
+        raise ValueError
+    places = round(float(low) * 100), round(float(high) * 100)
+    if not 0 <= places[0] < places[1] <= 10_000:
+        raise ValueError
+    return places
+
+
 def _parse_headers(option: Option, value: object) -> list[str]:
     if not isinstance(value, list | tuple):
         raise ValueError
@@ -296,6 +315,8 @@ _PARSERS: dict[str, Callable[[Option, object], object]] = {
     "body": _parse_body,
     "header_map": _parse_header_map,
     "texts": _parse_texts,
+    "any_of": _parse_any_of,
+    "percent": _parse_percent,
     "headers": _parse_headers,
     "cidrs": _parse_cidrs,
     "statuses": _parse_statuses,

@@ -12,6 +12,8 @@ _TYPES: dict[str, dict[str, Any]] = {
     "size": {"type": ["string", "integer"]},
     "int": {"type": "integer"},
     "flag": {"type": "boolean"},
+    "any_of": {"type": ["string", "array"], "items": {"type": "string"}},
+    "percent": {"type": ["string", "number"]},
     "texts": {"type": "array", "items": {"type": "string"}},
     "headers": {"type": "array", "items": {"type": "string"}},
     "header_map": {"type": "object", "additionalProperties": {"type": "string"}},

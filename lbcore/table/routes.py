@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import re
+import itertools
 import time
 from hashlib import blake2b
-from urllib.parse import unquote_to_bytes
 
 from lbcore._layout import ffi
 from lbcore.config.settings.limits import MAX_BURST, key_parts
 from lbcore.config.settings.rates import parse_rate
 from lbcore.engine.codes import LIMIT_KEYS
 from lbcore.errors import ConfigError
+from lbcore.table.conditions import normal_path, top_conditions, words
 from lbcore.table.packed import retry_bits
 
 TYPE_CHECKING = False
@@ -24,9 +24,9 @@ ANY_LISTENER = 0xFFFFFFFF
 ANSWERS: int = ffi.integer_const("LB_ROUTE_ANSWERS")
 NO_LIMIT = 0xFFFFFFFFFFFFFFFF
 ROOM: int = ffi.integer_const("LB_ROUTES_BYTES")
-SIMPLE = ("listener", "host", "path", "path_prefix", "grpc", "path_regex", "alpn")
-"""Conditions of one value each."""
-_UNRESERVED = re.compile(rb"[A-Za-z0-9._~-]")
+ANY_HOST: list[str | None] = [None]
+MOST_ROUTES = 65_534
+"""Rows, whose numbers have 16 bits in an exchange."""
 
 
 class _Text:
@@ -45,26 +45,6 @@ class _Text:
         return self._places[data], len(data)
 
 
-def normal_path(path: str) -> str:
-    """A path as requests' paths are compared: unreserved escapes decoded, dot segments removed (RFC 3986 6.2.2)."""
-
-    def decode(match: re.Match[str]) -> str:
-        byte = unquote_to_bytes(match[0])
-        return byte.decode() if _UNRESERVED.fullmatch(byte) else match[0].upper()
-
-    decoded = re.sub(r"%[0-9A-Fa-f]{2}", decode, path)
-    kept: list[str] = []
-    segments = decoded.split("/")[1:]
-    for segment in segments:
-        if segment == "..":
-            del kept[-1:]
-        elif segment != ".":
-            kept.append(segment)
-    if segments[-1] in (".", ".."):
-        kept.append("")
-    return "/" + "/".join(kept)
-
-
 def _host(host: str | None) -> tuple[str, str]:
     if host is None:
         return "LB_ROUTE_HOST_ANY", ""
@@ -73,41 +53,32 @@ def _host(host: str | None) -> tuple[str, str]:
     return "LB_ROUTE_HOST_EXACT", host
 
 
-def _path(route: RouteSettings) -> tuple[str, str]:
+def _paths(route: RouteSettings) -> list[tuple[str, str]]:
+    """Of the route's rows: each path is one."""
     if route.path is not None:
-        return "LB_ROUTE_PATH_EXACT", normal_path(route.path)
+        return [("LB_ROUTE_PATH_EXACT", normal_path(path)) for path in route.path]
     if route.grpc is not None:
-        return "LB_ROUTE_PATH_EXACT" if "/" in route.grpc else "LB_ROUTE_PATH_PREFIX", f"/{route.grpc}"
+        return [("LB_ROUTE_PATH_EXACT" if "/" in call else "LB_ROUTE_PATH_PREFIX", f"/{call}") for call in route.grpc]
     if route.path_prefix is not None:
-        return "LB_ROUTE_PATH_PREFIX", normal_path(route.path_prefix).rstrip("/")
+        return [("LB_ROUTE_PATH_PREFIX", normal_path(path).rstrip("/")) for path in route.path_prefix]
     if route.path_regex is not None:
-        return "LB_ROUTE_PATH_REGEX", route.path_regex
-    return "LB_ROUTE_PATH_ANY", ""
+        return [("LB_ROUTE_PATH_REGEX", route.path_regex)]
+    return [("LB_ROUTE_PATH_ANY", "")]
 
 
-def _conditions(route: RouteSettings, text: _Text) -> list[dict[str, int]]:
-    found = []
-    wanted = [("LB_CONDITION_HEADER", name.lower(), value) for name, value in route.header.items()]
-    wanted += [("LB_CONDITION_COOKIE", name, value) for name, value in route.cookie.items()]
-    wanted += [("LB_CONDITION_ALPN", "", route.alpn)] if route.alpn is not None else []
-    wanted += [
-        ("LB_CONDITION_JSON", name, values if isinstance(values, bool) else "\n".join(values))
-        for name, values in route.json.items()
-    ]
-    for kind, name, value in wanted:
-        name_at, name_length = text.put(name)
-        value_at, value_length = text.put("" if value is True else str(value))
-        found.append(
-            {
-                "kind": ffi.integer_const(kind),
-                "present": int(value is True),
-                "name": name_at,
-                "name_length": name_length,
-                "value": value_at,
-                "value_length": value_length,
-            }
-        )
-    return found
+def _place(host: str | None, path: tuple[str, str], text: _Text) -> dict[str, int]:
+    """What finds a row in the index: its host and its path."""
+    host_kind, host_text = _host(host)
+    host_at, host_length = text.put(host_text)
+    path_at, path_length = text.put(path[1])
+    return {
+        "host": host_at,
+        "host_length": host_length,
+        "path": path_at,
+        "path_length": path_length,
+        "host_kind": ffi.integer_const(host_kind),
+        "path_kind": ffi.integer_const(path[0]),
+    }
 
 
 def _retry_on(route: RouteSettings) -> int:
@@ -123,18 +94,6 @@ def _answer(route: RouteSettings) -> str | bytes:
     if route.respond is not None:
         return route.respond.content_type.encode() + b"\0" + route.respond.content
     return route.redirect or ""
-
-
-def words(route: RouteSettings) -> str:
-    """A route's conditions as they were written, for those who ask why a request went there."""
-    said = [f"{key}={getattr(route, key)}" for key in SIMPLE if getattr(route, key) is not None]
-    said += [f"method={','.join(route.method)}"] if route.method else []
-    for kind in ("header", "cookie"):
-        for name, value in getattr(route, kind).items():
-            said.append(f"{kind}:{name}" if value is True else f"{kind}:{name}={value}")
-    for key, values in route.json.items():
-        said.append(f"json:{key}={','.join(values)}" if isinstance(values, list) else f"json:{key}")
-    return " ".join(said) or "every request"
 
 
 def _limits(route: RouteSettings, text: _Text) -> dict[str, int]:
@@ -166,37 +125,30 @@ def pack(routes: list[RouteSettings], listeners: dict[str, int], pools: dict[str
     text = _Text()
     rows: list[dict[str, Any]] = []
     conditions: list[dict[str, int]] = []
-    for route in routes:
-        host_kind, host = _host(route.host)
-        path_kind, path = _path(route)
-        host_at, host_length = text.put(host)
-        path_at, path_length = text.put(path)
+    for number, route in enumerate(routes):
         methods_at, methods_length = text.put(" ".join(route.method))
         answer_at, answer_length = text.put(_answer(route))
-        own = _conditions(route, text)
-        rows.append(
-            {
-                "listener": ANY_LISTENER if route.listener is None else listeners[route.listener],
-                "pool": ANSWERS + len(rows) if route.pool is None else pools[route.pool],
-                "host": host_at,
-                "host_length": host_length,
-                "path": path_at,
-                "path_length": path_length,
-                "methods": methods_at,
-                "methods_length": methods_length,
-                "condition": len(conditions),
-                "condition_count": len(own),
-                "host_kind": ffi.integer_const(host_kind),
-                "path_kind": ffi.integer_const(path_kind),
-                "cost": route.cost or 0,
-                "status": route.response_status,
-                "answer": answer_at,
-                "answer_length": answer_length,
-                "number": len(rows),
-                **_limits(route, text),
-            }
-        )
+        own = top_conditions(route, text.put)
+        shared = {
+            "listener": ANY_LISTENER if route.listener is None else listeners[route.listener],
+            "pool": ANSWERS + len(rows) if route.pool is None else pools[route.pool],
+            "methods": methods_at,
+            "methods_length": methods_length,
+            "condition": len(conditions),
+            "condition_count": len(own),
+            "cost": route.cost or 0,
+            "status": route.response_status,
+            "answer": answer_at,
+            "answer_length": answer_length,
+            "number": number,
+            "of_requests": int(bool(route.conditions_of_requests)),
+            **_limits(route, text),
+        }
+        for host, path in itertools.product(route.host or ANY_HOST, _paths(route)):
+            rows.append(shared | _place(host, path, text))
         conditions += own
+    if len(rows) > MOST_ROUTES:
+        raise ConfigError(f"route: {len(rows)} rows, one for each host and path, are too many (allowed: at most {MOST_ROUTES})")
     said = [dict(zip(("at", "length"), text.put(words(route)), strict=True)) for route in routes]
     head = ffi.new(
         "struct lb_routes_head *",

@@ -7,6 +7,7 @@
 #include "l7/h1/encode.h"
 #include "l7/message.h"
 #include "l7/path.h"
+#include "l7/query.h"
 
 static const struct lb_head_limits limits = {16384, 8192, 100};
 
@@ -219,6 +220,24 @@ static void paths_at_the_edge(void)
         }
 }
 
+/* Cut anywhere, a query is read to its end and no further. */
+static void queries_at_the_edge(void)
+{
+    static const char query[] = "?b=%zz&a%3=+&;a=%41%4&a=1;%61=%";
+    const struct lb_parameter wanted[] = {{"a", 1, 1, "A"}, {"a", 1, 0, NULL}, {"b", 1, 3, "%zz"}, {"", 0, 0, ""}};
+    for (uint32_t length = 0; length < sizeof query; length++)
+        for (unsigned i = 0; i < sizeof wanted / sizeof *wanted; i++)
+            for (unsigned reading = 0; reading < 2 * LB_QUERY_LAST; reading++) {
+                struct edge edge;
+                const char *copy = (const char *)copied_to_the_edge(&edge, query, length);
+                int repeated = 0, says = lb_query_says(copy, length, &wanted[i], reading, &repeated);
+                if (i == 2)
+                    CHECK(says == (length >= 6));
+                (void)lb_query_readings(copy, length);
+                leave_the_edge(&edge);
+            }
+}
+
 /* The vectors of the paper's appendix A: key 00..0f, message 00..0e. */
 static void siphash_vector(void)
 {
@@ -244,6 +263,7 @@ int main(void)
     plain_chunks_stay_where_they_are();
     bytes_of_chunks_everywhere();
     paths_at_the_edge();
+    queries_at_the_edge();
     siphash_vector();
     return 0;
 }

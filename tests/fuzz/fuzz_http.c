@@ -7,6 +7,7 @@
 #include "l7/h1/encode.h"
 #include "l7/message.h"
 #include "l7/path.h"
+#include "l7/query.h"
 #include "l7/route.h"
 
 static struct lb_message message, again;
@@ -147,6 +148,22 @@ static void fuzz_path(const char *bytes, uint32_t count)
     }
 }
 
+/* A parameter's name, its value and a query, apart by lines: what says a value has the name. */
+static void fuzz_query(const char *bytes, uint32_t count, unsigned reading)
+{
+    const char *first = memchr(bytes, '\n', count);
+    const char *second = first ? memchr(first + 1, '\n', count - (size_t)(first + 1 - bytes)) : NULL;
+    if (!second)
+        return;
+    struct lb_parameter wanted = {bytes, (uint32_t)(first - bytes), (uint32_t)(second - first - 1), first + 1};
+    uint32_t length = count - (uint32_t)(second + 1 - bytes);
+    int repeated = 0;
+    int says = lb_query_says(second + 1, length, &wanted, reading, &repeated);
+    wanted.value = NULL;
+    demand(!says || lb_query_says(second + 1, length, &wanted, reading, &repeated));
+    demand(lb_query_readings(second + 1, length) < LB_QUERY_LAST);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     if (size < 2 || size > CHUNKED_MOST)
@@ -166,6 +183,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     default:
         if (count && bytes[0] == '/' && count < 8192 && !memchr(bytes, 0, count))
             fuzz_path(bytes, count);
+        else
+            fuzz_query(bytes, count, data[0] >> 2 & 7);
     }
     return 0;
 }

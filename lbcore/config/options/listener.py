@@ -315,20 +315,44 @@ CERTIFICATE: tuple[Option, ...] = (
     Option("ocsp", "text", None, "DER file of an OCSP response to staple"),
 )
 
-ROUTE: tuple[Option, ...] = (
-    Option("listener", "name", None, "the http, https or tls listener that the route belongs to; default: all of them"),
+CONDITION: tuple[Option, ...] = (
     Option(
-        "host", "text", None, 'the host, "api.example.com", or "*.example.com" for all names below; port and case do not matter'
+        "host",
+        "any_of",
+        None,
+        'the host, "api.example.com", or "*.example.com" for all names below; port and case do not matter',
     ),
-    Option("path", "text", None, "the whole path"),
-    Option("path_prefix", "text", None, 'the beginning of the path, by segments: "/v2/" matches /v2 and /v2/x, not /v2x'),
+    Option("path", "any_of", None, "the whole path"),
+    Option("path_prefix", "any_of", None, 'the beginning of the path, by segments: "/v2/" matches /v2 and /v2/x, not /v2x'),
+    Option(
+        "path_suffix", "any_of", None, 'the end of the path, such as ".php"; may stand beside the other conditions of paths'
+    ),
     Option(
         "grpc",
-        "text",
+        "any_of",
         None,
         'a gRPC service, "pkg.Service", or one of its methods, "pkg.Service/Method"; in the place of path and path_prefix',
     ),
     Option("path_regex", "text", None, "a POSIX extended regular expression that the path must contain"),
+    Option("source", "cidrs", None, "networks of clients: one of them has the client's address (that of its PROXY header)"),
+    Option(
+        "percent",
+        "percent",
+        None,
+        'a share of the clients, such as 10 or 0.5, or a part of them, such as "10-30"; a client always falls to the same part',
+    ),
+    Option(
+        "percent_by",
+        "text",
+        None,
+        "what the share is of: source (addresses of clients), cookie:NAME or header:NAME (their values); default: source",
+    ),
+    Option("alpn", "text", None, 'tls: a protocol that the client offers, such as "h2"'),
+)
+
+ROUTE: tuple[Option, ...] = (
+    Option("listener", "name", None, "the http, https or tls listener that the route belongs to; default: all of them"),
+    *CONDITION,
     Option("pool", "name", None, "pool for traffic that the route matches"),
     Option(
         "redirect",
@@ -339,7 +363,6 @@ ROUTE: tuple[Option, ...] = (
     ),
     Option("status", "int", None, "status of a redirect: 301, 302, 303, 307 or 308; default: 301", low=301, high=308),
     Option("deny", "flag", False, "instead of pool: the route answers 403"),
-    Option("alpn", "text", None, 'tls: a protocol that the client offers, such as "h2"'),
     Option("retry_on", "statuses", None, "as retry_on of the pool, in its place; an empty list: none", choices=RETRIED),
     Option("retry_post", "flag", None, "as retry_post of the pool, in its place"),
     Option("cost", "int", None, "cost of a request without X-LB-Cost while it is under way; default: 1", low=1, high=65_535),

@@ -22,6 +22,7 @@ from lbcore.config.settings.base import Settings
 from lbcore.config.settings.cluster import ClusterSettings
 from lbcore.config.settings.health import LeaseSettings, OutlierSettings, ProbeSettings
 from lbcore.config.settings.listener import ListenerSettings, RouteSettings
+from lbcore.config.settings.match import MatchSettings
 from lbcore.config.settings.pool import DEFAULT_POOL, BackendSettings, PoolSettings
 from lbcore.config.settings.respond import RespondSettings
 from lbcore.config.settings.source import SourceSettings
@@ -40,6 +41,7 @@ __all__ = (
     "ClusterSettings",
     "LeaseSettings",
     "ListenerSettings",
+    "MatchSettings",
     "OutlierSettings",
     "PoolSettings",
     "ProbeSettings",

@@ -196,7 +196,7 @@ class BalancerSettings(Settings):
 
     def _route_faults(self, pools: list[str]) -> Iterable[str]:
         modes = {str(listener.name): listener.mode for listener in self.listeners if listener.mode in ROUTED_MODES}
-        yield from key_faults(key for route in self.routes for key in route.json)
+        yield from key_faults(key for route in self.routes for key in route.json_keys)
         if self.routes and not modes:
             yield "route: requires a listener of mode http, https or tls"
         for at, route in enumerate(self.routes):
@@ -205,12 +205,15 @@ class BalancerSettings(Settings):
             if route.listener is not None and modes and route.listener not in modes:
                 yield f"route[{at}].listener: {route.listener!r} is no http, https or tls listener (known: {', '.join(modes)})"
             if modes.get(route.listener or "") == "tls" and route.of_requests:
-                yield f"route[{at}].{route.of_requests[0]}: connections of mode tls have none: only host and alpn are known"
+                yield (
+                    f"route[{at}].{route.of_requests[0]}: connections of mode tls have none: only host, source, alpn and "
+                    "percent by source are known"
+                )
             if route.redirect and route.redirect.startswith("https://{host}{path}"):
                 for name, mode in modes.items():
                     if mode == "https" and route.listener in (None, name):
                         yield f"route[{at}].redirect: leads back to listener {name}, without end; name another listener"
-            if modes.get(route.listener or "") in HTTP_MODES and route.alpn is not None:
+            if modes.get(route.listener or "") in HTTP_MODES and route.asks_alpn:
                 yield f"route[{at}].alpn: only for tls listeners"
 
     def _probed(self, pool: PoolSettings) -> PoolSettings:

@@ -8,8 +8,8 @@ from lbcore.config import options
 from lbcore.config.option import slots
 from lbcore.config.settings.addresses import join_host_port, parse_listen
 from lbcore.config.settings.base import Settings, is_token
-from lbcore.config.settings.json_match import json_conditions
 from lbcore.config.settings.limits import limit_faults
+from lbcore.config.settings.match import MatchSettings
 from lbcore.config.settings.respond import RespondSettings
 from lbcore.config.settings.tls import CertificateSettings, listener_faults
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 IDLE_MS = {"udp": 30_000}
 """Where an idle_timeout is not said; of other modes OTHER_IDLE_MS."""
 OTHER_IDLE_MS = 600_000
-MAX_ERROR_BODY, MAX_ERROR_TYPE, MAX_TRUSTED, MAX_EXPRESSION, MAX_PASSED = 1023, 95, 32, 1024, 255
+MAX_ERROR_BODY, MAX_ERROR_TYPE, MAX_TRUSTED, MAX_PASSED = 1023, 95, 32, 255
 """The room of their fields in csrc/layout/segment.h."""
 MAX_REDIRECT = 1024
 """Characters of a route's redirect."""
@@ -185,21 +185,18 @@ class ListenerSettings(Settings):
 
 ANSWERS = ("pool", "redirect", "deny", "respond")
 """Who answers the requests of a route: it names one of these."""
+OWN = tuple(option for option in options.ROUTE if option not in options.CONDITION)
+"""The options of a route that are no conditions."""
 
 
-class RouteSettings(Settings):
+class RouteSettings(MatchSettings):
     """Where requests go that fit: all that is named must hold."""
 
     OPTIONS = options.ROUTE
-    __slots__ = slots(options.ROUTE, "cookie", "header", "json", "method", "respond")
+    __slots__ = (*MatchSettings.__slots__, *slots(OWN, "respond"))
     KEY = "route."
 
     listener: str | None
-    host: str | None
-    path: str | None
-    path_prefix: str | None
-    grpc: str | None
-    path_regex: str | None
     pool: str | None
     redirect: str | None
     status: int | None
@@ -213,66 +210,16 @@ class RouteSettings(Settings):
     rate: str | None
     burst: int | None
     limit_key: str | None
-    alpn: str | None
-    method: list[str]
-    header: dict[str, str | bool]
-    cookie: dict[str, str | bool]
     respond: RespondSettings | None
-    json: dict[str, list[str] | bool]
-    """By the keys of a JSON body: the values of which it must have one, or True."""
 
     def take(self, values: dict[str, Any]) -> Iterable[str]:
         self.respond = values.pop("respond", None)
-        method = values.pop("method", None) or []
-        names = [method] if isinstance(method, str) else method
-        if isinstance(names, list | tuple) and all(isinstance(name, str) and is_token(name) for name in names):
-            self.method = list(names)
-        else:
-            self.method = []
-            yield f"method: {method!r} is not allowed (allowed: names of methods)"
-        self.header, self.cookie = {}, {}
-        for key in ("header", "cookie"):
-            wanted = values.pop(key, None) or {}
-            if not isinstance(wanted, dict) or not all(_is_condition(name, value) for name, value in wanted.items()):
-                yield f'{key}: {wanted!r} is not allowed (allowed: a table of names, each with a value or true for "present")'
-            else:
-                setattr(self, key, dict(wanted))
-        wanted = values.pop("json", None) or {}
-        conditions = json_conditions(wanted)
-        self.json = conditions or {}
-        if conditions is None:
-            yield (
-                f"json: {wanted!r} is not allowed (allowed: a table of keys such as model or metadata.tier, "
-                'each with a string, a list of strings, or true for "present")'
-            )
+        yield from super().take(values)
 
     def check(self) -> Iterable[str]:
         yield from self._answer_faults()
         yield from limit_faults(self.rate, self.burst, self.limit_key)
-        if self.host is not None:
-            self.host = self.host.lower().rstrip(".")
-            name = self.host.removeprefix("*.")
-            if not name or "*" in name or any(char in name for char in "/: ") or not name.isascii() or len(name) > 253:
-                yield f"host: {self.host!r} is not allowed (allowed: api.example.com or *.example.com, without a port)"
-        if self.alpn is not None and not (self.alpn.isascii() and 0 < len(self.alpn) < 256):
-            yield f"alpn: {self.alpn!r} is not allowed (allowed: the name of a protocol, such as h2)"
-        if self.alpn is not None and self.of_requests:
-            yield f"alpn: a route with alpn is for tls connections, which have no {self.of_requests[0]}"
-        paths = [key for key in ("grpc", "path", "path_prefix", "path_regex") if getattr(self, key) is not None]
-        if len(paths) > 1:
-            yield f"{paths[1]}: a route has one of grpc, path, path_prefix and path_regex"
-        if self.grpc is not None and not _is_call(self.grpc):
-            yield f"grpc: {self.grpc!r} is not allowed (allowed: pkg.Service or pkg.Service/Method)"
-        for key in ("path", "path_prefix"):
-            value = getattr(self, key)
-            if value is not None and (not value.startswith("/") or not value.isascii() or " " in value or "?" in value):
-                yield f"{key}: {value!r} is not allowed (allowed: an absolute path without a query, such as /v2/)"
-            elif value is not None and _is_broken(value):
-                yield f"{key}: {value!r} is not allowed (allowed: escapes such as %20, but not %00)"
-        if self.path_regex is not None:
-            yield from _expression_faults(self.path_regex)
-        if self.json and self.grpc is not None:
-            yield "json: calls of gRPC have no JSON body"
+        yield from super().check()
 
     def _answer_faults(self) -> Iterable[str]:
         """Of who answers: a pool, or the route by itself."""
@@ -304,9 +251,9 @@ class RouteSettings(Settings):
 
     @property
     def of_requests(self) -> list[str]:
-        """What it asks for that only requests have."""
-        keys = ("path", "path_prefix", "grpc", "path_regex", "method", "header", "cookie", "json", *ANSWERS[1:])
-        return [*(key for key in keys if getattr(self, key)), *self._of_exchanges]
+        """What it asks for, or does, that only requests have."""
+        answers = [key for key in ANSWERS[1:] if getattr(self, key)]
+        return [*self.conditions_of_requests, *answers, *self._of_exchanges]
 
     @property
     def _of_exchanges(self) -> list[str]:
@@ -324,32 +271,3 @@ def _is_claim(name: str) -> bool:
     from lbcore._engine import is_claim_header
 
     return name.lower().replace("_", "-") == "x-request-id" or is_claim_header(name.encode())
-
-
-def _is_call(text: str) -> bool:
-    """A service of gRPC by its full name, perhaps with a method."""
-    service, slash, method = text.partition("/")
-    return text.isascii() and all(name.isidentifier() for name in [*service.split("."), *([method] if slash else [])])
-
-
-def _is_broken(path: str) -> bool:
-    from lbcore._engine import normal_path
-
-    return normal_path(path.encode()) is None
-
-
-def _is_condition(name: object, value: object) -> bool:
-    return isinstance(name, str) and is_token(name) and (value is True or isinstance(value, str))
-
-
-def _expression_faults(expression: str) -> Iterable[str]:
-    from lbcore._engine import check_expression
-
-    if not expression.isascii() or len(expression) > MAX_EXPRESSION:
-        yield f"path_regex: {expression!r} is not allowed (allowed: at most {MAX_EXPRESSION} ASCII characters)"
-    elif any(f"\\{digit}" in expression for digit in range(1, 10)):
-        yield f"path_regex: {expression!r} refers back, which takes exponential time"
-    else:
-        fault = check_expression(expression.encode())
-        if fault:
-            yield f"path_regex: {expression!r} is not allowed ({fault})"
