@@ -115,6 +115,7 @@ static void normal_priority_has_its_turn(void)
         lb_queue_walk_begin(&l7, 0, &walk);
         found = lb_queue_walk_on(&l7, &walk);
         lb_http_leave_queue(&l7, found);
+        lb_input_drop(&l7, &found->in);
         lb_slab_give(&l7.exchanges, lb_http_index(&l7, found));
         now_ms += 10;
     } while (found != normal);

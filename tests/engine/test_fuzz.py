@@ -118,6 +118,11 @@ SEEDS = {
         b"\x09" + '{"model":"é𝄞","model":true}'.encode(),
         b"\0" + b"[" * 129,
     ),
+    "fuzz_jwt": (
+        b"\0eyJhbGciOiJub25lIn0.eyJzdWIiOiJhIn0.c2ln",
+        b'\1{"sub": "user-1", "n": 42}',
+        b'\1{"org": {"sub": ["a"]}, "sub": -1.5e3}',
+    ),
     "fuzz_proxy_protocol": (
         b"\0PROXY TCP4 192.0.2.7 198.51.100.1 4711 443\r\n",
         b"\0PROXY UNKNOWN\r\n",

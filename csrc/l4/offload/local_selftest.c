@@ -70,14 +70,16 @@ static int create_maps(struct trial *trial)
 /* Two ends of a connection over loopback, neither of which sleeps. */
 static int connect_pair(int *from, int *to)
 {
-    union lb_address address = {.v4 = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)}};
-    socklen_t size = sizeof address.v4;
+    struct lb_destination at = {.length = sizeof(struct sockaddr_in),
+                                .at.ip.v4 = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)}};
+    struct sockaddr *address = &at.at.ip.any;
+    socklen_t size = sizeof at.at.ip.v4;
     int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), error = 0;
-    if (listener < 0 || bind(listener, &address.any, size) < 0 || listen(listener, 1) < 0 ||
-        getsockname(listener, &address.any, &size) < 0) {
+    if (listener < 0 || bind(listener, address, size) < 0 || listen(listener, 1) < 0 ||
+        getsockname(listener, address, &size) < 0) {
         error = -errno;
     } else {
-        *from = lb_net_connect(&address, 0, NULL);
+        *from = lb_net_connect(&at, 0, NULL);
         *to = *from < 0 ? -1 : accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
         error = *from < 0 ? *from : *to < 0 ? -errno : 0;
     }
