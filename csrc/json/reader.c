@@ -140,15 +140,51 @@ static const char *in_character(struct lb_json *json, const char *at)
     return at + 1;
 }
 
+/* Bytes of the escape at this place that nobody keeps; 0: it is none, or not there whole, and is read bit by bit. */
+static uint32_t escape_bytes(const char *at, const char *end)
+{
+    if (end - at < 2)
+        return 0;
+    switch (at[1]) {
+    case '"':
+    case '\\':
+    case '/':
+    case 'b':
+    case 'f':
+    case 'n':
+    case 'r':
+    case 't':
+        return 2;
+    default:
+        return 0;
+    }
+}
+
+/* Past what is plain, characters of several bytes, and escapes that nobody keeps: how far the string goes on without a look at its place. */
+static const char *pass(const struct lb_json *json, const char *at, const char *end)
+{
+    uint32_t bytes;
+    for (;;) {
+        at = lb_json_plain_end(at, end);
+        while (at < end && *at & '\x80') {
+            bytes = lb_utf8_character(at, end);
+            if (!bytes)
+                return at;
+            at += bytes;
+        }
+        if (at == end)
+            return at;
+        bytes = *at == '\\' && !json->word.kept ? escape_bytes(at, end) : 0;
+        if (!bytes && !lb_json_is_plain(*at))
+            return at;
+        at += bytes;
+    }
+}
+
 static const char *in_string(struct lb_json *json, const char *at, const char *end)
 {
     const char *from = at;
-    uint32_t bytes = 1;
-    while (at < end && bytes) {
-        at = lb_json_plain_end(at, end);
-        for (bytes = 0; at < end && *at & '\x80' && (bytes = lb_utf8_character(at, end)); at += bytes)
-            ;
-    }
+    at = pass(json, at, end);
     lb_json_keep(&json->word, from, at);
     if (at == end)
         return at;

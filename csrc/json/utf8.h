@@ -24,11 +24,14 @@ static inline struct lb_utf8_rest lb_utf8_rest(uint8_t first)
 /* Bytes of the character at this place; 0: it is none, or not there whole. */
 static inline uint32_t lb_utf8_character(const char *at, const char *end)
 {
-    struct lb_utf8_rest rest = lb_utf8_rest((uint8_t)*at);
-    if (!rest.count || end - at <= rest.count || (uint8_t)at[1] < rest.least || (uint8_t)at[1] > rest.most)
+    const uint8_t *byte = (const uint8_t *)at;
+    if (end - at >= 3 && byte[0] > 0xe0 && byte[0] < 0xed) /* most of what is written in Asia */
+        return (byte[1] & 0xc0) == 0x80 && (byte[2] & 0xc0) == 0x80 ? 3 : 0;
+    struct lb_utf8_rest rest = lb_utf8_rest(byte[0]);
+    if (!rest.count || end - at <= rest.count || byte[1] < rest.least || byte[1] > rest.most)
         return 0;
     for (int i = 2; i <= rest.count; i++)
-        if (((uint8_t)at[i] & 0xc0) != 0x80)
+        if ((byte[i] & 0xc0) != 0x80)
             return 0;
     return rest.count + UINT32_C(1);
 }

@@ -27,25 +27,33 @@ static void begin(struct lb_l7 *l7, struct lb_json_body *body)
     body->version = l7->routes_version;
 }
 
-/* Is there nothing more to be read? A buffer that is full gives way to a large one, while there are such. */
-static int is_over(struct lb_l7 *l7, struct lb_exchange *exchange, const struct lb_json_body *body, uint32_t most)
+/* Not even a large buffer has room for more: of a body in tiny chunks it holds less than its content. */
+static int is_full(const struct lb_input *in)
 {
-    struct lb_input *in = &exchange->in;
-    if (exchange->request.whole || body->said.over || body->content >= most)
-        return 1;
-    return lb_heads_room(in->buffer) - in->end < LEAST_ROOM && lb_heads_grow(l7->ctx, &l7->heads, &in->buffer, in->end) < 0;
+    return lb_heads_room(in->buffer) == LB_MOST_READ && LB_MOST_READ - in->end < LEAST_ROOM;
+}
+
+/* A buffer that is full gives way to a large one: 0, or -1 where none is left. */
+static int make_room(struct lb_l7 *l7, struct lb_input *in)
+{
+    if (lb_heads_room(in->buffer) - in->end >= LEAST_ROOM)
+        return 0;
+    return lb_heads_grow(l7->ctx, &l7->heads, &in->buffer, in->end);
 }
 
 /* Read what is there, and ask the routes again. l7->message is the request. */
 static struct lb_verdict look(struct lb_l7 *l7, struct lb_exchange *exchange, struct lb_json_body *body)
 {
     uint32_t most = lb_http_listener(l7, exchange)->json_bytes;
-    const struct lb_input *in = &exchange->in;
+    struct lb_input *in = &exchange->in;
     lb_json_body_read(body, lb_input_at(l7, in) + in->start, in->next - in->start, exchange->request.framing == LB_BODY_CHUNKED,
                       most);
-    if (is_over(l7, exchange, body, most))
+    if (exchange->request.whole || body->said.over || body->content >= most || is_full(in))
         lb_json_body_end(body, exchange->request.whole && body->content < most);
-    return lb_http_route_by_body(l7, exchange, lb_input_at(l7, in) + in->start, &body->said);
+    struct lb_verdict found = lb_http_route_by_body(l7, exchange, lb_input_at(l7, in) + in->start, &body->said);
+    if (found.next == LB_NEXT_READ && make_room(l7, in) < 0)
+        return lb_verdict_respond(503, "the balancer has no buffer left");
+    return found;
 }
 
 /* The client waits to be told that its body is wanted (RFC 9110 10.1.1): it is, whoever serves it. */

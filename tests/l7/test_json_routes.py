@@ -217,6 +217,14 @@ def test_a_key_beyond_json_bytes_does_not_decide() -> None:
         assert said(client, request(chat("llama-3", "z" * 3000))) == b"llama"
 
 
+def test_tiny_chunks_that_fill_a_large_buffer_before_the_key() -> None:
+    body = chat("llama-3", "z" * 60_000)
+    with site() as seen, seen.client() as client:
+        sent = in_chunks(body, 1)
+        assert said(client, sent) == b"default"
+        assert seen.bodies("default") == [sent.partition(b"\r\n\r\n")[2]]
+
+
 def test_a_client_that_expects_100_is_told_to_continue() -> None:
     body = chat("llama-3")
     with site() as seen, seen.client() as client:
