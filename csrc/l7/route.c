@@ -8,6 +8,34 @@
 #include "route_index.h"
 #include "route_search.h"
 
+/* Is this host in the route's map? */
+static int look_up(const struct search *search, const struct lb_route_row *row, const char *host, uint32_t length,
+                   uint32_t *found)
+{
+    const struct lb_routes *routes = search->routes;
+    const struct entry *entry = index_find(&routes->maps, hash_of(KEY_MAPPED, row->map, host, length));
+    if (!entry->hash)
+        return 0;
+    const struct lb_mapped_host *mapped = &routes->mapped[entry->value];
+    if (mapped->map != row->map || !lb_same(routes->text + mapped->host, mapped->host_length, host, length))
+        return 0;
+    *found = entry->value;
+    return 1;
+}
+
+/* The name itself comes before wildcards, and of these the longest. */
+static int map_holds(const struct search *search, const struct lb_route_row *row, uint32_t *mapped)
+{
+    const char *host = search->host;
+    uint32_t length = search->host_length;
+    if (look_up(search, row, host, length, mapped))
+        return 1;
+    for (uint32_t i = 1; search->routes->wildcards && i + 1 < length; i++)
+        if (host[i] == '.' && look_up(search, row, host + i, length - i, mapped))
+            return 1;
+    return 0;
+}
+
 static int row_holds(struct search *search, uint32_t route)
 {
     const struct lb_routes *routes = search->routes;
@@ -26,9 +54,15 @@ static int row_holds(struct search *search, uint32_t route)
     if (row->path_kind == LB_ROUTE_PATH_REGEX &&
         !lb_route_expression_holds(search, &routes->expressions[route], row->path, row->path_length))
         return 0;
+    uint32_t mapped = NONE;
+    if (row->map && !map_holds(search, row, &mapped))
+        return 0;
     if (holds == LB_UNDECIDED && route < search->undecided)
         search->undecided = route;
-    return holds == LB_HOLDS;
+    if (holds != LB_HOLDS)
+        return 0;
+    search->mapped = mapped;
+    return 1;
 }
 
 /* Do the bytes of a key agree, and not just their hash? */
@@ -109,10 +143,19 @@ static uint32_t first_match(struct search *search)
     return search->best;
 }
 
-static struct lb_routed_to lead(const struct lb_routes *routes, uint32_t route)
+/* Where a search led to; otherwise: where no route does. */
+static uint32_t pool_of(const struct search *search, const struct lb_routed_to *otherwise)
+{
+    if (search->best == NONE)
+        return otherwise->pool;
+    const struct lb_route_row *row = &search->routes->rows[search->best];
+    return row->map ? search->routes->mapped[search->mapped].pool : row->pool;
+}
+
+static struct lb_routed_to lead(const struct lb_routes *routes, uint32_t route, uint32_t pool)
 {
     const struct lb_route_row *row = &routes->rows[route];
-    return (struct lb_routed_to){.pool = row->pool,
+    return (struct lb_routed_to){.pool = pool,
                                  .cost = row->cost,
                                  .route = (uint16_t)(row->number + 1),
                                  .retry_on = row->retry_on,
@@ -131,7 +174,7 @@ void lb_routes_match_name(struct lb_routes *routes, uint32_t listener, const str
                             .listener = listener};
     uint32_t route = routes->head->count ? first_match(&search) : NONE;
     if (route != NONE)
-        *to = lead(routes, route);
+        *to = lead(routes, route, pool_of(&search, to));
 }
 
 /* Does a path that the route names, or an expression, have this character? */
@@ -162,12 +205,11 @@ static const uint8_t readings[] = {
 };
 
 /* Its pool; a route that says more than its pool is a place of its own, so that no other reading leads past what it limits. */
-static uint32_t place_of(const struct lb_routes *routes, uint32_t route, const struct lb_routed_to *otherwise)
+static uint32_t place_of(const struct search *search, const struct lb_routed_to *otherwise)
 {
-    if (route == NONE)
-        return otherwise->pool;
-    const struct lb_route_row *row = &routes->rows[route];
-    return row->held ? (uint32_t)LB_ROUTE_HELD + row->number : row->pool;
+    if (search->best != NONE && search->routes->rows[search->best].held)
+        return (uint32_t)LB_ROUTE_HELD + search->routes->rows[search->best].number;
+    return pool_of(search, otherwise);
 }
 
 /* After a search by its usual reading. */
@@ -190,9 +232,8 @@ static int leads_elsewhere(struct search *search, uint32_t place, const struct l
             continue;
         search->query_reading = reading;
         search->repeated = 0;
-        uint32_t other = first_match(search);
-        search->by_body = search->undecided < other;
-        differs = search->by_body || place_of(routes, other, otherwise) != place;
+        search->by_body = search->undecided < first_match(search);
+        differs = search->by_body || place_of(search, otherwise) != place;
         may_differ |= search->repeated ? LB_QUERY_LAST : 0u;
     }
     search->query_reading = LB_QUERY_AS_FORMS;
@@ -200,7 +241,8 @@ static int leads_elsewhere(struct search *search, uint32_t place, const struct l
 }
 
 /* Does the path lead to another place in any reading? */
-static int path_is_ambiguous(struct lb_routes *routes, struct search *search, uint32_t route, const struct lb_routed_to *to)
+static int path_is_ambiguous(struct lb_routes *routes, struct search *search, uint32_t route, uint32_t place,
+                             const struct lb_routed_to *to)
 {
     struct lb_span path = search->message->path;
     int may_differ = (int)lb_path_readings(search->bytes + path.at, path.length) | (routes->escapes ? LB_PATH_DECODED : 0);
@@ -216,14 +258,14 @@ static int path_is_ambiguous(struct lb_routes *routes, struct search *search, ui
         search->path = length ? routes->read : "/";
         search->path_length = length ? (uint32_t)length : 1;
         search->decoded = (readings[i] & LB_PATH_DECODED) != 0;
-        if (leads_elsewhere(search, place_of(routes, route, to), to))
+        if (leads_elsewhere(search, place, to))
             return 1;
     }
     return 0;
 }
 
 /* Does another method lead to another place, which frameworks take from a header? */
-static int method_is_ambiguous(const struct lb_routes *routes, struct search *search, uint32_t route,
+static int method_is_ambiguous(const struct lb_routes *routes, struct search *search, uint32_t place,
                                const struct lb_routed_to *to)
 {
     static const char overrides[] = "x-http-method-override x-http-method x-method-override";
@@ -238,7 +280,7 @@ static int method_is_ambiguous(const struct lb_routes *routes, struct search *se
             method[at] = lb_upper(search->bytes[field->value.at + at]);
         search->method = method;
         search->method_length = field->value.length;
-        if (leads_elsewhere(search, place_of(routes, route, to), to))
+        if (leads_elsewhere(search, place, to))
             return 1;
     }
     return 0;
@@ -272,20 +314,20 @@ enum lb_routed lb_routes_match(struct lb_routes *routes, const struct lb_routed_
         .said = said,
     };
     search.written = search.path;
-    uint32_t route = first_match(&search);
+    uint32_t route = first_match(&search), pool = pool_of(&search, to), place = place_of(&search, to);
     if (search.undecided < route)
         return LB_ROUTED_BY_BODY;
-    if (method_is_ambiguous(routes, &search, route, to))
+    if (method_is_ambiguous(routes, &search, place, to))
         return search.by_body ? LB_ROUTED_BY_BODY : LB_ROUTED_AMBIGUOUS;
     search.method = bytes + method.at;
     search.method_length = method.length;
-    if (routes->queries && query_may_differ(&search) && leads_elsewhere(&search, place_of(routes, route, to), to))
+    if (routes->queries && query_may_differ(&search) && leads_elsewhere(&search, place, to))
         return search.by_body ? LB_ROUTED_BY_BODY : LB_ROUTED_AMBIGUOUS;
-    if ((!plain || routes->escapes) && path_is_ambiguous(routes, &search, route, to))
+    if ((!plain || routes->escapes) && path_is_ambiguous(routes, &search, route, place, to))
         return search.by_body ? LB_ROUTED_BY_BODY : LB_ROUTED_AMBIGUOUS;
     if (route == NONE)
         return LB_ROUTED_NOWHERE;
-    *to = lead(routes, route);
+    *to = lead(routes, route, pool);
     return LB_ROUTED;
 }
 

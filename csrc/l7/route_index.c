@@ -64,41 +64,54 @@ static int row_ok(const struct lb_routes *routes, const struct lb_route_row *row
     return conditions_ok(routes, row->condition, row->condition_count, 0);
 }
 
+static int mapped_ok(const struct lb_routes *routes)
+{
+    for (uint32_t i = 0; i < routes->head->mapped; i++)
+        if (!text_ok(routes, routes->mapped[i].host, routes->mapped[i].host_length))
+            return 0;
+    return 1;
+}
+
 /* Bytes that published routes take; as large as the room for more. */
 static uint64_t bytes_of(const struct lb_routes_head *head)
 {
     uint64_t bytes = sizeof *head + (uint64_t)head->count * sizeof(struct lb_route_row) +
                      (uint64_t)head->conditions * sizeof(struct lb_condition_row) +
-                     (uint64_t)head->words * sizeof(struct lb_route_words) + head->text_bytes;
+                     (uint64_t)head->words * sizeof(struct lb_route_words) +
+                     (uint64_t)head->mapped * sizeof(struct lb_mapped_host) + head->text_bytes;
     return bytes < LB_ROUTES_BYTES ? bytes : LB_ROUTES_BYTES;
 }
 
 /* Take the published bytes, whole: they may be replaced while they are read. */
 static int take_copy(struct lb_routes *routes, const struct lb_shm *shm, uint32_t *version)
 {
+    uint64_t bytes;
     for (;;) {
         *version = __atomic_load_n(&shm->head->routes, __ATOMIC_ACQUIRE);
         const void *published = lb_shm_routes(shm, *version);
-        memcpy(routes->copy, published, bytes_of(published));
+        bytes = bytes_of(published);
+        free(routes->copy);
+        routes->copy = malloc(bytes);
+        if (!routes->copy)
+            return -ENOMEM;
+        memcpy(routes->copy, published, bytes);
         __atomic_thread_fence(__ATOMIC_ACQUIRE);
         if (__atomic_load_n(&shm->head->routes, __ATOMIC_RELAXED) - *version < 2)
             break;
     }
     const struct lb_routes_head *head = (const void *)routes->copy;
-    uint64_t count = head->count, conditions = head->conditions;
-    uint64_t words = head->words * sizeof(struct lb_route_words); /* for those who ask why: workers do not read them */
-    uint64_t bytes =
-        sizeof *head + count * sizeof *routes->rows + conditions * sizeof *routes->conditions + words + head->text_bytes;
-    if (bytes > LB_ROUTES_BYTES)
+    if (bytes_of(head) != bytes || bytes == LB_ROUTES_BYTES)
         return -EINVAL;
     routes->head = head;
     routes->rows = (const void *)(routes->head + 1);
-    routes->conditions = (const void *)(routes->rows + count);
-    routes->text = (const char *)(routes->conditions + conditions) + words;
-    for (uint32_t i = 0; i < count; i++)
+    routes->conditions = (const void *)(routes->rows + head->count);
+    const struct lb_route_words *words = (const void *)(routes->conditions + head->conditions); /* for those who ask why */
+    routes->mapped = (const void *)(words + head->words);
+    routes->text = (const char *)(routes->mapped + head->mapped);
+    for (uint32_t i = 0; i < head->count; i++)
         if (!row_ok(routes, &routes->rows[i]))
             return -EINVAL;
-    return 0;
+    return mapped_ok(routes) ? 0 : -EINVAL;
 }
 
 static uint32_t host_number(struct lb_routes *routes, const struct lb_route_row *row, uint32_t *hosts)
@@ -119,6 +132,16 @@ static void put_key(struct lb_routes *routes, uint64_t hash, uint32_t route, uin
     struct entry *entry = index_find(&routes->keys, hash);
     next[route] = entry->hash ? entry->value : NONE;
     *entry = (struct entry){hash, route};
+}
+
+static void fill_maps(struct lb_routes *routes)
+{
+    for (uint32_t i = 0; i < routes->head->mapped; i++) {
+        const struct lb_mapped_host *mapped = &routes->mapped[i];
+        uint64_t hash = hash_of(KEY_MAPPED, mapped->map, routes->text + mapped->host, mapped->host_length);
+        *index_find(&routes->maps, hash) = (struct entry){hash, i};
+        routes->wildcards |= mapped->host_length && routes->text[mapped->host] == '.';
+    }
 }
 
 /* From the last route to the first: chains run in order. */
@@ -236,6 +259,7 @@ static void free_one(struct lb_routes *routes)
     free(routes->next_decoded);
     free(routes->next);
     free(routes->keys.entries);
+    free(routes->maps.entries);
     free(routes->hosts.entries);
     free(routes->copy);
     free(routes);
@@ -243,9 +267,6 @@ static void free_one(struct lb_routes *routes)
 
 static int build(struct lb_routes *routes, const struct lb_shm *shm, uint32_t *version)
 {
-    routes->copy = malloc(LB_ROUTES_BYTES);
-    if (!routes->copy)
-        return -ENOMEM;
     int error = take_copy(routes, shm, version);
     if (error)
         return error;
@@ -267,9 +288,13 @@ static int build(struct lb_routes *routes, const struct lb_shm *shm, uint32_t *v
     if (!error)
         error = index_open(&routes->keys, 2 * count);
     if (!error)
+        error = index_open(&routes->maps, routes->head->mapped);
+    if (!error)
         error = compile_expressions(routes);
     if (!error)
         fill_index(routes);
+    if (!error)
+        fill_maps(routes);
     return error;
 }
 

@@ -9,7 +9,17 @@
 enum { NONE = UINT32_MAX, ANY_HOST = 0, LONGEST_HOST = 255, LONGEST_PATH = 32768 };
 
 /* Kinds of keys in the index; each hashes apart. */
-enum key_kind { KEY_ANY_PATH, KEY_EXACT, KEY_PREFIX, KEY_EXACT_DECODED, KEY_PREFIX_DECODED, KEY_HOST, KEY_WILDCARD, KEY_SPLIT };
+enum key_kind {
+    KEY_ANY_PATH,
+    KEY_EXACT,
+    KEY_PREFIX,
+    KEY_EXACT_DECODED,
+    KEY_PREFIX_DECODED,
+    KEY_HOST,
+    KEY_WILDCARD,
+    KEY_SPLIT,
+    KEY_MAPPED
+};
 
 struct entry {
     uint64_t hash;  /* 0: free */
@@ -30,9 +40,12 @@ struct lb_routes {
     const struct lb_routes_head *head;
     const struct lb_route_row *rows;
     const struct lb_condition_row *conditions;
+    const struct lb_mapped_host *mapped;
     const char *text;
     struct index hosts;
     struct index keys;
+    int wildcards;                          /* a map has any */
+    struct index maps;                      /* to a mapped host */
     uint32_t *next;                         /* by route: the next of the same key */
     uint32_t *next_decoded;                 /* likewise, of the decoded path's key */
     char *decoded;                          /* the text once more: of paths, what they decode to */

@@ -245,13 +245,15 @@ struct lb_view {
     uint8_t pad0[40];
 };
 
-/* The routes, in one of two copies: this head, the rows, the conditions, what the routes are in words, the text that all of these point
- * into. Writer: control plane. */
+/* The routes, in one of two copies: this head, the rows, the conditions, what the routes are in words, the hosts of their maps, the
+ * text that all of these point into. Writer: control plane. */
 struct lb_routes_head {
     uint32_t count;
     uint32_t conditions;
     uint32_t text_bytes;
-    uint32_t words;    /* routes of the configuration */
+    uint32_t words;  /* routes of the configuration */
+    uint32_t mapped; /* hosts of all maps */
+    uint32_t pad0;
     uint64_t since_us; /* monotonic: since when they are these */
 };
 
@@ -269,14 +271,14 @@ struct lb_route_row {
     uint32_t condition_count;
     uint32_t answer; /* of a redirect: a template (l7/route_answer.c); of another response: its media type, NUL, its body */
     uint32_t answer_length;
-    uint16_t number;     /* in the configuration */
-    uint16_t cost;       /* of a request that does not say; 0: 1 */
-    uint16_t status;     /* of its own response; 0: its pool responds */
-    uint8_t host_kind;   /* enum lb_route_host */
-    uint8_t path_kind;   /* enum lb_route_path */
-    uint32_t retry_on;   /* enum lb_retry_on, bits, with those that it says itself; the others are its pool's */
-    uint8_t of_requests; /* it asks for what connections of mode tls do not have */
-    uint8_t pad0[2];
+    uint16_t number;              /* in the configuration */
+    uint16_t cost;                /* of a request that does not say; 0: 1 */
+    uint16_t status;              /* of its own response; 0: its pool responds */
+    uint8_t host_kind;            /* enum lb_route_host */
+    uint8_t path_kind;            /* enum lb_route_path */
+    uint32_t retry_on;            /* enum lb_retry_on, bits, with those that it says itself; the others are its pool's */
+    uint16_t map;                 /* that names its pool: its number, and 1; 0: none */
+    uint8_t of_requests;          /* it asks for what connections of mode tls do not have */
     uint8_t held;                 /* it says more of requests than that: its exchanges hold on to it (l7/held_route.h) */
     uint64_t max_body;            /* in the place of its listener's; UINT64_MAX: no limit; 0: its listener's */
     uint32_t response_timeout_ms; /* in the place of its pool's; 0: its pool's */
@@ -293,6 +295,15 @@ struct lb_route_row {
 struct lb_route_words {
     uint32_t at;
     uint32_t length;
+};
+
+/* A host of a map. Offset into the text. */
+struct lb_mapped_host {
+    uint32_t host; /* lower case; of a wildcard without its star */
+    uint16_t host_length;
+    uint16_t pool; /* row */
+    uint16_t map;  /* its number, and 1 */
+    uint16_t pad0;
 };
 
 /* One condition of a route. A group is followed by those inside it. */

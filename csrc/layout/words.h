@@ -1,6 +1,6 @@
 /* The shared segment: its bounds, and the words that stand in it as numbers. See segment.h. */
 enum {
-    LB_LAYOUT = 26,   /* raised with every change of this file, of segment.h and of figures.h */
+    LB_LAYOUT = 27,   /* raised with every change of this file, of segment.h and of figures.h */
     LB_NAME = 64,     /* bytes of a name, NUL included */
     LB_ADDRESS = 128, /* bytes of a printed address, NUL included: unix(7) paths have 107 bytes at most */
     LB_SOURCE = 16,   /* bytes of a backend's source */
@@ -16,7 +16,7 @@ enum {
     LB_KEY = 64,                /* bytes of a field's or a cookie's name, NUL included */
     LB_NETWORKS = 32,           /* trusted networks of a listener */
     LB_BODY = 1024,             /* bytes of a listener's own error body, NUL included */
-    LB_ROUTES_BYTES = 1048576,  /* one copy of the routes */
+    LB_ROUTES_BYTES = 16777216, /* one copy of the routes; what is not used takes no memory */
     LB_EXPRESSION_BYTES = 1024, /* bytes of a route's regular expression */
     LB_FIXED_BYTES = 32768,     /* bytes of a route's own body */
     LB_SOURCE_NETWORK = 17,     /* bytes of a network among conditions: an address in IPv6, and its bits */

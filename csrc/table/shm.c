@@ -16,7 +16,8 @@ _Static_assert(offsetof(struct lb_backend_row, address) == 64, "the data path re
 _Static_assert(sizeof(struct lb_client) == 32, "client");
 _Static_assert(sizeof(struct lb_key_row) == 32, "key");
 _Static_assert(sizeof(struct lb_view) == 64, "view");
-_Static_assert(sizeof(struct lb_routes_head) == 24, "routes head");
+_Static_assert(sizeof(struct lb_routes_head) == 32, "routes head");
+_Static_assert(sizeof(struct lb_mapped_host) == 12, "mapped host");
 _Static_assert(sizeof(struct lb_route_words) == 8, "route words");
 _Static_assert(sizeof(struct lb_route_row) == 112, "route row");
 _Static_assert(sizeof(struct lb_condition_row) == 24, "condition row");

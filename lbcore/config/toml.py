@@ -104,6 +104,7 @@ def _build(given: dict[str, Any], path: str | None) -> BalancerSettings:
 
 
 def _route(problems: _Problems, where: str, values: dict[str, Any], path: str | None) -> RouteSettings | None:
+    _from_own_folder(values, ("map",), path)
     respond = values.pop("respond", None)
     if respond is not None:
         _from_own_folder(respond, ("body_file",), path)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+
+from lbcore.control.route_maps import RouteMaps
 from lbcore.tls.bundle import LISTENER, POOL
 
 TYPE_CHECKING = False
@@ -19,14 +22,17 @@ if TYPE_CHECKING:
 class ListenerChanges:
     """Takes them to the table, to the workers and to the TLS of both."""
 
-    def __init__(self, table: Table, workers: WorkerPool, tls: TlsPublisher) -> None:
+    def __init__(self, table: Table, workers: WorkerPool, tls: TlsPublisher, log: Callable[[str], None]) -> None:
         self._table, self._workers, self._listening, self._tls = table, workers, workers.listening, tls
+        self._maps = RouteMaps(log, self._publish_maps)
+        self._since_us = 0
 
     def begin(self, settings: BalancerSettings, adoption: Adoption | None) -> None:
         """Bind all, before any worker is there. Raises PortTaken or ConfigError."""
         self._tls.adopt(self._tls.read(settings), settings)
         self._listening.open_all(settings, adoption)
         self._table.set_routes(self._listening.packed_routes(settings))
+        self._follow_maps(settings)
         self._tls.tell(POOL)
         self._tls.tell(LISTENER)
 
@@ -58,6 +64,7 @@ class ListenerChanges:
             for slot in slots.staying():
                 self._workers.hand_over(slot, index, succeeds=slot is slots.coming)
         self._table.set_routes(routes)
+        self._follow_maps(settings)
         for index, (listener, sockets) in leaving.items():
             self._close(index, listener, sockets)
         self._tls.withdraw()
@@ -78,16 +85,29 @@ class ListenerChanges:
         slots.unlisten(index)
         self._table.set_listener(index, None)
 
+    def _follow_maps(self, settings: BalancerSettings) -> None:
+        self._since_us = time.monotonic_ns() // 1000
+        self._maps.follow(settings, time.monotonic())
+
+    def _publish_maps(self, settings: BalancerSettings) -> None:
+        """Their routes are still the same ones."""
+        self._table.set_routes(self._listening.packed_routes(settings, self._since_us))
+
+    @property
+    def _wanted_at(self) -> float | None:
+        return min((when for when in (self._tls.wanted_at, self._maps.wanted_at) if when is not None), default=None)
+
     def tend(self, now: float) -> float | None:
         """Files that changed, keys of tickets whose time has come. When to look again."""
-        wanted = self._tls.wanted_at
+        wanted = self._wanted_at
         if wanted is None or now < wanted or self._workers.draining:
             return None if self._workers.draining else wanted
         if not self._workers.lock.acquire(blocking=False):  # a reload is under way, and reads all files by itself
             return now + 1
         try:
-            if self._tls.tick(now):
+            if self._tls.wanted_at is not None and now >= self._tls.wanted_at and self._tls.tick(now):
                 self._write_all()
-            return self._tls.wanted_at
+            self._maps.tick(now)
+            return self._wanted_at
         finally:
             self._workers.lock.release()

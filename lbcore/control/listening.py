@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from lbcore.control.worker_slots import WorkerSlot
     from lbcore.table import Table
 
-NO_ROUTES = 24
+NO_ROUTES = 32
 """Bytes of an empty routes table: its head, all zero."""
 MOST_ROWS = 1 << 16
 
@@ -233,14 +233,14 @@ class Listening:
         address = f"{listener.mode}://{sockets.host_port}"
         self._table.set_listener(row, listener, address, self._expires_s(str(listener.name)))
 
-    def packed_routes(self, settings: BalancerSettings) -> bytes:
-        """The routes of the settings, for the table. Raises ConfigError."""
+    def packed_routes(self, settings: BalancerSettings, since_us: int | None = None) -> bytes:
+        """The routes of the settings, for the table. since_us: as of `pack`. Raises ConfigError."""
         if not settings.routes:
             return bytes(NO_ROUTES)
         from lbcore.table.routes import pack
 
         rows = {str(heir.name): row for row, heir in self._heirs(settings).items()}
-        return pack(settings.routes, rows, self._table.pool_rows())
+        return pack(settings.routes, rows, self._table.pool_rows(), since_us)
 
 
 def _pool_of(listener: ListenerSettings, settings: BalancerSettings) -> PoolSettings:

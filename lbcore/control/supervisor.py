@@ -97,7 +97,7 @@ class Supervisor:
             log=log,
         )
         self._workers.selector.register(self._bell, selectors.EVENT_READ, None)
-        self.listeners: ListenerChanges = ListenerChanges(table, self._workers, self._tls)
+        self.listeners: ListenerChanges = ListenerChanges(table, self._workers, self._tls, log)
         self.replacement: Replacement = Replacement(table, self._workers, log)
         self.ending: Ending = Ending(table, self._workers, log)
         self._hangs = Hangs(table, self._slots, settings.worker_timeout_ms / 1000, log)

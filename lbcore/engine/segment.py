@@ -218,7 +218,8 @@ class Segment:
             rows = ffi.cast("struct lb_route_row *", head + 1)
             conditions = ffi.cast("struct lb_condition_row *", rows + head.count)
             words = ffi.cast("struct lb_route_words *", conditions + head.conditions)
-            text_at = ffi.cast("char *", words + head.words)
+            hosts = ffi.cast("struct lb_mapped_host *", words + head.words)
+            text_at = ffi.cast("char *", hosts + head.mapped)
             found = bytes(ffi.buffer(text_at + words[number].at, words[number].length))
             if self.head.routes == version:
                 return found.decode(errors="replace")

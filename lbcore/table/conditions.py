@@ -178,4 +178,5 @@ def words(match: MatchSettings) -> str:
         said.append(f"percent={low / 100:g}-{high / 100:g} of {match.percent_by or 'source'}")
     said += [f"any({' | '.join(words(entry) for entry in match.any_of)})"] if match.any_of else []
     said += [f"not({words(entry)})" for entry in match.none_of]
+    said += [f"map={path}"] if (path := getattr(match, "map", None)) else []
     return " ".join(said) or "every request"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import struct
 import time
 from hashlib import blake2b
 
@@ -19,12 +20,15 @@ if TYPE_CHECKING:
     from typing import Any
 
     from lbcore.config.settings import RouteSettings
+    from lbcore.config.settings.host_map import HostMap
 
 ANY_LISTENER = 0xFFFFFFFF
 ANSWERS: int = ffi.integer_const("LB_ROUTE_ANSWERS")
 NO_LIMIT = 0xFFFFFFFFFFFFFFFF
 ROOM: int = ffi.integer_const("LB_ROUTES_BYTES")
 ANY_HOST: list[str | None] = [None]
+HOST = struct.Struct("=IHHHxx")
+"""struct lb_mapped_host."""
 MOST_ROUTES = 65_534
 """Rows, whose numbers have 16 bits in an exchange."""
 
@@ -117,6 +121,15 @@ def _limits(route: RouteSettings, text: _Text) -> dict[str, int]:
     }
 
 
+def _mapped(mapped: HostMap, number: int, pools: dict[str, int], text: _Text) -> bytes:
+    """The hosts of a map: an array of struct lb_mapped_host."""
+    packed = bytearray()
+    for host, pool in mapped.pools.items():
+        at, length = text.put(host.removeprefix("*"))
+        packed += HOST.pack(at, length, pools[pool], number)
+    return bytes(packed)
+
+
 def pack(routes: list[RouteSettings], listeners: dict[str, int], pools: dict[str, int], since_us: int | None = None) -> bytes:
     """The bytes of these routes. listeners, pools: rows by name. since_us: monotonic, since when they are these; None: now.
 
@@ -125,13 +138,15 @@ def pack(routes: list[RouteSettings], listeners: dict[str, int], pools: dict[str
     text = _Text()
     rows: list[dict[str, Any]] = []
     conditions: list[dict[str, int]] = []
+    hosts: list[bytes] = []
+    maps = 0
     for number, route in enumerate(routes):
         methods_at, methods_length = text.put(" ".join(route.method))
         answer_at, answer_length = text.put(_answer(route))
         own = top_conditions(route, text.put)
         shared = {
             "listener": ANY_LISTENER if route.listener is None else listeners[route.listener],
-            "pool": ANSWERS + len(rows) if route.pool is None else pools[route.pool],
+            "pool": pools[route.pool] if route.pool is not None else ANSWERS + len(rows),
             "methods": methods_at,
             "methods_length": methods_length,
             "condition": len(conditions),
@@ -144,6 +159,10 @@ def pack(routes: list[RouteSettings], listeners: dict[str, int], pools: dict[str
             "of_requests": int(bool(route.conditions_of_requests)),
             **_limits(route, text),
         }
+        if route.mapped is not None:
+            maps += 1
+            hosts.append(_mapped(route.mapped, maps, pools, text))
+            shared["map"] = maps
         for host, path in itertools.product(route.host or ANY_HOST, _paths(route)):
             rows.append(shared | _place(host, path, text))
         conditions += own
@@ -157,6 +176,7 @@ def pack(routes: list[RouteSettings], listeners: dict[str, int], pools: dict[str
             "conditions": len(conditions),
             "text_bytes": len(text.bytes),
             "words": len(said),
+            "mapped": sum(map(len, hosts)) // HOST.size,
             "since_us": time.monotonic_ns() // 1000 if since_us is None else since_us,
         },
     )
@@ -166,7 +186,7 @@ def pack(routes: list[RouteSettings], listeners: dict[str, int], pools: dict[str
         ffi.new("struct lb_condition_row[]", conditions),
         ffi.new("struct lb_route_words[]", said),
     ]
-    packed = b"".join(bytes(ffi.buffer(part)) for part in parts) + bytes(text.bytes)
-    if len(packed) > ROOM:
-        raise ConfigError(f"route: {len(rows)} routes take {len(packed)} bytes (allowed: at most {ROOM})")
+    packed = b"".join([*(bytes(ffi.buffer(part)) for part in parts), *hosts, bytes(text.bytes)])
+    if len(packed) >= ROOM:
+        raise ConfigError(f"route: {len(rows)} routes and their maps take {len(packed)} bytes (allowed: less than {ROOM})")
     return packed

@@ -66,6 +66,8 @@ def test_configurations_in_pages_pass_check(block: Block, tmp_path: Path, capsys
     text = re.sub(r'^user = "\w+".*\n', "", top, flags=re.MULTILINE) + bracket + tables
     for name in re.findall(r'^(?:password_file|secret_file|token_file) = "([^"]+)"', tables, re.MULTILINE):
         (tmp_path / name).write_text("of 32 characters or more, and secret\n")
+    for name in re.findall(r'^map = "([^"]+)"', tables, re.MULTILINE):
+        (tmp_path / name).write_text("a.example.com shop\n")
     for name in re.findall(r'\bbody_file = "([^"]+)"', tables):
         (tmp_path / name).write_text("a page\n")
     file = tmp_path / "page.toml"

@@ -33,6 +33,7 @@ SUITES = [
     "l7/test_openai_errors.py",
     "l7/test_priorities.py",
     "l7/test_route_conditions.py",
+    "l7/test_route_maps.py",
     "http2/test_clients.py",
     "http2/test_endings.py",
     "http2/test_client_bounds.py",

@@ -137,7 +137,7 @@ def test_rows_out_of_range_are_refused() -> None:
         with pytest.raises(ValueError, match="not a"):
             call()
     with pytest.raises(OSError, match="too long"):
-        writer.routes(bytes((1 << 20) + 1))
+        writer.routes(bytes((1 << 24) + 1))
     writer.release()
     with pytest.raises(ValueError, match="closed"):
         writer.state(0, 2, b"")

@@ -355,6 +355,13 @@ ROUTE: tuple[Option, ...] = (
     *CONDITION,
     Option("pool", "name", None, "pool for traffic that the route matches"),
     Option(
+        "map",
+        "text",
+        None,
+        'instead of pool: a file of lines "HOST POOL", which lbcore follows as it changes; the route matches the hosts that it'
+        ' names, also by "*.example.com"',
+    ),
+    Option(
         "redirect",
         "text",
         None,

@@ -146,7 +146,7 @@ class BalancerSettings(Settings):
         """A route that answers is of requests: connections of mode tls, which have none, pass it over."""
         names = [str(listener.name) for listener in self.listeners if listener.mode == "tls"]
         for at, route in enumerate(self.routes):
-            key = next((key for key in ANSWERS[1:] if getattr(route, key)), None)
+            key = next((key for key in ANSWERS if getattr(route, key)), None)
             if names and route.listener is None and route.of_requests == [key]:
                 yield (
                     f"route[{at}].{key}: not for the connections of tls listeners ({', '.join(names)}), where none are read; "
@@ -172,7 +172,7 @@ class BalancerSettings(Settings):
                     yield f"pool {pool.name}: {key}: only for requests; its listeners are {', '.join(sorted(modes))}"
 
     def _leading_to(self, pool: str) -> list[ListenerSettings]:
-        routed = {route.listener for route in self.routes if route.pool == pool}
+        routed = {route.listener for route in self.routes if pool in route.pools}
         return [
             entry
             for entry in self.listeners
@@ -202,6 +202,8 @@ class BalancerSettings(Settings):
         for at, route in enumerate(self.routes):
             if route.pool is not None and route.pool not in pools:
                 yield f"route[{at}].pool: {route.pool!r} is unknown (known: {', '.join(pools)})"
+            if route.mapped is not None:
+                yield from (f"route[{at}].map: {line}" for line in route.mapped.unknown(pools))
             if route.listener is not None and modes and route.listener not in modes:
                 yield f"route[{at}].listener: {route.listener!r} is no http, https or tls listener (known: {', '.join(modes)})"
             if modes.get(route.listener or "") == "tls" and route.of_requests:
@@ -219,7 +221,7 @@ class BalancerSettings(Settings):
     def _probed(self, pool: PoolSettings) -> PoolSettings:
         """A pool that only datagrams reach is not probed over TCP unless that was asked for."""
         modes = {listener.mode for listener in self.listeners if listener.pool == pool.name}
-        routed = any(route.pool == pool.name for route in self.routes)
+        routed = any(pool.name in route.pools for route in self.routes)
         if pool.probe.chosen or routed or modes != {"udp"}:
             return pool
         return pool.replace(probe=pool.probe.replace(kind="off", chosen=False))

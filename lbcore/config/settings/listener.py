@@ -8,6 +8,7 @@ from lbcore.config import options
 from lbcore.config.option import slots
 from lbcore.config.settings.addresses import join_host_port, parse_listen
 from lbcore.config.settings.base import Settings, is_token
+from lbcore.config.settings.host_map import HostMap, MapFault
 from lbcore.config.settings.limits import limit_faults
 from lbcore.config.settings.match import MatchSettings
 from lbcore.config.settings.respond import RespondSettings
@@ -183,7 +184,9 @@ class ListenerSettings(Settings):
         return f"{self.mode}://{join_host_port(self.host, self.port)}"
 
 
-ANSWERS = ("pool", "redirect", "deny", "respond")
+ANSWERS = ("redirect", "deny", "respond")
+"""How a route answers by itself."""
+TARGETS = ("pool", "map", *ANSWERS)
 """Who answers the requests of a route: it names one of these."""
 OWN = tuple(option for option in options.ROUTE if option not in options.CONDITION)
 """The options of a route that are no conditions."""
@@ -193,7 +196,7 @@ class RouteSettings(MatchSettings):
     """Where requests go that fit: all that is named must hold."""
 
     OPTIONS = options.ROUTE
-    __slots__ = (*MatchSettings.__slots__, *slots(OWN, "respond"))
+    __slots__ = (*MatchSettings.__slots__, *slots(OWN, "mapped", "respond"))
     KEY = "route."
 
     listener: str | None
@@ -211,10 +214,19 @@ class RouteSettings(MatchSettings):
     burst: int | None
     limit_key: str | None
     respond: RespondSettings | None
+    map: str | None
+    mapped: HostMap | None
+    """What the file of `map` said last that was right."""
 
     def take(self, values: dict[str, Any]) -> Iterable[str]:
         self.respond = values.pop("respond", None)
+        self.mapped = values.pop("mapped", None)
         yield from super().take(values)
+        if self.map is not None and self.mapped is None:
+            try:
+                self.mapped = HostMap(self.map)
+            except MapFault as fault:
+                yield from (f"map: {line}" for line in fault.lines)
 
     def check(self) -> Iterable[str]:
         yield from self._answer_faults()
@@ -223,22 +235,27 @@ class RouteSettings(MatchSettings):
 
     def _answer_faults(self) -> Iterable[str]:
         """Of who answers: a pool, or the route by itself."""
-        answers = [key for key in ANSWERS if getattr(self, key)]
+        answers = [key for key in TARGETS if getattr(self, key)]
         if not answers:
-            yield "pool: missing (the pool that serves it; or redirect, respond, or deny = true)"
+            yield "pool: missing (the pool that serves it; or map, redirect, respond, or deny = true)"
         elif len(answers) > 1:
-            yield f"{answers[1]}: a route has one of {', '.join(ANSWERS)}"
+            yield f"{answers[1]}: a route has one of {', '.join(TARGETS)}"
         if self.status is not None and self.redirect is None:
             yield "status: requires redirect"
         elif self.status is not None and self.status not in REDIRECTS:
             yield f"status: {self.status} is not allowed (allowed: {', '.join(map(str, REDIRECTS))})"
-        if self.pool is None:
-            yield from (f"{key}: requires pool" for key in self._of_exchanges)
+        if self.pool is None and self.map is None:
+            yield from (f"{key}: requires pool or map" for key in self._of_exchanges)
         if self.redirect is not None and (len(self.redirect) > MAX_REDIRECT or not _REDIRECT.fullmatch(self.redirect)):
             yield (
                 f"redirect: {self.redirect!r} is not allowed (allowed: at most {MAX_REDIRECT} characters: http://HOST, "
                 "https://HOST or a path that begins with a name; {host}, {path} and {query} in it)"
             )
+
+    @property
+    def pools(self) -> frozenset[str]:
+        """All pools that it may lead to."""
+        return self.mapped.targets if self.mapped is not None else frozenset({self.pool} if self.pool else ())
 
     @property
     def response_status(self) -> int:
@@ -252,7 +269,7 @@ class RouteSettings(MatchSettings):
     @property
     def of_requests(self) -> list[str]:
         """What it asks for, or does, that only requests have."""
-        answers = [key for key in ANSWERS[1:] if getattr(self, key)]
+        answers = [key for key in ANSWERS if getattr(self, key)]
         return [*self.conditions_of_requests, *answers, *self._of_exchanges]
 
     @property

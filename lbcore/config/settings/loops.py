@@ -85,9 +85,10 @@ def places_of(
 
 def _pools_behind(routes: Iterable[RouteSettings], listener: ListenerSettings) -> frozenset[str]:
     routed = (
-        route.pool
+        pool
         for route in routes
-        if listener.mode in ROUTED_MODES and route.listener in (None, listener.name) and route.pool
+        if listener.mode in ROUTED_MODES and route.listener in (None, listener.name)
+        for pool in route.pools
     )
     return frozenset({*routed, *({listener.pool} if listener.pool else ())})
 
