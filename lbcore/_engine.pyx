@@ -111,10 +111,11 @@ cdef class TableWriter:
         self.usable()
         self.shm.head.draining = draining
 
-    def observe(self, uint32_t log_every, uint32_t trace_every):
+    def observe(self, uint32_t log_every, uint32_t trace_every, bint log_texts):
         """What is recorded of what ends: one of so many for the access log, and of exchanges for traces; 0: none."""
         self.usable()
         self.shm.head.log_every, self.shm.head.trace_every = log_every, trace_every
+        self.shm.head.log_texts = log_texts
 
     def log_tally(self, uint64_t written, uint64_t lost):
         """How far the access log is."""

@@ -37,6 +37,7 @@ cdef extern from "lb.h" nogil:
         uint32_t not_ready
         uint32_t draining
         uint32_t log_every
+        uint32_t log_texts
         uint32_t trace_every
         uint64_t log_written
         uint64_t log_lost

@@ -1,5 +1,6 @@
 #include "queue.h"
 
+#include "../table/timing.h"
 #include "belongs.h"
 
 static void set_queued(struct lb_l7 *l7, uint32_t pool, uint32_t change)
@@ -39,6 +40,7 @@ int lb_http_enqueue(struct lb_l7 *l7, struct lb_exchange *exchange)
     lane->last = index;
     lane->count++;
     queue->bound += exchange->waits_for != LB_NONE;
+    exchange->queued_us = (uint32_t)l7->ctx->now_us - exchange->queued_us;
     set_queued(l7, exchange->pool, 1);
     lb_add(&l7->ctx->row->requests_queued, 1);
     lb_add(&l7->ctx->row->requests_urgent, exchange->urgent);
@@ -66,6 +68,8 @@ void lb_http_leave_queue(struct lb_l7 *l7, struct lb_exchange *exchange)
     queue->bound -= exchange->waits_for != LB_NONE;
     exchange->waits_for = LB_NONE;
     set_queued(l7, exchange->pool, UINT32_MAX);
+    exchange->queued_us = (uint32_t)l7->ctx->now_us - exchange->queued_us;
+    lb_timing_note(&l7->ctx->shm, l7->ctx->worker, exchange->pool, LB_TIMING_QUEUE, exchange->queued_us);
 }
 
 /* --- who has the next turn -------------------------------------------------------------------------------------------- */

@@ -58,6 +58,29 @@ int lb_http_trace(const struct lb_l7 *l7, const struct lb_exchange *exchange, st
     return 1;
 }
 
+/* What a header says, cut to the room. */
+static uint8_t put_header(struct lb_request_log *log, uint32_t at, const struct lb_field *field, const char *bytes, uint32_t room)
+{
+    uint32_t length = field ? field->value.length : 0;
+    if (length > room)
+        length = room;
+    if (length > UINT8_MAX)
+        length = UINT8_MAX;
+    if (length)
+        memcpy(log->text + at, bytes + field->value.at, length);
+    return (uint8_t)length;
+}
+
+/* They share what the path has left: the referer has half of it at most. */
+static void put_origin(const struct lb_message *message, struct lb_request_log *log, uint32_t used, const char *bytes)
+{
+    uint32_t room = LB_RECORD_TEXT - ID_ROOM - used;
+    log->referer_length = put_header(log, used, lb_field_find(message, bytes, "referer", 7), bytes, room / 2);
+    used += log->referer_length;
+    room -= log->referer_length;
+    log->agent_length = put_header(log, used, lb_field_find(message, bytes, "user-agent", 10), bytes, room);
+}
+
 /* The path without its query, which may hold what nobody should read in a log. */
 void lb_http_log_request(struct lb_l7 *l7, struct lb_exchange *exchange, const char *bytes)
 {
@@ -77,6 +100,8 @@ void lb_http_log_request(struct lb_l7 *l7, struct lb_exchange *exchange, const c
     log->host_length = (uint8_t)put(log, used, bytes, message->authority, HOST_ROOM);
     used += log->host_length;
     log->path_length = (uint16_t)put(log, used, bytes, message->path, LB_RECORD_TEXT - ID_ROOM - used);
+    if (__atomic_load_n(&l7->ctx->shm.head->log_texts, __ATOMIC_RELAXED))
+        put_origin(message, log, used + log->path_length, bytes);
 }
 
 void lb_http_log_id(struct lb_l7 *l7, const struct lb_exchange *exchange, const char *id, uint32_t length)
@@ -84,7 +109,7 @@ void lb_http_log_id(struct lb_l7 *l7, const struct lb_exchange *exchange, const 
     struct lb_request_log *log = log_of(l7, exchange);
     if (!log)
         return;
-    uint32_t used = (uint32_t)log->method_length + log->host_length + log->path_length;
+    uint32_t used = (uint32_t)log->method_length + log->host_length + log->path_length + log->referer_length + log->agent_length;
     log->id_length = (uint8_t)(length < ID_ROOM ? length : ID_ROOM);
     memcpy(log->text + used, id, log->id_length);
 }
@@ -109,6 +134,7 @@ void lb_http_log(struct lb_l7 *l7, struct lb_exchange *exchange, enum lb_end end
         .accept_us = exchange->client->accept_us,
         .connect_us = exchange->reached_us,
         .first_us = exchange->first_us,
+        .queue_us = exchange->queued_us,
         .client = exchange->client->ip,
         .client_port = exchange->client->port,
         .status = status,

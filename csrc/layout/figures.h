@@ -187,7 +187,8 @@ struct lb_tally {
 };
 
 /* One ending, in a section's ring: number n lies at n % LB_RECORDS. Writer: the worker, who never waits; whoever reads it copies it,
- * and sees by the worker's `records` that it was not overwritten meanwhile. Texts follow each other: method, host, path, id, reason. */
+ * and sees by the worker's `records` that it was not overwritten meanwhile. Texts follow each other: method, host, path,
+ * referer, agent, id, reason. */
 struct lb_record {
     uint64_t number;     /* from 1 */
     uint64_t ended_us;   /* monotonic */
@@ -202,6 +203,7 @@ struct lb_record {
     uint32_t accept_us;  /* from the accept to here: PROXY header, TLS; 0: not the connection's first exchange */
     uint32_t connect_us; /* until a connection to a backend was there, queue and failed attempts included; UINT32_MAX: never */
     uint32_t first_us;   /* until the backend's first byte, of exchanges its response's head; UINT32_MAX: never */
+    uint32_t queue_us;   /* in its pool's queue; 0: it was not */
     uint8_t client[16];  /* IPv4 mapped into IPv6 */
     uint16_t client_port;
     uint16_t listener; /* row */
@@ -220,8 +222,9 @@ struct lb_record {
     uint8_t reason_length;
     uint8_t grpc;   /* grpc-status and one; 0: none */
     uint8_t spoken; /* enum lb_protocol: with the backend; 0: with none, or not HTTP */
-    uint8_t pad0[2];
-    uint8_t text[376];
+    uint8_t referer_length;
+    uint8_t agent_length;
+    uint8_t text[372];
 };
 
 /* What a worker saw of a backend. Writer: the worker. Valid for the row's generation only. */

@@ -83,7 +83,9 @@ struct lb_head {
     uint64_t log_lost;         /* records that were overwritten before they could be written */
     uint64_t counts[16];       /* by enum lb_count; any thread of the control plane adds to them */
     struct lb_spent spent[65]; /* of the control plane, then of the worker of each section; written by whoever scrapes them */
-    uint8_t loop_reason[104];  /* in words, why that loop */
+    uint8_t loop_reason[96];   /* in words, why that loop */
+    uint32_t log_texts;        /* records of requests have the user agent and the referer, too */
+    uint8_t pad0[4];
 };
 
 /* An address range; IPv4 is mapped into IPv6 (RFC 4291 2.5.5.2). */

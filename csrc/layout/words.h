@@ -22,10 +22,10 @@ enum {
     LB_SOURCE_NETWORK = 17,     /* bytes of a network among conditions: an address in IPv6, and its bits */
     LB_SPLIT_PLACES = 10000,    /* of a split by percent */
     LB_CONDITION_DEPTH = 12,    /* groups of conditions inside each other */
-    LB_TIMINGS = 4,             /* kinds of times that are kept of each pool: enum lb_timing */
+    LB_TIMINGS = 5,             /* kinds of times that are kept of each pool: enum lb_timing */
     LB_TIMING_BUCKETS = 511,
     LB_RECORDS = 8192,          /* of what ended, that a section remembers for the access log */
-    LB_RECORD_TEXT = 376,       /* bytes of a record's texts */
+    LB_RECORD_TEXT = 372,       /* bytes of a record's texts */
     LB_PASSED_HEADERS = 256,    /* bytes of the names of claim headers that a listener passes on, NUL included */
     LB_STICKY_ATTRIBUTES = 256, /* bytes of a sticky cookie's attributes, NUL included */
     LB_CLIENTS = 65536,         /* clients that are known where listeners limit them */
@@ -208,6 +208,7 @@ enum lb_timing {
     LB_TIMING_REQUEST = 1, /* from a request's whole head to the end of a backend's response */
     LB_TIMING_CONNECT = 2, /* of a connect to a backend that succeeded, TLS included */
     LB_TIMING_SESSION = 3, /* from the opening of a session to its end */
+    LB_TIMING_QUEUE = 4,   /* a request's wait in its pool's queue, whatever ended it */
 };
 
 /* What a record is about. */

@@ -55,7 +55,8 @@ static void put_texts(struct lb_record *record, const struct lb_request_log *log
 {
     size_t used = 0;
     if (log) {
-        used = (size_t)log->method_length + log->host_length + log->path_length + log->id_length;
+        used = (size_t)log->method_length + log->host_length + log->path_length + log->referer_length + log->agent_length +
+               log->id_length;
         memcpy(record->text, log->text, used);
         memcpy(record->trace, log->trace, sizeof record->trace);
         record->span = log->span;
@@ -65,6 +66,8 @@ static void put_texts(struct lb_record *record, const struct lb_request_log *log
         record->host_length = log->host_length;
         record->path_length = log->path_length;
         record->id_length = log->id_length;
+        record->referer_length = log->referer_length;
+        record->agent_length = log->agent_length;
         record->flags |= log->truncated ? LB_RECORD_TRUNCATED : 0;
     }
     if (reason) {
@@ -92,6 +95,7 @@ static void put(const struct lb_shm *shm, uint32_t worker, const struct lb_ended
     record->accept_us = ended->accept_us;
     record->connect_us = ended->connect_us;
     record->first_us = ended->first_us;
+    record->queue_us = ended->queue_us;
     memcpy(record->client, ended->client, sizeof record->client);
     record->client_port = ended->client_port;
     record->listener = (uint16_t)ended->listener;

@@ -18,8 +18,10 @@ struct lb_request_log {
     uint8_t id_length;
     uint16_t path_length;
     uint8_t truncated;
-    uint8_t pad;
-    char text[LB_RECORD_TEXT]; /* method, host, path, id */
+    uint8_t referer_length;
+    uint8_t agent_length;
+    uint8_t pad[3];
+    char text[LB_RECORD_TEXT]; /* method, host, path, referer, agent, id */
 };
 
 /* A session or an exchange that has ended. */
@@ -34,6 +36,7 @@ struct lb_ended {
     uint32_t accept_us; /* as in struct lb_record */
     uint32_t connect_us;
     uint32_t first_us;
+    uint32_t queue_us;
     const uint8_t *client;            /* 16 bytes */
     const char *reason;               /* of the balancer's local response, or NULL */
     const struct lb_request_log *log; /* NULL: it has no texts */

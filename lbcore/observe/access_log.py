@@ -10,7 +10,7 @@ import time
 from lbcore import locks
 from lbcore.errors import ConfigError
 from lbcore.log_once import LogOnce
-from lbcore.observe.lines import FORMATS, Names
+from lbcore.observe.lines import Names, as_json
 from lbcore.observe.records import BATCH, LOGGED, Records
 from lbcore.observe.sinks import opened
 
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from lbcore.observe.records import Record
     from lbcore.observe.sinks import Sink
     from lbcore.table import Table
+
+    Line = Callable[[Record, Names], str]
+    """How a record is written, with its end of line; "": it is not."""
 
 EVERY_S = 0.05
 """How often the rings are looked at. At 160,000 endings a second and worker they would overflow meanwhile."""
@@ -41,8 +44,8 @@ class AccessLog:
         self.also: Callable[[list[Record], Names], None] | None = None
         self._lock = locks.lock("access_log")
         self._sink: Sink | None = None
-        self._next: tuple[Sink | None, str] | None = None
-        self._line = FORMATS["json"]
+        self._next: tuple[Sink | None, Line] | None = None
+        self._line: Line = as_json
         self._pending = b""
         self._torn = False  # it begins in the middle of a line
         self._faulty = False  # the sink said so: it is tried again in a while
@@ -58,10 +61,10 @@ class AccessLog:
         """Begin to write."""
         self._thread.start()
 
-    def follow(self, sink: Sink | None, form: str) -> None:
-        """From now on this sink (None: none), in this format; the log owns it."""
+    def follow(self, sink: Sink | None, line: Line) -> None:
+        """From now on this sink (None: none), which the log owns, with such lines."""
         with self._lock:
-            stale, self._next = self._next, (sink, form)
+            stale, self._next = self._next, (sink, line)
         if stale is not None and stale[0] is not None:
             stale[0].close()
         self._wake.set()
@@ -139,7 +142,7 @@ class AccessLog:
         with self._lock:
             if self._next is None:
                 return
-            (sink, form), self._next = self._next, None
+            (sink, line), self._next = self._next, None
         if self._sink is not None:
             if not self._flush() and self._torn:
                 _, _, self._pending = self._pending.partition(b"\n")
@@ -149,7 +152,7 @@ class AccessLog:
         if sink is None:
             self._dropped += self._pending.count(b"\n")
             self._pending = b""
-        self._sink, self._line = sink, FORMATS[form]
+        self._sink, self._line = sink, line
 
 
 def sink_of(settings: BalancerSettings) -> Sink:

@@ -134,6 +134,7 @@ POOL = (
     Family("pool_request_seconds", "histogram", ("pool",), "From a request's whole head to the end of its backend's response."),
     Family("pool_connect_seconds", "histogram", ("pool",), "Connects to backends that succeeded, TLS included."),
     Family("pool_session_seconds", "histogram", ("pool",), "From the opening of a session to its end."),
+    Family("pool_queue_seconds", "histogram", ("pool",), "Waits of requests in the pool's queue, whatever ended them."),
 )
 _SOURCE = ("pool", "kind", "source")
 SOURCE = (

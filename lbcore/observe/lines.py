@@ -6,8 +6,10 @@ import re
 import socket
 import time
 from json.encoder import encode_basestring_ascii as quoted
+from typing import NamedTuple
 
 from lbcore._layout import ffi
+from lbcore.config.settings import UNIX
 from lbcore.engine.codes import MODE_NAMES, PROTOCOLS
 from lbcore.engine.segment import Segment, text
 from lbcore.observe.records import (
@@ -25,10 +27,6 @@ from lbcore.observe.records import (
     TRUNCATED,
     Record,
 )
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 ENDS = {
     ffi.integer_const(f"LB_ENDED_{word.upper()}"): (shown, by)
@@ -54,6 +52,7 @@ ENDS = {
 _NO_ADDRESS = bytes(16)
 """What stands for the address of a client at a unix socket: lb_net_as_v6 in csrc/core/net.h."""
 _KEPT = 10_000
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _UNSAFE = re.compile(r"[^!#-\[\]-~]")  # what is not printable ASCII, blanks, quotes and backslashes
 
 
@@ -86,6 +85,11 @@ class Names:
                 self._seconds.clear()
             self._seconds[second] = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
         return f"{self._seconds[second]}.{us // 1000:03d}Z"
+
+    def time_local(self, monotonic_us: int) -> str:
+        """As nginx's $time_local, in UTC: "01/Dec/2026:04:24:03 +0000". Months are English in every locale."""
+        parts = time.gmtime((self._offset_us + monotonic_us) // 1_000_000)
+        return time.strftime(f"%d/{_MONTHS[parts.tm_mon - 1]}/%Y:%H:%M:%S +0000", parts)
 
     def unix_ns(self, monotonic_us: int) -> int:
         """Unix time in nanoseconds."""
@@ -128,8 +132,13 @@ class Names:
 
     def client(self, ip: bytes, port: int) -> str:
         """HOST:PORT, or "unix:" for a client at a unix socket."""
+        host = self.client_host(ip)
+        return f"[{host}]:{port}" if host.count(":") > 1 else host if host == UNIX else f"{host}:{port}"
+
+    def client_host(self, ip: bytes) -> str:
+        """Its address, an IPv6 one without brackets; or "unix:"."""
         if ip == _NO_ADDRESS:
-            return "unix:"
+            return UNIX
         found = self._clients.get(ip)
         if found is None:
             if len(self._clients) > _KEPT:
@@ -137,19 +146,39 @@ class Names:
             if ip.startswith(b"\0" * 10 + b"\xff\xff"):
                 found = socket.inet_ntop(socket.AF_INET, ip[12:])
             else:
-                found = f"[{socket.inet_ntop(socket.AF_INET6, ip)}]"
+                found = socket.inet_ntop(socket.AF_INET6, ip)
             self._clients[ip] = found
-        return f"{found}:{port}"
+        return found
 
 
-def parts(record: Record) -> tuple[str, str, str, str, str]:
-    """method, host, path, id and reason of a record, as Latin-1: each byte a character."""
+class Parts(NamedTuple):
+    """Texts of a record, as Latin-1: each byte a character."""
+
+    method: str
+    host: str
+    path: str
+    referer: str
+    agent: str
+    id: str
+    reason: str
+
+
+def parts(record: Record) -> Parts:
+    """The texts of a record."""
     plain = record.text.decode("latin-1")
     found, at = [], 0
-    for length in (record.method_length, record.host_length, record.path_length, record.id_length, record.reason_length):
+    for length in (
+        record.method_length,
+        record.host_length,
+        record.path_length,
+        record.referer_length,
+        record.agent_length,
+        record.id_length,
+        record.reason_length,
+    ):
         found.append(plain[at : at + length])
         at += length
-    return found[0], found[1], found[2], found[3], found[4]
+    return Parts(*found)
 
 
 def ended_by(record: Record) -> tuple[str, str]:
@@ -184,7 +213,7 @@ def as_json(record: Record, names: Names) -> str:
         f'{{"time":"{names.time(record.ended_us)}","kind":"{names.kind(record)}",'
         f'"listener":"{names.listener(record.listener)[0]}","client":"{names.client(record.client, record.port)}"'
     )
-    method, host, path, id, reason = parts(record)
+    method, host, path, _, _, id, reason = parts(record)
     if record.kind == EXCHANGE:
         line += f',"method":{quoted(method)},"host":{quoted(host)},"path":{quoted(path)},"status":{record.status or "null"}'
         if record.grpc:
@@ -212,7 +241,7 @@ def as_json(record: Record, names: Names) -> str:
 def as_text(record: Record, names: Names) -> str:
     """One line of words apart by blanks, "-" for what there is not."""
     end, by = ended_by(record)
-    method, host, path, id, reason = parts(record)
+    method, host, path, _, _, id, reason = parts(record)
     asked = ""
     if record.kind == EXCHANGE:
         asked = f" {hexed(method) or '-'} {hexed(host) or '-'} {hexed(path) or '-'} {record.status or '-'}"
@@ -226,6 +255,3 @@ def as_text(record: Record, names: Names) -> str:
         f" accept={record.accept_us / 1000:.3f} connect={connect} first={first} total={record.total_us / 1000:.3f}"
         f" end={end} by={by or '-'}{f' id={hexed(id)}' if id else ''}{f' reason={quoted(reason)}' if reason else ''}\n"
     )
-
-
-FORMATS: dict[str, Callable[[Record, Names], str]] = {"json": as_json, "text": as_text}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from lbcore.config.settings import wants_texts
 from lbcore.errors import ConfigError
 
 TYPE_CHECKING = False
@@ -73,10 +74,14 @@ class Recording:
             self.access_log = AccessLog(self._table, self._log)
             self.access_log.start()
         if self.access_log is not None:
-            self.access_log.follow(sink, settings.access_log_format)
+            from lbcore.observe.line_formats import line_of
+
+            self.access_log.follow(sink, line_of(settings))
             self.access_log.also = traces.take if traces is not None else None
         self._table.set_observed(
-            settings.access_log_sample if sink is not None else 0, settings.trace_sample if traces is not None else 0
+            settings.access_log_sample if sink is not None else 0,
+            settings.trace_sample if traces is not None else 0,
+            log_texts=sink is not None and wants_texts(settings.access_log_format, settings.access_log_fields),
         )
         before, self._traces = self._traces, traces
         if before is not None and before is not traces:

@@ -45,6 +45,7 @@ class Record(NamedTuple):
     accept_us: int
     connect_us: int
     first_us: int
+    queue_us: int
     client: bytes
     port: int
     listener: int
@@ -63,10 +64,12 @@ class Record(NamedTuple):
     reason_length: int
     grpc: int
     spoken: int
+    referer_length: int
+    agent_length: int
     text: bytes
 
 
-_FORM = struct.Struct("=10Q4I16s4H8BH4B2x376s")
+_FORM = struct.Struct("=10Q5I16s4H8BH6B372s")
 assert _FORM.size == SIZE
 
 

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
-KINDS = {name: ffi.integer_const(f"LB_TIMING_{name.upper()}") for name in ("response", "request", "connect", "session")}
+TIMED = ("response", "request", "connect", "session", "queue")
+KINDS = {name: ffi.integer_const(f"LB_TIMING_{name.upper()}") for name in TIMED}
 BUCKETS: int = ffi.integer_const("LB_TIMING_BUCKETS")
 _QUANTILES = {"p50_ms": 0.5, "p99_ms": 0.99, "p999_ms": 0.999}
 

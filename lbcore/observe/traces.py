@@ -98,7 +98,7 @@ class Traces:
         from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
         trace_id = record.trace_high << 64 | record.trace_low
-        method, host, path, id, reason = parts(record)
+        method, host, path, _, _, id, reason = parts(record)
         end, by = ended_by(record)
         failed = record.status >= 500 or end in ("backend_broke_off", "no_resource")
         attributes: dict[str, Any] = {

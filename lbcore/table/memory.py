@@ -103,10 +103,10 @@ class TableMemory:
 
     # --- of the balancer as a whole ------------------------------------------------------------------------------
 
-    def set_observed(self, log_every: int, trace_every: int = 0) -> None:
+    def set_observed(self, log_every: int, trace_every: int = 0, *, log_texts: bool = False) -> None:
         """Have one of so many endings recorded for the access log, and one of so many exchanges traced; 0: none."""
         with self.lock:
-            self._writer.observe(log_every, trace_every)
+            self._writer.observe(log_every, trace_every, log_texts)
 
     def tell_log(self, written: int, lost: int) -> None:
         """How far the access log is. Its thread is the only writer of these two, and takes no lock: it must not wait."""

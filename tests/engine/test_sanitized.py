@@ -55,6 +55,7 @@ SUITES = [
     "l4/test_udp.py",
     "observe/test_latency.py",
     "observe/test_access_log.py",
+    "observe/test_access_log_formats.py",
     "observe/test_access_log_sinks.py",
     "observe/test_traces.py",
     "tls/test_tls_passthrough.py",

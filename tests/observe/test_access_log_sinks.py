@@ -35,6 +35,7 @@ from lbcore.config.settings import (
 )
 from lbcore.errors import ConfigError
 from lbcore.observe import access_log, sinks
+from lbcore.observe.lines import as_json
 from lbcore.observe.records import RING, Records
 
 if TYPE_CHECKING:
@@ -345,7 +346,7 @@ def test_a_stuck_sink_does_not_keep_the_log_from_following_another(tmp_path: Pat
                 load.flows(1000)
                 own = lb._running().recording.access_log
                 assert own is not None
-                own.follow(sinks.opened(str(log)), "json")
+                own.follow(sinks.opened(str(log)), as_json)
                 load.flows(100)
             wait_for(lambda: _all_is_told(lb), "all are written or lost")
         assert lines(log)

@@ -100,7 +100,21 @@ TOP: tuple[Option, ...] = (
         " syslog:/SOCKET, or syslog:HOST:PORT (UDP)",
         flag=True,
     ),
-    Option("access_log_format", "choice", "json", "format of the lines of the access log", choices=("json", "text"), flag=True),
+    Option(
+        "access_log_format",
+        "choice",
+        "json",
+        "format of the lines of the access log; combined is nginx's and Apache's, for requests alone",
+        choices=("json", "text", "combined"),
+        flag=True,
+    ),
+    Option(
+        "access_log_fields",
+        "texts",
+        None,
+        "json: the fields of each line, in this order, user_agent and referer among them (tools/docs/logs.md); default: all but"
+        " user_agent, referer and queue_ms",
+    ),
     Option(
         "access_log_sample",
         "int",

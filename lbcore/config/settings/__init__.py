@@ -22,6 +22,7 @@ from lbcore.config.settings.base import Settings
 from lbcore.config.settings.cluster import ClusterSettings
 from lbcore.config.settings.health import LeaseSettings, OutlierSettings, ProbeSettings
 from lbcore.config.settings.listener import ListenerSettings, RouteSettings
+from lbcore.config.settings.log_fields import LOG_FIELDS, wants_texts
 from lbcore.config.settings.match import MatchSettings
 from lbcore.config.settings.pool import DEFAULT_POOL, BackendSettings, PoolSettings
 from lbcore.config.settings.respond import RespondSettings
@@ -31,6 +32,7 @@ from lbcore.config.settings.tls import CertificateSettings
 __all__ = (
     "DEFAULT_POOL",
     "HTTP_MODES",
+    "LOG_FIELDS",
     "MODES",
     "PRIVATE_NETWORKS",
     "UNIX",
@@ -61,4 +63,5 @@ __all__ = (
     "raw_bytes",
     "simple",
     "split_host_port",
+    "wants_texts",
 )

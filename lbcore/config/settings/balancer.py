@@ -12,6 +12,7 @@ from lbcore.config.settings.cluster import ClusterSettings
 from lbcore.config.settings.health import ProbeSettings
 from lbcore.config.settings.json_match import key_faults
 from lbcore.config.settings.listener import ANSWERS, OF_REQUESTS, ListenerSettings, RouteSettings
+from lbcore.config.settings.log_fields import log_faults
 from lbcore.config.settings.loops import loop_faults
 from lbcore.config.settings.pool import DEFAULT_POOL, BackendSettings, PoolSettings
 from lbcore.config.settings.sticky import plain_faults, shared_faults
@@ -47,6 +48,7 @@ class BalancerSettings(Settings):
     state_file: str | None
     access_log: str
     access_log_format: str
+    access_log_fields: list[str] | None
     access_log_sample: int
     traces: str
     trace_sample: int
@@ -100,6 +102,7 @@ class BalancerSettings(Settings):
         yield from self._datagram_faults()
         yield from loop_faults(self.listeners, self.routes, self.pools)
         yield from unix_faults(self.listeners, self.pools)
+        yield from log_faults(self.access_log_format, self.access_log_fields)
         for pool in self.pools:
             if pool.initial == "down" and pool.probe.kind == "off":
                 yield f"pool {pool.name}: initial: 'down' requires probes (probe.kind is off: nothing would bring a backend up)"
