@@ -106,7 +106,7 @@ def test_everything_wrong_is_named_at_once(tmp_path: Path) -> None:
         ("a = ", "not TOML"),
         ("listener = 5", "listener: 5 is not allowed (allowed: an array of tables, [[...]])"),
         ("[listener]", "listener: {} is not allowed (allowed: an array of tables, [[...]])"),
-        ("[[listener]]\n", "listener[0].bind: missing (MODE://HOST:PORT)"),
+        ("[[listener]]\n", "listener[0].bind: missing (MODE://HOST:PORT or MODE://unix:/PATH)"),
         ('[[listener]]\nbind = "https://a:1"', "listener[0].certificate: missing (what https shows its clients"),
         ('[[listener]]\nbind = "tcp://a"', "listener[0].bind: 'a' is not HOST:PORT"),
         ("[[pool]]\n[[pool.backend]]\n", "pool[0].backend[0].address: missing (HOST:PORT or unix:/PATH)"),

@@ -97,6 +97,14 @@ class Prometheus:
         assert document["status"] == "success", document
         return document["data"]
 
+    def is_ready(self) -> bool:
+        """Does it take queries? It listens before."""
+        try:
+            with urllib.request.urlopen(f"{self._url}/-/ready", timeout=30) as answer:
+                return bool(answer.status == 200)
+        except OSError:
+            return False
+
     def query(self, text: str) -> list[Any]:
         """The result of an instant query."""
         found: list[Any] = self.ask("/api/v1/query", query=text)["result"]
@@ -113,7 +121,9 @@ def prometheus(tmp_path: Path, target: str) -> Iterator[Prometheus]:
     )
     line = ["prometheus", f"--config.file={tmp_path}/prometheus.yml", f"--storage.tsdb.path={tmp_path}/data"]
     with running([*line, f"--web.listen-address=127.0.0.1:{port}"], port, tmp_path):
-        yield Prometheus(port)
+        found = Prometheus(port)
+        wait_for(found.is_ready, "its storage is open", 30)
+        yield found
 
 
 @needs("prometheus")
