@@ -232,7 +232,8 @@ static int leads_elsewhere(struct search *search, uint32_t place, const struct l
             continue;
         search->query_reading = reading;
         search->repeated = 0;
-        search->by_body = search->undecided < first_match(search);
+        uint32_t other = first_match(search);
+        search->by_body = search->undecided < other;
         differs = search->by_body || place_of(search, otherwise) != place;
         may_differ |= search->repeated ? LB_QUERY_LAST : 0u;
     }

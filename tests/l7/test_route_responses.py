@@ -174,7 +174,7 @@ def test_bad_response_is_refused_in_one_line(respond: dict[str, Any], words: str
 
 
 def test_a_route_has_one_answer() -> None:
-    with pytest.raises(ConfigError, match="respond: a route has one of pool, redirect, deny, respond"):
+    with pytest.raises(ConfigError, match="respond: a route has one of pool, map, redirect, deny, respond"):
         RouteSettings(pool="p", respond=RespondSettings())
 
 
