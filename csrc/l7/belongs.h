@@ -55,7 +55,7 @@ static inline void lb_http_recall(struct lb_l7 *l7, const struct lb_exchange *ex
 static inline int lb_http_client_spoke_tls(const struct lb_l7 *l7, const struct lb_http_client *client)
 {
     const struct lb_proxy_info *proxy_info = lb_proxy_info_at(&l7->ctx->proxy_info, client->proxy_info);
-    return client->side.tls || (proxy_info && proxy_info->tls);
+    return client->side.tls || client->speaks & LB_SPEAKS_TWIN_TLS || (proxy_info && proxy_info->tls);
 }
 
 /* The balancer or the listener drains. */

@@ -90,6 +90,7 @@ struct lb_exchange {
     uint16_t status;   /* of the response; 0: none yet */
     uint16_t pool;
     uint16_t route;    /* that led there: its number, and 1; 0: none */
+    uint16_t mirror;   /* row and 1 of the pool that is to get a copy of it; 0: none, or it has got it */
     uint32_t retry_on; /* enum lb_retry_on, bits: responses that send it to another backend; 0: none */
     struct lb_body request;
     struct lb_body response;

@@ -10,8 +10,10 @@
 #include "h1/idle.h"
 #include "h1/state.h"
 #include "http2.h"
+#include "http_twins.h"
 #include "input.h"
 #include "min_rate.h"
+#include "twin.h"
 
 enum { STEPS = 32 }; /* of one client in a turn */
 
@@ -96,6 +98,8 @@ void lb_http_obey_exchange(struct lb_l7 *l7, struct lb_exchange *exchange, struc
 {
     if (speaks_http2(exchange))
         lb_h2_obey(l7, exchange, said);
+    else if (lb_is_twin(exchange->client))
+        lb_twin_obey(l7, exchange, said);
     else
         lb_http_obey(l7, lb_h1_of(exchange->client), said);
 }
@@ -104,6 +108,8 @@ void lb_http_run_exchange(struct lb_l7 *l7, struct lb_exchange *exchange)
 {
     if (speaks_http2(exchange))
         lb_h2_run(l7, exchange);
+    else if (lb_is_twin(exchange->client))
+        lb_twin_run(l7, exchange);
     else
         lb_http_run(l7, lb_h1_of(exchange->client));
 }

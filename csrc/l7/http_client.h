@@ -7,6 +7,9 @@
 #include "../l4/side.h"
 #include "conn_pool.h"
 
+/* Of one that is no connection, but a twin (twin.h), beside enum lb_protocol. */
+enum { LB_SPEAKS_TWIN = 64, LB_SPEAKS_TWIN_TLS = 128 /* the client whose request it has spoke TLS */ };
+
 struct lb_http_client {
     struct lb_timer timer; /* first: a timer is its client */
     struct lb_side side;
@@ -24,7 +27,7 @@ struct lb_http_client {
     uint8_t queued;  /* it is in the list of clients to run again */
     uint8_t trusted; /* the peer is a proxy whose word is taken */
     uint8_t limited; /* requests in a row that came too fast */
-    uint8_t speaks;  /* enum lb_protocol */
+    uint8_t speaks;  /* enum lb_protocol, or LB_SPEAKS_TWIN */
 };
 
 #endif

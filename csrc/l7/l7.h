@@ -68,6 +68,7 @@ struct lb_l7 {
     struct lb_slab clients;   /* of what their codec has: struct lb_h1 */
     struct lb_slab exchanges; /* one a client of HTTP/1 and one a stream at most: never short */
     struct lb_slab readings;  /* of struct lb_json_body, one an exchange at most: never short */
+    struct lb_slab twins;     /* exchanges of our own (twin.h) */
     struct lb_slab logs;      /* of struct lb_request_log, one an exchange at most: likewise */
     struct lb_h2_clients h2;
     struct lb_h2_servers servers;
@@ -79,6 +80,7 @@ struct lb_l7 {
     struct lb_routes *routes;
     uint32_t routes_version;
     uint32_t ready;               /* clients to run again next turn, linked by next */
+    uint32_t twins_ready;         /* twins to run, likewise */
     uint32_t starved;             /* clients that wait for a buffer, likewise */
     struct lb_http_queue *queues; /* by pool */
     uint32_t waiting;             /* in all of them */

@@ -14,10 +14,12 @@
 #include "h1/state.h"
 #include "http.h"
 #include "http2.h"
+#include "http_twins.h"
 #include "input.h"
 #include "json_body.h"
 #include "lost.h"
 #include "queue.h"
+#include "twin.h"
 
 enum {
     MORE_STREAMS = 1024, /* that may be open, beside one for each client that there is room for */
@@ -52,22 +54,24 @@ int lb_l7_open(struct lb_l7 *l7, struct lb_worker_context *ctx, uint32_t max_cli
     lb_wheel_open(&l7->exchange_wheel, lb_now_ms(ctx));
     if (getrandom(&l7->random, sizeof l7->random, 0) != sizeof l7->random || !l7->random)
         l7->random = ctx->now_us | 1;
-    uint32_t streams = max_clients + MORE_STREAMS;
+    uint32_t streams = max_clients + MORE_STREAMS, exchanges = max_clients + streams + LB_TWINS;
     int error = lb_slab_open(&l7->clients, sizeof(struct lb_h1), max_clients);
     if (!error)
         error = open_h2(l7, max_clients, streams);
     if (!error)
-        error = lb_slab_open(&l7->exchanges, sizeof(struct lb_exchange), max_clients + streams);
+        error = lb_slab_open(&l7->exchanges, sizeof(struct lb_exchange), exchanges);
+    if (!error)
+        error = lb_twins_open(l7);
     if (!error)
         error = lb_slab_open(&l7->logs, sizeof(struct lb_request_log), max_clients + streams);
     if (!error)
         error = lb_slab_open(&l7->readings, sizeof(struct lb_json_body), max_clients + streams);
     if (!error) /* an exchange has two at most, its call at a backend two, and a stream one more, as a connection has */
-        error = lb_heads_open(&l7->heads, 3 * (max_clients + streams));
+        error = lb_heads_open(&l7->heads, 3 * exchanges);
     if (!error)
-        error = lb_conn_pool_open(&l7->conns, ctx, max_clients);
+        error = lb_conn_pool_open(&l7->conns, ctx, max_clients + LB_TWINS);
     if (!error)
-        error = lb_http_servers_open(l7, max_clients, max_clients + streams);
+        error = lb_http_servers_open(l7, max_clients + LB_TWINS, exchanges);
     if (!error)
         error = open_queues(l7);
     if (!error && !(l7->out = malloc(LB_OUT_BYTES)))
@@ -88,6 +92,7 @@ void lb_l7_close(struct lb_l7 *l7)
     lb_heads_close(&l7->heads);
     lb_slab_close(&l7->readings);
     lb_slab_close(&l7->logs);
+    lb_twins_close(l7);
     lb_slab_close(&l7->exchanges);
     lb_slab_close(&l7->h2.streams);
     lb_slab_close(&l7->h2.clients);
@@ -158,6 +163,8 @@ void lb_l7_turn(struct lb_l7 *l7)
     lb_wheel_turn(&l7->conns.wheel, now_ms, lb_conn_fire, &l7->conns);
     if (l7->waiting)
         serve_queues(l7);
+    if (l7->twins_ready != LB_SLAB_NONE)
+        lb_twins_turn(l7);
     if (lb_http_servers_are_used(l7))
         lb_http_servers_turn(l7);
     if (lb_h2_is_spoken(l7))
@@ -178,7 +185,8 @@ static int sooner(int a, int b)
 int lb_l7_wait(const struct lb_l7 *l7)
 {
     uint64_t now_ms = lb_now_ms(l7->ctx);
-    if (l7->ready != LB_SLAB_NONE || (l7->starved != LB_SLAB_NONE && lb_buffer_pool_ready(&l7->ctx->buffers)))
+    if (l7->ready != LB_SLAB_NONE || l7->twins_ready != LB_SLAB_NONE ||
+        (l7->starved != LB_SLAB_NONE && lb_buffer_pool_ready(&l7->ctx->buffers)))
         return 0;
     int wait = sooner(lb_wheel_wait(&l7->wheel, now_ms), lb_wheel_wait(&l7->conns.wheel, now_ms));
     wait = sooner(wait, lb_wheel_wait(&l7->exchange_wheel, now_ms));
@@ -228,6 +236,7 @@ void lb_l7_stop(struct lb_l7 *l7)
             lb_http_obey(l7, h1, lb_verdict_end(LB_ENDED_STOPPED));
     }
     lb_h2_stop(l7);
+    lb_twins_stop(l7);
     lb_conn_cut(&l7->conns, 1);
     lb_http_servers_cut(l7, 1);
 }

@@ -1,5 +1,6 @@
 #include "request.h"
 
+#include "../core/random.h"
 #include "../table/budget.h"
 #include "../table/account.h"
 #include "../table/clients.h"
@@ -123,6 +124,13 @@ static struct lb_verdict too_fast(struct lb_l7 *l7, struct lb_exchange *exchange
         .next = LB_NEXT_RESPOND, .status = 429, .why = "too many requests come from this client", .number = wait_s};
 }
 
+/* Its route has a mirror: is this one of the requests of which it gets a copy (mirror.h)? */
+static void draw_copy(struct lb_l7 *l7, struct lb_exchange *exchange, const struct lb_routed_to *to)
+{
+    int goes = !exchange->upgrade && !exchange->grpc_web && lb_random_next(&l7->random) % 100 < to->mirror_percent;
+    exchange->mirror = goes ? to->mirror : 0;
+}
+
 /* Its route's rate: 0, or seconds after which a request of its key may come again. */
 static uint32_t rate_wait_s(struct lb_l7 *l7, const struct lb_exchange *exchange, const char *bytes)
 {
@@ -164,6 +172,8 @@ static struct lb_verdict go(struct lb_l7 *l7, struct lb_exchange *exchange, cons
     exchange->route = to->route;
     exchange->routed = 1;
     exchange->retry_on = lb_http_retry_on(to->retry_on, l7->ctx->shm.pools[to->pool].retry_on);
+    if (to->mirror)
+        draw_copy(l7, exchange, to);
     exchange->cost = (uint16_t)cost_of(l7, exchange, bytes, to->pool, to->cost);
     uint32_t wait_s = rate_wait_s(l7, exchange, bytes);
     if (wait_s)

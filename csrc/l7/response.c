@@ -13,8 +13,10 @@
 #include "elsewhere.h"
 #include "forward.h"
 #include "grpc.h"
+#include "mirror.h"
 #include "part.h"
 #include "stopping.h"
+#include "twin.h"
 
 /* --- the response's head ---------------------------------------------------------------------------------------------- */
 
@@ -28,7 +30,8 @@ static void judge_response(struct lb_l7 *l7, struct lb_exchange *exchange, uint1
         lb_gather_note(&l7->servers.gather, took_us);
     exchange->first_us = lb_account_us(exchange->began_us, l7->ctx->now_us);
     lb_timing_note(&l7->ctx->shm, l7->ctx->worker, exchange->pool, LB_TIMING_RESPONSE, l7->ctx->now_us - exchange->began_us);
-    lb_add(classes[status < 600 ? status / 100 - 2 : 3], 1); /* what is unknown is as x00, from 600 on as 500 (RFC 9110 15) */
+    if (!lb_is_twin(exchange->client))
+        lb_add(classes[status < 600 ? status / 100 - 2 : 3], 1); /* what is unknown is as x00, from 600 on as 500 (RFC 9110 15) */
     if (exchange->grpc && status == 200 && exchange->stream[LB_BACKEND].own)
         return;                                                                              /* lb_http_judge_call */
     int speaks_of_request = status < 500 || status >= 600 || status == 501 || status == 505; /* unless the pool says so */
@@ -55,6 +58,8 @@ static void forget_request(struct lb_l7 *l7, struct lb_exchange *exchange)
     if (exchange->replayable || exchange->kept)
         lb_input_consume(l7, &exchange->in);
     exchange->replayable = exchange->kept = 0;
+    if (exchange->mirror)
+        lb_mirror_miss(l7, exchange);
 }
 
 struct lb_verdict lb_http_pass_response(struct lb_l7 *l7, struct lb_exchange *exchange, const char *bytes,

@@ -159,6 +159,8 @@ static struct lb_routed_to lead(const struct lb_routes *routes, uint32_t route, 
                                  .cost = row->cost,
                                  .route = (uint16_t)(row->number + 1),
                                  .retry_on = row->retry_on,
+                                 .mirror = row->mirror,
+                                 .mirror_percent = row->mirror_percent,
                                  .held = row->held ? route + 1 : 0};
 }
 

@@ -32,10 +32,12 @@ enum lb_routed {
 /* Where a request goes. */
 struct lb_routed_to {
     uint32_t pool;
-    uint16_t cost;     /* what it costs there; 0: its route does not say */
-    uint16_t route;    /* its route's number, and 1; 0: none */
-    uint32_t retry_on; /* enum lb_retry_on, bits, with those that say of what it speaks */
-    uint32_t held;     /* its row and 1, where it says more than that; else 0 */
+    uint16_t cost;           /* what it costs there; 0: its route does not say */
+    uint16_t route;          /* its route's number, and 1; 0: none */
+    uint32_t retry_on;       /* enum lb_retry_on, bits, with those that say of what it speaks */
+    uint32_t held;           /* its row and 1, where it says more than that; else 0 */
+    uint16_t mirror;         /* row and 1 of the pool that gets copies; 0: none does */
+    uint16_t mirror_percent; /* of so many requests */
 };
 
 /* Who asks. */

@@ -11,6 +11,7 @@
 #include "forward.h"
 #include "input.h"
 #include "min_rate.h"
+#include "mirror.h"
 #include "request_log.h"
 #include "response.h"
 #include "stage.h"
@@ -62,7 +63,7 @@ static struct lb_verdict not_taken(struct lb_exchange *exchange)
  * request may come with the last of them, so that only whole ones stay in the buffer. */
 static uint8_t may_go_elsewhere(const struct lb_exchange *exchange)
 {
-    return (exchange->stream[LB_BACKEND].own || lb_http_may_come_back(exchange)) &&
+    return (exchange->stream[LB_BACKEND].own || exchange->mirror || lb_http_may_come_back(exchange)) &&
            (exchange->request.whole || exchange->request.framing == LB_BODY_LENGTH ||
             exchange->client->speaks == LB_SPEAKS_HTTP2);
 }
@@ -102,6 +103,8 @@ struct lb_verdict lb_http_send_request(struct lb_l7 *l7, struct lb_exchange *exc
         lb_http_rate_sender(l7, exchange);
     exchange->replayable &= exchange->request.whole; /* what comes from now on goes out as it comes */
     exchange->kept = may_go_elsewhere(exchange);
+    if (exchange->mirror && exchange->request.whole)
+        lb_mirror_send(l7, exchange);
     if (!exchange->replayable && !exchange->kept)
         lb_input_consume(l7, &exchange->in);
     return lb_verdict(LB_NEXT_AGAIN);
@@ -141,6 +144,8 @@ static struct lb_verdict transfer_request(struct lb_l7 *l7, struct lb_exchange *
     }
     if (exchange->request.whole) {
         lb_sendq_drop(l7->ctx, &exchange->up);
+        if (exchange->mirror)
+            lb_mirror_send(l7, exchange);
         if (exchange->client->speaks == LB_SPEAKS_HTTP2) /* many may wait on one connection */
             lb_input_fit(l7, &exchange->in);
         return lb_verdict(LB_NEXT_WAIT);

@@ -144,7 +144,11 @@ struct lb_worker_row {
     uint64_t requests_rate_limited; /* 429: their key asked more than their route's rate; part of requests_refused */
     uint64_t keys_forgotten;        /* keys that still owed time, in whose place another came */
     uint64_t requests_urgent;       /* part of requests_queued: with high priority */
-    uint64_t pad1[2];
+    uint64_t mirrors;               /* copies of requests that were sent to a route's mirror */
+    uint64_t mirrors_active;        /* gauge: those that are under way */
+    uint64_t mirrors_failed;        /* those that got no whole response */
+    uint64_t mirrors_missed;        /* requests of which there should have been one: not held whole, or too many were under way */
+    uint64_t pad1[6];
 };
 
 /* Sessions and retries of a pool in the last seconds, as one worker saw them. Writer: the worker. */

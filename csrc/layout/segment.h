@@ -291,6 +291,9 @@ struct lb_route_row {
     uint32_t limit_key;           /* enum lb_limit_key */
     uint32_t limit_name;          /* of a header, in lower case, of a cookie, or of a claim */
     uint32_t limit_name_length;
+    uint16_t mirror;         /* row and 1 of the pool that gets copies of requests; 0: none does */
+    uint16_t mirror_percent; /* of so many */
+    uint32_t pad1;
 };
 
 /* A route of the configuration in words. Offsets are into the text. */

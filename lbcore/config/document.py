@@ -59,7 +59,7 @@ FILE = Table(
         "listener": Table(options.LISTENER, arrays={"certificate": Table(options.CERTIFICATE)}),
         "route": Table(
             options.ROUTE,
-            tables={"respond": Table(options.RESPOND)},
+            tables={"mirror": Table(options.MIRROR), "respond": Table(options.RESPOND)},
             others={
                 "method": _METHODS,
                 "header": _CONDITIONS,

@@ -16,6 +16,7 @@ from lbcore.config.settings import (
     ClusterSettings,
     LeaseSettings,
     ListenerSettings,
+    MirrorSettings,
     OutlierSettings,
     PoolSettings,
     ProbeSettings,
@@ -111,7 +112,12 @@ def _route(problems: _Problems, where: str, values: dict[str, Any], path: str | 
         respond = problems.made(f"{where}respond.", RespondSettings, respond)
         if respond is None:
             return None
-    route: RouteSettings | None = problems.made(where, RouteSettings, {**values, "respond": respond})
+    mirror = values.pop("mirror", None)
+    if mirror is not None:
+        mirror = problems.made(f"{where}mirror.", MirrorSettings, mirror)
+        if mirror is None:
+            return None
+    route: RouteSettings | None = problems.made(where, RouteSettings, {**values, "respond": respond, "mirror": mirror})
     return route
 
 

@@ -305,6 +305,12 @@ COUNTED = {
     ),
     "retries": _worker("retries", "counter", "Connects to a further backend after a failed one."),
     "retries_denied": _worker("retries_denied", "counter", "Retries that the budget did not allow."),
+    "mirrors": _worker("mirrors", "counter", "Copies of HTTP requests that were sent to the mirror of their route."),
+    "mirrors_active": _worker("mirrors_active", "gauge", "Copies of HTTP requests under way to mirrors."),
+    "mirrors_failed": _worker("mirrors_failed", "counter", "Copies of HTTP requests that got no whole response from a mirror."),
+    "mirrors_missed": _worker(
+        "mirrors_missed", "counter", "HTTP requests that a mirror did not get: not held whole, or too many copies under way."
+    ),
     "responses_retried": _worker(
         "responses_retried", "counter", "Responses of retry_on that no client got: another backend was asked."
     ),

@@ -130,6 +130,11 @@ def _mapped(mapped: HostMap, number: int, pools: dict[str, int], text: _Text) ->
     return bytes(packed)
 
 
+def _mirror(route: RouteSettings, pools: dict[str, int]) -> dict[str, int]:
+    mirror = route.mirror
+    return {} if mirror is None else {"mirror": pools[mirror.pool] + 1, "mirror_percent": mirror.percent}
+
+
 def pack(routes: list[RouteSettings], listeners: dict[str, int], pools: dict[str, int], since_us: int | None = None) -> bytes:
     """The bytes of these routes. listeners, pools: rows by name. since_us: monotonic, since when they are these; None: now.
 
@@ -157,7 +162,7 @@ def pack(routes: list[RouteSettings], listeners: dict[str, int], pools: dict[str
             "answer_length": answer_length,
             "number": number,
             "of_requests": int(bool(route.conditions_of_requests)),
-            **_limits(route, text),
+            **(_limits(route, text) | _mirror(route, pools)),
         }
         if route.mapped is not None:
             maps += 1

@@ -77,6 +77,7 @@ SUITES = [
     "l7/test_connection_reuse.py",
     "l7/test_second_tries.py",
     "l7/test_retry_on.py",
+    "l7/test_mirror.py",
     "l4/test_udp_upgrade.py",
     "l7/test_sticky.py",
     "l7/test_unix_backends.py",

@@ -7,7 +7,7 @@ what a reload changes (`restart`), the texts of errors and the tables of tools/d
 from lbcore.config.options.admin import ADMIN
 from lbcore.config.options.cluster import CLUSTER
 from lbcore.config.options.health import LEASE, OUTLIER, PROBE
-from lbcore.config.options.listener import CERTIFICATE, CONDITION, LISTENER, RESPOND, ROUTE
+from lbcore.config.options.listener import CERTIFICATE, CONDITION, LISTENER, MIRROR, RESPOND, ROUTE
 from lbcore.config.options.pool import BACKEND, POOL
 from lbcore.config.options.source import SOURCE
 from lbcore.config.options.top import DEFAULT_NAME, TOP
@@ -21,6 +21,7 @@ __all__ = (
     "DEFAULT_NAME",
     "LEASE",
     "LISTENER",
+    "MIRROR",
     "OUTLIER",
     "POOL",
     "PROBE",

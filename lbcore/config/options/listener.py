@@ -425,6 +425,11 @@ ROUTE: tuple[Option, ...] = (
     ),
 )
 
+MIRROR: tuple[Option, ...] = (
+    Option("pool", "name", None, "pool that gets copies of the route's requests; nobody gets its responses"),
+    Option("percent", "int", 100, "share of the requests that are copied, in percent", low=1, high=100),
+)
+
 RESPOND: tuple[Option, ...] = (
     Option("status", "int", 200, "status of the response: 200 to 204, or 400 and above", low=200, high=599),
     Option("body", "body", None, "body of the response; default: none", high=32 << 10),

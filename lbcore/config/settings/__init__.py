@@ -24,6 +24,7 @@ from lbcore.config.settings.health import LeaseSettings, OutlierSettings, ProbeS
 from lbcore.config.settings.listener import ListenerSettings, RouteSettings
 from lbcore.config.settings.log_fields import LOG_FIELDS, wants_texts
 from lbcore.config.settings.match import MatchSettings
+from lbcore.config.settings.mirror import MirrorSettings
 from lbcore.config.settings.pool import DEFAULT_POOL, BackendSettings, PoolSettings
 from lbcore.config.settings.respond import RespondSettings
 from lbcore.config.settings.source import SourceSettings
@@ -44,6 +45,7 @@ __all__ = (
     "LeaseSettings",
     "ListenerSettings",
     "MatchSettings",
+    "MirrorSettings",
     "OutlierSettings",
     "PoolSettings",
     "ProbeSettings",

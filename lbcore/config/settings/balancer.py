@@ -207,6 +207,7 @@ class BalancerSettings(Settings):
                 yield f"route[{at}].pool: {route.pool!r} is unknown (known: {', '.join(pools)})"
             if route.mapped is not None:
                 yield from (f"route[{at}].map: {line}" for line in route.mapped.unknown(pools))
+            yield from _mirror_faults(f"route[{at}].mirror.pool", route, self.pools)
             if route.listener is not None and modes and route.listener not in modes:
                 yield f"route[{at}].listener: {route.listener!r} is no http, https or tls listener (known: {', '.join(modes)})"
             if modes.get(route.listener or "") == "tls" and route.of_requests:
@@ -243,6 +244,16 @@ class BalancerSettings(Settings):
         if listener.mode == "tls":
             return any(route.listener in (None, listener.name) and not route.of_requests for route in self.routes)
         return listener.mode in HTTP_MODES and bool(self.routes)
+
+
+def _mirror_faults(where: str, route: RouteSettings, pools: list[PoolSettings]) -> Iterable[str]:
+    if route.mirror is None:
+        return
+    named = {pool.name: pool for pool in pools}
+    if route.mirror.pool not in named:
+        yield f"{where}: {route.mirror.pool!r} is unknown (known: {', '.join(named)})"
+    elif named[route.mirror.pool].send_proxy != "off":
+        yield f"{where}: {route.mirror.pool} has send_proxy: a copy comes on no client's connection"
 
 
 def _shares_port(listener: ListenerSettings, other: ListenerSettings) -> bool:

@@ -11,6 +11,7 @@ from lbcore.config.settings.base import Settings, is_token
 from lbcore.config.settings.host_map import HostMap, MapFault
 from lbcore.config.settings.limits import limit_faults
 from lbcore.config.settings.match import MatchSettings
+from lbcore.config.settings.mirror import MirrorSettings
 from lbcore.config.settings.respond import RespondSettings
 from lbcore.config.settings.tls import CertificateSettings, listener_faults
 
@@ -196,7 +197,7 @@ class RouteSettings(MatchSettings):
     """Where requests go that fit: all that is named must hold."""
 
     OPTIONS = options.ROUTE
-    __slots__ = (*MatchSettings.__slots__, *slots(OWN, "mapped", "respond"))
+    __slots__ = (*MatchSettings.__slots__, *slots(OWN, "mapped", "mirror", "respond"))
     KEY = "route."
 
     listener: str | None
@@ -214,12 +215,14 @@ class RouteSettings(MatchSettings):
     burst: int | None
     limit_key: str | None
     respond: RespondSettings | None
+    mirror: MirrorSettings | None
     map: str | None
     mapped: HostMap | None
     """What the file of `map` said last that was right."""
 
     def take(self, values: dict[str, Any]) -> Iterable[str]:
         self.respond = values.pop("respond", None)
+        self.mirror = values.pop("mirror", None)
         self.mapped = values.pop("mapped", None)
         yield from super().take(values)
         if self.map is not None and self.mapped is None:
@@ -246,6 +249,8 @@ class RouteSettings(MatchSettings):
             yield f"status: {self.status} is not allowed (allowed: {', '.join(map(str, REDIRECTS))})"
         if self.pool is None and self.map is None:
             yield from (f"{key}: requires pool or map" for key in self._of_exchanges)
+            if self.mirror is not None:
+                yield "mirror: requires pool or map"
         if self.redirect is not None and (len(self.redirect) > MAX_REDIRECT or not _REDIRECT.fullmatch(self.redirect)):
             yield (
                 f"redirect: {self.redirect!r} is not allowed (allowed: at most {MAX_REDIRECT} characters: http://HOST, "
@@ -254,8 +259,9 @@ class RouteSettings(MatchSettings):
 
     @property
     def pools(self) -> frozenset[str]:
-        """All pools that it may lead to."""
-        return self.mapped.targets if self.mapped is not None else frozenset({self.pool} if self.pool else ())
+        """All pools that it may lead to, and those that get copies."""
+        pools = self.mapped.targets if self.mapped is not None else frozenset({self.pool} if self.pool else ())
+        return pools | {self.mirror.pool} if self.mirror is not None else pools
 
     @property
     def response_status(self) -> int:
@@ -269,7 +275,7 @@ class RouteSettings(MatchSettings):
     @property
     def of_requests(self) -> list[str]:
         """What it asks for, or does, that only requests have."""
-        answers = [key for key in ANSWERS if getattr(self, key)]
+        answers = [key for key in (*ANSWERS, "mirror") if getattr(self, key)]
         return [*self.conditions_of_requests, *answers, *self._of_exchanges]
 
     @property
