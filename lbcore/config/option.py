@@ -139,6 +139,7 @@ class Option:
             "any_of": "a text, or a list of texts of which any will do",
             "percent": 'a number from 0.01 to 100 with two decimals, or a part such as "10-30"',
             "headers": 'a list of names like "X-Real-IP"',
+            "binds": 'a text like "tcp://0.0.0.0:5432", or a list of them',
             "cidrs": 'a list of networks like "10.0.0.0/8"',
             "statuses": f"a list of statuses, out of {', '.join(self.choices)}",
             "peers": 'a list of networks like "10.0.0.0/8", and "unix:" for clients of unix sockets',
@@ -273,6 +274,10 @@ def _parse_percent(option: Option, value: object) -> tuple[int, int]:
     return places
 
 
+def _parse_binds(option: Option, value: object) -> list[str]:
+    return _parse_texts(option, value if isinstance(value, list | tuple) else [value])
+
+
 def _parse_headers(option: Option, value: object) -> list[str]:
     if not isinstance(value, list | tuple):
         raise ValueError
@@ -318,6 +323,7 @@ _PARSERS: dict[str, Callable[[Option, object], object]] = {
     "any_of": _parse_any_of,
     "percent": _parse_percent,
     "headers": _parse_headers,
+    "binds": _parse_binds,
     "cidrs": _parse_cidrs,
     "statuses": _parse_statuses,
     "peers": _parse_peers,

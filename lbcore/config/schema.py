@@ -17,6 +17,7 @@ _TYPES: dict[str, dict[str, Any]] = {
     "texts": {"type": "array", "items": {"type": "string"}},
     "headers": {"type": "array", "items": {"type": "string"}},
     "header_map": {"type": "object", "additionalProperties": {"type": "string"}},
+    "binds": {"type": ["string", "array"], "items": {"type": "string"}},
     "cidrs": {"type": "array", "items": {"type": "string"}},
     "statuses": {"type": "array", "items": {"type": "integer"}},
     "peers": {"type": "array", "items": {"type": "string"}},

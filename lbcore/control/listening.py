@@ -239,7 +239,9 @@ class Listening:
             return bytes(NO_ROUTES)
         from lbcore.table.routes import pack
 
-        rows = {str(heir.name): row for row, heir in self._heirs(settings).items()}
+        rows: dict[str, list[int]] = {}
+        for row, heir in self._heirs(settings).items():
+            rows.setdefault(heir.group, []).append(row)
         return pack(settings.routes, rows, self._table.pool_rows(), since_us)
 
 

@@ -32,6 +32,8 @@ DATAGRAM_ROOM = 4 << 20
 """Bytes of a udp socket's queues that are asked for; net.core.rmem_max and wmem_max say how many are given."""
 
 
+ANYWHERE = "*"
+"""The host of a listener that takes IPv4 and IPv6 at every address."""
 MOST_QUEUED = 100_000
 """More datagrams than a queue of that room holds."""
 
@@ -66,10 +68,11 @@ class ListenerSockets:
         try:
             kind = socket.SOCK_DGRAM if listener.mode == "udp" else socket.SOCK_STREAM
             family, address = at or address_to_bind(listener.host, listener.port, kind)
+            v6_only = 0 if listener.host == ANYWHERE else 1 if listener.v6_only else None
             if listener.port:
-                _probe_port(family, kind, address, listener.v6_only)
+                _probe_port(family, kind, address, v6_only)
             for _ in range(count):
-                bound = _bind(family, kind, address, shared=True, v6_only=listener.v6_only)
+                bound = _bind(family, kind, address, shared=True, v6_only=v6_only)
                 self.sockets.append(bound)
                 address = bound.getsockname()
                 self._begin(bound, listener, pool, kind)
@@ -114,7 +117,7 @@ class ListenerSockets:
                     made.sockets.append(socket.socket(fileno=os.dup(found[number])))
                 else:
                     made.sockets.append(
-                        _bind(known.family, known.type, known.getsockname(), shared=True, v6_only=_is_v6_only(known))
+                        _bind(known.family, known.type, known.getsockname(), shared=True, v6_only=_v6_only_of(known))
                     )
                     made._begin(made.sockets[-1], listener, pool, known.type)
         except OSError as error:
@@ -195,31 +198,46 @@ def _of_listener(listener: ListenerSettings, error: ValueError) -> ValueError:
 
 
 def address_to_bind(host: str, port: int, kind: int) -> tuple[int, tuple[object, ...]]:
-    """Family and socket address of the first address of a host, IPv4 before IPv6. kind: SOCK_STREAM, ... Raises OSError."""
+    """Family and socket address of the first address of a host, IPv4 before IPv6. kind: SOCK_STREAM, ... Raises OSError.
+
+    "*" is [::] for both, or 0.0.0.0 where the host has no IPv6.
+    """
+    if host == ANYWHERE:
+        host = "::" if _has_ipv6() else "0.0.0.0"
     found = socket.getaddrinfo(host, port, type=kind, flags=socket.AI_PASSIVE)
     family, _, _, _, address = min(found, key=lambda entry: entry[0] != socket.AF_INET)
     return family, address
 
 
-def _is_v6_only(known: socket.socket) -> bool:
-    return known.family == socket.AF_INET6 and bool(known.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY))
+def _has_ipv6() -> bool:
+    """May sockets be bound to IPv6 addresses? Not where it is disabled (ipv6.disable=1, net.ipv6.conf.all.disable_ipv6)."""
+    try:
+        with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as trial:
+            trial.bind(("::", 0))
+    except OSError:
+        return False
+    return True
 
 
-def _probe_port(family: int, kind: int, address: tuple[object, ...], v6_only: bool) -> None:
+def _v6_only_of(known: socket.socket) -> int | None:
+    return known.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY) if known.family == socket.AF_INET6 else None
+
+
+def _probe_port(family: int, kind: int, address: tuple[object, ...], v6_only: int | None) -> None:
     """A group with SO_REUSEPORT would join another balancer's sockets in silence: find out whether the port is free."""
     _bind(family, kind, address, shared=False, v6_only=v6_only).close()
 
 
-def _bind(family: int, kind: int, address: tuple[object, ...], *, shared: bool, v6_only: bool) -> socket.socket:
-    """v6_only: an IPv6 socket takes no IPv4; else it is as the system has it (net.ipv6.bindv6only)."""
+def _bind(family: int, kind: int, address: tuple[object, ...], *, shared: bool, v6_only: int | None) -> socket.socket:
+    """v6_only: does an IPv6 socket take no IPv4? None: as the system has it (net.ipv6.bindv6only)."""
     fresh = socket.socket(family, kind | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
     try:
         if kind == socket.SOCK_STREAM:  # of datagrams it would let anybody bind the same port
             fresh.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if shared:
             fresh.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        if family == socket.AF_INET6 and v6_only:
-            fresh.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        if family == socket.AF_INET6 and v6_only is not None:
+            fresh.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, v6_only)
         fresh.bind(address)
         if not shared and kind == socket.SOCK_STREAM:
             fresh.listen(1)

@@ -135,8 +135,25 @@ def _mirror(route: RouteSettings, pools: dict[str, int]) -> dict[str, int]:
     return {} if mirror is None else {"mirror": pools[mirror.pool] + 1, "mirror_percent": mirror.percent}
 
 
-def pack(routes: list[RouteSettings], listeners: dict[str, int], pools: dict[str, int], since_us: int | None = None) -> bytes:
-    """The bytes of these routes. listeners, pools: rows by name. since_us: monotonic, since when they are these; None: now.
+def _said(route: RouteSettings, text: _Text) -> dict[str, int]:
+    """What a route says of methods, cost and its own response."""
+    methods_at, methods_length = text.put(" ".join(route.method))
+    answer_at, answer_length = text.put(_answer(route))
+    return {
+        "methods": methods_at,
+        "methods_length": methods_length,
+        "cost": route.cost or 0,
+        "status": route.response_status,
+        "answer": answer_at,
+        "answer_length": answer_length,
+    }
+
+
+def pack(
+    routes: list[RouteSettings], listeners: dict[str, list[int]], pools: dict[str, int], since_us: int | None = None
+) -> bytes:
+    """The bytes of these routes. listeners: rows by name, one for each address; pools: rows by name. since_us: monotonic, since
+    when they are these; None: now.
 
     Raises ConfigError when they do not fit.
     """
@@ -146,33 +163,26 @@ def pack(routes: list[RouteSettings], listeners: dict[str, int], pools: dict[str
     hosts: list[bytes] = []
     maps = 0
     for number, route in enumerate(routes):
-        methods_at, methods_length = text.put(" ".join(route.method))
-        answer_at, answer_length = text.put(_answer(route))
         own = top_conditions(route, text.put)
         shared = {
-            "listener": ANY_LISTENER if route.listener is None else listeners[route.listener],
             "pool": pools[route.pool] if route.pool is not None else ANSWERS + len(rows),
-            "methods": methods_at,
-            "methods_length": methods_length,
             "condition": len(conditions),
             "condition_count": len(own),
-            "cost": route.cost or 0,
-            "status": route.response_status,
-            "answer": answer_at,
-            "answer_length": answer_length,
             "number": number,
             "of_requests": int(bool(route.conditions_of_requests)),
+            **_said(route, text),
             **(_limits(route, text) | _mirror(route, pools)),
         }
         if route.mapped is not None:
             maps += 1
             hosts.append(_mapped(route.mapped, maps, pools, text))
             shared["map"] = maps
-        for host, path in itertools.product(route.host or ANY_HOST, _paths(route)):
-            rows.append(shared | _place(host, path, text))
+        meant = [ANY_LISTENER] if route.listener is None else listeners[route.listener]
+        for listener, host, path in itertools.product(meant, route.host or ANY_HOST, _paths(route)):
+            rows.append(shared | {"listener": listener} | _place(host, path, text))
         conditions += own
     if len(rows) > MOST_ROUTES:
-        raise ConfigError(f"route: {len(rows)} rows, one for each host and path, are too many (allowed: at most {MOST_ROUTES})")
+        raise ConfigError(f"route: {len(rows)} rows, one for each address, host and path (allowed: at most {MOST_ROUTES})")
     said = [dict(zip(("at", "length"), text.put(words(route)), strict=True)) for route in routes]
     head = ffi.new(
         "struct lb_routes_head *",

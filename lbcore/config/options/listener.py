@@ -9,7 +9,13 @@ from lbcore.config.options.pool import RETRIED
 
 LISTENER: tuple[Option, ...] = (
     Option("name", "name", None, 'name of the listener; default: "listener-1", "listener-2", ...'),
-    Option("bind", "text", None, "MODE://HOST:PORT, port 0 for any free port"),
+    Option(
+        "bind",
+        "binds",
+        None,
+        "MODE://HOST:PORT, port 0 for any free port, host * for IPv4 and IPv6; MODE://unix:/PATH; or a list of these, each a"
+        " listener with the same settings",
+    ),
     Option(
         "pool",
         "name",

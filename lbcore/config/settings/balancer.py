@@ -88,7 +88,8 @@ class BalancerSettings(Settings):
     def check(self) -> Iterable[str]:
         pools = [pool.name for pool in self.pools]
         yield from _twice("pool", pools)
-        self.listeners = [self._named(index, listener) for index, listener in enumerate(self.listeners, 1)]
+        named = (self._named(index, listener) for index, listener in enumerate(self.listeners, 1))
+        self.listeners = [listener for several in named for listener in several.each()]
         for listener in self.listeners:
             listener.v6_only = any(_shares_port(listener, other) for other in self.listeners)
         self.pools = [self._probed(pool) for pool in self.pools]
@@ -179,7 +180,7 @@ class BalancerSettings(Settings):
         return [
             entry
             for entry in self.listeners
-            if entry.pool == pool or (entry.mode in ROUTED_MODES and (None in routed or entry.name in routed))
+            if entry.pool == pool or (entry.mode in ROUTED_MODES and (None in routed or entry.group in routed))
         ]
 
     def _modes_of(self, pool: str) -> set[str]:
@@ -198,7 +199,7 @@ class BalancerSettings(Settings):
                 yield f"pool {listener.pool}: tls: not for listeners of mode udp ({listener.name})"
 
     def _route_faults(self, pools: list[str]) -> Iterable[str]:
-        modes = {str(listener.name): listener.mode for listener in self.listeners if listener.mode in ROUTED_MODES}
+        modes = {listener.group: listener.mode for listener in self.listeners if listener.mode in ROUTED_MODES}
         yield from key_faults(key for route in self.routes for key in route.json_keys)
         if self.routes and not modes:
             yield "route: requires a listener of mode http, https or tls"
@@ -232,7 +233,8 @@ class BalancerSettings(Settings):
 
     def _named(self, index: int, listener: ListenerSettings) -> ListenerSettings:
         """A listener with the defaults that depend on its neighbours."""
-        listener = listener.replace(name=listener.name or f"listener-{index}")
+        name = listener.name or f"listener-{index}"
+        listener = listener.replace(name=name, group=listener.group or name)
         names = [pool.name for pool in self.pools]
         only: str | None = names[0] if len(names) == 1 else DEFAULT_POOL
         if self._is_routed(listener):
@@ -242,7 +244,7 @@ class BalancerSettings(Settings):
     def _is_routed(self, listener: ListenerSettings) -> bool:
         """Does any route lead on from there?"""
         if listener.mode == "tls":
-            return any(route.listener in (None, listener.name) and not route.of_requests for route in self.routes)
+            return any(route.listener in (None, listener.group) and not route.of_requests for route in self.routes)
         return listener.mode in HTTP_MODES and bool(self.routes)
 
 

@@ -44,11 +44,11 @@ OF_EXCHANGES = ("cost", "retry_on", "retry_post", "response_timeout", "total_tim
 
 
 class ListenerSettings(Settings):
-    """An address that clients connect to. Given as bind="tcp://HOST:PORT", or as mode, host and port. A unix socket is the host
-    "unix:/PATH" with port 0."""
+    """An address that clients connect to. Given as bind="tcp://HOST:PORT" or a list of such, or as mode, host and port. A unix
+    socket is the host "unix:/PATH" with port 0."""
 
     OPTIONS = options.LISTENER
-    __slots__ = slots(options.LISTENER, "certificates", "host", "mode", "port", "v6_only", but=("bind",))
+    __slots__ = slots(options.LISTENER, "also", "certificates", "group", "host", "mode", "port", "v6_only", but=("bind",))
 
     name: str  # empty until the balancer's settings name it
     mode: str
@@ -100,6 +100,10 @@ class ListenerSettings(Settings):
     tls_ciphers: str | None
     client_ca: str | None
     alpn: list[str] | None
+    also: list[str]
+    """Further addresses, MODE://HOST:PORT: `each` makes listeners of them."""
+    group: str
+    """The name by which routes mean it: of a list of addresses, that of the first."""
     v6_only: bool
     """Does another listener have the same port at an IPv4 address? Else one at [::] takes IPv4, too, as the system has it."""
 
@@ -109,6 +113,8 @@ class ListenerSettings(Settings):
             bind = f"{values.pop('mode')}://{join_host_port(values.pop('host'), values.pop('port'))}"
         self.mode, self.host, self.port = "tcp", "", 0
         self.v6_only = bool(values.pop("v6_only", False))
+        self.group = values.pop("group", None) or ""
+        self.also = list(values.pop("also", ()))
         self.trusted_proxies = self.trusted_proxies or []
         self.pass_client_headers = self.pass_client_headers or []
         self.protocols = self.protocols or list(PROTOCOLS)
@@ -121,14 +127,44 @@ class ListenerSettings(Settings):
         if bind is None:
             yield "bind: missing (MODE://HOST:PORT or MODE://unix:/PATH)"
             return
-        try:
-            self.mode, self.host, self.port = parse_listen(bind)
-        except ValueError as error:
-            yield f"bind: {error}"
+        if isinstance(bind, list | tuple):
+            yield from self._take_list(list(bind))
+        else:
+            try:
+                self.mode, self.host, self.port = parse_listen(bind)
+            except ValueError as error:
+                yield f"bind: {error}"
         if self.idle_timeout_ms is None:
             self.idle_timeout_ms = IDLE_MS.get(self.mode, OTHER_IDLE_MS)
         if self.accept_proxy and not self.trusted_proxies:
             yield "accept_proxy: requires trusted_proxies, the peers that send PROXY headers"
+
+    def _take_list(self, binds: list[Any]) -> Iterable[str]:
+        parsed = []
+        for at, bind in enumerate(binds):
+            try:
+                parsed.append(parse_listen(bind))
+            except ValueError as error:
+                yield f"bind[{at}]: {error}"
+        if not binds:
+            yield "bind: an empty list (MODE://HOST:PORT, once or several times)"
+        if not parsed:
+            return
+        self.mode, self.host, self.port = parsed[0]
+        self.also = [f"{mode}://{join_host_port(host, port)}" for mode, host, port in parsed[1:]]
+        for url, (mode, *_) in zip(self.also, parsed[1:], strict=True):
+            if mode != self.mode:
+                yield f"bind: {url!r} has another mode than the first, {self.mode!r}: give it a listener of its own"
+
+    def each(self) -> list[ListenerSettings]:
+        """A listener for each of its addresses: NAME, NAME-2, NAME-3, ..."""
+        if not self.also:
+            return [self]
+        found = [self.replace(also=[])]
+        for number, url in enumerate(self.also, 2):
+            mode, host, port = parse_listen(url)
+            found.append(found[0].replace(name=f"{self.name}-{number}", mode=mode, host=host, port=port))
+        return found
 
     def _protocol_faults(self) -> Iterable[str]:
         for protocol in self.protocols:

@@ -63,7 +63,7 @@ def _is_here(ip: str, address: Address) -> bool:
 def plain(text: str) -> Address | None:
     """An address without its zone, IPv4 inside IPv6 as IPv4 (RFC 4291 2.5.5.2); None: a name, but localhost has an address."""
     try:
-        address = ipaddress.ip_address("127.0.0.1" if text == "localhost" else text.partition("%")[0])
+        address = ipaddress.ip_address({"localhost": "127.0.0.1", "*": "::"}.get(text) or text.partition("%")[0])
     except ValueError:
         return None
     mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
@@ -87,7 +87,7 @@ def _pools_behind(routes: Iterable[RouteSettings], listener: ListenerSettings) -
     routed = (
         pool
         for route in routes
-        if listener.mode in ROUTED_MODES and route.listener in (None, listener.name)
+        if listener.mode in ROUTED_MODES and route.listener in (None, listener.group)
         for pool in route.pools
     )
     return frozenset({*routed, *({listener.pool} if listener.pool else ())})
