@@ -218,7 +218,7 @@ def test_a_key_beyond_json_bytes_does_not_decide() -> None:
 
 
 def test_tiny_chunks_that_fill_a_large_buffer_before_the_key() -> None:
-    body = chat("llama-3", "z" * 60_000)
+    body = chat("llama-3", "z" * 20_000)
     with site() as seen, seen.client() as client:
         sent = in_chunks(body, 1)
         assert said(client, sent) == b"default"
