@@ -77,7 +77,7 @@ static enum next take_header(struct lb_prereads *prereads, struct lb_preread *pr
         take_address(&preread->accepted.ends.client, &told.from);
         take_address(&preread->accepted.ends.here, &told.to);
     }
-    if (!lb_admit(prereads->ctx, preread->accepted.listener, &preread->accepted.ends)) {
+    if (!lb_admit(prereads->ctx, preread->accepted.listener, &preread->accepted.ends, LB_ASKED_NAMED)) {
         int fd = preread->accepted.fd;
         lb_preread_let_go(prereads, preread);
         lb_net_reset(fd);

@@ -31,7 +31,10 @@ void lb_session_open(struct lb_worker_context *ctx, const struct lb_accepted *ac
     struct lb_side client = {.fd = accepted->fd, .readable = accepted->tls != NULL, .writable = 1, .tls = accepted->tls};
     struct lb_ends ends = accepted->ends;
     if (accepted->pool >= ctx->shm.head->max_pools) {
-        lb_count_refused(ctx, LB_ENDED_NO_BACKEND);
+        if (accepted->pool == LB_POOL_DENIED)
+            lb_admit_deny(ctx, accepted->listener, &ends);
+        else
+            lb_count_refused(ctx, LB_ENDED_NO_BACKEND);
         lb_ends_drop(ctx, &ends);
         lb_side_close(&client, 0);
         return;

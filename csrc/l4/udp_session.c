@@ -254,7 +254,7 @@ struct lb_udp_session *lb_udp_session_open(struct lb_udp *udp, uint32_t listener
         return NULL;
     }
     struct lb_ends ends = {.client = *client};
-    if (!lb_admit(ctx, listener, &ends))
+    if (!lb_admit(ctx, listener, &ends, LB_ASKED_PEER))
         return NULL;
     struct lb_udp_session *session = list(udp, &(struct lb_udp_session){.client = *client,
                                                                         .arrival = *arrival,

@@ -51,6 +51,18 @@ static inline void lb_http_recall(struct lb_l7 *l7, const struct lb_exchange *ex
     exchange->stream[LB_CLIENT].ops->recall(l7, exchange);
 }
 
+static inline int lb_http_has_old_routes(const struct lb_l7 *l7)
+{
+    return __atomic_load_n(&l7->ctx->shm.head->routes, __ATOMIC_ACQUIRE) != l7->routes_version;
+}
+
+/* Routes that were published meanwhile are in force from now on. Without the memory for them, the old ones stay. */
+static inline void lb_http_follow_routes(struct lb_l7 *l7)
+{
+    if (lb_http_has_old_routes(l7) && lb_routes_compile(&l7->routes, &l7->ctx->shm, &l7->routes_version) < 0)
+        lb_add(&l7->ctx->row->routes_refused, 1);
+}
+
 /* Did the client speak TLS, with us or with the proxy whose PROXY header says so? */
 static inline int lb_http_client_spoke_tls(const struct lb_l7 *l7, const struct lb_http_client *client)
 {

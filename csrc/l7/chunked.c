@@ -245,6 +245,7 @@ static int may_trail(enum lb_field_name name)
     case LB_SEC_FETCH_MODE:
     case LB_CHALLENGE:
     case LB_CREDENTIALS:
+    case LB_REMOVED:
         break;
     }
     return 0;

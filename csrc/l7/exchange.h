@@ -103,6 +103,7 @@ struct lb_exchange {
     uint32_t first_us;   /* likewise: when the response's head came */
     uint32_t log;        /* texts for its record; LB_SLAB_NONE: none are kept */
     uint32_t reading;    /* of its body, for its route (route_body.c); LB_SLAB_NONE: none is under way */
+    uint32_t caller;     /* whose credentials came (caller.h); LB_SLAB_NONE: none were asked for */
     uint32_t decision;   /* the pick of its backend, for table/why.h */
     uint32_t part;       /* head buffer: a response's head that came in parts */
     uint32_t part_end;

@@ -13,20 +13,23 @@ enum {
     LB_ID_BYTES = 32, /* of a request's id in print */
 };
 
+struct lb_caller;
+
 /* What the balancer knows of a request's way. */
 struct lb_forward {
     const struct lb_listener_row *listener;
-    const uint8_t *peer;          /* address of the client's end, 16 bytes: IPv4 mapped into IPv6 */
-    const char *backend;          /* HOST:PORT, for requests without a Host */
-    int trusted;                  /* the peer is a proxy whose word is taken */
-    int last;                     /* no other request follows on the backend's connection: its codec says so */
-    uint8_t tls;                  /* the client spoke TLS */
-    uint8_t http2;                /* and HTTP/2 */
-    const char *certificate;      /* its own, DER in base64; NULL: none */
-    uint64_t id[2];               /* of the request */
-    const struct lb_trace *trace; /* goes on as the request's traceparent; NULL: what came stays */
-    uint8_t trailers;             /* its pool takes them */
-    int trace_begins;             /* with us: a tracestate that came is not its own */
+    const uint8_t *peer;            /* address of the client's end, 16 bytes: IPv4 mapped into IPv6 */
+    const char *backend;            /* HOST:PORT, for requests without a Host */
+    int trusted;                    /* the peer is a proxy whose word is taken */
+    int last;                       /* no other request follows on the backend's connection: its codec says so */
+    uint8_t tls;                    /* the client spoke TLS */
+    uint8_t http2;                  /* and HTTP/2 */
+    const char *certificate;        /* its own, DER in base64; NULL: none */
+    uint64_t id[2];                 /* of the request */
+    const struct lb_trace *trace;   /* goes on as the request's traceparent; NULL: what came stays */
+    uint8_t trailers;               /* its pool takes them */
+    int trace_begins;               /* with us: a tracestate that came is not its own */
+    const struct lb_caller *caller; /* who asks, by credentials; NULL: it was not asked */
 };
 
 /* Is the word of this header's sender taken? name: in any case. */

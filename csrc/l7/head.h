@@ -43,6 +43,7 @@ enum lb_field_name {
     LB_SEC_FETCH_MODE, /* W3C Fetch Metadata */
     LB_CHALLENGE,      /* WWW-Authenticate, Proxy-Authenticate */
     LB_CREDENTIALS,    /* Authorization, Proxy-Authorization */
+    LB_REMOVED,        /* no name: what is not to go on, whatever it is (l7/caller.h) */
 };
 
 struct lb_field {

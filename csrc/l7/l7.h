@@ -70,6 +70,7 @@ struct lb_l7 {
     struct lb_slab readings;  /* of struct lb_json_body, one an exchange at most: never short */
     struct lb_slab twins;     /* exchanges of our own (twin.h) */
     struct lb_slab logs;      /* of struct lb_request_log, one an exchange at most: likewise */
+    struct lb_slab callers;   /* of struct lb_caller: likewise */
     struct lb_h2_clients h2;
     struct lb_h2_servers servers;
     struct lb_wheel wheel; /* of clients between exchanges */
@@ -86,6 +87,7 @@ struct lb_l7 {
     uint32_t waiting;             /* in all of them */
     uint32_t lingering;           /* clients that linger */
     int draining;
+    uint8_t challenges;                   /* of the 401 that is being composed: enum lb_challenge, bits */
     char location[LB_LOCATION_BYTES + 1]; /* of the redirect that is being composed */
     char *out;                            /* LB_OUT_BYTES: where heads are composed */
     uint64_t random;                      /* core/random.h */

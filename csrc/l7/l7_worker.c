@@ -6,6 +6,7 @@
 #include "../table/account.h"
 #include "attempt.h"
 #include "belongs.h"
+#include "caller.h"
 #include "deadline.h"
 #include "h2/servers.h"
 #include "http_servers.h"
@@ -66,6 +67,8 @@ int lb_l7_open(struct lb_l7 *l7, struct lb_worker_context *ctx, uint32_t max_cli
         error = lb_slab_open(&l7->logs, sizeof(struct lb_request_log), max_clients + streams);
     if (!error)
         error = lb_slab_open(&l7->readings, sizeof(struct lb_json_body), max_clients + streams);
+    if (!error)
+        error = lb_slab_open(&l7->callers, sizeof(struct lb_caller), exchanges);
     if (!error) /* an exchange has two at most, its call at a backend two, and a stream one more, as a connection has */
         error = lb_heads_open(&l7->heads, 3 * exchanges);
     if (!error)
@@ -91,6 +94,7 @@ void lb_l7_close(struct lb_l7 *l7)
     lb_conn_pool_close(&l7->conns);
     lb_heads_close(&l7->heads);
     lb_slab_close(&l7->readings);
+    lb_slab_close(&l7->callers);
     lb_slab_close(&l7->logs);
     lb_twins_close(l7);
     lb_slab_close(&l7->exchanges);
@@ -172,9 +176,7 @@ void lb_l7_turn(struct lb_l7 *l7)
     if (lb_http_servers_are_used(l7))
         lb_http_servers_send(l7);
     lb_buffer_pool_trim(&l7->heads.common, now_ms);
-    if (__atomic_load_n(&ctx->shm.head->routes, __ATOMIC_ACQUIRE) != l7->routes_version &&
-        lb_routes_compile(&l7->routes, &ctx->shm, &l7->routes_version) < 0)
-        lb_add(&ctx->row->routes_refused, 1); /* the old ones stay */
+    lb_http_follow_routes(l7);
 }
 
 static int sooner(int a, int b)

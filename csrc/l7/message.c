@@ -256,6 +256,7 @@ static enum lb_reading read_field(struct lb_message *message, const char *bytes,
     case LB_LB_PRIORITY:
     case LB_CHALLENGE:
     case LB_CREDENTIALS:
+    case LB_REMOVED:
         return LB_READ_DONE;
     case LB_SEC_FETCH_MODE:
         if (lb_same(bytes + field->value.at, field->value.length, "navigate", 8))
@@ -410,6 +411,7 @@ int lb_message_is_hop_field(const struct lb_message *message, const char *bytes,
     case LB_SEC_FETCH_MODE:
     case LB_CHALLENGE:
     case LB_CREDENTIALS:
+    case LB_REMOVED:
         break;
     }
     for (uint32_t i = 0; i < message->nominated_count; i++) {

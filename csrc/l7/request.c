@@ -13,6 +13,7 @@
 #include "forward.h"
 #include "grpc.h"
 #include "grpc_web.h"
+#include "guard.h"
 #include "health.h"
 #include "held_route.h"
 #include "limit_key.h"
@@ -71,6 +72,8 @@ int lb_http_look_at_request(struct lb_l7 *l7, struct lb_exchange *exchange, cons
     lb_http_log_request(l7, exchange, bytes);
     if (message->authority.length > LB_AUTHORITY_BYTES || (message->https && !lb_http_came_by_tls(l7, exchange, bytes)))
         return -1;
+    if (lb_http_listener(l7, exchange)->guarded) /* its guard was published before its row said so */
+        lb_http_follow_routes(l7);
     way->to = (struct lb_routed_to){.pool = lb_http_listener(l7, exchange)->pool};
     struct lb_routed_client client = {exchange->client->ip, exchange->client->listener};
     way->routed = lb_routes_match(l7->routes, &client, message, bytes, NULL, &way->to);
@@ -166,6 +169,11 @@ static struct lb_verdict go(struct lb_l7 *l7, struct lb_exchange *exchange, cons
         return lb_verdict(LB_NEXT_READ);
     if (routed == LB_ROUTED_AMBIGUOUS)
         return lb_http_bad_request(l7, exchange, LB_READ_BAD);
+    if (lb_http_listener(l7, exchange)->guarded | to->guard) {
+        struct lb_verdict guarded = lb_http_guard(l7, exchange, bytes, to);
+        if (lb_verdict_decides(guarded))
+            return guarded;
+    }
     if (!is_pool(l7, to->pool))
         return lb_route_answer(l7, exchange, bytes, to);
     exchange->pool = (uint16_t)to->pool;

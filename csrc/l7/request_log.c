@@ -114,6 +114,15 @@ void lb_http_log_id(struct lb_l7 *l7, const struct lb_exchange *exchange, const 
     memcpy(log->text + used, id, log->id_length);
 }
 
+void lb_http_log_user(struct lb_l7 *l7, const struct lb_exchange *exchange, const char *name, uint32_t length)
+{
+    struct lb_request_log *log = log_of(l7, exchange);
+    if (!log)
+        return;
+    log->user_length = (uint8_t)(length < LB_USER_BYTES ? length : LB_USER_BYTES);
+    memcpy(log->user, name, log->user_length);
+}
+
 static uint32_t backend_of(const struct lb_exchange *exchange)
 {
     return exchange->backend != LB_NONE || !exchange->tried_count ? exchange->backend

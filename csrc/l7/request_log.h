@@ -12,6 +12,9 @@ void lb_http_log_request(struct lb_l7 *l7, struct lb_exchange *exchange, const c
 /* Its request goes out under this id. */
 void lb_http_log_id(struct lb_l7 *l7, const struct lb_exchange *exchange, const char *id, uint32_t length);
 
+/* Its credentials are somebody's: at most LB_USER_BYTES. */
+void lb_http_log_user(struct lb_l7 *l7, const struct lb_exchange *exchange, const char *name, uint32_t length);
+
 /* Its place in a trace, as it goes on to the backend: is there one? begins: with us. */
 int lb_http_trace(const struct lb_l7 *l7, const struct lb_exchange *exchange, struct lb_trace *trace, int *begins);
 

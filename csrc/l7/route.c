@@ -161,6 +161,7 @@ static struct lb_routed_to lead(const struct lb_routes *routes, uint32_t route, 
                                  .retry_on = row->retry_on,
                                  .mirror = row->mirror,
                                  .mirror_percent = row->mirror_percent,
+                                 .guard = row->guard,
                                  .held = row->held ? route + 1 : 0};
 }
 
@@ -209,9 +210,8 @@ static const uint8_t readings[] = {
 /* Its pool; a route that says more than its pool is a place of its own, so that no other reading leads past what it limits. */
 static uint32_t place_of(const struct search *search, const struct lb_routed_to *otherwise)
 {
-    if (search->best != NONE && search->routes->rows[search->best].held)
-        return (uint32_t)LB_ROUTE_HELD + search->routes->rows[search->best].number;
-    return pool_of(search, otherwise);
+    const struct lb_route_row *row = search->best == NONE ? NULL : &search->routes->rows[search->best];
+    return row && (row->held || row->guard) ? (uint32_t)LB_ROUTE_HELD + row->number : pool_of(search, otherwise);
 }
 
 /* After a search by its usual reading. */

@@ -38,6 +38,7 @@ struct lb_routed_to {
     uint32_t held;           /* its row and 1, where it says more than that; else 0 */
     uint16_t mirror;         /* row and 1 of the pool that gets copies; 0: none does */
     uint16_t mirror_percent; /* of so many requests */
+    uint32_t guard;          /* of the route (struct lb_guard_row), from 1; 0: it has none */
 };
 
 /* Who asks. */

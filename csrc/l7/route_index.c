@@ -58,8 +58,8 @@ static int row_ok(const struct lb_routes *routes, const struct lb_route_row *row
     if (!text_ok(routes, row->host, row->host_length) || !text_ok(routes, row->path, row->path_length) ||
         !text_ok(routes, row->methods, row->methods_length) || !text_ok(routes, row->answer, row->answer_length) ||
         !text_ok(routes, row->limit_name, row->limit_name_length) || (row->rate_step_ns && !row->rate_burst) ||
-        !answer_ok(routes, row) || row->host_length > LONGEST_HOST || row->condition > routes->head->conditions ||
-        row->condition_count > routes->head->conditions - row->condition)
+        !answer_ok(routes, row) || row->host_length > LONGEST_HOST || row->guard > routes->head->guards ||
+        row->condition > routes->head->conditions || row->condition_count > routes->head->conditions - row->condition)
         return 0;
     return conditions_ok(routes, row->condition, row->condition_count, 0);
 }
@@ -72,13 +72,45 @@ static int mapped_ok(const struct lb_routes *routes)
     return 1;
 }
 
+static int guard_ok(const struct lb_routes *routes, const struct lb_guard_row *guard)
+{
+    uint32_t networks = routes->head->networks;
+    return guard->network <= networks && guard->allowed_count <= networks - guard->network &&
+           guard->denied_count <= networks - guard->network - guard->allowed_count &&
+           text_ok(routes, guard->key_headers, guard->key_headers_length) &&
+           text_ok(routes, guard->identity, guard->identity_length) && guard->identity_length < LB_USER_BYTES;
+}
+
+static int credentials_ok(const struct lb_routes *routes)
+{
+    for (uint32_t i = 0; i < routes->head->credentials; i++)
+        if (!text_ok(routes, routes->credentials[i].name, routes->credentials[i].name_length) ||
+            routes->credentials[i].name_length >= LB_USER_BYTES)
+            return 0;
+    return 1;
+}
+
+/* Which stands before which listener; 0: one is damaged. */
+static int take_guards(struct lb_routes *routes)
+{
+    for (uint32_t i = 0; i < routes->head->guards; i++) {
+        if (!guard_ok(routes, &routes->guards[i]))
+            return 0;
+        if (routes->guards[i].listener < LB_MAX_LISTENERS)
+            routes->guard_of[routes->guards[i].listener] = i + 1;
+    }
+    return 1;
+}
+
 /* Bytes that published routes take; as large as the room for more. */
 static uint64_t bytes_of(const struct lb_routes_head *head)
 {
     uint64_t bytes = sizeof *head + (uint64_t)head->count * sizeof(struct lb_route_row) +
                      (uint64_t)head->conditions * sizeof(struct lb_condition_row) +
                      (uint64_t)head->words * sizeof(struct lb_route_words) +
-                     (uint64_t)head->mapped * sizeof(struct lb_mapped_host) + head->text_bytes;
+                     (uint64_t)head->mapped * sizeof(struct lb_mapped_host) +
+                     (uint64_t)head->guards * sizeof(struct lb_guard_row) + (uint64_t)head->networks * sizeof(struct lb_network) +
+                     (uint64_t)head->credentials * sizeof(struct lb_credential_row) + head->text_bytes;
     return bytes < LB_ROUTES_BYTES ? bytes : LB_ROUTES_BYTES;
 }
 
@@ -105,13 +137,16 @@ static int take_copy(struct lb_routes *routes, const struct lb_shm *shm, uint32_
     routes->head = head;
     routes->rows = (const void *)(routes->head + 1);
     routes->conditions = (const void *)(routes->rows + head->count);
-    const struct lb_route_words *words = (const void *)(routes->conditions + head->conditions); /* for those who ask why */
+    routes->guards = (const void *)(routes->conditions + head->conditions);
+    routes->networks = (const void *)(routes->guards + head->guards);
+    routes->credentials = (const void *)(routes->networks + head->networks);
+    const struct lb_route_words *words = (const void *)(routes->credentials + head->credentials); /* for those who ask why */
     routes->mapped = (const void *)(words + head->words);
     routes->text = (const char *)(routes->mapped + head->mapped);
     for (uint32_t i = 0; i < head->count; i++)
         if (!row_ok(routes, &routes->rows[i]))
             return -EINVAL;
-    return mapped_ok(routes) ? 0 : -EINVAL;
+    return mapped_ok(routes) && credentials_ok(routes) && take_guards(routes) ? 0 : -EINVAL;
 }
 
 static uint32_t host_number(struct lb_routes *routes, const struct lb_route_row *row, uint32_t *hosts)
@@ -161,6 +196,10 @@ static void fill_index(struct lb_routes *routes)
     for (uint32_t i = 0; i < routes->head->conditions; i++) {
         routes->methods |= routes->conditions[i].kind == LB_CONDITION_METHOD;
         routes->queries |= routes->conditions[i].kind == LB_CONDITION_QUERY;
+    }
+    for (uint32_t i = routes->head->credentials; i-- > 0;) {
+        uint64_t hash = digest_hash(routes->credentials[i].digest);
+        *index_find(&routes->digests, hash) = (struct entry){hash, i};
     }
 }
 
@@ -258,6 +297,7 @@ static void free_one(struct lb_routes *routes)
     free(routes->decoded);
     free(routes->next_decoded);
     free(routes->next);
+    free(routes->digests.entries);
     free(routes->keys.entries);
     free(routes->maps.entries);
     free(routes->hosts.entries);
@@ -289,6 +329,8 @@ static int build(struct lb_routes *routes, const struct lb_shm *shm, uint32_t *v
         error = index_open(&routes->keys, 2 * count);
     if (!error)
         error = index_open(&routes->maps, routes->head->mapped);
+    if (!error)
+        error = index_open(&routes->digests, routes->head->credentials);
     if (!error)
         error = compile_expressions(routes);
     if (!error)

@@ -3,7 +3,9 @@
 #define LB_ROUTE_INDEX_H
 
 #include <regex.h>
+#include <string.h>
 
+#include "../table/account.h"
 #include "route.h"
 
 enum { NONE = UINT32_MAX, ANY_HOST = 0, LONGEST_HOST = 255, LONGEST_PATH = 32768 };
@@ -40,12 +42,16 @@ struct lb_routes {
     const struct lb_routes_head *head;
     const struct lb_route_row *rows;
     const struct lb_condition_row *conditions;
+    const struct lb_guard_row *guards;
+    const struct lb_network *networks;
+    const struct lb_credential_row *credentials;
     const struct lb_mapped_host *mapped;
     const char *text;
     struct index hosts;
     struct index keys;
     int wildcards;                          /* a map has any */
     struct index maps;                      /* to a mapped host */
+    struct index digests;                   /* of credentials */
     uint32_t *next;                         /* by route: the next of the same key */
     uint32_t *next_decoded;                 /* likewise, of the decoded path's key */
     char *decoded;                          /* the text once more: of paths, what they decode to */
@@ -58,8 +64,9 @@ struct lb_routes {
     struct lb_json_path json[LB_JSON_KEYS]; /* and as they are looked for */
     regex_t *expressions;                   /* by route, then by condition; compiled for those that have one */
     uint8_t *compiled;
-    char path[LONGEST_PATH + 2]; /* a request's path, normal as it is written */
-    char read[LONGEST_PATH + 2]; /* and in another reading */
+    uint32_t guard_of[LB_MAX_LISTENERS]; /* by row: the number of its guard, from 1; 0: none */
+    char path[LONGEST_PATH + 2];         /* a request's path, normal as it is written */
+    char read[LONGEST_PATH + 2];         /* and in another reading */
 };
 
 static inline uint64_t hash_start(enum key_kind kind, uint32_t host)
@@ -108,6 +115,14 @@ static inline uint32_t lb_routes_json_key(const struct lb_routes *routes, const 
     while (key < routes->json_count && routes->json_at[key] != condition->name)
         key++;
     return key;
+}
+
+/* Of the digest of somebody's credentials, which nobody can choose: it is salted. */
+static inline uint64_t digest_hash(const uint8_t *digest)
+{
+    uint64_t hash;
+    memcpy(&hash, digest, sizeof hash);
+    return hash ? hash : 1;
 }
 
 static inline enum key_kind path_key(const struct lb_route_row *row)

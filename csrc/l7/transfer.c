@@ -8,6 +8,7 @@
 #include "body.h"
 #include "elsewhere.h"
 #include "belongs.h"
+#include "caller.h"
 #include "forward.h"
 #include "input.h"
 #include "min_rate.h"
@@ -29,6 +30,7 @@ static void fill_forward(struct lb_l7 *l7, const struct lb_exchange *exchange, s
         .tls = (uint8_t)lb_http_client_spoke_tls(l7, exchange->client),
         .certificate = exchange->client->side.tls ? exchange->client->side.tls->certificate : NULL,
         .backend = lb_backend_authority(&l7->ctx->shm.backends[exchange->backend]),
+        .caller = exchange->caller == LB_SLAB_NONE ? NULL : lb_slab_at(&l7->callers, exchange->caller),
     };
     if (lb_http_trace(l7, exchange, trace, &forward->trace_begins))
         forward->trace = trace;
@@ -88,6 +90,8 @@ struct lb_verdict lb_http_send_request(struct lb_l7 *l7, struct lb_exchange *exc
     struct lb_head_out out = {
         .bytes = bytes, .body = bytes + head, .body_count = exchange->in.next - exchange->in.start - head, .forward = &forward};
     fill_forward(l7, exchange, &forward, &trace);
+    if (forward.caller)
+        lb_caller_remove(forward.caller, &l7->message, bytes);
     if (exchange->log != LB_SLAB_NONE)
         keep_id(l7, exchange, &forward, bytes);
     exchange->sent_us = (uint32_t)l7->ctx->now_us;

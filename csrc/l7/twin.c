@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "belongs.h"
+#include "caller.h"
 #include "exchanges.h"
 #include "finish.h"
 #include "input.h"
@@ -143,6 +144,11 @@ static void copy_request(struct lb_l7 *l7, struct lb_exchange *to, const struct 
     to->minor = 0; /* it has no use for interim responses */
     to->grpc = from->grpc;
     to->grpc_status = from->grpc_status;
+    if (from->caller != LB_SLAB_NONE) { /* what is kept from the backend, or told to it, is so of the mirror */
+        to->caller = lb_slab_take(&l7->callers);
+        *(struct lb_caller *)lb_slab_at(&l7->callers, to->caller) =
+            *(const struct lb_caller *)lb_slab_at(&l7->callers, from->caller);
+    }
     to->replayable = lb_method_is_idempotent((enum lb_method)from->method) != 0;
     to->persistent = to->routed = 1;
 }

@@ -2,7 +2,7 @@
 /* What a worker counts. Writer: the worker; the supervisor after its death. All but gauges only grow.
  *   accepted = active + closed + refused
  *   refused  = refused_no_backend + refused_connect + refused_client_aborts + refused_resource + refused_preread
- *              + refused_handshake + refused_client_sessions + refused_client_rate
+ *              + refused_handshake + refused_client_sessions + refused_client_rate + refused_denied
  *   closed   = closed_done + closed_client_reset + closed_backend_reset + closed_idle + closed_half + closed_slow
  *              + closed_overdue + closed_cut + closed_stopped + closed_lost + closed_moved
  *   requests = requests_active + requests_done + requests_refused + requests_client_aborts + requests_failed
@@ -148,7 +148,10 @@ struct lb_worker_row {
     uint64_t mirrors_active;        /* gauge: those that are under way */
     uint64_t mirrors_failed;        /* those that got no whole response */
     uint64_t mirrors_missed;        /* requests of which there should have been one: not held whole, or too many were under way */
-    uint64_t pad1[6];
+    uint64_t refused_denied;        /* its client's address is not allowed; part of refused */
+    uint64_t requests_denied;       /* 403: likewise; part of requests_refused */
+    uint64_t requests_unauthenticated; /* 401: no valid credentials came; part of requests_refused */
+    uint64_t pad1[3];
 };
 
 /* Sessions and retries of a pool in the last seconds, as one worker saw them. Writer: the worker. */
@@ -228,7 +231,8 @@ struct lb_record {
     uint8_t spoken; /* enum lb_protocol: with the backend; 0: with none, or not HTTP */
     uint8_t referer_length;
     uint8_t agent_length;
-    uint8_t text[372];
+    uint8_t user_length; /* of the name that its credentials have; it follows the reason */
+    uint8_t text[371];
 };
 
 /* What a worker saw of a backend. Writer: the worker. Valid for the row's generation only. */

@@ -136,6 +136,11 @@ struct lb_listener_row {
     uint32_t json_bytes;           /* mode http: of a body in which routes look for keys */
     uint32_t error_format;         /* mode http: enum lb_error_format */
     uint32_t priority_of_any;      /* mode http: X-LB-Priority of any client counts, not just that of trusted peers */
+    uint16_t guarded;              /* mode http: a guard of the routes is its own (struct lb_guard_row) */
+    uint16_t client_lists;         /* other modes: clients' addresses are looked at; 0: all may come */
+    uint16_t allowed_count;
+    uint16_t denied_count;
+    uint8_t pad0[56];
     uint8_t name[64];
     uint8_t address[128];
     uint8_t error_type[96];         /* media type of the body below */
@@ -143,6 +148,7 @@ struct lb_listener_row {
     uint8_t passed_headers[256];    /* claim headers that strangers may bring: lower case, '-' for '_', apart by spaces */
     uint8_t health_path[128];       /* mode http: a GET of it is answered here; empty: none is */
     struct lb_network networks[32]; /* peers whose word on the client is taken */
+    struct lb_network clients[64];  /* who may come, then who may not (l4/networks.h) */
 };
 
 /* A pool. Writer: control plane. */
@@ -247,16 +253,19 @@ struct lb_view {
     uint8_t pad0[40];
 };
 
-/* The routes, in one of two copies: this head, the rows, the conditions, what the routes are in words, the hosts of their maps, the
- * text that all of these point into. Writer: control plane. */
+/* The routes, in one of two copies: this head, the rows, the conditions, the guards, their networks, the credentials, what the routes are in
+ * words, the hosts of their maps, the text that all of these point into. Writer: control plane. */
 struct lb_routes_head {
     uint32_t count;
     uint32_t conditions;
     uint32_t text_bytes;
     uint32_t words;  /* routes of the configuration */
     uint32_t mapped; /* hosts of all maps */
-    uint32_t pad0;
+    uint32_t guards;
     uint64_t since_us; /* monotonic: since when they are these */
+    uint32_t networks;
+    uint32_t credentials;
+    uint8_t salt[16]; /* of the digests of credentials */
 };
 
 /* One route. Offsets are into the text. */
@@ -293,6 +302,7 @@ struct lb_route_row {
     uint32_t limit_name_length;
     uint16_t mirror;         /* row and 1 of the pool that gets copies of requests; 0: none does */
     uint16_t mirror_percent; /* of so many */
+    uint32_t guard;          /* the number of its guard, from 1; 0: its listener's alone. Equal guards are one */
     uint32_t pad1;
 };
 
@@ -322,4 +332,30 @@ struct lb_condition_row {
     uint32_t name_length;
     uint32_t value; /* in JSON several, apart by line feeds: one of them */
     uint32_t value_length;
+};
+
+/* Who may use a route, or a listener of mode http. What a route does not say, its listener's says. */
+struct lb_guard_row {
+    uint32_t listener; /* row: of all its requests; UINT32_MAX: of the routes that name it */
+    uint32_t lists;    /* it speaks of clients' addresses */
+    uint32_t network;  /* the first of its networks: who may come, then who may not */
+    uint32_t allowed_count;
+    uint32_t denied_count;
+    uint32_t asks;        /* it speaks of credentials; where both of the next are 0, it asks for none */
+    uint32_t keys;        /* number of the set of API keys that it takes; 0: none */
+    uint32_t logins;      /* likewise of users with passwords */
+    uint32_t key_headers; /* where keys stand: names in lower case, apart by spaces */
+    uint32_t key_headers_length;
+    uint32_t identity; /* the header that tells backends whose credentials came; length 0: they are not told */
+    uint32_t identity_length;
+    uint32_t removes; /* credentials do not go on to backends */
+    uint32_t pad0[3];
+};
+
+/* Somebody's credentials. digest: SHA-256 of the salt, the number of the set (32 bits, the lowest byte first) and the secret's own digest: of
+ * a key SHA-256 of it; of a user SHA-256 of the name, a zero byte and SHA-256 of the password. */
+struct lb_credential_row {
+    uint8_t digest[32];
+    uint32_t name; /* whose they are: at most 63 bytes */
+    uint32_t name_length;
 };

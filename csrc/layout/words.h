@@ -1,13 +1,15 @@
 /* The shared segment: its bounds, and the words that stand in it as numbers. See segment.h. */
 enum {
-    LB_LAYOUT = 28,   /* raised with every change of this file, of segment.h and of figures.h */
+    LB_LAYOUT = 29,   /* raised with every change of this file, of segment.h and of figures.h */
     LB_NAME = 64,     /* bytes of a name, NUL included */
     LB_ADDRESS = 128, /* bytes of a printed address, NUL included: unix(7) paths have 107 bytes at most */
     LB_SOURCE = 16,   /* bytes of a backend's source */
     LB_REASON = 192,  /* bytes of a reason in words */
     LB_WINDOW = 8,    /* seconds that the retry budget looks back */
     LB_NO_POOL = 0x7fffffff,
-    LB_ROUTE_HELD = 0x20000000,    /* and the route's number: it says more than its pool, and is told apart from it */
+    LB_ROUTE_HELD = 0x20000000,  /* and the route's number: it says more than its pool, and is told apart from it */
+    LB_POOL_DENIED = 0x7ffffffe, /* in the place of a pool: its client's address is not allowed */
+    LB_MAX_LISTENERS = 256,
     LB_ROUTE_ANSWERS = 0x40000000, /* and the route's row, in the place of its pool: it answers by itself */
     LB_MAX_WORKERS = 64,
     LB_PICKERS = 4,             /* sections of processes that pick without the proxy */
@@ -25,12 +27,13 @@ enum {
     LB_TIMINGS = 5,             /* kinds of times that are kept of each pool: enum lb_timing */
     LB_TIMING_BUCKETS = 511,
     LB_RECORDS = 8192,          /* of what ended, that a section remembers for the access log */
-    LB_RECORD_TEXT = 372,       /* bytes of a record's texts */
+    LB_RECORD_TEXT = 371,       /* bytes of a record's texts */
     LB_PASSED_HEADERS = 256,    /* bytes of the names of claim headers that a listener passes on, NUL included */
     LB_STICKY_ATTRIBUTES = 256, /* bytes of a sticky cookie's attributes, NUL included */
     LB_CLIENTS = 65536,         /* clients that are known where listeners limit them */
     LB_KEYS = 65536,            /* that limits of routes know */
     LB_TIERS = 16,              /* a backend's tier is below this */
+    LB_CLIENT_NETWORKS = 64,    /* of a listener's or a route's allow_clients and deny_clients together */
 };
 
 enum lb_mode { LB_MODE_TCP = 1, LB_MODE_HTTP = 2, LB_MODE_UDP = 3, LB_MODE_TLS = 4, LB_MODE_HTTPS = 5 };
@@ -199,6 +202,8 @@ enum lb_why {
     LB_WHY_ANSWER = 13,   /* no pool was asked: a route answers by itself */
     LB_WHY_NO_ROUTE = 14, /* nor here: no route matches */
     LB_WHY_LIMITED = 15,  /* likewise: the request is over its route's rate */
+    LB_WHY_DENIED = 16,   /* nor here: the client's address is not allowed */
+    LB_WHY_UNKNOWN = 17,  /* nor here: no valid credentials came */
 };
 
 /* What is timed. */
@@ -239,7 +244,8 @@ enum lb_end {
     LB_ENDED_HANDSHAKE = 17, /* no TLS session came about */
     LB_ENDED_MOVED = 18,     /* of udp: another worker has it now */
     LB_ENDED_TUNNEL = 19,    /* of http: it goes on as a session */
-    LB_ENDINGS = 21,
+    LB_ENDED_DENIED = 21,    /* recorded: its client's address is not allowed */
+    LB_ENDINGS = 22,
     LB_ENDED_NOT = 255, /* of decisions: what they led to is under way */
 };
 

@@ -75,6 +75,11 @@ static void put_texts(struct lb_record *record, const struct lb_request_log *log
         size_t length = strnlen(reason, room);
         memcpy(record->text + used, reason, length);
         record->reason_length = (uint8_t)length;
+        used += length;
+    }
+    if (log && log->user_length && log->user_length <= LB_RECORD_TEXT - used) {
+        memcpy(record->text + used, log->user, log->user_length);
+        record->user_length = log->user_length;
     }
 }
 

@@ -5,7 +5,7 @@
 
 #include "shm.h"
 
-enum { LB_NEVER_US = UINT32_MAX };
+enum { LB_NEVER_US = UINT32_MAX, LB_USER_BYTES = 64 };
 
 /* The texts of an exchange, kept from its head to its end. */
 struct lb_request_log {
@@ -20,8 +20,10 @@ struct lb_request_log {
     uint8_t truncated;
     uint8_t referer_length;
     uint8_t agent_length;
-    uint8_t pad[3];
+    uint8_t user_length;
+    uint8_t pad[2];
     char text[LB_RECORD_TEXT]; /* method, host, path, referer, agent, id */
+    char user[LB_USER_BYTES];  /* whose credentials came */
 };
 
 /* A session or an exchange that has ended. */

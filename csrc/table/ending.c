@@ -34,6 +34,7 @@ const struct lb_ending lb_endings[LB_ENDINGS] = {
     [LB_ENDED_HANDSHAKE] = {REFUSED(handshake), REQUEST(refused), UNRECORDED, 0, LB_SAYS_NOTHING, LB_RESETS_NEVER},
     [LB_ENDED_MOVED] = {CLOSED(moved), REQUEST(done), UNRECORDED, 0, LB_SAYS_NOTHING, LB_RESETS_NEVER},
     [LB_ENDED_TUNNEL] = {CLOSED(done), REQUEST(done), UNRECORDED, 0, LB_SAYS_NOTHING, LB_RESETS_NEVER},
+    [LB_ENDED_DENIED] = {REFUSED(denied), REQUEST(refused), LB_ENDED_DENIED, 0, LB_SAYS_NOTHING, LB_RESETS_ALWAYS},
 };
 
 static void count(struct lb_worker_row *row, uint16_t offset)

@@ -9,18 +9,20 @@ _Static_assert(offsetof(struct lb_head, generation) == 384, "head's changing lin
 _Static_assert(sizeof(struct lb_spent) == 24, "spent");
 _Static_assert(sizeof(((struct lb_head *)0)->spent) / sizeof(struct lb_spent) == LB_MAX_WORKERS + 1, "spent of all");
 _Static_assert(sizeof(struct lb_network) == 32, "network");
-_Static_assert(sizeof(struct lb_listener_row) == 2880, "listener row");
+_Static_assert(sizeof(struct lb_listener_row) == 4992, "listener row");
 _Static_assert(sizeof(struct lb_pool_row) == 640, "pool row");
 _Static_assert(sizeof(struct lb_backend_row) == 448, "backend row");
 _Static_assert(offsetof(struct lb_backend_row, address) == 64, "the data path reads one line of a backend row");
 _Static_assert(sizeof(struct lb_client) == 32, "client");
 _Static_assert(sizeof(struct lb_key_row) == 32, "key");
 _Static_assert(sizeof(struct lb_view) == 64, "view");
-_Static_assert(sizeof(struct lb_routes_head) == 32, "routes head");
+_Static_assert(sizeof(struct lb_routes_head) == 56, "routes head");
 _Static_assert(sizeof(struct lb_mapped_host) == 12, "mapped host");
 _Static_assert(sizeof(struct lb_route_words) == 8, "route words");
-_Static_assert(sizeof(struct lb_route_row) == 120, "route row");
+_Static_assert(sizeof(struct lb_route_row) == 128, "route row");
 _Static_assert(sizeof(struct lb_condition_row) == 24, "condition row");
+_Static_assert(sizeof(struct lb_guard_row) == 64, "guard row");
+_Static_assert(sizeof(struct lb_credential_row) == 40, "credential row");
 _Static_assert(sizeof(struct lb_worker_row) == 1600, "worker row");
 _Static_assert(sizeof(struct lb_budget) == 128, "budget");
 _Static_assert(sizeof(struct lb_backend_health) == 128, "health");
@@ -30,7 +32,7 @@ _Static_assert(sizeof(struct lb_record) == 512, "record");
 _Static_assert(sizeof(((struct lb_record *)0)->text) == LB_RECORD_TEXT, "texts of a record");
 _Static_assert(sizeof(struct lb_histogram) == 4096, "a histogram is a page: one that nobody writes costs nothing");
 
-enum { LINE = 64, PAGE = 4096, MAX_LISTENERS = 256, MAX_POOLS = 4096, MAX_BACKENDS = 1000000, MIN_SLOTS = 65536 };
+enum { LINE = 64, PAGE = 4096, MAX_POOLS = 4096, MAX_BACKENDS = 1000000, MIN_SLOTS = 65536 };
 
 static uint64_t round_up(uint64_t n, uint64_t unit)
 {
@@ -94,7 +96,7 @@ static void plan(struct lb_head *head, const struct lb_limits *limits)
 
 static int limits_ok(const struct lb_limits *limits)
 {
-    return limits->listeners >= 1 && limits->listeners <= MAX_LISTENERS && limits->pools >= 1 && limits->pools <= MAX_POOLS &&
+    return limits->listeners >= 1 && limits->listeners <= LB_MAX_LISTENERS && limits->pools >= 1 && limits->pools <= MAX_POOLS &&
            limits->backends >= 1 && limits->backends <= MAX_BACKENDS && limits->workers >= 1 && limits->workers <= LB_MAX_WORKERS;
 }
 

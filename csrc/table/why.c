@@ -62,6 +62,26 @@ void lb_why_answer(const struct lb_shm *shm, uint32_t section, enum lb_why why, 
     publish(shm, section, decision, number);
 }
 
+void lb_why_refuse(const struct lb_shm *shm, uint32_t section, const struct lb_why_refused *refused)
+{
+    uint64_t number;
+    struct lb_decision *decision = begin(shm, section, &number);
+    uint32_t pool = refused->pool < shm->head->max_pools ? refused->pool : LB_NONE;
+    *decision = (struct lb_decision){
+        .at_us = refused->now_us,
+        .backend = LB_NONE,
+        .pool = pool,
+        .candidate = {LB_NONE, LB_NONE},
+        .score = {-1, -1},
+        .status = refused->status,
+        .why = (uint8_t)refused->why,
+        .end = LB_ENDED_DENIED,
+        .policy = pool == LB_NONE ? 0 : (uint8_t)shm->pools[pool].policy,
+        .route = refused->route,
+    };
+    publish(shm, section, decision, number);
+}
+
 void lb_why_speak(const struct lb_shm *shm, uint32_t section, uint32_t number, uint8_t spoken, uint8_t why)
 {
     struct lb_decision *decision = lb_shm_decision(shm, section, number);

@@ -23,6 +23,17 @@ uint32_t lb_why_note(const struct lb_shm *shm, const struct lb_pick *pick);
 /* A request that no pool was asked about. why: LB_WHY_ANSWER or LB_WHY_NO_ROUTE. status: of the response. */
 void lb_why_answer(const struct lb_shm *shm, uint32_t section, enum lb_why why, uint32_t route, uint32_t status, uint64_t now_us);
 
+/* A client, or a request, that is refused before anybody is picked. */
+struct lb_why_refused {
+    uint64_t now_us; /* monotonic */
+    uint32_t pool;   /* row, or anything else: none */
+    uint16_t route;  /* as lb_routed_to has it */
+    uint16_t status; /* of the response; 0: none */
+    enum lb_why why; /* LB_WHY_DENIED and what follows it */
+};
+
+void lb_why_refuse(const struct lb_shm *shm, uint32_t section, const struct lb_why_refused *refused);
+
 /* What is spoken with it, and why: enum lb_protocol, enum lb_spoken_why. */
 void lb_why_speak(const struct lb_shm *shm, uint32_t section, uint32_t number, uint8_t spoken, uint8_t why);
 

@@ -1,4 +1,5 @@
 #include "../l4/admit.h"
+#include "../l7/guard.h"
 #include "../table/account.h"
 #include "worker.h"
 
@@ -38,7 +39,7 @@ void lb_worker_take(void *context, int client, uint32_t listener, const union lb
                                    .accepted_us = (uint32_t)worker->ctx.now_us,
                                    .ends.client = *peer};
     lb_account_accepted(&worker->ctx.shm, worker->ctx.worker, listener);
-    if (!lb_admit(&worker->ctx, listener, &accepted.ends))
+    if (!lb_admit(&worker->ctx, listener, &accepted.ends, LB_ASKED_PEER))
         lb_net_reset(client);
     else if (!lb_preread_is_due(&worker->ctx, listener, peer))
         lb_worker_serve_client(worker, &accepted);
@@ -56,5 +57,5 @@ uint32_t lb_worker_pool_of_name(void *context, uint32_t listener, const struct l
     struct lb_routed_to to = {.pool = worker->ctx.shm.listeners[listener].pool};
     lb_net_as_v6(client, ip);
     lb_routes_match_name(worker->l7.routes, listener, hello, ip, &to);
-    return to.pool;
+    return lb_guard_admits_name(worker->l7.routes, &to, ip) ? to.pool : LB_POOL_DENIED;
 }

@@ -193,7 +193,7 @@ def why(
         str | None,
         typer.Option(
             metavar="OUTCOME",
-            help="Only this outcome: open, done, unreachable, failed, 'client left', ended, nobody or answered.",
+            help="Only this outcome: open, done, unreachable, failed, 'client left', ended, nobody, answered or refused.",
         ),
     ] = None,
     worker: Annotated[str | None, typer.Option(metavar="NUMBER", help="Only decisions of this worker.")] = None,

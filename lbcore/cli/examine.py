@@ -54,6 +54,7 @@ def _examined(file: Path, advice: list[str]) -> BalancerSettings:
     from lbcore.cli.serve import check_services
     from lbcore.config.toml import load
     from lbcore.control import privileges
+    from lbcore.control.credential_files import CredentialFiles
     from lbcore.discovery.names import unresolvable
     from lbcore.tls.store import Store
 
@@ -64,6 +65,7 @@ def _examined(file: Path, advice: list[str]) -> BalancerSettings:
         settings = load(file)
     check_services(settings)
     Store(advice.append).read(settings)
+    CredentialFiles(advice.append).read(settings)
     advice += [*settings.advice(), *unresolvable(settings)]
     return settings
 

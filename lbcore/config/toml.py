@@ -24,6 +24,7 @@ from lbcore.config.settings import (
     RouteSettings,
     SourceSettings,
 )
+from lbcore.config.settings.access import CREDENTIALS, OFF
 from lbcore.errors import ConfigError
 
 MAX_BYTES = 16 << 20
@@ -105,7 +106,7 @@ def _build(given: dict[str, Any], path: str | None) -> BalancerSettings:
 
 
 def _route(problems: _Problems, where: str, values: dict[str, Any], path: str | None) -> RouteSettings | None:
-    _from_own_folder(values, ("map",), path)
+    _from_own_folder(values, ("map", *CREDENTIALS), path)
     respond = values.pop("respond", None)
     if respond is not None:
         _from_own_folder(respond, ("body_file",), path)
@@ -122,7 +123,7 @@ def _route(problems: _Problems, where: str, values: dict[str, Any], path: str | 
 
 
 def _listener(problems: _Problems, where: str, values: dict[str, Any], path: str | None) -> ListenerSettings | None:
-    _from_own_folder(values, ("client_ca",), path)
+    _from_own_folder(values, ("client_ca", *CREDENTIALS), path)
     certificates = []
     for at, certificate in enumerate(values.pop("certificate", ())):
         _from_own_folder(certificate, ("cert", "key", "ocsp"), path)
@@ -170,7 +171,7 @@ def _source(problems: _Problems, where: str, values: dict[str, Any], path: str |
 def _from_own_folder(values: dict[str, Any], names: tuple[str, ...], path: str | None) -> None:
     """Relative file names are meant from the configuration's own folder."""
     for name in names:
-        if values.get(name) is not None and path is not None:
+        if values.get(name) not in (None, OFF) and path is not None:
             values[name] = os.path.join(os.path.dirname(path), values[name])
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 
+from lbcore.control.credential_files import CredentialFiles
 from lbcore.control.route_maps import RouteMaps
+from lbcore.errors import ConfigError
 from lbcore.tls.bundle import LISTENER, POOL
 
 TYPE_CHECKING = False
@@ -24,14 +26,19 @@ class ListenerChanges:
 
     def __init__(self, table: Table, workers: WorkerPool, tls: TlsPublisher, log: Callable[[str], None]) -> None:
         self._table, self._workers, self._listening, self._tls = table, workers, workers.listening, tls
+        self._log = log
+        self._credentials = CredentialFiles(log)
         self._maps = RouteMaps(log, self._publish_maps)
         self._since_us = 0
+        self._settings: BalancerSettings | None = None
 
     def begin(self, settings: BalancerSettings, adoption: Adoption | None) -> None:
         """Bind all, before any worker is there. Raises PortTaken or ConfigError."""
+        self._credentials.adopt(self._credentials.read(settings))
         self._tls.adopt(self._tls.read(settings), settings)
         self._listening.open_all(settings, adoption)
-        self._table.set_routes(self._listening.packed_routes(settings))
+        self._settings = settings
+        self._table.set_routes(self._listening.packed_routes(settings, self._credentials.sets))
         self._follow_maps(settings)
         self._tls.tell(POOL)
         self._tls.tell(LISTENER)
@@ -51,20 +58,22 @@ class ListenerChanges:
         self._workers.await_all("did not take the new listeners")
 
     def _apply(self, settings: BalancerSettings, ready: Callable[[], None]) -> None:
-        secrets = self._tls.read(settings)
+        secrets, sets = self._tls.read(settings), self._credentials.read(settings)
         slots = self._workers.slots
-        opened, routes = self._listening.open_fresh(settings, slots.retiring)
+        opened, routes = self._listening.open_fresh(settings, slots.retiring, sets)
         leaving = self._listening.follow(settings)
         self._tls.adopt(secrets, settings)
+        self._credentials.adopt(sets)
+        self._settings = settings
         self._tls.tell(POOL)  # before rows say that TLS is spoken
         ready()
         self._tls.tell(LISTENER)
+        self._table.set_routes(routes)  # before rows say that a guard stands before their requests
+        self._follow_maps(settings)
         self._write_all()
         for index in opened:
             for slot in slots.staying():
                 self._workers.hand_over(slot, index, succeeds=slot is slots.coming)
-        self._table.set_routes(routes)
-        self._follow_maps(settings)
         for index, (listener, sockets) in leaving.items():
             self._close(index, listener, sockets)
         self._tls.withdraw()
@@ -91,11 +100,19 @@ class ListenerChanges:
 
     def _publish_maps(self, settings: BalancerSettings) -> None:
         """Their routes are still the same ones."""
-        self._table.set_routes(self._listening.packed_routes(settings, self._since_us))
+        self._table.set_routes(self._listening.packed_routes(settings, self._credentials.sets, self._since_us))
+
+    def _follow_credentials(self, settings: BalancerSettings) -> None:
+        try:
+            self._publish_maps(settings)
+        except ConfigError as error:  # too many for the table
+            for problem in error.problems:
+                self._log(f"{problem}; the credentials before stay in force")
 
     @property
     def _wanted_at(self) -> float | None:
-        return min((when for when in (self._tls.wanted_at, self._maps.wanted_at) if when is not None), default=None)
+        times = (self._tls.wanted_at, self._maps.wanted_at, self._credentials.wanted_at)
+        return min((when for when in times if when is not None), default=None)
 
     def tend(self, now: float) -> float | None:
         """Files that changed, keys of tickets whose time has come. When to look again."""
@@ -108,6 +125,8 @@ class ListenerChanges:
             if self._tls.wanted_at is not None and now >= self._tls.wanted_at and self._tls.tick(now):
                 self._write_all()
             self._maps.tick(now)
+            if self._credentials.tick(now) and self._settings:
+                self._follow_credentials(self._settings)
             return self._wanted_at
         finally:
             self._workers.lock.release()

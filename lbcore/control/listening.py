@@ -14,12 +14,13 @@ if TYPE_CHECKING:
 
     from lbcore.config.settings import BalancerSettings, ListenerSettings, PoolSettings
     from lbcore.control.adoption import Adoption
+    from lbcore.control.credential_files import Sets
     from lbcore.control.sockets import Asked, Where
     from lbcore.control.systemd import Inherited
     from lbcore.control.worker_slots import WorkerSlot
     from lbcore.table import Table
 
-NO_ROUTES = 32
+NO_ROUTES = 56
 """Bytes of an empty routes table: its head, all zero."""
 MOST_ROWS = 1 << 16
 
@@ -161,10 +162,11 @@ class Listening:
             raise ConfigError(failed)
         self._looked_up = found
 
-    def open_fresh(self, settings: BalancerSettings, retiring: list[WorkerSlot]) -> tuple[list[int], bytes]:
+    def open_fresh(self, settings: BalancerSettings, retiring: list[WorkerSlot], sets: Sets) -> tuple[list[int], bytes]:
         """Bind what the settings have and we have not: the rows of these, and the packed routes with all of them.
 
-        retiring: whose workers drain. Raises PortTaken or ConfigError, with nothing changed.
+        retiring: whose workers drain. sets: the credentials that the settings ask for. Raises PortTaken or ConfigError, with
+        nothing changed.
         """
         heirs = self._heirs(settings)
         known = {id(listener) for listener in heirs.values()}
@@ -181,7 +183,7 @@ class Listening:
                     opened.append(self._open(listener, settings))
             for row, heir in heirs.items():
                 self._rows[row][1].restrict(heir)
-            return opened, self.packed_routes(settings)
+            return opened, self.packed_routes(settings, sets)
         except LbcoreError:
             for row in opened:
                 _, sockets = self._rows.pop(row)
@@ -233,16 +235,21 @@ class Listening:
         address = f"{listener.mode}://{sockets.host_port}"
         self._table.set_listener(row, listener, address, self._expires_s(str(listener.name)))
 
-    def packed_routes(self, settings: BalancerSettings, since_us: int | None = None) -> bytes:
-        """The routes of the settings, for the table. since_us: as of `pack`. Raises ConfigError."""
-        if not settings.routes:
+    def packed_routes(self, settings: BalancerSettings, sets: Sets, since_us: int | None = None) -> bytes:
+        """The routes of the settings, and the credentials that they ask for, for the table. since_us: as of `pack`.
+
+        Raises ConfigError.
+        """
+        heirs = self._heirs(settings)
+        guarded = {row: heir for row, heir in heirs.items() if heir.is_guarded}
+        if not settings.routes and not guarded:
             return bytes(NO_ROUTES)
         from lbcore.table.routes import pack
 
         rows: dict[str, list[int]] = {}
-        for row, heir in self._heirs(settings).items():
+        for row, heir in heirs.items():
             rows.setdefault(heir.group, []).append(row)
-        return pack(settings.routes, rows, self._table.pool_rows(), since_us)
+        return pack(settings.routes, rows, self._table.pool_rows(), since_us, guarded=guarded, sets=sets)
 
 
 def _pool_of(listener: ListenerSettings, settings: BalancerSettings) -> PoolSettings:

@@ -217,7 +217,10 @@ class Segment:
                 return None
             rows = ffi.cast("struct lb_route_row *", head + 1)
             conditions = ffi.cast("struct lb_condition_row *", rows + head.count)
-            words = ffi.cast("struct lb_route_words *", conditions + head.conditions)
+            guards = ffi.cast("struct lb_guard_row *", conditions + head.conditions)
+            networks = ffi.cast("struct lb_network *", guards + head.guards)
+            credentials = ffi.cast("struct lb_credential_row *", networks + head.networks)
+            words = ffi.cast("struct lb_route_words *", credentials + head.credentials)
             hosts = ffi.cast("struct lb_mapped_host *", words + head.words)
             text_at = ffi.cast("char *", hosts + head.mapped)
             found = bytes(ffi.buffer(text_at + words[number].at, words[number].length))

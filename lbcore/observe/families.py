@@ -227,6 +227,17 @@ COUNTED = {
     "refused_client_sessions": _worker(
         "refused_client_sessions", "counter", "Refused: the client address had max_client_sessions open."
     ),
+    "refused_denied": _worker(
+        "refused_denied", "counter", "Refused: the client address is not in allow_clients, or is in deny_clients."
+    ),
+    "requests_unauthenticated": _worker(
+        "requests_unauthenticated", "counter", "HTTP requests that got 401: no valid credentials came (api_keys, basic_auth)."
+    ),
+    "requests_denied": _worker(
+        "requests_denied",
+        "counter",
+        "HTTP requests that got 403: the client address is not allowed.",
+    ),
     "refused_client_rate": _worker(
         "refused_client_rate", "counter", "Refused: the client address opened more than client_session_rate."
     ),

@@ -45,6 +45,7 @@ ENDS = {
         ("limited", "client_limited", "balancer"),
         ("slow", "client_slow", "balancer"),
         ("overdue", "overdue", "balancer"),
+        ("denied", "client_denied", "balancer"),
     )
 }
 """How each end is written, and who ended it."""
@@ -181,6 +182,12 @@ def parts(record: Record) -> Parts:
     return Parts(*found)
 
 
+def user(record: Record) -> str:
+    """Whose credentials the request brought; "": none were asked for."""
+    texts = (record.method_length, record.host_length, record.path_length, record.id_length, record.reason_length)
+    return record.text[sum(texts) : sum(texts) + record.user_length].decode("latin-1")
+
+
 def ended_by(record: Record) -> tuple[str, str]:
     """How it ended, and who ended it: client, backend, balancer, or "" for nobody in particular."""
     end, by = ENDS.get(record.end, ("?", ""))
@@ -222,6 +229,8 @@ def as_json(record: Record, names: Names) -> str:
             line += ',"truncated":true'
         if id:
             line += f',"id":{quoted(id)}'
+        if record.user_length:
+            line += f',"user":{quoted(user(record))}'
         if reason:
             line += f',"reason":{quoted(reason)}'
         line += f',"protocol":"{protocol(record)}","backend_protocol":{_SPOKEN.get(record.spoken, "null")}'
@@ -253,5 +262,6 @@ def as_text(record: Record, names: Names) -> str:
         f" {names.backend(record.backend, record.generation) or '-'} in={record.bytes_in} out={record.bytes_out}"
         f"{f' protocol={protocol(record)}' if record.kind == EXCHANGE else ''}"
         f" accept={record.accept_us / 1000:.3f} connect={connect} first={first} total={record.total_us / 1000:.3f}"
-        f" end={end} by={by or '-'}{f' id={hexed(id)}' if id else ''}{f' reason={quoted(reason)}' if reason else ''}\n"
+        f" end={end} by={by or '-'}{f' id={hexed(id)}' if id else ''}"
+        f"{f' user={hexed(user(record))}' if record.user_length else ''}{f' reason={quoted(reason)}' if reason else ''}\n"
     )

@@ -66,10 +66,11 @@ class Record(NamedTuple):
     spoken: int
     referer_length: int
     agent_length: int
+    user_length: int
     text: bytes
 
 
-_FORM = struct.Struct("=10Q5I16s4H8BH6B372s")
+_FORM = struct.Struct("=10Q5I16s4H8BH7B371s")
 assert _FORM.size == SIZE
 
 

@@ -33,6 +33,8 @@ WHY = {
     ANSWER: "a route answers by itself",
     NO_ROUTE: "no route matches",
     LIMITED: "over the route's rate",
+    16: "the client's address is not allowed",
+    17: "no valid credentials came",
 }
 SPOKEN_WHY = {
     1: "the pool's protocol",
@@ -42,6 +44,7 @@ SPOKEN_WHY = {
     5: "to be agreed on by ALPN",
     6: "a connection of its own, an upgrade, or HTTP_1_1_REQUIRED",
 }
+REFUSED: int = ffi.integer_const("LB_ENDED_DENIED")
 UNDER_WAY: int = ffi.integer_const("LB_ENDED_NOT")
 OUTCOMES: dict[int, str] = {
     UNDER_WAY: "open",
@@ -51,6 +54,7 @@ OUTCOMES: dict[int, str] = {
     ffi.integer_const("LB_ENDED_CLIENT"): "client left",
     ffi.integer_const("LB_ENDED_CLIENT_EARLY"): "client left",
     ffi.integer_const("LB_ENDED_RESOURCE"): "no port, descriptor or memory here",
+    ffi.integer_const("LB_ENDED_DENIED"): "refused",
 }
 """Any other end is the balancer's: a time limit, a cut, a stop."""
 
@@ -124,7 +128,9 @@ def _outcome(seen: Any) -> str:
         return "answered"
     if seen.why == LIMITED:
         return "limited"
-    return "nobody" if seen.backend == NO_ROW else OUTCOMES.get(seen.end, "ended")
+    if seen.backend == NO_ROW and seen.end != REFUSED:
+        return "nobody"
+    return OUTCOMES.get(seen.end, "ended")
 
 
 def _shown(seen: Any, section: int, names: _Names) -> dict[str, Any]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ipaddress
 
 from lbcore._layout import ffi
+from lbcore.config.settings.access import has_lists
+from lbcore.config.settings.addresses import HTTP_MODES
 from lbcore.config.settings.health import statuses
 from lbcore.config.settings.sticky import is_secure, sticky_attributes
 from lbcore.engine.codes import (
@@ -74,7 +76,9 @@ def listener_row(
         client_request_rate=listener.client_request_rate,
         client_request_burst=listener.client_request_burst or listener.client_request_rate,
         network_count=len(listener.trusted_proxies),
-        networks=[_network(cidr) for cidr in listener.trusted_proxies],
+        networks=[network(cidr) for cidr in listener.trusted_proxies],
+        guarded=int(listener.is_guarded),
+        **_client_lists(listener),
         name=listener.name.encode(),
         address=address.encode(),
         health_path=(listener.health_path or "").encode(),
@@ -82,6 +86,15 @@ def listener_row(
         error_type=(listener.error_type or "").encode(),
         error_format=ERROR_FORMATS[listener.error_format],
     )
+
+
+def _client_lists(listener: ListenerSettings) -> dict[str, object]:
+    """Of modes without requests; those of others are guards of the routes (lbcore.table.guards)."""
+    if listener.mode in HTTP_MODES or not has_lists(listener):
+        return {}
+    allowed, denied = listener.allow_clients or [], listener.deny_clients or []
+    clients = [network(cidr) for cidr in (*allowed, *denied)]
+    return {"client_lists": 1, "allowed_count": len(allowed), "denied_count": len(denied), "clients": clients}
 
 
 def folded_names(names: list[str]) -> bytes:
@@ -181,7 +194,7 @@ def _struct(struct: str, **fields: object) -> bytes:
     return bytes(ffi.buffer(row))
 
 
-def _network(cidr: str) -> dict[str, object]:
+def network(cidr: str) -> dict[str, object]:
     """A struct lb_network: IPv4 mapped into IPv6; "unix:" is the address that clients of unix sockets have (lb_net_as_v6)."""
     if cidr == "unix:":
         cidr = "::/128"

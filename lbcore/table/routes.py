@@ -13,13 +13,16 @@ from lbcore.config.settings.rates import parse_rate
 from lbcore.engine.codes import LIMIT_KEYS
 from lbcore.errors import ConfigError
 from lbcore.table.conditions import normal_path, top_conditions, words
+from lbcore.table.guards import Guards
 from lbcore.table.packed import retry_bits
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import Any
 
-    from lbcore.config.settings import RouteSettings
+    from lbcore.config.credentials import Credentials
+    from lbcore.config.settings import ListenerSettings, RouteSettings
     from lbcore.config.settings.host_map import HostMap
 
 ANY_LISTENER = 0xFFFFFFFF
@@ -149,15 +152,10 @@ def _said(route: RouteSettings, text: _Text) -> dict[str, int]:
     }
 
 
-def pack(
-    routes: list[RouteSettings], listeners: dict[str, list[int]], pools: dict[str, int], since_us: int | None = None
-) -> bytes:
-    """The bytes of these routes. listeners: rows by name, one for each address; pools: rows by name. since_us: monotonic, since
-    when they are these; None: now.
-
-    Raises ConfigError when they do not fit.
-    """
-    text = _Text()
+def _rows(
+    routes: list[RouteSettings], listeners: dict[str, list[int]], pools: dict[str, int], text: _Text, guards: Guards
+) -> tuple[list[dict[str, Any]], list[dict[str, int]], list[bytes]]:
+    """The rows of routes, their conditions, and the hosts of their maps."""
     rows: list[dict[str, Any]] = []
     conditions: list[dict[str, int]] = []
     hosts: list[bytes] = []
@@ -172,6 +170,7 @@ def pack(
             "of_requests": int(bool(route.conditions_of_requests)),
             **_said(route, text),
             **(_limits(route, text) | _mirror(route, pools)),
+            "guard": guards.of_route(route),
         }
         if route.mapped is not None:
             maps += 1
@@ -183,7 +182,31 @@ def pack(
         conditions += own
     if len(rows) > MOST_ROUTES:
         raise ConfigError(f"route: {len(rows)} rows, one for each address, host and path (allowed: at most {MOST_ROUTES})")
+    return rows, conditions, hosts
+
+
+def pack(
+    routes: list[RouteSettings],
+    listeners: dict[str, list[int]],
+    pools: dict[str, int],
+    since_us: int | None = None,
+    *,
+    guarded: Mapping[int, ListenerSettings] | None = None,
+    sets: Mapping[tuple[str, str], Credentials] | None = None,
+) -> bytes:
+    """The bytes of these routes, and of the guards of listeners.
+
+    listeners: rows by name, one for each address; pools: rows by name. since_us: monotonic, since when they are these; None:
+    now. guarded: by row, the listeners of requests that have a guard. sets: as Guards has them. Raises ConfigError when they
+    do not fit.
+    """
+    text = _Text()
+    guards = Guards(sets or {}, text.put)
+    for row, listener in (guarded or {}).items():
+        guards.add_listener(row, listener)
+    rows, conditions, hosts = _rows(routes, listeners, pools, text, guards)
     said = [dict(zip(("at", "length"), text.put(words(route)), strict=True)) for route in routes]
+    credentials = guards.credentials  # their names become text, too
     head = ffi.new(
         "struct lb_routes_head *",
         {
@@ -191,6 +214,10 @@ def pack(
             "conditions": len(conditions),
             "text_bytes": len(text.bytes),
             "words": len(said),
+            "guards": len(guards.rows),
+            "networks": len(guards.networks),
+            "credentials": len(credentials),
+            "salt": list(guards.salt),
             "mapped": sum(map(len, hosts)) // HOST.size,
             "since_us": time.monotonic_ns() // 1000 if since_us is None else since_us,
         },
@@ -199,9 +226,14 @@ def pack(
         head,
         ffi.new("struct lb_route_row[]", rows),
         ffi.new("struct lb_condition_row[]", conditions),
+        ffi.new("struct lb_guard_row[]", guards.rows),
+        ffi.new("struct lb_network[]", guards.networks),
+        ffi.new("struct lb_credential_row[]", credentials),
         ffi.new("struct lb_route_words[]", said),
     ]
     packed = b"".join([*(bytes(ffi.buffer(part)) for part in parts), *hosts, bytes(text.bytes)])
     if len(packed) >= ROOM:
-        raise ConfigError(f"route: {len(rows)} routes and their maps take {len(packed)} bytes (allowed: less than {ROOM})")
+        raise ConfigError(
+            f"route: {len(rows)} routes, maps and credentials take {len(packed)} bytes (allowed: less than {ROOM})"
+        )
     return packed

@@ -74,6 +74,8 @@ SUITES = [
     "l4/test_offload.py",
     "l4/test_offload_local.py",
     "l4/test_client_limits.py",
+    "l7/test_client_lists.py",
+    "l7/test_credentials.py",
     "l7/test_connection_reuse.py",
     "l7/test_second_tries.py",
     "l7/test_retry_on.py",

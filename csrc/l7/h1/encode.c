@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "../caller.h"
+
 static char *put(char *to, const void *bytes, size_t count)
 {
     memcpy(to, bytes, count);
@@ -76,6 +78,8 @@ static int leave_in_request(const struct lb_message *message, const char *bytes,
     switch ((enum lb_field_name)field->known) {
     case LB_HOST_FIELD:
         return message->absolute;
+    case LB_REMOVED:
+        return 1;
     case LB_X_FORWARDED_FOR:
         if (listener->forwarded & LB_FORWARDED_X || !believes_field(forward, bytes, field))
             return 1; /* what is believed of it goes into our own */
@@ -239,6 +243,14 @@ static char *put_trace(char *to, const struct lb_trace *trace)
     return PUT(to, "\r\n");
 }
 
+static char *put_caller(char *to, const struct lb_caller *caller)
+{
+    to = put(to, caller->header, caller->header_length);
+    to = PUT(to, ": ");
+    to = put(to, caller->name, caller->name_length);
+    return PUT(to, "\r\n");
+}
+
 static char *put_via(char *to, int http2, uint8_t minor)
 {
     to = PUT(to, "Via: ");
@@ -304,6 +316,8 @@ size_t lb_encode_request(char *out, const struct lb_message *message, const char
         to = put_id(to, forward->id);
     if (forward->trace)
         to = put_trace(to, forward->trace);
+    if (forward->caller && forward->caller->header_length)
+        to = put_caller(to, forward->caller);
     to = put_via(to, forward->http2, message->head.minor);
     to = PUT(to, "\r\n");
     return (size_t)(to - out);

@@ -39,6 +39,7 @@ struct lb_local_response {
     const char *date;
     const char *why;               /* in words, for the body */
     struct lb_route_answer answer; /* what its route says */
+    const char *challenges;        /* whole lines, of 401; else NULL */
     const char *lines;             /* of a call of gRPC-Web, instead of a body; NULL: it is none */
     const struct lb_listener_row *listener;
 };

@@ -141,6 +141,8 @@ size_t lb_encode_local(char *out, const struct lb_local_response *response)
         to += sprintf(to, "Content-Type: %s\r\n", *type ? type : "text/plain; charset=utf-8");
     if (answer->location)
         to += sprintf(to, "Location: %s\r\n", answer->location);
+    if (response->challenges)
+        to = put(to, response->challenges, strlen(response->challenges));
     if (response->retry_after_s)
         to += sprintf(to, "Retry-After: %u\r\n", response->retry_after_s);
     to = put_last(to, response, response->status);

@@ -8,6 +8,7 @@
 #include "../h1/encode.h"
 #include "client_send.h"
 #include "../grpc.h"
+#include "../guard.h"
 #include "end.h"
 #include "streams.h"
 #include "tunnel.h"
@@ -108,6 +109,7 @@ static size_t local(struct lb_l7 *l7, const struct lb_exchange *exchange, struct
         .openai = (uint8_t)lb_http_tells_openai(l7, exchange),
         .code = exchange->overdue ? LB_ERROR_TOTAL_TIMEOUT : said.end,
         .answer = lb_route_answered(l7, said),
+        .challenges = lb_guard_challenges(l7, said),
         .listener = lb_http_listener(l7, exchange),
         .retry_after_s = said.next == LB_NEXT_ANSWER ? 0 : said.number,
     };

@@ -5,6 +5,7 @@ from __future__ import annotations
 from lbcore.config.option import HOUR_MS as _HOUR
 from lbcore.config.option import SECOND_MS as _SECOND
 from lbcore.config.option import Option
+from lbcore.config.options.access import LISTENER_ACCESS, ROUTE_ACCESS
 from lbcore.config.options.pool import RETRIED
 
 LISTENER: tuple[Option, ...] = (
@@ -266,6 +267,7 @@ LISTENER: tuple[Option, ...] = (
         high=1_000_000,
         flag=True,
     ),
+    *LISTENER_ACCESS,
     Option("backlog", "int", 4096, "connections that may wait to be accepted, each worker", low=1, high=65_535),
     Option(
         "socket_mode",
@@ -378,6 +380,7 @@ ROUTE: tuple[Option, ...] = (
     Option("deny", "flag", False, "instead of pool: the route answers 403"),
     Option("retry_on", "statuses", None, "as retry_on of the pool, in its place; an empty list: none", choices=RETRIED),
     Option("retry_post", "flag", None, "as retry_post of the pool, in its place"),
+    *ROUTE_ACCESS,
     Option("cost", "int", None, "cost of a request without X-LB-Cost while it is under way; default: 1", low=1, high=65_535),
     Option(
         "response_timeout",

@@ -6,7 +6,8 @@ import re
 
 from lbcore.config import options
 from lbcore.config.option import slots
-from lbcore.config.settings.addresses import join_host_port, parse_listen
+from lbcore.config.settings.access import CREDENTIALS, access_faults, asks, has_lists
+from lbcore.config.settings.addresses import HTTP_MODES, join_host_port, parse_listen
 from lbcore.config.settings.base import Settings, is_token
 from lbcore.config.settings.host_map import HostMap, MapFault
 from lbcore.config.settings.limits import limit_faults
@@ -90,6 +91,13 @@ class ListenerSettings(Settings):
     client_session_burst: int | None
     client_request_rate: int
     client_request_burst: int | None
+    allow_clients: list[str] | None
+    deny_clients: list[str] | None
+    api_keys: str | None
+    basic_auth: str | None
+    api_key_headers: list[str] | None
+    identity_header: str | None
+    remove_credentials: bool
     accept_proxy: bool
     error_body: str | None
     error_type: str | None
@@ -203,12 +211,18 @@ class ListenerSettings(Settings):
         yield from self._socket_faults()
         yield from self._header_faults()
         yield from self._protocol_faults()
+        yield from access_faults(self)
         yield from listener_faults(self)
 
     @property
     def limits_clients(self) -> bool:
         """Is there a limit for each client address?"""
         return bool(self.max_client_sessions or self.client_session_rate or self.client_request_rate)
+
+    @property
+    def is_guarded(self) -> bool:
+        """Is anything asked of each request before it goes on?"""
+        return self.mode in HTTP_MODES and (has_lists(self) or asks(self))
 
     @property
     def terminates(self) -> bool:
@@ -250,6 +264,13 @@ class RouteSettings(MatchSettings):
     rate: str | None
     burst: int | None
     limit_key: str | None
+    allow_clients: list[str] | None
+    deny_clients: list[str] | None
+    api_keys: str | None
+    basic_auth: str | None
+    api_key_headers: list[str] | None
+    identity_header: str | None
+    remove_credentials: bool
     respond: RespondSettings | None
     mirror: MirrorSettings | None
     map: str | None
@@ -271,6 +292,7 @@ class RouteSettings(MatchSettings):
         yield from self._answer_faults()
         yield from limit_faults(self.rate, self.burst, self.limit_key)
         yield from super().check()
+        yield from access_faults(self)
 
     def _answer_faults(self) -> Iterable[str]:
         """Of who answers: a pool, or the route by itself."""
@@ -311,7 +333,7 @@ class RouteSettings(MatchSettings):
     @property
     def of_requests(self) -> list[str]:
         """What it asks for, or does, that only requests have."""
-        answers = [key for key in (*ANSWERS, "mirror") if getattr(self, key)]
+        answers = [key for key in (*ANSWERS, "mirror", *CREDENTIALS) if getattr(self, key)]
         return [*self.conditions_of_requests, *answers, *self._of_exchanges]
 
     @property

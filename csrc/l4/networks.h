@@ -1,0 +1,13 @@
+/* Lists of networks, and whether an address is in them. */
+#ifndef LB_NETWORKS_H
+#define LB_NETWORKS_H
+
+#include "../table/shm.h"
+
+/* Is it in one of them? ip: IPv4 mapped into IPv6, which no shorter network of IPv6 has: "::/0" speaks of IPv6 alone. */
+int lb_networks_have(const struct lb_network *networks, uint32_t count, const uint8_t ip[16]);
+
+/* May it come? networks: those that may, then those that may not, which count for more. Where any may, nobody else does. */
+int lb_networks_admit(const struct lb_network *networks, uint32_t allowed, uint32_t denied, const uint8_t ip[16]);
+
+#endif
