@@ -50,7 +50,7 @@ static void histograms_do_not_touch(void)
                 for (uint32_t i = 0; i < LB_TIMING_BUCKETS; i++)
                     sum += histogram->count[i];
                 CHECK(sum == worker * 16 + pool * 4 + timing + 1);
-                CHECK(lb_shm_budget(&shm, worker, pool)->timed == 15);
+                CHECK(lb_shm_budget(&shm, worker, pool)->timed == (1u << LB_TIMINGS) - 1);
             }
     munmap(memory, lb_shm_bytes(&limits));
 }
