@@ -68,6 +68,10 @@ def test_configurations_in_pages_pass_check(block: Block, tmp_path: Path, capsys
         (tmp_path / name).write_text("of 32 characters or more, and secret\n")
     for name in re.findall(r'^map = "([^"]+)"', tables, re.MULTILINE):
         (tmp_path / name).write_text("a.example.com shop\n")
+    for name in re.findall(r'^api_keys = "([^"]+\.txt)"', tables, re.MULTILINE):
+        (tmp_path / name).write_text("shop: 0123456789abcdef\n")
+    for name in re.findall(r'^basic_auth = "([^"]+)"', tables, re.MULTILINE):
+        (tmp_path / name).write_text("anna:{PLAIN}secret\n")
     for name in re.findall(r'\bbody_file = "([^"]+)"', tables):
         (tmp_path / name).write_text("a page\n")
     file = tmp_path / "page.toml"

@@ -99,7 +99,7 @@ def test_more_than_the_room_for_routes_is_refused(table: Table, tmp_path: Path) 
     file = written(tmp_path / "hosts.map", "".join(f"{number}.{long[:-10]} one\n" for number in range(33_000)))
     routes = [RouteSettings(map=file) for _ in range(20)]
     routes += [RouteSettings(map=written(tmp_path / "more", "".join(f"{n}.{long[:-9]} one\n" for n in range(33_000))))]
-    with pytest.raises(ConfigError, match="routes and their maps take"):
+    with pytest.raises(ConfigError, match="routes, maps and credentials take"):
         pack(routes, {}, table.pool_rows())
 
 
