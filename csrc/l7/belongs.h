@@ -29,6 +29,12 @@ static inline struct lb_pool_row *lb_http_pool(const struct lb_l7 *l7, const str
     return &l7->ctx->shm.pools[exchange->pool];
 }
 
+/* Of the backend that it has; "-": none. */
+static inline const char *lb_http_backend_address(const struct lb_l7 *l7, const struct lb_exchange *exchange)
+{
+    return exchange->backend == LB_NONE ? "-" : (const char *)l7->ctx->shm.backends[exchange->backend].address;
+}
+
 static inline struct lb_conn *lb_http_conn(const struct lb_l7 *l7, const struct lb_exchange *exchange)
 {
     return lb_conn_at(&l7->conns, exchange->conn);

@@ -5,6 +5,7 @@
 #include "../l4/sendq.h"
 #include "../table/account.h"
 #include "belongs.h"
+#include "edits.h"
 #include "held_route.h"
 #include "part.h"
 #include "route_body.h"
@@ -16,7 +17,8 @@ struct lb_exchange *lb_exchange_take(struct lb_l7 *l7, struct lb_http_client *cl
     memset((char *)exchange + sizeof exchange->timer, 0, sizeof *exchange - sizeof exchange->timer);
     exchange->client = client;
     exchange->in = (struct lb_input){.buffer = LB_SLAB_NONE};
-    exchange->conn = exchange->part = exchange->log = exchange->reading = exchange->caller = LB_SLAB_NONE;
+    exchange->conn = exchange->part = exchange->log = LB_SLAB_NONE;
+    exchange->reading = exchange->caller = exchange->edited = LB_SLAB_NONE;
     exchange->backend = exchange->waits_for = LB_NONE;
     exchange->reached_us = exchange->first_us = LB_NEVER_US;
     exchange->began_us = l7->ctx->now_us;
@@ -33,6 +35,7 @@ void lb_exchange_give(struct lb_l7 *l7, struct lb_exchange *exchange)
     lb_http_leave_route(l7, exchange);
     if (exchange->caller != LB_SLAB_NONE)
         lb_slab_give(&l7->callers, exchange->caller);
+    lb_edits_drop(l7, exchange);
     exchange->client = NULL;
     lb_slab_give(&l7->exchanges, lb_http_index(l7, exchange));
 }

@@ -3,6 +3,7 @@
 #define LB_FORWARD_H
 
 #include "../table/shm.h"
+#include "edited.h"
 #include "trace.h"
 
 enum {
@@ -10,7 +11,8 @@ enum {
     LB_ENCODE_ROOM = 8192,       /* what composing may add to a head, beside the client's certificate */
     LB_CERTIFICATE_ROOM = 12352, /* and what that may: 9 KiB in base64 */
     LB_VIA_BYTES = 10,
-    LB_ID_BYTES = 32, /* of a request's id in print */
+    LB_ID_BYTES = 32,        /* of a request's id in print */
+    LB_FORWARD_ADDRESS = 46, /* of an address in print, NUL included */
 };
 
 struct lb_caller;
@@ -27,6 +29,7 @@ struct lb_forward {
     const char *certificate;        /* its own, DER in base64; NULL: none */
     uint64_t id[2];                 /* of the request */
     const struct lb_trace *trace;   /* goes on as the request's traceparent; NULL: what came stays */
+    const struct lb_edited *edited; /* what is done to its head; NULL: nothing */
     uint8_t trailers;               /* its pool takes them */
     int trace_begins;               /* with us: a tracestate that came is not its own */
     const struct lb_caller *caller; /* who asks, by credentials; NULL: it was not asked */
@@ -40,5 +43,14 @@ const char *lb_forward_via(int http2, uint8_t minor);
 
 /* An id in print, LB_ID_BYTES without an end; where it ends. */
 char *lb_forward_write_id(char *to, const uint64_t id[2]);
+
+/* IPv4, mapped into IPv6? */
+int lb_forward_is_v4(const uint8_t ip[16]);
+
+/* A client at a unix socket has none (lb_net_as_v6). */
+int lb_forward_has_address(const uint8_t ip[16]);
+
+/* An address in print, without an end; where it ends: at most LB_FORWARD_ADDRESS further on. */
+char *lb_forward_write_address(char *to, const uint8_t ip[16]);
 
 #endif

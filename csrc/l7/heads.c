@@ -23,9 +23,9 @@ static uint32_t size_of(uint32_t head)
 
 int lb_heads_open(struct lb_heads *heads, uint32_t clients)
 {
-    int error = lb_buffer_pool_open(&heads->common, LB_HEAD_BYTES, 2 * clients, WARM_HEADS);
+    int error = lb_buffer_pool_open(&heads->common, LB_HEAD_BYTES, 3 * clients, WARM_HEADS);
     for (uint32_t size = 0; size < LB_SMALL_SIZES && !error; size++)
-        error = lb_slab_open(&heads->small[size], (size_t)LB_SMALLEST_HEAD << size, 2 * clients);
+        error = lb_slab_open(&heads->small[size], (size_t)LB_SMALLEST_HEAD << size, 3 * clients);
     return error;
 }
 

@@ -23,7 +23,7 @@ struct lb_heads {
 __attribute__((warn_unused_result)) int lb_heads_open(struct lb_heads *heads, uint32_t clients);
 void lb_heads_close(struct lb_heads *heads);
 
-/* One of the common size. There are two a client of each size: never short. */
+/* One of the common size. There are three a client of each size: never short. */
 uint32_t lb_heads_take(struct lb_heads *heads);
 
 /* The smallest that has room for so many bytes, up to the common size. */

@@ -5,6 +5,7 @@
 #include "belongs.h"
 #include "body.h"
 #include "charge.h"
+#include "edits.h"
 #include "grpc.h"
 #include "queue.h"
 #include "request_log.h"
@@ -15,8 +16,10 @@ static void count_response(struct lb_worker_row *row, uint16_t status)
     lb_add(status < 400 ? &row->responses_2xx : status < 500 ? &row->responses_4xx : &row->responses_5xx, 1);
 }
 
-static size_t compose(struct lb_l7 *l7, const struct lb_exchange *exchange, struct lb_verdict said)
+static size_t compose(struct lb_l7 *l7, struct lb_exchange *exchange, struct lb_verdict said)
 {
+    if (exchange->edited == LB_SLAB_NONE && lb_edits_any(l7) && lb_edits_make(l7, exchange, NULL, NULL) < 0)
+        lb_edits_drop(l7, exchange); /* it has none then */
     if (said.status == 503 && said.next == LB_NEXT_RESPOND && !said.number)
         said.number = lb_http_pool(l7, exchange)->retry_after_s;
     return exchange->stream[LB_CLIENT].ops->local(l7, exchange, said);

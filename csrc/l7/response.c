@@ -10,6 +10,7 @@
 #include "body.h"
 #include "bound.h"
 #include "charge.h"
+#include "edits.h"
 #include "elsewhere.h"
 #include "forward.h"
 #include "grpc.h"
@@ -73,7 +74,8 @@ struct lb_verdict lb_http_pass_response(struct lb_l7 *l7, struct lb_exchange *ex
         if (lb_verdict_decides(elsewhere))
             return elsewhere;
     }
-    if (!lb_sendq_can_hold(l7->ctx, message->head.bytes + LB_ENCODE_ROOM + body->out_count))
+    uint32_t more = LB_ENCODE_ROOM + (exchange->edited != LB_SLAB_NONE ? LB_EDITS_BYTES : 0);
+    if (!lb_sendq_can_hold(l7->ctx, message->head.bytes + more + body->out_count))
         return lb_http_no_buffer(l7, exchange);
     if (exchange->sticky_new) {
         lb_http_sticky_cookie(l7, exchange, cookie);
@@ -88,6 +90,7 @@ struct lb_verdict lb_http_pass_response(struct lb_l7 *l7, struct lb_exchange *ex
     else
         lb_http_drop_part(l7, exchange);
     forget_request(l7, exchange);
+    lb_edits_drop(l7, exchange);
     return step == LB_STEP_TO_FAILED ? lb_verdict_end(LB_ENDED_CLIENT) : lb_verdict(LB_NEXT_AGAIN);
 }
 

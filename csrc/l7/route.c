@@ -162,7 +162,8 @@ static struct lb_routed_to lead(const struct lb_routes *routes, uint32_t route, 
                                  .mirror = row->mirror,
                                  .mirror_percent = row->mirror_percent,
                                  .guard = row->guard,
-                                 .held = row->held ? route + 1 : 0};
+                                 .held = row->held ? route + 1 : 0,
+                                 .row = route + 1};
 }
 
 void lb_routes_match_name(struct lb_routes *routes, uint32_t listener, const struct lb_hello *hello, const uint8_t ip[16],
@@ -207,11 +208,13 @@ static const uint8_t readings[] = {
     LB_PATH_TWICE | LB_PATH_BARE | LB_PATH_DECODED | LB_PATH_SLASHED,
 };
 
-/* Its pool; a route that says more than its pool is a place of its own, so that no other reading leads past what it limits. */
+/* Its pool; a route that says more than its pool is a place of its own, so that no other reading leads past what it limits, edits or
+ * rewrites. */
 static uint32_t place_of(const struct search *search, const struct lb_routed_to *otherwise)
 {
     const struct lb_route_row *row = search->best == NONE ? NULL : &search->routes->rows[search->best];
-    return row && (row->held || row->guard) ? (uint32_t)LB_ROUTE_HELD + row->number : pool_of(search, otherwise);
+    int own = row && (row->held || row->guard || row->editor || row->rewrites);
+    return own ? (uint32_t)LB_ROUTE_HELD + row->number : pool_of(search, otherwise);
 }
 
 /* After a search by its usual reading. */

@@ -39,6 +39,7 @@ struct lb_routed_to {
     uint16_t mirror;         /* row and 1 of the pool that gets copies; 0: none does */
     uint16_t mirror_percent; /* of so many requests */
     uint32_t guard;          /* of the route (struct lb_guard_row), from 1; 0: it has none */
+    uint32_t row;            /* of its route, and 1; 0: none */
 };
 
 /* Who asks. */

@@ -4,7 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "edit_rows.h"
 #include "path.h"
+#include "route_bytes.h"
 
 static int index_open(struct index *index, uint32_t entries)
 {
@@ -58,8 +60,10 @@ static int row_ok(const struct lb_routes *routes, const struct lb_route_row *row
     if (!text_ok(routes, row->host, row->host_length) || !text_ok(routes, row->path, row->path_length) ||
         !text_ok(routes, row->methods, row->methods_length) || !text_ok(routes, row->answer, row->answer_length) ||
         !text_ok(routes, row->limit_name, row->limit_name_length) || (row->rate_step_ns && !row->rate_burst) ||
-        !answer_ok(routes, row) || row->host_length > LONGEST_HOST || row->guard > routes->head->guards ||
-        row->condition > routes->head->conditions || row->condition_count > routes->head->conditions - row->condition)
+        !text_ok(routes, row->strip, row->strip_length) || !text_ok(routes, row->replacement, row->replacement_length) ||
+        row->editor > routes->head->editors || !answer_ok(routes, row) || row->host_length > LONGEST_HOST ||
+        row->guard > routes->head->guards || row->condition > routes->head->conditions ||
+        row->condition_count > routes->head->conditions - row->condition)
         return 0;
     return conditions_ok(routes, row->condition, row->condition_count, 0);
 }
@@ -102,18 +106,6 @@ static int take_guards(struct lb_routes *routes)
     return 1;
 }
 
-/* Bytes that published routes take; as large as the room for more. */
-static uint64_t bytes_of(const struct lb_routes_head *head)
-{
-    uint64_t bytes = sizeof *head + (uint64_t)head->count * sizeof(struct lb_route_row) +
-                     (uint64_t)head->conditions * sizeof(struct lb_condition_row) +
-                     (uint64_t)head->words * sizeof(struct lb_route_words) +
-                     (uint64_t)head->mapped * sizeof(struct lb_mapped_host) +
-                     (uint64_t)head->guards * sizeof(struct lb_guard_row) + (uint64_t)head->networks * sizeof(struct lb_network) +
-                     (uint64_t)head->credentials * sizeof(struct lb_credential_row) + head->text_bytes;
-    return bytes < LB_ROUTES_BYTES ? bytes : LB_ROUTES_BYTES;
-}
-
 /* Take the published bytes, whole: they may be replaced while they are read. */
 static int take_copy(struct lb_routes *routes, const struct lb_shm *shm, uint32_t *version)
 {
@@ -121,7 +113,7 @@ static int take_copy(struct lb_routes *routes, const struct lb_shm *shm, uint32_
     for (;;) {
         *version = __atomic_load_n(&shm->head->routes, __ATOMIC_ACQUIRE);
         const void *published = lb_shm_routes(shm, *version);
-        bytes = bytes_of(published);
+        bytes = lb_routes_room(published);
         free(routes->copy);
         routes->copy = malloc(bytes);
         if (!routes->copy)
@@ -132,7 +124,7 @@ static int take_copy(struct lb_routes *routes, const struct lb_shm *shm, uint32_
             break;
     }
     const struct lb_routes_head *head = (const void *)routes->copy;
-    if (bytes_of(head) != bytes || bytes == LB_ROUTES_BYTES)
+    if (lb_routes_bytes(head) >= LB_ROUTES_BYTES)
         return -EINVAL;
     routes->head = head;
     routes->rows = (const void *)(routes->head + 1);
@@ -140,13 +132,20 @@ static int take_copy(struct lb_routes *routes, const struct lb_shm *shm, uint32_
     routes->guards = (const void *)(routes->conditions + head->conditions);
     routes->networks = (const void *)(routes->guards + head->guards);
     routes->credentials = (const void *)(routes->networks + head->networks);
-    const struct lb_route_words *words = (const void *)(routes->credentials + head->credentials); /* for those who ask why */
-    routes->mapped = (const void *)(words + head->words);
-    routes->text = (const char *)(routes->mapped + head->mapped);
-    for (uint32_t i = 0; i < head->count; i++)
+    const struct lb_route_words *words = (const void *)(routes->credentials + head->credentials);
+    routes->editors = (const void *)(words + head->words); /* workers do not read the words: they are for those who ask why */
+    routes->edits = (const void *)(routes->editors + head->editors);
+    routes->pieces = (const void *)(routes->edits + head->edits);
+    routes->mapped = (const void *)(routes->pieces + head->pieces);
+    routes->text = (const void *)(routes->mapped + head->mapped);
+    for (uint32_t i = 0; i < head->count; i++) {
         if (!row_ok(routes, &routes->rows[i]))
             return -EINVAL;
-    return mapped_ok(routes) && credentials_ok(routes) && take_guards(routes) ? 0 : -EINVAL;
+        routes->changes |= (routes->rows[i].editor | routes->rows[i].rewrites) != 0;
+    }
+    routes->changes |= head->editors != 0;
+    const struct lb_edit_rows edits = {head, routes->editors, routes->edits, routes->pieces};
+    return mapped_ok(routes) && credentials_ok(routes) && take_guards(routes) && lb_edit_rows_ok(&edits) ? 0 : -EINVAL;
 }
 
 static uint32_t host_number(struct lb_routes *routes, const struct lb_route_row *row, uint32_t *hosts)
@@ -259,14 +258,14 @@ static void decode_paths(struct lb_routes *routes)
 }
 
 /* number: likewise. */
-static int compile_expression(struct lb_routes *routes, uint32_t number, uint32_t at, uint32_t length)
+static int compile_expression(struct lb_routes *routes, uint32_t number, uint32_t at, uint32_t length, int groups)
 {
     char expression[LB_EXPRESSION_BYTES + 1];
     if (length > LB_EXPRESSION_BYTES)
         return -EINVAL;
     memcpy(expression, routes->text + at, length);
     expression[length] = 0;
-    if (regcomp(&routes->expressions[number], expression, REG_EXTENDED | REG_NOSUB))
+    if (regcomp(&routes->expressions[number], expression, REG_EXTENDED | (groups ? 0 : REG_NOSUB)))
         return -EINVAL;
     routes->compiled[number] = 1;
     return 0;
@@ -277,11 +276,11 @@ static int compile_expressions(struct lb_routes *routes)
     int error = 0;
     for (uint32_t i = 0; i < routes->head->count && !error; i++)
         if (routes->rows[i].path_kind == LB_ROUTE_PATH_REGEX)
-            error = compile_expression(routes, i, routes->rows[i].path, routes->rows[i].path_length);
+            error = compile_expression(routes, i, routes->rows[i].path, routes->rows[i].path_length, routes->rows[i].editor != 0);
     for (uint32_t i = 0; i < routes->head->conditions && !error; i++) {
         const struct lb_condition_row *condition = &routes->conditions[i];
         if (condition->kind == LB_CONDITION_PATH_REGEX)
-            error = compile_expression(routes, routes->head->count + i, condition->value, condition->value_length);
+            error = compile_expression(routes, routes->head->count + i, condition->value, condition->value_length, 0);
     }
     return error;
 }
@@ -291,6 +290,7 @@ static void free_one(struct lb_routes *routes)
     for (uint32_t i = 0; routes->compiled && i < routes->head->count + routes->head->conditions; i++)
         if (routes->compiled[i])
             regfree(&routes->expressions[i]);
+    free(routes->editor_of);
     free(routes->compiled);
     free(routes->expressions);
     free(routes->decoded_length);
@@ -320,6 +320,11 @@ static int build(struct lb_routes *routes, const struct lb_shm *shm, uint32_t *v
     routes->decoded = malloc((size_t)routes->head->text_bytes + 1);
     if (!routes->next || !routes->expressions || !routes->compiled || !routes->next_decoded || !routes->decoded_length ||
         !routes->decoded)
+        return -ENOMEM;
+    const struct lb_edit_rows edits = {routes->head, routes->editors, routes->edits, routes->pieces};
+    routes->listeners = shm->head->max_listeners;
+    routes->editor_of = lb_edit_rows_assign(&edits, shm);
+    if (!routes->editor_of)
         return -ENOMEM;
     decode_paths(routes);
     error = take_keys(routes);
@@ -375,8 +380,8 @@ static void free_left(struct lb_routes *routes)
 /* But for the time since which they are these. */
 static int is_same(const struct lb_routes *a, const struct lb_routes *b)
 {
-    uint64_t bytes = bytes_of(a->head);
-    return bytes == bytes_of(b->head) && memcmp(a->rows, b->rows, bytes - sizeof *a->head) == 0;
+    uint64_t bytes = lb_routes_room(a->head);
+    return bytes == lb_routes_room(b->head) && memcmp(a->rows, b->rows, bytes - sizeof *a->head) == 0;
 }
 
 int lb_routes_compile(struct lb_routes **routes, const struct lb_shm *shm, uint32_t *version)

@@ -45,6 +45,9 @@ struct lb_routes {
     const struct lb_guard_row *guards;
     const struct lb_network *networks;
     const struct lb_credential_row *credentials;
+    const struct lb_editor_row *editors;
+    const struct lb_edit_row *edits;
+    const struct lb_piece_row *pieces;
     const struct lb_mapped_host *mapped;
     const char *text;
     struct index hosts;
@@ -62,6 +65,9 @@ struct lb_routes {
     uint32_t json_count;                    /* keys of bodies that routes name, */
     uint32_t json_at[LB_JSON_KEYS];         /* each in the text, */
     struct lb_json_path json[LB_JSON_KEYS]; /* and as they are looked for */
+    int changes;                            /* heads are edited, or paths rewritten */
+    uint32_t listeners;                     /* rows of listeners */
+    uint32_t *editor_of;                    /* by listener, then by pool: its editor, from 1; 0: none */
     regex_t *expressions;                   /* by route, then by condition; compiled for those that have one */
     uint8_t *compiled;
     uint32_t guard_of[LB_MAX_LISTENERS]; /* by row: the number of its guard, from 1; 0: none */

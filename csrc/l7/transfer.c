@@ -1,5 +1,7 @@
 #include "transfer.h"
 
+#include <string.h>
+
 #include "../table/account.h"
 #include "../tls/connection.h"
 #include "../core/random.h"
@@ -9,6 +11,7 @@
 #include "elsewhere.h"
 #include "belongs.h"
 #include "caller.h"
+#include "edits.h"
 #include "forward.h"
 #include "input.h"
 #include "min_rate.h"
@@ -34,7 +37,10 @@ static void fill_forward(struct lb_l7 *l7, const struct lb_exchange *exchange, s
     };
     if (lb_http_trace(l7, exchange, trace, &forward->trace_begins))
         forward->trace = trace;
-    if (forward->listener->request_id) {
+    forward->edited = lb_edits_of(l7, exchange);
+    if (forward->edited && forward->edited->id[1]) {
+        memcpy(forward->id, forward->edited->id, sizeof forward->id);
+    } else if (forward->listener->request_id) {
         forward->id[0] = lb_random_next(&l7->random);
         forward->id[1] = lb_random_next(&l7->random);
     }

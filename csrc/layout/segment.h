@@ -253,14 +253,19 @@ struct lb_view {
     uint8_t pad0[40];
 };
 
-/* The routes, in one of two copies: this head, the rows, the conditions, the guards, their networks, the credentials, what the routes are in
- * words, the hosts of their maps, the text that all of these point into. Writer: control plane. */
+/* The routes and the edits of heads, in one of two copies: this head, the rows of routes, the conditions, the guards, their networks, the
+ * credentials, what the routes are in words, the rows of editors, edits and pieces, the hosts of maps, then the text that all of these point
+ * into. Writer: control plane. */
 struct lb_routes_head {
     uint32_t count;
     uint32_t conditions;
     uint32_t text_bytes;
     uint32_t words;  /* routes of the configuration */
     uint32_t mapped; /* hosts of all maps */
+    uint32_t editors;
+    uint32_t edits;
+    uint32_t pieces;
+    uint32_t pad0;
     uint32_t guards;
     uint64_t since_us; /* monotonic: since when they are these */
     uint32_t networks;
@@ -304,6 +309,12 @@ struct lb_route_row {
     uint16_t mirror_percent; /* of so many */
     uint32_t guard;          /* the number of its guard, from 1; 0: its listener's alone. Equal guards are one */
     uint32_t pad1;
+    uint32_t editor;   /* its number, from 1; 0: heads stay as they are */
+    uint32_t rewrites; /* the beginning of the path, ... */
+    uint32_t strip;    /* ... which is this, without a last slash, */
+    uint32_t strip_length;
+    uint32_t replacement; /* ... becomes this, likewise */
+    uint32_t replacement_length;
 };
 
 /* A route of the configuration in words. Offsets are into the text. */
@@ -358,4 +369,44 @@ struct lb_credential_row {
     uint8_t digest[32];
     uint32_t name; /* whose they are: at most 63 bytes */
     uint32_t name_length;
+};
+
+/* What an editor does to heads of requests, or of responses. Conditional edits, which some requests do not get, stand at the end of the edits
+ * and nowhere else. */
+struct lb_edit_run {
+    uint64_t lengths; /* of the names that are dropped: bit n is set where one is n bytes long, modulo 64 */
+    uint64_t drops;   /* a bit for each name that any of its edits drops, by a hash, */
+    uint64_t adds;    /* and for each that one adds a line of */
+    uint32_t edits;   /* the first */
+    uint32_t edit_count;
+    uint32_t conditional; /* of these */
+    uint32_t own;         /* enum lb_own_line, bits: what of the balancer's own they take the place of */
+    uint32_t names;       /* that are dropped, each behind its length in a byte */
+    uint32_t names_length;
+    uint32_t pieces; /* of all their lines, the first */
+    uint32_t piece_count;
+};
+
+/* What a listener, a pool or routes do to heads. */
+struct lb_editor_row {
+    uint32_t kind;             /* enum lb_editor */
+    uint32_t row;              /* of the listener or the pool; routes name their editor themselves */
+    struct lb_edit_run run[2]; /* enum lb_edited_kind */
+};
+
+/* One edit: what was there of its name goes, or a line is added, or both. */
+struct lb_edit_row {
+    uint32_t name; /* lower case, '-' for '_' */
+    uint32_t name_length;
+    uint32_t flags;       /* enum lb_edit_flag, bits */
+    uint32_t own;         /* enum lb_own_line */
+    uint32_t piece;       /* of its line, the first */
+    uint32_t piece_count; /* 0: it adds none */
+};
+
+/* A piece of a line. */
+struct lb_piece_row {
+    uint32_t kind; /* enum lb_piece */
+    uint32_t text;
+    uint32_t text_length;
 };

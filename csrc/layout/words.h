@@ -1,6 +1,6 @@
 /* The shared segment: its bounds, and the words that stand in it as numbers. See segment.h. */
 enum {
-    LB_LAYOUT = 29,   /* raised with every change of this file, of segment.h and of figures.h */
+    LB_LAYOUT = 30,   /* raised with every change of this file, of segment.h and of figures.h */
     LB_NAME = 64,     /* bytes of a name, NUL included */
     LB_ADDRESS = 128, /* bytes of a printed address, NUL included: unix(7) paths have 107 bytes at most */
     LB_SOURCE = 16,   /* bytes of a backend's source */
@@ -34,6 +34,7 @@ enum {
     LB_KEYS = 65536,            /* that limits of routes know */
     LB_TIERS = 16,              /* a backend's tier is below this */
     LB_CLIENT_NETWORKS = 64,    /* of a listener's or a route's allow_clients and deny_clients together */
+    LB_EDITS_BYTES = 8192,      /* that edits may add to one head */
 };
 
 enum lb_mode { LB_MODE_TCP = 1, LB_MODE_HTTP = 2, LB_MODE_UDP = 3, LB_MODE_TLS = 4, LB_MODE_HTTPS = 5 };
@@ -117,6 +118,54 @@ enum lb_route_path {
     LB_ROUTE_PATH_EXACT = 1,
     LB_ROUTE_PATH_PREFIX = 2,
     LB_ROUTE_PATH_REGEX = 3,
+};
+
+/* Whose edits of heads, in the order in which they are applied. */
+enum lb_editor { LB_EDITS_OF_LISTENER = 0, LB_EDITS_OF_POOL = 1, LB_EDITS_OF_ROUTE = 2, LB_EDITORS = 3 };
+
+enum lb_edited_kind { LB_EDITS_REQUESTS = 0, LB_EDITS_RESPONSES = 1 };
+
+/* What an edit does beside adding its line, bits. */
+enum lb_edit_flag {
+    LB_EDIT_DROPS = 1,  /* lines of its name that were there go */
+    LB_EDIT_BY_TLS = 2, /* it is for clients that speak TLS */
+};
+
+/* What of a line is copied from where. */
+enum lb_piece {
+    LB_PIECE_TEXT = 0, /* whole lines: the row's own text */
+    LB_PIECE_CLIENT = 1,
+    LB_PIECE_CLIENT_PORT = 2,
+    LB_PIECE_REQUEST_ID = 3,
+    LB_PIECE_SCHEME = 4,
+    LB_PIECE_METHOD = 5,
+    LB_PIECE_HOST = 6,
+    LB_PIECE_PATH = 7,
+    LB_PIECE_QUERY = 8,
+    LB_PIECE_LISTENER = 9,
+    LB_PIECE_POOL = 10,
+    LB_PIECE_BACKEND = 11,
+    LB_PIECE_TLS_VERSION = 12,
+    LB_PIECE_TLS_CIPHER = 13,
+    LB_PIECE_TLS_SNI = 14,
+    LB_PIECE_LINE = 15, /* the name of a line that is not said where its value is empty; its end is the next, */
+    LB_PIECE_END = 16,
+    LB_PIECE_VALUE = 17,   /* a text within such a line */
+    LB_PIECE_CAPTURE = 32, /* and the number of the group in the route's path_regex, 1 to 9 */
+};
+
+/* Lines of a head that the balancer writes itself, bits: an edit that drops their name takes their place. */
+enum lb_own_line {
+    LB_OWN_HOST = 1,
+    LB_OWN_X_FORWARDED_FOR = 2,
+    LB_OWN_X_FORWARDED_PROTO = 4,
+    LB_OWN_X_FORWARDED_HOST = 8,
+    LB_OWN_X_FORWARDED_PREFIX = 16,
+    LB_OWN_FORWARDED = 32,
+    LB_OWN_CLIENT_CERT = 64,
+    LB_OWN_X_REQUEST_ID = 128,
+    LB_OWN_TRACEPARENT = 256,
+    LB_OWN_VIA = 512,
 };
 
 enum lb_condition {

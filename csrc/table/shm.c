@@ -16,13 +16,16 @@ _Static_assert(offsetof(struct lb_backend_row, address) == 64, "the data path re
 _Static_assert(sizeof(struct lb_client) == 32, "client");
 _Static_assert(sizeof(struct lb_key_row) == 32, "key");
 _Static_assert(sizeof(struct lb_view) == 64, "view");
-_Static_assert(sizeof(struct lb_routes_head) == 56, "routes head");
+_Static_assert(sizeof(struct lb_routes_head) == 72, "routes head");
 _Static_assert(sizeof(struct lb_mapped_host) == 12, "mapped host");
 _Static_assert(sizeof(struct lb_route_words) == 8, "route words");
-_Static_assert(sizeof(struct lb_route_row) == 128, "route row");
+_Static_assert(sizeof(struct lb_route_row) == 152, "route row");
 _Static_assert(sizeof(struct lb_condition_row) == 24, "condition row");
 _Static_assert(sizeof(struct lb_guard_row) == 64, "guard row");
 _Static_assert(sizeof(struct lb_credential_row) == 40, "credential row");
+_Static_assert(sizeof(struct lb_editor_row) == 120, "editor row");
+_Static_assert(sizeof(struct lb_edit_row) == 24, "edit row");
+_Static_assert(sizeof(struct lb_piece_row) == 12, "piece row");
 _Static_assert(sizeof(struct lb_worker_row) == 1600, "worker row");
 _Static_assert(sizeof(struct lb_budget) == 128, "budget");
 _Static_assert(sizeof(struct lb_backend_health) == 128, "health");

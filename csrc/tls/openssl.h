@@ -170,6 +170,8 @@ enum {
     F(CIPHER_STACK *, SSL_get_client_ciphers, (const SSL *ssl)) \
     F(CIPHER_STACK *, SSL_get_ciphers, (const SSL *ssl)) \
     F(uint32_t, SSL_CIPHER_get_id, (const SSL_CIPHER *cipher)) \
+    F(const char *, SSL_CIPHER_get_name, (const SSL_CIPHER *cipher)) \
+    F(const SSL_CIPHER *, SSL_get_current_cipher, (const SSL *ssl)) \
     F(int, SSL_CIPHER_get_auth_nid, (const SSL_CIPHER *cipher)) \
     F(OPENSSL_STACK *, OPENSSL_sk_new_null, (void)) \
     F(int, OPENSSL_sk_push, (OPENSSL_STACK * stack, const void *one)) \

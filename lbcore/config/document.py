@@ -47,19 +47,21 @@ _INNER = {"type": ["object", "array"], "items": {"type": "object"}}
 _JSON = {"type": "object", "additionalProperties": {"type": ["string", "boolean", "array"], "items": {"type": "string"}}}
 _METHODS = {"type": ["string", "array"], "items": {"type": "string"}}
 
+_EDITS = {"request_headers": Table(options.EDITS), "response_headers": Table(options.EDITS)}
+
 POOL = Table(
     options.POOL,
-    tables={"probe": Table(options.PROBE), "lease": Table(options.LEASE), "outlier": Table(options.OUTLIER)},
+    tables={**_EDITS, "probe": Table(options.PROBE), "lease": Table(options.LEASE), "outlier": Table(options.OUTLIER)},
     arrays={"backend": Table(options.BACKEND), "source": Table(options.SOURCE)},
 )
 FILE = Table(
     options.TOP,
     tables={"admin": Table(options.ADMIN), "cluster": Table(options.CLUSTER)},
     arrays={
-        "listener": Table(options.LISTENER, arrays={"certificate": Table(options.CERTIFICATE)}),
+        "listener": Table(options.LISTENER, tables=_EDITS, arrays={"certificate": Table(options.CERTIFICATE)}),
         "route": Table(
             options.ROUTE,
-            tables={"mirror": Table(options.MIRROR), "respond": Table(options.RESPOND)},
+            tables={**_EDITS, "mirror": Table(options.MIRROR), "respond": Table(options.RESPOND)},
             others={
                 "method": _METHODS,
                 "header": _CONDITIONS,

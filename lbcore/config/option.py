@@ -85,8 +85,8 @@ class Option:
         restart: bool = False,
         flag: bool = False,
     ) -> None:
-        """kind: one of duration, size, int, flag, choice, name, text, secret, bytes, body, header_map, texts, any_of,
-        percent, headers, cidrs, statuses (of choices).
+        """kind: one of duration, size, int, flag, choice, name, text, secret, bytes, body, header_map, lines, texts, any_of,
+        percent, headers, cidrs, prefix, statuses (of choices).
 
         default, low and high of a duration are milliseconds. restart: a reload does not change it. flag: `lbcore run` has
         a flag of its name.
@@ -135,6 +135,8 @@ class Option:
             "bytes": 'text, or "hex:" and pairs of hex digits',
             "body": f"text of at most {size_text(self.high or 0)}, lines included",
             "header_map": 'a table like { X-Tenant = "acme" }',
+            "lines": 'a table like { X-Tenant = "acme" }',
+            "prefix": 'true, or a path such as "/api"',
             "texts": 'a list of texts like "h2"',
             "any_of": "a text, or a list of texts of which any will do",
             "percent": 'a number from 0.01 to 100 with two decimals, or a part such as "10-30"',
@@ -165,7 +167,7 @@ class Option:
         try:
             return _PARSERS[self.kind](self, value)
         except (ValueError, TypeError):
-            shown = HIDDEN if self.kind in ("secret", "header_map") else repr(value)
+            shown = HIDDEN if self.kind in ("secret", "header_map", "lines") else repr(value)
             raise ValueError(f"{self.name}: {shown} is not allowed (allowed: {self.allowed})") from None
 
 
@@ -251,6 +253,17 @@ def _parse_header_map(option: Option, value: object) -> dict[str, Secret]:
     return {name: given if isinstance(given, Secret) else Secret(given) for name, given in value.items()}
 
 
+def _parse_lines(option: Option, value: object) -> dict[str, Secret]:
+    """Headers by name; the settings check names and values. These are secrets: one may be a token."""
+    if not isinstance(value, dict) or not all(isinstance(given, str | Secret) for given in value.values()):
+        raise ValueError
+    return {name: given if isinstance(given, Secret) else Secret(given) for name, given in value.items()}
+
+
+def _parse_prefix(option: Option, value: object) -> str | bool:
+    return value if isinstance(value, bool) else _parse_text(option, value)
+
+
 def _parse_texts(option: Option, value: object) -> list[str]:
     if not isinstance(value, list | tuple) or not value:
         raise ValueError
@@ -319,6 +332,8 @@ _PARSERS: dict[str, Callable[[Option, object], object]] = {
     "bytes": _parse_bytes,
     "body": _parse_body,
     "header_map": _parse_header_map,
+    "lines": _parse_lines,
+    "prefix": _parse_prefix,
     "texts": _parse_texts,
     "any_of": _parse_any_of,
     "percent": _parse_percent,

@@ -18,6 +18,8 @@ _TYPES: dict[str, dict[str, Any]] = {
     "headers": {"type": "array", "items": {"type": "string"}},
     "header_map": {"type": "object", "additionalProperties": {"type": "string"}},
     "binds": {"type": ["string", "array"], "items": {"type": "string"}},
+    "lines": {"type": "object", "additionalProperties": {"type": "string"}},
+    "prefix": {"type": ["boolean", "string"]},
     "cidrs": {"type": "array", "items": {"type": "string"}},
     "statuses": {"type": "array", "items": {"type": "integer"}},
     "peers": {"type": "array", "items": {"type": "string"}},

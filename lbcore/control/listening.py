@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from lbcore.control.worker_slots import WorkerSlot
     from lbcore.table import Table
 
-NO_ROUTES = 56
+NO_ROUTES = 72
 """Bytes of an empty routes table: its head, all zero."""
 MOST_ROWS = 1 << 16
 
@@ -242,14 +242,16 @@ class Listening:
         """
         heirs = self._heirs(settings)
         guarded = {row: heir for row, heir in heirs.items() if heir.is_guarded}
-        if not settings.routes and not guarded:
+        if not settings.routes and not guarded and not settings.edited:
             return bytes(NO_ROUTES)
         from lbcore.table.routes import pack
 
         rows: dict[str, list[int]] = {}
         for row, heir in heirs.items():
             rows.setdefault(heir.group, []).append(row)
-        return pack(settings.routes, rows, self._table.pool_rows(), since_us, guarded=guarded, sets=sets)
+        return pack(
+            settings.routes, rows, self._table.pool_rows(), since_us, edited=settings.edited, guarded=guarded, sets=sets
+        )
 
 
 def _pool_of(listener: ListenerSettings, settings: BalancerSettings) -> PoolSettings:

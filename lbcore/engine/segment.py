@@ -221,7 +221,10 @@ class Segment:
             networks = ffi.cast("struct lb_network *", guards + head.guards)
             credentials = ffi.cast("struct lb_credential_row *", networks + head.networks)
             words = ffi.cast("struct lb_route_words *", credentials + head.credentials)
-            hosts = ffi.cast("struct lb_mapped_host *", words + head.words)
+            editors = ffi.cast("struct lb_editor_row *", words + head.words)
+            edits = ffi.cast("struct lb_edit_row *", editors + head.editors)
+            pieces = ffi.cast("struct lb_piece_row *", edits + head.edits)
+            hosts = ffi.cast("struct lb_mapped_host *", pieces + head.pieces)
             text_at = ffi.cast("char *", hosts + head.mapped)
             found = bytes(ffi.buffer(text_at + words[number].at, words[number].length))
             if self.head.routes == version:

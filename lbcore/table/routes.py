@@ -8,21 +8,23 @@ import time
 from hashlib import blake2b
 
 from lbcore._layout import ffi
+from lbcore.config.settings import ListenerSettings
 from lbcore.config.settings.limits import MAX_BURST, key_parts
 from lbcore.config.settings.rates import parse_rate
 from lbcore.engine.codes import LIMIT_KEYS
 from lbcore.errors import ConfigError
 from lbcore.table.conditions import normal_path, top_conditions, words
+from lbcore.table.edits import EditRows
 from lbcore.table.guards import Guards
 from lbcore.table.packed import retry_bits
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from typing import Any
 
     from lbcore.config.credentials import Credentials
-    from lbcore.config.settings import ListenerSettings, RouteSettings
+    from lbcore.config.settings import PoolSettings, RouteSettings
     from lbcore.config.settings.host_map import HostMap
 
 ANY_LISTENER = 0xFFFFFFFF
@@ -86,6 +88,36 @@ def _place(host: str | None, path: tuple[str, str], text: _Text) -> dict[str, in
         "host_kind": ffi.integer_const(host_kind),
         "path_kind": ffi.integer_const(path[0]),
     }
+
+
+def rewriting(route: RouteSettings, path: str) -> tuple[str, str] | None:
+    """The beginning of this path of a route, as it is compared, and what it becomes; None: the path stays."""
+    if not route.strip_prefix and route.replace_prefix is None:
+        return None
+    strip = normal_path(route.strip_prefix) if isinstance(route.strip_prefix, str) else path
+    return strip.rstrip("/"), (route.replace_prefix or "").rstrip("/")
+
+
+def _rewriting_row(route: RouteSettings, path: str, text: _Text) -> dict[str, int]:
+    made = rewriting(route, path)
+    if made is None:
+        return {}
+    (strip, strip_length), (replacement, length) = text.put(made[0]), text.put(made[1])
+    return {
+        "rewrites": 1,
+        "strip": strip,
+        "strip_length": strip_length,
+        "replacement": replacement,
+        "replacement_length": length,
+    }
+
+
+def deeds(route: RouteSettings) -> list[str]:
+    """What a route does beside choosing a pool: "strip /api", "set X-Tenant". No values: one may be a secret."""
+    made = [rewriting(route, path) for _, path in _paths(route)]
+    found = [f"replace {strip or '/'} by {new}" if new else f"strip {strip}" for strip, new in filter(None, made)]
+    found += route.request_headers.names
+    return [*found, *(f"{name} in the response" for name in route.response_headers.names)]
 
 
 def _retry_on(route: RouteSettings) -> int:
@@ -152,8 +184,26 @@ def _said(route: RouteSettings, text: _Text) -> dict[str, int]:
     }
 
 
+def _edits_of(
+    edited: Iterable[ListenerSettings | PoolSettings], listeners: dict[str, list[int]], pools: dict[str, int], text: _Text
+) -> EditRows:
+    edits = EditRows(text.put)
+    for owner in edited:
+        if isinstance(owner, ListenerSettings):
+            for row in listeners[owner.group]:
+                edits.of_listener(owner, row)
+        else:
+            edits.of_pool(owner, pools[owner.name])
+    return edits
+
+
 def _rows(
-    routes: list[RouteSettings], listeners: dict[str, list[int]], pools: dict[str, int], text: _Text, guards: Guards
+    routes: list[RouteSettings],
+    listeners: dict[str, list[int]],
+    pools: dict[str, int],
+    text: _Text,
+    guards: Guards,
+    edits: EditRows,
 ) -> tuple[list[dict[str, Any]], list[dict[str, int]], list[bytes]]:
     """The rows of routes, their conditions, and the hosts of their maps."""
     rows: list[dict[str, Any]] = []
@@ -168,6 +218,7 @@ def _rows(
             "condition_count": len(own),
             "number": number,
             "of_requests": int(bool(route.conditions_of_requests)),
+            "editor": edits.of_route(route),
             **_said(route, text),
             **(_limits(route, text) | _mirror(route, pools)),
             "guard": guards.of_route(route),
@@ -178,7 +229,7 @@ def _rows(
             shared["map"] = maps
         meant = [ANY_LISTENER] if route.listener is None else listeners[route.listener]
         for listener, host, path in itertools.product(meant, route.host or ANY_HOST, _paths(route)):
-            rows.append(shared | {"listener": listener} | _place(host, path, text))
+            rows.append(shared | {"listener": listener} | _place(host, path, text) | _rewriting_row(route, path[1], text))
         conditions += own
     if len(rows) > MOST_ROUTES:
         raise ConfigError(f"route: {len(rows)} rows, one for each address, host and path (allowed: at most {MOST_ROUTES})")
@@ -191,21 +242,23 @@ def pack(
     pools: dict[str, int],
     since_us: int | None = None,
     *,
+    edited: Iterable[ListenerSettings | PoolSettings] = (),
     guarded: Mapping[int, ListenerSettings] | None = None,
     sets: Mapping[tuple[str, str], Credentials] | None = None,
 ) -> bytes:
     """The bytes of these routes, and of the guards of listeners.
 
     listeners: rows by name, one for each address; pools: rows by name. since_us: monotonic, since when they are these; None:
-    now. guarded: by row, the listeners of requests that have a guard. sets: as Guards has them. Raises ConfigError when they
-    do not fit.
+    now. edited: listeners and pools, whose edits of headers go along. guarded: by row, the listeners of requests that have a
+    guard. sets: as Guards has them. Raises ConfigError when they do not fit.
     """
     text = _Text()
     guards = Guards(sets or {}, text.put)
     for row, listener in (guarded or {}).items():
         guards.add_listener(row, listener)
-    rows, conditions, hosts = _rows(routes, listeners, pools, text, guards)
-    said = [dict(zip(("at", "length"), text.put(words(route)), strict=True)) for route in routes]
+    edits = _edits_of(edited, listeners, pools, text)
+    rows, conditions, hosts = _rows(routes, listeners, pools, text, guards, edits)
+    said = [dict(zip(("at", "length"), text.put(", ".join([words(route), *deeds(route)])), strict=True)) for route in routes]
     credentials = guards.credentials  # their names become text, too
     head = ffi.new(
         "struct lb_routes_head *",
@@ -214,6 +267,9 @@ def pack(
             "conditions": len(conditions),
             "text_bytes": len(text.bytes),
             "words": len(said),
+            "editors": len(edits.editors),
+            "edits": len(edits.edits),
+            "pieces": len(edits.pieces),
             "guards": len(guards.rows),
             "networks": len(guards.networks),
             "credentials": len(credentials),
@@ -230,6 +286,9 @@ def pack(
         ffi.new("struct lb_network[]", guards.networks),
         ffi.new("struct lb_credential_row[]", credentials),
         ffi.new("struct lb_route_words[]", said),
+        ffi.new("struct lb_editor_row[]", edits.editors),
+        ffi.new("struct lb_edit_row[]", edits.edits),
+        ffi.new("struct lb_piece_row[]", edits.pieces),
     ]
     packed = b"".join([*(bytes(ffi.buffer(part)) for part in parts), *hosts, bytes(text.bytes)])
     if len(packed) >= ROOM:

@@ -1,6 +1,7 @@
 #include <string.h>
 
 #include "check.h"
+#include "l7/route_index.h"
 #include "l7/body.h"
 #include "l7/drive.h"
 #include "l7/exchanges.h"
@@ -105,9 +106,10 @@ static const struct lb_stream_ops broken_ops = {
 static struct lb_exchange *begin(const struct lb_stream_ops *backend)
 {
     static char out[64];
+    static struct lb_routes routes; /* none: heads are not edited */
     memset(&seen, 0, sizeof seen);
     ctx = (struct lb_worker_context){.row = &row, .shm = {.listeners = &listener, .pools = &pool}, .now_us = 1000000};
-    l7 = (struct lb_l7){.ctx = &ctx, .out = out};
+    l7 = (struct lb_l7){.ctx = &ctx, .out = out, .routes = &routes};
     listener.state = LB_ROW_LIVE;
     pool.retry_after_s = 7;
     CHECK(lb_buffer_pool_open(&ctx.buffers, LB_BUFFER_BYTES, 2, 2) == 0);

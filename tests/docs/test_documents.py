@@ -81,9 +81,25 @@ def test_container_files_are_yaml(name: str) -> None:
 
 def test_the_migration_notes_name_options_that_exist() -> None:
     tables = [options.TOP, options.LISTENER, options.CERTIFICATE, options.ROUTE, options.POOL, options.PROBE, options.LEASE]
-    others = [options.MIRROR, options.RESPOND, options.OUTLIER, options.BACKEND, options.SOURCE]
+    others = [options.MIRROR, options.RESPOND, options.OUTLIER, options.BACKEND, options.SOURCE, options.EDITS]
     known = {option.name for table in (*tables, *others) for option in table}
-    known |= {"header", "cookie", "method", "mirror", "query", "not", "any", "respond", "tcp", "udp", "status", "load", "for_s"}
+    known |= {
+        "request_headers",
+        "response_headers",
+        "header",
+        "cookie",
+        "method",
+        "mirror",
+        "query",
+        "not",
+        "any",
+        "respond",
+        "tcp",
+        "udp",
+        "status",
+        "load",
+        "for_s",
+    }
     known |= {choice for table in tables for option in table for choice in option.choices}
     unknown = set()
     for row in (DOCS / "migration.md").read_text().splitlines():

@@ -34,6 +34,7 @@ READERS = {
         "base64",
         "chunked",
         "claim_headers",
+        "edited",
         "forward",
         "grpc",
         "grpc_web",

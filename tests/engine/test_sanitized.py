@@ -34,6 +34,8 @@ SUITES = [
     "l7/test_priorities.py",
     "l7/test_route_conditions.py",
     "l7/test_route_maps.py",
+    "l7/test_header_edits.py",
+    "l7/test_path_prefixes.py",
     "http2/test_clients.py",
     "http2/test_endings.py",
     "http2/test_client_bounds.py",

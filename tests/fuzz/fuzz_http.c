@@ -64,6 +64,46 @@ static void check_forwarded(const char *bytes)
     demand(again.head.bytes == count && again.framing == message.framing && again.length == message.length);
 }
 
+static const char names[] = "\6cookie\4host\3x-a", lines[] = "Host: inner\r\nX-A: \1\r\n";
+static const struct lb_edited_head edits = {.lengths = 1 << 6 | 1 << 4 | 1 << 3,
+                                            .names = names,
+                                            .names_end = names + sizeof names - 1,
+                                            .lines = lines,
+                                            .lines_end = lines + sizeof lines - 1,
+                                            .own = LB_OWN_HOST | LB_OWN_VIA,
+                                            .backends = 1};
+
+/* Nothing of those names is left but what was added. */
+static void check_edited_head(const char *bytes)
+{
+    uint32_t found = 0;
+    for (uint32_t i = 0; i < again.head.field_count; i++)
+        if (lb_edited_drops(&edits, bytes + again.head.fields[i].name.at, again.head.fields[i].name.length))
+            found++;
+    demand(found == 2);
+}
+
+/* Likewise with edits, of a head as it goes out and of one that is written already. */
+static void check_edited(const char *bytes)
+{
+    static struct lb_listener_row listener = {.forwarded = LB_FORWARDED_BOTH, .request_id = 1};
+    static char copy[sizeof out];
+    const struct lb_head_limits wide = {LB_ENCODE_ROOM + 28672, 28672, LB_FIELD_ROOM};
+    static const uint8_t peer[16] = {[10] = 0xff, [11] = 0xff, [12] = 192, [13] = 0, [14] = 2, [15] = 1};
+    const struct lb_edited edited = {.request = edits, .path = "/p", .path_length = 2, .prefix = "/a", .prefix_length = 2};
+    struct lb_forward forward = {.listener = &listener, .peer = peer, .backend = "b:1", .edited = &edited};
+    if (message.authority.length > LB_AUTHORITY_BYTES || message.head.field_count > LB_FIELD_ROOM - 16)
+        return;
+    uint32_t count = (uint32_t)lb_encode_request(out, &message, bytes, &forward);
+    demand(lb_message_request(&again, out, count, &wide) == LB_READ_DONE);
+    demand(again.head.bytes == count && again.framing == message.framing && again.length == message.length);
+    check_edited_head(out);
+    memcpy(copy, bytes, message.head.bytes);
+    count = (uint32_t)lb_edited_apply(&edits, copy, message.head.bytes, "b:1");
+    demand(lb_head_request(&again.head, copy, count, &wide) == LB_READ_DONE && again.head.bytes == count);
+    check_edited_head(copy);
+}
+
 static void fuzz_request(const char *bytes, uint32_t count)
 {
     const struct lb_head_limits limits = {16384, 8192, 100};
@@ -73,6 +113,7 @@ static void fuzz_request(const char *bytes, uint32_t count)
     for (uint32_t cut = 0; cut < message.head.bytes && cut < 64; cut++)
         demand(lb_message_request(&again, bytes, cut, &limits) == LB_READ_PARTIAL);
     check_forwarded(bytes);
+    check_edited(bytes);
     (void)lb_cookie_find(&message, bytes, "a", 1);
 }
 

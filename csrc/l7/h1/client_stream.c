@@ -4,6 +4,7 @@
 
 #include "../../l4/sendq.h"
 #include "../belongs.h"
+#include "../edits.h"
 #include "../grpc.h"
 #include "../guard.h"
 #include "../openai_error.h"
@@ -78,6 +79,8 @@ static enum lb_step send_head(struct lb_l7 *l7, struct lb_exchange *exchange, co
         .chunked = message->framing == LB_BODY_CHUNKED && exchange->minor,
         .date = lb_message_has(message, LB_DATE) ? "" : lb_date_text(&l7->date),
         .cookie = out->cookie,
+        .edited = lb_edits_of_response(l7, exchange),
+        .backend = lb_http_backend_address(l7, exchange),
     };
     struct lb_side *to = exchange->stream[LB_CLIENT].side;
     size_t head = lb_encode_response(l7->out, message, out->bytes, &edits), apart = out->body_count;
@@ -112,7 +115,9 @@ static size_t local(struct lb_l7 *l7, const struct lb_exchange *exchange, struct
         (void)lb_grpc_lines(lines, (enum lb_grpc_status)exchange->grpc_status, said.why, exchange->grpc_web);
         response.lines = lines;
     }
-    return lb_encode_local(l7->out, &response);
+    size_t length = lb_encode_local(l7->out, &response);
+    const struct lb_edited_head *edited = lb_edits_of_response(l7, exchange);
+    return edited ? lb_edited_apply(edited, l7->out, length, lb_http_backend_address(l7, exchange)) : length;
 }
 
 static const struct lb_stream_ops ops = {

@@ -1,6 +1,5 @@
 #include "encode.h"
 
-#include <arpa/inet.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -29,16 +28,18 @@ static char *put_line(char *to, const char *bytes, const struct lb_field *field)
     return PUT(to, "\r\n");
 }
 
-/* All lines but those that leave() names; neighbours go in one piece. */
+/* All lines but those that leave() names, and those that an edit drops; neighbours go in one piece. */
 static char *put_fields(char *to, const struct lb_message *message, const char *bytes,
                         int (*leave)(const struct lb_message *, const char *, const struct lb_field *, const void *),
-                        const void *context)
+                        const void *context, const struct lb_edited_head *edited)
 {
     const struct lb_message_head *head = &message->head;
+    const uint64_t dropped = edited ? edited->lengths : 0;
     uint32_t from = 0, until = 0;
     for (uint32_t i = 0; i < head->field_count; i++) {
         const struct lb_field *field = &head->fields[i];
-        if ((field->known != LB_OTHER || message->nominated_count) && leave(message, bytes, field, context)) {
+        if (((field->known != LB_OTHER || message->nominated_count) && leave(message, bytes, field, context)) ||
+            (dropped && lb_edited_drops(edited, bytes + field->name.at, field->name.length))) {
             to = put(to, bytes + from, until - from);
             from = until = 0;
             continue;
@@ -130,41 +131,6 @@ static int leave_in_request(const struct lb_message *message, const char *bytes,
     return lb_message_is_hop_field(message, bytes, field);
 }
 
-static int is_v4(const uint8_t ip[16])
-{
-    static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
-    return memcmp(ip, mapped, sizeof mapped) == 0;
-}
-
-/* inet_ntop goes through sprintf for each number: too slow for every request. */
-static char *put_v4(char *to, const uint8_t ip[4])
-{
-    for (int i = 0; i < 4; i++) {
-        if (ip[i] >= 100)
-            *to++ = (char)('0' + ip[i] / 100);
-        if (ip[i] >= 10)
-            *to++ = (char)('0' + ip[i] / 10 % 10);
-        *to++ = (char)('0' + ip[i] % 10);
-        *to++ = '.';
-    }
-    return to - 1;
-}
-
-static char *put_address(char *to, const uint8_t ip[16])
-{
-    if (is_v4(ip))
-        return put_v4(to, ip + 12);
-    (void)inet_ntop(AF_INET6, ip, to, INET6_ADDRSTRLEN);
-    return to + strlen(to);
-}
-
-/* A client at a unix socket has none (lb_net_as_v6). */
-static int has_address(const uint8_t ip[16])
-{
-    static const uint8_t none[16];
-    return memcmp(ip, none, sizeof none) != 0;
-}
-
 /* One field with all that came before us in it, then our peer. */
 static char *put_forwarded_for(char *to, const struct lb_message *message, const char *bytes, const struct lb_forward *forward)
 {
@@ -175,8 +141,8 @@ static char *put_forwarded_for(char *to, const struct lb_message *message, const
             to = put_span(to, bytes, message->head.fields[i].value);
             to = PUT(to, ", ");
         }
-    if (has_address(forward->peer))
-        to = put_address(to, forward->peer);
+    if (lb_forward_has_address(forward->peer))
+        to = lb_forward_write_address(to, forward->peer);
     else if (to == values)
         return line;
     else
@@ -184,27 +150,40 @@ static char *put_forwarded_for(char *to, const struct lb_message *message, const
     return PUT(to, "\r\n");
 }
 
+/* What a route has taken from the path, behind what a proxy before us has. */
+static char *put_prefix(char *to, const struct lb_edited *edited)
+{
+    if (!edited->prefix_length || edited->request.own & LB_OWN_X_FORWARDED_PREFIX)
+        return to;
+    to = PUT(to, "X-Forwarded-Prefix: ");
+    to = put(to, edited->prefix, edited->prefix_length);
+    return PUT(to, "\r\n");
+}
+
 static char *put_x_forwarded(char *to, const struct lb_message *message, const char *bytes, const struct lb_forward *forward)
 {
-    to = put_forwarded_for(to, message, bytes, forward);
-    if (!stays(message, forward, LB_X_FORWARDED_PROTO, "x-forwarded-proto"))
+    uint32_t taken = forward->edited ? forward->edited->request.own : 0;
+    if (!(taken & LB_OWN_X_FORWARDED_FOR))
+        to = put_forwarded_for(to, message, bytes, forward);
+    if (!(taken & LB_OWN_X_FORWARDED_PROTO) && !stays(message, forward, LB_X_FORWARDED_PROTO, "x-forwarded-proto"))
         to = forward->tls ? PUT(to, "X-Forwarded-Proto: https\r\n") : PUT(to, "X-Forwarded-Proto: http\r\n");
-    if (message->authority.length && !stays(message, forward, LB_X_FORWARDED_HOST, "x-forwarded-host")) {
+    if (message->authority.length && !(taken & LB_OWN_X_FORWARDED_HOST) &&
+        !stays(message, forward, LB_X_FORWARDED_HOST, "x-forwarded-host")) {
         to = PUT(to, "X-Forwarded-Host: ");
         to = put_span(to, bytes, message->authority);
         to = PUT(to, "\r\n");
     }
-    return to;
+    return forward->edited ? put_prefix(to, forward->edited) : to;
 }
 
 static char *put_node(char *to, const uint8_t ip[16])
 {
-    if (is_v4(ip))
-        return put_address(to, ip);
-    if (!has_address(ip))
+    if (lb_forward_is_v4(ip))
+        return lb_forward_write_address(to, ip);
+    if (!lb_forward_has_address(ip))
         return PUT(to, "unknown");
     to = PUT(to, "\"[");
-    to = put_address(to, ip);
+    to = lb_forward_write_address(to, ip);
     return PUT(to, "]\"");
 }
 
@@ -259,26 +238,35 @@ static char *put_via(char *to, int http2, uint8_t minor)
 }
 
 /* origin-form, also of an absolute target (RFC 9112 3.2.1, 3.2.2). */
-static char *put_request_line(char *to, const struct lb_message *message, const char *bytes, const char *backend)
+static char *put_target(char *to, const struct lb_message *message, const char *bytes, const struct lb_edited *edited)
+{
+    if (edited && edited->path) {
+        to = put(to, edited->path, edited->path_length);
+        return put_span(to, bytes, message->query);
+    }
+    if (!message->absolute)
+        return put_span(to, bytes, message->head.target);
+    if (!message->path.length)
+        *to++ = message->method == LB_OPTIONS && !message->query.length ? '*' : '/';
+    to = put_span(to, bytes, message->path);
+    return put_span(to, bytes, message->query);
+}
+
+static char *put_request_line(char *to, const struct lb_message *message, const char *bytes, const struct lb_forward *forward)
 {
     to = put_span(to, bytes, message->head.method);
     *to++ = ' ';
-    if (!message->absolute) {
-        to = put_span(to, bytes, message->head.target);
-    } else {
-        if (!message->path.length)
-            *to++ = message->method == LB_OPTIONS && !message->query.length ? '*' : '/';
-        to = put_span(to, bytes, message->path);
-        to = put_span(to, bytes, message->query);
-    }
+    to = put_target(to, message, bytes, forward->edited);
     to = PUT(to, " HTTP/1.1\r\n");
     if (!message->absolute && message->authority.length)
         return to; /* its Host is among the fields */
+    if (forward->edited && forward->edited->request.own & LB_OWN_HOST)
+        return to; /* likewise */
     to = PUT(to, "Host: ");
     if (message->authority.length)
         to = put_span(to, bytes, message->authority);
     else /* HTTP/1.0 may do without (RFC 9112 3.2); we may not */
-        to = put(to, backend, strlen(backend));
+        to = put(to, forward->backend, strlen(forward->backend));
     return PUT(to, "\r\n");
 }
 
@@ -301,24 +289,28 @@ static char *put_forward_headers(char *to, const struct lb_message *message, con
 size_t lb_encode_request(char *out, const struct lb_message *message, const char *bytes, const struct lb_forward *forward)
 {
     const struct lb_listener_row *listener = forward->listener;
-    char *to = put_request_line(out, message, bytes, forward->backend);
-    to = put_fields(to, message, bytes, leave_in_request, forward);
+    const struct lb_edited_head *edited = forward->edited ? &forward->edited->request : NULL;
+    char *to = put_request_line(out, message, bytes, forward);
+    to = put_fields(to, message, bytes, leave_in_request, forward, edited);
     if (message->framing == LB_BODY_CHUNKED)
         to = PUT(to, "Transfer-Encoding: chunked\r\n");
     to = put_forward_headers(to, message, bytes, forward);
     if (listener->forwarded & LB_FORWARDED_X)
         to = put_x_forwarded(to, message, bytes, forward);
-    if (listener->forwarded & LB_FORWARDED_RFC7239)
+    if (listener->forwarded & LB_FORWARDED_RFC7239 && !lb_edited_takes(edited, LB_OWN_FORWARDED))
         to = put_rfc7239(to, message, bytes, forward);
-    if (forward->certificate)
+    if (forward->certificate && !lb_edited_takes(edited, LB_OWN_CLIENT_CERT))
         to = put_certificate(to, forward->certificate);
-    if (listener->request_id && !stays(message, forward, LB_X_REQUEST_ID, "x-request-id"))
+    if (listener->request_id && !stays(message, forward, LB_X_REQUEST_ID, "x-request-id") &&
+        !lb_edited_takes(edited, LB_OWN_X_REQUEST_ID))
         to = put_id(to, forward->id);
-    if (forward->trace)
+    if (forward->trace && !lb_edited_takes(edited, LB_OWN_TRACEPARENT))
         to = put_trace(to, forward->trace);
     if (forward->caller && forward->caller->header_length)
         to = put_caller(to, forward->caller);
     to = put_via(to, forward->http2, message->head.minor);
+    if (edited)
+        to = lb_edited_put(to, edited, forward->backend);
     to = PUT(to, "\r\n");
     return (size_t)(to - out);
 }
@@ -384,7 +376,7 @@ size_t lb_encode_response(char *out, const struct lb_message *message, const cha
     *to++ = ' ';
     to = put_span(to, bytes, head->reason);
     to = PUT(to, "\r\n");
-    to = put_fields(to, message, bytes, leave_in_response, edits);
+    to = put_fields(to, message, bytes, leave_in_response, edits, edits->edited);
     if (head->status < 200 && head->status != 101) {
         to = PUT(to, "\r\n");
         return (size_t)(to - out);
@@ -404,7 +396,10 @@ size_t lb_encode_response(char *out, const struct lb_message *message, const cha
         to = PUT(to, "\r\n");
     }
     to = lb_encode_connection(to, edits, head->status);
-    to = put_via(to, edits->http2, head->minor);
+    if (!lb_edited_takes(edits->edited, LB_OWN_VIA))
+        to = put_via(to, edits->http2, head->minor);
+    if (edits->edited)
+        to = lb_edited_put(to, edits->edited, edits->backend);
     to = PUT(to, "\r\n");
     return (size_t)(to - out);
 }

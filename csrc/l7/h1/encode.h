@@ -7,19 +7,21 @@
 #include "../message.h"
 #include "../route_answer.h"
 
-/* Into out, of message->head.bytes + LB_ENCODE_ROOM + LB_CERTIFICATE_ROOM bytes; the length. */
+/* Into out, of message->head.bytes + LB_ENCODE_ROOM + LB_CERTIFICATE_ROOM bytes, and LB_EDITS_BYTES and the path of what is edited; the length. */
 size_t lb_encode_request(char *out, const struct lb_message *message, const char *bytes, const struct lb_forward *forward);
 
 /* What becomes of a response. */
 struct lb_response_edits {
-    uint8_t client_minor; /* the client's HTTP/1.minor */
-    uint8_t persistent;   /* its connection goes on */
-    uint32_t keeps_s;     /* for how long between requests, as clients are told; 0: they are not */
-    uint8_t chunked;      /* the body goes out chunked */
-    uint8_t switches;     /* to another protocol */
-    uint8_t http2;        /* it came by HTTP/2 */
-    const char *date;     /* now, "Sun, 06 Nov 1994 08:49:37 GMT" */
-    const char *cookie;   /* a Set-Cookie value to add, or NULL */
+    uint8_t client_minor;                /* the client's HTTP/1.minor */
+    uint8_t persistent;                  /* its connection goes on */
+    uint32_t keeps_s;                    /* for how long between requests, as clients are told; 0: they are not */
+    uint8_t chunked;                     /* the body goes out chunked */
+    uint8_t switches;                    /* to another protocol */
+    uint8_t http2;                       /* it came by HTTP/2 */
+    const char *date;                    /* now, "Sun, 06 Nov 1994 08:49:37 GMT" */
+    const char *cookie;                  /* a Set-Cookie value to add, or NULL */
+    const struct lb_edited_head *edited; /* what else is done to it; NULL: nothing */
+    const char *backend;                 /* its address */
 };
 
 size_t lb_encode_response(char *out, const struct lb_message *message, const char *bytes, const struct lb_response_edits *edits);

@@ -8,6 +8,7 @@
 #include "../bad_response.h"
 #include "../belongs.h"
 #include "../bound.h"
+#include "../edits.h"
 #include "encode.h"
 #include "../input.h"
 #include "../part.h"
@@ -26,8 +27,12 @@ struct lb_verdict lb_http_switch_protocols(struct lb_l7 *l7, struct lb_exchange 
 {
     struct lb_message *message = &l7->message;
     char cookie[LB_COOKIE_BYTES];
-    struct lb_response_edits edits = {
-        .client_minor = 1, .switches = 1, .date = lb_date_text(&l7->date), .cookie = exchange->sticky_new ? cookie : NULL};
+    struct lb_response_edits edits = {.client_minor = 1,
+                                      .switches = 1,
+                                      .date = lb_date_text(&l7->date),
+                                      .cookie = exchange->sticky_new ? cookie : NULL,
+                                      .edited = lb_edits_of_response(l7, exchange),
+                                      .backend = lb_http_backend_address(l7, exchange)};
     if (!exchange->upgrade || exchange->down.pending)
         return lb_http_bad_response(l7, exchange, LB_READ_BAD);
     if (!lb_http_has_asked_all(exchange))

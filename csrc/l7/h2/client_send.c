@@ -93,7 +93,7 @@ enum lb_step lb_h2_send_head(struct lb_l7 *l7, struct lb_h2_stream *stream, cons
                              int end_stream)
 {
     struct lb_h2_link *link = link_of(stream);
-    uint8_t *begin = lb_h2_link_block(l7->ctx, link, lb_h2_response_bytes(&l7->message));
+    uint8_t *begin = lb_h2_link_block(l7->ctx, link, lb_h2_response_bytes(&l7->message, edits));
     if (!begin) {
         stream->error = LB_H2_INTERNAL_ERROR;
         return LB_STEP_TO_FAILED;

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "../belongs.h"
+#include "../edits.h"
 #include "../finish.h"
 #include "../h1/encode.h"
 #include "client_send.h"
@@ -70,12 +71,21 @@ static enum lb_step send_head(struct lb_l7 *l7, struct lb_exchange *exchange, co
         .date = lb_date_text(&l7->date), .cookie = out->cookie, .http2 = exchange->stream[LB_BACKEND].http2};
     if (l7->message.head.status < 200)
         return lb_h2_send_head(l7, stream, out->bytes, &edits, 0);
+    edits.edited = lb_edits_of_response(l7, exchange);
+    edits.backend = lb_http_backend_address(l7, exchange);
     int ends = exchange->response.whole && !out->body_count && !out->trailers;
     enum lb_step step = lb_h2_send_head(l7, stream, out->bytes, &edits, ends);
     if (step == LB_STEP_TO_FAILED)
         return step;
     exchange->part_end = out->trailers; /* see is_last */
     return lb_h2_send(l7, exchange, out->body, out->body_count) == LB_STEP_TO_FAILED ? LB_STEP_TO_FAILED : LB_STEP_MOVED;
+}
+
+/* What is composed in l7->out, as the edits of its response want it: its length. */
+static size_t edit(struct lb_l7 *l7, const struct lb_exchange *exchange, size_t length)
+{
+    const struct lb_edited_head *edited = lb_edits_of_response(l7, exchange);
+    return edited ? lb_edited_apply(edited, l7->out, length, lb_http_backend_address(l7, exchange)) : length;
 }
 
 /* A call is told in gRPC's words, in one frame: a client would make of a status of HTTP what it says of none (grpcio 1.85.1: UNKNOWN). */
@@ -85,8 +95,9 @@ static size_t local_call(struct lb_l7 *l7, const struct lb_exchange *exchange, s
     static const struct lb_head_limits limits = {LB_MOST_HEAD, LB_MOST_HEAD, LB_FIELD_ROOM};
     char lines[LB_GRPC_LINES];
     (void)lb_grpc_lines(lines, (enum lb_grpc_status)exchange->grpc_status, said.why, exchange->grpc_web);
-    uint32_t length = (uint32_t)sprintf(l7->out, "HTTP/1.1 200 \r\n%s\r\n", lines);
-    if (lb_message_response(&l7->message, l7->out, length, &limits, LB_POST) != LB_READ_DONE)
+    size_t length = (size_t)sprintf(l7->out, "HTTP/1.1 200 \r\n%s\r\n", lines);
+    length = edit(l7, exchange, length);
+    if (lb_message_response(&l7->message, l7->out, (uint32_t)length, &limits, LB_POST) != LB_READ_DONE)
         __builtin_trap(); /* we have written it ourselves */
     struct lb_h2_edits edits = {.local = 1};
     (void)lb_h2_send_head(l7, stream, l7->out, &edits, 1); /* what fails is told by the connection */
@@ -113,7 +124,7 @@ static size_t local(struct lb_l7 *l7, const struct lb_exchange *exchange, struct
         .listener = lb_http_listener(l7, exchange),
         .retry_after_s = said.next == LB_NEXT_ANSWER ? 0 : said.number,
     };
-    size_t length = lb_encode_local(l7->out, &response);
+    size_t length = edit(l7, exchange, lb_encode_local(l7->out, &response));
     if (lb_message_response(&l7->message, l7->out, (uint32_t)length, &limits, LB_GET) != LB_READ_DONE)
         __builtin_trap(); /* we have written it ourselves */
     size_t head = l7->message.head.bytes, body = exchange->method == LB_HEAD ? 0 : length - head;

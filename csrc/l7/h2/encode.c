@@ -9,9 +9,10 @@
 
 enum { BESIDE_FIELDS = 1024 }; /* status, length, date, cookie, via */
 
-uint32_t lb_h2_response_bytes(const struct lb_message *message)
+uint32_t lb_h2_response_bytes(const struct lb_message *message, const struct lb_h2_edits *edits)
 {
-    return message->head.bytes + message->head.field_count * LB_HPACK_WRITE_ROOM + BESIDE_FIELDS;
+    return message->head.bytes + message->head.field_count * LB_HPACK_WRITE_ROOM + BESIDE_FIELDS +
+           (edits->edited ? lb_h2_trailers_bytes(LB_EDITS_BYTES) : 0);
 }
 
 static char *lower(char *room, const char *name, uint32_t length)
@@ -75,37 +76,15 @@ static int is_left_out(const struct lb_message *message, const char *bytes, cons
 }
 
 static uint8_t *put_fields(uint8_t *out, struct lb_hpack_writer *writer, const struct lb_message *message, const char *bytes,
-                           char *room)
+                           const struct lb_edited_head *edited, char *room)
 {
     for (uint32_t i = 0; i < message->head.field_count; i++) {
         const struct lb_field *field = &message->head.fields[i];
-        if (is_left_out(message, bytes, field))
+        if (is_left_out(message, bytes, field) || (edited && lb_edited_drops(edited, bytes + field->name.at, field->name.length)))
             continue;
         const char *name = lower(room, bytes + field->name.at, field->name.length);
         out = put(out, writer, name, field->name.length, bytes + field->value.at, field->value.length);
     }
-    return out;
-}
-
-uint8_t *lb_h2_encode_response(uint8_t *out, struct lb_hpack_writer *writer, const struct lb_message *message, const char *bytes,
-                               const struct lb_h2_edits *edits, char *room)
-{
-    uint16_t status = edits->status ? edits->status : message->head.status;
-    out = lb_hpack_write_status(writer, out, status);
-    out = put_fields(out, writer, message, bytes, room);
-    if (status < 200)
-        return out;
-    if (message->length_anew && status != 204) {
-        char length[24];
-        int count = snprintf(length, sizeof length, "%" PRIu64, message->length);
-        out = PUT(out, writer, "content-length", length, (uint32_t)count);
-    }
-    if (edits->date && !lb_message_has(message, LB_DATE)) /* RFC 9110 6.6.1 */
-        out = PUT(out, writer, "date", edits->date, (uint32_t)strlen(edits->date));
-    if (edits->cookie)
-        out = PUT(out, writer, "set-cookie", edits->cookie, (uint32_t)strlen(edits->cookie));
-    if (!edits->local)
-        out = PUT(out, writer, "via", lb_forward_via(edits->http2, message->head.minor), LB_VIA_BYTES);
     return out;
 }
 
@@ -132,4 +111,33 @@ uint8_t *lb_h2_encode_trailers(uint8_t *out, struct lb_hpack_writer *writer, con
         lines = stop + 2;
     }
     return out;
+}
+
+/* What edits add, written to the room and read there. */
+static uint8_t *put_lines(uint8_t *out, struct lb_hpack_writer *writer, const struct lb_h2_edits *edits, char *room)
+{
+    char *end = lb_edited_put(room, edits->edited, edits->backend);
+    return lb_h2_encode_trailers(out, writer, room, (uint32_t)(end - room), end);
+}
+
+uint8_t *lb_h2_encode_response(uint8_t *out, struct lb_hpack_writer *writer, const struct lb_message *message, const char *bytes,
+                               const struct lb_h2_edits *edits, char *room)
+{
+    uint16_t status = edits->status ? edits->status : message->head.status;
+    out = lb_hpack_write_status(writer, out, status);
+    out = put_fields(out, writer, message, bytes, edits->edited, room);
+    if (status < 200)
+        return out;
+    if (message->length_anew && status != 204) {
+        char length[24];
+        int count = snprintf(length, sizeof length, "%" PRIu64, message->length);
+        out = PUT(out, writer, "content-length", length, (uint32_t)count);
+    }
+    if (edits->date && !lb_message_has(message, LB_DATE)) /* RFC 9110 6.6.1 */
+        out = PUT(out, writer, "date", edits->date, (uint32_t)strlen(edits->date));
+    if (edits->cookie)
+        out = PUT(out, writer, "set-cookie", edits->cookie, (uint32_t)strlen(edits->cookie));
+    if (!edits->local && !lb_edited_takes(edits->edited, LB_OWN_VIA))
+        out = PUT(out, writer, "via", lb_forward_via(edits->http2, message->head.minor), LB_VIA_BYTES);
+    return edits->edited ? put_lines(out, writer, edits, room) : out;
 }

@@ -5,6 +5,7 @@
 #include "../bad_response.h"
 #include "../belongs.h"
 #include "../bound.h"
+#include "../edits.h"
 #include "../input.h"
 #include "../part.h"
 #include "client_send.h"
@@ -29,7 +30,11 @@ struct lb_verdict lb_h2_switched(struct lb_l7 *l7, struct lb_exchange *exchange,
 {
     uint32_t head = l7->message.head.bytes;
     char cookie[LB_COOKIE_BYTES];
-    struct lb_h2_edits edits = {.date = lb_date_text(&l7->date), .status = 200, .http2 = exchange->stream[LB_BACKEND].http2};
+    struct lb_h2_edits edits = {.date = lb_date_text(&l7->date),
+                                .status = 200,
+                                .http2 = exchange->stream[LB_BACKEND].http2,
+                                .edited = lb_edits_of_response(l7, exchange),
+                                .backend = lb_http_backend_address(l7, exchange)};
     if (!exchange->upgrade)
         return lb_http_bad_response(l7, exchange, LB_READ_BAD);
     if (exchange->sticky_new) {
@@ -43,5 +48,6 @@ struct lb_verdict lb_h2_switched(struct lb_l7 *l7, struct lb_exchange *exchange,
     if (step == LB_STEP_MOVED)
         step = lb_h2_send(l7, exchange, bytes + head, count - head);
     lb_http_drop_part(l7, exchange);
+    lb_edits_drop(l7, exchange);
     return step == LB_STEP_TO_FAILED ? lb_verdict_end(LB_ENDED_CLIENT) : lb_verdict(LB_NEXT_AGAIN);
 }

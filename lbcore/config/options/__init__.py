@@ -6,6 +6,7 @@ what a reload changes (`restart`), the texts of errors and the tables of tools/d
 
 from lbcore.config.options.admin import ADMIN
 from lbcore.config.options.cluster import CLUSTER
+from lbcore.config.options.edits import EDITS
 from lbcore.config.options.health import LEASE, OUTLIER, PROBE
 from lbcore.config.options.listener import CERTIFICATE, CONDITION, LISTENER, MIRROR, RESPOND, ROUTE
 from lbcore.config.options.pool import BACKEND, POOL
@@ -19,6 +20,7 @@ __all__ = (
     "CLUSTER",
     "CONDITION",
     "DEFAULT_NAME",
+    "EDITS",
     "LEASE",
     "LISTENER",
     "MIRROR",

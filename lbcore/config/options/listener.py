@@ -195,6 +195,7 @@ LISTENER: tuple[Option, ...] = (
         "Fetch-Mode: navigate), always, or never; many other clients take a 103 for the response",
         choices=("browsers", "always", "never"),
     ),
+    Option("hsts", "text", None, 'http: Strict-Transport-Security over TLS, "365d", perhaps with includeSubDomains, preload'),
     Option("request_id", "flag", True, "http: give each request an X-Request-Id"),
     Option(
         "half_close",
@@ -378,6 +379,8 @@ ROUTE: tuple[Option, ...] = (
     ),
     Option("status", "int", None, "status of a redirect: 301, 302, 303, 307 or 308; default: 301", low=301, high=308),
     Option("deny", "flag", False, "instead of pool: the route answers 403"),
+    Option("strip_prefix", "prefix", None, "what backends do not get of a path: true for path_prefix, or a part of it"),
+    Option("replace_prefix", "text", None, 'what stands in the place of strip_prefix, or of path_prefix or path: "/v2"'),
     Option("retry_on", "statuses", None, "as retry_on of the pool, in its place; an empty list: none", choices=RETRIED),
     Option("retry_post", "flag", None, "as retry_post of the pool, in its place"),
     *ROUTE_ACCESS,

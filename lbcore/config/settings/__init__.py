@@ -20,6 +20,7 @@ from lbcore.config.settings.admin import PRIVATE_NETWORKS, AdminSettings, admin_
 from lbcore.config.settings.balancer import BalancerSettings, limited, listeners_of, probe_of, simple
 from lbcore.config.settings.base import Settings
 from lbcore.config.settings.cluster import ClusterSettings
+from lbcore.config.settings.edits import HeaderEdits
 from lbcore.config.settings.health import LeaseSettings, OutlierSettings, ProbeSettings
 from lbcore.config.settings.listener import ListenerSettings, RouteSettings
 from lbcore.config.settings.log_fields import LOG_FIELDS, wants_texts
@@ -42,6 +43,7 @@ __all__ = (
     "BalancerSettings",
     "CertificateSettings",
     "ClusterSettings",
+    "HeaderEdits",
     "LeaseSettings",
     "ListenerSettings",
     "MatchSettings",

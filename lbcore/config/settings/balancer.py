@@ -9,6 +9,7 @@ from lbcore.config.settings.addresses import HTTP_MODES, ROUTED_MODES, is_unix
 from lbcore.config.settings.admin import AdminSettings, admin_of
 from lbcore.config.settings.base import Settings
 from lbcore.config.settings.cluster import ClusterSettings
+from lbcore.config.settings.edits import KEYS
 from lbcore.config.settings.health import ProbeSettings
 from lbcore.config.settings.json_match import key_faults
 from lbcore.config.settings.listener import ANSWERS, OF_REQUESTS, ListenerSettings, RouteSettings
@@ -74,6 +75,12 @@ class BalancerSettings(Settings):
     def offloads(self) -> bool:
         """Is the kernel to forward any sessions?"""
         return self.datapath == "offload" or self.offload_local
+
+    @property
+    def edited(self) -> list[ListenerSettings | PoolSettings]:
+        """Listeners and pools that change the headers of their requests or responses."""
+        listeners = [entry for entry in self.listeners if entry.hsts or any(getattr(entry, key) for key in KEYS)]
+        return [*listeners, *(pool for pool in self.pools if any(getattr(pool, key) for key in KEYS))]
 
     def take(self, values: dict[str, Any]) -> Iterable[str]:
         self.listeners = list(values.pop("listeners", ()))
@@ -266,7 +273,8 @@ def _shares_port(listener: ListenerSettings, other: ListenerSettings) -> bool:
 
 def _of_requests(pool: PoolSettings) -> list[str]:
     """Its keys that were set, and mean something for requests alone."""
-    return [option.name for option in pool.OPTIONS if option.scope == ("http",) and option.name in pool.said]
+    options_of = [option.name for option in pool.OPTIONS if option.scope == ("http",) and option.name in pool.said]
+    return [*options_of, *(key for key in KEYS if getattr(pool, key))]
 
 
 def _restarts(key: str, now: object, fresh: object) -> Iterable[str]:

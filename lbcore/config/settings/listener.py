@@ -9,6 +9,7 @@ from lbcore.config.option import slots
 from lbcore.config.settings.access import CREDENTIALS, access_faults, asks, has_lists
 from lbcore.config.settings.addresses import HTTP_MODES, join_host_port, parse_listen
 from lbcore.config.settings.base import Settings, is_token
+from lbcore.config.settings.edits import HSTS, KEYS, edit_faults, folded, hsts_value, take_edits
 from lbcore.config.settings.host_map import HostMap, MapFault
 from lbcore.config.settings.limits import limit_faults
 from lbcore.config.settings.match import MatchSettings
@@ -20,6 +21,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any
+
+    from lbcore.config.settings.edits import HeaderEdits
 
 IDLE_MS = {"udp": 30_000}
 """Where an idle_timeout is not said; of other modes OTHER_IDLE_MS."""
@@ -35,6 +38,8 @@ _ORIGIN = r"https?://(?:\{host\}|[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5
 _REDIRECT = re.compile(rf"{_ORIGIN}(?:(?:[/?#]|\{{path\}}|\{{query\}}){_WORD}*)?|/(?:[A-Za-z0-9._~%-]{_WORD}*)?")
 """A path of two slashes would name another host, so none begins with one and a variable."""
 _OCTAL = re.compile("0?[0-7]{3}")
+REWRITING = ("strip_prefix", "replace_prefix")
+_PREFIX = re.compile(r"/|(?:/(?:[A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})+)+/?")
 PROTOCOLS = ("h2", "http/1.1")
 """What clients of mode http may speak, by their names in ALPN; both unless a listener says less."""
 OF_REQUESTS = ("client_request_rate", "client_request_burst", "min_body_rate")
@@ -49,7 +54,9 @@ class ListenerSettings(Settings):
     socket is the host "unix:/PATH" with port 0."""
 
     OPTIONS = options.LISTENER
-    __slots__ = slots(options.LISTENER, "also", "certificates", "group", "host", "mode", "port", "v6_only", but=("bind",))
+    __slots__ = slots(
+        options.LISTENER, *KEYS, "also", "certificates", "group", "host", "mode", "port", "v6_only", but=("bind",)
+    )
 
     name: str  # empty until the balancer's settings name it
     mode: str
@@ -84,6 +91,9 @@ class ListenerSettings(Settings):
     grpc_web: bool
     early_hints: str
     request_id: bool
+    hsts: str | None
+    request_headers: HeaderEdits
+    response_headers: HeaderEdits
     half_close: bool
     responses: int
     max_client_sessions: int
@@ -127,6 +137,7 @@ class ListenerSettings(Settings):
         self.pass_client_headers = self.pass_client_headers or []
         self.protocols = self.protocols or list(PROTOCOLS)
         self.certificates = list(values.pop("certificates", ()))
+        yield from take_edits(self, values)
         for name, most in (("error_body", MAX_ERROR_BODY), ("error_type", MAX_ERROR_TYPE)):
             if len((getattr(self, name) or "").encode()) > most:
                 yield f"{name}: longer than {most} bytes"
@@ -206,10 +217,27 @@ class ListenerSettings(Settings):
             elif not _is_claim(name):
                 yield f"pass_client_headers: {name!r} is not among the headers that are dropped, see tools/docs/headers.md"
 
+    def _edit_faults(self) -> Iterable[str]:
+        yield from edit_faults(self)
+        for key in KEYS:
+            if getattr(self, key) and self.mode not in HTTP_MODES:
+                yield f"{key}: only for mode http or https, this is {self.mode}"
+        if self.hsts is None:
+            return
+        try:
+            hsts_value(self.hsts)
+        except ValueError as error:
+            yield f"hsts: {self.hsts!r} is not allowed ({error})"
+        if self.mode == "http" and not self.accept_proxy:
+            yield "hsts: only for clients that speak TLS: mode https, or http with accept_proxy"
+        if any(folded(name) == folded(HSTS) for name in (*self.response_headers.set, *self.response_headers.remove)):
+            yield f"hsts: response_headers names {HSTS}, too"
+
     def check(self) -> Iterable[str]:
         yield from self._limit_faults()
         yield from self._socket_faults()
         yield from self._header_faults()
+        yield from self._edit_faults()
         yield from self._protocol_faults()
         yield from access_faults(self)
         yield from listener_faults(self)
@@ -247,7 +275,7 @@ class RouteSettings(MatchSettings):
     """Where requests go that fit: all that is named must hold."""
 
     OPTIONS = options.ROUTE
-    __slots__ = (*MatchSettings.__slots__, *slots(OWN, "mapped", "mirror", "respond"))
+    __slots__ = (*MatchSettings.__slots__, *slots(OWN, *KEYS, "mapped", "mirror", "respond"))
     KEY = "route."
 
     listener: str | None
@@ -271,6 +299,10 @@ class RouteSettings(MatchSettings):
     api_key_headers: list[str] | None
     identity_header: str | None
     remove_credentials: bool
+    strip_prefix: str | bool | None
+    replace_prefix: str | None
+    request_headers: HeaderEdits
+    response_headers: HeaderEdits
     respond: RespondSettings | None
     mirror: MirrorSettings | None
     map: str | None
@@ -281,6 +313,7 @@ class RouteSettings(MatchSettings):
         self.respond = values.pop("respond", None)
         self.mirror = values.pop("mirror", None)
         self.mapped = values.pop("mapped", None)
+        yield from take_edits(self, values)
         yield from super().take(values)
         if self.map is not None and self.mapped is None:
             try:
@@ -293,6 +326,8 @@ class RouteSettings(MatchSettings):
         yield from limit_faults(self.rate, self.burst, self.limit_key)
         yield from super().check()
         yield from access_faults(self)
+        yield from edit_faults(self, (self.path_regex or "").count("("))
+        yield from self._rewriting_faults()
 
     def _answer_faults(self) -> Iterable[str]:
         """Of who answers: a pool, or the route by itself."""
@@ -306,14 +341,32 @@ class RouteSettings(MatchSettings):
         elif self.status is not None and self.status not in REDIRECTS:
             yield f"status: {self.status} is not allowed (allowed: {', '.join(map(str, REDIRECTS))})"
         if self.pool is None and self.map is None:
-            yield from (f"{key}: requires pool or map" for key in self._of_exchanges)
-            if self.mirror is not None:
-                yield "mirror: requires pool or map"
+            wanted = [key for key in ("mirror", "request_headers", *REWRITING) if getattr(self, key)]
+            yield from (f"{key}: requires pool or map" for key in (*self._of_exchanges, *wanted))
         if self.redirect is not None and (len(self.redirect) > MAX_REDIRECT or not _REDIRECT.fullmatch(self.redirect)):
             yield (
                 f"redirect: {self.redirect!r} is not allowed (allowed: at most {MAX_REDIRECT} characters: http://HOST, "
                 "https://HOST or a path that begins with a name; {host}, {path} and {query} in it)"
             )
+
+    def _rewriting_faults(self) -> Iterable[str]:
+        """Of what the beginning of the path becomes."""
+        if not self.strip_prefix and self.replace_prefix is None:
+            return
+        key, paths = "strip_prefix" if self.strip_prefix else "replace_prefix", self.path_prefix or self.path or []
+        if self.path_regex is not None or self.grpc is not None:
+            yield f"{key}: not with {'grpc' if self.grpc is not None else 'path_regex'}; with path_prefix or path"
+        elif self.strip_prefix and not paths:
+            yield "strip_prefix: requires path_prefix or path"
+        elif isinstance(self.strip_prefix, str):
+            begin = f"{self.strip_prefix.rstrip('/')}/"
+            for path in paths:
+                if not f"{path}/".startswith(begin):
+                    yield f"strip_prefix: {self.strip_prefix!r} does not begin {path}"
+        for key in REWRITING:
+            value = getattr(self, key)
+            if isinstance(value, str) and (len(value) > MAX_REDIRECT or not _PREFIX.fullmatch(value)):
+                yield f"{key}: {value!r} is not allowed (allowed: an absolute path without a query, such as /api)"
 
     @property
     def pools(self) -> frozenset[str]:
@@ -333,7 +386,7 @@ class RouteSettings(MatchSettings):
     @property
     def of_requests(self) -> list[str]:
         """What it asks for, or does, that only requests have."""
-        answers = [key for key in (*ANSWERS, "mirror", *CREDENTIALS) if getattr(self, key)]
+        answers = [key for key in (*ANSWERS, "mirror", *CREDENTIALS, *KEYS, *REWRITING) if getattr(self, key)]
         return [*self.conditions_of_requests, *answers, *self._of_exchanges]
 
     @property

@@ -7,6 +7,7 @@ from lbcore.config.option import slots
 from lbcore.config.secret import Secret
 from lbcore.config.settings.addresses import join_host_port, parse_address
 from lbcore.config.settings.base import Settings, is_token
+from lbcore.config.settings.edits import KEYS, edit_faults, take_edits
 from lbcore.config.settings.health import LeaseSettings, OutlierSettings, ProbeSettings, statuses
 from lbcore.config.settings.source import SourceSettings
 from lbcore.config.settings.sticky import sticky_faults
@@ -17,6 +18,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any
+
+    from lbcore.config.settings.edits import HeaderEdits
 
 DEFAULT_POOL = "default"
 DEFAULT_QUEUE = 1024
@@ -69,7 +72,7 @@ class PoolSettings(Settings):
     """A pool: its policy, its limits, its health rules, and the backends that the configuration names."""
 
     OPTIONS = options.POOL
-    __slots__ = slots(options.POOL, "backends", "lease", "outlier", "probe", "sources")
+    __slots__ = slots(options.POOL, *KEYS, "backends", "lease", "outlier", "probe", "sources")
 
     name: str
     policy: str
@@ -120,6 +123,8 @@ class PoolSettings(Settings):
     trailers: bool
     max_response_header_bytes: int
     max_response_headers: int
+    request_headers: HeaderEdits
+    response_headers: HeaderEdits
     probe: ProbeSettings
     lease: LeaseSettings
     outlier: OutlierSettings
@@ -127,6 +132,7 @@ class PoolSettings(Settings):
     backends: list[BackendSettings]
 
     def take(self, values: dict[str, Any]) -> Iterable[str]:
+        yield from take_edits(self, values)
         self.probe = values.pop("probe", None) or ProbeSettings()
         self.lease = values.pop("lease", None) or LeaseSettings()
         self.outlier = values.pop("outlier", None) or OutlierSettings()
@@ -163,6 +169,7 @@ class PoolSettings(Settings):
                 ' (allowed: statuses and ranges from 500 to 599, such as "500,502-504")'
             )
         yield from pool_faults(self)
+        yield from edit_faults(self)
         try:
             self.probe = self.probe.as_to(self)
         except ConfigError as error:  # the probe's own words are right: it is one of ours that it cannot use
