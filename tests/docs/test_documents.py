@@ -105,7 +105,7 @@ def test_the_migration_notes_name_options_that_exist() -> None:
     for row in (DOCS / "migration.md").read_text().splitlines():
         last = row.rpartition(" | ")[2] if row.startswith("|") else ""
         for code in re.findall(r"`([^`]+)`", last):
-            words = re.sub(r'\[\[?[a-z.]+\]?\]|"[^"]*"|= *\S+( \})?|\{|\}', " ", code)
+            words = re.sub(r'\[\[?[a-z.]+\]?\]|= *"[^"]*"|"[^"]*"|= *\S+( \})?|\{|\}', " ", code)
             unknown |= {word for word in re.findall(r"[a-z_]{3,}", words) if word not in known and "lbcore" not in code}
     assert unknown <= {"metrics", "canary", "model"}, unknown
 

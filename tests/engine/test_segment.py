@@ -72,6 +72,7 @@ def test_damaged_heads_are_refused_by_c_and_python() -> None:
         "trace_every",
         "log_written",
         "log_lost",
+        "log_texts",
         "client_key",
         "not_ready",
         "pad0",
