@@ -108,5 +108,6 @@ def test_a_stalled_window_of_a_backend_is_counted() -> None:
     with H2Backend(opens_windows=False) as backend, http(backend, protocol="h2") as lb, Client(lb.address) as client:
         client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 200000\r\n\r\n" + b"x" * 200_000)
         wait_for(lambda: lb.status()["workers"][0]["calls_stalls"], "the request waits for a window")
+        wait_for(lambda: backend.frames, "the backend has begun to read, and said its settings before that")
         backend.talks[0].send(window_update(0, 1 << 20), window_update(1, 1 << 20))
         assert client.answer().status == 200

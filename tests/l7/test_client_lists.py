@@ -191,7 +191,7 @@ def test_datagrams_of_an_address_that_is_not_allowed_are_dropped() -> None:
         backend.bind(("127.0.0.1", 0))
         backend.settimeout(10)
         host, port = backend.getsockname()
-        with balanced(settings=settings(f"{host}:{port}", "udp", deny_clients=[OTHER])) as lb:
+        with balanced(settings=settings(f"{host}:{port}", "udp", deny_clients=[OTHER], idle_timeout="200ms")) as lb:
             for source, word in ((OTHER, b"no"), ("127.0.0.1", b"yes")):
                 with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
                     client.bind((source, 0))
