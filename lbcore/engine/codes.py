@@ -54,11 +54,11 @@ BACKEND_PROTOCOLS = {
 }
 PROTOCOL_NAMES: dict[int, str] = {code: name for name, code in PROTOCOLS.items()}
 BACKEND_PROTOCOL_NAMES: dict[int, str] = {code: name for name, code in BACKEND_PROTOCOLS.items()}
-LIMIT_KEYS = {
+LIMIT_KEYS: dict[str, int] = {
     name: ffi.integer_const(f"LB_LIMIT_{name.upper()}")
     for name in ("source", "route", "path", "header", "cookie", "api_key", "jwt")
 }
-ERROR_FORMATS = {
+ERROR_FORMATS: dict[str | None, int] = {
     None: ffi.integer_const("LB_ERRORS_AS_LISTENER"),
     "text": ffi.integer_const("LB_ERRORS_TEXT"),
     "openai": ffi.integer_const("LB_ERRORS_OPENAI"),

@@ -77,8 +77,6 @@ class HostMap:
     def __eq__(self, other: object) -> bool:
         return isinstance(other, HostMap) and (self.path, self.pools) == (other.path, other.pools)
 
-    __hash__ = None  # type: ignore[assignment]
-
     def __repr__(self) -> str:
         return f"HostMap({self.path!r}, {len(self.pools)} hosts)"
 
