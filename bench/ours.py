@@ -68,7 +68,7 @@ def _lbcore(*options: str, mode: str = "tcp", file: str = "", ready: str = "http
             address = (found[1], int(found[2]))
             wait_ready(child, address, ready)
             workers = _children(child.pid, wanted.workers)
-            yield Running(address, workers, [child.pid], " ".join(command), f"{text}\n{line}")
+            yield Running(address, workers, [child.pid], " ".join(["python", *command[1:]]), f"{text}\n{line}")
 
     return start
 
