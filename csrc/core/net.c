@@ -9,6 +9,7 @@
 
 #include "congestion.h"
 #include "io.h"
+#include "ip.h"
 #include "siphash.h"
 
 enum { KEEPALIVE_PROBES = 3, KEEPALIVE_INTERVAL_S = 10 };
@@ -125,14 +126,12 @@ uint64_t lb_net_address_hash(const union lb_address *address)
 
 void lb_net_as_v6(const union lb_address *address, uint8_t ip[16])
 {
-    static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
     if (address->any.sa_family == AF_INET6) {
         memcpy(ip, &address->v6.sin6_addr, 16);
     } else if (address->any.sa_family == AF_UNIX) {
         memset(ip, 0, 16);
     } else {
-        memcpy(ip, mapped, sizeof mapped);
-        memcpy(ip + 12, &address->v4.sin_addr, 4);
+        lb_ip_from_v4(ip, &address->v4.sin_addr);
     }
 }
 

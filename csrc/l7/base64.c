@@ -2,8 +2,7 @@
 
 static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
-/* Its six bits; -1: it has none. */
-static int value_of(char c)
+int lb_base64_value(char c, const char last[2])
 {
     if (c >= 'A' && c <= 'Z')
         return c - 'A';
@@ -11,7 +10,7 @@ static int value_of(char c)
         return c - 'a' + 26;
     if (c >= '0' && c <= '9')
         return c - '0' + 52;
-    return c == '+' ? 62 : c == '/' ? 63 : -1;
+    return c == last[0] ? 62 : c == last[1] ? 63 : -1;
 }
 
 static int take_padding(struct lb_base64 *base64)
@@ -33,7 +32,7 @@ int64_t lb_base64_read(struct lb_base64 *base64, char *bytes, uint32_t count)
                 return -1;
             continue;
         }
-        int value = base64->ends ? -1 : value_of(bytes[i]);
+        int value = base64->ends ? -1 : lb_base64_value(bytes[i], "+/");
         if (value < 0)
             return -1;
         base64->bits = base64->bits << 6 | (uint32_t)value;

@@ -4,6 +4,9 @@
 
 #include <stdint.h>
 
+/* The six bits of a digit; -1: it has none. last: the last two digits: "+/", or "-_" of base64url (RFC 4648 5). */
+int lb_base64_value(char c, const char last[2]);
+
 /* Where a text stands between two of its bytes. Zero before the first. */
 struct lb_base64 {
     uint32_t bits; /* of the group under way, that have not gone out */

@@ -1,17 +1,11 @@
 #include "caller.h"
 
-/* To CGI and WSGI, '_' and '-' are the same (RFC 3875 4.1.18). */
-static char folded(char c)
-{
-    return c == '_' ? '-' : lb_lower(c);
-}
-
 static int is_named(const char *name, uint32_t length, const char *other, uint32_t other_length)
 {
     if (!other_length || length != other_length)
         return 0;
     for (uint32_t i = 0; i < length; i++)
-        if (folded(name[i]) != folded(other[i]))
+        if (lb_folded(name[i]) != lb_folded(other[i]))
             return 0;
     return 1;
 }

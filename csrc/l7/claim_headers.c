@@ -57,23 +57,10 @@ static const struct rule *const ends[128] = {
 };
 /* clang-format on */
 
-static char folded(char c)
-{
-    return c == '_' ? '-' : lb_lower(c);
-}
-
-static int is_same(const char *name, const char *text, uint32_t length)
-{
-    for (uint32_t i = 0; i < length; i++)
-        if (folded(name[i]) != text[i])
-            return 0;
-    return 1;
-}
-
 static const struct rule *rules_of(const struct rule *const lists[128], char c)
 {
     static const struct rule none = {NULL, 0};
-    const struct rule *list = lists[(uint8_t)folded(c) & 127];
+    const struct rule *list = lists[(uint8_t)lb_folded(c) & 127];
     return list ? list : &none;
 }
 
@@ -82,13 +69,13 @@ int lb_is_claim_header(const char *name, uint32_t length)
     if (!length)
         return 0;
     for (const struct rule *rule = rules_of(starts, name[0]); rule->text; rule++)
-        if (length >= rule->length && is_same(name, rule->text, rule->length))
+        if (length >= rule->length && lb_same_name(name, rule->text, rule->length))
             return 1;
     for (const struct rule *rule = rules_of(whole, name[0]); rule->text; rule++)
-        if (length == rule->length && is_same(name, rule->text, length))
+        if (length == rule->length && lb_same_name(name, rule->text, length))
             return 1;
     for (const struct rule *rule = rules_of(ends, name[length - 1]); rule->text; rule++)
-        if (length >= rule->length && is_same(name + length - rule->length, rule->text, rule->length))
+        if (length >= rule->length && lb_same_name(name + length - rule->length, rule->text, rule->length))
             return 1;
     return 0;
 }
@@ -97,7 +84,7 @@ int lb_claim_header_listed(const char *list, const char *name, uint32_t length)
 {
     while (*list) {
         const char *end = strchrnul(list, ' ');
-        if ((size_t)(end - list) == length && is_same(name, list, length))
+        if ((size_t)(end - list) == length && lb_same_name(name, list, length))
             return 1;
         list = *end ? end + 1 : end;
     }

@@ -3,6 +3,7 @@
 #include <arpa/inet.h>
 #include <string.h>
 
+#include "../core/ip.h"
 #include "../l4/trust.h"
 #include "belongs.h"
 #include "syntax.h"
@@ -12,8 +13,8 @@ enum { LONGEST = 48, MOST_HOPS = 64 }; /* characters of an address in print; add
 /* IPv4 or IPv6, with a port (then IPv6 is in brackets) or without: 1, or 0 for anything else. */
 static int read_address(const char *text, uint32_t length, uint8_t ip[16])
 {
-    static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
     char plain[LONGEST];
+    struct in_addr v4;
     const char *end = text + length, *stop = end;
     if (length && *text == '[') {
         text++;
@@ -29,8 +30,8 @@ static int read_address(const char *text, uint32_t length, uint8_t ip[16])
         return 0;
     memcpy(plain, text, (size_t)(stop - text));
     plain[stop - text] = 0;
-    if (inet_pton(AF_INET, plain, ip + 12) == 1) {
-        memcpy(ip, mapped, sizeof mapped);
+    if (inet_pton(AF_INET, plain, &v4) == 1) {
+        lb_ip_from_v4(ip, &v4);
         return 1;
     }
     return inet_pton(AF_INET6, plain, ip) == 1;

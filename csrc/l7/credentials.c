@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "../core/sha256.h"
+#include "authorization.h"
 #include "base64.h"
 #include "route_index.h"
 #include "syntax.h"
@@ -26,20 +27,6 @@ static const struct lb_field *only_field(const struct lb_message *message, const
     return found;
 }
 
-/* What follows a scheme of Authorization (RFC 9110 11.4); length 0: it is another scheme. */
-static struct lb_span behind_scheme(const char *bytes, struct lb_span value, const char *scheme, uint32_t length)
-{
-    if (value.length <= length || bytes[value.at + length] != ' ' || !lb_same_letters(bytes + value.at, scheme, length))
-        return (struct lb_span){value.at, 0};
-    value.at += length;
-    value.length -= length;
-    while (value.length && bytes[value.at] == ' ') {
-        value.at++;
-        value.length--;
-    }
-    return value;
-}
-
 /* secret: its own digest, as struct lb_credential_row says. */
 static const struct lb_credential_row *find(const struct lb_routes *routes, uint32_t set, const uint8_t *secret)
 {
@@ -61,7 +48,7 @@ static const struct lb_credential_row *find(const struct lb_routes *routes, uint
 static const struct lb_credential_row *key_in(const struct lb_routes *routes, uint32_t set, const char *bytes,
                                               const struct lb_field *field, int bearer)
 {
-    struct lb_span key = bearer ? behind_scheme(bytes, field->value, "bearer", 6) : field->value;
+    struct lb_span key = bearer ? lb_behind_scheme(bytes, field->value, "bearer", 6) : field->value;
     uint8_t secret[LB_SHA256_BYTES];
     struct lb_sha256 sha;
     if (!key.length || key.length > LONGEST)
@@ -116,7 +103,7 @@ static struct lb_credential find_login(const struct lb_routes *routes, const str
 {
     struct lb_credential none = {NULL, NULL, 0};
     const struct lb_field *field = only_field(message, bytes, authorization, sizeof authorization - 1);
-    struct lb_span encoded = field ? behind_scheme(bytes, field->value, "basic", 5) : (struct lb_span){0, 0};
+    struct lb_span encoded = field ? lb_behind_scheme(bytes, field->value, "basic", 5) : (struct lb_span){0, 0};
     struct lb_base64 base64 = {0};
     char login[LONGEST_ENCODED];
     if (!encoded.length || encoded.length > sizeof login)

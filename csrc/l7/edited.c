@@ -5,23 +5,10 @@
 #include "../table/shm.h"
 #include "syntax.h"
 
-static char folded(char c)
-{
-    return c == '_' ? '-' : lb_lower(c);
-}
-
-static int is_same(const char *name, const char *text, uint32_t length)
-{
-    for (uint32_t i = 0; i < length; i++)
-        if (folded(name[i]) != text[i])
-            return 0;
-    return 1;
-}
-
 int lb_edited_names(const struct lb_edited_head *edited, const char *name, uint32_t length)
 {
     for (const char *at = edited->names; at < edited->names_end; at += 1 + (uint8_t)*at)
-        if ((uint8_t)*at == length && is_same(name, at + 1, length))
+        if ((uint8_t)*at == length && lb_same_name(name, at + 1, length))
             return 1;
     return 0;
 }

@@ -3,6 +3,7 @@
 #include <arpa/inet.h>
 #include <string.h>
 
+#include "../core/ip.h"
 #include "claim_headers.h"
 
 int lb_forward_believes(const struct lb_forward *forward, const char *name, uint32_t length)
@@ -22,12 +23,6 @@ char *lb_forward_write_id(char *to, const uint64_t id[2])
 const char *lb_forward_via(int http2, uint8_t minor)
 {
     return http2 ? "2.0 lbcore" : minor ? "1.1 lbcore" : "1.0 lbcore";
-}
-
-int lb_forward_is_v4(const uint8_t ip[16])
-{
-    static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
-    return memcmp(ip, mapped, sizeof mapped) == 0;
 }
 
 int lb_forward_has_address(const uint8_t ip[16])
@@ -52,7 +47,7 @@ static char *put_v4(char *to, const uint8_t ip[4])
 
 char *lb_forward_write_address(char *to, const uint8_t ip[16])
 {
-    if (lb_forward_is_v4(ip))
+    if (lb_ip_is_v4(ip))
         return put_v4(to, ip + 12);
     (void)inet_ntop(AF_INET6, ip, to, LB_FORWARD_ADDRESS);
     return to + strlen(to);

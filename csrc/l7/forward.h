@@ -44,9 +44,6 @@ const char *lb_forward_via(int http2, uint8_t minor);
 /* An id in print, LB_ID_BYTES without an end; where it ends. */
 char *lb_forward_write_id(char *to, const uint64_t id[2]);
 
-/* IPv4, mapped into IPv6? */
-int lb_forward_is_v4(const uint8_t ip[16]);
-
 /* A client at a unix socket has none (lb_net_as_v6). */
 int lb_forward_has_address(const uint8_t ip[16]);
 

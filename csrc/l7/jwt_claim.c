@@ -3,20 +3,9 @@
 #include <string.h>
 
 #include "../json/reader.h"
+#include "base64.h"
 
 enum { PIECE = 192 }; /* bytes that are decoded at a time: of whole groups of three */
-
-/* Six bits of base64url (RFC 4648 5); -1: it has none. */
-static int value_of(char c)
-{
-    if (c >= 'A' && c <= 'Z')
-        return c - 'A';
-    if (c >= 'a' && c <= 'z')
-        return c - 'a' + 26;
-    if (c >= '0' && c <= '9')
-        return c - '0' + 52;
-    return c == '-' ? 62 : c == '_' ? 63 : -1;
-}
 
 /* Up to PIECE bytes of the text, which moves: how many; -1: it is not base64url. No padding stands there (RFC 7515 2). */
 static int decode(char *to, const char **at, const char *end)
@@ -24,7 +13,7 @@ static int decode(char *to, const char **at, const char *end)
     uint32_t bits = 0;
     int count = 0, place = 0;
     for (; *at < end && count < PIECE; (*at)++) {
-        int value = value_of(**at);
+        int value = lb_base64_value(**at, "-_");
         if (value < 0)
             return -1;
         bits = bits << 6 | (uint32_t)value;

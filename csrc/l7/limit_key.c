@@ -2,7 +2,9 @@
 
 #include <string.h>
 
+#include "../core/ip.h"
 #include "../table/keys.h"
+#include "authorization.h"
 #include "held_route.h"
 #include "jwt_claim.h"
 #include "path.h"
@@ -42,13 +44,9 @@ static struct value of_path(struct lb_l7 *l7, const char *bytes)
 /* The token of "Authorization: Bearer TOKEN" (RFC 6750 2.1). */
 static struct value of_bearer(const struct lb_message *message, const char *bytes)
 {
-    struct value found = of_header(message, bytes, "authorization", 13);
-    if (found.length < 8 || !lb_same_word(found.bytes, 7, "bearer ", 7))
-        return (struct value){0};
-    uint32_t at = 7;
-    while (at < found.length && found.bytes[at] == ' ')
-        at++;
-    return at < found.length ? (struct value){found.bytes + at, found.length - at} : (struct value){0};
+    const struct lb_field *field = lb_field_find(message, bytes, "authorization", 13);
+    struct lb_span token = field ? lb_behind_scheme(bytes, field->value, "bearer", 6) : (struct lb_span){0, 0};
+    return token.length ? of_span(bytes, token) : (struct value){0};
 }
 
 /* Where clients of model servers put their key: OpenAI's, then Anthropic's, then Azure's. */
@@ -73,10 +71,8 @@ static struct value of_claim(const struct lb_message *message, const char *bytes
 /* A client of IPv6 is its first 64 bits, as table/clients.h has it. */
 static uint64_t hash_of_source(const struct lb_l7 *l7, const struct lb_exchange *exchange, uint64_t limit)
 {
-    static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
     const uint8_t *ip = exchange->client->ip;
-    size_t count = memcmp(ip, mapped, sizeof mapped) == 0 ? 16 : 8;
-    return lb_key_hash(&l7->ctx->shm, limit, LB_LIMIT_SOURCE, ip, count);
+    return lb_key_hash(&l7->ctx->shm, limit, LB_LIMIT_SOURCE, ip, lb_ip_customer_bytes(ip));
 }
 
 uint64_t lb_http_limit_key(struct lb_l7 *l7, const struct lb_exchange *exchange, const char *bytes,

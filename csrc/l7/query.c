@@ -3,13 +3,7 @@
 #include <stddef.h>
 #include <string.h>
 
-static int hex(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    char lower = (char)(c | 0x20);
-    return lower >= 'a' && lower <= 'f' ? lower - 'a' + 10 : -1;
-}
+#include "syntax.h"
 
 /* The character at *at, which moves behind it. A broken escape stands for itself. */
 static char character(const char *bytes, uint32_t length, uint32_t *at, unsigned reading)
@@ -19,7 +13,7 @@ static char character(const char *bytes, uint32_t length, uint32_t *at, unsigned
         return reading & LB_QUERY_PLUS ? '+' : ' ';
     if (c != '%' || length - *at < 2)
         return c;
-    int high = hex(bytes[*at]), low = hex(bytes[*at + 1]);
+    int high = lb_hex(bytes[*at]), low = lb_hex(bytes[*at + 1]);
     if (high < 0 || low < 0)
         return c;
     *at += 2;

@@ -1,5 +1,7 @@
 #include <string.h>
 
+#include "../core/ip.h"
+#include "../l4/networks.h"
 #include "query.h"
 #include "route_search.h"
 
@@ -135,21 +137,6 @@ static int path_holds(const struct search *search, uint32_t at)
     return search->path_length == length || (condition->kind == LB_CONDITION_PATH_PREFIX && search->path[length] == '/');
 }
 
-static int is_ipv4(const uint8_t ip[16])
-{
-    static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
-    return memcmp(ip, mapped, sizeof mapped) == 0;
-}
-
-/* A network of IPv6 has no address of IPv4. */
-static int is_within(const uint8_t ip[16], const uint8_t *network)
-{
-    uint32_t bits = network[16], whole = bits / 8, rest = bits % 8;
-    if (bits > 128 || memcmp(ip, network, whole) != 0 || (bits < 96 && is_ipv4(ip)))
-        return 0;
-    return !rest || (ip[whole] ^ network[whole]) >> (8 - rest) == 0;
-}
-
 /* Networks, each its address and its bits, in their order, none within another: the last that does not begin behind the address is the only
  * one that may have it. */
 static int source_holds(const struct search *search, const struct lb_condition_row *condition)
@@ -163,7 +150,10 @@ static int source_holds(const struct search *search, const struct lb_condition_r
         else
             to = middle;
     }
-    return from && is_within(search->ip, networks + (size_t)(from - 1) * LB_SOURCE_NETWORK);
+    if (!from)
+        return 0;
+    const uint8_t *last = networks + (size_t)(from - 1) * LB_SOURCE_NETWORK;
+    return lb_network_has(last, last[16], search->ip);
 }
 
 /* What a split goes by, hashed; 0: the request has none. IPv6 clients move within their /64. */
@@ -172,7 +162,7 @@ static uint64_t split_key(const struct search *search, const struct lb_condition
     const char *name = search->routes->text + condition->name;
     struct lb_span value = {NONE, 0};
     if (condition->present == LB_SPLIT_SOURCE)
-        return hash_of(KEY_SPLIT, 0, (const char *)search->ip, is_ipv4(search->ip) ? 16 : 8);
+        return hash_of(KEY_SPLIT, 0, (const char *)search->ip, lb_ip_customer_bytes(search->ip));
     if (condition->present == LB_SPLIT_COOKIE) {
         value = lb_cookie_find(search->message, search->bytes, name, condition->name_length);
     } else {

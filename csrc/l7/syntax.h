@@ -35,6 +35,21 @@ static inline char lb_upper(char c)
 /* Equal but for case? b is in lower case. */
 int lb_same_letters(const char *a, const char *b, uint32_t length);
 
+/* A character of a field's name as servers of CGI and WSGI read it: '_' and '-' are the same to them (RFC 3875 4.1.18). */
+static inline char lb_folded(char c)
+{
+    return c == '_' ? '-' : lb_lower(c);
+}
+
+/* Equal but for case, and for '_' and '-'? text is folded. */
+static inline int lb_same_name(const char *name, const char *text, uint32_t length)
+{
+    for (uint32_t i = 0; i < length; i++)
+        if (lb_folded(name[i]) != text[i])
+            return 0;
+    return 1;
+}
+
 /* Copy so many bytes, letters in lower case. */
 void lb_lower_letters(char *to, const char *from, uint32_t length);
 

@@ -2,24 +2,21 @@
 
 #include <string.h>
 
+#include "../core/ip.h"
 #include "../core/siphash.h"
 #include "pace.h"
 
 enum { WAYS = 8, TRIES = 8 }; /* rows that a key may be in; a CAS that is lost is tried again */
 
-#define SECOND_NS UINT64_C(1000000000)
-
 /* --- who it is ------------------------------------------------------------------------------------------------------ */
 
 static uint64_t key_of(const struct lb_shm *shm, uint32_t listener, const uint8_t ip[16])
 {
-    static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
     uint32_t tenant = shm->listeners[listener].tenant;
     uint8_t bytes[20];
     memcpy(bytes, &tenant, sizeof tenant);
     memcpy(bytes + 4, ip, 16);
-    if (memcmp(ip, mapped, sizeof mapped) != 0)
-        memset(bytes + 12, 0, 8);
+    memset(bytes + 4 + lb_ip_customer_bytes(ip), 0, 16 - lb_ip_customer_bytes(ip));
     return lb_siphash(shm->head->client_key, bytes, sizeof bytes) | 1; /* 0 is a row that nobody has */
 }
 
@@ -112,7 +109,7 @@ static uint64_t pace(uint64_t *when, uint64_t now_ns, const uint32_t *a_second, 
     uint32_t rate = __atomic_load_n(a_second, __ATOMIC_RELAXED), burst = __atomic_load_n(at_once, __ATOMIC_RELAXED);
     if (!rate || !burst)
         return 0;
-    uint64_t step = SECOND_NS / rate;
+    uint64_t step = LB_SECOND_NS / rate;
     return lb_pace_take(when, now_ns, step, step * (burst - 1));
 }
 
@@ -161,7 +158,7 @@ uint32_t lb_client_asks(const struct lb_shm *shm, uint32_t listener, uint32_t co
         return 0;
     uint64_t wait =
         pace(&shm->clients[counted - 1].request_ns, now_us * 1000, &row->client_request_rate, &row->client_request_burst);
-    return (uint32_t)((wait + SECOND_NS - 1) / SECOND_NS);
+    return lb_pace_seconds(wait);
 }
 
 void lb_clients_bury(const struct lb_shm *shm, uint32_t worker)

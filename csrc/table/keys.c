@@ -7,8 +7,6 @@
 
 enum { WAYS = 8, TRIES = 8 }; /* rows that a key may be in; a CAS that is lost is tried again */
 
-#define SECOND_NS UINT64_C(1000000000)
-
 uint64_t lb_key_hash(const struct lb_shm *shm, uint64_t limit, uint32_t kind, const void *bytes, size_t count)
 {
     struct {
@@ -66,5 +64,5 @@ uint32_t lb_key_asks(const struct lb_shm *shm, uint32_t worker, uint64_t key, co
     if (!row)
         return 0;
     uint64_t wait_ns = lb_pace_take(&row->request_ns, now_ns, rate->step_ns, rate->step_ns * (rate->burst - 1));
-    return (uint32_t)((wait_ns + SECOND_NS - 1) / SECOND_NS);
+    return lb_pace_seconds(wait_ns);
 }

@@ -5,6 +5,14 @@
 
 #include <stdint.h>
 
+#define LB_SECOND_NS UINT64_C(1000000000)
+
+/* So long in whole seconds, rounded up. */
+static inline uint32_t lb_pace_seconds(uint64_t ns)
+{
+    return (uint32_t)((ns + LB_SECOND_NS - 1) / LB_SECOND_NS);
+}
+
 /* May one more come that takes step_ns, where so much may come early? 0: it is counted, else nanoseconds until it may. */
 static inline uint64_t lb_pace_take(uint64_t *when, uint64_t now_ns, uint64_t step_ns, uint64_t early_ns)
 {

@@ -29,7 +29,7 @@ READERS = {
         "huffman_tables",
     ),
     "json": ("reader", "word"),
-    "l4": ("hello", "proxy_read", "proxy_wire", "proxy_write"),
+    "l4": ("hello", "networks", "proxy_read", "proxy_wire", "proxy_write"),
     "l7": (
         "base64",
         "chunked",

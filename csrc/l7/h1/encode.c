@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "../../core/ip.h"
 #include "../caller.h"
 
 static char *put(char *to, const void *bytes, size_t count)
@@ -178,7 +179,7 @@ static char *put_x_forwarded(char *to, const struct lb_message *message, const c
 
 static char *put_node(char *to, const uint8_t ip[16])
 {
-    if (lb_forward_is_v4(ip))
+    if (lb_ip_is_v4(ip))
         return lb_forward_write_address(to, ip);
     if (!lb_forward_has_address(ip))
         return PUT(to, "unknown");
