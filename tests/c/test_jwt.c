@@ -41,6 +41,7 @@ static void strings_and_numbers_are_read(void)
     CHECK(says("{\"sub\":\"user-1\",\"n\":42}", "n", "42"));
     CHECK(says("{\"org\":{\"sub\":\"other\"},\"sub\":\"me\"}", "sub", "me"));
     CHECK(says("{\"s\\u0075b\":\"\\u006de\"}", "sub", "me"));
+    CHECK(says("{\"sub\":1}", "sub", "1"));
     CHECK(says("{\"https://a.example/plan\":\"gold\"}", "https://a.example/plan", "gold"));
 }
 

@@ -122,6 +122,8 @@ SEEDS = {
     "fuzz_jwt": (
         b"\0eyJhbGciOiJub25lIn0.eyJzdWIiOiJhIn0.c2ln",
         b'\1{"sub": "user-1", "n": 42}',
+        b'\1{"sub":1}',
+        b"\0{.eyJzdWIiOjF9.",
         b'\1{"org": {"sub": ["a"]}, "sub": -1.5e3}',
     ),
     "fuzz_proxy_protocol": (
