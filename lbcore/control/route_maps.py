@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from lbcore.config.settings.host_map import HostMap, MapFault, stamp
+from lbcore.config.settings.host_map import HostMap, MapFault
 from lbcore.config.settings.loops import loop_faults
 from lbcore.errors import ConfigError
 from lbcore.log_once import LogOnce
+from lbcore.regular_file import stamp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from lbcore.config.settings import BalancerSettings, RouteSettings
-    from lbcore.config.settings.host_map import Stamp
+    from lbcore.regular_file import Stamp
 
 EVERY_S = 1.0
 

@@ -6,13 +6,13 @@ import asyncio
 import ipaddress
 import json
 import os
-import stat
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lbcore.config.settings import is_unix, join_host_port, parse_address
 from lbcore.discovery.found import MOST_ENTRIES, Answer, Found, SourceFailed
 from lbcore.discovery.standing import LATE_S, Standing
 from lbcore.log_once import LogOnce
+from lbcore.regular_file import read_regular
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -124,23 +124,12 @@ class FileSource:
 
 def _read(path: str) -> str:
     """The text of a file. Raises OSError or ValueError."""
-    with open(path, "rb", opener=_without_waiting) as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise ValueError("not a file")
-        raw = file.read(MAX_BYTES + 1)
-    if len(raw) > MAX_BYTES:
-        raise ValueError(f"larger than {MAX_BYTES >> 20} MiB")
-    return raw.decode()
+    return read_regular(path, MAX_BYTES, f"{MAX_BYTES >> 20} MiB").decode()
 
 
 def _is_whole(text: str, path: str) -> bool:
     """Does its last line have an end? JSON says itself where it ends."""
     return path.endswith(".json") or text.endswith("\n")
-
-
-def _without_waiting(path: str, flags: int) -> int:
-    """A FIFO in the file's place would wait for a writer, and with it every source."""
-    return os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)
 
 
 def parse(text: str, *, is_json: bool) -> list[Found]:

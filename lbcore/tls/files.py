@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 import re
-import stat
 
+from lbcore import regular_file
 from lbcore.tls.bundle import MOST_BYTES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-Stamp = tuple[tuple[int, ...] | None, ...]
+Stamp = tuple[regular_file.Stamp | None, ...]
 
 _CERTIFICATE = re.compile(rb"-----BEGIN (?:X509 )?CERTIFICATE-----.+?-----END (?:X509 )?CERTIFICATE-----", re.DOTALL)
 _KEY = re.compile(rb"-----BEGIN ([A-Z0-9 ]*)PRIVATE KEY-----.+?-----END \1PRIVATE KEY-----", re.DOTALL)
@@ -30,17 +30,11 @@ def stamp(paths: Iterable[str]) -> Stamp:
     return tuple(_stamp(path) for path in paths)
 
 
-def _stamp(path: str) -> tuple[int, ...] | None:
+def _stamp(path: str) -> regular_file.Stamp | None:
     try:
-        found = os.stat(path)
+        return regular_file.stamp(path)
     except OSError:
         return None
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
-
-
-def _without_waiting(path: str, flags: int) -> int:
-    """A pipe that nobody writes into is nothing to wait for."""
-    return os.open(path, flags | os.O_CLOEXEC | os.O_NONBLOCK)
 
 
 def _who(error: OSError) -> str:
@@ -58,15 +52,11 @@ def _who(error: OSError) -> str:
 def read(path: str) -> bytes:
     """A whole file. Raises FileFault."""
     try:
-        with open(path, "rb", opener=_without_waiting) as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise FileFault(path, "is not a regular file")
-            data = file.read(MOST_BYTES + 1)
+        return regular_file.read_regular(path, MOST_BYTES, f"{MOST_BYTES >> 20} MiB")
     except OSError as error:
         raise FileFault(path, f"cannot be read ({error.strerror}{_who(error)})") from None
-    if len(data) > MOST_BYTES:
-        raise FileFault(path, f"is larger than {MOST_BYTES >> 20} MiB")
-    return data
+    except ValueError as error:
+        raise FileFault(path, f"is {error}") from None
 
 
 def certificates(path: str) -> bytes:

@@ -2,24 +2,11 @@
 
 from __future__ import annotations
 
-from lbcore.config.settings.base import is_token
+from lbcore.config.settings.base import Settings, is_token
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from typing import Protocol
-
-    class Guarded(Protocol):
-        """A listener or a route."""
-
-        allow_clients: list[str] | None
-        deny_clients: list[str] | None
-        api_keys: str | None
-        basic_auth: str | None
-        api_key_headers: list[str] | None
-        identity_header: str | None
-        remove_credentials: bool
-
 
 MAX_CLIENT_NETWORKS = 64
 """LB_CLIENT_NETWORKS of csrc/layout/words.h."""
@@ -29,6 +16,20 @@ CREDENTIALS = ("api_keys", "basic_auth")
 """Options that name files of credentials."""
 OFF = "off"
 """In the place of a file: no credentials of that kind are asked for."""
+
+
+class Guarded(Settings):
+    """What a listener and a route have of it. Their options and slots are their own."""
+
+    __slots__ = ()
+
+    allow_clients: list[str] | None
+    deny_clients: list[str] | None
+    api_keys: str | None
+    basic_auth: str | None
+    api_key_headers: list[str] | None
+    identity_header: str | None
+    remove_credentials: bool
 
 
 def has_lists(entry: Guarded) -> bool:

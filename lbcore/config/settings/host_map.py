@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import stat
-
 from lbcore.config.settings.match import is_route_host
+from lbcore.regular_file import Stamp, read_regular, stamp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-Stamp = tuple[int, int, int, int]
-"""What changes with a file: its device, inode, size and time."""
 
 MAX_BYTES = 8 << 20
 MOST_TOLD = 5
@@ -35,7 +30,7 @@ class HostMap:
         """By pool, where it is named first."""
         try:
             self.stamp: Stamp = stamp(path)
-            text = _read(path)
+            text = read_regular(path, MAX_BYTES, f"{MAX_BYTES >> 20} MiB").decode()
         except (OSError, ValueError) as error:
             raise MapFault([f"{path}: {getattr(error, 'strerror', None) or error}"]) from None
         faults = [f"{path}:{line}: {fault}" for line, fault in self._take(text)]
@@ -88,20 +83,3 @@ class MapFault(ValueError):
         more = len(faults) - MOST_TOLD
         self.lines: list[str] = faults[:MOST_TOLD] + ([f"and {more} more faults"] if more > 0 else [])
         super().__init__("; ".join(self.lines))
-
-
-def stamp(path: str) -> Stamp:
-    """Raises OSError."""
-    found = os.stat(path)
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
-
-
-def _read(path: str) -> str:
-    """Raises OSError or ValueError. A FIFO would wait for a writer."""
-    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK | os.O_CLOEXEC)) as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise ValueError("not a regular file")
-        raw = file.read(MAX_BYTES + 1)
-    if len(raw) > MAX_BYTES:
-        raise ValueError(f"larger than {MAX_BYTES >> 20} MiB")
-    return raw.decode()

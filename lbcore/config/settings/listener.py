@@ -6,9 +6,9 @@ import re
 
 from lbcore.config import options
 from lbcore.config.option import slots
-from lbcore.config.settings.access import CREDENTIALS, access_faults, asks, has_lists
+from lbcore.config.settings.access import CREDENTIALS, Guarded, access_faults, asks, has_lists
 from lbcore.config.settings.addresses import HTTP_MODES, join_host_port, parse_listen
-from lbcore.config.settings.base import Settings, is_token
+from lbcore.config.settings.base import is_token
 from lbcore.config.settings.edits import HSTS, KEYS, edit_faults, folded, hsts_value, take_edits
 from lbcore.config.settings.host_map import HostMap, MapFault
 from lbcore.config.settings.limits import limit_faults
@@ -49,7 +49,7 @@ OF_EXCHANGES = ("cost", "retry_on", "retry_post", "response_timeout", "total_tim
 """What a route may say of its requests beside their pool."""
 
 
-class ListenerSettings(Settings):
+class ListenerSettings(Guarded):
     """An address that clients connect to. Given as bind="tcp://HOST:PORT" or a list of such, or as mode, host and port. A unix
     socket is the host "unix:/PATH" with port 0."""
 
@@ -101,13 +101,6 @@ class ListenerSettings(Settings):
     client_session_burst: int | None
     client_request_rate: int
     client_request_burst: int | None
-    allow_clients: list[str] | None
-    deny_clients: list[str] | None
-    api_keys: str | None
-    basic_auth: str | None
-    api_key_headers: list[str] | None
-    identity_header: str | None
-    remove_credentials: bool
     accept_proxy: bool
     error_body: str | None
     error_type: str | None
@@ -271,7 +264,7 @@ OWN = tuple(option for option in options.ROUTE if option not in options.CONDITIO
 """The options of a route that are no conditions."""
 
 
-class RouteSettings(MatchSettings):
+class RouteSettings(MatchSettings, Guarded):
     """Where requests go that fit: all that is named must hold."""
 
     OPTIONS = options.ROUTE
@@ -292,13 +285,6 @@ class RouteSettings(MatchSettings):
     rate: str | None
     burst: int | None
     limit_key: str | None
-    allow_clients: list[str] | None
-    deny_clients: list[str] | None
-    api_keys: str | None
-    basic_auth: str | None
-    api_key_headers: list[str] | None
-    identity_header: str | None
-    remove_credentials: bool
     strip_prefix: str | bool | None
     replace_prefix: str | None
     request_headers: HeaderEdits

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import stat
-
 from lbcore.config import options
 from lbcore.config.option import size_text, slots
 from lbcore.config.settings.base import Settings
+from lbcore.regular_file import read_regular
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,7 +40,7 @@ class RespondSettings(Settings):
         self.content = (self.body or "").encode()
         if self.body_file is not None:
             try:
-                self.content = _read(self.body_file)
+                self.content = read_regular(self.body_file, MAX_BODY, size_text(MAX_BODY))
             except (OSError, ValueError) as error:
                 yield f"body_file: {self.body_file!r} cannot be read ({getattr(error, 'strerror', None) or error})"
 
@@ -58,14 +56,3 @@ class RespondSettings(Settings):
                 f"content_type: {self.content_type!r} is not allowed (allowed: a media type such as text/html; charset=utf-8, "
                 f"at most {MAX_TYPE} characters)"
             )
-
-
-def _read(path: str) -> bytes:
-    """Raises OSError or ValueError. A FIFO would wait for a writer."""
-    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK | os.O_CLOEXEC)) as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise ValueError("not a regular file")
-        content = file.read(MAX_BODY + 1)
-    if len(content) > MAX_BODY:
-        raise ValueError(f"larger than {size_text(MAX_BODY)}")
-    return content
