@@ -60,7 +60,7 @@ def test_a_registered_backend_is_probed_before_it_serves() -> None:
     probe = ProbeSettings(kind="tcp", interval="10s")
     with Peer(echo) as peer, balanced(settings=settings(probe=probe)) as lb:
         answer = client(lb).call("POST", "/register", ME | {"port": peer.port})[1]
-        assert answer["state"] == "starting" or peer.connections == 1
+        assert answer["state"] == "starting" or wait_for(lambda: peer.connections == 1, "the probe was the first to connect")
         wait_for(lambda: lb.pool().backends()[0].state == "up", "the first probe comes at once", 3)
 
 

@@ -76,7 +76,10 @@ def test_application_server_behind_its_socket_comes_back(site: Path, server: str
             assert [line["backend"] for line in logged(log, 2)] == [address] * 2
             running.close()
             wait_for(lambda: state_of(lb, address) == "down", "it is down")
-            assert "no such file or directory" in reason_of(lb, address) or "connection refused" in reason_of(lb, address)
+            wait_for(
+                lambda: "no such file or directory" in reason_of(lb, address) or "connection refused" in reason_of(lb, address),
+                "why",
+            )
             assert client.get(url).status_code == 503
             stack.enter_context(serving(server, site))
             wait_for(lambda: state_of(lb, address) == "up", "it is up again")
@@ -204,8 +207,8 @@ def test_refused_permission_is_named(site: Path) -> None:
             for _ in range(3):
                 with Client(lb.address) as client:
                     assert client.get().status in (502, 503)
-            reason = wait_for(lambda: reason_of(lb, backend.address), "it is told")
-            assert "permission denied: workers (root without capabilities) need write permission on the socket" in reason
+            told = "permission denied: workers (root without capabilities) need write permission on the socket"
+            wait_for(lambda: told in reason_of(lb, backend.address), "it is told")
 
 
 def test_full_backlog_is_a_refusal_and_not_a_lack_of_ports(site: Path) -> None:
@@ -224,7 +227,7 @@ def test_full_backlog_is_a_refusal_and_not_a_lack_of_ports(site: Path) -> None:
     probe = ProbeSettings(kind="tcp", interval="50ms", rise=1, fall=1)
     with http(f"unix:{site}/nobody", probe=probe, when_none="refuse") as lb:
         wait_for(lambda: state_of(lb, f"unix:{site}/nobody") == "down", "it is down")
-        assert "its server has not made the socket" in reason_of(lb, f"unix:{site}/nobody")
+        wait_for(lambda: "its server has not made the socket" in reason_of(lb, f"unix:{site}/nobody"), "why")
 
 
 # --- where addresses come from -------------------------------------------------------------------------------------------
