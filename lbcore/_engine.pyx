@@ -149,6 +149,13 @@ cdef class TableWriter:
             raise ValueError("not a pool row")
         lb_table_set_pool(&self.shm, index, <const lb_pool_row *><const char *>row)
 
+    def model(self, uint32_t index, bytes row):
+        """Write a struct lb_model_row."""
+        self.within(index, LB_MODELS)
+        if <size_t>len(row) != sizeof(lb_model_row):
+            raise ValueError("not a model row")
+        lb_table_set_model(&self.shm, index, <const lb_model_row *><const char *>row)
+
     def routes(self, bytes table):
         """Publish routes: a struct lb_routes_head and what follows it."""
         self.usable()
@@ -700,7 +707,7 @@ cdef class Router:
         cdef lb_routed_client client = lb_routed_client(<const uint8_t *><const char *>ip, listener)
         cdef lb_message message
         cdef lb_head_limits limits = lb_head_limits(28672, 28672, 128)
-        cdef lb_routed_to to = lb_routed_to(0, 0, 0)
+        cdef lb_routed_to to = lb_routed_to(0, 0, 0, 0, 0)
         cdef uint32_t i
         cdef int routed = 0
         cdef const char *data = head

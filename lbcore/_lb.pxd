@@ -12,6 +12,7 @@ cdef extern from "lb.h" nogil:
     enum:
         LB_NONE
         LB_MAX_TRIED
+        LB_MODELS
 
     struct lb_limits:
         uint32_t listeners
@@ -150,6 +151,9 @@ cdef extern from "lb.h" nogil:
     void lb_table_set_leaves(const lb_shm *shm, uint32_t index, uint64_t leaves_ms)
     void lb_table_free(const lb_shm *shm, uint32_t index)
     void lb_table_set_listener(const lb_shm *shm, uint32_t index, const lb_listener_row *row)
+    struct lb_model_row:
+        pass
+    void lb_table_set_model(const lb_shm *shm, uint32_t index, const lb_model_row *row)
     void lb_table_set_pool(const lb_shm *shm, uint32_t index, const lb_pool_row *row)
     void lb_table_mend(const lb_shm *shm)
     void lb_table_bury_worker(const lb_shm *shm, uint32_t worker)
@@ -165,6 +169,8 @@ cdef extern from "lb.h" nogil:
         uint32_t pool
         uint16_t cost
         uint16_t route
+        uint8_t json
+        uint8_t model
 
     int lb_routes_compile(lb_routes **routes, const lb_shm *shm, uint32_t *version)
     void lb_routes_free(lb_routes *routes)

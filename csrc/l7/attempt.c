@@ -105,6 +105,8 @@ static uint32_t pick(struct lb_l7 *l7, struct lb_exchange *exchange)
         struct lb_pick picked = {ctx->now_us,    ctx->worker,           exchange->pool,  backend,
                                  exchange->cost, exchange->tried_count, exchange->route, &thought};
         exchange->decision = lb_why_note(&ctx->shm, &picked);
+        if (exchange->json)
+            lb_why_body(&ctx->shm, ctx->worker, exchange->decision, (enum lb_json_why)exchange->json);
     }
     exchange->status = 0;
     return backend;

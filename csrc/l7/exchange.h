@@ -84,6 +84,8 @@ struct lb_exchange {
     uint8_t timed_out; /* a connect of this exchange ran out of time */
     uint8_t routed;    /* its pool is known */
     uint8_t tunnel;    /* it carries another protocol: its ends say nothing of requests and responses any more */
+    uint8_t json;      /* enum lb_json_why: what its body said to its routes */
+    uint8_t model;     /* that its route names: row and one; 0: none */
     uint8_t rated;     /* enum lb_rated: whom alone we have waited for since rated_ms */
     uint8_t urgent;    /* it waits with high priority */
     uint16_t cost;     /* what it is charged with */

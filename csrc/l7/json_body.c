@@ -109,5 +109,6 @@ void lb_json_body_read(struct lb_json_body *body, const char *request, uint32_t 
 void lb_json_body_end(struct lb_json_body *body, int whole)
 {
     body->said.over = 1;
+    body->said.cut = !whole;
     body->said.broken |= whole && !lb_json_is_whole(&body->json);
 }

@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "../table/shm.h"
 #include "runs.h"
 
 enum { APPLICATION = 12, JSON = 4, GRPC = 4 };
@@ -36,15 +37,27 @@ int lb_json_is_body(const struct lb_message *message, const char *bytes)
     return types == 1 && message->framing != LB_BODY_NONE;
 }
 
-static int is_one_of(const char *values, uint32_t length, const char *text, uint32_t text_length)
+uint32_t lb_json_place(const char *values, uint32_t length, const char *text, uint32_t text_length)
 {
-    for (uint32_t at = 0, end; at <= length; at = end + 1) {
+    for (uint32_t at = 0, end, place = 0; at <= length; at = end + 1, place++) {
         const char *feed = memchr(values + at, '\n', length - at);
         end = feed ? (uint32_t)(feed - values) : length;
         if (lb_same(values + at, end - at, text, text_length))
-            return 1;
+            return place;
     }
-    return 0;
+    return UINT32_MAX;
+}
+
+uint8_t lb_json_why_not(const struct lb_json_said *said, uint32_t keys)
+{
+    uint16_t all = (uint16_t)((1 << keys) - 1);
+    if (said->broken)
+        return LB_JSON_BROKEN;
+    if (said->twice)
+        return LB_JSON_REPEATED;
+    if (said->cut && said->seen != all)
+        return LB_JSON_TOO_FAR;
+    return said->seen ? LB_JSON_OTHER : LB_JSON_MISSING;
 }
 
 enum lb_holds lb_json_condition_holds(const struct lb_json_said *said, uint32_t key, int present, const char *values,
@@ -55,6 +68,7 @@ enum lb_holds lb_json_condition_holds(const struct lb_json_said *said, uint32_t 
         return LB_FAILS;
     if (!(said->seen & bit))
         return said->over ? LB_FAILS : LB_UNDECIDED;
-    int holds = present || (said->words & bit && is_one_of(values, length, said->text[key], said->lengths[key]));
+    int holds =
+        present || (said->words & bit && lb_json_place(values, length, said->text[key], said->lengths[key]) != UINT32_MAX);
     return holds ? LB_HOLDS : LB_FAILS;
 }

@@ -170,6 +170,8 @@ static struct lb_verdict go(struct lb_l7 *l7, struct lb_exchange *exchange, cons
         return lb_verdict(LB_NEXT_READ);
     if (routed == LB_ROUTED_AMBIGUOUS)
         return lb_http_bad_request(l7, exchange, LB_READ_BAD);
+    exchange->json = to->json;
+    exchange->model = to->model;
     if (lb_edits_any(l7) && lb_edits_make(l7, exchange, bytes, to) < 0)
         return lb_verdict_respond(LB_READ_HEAD_LARGE, "the headers that it is given are too large");
     if (lb_http_listener(l7, exchange)->guarded | to->guard) {

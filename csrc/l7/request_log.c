@@ -151,6 +151,7 @@ void lb_http_log(struct lb_l7 *l7, struct lb_exchange *exchange, enum lb_end end
         .end = end,
         .reason = reason,
         .log = log,
+        .model = exchange->model,
         .flags = (uint8_t)((exchange->reused && exchange->reached_us != LB_NEVER_US ? LB_RECORD_REUSED : 0) |
                            (exchange->client->side.tls ? LB_RECORD_TLS : 0)),
         .tried = exchange->tried_count,

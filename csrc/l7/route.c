@@ -6,6 +6,7 @@
 #include "path.h"
 #include "query.h"
 #include "route_index.h"
+#include "route_json.h"
 #include "route_search.h"
 
 /* Is this host in the route's map? */
@@ -331,14 +332,13 @@ enum lb_routed lb_routes_match(struct lb_routes *routes, const struct lb_routed_
         return search.by_body ? LB_ROUTED_BY_BODY : LB_ROUTED_AMBIGUOUS;
     if ((!plain || routes->escapes) && path_is_ambiguous(routes, &search, route, place, to))
         return search.by_body ? LB_ROUTED_BY_BODY : LB_ROUTED_AMBIGUOUS;
+    if (routes->json_count)
+        to->json = lb_routes_json_why(routes, route, said, search.no_json);
     if (route == NONE)
         return LB_ROUTED_NOWHERE;
+    uint8_t json = to->json;
     *to = lead(routes, route, pool);
+    to->json = json;
+    to->model = json == LB_JSON_MATCHED ? lb_routes_model(routes, route, said) : 0;
     return LB_ROUTED;
-}
-
-const struct lb_json_path *lb_routes_json(const struct lb_routes *routes, uint32_t *count)
-{
-    *count = routes->json_count;
-    return routes->json;
 }

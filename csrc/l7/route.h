@@ -40,6 +40,8 @@ struct lb_routed_to {
     uint16_t mirror_percent; /* of so many requests */
     uint32_t guard;          /* of the route (struct lb_guard_row), from 1; 0: it has none */
     uint32_t row;            /* of its route, and 1; 0: none */
+    uint8_t json;            /* enum lb_json_why */
+    uint8_t model;           /* that its route names: row and one; 0: none */
 };
 
 /* Who asks. */

@@ -185,11 +185,14 @@ static int split_holds(const struct search *search, const struct lb_condition_ro
 }
 
 /* What is said of a key in the body. One that has not come yet is undecided, where the head speaks of JSON at all. */
-static enum lb_holds json_holds(const struct search *search, const struct lb_condition_row *condition)
+static enum lb_holds json_holds(struct search *search, const struct lb_condition_row *condition)
 {
     const struct lb_routes *routes = search->routes;
-    if (!search->said)
-        return lb_json_is_body(search->message, search->bytes) ? LB_UNDECIDED : LB_FAILS;
+    if (!search->said) {
+        int is_json = lb_json_is_body(search->message, search->bytes);
+        search->no_json |= !is_json;
+        return is_json ? LB_UNDECIDED : LB_FAILS;
+    }
     return lb_json_condition_holds(search->said, lb_routes_json_key(routes, condition), condition->present,
                                    routes->text + condition->value, condition->value_length);
 }

@@ -38,6 +38,7 @@ static int condition_ok(const struct lb_routes *routes, const struct lb_conditio
     int is_split = condition->kind == LB_CONDITION_SPLIT;
     return condition->kind <= LB_CONDITION_ANY && text_ok(routes, condition->name, condition->name_length) &&
            (is_split || text_ok(routes, condition->value, condition->value_length)) &&
+           text_ok(routes, condition->models, condition->models_length) &&
            (condition->kind >= LB_CONDITION_ALL || !condition->inside);
 }
 

@@ -27,6 +27,7 @@ struct search {
     uint32_t undecided;              /* the first that may match, by what more of the body says */
     int by_body;                     /* such a one came before the best */
     uint32_t mapped;                 /* where the best has its pool from a map: the host there */
+    int no_json;                     /* one would, but its head does not speak of JSON */
 };
 
 /* Do all of these conditions hold? */

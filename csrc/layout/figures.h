@@ -175,7 +175,7 @@ struct lb_histogram {
     uint64_t sum_us;
 };
 
-/* What ended at a listener, or of a pool. Writer: the worker. */
+/* What ended at a listener, of a pool, or of a model. Writer: the worker. */
 struct lb_tally {
     uint64_t accepted; /* of listeners: connections, and udp sessions */
     uint64_t sessions; /* of tcp, tls and udp, and upgraded ones: those that ended */
@@ -232,7 +232,8 @@ struct lb_record {
     uint8_t referer_length;
     uint8_t agent_length;
     uint8_t user_length; /* of the name that its credentials have; it follows the reason */
-    uint8_t text[371];
+    uint8_t model;       /* row and one; 0: none */
+    uint8_t text[370];
 };
 
 /* What a worker saw of a backend. Writer: the worker. Valid for the row's generation only. */
@@ -288,6 +289,6 @@ struct lb_decision {
     uint8_t policy;     /* enum lb_policy */
     uint8_t tried;      /* backends that were tried before */
     uint8_t spoken;     /* enum lb_protocol: what is spoken with it; 0: not HTTP, or not begun */
-    uint8_t spoken_why; /* enum lb_spoken_why */
+    uint8_t spoken_why; /* enum lb_spoken_why; and sixteen times enum lb_json_why: what the request's body said to its routes */
     uint16_t route;     /* that led there: its number in the configuration, and 1; 0: none */
 };

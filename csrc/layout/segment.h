@@ -343,6 +343,16 @@ struct lb_condition_row {
     uint32_t name_length;
     uint32_t value; /* in JSON several, apart by line feeds: one of them */
     uint32_t value_length;
+    uint32_t models; /* of such values: which model each of them is, a byte from 1 each; 0: none that has figures */
+    uint32_t models_length;
+};
+
+/* A model that routes name. LB_MODELS of them follow the copies of the routes. Writer: control plane. */
+struct lb_model_row {
+    uint32_t tenant; /* never given twice, as a pool's; 0: the row is free */
+    uint32_t length;
+    uint8_t pad0[56];
+    uint8_t name[256]; /* UTF-8 */
 };
 
 /* Who may use a route, or a listener of mode http. What a route does not say, its listener's says. */

@@ -1,6 +1,6 @@
 /* The shared segment: its bounds, and the words that stand in it as numbers. See segment.h. */
 enum {
-    LB_LAYOUT = 30,   /* raised with every change of this file, of segment.h and of figures.h */
+    LB_LAYOUT = 31,   /* raised with every change of this file, of segment.h and of figures.h */
     LB_NAME = 64,     /* bytes of a name, NUL included */
     LB_ADDRESS = 128, /* bytes of a printed address, NUL included: unix(7) paths have 107 bytes at most */
     LB_SOURCE = 16,   /* bytes of a backend's source */
@@ -19,6 +19,7 @@ enum {
     LB_NETWORKS = 32,           /* trusted networks of a listener */
     LB_BODY = 1024,             /* bytes of a listener's own error body, NUL included */
     LB_ROUTES_BYTES = 16777216, /* one copy of the routes; what is not used takes no memory */
+    LB_MODELS = 64,             /* that have figures */
     LB_EXPRESSION_BYTES = 1024, /* bytes of a route's regular expression */
     LB_FIXED_BYTES = 32768,     /* bytes of a route's own body */
     LB_SOURCE_NETWORK = 17,     /* bytes of a network among conditions: an address in IPv6, and its bits */
@@ -27,7 +28,7 @@ enum {
     LB_TIMINGS = 5,             /* kinds of times that are kept of each pool: enum lb_timing */
     LB_TIMING_BUCKETS = 511,
     LB_RECORDS = 8192,          /* of what ended, that a section remembers for the access log */
-    LB_RECORD_TEXT = 371,       /* bytes of a record's texts */
+    LB_RECORD_TEXT = 370,       /* bytes of a record's texts */
     LB_PASSED_HEADERS = 256,    /* bytes of the names of claim headers that a listener passes on, NUL included */
     LB_STICKY_ATTRIBUTES = 256, /* bytes of a sticky cookie's attributes, NUL included */
     LB_CLIENTS = 65536,         /* clients that are known where listeners limit them */
@@ -198,6 +199,18 @@ enum lb_limit_key {
     LB_LIMIT_COOKIE = 4,
     LB_LIMIT_API_KEY = 5, /* of Authorization: Bearer, X-Api-Key or Api-Key */
     LB_LIMIT_JWT = 6,     /* a claim of the token of Authorization: Bearer, which nobody has verified */
+};
+
+/* What a request's body said to the routes that ask (l7/json_condition.h). */
+enum lb_json_why {
+    LB_JSON_NOT_ASKED = 0, /* they did not, or its head was enough */
+    LB_JSON_MATCHED = 1,
+    LB_JSON_OTHER = 2,    /* a value that no route names, or none that is a string */
+    LB_JSON_MISSING = 3,  /* a key is not there */
+    LB_JSON_REPEATED = 4, /* a key is there twice */
+    LB_JSON_BROKEN = 5,   /* it is no JSON */
+    LB_JSON_TOO_FAR = 6,  /* a key is not in its first json_bytes */
+    LB_JSON_NO_BODY = 7,  /* its head does not speak of JSON, or of a coding */
 };
 
 enum lb_datapath { LB_AUTO = 0, LB_COPY = 1, LB_SPLICE = 2, LB_OFFLOAD = 3 };

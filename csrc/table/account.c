@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "ending.h"
+#include "timing.h"
 
 /* A row that has a new tenant begins with nothing. */
 static struct lb_tally *of_tenant(struct lb_tally *tally, uint32_t tenant)
@@ -47,6 +48,21 @@ static void count(struct lb_tally *tally, const struct lb_ended *ended, int http
         lb_add(&tally->grpc[ended->grpc - 1], 1);
     lb_add(&tally->bytes_in, ended->bytes_in);
     lb_add(&tally->bytes_out, ended->bytes_out);
+}
+
+/* A model has its times beside its tally, and they go with it. */
+static void count_model(const struct lb_shm *shm, uint32_t worker, const struct lb_ended *ended)
+{
+    uint32_t model = ended->model - UINT32_C(1), tenant = lb_shm_model(shm, model)->tenant;
+    struct lb_tally *tally = lb_shm_model_tally(shm, worker, model);
+    struct lb_histogram *times = lb_shm_model_timing(shm, worker, model);
+    if (tally->tenant != tenant && tally->requests)
+        memset(times, 0, sizeof *times);
+    count(of_tenant(tally, tenant), ended, ended->spoken == LB_SPEAKS_HTTP2);
+    if (ended->end != LB_ENDED_DONE)
+        return;
+    lb_add(&times->count[lb_timing_bucket(ended->now_us - ended->began_us)], 1);
+    lb_add(&times->sum_us, ended->now_us - ended->began_us);
 }
 
 /* --- the ring ------------------------------------------------------------------------------------------------------- */
@@ -113,6 +129,7 @@ static void put(const struct lb_shm *shm, uint32_t worker, const struct lb_ended
     record->minor = ended->minor;
     record->grpc = ended->grpc;
     record->spoken = ended->spoken;
+    record->model = ended->model;
     put_texts(record, ended->log, ended->reason);
     __atomic_store_n(&row->records, number, __ATOMIC_RELEASE);
 }
@@ -138,6 +155,8 @@ void lb_account(const struct lb_shm *shm, uint32_t worker, const struct lb_ended
     if (ended->pool < shm->head->max_pools)
         count(of_tenant(lb_shm_pool_tally(shm, worker, ended->pool), shm->pools[ended->pool].tenant), ended,
               ended->spoken == LB_SPEAKS_HTTP2);
+    if (ended->model)
+        count_model(shm, worker, ended);
     if (!lb_account_records(shm))
         return;
     uint8_t flags = ended->flags;

@@ -51,6 +51,7 @@ struct lb_ended {
     uint8_t minor;
     uint8_t grpc;   /* grpc-status and one; 0: none */
     uint8_t spoken; /* enum lb_protocol: with the backend; 0: with none */
+    uint8_t model;  /* row and one; 0: none */
 };
 
 void lb_account(const struct lb_shm *shm, uint32_t worker, const struct lb_ended *ended);

@@ -20,7 +20,8 @@ _Static_assert(sizeof(struct lb_routes_head) == 72, "routes head");
 _Static_assert(sizeof(struct lb_mapped_host) == 12, "mapped host");
 _Static_assert(sizeof(struct lb_route_words) == 8, "route words");
 _Static_assert(sizeof(struct lb_route_row) == 152, "route row");
-_Static_assert(sizeof(struct lb_condition_row) == 24, "condition row");
+_Static_assert(sizeof(struct lb_condition_row) == 32, "condition row");
+_Static_assert(sizeof(struct lb_model_row) == 320, "model row");
 _Static_assert(sizeof(struct lb_guard_row) == 64, "guard row");
 _Static_assert(sizeof(struct lb_credential_row) == 40, "credential row");
 _Static_assert(sizeof(struct lb_editor_row) == 120, "editor row");
@@ -75,7 +76,7 @@ static void plan(struct lb_head *head, const struct lb_limits *limits)
     head->off_costs = at;
     at = round_up(at + (uint64_t)limits->backends * sizeof(float), PAGE);
     head->off_routes = at;
-    at = round_up(at + 2 * (uint64_t)LB_ROUTES_BYTES, PAGE);
+    at = round_up(at + 2 * (uint64_t)LB_ROUTES_BYTES + LB_MODELS * sizeof(struct lb_model_row), PAGE);
     head->off_views = at;
     head->view_stride =
         round_up(sizeof(struct lb_view) + ((uint64_t)limits->backends + head->max_slots) * sizeof(uint32_t), PAGE);
@@ -89,9 +90,9 @@ static void plan(struct lb_head *head, const struct lb_limits *limits)
     head->off_charged = round_up(head->off_active + (uint64_t)limits->backends * sizeof(uint32_t), LINE);
     head->off_decisions = round_up(head->off_charged + (uint64_t)limits->backends * sizeof(uint32_t), LINE);
     head->off_timings = round_up(head->off_decisions + LB_DECISIONS * sizeof(struct lb_decision), PAGE);
-    head->off_tallies = head->off_timings + (uint64_t)limits->pools * LB_TIMINGS * sizeof(struct lb_histogram);
+    head->off_tallies = head->off_timings + ((uint64_t)limits->pools * LB_TIMINGS + LB_MODELS) * sizeof(struct lb_histogram);
     head->off_records =
-        round_up(head->off_tallies + ((uint64_t)limits->listeners + limits->pools) * sizeof(struct lb_tally), PAGE);
+        round_up(head->off_tallies + ((uint64_t)limits->listeners + limits->pools + LB_MODELS) * sizeof(struct lb_tally), PAGE);
     head->off_counted = round_up(head->off_records + LB_RECORDS * sizeof(struct lb_record), PAGE);
     head->worker_stride = head->off_counted + LB_CLIENTS * sizeof(uint32_t);
     head->bytes = at + head->worker_stride * (limits->workers + LB_PICKERS);
@@ -184,6 +185,12 @@ void *lb_shm_routes(const struct lb_shm *shm, uint32_t which)
     return (char *)shm->head + shm->head->off_routes + (size_t)(which & 1) * LB_ROUTES_BYTES;
 }
 
+struct lb_model_row *lb_shm_model(const struct lb_shm *shm, uint32_t model)
+{
+    char *copies = lb_shm_routes(shm, 0);
+    return (struct lb_model_row *)(void *)(copies + 2 * (size_t)LB_ROUTES_BYTES) + model;
+}
+
 static char *section(const struct lb_shm *shm, uint32_t worker)
 {
     return (char *)shm->head + shm->head->off_workers + shm->head->worker_stride * worker;
@@ -238,6 +245,16 @@ struct lb_tally *lb_shm_listener_tally(const struct lb_shm *shm, uint32_t worker
 struct lb_tally *lb_shm_pool_tally(const struct lb_shm *shm, uint32_t worker, uint32_t pool)
 {
     return lb_shm_listener_tally(shm, worker, shm->head->max_listeners + pool);
+}
+
+struct lb_tally *lb_shm_model_tally(const struct lb_shm *shm, uint32_t worker, uint32_t model)
+{
+    return lb_shm_pool_tally(shm, worker, shm->head->max_pools + model);
+}
+
+struct lb_histogram *lb_shm_model_timing(const struct lb_shm *shm, uint32_t worker, uint32_t model)
+{
+    return lb_shm_timing(shm, worker, shm->head->max_pools, LB_TIMING_RESPONSE) + model; /* behind those of the pools */
 }
 
 struct lb_record *lb_shm_record(const struct lb_shm *shm, uint32_t worker, uint64_t number)

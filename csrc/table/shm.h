@@ -47,6 +47,9 @@ uint32_t *lb_shm_slots(const struct lb_shm *shm, struct lb_view *view);
 /* One of the two copies of the routes: LB_ROUTES_BYTES. */
 void *lb_shm_routes(const struct lb_shm *shm, uint32_t which);
 
+/* One of LB_MODELS. */
+struct lb_model_row *lb_shm_model(const struct lb_shm *shm, uint32_t model);
+
 struct lb_worker_row *lb_shm_worker(const struct lb_shm *shm, uint32_t worker);
 struct lb_budget *lb_shm_budget(const struct lb_shm *shm, uint32_t worker, uint32_t pool);
 struct lb_backend_health *lb_shm_health(const struct lb_shm *shm, uint32_t worker, uint32_t backend);
@@ -57,6 +60,10 @@ struct lb_decision *lb_shm_decision(const struct lb_shm *shm, uint32_t worker, u
 struct lb_histogram *lb_shm_timing(const struct lb_shm *shm, uint32_t worker, uint32_t pool, enum lb_timing timing);
 struct lb_tally *lb_shm_listener_tally(const struct lb_shm *shm, uint32_t worker, uint32_t listener);
 struct lb_tally *lb_shm_pool_tally(const struct lb_shm *shm, uint32_t worker, uint32_t pool);
+struct lb_tally *lb_shm_model_tally(const struct lb_shm *shm, uint32_t worker, uint32_t model);
+
+/* How long a model's requests took, as LB_TIMING_REQUEST has it. */
+struct lb_histogram *lb_shm_model_timing(const struct lb_shm *shm, uint32_t worker, uint32_t model);
 struct lb_record *lb_shm_record(const struct lb_shm *shm, uint32_t worker, uint64_t number);
 
 /* Sections that count: workers, and pickers as far as any has joined. */

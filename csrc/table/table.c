@@ -152,6 +152,12 @@ void lb_table_set_listener(const struct lb_shm *shm, uint32_t index, const struc
     touch(shm);
 }
 
+void lb_table_set_model(const struct lb_shm *shm, uint32_t index, const struct lb_model_row *row)
+{
+    *lb_shm_model(shm, index) = *row;
+    touch(shm);
+}
+
 void lb_table_set_pool(const struct lb_shm *shm, uint32_t index, const struct lb_pool_row *row)
 {
     struct lb_pool_row *mine = &shm->pools[index];

@@ -56,6 +56,9 @@ void lb_table_set_hanging(const struct lb_shm *shm, uint32_t worker, int hangs);
 /* Add to what the control plane counts of itself. Any of its threads. */
 void lb_table_count(const struct lb_shm *shm, enum lb_count which, uint64_t n);
 
+/* Fill or free a model's row: its figures go with the tenant. */
+void lb_table_set_model(const struct lb_shm *shm, uint32_t index, const struct lb_model_row *row);
+
 /* Publish routes (struct lb_routes_head and what follows): 0, or -E2BIG. */
 __attribute__((warn_unused_result)) int lb_table_set_routes(const struct lb_shm *shm, const void *bytes, uint64_t count);
 

@@ -1,5 +1,7 @@
 #include "why.h"
 
+enum { JSON_SHIFT = 4 }; /* in spoken_why */
+
 /* The place of the next decision, which nobody reads while it is being written. */
 static struct lb_decision *begin(const struct lb_shm *shm, uint32_t section, uint64_t *number)
 {
@@ -88,7 +90,14 @@ void lb_why_speak(const struct lb_shm *shm, uint32_t section, uint32_t number, u
     if ((uint32_t)decision->number != number || decision->end != LB_ENDED_NOT)
         return;
     decision->spoken = spoken;
-    decision->spoken_why = why;
+    decision->spoken_why = (uint8_t)(decision->spoken_why >> JSON_SHIFT << JSON_SHIFT | why);
+}
+
+void lb_why_body(const struct lb_shm *shm, uint32_t section, uint32_t number, enum lb_json_why json)
+{
+    struct lb_decision *decision = lb_shm_decision(shm, section, number);
+    if ((uint32_t)decision->number == number)
+        decision->spoken_why = (uint8_t)(json << JSON_SHIFT);
 }
 
 void lb_why_end(const struct lb_shm *shm, uint32_t section, uint32_t number, enum lb_end end, uint32_t status, uint64_t now_us)

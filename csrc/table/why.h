@@ -37,6 +37,9 @@ void lb_why_refuse(const struct lb_shm *shm, uint32_t section, const struct lb_w
 /* What is spoken with it, and why: enum lb_protocol, enum lb_spoken_why. */
 void lb_why_speak(const struct lb_shm *shm, uint32_t section, uint32_t number, uint8_t spoken, uint8_t why);
 
+/* What the request's body said to its routes. */
+void lb_why_body(const struct lb_shm *shm, uint32_t section, uint32_t number, enum lb_json_why json);
+
 /* What came of it; nothing when it was overwritten, or has ended already. status: of the response, 0: none. */
 void lb_why_end(const struct lb_shm *shm, uint32_t section, uint32_t number, enum lb_end end, uint32_t status, uint64_t now_us);
 

@@ -49,6 +49,7 @@ _COLUMNS: list[tuple[str, Callable[[dict[str, Any]], object]]] = [
     ("time", _time),
     ("worker", lambda decision: decision["worker"]),
     ("route", lambda decision: decision["route"] or ""),
+    ("json", lambda decision: decision["json"] or ""),
     ("pool", lambda decision: decision["pool"] or ""),
     ("backend", lambda decision: decision["backend"] or ("(nobody)" if decision["pool"] else "(lbcore)")),
     ("why", lambda decision: decision["why"]),

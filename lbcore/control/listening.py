@@ -243,14 +243,16 @@ class Listening:
         heirs = self._heirs(settings)
         guarded = {row: heir for row, heir in heirs.items() if heir.is_guarded}
         if not settings.routes and not guarded and not settings.edited:
+            self._table.set_models([])
             return bytes(NO_ROUTES)
-        from lbcore.table.routes import pack
+        from lbcore.table.routes import models_of, pack
 
         rows: dict[str, list[int]] = {}
         for row, heir in heirs.items():
             rows.setdefault(heir.group, []).append(row)
+        models = self._table.set_models(models_of(settings.routes))
         return pack(
-            settings.routes, rows, self._table.pool_rows(), since_us, edited=settings.edited, guarded=guarded, sets=sets
+            settings.routes, rows, self._table.pool_rows(), since_us, models, edited=settings.edited, guarded=guarded, sets=sets
         )
 
 

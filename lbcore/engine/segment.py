@@ -190,6 +190,19 @@ class Segment:
         """What ended of a pool, likewise."""
         return self.listener_tally(worker, self.head.max_listeners + pool)
 
+    def model(self, index: int) -> Any:
+        """The struct lb_model_row; of a free row the tenant is 0."""
+        copies = 2 * int(ffi.integer_const("LB_ROUTES_BYTES"))
+        return self._at("struct lb_model_row", self.head.off_routes + copies) + index
+
+    def model_tally(self, worker: int, model: int) -> Any:
+        """What ended of a model: the struct lb_tally; check the tenant."""
+        return self.pool_tally(worker, self.head.max_pools + model)
+
+    def model_timing(self, worker: int, model: int) -> Any:
+        """How long a model's requests took: the struct lb_histogram. A look makes its page: see the tally first."""
+        return self.timing(worker, self.head.max_pools, 0) + model
+
     def records_at(self, worker: int) -> int:
         """Where a worker's ring of struct lb_record begins in the memory."""
         head = self.head

@@ -5,51 +5,14 @@ tools/docs/metrics.md is made from this table (tools/render-options), and a fami
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from lbcore.engine.codes import CLASSES, GRPC_CODES
+from lbcore.observe.family import MODEL, Family, of_ended
 
 MOST_BACKENDS = 1000
 """With more of them in all pools, backends have no series of their own: their pools' remain."""
 
 LE_S = (0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200)
 """Upper bounds of the buckets of histograms, in seconds: summed from finer ones, so that a bound is off by 3% at most."""
-
-
-class Family(NamedTuple):
-    """name: without lbcore_ and without a counter's _total. kind: counter, gauge or histogram."""
-
-    name: str
-    kind: str
-    labels: tuple[str, ...]
-    help: str
-
-
-def _of_ended(scope: str, what: str, by_http2: str) -> tuple[Family, ...]:
-    """What is counted alike of listeners and of pools."""
-    label = (scope,)
-    return (
-        Family(f"{scope}_sessions", "counter", label, f"Sessions (tcp, tls, udp, upgraded http) that ended {what}."),
-        Family(f"{scope}_requests", "counter", label, f"HTTP requests {what} that ended, however they did."),
-        Family(
-            f"{scope}_responses", "counter", (*label, "class"), f"HTTP responses {what}, local responses included, by class."
-        ),
-        Family(f"{scope}_local_responses", "counter", label, f"HTTP requests {what} that got a local response (4xx, 5xx)."),
-        Family(
-            f"{scope}_failed",
-            "counter",
-            label,
-            f"Sessions and requests {what} that a backend cut short, or for which no backend or no room was left.",
-        ),
-        Family(
-            f"{scope}_client_aborts", "counter", label, f"Sessions and requests {what} whose client left before they ended."
-        ),
-        Family(f"{scope}_http2_requests", "counter", label, f"HTTP requests {what} that {by_http2}."),
-        Family(f"{scope}_grpc_calls", "counter", (*label, "code"), f"gRPC calls {what}, by the status that clients were told."),
-        Family(f"{scope}_received_bytes", "counter", label, f"Bytes from clients {what}, of sessions and requests that ended."),
-        Family(f"{scope}_sent_bytes", "counter", label, f"Bytes to clients {what}, of sessions and requests that ended."),
-    )
-
 
 INSTANCE = (
     Family("info", "gauge", ("name", "version", "datapath", "loop"), "Always 1; the labels say which balancer this is."),
@@ -95,7 +58,7 @@ CLUSTER = (
 )
 LISTENER = (
     Family("listener_connections", "counter", ("listener",), "Connections accepted; of udp: sessions opened."),
-    *_of_ended("listener", "that came through this listener", "came by HTTP/2"),
+    *of_ended("listener", "that came through this listener", "came by HTTP/2"),
     Family(
         "listener_limited",
         "counter",
@@ -110,7 +73,7 @@ LISTENER = (
     ),
 )
 POOL = (
-    *_of_ended("pool", "for this pool", "went to their backend by HTTP/2"),
+    *of_ended("pool", "for this pool", "went to their backend by HTTP/2"),
     Family(
         "pool_backends",
         "gauge",
@@ -442,7 +405,7 @@ TABLES: dict[str, tuple[Family, ...]] = {
     "The balancer and its control plane": INSTANCE,
     "The cluster, where there is one": CLUSTER,
     "Listeners": LISTENER,
-    "Pools": POOL,
+    "Pools, and models that routes name": (*POOL, *MODEL),
     "Sources of backends": SOURCE,
     "Backends": BACKEND,
     "Workers": WORKER,

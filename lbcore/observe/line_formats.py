@@ -87,6 +87,7 @@ FIELDS: dict[str, Field] = {
     "end": lambda record, _names, _texts: f'"{ended_by(record)[0]}"',
     "by": lambda record, _names, _texts: _text(ended_by(record)[1]),
     "trace": lambda record, _names, _texts: _text(trace_id(record)),
+    "model": lambda record, names, _texts: _text(names.model(record.model)),
     "user_agent": lambda _record, _names, texts: _text(texts.agent),
     "referer": lambda _record, _names, texts: _text(texts.referer),
 }

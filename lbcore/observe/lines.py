@@ -76,6 +76,7 @@ class Names:
         """Settings may have changed, and clocks may have been set."""
         self._listeners: dict[int, tuple[str, str]] = {}
         self._pools: dict[int, str] = {}
+        self._models: dict[int, str] = {}
         self._offset_us = int((time.time() - time.monotonic()) * 1e6)
 
     def time(self, monotonic_us: int) -> str:
@@ -117,6 +118,12 @@ class Names:
         if row not in self._pools:
             self._pools[row] = "" if row == NO_POOL else text(self._segment.pool(row).name)
         return self._pools[row]
+
+    def model(self, number: int) -> str:
+        """Of a row and one; "": none."""
+        if number not in self._models:
+            self._models[number] = text(self._segment.model(number - 1).name) if number else ""
+        return self._models[number]
 
     def backend(self, row: int, generation: int) -> str:
         """Its address; "": none, or one that is not known any more."""
@@ -233,6 +240,8 @@ def as_json(record: Record, names: Names) -> str:
             line += f',"user":{quoted(user(record))}'
         if reason:
             line += f',"reason":{quoted(reason)}'
+        if record.model:
+            line += f',"model":{quoted(names.model(record.model))}'
         line += f',"protocol":"{protocol(record)}","backend_protocol":{_SPOKEN.get(record.spoken, "null")}'
         line += f',"reused":{"true" if record.flags & REUSED else "false"}'
     pool, backend = names.pool(record.pool), names.backend(record.backend, record.generation)
@@ -255,6 +264,7 @@ def as_text(record: Record, names: Names) -> str:
     if record.kind == EXCHANGE:
         asked = f" {hexed(method) or '-'} {hexed(host) or '-'} {hexed(path) or '-'} {record.status or '-'}"
         asked += f" grpc={record.grpc - 1}" if record.grpc else ""
+        asked += f" model={hexed(names.model(record.model).encode().decode('latin-1'))}" if record.model else ""
     first, connect = ("-" if us == NEVER else f"{us / 1000:.3f}" for us in (record.first_us, record.connect_us))
     return (
         f"{names.time(record.ended_us)} {names.listener(record.listener)[0]} {names.kind(record)}"

@@ -12,14 +12,14 @@ from prometheus_client.openmetrics.exposition import generate_latest as generate
 
 from lbcore.engine.codes import STATES
 from lbcore.observe.families import COUNTED, LE_S, MOST_BACKENDS, TABLES
-from lbcore.observe.timings import KINDS
+from lbcore.observe.timings import KINDS, MODEL
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from prometheus_client.core import Metric
 
-    from lbcore.observe.families import Family
+    from lbcore.observe.family import Family
     from lbcore.observe.timings import Timing
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -61,6 +61,11 @@ class Observation(NamedTuple):
                 yield "listener_certificate_expires_seconds", (listener["name"],), expires
         for pool in self.document["pools"]:
             yield from self._pool(pool)
+        for model in self.document.get("models", ()):
+            yield from _of_model(model["name"], model["tally"])
+            timing = self.timings.get((model["name"], MODEL))
+            if timing is not None:
+                yield "model_request_seconds", (model["name"],), timing
         yield from self._backends()
         for worker in self.document["workers"]:
             for name, family in COUNTED.items():
@@ -169,6 +174,13 @@ def _of_cluster(cluster: dict[str, Any] | None) -> Iterator[Sample]:
         yield f"cluster_{name}", (), cluster[name]
     for way, count in cluster["reports"].items():
         yield "cluster_reports", (way,), count
+
+
+def _of_model(name: str, tally: dict[str, Any]) -> Iterator[Sample]:
+    for key in ("requests", "failed"):
+        yield f"model_{key}", (name,), tally[key]
+    for status, count in tally["responses"].items():
+        yield "model_responses", (name, status), count
 
 
 def _ended(scope: str, name: str, tally: dict[str, Any]) -> Iterator[Sample]:

@@ -67,10 +67,11 @@ class Record(NamedTuple):
     referer_length: int
     agent_length: int
     user_length: int
+    model: int
     text: bytes
 
 
-_FORM = struct.Struct("=10Q5I16s4H8BH7B371s")
+_FORM = struct.Struct("=10Q5I16s4H8BH8B370s")
 assert _FORM.size == SIZE
 
 

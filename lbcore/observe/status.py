@@ -20,7 +20,7 @@ from lbcore.engine.codes import (
     STATE_NAMES,
 )
 from lbcore.engine.segment import COUNTERS, Segment, date_text, text
-from lbcore.observe.timings import latency
+from lbcore.observe.timings import MAX_MODELS, latency
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -59,6 +59,7 @@ def document(segment: Segment) -> dict[str, Any]:
         "access_log": {"written": head.log_written, "lost": head.log_lost},
         "listeners": _listeners(segment),
         "pools": _pools(segment),
+        "models": _models(segment),
         "workers": workers,
     }
 
@@ -101,6 +102,19 @@ def _tally(
             grpc = [a + b for a, b in zip(grpc, tally.grpc, strict=True)]
     told = {code: count for code, count in zip(GRPC_CODES, grpc, strict=True) if count}
     return {**total, "responses": dict(zip(CLASSES, responses, strict=True)), "grpc": told}
+
+
+def _models(segment: Segment) -> list[dict[str, Any]]:
+    """Those that routes name and that have figures."""
+    rows = ((index, segment.model(index)) for index in range(MAX_MODELS))
+    return [
+        {
+            "name": text(row.name),
+            "tally": _tally(segment, segment.model_tally, index, row.tenant, ("accepted", "sessions", "limited")),
+        }
+        for index, row in rows
+        if row.tenant
+    ]
 
 
 def _pools(segment: Segment) -> list[dict[str, Any]]:

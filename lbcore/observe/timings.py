@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 TIMED = ("response", "request", "connect", "session", "queue")
 KINDS = {name: ffi.integer_const(f"LB_TIMING_{name.upper()}") for name in TIMED}
+MODEL = "model"
+MAX_MODELS: int = ffi.integer_const("LB_MODELS")
 BUCKETS: int = ffi.integer_const("LB_TIMING_BUCKETS")
 _QUANTILES = {"p50_ms": 0.5, "p99_ms": 0.99, "p999_ms": 0.999}
 
@@ -77,9 +79,24 @@ def timing(segment: Segment, pool: int, kind: str) -> Timing:
 
 
 def all_timings(segment: Segment) -> dict[tuple[str, str], Timing]:
-    """Of every pool, all kinds, by (pool's name, kind)."""
+    """Of every pool, all kinds, by (pool's name, kind); of every model, by (its name, MODEL)."""
     pools = [index for index in range(segment.head.max_pools) if segment.pool(index).state]
-    return {(text(segment.pool(pool).name), kind): timing(segment, pool, kind) for pool in pools for kind in KINDS}
+    found = {(text(segment.pool(pool).name), kind): timing(segment, pool, kind) for pool in pools for kind in KINDS}
+    models = [index for index in range(MAX_MODELS) if segment.model(index).tenant]
+    return found | {(text(segment.model(model).name), MODEL): model_timing(segment, model) for model in models}
+
+
+def model_timing(segment: Segment, model: int) -> Timing:
+    """How long requests for a model took, over all workers."""
+    counts, sum_us = [0] * BUCKETS, 0
+    tenant = segment.model(model).tenant
+    for worker in range(segment.head.workers):
+        tally = segment.model_tally(worker, model)
+        if tally.tenant == tenant and tally.requests:
+            row = segment.model_timing(worker, model)
+            counts = [a + b for a, b in zip(counts, ffi.unpack(row.count, BUCKETS), strict=True)]
+            sum_us += row.sum_us
+    return Timing(counts, sum_us)
 
 
 def latency(segment: Segment, pool: int) -> dict[str, Any]:

@@ -45,6 +45,15 @@ SPOKEN_WHY = {
     6: "a connection of its own, an upgrade, or HTTP_1_1_REQUIRED",
 }
 REFUSED: int = ffi.integer_const("LB_ENDED_DENIED")
+JSON_WHY = {
+    1: "matched",
+    2: "a value that no route names",
+    3: "the key is missing",
+    4: "a key came twice",
+    5: "the body is no JSON",
+    6: "the key is not in the first json_bytes",
+    7: "no body of JSON, by its head",
+}
 UNDER_WAY: int = ffi.integer_const("LB_ENDED_NOT")
 OUTCOMES: dict[int, str] = {
     UNDER_WAY: "open",
@@ -66,6 +75,7 @@ def decisions(segment: Segment) -> list[dict[str, Any]]:
     route answered, or none matched), route (None: no route led there), backend (address, None: nobody), id, why, protocol and
     protocol_why (with the backend; None: not of HTTP),
     candidates [{"backend", "score"}], cost, tried, outcome, status (None: not of HTTP),
+    json (what the body said to routes that ask it; None: none asked),
     took_ms (None: under way).
     """
     names = _Names(segment)
@@ -154,6 +164,7 @@ def _shown(seen: Any, section: int, names: _Names) -> dict[str, Any]:
         "outcome": _outcome(seen),
         "status": seen.status or None,
         "protocol": PROTOCOL_NAMES.get(seen.spoken),
-        "protocol_why": SPOKEN_WHY.get(seen.spoken_why),
+        "protocol_why": SPOKEN_WHY.get(seen.spoken_why & 15),
+        "json": JSON_WHY.get(seen.spoken_why >> 4),
         "took_ms": round(seen.took_us / 1000, 3) if seen.end != UNDER_WAY else None,
     }

@@ -24,6 +24,8 @@ NAMED = {"header": "LB_CONDITION_HEADER", "cookie": "LB_CONDITION_COOKIE", "quer
 SPLITS = {"source": "LB_SPLIT_SOURCE", "cookie": "LB_SPLIT_COOKIE", "header": "LB_SPLIT_HEADER"}
 _UNRESERVED = re.compile(rb"[A-Za-z0-9._~-]")
 _MAPPED = int(ipaddress.IPv6Address("::ffff:0:0"))
+MODEL_KEY = "model"
+"""The key of a JSON body whose values have figures."""
 
 
 def normal_escapes(path: str) -> str:
@@ -106,10 +108,12 @@ def _networks(source: list[str]) -> Iterable[bytes]:
             yield packed
 
 
-def _json(key: str, wanted: list[str] | bool, put: Put) -> Row:
-    """Several values stand in one row, apart by line feeds."""
+def _json(key: str, wanted: list[str] | bool, put: Put, models: dict[str, int]) -> Row:
+    """Several values stand in one row, apart by line feeds; those that are models, each with the number of its row and one."""
     values = [] if isinstance(wanted, bool) else wanted
-    return _row("LB_CONDITION_JSON", put, "\n".join(values), key, present=int(not values))
+    row = _row("LB_CONDITION_JSON", put, "\n".join(values), key, present=int(not values))
+    numbers = bytes(models.get(value, -1) + 1 for value in values) if key == MODEL_KEY and models else b""
+    return row | dict(zip(("models", "models_length"), put(numbers), strict=True))
 
 
 def _split(match: MatchSettings, put: Put) -> list[Row]:
@@ -133,8 +137,8 @@ def _paths(match: MatchSettings, put: Put) -> list[Row]:
     return _any_of(choices, put) if choices else []
 
 
-def top_conditions(match: MatchSettings, put: Put) -> list[Row]:
-    """Conditions of a route beside its hosts, its paths and its methods, which its rows name themselves."""
+def top_conditions(match: MatchSettings, put: Put, models: dict[str, int] | None = None) -> list[Row]:
+    """Conditions of a route beside its hosts, its paths and its methods, which its rows name. models: rows by name."""
     found = _named("header", match.header, put) + _named("cookie", match.cookie, put) + _named("query", match.query, put)
     if match.alpn is not None:
         found.append(_row("LB_CONDITION_ALPN", put, match.alpn))
@@ -148,7 +152,9 @@ def top_conditions(match: MatchSettings, put: Put) -> list[Row]:
     for entry in match.none_of:
         first, *inside = _all_of(_conditions(entry, put), put)
         found += [first | {"negated": 1}, *inside]
-    return found + [_json(key, wanted, put) for key, wanted in match.json.items()]  # looked at where all else holds
+    return found + [
+        _json(key, wanted, put, models or {}) for key, wanted in match.json.items()
+    ]  # looked at where all else holds
 
 
 def _conditions(match: MatchSettings, put: Put) -> list[Row]:

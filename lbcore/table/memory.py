@@ -7,6 +7,7 @@ import os
 import time
 
 from lbcore import _engine, locks
+from lbcore._layout import ffi
 from lbcore.engine.codes import DATAPATHS, LOOPS, SECTIONS
 from lbcore.engine.segment import Segment, SegmentError, make_memory, map_shared
 from lbcore.forked import NotOurs
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 MAX_LISTENERS = 64
 MAX_POOLS = 256
+MAX_MODELS: int = ffi.integer_const("LB_MODELS")
 
 
 class TableMemory:

@@ -109,6 +109,11 @@ def freed_listener_row(row: object) -> bytes:
     return bytes(row_bytes)
 
 
+def model_row(name: str, tenant: int) -> bytes:
+    """A struct lb_model_row; tenant 0: it is free."""
+    return _struct("struct lb_model_row", tenant=tenant, length=len(name.encode()), name=name.encode())
+
+
 def pool_row(pool: PoolSettings, *, tenant: int, sticky_key: bytes) -> bytes:
     """A struct lb_pool_row."""
     hash_key, hash_name = pool.hash_parts

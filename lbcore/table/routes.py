@@ -13,7 +13,7 @@ from lbcore.config.settings.limits import MAX_BURST, key_parts
 from lbcore.config.settings.rates import parse_rate
 from lbcore.engine.codes import LIMIT_KEYS
 from lbcore.errors import ConfigError
-from lbcore.table.conditions import normal_path, top_conditions, words
+from lbcore.table.conditions import MODEL_KEY, normal_path, top_conditions, words
 from lbcore.table.edits import EditRows
 from lbcore.table.guards import Guards
 from lbcore.table.packed import retry_bits
@@ -197,10 +197,17 @@ def _edits_of(
     return edits
 
 
+def models_of(routes: list[RouteSettings]) -> list[str]:
+    """The models that routes name, in their order: values of a body's key `model`."""
+    named = [route.json.get(MODEL_KEY) for route in routes]
+    return [name for values in named if isinstance(values, list) for name in values]
+
+
 def _rows(
     routes: list[RouteSettings],
     listeners: dict[str, list[int]],
     pools: dict[str, int],
+    models: dict[str, int] | None,
     text: _Text,
     guards: Guards,
     edits: EditRows,
@@ -211,7 +218,7 @@ def _rows(
     hosts: list[bytes] = []
     maps = 0
     for number, route in enumerate(routes):
-        own = top_conditions(route, text.put)
+        own = top_conditions(route, text.put, models)
         shared = {
             "pool": pools[route.pool] if route.pool is not None else ANSWERS + len(rows),
             "condition": len(conditions),
@@ -241,6 +248,7 @@ def pack(
     listeners: dict[str, list[int]],
     pools: dict[str, int],
     since_us: int | None = None,
+    models: dict[str, int] | None = None,
     *,
     edited: Iterable[ListenerSettings | PoolSettings] = (),
     guarded: Mapping[int, ListenerSettings] | None = None,
@@ -248,16 +256,16 @@ def pack(
 ) -> bytes:
     """The bytes of these routes, and of the guards of listeners.
 
-    listeners: rows by name, one for each address; pools: rows by name. since_us: monotonic, since when they are these; None:
-    now. edited: listeners and pools, whose edits of headers go along. guarded: by row, the listeners of requests that have a
-    guard. sets: as Guards has them. Raises ConfigError when they do not fit.
+    listeners: rows by name, one for each address; pools, models: rows by name. since_us: monotonic, since when they are
+    these; None: now. edited: listeners and pools, whose edits of headers go along. guarded: by row, the listeners of requests
+    that have a guard. sets: as Guards has them. Raises ConfigError when they do not fit.
     """
     text = _Text()
     guards = Guards(sets or {}, text.put)
     for row, listener in (guarded or {}).items():
         guards.add_listener(row, listener)
     edits = _edits_of(edited, listeners, pools, text)
-    rows, conditions, hosts = _rows(routes, listeners, pools, text, guards, edits)
+    rows, conditions, hosts = _rows(routes, listeners, pools, models, text, guards, edits)
     said = [dict(zip(("at", "length"), text.put(", ".join([words(route), *deeds(route)])), strict=True)) for route in routes]
     credentials = guards.credentials  # their names become text, too
     head = ffi.new(
@@ -290,9 +298,11 @@ def pack(
         ffi.new("struct lb_edit_row[]", edits.edits),
         ffi.new("struct lb_piece_row[]", edits.pieces),
     ]
-    packed = b"".join([*(bytes(ffi.buffer(part)) for part in parts), *hosts, bytes(text.bytes)])
+    return _joined([*(bytes(ffi.buffer(part)) for part in parts), *hosts, bytes(text.bytes)], len(rows))
+
+
+def _joined(parts: list[bytes], routes: int) -> bytes:
+    packed = b"".join(parts)
     if len(packed) >= ROOM:
-        raise ConfigError(
-            f"route: {len(rows)} routes, maps and credentials take {len(packed)} bytes (allowed: less than {ROOM})"
-        )
+        raise ConfigError(f"route: {routes} routes, maps and credentials take {len(packed)} bytes (allowed: less than {ROOM})")
     return packed

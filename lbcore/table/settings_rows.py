@@ -7,7 +7,7 @@ import os
 from lbcore.config.settings import parse_listen
 from lbcore.engine.segment import text
 from lbcore.table import packed
-from lbcore.table.memory import MAX_LISTENERS, MAX_POOLS, TableMemory
+from lbcore.table.memory import MAX_LISTENERS, MAX_MODELS, MAX_POOLS, TableMemory
 from lbcore.table.views import Views
 from lbcore.topic import Topic
 
@@ -29,6 +29,7 @@ class SettingsRows(TableMemory):
         super().__init__(**options)
         self._pools: dict[str, int] = {}
         self._policies: dict[str, str] = {}
+        self._models: dict[str, int] = {}
         self._tenants: dict[tuple[str, str], int] = {}
         self._last_tenant = 0
         self._secret = secret or os.urandom(16)
@@ -42,18 +43,24 @@ class SettingsRows(TableMemory):
             pool = self.segment.pool(index)
             if pool.state:
                 self._pools[text(pool.name)] = index
+        for index in range(MAX_MODELS):
+            model = self.segment.model(index)
+            if model.tenant:
+                self._models[text(model.name)] = index
         self._recall_tenants()
 
     def _recall_tenants(self) -> None:
         """Listeners and pools keep their numbers, and with them their figures; no number that was ever given is given again."""
         segment = self.segment
         given = {("pool", name): int(segment.pool(index).tenant) for name, index in self._pools.items()}
+        given |= {("model", name): int(segment.model(index).tenant) for name, index in self._models.items()}
         for index in range(MAX_LISTENERS):
             row = segment.listener(index)
             if row.state:
                 given["listener", str(index)] = int(row.tenant)
         rows = [segment.listener(index) for index in range(MAX_LISTENERS)]
         rows += [segment.pool(index) for index in range(MAX_POOLS)]
+        rows += [segment.model(index) for index in range(MAX_MODELS)]
         figures = [segment.listener_tally(worker, at) for worker in range(segment.head.workers) for at in range(len(rows))]
         self._tenants = given
         self._last_tenant = max(int(entry.tenant) for entry in (*rows, *figures))
@@ -86,6 +93,22 @@ class SettingsRows(TableMemory):
         """Name, mode, host and port of a listener row."""
         row = self.segment.listener(index)
         return text(row.name), *parse_listen(text(row.address))
+
+    # --- models --------------------------------------------------------------------------------------------------
+
+    def set_models(self, names: list[str]) -> dict[str, int]:
+        """The rows of these models, by name; only the first MAX_MODELS get one. Other rows are freed, with their figures."""
+        with self.lock:
+            wanted = list(dict.fromkeys(names))[:MAX_MODELS]
+            for name in self._models.keys() - set(wanted):
+                self._writer.model(self._models.pop(name), packed.model_row("", 0))
+                self._tenants.pop(("model", name), None)
+            free = iter(sorted(set(range(MAX_MODELS)) - set(self._models.values())))
+            for name in wanted:
+                if name not in self._models:
+                    self._models[name] = next(free)
+                    self._writer.model(self._models[name], packed.model_row(name, self._tenant(("model", name))))
+            return dict(self._models)
 
     # --- pools ---------------------------------------------------------------------------------------------------
 
@@ -126,7 +149,7 @@ class SettingsRows(TableMemory):
         return packed.sticky_key(pool.name, pool.sticky_secret.reveal().encode() if pool.sticky_secret else self._secret)
 
     def _tenant(self, whose: tuple[str, str]) -> int:
-        """The number of a pool or listener, by which its figures are told from those of one that had its row before."""
+        """The number of a pool, listener or model, by which its figures are told from those of one that had its row before."""
         if whose not in self._tenants:
             self._last_tenant += 1
             self._tenants[whose] = self._last_tenant

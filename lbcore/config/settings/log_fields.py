@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 LOG_FIELDS = (
     "time", "kind", "listener", "client", "method", "host", "path", "status", "grpc_status", "truncated", "id", "reason",
     "protocol", "backend_protocol", "reused", "pool", "backend", "tried", "tls", "bytes_in", "bytes_out", "accept_ms",
-    "queue_ms", "connect_ms", "first_ms", "total_ms", "end", "by", "trace", "user_agent", "referer",
+    "queue_ms", "connect_ms", "first_ms", "total_ms", "end", "by", "trace", "model", "user_agent", "referer",
 )  # fmt: skip
 _TEXTS = {"user_agent", "referer"}
 """What workers record only where it is asked for."""
