@@ -283,15 +283,22 @@ void lb_http_pass_over(struct lb_exchange *exchange)
         exchange->tried[exchange->tried_count++] = exchange->backend;
 }
 
+uint32_t lb_http_pick_beside(struct lb_l7 *l7, struct lb_exchange *exchange)
+{
+    if (!may_wait(l7, exchange))
+        return LB_NONE;
+    lb_http_recall(l7, exchange);
+    uint32_t backend = pick(l7, exchange);
+    exchange->waits_for = LB_NONE;
+    return backend;
+}
+
 uint32_t lb_http_pick_another(struct lb_l7 *l7, struct lb_exchange *exchange)
 {
     if (!may_wait(l7, exchange) || !lb_may_retry(l7->ctx, exchange->pool, 0, exchange->tried_count, &exchange->shortages))
         return LB_NONE;
     lb_http_decided(l7, exchange, LB_ENDED_BACKEND);
-    lb_http_recall(l7, exchange);
-    uint32_t backend = pick(l7, exchange);
-    exchange->waits_for = LB_NONE;
-    return backend;
+    return lb_http_pick_beside(l7, exchange);
 }
 
 struct lb_verdict lb_http_attempt_anew(struct lb_l7 *l7, struct lb_exchange *exchange)

@@ -24,6 +24,10 @@ void lb_http_pass_over(struct lb_exchange *exchange);
  * the budget is spent. l7->message becomes the request, at least where there is one. */
 uint32_t lb_http_pick_another(struct lb_l7 *l7, struct lb_exchange *exchange);
 
+/* Another backend than those that were tried, charged with a request that has none; LB_NONE: there is none that takes it now. l7->message becomes the
+ * request, at least where there is one. */
+uint32_t lb_http_pick_beside(struct lb_l7 *l7, struct lb_exchange *exchange);
+
 /* Leave its backend, as if it had asked none: what it was told is no failure. */
 __attribute__((warn_unused_result)) struct lb_verdict lb_http_attempt_anew(struct lb_l7 *l7, struct lb_exchange *exchange);
 

@@ -2,6 +2,7 @@
 
 #include "../table/load.h"
 #include "belongs.h"
+#include "twin.h"
 
 void lb_http_decided(struct lb_l7 *l7, const struct lb_exchange *exchange, enum lb_end end)
 {
@@ -38,6 +39,8 @@ void lb_http_change_backend(struct lb_l7 *l7, struct lb_exchange *exchange, enum
 
 void lb_http_leave_backend(struct lb_l7 *l7, struct lb_exchange *exchange, enum lb_conn_end how)
 {
+    if (exchange->hedging == LB_HEDGE_IS_OUT)
+        lb_twin_let_go(l7, exchange);
     leave_conn(l7, exchange, how);
     if (exchange->backend != LB_NONE) {
         lb_load_give(&l7->ctx->shm, l7->ctx->worker, exchange->pool, exchange->backend, exchange->cost);

@@ -4,6 +4,7 @@
 
 #include "awaits.h"
 #include "belongs.h"
+#include "hedge.h"
 #include "held_route.h"
 #include "min_rate.h"
 #include "stage.h"
@@ -112,6 +113,8 @@ void lb_http_rearm(struct lb_l7 *l7, struct lb_exchange *exchange)
         ms = look_ms < ms ? look_ms : ms;
         uint32_t quiet_ms = lb_http_quiet_left_ms(l7, exchange);
         ms = quiet_ms < ms ? quiet_ms : ms;
+        uint32_t hedge_ms = exchange->hedging ? lb_hedge_left_ms(l7, exchange) : UINT32_MAX;
+        ms = hedge_ms < ms ? hedge_ms : ms;
     }
     fire_in(l7, exchange, ms);
 }
@@ -219,6 +222,8 @@ struct lb_verdict lb_http_fire(struct lb_l7 *l7, struct lb_exchange *exchange)
         return timed_out(l7, exchange);
     if (exchange->state == LB_EXCHANGE_FORWARDING)
         lb_http_look_whether_quiet(l7, exchange);
+    if (exchange->hedging && exchange->state == LB_EXCHANGE_FORWARDING && !lb_hedge_left_ms(l7, exchange))
+        lb_hedge_send(l7, exchange);
     if (lb_http_is_slow(l7, exchange))
         return lb_http_too_slow(l7, exchange);
     lb_http_rearm(l7, exchange);

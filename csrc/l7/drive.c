@@ -91,9 +91,10 @@ struct lb_verdict lb_drive(struct lb_l7 *l7, struct lb_exchange *exchange, struc
     case LB_NEXT_STARVED:
     case LB_NEXT_OVER:
         break;
+    case LB_NEXT_WON:
     case LB_NEXT_HTTP2:
     case LB_NEXT_LINGER:
-        __builtin_trap(); /* it is said of connections alone */
+        __builtin_trap(); /* it is said of twins or connections alone */
     case LB_NEXT_READ:
         return lb_http_look_at_body(l7, exchange);
     case LB_NEXT_HOLD:

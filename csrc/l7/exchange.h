@@ -37,6 +37,15 @@ struct lb_body {
     uint8_t pad[5];
 };
 
+/* How an exchange stands to another with the same request (hedge.h). */
+enum lb_hedging {
+    LB_HEDGE_NONE = 0,
+    LB_HEDGE_MAY_GO = 1, /* its request goes to a second backend, should the first be late */
+    LB_HEDGE_IS_OUT = 2, /* it has gone, by a twin */
+    LB_HEDGE_TWIN = 3,   /* this is the twin */
+    LB_HEDGE_OVER = 4,   /* a twin that nobody waits for any more */
+};
+
 struct lb_exchange {
     struct lb_timer
         timer; /* first: a timer is its exchange. Stays set when the exchange is over: it is looked at when it fires */
@@ -75,6 +84,7 @@ struct lb_exchange {
     uint8_t acked;       /* enum lb_ack */
     uint8_t parts;       /* the response has begun to come: acknowledge its further parts */
     uint8_t tried_count;
+    uint8_t hedging;   /* enum lb_hedging */
     uint8_t shortages; /* of tried[]: that this host lacked something for */
     uint8_t quiet;     /* its fresh connection brought nothing for too long, which was noted */
     uint8_t deaf;      /* its backend takes no more of the request */
@@ -109,6 +119,7 @@ struct lb_exchange {
     uint32_t decision;   /* the pick of its backend, for table/why.h */
     uint32_t part;       /* head buffer: a response's head that came in parts */
     uint32_t part_end;
+    uint32_t hedge;                       /* the twin, or whose twin it is: an exchange */
     uint32_t behind;                      /* in the queue of its pool */
     uint32_t waits_for;                   /* this backend alone, which is full; LB_NONE: any */
     uint32_t others[LB_STICKY_PARTS - 1]; /* backends that its cookie names in other pools; LB_NONE: none */

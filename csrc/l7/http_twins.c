@@ -1,7 +1,9 @@
 #include "http_twins.h"
 
 #include "deadline.h"
+#include "belongs.h"
 #include "drive.h"
+#include "hedge.h"
 #include "twin.h"
 
 enum { STEPS = 32 }; /* of one in a turn */
@@ -17,10 +19,22 @@ void lb_twins_close(struct lb_l7 *l7)
     lb_slab_close(&l7->twins);
 }
 
+/* The exchange that has the response now goes on with what it came to; what that one had of its backend ends with the twin. */
+static struct lb_verdict hand_over(struct lb_l7 *l7, struct lb_exchange *twin, uint32_t number)
+{
+    struct lb_exchange *exchange = lb_http_at(l7, number);
+    struct lb_verdict won = l7->won;
+    twin->stream[LB_CLIENT].ops->reset(l7, twin, LB_ENDED_CLIENT);
+    l7->obey(l7, exchange, won);
+    return lb_verdict(LB_NEXT_OVER);
+}
+
 /* A response of our own is for nobody, and neither is a buffer waited for. */
 static enum lb_next obey(struct lb_l7 *l7, struct lb_exchange *exchange, struct lb_verdict said)
 {
     while (lb_verdict_decides(said) || said.next == LB_NEXT_STARVED) {
+        if (said.next == LB_NEXT_WON)
+            said = hand_over(l7, exchange, said.number);
         if (said.next == LB_NEXT_RESPOND || said.next == LB_NEXT_STARVED)
             said = lb_verdict_end(LB_ENDED_BACKEND);
         said = lb_drive(l7, exchange, said);
@@ -31,9 +45,13 @@ static enum lb_next obey(struct lb_l7 *l7, struct lb_exchange *exchange, struct 
 /* The first step finds a backend. */
 static struct lb_verdict step(struct lb_l7 *l7, struct lb_exchange *exchange)
 {
+    if (exchange->hedging == LB_HEDGE_OVER)
+        return lb_verdict_end(LB_ENDED_CLIENT);
     if (exchange->state != LB_EXCHANGE_BEGUN)
         return lb_drive_step(l7, exchange);
-    exchange->stream[LB_CLIENT].ops->recall(l7, exchange);
+    if (exchange->hedging == LB_HEDGE_TWIN)
+        return lb_hedge_begin(l7, exchange);
+    lb_http_recall(l7, exchange);
     return lb_verdict(LB_NEXT_ATTEMPT);
 }
 

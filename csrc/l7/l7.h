@@ -63,6 +63,15 @@ struct lb_multiplexer {
     int (*adopt)(struct lb_l7 *l7, struct lb_exchange *exchange, struct lb_side *side);
 };
 
+enum { LB_HEDGE_WHOLE = 100, LB_HEDGE_MOST = 10 * LB_HEDGE_WHOLE }; /* of credit: one hedge, and all that is saved up */
+
+/* Of the requests of a pool that are late. */
+struct lb_hedges {
+    uint32_t after_ms;  /* when one is, as the pool's response times say; UINT32_MAX: not known */
+    uint32_t looked_ms; /* monotonic, low 32 bits: when that was looked up; 0: never */
+    uint32_t credit;    /* in hundredths of a request that may be sent twice */
+};
+
 struct lb_l7 {
     struct lb_worker_context *ctx;
     struct lb_slab clients;   /* of what their codec has: struct lb_h1 */
@@ -84,6 +93,7 @@ struct lb_l7 {
     uint32_t twins_ready;         /* twins to run, likewise */
     uint32_t starved;             /* clients that wait for a buffer, likewise */
     struct lb_http_queue *queues; /* by pool */
+    struct lb_hedges *hedging;    /* by pool */
     uint32_t waiting;             /* in all of them */
     uint32_t lingering;           /* clients that linger */
     int draining;
@@ -95,6 +105,9 @@ struct lb_l7 {
     struct lb_stream (*stream_of)(
         struct lb_conn *conn); /* a backend's connection as an end of an exchange: its codec is chosen here */
     const struct lb_multiplexer *multiplexer;
+    /* Do what was said of an exchange, and go on with it, whatever its client is. */
+    void (*obey)(struct lb_l7 *l7, struct lb_exchange *exchange, struct lb_verdict said);
+    struct lb_verdict won;     /* what the response that a twin got came to, for the exchange that has it now */
     struct lb_message message; /* the one under the hands of this thread */
 };
 

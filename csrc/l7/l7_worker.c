@@ -31,8 +31,10 @@ enum {
 
 static int open_queues(struct lb_l7 *l7)
 {
-    l7->queues = calloc(l7->ctx->shm.head->max_pools, sizeof *l7->queues);
-    return l7->queues ? 0 : -ENOMEM;
+    uint32_t pools = l7->ctx->shm.head->max_pools;
+    l7->queues = calloc(pools, sizeof *l7->queues);
+    l7->hedging = calloc(pools, sizeof *l7->hedging);
+    return l7->queues && l7->hedging ? 0 : -ENOMEM;
 }
 
 static int open_h2(struct lb_l7 *l7, uint32_t clients, uint32_t streams)
@@ -50,7 +52,11 @@ static int open_h2(struct lb_l7 *l7, uint32_t clients, uint32_t streams)
 
 int lb_l7_open(struct lb_l7 *l7, struct lb_worker_context *ctx, uint32_t max_clients)
 {
-    *l7 = (struct lb_l7){.ctx = ctx, .ready = LB_SLAB_NONE, .starved = LB_SLAB_NONE, .stream_of = lb_h1_server_stream};
+    *l7 = (struct lb_l7){.ctx = ctx,
+                         .ready = LB_SLAB_NONE,
+                         .starved = LB_SLAB_NONE,
+                         .stream_of = lb_h1_server_stream,
+                         .obey = lb_http_obey_exchange};
     lb_wheel_open(&l7->wheel, lb_now_ms(ctx));
     lb_wheel_open(&l7->exchange_wheel, lb_now_ms(ctx));
     if (getrandom(&l7->random, sizeof l7->random, 0) != sizeof l7->random || !l7->random)
@@ -89,6 +95,7 @@ void lb_l7_close(struct lb_l7 *l7)
     lb_routes_free(l7->routes);
     free(l7->out);
     free(l7->queues);
+    free(l7->hedging);
     lb_h2_servers_close(l7);
     lb_hpack_memory_close(&l7->hpack);
     lb_conn_pool_close(&l7->conns);

@@ -21,4 +21,5 @@ void lb_mirror_send(struct lb_l7 *l7, struct lb_exchange *exchange)
     exchange->mirror = 0;
     lb_budget_session(&l7->ctx->shm, l7->ctx->worker, pool, (uint32_t)(l7->ctx->now_us / 1000000));
     lb_add(&l7->ctx->row->mirrors, 1);
+    lb_add(&l7->ctx->row->mirrors_active, 1);
 }

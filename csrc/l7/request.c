@@ -162,6 +162,18 @@ static struct lb_verdict over_rate(struct lb_l7 *l7, struct lb_exchange *exchang
         .next = LB_NEXT_RESPOND, .status = 429, .why = "too many requests for this route", .number = wait_s};
 }
 
+/* Its pool asks a second backend where the first is late: may it be asked for this request (hedge.h)? Each saves up for those that are. */
+static void consider_hedging(struct lb_l7 *l7, struct lb_exchange *exchange)
+{
+    const struct lb_pool_row *row = lb_http_pool(l7, exchange);
+    struct lb_hedges *hedging = &l7->hedging[exchange->pool];
+    uint32_t credit = hedging->credit + row->hedge_budget;
+    hedging->credit = credit < LB_HEDGE_MOST ? credit : LB_HEDGE_MOST;
+    int may = exchange->replayable && exchange->request.framing == LB_BODY_NONE && !exchange->upgrade && !exchange->grpc &&
+              !exchange->client->own.count && !row->send_proxy && !row->sticky[0];
+    exchange->hedging = may ? LB_HEDGE_MAY_GO : LB_HEDGE_NONE;
+}
+
 /* On to the pool that it is for. */
 static struct lb_verdict go(struct lb_l7 *l7, struct lb_exchange *exchange, const char *bytes, enum lb_routed routed,
                             const struct lb_routed_to *to)
@@ -191,6 +203,8 @@ static struct lb_verdict go(struct lb_l7 *l7, struct lb_exchange *exchange, cons
     uint32_t wait_s = rate_wait_s(l7, exchange, bytes);
     if (wait_s)
         return over_rate(l7, exchange, wait_s);
+    if (l7->ctx->shm.pools[to->pool].hedge_budget)
+        consider_hedging(l7, exchange);
     lb_budget_session(&l7->ctx->shm, l7->ctx->worker, to->pool, (uint32_t)(l7->ctx->now_us / 1000000));
     return lb_verdict(LB_NEXT_ATTEMPT);
 }

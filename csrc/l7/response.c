@@ -14,6 +14,7 @@
 #include "elsewhere.h"
 #include "forward.h"
 #include "grpc.h"
+#include "hedge.h"
 #include "mirror.h"
 #include "part.h"
 #include "stopping.h"
@@ -63,12 +64,26 @@ static void forget_request(struct lb_l7 *l7, struct lb_exchange *exchange)
         lb_mirror_miss(l7, exchange);
 }
 
+/* The response of a twin goes on as that of its request, where it is the first. */
+static struct lb_verdict won(struct lb_l7 *l7, struct lb_exchange *twin, const char *bytes, const struct lb_chunk_piece *body)
+{
+    struct lb_exchange *exchange = lb_hedge_take_over(l7, twin);
+    if (!exchange)
+        return lb_verdict_end(LB_ENDED_BACKEND);
+    l7->won = lb_http_pass_response(l7, exchange, bytes, body);
+    return lb_verdict_number(LB_NEXT_WON, lb_http_index(l7, exchange));
+}
+
 struct lb_verdict lb_http_pass_response(struct lb_l7 *l7, struct lb_exchange *exchange, const char *bytes,
                                         const struct lb_chunk_piece *body)
 {
     const struct lb_message *message = &l7->message;
     char cookie[LB_COOKIE_BYTES];
     struct lb_head_out out = {.bytes = bytes, .body = body->out, .body_count = body->out_count, .trailers = body->trailers};
+    if (exchange->hedging == LB_HEDGE_IS_OUT)
+        lb_twin_let_go(l7, exchange);
+    if (exchange->hedging >= LB_HEDGE_TWIN)
+        return won(l7, exchange, bytes, body);
     if (exchange->retry_on) {
         struct lb_verdict elsewhere = lb_http_elsewhere(l7, exchange, bytes);
         if (lb_verdict_decides(elsewhere))

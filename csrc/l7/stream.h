@@ -68,6 +68,8 @@ struct lb_stream_ops {
     struct lb_verdict (*await)(struct lb_l7 *l7, struct lb_exchange *exchange);
     /* Go on with what was kept of a response, because nothing could follow what the client had not taken, or had not asked. */
     struct lb_verdict (*resume)(struct lb_l7 *l7, struct lb_exchange *exchange);
+    /* It is another exchange's now. */
+    void (*carry)(struct lb_l7 *l7, struct lb_exchange *exchange);
     /* The exchange leaves its connection (conn: NULL where it carries others, too): has its response come to its end, and is the connection fit for another? */
     void (*leave)(struct lb_l7 *l7, struct lb_exchange *exchange, struct lb_conn *conn, enum lb_conn_end how);
 };

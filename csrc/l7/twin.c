@@ -8,22 +8,22 @@
 #include "finish.h"
 #include "input.h"
 
-void lb_twin_ready(struct lb_l7 *l7, struct lb_twin *twin)
+/* Whose twin is over waits for none. */
+static void leave_request(const struct lb_l7 *l7, const struct lb_exchange *exchange)
 {
-    if (twin->client.queued)
-        return;
-    twin->client.queued = 1;
-    twin->client.next = l7->twins_ready;
-    l7->twins_ready = lb_slab_index(&l7->twins, twin);
+    if (exchange->hedging == LB_HEDGE_TWIN)
+        lb_http_at(l7, exchange->hedge)->hedging = LB_HEDGE_NONE;
 }
 
 /* All that it has is given back. */
 static void give(struct lb_l7 *l7, struct lb_twin *twin)
 {
+    leave_request(l7, twin->exchange);
+    if (twin->exchange->hedging == LB_HEDGE_NONE)
+        lb_add(&l7->ctx->row->mirrors_active, UINT64_MAX); /* one less */
     lb_input_drop(l7, &twin->exchange->in);
     lb_exchange_give(l7, twin->exchange);
     lb_conn_drop_own(&l7->conns, &twin->client.own);
-    lb_add(&l7->ctx->row->mirrors_active, UINT64_MAX); /* one less */
     twin->exchange = NULL;
     if (!twin->client.queued) /* else the list gives it back */
         lb_slab_give(&l7->twins, lb_slab_index(&l7->twins, twin));
@@ -97,7 +97,7 @@ static struct lb_verdict done(struct lb_l7 *l7, struct lb_exchange *exchange)
 
 static void reset(struct lb_l7 *l7, struct lb_exchange *exchange, enum lb_end why)
 {
-    if (why != LB_ENDED_STOPPED)
+    if (exchange->hedging == LB_HEDGE_NONE && why != LB_ENDED_STOPPED)
         lb_add(&l7->ctx->row->mirrors_failed, 1);
     lb_http_break_off(l7, exchange, why);
     give(l7, lb_twin_of(exchange->client));
@@ -166,7 +166,6 @@ struct lb_twin *lb_twin_take(struct lb_l7 *l7, const struct lb_exchange *exchang
     twin->exchange->pool = (uint16_t)pool;
     twin->exchange->cost = exchange->cost;
     copy_request(l7, twin->exchange, exchange);
-    lb_add(&l7->ctx->row->mirrors_active, 1);
     lb_twin_ready(l7, twin);
     return twin;
 }

@@ -28,6 +28,22 @@ static inline struct lb_twin *lb_twin_of(const struct lb_http_client *client)
 struct lb_twin *lb_twin_take(struct lb_l7 *l7, const struct lb_exchange *exchange, uint32_t pool);
 
 /* It is to run. */
-void lb_twin_ready(struct lb_l7 *l7, struct lb_twin *twin);
+static inline void lb_twin_ready(struct lb_l7 *l7, struct lb_twin *twin)
+{
+    if (twin->client.queued)
+        return;
+    twin->client.queued = 1;
+    twin->client.next = l7->twins_ready;
+    l7->twins_ready = lb_slab_index(&l7->twins, twin);
+}
+
+/* An exchange whose twin is out does not wait for it any more: it ends when it runs. */
+static inline void lb_twin_let_go(struct lb_l7 *l7, struct lb_exchange *exchange)
+{
+    struct lb_exchange *twin = lb_slab_at(&l7->exchanges, exchange->hedge);
+    exchange->hedging = LB_HEDGE_NONE;
+    twin->hedging = LB_HEDGE_OVER;
+    lb_twin_ready(l7, lb_twin_of(twin->client));
+}
 
 #endif

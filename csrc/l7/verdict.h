@@ -29,6 +29,7 @@ enum lb_next {
     LB_NEXT_RESPOND, /* the balancer answers by itself; number: seconds for Retry-After, 0: as its pool says */
     LB_NEXT_ANSWER,  /* so it does for its route; number: the route's row */
     LB_NEXT_FINISH,  /* the exchange is over */
+    LB_NEXT_WON,     /* a twin's response is another exchange's, `number`: l7->won is what it came to there */
     LB_NEXT_HTTP2,   /* the client's first words are those of HTTP/2 */
     LB_NEXT_LINGER,  /* all is said: what the client still sends is thrown away */
     LB_NEXT_END,     /* the client's connection */

@@ -151,7 +151,9 @@ struct lb_worker_row {
     uint64_t refused_denied;        /* its client's address is not allowed; part of refused */
     uint64_t requests_denied;       /* 403: likewise; part of requests_refused */
     uint64_t requests_unauthenticated; /* 401: no valid credentials came; part of requests_refused */
-    uint64_t pad1[3];
+    uint64_t hedges;                   /* requests that went to a second backend as well, since the first was late */
+    uint64_t hedges_won;               /* ... which answered first */
+    uint64_t hedges_denied;            /* that were to, and the pool's share was used up */
 };
 
 /* Sessions and retries of a pool in the last seconds, as one worker saw them. Writer: the worker. */

@@ -194,7 +194,10 @@ struct lb_pool_row {
     uint32_t repeats_lost_calls; /* calls of gRPC whose connection broke before a response began go to another backend */
     uint32_t sticky_secure;      /* the cookie is Secure whatever the listener */
     uint32_t error_format;       /* enum lb_error_format */
-    uint8_t pad1[20];
+    uint32_t hedge_after_ms; /* a request without a response for so long goes to a second backend as well; 0: as the next says */
+    uint32_t hedge_percentile; /* of the pool's response times, likewise; 0: none */
+    uint32_t hedge_budget;     /* percent of requests; 0: none is hedged */
+    uint8_t pad1[8];
     uint8_t sticky_attributes[256]; /* of the cookie, as they stand in Set-Cookie */
 };
 

@@ -85,6 +85,11 @@ static void leave(struct lb_l7 *l7, struct lb_exchange *exchange, struct lb_conn
     }
 }
 
+static void carry(struct lb_l7 *l7, struct lb_exchange *exchange)
+{
+    lb_http_conn(l7, exchange)->owner = lb_http_index(l7, exchange);
+}
+
 static const struct lb_stream_ops ops = {
     .ready = ready,
     .head = send_head,
@@ -93,6 +98,7 @@ static const struct lb_stream_ops ops = {
     .flush = flush,
     .await = lb_h1_await_response,
     .resume = lb_h1_resume_response,
+    .carry = carry,
     .leave = leave,
 };
 

@@ -241,6 +241,12 @@ static void leave(struct lb_l7 *l7, struct lb_exchange *exchange, struct lb_conn
     lb_h2_call_give(l7, call);
 }
 
+static void carry(struct lb_l7 *l7, struct lb_exchange *exchange)
+{
+    (void)l7;
+    lb_h2_call_of(exchange)->exchange = exchange;
+}
+
 const struct lb_stream_ops lb_h2_server_stream = {
     .ready = ready,
     .head = send_head,
@@ -249,5 +255,6 @@ const struct lb_stream_ops lb_h2_server_stream = {
     .flush = flush,
     .await = lb_h2_await_response,
     .resume = lb_h2_await_response,
+    .carry = carry,
     .leave = leave,
 };

@@ -232,6 +232,14 @@ POOL: tuple[Option, ...] = (
         False,
         "http: retry_on is for POST, too: for applications that have done nothing when they answer so, as model servers do",
     ),
+    Option(
+        "hedge_after",
+        "text",
+        None,
+        "http: how long a request without a body waits for a response until a second backend is asked as well: a duration, or a"
+        ' percentile of the response times such as "p95"; the first response counts; default: never',
+    ),
+    Option("hedge_budget", "int", 5, "http: requests that hedge_after may send twice, in percent of all", low=1, high=100),
     Option("retry_budget", "int", 20, "retries allowed, in percent of recent sessions", low=0, high=100),
     Option("retry_floor", "int", 10, "retries a second that are allowed whatever retry_budget says", low=0, high=10_000),
     Option(

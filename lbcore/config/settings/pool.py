@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
+
 from lbcore.config import options
-from lbcore.config.option import slots
+from lbcore.config.option import HOUR_MS, parse_duration, slots
 from lbcore.config.secret import Secret
 from lbcore.config.settings.addresses import join_host_port, parse_address
 from lbcore.config.settings.base import Settings, is_token
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
 DEFAULT_POOL = "default"
 DEFAULT_QUEUE = 1024
+MAX_HEDGE_MS = HOUR_MS
 
 
 class BackendSettings(Settings):
@@ -82,6 +85,8 @@ class PoolSettings(Settings):
     retry_floor: int
     retry_on: list[int] | None
     retry_post: bool
+    hedge_after: str | None
+    hedge_budget: int
     max_connect_failures: int
     initial: str
     when_none: str
@@ -155,6 +160,32 @@ class PoolSettings(Settings):
         kind, _, name = self.hash.partition(":")
         return kind, name
 
+    @property
+    def hedge_delay(self) -> tuple[int, int]:
+        """Milliseconds and 0, or 0 and a percentile; both 0: requests are not hedged. Raises ValueError."""
+        if self.hedge_after is None:
+            return 0, 0
+        percentile = re.fullmatch(r"p([1-9][0-9])", self.hedge_after)
+        if percentile:
+            return 0, int(percentile[1])
+        delay_ms = parse_duration(self.hedge_after)
+        if not 1 <= delay_ms <= MAX_HEDGE_MS:
+            raise ValueError
+        return delay_ms, 0
+
+    def _hedge_faults(self) -> Iterable[str]:
+        try:
+            delay = self.hedge_delay
+        except ValueError:
+            yield (
+                f"hedge_after: {self.hedge_after!r} is not allowed"
+                ' (allowed: a duration from 1ms to 1h, or "p10" to "p99", a percentile of the response times)'
+            )
+            return
+        for key in ("sticky", "send_proxy") if any(delay) else ():
+            if getattr(self, key) not in (None, "off"):
+                yield f"hedge_after: not with {key}, which binds clients to a backend"
+
     def check(self) -> Iterable[str]:
         kind, name = self.hash_parts
         named = kind in ("header", "cookie")
@@ -168,6 +199,7 @@ class PoolSettings(Settings):
                 f"failed_statuses: {self.failed_statuses!r} is not allowed"
                 ' (allowed: statuses and ranges from 500 to 599, such as "500,502-504")'
             )
+        yield from self._hedge_faults()
         yield from pool_faults(self)
         yield from edit_faults(self)
         try:
