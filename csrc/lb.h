@@ -22,6 +22,7 @@
 #include "table/load.h"
 #include "table/picker.h"
 #include "table/policy.h"
+#include "table/prefixes.h"
 #include "table/shm.h"
 #include "table/table.h"
 #include "table/timing.h"

@@ -308,7 +308,7 @@ cdef class Picker:
     def pick(self, tried=(), *, uint64_t key=0, uint32_t worker=0, uint32_t now_ms=0):
         """A backend row's index, or None. key: what maglev hashes. now_ms: for ewma."""
         cdef uint32_t already[LB_MAX_TRIED]
-        cdef lb_wish wish = lb_wish(NULL, 0, worker, now_ms, key, 0, 0, 0, NULL)
+        cdef lb_wish wish = lb_wish(NULL, 0, worker, now_ms, key, NULL, 0, 0, 0, NULL)
         self.writer.usable()
         wish.tried = &already[0]
         for index in tried[:LB_MAX_TRIED]:
@@ -317,11 +317,28 @@ cdef class Picker:
         cdef uint32_t backend = lb_view_pick(&self.writer.shm, self.pool, &wish, &self.cursor)
         return None if backend == LB_NONE else backend
 
+    def acquire(self, bytes text=None, *, uint64_t key=0, uint32_t worker=0, uint32_t now_ms=0, uint32_t cost=1):
+        """Pick and charge as a worker does: (row, why, blocks, of these known to a backend, to this one); row None: nobody. text: what
+        `prefix` goes by; without it key, if it is not 0."""
+        cdef lb_blocks blocks
+        cdef lb_thought thought
+        cdef lb_wish wish = lb_wish(NULL, 0, worker, now_ms, key, NULL, 0, 0, 0, &thought)
+        self.writer.usable()
+        if text is not None:
+            lb_prefixes_text(&self.writer.shm, self.pool, <const char *>text, len(text), &blocks)
+            wish.blocks = &blocks
+        elif key:
+            lb_prefixes_key(&self.writer.shm, self.pool, key, &blocks)
+            wish.blocks = &blocks
+        cdef uint32_t backend = lb_view_acquire(&self.writer.shm, self.pool, &wish, &self.cursor, cost)
+        row = None if backend == LB_NONE else backend
+        return row, thought.why, thought.blocks, thought.matched, thought.had
+
     def picks(self, uint32_t count, *, uint64_t key_step=0):
         """Pick so many times, without Python between: how often each row was picked, as a dict. key_step: between the keys."""
         counts = {}
         cdef uint32_t backend
-        cdef lb_wish wish = lb_wish(NULL, 0, 0, 0, 0, 0, 0, 0, NULL)
+        cdef lb_wish wish = lb_wish(NULL, 0, 0, 0, 0, NULL, 0, 0, 0, NULL)
         self.writer.usable()
         for _ in range(count):
             wish.key += key_step
@@ -334,7 +351,7 @@ cdef class Picker:
         cdef uint32_t i
         cdef uint32_t last = 0
         cdef uint64_t step = 0x9e3779b97f4a7c15  # keys far apart
-        cdef lb_wish wish = lb_wish(NULL, 0, 0, 0, 0, 0, 0, 0, NULL)
+        cdef lb_wish wish = lb_wish(NULL, 0, 0, 0, 0, NULL, 0, 0, 0, NULL)
         self.writer.usable()
         with nogil:
             for i in range(count):
@@ -438,16 +455,19 @@ cdef class Picks:
             lb_picker_release(&self.picker, picked, <lb_end>end)
 
     def pick(self, uint32_t pool, bytes key=None, uint32_t cost=1):
-        """A Pick from a pool row; None when nobody can take it. key: what maglev keeps together. Raises KeyError when the pool is
+        """A Pick from a pool row; None when nobody can take it. key: what maglev keeps together; of prefix the text. Raises KeyError when the pool is
         gone, ValueError after `leave`."""
         cdef Pick pick
         cdef lb_picked picked
-        cdef uint64_t hashed = 0
+        cdef lb_blocks blocks
+        cdef lb_picker_wish wish = lb_picker_wish(0, NULL, pool, cost)
         if not self.joined:
             raise ValueError("the segment was left")
-        if key is not None:
-            hashed = lb_policy_key(<const char *>key, len(key))
-        cdef int result = lb_picker_pick(&self.picker, pool, hashed, cost, &picked)
+        if key is not None and pool < self.picker.shm.head.max_pools:
+            wish.key = lb_policy_key(<const char *>key, len(key))
+            lb_prefixes_text(&self.picker.shm, pool, <const char *>key, len(key), &blocks)
+            wish.blocks = &blocks
+        cdef int result = lb_picker_pick(&self.picker, &wish, &picked)
         if result == -2:
             raise KeyError("the pool is gone")
         if result:

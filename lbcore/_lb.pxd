@@ -86,19 +86,31 @@ cdef extern from "lb.h" nogil:
         uint64_t seed
         uint32_t turn
 
+    struct lb_blocks:
+        uint32_t count
+        uint64_t hash[192]
+
+    uint32_t lb_blocks_bytes(uint32_t count)
+    void lb_prefixes_text(const lb_shm *shm, uint32_t pool, const void *data, size_t count, lb_blocks *blocks)
+    void lb_prefixes_key(const lb_shm *shm, uint32_t pool, uint64_t key, lb_blocks *blocks)
+
     struct lb_wish:
         const uint32_t *tried
         uint32_t tried_count
         uint32_t worker
         uint32_t now_ms
         uint64_t key
+        const lb_blocks *blocks
         uint8_t wary
         uint8_t datagrams
         uint8_t sends
         lb_thought *thought
 
     struct lb_thought:
-        pass
+        uint8_t why
+        uint8_t blocks
+        uint8_t matched
+        uint8_t had
 
     struct lb_offload:
         pass
@@ -159,6 +171,7 @@ cdef extern from "lb.h" nogil:
     void lb_table_bury_worker(const lb_shm *shm, uint32_t worker)
 
     int64_t lb_view_publish(const lb_shm *shm, uint32_t pool)
+    uint32_t lb_view_acquire(const lb_shm *shm, uint32_t pool, const lb_wish *wish, lb_cursor *cursor, uint32_t cost)
     uint32_t lb_view_pick(const lb_shm *shm, uint32_t pool, const lb_wish *wish, lb_cursor *cursor)
 
     int lb_table_set_routes(const lb_shm *shm, const void *bytes, uint64_t count)
@@ -343,7 +356,13 @@ cdef extern from "lb.h" nogil:
     int lb_picker_join(lb_picker *picker, const lb_shm *shm, uint64_t seed)
     void lb_picker_leave(lb_picker *picker)
     void lb_picker_forget(lb_picker *picker)
-    int lb_picker_pick(lb_picker *picker, uint32_t pool, uint64_t key, uint32_t cost, lb_picked *picked)
+    struct lb_picker_wish:
+        uint64_t key
+        const lb_blocks *blocks
+        uint32_t pool
+        uint32_t cost
+
+    int lb_picker_pick(lb_picker *picker, const lb_picker_wish *wish, lb_picked *picked)
     void lb_picker_release(lb_picker *picker, const lb_picked *picked, lb_end end)
     void lb_picker_bury(const lb_shm *shm, uint32_t section)
     uint64_t lb_policy_key(const void *bytes, size_t count)

@@ -11,6 +11,7 @@
 #include "../table/avoid.h"
 #include "../table/backend_health.h"
 #include "../table/load.h"
+#include "../table/prefixes.h"
 #include "../table/timing.h"
 #include "../table/view.h"
 #include "../table/why.h"
@@ -21,6 +22,7 @@
 #include "input.h"
 #include "queue.h"
 #include "spoken.h"
+#include "text_body.h"
 
 enum { WARY_MS = 60000 }; /* how long no kept connection gets what must not be sent twice, after one such request was lost */
 
@@ -31,31 +33,54 @@ static uint64_t hash_of(const char *bytes, struct lb_span span)
     return lb_policy_key(bytes + span.at, span.length);
 }
 
-/* What maglev keeps together; the client's address where the request has no such thing. */
-static uint64_t key_of(struct lb_l7 *l7, const struct lb_exchange *exchange, const struct lb_pool_row *pool)
+/* The hash of what the pool's `hash` names: 1, or 0 when the request has no such thing. */
+static int key_of(struct lb_l7 *l7, const struct lb_exchange *exchange, const struct lb_pool_row *pool, uint64_t *key)
 {
     const struct lb_message *message = &l7->message;
     const char *bytes = lb_input_at(l7, &exchange->in) + exchange->in.start, *name = (const char *)pool->hash_name;
     uint32_t length = (uint32_t)strnlen(name, sizeof pool->hash_name);
     struct lb_span cookie;
     const struct lb_field *field;
+    const struct lb_text *text;
     switch ((enum lb_hash_key)pool->hash_key) {
     case LB_HASH_ADDRESS:
-        break;
+        *key = exchange->client->key;
+        return 1;
     case LB_HASH_PATH:
-        return hash_of(bytes, message->path);
+        *key = hash_of(bytes, message->path);
+        return 1;
     case LB_HASH_HEADER:
         field = lb_field_find(message, bytes, name, length);
-        if (field)
-            return hash_of(bytes, field->value);
-        break;
+        *key = field ? hash_of(bytes, field->value) : 0;
+        return field != NULL;
     case LB_HASH_COOKIE:
         cookie = lb_cookie_find(message, bytes, name, length);
-        if (cookie.at != UINT32_MAX)
-            return hash_of(bytes, cookie);
-        break;
+        *key = cookie.at != UINT32_MAX ? hash_of(bytes, cookie) : 0;
+        return cookie.at != UINT32_MAX;
+    case LB_HASH_JSON:
+        text = lb_text_of(l7, exchange);
+        *key = text ? text->key : 0;
+        return text && text->keyed;
     }
-    return exchange->client->key;
+    return 0;
+}
+
+/* What the policy goes by. maglev takes the client's address for what a request does not have, and prefix nothing. */
+static void tell_policy(struct lb_l7 *l7, const struct lb_exchange *exchange, const struct lb_pool_row *pool,
+                        struct lb_wish *wish, struct lb_blocks *blocks)
+{
+    const struct lb_text *text = lb_text_of(l7, exchange);
+    if (pool->policy == LB_PREFIX && text) {
+        wish->blocks = &text->blocks;
+        return;
+    }
+    int found = key_of(l7, exchange, pool, &wish->key);
+    if (pool->policy == LB_PREFIX && found) {
+        lb_prefixes_key(&l7->ctx->shm, exchange->pool, wish->key, blocks);
+        wish->blocks = blocks;
+    } else if (!found) {
+        wish->key = exchange->client->key;
+    }
 }
 
 /* The backend on which the client has logged in, whatever the policy says: with another the login begins anew. LB_NONE: there is none,
@@ -79,13 +104,14 @@ static uint32_t pick(struct lb_l7 *l7, struct lb_exchange *exchange)
 {
     struct lb_worker_context *ctx = l7->ctx;
     const struct lb_pool_row *pool = lb_http_pool(l7, exchange);
-    struct lb_thought thought = {{LB_NONE, LB_NONE}, {-1, -1}, LB_WHY_LOGIN};
+    struct lb_thought thought = {.candidate = {LB_NONE, LB_NONE}, .score = {-1, -1}, .why = LB_WHY_LOGIN};
     struct lb_wish wish = {.tried = exchange->tried,
                            .tried_count = exchange->tried_count,
                            .worker = ctx->worker,
                            .now_ms = (uint32_t)lb_now_ms(ctx),
                            .sends = exchange->replayable ? LB_SENDS_REPEATABLE : LB_SENDS_ONCE,
                            .thought = &thought};
+    struct lb_blocks blocks;
     int full = 0;
     exchange->waits_for = LB_NONE;
     uint32_t backend = login_backend(l7, exchange, &full);
@@ -97,8 +123,8 @@ static uint32_t pick(struct lb_l7 *l7, struct lb_exchange *exchange)
         backend = lb_http_bound(l7, exchange);
     if (exchange->waits_for != LB_NONE)
         return LB_NONE;
-    if (backend == LB_NONE && pool->policy == LB_MAGLEV)
-        wish.key = key_of(l7, exchange, pool);
+    if (backend == LB_NONE && (pool->policy == LB_MAGLEV || pool->policy == LB_PREFIX))
+        tell_policy(l7, exchange, pool, &wish, &blocks);
     if (backend == LB_NONE)
         backend = lb_view_acquire(&ctx->shm, exchange->pool, &wish, &ctx->cursors[exchange->pool], exchange->cost);
     if (backend != LB_NONE || exchange->state != LB_EXCHANGE_QUEUED) { /* who waits asks again and again */

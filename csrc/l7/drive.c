@@ -97,6 +97,8 @@ struct lb_verdict lb_drive(struct lb_l7 *l7, struct lb_exchange *exchange, struc
         __builtin_trap(); /* it is said of twins or connections alone */
     case LB_NEXT_READ:
         return lb_http_look_at_body(l7, exchange);
+    case LB_NEXT_TEXT:
+        return lb_http_look_at_text(l7, exchange);
     case LB_NEXT_HOLD:
         return moved_to(l7, exchange, LB_EXCHANGE_READING);
     case LB_NEXT_ATTEMPT:

@@ -114,6 +114,7 @@ struct lb_exchange {
     uint32_t reached_us; /* since began_us: when the request could be sent; LB_NEVER_US: not yet */
     uint32_t first_us;   /* likewise: when the response's head came */
     uint32_t log;        /* texts for its record; LB_SLAB_NONE: none are kept */
+    uint32_t text;       /* what its body said to its pool's policy (text_body.c); LB_SLAB_NONE: nothing */
     uint32_t reading;    /* of its body, for its route (route_body.c); LB_SLAB_NONE: none is under way */
     uint32_t caller;     /* whose credentials came (caller.h); LB_SLAB_NONE: none were asked for */
     uint32_t decision;   /* the pick of its backend, for table/why.h */

@@ -33,8 +33,12 @@ static void read_content(struct lb_json_body *body, const char *at, uint32_t cou
     const char *end = at + count;
     enum lb_json_event event;
     body->content += count;
-    while ((event = lb_json_read(&body->json, &at, end)) == LB_JSON_VALUE || event == LB_JSON_TWICE)
-        note(body, event);
+    while ((event = lb_json_read(&body->json, &at, end)) == LB_JSON_VALUE || event == LB_JSON_TWICE || event == LB_JSON_TEXT) {
+        if (event != LB_JSON_TEXT)
+            note(body, event);
+        else if (!body->said.seen)
+            lb_blocks_read_json(&body->text, body->json.raw, body->json.raw_length);
+    }
     if (event == LB_JSON_BAD || event == LB_JSON_TOO_DEEP)
         body->said.over = body->said.broken = 1;
 }
@@ -91,8 +95,16 @@ void lb_json_body_begin(struct lb_json_body *body, const struct lb_json_path *ke
     lb_json_begin(&body->json, keys, count);
     memset(&body->said, 0, offsetof(struct lb_json_said, lengths));
     body->walk = (struct lb_chunk_walk){0, IN_SIZE};
+    body->text.blocks = NULL;
     body->at = head;
     body->content = 0;
+}
+
+void lb_json_body_begin_text(struct lb_json_body *body, const struct lb_json_path *keys, uint32_t count, uint32_t head,
+                             const struct lb_blocks_reader *text)
+{
+    lb_json_body_begin(body, keys, count, head);
+    body->text = *text;
 }
 
 void lb_json_body_read(struct lb_json_body *body, const char *request, uint32_t end, int chunked, uint32_t most)

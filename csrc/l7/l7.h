@@ -76,6 +76,7 @@ struct lb_l7 {
     struct lb_worker_context *ctx;
     struct lb_slab clients;   /* of what their codec has: struct lb_h1 */
     struct lb_slab exchanges; /* one a client of HTTP/1 and one a stream at most: never short */
+    struct lb_slab texts;     /* of struct lb_text: likewise */
     struct lb_slab readings;  /* of struct lb_json_body, one an exchange at most: never short */
     struct lb_slab twins;     /* exchanges of our own (twin.h) */
     struct lb_slab logs;      /* of struct lb_request_log, one an exchange at most: likewise */

@@ -17,7 +17,7 @@
 #include "http2.h"
 #include "http_twins.h"
 #include "input.h"
-#include "json_body.h"
+#include "text_body.h"
 #include "lost.h"
 #include "queue.h"
 #include "twin.h"
@@ -75,6 +75,8 @@ int lb_l7_open(struct lb_l7 *l7, struct lb_worker_context *ctx, uint32_t max_cli
         error = lb_slab_open(&l7->readings, sizeof(struct lb_json_body), max_clients + streams);
     if (!error)
         error = lb_slab_open(&l7->callers, sizeof(struct lb_caller), exchanges);
+    if (!error)
+        error = lb_slab_open(&l7->texts, sizeof(struct lb_text), exchanges);
     if (!error) /* an exchange has two at most, its call at a backend two, and a stream one more, as a connection has */
         error = lb_heads_open(&l7->heads, 3 * exchanges);
     if (!error)
@@ -100,6 +102,7 @@ void lb_l7_close(struct lb_l7 *l7)
     lb_hpack_memory_close(&l7->hpack);
     lb_conn_pool_close(&l7->conns);
     lb_heads_close(&l7->heads);
+    lb_slab_close(&l7->texts);
     lb_slab_close(&l7->readings);
     lb_slab_close(&l7->callers);
     lb_slab_close(&l7->logs);

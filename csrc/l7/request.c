@@ -20,6 +20,7 @@
 #include "limit_key.h"
 #include "request_log.h"
 #include "route_answer.h"
+#include "text_body.h"
 
 enum { MOST_LIMITED = 8 }; /* requests in a row that are told 429 on one connection */
 
@@ -148,7 +149,7 @@ static uint32_t rate_wait_s(struct lb_l7 *l7, const struct lb_exchange *exchange
 
 static struct lb_verdict over_rate(struct lb_l7 *l7, struct lb_exchange *exchange, uint32_t wait_s)
 {
-    static const struct lb_thought thought = {{LB_NONE, LB_NONE}, {-1, -1}, LB_WHY_LIMITED};
+    static const struct lb_thought thought = {.candidate = {LB_NONE, LB_NONE}, .score = {-1, -1}, .why = LB_WHY_LIMITED};
     struct lb_pick refused = {.now_us = l7->ctx->now_us,
                               .section = l7->ctx->worker,
                               .pool = exchange->pool,
@@ -206,7 +207,7 @@ static struct lb_verdict go(struct lb_l7 *l7, struct lb_exchange *exchange, cons
     if (l7->ctx->shm.pools[to->pool].hedge_budget)
         consider_hedging(l7, exchange);
     lb_budget_session(&l7->ctx->shm, l7->ctx->worker, to->pool, (uint32_t)(l7->ctx->now_us / 1000000));
-    return lb_verdict(LB_NEXT_ATTEMPT);
+    return lb_verdict(lb_http_goes_by_text(l7, exchange, bytes) ? LB_NEXT_TEXT : LB_NEXT_ATTEMPT);
 }
 
 struct lb_verdict lb_http_route_request(struct lb_l7 *l7, struct lb_exchange *exchange, const char *bytes,

@@ -3,6 +3,7 @@
 #include "belongs.h"
 #include "json_body.h"
 #include "request.h"
+#include "text_body.h"
 
 enum { LEAST_ROOM = 1024 }; /* in the buffer, for the next read */
 
@@ -41,7 +42,15 @@ static int make_room(struct lb_l7 *l7, struct lb_input *in)
     return lb_heads_grow(l7->ctx, &l7->heads, &in->buffer, in->end);
 }
 
-/* Read what is there, and ask the routes again. l7->message is the request. */
+/* Ask the routes again, or see whether the policy knows enough. */
+static struct lb_verdict decide(struct lb_l7 *l7, struct lb_exchange *exchange, struct lb_json_body *body)
+{
+    if (body->text.blocks)
+        return lb_verdict(lb_text_is_there(l7, exchange, body) ? LB_NEXT_ATTEMPT : LB_NEXT_READ);
+    return lb_http_route_by_body(l7, exchange, lb_input_at(l7, &exchange->in) + exchange->in.start, &body->said);
+}
+
+/* Read what is there, and ask again. l7->message is the request. */
 static struct lb_verdict look(struct lb_l7 *l7, struct lb_exchange *exchange, struct lb_json_body *body)
 {
     uint32_t most = lb_http_listener(l7, exchange)->json_bytes;
@@ -50,10 +59,13 @@ static struct lb_verdict look(struct lb_l7 *l7, struct lb_exchange *exchange, st
                       most);
     if (exchange->request.whole || body->said.over || body->content >= most || is_full(in))
         lb_json_body_end(body, exchange->request.whole && body->content < most);
-    struct lb_verdict found = lb_http_route_by_body(l7, exchange, lb_input_at(l7, in) + in->start, &body->said);
-    if (found.next == LB_NEXT_READ && make_room(l7, in) < 0)
+    struct lb_verdict found = decide(l7, exchange, body);
+    if (found.next != LB_NEXT_READ || make_room(l7, in) >= 0)
+        return found;
+    if (!body->text.blocks)
         return lb_verdict_respond(503, "the balancer has no buffer left");
-    return found;
+    lb_json_body_end(body, 0); /* the policy goes by what there is */
+    return decide(l7, exchange, body);
 }
 
 /* The client waits to be told that its body is wanted (RFC 9110 10.1.1): it is, whoever serves it. */
@@ -71,16 +83,28 @@ static struct lb_verdict say_continue(struct lb_l7 *l7, struct lb_exchange *exch
     return lb_verdict(LB_NEXT_HOLD);
 }
 
-struct lb_verdict lb_http_look_at_body(struct lb_l7 *l7, struct lb_exchange *exchange)
+static struct lb_verdict first_look(struct lb_l7 *l7, struct lb_exchange *exchange)
 {
-    exchange->reading = lb_slab_take(&l7->readings); /* as many as exchanges */
-    begin(l7, reading_of(l7, exchange));
     struct lb_verdict found = look(l7, exchange, reading_of(l7, exchange));
     if (found.next != LB_NEXT_READ) {
         lb_http_drop_reading(l7, exchange);
         return found;
     }
     return exchange->expects ? say_continue(l7, exchange) : lb_verdict(LB_NEXT_HOLD);
+}
+
+struct lb_verdict lb_http_look_at_body(struct lb_l7 *l7, struct lb_exchange *exchange)
+{
+    exchange->reading = lb_slab_take(&l7->readings); /* as many as exchanges */
+    begin(l7, reading_of(l7, exchange));
+    return first_look(l7, exchange);
+}
+
+struct lb_verdict lb_http_look_at_text(struct lb_l7 *l7, struct lb_exchange *exchange)
+{
+    exchange->reading = lb_slab_take(&l7->readings);
+    lb_text_begin(l7, exchange, reading_of(l7, exchange));
+    return first_look(l7, exchange);
 }
 
 struct lb_verdict lb_http_read_body(struct lb_l7 *l7, struct lb_exchange *exchange)
@@ -92,7 +116,7 @@ struct lb_verdict lb_http_read_body(struct lb_l7 *l7, struct lb_exchange *exchan
         return more;
     lb_http_moved(l7, exchange);
     lb_http_recall(l7, exchange);
-    if (body->version != l7->routes_version)
+    if (!body->text.blocks && body->version != l7->routes_version)
         begin(l7, body);
     struct lb_verdict found = look(l7, exchange, body);
     if (found.next == LB_NEXT_READ)

@@ -9,7 +9,7 @@ static const uint8_t allowed[6][6] = {
     [LB_EXCHANGE_CONNECTING] = {0, 1, 1, 1, 1, 0}, /* to queued: the others are full */
     [LB_EXCHANGE_FORWARDING] = {1, 0, 0, 0, 1, 0},
     [LB_EXCHANGE_RESPONDING] = {0, 0, 0, 0, 0, 0},
-    [LB_EXCHANGE_READING] = {0, 1, 1, 1, 1, 0},
+    [LB_EXCHANGE_READING] = {0, 1, 1, 1, 1, 1}, /* to reading: for its pool, after its route */
 };
 
 void lb_http_move(struct lb_l7 *l7, struct lb_exchange *exchange, enum lb_exchange_state to)

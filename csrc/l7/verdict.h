@@ -16,6 +16,7 @@ enum lb_next {
     LB_NEXT_OVER,    /* it is gone; only the driver knows that */
     /* for the driver to do */
     LB_NEXT_READ,    /* the request's route depends on its body: look at what is there of it */
+    LB_NEXT_TEXT,    /* likewise, for its pool's policy */
     LB_NEXT_HOLD,    /* which did not decide: read on, before anything else */
     LB_NEXT_ATTEMPT, /* find a backend for the request, which lies in the buffer */
     LB_NEXT_ANOTHER, /* find another one; without any, respond with status */

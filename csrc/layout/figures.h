@@ -191,8 +191,15 @@ struct lb_tally {
     uint64_t limited;      /* connections, udp sessions and exchanges that a limit per client address refused */
     uint64_t http2;        /* exchanges by HTTP/2: of a listener's with the client, of a pool's with the backend */
     uint64_t grpc[17];     /* calls of gRPC by the status that their clients were told */
-    uint32_t tenant;       /* whose figures these are */
-    uint8_t pad0[60];
+    /* of pools, policy prefix: requests with a text that were sent to a backend; on a retry again */
+    uint64_t prefix_continued; /* to the one that served the text before */
+    uint64_t prefix_shared;    /* to one that knows its beginning */
+    uint64_t prefix_new;       /* to one that does not */
+    uint64_t prefix_moved;     /* of these two: continued, but its backend was crowded, or another one is warmed up */
+    uint64_t prefix_bytes;     /* of the texts, in whole blocks */
+    uint64_t prefix_matched;   /* of these: known to the backend */
+    uint32_t tenant;           /* whose figures these are */
+    uint8_t pad0[12];
 };
 
 /* One ending, in a section's ring: number n lies at n % LB_RECORDS. Writer: the worker, who never waits; whoever reads it copies it,
@@ -276,11 +283,13 @@ struct lb_backend_health {
 /* A decision, in a section's ring: number n lies at n % LB_DECISIONS. Writer: the section's owner. Whoever reads it copies it and
  * sees that the number stayed the same. */
 struct lb_decision {
-    uint64_t number;     /* from 1; 0 while it is being written */
-    uint64_t at_us;      /* monotonic */
-    uint64_t generation; /* of the backend */
-    uint32_t backend;    /* row; UINT32_MAX: none */
-    uint32_t pool;
+    uint64_t number;       /* from 1; 0 while it is being written */
+    uint64_t at_us;        /* monotonic */
+    uint64_t generation;   /* of the backend */
+    uint32_t backend;      /* row; UINT32_MAX: none */
+    uint16_t pool;         /* row; UINT16_MAX: none was asked */
+    uint8_t blocks;        /* policy prefix: blocks of the text; 0: there was none */
+    uint8_t matched;       /* its first ones that a backend has had */
     uint32_t candidate[2]; /* rows that were compared; UINT32_MAX: none */
     float score[2];        /* theirs, lower is better; negative: not asked for */
     uint32_t took_us;      /* from the decision to its end */

@@ -4,10 +4,10 @@
  * asserted in table/shm.c.
  *
  *   head | listener rows | pool rows | backend rows | costs | routes (two copies) | views (two a pool) | clients |
- *   keys | sections (workers, pickers)
+ *   keys | prefixes | homes | sections (workers, pickers)
  *
- * One writer per line, but for clients and keys, which workers agree on: the control plane writes everything but the sections; each
- * worker, and each process that picks without the proxy, writes only its own.
+ * One writer per line, but for clients, keys, prefixes and homes, which workers share: the control plane writes everything but these and
+ * the sections; each worker, and each process that picks without the proxy, writes only its own.
  * Readers never lock. Offsets and indices, never pointers.
  */
 
@@ -197,7 +197,8 @@ struct lb_pool_row {
     uint32_t hedge_after_ms; /* a request without a response for so long goes to a second backend as well; 0: as the next says */
     uint32_t hedge_percentile; /* of the pool's response times, likewise; 0: none */
     uint32_t hedge_budget;     /* percent of requests; 0: none is hedged */
-    uint8_t pad1[8];
+    uint32_t prefix_ttl_s;     /* policy prefix: how long a beginning is remembered */
+    uint8_t pad1[4];
     uint8_t sticky_attributes[256]; /* of the cookie, as they stand in Set-Cookie */
 };
 
@@ -244,6 +245,14 @@ struct lb_key_row {
     uint64_t key;        /* keyed hash; 0: free */
     uint64_t request_ns; /* monotonic: when its next request comes if they come evenly */
     uint64_t pad0[2];
+};
+
+/* What prefixes say of a backend (table/prefixes.h). Writers: the control plane of `life`, workers of the rest; it is told of a new life. */
+struct lb_home {
+    uint32_t life;   /* raised when whatever it had cached is lost */
+    uint32_t lately; /* texts that it was given, halved for the whole pool from time to time */
+    uint32_t given;  /* in this life */
+    uint32_t pad0;
 };
 
 /* One of a pool's two views; max_backends members (u32) and max_slots slots (u32) follow. Writer: control plane. */

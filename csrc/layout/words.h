@@ -1,6 +1,6 @@
 /* The shared segment: its bounds, and the words that stand in it as numbers. See segment.h. */
 enum {
-    LB_LAYOUT = 32,   /* raised with every change of this file, of segment.h and of figures.h */
+    LB_LAYOUT = 33,   /* raised with every change of this file, of segment.h and of figures.h */
     LB_NAME = 64,     /* bytes of a name, NUL included */
     LB_ADDRESS = 128, /* bytes of a printed address, NUL included: unix(7) paths have 107 bytes at most */
     LB_SOURCE = 16,   /* bytes of a backend's source */
@@ -36,6 +36,7 @@ enum {
     LB_TIERS = 16,              /* a backend's tier is below this */
     LB_CLIENT_NETWORKS = 64,    /* of a listener's or a route's allow_clients and deny_clients together */
     LB_EDITS_BYTES = 8192,      /* that edits may add to one head */
+    LB_PREFIXES = 524288,       /* blocks of texts that are known to be at a backend: table/prefixes.h */
 };
 
 enum lb_mode { LB_MODE_TCP = 1, LB_MODE_HTTP = 2, LB_MODE_UDP = 3, LB_MODE_TLS = 4, LB_MODE_HTTPS = 5 };
@@ -47,10 +48,11 @@ enum lb_policy {
     LB_RANDOM = 4,
     LB_EWMA = 5,
     LB_MAGLEV = 6,
+    LB_PREFIX = 7,
 };
 
-/* What maglev hashes. */
-enum lb_hash_key { LB_HASH_ADDRESS = 0, LB_HASH_PATH = 1, LB_HASH_HEADER = 2, LB_HASH_COOKIE = 3 };
+/* What maglev hashes, and prefix goes by: all of it, but of LB_HASH_JSON its beginnings. */
+enum lb_hash_key { LB_HASH_ADDRESS = 0, LB_HASH_PATH = 1, LB_HASH_HEADER = 2, LB_HASH_COOKIE = 3, LB_HASH_JSON = 4 };
 
 /* Which fields tell a backend who the client is. */
 enum lb_forwarded { LB_FORWARDED_OFF = 0, LB_FORWARDED_X = 1, LB_FORWARDED_RFC7239 = 2, LB_FORWARDED_BOTH = 3 };
@@ -266,6 +268,11 @@ enum lb_why {
     LB_WHY_LIMITED = 15,  /* likewise: the request is over its route's rate */
     LB_WHY_DENIED = 16,   /* nor here: the client's address is not allowed */
     LB_WHY_UNKNOWN = 17,  /* nor here: no valid credentials came */
+    LB_WHY_PREFIX = 18,   /* it served the text that this one continues */
+    LB_WHY_SHARED = 19,   /* of load and what is known of the text's beginning it has the best */
+    LB_WHY_NEW = 20,      /* nobody knows the beginning: the least loaded */
+    LB_WHY_CROWDED = 21,  /* it goes elsewhere: who served the text that this one continues has too much under way */
+    LB_WHY_WARM = 22,     /* it goes to a backend that is new and has next to nothing */
 };
 
 /* What is timed. */

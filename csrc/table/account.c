@@ -26,6 +26,16 @@ void lb_account_accepted(const struct lb_shm *shm, uint32_t worker, uint32_t lis
     lb_add(&of_listener(shm, worker, listener)->accepted, 1);
 }
 
+void lb_account_text(const struct lb_shm *shm, uint32_t section, uint32_t pool, enum lb_why why, uint32_t bytes, uint32_t known)
+{
+    struct lb_tally *tally = of_tenant(lb_shm_pool_tally(shm, section, pool), shm->pools[pool].tenant);
+    lb_add(why == LB_WHY_PREFIX ? &tally->prefix_continued : known ? &tally->prefix_shared : &tally->prefix_new, 1);
+    if (why == LB_WHY_CROWDED || why == LB_WHY_WARM)
+        lb_add(&tally->prefix_moved, 1);
+    lb_add(&tally->prefix_bytes, bytes);
+    lb_add(&tally->prefix_matched, known);
+}
+
 static void count(struct lb_tally *tally, const struct lb_ended *ended, int http2)
 {
     enum lb_end end = (enum lb_end)lb_endings[ended->end].record;

@@ -59,6 +59,9 @@ void lb_account(const struct lb_shm *shm, uint32_t worker, const struct lb_ended
 /* A connection was accepted, or a udp session opened. */
 void lb_account_accepted(const struct lb_shm *shm, uint32_t worker, uint32_t listener);
 
+/* A text was sent to a backend by the policy prefix: why (enum lb_why), and how many of its bytes were known there. */
+void lb_account_text(const struct lb_shm *shm, uint32_t section, uint32_t pool, enum lb_why why, uint32_t bytes, uint32_t known);
+
 /* Does anybody want records? */
 static inline int lb_account_records(const struct lb_shm *shm)
 {

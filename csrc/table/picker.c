@@ -76,24 +76,27 @@ static void done(struct lb_picker *picker)
     __atomic_clear(&picker->busy, __ATOMIC_RELEASE);
 }
 
-static uint32_t claim(struct lb_picker *picker, uint32_t pool, uint64_t key, uint32_t cost, struct lb_picked *picked)
+static uint32_t claim(struct lb_picker *picker, const struct lb_picker_wish *asked, struct lb_picked *picked)
 {
     struct lb_thought thought;
-    struct lb_wish wish = {
-        .worker = picker->section, .now_ms = (uint32_t)(picked->at_us / 1000), .key = key, .thought = &thought};
-    uint32_t backend = lb_view_acquire(&picker->shm, pool, &wish, &picker->cursors[pool], cost);
-    struct lb_pick pick = {picked->at_us, picker->section, pool, backend, cost, 0, 0, &thought};
+    struct lb_wish wish = {.worker = picker->section,
+                           .now_ms = (uint32_t)(picked->at_us / 1000),
+                           .key = asked->key,
+                           .blocks = asked->blocks,
+                           .thought = &thought};
+    uint32_t backend = lb_view_acquire(&picker->shm, asked->pool, &wish, &picker->cursors[asked->pool], asked->cost);
+    struct lb_pick pick = {picked->at_us, picker->section, asked->pool, backend, asked->cost, 0, 0, &thought};
     picked->decision = lb_why_note(&picker->shm, &pick);
     return backend;
 }
 
-int lb_picker_pick(struct lb_picker *picker, uint32_t pool, uint64_t key, uint32_t cost, struct lb_picked *picked)
+int lb_picker_pick(struct lb_picker *picker, const struct lb_picker_wish *wish, struct lb_picked *picked)
 {
-    if (pool >= picker->shm.head->max_pools || !picker->shm.pools[pool].state)
+    if (wish->pool >= picker->shm.head->max_pools || !picker->shm.pools[wish->pool].state)
         return -ENOENT;
-    *picked = (struct lb_picked){.at_us = now_us(), .pool = pool, .cost = cost};
+    *picked = (struct lb_picked){.at_us = now_us(), .pool = wish->pool, .cost = wish->cost};
     begin(picker);
-    uint32_t backend = claim(picker, pool, key, cost, picked);
+    uint32_t backend = claim(picker, wish, picked);
     done(picker);
     picked->backend = backend;
     if (backend == LB_NONE)

@@ -31,8 +31,16 @@ void lb_picker_leave(struct lb_picker *picker);
 /* After a fork, in the child: forget the section, which stays the parent's. */
 void lb_picker_forget(struct lb_picker *picker);
 
-/* Pick as an exchange of this cost would, and be charged: 0, or -ENOENT (no such pool) or -EAGAIN (nobody can take it). Any thread. */
-__attribute__((warn_unused_result)) int lb_picker_pick(struct lb_picker *picker, uint32_t pool, uint64_t key, uint32_t cost,
+/* Who picks: by a key for maglev, by a text for prefix (prefixes.h), of this cost. */
+struct lb_picker_wish {
+    uint64_t key;
+    const struct lb_blocks *blocks; /* NULL: none */
+    uint32_t pool;
+    uint32_t cost;
+};
+
+/* Pick as an exchange would, and be charged: 0, or -ENOENT (no such pool) or -EAGAIN (nobody can take it). Any thread. */
+__attribute__((warn_unused_result)) int lb_picker_pick(struct lb_picker *picker, const struct lb_picker_wish *wish,
                                                        struct lb_picked *picked);
 
 /* end: what came of it, and what that says of the backend (ending.h: enum lb_says). */

@@ -5,6 +5,7 @@
 #include "../core/random.h"
 #include "../core/siphash.h"
 #include "avoid.h"
+#include "by_prefix.h"
 #include "load.h"
 
 #define NOT_ASKED (-1.0f)
@@ -14,138 +15,35 @@ enum { TRIES = 16 }; /* slots looked at before the members are searched one by o
 #define EWMA_TAU_MS 10000.0f     /* Finagle's: what is older than this hardly counts */
 #define EWMA_TAU_RESPONSES 10.0f /* and so many times the latency: of responses that take a minute more must be remembered */
 #define UNKNOWN_US 1000000.0f    /* a backend that has not answered its first exchanges yet is not flooded with more */
-#define BOUNDED_LOAD 1.25f       /* the paper's c */
-#define FIRST_SHARE 0.02f        /* slow start begins with so much: a backend without any request never warms up */
-#define BOUND_FLOOR 4.0f         /* under so much, keeping a key together is worth more than evenness */
-
-static inline float read_cost(const float *at)
-{
-    float cost;
-    __atomic_load(at, &cost, __ATOMIC_RELAXED);
-    return cost;
-}
-
-/* Negative: there is more to it in the row. */
-static float raw_cost(const struct lb_choice *choice, uint32_t backend)
-{
-    return backend < choice->shm->head->max_backends ? read_cost(&choice->shm->costs[backend]) : INFINITY;
-}
-
-static float cost_of(const struct lb_choice *choice, uint32_t backend)
-{
-    return fabsf(raw_cost(choice, backend));
-}
-
-/* How much of its share may a backend have: less than 1 while it ramps up. */
-static float ramp_of(const struct lb_choice *choice, uint32_t backend)
-{
-    const struct lb_backend_row *row = &choice->shm->backends[backend];
-    uint32_t ramp_ms = __atomic_load_n(&row->ramp_ms, __ATOMIC_RELAXED);
-    uint32_t age_ms = choice->wish->now_ms - __atomic_load_n(&row->ramp_from_ms, __ATOMIC_RELAXED);
-    if (!ramp_ms || (age_ms >= ramp_ms && age_ms < UINT32_MAX / 2))
-        return 1;
-    float share = age_ms < ramp_ms ? (float)age_ms / (float)ramp_ms : 0;
-    return share > FIRST_SHARE ? share : FIRST_SHARE;
-}
-
-static float elsewhere(const struct lb_choice *choice, uint32_t backend)
-{
-    return read_cost(&choice->shm->backends[backend].elsewhere);
-}
-
-/* What is under way on a backend, in units of cost. */
-static float work_on(const struct lb_choice *choice, uint32_t backend)
-{
-    float here = (float)lb_shm_charge(choice->shm, backend);
-    return raw_cost(choice, backend) < 0 ? here + elsewhere(choice, backend) : here;
-}
-
-static int was_tried(const struct lb_wish *wish, uint32_t backend)
-{
-    for (uint32_t i = 0; i < wish->tried_count; i++)
-        if (wish->tried[i] == backend)
-            return 1;
-    return 0;
-}
 
 int lb_policy_takes_sessions(const struct lb_shm *shm, const struct lb_wish *wish, uint32_t backend)
 {
-    return fabsf(read_cost(&shm->costs[backend])) < INFINITY && !was_tried(wish, backend);
-}
-
-/* Was it tried, or is it passed over? */
-static int is_out(const struct lb_choice *choice, uint32_t backend)
-{
-    return was_tried(choice->wish, backend) || (choice->wish->wary && lb_avoid_skips(choice->shm, choice->wish, backend));
-}
-
-static int is_full(const struct lb_choice *choice, uint32_t backend)
-{
-    return choice->max_active && lb_shm_in_flight(choice->shm, backend) >= choice->max_active;
-}
-
-static int usable(const struct lb_choice *choice, uint32_t backend)
-{
-    return !is_out(choice, backend) && cost_of(choice, backend) < INFINITY && !is_full(choice, backend);
-}
-
-static uint32_t entry(const uint32_t *array, uint32_t at)
-{
-    return __atomic_load_n(&array[at], __ATOMIC_RELAXED);
-}
-
-static uint32_t draw(struct lb_cursor *cursor, uint32_t below)
-{
-    uint32_t high = (uint32_t)(lb_random_next(&cursor->seed) >> 32);
-    return (uint32_t)(((uint64_t)high * below) >> 32);
-}
-
-/* Does a turn that falls to this backend hold, or is it one that slow start gives to others? */
-static int admitted(const struct lb_choice *choice, struct lb_cursor *cursor, uint32_t backend)
-{
-    if (raw_cost(choice, backend) >= 0)
-        return 1;
-    float share = ramp_of(choice, backend);
-    return share >= 1 || (float)draw(cursor, 1 << 16) < share * (1 << 16);
-}
-
-static void think(const struct lb_choice *choice, enum lb_why why)
-{
-    if (choice->wish->thought)
-        choice->wish->thought->why = (uint8_t)why;
-}
-
-static void compare(const struct lb_choice *choice, uint32_t at, uint32_t backend, float score)
-{
-    if (choice->wish->thought) {
-        choice->wish->thought->candidate[at] = backend;
-        choice->wish->thought->score[at] = score;
-    }
+    return fabsf(lb_read_cost(&shm->costs[backend])) < INFINITY && !lb_wish_tried(wish, backend);
 }
 
 /* The members one by one from anywhere: what is left when the schedule offered nobody. */
 static uint32_t search(const struct lb_choice *choice, struct lb_cursor *cursor)
 {
-    uint32_t start = draw(cursor, choice->member_count);
-    think(choice, LB_WHY_SEARCH);
+    uint32_t start = lb_draw(cursor, choice->member_count);
+    lb_choice_think(choice, LB_WHY_SEARCH);
     for (uint32_t i = 0; i < choice->member_count; i++) {
         uint32_t at = start + i < choice->member_count ? start + i : start + i - choice->member_count;
-        uint32_t backend = entry(choice->members, at);
-        if (usable(choice, backend))
+        uint32_t backend = lb_entry(choice->members, at);
+        if (lb_choice_usable(choice, backend))
             return backend;
     }
-    think(choice, LB_WHY_NONE);
+    lb_choice_think(choice, LB_WHY_NONE);
     return LB_NONE;
 }
 
 static uint32_t round_robin(const struct lb_choice *choice, struct lb_cursor *cursor)
 {
-    think(choice, LB_WHY_TURN);
+    lb_choice_think(choice, LB_WHY_TURN);
     for (uint32_t i = 0; i < TRIES; i++) {
         if (cursor->turn >= choice->slot_count)
             cursor->turn = 0;
-        uint32_t backend = entry(choice->slots, cursor->turn++);
-        if (usable(choice, backend) && admitted(choice, cursor, backend))
+        uint32_t backend = lb_entry(choice->slots, cursor->turn++);
+        if (lb_choice_usable(choice, backend) && lb_choice_admits(choice, cursor, backend))
             return backend;
     }
     return search(choice, cursor);
@@ -153,10 +51,10 @@ static uint32_t round_robin(const struct lb_choice *choice, struct lb_cursor *cu
 
 static uint32_t weighted_random(const struct lb_choice *choice, struct lb_cursor *cursor)
 {
-    think(choice, LB_WHY_TURN);
+    lb_choice_think(choice, LB_WHY_TURN);
     for (uint32_t i = 0; i < TRIES; i++) {
-        uint32_t backend = entry(choice->slots, draw(cursor, choice->slot_count));
-        if (usable(choice, backend) && admitted(choice, cursor, backend))
+        uint32_t backend = lb_entry(choice->slots, lb_draw(cursor, choice->slot_count));
+        if (lb_choice_usable(choice, backend) && lb_choice_admits(choice, cursor, backend))
             return backend;
     }
     return search(choice, cursor);
@@ -164,7 +62,7 @@ static uint32_t weighted_random(const struct lb_choice *choice, struct lb_cursor
 
 static float burden(const struct lb_choice *choice, uint32_t backend)
 {
-    return work_on(choice, backend) * cost_of(choice, backend);
+    return lb_choice_work(choice, backend) * lb_choice_cost(choice, backend);
 }
 
 /* What is left of a figure after this time: where a response takes long, a second of memory holds nothing. */
@@ -192,12 +90,12 @@ static float delay(const struct lb_choice *choice, uint32_t backend)
 {
     const struct lb_wish *wish = choice->wish;
     const struct lb_backend_health *health = lb_shm_health(choice->shm, wish->worker, backend);
-    float in_flight = work_on(choice, backend), peak_us = 0;
+    float in_flight = lb_choice_work(choice, backend), peak_us = 0;
     if (health->generation == choice->shm->backends[backend].generation)
         peak_us = peak_now(health, wish->now_ms);
     if (peak_us <= 0)
-        return in_flight * UNKNOWN_US * cost_of(choice, backend);
-    return peak_us * (in_flight + 1) * cost_of(choice, backend);
+        return in_flight * UNKNOWN_US * lb_choice_cost(choice, backend);
+    return peak_us * (in_flight + 1) * lb_choice_cost(choice, backend);
 }
 
 static uint32_t better_of_two(const struct lb_choice *choice, struct lb_cursor *cursor,
@@ -210,23 +108,15 @@ static uint32_t better_of_two(const struct lb_choice *choice, struct lb_cursor *
     if (first == LB_NONE || second == LB_NONE)
         return LB_NONE;
     if (first == second) {
-        compare(choice, 0, first, NOT_ASKED);
-        think(choice, LB_WHY_ALONE);
+        lb_choice_compare(choice, 0, first, NOT_ASKED);
+        lb_choice_think(choice, LB_WHY_ALONE);
         return first;
     }
     float one = score(choice, first), other = score(choice, second);
-    compare(choice, 0, first, one);
-    compare(choice, 1, second, other);
-    think(choice, LB_WHY_BETTER);
+    lb_choice_compare(choice, 0, first, one);
+    lb_choice_compare(choice, 1, second, other);
+    lb_choice_think(choice, LB_WHY_BETTER);
     return other < one ? second : first;
-}
-
-/* May this backend take one more, or has it its share and a quarter already? */
-static int within_bound(const struct lb_choice *choice, uint32_t backend, float all)
-{
-    float share = (float)choice->shm->backends[backend].weight / (float)choice->weight;
-    float bound = BOUNDED_LOAD * (all + 1) * share;
-    return work_on(choice, backend) + 1 <= (bound < BOUND_FLOOR ? BOUND_FLOOR : ceilf(bound));
 }
 
 static uint64_t hash_again(uint64_t key)
@@ -239,9 +129,9 @@ static uint64_t hash_again(uint64_t key)
 /* Of a backend in slow start, a growing share of the keys: the same ones each time. */
 static int owns(const struct lb_choice *choice, uint32_t backend, uint64_t key)
 {
-    if (raw_cost(choice, backend) >= 0)
+    if (lb_choice_raw_cost(choice, backend) >= 0)
         return 1;
-    return (float)(hash_again(key) >> 48) < ramp_of(choice, backend) * (1 << 16);
+    return (float)(hash_again(key) >> 48) < lb_choice_ramp(choice, backend) * (1 << 16);
 }
 
 static uint32_t by_key(const struct lb_choice *choice, struct lb_cursor *cursor)
@@ -249,13 +139,21 @@ static uint32_t by_key(const struct lb_choice *choice, struct lb_cursor *cursor)
     float all = (float)lb_load_of_pool(choice->shm, choice->pool);
     uint64_t key = choice->wish->key;
     for (uint32_t i = 0; i < TRIES; i++, key = hash_again(key)) {
-        uint32_t backend = entry(choice->slots, (uint32_t)(key % choice->slot_count));
-        if (usable(choice, backend) && owns(choice, backend, key) && within_bound(choice, backend, all)) {
-            think(choice, i ? LB_WHY_MOVED : LB_WHY_KEY);
+        uint32_t backend = lb_entry(choice->slots, (uint32_t)(key % choice->slot_count));
+        if (lb_choice_usable(choice, backend) && owns(choice, backend, key) && lb_choice_within_bound(choice, backend, all)) {
+            lb_choice_think(choice, i ? LB_WHY_MOVED : LB_WHY_KEY);
             return backend;
         }
     }
     return search(choice, cursor);
+}
+
+/* Of what has no text at all, no backend knows more than another. */
+static uint32_t by_text(const struct lb_choice *choice, struct lb_cursor *cursor)
+{
+    const struct lb_blocks *blocks = choice->wish->blocks;
+    uint32_t backend = blocks && blocks->count ? lb_pick_by_prefix(choice, cursor) : better_of_two(choice, cursor, burden);
+    return backend == LB_NONE ? search(choice, cursor) : backend;
 }
 
 /* Every section's charges, as arrays by backend row. */
@@ -266,9 +164,9 @@ struct charges {
 
 static inline uint32_t charge_on(const struct charges *all, uint32_t backend)
 {
-    uint32_t sum = entry(all->by_section[0], backend);
+    uint32_t sum = lb_entry(all->by_section[0], backend);
     for (uint32_t section = 1; section < all->sections; section++)
-        sum += entry(all->by_section[section], backend);
+        sum += lb_entry(all->by_section[section], backend);
     return sum;
 }
 
@@ -276,8 +174,8 @@ static inline uint32_t charge_on(const struct charges *all, uint32_t backend)
  * more and divided by its share; its own turn of the schedule stays to it. */
 static __attribute__((noinline, cold)) float heavier(const struct lb_choice *choice, uint32_t backend, float charge)
 {
-    float share = ramp_of(choice, backend), work = charge + elsewhere(choice, backend);
-    return (share < 1 ? (work + 1) / share : work) * cost_of(choice, backend);
+    float share = lb_choice_ramp(choice, backend), work = charge + lb_choice_elsewhere(choice, backend);
+    return (share < 1 ? (work + 1) / share : work) * lb_choice_cost(choice, backend);
 }
 
 /* The loop is the cost of least_conn: what can be hoisted is, and only a better one is asked whether it was tried. */
@@ -294,23 +192,23 @@ static uint32_t least_conn(const struct lb_choice *choice, struct lb_cursor *cur
     if (best == LB_NONE)
         return LB_NONE;
     float least = burden(choice, best);
-    compare(choice, 0, best, least);
+    lb_choice_compare(choice, 0, best, least);
     for (uint32_t i = 0; i < count && least > 0; i++) { /* nobody has fewer than none */
-        uint32_t backend = entry(members, i);
+        uint32_t backend = lb_entry(members, i);
         if (backend >= limit)
             continue;
-        float cost = read_cost(&costs[backend]), here = (float)(int32_t)charge_on(&all, backend) * cost;
+        float cost = lb_read_cost(&costs[backend]), here = (float)(int32_t)charge_on(&all, backend) * cost;
         if (__builtin_expect(here >= least, 1))
             continue;
         if (cost < 0) /* there is more to it */
             here = heavier(choice, backend, (float)charge_on(&all, backend));
-        if (here < least && usable(choice, backend)) {
+        if (here < least && lb_choice_usable(choice, backend)) {
             best = backend;
             least = here;
         }
     }
-    think(choice, LB_WHY_LEAST);
-    compare(choice, 1, best, least);
+    lb_choice_think(choice, LB_WHY_LEAST);
+    lb_choice_compare(choice, 1, best, least);
     return best;
 }
 
@@ -324,8 +222,9 @@ uint64_t lb_policy_key(const void *bytes, size_t count)
 static int any_is_full(const struct lb_choice *choice)
 {
     for (uint32_t i = 0; choice->max_active && i < choice->member_count; i++) {
-        uint32_t backend = entry(choice->members, i);
-        if (!is_out(choice, backend) && cost_of(choice, backend) < INFINITY && is_full(choice, backend))
+        uint32_t backend = lb_entry(choice->members, i);
+        if (!lb_choice_is_out(choice, backend) && lb_choice_cost(choice, backend) < INFINITY &&
+            lb_choice_is_full(choice, backend))
             return 1;
     }
     return 0;
@@ -334,16 +233,16 @@ static int any_is_full(const struct lb_choice *choice)
 /* The first that can be had of those behind the members, tier after tier; within a tier from anywhere. There, too, full is not gone. */
 static uint32_t from_reserve(const struct lb_choice *choice, struct lb_cursor *cursor)
 {
-    uint32_t best = LB_NONE, lowest = UINT32_MAX, full = UINT32_MAX, start = draw(cursor, choice->reserve_count);
+    uint32_t best = LB_NONE, lowest = UINT32_MAX, full = UINT32_MAX, start = lb_draw(cursor, choice->reserve_count);
     if (any_is_full(choice))
         return LB_NONE;
     for (uint32_t i = 0; i < choice->reserve_count; i++) {
         uint32_t at = start + i < choice->reserve_count ? start + i : start + i - choice->reserve_count;
-        uint32_t backend = entry(choice->members, choice->member_count + at);
-        if (is_out(choice, backend) || cost_of(choice, backend) == INFINITY)
+        uint32_t backend = lb_entry(choice->members, choice->member_count + at);
+        if (lb_choice_is_out(choice, backend) || lb_choice_cost(choice, backend) == INFINITY)
             continue;
         uint32_t tier = choice->shm->backends[backend].tier;
-        if (is_full(choice, backend)) {
+        if (lb_choice_is_full(choice, backend)) {
             full = tier < full ? tier : full;
         } else if (tier < lowest) {
             lowest = tier;
@@ -353,7 +252,7 @@ static uint32_t from_reserve(const struct lb_choice *choice, struct lb_cursor *c
     if (full < lowest)
         return LB_NONE;
     if (best != LB_NONE)
-        think(choice, LB_WHY_RESERVE);
+        lb_choice_think(choice, LB_WHY_RESERVE);
     return best;
 }
 
@@ -372,6 +271,8 @@ static uint32_t among_members(uint32_t policy, const struct lb_choice *choice, s
         return better_of_two(choice, cursor, delay);
     case LB_MAGLEV:
         return by_key(choice, cursor);
+    case LB_PREFIX:
+        return by_text(choice, cursor);
     }
     return LB_NONE;
 }
@@ -379,7 +280,7 @@ static uint32_t among_members(uint32_t policy, const struct lb_choice *choice, s
 uint32_t lb_policy_pick(uint32_t policy, const struct lb_choice *choice, struct lb_cursor *cursor)
 {
     if (choice->wish->thought)
-        *choice->wish->thought = (struct lb_thought){{LB_NONE, LB_NONE}, {NOT_ASKED, NOT_ASKED}, LB_WHY_NONE};
+        *choice->wish->thought = (struct lb_thought){.candidate = {LB_NONE, LB_NONE}, .score = {NOT_ASKED, NOT_ASKED}};
     if (!choice->member_count || !choice->slot_count)
         return LB_NONE;
     uint32_t backend = among_members(policy, choice, cursor);

@@ -4,27 +4,7 @@
 
 #include <stddef.h>
 
-#include "wish.h"
-
-/* What a worker remembers between picks of one pool. */
-struct lb_cursor {
-    uint64_t seed; /* of xorshift64*; never 0 */
-    uint32_t turn; /* next slot of the schedule */
-};
-
-/* One decision: whom to choose from, and for whom. */
-struct lb_choice {
-    const struct lb_shm *shm;
-    const uint32_t *members;
-    const uint32_t *slots;
-    uint32_t member_count;
-    uint32_t slot_count;
-    uint32_t reserve_count; /* backends of higher tiers, which follow the members */
-    uint32_t pool;
-    uint32_t max_active;
-    uint64_t weight; /* of all members */
-    const struct lb_wish *wish;
-};
+#include "choice.h"
 
 /* Pick a usable, untried backend row by an enum lb_policy, or LB_NONE.
  *

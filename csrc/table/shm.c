@@ -15,6 +15,7 @@ _Static_assert(sizeof(struct lb_backend_row) == 448, "backend row");
 _Static_assert(offsetof(struct lb_backend_row, address) == 64, "the data path reads one line of a backend row");
 _Static_assert(sizeof(struct lb_client) == 32, "client");
 _Static_assert(sizeof(struct lb_key_row) == 32, "key");
+_Static_assert(sizeof(struct lb_home) == 16, "home");
 _Static_assert(sizeof(struct lb_view) == 64, "view");
 _Static_assert(sizeof(struct lb_routes_head) == 72, "routes head");
 _Static_assert(sizeof(struct lb_mapped_host) == 12, "mapped host");
@@ -83,6 +84,7 @@ static void plan(struct lb_head *head, const struct lb_limits *limits)
     at += head->view_stride * 2 * limits->pools;
     head->off_clients = at;
     at = round_up(at + LB_CLIENTS * sizeof(struct lb_client) + LB_KEYS * sizeof(struct lb_key_row), PAGE);
+    at = round_up(at + LB_PREFIXES * sizeof(uint64_t) + (uint64_t)limits->backends * sizeof(struct lb_home), PAGE);
     head->off_workers = at;
     head->off_budgets = sizeof(struct lb_worker_row);
     head->off_health = head->off_budgets + (uint64_t)limits->pools * sizeof(struct lb_budget);
@@ -160,6 +162,8 @@ int lb_shm_attach(struct lb_shm *shm, void *memory, uint64_t bytes)
     shm->costs = (void *)(base + head->off_costs);
     shm->clients = (void *)(base + head->off_clients);
     shm->keys = (void *)(shm->clients + LB_CLIENTS);
+    shm->prefixes = (void *)(base + round_up((uint64_t)((char *)(shm->keys + LB_KEYS) - base), PAGE));
+    shm->homes = (void *)(shm->prefixes + LB_PREFIXES);
     return 0;
 }
 

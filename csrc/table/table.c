@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "clients.h"
+#include "prefixes.h"
 
 static void touch(const struct lb_shm *shm)
 {
@@ -86,7 +87,9 @@ void lb_table_set_state(const struct lb_shm *shm, uint32_t index, uint32_t state
     text_begin(row);
     put_text(row->reason, sizeof row->reason, reason);
     text_end(row);
-    price(shm, index); /* before the cut: whoever sees that picks the backend no more */
+    if (state == LB_UP && (before == LB_DOWN || before == LB_STARTING))
+        lb_prefixes_forget(shm, index); /* a process that was gone has nothing cached */
+    price(shm, index);                  /* before the cut: whoever sees that picks the backend no more */
     if (state != before && lb_shm_is_cut(shm, index))
         cut(shm);
 }

@@ -5,9 +5,11 @@
 #include <string.h>
 
 #include "../core/siphash.h"
+#include "account.h"
 #include "avoid.h"
 #include "load.h"
 #include "maglev.h"
+#include "prefixes.h"
 #include "schedule.h"
 
 enum { CLAIMS = 4 };  /* times to pick again when max_active was reached in between */
@@ -131,6 +133,7 @@ uint32_t lb_view_pick(const struct lb_shm *shm, uint32_t pool, const struct lb_w
             .reserve_count = __atomic_load_n(&view->reserve, __ATOMIC_RELAXED),
             .pool = pool,
             .max_active = row->max_active,
+            .tier = __atomic_load_n(&view->tier, __ATOMIC_RELAXED),
             .weight = __atomic_load_n(&view->weight, __ATOMIC_RELAXED),
             .wish = wish,
         };
@@ -157,13 +160,34 @@ int lb_view_some_are_full(const struct lb_shm *shm, uint32_t pool, const struct 
     return 0;
 }
 
+/* It will have the text's blocks; and what all were given stays a matter of lately. */
+static void learn(const struct lb_shm *shm, uint32_t pool, const struct lb_wish *wish, uint32_t backend)
+{
+    const struct lb_thought *thought = wish->thought;
+    if (thought)
+        lb_account_text(shm, wish->worker, pool, (enum lb_why)thought->why, lb_blocks_bytes(wish->blocks->count),
+                        lb_blocks_bytes(thought->had));
+    lb_prefixes_learn(shm, wish->blocks, backend, wish->now_ms);
+    if (!lb_prefixes_count(shm, backend))
+        return;
+    struct lb_view *view = lb_shm_view(shm, pool, __atomic_load_n(&shm->pools[pool].view, __ATOMIC_ACQUIRE));
+    const uint32_t *members = lb_shm_members(shm, view);
+    for (uint32_t i = 0, count = __atomic_load_n(&view->members, __ATOMIC_RELAXED); i < count; i++)
+        lb_prefixes_halve(shm, __atomic_load_n(&members[i], __ATOMIC_RELAXED));
+}
+
 static uint32_t claim(const struct lb_shm *shm, uint32_t pool, const struct lb_wish *wish, struct lb_cursor *cursor,
                       uint32_t cost)
 {
     for (int i = 0; i < CLAIMS; i++) {
         uint32_t backend = lb_view_pick(shm, pool, wish, cursor);
-        if (backend == LB_NONE || lb_load_take(shm, wish->worker, pool, backend, cost))
+        if (backend == LB_NONE)
             return backend;
+        if (!lb_load_take(shm, wish->worker, pool, backend, cost))
+            continue;
+        if (wish->blocks && wish->blocks->count && shm->pools[pool].policy == LB_PREFIX)
+            learn(shm, pool, wish, backend);
+        return backend;
     }
     return LB_NONE;
 }

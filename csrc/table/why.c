@@ -28,7 +28,7 @@ uint32_t lb_why_note(const struct lb_shm *shm, const struct lb_pick *pick)
     decision->at_us = pick->now_us;
     decision->generation = found ? shm->backends[pick->backend].generation : 0;
     decision->backend = pick->backend;
-    decision->pool = pick->pool;
+    decision->pool = (uint16_t)pick->pool;
     for (int i = 0; i < 2; i++) {
         decision->candidate[i] = thought->candidate[i];
         decision->score[i] = thought->score[i];
@@ -41,6 +41,8 @@ uint32_t lb_why_note(const struct lb_shm *shm, const struct lb_pick *pick)
     decision->policy = (uint8_t)shm->pools[pick->pool].policy;
     decision->tried = (uint8_t)pick->tried;
     decision->spoken = decision->spoken_why = 0;
+    decision->blocks = thought->blocks;
+    decision->matched = thought->matched;
     decision->route = (uint16_t)pick->route;
     publish(shm, pick->section, decision, number);
     return (uint32_t)number;
@@ -53,7 +55,7 @@ void lb_why_answer(const struct lb_shm *shm, uint32_t section, enum lb_why why, 
     *decision = (struct lb_decision){
         .at_us = now_us,
         .backend = LB_NONE,
-        .pool = LB_NONE,
+        .pool = UINT16_MAX,
         .candidate = {LB_NONE, LB_NONE},
         .score = {-1, -1},
         .status = (uint16_t)status,
@@ -68,17 +70,17 @@ void lb_why_refuse(const struct lb_shm *shm, uint32_t section, const struct lb_w
 {
     uint64_t number;
     struct lb_decision *decision = begin(shm, section, &number);
-    uint32_t pool = refused->pool < shm->head->max_pools ? refused->pool : LB_NONE;
+    int chosen = refused->pool < shm->head->max_pools;
     *decision = (struct lb_decision){
         .at_us = refused->now_us,
         .backend = LB_NONE,
-        .pool = pool,
+        .pool = chosen ? (uint16_t)refused->pool : UINT16_MAX,
         .candidate = {LB_NONE, LB_NONE},
         .score = {-1, -1},
         .status = refused->status,
         .why = (uint8_t)refused->why,
         .end = LB_ENDED_DENIED,
-        .policy = pool == LB_NONE ? 0 : (uint8_t)shm->pools[pool].policy,
+        .policy = chosen ? (uint8_t)shm->pools[refused->pool].policy : 0,
         .route = refused->route,
     };
     publish(shm, section, decision, number);

@@ -5,6 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "blocks.h"
 #include "shm.h"
 
 enum { LB_NONE = UINT32_MAX, LB_MAX_TRIED = 8 };
@@ -17,19 +18,23 @@ struct lb_wish {
     const uint32_t *tried; /* backends that this session or exchange has tried */
     uint32_t tried_count;
     uint32_t worker;
-    uint32_t now_ms;            /* monotonic, low 32 bits */
-    uint64_t key;               /* hash of what maglev keeps together */
-    uint8_t wary;               /* some are to be passed over (table/avoid.h) */
-    uint8_t datagrams;          /* it is for a udp session: its backend may never answer */
-    uint8_t sends;              /* enum lb_sends */
-    struct lb_thought *thought; /* what went through its head is written here; NULL: nobody asks */
+    uint32_t now_ms;                /* monotonic, low 32 bits */
+    uint64_t key;                   /* hash of what maglev keeps together */
+    const struct lb_blocks *blocks; /* what prefix goes by; NULL, or none in it: there is no such thing */
+    uint8_t wary;                   /* some are to be passed over (table/avoid.h) */
+    uint8_t datagrams;              /* it is for a udp session: its backend may never answer */
+    uint8_t sends;                  /* enum lb_sends */
+    struct lb_thought *thought;     /* what went through its head is written here; NULL: nobody asks */
 };
 
 /* How a decision came about: the first lines of a struct lb_decision. */
 struct lb_thought {
     uint32_t candidate[2];
     float score[2];
-    uint8_t why; /* enum lb_why */
+    uint8_t why;     /* enum lb_why */
+    uint8_t blocks;  /* of the text, for prefix */
+    uint8_t matched; /* its first ones that one of the backends has had */
+    uint8_t had;     /* ... and that the one that was chosen has */
 };
 
 #endif

@@ -38,6 +38,8 @@ def _time(decision: dict[str, Any]) -> str:
 
 def _compared(decision: dict[str, Any]) -> str:
     parts = [f"{entry['backend']}={entry['score']}" for entry in decision["candidates"] if entry["score"] is not None]
+    if decision["prefix"]:
+        parts.append(f"blocks={decision['prefix']['matched']}/{decision['prefix']['blocks']}")
     return " ".join(parts)
 
 

@@ -23,6 +23,7 @@ POLICIES = {
     "random": ffi.integer_const("LB_RANDOM"),
     "ewma": ffi.integer_const("LB_EWMA"),
     "maglev": ffi.integer_const("LB_MAGLEV"),
+    "prefix": ffi.integer_const("LB_PREFIX"),
 }
 POLICY_NAMES = {number: name for name, number in POLICIES.items()}
 MODES = {name: ffi.integer_const(f"LB_MODE_{name.upper()}") for name in ("tcp", "http", "udp", "tls", "https")}
@@ -74,6 +75,7 @@ HASH_KEYS = {
     "path": ffi.integer_const("LB_HASH_PATH"),
     "header": ffi.integer_const("LB_HASH_HEADER"),
     "cookie": ffi.integer_const("LB_HASH_COOKIE"),
+    "json": ffi.integer_const("LB_HASH_JSON"),
 }
 COUNTS = {name.removeprefix("LB_COUNT_").lower(): number for name, number in ffi.typeof("enum lb_count").relements.items()}
 """What the control plane counts of itself."""

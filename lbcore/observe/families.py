@@ -89,6 +89,21 @@ POOL = (
     Family("pool_active", "gauge", ("pool",), "Sessions and requests under way on the pool's backends."),
     Family("pool_queued", "gauge", ("pool",), "Requests that wait for a backend."),
     Family(
+        "pool_prefix_requests",
+        "counter",
+        ("pool", "result"),
+        "Policy prefix: requests with a text or key; continued: to the backend that served it before; shared: to one that knows"
+        " its beginning; new: to one that does not.",
+    ),
+    Family(
+        "pool_prefix_moved",
+        "counter",
+        ("pool",),
+        "Policy prefix: requests whose backend had too much under way, or that warm up a new one; each also is shared or new.",
+    ),
+    Family("pool_prefix_bytes", "counter", ("pool",), "Policy prefix: bytes of texts, in whole blocks."),
+    Family("pool_prefix_matched_bytes", "counter", ("pool",), "Policy prefix: bytes of texts that their backend had already."),
+    Family(
         "pool_response_seconds",
         "histogram",
         ("pool",),

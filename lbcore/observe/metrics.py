@@ -119,6 +119,8 @@ class Observation(NamedTuple):
         yield "pool_outage", (name,), int(pool["outage"])
         yield "pool_active", (name,), sum(backend["active"] for backend in backends)
         yield "pool_queued", (name,), pool["queued"]
+        if pool["prefix"] is not None:
+            yield from _prefix(name, pool["prefix"])
         yield from self._sources(pool)
         for kind in KINDS:
             timing = self.timings.get((name, kind))
@@ -181,6 +183,14 @@ def _of_model(name: str, tally: dict[str, Any]) -> Iterator[Sample]:
         yield f"model_{key}", (name,), tally[key]
     for status, count in tally["responses"].items():
         yield "model_responses", (name, status), count
+
+
+def _prefix(name: str, prefix: dict[str, int]) -> Iterator[Sample]:
+    for result in ("continued", "shared", "new"):
+        yield "pool_prefix_requests", (name, result), prefix[result]
+    yield "pool_prefix_moved", (name,), prefix["moved"]
+    yield "pool_prefix_bytes", (name,), prefix["bytes"]
+    yield "pool_prefix_matched_bytes", (name,), prefix["matched"]
 
 
 def _ended(scope: str, name: str, tally: dict[str, Any]) -> Iterator[Sample]:

@@ -70,6 +70,9 @@ def _is_shown(segment: Segment, index: int) -> bool:
     return bool(index < segment.head.workers // SECTIONS or row.turns or row.state)
 
 
+PREFIX_COUNTS = ("continued", "shared", "new", "moved", "bytes", "matched")
+
+
 def _listeners(segment: Segment) -> list[dict[str, Any]]:
     rows = ((index, segment.listener(index)) for index in range(segment.head.max_listeners))
     return [
@@ -117,6 +120,18 @@ def _models(segment: Segment) -> list[dict[str, Any]]:
     ]
 
 
+def _prefix(segment: Segment, index: int) -> dict[str, int] | None:
+    """What came of the texts of a pool with the policy `prefix`, over all workers and those who pick without the proxy."""
+    pool = segment.pool(index)
+    if POLICY_NAMES.get(pool.policy) != "prefix":
+        return None
+    tallies = [segment.pool_tally(section, index) for section in range(segment.sections)]
+    return {
+        name: sum(getattr(tally, f"prefix_{name}") for tally in tallies if tally.tenant == pool.tenant)
+        for name in PREFIX_COUNTS
+    }
+
+
 def _pools(segment: Segment) -> list[dict[str, Any]]:
     members: dict[int, list[dict[str, Any]]] = {}
     rows = segment.backends()
@@ -134,6 +149,7 @@ def _pools(segment: Segment) -> list[dict[str, Any]]:
             "queued": sum(segment.budget(worker, index).queued for worker in range(segment.head.workers)),
             "latency": latency(segment, index),
             "tally": _tally(segment, segment.pool_tally, index, segment.pool(index).tenant, ("accepted", "limited")),
+            "prefix": _prefix(segment, index),
             "backends": sorted(members.get(index, []), key=lambda backend: backend["generation"]),
         }
         for index in range(segment.head.max_pools)

@@ -35,7 +35,13 @@ WHY = {
     LIMITED: "over the route's rate",
     16: "the client's address is not allowed",
     17: "no valid credentials came",
+    18: "it continues what this backend served",
+    19: "the best by load and by what it knows of the beginning",
+    20: "nobody knows the beginning: the best by load",
+    21: "the backend that served what it continues has too much under way",
+    22: "a backend that has next to nothing is warmed up",
 }
+NO_POOL = 0xFFFF
 SPOKEN_WHY = {
     1: "the pool's protocol",
     2: "a call of gRPC",
@@ -74,7 +80,8 @@ def decisions(segment: Segment) -> list[dict[str, Any]]:
     Each: at (Unix seconds), worker ("0", or "pid 123" of a process that picks without the proxy), pool and policy (None: a
     route answered, or none matched), route (None: no route led there), backend (address, None: nobody), id, why, protocol and
     protocol_why (with the backend; None: not of HTTP),
-    candidates [{"backend", "score"}], cost, tried, outcome, status (None: not of HTTP),
+    candidates [{"backend", "score"}], prefix {"blocks", "matched"} (of the text, and of these known to a backend; None: there
+    was no text), cost, tried, outcome, status (None: not of HTTP),
     json (what the body said to routes that ask it; None: none asked),
     took_ms (None: under way).
     """
@@ -115,7 +122,7 @@ class _Names:
         return self._backends[row]
 
     def pool(self, row: int) -> str | None:
-        if row == NO_ROW:
+        if row == NO_POOL:
             return None
         if row not in self._pools:
             self._pools[row] = text(self._segment.pool(row).name)
@@ -153,12 +160,13 @@ def _shown(seen: Any, section: int, names: _Names) -> dict[str, Any]:
         "at": round(names.offset + seen.at_us / 1e6, 6),
         "worker": names.section(section),
         "pool": names.pool(seen.pool),
-        "policy": None if seen.pool == NO_ROW else POLICY_NAMES.get(seen.policy, "?"),
+        "policy": None if seen.pool == NO_POOL else POLICY_NAMES.get(seen.policy, "?"),
         "route": names.route(seen.route, seen.at_us),
         "backend": names.backend(seen.backend),
         "id": None if seen.backend == NO_ROW else f"{seen.backend}.{seen.generation}",
         "why": WHY.get(seen.why, "?"),
         "candidates": candidates,
+        "prefix": {"blocks": seen.blocks, "matched": seen.matched} if seen.blocks else None,
         "cost": seen.cost,
         "tried": seen.tried,
         "outcome": _outcome(seen),

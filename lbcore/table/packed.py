@@ -138,6 +138,7 @@ def pool_row(pool: PoolSettings, *, tenant: int, sticky_key: bytes) -> bytes:
         backend_idle_timeout_ms=pool.backend_idle_timeout_ms,
         max_idle_connections=pool.max_idle_connections,
         hash_key=HASH_KEYS[hash_key],
+        prefix_ttl_s=pool.prefix_ttl_ms // 1000,
         retry_after_s=max(1, pool.probe.interval_ms // 1000),
         max_cost=pool.max_cost,
         send_proxy=SEND_PROXY[pool.send_proxy],

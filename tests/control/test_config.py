@@ -92,7 +92,7 @@ def test_everything_wrong_is_named_at_once(tmp_path: Path) -> None:
     assert said == [
         "name: 'sh op' is not allowed (allowed: 1 to 63 letters, digits, '_', '.' or '-')",
         "workers: 200 is not allowed (allowed: a whole number from 1 to 64)",
-        "pool[0].policy: 'foo' is not allowed (allowed: round_robin, least_conn, p2c, ewma, random, maglev)",
+        "pool[0].policy: 'foo' is not allowed (allowed: round_robin, least_conn, p2c, ewma, random, maglev, prefix)",
         "pool[0].probe.interval: '2x' is not allowed (allowed: a duration from 50ms to 1h)",
         "pool[0].probe.rise: 0 is not allowed (allowed: a whole number from 1 to 100)",
         "pool[0].backend[0].weight: 1000 is not allowed (allowed: a whole number from 0 to 256)",

@@ -28,6 +28,7 @@ SUITES = [
     "l7/test_route_answers.py",
     "l7/test_route_responses.py",
     "l7/test_json_routes.py",
+    "l7/test_prefix_text.py",
     "l7/test_route_limits.py",
     "l7/test_route_rates.py",
     "l7/test_openai_errors.py",

@@ -41,6 +41,7 @@ def ask(lb: Balancer, path: str = "/", extra: bytes = b"") -> None:
         ("least_conn", "the least loaded of all", 2),
         ("ewma", "the better of two", 2),
         ("maglev", "the key is its", 0),
+        ("prefix", "the better of two", 2),
     ],
 )
 def test_each_policy_says_why(policy: str, why: str, scored: int) -> None:

@@ -17,15 +17,25 @@ POOL: tuple[Option, ...] = (
         "choice",
         "p2c",
         "how a backend is picked",
-        choices=("round_robin", "least_conn", "p2c", "ewma", "random", "maglev"),
+        choices=("round_robin", "least_conn", "p2c", "ewma", "random", "maglev", "prefix"),
         flag=True,
     ),
     Option(
         "hash",
         "text",
-        "address",
-        "the key by which maglev picks: address, path, header:NAME or cookie:NAME (address where a request lacks the"
-        " header or cookie)",
+        None,
+        "what maglev and prefix pick by: address, path, header:NAME, cookie:NAME, or json:NAME, a key of a JSON body (several"
+        " names, apart by commas: the first in the body); prefix compares the beginnings of a json value, all else as a whole;"
+        " a request without it goes by its address with maglev, and by p2c with prefix; default: address, with prefix"
+        " json:messages,prompt",
+    ),
+    Option(
+        "prefix_ttl",
+        "duration",
+        _HOUR,
+        "policy prefix: how long a backend is taken to have what it was sent, unless it is sent again",
+        low=10 * _SECOND,
+        high=24 * _HOUR,
     ),
     Option(
         "max_active",

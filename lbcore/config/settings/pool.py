@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from lbcore.config.settings.edits import HeaderEdits
 
 DEFAULT_POOL = "default"
+MOST_KEYS = 4
+HASH_NAME_BYTES = 64
+"""Of the names in `hash`: csrc/layout/segment.h."""
 DEFAULT_QUEUE = 1024
 MAX_HEDGE_MS = HOUR_MS
 
@@ -94,7 +97,8 @@ class PoolSettings(Settings):
     retry_after_ms: int
     tcp_keepalive_ms: int
     user_timeout_ms: int
-    hash: str
+    hash: str | None
+    prefix_ttl_ms: int
     max_active: int
     queue: int | None
     queue_timeout_ms: int
@@ -157,7 +161,8 @@ class PoolSettings(Settings):
     @property
     def hash_parts(self) -> tuple[str, str]:
         """("header", "X-Tenant") of "header:X-Tenant"; ("address", "")."""
-        kind, _, name = self.hash.partition(":")
+        default = "json:messages,prompt" if self.policy == "prefix" else "address"
+        kind, _, name = (self.hash or default).partition(":")
         return kind, name
 
     @property
@@ -189,8 +194,10 @@ class PoolSettings(Settings):
     def check(self) -> Iterable[str]:
         kind, name = self.hash_parts
         named = kind in ("header", "cookie")
-        if kind not in ("address", "path", "header", "cookie") or named != is_token(name):
-            yield f"hash: {self.hash!r} is not allowed (allowed: address, path, header:NAME, cookie:NAME)"
+        keys = name.split(",")
+        is_json = kind == "json" and len(keys) <= MOST_KEYS and all(keys) and len(name.encode()) < HASH_NAME_BYTES
+        if not is_json and (kind not in ("address", "path", "header", "cookie") or named != is_token(name)):
+            yield f"hash: {self.hash!r} is not allowed (allowed: address, path, header:NAME, cookie:NAME, json:NAME,NAME)"
         yield from sticky_faults(self)
         try:
             statuses(self.failed_statuses, 500)
