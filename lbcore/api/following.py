@@ -1,15 +1,17 @@
-"""Threads that a balancer has only while its settings want them: the prober, and sources of backends."""
+"""Threads that a balancer has only while its settings want them: the prober, the scraper, and sources of backends."""
 
 from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
     from lbcore.config.settings import BalancerSettings
     from lbcore.discovery.found import Found
     from lbcore.discovery.membership import Membership
     from lbcore.discovery.prober import Prober
+    from lbcore.discovery.scraper import Scraper
     from lbcore.discovery.sources import Sources
     from lbcore.discovery.standing import Standing
 
@@ -33,6 +35,31 @@ class Probing:
         """End the prober."""
         if self._prober:
             self._prober.stop()
+
+
+class Scraping:
+    """A scraper, once some pool wants metrics to be read."""
+
+    def __init__(self, membership: Membership, log: Callable[[str], None]) -> None:
+        self._membership, self._log = membership, log
+        self._scraper: Scraper | None = None
+
+    def follow(self, settings: BalancerSettings) -> None:
+        """Have a scraper if some pool wants one."""
+        if self._scraper is None and any(pool.scrape.kind != "off" for pool in settings.pools):
+            from lbcore.discovery.scraper import Scraper
+
+            self._scraper = Scraper(self._membership, self._log)
+            self._scraper.start()
+
+    def standings(self) -> list[dict[str, Any]]:
+        """How the reads of each backend go (Scraper.standings)."""
+        return self._scraper.standings() if self._scraper else []
+
+    def stop(self) -> None:
+        """End the scraper."""
+        if self._scraper:
+            self._scraper.stop()
 
 
 class Sourcing:

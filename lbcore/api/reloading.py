@@ -65,6 +65,7 @@ def _follow(running: Running, fresh: BalancerSettings, resolved: dict[tuple[str,
     recording.follow(fresh, outlets)
     running.settings = fresh
     running.probing.follow(fresh)
+    running.scraping.follow(fresh)
     running.sourcing.follow(fresh)
     if running.cluster:
         running.cluster.reshow()

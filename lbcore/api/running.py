@@ -7,7 +7,7 @@ import os
 from typing import NamedTuple
 
 from lbcore.api.clustering import cookie_secret, make_cluster
-from lbcore.api.following import Probing, Sourcing
+from lbcore.api.following import Probing, Scraping, Sourcing
 from lbcore.api.picks import Picking, PickPool
 from lbcore.api.readiness import Readiness
 from lbcore.api.showing import Showing
@@ -119,6 +119,7 @@ class Running:
             start = functools.partial(self.cluster.start, takes_over=self.adoption is not None)
             self._parts.append(Part(self.cluster.stop, start=start, leave=self.cluster.leave))
         self.sourcing: Sourcing = Sourcing(self.membership, log)
+        self.scraping: Scraping = Scraping(self.membership, log)
         self.recording: Recording = Recording(table, self.name, log)
         self._parts.append(Part(self.recording.close, start=lambda: self.recording.begin(settings)))
         self.supervisor: Supervisor = Supervisor(
@@ -135,7 +136,9 @@ class Running:
             adoption=self.adoption,
             shared_keys=self.cluster.ticket_keys if self.cluster else tuple,
         )
-        self.showing: Showing = Showing(table, self.supervisor, self.recording, self.cluster, self.sourcing.standings)
+        self.showing: Showing = Showing(
+            table, self.supervisor, self.recording, self.cluster, self.sourcing.standings, self.scraping.standings
+        )
         self.readiness: Readiness = Readiness(
             table, self.membership, self.supervisor, lambda: self.settings.ready_when, self.cluster
         )
@@ -180,6 +183,7 @@ class Running:
         self._parts.append(Part(self.probing.stop, start=lambda: self.probing.follow(self.settings)))
         self.names: Names = self._make_names()
         self._parts.append(Part(self.names.stop, start=self.names.poke))
+        self._parts.append(Part(self.scraping.stop, start=lambda: self.scraping.follow(self.settings)))
         self._parts.append(Part(self.sourcing.stop, start=lambda: self.sourcing.follow(self.settings)))
         self.state: StateFile | None = self._make_state()
         if self.state:

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 
 class Showing:
-    """Of a balancer that runs. Any thread may ask, also while it is being stopped. standings: of the sources of its pools."""
+    """Of a balancer that runs. Any thread may ask, also while it is being stopped. standings: of the sources of its pools.
+    scrapes: of the reads of their backends' metrics.
+    """
 
     def __init__(
         self,
@@ -26,9 +28,10 @@ class Showing:
         recording: Recording,
         cluster: Cluster | None,
         standings: Callable[[], list[Standing]],
+        scrapes: Callable[[], list[dict[str, Any]]],
     ) -> None:
         self._table, self._supervisor, self._recording = table, supervisor, recording
-        self._cluster, self._standings = cluster, standings
+        self._cluster, self._standings, self._scrapes = cluster, standings, scrapes
 
     def status(self) -> dict[str, Any]:
         """The status document. Raises NotRunning."""
@@ -41,10 +44,12 @@ class Showing:
         return self._completed(found)
 
     def _completed(self, found: dict[str, Any]) -> dict[str, Any]:
-        """With what the control plane alone knows: how the sources of each pool are doing, and the cluster."""
-        standings = self._standings()
+        """With what the control plane alone knows: how the sources of each pool are doing, what the reads of metrics
+        came to, and the cluster."""
+        standings, scrapes = self._standings(), self._scrapes()
         for pool in found["pools"]:
             pool["sources"] = [standing.document() for standing in standings if standing.pool == pool["name"]]
+            pool["scrapes"] = [scrape for scrape in scrapes if scrape["pool"] == pool["name"]]
         return found | ({"cluster": self._cluster.status()} if self._cluster else {})
 
     def metrics(self, openmetrics: bool = False) -> bytes:

@@ -51,7 +51,13 @@ _EDITS = {"request_headers": Table(options.EDITS), "response_headers": Table(opt
 
 POOL = Table(
     options.POOL,
-    tables={**_EDITS, "probe": Table(options.PROBE), "lease": Table(options.LEASE), "outlier": Table(options.OUTLIER)},
+    tables={
+        **_EDITS,
+        "probe": Table(options.PROBE),
+        "lease": Table(options.LEASE),
+        "outlier": Table(options.OUTLIER),
+        "scrape": Table(options.SCRAPE),
+    },
     arrays={"backend": Table(options.BACKEND), "source": Table(options.SOURCE)},
 )
 FILE = Table(

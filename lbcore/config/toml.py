@@ -22,6 +22,7 @@ from lbcore.config.settings import (
     ProbeSettings,
     RespondSettings,
     RouteSettings,
+    ScrapeSettings,
     SourceSettings,
 )
 from lbcore.config.settings.access import CREDENTIALS, OFF
@@ -144,6 +145,7 @@ def _pool(problems: _Problems, where: str, values: dict[str, Any], path: str | N
         "probe": problems.made(f"{where}probe.", ProbeSettings, probe),
         "lease": problems.made(f"{where}lease.", LeaseSettings, lease),
         "outlier": problems.made(f"{where}outlier.", OutlierSettings, values.pop("outlier", None) or {}),
+        "scrape": problems.made(f"{where}scrape.", ScrapeSettings, values.pop("scrape", None) or {}),
         "sources": [
             _source(problems, f"{where}source[{at}].", source, path) for at, source in enumerate(values.pop("source", ()))
         ],
@@ -155,7 +157,7 @@ def _pool(problems: _Problems, where: str, values: dict[str, Any], path: str | N
     if (
         None in parts["backends"]
         or None in parts["sources"]
-        or any(parts[name] is None for name in ("probe", "lease", "outlier"))
+        or any(parts[name] is None for name in ("probe", "lease", "outlier", "scrape"))
     ):
         return None
     pool: PoolSettings | None = problems.made(where, PoolSettings, {**values, **parts})

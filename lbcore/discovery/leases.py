@@ -178,7 +178,7 @@ class Leases:
         self._age_load(member, now)
 
     def _set_load(self, member: Member, load: float | None, in_flight: int | None, at: float) -> None:
-        member.load, member.heard_at, member.elsewhere, member.relayed = load, at, 0.0, False
+        member.load, member.heard_at, member.elsewhere, member.relayed, member.stale_s = load, at, 0.0, False, 0.0
         if in_flight is not None:
             member.elsewhere = float(max(0, in_flight - self._all.table.in_flight(member.row)))
 
@@ -191,19 +191,30 @@ class Leases:
         self._age_load(member, self._all.clock())
         return True
 
+    def measured(self, member: Member, load: float | None, in_flight: int | None, stale_s: float) -> None:
+        """What a backend's metrics say now. A later report, or a later read, takes its place."""
+        now = self._all.clock()
+        self._set_load(member, load, in_flight, now)
+        member.stale_s = stale_s
+        self._age_load(member, now)
+
     def _age_load(self, member: Member, now: float) -> None:
-        """A report of load counts whole for a heartbeat's time, half for another, then not at all: silence is not idleness."""
+        """A report of load counts whole for a heartbeat's time, half for another, then not at all: silence is not idleness.
+        What was read in metrics counts whole until it is stale."""
         if member.load is None and not member.elsewhere:
             self._all.table.set_load(member.row, None)
             return
         beat_s = self._all.pools_by_name[member.row.pool].lease.heartbeat_ms / 1000
         step_s = max(beat_s + max(LATE_S, 0.2 * beat_s), RELAYED_S if member.relayed else 0.0)
+        most = 2
+        if member.stale_s:
+            step_s, most = member.stale_s, 1
         ages = int((now - member.heard_at) / step_s + 1e-9)
-        if ages >= 2:
+        if ages >= most:
             member.load, member.elsewhere = None, 0.0
         factor = 0.5 if ages else 1.0
         self._all.table.set_load(member.row, None if member.load is None else member.load * factor, member.elsewhere * factor)
-        if ages < 2:
+        if ages < most:
             self._all.deadlines.plan(member.heard_at + (ages + 1) * step_s, member.row.id)
 
     # --- time ----------------------------------------------------------------------------------------------------

@@ -27,9 +27,10 @@ class Member:
     """A backend's evidence beside its row.
 
     claims: the sources that name it; it goes when none does any more. load, elsewhere, heard_at: its last report of load.
-    relayed: another node heard that report. good, bad: its requests when the pool was last compared. ramp_until: end of slow
-    start, 0: none. instances: the processes that registered this address, by their ids. shared: what other nodes were last told
-    of its lease; None: it is not heard here.
+    relayed: another node heard that report. stale_s: it was read in its metrics, and counts for so long; 0: it was not.
+    good, bad: its requests when the pool was last compared. ramp_until: end of slow start, 0: none. instances: the processes
+    that registered this address, by their ids. shared: what other nodes were last told of its lease; None: it is not heard
+    here.
     """
 
     __slots__ = (
@@ -45,6 +46,7 @@ class Member:
         "relayed",
         "row",
         "shared",
+        "stale_s",
         "verdict",
     )
 
@@ -57,6 +59,7 @@ class Member:
         self.elsewhere: float = 0.0
         self.heard_at: float = 0.0
         self.relayed: bool = False
+        self.stale_s: float = 0.0
         self.good: int = 0
         self.bad: int = 0
         self.ramp_until: float = 0.0

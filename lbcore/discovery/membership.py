@@ -18,7 +18,7 @@ from lbcore.discovery.pickers import Pickers
 from lbcore.discovery.pool_changes import PoolChanges
 from lbcore.discovery.restart import Restart
 from lbcore.discovery.shortages import Shortages
-from lbcore.discovery.targets import Target
+from lbcore.discovery.targets import Scraped, Target
 from lbcore.engine.codes import NO_ROW
 
 TYPE_CHECKING = False
@@ -89,6 +89,19 @@ class Membership(Members):
                 return None
             probe = self.pools_by_name[row.pool].probe
             return None if probe.kind == "off" else probe
+
+    def scraped(self) -> list[Scraped]:
+        """Whose metrics are to be read, and how."""
+        with self.lock:
+            rules = [(member.row, self.pools_by_name[member.row.pool].scrape) for member in self.by_id.values()]
+        return [Scraped(row, scrape, scrape.way) for row, scrape in rules if scrape.way is not None]
+
+    def measured(self, row: Row, load: float | None, in_flight: int | None, stale_s: float) -> None:
+        """The load that a backend's metrics tell now; it counts for so long."""
+        with self.lock:
+            member = self.by_id.get(row.id)
+            if member is not None:
+                self.leases.measured(member, load, in_flight, stale_s)
 
     def outages(self) -> list[str]:
         """The pools without a backend that is up by its own evidence, and has a weight."""

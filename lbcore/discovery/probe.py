@@ -19,12 +19,14 @@ from lbcore.discovery.shortages import is_shortage
 from lbcore.tls.files import Stamp, stamp
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Coroutine
+    from typing import Any, TypeVar
 
     from lbcore.config.settings import ProbeSettings
     from lbcore.table import Row
 
-    Dialog = Callable[[Talk, ProbeSettings], Awaitable[None]]
+    T = TypeVar("T")
+    Dialog = Callable[[Talk, ProbeSettings], Awaitable[T]]
 
 __all__ = ("Asker", "ProbeFailed", "ProbeShortage")
 
@@ -43,7 +45,7 @@ class Asker:
     def __init__(self) -> None:
         self._contexts: dict[tuple[object, ...], tuple[Stamp, ssl.SSLContext]] = {}
         self._farewells: set[asyncio.Task[None]] = set()
-        self._dialogs: dict[str, Dialog] = {}
+        self._dialogs: dict[str, Dialog[None]] = {}
 
     async def close(self) -> None:
         """Let go of everything."""
@@ -51,9 +53,19 @@ class Asker:
 
     async def ask(self, row: Row, probe: ProbeSettings) -> None:
         """Raises ProbeFailed, or ProbeShortage."""
+        await self._in_time(self._ask(row, probe), row, probe)
+
+    async def fetch(self, row: Row, probe: ProbeSettings, most: int) -> bytes:
+        """The whole body that an http probe's request brings, at most so many bytes. Raises ProbeFailed, or ProbeShortage."""
+        from lbcore.discovery.probe_http import fetch
+
+        host = probe.host or _authority(row)
+        return await self._in_time(self._talk(row, probe, lambda talk, probe: fetch(talk, probe, host, most)), row, probe)
+
+    async def _in_time(self, asking: Coroutine[Any, Any, T], row: Row, probe: ProbeSettings) -> T:
         try:
             async with asyncio.timeout(probe.timeout_ms / 1000):
-                await self._ask(row, probe)
+                return await asking
         except TimeoutError:
             raise ProbeFailed(f"timed out after {probe.timeout_ms / 1000:g}s") from None
         except ssl.SSLError as error:
@@ -69,13 +81,12 @@ class Asker:
         elif probe.kind == "tcp" and not probe.tls and not probe.speaks:
             await touch(row, probe)
         else:
-            await self._talk(row, probe)
+            await self._talk(row, probe, self._dialog(row, probe))
 
-    async def _talk(self, row: Row, probe: ProbeSettings) -> None:
-        dialog = self._dialog(row, probe)
+    async def _talk(self, row: Row, probe: ProbeSettings, dialog: Dialog[T]) -> T:
         talk = await reach(row, probe, self._context(probe, h2=probe.kind == "grpc"), _name(row, probe))
         try:
-            await dialog(talk, probe)
+            said = await dialog(talk, probe)
         except ProbeFailed:
             self._part(talk)
             raise
@@ -83,6 +94,7 @@ class Asker:
             talk.abort()
             raise
         self._part(talk)
+        return said
 
     def _part(self, talk: Talk) -> None:
         """End a connection beside the verdict, which need not wait for it."""
@@ -90,7 +102,7 @@ class Asker:
         self._farewells.add(task)
         task.add_done_callback(self._farewells.discard)
 
-    def _dialog(self, row: Row, probe: ProbeSettings) -> Dialog:
+    def _dialog(self, row: Row, probe: ProbeSettings) -> Dialog[None]:
         """What is said on a connection."""
         from lbcore.discovery import handshakes
         from lbcore.discovery.probe_http import http

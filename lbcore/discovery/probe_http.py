@@ -20,14 +20,30 @@ async def http(talk: Talk, probe: ProbeSettings, host: str) -> None:
 
     host: what the Host header says, unless `probe.headers` does.
     """
+    status, fields = await _good_head(talk, probe, host)
+    if probe.body is not None and probe.body.encode() not in await _body(talk, status, fields):
+        raise ProbeFailed(f"the body lacks {probe.body!r}")
+
+
+async def fetch(talk: Talk, probe: ProbeSettings, host: str, most: int) -> bytes:
+    """Ask, and give the whole body of a good response: at most so many bytes. Raises ProbeFailed."""
+    status, fields = await _good_head(talk, probe, host)
+    body = await _body(talk, status, fields, most + 1)
+    if len(body) > most:
+        raise ProbeFailed(f"the response is longer than {most} bytes")
+    if len(body) < int(fields.get(b"content-length", b"0")) and b"transfer-encoding" not in fields:
+        raise ProbeFailed("the response broke off")
+    return body
+
+
+async def _good_head(talk: Talk, probe: ProbeSettings, host: str) -> tuple[int, dict[bytes, bytes]]:
     talk.send(_request(probe, host))
     status, fields = await _head(talk)
     while 100 <= status < 200:
         status, fields = await _head(talk)
     if not probe.is_good(status):
         raise ProbeFailed(f"status {status}")
-    if probe.body is not None and probe.body.encode() not in await _body(talk, status, fields):
-        raise ProbeFailed(f"the body lacks {probe.body!r}")
+    return status, fields
 
 
 def _request(probe: ProbeSettings, host: str) -> bytes:
@@ -59,16 +75,16 @@ async def _head(talk: Talk) -> tuple[int, dict[bytes, bytes]]:
     return int(first[1]), fields
 
 
-async def _body(talk: Talk, status: int, fields: dict[bytes, bytes]) -> bytes:
-    """The beginning of the body."""
+async def _body(talk: Talk, status: int, fields: dict[bytes, bytes], most: int = MOST_BYTES) -> bytes:
+    """The beginning of the body: at most so many bytes."""
     if status in (204, 304):
         return b""
     if b"chunked" in fields.get(b"transfer-encoding", b"").lower():
-        return await _chunks(talk)
+        return await _chunks(talk, most)
     length = fields.get(b"content-length")
     if length is not None and (not length.isdigit() or len(length) > 15):
         raise ProbeFailed("no HTTP response: its Content-Length is wrong")
-    return await _beginning(talk, MOST_BYTES if length is None else min(int(length), MOST_BYTES))
+    return await _beginning(talk, most if length is None else min(int(length), most))
 
 
 async def _beginning(talk: Talk, room: int) -> bytes:
@@ -79,16 +95,16 @@ async def _beginning(talk: Talk, room: int) -> bytes:
     return found
 
 
-async def _chunks(talk: Talk) -> bytes:
+async def _chunks(talk: Talk, most: int) -> bytes:
     found = b""
-    while len(found) < MOST_BYTES:
+    while len(found) < most:
         size = _SIZE.match(await talk.line())
         if size is None:
             raise ProbeFailed("no HTTP response: a chunk's size is wrong")
         count = int(size[0], 16)
         if not count:
             break
-        room = min(count, MOST_BYTES - len(found))
+        room = min(count, most - len(found))
         found += await _beginning(talk, room)
         if room == count:
             await talk.line()

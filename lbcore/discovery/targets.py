@@ -1,4 +1,4 @@
-"""What membership tells those who ask about its backends: whom to probe, and which names to follow."""
+"""What membership tells those who ask about its backends: whom to probe, whose metrics to read, and which names to follow."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from lbcore.config.settings import ProbeSettings
+    from lbcore.config.settings import ProbeSettings, ScrapeSettings
     from lbcore.table import Row
 
 
@@ -15,6 +15,14 @@ class Target(NamedTuple):
 
     row: Row
     probe: ProbeSettings
+
+
+class Scraped(NamedTuple):
+    """A backend whose metrics are to be read, and how."""
+
+    row: Row
+    scrape: ScrapeSettings
+    way: ProbeSettings
 
 
 class Named(NamedTuple):

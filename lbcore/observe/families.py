@@ -134,6 +134,16 @@ SOURCE = (
     Family("source_skipped", "gauge", _SOURCE, "Entries of the source that name no backend: damaged, foreign or too many."),
     Family("source_failures", "counter", _SOURCE, "Times that the source gave no answer that could be used."),
 )
+_SCRAPE = ("pool", "backend")
+SCRAPE = (
+    Family(
+        "scrape_age_seconds",
+        "gauge",
+        _SCRAPE,
+        "Seconds since the backend's own metrics were read with success (`[pool.scrape]`); absent before.",
+    ),
+    Family("scrapes", "counter", (*_SCRAPE, "result"), "Reads of the backend's own metrics, by result: good or failed."),
+)
 _BACKEND = ("pool", "backend")
 BACKEND = (
     Family(
@@ -425,6 +435,7 @@ TABLES: dict[str, tuple[Family, ...]] = {
     "Listeners": LISTENER,
     "Pools, and models that routes name": (*POOL, *MODEL),
     "Sources of backends": SOURCE,
+    "Metrics of backends that are read": SCRAPE,
     "Backends": BACKEND,
     "Workers": WORKER,
     "Access log and traces": LOG,

@@ -122,6 +122,7 @@ class Observation(NamedTuple):
         if pool["prefix"] is not None:
             yield from _prefix(name, pool["prefix"])
         yield from self._sources(pool)
+        yield from _scrapes(pool)
         for kind in KINDS:
             timing = self.timings.get((name, kind))
             if timing is not None:
@@ -176,6 +177,15 @@ def _of_cluster(cluster: dict[str, Any] | None) -> Iterator[Sample]:
         yield f"cluster_{name}", (), cluster[name]
     for way, count in cluster["reports"].items():
         yield "cluster_reports", (way,), count
+
+
+def _scrapes(pool: dict[str, Any]) -> Iterator[Sample]:
+    for scrape in pool.get("scrapes", ()):
+        labels = (pool["name"], scrape["backend"])
+        if scrape["age_s"] is not None:
+            yield "scrape_age_seconds", labels, scrape["age_s"]
+        for result in ("good", "failed"):
+            yield "scrapes", (*labels, result), scrape[result]
 
 
 def _of_model(name: str, tally: dict[str, Any]) -> Iterator[Sample]:

@@ -7,7 +7,7 @@ what a reload changes (`restart`), the texts of errors and the tables of tools/d
 from lbcore.config.options.admin import ADMIN
 from lbcore.config.options.cluster import CLUSTER
 from lbcore.config.options.edits import EDITS
-from lbcore.config.options.health import LEASE, OUTLIER, PROBE
+from lbcore.config.options.health import LEASE, OUTLIER, PROBE, SCRAPE
 from lbcore.config.options.listener import CERTIFICATE, CONDITION, LISTENER, MIRROR, RESPOND, ROUTE
 from lbcore.config.options.pool import BACKEND, POOL
 from lbcore.config.options.source import SOURCE
@@ -29,6 +29,7 @@ __all__ = (
     "PROBE",
     "RESPOND",
     "ROUTE",
+    "SCRAPE",
     "SOURCE",
     "TOP",
 )

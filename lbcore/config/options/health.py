@@ -90,6 +90,30 @@ LEASE: tuple[Option, ...] = (
     Option("open", "flag", False, "backends may register without a token although the admin server has one"),
 )
 
+SCRAPE: tuple[Option, ...] = (
+    Option(
+        "kind",
+        "choice",
+        "off",
+        "whose metrics are read as the load of the pool's backends; custom: those that in_flight and usage name",
+        choices=("vllm", "sglang", "triton", "custom", "off"),
+    ),
+    Option("path", "text", "/metrics", "path of the metrics, in Prometheus' text format"),
+    Option("port", "int", None, "port of the metrics; default: the backend's, and 8002 for triton", low=1, high=65_535),
+    Option("tls", "flag", None, "read them over TLS; default: as the pool, and no where the port is another one"),
+    Option("interval", "duration", _SECOND, "time between two reads of a backend", low=100, high=_MINUTE),
+    Option("timeout", "duration", _SECOND, "how long one read may take", low=10, high=_MINUTE),
+    Option("stale", "duration", 5 * _SECOND, "how long a read counts; then the backend's load is unknown", low=100, high=_HOUR),
+    Option(
+        "in_flight",
+        "text",
+        None,
+        'custom: gauges whose sum is the requests that the backend has under way, such as "running,waiting"; of a gauge with'
+        ' several series, a label may choose: waiting{kind="all"}',
+    ),
+    Option("usage", "text", None, "custom: gauge of how much of its capacity is in use, 0 to 1"),
+)
+
 OUTLIER: tuple[Option, ...] = (
     Option("interval", "duration", 5 * _SECOND, "how often backends are compared with each other", low=100, high=_HOUR),
     Option("min_requests", "int", 20, "a backend with fewer requests in an interval is not compared", low=1, high=1_000_000),

@@ -28,6 +28,7 @@ from lbcore.config.settings.match import MatchSettings
 from lbcore.config.settings.mirror import MirrorSettings
 from lbcore.config.settings.pool import DEFAULT_POOL, BackendSettings, PoolSettings
 from lbcore.config.settings.respond import RespondSettings
+from lbcore.config.settings.scrape import ScrapeSettings
 from lbcore.config.settings.source import SourceSettings
 from lbcore.config.settings.tls import CertificateSettings
 
@@ -53,6 +54,7 @@ __all__ = (
     "ProbeSettings",
     "RespondSettings",
     "RouteSettings",
+    "ScrapeSettings",
     "Settings",
     "SourceSettings",
     "admin_of",

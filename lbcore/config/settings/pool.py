@@ -11,6 +11,7 @@ from lbcore.config.settings.addresses import join_host_port, parse_address
 from lbcore.config.settings.base import Settings, is_token
 from lbcore.config.settings.edits import KEYS, edit_faults, take_edits
 from lbcore.config.settings.health import LeaseSettings, OutlierSettings, ProbeSettings, statuses
+from lbcore.config.settings.scrape import ScrapeSettings
 from lbcore.config.settings.source import SourceSettings
 from lbcore.config.settings.sticky import sticky_faults
 from lbcore.config.settings.tls import pool_faults
@@ -78,7 +79,7 @@ class PoolSettings(Settings):
     """A pool: its policy, its limits, its health rules, and the backends that the configuration names."""
 
     OPTIONS = options.POOL
-    __slots__ = slots(options.POOL, *KEYS, "backends", "lease", "outlier", "probe", "sources")
+    __slots__ = slots(options.POOL, *KEYS, "backends", "lease", "outlier", "probe", "scrape", "sources")
 
     name: str
     policy: str
@@ -137,6 +138,7 @@ class PoolSettings(Settings):
     probe: ProbeSettings
     lease: LeaseSettings
     outlier: OutlierSettings
+    scrape: ScrapeSettings
     sources: list[SourceSettings]
     backends: list[BackendSettings]
 
@@ -145,6 +147,7 @@ class PoolSettings(Settings):
         self.probe = values.pop("probe", None) or ProbeSettings()
         self.lease = values.pop("lease", None) or LeaseSettings()
         self.outlier = values.pop("outlier", None) or OutlierSettings()
+        self.scrape = values.pop("scrape", None) or ScrapeSettings()
         self.sources = list(values.pop("sources", ()))
         self.backends = []
         for backend in values.pop("backends", ()):
@@ -213,6 +216,7 @@ class PoolSettings(Settings):
             self.probe = self.probe.as_to(self)
         except ConfigError as error:  # the probe's own words are right: it is one of ours that it cannot use
             yield from (problem.removeprefix(ProbeSettings.KEY) for problem in error.problems)
+        self.scrape.follow(self)
         seen: set[str] = set()
         for backend in self.backends:
             if backend.address in seen:
