@@ -455,18 +455,16 @@ cdef class Picks:
             lb_picker_release(&self.picker, picked, <lb_end>end)
 
     def pick(self, uint32_t pool, bytes key=None, uint32_t cost=1):
-        """A Pick from a pool row; None when nobody can take it. key: what maglev keeps together; of prefix the text. Raises KeyError when the pool is
-        gone, ValueError after `leave`."""
+        """A Pick from a pool row; None when nobody can take it. key: what maglev keeps together; of prefix the
+        text, or the key. Raises KeyError when the pool is gone, ValueError after `leave`."""
         cdef Pick pick
         cdef lb_picked picked
         cdef lb_blocks blocks
         cdef lb_picker_wish wish = lb_picker_wish(0, NULL, pool, cost)
         if not self.joined:
             raise ValueError("the segment was left")
-        if key is not None and pool < self.picker.shm.head.max_pools:
-            wish.key = lb_policy_key(<const char *>key, len(key))
-            lb_prefixes_text(&self.picker.shm, pool, <const char *>key, len(key), &blocks)
-            wish.blocks = &blocks
+        if key is not None:
+            lb_picker_by(&self.picker, <const char *>key, len(key), &wish, &blocks)
         cdef int result = lb_picker_pick(&self.picker, &wish, &picked)
         if result == -2:
             raise KeyError("the pool is gone")

@@ -362,6 +362,7 @@ cdef extern from "lb.h" nogil:
         uint32_t pool
         uint32_t cost
 
+    void lb_picker_by(const lb_picker *picker, const void *data, size_t count, lb_picker_wish *wish, lb_blocks *blocks)
     int lb_picker_pick(lb_picker *picker, const lb_picker_wish *wish, lb_picked *picked)
     void lb_picker_release(lb_picker *picker, const lb_picked *picked, lb_end end)
     void lb_picker_bury(const lb_shm *shm, uint32_t section)

@@ -1,7 +1,7 @@
 """The model: workers that remember what they were sent, clients that wait for each response, and a policy that picks.
 
-A virtual clock; a seed decides all. A worker reads what it does not have yet at PREFILL characters a second and writes its
-answer at DECODE, which all that it has under way share once there are more than BATCH.
+A virtual clock; a seed decides all. A worker reads what it does not have yet at PREFILL characters a second, one request
+after the other, and writes its answer at DECODE, which all that it has under way share once there are more than BATCH.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ class Run:
     seen: int = 0
     possible: int = 0
     places: list[str] = field(default_factory=list)
-    moved_by: Counter[str] = field(default_factory=Counter)
+    waits_s: list[float] = field(default_factory=list)
+    """From each request to its first token."""
 
     @property
     def same_share(self) -> float:
@@ -47,6 +48,10 @@ class Run:
     def best(self) -> float:
         """The same if one worker had it all."""
         return self.possible / self.characters
+
+    def first_token_s(self, share: float) -> float:
+        """The time to the first token that this share of the requests does not exceed."""
+        return sorted(self.waits_s)[min(len(self.waits_s) - 1, int(share * len(self.waits_s)))]
 
     def spread(self, workers: int, last: int = 0) -> float:
         """The busiest worker over the mean, by requests; last: of so many only."""
@@ -66,6 +71,7 @@ class Fleet:
         self.rows: dict[int, Row] = {}
         self._had: dict[int, set[tuple[int, ...]]] = {}
         self._all: set[tuple[int, ...]] = set()
+        self._reads_until: dict[int, float] = {}
         for _ in range(workers):
             self.join()
         self._pickers = [self._table.picker("p", seed=seed * SECTIONS + section + 1) for section in range(SECTIONS)]
@@ -113,7 +119,9 @@ class Fleet:
                     happen.pop(run.requests)()
                 row, section, missed = self._send(one, trace, run, last, now)
                 under_way[row] += 1
-                took = missed / PREFILL + ANSWER / DECODE * (0.5 + self._dice.random()) * max(1.0, under_way[row] / BATCH)
+                self._reads_until[row] = max(now, self._reads_until.get(row, 0.0)) + missed / PREFILL
+                run.waits_s.append(self._reads_until[row] - now)
+                took = run.waits_s[-1] + ANSWER / DECODE * (0.5 + self._dice.random()) * max(1.0, under_way[row] / BATCH)
                 serial += 1
                 heapq.heappush(busy, (now + took, serial, row, section, one))
             now, _, row, section, one = heapq.heappop(busy)

@@ -6,6 +6,7 @@ import random
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 from bench.pages import shown
 from bench.prefix.model import Fleet, Run
@@ -38,7 +39,9 @@ shares with others (five in all, about 2,000 characters where nothing else is sa
 answers of about 500. Each figure is the median of {seeds} seeds, and the least and the greatest.
 
 "Same": turns that reach the worker of the turn before. "Hit": characters that the worker had been sent before, of all; "best"
-is what one worker would have that is sent everything. "Spread": requests of the busiest worker over the mean.
+is what one worker would have that is sent everything. "Spread": requests of the busiest worker over the mean. "First token":
+the time to it, the median and what one request in a hundred exceeds; a worker reads what it does not have at 40,000 characters
+a second, one request after the other.
 """
 
 
@@ -48,18 +51,31 @@ def chats(policy: str, *, keyed: bool, trace: Trace, seed: int) -> Run:
         return fleet.play(trace, seed)
 
 
-def hot(policy: str, *, keyed: bool, flights: int, equal: bool, seed: int, count: int = 400) -> list[int]:
-    """One prefix that all ask, so many at once: requests by worker, the busiest first. equal: with equal questions, too."""
+def hot(
+    policy: str,
+    *,
+    keyed: bool,
+    flights: int,
+    equal: bool,
+    seed: int,
+    count: int = 400,
+    served: bool = False,
+    form: str = "[{},{}]",
+) -> list[int]:
+    """One prefix that all ask, so many at once: requests by worker, the busiest first. equal: with equal questions, too.
+    served: the prefix was served alone before, so that all continue it. form: of the text."""
     dice = random.Random(seed)
     prompt, question = message("system", words(dice, 4000)), message("user", "the question of all")
     places: Counter[int] = Counter()
     with Fleet(policy, WORKERS, keyed=keyed, seed=seed) as fleet:
         under_way: list[tuple[int, int]] = []
+        if served:
+            fleet.end(*fleet.begin(f"[{prompt}]".encode()))
         for _ in range(count):
             if len(under_way) == flights:
                 fleet.end(*under_way.pop(dice.randrange(flights)))
-            asked = question if equal else message("user", words(dice, 20))
-            text = f"[{prompt},{asked}]".encode()
+            asked = question if equal else message("user", words(dice, dice.choice((20, 600))))
+            text = form.format(prompt, asked).encode()
             under_way.append(fleet.begin(None if keyed else text, key=1 if keyed else 0))
             places[under_way[-1][0]] += 1
     return [places[row] for row, _ in places.most_common()] + [0] * (WORKERS - len(places))
@@ -77,21 +93,27 @@ def fresh(policy: str, seed: int, count: int = 200) -> list[int]:
     return [places[row] for row, _ in places.most_common()] + [0] * (WORKERS - len(places))
 
 
-def added(*, flights: int, seed: int) -> tuple[int, float, float]:
-    """A worker is added in the middle: turns until it gets its first one, its share of the last 200 over an even one, same."""
-    with Fleet("prefix", WORKERS, keyed=False, seed=seed) as fleet:
+def changed(policy: str, *, keyed: bool, flights: int, seed: int, join: bool) -> tuple[Run, str]:
+    """The first trace, with a worker that joins, or one that is lost, in the middle: its run, and the address."""
+    with Fleet(policy, WORKERS, keyed=keyed, seed=seed) as fleet:
         joined: list[str] = []
-        run = fleet.play(replace(CHATS, flights=flights), seed, {500: lambda: joined.append(fleet.join())})
+        change = (lambda: joined.append(fleet.join())) if join else (lambda: fleet.lose("10.0.0.2:80"))
+        run = fleet.play(replace(CHATS, flights=flights), seed, {500: change})
+    return run, (joined or ["10.0.0.2:80"])[0]
+
+
+def added(*, flights: int, seed: int, policy: str = "prefix", keyed: bool = False) -> tuple[int, float, float, float]:
+    """A worker is added in the middle: turns until it gets its first one, its share of the last 200, same, hit."""
+    run, address = changed(policy, keyed=keyed, flights=flights, seed=seed, join=True)
     later = run.places[500:]
-    first = later.index(joined[0]) if joined[0] in later else len(later)
-    return first, later[-200:].count(joined[0]) / 200 * (WORKERS + 1), run.same_share
+    first = later.index(address) if address in later else len(later)
+    return first, later[-200:].count(address) / 200 * (WORKERS + 1), run.same_share, run.hit
 
 
-def lost(*, flights: int, seed: int) -> tuple[float, float]:
-    """A worker is lost in the middle: same, and the spread of the last 200 over those that stay."""
-    with Fleet("prefix", WORKERS, keyed=False, seed=seed) as fleet:
-        run = fleet.play(replace(CHATS, flights=flights), seed, {500: lambda: fleet.lose("10.0.0.2:80")})
-    return run.same_share, run.spread(WORKERS - 1, last=200)
+def lost(*, flights: int, seed: int, policy: str = "prefix", keyed: bool = False) -> tuple[float, float, float]:
+    """A worker is lost in the middle: same, the spread of the last 200 over those that stay, hit."""
+    run, _ = changed(policy, keyed=keyed, flights=flights, seed=seed, join=False)
+    return run.same_share, run.spread(WORKERS - 1, last=200), run.hit
 
 
 def page(seeds: int) -> str:
@@ -105,7 +127,10 @@ def page(seeds: int) -> str:
 
 
 def _rows(trace: Trace, seeds: int) -> str:
-    lines = ["| policy | same | hit | best | spread |", "| --- | --- | --- | --- | --- |"]
+    lines = [
+        "| policy | same | hit | best | spread | first token, ms | of 1 in 100, ms |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
     for name, (policy, keyed) in POLICIES.items():
         runs = [chats(policy, keyed=keyed, trace=trace, seed=seed) for seed in range(seeds)]
         figures: list[tuple[Callable[[Run], float], str]] = [
@@ -113,6 +138,8 @@ def _rows(trace: Trace, seeds: int) -> str:
             (lambda run: run.hit, ".2%"),
             (lambda run: run.best, ".2%"),
             (lambda run: run.spread(WORKERS), ".2f"),
+            (lambda run: run.first_token_s(0.5) * 1000, ".0f"),
+            (lambda run: run.first_token_s(0.99) * 1000, ".0f"),
         ]
         lines.append(f"| {name} | {' | '.join(shown([of(run) for run in runs], form) for of, form in figures)} |")
     return "\n".join(lines) + "\n"
@@ -124,13 +151,17 @@ def _hot(seeds: int) -> str:
         "| policy | 16 under way | 64 under way | spread with 64 |",
         "| --- | --- | --- | --- |",
     ]
-    for name, policy, keyed, equal in (
-        ("`prefix`, equal questions", "prefix", False, True),
-        ("`prefix`, short questions that differ", "prefix", False, False),
-        ("`prefix`, one key", "prefix", True, True),
-        ("`maglev`, one key", "maglev", True, True),
-    ):
-        few, many = ([hot(policy, keyed=keyed, flights=n, equal=equal, seed=seed) for seed in range(seeds)] for n in (16, 64))
+    rows: dict[str, dict[str, Any]] = {
+        "`prefix`, equal questions": {"equal": True},
+        "`prefix`, questions that differ": {"equal": False},
+        "`prefix`, all continue one text that was served": {"equal": False, "served": True},
+        "`prefix`, a string as the prompt": {"equal": False, "form": '"{}{}"'},
+        "`prefix`, one key": {"equal": True, "keyed": True},
+        "`maglev`, one key": {"equal": True, "keyed": True, "policy": "maglev"},
+    }
+    for name, row in rows.items():
+        asked = {"policy": "prefix", "keyed": False, **row}
+        few, many = ([hot(flights=n, seed=seed, **asked) for seed in range(seeds)] for n in (16, 64))
         spread = shown([max(counts) * WORKERS / sum(counts) for counts in many], ".2f")
         lines.append(f"| {name} | {'/'.join(map(str, few[0]))} | {'/'.join(map(str, many[0]))} | {spread} |")
     lines.append(
@@ -142,14 +173,18 @@ def _hot(seeds: int) -> str:
 def _changes(seeds: int) -> str:
     lines = [
         "The first trace; after 500 of its 1,000 requests a worker is added or lost. All conversations go on: no new one"
-        " comes.\n",
-        "| under way | added: turns until its first | its share of the last 200, over an even one | same"
-        " | lost: same | spread of the rest |",
-        "| --- | --- | --- | --- | --- | --- |",
+        " comes. The newcomer's share is of the last 200 requests, over an even one.\n",
+        "| policy, under way | added: turns until its first | share | same | hit | lost: same | hit | spread of the rest |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
-    for flights in (16, 1):
-        first, share, same = zip(*(added(flights=flights, seed=seed) for seed in range(seeds)), strict=True)
-        kept, spread = zip(*(lost(flights=flights, seed=seed) for seed in range(seeds)), strict=True)
-        cells = (shown(list(first), ".0f"), shown(list(share), ".2f"), shown(list(same), ".1%"))
-        lines.append(f"| {flights} | {' | '.join(cells)} | {shown(list(kept), '.1%')} | {shown(list(spread), '.2f')} |")
+    for (name, (policy, keyed)), flights in ((row, flights) for row in POLICIES.items() for flights in (16, 1)):
+        came = [added(policy=policy, keyed=keyed, flights=flights, seed=seed) for seed in range(seeds)]
+        went = [lost(policy=policy, keyed=keyed, flights=flights, seed=seed) for seed in range(seeds)]
+        cells = [
+            shown(list(column), form)
+            for column, form in zip(zip(*came, strict=True), (".0f", ".2f", ".1%", ".2%"), strict=True)
+        ]
+        same, spread, hit = (list(column) for column in zip(*went, strict=True))
+        cells += [shown(same, ".1%"), shown(hit, ".2%"), shown(spread, ".2f")]
+        lines.append(f"| {name}; {flights} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"

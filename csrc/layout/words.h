@@ -1,6 +1,6 @@
 /* The shared segment: its bounds, and the words that stand in it as numbers. See segment.h. */
 enum {
-    LB_LAYOUT = 33,   /* raised with every change of this file, of segment.h and of figures.h */
+    LB_LAYOUT = 34,   /* raised with every change of this file, of segment.h and of figures.h */
     LB_NAME = 64,     /* bytes of a name, NUL included */
     LB_ADDRESS = 128, /* bytes of a printed address, NUL included: unix(7) paths have 107 bytes at most */
     LB_SOURCE = 16,   /* bytes of a backend's source */
@@ -36,7 +36,8 @@ enum {
     LB_TIERS = 16,              /* a backend's tier is below this */
     LB_CLIENT_NETWORKS = 64,    /* of a listener's or a route's allow_clients and deny_clients together */
     LB_EDITS_BYTES = 8192,      /* that edits may add to one head */
-    LB_PREFIXES = 524288,       /* blocks of texts that are known to be at a backend: table/prefixes.h */
+    LB_PREFIXES = 524288,       /* blocks of texts that are known to be at a backend, in a table of them: table/prefixes.h */
+    LB_PREFIX_TABLES = 16,      /* of these: a pool's is its row's number, modulo */
 };
 
 enum lb_mode { LB_MODE_TCP = 1, LB_MODE_HTTP = 2, LB_MODE_UDP = 3, LB_MODE_TLS = 4, LB_MODE_HTTPS = 5 };

@@ -44,9 +44,11 @@ static void take_word(struct lb_blocks_reader *reader, const uint8_t *word)
     memcpy(halves, word, sizeof halves);
     reader->state = mix(halves[0] ^ reader->secret[0], halves[1] ^ reader->state) + reader->secret[1];
     reader->left -= WORD;
+    struct lb_blocks *blocks = reader->blocks;
+    if (blocks->words)
+        blocks->end[blocks->ends++ % LB_ENDS] = mix(reader->state ^ reader->secret[0], reader->secret[1]);
     if (reader->left)
         return;
-    struct lb_blocks *blocks = reader->blocks;
     blocks->hash[blocks->count] = mix(reader->state ^ reader->secret[1], blocks->count ^ reader->secret[0]);
     blocks->count++;
     reader->left = bytes_of(blocks->count);
@@ -54,7 +56,7 @@ static void take_word(struct lb_blocks_reader *reader, const uint8_t *word)
 
 void lb_blocks_begin(struct lb_blocks_reader *reader, struct lb_blocks *blocks, const uint8_t key[16], uint64_t salt)
 {
-    blocks->count = blocks->ends = blocks->cut = 0;
+    blocks->count = blocks->ends = blocks->cut = blocks->words = 0;
     *reader = (struct lb_blocks_reader){.blocks = blocks, .left = bytes_of(0)};
     memcpy(reader->secret, key, sizeof reader->secret);
     reader->state = mix(salt ^ reader->secret[0], reader->secret[1]);
@@ -118,11 +120,27 @@ static const char *in_string(struct lb_blocks_reader *reader, const char *at, co
     return at + 1;
 }
 
+/* From its first bytes: is it an array of objects? */
+static void see_kind(struct lb_blocks_reader *reader, char c)
+{
+    if (!reader->kind) {
+        reader->kind = (uint8_t)c;
+        reader->depth = c == '[';
+        reader->begun = c != '[';
+        reader->blocks->words = reader->begun;
+    } else if (c != ' ' && c != '\t' && c != '\r' && c != '\n') {
+        reader->kind = c == '{' ? '[' : '-';
+        reader->blocks->words = c != '{';
+        reader->depth += c == '{';
+        reader->begun = 1;
+    }
+}
+
 void lb_blocks_read_json(struct lb_blocks_reader *reader, const char *bytes, size_t count)
 {
     const char *from = bytes, *at = bytes, *end = bytes + count;
-    if (count && !reader->kind)
-        reader->kind = (uint8_t)*bytes;
+    while (at < end && !reader->begun)
+        see_kind(reader, *at++);
     while (at < end && reader->kind == '[') {
         if (reader->quoted) {
             at = in_string(reader, at, end);
@@ -158,5 +176,5 @@ void lb_blocks_of_key(struct lb_blocks *blocks, const uint8_t key[16], uint64_t 
     memcpy(secret, key, sizeof secret);
     blocks->hash[0] = mix(hash ^ secret[0], salt ^ secret[1]);
     blocks->count = 1;
-    blocks->ends = blocks->cut = 0;
+    blocks->ends = blocks->cut = blocks->words = 0;
 }

@@ -6,14 +6,15 @@
 #include <stdint.h>
 
 /* A text's blocks, and the places where its parts end. Bytes behind the last whole block, and behind the last of LB_BLOCKS, are in none. */
-enum { LB_BLOCKS = 192, LB_ENDS = 8 };
+enum { LB_BLOCKS = 192, LB_ENDS = 64 };
 
 struct lb_blocks {
     uint64_t hash[LB_BLOCKS]; /* of all from the text's first byte to the block's end */
     uint64_t end[LB_ENDS];    /* likewise to the end of a part: of part n at n % LB_ENDS */
     uint32_t count;
-    uint32_t ends; /* parts that have ended, the last one with the text; 0: it has no parts */
-    uint32_t cut;  /* it goes on behind what was read */
+    uint32_t ends;  /* parts that have ended, the last one with the text; 0: it has none, as it is a whole key */
+    uint32_t cut;   /* it goes on behind what was read */
+    uint32_t words; /* its parts are all of its words of 16 bytes */
 };
 
 /* A text under way. What is begun with the same salts, keyed by a secret, is comparable: in one pool of one segment. */
@@ -28,7 +29,8 @@ struct lb_blocks_reader {
     uint32_t depth;  /* arrays and objects that are open */
     uint8_t quoted;  /* in a string */
     uint8_t escaped; /* behind a backslash */
-    uint8_t kind;    /* its first byte */
+    uint8_t kind;    /* '[': its elements are parts */
+    uint8_t begun;   /* which is known */
 };
 
 /* Begin. salt: what keeps this text apart from equal ones, such as its pool. */
@@ -40,7 +42,8 @@ void lb_blocks_read(struct lb_blocks_reader *reader, const void *bytes, size_t c
 /* A part ends here, such as a message of a conversation. */
 void lb_blocks_end(struct lb_blocks_reader *reader);
 
-/* The next bytes of a JSON value that is well formed, cut anywhere: each element of an array is a part. */
+/* The next bytes of a JSON value that is well formed, cut anywhere: each element of an array is a part, if the first is an object. Of
+ * everything else, such as a string or an array of tokens, each word is. */
 void lb_blocks_read_json(struct lb_blocks_reader *reader, const char *bytes, size_t count);
 
 /* Where the text ended, as is remembered beside its blocks: by its last part, and of one without parts by its last whole block. */

@@ -20,6 +20,7 @@ struct match {
     struct lb_holders holders; /* usable ones that have had the most of it */
     uint32_t depth;            /* blocks that these have; 0: nobody has any */
     uint32_t home;             /* the only one that served a text that this one continues; LB_NONE: none, or several */
+    uint64_t end;              /* of that text */
 };
 
 /* What the members have in common. */
@@ -42,31 +43,38 @@ static int is_member(const struct lb_choice *choice, uint32_t backend)
 static void find(const struct lb_choice *choice, uint64_t hash, struct lb_holders *holders)
 {
     struct lb_holders found;
-    lb_prefixes_find(choice->shm, hash, choice->wish->now_ms, choice->shm->pools[choice->pool].prefix_ttl_s, &found);
+    lb_prefixes_find(choice->shm, choice->pool, hash, choice->wish->now_ms, &found);
     holders->count = 0;
     for (uint32_t i = 0; i < found.count; i++)
         if (is_member(choice, found.backend[i]))
             holders->backend[holders->count++] = found.backend[i];
 }
 
-static uint32_t only_one(const struct lb_choice *choice, uint64_t end, uint32_t *count)
+/* Did anybody serve a text that ended there? */
+static int ended_at(const struct lb_choice *choice, uint64_t end, struct match *match)
 {
     struct lb_holders ended;
     find(choice, end, &ended);
-    *count = ended.count;
-    return ended.count == 1 ? ended.backend[0] : LB_NONE;
+    match->end = end;
+    match->home = ended.count == 1 ? ended.backend[0] : LB_NONE;
+    return ended.count > 0;
 }
 
 /* Who served a text that ended where a part of this one does: the last such part counts. This text's own end says nothing, unless
- * it goes on: it may be a question that all ask. Without parts: who served a text that ended in the block behind the last one that is known. */
-static uint32_t home_of(const struct lb_choice *choice, const struct lb_blocks *blocks, uint32_t depth)
+ * it goes on: it may be a question that all ask. A key, and a text that goes on for a block and more behind what is known of it: who
+ * served one that ended in the last block that is known. */
+static void find_home(const struct lb_choice *choice, const struct lb_blocks *blocks, struct match *match)
 {
-    uint32_t first = blocks->ends > LB_ENDS ? blocks->ends - LB_ENDS : 0, count = 0, home = LB_NONE;
-    if (!blocks->ends)
-        return depth ? only_one(choice, lb_blocks_last_at(blocks->hash[depth - 1]), &count) : LB_NONE;
-    for (uint32_t part = blocks->ends - !blocks->cut; part > first && !count; part--)
-        home = only_one(choice, blocks->end[(part - 1) % LB_ENDS], &count);
-    return home;
+    uint32_t first = blocks->ends > LB_ENDS ? blocks->ends - LB_ENDS : 0;
+    match->home = LB_NONE;
+    if (!blocks->ends || (blocks->words && match->depth < blocks->count)) {
+        if (match->depth)
+            (void)ended_at(choice, lb_blocks_last_at(blocks->hash[match->depth - 1]), match);
+        return;
+    }
+    for (uint32_t part = blocks->ends - !blocks->cut; part > first; part--)
+        if (ended_at(choice, blocks->end[(part - 1) % LB_ENDS], match))
+            break;
 }
 
 static struct match match(const struct lb_choice *choice)
@@ -79,7 +87,7 @@ static struct match match(const struct lb_choice *choice)
             break;
         found.depth--;
     }
-    found.home = home_of(choice, blocks, found.depth);
+    find_home(choice, blocks, &found);
     return found;
 }
 
@@ -161,11 +169,12 @@ static void tell(const struct lb_choice *choice, const struct match *match, uint
     struct lb_thought *thought = choice->wish->thought;
     if (!thought)
         return;
-    int knows = backend == match->home || has(match, backend);
+    int knows = backend != LB_NONE && (backend == match->home || has(match, backend));
     thought->why = (uint8_t)(why != LB_WHY_NEW || !knows ? why : LB_WHY_SHARED);
     thought->blocks = (uint8_t)choice->wish->blocks->count;
     thought->matched = (uint8_t)match->depth;
     thought->had = knows ? thought->matched : 0;
+    thought->end = match->home != LB_NONE && backend != match->home ? match->end : 0;
 }
 
 uint32_t lb_pick_by_prefix(const struct lb_choice *choice, struct lb_cursor *cursor)
@@ -180,8 +189,8 @@ uint32_t lb_pick_by_prefix(const struct lb_choice *choice, struct lb_cursor *cur
     lb_choice_compare(choice, 0, found.home, lb_choice_work(choice, found.home));
     if (!lb_choice_within_bound(choice, found.home, all)) {
         uint32_t backend = place(choice, cursor, &found, found.home);
-        tell(choice, &found, backend, LB_WHY_CROWDED);
-        return backend;
+        tell(choice, &found, backend == LB_NONE ? found.home : backend, backend == LB_NONE ? LB_WHY_PREFIX : LB_WHY_CROWDED);
+        return backend == LB_NONE ? found.home : backend; /* nobody else can be had */
     }
     uint32_t other = stranger(choice, cursor, found.home, all);
     tell(choice, &found, other == LB_NONE ? found.home : other, other == LB_NONE ? LB_WHY_PREFIX : LB_WHY_WARM);

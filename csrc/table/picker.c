@@ -9,6 +9,7 @@
 #include "backend_health.h"
 #include "ending.h"
 #include "load.h"
+#include "prefixes.h"
 #include "table.h"
 #include "view.h"
 
@@ -88,6 +89,21 @@ static uint32_t claim(struct lb_picker *picker, const struct lb_picker_wish *ask
     struct lb_pick pick = {picked->at_us, picker->section, asked->pool, backend, asked->cost, 0, 0, &thought};
     picked->decision = lb_why_note(&picker->shm, &pick);
     return backend;
+}
+
+void lb_picker_by(const struct lb_picker *picker, const void *bytes, size_t count, struct lb_picker_wish *wish,
+                  struct lb_blocks *blocks)
+{
+    if (wish->pool >= picker->shm.head->max_pools)
+        return;
+    wish->key = lb_policy_key(bytes, count);
+    if (picker->shm.pools[wish->pool].policy != LB_PREFIX)
+        return;
+    wish->blocks = blocks;
+    if (picker->shm.pools[wish->pool].hash_key == LB_HASH_JSON)
+        lb_prefixes_text(&picker->shm, wish->pool, bytes, count, blocks);
+    else
+        lb_prefixes_key(&picker->shm, wish->pool, wish->key, blocks);
 }
 
 int lb_picker_pick(struct lb_picker *picker, const struct lb_picker_wish *wish, struct lb_picked *picked)

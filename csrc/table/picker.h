@@ -39,6 +39,11 @@ struct lb_picker_wish {
     uint32_t cost;
 };
 
+/* Who picks by these bytes: a key, or for prefix, where the pool's `hash` says json, a text. blocks is the caller's, for as long as the
+ * wish is used. */
+void lb_picker_by(const struct lb_picker *picker, const void *bytes, size_t count, struct lb_picker_wish *wish,
+                  struct lb_blocks *blocks);
+
 /* Pick as an exchange would, and be charged: 0, or -ENOENT (no such pool) or -EAGAIN (nobody can take it). Any thread. */
 __attribute__((warn_unused_result)) int lb_picker_pick(struct lb_picker *picker, const struct lb_picker_wish *wish,
                                                        struct lb_picked *picked);

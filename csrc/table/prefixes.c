@@ -35,9 +35,9 @@ static int lives(const struct lb_shm *shm, uint64_t slot)
            ((uint32_t)(slot >> WHEN_BITS) & ((1 << LIFE_BITS) - 1)) == life_of(shm, backend);
 }
 
-static uint64_t *line_of(const struct lb_shm *shm, uint64_t hash)
+static uint64_t *line_of(const struct lb_shm *shm, uint32_t pool, uint64_t hash)
 {
-    return shm->prefixes + (size_t)(hash % (LB_PREFIXES / WAYS)) * WAYS;
+    return shm->prefixes + (size_t)(pool % LB_PREFIX_TABLES) * LB_PREFIXES + (size_t)(hash % (LB_PREFIXES / WAYS)) * WAYS;
 }
 
 static uint32_t tag_of(uint64_t hash)
@@ -63,22 +63,23 @@ void lb_prefixes_key(const struct lb_shm *shm, uint32_t pool, uint64_t key, stru
     lb_blocks_of_key(blocks, shm->head->client_key, shm->pools[pool].tenant, key);
 }
 
-void lb_prefixes_find(const struct lb_shm *shm, uint64_t hash, uint32_t now_ms, uint32_t ttl_s, struct lb_holders *holders)
+void lb_prefixes_find(const struct lb_shm *shm, uint32_t pool, uint64_t hash, uint32_t now_ms, struct lb_holders *holders)
 {
-    const uint64_t *line = line_of(shm, hash);
+    const uint64_t *line = line_of(shm, pool, hash);
+    uint32_t most = most_of(shm->pools[pool].prefix_ttl_s);
     holders->count = 0;
     for (int i = 0; i < WAYS; i++) {
         uint64_t slot = __atomic_load_n(&line[i], __ATOMIC_RELAXED);
-        if (tag_in(slot) == tag_of(hash) && lives(shm, slot) && age_of(slot, now_ms >> WHEN_MS_BITS) <= most_of(ttl_s) &&
+        if (tag_in(slot) == tag_of(hash) && lives(shm, slot) && age_of(slot, now_ms >> WHEN_MS_BITS) <= most &&
             holders->count < LB_HOLDERS)
             holders->backend[holders->count++] = backend_in(slot);
     }
 }
 
 /* The slot for a block of a backend: its own; the oldest of LB_HOLDERS that have the block; a free or dead one; the oldest of all. */
-static void put(const struct lb_shm *shm, uint64_t hash, uint32_t backend, uint32_t now)
+static void put(const struct lb_shm *shm, uint32_t pool, uint64_t hash, uint32_t backend, uint32_t now)
 {
-    uint64_t *line = line_of(shm, hash), *oldest = NULL, *spare = line;
+    uint64_t *line = line_of(shm, pool, hash), *oldest = NULL, *spare = line;
     uint32_t holders = 0, least = 0, most = 0;
     now &= (1 << WHEN_BITS) - 1;
     uint64_t word = (uint64_t)tag_of(hash) << (64 - TAG_BITS) | (uint64_t)backend << (WHEN_BITS + LIFE_BITS) |
@@ -106,12 +107,19 @@ static void put(const struct lb_shm *shm, uint64_t hash, uint32_t backend, uint3
     __atomic_store_n(holders >= LB_HOLDERS ? oldest : spare, word, __ATOMIC_RELAXED);
 }
 
-void lb_prefixes_learn(const struct lb_shm *shm, const struct lb_blocks *blocks, uint32_t backend, uint32_t now_ms)
+void lb_prefixes_learn(const struct lb_shm *shm, uint32_t pool, const struct lb_blocks *blocks, uint32_t backend, uint32_t now_ms)
 {
     for (uint32_t i = 0; i < blocks->count; i++)
-        put(shm, blocks->hash[i], backend, now_ms >> WHEN_MS_BITS);
+        put(shm, pool, blocks->hash[i], backend, now_ms >> WHEN_MS_BITS);
     if (blocks->count)
-        put(shm, lb_blocks_last(blocks), backend, now_ms >> WHEN_MS_BITS);
+        put(shm, pool, lb_blocks_last(blocks), backend, now_ms >> WHEN_MS_BITS);
+    if (blocks->count && blocks->words)
+        put(shm, pool, lb_blocks_last_at(blocks->hash[blocks->count - 1]), backend, now_ms >> WHEN_MS_BITS);
+}
+
+void lb_prefixes_learn_end(const struct lb_shm *shm, uint32_t pool, uint64_t end, uint32_t backend, uint32_t now_ms)
+{
+    put(shm, pool, end, backend, now_ms >> WHEN_MS_BITS);
 }
 
 void lb_prefixes_forget(const struct lb_shm *shm, uint32_t backend)

@@ -1,5 +1,5 @@
-/* Which backends have computed which beginnings of texts lately: what the policy `prefix` goes by. One table for all pools and all
- * workers of the segment, of a fixed size. It holds no text.
+/* Which backends have computed which beginnings of texts lately: what the policy `prefix` goes by. Tables of a fixed size, which all
+ * workers share. A pool has one alone, as long as there are no more pools than tables. They hold no text.
  *
  * What a backend has had is forgotten when it begins a new life (comes up again after it was down, or is another one at the row), when it
  * has not been asked for it for the pool's prefix_ttl, and when others need the slot: the oldest of a line goes first. */
@@ -21,11 +21,15 @@ struct lb_holders {
     uint32_t count;
 };
 
-/* The backends that have had this block within ttl_s, in the life that they live now. now_ms: monotonic, low 32 bits. */
-void lb_prefixes_find(const struct lb_shm *shm, uint64_t hash, uint32_t now_ms, uint32_t ttl_s, struct lb_holders *holders);
+/* The backends that have had this block within the pool's prefix_ttl, in the life that they live now. now_ms: monotonic, low 32 bits. */
+void lb_prefixes_find(const struct lb_shm *shm, uint32_t pool, uint64_t hash, uint32_t now_ms, struct lb_holders *holders);
 
 /* A text goes to this backend: it will have all of its blocks. Any worker. */
-void lb_prefixes_learn(const struct lb_shm *shm, const struct lb_blocks *blocks, uint32_t backend, uint32_t now_ms);
+void lb_prefixes_learn(const struct lb_shm *shm, uint32_t pool, const struct lb_blocks *blocks, uint32_t backend,
+                       uint32_t now_ms);
+
+/* Likewise of an end that a text continues elsewhere: from now on several backends know it. */
+void lb_prefixes_learn_end(const struct lb_shm *shm, uint32_t pool, uint64_t end, uint32_t backend, uint32_t now_ms);
 
 /* Control plane: the backend begins anew, whatever it had is lost. */
 void lb_prefixes_forget(const struct lb_shm *shm, uint32_t backend);

@@ -84,7 +84,9 @@ static void plan(struct lb_head *head, const struct lb_limits *limits)
     at += head->view_stride * 2 * limits->pools;
     head->off_clients = at;
     at = round_up(at + LB_CLIENTS * sizeof(struct lb_client) + LB_KEYS * sizeof(struct lb_key_row), PAGE);
-    at = round_up(at + LB_PREFIXES * sizeof(uint64_t) + (uint64_t)limits->backends * sizeof(struct lb_home), PAGE);
+    at = round_up(at + (uint64_t)LB_PREFIX_TABLES * LB_PREFIXES * sizeof(uint64_t) +
+                      (uint64_t)limits->backends * sizeof(struct lb_home),
+                  PAGE);
     head->off_workers = at;
     head->off_budgets = sizeof(struct lb_worker_row);
     head->off_health = head->off_budgets + (uint64_t)limits->pools * sizeof(struct lb_budget);
@@ -163,7 +165,7 @@ int lb_shm_attach(struct lb_shm *shm, void *memory, uint64_t bytes)
     shm->clients = (void *)(base + head->off_clients);
     shm->keys = (void *)(shm->clients + LB_CLIENTS);
     shm->prefixes = (void *)(base + round_up((uint64_t)((char *)(shm->keys + LB_KEYS) - base), PAGE));
-    shm->homes = (void *)(shm->prefixes + LB_PREFIXES);
+    shm->homes = (void *)(shm->prefixes + (size_t)LB_PREFIX_TABLES * LB_PREFIXES);
     return 0;
 }
 

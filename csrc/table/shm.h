@@ -26,7 +26,7 @@ struct lb_shm {
     struct lb_backend_row *backends;
     struct lb_client *clients;
     struct lb_key_row *keys; /* LB_KEYS */
-    uint64_t *prefixes;      /* LB_PREFIXES slots: table/prefixes.c */
+    uint64_t *prefixes;      /* LB_PREFIX_TABLES times LB_PREFIXES slots: table/prefixes.c */
     struct lb_home *homes;   /* by backend */
     float *
         costs; /* cost of one session on a backend: 1 / (weight x (1 - load)); infinite when it takes none; negative when there is

@@ -167,7 +167,9 @@ static void learn(const struct lb_shm *shm, uint32_t pool, const struct lb_wish 
     if (thought)
         lb_account_text(shm, wish->worker, pool, (enum lb_why)thought->why, lb_blocks_bytes(wish->blocks->count),
                         lb_blocks_bytes(thought->had));
-    lb_prefixes_learn(shm, wish->blocks, backend, wish->now_ms);
+    lb_prefixes_learn(shm, pool, wish->blocks, backend, wish->now_ms);
+    if (thought && thought->end)
+        lb_prefixes_learn_end(shm, pool, thought->end, backend, wish->now_ms);
     if (!lb_prefixes_count(shm, backend))
         return;
     struct lb_view *view = lb_shm_view(shm, pool, __atomic_load_n(&shm->pools[pool].view, __ATOMIC_ACQUIRE));

@@ -35,6 +35,7 @@ struct lb_thought {
     uint8_t blocks;  /* of the text, for prefix */
     uint8_t matched; /* its first ones that one of the backends has had */
     uint8_t had;     /* ... and that the one that was chosen has */
+    uint64_t end;    /* of the text that this one continues, which another backend served; 0: none */
 };
 
 #endif

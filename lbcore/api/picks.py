@@ -80,10 +80,10 @@ class PickPool:
     def pick(self, key: str | bytes | None = None, cost: int = 1) -> _engine.Pick:
         """A backend, by the pool's policy, charged with one session of this cost (1..65535) until it is released.
 
-        key: what `maglev` keeps together, hashed as a field's or cookie's value is; for `prefix` the text: a JSON array of
-        messages as it stands in a request's body, or any other text. Use it in a `with` block, or call
-        `release(outcome)`: "ok", "refused", "failed" or "left"; a pick that is dropped without is "left". Raises NoBackend when
-        none can take it, KeyError when the pool is gone, ValueError for a wrong cost.
+        key: what `maglev` keeps together, hashed as a field's or cookie's value is; so for `prefix`, but with a `hash` of
+        json it is the text: a JSON array of messages, or any other text. Use it in a `with` block, or call `release(outcome)`:
+        "ok", "refused", "failed" or "left"; a pick that is dropped without is "left". Raises NoBackend when none can
+        take it, KeyError when the pool is gone, ValueError for a wrong cost.
         """
         if not 0 < cost < 65_536:
             raise ValueError(f"cost: {cost!r} is not allowed (allowed: a whole number from 1 to 65535)")

@@ -5,7 +5,6 @@
 #include <sys/mman.h>
 
 #include "check.h"
-#include "edge.h"
 #include "table/load.h"
 #include "table/prefixes.h"
 #include "table/table.h"
@@ -55,131 +54,12 @@ static struct lb_blocks blocks_of(const char *text, size_t count)
     return blocks;
 }
 
-static int same(const struct lb_blocks *one, const struct lb_blocks *other)
-{
-    return one->count == other->count && one->ends == other->ends &&
-           !memcmp(one->hash, other->hash, one->count * sizeof *one->hash) && !memcmp(one->end, other->end, sizeof one->end);
-}
-
-/* --- texts ---------------------------------------------------------------------------------------------------------- */
-
-static void blocks_are_the_same_wherever_a_text_is_cut(void)
-{
-    static char text[6000];
-    fill(text, sizeof text, 1);
-    struct lb_blocks whole = {0}, parts = {0};
-    struct lb_blocks_reader reader;
-    lb_blocks_begin(&reader, &whole, key, 7);
-    lb_blocks_read(&reader, text, sizeof text);
-    lb_blocks_end(&reader);
-    for (size_t cut = 0; cut <= sizeof text; cut++) {
-        lb_blocks_begin(&reader, &parts, key, 7);
-        lb_blocks_read(&reader, text, cut);
-        lb_blocks_read(&reader, text + cut, sizeof text - cut);
-        lb_blocks_end(&reader);
-        CHECK(same(&whole, &parts));
-    }
-    lb_blocks_begin(&reader, &parts, key, 7);
-    for (size_t i = 0; i < sizeof text; i++)
-        lb_blocks_read(&reader, text + i, 1);
-    lb_blocks_end(&reader);
-    CHECK(same(&whole, &parts));
-    lb_blocks_begin(&reader, &parts, key, 8);
-    lb_blocks_read(&reader, text, sizeof text);
-    CHECK(parts.hash[0] != whole.hash[0]); /* another salt */
-}
-
-static void equal_beginnings_have_equal_blocks_and_no_more(void)
-{
-    static char one[40000], other[40000];
-    fill(one, sizeof one, 2);
-    for (size_t differs = 0; differs < sizeof one; differs += 997) {
-        struct lb_blocks_reader reader;
-        struct lb_blocks first = {0}, second = {0};
-        memcpy(other, one, sizeof one);
-        other[differs] ^= 1;
-        lb_blocks_begin(&reader, &first, key, 0);
-        lb_blocks_read(&reader, one, sizeof one);
-        lb_blocks_begin(&reader, &second, key, 0);
-        lb_blocks_read(&reader, other, sizeof other);
-        CHECK(first.count == second.count);
-        uint32_t equal = 0;
-        while (equal < first.count && first.hash[equal] == second.hash[equal])
-            equal++;
-        CHECK(lb_blocks_bytes(equal) <= differs && (equal == first.count || lb_blocks_bytes(equal + 1) > differs));
-        for (uint32_t i = equal; i < first.count; i++)
-            CHECK(first.hash[i] != second.hash[i]);
-    }
-}
-
-static void a_text_without_end_has_a_bounded_number_of_blocks(void)
-{
-    size_t count = 1 << 20;
-    char *text = malloc(count);
-    CHECK(text);
-    fill(text, count, 3);
-    struct lb_blocks blocks = {0};
-    struct lb_blocks_reader reader;
-    lb_blocks_begin(&reader, &blocks, key, 0);
-    lb_blocks_read(&reader, text, count);
-    CHECK(blocks.count == LB_BLOCKS && lb_blocks_bytes(LB_BLOCKS) == 239616);
-    free(text);
-}
-
-static uint32_t parts_of(const char *json)
-{
-    struct edge edge;
-    const char *copy = (const char *)copied_to_the_edge(&edge, json, strlen(json));
-    struct lb_blocks blocks = {0};
-    struct lb_blocks_reader reader;
-    lb_blocks_begin(&reader, &blocks, key, 0);
-    lb_blocks_read_json(&reader, copy, strlen(json));
-    leave_the_edge(&edge);
-    return blocks.ends;
-}
-
-static void parts_are_the_elements_of_an_array(void)
-{
-    CHECK(parts_of("[1]") == 1);
-    CHECK(parts_of("[{\"a\": [1, 2, {\"b\": 3}]}, \"x,y]\", [[]], null]") == 4);
-    CHECK(parts_of("[\"a\\\"],[\", \"\\\\\", \"\\\\\\\"]\"]") == 3);
-    CHECK(parts_of("[\"a long string without any quote in more than sixteen bytes, [and] brackets\",2]") == 2);
-    CHECK(parts_of("\"[1,2]\"") == 0);
-    CHECK(parts_of("{\"a\": [1, 2]}") == 0);
-    CHECK(parts_of("[\"cut off in a stri") == 0); /* texts may be cut: nothing is read behind them */
-    CHECK(parts_of("[\"cut off\\") == 0);
-    CHECK(parts_of("[1,[2,") == 1);
-}
-
-static void parts_are_the_same_wherever_a_value_is_cut(void)
-{
-    static const char json[] =
-        "[{\"role\": \"user\", \"content\": \"a \\\"quote\\\", a [bracket], a \\\\\"}, \"and [more], of it\", [[1, 2], \"x\"]]";
-    struct lb_blocks whole = {0}, parts = {0};
-    struct lb_blocks_reader reader;
-    lb_blocks_begin(&reader, &whole, key, 0);
-    lb_blocks_read_json(&reader, json, sizeof json - 1);
-    CHECK(whole.ends == 3);
-    for (size_t cut = 0; cut < sizeof json; cut++) {
-        memset(&parts, 0, sizeof parts);
-        lb_blocks_begin(&reader, &parts, key, 0);
-        lb_blocks_read_json(&reader, json, cut);
-        lb_blocks_read_json(&reader, json + cut, sizeof json - 1 - cut);
-        CHECK(same(&whole, &parts));
-    }
-    memset(&parts, 0, sizeof parts);
-    lb_blocks_begin(&reader, &parts, key, 0);
-    for (size_t at = 0; at < sizeof json - 1; at++)
-        lb_blocks_read_json(&reader, json + at, 1);
-    CHECK(same(&whole, &parts));
-}
-
 /* --- the table ------------------------------------------------------------------------------------------------------ */
 
 static int holds(uint64_t hash, uint32_t backend, uint32_t now_ms)
 {
     struct lb_holders holders;
-    lb_prefixes_find(&shm, hash, now_ms, TTL_S, &holders);
+    lb_prefixes_find(&shm, 0, hash, now_ms, &holders);
     CHECK(holders.count <= LB_HOLDERS);
     for (uint32_t i = 0; i < holders.count; i++)
         if (holders.backend[i] == backend)
@@ -195,10 +75,10 @@ static void what_a_backend_had_is_known_until_it_ages_or_begins_anew(void)
     struct lb_blocks blocks = blocks_of(text, sizeof text);
     uint64_t last = blocks.hash[blocks.count - 1];
     CHECK(!holds(last, 1, 0));
-    lb_prefixes_learn(&shm, &blocks, 1, 0);
+    lb_prefixes_learn(&shm, 0, &blocks, 1, 0);
     CHECK(holds(last, 1, 0) && holds(blocks.hash[0], 1, 0) && !holds(last, 2, 0));
     CHECK(holds(last, 1, (TTL_S - 10) * 1000) && !holds(last, 1, (TTL_S + 10) * 1000));
-    lb_prefixes_learn(&shm, &blocks, 1, TTL_S * 1000);
+    lb_prefixes_learn(&shm, 0, &blocks, 1, TTL_S * 1000);
     CHECK(holds(last, 1, (TTL_S + 10) * 1000));
     lb_table_set_state(&shm, 1, LB_DRAINING, "it comes back");
     lb_table_set_state(&shm, 1, LB_UP, "the same process");
@@ -206,7 +86,7 @@ static void what_a_backend_had_is_known_until_it_ages_or_begins_anew(void)
     lb_table_set_state(&shm, 1, LB_DOWN, "it died");
     lb_table_set_state(&shm, 1, LB_UP, "a new one");
     CHECK(!holds(last, 1, TTL_S * 1000));
-    lb_prefixes_learn(&shm, &blocks, 1, TTL_S * 1000);
+    lb_prefixes_learn(&shm, 0, &blocks, 1, TTL_S * 1000);
     CHECK(holds(last, 1, TTL_S * 1000));
     close_table();
 }
@@ -217,7 +97,7 @@ static void the_clock_may_wrap(void)
     open_table(1);
     fill(text, sizeof text, 5);
     struct lb_blocks blocks = blocks_of(text, sizeof text);
-    lb_prefixes_learn(&shm, &blocks, 0, UINT32_MAX - 1000);
+    lb_prefixes_learn(&shm, 0, &blocks, 0, UINT32_MAX - 1000);
     CHECK(holds(blocks.hash[0], 0, 60000));
     close_table();
 }
@@ -229,7 +109,7 @@ static void of_a_block_that_all_have_a_few_holders_are_kept(void)
     fill(text, sizeof text, 6);
     struct lb_blocks blocks = blocks_of(text, sizeof text);
     for (uint32_t i = 0; i < BACKENDS; i++)
-        lb_prefixes_learn(&shm, &blocks, i, i * 10000);
+        lb_prefixes_learn(&shm, 0, &blocks, i, i * 10000);
     for (uint32_t i = 0; i < BACKENDS; i++)
         CHECK(holds(blocks.hash[0], i, BACKENDS * 10000) == (i >= BACKENDS - LB_HOLDERS));
     close_table();
@@ -241,14 +121,14 @@ static void memory_is_bounded_and_the_oldest_goes_first(void)
     open_table(2);
     fill(text, sizeof text, 7);
     struct lb_blocks kept = blocks_of(text, sizeof text);
-    lb_prefixes_learn(&shm, &kept, 0, 0);
+    lb_prefixes_learn(&shm, 0, &kept, 0, 0);
     uint32_t rounds = 2 * LB_PREFIXES / LB_BLOCKS * 4, known = 0;
     for (uint32_t i = 0; i < rounds; i++) {
         memcpy(text, &i, sizeof i);
         struct lb_blocks other = blocks_of(text, sizeof text);
-        lb_prefixes_learn(&shm, &other, 1, i * 100);
+        lb_prefixes_learn(&shm, 0, &other, 1, i * 100);
         if (i % 100 == 0)
-            lb_prefixes_learn(&shm, &kept, 0, i * 100); /* asked for again and again */
+            lb_prefixes_learn(&shm, 0, &kept, 0, i * 100); /* asked for again and again */
     }
     for (uint32_t i = 0; i < kept.count; i++)
         known += (uint32_t)holds(kept.hash[i], 0, rounds * 100);
@@ -343,6 +223,60 @@ static void a_question_that_all_ask_goes_to_all(void)
     close_table();
 }
 
+static void what_many_continue_is_spread(void)
+{
+    char text[4000];
+    uint32_t counts[4] = {0};
+    struct lb_cursor cursor = {.seed = 1};
+    open_table(4);
+    struct lb_blocks blocks = blocks_of(text, say(text, 0, 8));
+    lb_load_give(&shm, 0, 0, acquire(&blocks, &cursor), 1);
+    for (unsigned i = 1; i <= 64; i++) { /* each goes on in its own words */
+        size_t count = say(text, 0, 8);
+        blocks = blocks_of(text, count - 1 + (size_t)sprintf(text + count - 1, ",{\"question\": %u, \"of\": \"many\"}]", i));
+        counts[acquire(&blocks, &cursor)]++;
+    }
+    for (int i = 0; i < 4; i++)
+        CHECK(counts[i] >= 11 && counts[i] <= 21);
+    close_table();
+}
+
+static void a_string_is_known_by_its_last_words(void)
+{
+    static char text[3000];
+    struct lb_cursor cursor = {.seed = 1};
+    open_table(4);
+    fill(text, sizeof text, 8);
+    text[0] = '"';
+    struct lb_blocks blocks = blocks_of(text, 2500);
+    CHECK(blocks.words && blocks.ends == 2500 / 16);
+    uint32_t home = acquire(&blocks, &cursor);
+    for (size_t count = 2520; count < sizeof text; count += 40) { /* most turns end in the block of the one before */
+        lb_load_give(&shm, 0, 0, home, 1);
+        blocks = blocks_of(text, count);
+        CHECK(acquire(&blocks, &cursor) == home && thought.why == LB_WHY_PREFIX);
+    }
+    close_table();
+}
+
+static void pools_do_not_disturb_each_other(void)
+{
+    static char text[40000];
+    open_table(2);
+    shm.pools[1].prefix_ttl_s = TTL_S;
+    fill(text, sizeof text, 9);
+    struct lb_blocks kept = blocks_of(text, sizeof text), other;
+    lb_prefixes_learn(&shm, 0, &kept, 0, 0);
+    for (uint32_t i = 0; i < 2 * LB_PREFIXES / LB_BLOCKS * 4; i++) {
+        memcpy(text, &i, sizeof i);
+        lb_prefixes_text(&shm, 1, text, sizeof text, &other);
+        lb_prefixes_learn(&shm, 1, &other, 1, 1000);
+    }
+    for (uint32_t i = 0; i < kept.count; i++)
+        CHECK(holds(kept.hash[i], 0, 1000));
+    close_table();
+}
+
 static void a_whole_key_is_kept_together(void)
 {
     struct lb_cursor cursor = {.seed = 1};
@@ -403,11 +337,6 @@ static void workers_share_what_they_learn_without_a_lock(void)
 
 int main(void)
 {
-    RUN(blocks_are_the_same_wherever_a_text_is_cut);
-    RUN(equal_beginnings_have_equal_blocks_and_no_more);
-    RUN(a_text_without_end_has_a_bounded_number_of_blocks);
-    RUN(parts_are_the_elements_of_an_array);
-    RUN(parts_are_the_same_wherever_a_value_is_cut);
     RUN(what_a_backend_had_is_known_until_it_ages_or_begins_anew);
     RUN(the_clock_may_wrap);
     RUN(of_a_block_that_all_have_a_few_holders_are_kept);
@@ -415,6 +344,9 @@ int main(void)
     RUN(a_conversation_stays_and_others_are_spread);
     RUN(who_has_too_much_under_way_is_passed_over);
     RUN(a_question_that_all_ask_goes_to_all);
+    RUN(what_many_continue_is_spread);
+    RUN(a_string_is_known_by_its_last_words);
+    RUN(pools_do_not_disturb_each_other);
     RUN(a_whole_key_is_kept_together);
     RUN(workers_share_what_they_learn_without_a_lock);
     return 0;

@@ -30,7 +30,7 @@ def test_under_address_and_undefined_behaviour_sanitizers(test: Path, tmp_path: 
 
 
 @needs_gcc
-@pytest.mark.parametrize("test", ["test_table", "test_clients", "test_keys"])
+@pytest.mark.parametrize("test", ["test_table", "test_clients", "test_keys", "test_prefixes"])
 def test_what_workers_share_under_the_thread_sanitizer(test: str, tmp_path: Path) -> None:
     """Picks while views are published, limits of one client at several workers: shared by atomic reads and writes only."""
     flags = ("-fsanitize=thread", "-Wno-tsan")

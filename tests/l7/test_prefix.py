@@ -44,3 +44,15 @@ def test_a_request_without_the_key_goes_anywhere() -> None:
         client = stack.enter_context(Client(lb.address))
         assert len({client.get().body for _ in range(60)}) == 3
         assert counts(lb)["new"] == 0
+
+
+def test_picks_without_the_proxy_go_where_requests_went() -> None:
+    with contextlib.ExitStack() as stack:
+        backends = [stack.enter_context(Backend(name=b"b%d" % number)) for number in range(4)]
+        lb = stack.enter_context(http(*backends, policy="prefix", hash="header:X-Session"))
+        client = stack.enter_context(Client(lb.address))
+        addresses = {backend.name: backend.address for backend in backends}
+        for session in range(20):
+            home = addresses[asked(client, session)]
+            with lb.pool().pick(str(session)) as picked:
+                assert picked.address == home
