@@ -133,6 +133,8 @@ static uint32_t pick(struct lb_l7 *l7, struct lb_exchange *exchange)
         exchange->decision = lb_why_note(&ctx->shm, &picked);
         if (exchange->json)
             lb_why_body(&ctx->shm, ctx->worker, exchange->decision, (enum lb_json_why)exchange->json);
+        if (exchange->way != LB_SLAB_NONE)
+            lb_why_way(&ctx->shm, ctx->worker, lb_slab_at(&l7->ways, exchange->way));
     }
     exchange->status = 0;
     return backend;

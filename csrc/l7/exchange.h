@@ -130,6 +130,7 @@ struct lb_exchange {
     uint16_t held;         /* held_route.h: the row of its route and one, ... */
     uint16_t era;          /* ... among the routes of that time */
     uint32_t queued_us;    /* in the queue: now less this has been its wait; else what all its waits there took */
+    uint32_t way;          /* of struct lb_way: how alternatives of its routes came out; LB_SLAB_NONE: nothing to tell */
     uint32_t edited;       /* head buffer: what is done to its heads (edited.h); LB_SLAB_NONE: nothing */
     uint64_t rated_bytes;  /* what the client had sent or taken at rated_ms */
     struct lb_peers peers; /* what is known of both peers' acknowledgements */

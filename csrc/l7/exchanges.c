@@ -19,7 +19,7 @@ struct lb_exchange *lb_exchange_take(struct lb_l7 *l7, struct lb_http_client *cl
     exchange->client = client;
     exchange->in = (struct lb_input){.buffer = LB_SLAB_NONE};
     exchange->conn = exchange->part = exchange->log = LB_SLAB_NONE;
-    exchange->reading = exchange->caller = exchange->edited = exchange->text = LB_SLAB_NONE;
+    exchange->reading = exchange->caller = exchange->edited = exchange->text = exchange->way = LB_SLAB_NONE;
     exchange->backend = exchange->waits_for = LB_NONE;
     exchange->reached_us = exchange->first_us = LB_NEVER_US;
     exchange->began_us = l7->ctx->now_us;
@@ -37,6 +37,8 @@ void lb_exchange_give(struct lb_l7 *l7, struct lb_exchange *exchange)
     lb_http_leave_route(l7, exchange);
     if (exchange->caller != LB_SLAB_NONE)
         lb_slab_give(&l7->callers, exchange->caller);
+    if (exchange->way != LB_SLAB_NONE)
+        lb_slab_give(&l7->ways, exchange->way);
     lb_edits_drop(l7, exchange);
     exchange->client = NULL;
     lb_slab_give(&l7->exchanges, lb_http_index(l7, exchange));

@@ -47,6 +47,8 @@ static struct lb_verdict refuse_unknown(struct lb_l7 *l7, const struct lb_routed
     lb_add(&ctx->row->requests_unauthenticated, 1);
     struct lb_why_refused refused = {ctx->now_us, to->pool, to->route, 401, LB_WHY_UNKNOWN};
     lb_why_refuse(&ctx->shm, ctx->worker, &refused);
+    if (lb_way_tells(&to->way))
+        lb_why_way(&ctx->shm, ctx->worker, &to->way);
     l7->challenges = (uint8_t)((guard->keys ? LB_CHALLENGE_BEARER : 0) | (guard->logins ? LB_CHALLENGE_BASIC : 0));
     return lb_verdict_respond(401, "no valid credentials came with the request");
 }
@@ -77,6 +79,8 @@ static struct lb_verdict refuse(struct lb_l7 *l7, const struct lb_routed_to *to)
     lb_add(&ctx->row->requests_denied, 1);
     struct lb_why_refused refused = {ctx->now_us, to->pool, to->route, 403, LB_WHY_DENIED};
     lb_why_refuse(&ctx->shm, ctx->worker, &refused);
+    if (lb_way_tells(&to->way))
+        lb_why_way(&ctx->shm, ctx->worker, &to->way);
     return lb_verdict_respond(403, "this client address is not allowed");
 }
 

@@ -81,6 +81,7 @@ struct lb_l7 {
     struct lb_slab twins;     /* exchanges of our own (twin.h) */
     struct lb_slab logs;      /* of struct lb_request_log, one an exchange at most: likewise */
     struct lb_slab callers;   /* of struct lb_caller: likewise */
+    struct lb_slab ways;      /* of struct lb_way: likewise */
     struct lb_h2_clients h2;
     struct lb_h2_servers servers;
     struct lb_wheel wheel; /* of clients between exchanges */

@@ -76,6 +76,8 @@ int lb_l7_open(struct lb_l7 *l7, struct lb_worker_context *ctx, uint32_t max_cli
     if (!error)
         error = lb_slab_open(&l7->callers, sizeof(struct lb_caller), exchanges);
     if (!error)
+        error = lb_slab_open(&l7->ways, sizeof(struct lb_way), exchanges);
+    if (!error)
         error = lb_slab_open(&l7->texts, sizeof(struct lb_text), exchanges);
     if (!error) /* an exchange has two at most, its call at a backend two, and a stream one more, as a connection has */
         error = lb_heads_open(&l7->heads, 3 * exchanges);
@@ -105,6 +107,7 @@ void lb_l7_close(struct lb_l7 *l7)
     lb_slab_close(&l7->texts);
     lb_slab_close(&l7->readings);
     lb_slab_close(&l7->callers);
+    lb_slab_close(&l7->ways);
     lb_slab_close(&l7->logs);
     lb_twins_close(l7);
     lb_slab_close(&l7->exchanges);

@@ -158,6 +158,8 @@ static struct lb_verdict over_rate(struct lb_l7 *l7, struct lb_exchange *exchang
                               .route = exchange->route,
                               .thought = &thought};
     (void)lb_why_note(&l7->ctx->shm, &refused);
+    if (exchange->way != LB_SLAB_NONE)
+        lb_why_way(&l7->ctx->shm, l7->ctx->worker, lb_slab_at(&l7->ways, exchange->way));
     lb_add(&l7->ctx->row->requests_rate_limited, 1);
     return (struct lb_verdict){
         .next = LB_NEXT_RESPOND, .status = 429, .why = "too many requests for this route", .number = wait_s};
@@ -173,6 +175,13 @@ static void consider_hedging(struct lb_l7 *l7, struct lb_exchange *exchange)
     int may = exchange->replayable && exchange->request.framing == LB_BODY_NONE && !exchange->upgrade && !exchange->grpc &&
               !exchange->client->own.count && !row->send_proxy && !row->sticky[0];
     exchange->hedging = may ? LB_HEDGE_MAY_GO : LB_HEDGE_NONE;
+}
+
+/* Kept for all that is decided about it: each of its backends may be picked later. */
+static void keep_way(struct lb_l7 *l7, struct lb_exchange *exchange, const struct lb_way *way)
+{
+    exchange->way = lb_slab_take(&l7->ways); /* as many as exchanges */
+    *(struct lb_way *)lb_slab_at(&l7->ways, exchange->way) = *way;
 }
 
 /* On to the pool that it is for. */
@@ -197,6 +206,8 @@ static struct lb_verdict go(struct lb_l7 *l7, struct lb_exchange *exchange, cons
     exchange->pool = (uint16_t)to->pool;
     exchange->route = to->route;
     exchange->routed = 1;
+    if (lb_way_tells(&to->way))
+        keep_way(l7, exchange, &to->way);
     exchange->retry_on = lb_http_retry_on(to->retry_on, l7->ctx->shm.pools[to->pool].retry_on);
     if (to->mirror)
         draw_copy(l7, exchange, to);

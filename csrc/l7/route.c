@@ -37,6 +37,16 @@ static int map_holds(const struct search *search, const struct lb_route_row *row
     return 0;
 }
 
+/* Its alternatives alone led past it: of such routes the first is told. */
+static void pass_by(struct search *search, uint32_t route)
+{
+    if (route >= search->passed)
+        return;
+    search->passed = route;
+    search->way = search->looked;
+    search->way.passed = (uint16_t)(search->routes->rows[route].number + 1);
+}
+
 static int row_holds(struct search *search, uint32_t route)
 {
     const struct lb_routes *routes = search->routes;
@@ -48,8 +58,11 @@ static int row_holds(struct search *search, uint32_t route)
     if (row->methods_length &&
         !lb_route_names_method(routes->text + row->methods, row->methods_length, search->method, search->method_length))
         return 0;
+    search->looked.held = search->looked.count = 0;
     enum lb_holds holds =
         row->condition_count ? lb_route_conditions_hold(search, row->condition, row->condition_count) : LB_HOLDS;
+    if (holds == LB_FAILS && search->looked.count)
+        pass_by(search, route);
     if (holds == LB_FAILS)
         return 0;
     if (row->path_kind == LB_ROUTE_PATH_REGEX &&
@@ -63,6 +76,7 @@ static int row_holds(struct search *search, uint32_t route)
     if (holds != LB_HOLDS)
         return 0;
     search->mapped = mapped;
+    search->held = search->looked.held;
     return 1;
 }
 
@@ -133,7 +147,7 @@ static uint32_t first_match(struct search *search)
 {
     const char *host = search->host;
     uint32_t length = search->host_length;
-    search->best = search->undecided = NONE;
+    search->best = search->undecided = search->passed = NONE;
     search_host(search, ANY_HOST);
     if (!length)
         return search->best;
@@ -151,6 +165,14 @@ static uint32_t pool_of(const struct search *search, const struct lb_routed_to *
         return otherwise->pool;
     const struct lb_route_row *row = &search->routes->rows[search->best];
     return row->map ? search->routes->mapped[search->mapped].pool : row->pool;
+}
+
+/* What the search has to tell of alternatives. */
+static struct lb_way way_of(const struct search *search)
+{
+    struct lb_way way = search->passed < search->best ? search->way : (struct lb_way){0};
+    way.held = search->best == NONE ? 0 : search->held;
+    return way;
 }
 
 static struct lb_routed_to lead(const struct lb_routes *routes, uint32_t route, uint32_t pool)
@@ -324,6 +346,7 @@ enum lb_routed lb_routes_match(struct lb_routes *routes, const struct lb_routed_
     uint32_t route = first_match(&search), pool = pool_of(&search, to), place = place_of(&search, to);
     if (search.undecided < route)
         return LB_ROUTED_BY_BODY;
+    struct lb_way way = way_of(&search);
     if (method_is_ambiguous(routes, &search, place, to))
         return search.by_body ? LB_ROUTED_BY_BODY : LB_ROUTED_AMBIGUOUS;
     search.method = bytes + method.at;
@@ -334,10 +357,12 @@ enum lb_routed lb_routes_match(struct lb_routes *routes, const struct lb_routed_
         return search.by_body ? LB_ROUTED_BY_BODY : LB_ROUTED_AMBIGUOUS;
     if (routes->json_count)
         to->json = lb_routes_json_why(routes, route, said, search.no_json);
+    to->way = way;
     if (route == NONE)
         return LB_ROUTED_NOWHERE;
     uint8_t json = to->json;
     *to = lead(routes, route, pool);
+    to->way = way;
     to->json = json;
     to->model = json == LB_JSON_MATCHED ? lb_routes_model(routes, route, said) : 0;
     return LB_ROUTED;

@@ -42,7 +42,14 @@ struct lb_routed_to {
     uint32_t row;            /* of its route, and 1; 0: none */
     uint8_t json;            /* enum lb_json_why */
     uint8_t model;           /* that its route names: row and one; 0: none */
+    struct lb_way way;       /* how the alternatives of routes came out, also where no route matches */
 };
+
+/* Is there anything to tell of it? */
+static inline int lb_way_tells(const struct lb_way *way)
+{
+    return way->passed | way->held;
+}
 
 /* Who asks. */
 struct lb_routed_client {

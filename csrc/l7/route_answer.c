@@ -90,6 +90,8 @@ struct lb_verdict lb_route_answer(struct lb_l7 *l7, struct lb_exchange *exchange
     struct lb_verdict said = answers ? answer(l7, exchange, bytes, route) : lb_verdict_respond(404, "no matching route");
     lb_why_answer(&l7->ctx->shm, l7->ctx->worker, answers ? LB_WHY_ANSWER : LB_WHY_NO_ROUTE, to->route, said.status,
                   l7->ctx->now_us);
+    if (lb_way_tells(&to->way))
+        lb_why_way(&l7->ctx->shm, l7->ctx->worker, &to->way);
     return said;
 }
 

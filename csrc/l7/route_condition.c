@@ -198,10 +198,31 @@ static enum lb_holds json_holds(struct search *search, const struct lb_condition
 }
 
 static enum lb_holds any_holds(struct search *search, uint32_t first, uint32_t count);
+static enum lb_holds condition_holds(struct search *search, uint32_t at);
+
+/* Of what a route itself says as `any`: beside whether one holds, which one, or what each of them fails by. */
+static enum lb_holds alternatives_hold(struct search *search, uint32_t group)
+{
+    const struct lb_condition_row *conditions = search->routes->conditions;
+    struct lb_way *looked = &search->looked;
+    enum lb_holds any = LB_FAILS;
+    uint32_t end = group + 1 + conditions[group].inside, count = 0;
+    for (uint32_t at = group + 1; at < end && any != LB_HOLDS; at += 1 + conditions[at].inside, count++) {
+        enum lb_holds one = condition_holds(search, at);
+        any = one == LB_FAILS ? any : one;
+        if (count < LB_TOLD)
+            looked->failed[count] = (uint16_t)(search->failed - group < UINT16_MAX ? search->failed - group : 0);
+    }
+    looked->held = (uint8_t)(any == LB_HOLDS ? count < UINT8_MAX ? count : UINT8_MAX : 0);
+    looked->count = (uint8_t)(any == LB_FAILS ? count < UINT8_MAX ? count : UINT8_MAX : 0);
+    return any;
+}
 
 static enum lb_holds group_holds(struct search *search, uint32_t at)
 {
     const struct lb_condition_row *group = &search->routes->conditions[at];
+    if (group->present)
+        return alternatives_hold(search, at);
     return group->kind == LB_CONDITION_ANY ? any_holds(search, at + 1, group->inside)
                                            : lb_route_conditions_hold(search, at + 1, group->inside);
 }
@@ -262,6 +283,8 @@ enum lb_holds lb_route_conditions_hold(struct search *search, uint32_t first, ui
     for (uint32_t at = first; at < first + count && all != LB_FAILS; at += 1 + conditions[at].inside) {
         enum lb_holds one = condition_holds(search, at);
         all = one == LB_HOLDS ? all : one;
+        if (one == LB_FAILS)
+            search->failed = at;
     }
     return all;
 }

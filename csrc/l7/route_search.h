@@ -28,6 +28,11 @@ struct search {
     int by_body;                     /* such a one came before the best */
     uint32_t mapped;                 /* where the best has its pool from a map: the host there */
     int no_json;                     /* one would, but its head does not speak of JSON */
+    uint32_t failed;                 /* the condition that failed last: of all that must hold, the one that did not */
+    uint32_t passed;                 /* the first route that matches but for its alternatives */
+    struct lb_way way;               /* how those came out */
+    uint8_t held;                    /* of the best: its alternative that held */
+    struct lb_way looked;            /* ... of the route that is being looked at: held, or count and failed */
 };
 
 /* Do all of these conditions hold? */

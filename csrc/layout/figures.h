@@ -303,3 +303,18 @@ struct lb_decision {
     uint8_t spoken_why; /* enum lb_spoken_why; and sixteen times enum lb_json_why: what the request's body said to its routes */
     uint16_t route;     /* that led there: its number in the configuration, and 1; 0: none */
 };
+
+/* How a request's routes came out that have alternatives (`any`). */
+struct lb_way {
+    uint16_t passed; /* the first route before its own that none of its alternatives held for: its number and 1; 0: none */
+    uint8_t held;    /* of its own route: the alternative that held, from 1; 0: it has none */
+    uint8_t count;   /* alternatives of the passed route; 255: or more */
+    uint16_t failed[LB_TOLD]; /* of each: which of its conditions failed first, counted from the row of `any`; 0: not known */
+};
+
+/* That of a decision, in a ring beside that of the decisions. One that has another number's is of an older decision. */
+struct lb_way_row {
+    uint64_t number; /* of the decision; 0 while it is being written */
+    struct lb_way way;
+    uint32_t pad0;
+};

@@ -347,7 +347,7 @@ struct lb_mapped_host {
 /* One condition of a route. A group is followed by those inside it. */
 struct lb_condition_row {
     uint8_t kind;    /* enum lb_condition */
-    uint8_t present; /* the value does not matter */
+    uint8_t present; /* the value does not matter; of a group: it is what a route says as `any` */
     uint8_t negated; /* it holds where it would not */
     uint8_t pad0;
     uint32_t inside; /* of a group: conditions that follow, groups inside it with theirs */

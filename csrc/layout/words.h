@@ -14,6 +14,7 @@ enum {
     LB_MAX_WORKERS = 64,
     LB_PICKERS = 4,             /* sections of processes that pick without the proxy */
     LB_DECISIONS = 1024,        /* that a section remembers */
+    LB_TOLD = 8,                /* alternatives of a route's `any` that are told one by one */
     LB_MOST_COST = 65535,       /* of one session or exchange */
     LB_KEY = 64,                /* bytes of a field's or a cookie's name, NUL included */
     LB_NETWORKS = 32,           /* trusted networks of a listener */

@@ -32,6 +32,7 @@ _Static_assert(sizeof(struct lb_worker_row) == 1600, "worker row");
 _Static_assert(sizeof(struct lb_budget) == 128, "budget");
 _Static_assert(sizeof(struct lb_backend_health) == 128, "health");
 _Static_assert(sizeof(struct lb_decision) == 64, "decision");
+_Static_assert(sizeof(struct lb_way_row) == 32, "way");
 _Static_assert(sizeof(struct lb_tally) == 320, "tally");
 _Static_assert(sizeof(struct lb_record) == 512, "record");
 _Static_assert(sizeof(((struct lb_record *)0)->text) == LB_RECORD_TEXT, "texts of a record");
@@ -93,7 +94,8 @@ static void plan(struct lb_head *head, const struct lb_limits *limits)
     head->off_active = head->off_health + (uint64_t)limits->backends * sizeof(struct lb_backend_health);
     head->off_charged = round_up(head->off_active + (uint64_t)limits->backends * sizeof(uint32_t), LINE);
     head->off_decisions = round_up(head->off_charged + (uint64_t)limits->backends * sizeof(uint32_t), LINE);
-    head->off_timings = round_up(head->off_decisions + LB_DECISIONS * sizeof(struct lb_decision), PAGE);
+    head->off_timings =
+        round_up(head->off_decisions + LB_DECISIONS * (sizeof(struct lb_decision) + sizeof(struct lb_way_row)), PAGE);
     head->off_tallies = head->off_timings + ((uint64_t)limits->pools * LB_TIMINGS + LB_MODELS) * sizeof(struct lb_histogram);
     head->off_records =
         round_up(head->off_tallies + ((uint64_t)limits->listeners + limits->pools + LB_MODELS) * sizeof(struct lb_tally), PAGE);
@@ -235,6 +237,12 @@ uint32_t *lb_shm_counted(const struct lb_shm *shm, uint32_t worker)
 struct lb_decision *lb_shm_decision(const struct lb_shm *shm, uint32_t worker, uint64_t number)
 {
     return (struct lb_decision *)(void *)(section(shm, worker) + shm->head->off_decisions) + number % LB_DECISIONS;
+}
+
+struct lb_way_row *lb_shm_way(const struct lb_shm *shm, uint32_t worker, uint64_t number)
+{
+    uint64_t behind = shm->head->off_decisions + LB_DECISIONS * sizeof(struct lb_decision);
+    return (struct lb_way_row *)(void *)(section(shm, worker) + behind) + number % LB_DECISIONS;
 }
 
 struct lb_histogram *lb_shm_timing(const struct lb_shm *shm, uint32_t worker, uint32_t pool, enum lb_timing timing)

@@ -59,6 +59,7 @@ uint32_t *lb_shm_active(const struct lb_shm *shm, uint32_t worker);
 uint32_t *lb_shm_charged(const struct lb_shm *shm, uint32_t worker);
 uint32_t *lb_shm_counted(const struct lb_shm *shm, uint32_t worker);
 struct lb_decision *lb_shm_decision(const struct lb_shm *shm, uint32_t worker, uint64_t number);
+struct lb_way_row *lb_shm_way(const struct lb_shm *shm, uint32_t worker, uint64_t number);
 struct lb_histogram *lb_shm_timing(const struct lb_shm *shm, uint32_t worker, uint32_t pool, enum lb_timing timing);
 struct lb_tally *lb_shm_listener_tally(const struct lb_shm *shm, uint32_t worker, uint32_t listener);
 struct lb_tally *lb_shm_pool_tally(const struct lb_shm *shm, uint32_t worker, uint32_t pool);

@@ -102,6 +102,16 @@ void lb_why_body(const struct lb_shm *shm, uint32_t section, uint32_t number, en
         decision->spoken_why = (uint8_t)(json << JSON_SHIFT);
 }
 
+void lb_why_way(const struct lb_shm *shm, uint32_t section, const struct lb_way *way)
+{
+    uint64_t number = lb_shm_worker(shm, section)->decisions;
+    struct lb_way_row *row = lb_shm_way(shm, section, number);
+    __atomic_store_n(&row->number, 0, __ATOMIC_RELAXED);
+    __atomic_thread_fence(__ATOMIC_RELEASE);
+    row->way = *way;
+    __atomic_store_n(&row->number, number, __ATOMIC_RELEASE);
+}
+
 void lb_why_end(const struct lb_shm *shm, uint32_t section, uint32_t number, enum lb_end end, uint32_t status, uint64_t now_us)
 {
     struct lb_decision *decision = lb_shm_decision(shm, section, number);

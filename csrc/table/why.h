@@ -40,6 +40,9 @@ void lb_why_speak(const struct lb_shm *shm, uint32_t section, uint32_t number, u
 /* What the request's body said to its routes. */
 void lb_why_body(const struct lb_shm *shm, uint32_t section, uint32_t number, enum lb_json_why json);
 
+/* Of the section's newest decision: how the alternatives of its routes came out. */
+void lb_why_way(const struct lb_shm *shm, uint32_t section, const struct lb_way *way);
+
 /* What came of it; nothing when it was overwritten, or has ended already. status: of the response, 0: none. */
 void lb_why_end(const struct lb_shm *shm, uint32_t section, uint32_t number, enum lb_end end, uint32_t status, uint64_t now_us);
 

@@ -47,10 +47,21 @@ def _protocol(decision: dict[str, Any]) -> str:
     return f"{decision['protocol']}: {decision['protocol_why']}" if decision["protocol"] else ""
 
 
+def _any(decision: dict[str, Any]) -> str:
+    told = decision["any"] or {}
+    held, passed = told.get("held"), told.get("passed")
+    parts = [f"{held['alternative']} of any: {', '.join(held['asks'])}"] if held else []
+    if passed:
+        more = f" and {passed['more']} more" if passed["more"] else ""
+        parts.append(f"past {passed['route'].partition(':')[0]}: no {' | '.join(passed['failed'])}{more}")
+    return "; ".join(parts)
+
+
 _COLUMNS: list[tuple[str, Callable[[dict[str, Any]], object]]] = [
     ("time", _time),
     ("worker", lambda decision: decision["worker"]),
     ("route", lambda decision: decision["route"] or ""),
+    ("any", _any),
     ("json", lambda decision: decision["json"] or ""),
     ("pool", lambda decision: decision["pool"] or ""),
     ("backend", lambda decision: decision["backend"] or ("(nobody)" if decision["pool"] else "(lbcore)")),

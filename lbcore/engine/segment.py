@@ -10,12 +10,16 @@ import fcntl
 import mmap
 import os
 import time
+from typing import NamedTuple
 
 from lbcore._layout import ffi
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any  # cffi structs have no static type
+    from collections.abc import Callable
+    from typing import Any, TypeVar  # cffi structs have no static type
+
+    Found = TypeVar("Found")
 
 MAGIC = 0x6C62636F72653031  # LB_MAGIC in csrc/table/shm.h: "lbcore01"
 
@@ -72,6 +76,25 @@ def make_memory(size: int) -> int:
 def map_shared(fd: int) -> mmap.mmap:
     """The whole of a segment's memory, writable: for its owner and for workers."""
     return mmap.mmap(fd, os.fstat(fd).st_size, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
+
+
+class Routes(NamedTuple):
+    """The routes in a segment: cffi structs over memory that may be written anew while it is read."""
+
+    head: Any
+    rows: Any
+    conditions: Any
+    words: Any
+    text_at: Any
+
+    def text(self, at: int, length: int) -> str:
+        """Of the text that the rows point into; "" where it would end outside."""
+        inside = at + length <= self.head.text_bytes
+        return bytes(ffi.buffer(self.text_at + at, length)).decode(errors="replace") if inside else ""
+
+    def said(self, number: int) -> str | None:
+        """A route of the configuration in words; None: there is none of this number."""
+        return self.text(self.words[number].at, self.words[number].length) if number < self.head.words else None
 
 
 class Segment:
@@ -219,16 +242,24 @@ class Segment:
         head = self.head
         return self._at("struct lb_decision", head.off_workers + section * head.worker_stride + head.off_decisions)
 
-    def route_words(self, number: int, at_us: int) -> str | None:
-        """What a route of the configuration asks for, by its number; None: the routes have changed since then (monotonic)."""
+    def ways(self, section: int) -> Any:
+        """How alternatives of routes came out, beside the decisions: struct lb_way_row, number n at n % LB_DECISIONS."""
+        return ffi.cast("struct lb_way_row *", self.decisions(section) + ffi.integer_const("LB_DECISIONS"))
+
+    def routes(self, at_us: int, read: Callable[[Routes], Found]) -> Found | None:
+        """What `read` finds in the routes; None: they have changed since then (monotonic). They may change while it reads."""
         for _ in range(100):
             version = self.head.routes
-            head = self._at(
+            live = self._at(
                 "struct lb_routes_head", self.head.off_routes + (version & 1) * ffi.integer_const("LB_ROUTES_BYTES")
             )
-            if number >= head.words or head.since_us > at_us:
+            head = ffi.new("struct lb_routes_head *")  # its bounds stay, whatever is written meanwhile
+            ffi.memmove(head, live, ffi.sizeof("struct lb_routes_head"))
+            if self.head.routes != version:
+                continue
+            if head.since_us > at_us:
                 return None
-            rows = ffi.cast("struct lb_route_row *", head + 1)
+            rows = ffi.cast("struct lb_route_row *", live + 1)
             conditions = ffi.cast("struct lb_condition_row *", rows + head.count)
             guards = ffi.cast("struct lb_guard_row *", conditions + head.conditions)
             networks = ffi.cast("struct lb_network *", guards + head.guards)
@@ -238,11 +269,14 @@ class Segment:
             edits = ffi.cast("struct lb_edit_row *", editors + head.editors)
             pieces = ffi.cast("struct lb_piece_row *", edits + head.edits)
             hosts = ffi.cast("struct lb_mapped_host *", pieces + head.pieces)
-            text_at = ffi.cast("char *", hosts + head.mapped)
-            found = bytes(ffi.buffer(text_at + words[number].at, words[number].length))
+            found = read(Routes(head, rows, conditions, words, ffi.cast("char *", hosts + head.mapped)))
             if self.head.routes == version:
-                return found.decode(errors="replace")
+                return found
         return None
+
+    def route_words(self, number: int, at_us: int) -> str | None:
+        """What a route of the configuration asks for, by its number; None: the routes have changed since then (monotonic)."""
+        return self.routes(at_us, lambda routes: routes.said(number))
 
     def actives(self, worker: int) -> Any:
         """A section's sessions: uint32_t by backend row."""

@@ -7,6 +7,7 @@ import time
 from lbcore._layout import ffi
 from lbcore.engine.codes import NO_ROW, POLICY_NAMES, PROTOCOL_NAMES
 from lbcore.engine.segment import Segment, text
+from lbcore.observe import ways
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -83,17 +84,20 @@ def decisions(segment: Segment) -> list[dict[str, Any]]:
     candidates [{"backend", "score"}], prefix {"blocks", "matched"} (of the text, and of these known to a backend; None: there
     was no text), cost, tried, outcome, status (None: not of HTTP),
     json (what the body said to routes that ask it; None: none asked),
+    any (which alternative of the route held, or by what those of a route before it failed, as `ways.shown` has it),
     took_ms (None: under way).
     """
     names = _Names(segment)
     found = []
     for section in range(segment.sections):
         newest = segment.worker(section).decisions
-        ring = segment.decisions(section)
+        ring, beside = segment.decisions(section), segment.ways(section)
         for number in range(max(1, newest - RING + 1), newest + 1):
             seen = _copy(ring, number)
             if seen is not None:
-                found.append((seen.at_us, _shown(seen, section, names)))
+                way = _way(beside, number)
+                alternatives = None if way is None else ways.shown(segment, way, seen.route, seen.at_us)
+                found.append((seen.at_us, {**_shown(seen, section, names), "any": alternatives}))
     return [decision for _, decision in sorted(found, key=lambda entry: entry[0])]
 
 
@@ -103,6 +107,14 @@ def _copy(ring: Any, number: int) -> Any:
     copy = ffi.new("struct lb_decision *")
     ffi.memmove(copy, live, ffi.sizeof("struct lb_decision"))
     return copy if copy.number == number == live.number else None
+
+
+def _way(ring: Any, number: int) -> Any:
+    """How alternatives came out for a decision; None: there was nothing to tell, or it is overwritten."""
+    live = ring + number % RING
+    copy = ffi.new("struct lb_way_row *")
+    ffi.memmove(copy, live, ffi.sizeof("struct lb_way_row"))
+    return copy.way if copy.number == number == live.number else None
 
 
 class _Names:

@@ -80,6 +80,12 @@ def _any_of(choices: list[list[Row]], put: Put) -> list[Row]:
     return [_group("LB_CONDITION_ANY", put, inside), *inside]
 
 
+def _alternatives(match: MatchSettings, put: Put) -> list[Row]:
+    """What stands in `any`. Of a route's own, what is decided tells which of them held, or why none did."""
+    inside = [row for entry in match.any_of for row in _all_of(_conditions(entry, put), put)]
+    return [_group("LB_CONDITION_ANY", put, inside) | {"present": int(match.depth == 0)}, *inside]
+
+
 def _all_of(rows: list[Row], put: Put) -> list[Row]:
     return [_group("LB_CONDITION_ALL", put, rows), *rows]
 
@@ -148,7 +154,7 @@ def top_conditions(match: MatchSettings, put: Put, models: dict[str, int] | None
         found += _any_of([[_row("LB_CONDITION_SOURCE", put, packed)] for packed in _networks(match.source)], put)
     found += _split(match, put)
     if match.any_of:
-        found += _any_of([_all_of(_conditions(entry, put), put) for entry in match.any_of], put)
+        found += _alternatives(match, put)
     for entry in match.none_of:
         first, *inside = _all_of(_conditions(entry, put), put)
         found += [first | {"negated": 1}, *inside]

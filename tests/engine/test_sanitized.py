@@ -57,6 +57,7 @@ SUITES = [
     "http2/test_what_peers_need.py",
     "l4/test_udp.py",
     "observe/test_latency.py",
+    "observe/test_why_any.py",
     "observe/test_access_log.py",
     "observe/test_access_log_formats.py",
     "observe/test_access_log_sinks.py",
