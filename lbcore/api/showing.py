@@ -45,11 +45,12 @@ class Showing:
 
     def _completed(self, found: dict[str, Any]) -> dict[str, Any]:
         """With what the control plane alone knows: how the sources of each pool are doing, what the reads of metrics
-        came to, and the cluster."""
+        came to, the files of maps, and the cluster."""
         standings, scrapes = self._standings(), self._scrapes()
         for pool in found["pools"]:
             pool["sources"] = [standing.document() for standing in standings if standing.pool == pool["name"]]
             pool["scrapes"] = [scrape for scrape in scrapes if scrape["pool"] == pool["name"]]
+        found["maps"] = self._supervisor.listeners.map_standings()
         return found | ({"cluster": self._cluster.status()} if self._cluster else {})
 
     def metrics(self, openmetrics: bool = False) -> bytes:

@@ -12,6 +12,7 @@ from lbcore.tls.bundle import LISTENER, POOL
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
     from lbcore.config.settings import BalancerSettings, ListenerSettings
     from lbcore.control.adoption import Adoption
@@ -108,6 +109,10 @@ class ListenerChanges:
         except ConfigError as error:  # too many for the table
             for problem in error.problems:
                 self._log(f"{problem}; the credentials before stay in force")
+
+    def map_standings(self) -> list[dict[str, Any]]:
+        """How the map files of routes are doing (RouteMaps.standings)."""
+        return self._maps.standings()
 
     @property
     def _wanted_at(self) -> float | None:

@@ -6,7 +6,7 @@ tools/docs/metrics.md is made from this table (tools/render-options), and a fami
 from __future__ import annotations
 
 from lbcore.engine.codes import CLASSES, GRPC_CODES
-from lbcore.observe.family import MODEL, Family, of_ended
+from lbcore.observe.family import MAP, MODEL, Family, of_ended
 
 MOST_BACKENDS = 1000
 """With more of them in all pools, backends have no series of their own: their pools' remain."""
@@ -434,6 +434,7 @@ TABLES: dict[str, tuple[Family, ...]] = {
     "The cluster, where there is one": CLUSTER,
     "Listeners": LISTENER,
     "Pools, and models that routes name": (*POOL, *MODEL),
+    "Map files of routes": MAP,
     "Sources of backends": SOURCE,
     "Metrics of backends that are read": SCRAPE,
     "Backends": BACKEND,

@@ -51,3 +51,16 @@ MODEL = (
     ),
     Family("model_request_seconds", "histogram", ("model",), "From the whole head of a request to the end of its response."),
 )
+
+_MAP = ("file",)
+MAP = (
+    Family("map_hosts", "gauge", _MAP, "Hosts of the map file of a route, as it is in force."),
+    Family("map_read_seconds", "gauge", _MAP, "Unix time when the map that is in force was read."),
+    Family(
+        "map_reloads",
+        "counter",
+        (*_MAP, "result"),
+        "Changes of the file, by result: taken, or refused (unreadable, a bad line, an unknown pool).",
+    ),
+    Family("map_faulty", "gauge", _MAP, "1 while what the file says is not in force, because it is refused; the log says why."),
+)

@@ -66,6 +66,8 @@ class Observation(NamedTuple):
             timing = self.timings.get((model["name"], MODEL))
             if timing is not None:
                 yield "model_request_seconds", (model["name"],), timing
+        for told in self.document.get("maps", ()):
+            yield from _of_map(told)
         yield from self._backends()
         for worker in self.document["workers"]:
             for name, family in COUNTED.items():
@@ -186,6 +188,15 @@ def _scrapes(pool: dict[str, Any]) -> Iterator[Sample]:
             yield "scrape_age_seconds", labels, scrape["age_s"]
         for result in ("good", "failed"):
             yield "scrapes", (*labels, result), scrape[result]
+
+
+def _of_map(told: dict[str, Any]) -> Iterator[Sample]:
+    label = (told["file"],)
+    yield "map_hosts", label, told["hosts"]
+    yield "map_read_seconds", label, told["read_at"]
+    yield "map_faulty", label, int(bool(told["fault"]))
+    for result in ("taken", "refused"):
+        yield "map_reloads", (*label, result), told[result]
 
 
 def _of_model(name: str, tally: dict[str, Any]) -> Iterator[Sample]:

@@ -193,6 +193,51 @@ def test_faults_are_logged_once_and_the_last_good_map_stays(tmp_path: Path) -> N
             wait_for(lambda: client.get().body == b"one", "a reload reads it, too")
 
 
+def test_maps_have_figures(tmp_path: Path) -> None:
+    file = tmp_path / "hosts.map"
+    file.write_text("a.example one\nb.example one\n")
+    with Backend(name=b"one") as one, Backend(name=b"default") as default:
+        routes = [{"map": str(file)}, {"map": str(file), "path": "/x"}]  # of one file there is one row
+        settings = settings_of({"default": default, "one": one}, routes)
+        with balanced(settings=settings) as lb:
+
+            def told() -> dict[str, Any]:
+                (only,) = lb.status()["maps"]
+                return only
+
+            def counted(taken: int, refused: int) -> bool:
+                return (told()["taken"], told()["refused"]) == (taken, refused)
+
+            first = told()
+            assert first == {"file": str(file), "hosts": 2, "read_at": first["read_at"], "taken": 0, "refused": 0, "fault": ""}
+            file.write_text("a.example one\nb.example one\nc.example one\n")
+            wait_for(lambda: counted(1, 0), "a good change is counted")
+            assert (told()["hosts"], told()["read_at"] > first["read_at"]) == (3, True)
+            file.write_text("a.example nobody\n")
+            wait_for(lambda: counted(1, 1), "a bad one is")
+            assert (told()["hosts"], told()["fault"]) == (3, f"{file}:1: pool 'nobody' is unknown (known: default, one)")
+            text = lb.metrics().decode()
+            for line in (
+                f'lbcore_map_hosts{{file="{file}"}} 3.0',
+                f'lbcore_map_faulty{{file="{file}"}} 1.0',
+                f'lbcore_map_reloads_total{{file="{file}",result="taken"}} 1.0',
+                f'lbcore_map_reloads_total{{file="{file}",result="refused"}} 1.0',
+                f'lbcore_map_read_seconds{{file="{file}"}} ',
+            ):
+                assert line in text
+            file.write_text("a.example nobody # still\n")
+            wait_for(lambda: counted(1, 2), "another one with the same fault is")
+            file.unlink()
+            wait_for(lambda: counted(1, 3), "a file that is missing is, once")
+            file.write_text("a.example one\n")
+            wait_for(lambda: counted(2, 3), "it is well again")
+            assert (told()["hosts"], told()["fault"]) == (1, "")
+            lb.reload(settings_of({"default": default, "one": one}, [{"map": str(file)}]))
+            assert counted(2, 3)  # a reload of the configuration is no change of the file
+            lb.reload(settings_of({"default": default, "one": one}, []))
+            assert lb.status()["maps"] == []
+
+
 def test_pools_of_a_map_that_lead_back_are_refused(tmp_path: Path) -> None:
     file = written(tmp_path / "hosts.map", "a.example p\n")
     with pytest.raises(ConfigError, match="is this balancer's own listener web"):

@@ -147,7 +147,7 @@ def test_each_panels_query_finds_what_lbcore_serves(tmp_path: Path) -> None:
                 for title, query in queries():
                     wait_for(lambda query=query: has_data(query), f"{title}: {query} has data", 30)  # type: ignore[misc]
                 rules = found.ask("/api/v1/rules")["groups"][0]["rules"]
-                assert len(rules) == 12
+                assert len(rules) == 13
                 wait_for(lambda: all_well(found), "every rule is evaluated, and none is broken", 30)
         finally:
             lb.stop()
