@@ -57,6 +57,14 @@ static inline void lb_http_recall(struct lb_l7 *l7, const struct lb_exchange *ex
     exchange->stream[LB_CLIENT].ops->recall(l7, exchange);
 }
 
+/* Its body is not read for a route or a policy any more. */
+static inline void lb_http_drop_reading(struct lb_l7 *l7, struct lb_exchange *exchange)
+{
+    if (exchange->reading != LB_SLAB_NONE)
+        lb_slab_give(&l7->readings, exchange->reading);
+    exchange->reading = LB_SLAB_NONE;
+}
+
 static inline int lb_http_has_old_routes(const struct lb_l7 *l7)
 {
     return __atomic_load_n(&l7->ctx->shm.head->routes, __ATOMIC_ACQUIRE) != l7->routes_version;

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 
+#include "auth_request.h"
 #include "awaits.h"
 #include "belongs.h"
 #include "hedge.h"
@@ -46,6 +47,8 @@ static uint32_t limit_ms(const struct lb_l7 *l7, const struct lb_exchange *excha
     case LB_EXCHANGE_RESPONDING:
     case LB_EXCHANGE_READING:
         return lb_http_listener(l7, exchange)->body_timeout_ms;
+    case LB_EXCHANGE_ASKING:
+        return lb_twin_limit_ms(l7, exchange);
     }
     return 0;
 }
@@ -188,6 +191,8 @@ static struct lb_verdict timed_out(struct lb_l7 *l7, struct lb_exchange *exchang
         return lb_verdict_end(LB_ENDED_IDLE);
     case LB_EXCHANGE_READING:
         return lb_verdict_respond(408, "the request did not come in time");
+    case LB_EXCHANGE_ASKING:
+        return lb_auth_late(l7, exchange);
     }
     return lb_verdict(LB_NEXT_WAIT);
 }

@@ -6,6 +6,7 @@
 #include "elsewhere.h"
 #include "lost.h"
 #include "queue.h"
+#include "request.h"
 #include "respond.h"
 #include "route_body.h"
 #include "state.h"
@@ -37,6 +38,7 @@ struct lb_verdict lb_drive_step(struct lb_l7 *l7, struct lb_exchange *exchange)
         break; /* it does not stay so */
     case LB_EXCHANGE_QUEUED:
     case LB_EXCHANGE_CONNECTING:
+    case LB_EXCHANGE_ASKING:
         return lb_http_take_more(l7, exchange);
     case LB_EXCHANGE_FORWARDING:
         return lb_http_transfer(l7, exchange);
@@ -101,6 +103,10 @@ struct lb_verdict lb_drive(struct lb_l7 *l7, struct lb_exchange *exchange, struc
         return lb_http_look_at_text(l7, exchange);
     case LB_NEXT_HOLD:
         return moved_to(l7, exchange, LB_EXCHANGE_READING);
+    case LB_NEXT_ASK:
+        return moved_to(l7, exchange, LB_EXCHANGE_ASKING);
+    case LB_NEXT_GRANTED:
+        return lb_http_route_granted(l7, exchange);
     case LB_NEXT_ATTEMPT:
         back_to_request(l7, exchange);
         return lb_http_attempt(l7, exchange);

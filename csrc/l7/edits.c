@@ -2,214 +2,14 @@
 
 #include <string.h>
 
-#include "../core/random.h"
-#include "../tls/connection.h"
 #include "belongs.h"
-#include "forward.h"
+#include "composer.h"
+#include "granted.h"
 #include "path.h"
-
-enum { GROUPS = 10 }; /* of an expression: all of it, and nine */
-
-/* What is composed for one exchange. */
-struct composer {
-    struct lb_l7 *l7;
-    const struct lb_exchange *exchange;
-    const char *bytes; /* of its request; NULL: it has none */
-    const struct lb_routed_to *to;
-    const struct lb_editor_row *editors[LB_EDITORS]; /* NULL: none */
-    uint64_t id[2];                                  /* drawn for it; 0: not yet */
-    char *text;                                      /* what is composed, */
-    uint32_t length;                                 /* so far, */
-    uint32_t most;                                   /* and at most */
-    uint32_t backends;                               /* times that the backend's address stands in this head */
-    int full;
-    enum lb_edited_kind kind; /* of this head */
-    int matched;              /* the groups are known: */
-    regmatch_t groups[GROUPS];
-};
-
-static void put(struct composer *composer, const char *bytes, size_t count)
-{
-    if (count > composer->most - composer->length) {
-        composer->full = 1;
-        return;
-    }
-    memcpy(composer->text + composer->length, bytes, count);
-    composer->length += (uint32_t)count;
-}
-
-static void put_text(struct composer *composer, const char *text)
-{
-    put(composer, text, strlen(text));
-}
-
-/* --- variables -------------------------------------------------------------------------------------------------------- */
-
-static void put_port(struct composer *composer)
-{
-    char digits[5];
-    uint32_t port = composer->exchange->client->port, at = sizeof digits;
-    if (!port)
-        return; /* it came by a unix socket */
-    do
-        digits[--at] = (char)('0' + port % 10);
-    while (port /= 10);
-    put(composer, digits + at, sizeof digits - at);
-}
-
-static void put_client(struct composer *composer)
-{
-    char address[LB_FORWARD_ADDRESS];
-    if (lb_forward_has_address(composer->exchange->client->ip))
-        put(composer, address, (size_t)(lb_forward_write_address(address, composer->exchange->client->ip) - address));
-}
-
-/* The id that it goes on with: what it came with, or one that is drawn now (transfer.c). */
-static void put_id(struct composer *composer)
-{
-    struct lb_l7 *l7 = composer->l7;
-    const struct lb_forward forward = {.listener = lb_http_listener(l7, composer->exchange),
-                                       .trusted = composer->exchange->client->trusted};
-    const struct lb_field *given = NULL;
-    char id[LB_ID_BYTES];
-    if (composer->bytes && (!forward.listener->request_id || lb_forward_believes(&forward, "x-request-id", 12)))
-        given = lb_field_find(&l7->message, composer->bytes, "x-request-id", 12);
-    if (given) {
-        put(composer, composer->bytes + given->value.at, given->value.length);
-    } else if (forward.listener->request_id) {
-        for (int i = 0; i < 2 && !composer->id[1]; i++)
-            composer->id[i] = lb_random_next(&l7->random);
-        put(composer, id, (size_t)(lb_forward_write_id(id, composer->id) - id));
-    }
-}
-
-/* The name that its ClientHello asked for, which nobody has read yet. */
-static void put_name(struct composer *composer, const char *name, size_t length)
-{
-    for (size_t i = 0; i < length; i++)
-        if (!lb_is(name[i], LB_HOST))
-            return;
-    put(composer, name, length);
-}
-
-static void put_tls(struct composer *composer, enum lb_piece piece)
-{
-    const struct lb_http_client *client = composer->exchange->client;
-    const struct lb_proxy_info *told = lb_proxy_info_at(&composer->l7->ctx->proxy_info, client->proxy_info);
-    const struct lb_tls *tls = client->side.tls;
-    if (!tls) {
-        if (piece == LB_PIECE_TLS_SNI && told && told->tls)
-            put_name(composer, told->text, told->authority_length);
-        return;
-    }
-    const char *name = piece == LB_PIECE_TLS_VERSION ? lb_ssl.SSL_get_version(tls->ssl)
-                     : piece == LB_PIECE_TLS_CIPHER  ? lb_ssl.SSL_CIPHER_get_name(lb_ssl.SSL_get_current_cipher(tls->ssl))
-                                                     : lb_ssl.SSL_get_servername(tls->ssl, 0);
-    if (name)
-        put_name(composer, name, strlen(name));
-}
-
-/* The path in its normal form, as routes compare it. */
-static const char *normal_path(struct composer *composer, uint32_t *length)
-{
-    char *path = composer->l7->routes->path;
-    struct lb_span came = composer->l7->message.path;
-    int64_t count = lb_path_normal(composer->bytes + came.at, came.length, LB_PATH_AS_WRITTEN, path);
-    *length = count > 0 ? (uint32_t)count : 1;
-    return count > 0 ? path : "/";
-}
-
-static void put_group(struct composer *composer, uint32_t group)
-{
-    const struct lb_routes *routes = composer->l7->routes;
-    uint32_t route = composer->to->row - 1, length;
-    const char *path = normal_path(composer, &length);
-    if (group >= GROUPS || !routes->compiled[route])
-        return;
-    if (!composer->matched)
-        composer->matched = regexec(&routes->expressions[route], path, GROUPS, composer->groups, 0) == 0 ? 1 : -1;
-    const regmatch_t *found = &composer->groups[group];
-    if (composer->matched > 0 && found->rm_so >= 0)
-        put(composer, path + found->rm_so, (size_t)(found->rm_eo - found->rm_so));
-}
-
-static void put_backend(struct composer *composer)
-{
-    static const char mark = LB_EDITED_BACKEND;
-    if (composer->most - composer->length < LB_ADDRESS) {
-        composer->full = 1;
-        return;
-    }
-    composer->most -= LB_ADDRESS;
-    composer->backends++;
-    put(composer, &mark, 1);
-}
-
-static void put_span(struct composer *composer, struct lb_span span)
-{
-    put(composer, composer->bytes + span.at, span.length);
-}
-
-/* What of a request stands as it came has no control character: head.c has seen to that. */
-static void put_of_request(struct composer *composer, uint32_t kind)
-{
-    const struct lb_message *message = &composer->l7->message;
-    if (!composer->bytes)
-        return;
-    if (kind == LB_PIECE_METHOD)
-        put_span(composer, message->head.method);
-    else if (kind == LB_PIECE_HOST)
-        put_span(composer, message->host);
-    else if (kind == LB_PIECE_QUERY)
-        put_span(composer, message->query);
-    else if (kind == LB_PIECE_PATH && message->path.length)
-        put_span(composer, message->path);
-    else if (kind == LB_PIECE_PATH)
-        put(composer, "/", 1);
-    else if (composer->to->row)
-        put_group(composer, kind - LB_PIECE_CAPTURE);
-}
-
-static void put_variable(struct composer *composer, uint32_t kind)
-{
-    struct lb_l7 *l7 = composer->l7;
-    const struct lb_shm *shm = &l7->ctx->shm;
-    switch (kind) {
-    case LB_PIECE_CLIENT:
-        put_client(composer);
-        break;
-    case LB_PIECE_CLIENT_PORT:
-        put_port(composer);
-        break;
-    case LB_PIECE_REQUEST_ID:
-        put_id(composer);
-        break;
-    case LB_PIECE_SCHEME:
-        put_text(composer, lb_http_client_spoke_tls(l7, composer->exchange->client) ? "https" : "http");
-        break;
-    case LB_PIECE_LISTENER:
-        put_text(composer, (const char *)lb_http_listener(l7, composer->exchange)->name);
-        break;
-    case LB_PIECE_POOL:
-        if (composer->to && composer->to->pool < shm->head->max_pools)
-            put_text(composer, (const char *)shm->pools[composer->to->pool].name);
-        break;
-    case LB_PIECE_BACKEND:
-        put_backend(composer);
-        break;
-    case LB_PIECE_TLS_VERSION:
-    case LB_PIECE_TLS_CIPHER:
-    case LB_PIECE_TLS_SNI:
-        put_tls(composer, (enum lb_piece)kind);
-        break;
-    default:
-        put_of_request(composer, kind);
-    }
-}
 
 /* --- lines ------------------------------------------------------------------------------------------------------------ */
 
-static void put_pieces(struct composer *composer, uint32_t first, uint32_t count)
+static void put_pieces(struct lb_composer *composer, uint32_t first, uint32_t count)
 {
     const struct lb_routes *routes = composer->l7->routes;
     uint32_t line = composer->length, named = line;
@@ -217,32 +17,32 @@ static void put_pieces(struct composer *composer, uint32_t first, uint32_t count
         switch (piece->kind) {
         case LB_PIECE_LINE:
             line = composer->length;
-            put(composer, routes->text + piece->text, piece->text_length);
+            lb_compose(composer, routes->text + piece->text, piece->text_length);
             named = composer->length;
             break;
         case LB_PIECE_TEXT:
         case LB_PIECE_VALUE:
-            put(composer, routes->text + piece->text, piece->text_length);
+            lb_compose(composer, routes->text + piece->text, piece->text_length);
             break;
         case LB_PIECE_END:
             if (composer->length == named)
                 composer->length = line;
             else
-                put(composer, "\r\n", 2);
+                lb_compose(composer, "\r\n", 2);
             break;
         default:
-            put_variable(composer, piece->kind);
+            lb_compose_variable(composer, piece->kind);
         }
     }
 }
 
-static const struct lb_edit_run *run_of(const struct composer *composer, int editor)
+static const struct lb_edit_run *run_of(const struct lb_composer *composer, int editor)
 {
     return composer->editors[editor] ? &composer->editors[editor]->run[composer->kind] : NULL;
 }
 
 /* Is a conditional edit for this request? A Host is for requests that have one. */
-static int is_meant(const struct composer *composer, const struct lb_edit_row *edit)
+static int is_meant(const struct lb_composer *composer, const struct lb_edit_row *edit)
 {
     if (edit->flags & LB_EDIT_BY_TLS && !lb_http_client_spoke_tls(composer->l7, composer->exchange->client))
         return 0;
@@ -250,7 +50,7 @@ static int is_meant(const struct composer *composer, const struct lb_edit_row *e
 }
 
 /* Does a later editor drop this name? Equal texts stand in one place. */
-static int is_dropped_after(const struct composer *composer, int editor, uint32_t name)
+static int is_dropped_after(const struct lb_composer *composer, int editor, uint32_t name)
 {
     while (++editor < LB_EDITORS) {
         const struct lb_edit_run *run = run_of(composer, editor);
@@ -262,7 +62,7 @@ static int is_dropped_after(const struct composer *composer, int editor, uint32_
     return 0;
 }
 
-static void put_edits(struct composer *composer, int editor, uint32_t first, uint32_t count)
+static void put_edits(struct lb_composer *composer, int editor, uint32_t first, uint32_t count)
 {
     const struct lb_edit_row *edits = composer->l7->routes->edits + first;
     for (uint32_t i = 0; i < count; i++)
@@ -271,7 +71,7 @@ static void put_edits(struct composer *composer, int editor, uint32_t first, uin
 }
 
 /* The lines of an editor: all at once, where no later one drops any. */
-static void put_lines(struct composer *composer, int editor, const struct lb_edit_run *run, uint64_t dropped_after)
+static void put_lines(struct lb_composer *composer, int editor, const struct lb_edit_run *run, uint64_t dropped_after)
 {
     uint32_t always = run->edit_count - run->conditional;
     if (run->adds & dropped_after)
@@ -282,10 +82,10 @@ static void put_lines(struct composer *composer, int editor, const struct lb_edi
 }
 
 /* The names that an editor drops. */
-static void put_names(struct composer *composer, const struct lb_edit_run *run, struct lb_edited_head *head)
+static void put_names(struct lb_composer *composer, const struct lb_edit_run *run, struct lb_edited_head *head)
 {
     const struct lb_routes *routes = composer->l7->routes;
-    put(composer, routes->text + run->names, run->names_length);
+    lb_compose(composer, routes->text + run->names, run->names_length);
     head->lengths |= run->lengths;
     head->own |= run->own;
     for (uint32_t i = run->edit_count - run->conditional; i < run->edit_count; i++) {
@@ -293,14 +93,33 @@ static void put_names(struct composer *composer, const struct lb_edit_run *run, 
         char length = (char)edit->name_length;
         if (!(edit->flags & LB_EDIT_DROPS) || !is_meant(composer, edit))
             continue;
-        put(composer, &length, 1);
-        put(composer, routes->text + edit->name, edit->name_length);
+        lb_compose(composer, &length, 1);
+        lb_compose(composer, routes->text + edit->name, edit->name_length);
         head->lengths |= UINT64_C(1) << (edit->name_length & 63);
         head->own |= edit->own;
     }
 }
 
-static void compose_head(struct composer *composer, enum lb_edited_kind kind, struct lb_edited_head *head)
+/* What a decision has granted: no client can bring it, whether it is there or not. */
+static void put_granted_names(struct lb_composer *composer, struct lb_edited_head *head)
+{
+    const struct lb_granted *granted = lb_granted_of(composer->l7, composer->exchange);
+    if (composer->kind != LB_EDITS_REQUESTS || !granted)
+        return;
+    const char *name = lb_granted_names(granted), *end = name + granted->names_length;
+    lb_compose(composer, name, granted->names_length);
+    for (; name < end; name += 1 + (uint8_t)*name)
+        head->lengths |= UINT64_C(1) << ((uint8_t)*name & 63);
+}
+
+static void put_granted_lines(struct lb_composer *composer)
+{
+    const struct lb_granted *granted = lb_granted_of(composer->l7, composer->exchange);
+    if (composer->kind == LB_EDITS_REQUESTS && granted)
+        lb_compose(composer, lb_granted_lines(granted), granted->lines_length);
+}
+
+static void compose_head(struct lb_composer *composer, enum lb_edited_kind kind, struct lb_edited_head *head)
 {
     uint64_t dropped_after[LB_EDITORS + 1] = {0};
     composer->kind = kind;
@@ -315,7 +134,9 @@ static void compose_head(struct composer *composer, enum lb_edited_kind kind, st
         put_names(composer, run, head);
         dropped_after[editor] |= run->drops;
     }
+    put_granted_names(composer, head);
     head->names_end = head->lines = composer->text + composer->length;
+    put_granted_lines(composer);
     for (int editor = 0; editor < LB_EDITORS; editor++) {
         const struct lb_edit_run *run = run_of(composer, editor);
         if (run && run->edit_count)
@@ -328,7 +149,7 @@ static void compose_head(struct composer *composer, enum lb_edited_kind kind, st
 /* --- the path --------------------------------------------------------------------------------------------------------- */
 
 /* What is stripped was compared by segments: what is left begins with a slash, or is nothing. */
-static void compose_path(struct composer *composer, struct lb_edited *edited)
+static void compose_path(struct lb_composer *composer, struct lb_edited *edited)
 {
     const struct lb_routes *routes = composer->l7->routes;
     const struct lb_route_row *row = &routes->rows[composer->to->row - 1];
@@ -338,21 +159,21 @@ static void compose_path(struct composer *composer, struct lb_edited *edited)
     if (message->method == LB_OPTIONS && !length)
         return; /* it asks about the server */
     if (!length || !lb_path_is_plain(path, length))
-        path = normal_path(composer, &length);
+        path = lb_composer_path(composer, &length);
     if (length < row->strip_length || memcmp(path, routes->text + row->strip, row->strip_length) != 0)
         return;
     composer->most = LB_HEAD_BYTES - (uint32_t)sizeof *edited;
     edited->path = composer->text + composer->length;
-    put(composer, routes->text + row->replacement, row->replacement_length);
-    put(composer, path + row->strip_length, length - row->strip_length);
+    lb_compose(composer, routes->text + row->replacement, row->replacement_length);
+    lb_compose(composer, path + row->strip_length, length - row->strip_length);
     edited->path_length = (uint32_t)(composer->text + composer->length - edited->path);
     if (!edited->path_length) {
-        put(composer, "/", 1);
+        lb_compose(composer, "/", 1);
         edited->path_length = 1;
     }
     edited->prefix = composer->text + composer->length;
     edited->prefix_length = row->strip_length;
-    put(composer, routes->text + row->strip, row->strip_length);
+    lb_compose(composer, routes->text + row->strip, row->strip_length);
 }
 
 /* --- all of it -------------------------------------------------------------------------------------------------------- */
@@ -363,7 +184,7 @@ static const struct lb_editor_row *editor_at(const struct lb_routes *routes, uin
 }
 
 /* Is there anything to be done? */
-static int find_editors(struct composer *composer)
+static int find_editors(struct lb_composer *composer)
 {
     const struct lb_routes *routes = composer->l7->routes;
     const struct lb_routed_to *to = composer->to;
@@ -373,8 +194,8 @@ static int find_editors(struct composer *composer)
         composer->editors[LB_EDITS_OF_POOL] = editor_at(routes, routes->editor_of[routes->listeners + to->pool]);
     if (row)
         composer->editors[LB_EDITS_OF_ROUTE] = editor_at(routes, row->editor);
-    return composer->editors[LB_EDITS_OF_LISTENER] || composer->editors[LB_EDITS_OF_POOL] ||
-           (row && (row->editor || row->rewrites));
+    return composer->exchange->granted != LB_SLAB_NONE || composer->editors[LB_EDITS_OF_LISTENER] ||
+           composer->editors[LB_EDITS_OF_POOL] || (row && (row->editor || row->rewrites));
 }
 
 static const char *moved(const char *at, const char *from, const char *to)
@@ -391,7 +212,7 @@ static void move_head(struct lb_edited_head *head, const char *from, const char 
 }
 
 /* What was composed goes to a buffer of its size. */
-static void keep(const struct composer *composer, struct lb_exchange *exchange, struct lb_edited *edited)
+static void keep(const struct lb_composer *composer, struct lb_exchange *exchange, struct lb_edited *edited)
 {
     struct lb_l7 *l7 = composer->l7;
     exchange->edited = lb_heads_take_small(&l7->heads, (uint32_t)sizeof *edited + composer->length);
@@ -409,9 +230,9 @@ static void keep(const struct composer *composer, struct lb_exchange *exchange, 
 
 int lb_edits_make(struct lb_l7 *l7, struct lb_exchange *exchange, const char *bytes, const struct lb_routed_to *to)
 {
-    struct composer composer;
+    struct lb_composer composer;
     struct lb_edited edited;
-    memset(&composer, 0, offsetof(struct composer, groups));
+    memset(&composer, 0, offsetof(struct lb_composer, groups));
     composer.l7 = l7;
     composer.exchange = exchange;
     composer.bytes = bytes;
@@ -429,6 +250,23 @@ int lb_edits_make(struct lb_l7 *l7, struct lb_exchange *exchange, const char *by
     if (composer.full)
         return -1;
     memcpy(edited.id, composer.id, sizeof edited.id);
+    keep(&composer, exchange, &edited);
+    return 0;
+}
+
+int lb_edits_grant(struct lb_l7 *l7, struct lb_exchange *exchange)
+{
+    struct lb_composer composer;
+    struct lb_edited edited;
+    memset(&composer, 0, offsetof(struct lb_composer, groups));
+    composer.l7 = l7;
+    composer.exchange = exchange;
+    composer.text = l7->out;
+    memset(&edited, 0, sizeof edited);
+    compose_head(&composer, LB_EDITS_REQUESTS, &edited.request);
+    edited.response.names = edited.response.names_end = edited.response.lines = edited.response.lines_end = composer.text;
+    if (composer.full)
+        return -1;
     keep(&composer, exchange, &edited);
     return 0;
 }

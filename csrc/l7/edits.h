@@ -12,6 +12,9 @@
 __attribute__((warn_unused_result)) int lb_edits_make(struct lb_l7 *l7, struct lb_exchange *exchange, const char *bytes,
                                                       const struct lb_routed_to *to);
 
+/* Of a twin that asks (auth_request.h): what is granted to it, and nothing else. 0, or -1: it does not fit. */
+__attribute__((warn_unused_result)) int lb_edits_grant(struct lb_l7 *l7, struct lb_exchange *exchange);
+
 /* They are not needed any more. */
 void lb_edits_drop(struct lb_l7 *l7, struct lb_exchange *exchange);
 

@@ -19,6 +19,7 @@ enum lb_exchange_state {
     LB_EXCHANGE_FORWARDING = 3, /* the request goes out, the response comes in */
     LB_EXCHANGE_RESPONDING = 4, /* the balancer's local response goes out */
     LB_EXCHANGE_READING = 5,    /* its route depends on more of its body */
+    LB_EXCHANGE_ASKING = 6,     /* a service decides whether it may go on */
 };
 
 /* Where the response stands. */
@@ -42,8 +43,9 @@ enum lb_hedging {
     LB_HEDGE_NONE = 0,
     LB_HEDGE_MAY_GO = 1, /* its request goes to a second backend, should the first be late */
     LB_HEDGE_IS_OUT = 2, /* it has gone, by a twin */
-    LB_HEDGE_TWIN = 3,   /* this is the twin */
-    LB_HEDGE_OVER = 4,   /* a twin that nobody waits for any more */
+    LB_HEDGE_ASKS = 3,   /* a twin asks about another's request, and that waits for it: both (auth_request.h) */
+    LB_HEDGE_TWIN = 4,   /* this is the twin */
+    LB_HEDGE_OVER = 5,   /* a twin that nobody waits for any more */
 };
 
 struct lb_exchange {
@@ -84,22 +86,23 @@ struct lb_exchange {
     uint8_t acked;       /* enum lb_ack */
     uint8_t parts;       /* the response has begun to come: acknowledge its further parts */
     uint8_t tried_count;
-    uint8_t hedging;   /* enum lb_hedging */
-    uint8_t shortages; /* of tried[]: that this host lacked something for */
-    uint8_t quiet;     /* its fresh connection brought nothing for too long, which was noted */
-    uint8_t deaf;      /* its backend takes no more of the request */
-    uint8_t stalled;   /* its client has more of the request, and its backend takes none now */
-    uint8_t withheld;  /* 417 came instead of 100: the rest of its body is not waited for */
-    uint8_t open;      /* it is counted as active */
-    uint8_t timed_out; /* a connect of this exchange ran out of time */
-    uint8_t routed;    /* its pool is known */
-    uint8_t tunnel;    /* it carries another protocol: its ends say nothing of requests and responses any more */
-    uint8_t json;      /* enum lb_json_why: what its body said to its routes */
-    uint8_t model;     /* that its route names: row and one; 0: none */
-    uint8_t rated;     /* enum lb_rated: whom alone we have waited for since rated_ms */
-    uint8_t urgent;    /* it waits with high priority */
-    uint16_t cost;     /* what it is charged with */
-    uint16_t status;   /* of the response; 0: none yet */
+    uint8_t hedging;    /* enum lb_hedging */
+    uint8_t shortages;  /* of tried[]: that this host lacked something for */
+    uint8_t quiet;      /* its fresh connection brought nothing for too long, which was noted */
+    uint8_t deaf;       /* its backend takes no more of the request */
+    uint8_t stalled;    /* its client has more of the request, and its backend takes none now */
+    uint8_t withheld;   /* 417 came instead of 100: the rest of its body is not waited for */
+    uint8_t open;       /* it is counted as active */
+    uint8_t timed_out;  /* a connect of this exchange ran out of time */
+    uint8_t routed;     /* its pool is known */
+    uint8_t tunnel;     /* it carries another protocol: its ends say nothing of requests and responses any more */
+    uint8_t json;       /* enum lb_json_why: what its body said to its routes */
+    uint8_t model;      /* that its route names: row and one; 0: none */
+    uint8_t rated;      /* enum lb_rated: whom alone we have waited for since rated_ms */
+    uint8_t urgent;     /* it waits with high priority */
+    uint8_t authorized; /* the service that decides has let it on */
+    uint16_t cost;      /* what it is charged with */
+    uint16_t status;    /* of the response; 0: none yet */
     uint16_t pool;
     uint16_t route;    /* that led there: its number, and 1; 0: none */
     uint16_t mirror;   /* row and 1 of the pool that is to get a copy of it; 0: none, or it has got it */
@@ -120,9 +123,9 @@ struct lb_exchange {
     uint32_t decision;   /* the pick of its backend, for table/why.h */
     uint32_t part;       /* head buffer: a response's head that came in parts */
     uint32_t part_end;
-    uint32_t hedge;                       /* the twin, or whose twin it is: an exchange */
-    uint32_t behind;                      /* in the queue of its pool */
-    uint32_t waits_for;                   /* this backend alone, which is full; LB_NONE: any */
+    uint32_t hedge;     /* the twin, or whose twin it is: an exchange; of one that waits for a decision: the twin that asks */
+    uint32_t behind;    /* in the queue of its pool */
+    uint32_t waits_for; /* this backend alone, which is full; LB_NONE: any */
     uint32_t others[LB_STICKY_PARTS - 1]; /* backends that its cookie names in other pools; LB_NONE: none */
     uint32_t tried[LB_MAX_TRIED];
     uint32_t grpc_ms;      /* how long its client waits for the call; 0: as long as it takes */
@@ -132,6 +135,7 @@ struct lb_exchange {
     uint32_t queued_us;    /* in the queue: now less this has been its wait; else what all its waits there took */
     uint32_t way;          /* of struct lb_way: how alternatives of its routes came out; LB_SLAB_NONE: nothing to tell */
     uint32_t edited;       /* head buffer: what is done to its heads (edited.h); LB_SLAB_NONE: nothing */
+    uint32_t granted;      /* head buffer: what a decision has left with it (auth_request.h); LB_SLAB_NONE: nothing */
     uint64_t rated_bytes;  /* what the client had sent or taken at rated_ms */
     struct lb_peers peers; /* what is known of both peers' acknowledgements */
 };

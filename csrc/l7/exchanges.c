@@ -7,9 +7,10 @@
 #include "belongs.h"
 #include "edits.h"
 #include "held_route.h"
+#include "granted.h"
 #include "part.h"
-#include "route_body.h"
 #include "text_body.h"
+#include "twin.h"
 
 /* All but the timer is new. */
 struct lb_exchange *lb_exchange_take(struct lb_l7 *l7, struct lb_http_client *client)
@@ -19,7 +20,7 @@ struct lb_exchange *lb_exchange_take(struct lb_l7 *l7, struct lb_http_client *cl
     exchange->client = client;
     exchange->in = (struct lb_input){.buffer = LB_SLAB_NONE};
     exchange->conn = exchange->part = exchange->log = LB_SLAB_NONE;
-    exchange->reading = exchange->caller = exchange->edited = exchange->text = exchange->way = LB_SLAB_NONE;
+    exchange->reading = exchange->caller = exchange->edited = exchange->text = exchange->way = exchange->granted = LB_SLAB_NONE;
     exchange->backend = exchange->waits_for = LB_NONE;
     exchange->reached_us = exchange->first_us = LB_NEVER_US;
     exchange->began_us = l7->ctx->now_us;
@@ -34,6 +35,8 @@ void lb_exchange_give(struct lb_l7 *l7, struct lb_exchange *exchange)
     lb_http_drop_part(l7, exchange);
     lb_http_drop_reading(l7, exchange);
     lb_text_drop(l7, exchange);
+    lb_twin_forget_asker(l7, exchange);
+    lb_granted_drop(l7, exchange);
     lb_http_leave_route(l7, exchange);
     if (exchange->caller != LB_SLAB_NONE)
         lb_slab_give(&l7->callers, exchange->caller);

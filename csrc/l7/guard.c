@@ -4,6 +4,8 @@
 
 #include "../l4/networks.h"
 #include "../table/why.h"
+#include "auth_request.h"
+#include "granted.h"
 #include "belongs.h"
 #include "caller.h"
 #include "client_address.h"
@@ -41,6 +43,12 @@ const char *lb_guard_challenges(const struct lb_l7 *l7, struct lb_verdict said)
     return said.status == 401 && said.next == LB_NEXT_RESPOND ? lines[l7->challenges] : NULL;
 }
 
+const char *lb_guard_lines(const struct lb_l7 *l7, const struct lb_exchange *exchange, struct lb_verdict said)
+{
+    const char *lines = lb_auth_lines(l7, exchange, said);
+    return lines ? lines : lb_guard_challenges(l7, said);
+}
+
 static struct lb_verdict refuse_unknown(struct lb_l7 *l7, const struct lb_routed_to *to, const struct lb_guard_row *guard)
 {
     struct lb_worker_context *ctx = l7->ctx;
@@ -61,7 +69,8 @@ static void keep_caller(struct lb_l7 *l7, struct lb_exchange *exchange, const st
     lb_http_log_user(l7, exchange, name, length);
     if (!guard->removes && !guard->identity_length)
         return;
-    exchange->caller = lb_slab_take(&l7->callers);
+    if (exchange->caller == LB_SLAB_NONE) /* else it was here before, by other routes */
+        exchange->caller = lb_slab_take(&l7->callers);
     struct lb_caller *caller = lb_slab_at(&l7->callers, exchange->caller);
     caller->name_length = (uint8_t)length;
     caller->header_length = (uint8_t)guard->identity_length;
@@ -96,11 +105,14 @@ struct lb_verdict lb_http_guard(struct lb_l7 *l7, struct lb_exchange *exchange, 
     if (lists && lists->lists && (!lb_http_client_address(l7, exchange, bytes, ip) || !admits(routes, lists, ip)))
         return refuse(l7, to);
     const struct lb_guard_row *asks = of_route && of_route->asks ? of_route : of_listener;
-    if (!asks || !(asks->keys | asks->logins))
+    if (asks && asks->keys | asks->logins) {
+        struct lb_credential found = lb_credentials_find(routes, asks, &l7->message, bytes);
+        if (!found.row)
+            return refuse_unknown(l7, to, asks);
+        keep_caller(l7, exchange, asks, &found);
+    }
+    const struct lb_guard_row *decides = of_route && of_route->request_pool ? of_route : of_listener;
+    if (!decides || !decides->request_pool || decides->request_pool == UINT32_MAX)
         return lb_verdict(LB_NEXT_WAIT);
-    struct lb_credential found = lb_credentials_find(routes, asks, &l7->message, bytes);
-    if (!found.row)
-        return refuse_unknown(l7, to, asks);
-    keep_caller(l7, exchange, asks, &found);
-    return lb_verdict(LB_NEXT_WAIT);
+    return lb_auth_ask(l7, exchange, bytes, decides, to);
 }

@@ -91,13 +91,14 @@ struct lb_l7 {
     struct lb_hpack_memory hpack; /* of the tables of HTTP/2 connections */
     struct lb_routes *routes;
     uint32_t routes_version;
-    uint32_t ready;               /* clients to run again next turn, linked by next */
-    uint32_t twins_ready;         /* twins to run, likewise */
-    uint32_t starved;             /* clients that wait for a buffer, likewise */
-    struct lb_http_queue *queues; /* by pool */
-    struct lb_hedges *hedging;    /* by pool */
-    uint32_t waiting;             /* in all of them */
-    uint32_t lingering;           /* clients that linger */
+    uint32_t ready;                   /* clients to run again next turn, linked by next */
+    uint32_t twins_ready;             /* twins to run, likewise */
+    uint32_t starved;                 /* clients that wait for a buffer, likewise */
+    struct lb_http_queue *queues;     /* by pool */
+    struct lb_hedges *hedging;        /* by pool */
+    struct lb_auth_cache *auth_cache; /* NULL: nothing was granted for a while yet */
+    uint32_t waiting;                 /* in all of them */
+    uint32_t lingering;               /* clients that linger */
     int draining;
     uint8_t challenges;                   /* of the 401 that is being composed: enum lb_challenge, bits */
     char location[LB_LOCATION_BYTES + 1]; /* of the redirect that is being composed */

@@ -13,6 +13,7 @@
 #include "h1/idle.h"
 #include "h1/server_stream.h"
 #include "h1/state.h"
+#include "auth_cache.h"
 #include "http.h"
 #include "http2.h"
 #include "http_twins.h"
@@ -100,6 +101,7 @@ void lb_l7_close(struct lb_l7 *l7)
     free(l7->out);
     free(l7->queues);
     free(l7->hedging);
+    lb_auth_cache_close(l7->auth_cache);
     lb_h2_servers_close(l7);
     lb_hpack_memory_close(&l7->hpack);
     lb_conn_pool_close(&l7->conns);

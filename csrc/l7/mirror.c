@@ -12,7 +12,7 @@ void lb_mirror_miss(struct lb_l7 *l7, struct lb_exchange *exchange)
 void lb_mirror_send(struct lb_l7 *l7, struct lb_exchange *exchange)
 {
     uint32_t pool = exchange->mirror - 1u;
-    int held = exchange->replayable || exchange->kept;
+    int held = (exchange->replayable || exchange->kept) && l7->ctx->row->mirrors_active < LB_MIRRORS;
     struct lb_twin *twin = held ? lb_twin_take(l7, exchange, pool) : NULL;
     if (!twin) {
         lb_mirror_miss(l7, exchange);

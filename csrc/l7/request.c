@@ -6,6 +6,7 @@
 #include "../table/clients.h"
 #include "../table/keys.h"
 #include "../table/why.h"
+#include "granted.h"
 #include "bad_request.h"
 #include "belongs.h"
 #include "body.h"
@@ -180,8 +181,34 @@ static void consider_hedging(struct lb_l7 *l7, struct lb_exchange *exchange)
 /* Kept for all that is decided about it: each of its backends may be picked later. */
 static void keep_way(struct lb_l7 *l7, struct lb_exchange *exchange, const struct lb_way *way)
 {
-    exchange->way = lb_slab_take(&l7->ways); /* as many as exchanges */
+    if (exchange->way == LB_SLAB_NONE)           /* else it is here again */
+        exchange->way = lb_slab_take(&l7->ways); /* as many as exchanges */
     *(struct lb_way *)lb_slab_at(&l7->ways, exchange->way) = *way;
+}
+
+/* Anew, where it is here again. */
+static int make_edits(struct lb_l7 *l7, struct lb_exchange *exchange, const char *bytes, const struct lb_routed_to *to)
+{
+    lb_edits_drop(l7, exchange);
+    return lb_edits_any(l7) || exchange->granted != LB_SLAB_NONE ? lb_edits_make(l7, exchange, bytes, to) : 0;
+}
+
+/* May it go on, with what is done to its heads? LB_NEXT_WAIT: it may. */
+static struct lb_verdict pass_guard(struct lb_l7 *l7, struct lb_exchange *exchange, const char *bytes,
+                                    const struct lb_routed_to *to)
+{
+    int edited = make_edits(l7, exchange, bytes, to);
+    if (edited >= 0 && !exchange->authorized && lb_http_listener(l7, exchange)->guarded | to->guard) {
+        struct lb_verdict guarded = lb_http_guard(l7, exchange, bytes, to);
+        if (lb_verdict_decides(guarded))
+            return guarded;
+        if (exchange->granted != LB_SLAB_NONE) /* since it was decided on lately */
+            edited = make_edits(l7, exchange, bytes, to);
+    }
+    lb_granted_drop(l7, exchange);
+    if (edited < 0)
+        return lb_verdict_respond(LB_READ_HEAD_LARGE, "the headers that it is given are too large");
+    return lb_verdict(LB_NEXT_WAIT);
 }
 
 /* On to the pool that it is for. */
@@ -194,13 +221,9 @@ static struct lb_verdict go(struct lb_l7 *l7, struct lb_exchange *exchange, cons
         return lb_http_bad_request(l7, exchange, LB_READ_BAD);
     exchange->json = to->json;
     exchange->model = to->model;
-    if (lb_edits_any(l7) && lb_edits_make(l7, exchange, bytes, to) < 0)
-        return lb_verdict_respond(LB_READ_HEAD_LARGE, "the headers that it is given are too large");
-    if (lb_http_listener(l7, exchange)->guarded | to->guard) {
-        struct lb_verdict guarded = lb_http_guard(l7, exchange, bytes, to);
-        if (lb_verdict_decides(guarded))
-            return guarded;
-    }
+    struct lb_verdict passed = pass_guard(l7, exchange, bytes, to);
+    if (lb_verdict_decides(passed))
+        return passed;
     if (!is_pool(l7, to->pool))
         return lb_route_answer(l7, exchange, bytes, to);
     exchange->pool = (uint16_t)to->pool;
@@ -252,5 +275,19 @@ struct lb_verdict lb_http_route_by_body(struct lb_l7 *l7, struct lb_exchange *ex
     lb_http_hold_route(l7, exchange, &to);
     if (to.held && is_too_large(l7, exchange)) /* its listener had allowed it */
         return lb_http_bad_request(l7, exchange, LB_READ_TOO_LARGE);
+    return go(l7, exchange, bytes, routed, &to);
+}
+
+struct lb_verdict lb_http_route_granted(struct lb_l7 *l7, struct lb_exchange *exchange)
+{
+    struct lb_routed_to to = {.pool = lb_http_listener(l7, exchange)->pool};
+    struct lb_routed_client client = {exchange->client->ip, exchange->client->listener};
+    const char *bytes = lb_input_at(l7, &exchange->in) + exchange->in.start;
+    lb_http_recall(l7, exchange);
+    if (!exchange->authorized) /* the routes are others now: what was granted does not count */
+        lb_granted_drop(l7, exchange);
+    enum lb_routed routed = lb_routes_match(l7->routes, &client, &l7->message, bytes, NULL, &to);
+    lb_http_hold_route(l7, exchange, &to);
+    exchange->replayable = exchange->request.whole && lb_method_is_idempotent((enum lb_method)exchange->method);
     return go(l7, exchange, bytes, routed, &to);
 }

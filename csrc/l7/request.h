@@ -28,6 +28,9 @@ __attribute__((warn_unused_result)) struct lb_verdict lb_http_route_request(stru
 __attribute__((warn_unused_result)) struct lb_verdict lb_http_route_by_body(struct lb_l7 *l7, struct lb_exchange *exchange,
                                                                             const char *bytes, const struct lb_json_said *said);
 
+/* Likewise, once more, as the service that decides on it has let it on (auth_request.h). */
+__attribute__((warn_unused_result)) struct lb_verdict lb_http_route_granted(struct lb_l7 *l7, struct lb_exchange *exchange);
+
 /* Did it come by TLS (RFC 9110 7.4), to us or to a proxy whose word is taken? l7->message is the request. */
 int lb_http_came_by_tls(const struct lb_l7 *l7, const struct lb_exchange *exchange, const char *bytes);
 

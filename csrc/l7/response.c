@@ -5,6 +5,7 @@
 #include "../l4/sendq.h"
 #include "../table/account.h"
 #include "../table/timing.h"
+#include "auth_request.h"
 #include "bad_response.h"
 #include "belongs.h"
 #include "body.h"
@@ -82,6 +83,8 @@ struct lb_verdict lb_http_pass_response(struct lb_l7 *l7, struct lb_exchange *ex
     struct lb_head_out out = {.bytes = bytes, .body = body->out, .body_count = body->out_count, .trailers = body->trailers};
     if (exchange->hedging == LB_HEDGE_IS_OUT)
         lb_twin_let_go(l7, exchange);
+    if (exchange->hedging == LB_HEDGE_ASKS)
+        lb_auth_answered(l7, exchange, bytes);
     if (exchange->hedging >= LB_HEDGE_TWIN)
         return won(l7, exchange, bytes, body);
     if (exchange->retry_on) {

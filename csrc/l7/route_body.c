@@ -12,13 +12,6 @@ static struct lb_json_body *reading_of(struct lb_l7 *l7, const struct lb_exchang
     return lb_slab_at(&l7->readings, exchange->reading);
 }
 
-void lb_http_drop_reading(struct lb_l7 *l7, struct lb_exchange *exchange)
-{
-    if (exchange->reading != LB_SLAB_NONE)
-        lb_slab_give(&l7->readings, exchange->reading);
-    exchange->reading = LB_SLAB_NONE;
-}
-
 /* From the body's beginning, by the routes as they are now. */
 static void begin(struct lb_l7 *l7, struct lb_json_body *body)
 {

@@ -15,7 +15,4 @@ __attribute__((warn_unused_result)) struct lb_verdict lb_http_look_at_text(struc
 /* Read on. LB_NEXT_WAIT: no more can be read now. */
 __attribute__((warn_unused_result)) struct lb_verdict lb_http_read_body(struct lb_l7 *l7, struct lb_exchange *exchange);
 
-/* It is not read any more. */
-void lb_http_drop_reading(struct lb_l7 *l7, struct lb_exchange *exchange);
-
 #endif

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "edit_rows.h"
+#include "guard_rows.h"
 #include "path.h"
 #include "route_bytes.h"
 
@@ -77,15 +78,6 @@ static int mapped_ok(const struct lb_routes *routes)
     return 1;
 }
 
-static int guard_ok(const struct lb_routes *routes, const struct lb_guard_row *guard)
-{
-    uint32_t networks = routes->head->networks;
-    return guard->network <= networks && guard->allowed_count <= networks - guard->network &&
-           guard->denied_count <= networks - guard->network - guard->allowed_count &&
-           text_ok(routes, guard->key_headers, guard->key_headers_length) &&
-           text_ok(routes, guard->identity, guard->identity_length) && guard->identity_length < LB_USER_BYTES;
-}
-
 static int credentials_ok(const struct lb_routes *routes)
 {
     for (uint32_t i = 0; i < routes->head->credentials; i++)
@@ -99,7 +91,7 @@ static int credentials_ok(const struct lb_routes *routes)
 static int take_guards(struct lb_routes *routes)
 {
     for (uint32_t i = 0; i < routes->head->guards; i++) {
-        if (!guard_ok(routes, &routes->guards[i]))
+        if (!lb_guard_row_ok(routes->head, routes->text, &routes->guards[i]))
             return 0;
         if (routes->guards[i].listener < LB_MAX_LISTENERS)
             routes->guard_of[routes->guards[i].listener] = i + 1;

@@ -25,6 +25,10 @@ static void give(struct lb_l7 *l7, struct lb_twin *twin)
     lb_exchange_give(l7, twin->exchange);
     lb_conn_drop_own(&l7->conns, &twin->client.own);
     twin->exchange = NULL;
+    if (twin->asker != LB_SLAB_NONE && twin->said.next == LB_NEXT_WAIT) { /* without an answer: there is none */
+        twin->said = lb_verdict_respond(503, "the service that decides on this request gave no answer");
+        lb_twin_ready(l7, twin);
+    }
     if (!twin->client.queued) /* else the list gives it back */
         lb_slab_give(&l7->twins, lb_slab_index(&l7->twins, twin));
 }
@@ -153,19 +157,45 @@ static void copy_request(struct lb_l7 *l7, struct lb_exchange *to, const struct 
     to->persistent = to->routed = 1;
 }
 
-struct lb_twin *lb_twin_take(struct lb_l7 *l7, const struct lb_exchange *exchange, uint32_t pool)
+/* NULL: there is no place. */
+static struct lb_twin *begin(struct lb_l7 *l7, const struct lb_exchange *exchange, uint32_t pool)
 {
-    uint32_t count = exchange->in.next - exchange->in.start;
-    uint32_t index = count <= LB_HEAD_BYTES ? lb_slab_take(&l7->twins) : LB_SLAB_NONE;
+    uint32_t index = lb_slab_take(&l7->twins);
     if (index == LB_SLAB_NONE)
         return NULL;
     struct lb_twin *twin = lb_slab_at(&l7->twins, index);
     twin->client = client_of(l7, exchange->client);
+    twin->asker = LB_SLAB_NONE;
+    twin->said = lb_verdict(LB_NEXT_WAIT);
     twin->exchange = lb_exchange_take(l7, &twin->client);
     twin->exchange->stream[LB_CLIENT] = (struct lb_stream){.ops = &ops, .takes = LB_CHUNKS_BARE};
     twin->exchange->pool = (uint16_t)pool;
+    lb_twin_ready(l7, twin);
+    return twin;
+}
+
+struct lb_twin *lb_twin_take(struct lb_l7 *l7, const struct lb_exchange *exchange, uint32_t pool)
+{
+    struct lb_twin *twin = exchange->in.next - exchange->in.start <= LB_HEAD_BYTES ? begin(l7, exchange, pool) : NULL;
+    if (!twin)
+        return NULL;
     twin->exchange->cost = exchange->cost;
     copy_request(l7, twin->exchange, exchange);
-    lb_twin_ready(l7, twin);
+    return twin;
+}
+
+struct lb_twin *lb_twin_with(struct lb_l7 *l7, const struct lb_exchange *exchange, uint32_t pool, const char *head,
+                             uint32_t count)
+{
+    struct lb_twin *twin = begin(l7, exchange, pool);
+    if (!twin)
+        return NULL;
+    struct lb_exchange *to = twin->exchange;
+    to->in = (struct lb_input){lb_heads_take_small(&l7->heads, count), 0, count, count, 0};
+    memcpy(lb_input_at(l7, &to->in), head, count);
+    to->request.whole = 1;
+    to->method = LB_GET;
+    to->cost = 1;
+    to->replayable = to->persistent = to->routed = 1;
     return twin;
 }

@@ -17,6 +17,8 @@ enum lb_next {
     /* for the driver to do */
     LB_NEXT_READ,    /* the request's route depends on its body: look at what is there of it */
     LB_NEXT_TEXT,    /* likewise, for its pool's policy */
+    LB_NEXT_ASK,     /* a service was asked whether it may go on */
+    LB_NEXT_GRANTED, /* and says that it may */
     LB_NEXT_HOLD,    /* which did not decide: read on, before anything else */
     LB_NEXT_ATTEMPT, /* find a backend for the request, which lies in the buffer */
     LB_NEXT_ANOTHER, /* find another one; without any, respond with status */

@@ -151,9 +151,14 @@ struct lb_worker_row {
     uint64_t refused_denied;        /* its client's address is not allowed; part of refused */
     uint64_t requests_denied;       /* 403: likewise; part of requests_refused */
     uint64_t requests_unauthenticated; /* 401: no valid credentials came; part of requests_refused */
+    uint64_t auth_requests;            /* questions to a service that decides on requests */
+    uint64_t auth_cached;              /* requests that went on by an answer of before */
+    uint64_t auth_refused;             /* of the questions: no */
+    uint64_t auth_failed;              /* of them, and of those that could not be asked: no answer that counts */
     uint64_t hedges;                   /* requests that went to a second backend as well, since the first was late */
     uint64_t hedges_won;               /* ... which answered first */
     uint64_t hedges_denied;            /* that were to, and the pool's share was used up */
+    uint64_t pad1[4];
 };
 
 /* Sessions and retries of a pool in the last seconds, as one worker saw them. Writer: the worker. */

@@ -382,7 +382,18 @@ struct lb_guard_row {
     uint32_t identity; /* the header that tells backends whose credentials came; length 0: they are not told */
     uint32_t identity_length;
     uint32_t removes; /* credentials do not go on to backends */
-    uint32_t pad0[3];
+    uint32_t
+        request_pool;    /* row and 1 of the pool that decides on each request (l7/auth_request.h); UINT32_MAX: none, whatever the
+                              listener says; 0: as that says */
+    uint32_t request_ms; /* how long that may take */
+    uint32_t cache_ms;   /* how long its yes holds; 0: it is asked each time */
+    uint32_t target;     /* of the request that asks */
+    uint32_t target_length;
+    uint32_t granted; /* headers of its response that go on: names, each behind its length in a byte, lower case, '-' for '_' */
+    uint32_t granted_length;
+    uint32_t cache_by; /* likewise: headers of the request that an equal one has in common with it */
+    uint32_t cache_by_length;
+    uint32_t pad0[10];
 };
 
 /* Somebody's credentials. digest: SHA-256 of the salt, the number of the set (32 bits, the lowest byte first) and the secret's own digest: of

@@ -1,6 +1,6 @@
 /* The shared segment: its bounds, and the words that stand in it as numbers. See segment.h. */
 enum {
-    LB_LAYOUT = 34,   /* raised with every change of this file, of segment.h and of figures.h */
+    LB_LAYOUT = 35,   /* raised with every change of this file, of segment.h and of figures.h */
     LB_NAME = 64,     /* bytes of a name, NUL included */
     LB_ADDRESS = 128, /* bytes of a printed address, NUL included: unix(7) paths have 107 bytes at most */
     LB_SOURCE = 16,   /* bytes of a backend's source */
@@ -252,29 +252,31 @@ enum lb_avoided {
 
 /* Why a decision fell as it did. */
 enum lb_why {
-    LB_WHY_NONE = 0,      /* nobody could be picked */
-    LB_WHY_TURN = 1,      /* it was its turn in the schedule, or the draw fell on it */
-    LB_WHY_BETTER = 2,    /* of two candidates it had the lower score */
-    LB_WHY_LEAST = 3,     /* of all it had the lowest score */
-    LB_WHY_ALONE = 4,     /* no second candidate was found */
-    LB_WHY_KEY = 5,       /* the key falls to it */
-    LB_WHY_MOVED = 6,     /* the key's own backend was full, not usable, or ramping up */
-    LB_WHY_SEARCH = 7,    /* the schedule offered nobody usable: the first of the members that was */
-    LB_WHY_STICKY = 8,    /* the client's cookie names it */
-    LB_WHY_LOGIN = 9,     /* the client has logged in on a connection to it */
-    LB_WHY_RESERVE = 10,  /* a backup: nobody of the tier that takes turns could be had */
-    LB_WHY_TRIAL = 11,    /* it is passed over after failures, but for single trials: this is one */
-    LB_WHY_LAST = 12,     /* all others are passed over after failures, too */
-    LB_WHY_ANSWER = 13,   /* no pool was asked: a route answers by itself */
-    LB_WHY_NO_ROUTE = 14, /* nor here: no route matches */
-    LB_WHY_LIMITED = 15,  /* likewise: the request is over its route's rate */
-    LB_WHY_DENIED = 16,   /* nor here: the client's address is not allowed */
-    LB_WHY_UNKNOWN = 17,  /* nor here: no valid credentials came */
-    LB_WHY_PREFIX = 18,   /* it served the text that this one continues */
-    LB_WHY_SHARED = 19,   /* of load and what is known of the text's beginning it has the best */
-    LB_WHY_NEW = 20,      /* nobody knows the beginning: the least loaded */
-    LB_WHY_CROWDED = 21,  /* it goes elsewhere: who served the text that this one continues has too much under way */
-    LB_WHY_WARM = 22,     /* it goes to a backend that is new and has next to nothing */
+    LB_WHY_NONE = 0,         /* nobody could be picked */
+    LB_WHY_TURN = 1,         /* it was its turn in the schedule, or the draw fell on it */
+    LB_WHY_BETTER = 2,       /* of two candidates it had the lower score */
+    LB_WHY_LEAST = 3,        /* of all it had the lowest score */
+    LB_WHY_ALONE = 4,        /* no second candidate was found */
+    LB_WHY_KEY = 5,          /* the key falls to it */
+    LB_WHY_MOVED = 6,        /* the key's own backend was full, not usable, or ramping up */
+    LB_WHY_SEARCH = 7,       /* the schedule offered nobody usable: the first of the members that was */
+    LB_WHY_STICKY = 8,       /* the client's cookie names it */
+    LB_WHY_LOGIN = 9,        /* the client has logged in on a connection to it */
+    LB_WHY_RESERVE = 10,     /* a backup: nobody of the tier that takes turns could be had */
+    LB_WHY_TRIAL = 11,       /* it is passed over after failures, but for single trials: this is one */
+    LB_WHY_LAST = 12,        /* all others are passed over after failures, too */
+    LB_WHY_ANSWER = 13,      /* no pool was asked: a route answers by itself */
+    LB_WHY_NO_ROUTE = 14,    /* nor here: no route matches */
+    LB_WHY_LIMITED = 15,     /* likewise: the request is over its route's rate */
+    LB_WHY_DENIED = 16,      /* nor here: the client's address is not allowed */
+    LB_WHY_UNKNOWN = 17,     /* nor here: no valid credentials came */
+    LB_WHY_PREFIX = 18,      /* it served the text that this one continues */
+    LB_WHY_SHARED = 19,      /* of load and what is known of the text's beginning it has the best */
+    LB_WHY_NEW = 20,         /* nobody knows the beginning: the least loaded */
+    LB_WHY_CROWDED = 21,     /* it goes elsewhere: who served the text that this one continues has too much under way */
+    LB_WHY_AUTH = 23,        /* nor here: the service that decides on requests refuses it */
+    LB_WHY_AUTH_FAILED = 24, /* likewise, or gave no answer */
+    LB_WHY_WARM = 22,        /* it goes to a backend that is new and has next to nothing */
 };
 
 /* What is timed. */

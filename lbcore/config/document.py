@@ -49,6 +49,8 @@ _METHODS = {"type": ["string", "array"], "items": {"type": "string"}}
 
 _EDITS = {"request_headers": Table(options.EDITS), "response_headers": Table(options.EDITS)}
 
+_AUTH = {"auth_request": Table(options.AUTH_REQUEST)}
+
 POOL = Table(
     options.POOL,
     tables={
@@ -64,10 +66,10 @@ FILE = Table(
     options.TOP,
     tables={"admin": Table(options.ADMIN), "cluster": Table(options.CLUSTER)},
     arrays={
-        "listener": Table(options.LISTENER, tables=_EDITS, arrays={"certificate": Table(options.CERTIFICATE)}),
+        "listener": Table(options.LISTENER, tables={**_EDITS, **_AUTH}, arrays={"certificate": Table(options.CERTIFICATE)}),
         "route": Table(
             options.ROUTE,
-            tables={**_EDITS, "mirror": Table(options.MIRROR), "respond": Table(options.RESPOND)},
+            tables={**_EDITS, **_AUTH, "mirror": Table(options.MIRROR), "respond": Table(options.RESPOND)},
             others={
                 "method": _METHODS,
                 "header": _CONDITIONS,

@@ -10,6 +10,7 @@ from lbcore.config.document import FILE, copied, faults
 from lbcore.config.log_target import is_path
 from lbcore.config.settings import (
     AdminSettings,
+    AuthRequestSettings,
     BackendSettings,
     BalancerSettings,
     CertificateSettings,
@@ -119,8 +120,21 @@ def _route(problems: _Problems, where: str, values: dict[str, Any], path: str | 
         mirror = problems.made(f"{where}mirror.", MirrorSettings, mirror)
         if mirror is None:
             return None
-    route: RouteSettings | None = problems.made(where, RouteSettings, {**values, "respond": respond, "mirror": mirror})
+    auth = _auth_request(problems, where, values)
+    if auth is None and "auth_request" in values:
+        return None
+    parts = {"respond": respond, "mirror": mirror, "auth_request": auth}
+    route: RouteSettings | None = problems.made(where, RouteSettings, {**values, **parts})
     return route
+
+
+def _auth_request(problems: _Problems, where: str, values: dict[str, Any]) -> AuthRequestSettings | None:
+    """None: it is not there, or it is wrong."""
+    given = values.get("auth_request")
+    made: AuthRequestSettings | None = None
+    if given is not None:
+        made = problems.made(f"{where}auth_request.", AuthRequestSettings, given)
+    return made
 
 
 def _listener(problems: _Problems, where: str, values: dict[str, Any], path: str | None) -> ListenerSettings | None:
@@ -129,9 +143,11 @@ def _listener(problems: _Problems, where: str, values: dict[str, Any], path: str
     for at, certificate in enumerate(values.pop("certificate", ())):
         _from_own_folder(certificate, ("cert", "key", "ocsp"), path)
         certificates.append(problems.made(f"{where}certificate[{at}].", CertificateSettings, certificate))
-    if None in certificates:
+    auth = _auth_request(problems, where, values)
+    if None in certificates or (auth is None and "auth_request" in values):
         return None
-    listener: ListenerSettings | None = problems.made(where, ListenerSettings, {**values, "certificates": certificates})
+    parts = {"certificates": certificates, "auth_request": auth}
+    listener: ListenerSettings | None = problems.made(where, ListenerSettings, {**values, **parts})
     return listener
 
 

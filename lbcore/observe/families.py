@@ -221,6 +221,10 @@ COUNTED = {
     "requests_unauthenticated": _worker(
         "requests_unauthenticated", "counter", "HTTP requests that got 401: no valid credentials came (api_keys, basic_auth)."
     ),
+    "auth_requests": _worker("auth_requests", "counter", "Questions to a pool that decides on requests (auth_request)."),
+    "auth_cached": _worker("auth_cached", "counter", "HTTP requests that went on by such a decision of before (cache)."),
+    "auth_refused": _worker("auth_refused", "counter", "Of the questions: those that were refused."),
+    "auth_failed": _worker("auth_failed", "counter", "Questions that got no answer, so the request got a 503 or 504."),
     "requests_denied": _worker(
         "requests_denied",
         "counter",

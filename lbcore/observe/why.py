@@ -40,6 +40,8 @@ WHY = {
     19: "the best by load and by what it knows of the beginning",
     20: "nobody knows the beginning: the best by load",
     21: "the backend that served what it continues has too much under way",
+    23: "the service that decides on requests refuses it",
+    24: "the service that decides on requests gave no answer",
     22: "a backend that has next to nothing is warmed up",
 }
 NO_POOL = 0xFFFF

@@ -6,31 +6,38 @@ import hashlib
 import os
 
 from lbcore.config.credentials import KEYS, USERS
+from lbcore.config.settings import auth_request
 from lbcore.config.settings.access import KEY_HEADERS, OFF, asks, has_lists
 from lbcore.table.packed import network
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from typing import Any
 
     from lbcore.config.credentials import Credentials
     from lbcore.config.settings import ListenerSettings, RouteSettings
 
-NO_LISTENER = 0xFFFFFFFF
+NO_LISTENER = NO_POOL = 0xFFFFFFFF
 
 
 class Guards:
     """Rows of guards, and the networks and credentials that they speak of. Equal guards of routes are one row.
 
     sets: the credentials of each file that settings name, by kind and file. put: places a text: its offset and length.
+    pools: rows by name.
     """
 
-    def __init__(self, sets: Mapping[tuple[str, str], Credentials], put: Callable[[str], tuple[int, int]]) -> None:
+    def __init__(
+        self,
+        sets: Mapping[tuple[str, str], Credentials],
+        put: Callable[[str | bytes], tuple[int, int]],
+        pools: Mapping[str, int],
+    ) -> None:
         self.salt: bytes = os.urandom(16)
         self.rows: list[dict[str, Any]] = []
         self.networks: list[dict[str, object]] = []
-        self._sets, self._put = sets, put
+        self._sets, self._put, self._pools = sets, put, pools
         self._numbers: dict[tuple[object, ...], int] = {}
         self._set_numbers = {key: number for number, key in enumerate(sorted(sets), 1)}
 
@@ -40,9 +47,10 @@ class Guards:
 
     def of_route(self, route: RouteSettings) -> int:
         """The number of a route's guard, from 1; 0: it needs none."""
-        if not has_lists(route) and not asks(route):
+        if not route.has_guard:
             return 0
-        key = (has_lists(route), *_networks(route), asks(route), *self._credentials(route).values())
+        decides = tuple(self._decides(route).values())
+        key = (has_lists(route), *_networks(route), asks(route), *self._credentials(route).values(), decides)
         if key not in self._numbers:
             self._numbers[key] = self._add(route, NO_LISTENER)
         return self._numbers[key]
@@ -69,6 +77,7 @@ class Guards:
                 "denied_count": len(denied),
                 "asks": int(asks(entry)),
                 **self._credentials(entry),
+                **self._decides(entry),
             }
         )
         self.networks += [network(cidr) for cidr in (*allowed, *denied)]
@@ -88,8 +97,31 @@ class Guards:
             "removes": int(entry.remove_credentials),
         }
 
+    def _decides(self, entry: ListenerSettings | RouteSettings) -> dict[str, int]:
+        """Who decides on its requests."""
+        auth = entry.auth_request
+        if auth is None:
+            return {}
+        if auth.pool == auth_request.OFF:
+            return {"request_pool": NO_POOL}
+        target, granted = self._put(auth.path), self._put(_names(auth.headers or ()))
+        cache_by = self._put(_names(auth.cached_by))
+        return {
+            "request_pool": self._pools[auth.pool] + 1,
+            "request_ms": auth.timeout_ms,
+            "cache_ms": auth.cache_ms,
+            **dict(zip(("target", "target_length"), target, strict=True)),
+            **dict(zip(("granted", "granted_length"), granted, strict=True)),
+            **dict(zip(("cache_by", "cache_by_length"), cache_by, strict=True)),
+        }
+
     def _set_number(self, kind: str, path: str | None) -> int:
         return 0 if path in (None, OFF) else self._set_numbers[kind, str(path)]
+
+
+def _names(names: Iterable[str]) -> bytes:
+    """Each behind its length, folded as csrc/l7/syntax.h does."""
+    return b"".join(bytes([len(name)]) + name.lower().replace("_", "-").encode() for name in names)
 
 
 def _networks(entry: ListenerSettings | RouteSettings) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -261,7 +261,7 @@ def pack(
     that have a guard. sets: as Guards has them. Raises ConfigError when they do not fit.
     """
     text = _Text()
-    guards = Guards(sets or {}, text.put)
+    guards = Guards(sets or {}, text.put, pools)
     for row, listener in (guarded or {}).items():
         guards.add_listener(row, listener)
     edits = _edits_of(edited, listeners, pools, text)

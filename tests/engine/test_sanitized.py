@@ -84,6 +84,7 @@ SUITES = [
     "l7/test_second_tries.py",
     "l7/test_retry_on.py",
     "l7/test_mirror.py",
+    "l7/test_auth_request.py",
     "l7/test_hedging.py",
     "l4/test_udp_upgrade.py",
     "l7/test_sticky.py",

@@ -120,7 +120,7 @@ static size_t local(struct lb_l7 *l7, const struct lb_exchange *exchange, struct
         .openai = (uint8_t)lb_http_tells_openai(l7, exchange),
         .code = exchange->overdue ? LB_ERROR_TOTAL_TIMEOUT : said.end,
         .answer = lb_route_answered(l7, said),
-        .challenges = lb_guard_challenges(l7, said),
+        .challenges = lb_guard_lines(l7, exchange, said),
         .listener = lb_http_listener(l7, exchange),
         .retry_after_s = said.next == LB_NEXT_ANSWER ? 0 : said.number,
     };

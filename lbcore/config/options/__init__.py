@@ -4,6 +4,7 @@ From these tables come TOML keys (config/document.py), the flags (cli/run_flags.
 what a reload changes (`restart`), the texts of errors and the tables of tools/docs/options.md.
 """
 
+from lbcore.config.options.access import AUTH_REQUEST
 from lbcore.config.options.admin import ADMIN
 from lbcore.config.options.cluster import CLUSTER
 from lbcore.config.options.edits import EDITS
@@ -15,6 +16,7 @@ from lbcore.config.options.top import DEFAULT_NAME, TOP
 
 __all__ = (
     "ADMIN",
+    "AUTH_REQUEST",
     "BACKEND",
     "CERTIFICATE",
     "CLUSTER",

@@ -43,6 +43,40 @@ def _credentials(scope: str) -> tuple[Option, ...]:
     )
 
 
+AUTH_REQUEST: tuple[Option, ...] = (
+    Option(
+        "pool",
+        "name",
+        None,
+        "pool that decides on each request: lbcore sends it a GET with the headers of the request, and a 2xx lets the request"
+        " on; a 4xx, and a 3xx with a Location, go to the client; all else is a 503; off: none, whatever the listener says",
+    ),
+    Option("path", "text", "/", "path, and query, of that GET"),
+    Option(
+        "headers",
+        "headers",
+        None,
+        "headers of the 2xx that go to the backend with the request, such as X-Auth-User; what clients bring of that name does"
+        " not; default: none",
+    ),
+    Option("timeout", "duration", 5_000, "how long a request waits for the decision", low=10, high=60_000),
+    Option(
+        "cache",
+        "duration",
+        0,
+        "how long a 2xx also lets other requests on that have the same headers of cache_by; 0: each request is asked about",
+        low=0,
+        high=3_600_000,
+    ),
+    Option(
+        "cache_by",
+        "headers",
+        None,
+        "headers on which alone a cached decision depends, such as Authorization; a request without any of them is asked about"
+        " each time; requires cache; default: Authorization, Cookie",
+    ),
+)
+
 LISTENER_ACCESS: tuple[Option, ...] = (
     Option(
         "allow_clients",

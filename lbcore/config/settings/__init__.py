@@ -17,6 +17,7 @@ from lbcore.config.settings.addresses import (
     split_host_port,
 )
 from lbcore.config.settings.admin import PRIVATE_NETWORKS, AdminSettings, admin_of
+from lbcore.config.settings.auth_request import AuthRequestSettings
 from lbcore.config.settings.balancer import BalancerSettings, limited, listeners_of, probe_of, simple
 from lbcore.config.settings.base import Settings
 from lbcore.config.settings.cluster import ClusterSettings
@@ -40,6 +41,7 @@ __all__ = (
     "PRIVATE_NETWORKS",
     "UNIX",
     "AdminSettings",
+    "AuthRequestSettings",
     "BackendSettings",
     "BalancerSettings",
     "CertificateSettings",

@@ -8,6 +8,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from lbcore.config.settings.auth_request import AuthRequestSettings
+
 MAX_CLIENT_NETWORKS = 64
 """LB_CLIENT_NETWORKS of csrc/layout/words.h."""
 MAX_KEY_HEADERS = 8
@@ -30,6 +32,12 @@ class Guarded(Settings):
     api_key_headers: list[str] | None
     identity_header: str | None
     remove_credentials: bool
+    auth_request: AuthRequestSettings | None
+
+    @property
+    def has_guard(self) -> bool:
+        """Does it say anything of who may use it?"""
+        return has_lists(self) or asks(self) or self.auth_request is not None
 
 
 def has_lists(entry: Guarded) -> bool:

@@ -7,6 +7,7 @@ from lbcore.config.option import slots
 from lbcore.config.secret import Secret
 from lbcore.config.settings.addresses import HTTP_MODES, ROUTED_MODES, is_unix
 from lbcore.config.settings.admin import AdminSettings, admin_of
+from lbcore.config.settings.auth_request import OFF
 from lbcore.config.settings.base import Settings
 from lbcore.config.settings.cluster import ClusterSettings
 from lbcore.config.settings.edits import KEYS
@@ -25,6 +26,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from typing import Any
+
+    from lbcore.config.settings.access import Guarded
 
 
 TAKES_RESTART = (*(option.name for option in options.TOP if option.restart), "admin", "cluster")
@@ -123,6 +126,7 @@ class BalancerSettings(Settings):
         for listener in self.listeners:
             if listener.pool is None and self._is_routed(listener):
                 continue
+            yield from _auth_faults(f"listener {listener.name}: auth_request", listener, self.pools)
             if listener.pool not in pools:
                 yield (f"listener {listener.name}: pool {listener.pool!r} is unknown (known: {', '.join(pools)})")
         for kind, found, most in (("listeners", names, 64), ("pools", pools, 256)):
@@ -216,6 +220,7 @@ class BalancerSettings(Settings):
             if route.mapped is not None:
                 yield from (f"route[{at}].map: {line}" for line in route.mapped.unknown(pools))
             yield from _mirror_faults(f"route[{at}].mirror.pool", route, self.pools)
+            yield from _auth_faults(f"route[{at}].auth_request", route, self.pools)
             if route.listener is not None and modes and route.listener not in modes:
                 yield f"route[{at}].listener: {route.listener!r} is no http, https or tls listener (known: {', '.join(modes)})"
             if modes.get(route.listener or "") == "tls" and route.of_requests:
@@ -253,6 +258,17 @@ class BalancerSettings(Settings):
         if listener.mode == "tls":
             return any(route.listener in (None, listener.group) and not route.of_requests for route in self.routes)
         return listener.mode in HTTP_MODES and bool(self.routes)
+
+
+def _auth_faults(where: str, entry: Guarded, pools: list[PoolSettings]) -> Iterable[str]:
+    auth = entry.auth_request
+    if auth is None or auth.pool == OFF:
+        return
+    named = {pool.name: pool for pool in pools}
+    if auth.pool not in named:
+        yield f"{where}.pool: {auth.pool!r} is unknown (known: {', '.join(named)})"
+    elif named[auth.pool].send_proxy != "off":
+        yield f"{where}.pool: {auth.pool} has send_proxy: what asks comes on no client's connection"
 
 
 def _mirror_faults(where: str, route: RouteSettings, pools: list[PoolSettings]) -> Iterable[str]:

@@ -6,7 +6,7 @@ import re
 
 from lbcore.config import options
 from lbcore.config.option import slots
-from lbcore.config.settings.access import CREDENTIALS, Guarded, access_faults, asks, has_lists
+from lbcore.config.settings.access import CREDENTIALS, Guarded, access_faults
 from lbcore.config.settings.addresses import HTTP_MODES, join_host_port, parse_listen
 from lbcore.config.settings.base import is_token
 from lbcore.config.settings.edits import HSTS, KEYS, edit_faults, folded, hsts_value, take_edits
@@ -55,7 +55,17 @@ class ListenerSettings(Guarded):
 
     OPTIONS = options.LISTENER
     __slots__ = slots(
-        options.LISTENER, *KEYS, "also", "certificates", "group", "host", "mode", "port", "v6_only", but=("bind",)
+        options.LISTENER,
+        *KEYS,
+        "also",
+        "auth_request",
+        "certificates",
+        "group",
+        "host",
+        "mode",
+        "port",
+        "v6_only",
+        but=("bind",),
     )
 
     name: str  # empty until the balancer's settings name it
@@ -130,6 +140,7 @@ class ListenerSettings(Guarded):
         self.pass_client_headers = self.pass_client_headers or []
         self.protocols = self.protocols or list(PROTOCOLS)
         self.certificates = list(values.pop("certificates", ()))
+        self.auth_request = values.pop("auth_request", None)
         yield from take_edits(self, values)
         for name, most in (("error_body", MAX_ERROR_BODY), ("error_type", MAX_ERROR_TYPE)):
             if len((getattr(self, name) or "").encode()) > most:
@@ -187,6 +198,8 @@ class ListenerSettings(Guarded):
         yield from self.out_of_scope("mode", (self.mode,))
         if self.error_body is not None and self.error_format != "text":
             yield f"error_body: not with error_format = {self.error_format}, which has a body of its own"
+        if self.auth_request is not None and self.mode not in HTTP_MODES:
+            yield f"auth_request: only for mode http or https, this is {self.mode}"
         path = self.health_path
         if path is not None and (not path.startswith("/") or not path.isascii() or len(path) > 127 or set(path) & set(" ?#")):
             yield f"health_path: {path!r} is not allowed (allowed: an absolute path such as /healthz, at most 127 characters)"
@@ -243,7 +256,7 @@ class ListenerSettings(Guarded):
     @property
     def is_guarded(self) -> bool:
         """Is anything asked of each request before it goes on?"""
-        return self.mode in HTTP_MODES and (has_lists(self) or asks(self))
+        return self.mode in HTTP_MODES and self.has_guard
 
     @property
     def terminates(self) -> bool:
@@ -268,7 +281,7 @@ class RouteSettings(MatchSettings, Guarded):
     """Where requests go that fit: all that is named must hold."""
 
     OPTIONS = options.ROUTE
-    __slots__ = (*MatchSettings.__slots__, *slots(OWN, *KEYS, "mapped", "mirror", "respond"))
+    __slots__ = (*MatchSettings.__slots__, *slots(OWN, *KEYS, "auth_request", "mapped", "mirror", "respond"))
     KEY = "route."
 
     listener: str | None
@@ -298,6 +311,7 @@ class RouteSettings(MatchSettings, Guarded):
     def take(self, values: dict[str, Any]) -> Iterable[str]:
         self.respond = values.pop("respond", None)
         self.mirror = values.pop("mirror", None)
+        self.auth_request = values.pop("auth_request", None)
         self.mapped = values.pop("mapped", None)
         yield from take_edits(self, values)
         yield from super().take(values)
@@ -372,7 +386,7 @@ class RouteSettings(MatchSettings, Guarded):
     @property
     def of_requests(self) -> list[str]:
         """What it asks for, or does, that only requests have."""
-        answers = [key for key in (*ANSWERS, "mirror", *CREDENTIALS, *KEYS, *REWRITING) if getattr(self, key)]
+        answers = [key for key in (*ANSWERS, "auth_request", "mirror", *CREDENTIALS, *KEYS, *REWRITING) if getattr(self, key)]
         return [*self.conditions_of_requests, *answers, *self._of_exchanges]
 
     @property
