@@ -19,6 +19,7 @@
 #include "belongs.h"
 #include "bound.h"
 #include "charge.h"
+#include "elsewhere.h"
 #include "input.h"
 #include "queue.h"
 #include "spoken.h"
@@ -190,8 +191,8 @@ static int may_wait(const struct lb_l7 *l7, const struct lb_exchange *exchange)
 static struct lb_verdict enqueue(struct lb_l7 *l7, struct lb_exchange *exchange)
 {
     if (lb_http_enqueue(l7, exchange) < 0)
-        return lb_verdict_error(503, may_wait(l7, exchange) ? LB_ERROR_QUEUE_FULL : LB_ERROR_NO_BACKEND,
-                                "no backend can take the request");
+        return lb_http_refused(exchange, lb_verdict_error(503, may_wait(l7, exchange) ? LB_ERROR_QUEUE_FULL : LB_ERROR_NO_BACKEND,
+                                                          "no backend can take the request"));
     return lb_verdict(LB_NEXT_QUEUE);
 }
 
@@ -268,11 +269,13 @@ static struct lb_verdict reach(struct lb_l7 *l7, struct lb_exchange *exchange, i
     case LB_ATTEMPT_REUSED:
         return lb_verdict(LB_NEXT_SEND);
     case LB_ATTEMPT_NOBODY:
-        return exchange->tried_count && !may_wait(l7, exchange) ? give_up(&attempt) : enqueue(l7, exchange);
+        if (!exchange->tried_count || may_wait(l7, exchange))
+            return enqueue(l7, exchange);
+        break;
     case LB_ATTEMPT_SPENT:
-        return give_up(&attempt);
+        break;
     }
-    return give_up(&attempt);
+    return lb_http_refused(exchange, give_up(&attempt));
 }
 
 struct lb_verdict lb_http_attempt(struct lb_l7 *l7, struct lb_exchange *exchange)

@@ -5,6 +5,7 @@
 #include "auth_request.h"
 #include "awaits.h"
 #include "belongs.h"
+#include "elsewhere.h"
 #include "hedge.h"
 #include "held_route.h"
 #include "min_rate.h"
@@ -181,8 +182,9 @@ static struct lb_verdict timed_out(struct lb_l7 *l7, struct lb_exchange *exchang
     case LB_EXCHANGE_BEGUN:
         break;
     case LB_EXCHANGE_QUEUED:
-        return lb_verdict_error(503, lb_http_pool(l7, exchange)->outage ? LB_ERROR_NO_BACKEND : LB_ERROR_QUEUE_TIMEOUT,
-                                "no backend could take the request in time");
+        return lb_http_refused(
+            exchange, lb_verdict_error(503, lb_http_pool(l7, exchange)->outage ? LB_ERROR_NO_BACKEND : LB_ERROR_QUEUE_TIMEOUT,
+                                       "no backend could take the request in time"));
     case LB_EXCHANGE_CONNECTING:
         return lb_verdict_number(LB_NEXT_FAILED, ETIMEDOUT);
     case LB_EXCHANGE_FORWARDING:

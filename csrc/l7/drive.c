@@ -80,6 +80,7 @@ static struct lb_verdict send_request(struct lb_l7 *l7, struct lb_exchange *exch
         return there;
     exchange->peers = (struct lb_peers){0};
     lb_http_asked(l7, exchange);
+    lb_http_refused_no_more(exchange);
     lb_http_move(l7, exchange, LB_EXCHANGE_FORWARDING);
     return lb_http_send_request(l7, exchange);
 }

@@ -40,8 +40,8 @@ int lb_http_is_refusal(const struct lb_exchange *exchange, uint16_t status)
     return (status >= 500 || status == 429) && exchange->retry_on & bit_of(status);
 }
 
-/* Retry-After in milliseconds (RFC 9110 10.2.3); 0: none, or a date, which no clock of ours is sure to agree with. */
-static uint32_t asked_pause_ms(const struct lb_l7 *l7, const char *bytes)
+/* Retry-After in seconds (RFC 9110 10.2.3); 0: none, or a date, which no clock of ours is sure to agree with. */
+static uint16_t asked_pause_s(const struct lb_l7 *l7, const char *bytes)
 {
     const struct lb_field *field = lb_field_find(&l7->message, bytes, "retry-after", 11);
     uint32_t seconds = 0;
@@ -51,23 +51,24 @@ static uint32_t asked_pause_ms(const struct lb_l7 *l7, const char *bytes)
         char digit = bytes[field->value.at + i];
         if (digit < '0' || digit > '9')
             return 0;
-        if (seconds < LB_AVOID_MOST_MS)
-            seconds = seconds * 10 + (uint32_t)(digit - '0');
+        seconds = seconds * 10 + (uint32_t)(digit - '0');
+        seconds = seconds < UINT16_MAX ? seconds : UINT16_MAX;
     }
-    return seconds < LB_AVOID_MOST_MS / 1000 ? seconds * 1000 : LB_AVOID_MOST_MS;
+    return (uint16_t)seconds;
 }
 
 /* The backend of a response that is one of retry_on, or not, is treated accordingly. */
-static void note(struct lb_l7 *l7, const struct lb_exchange *exchange, uint16_t status, const char *bytes)
+static void note(struct lb_l7 *l7, const struct lb_exchange *exchange, uint16_t status, uint16_t pause_s)
 {
     struct lb_worker_context *ctx = l7->ctx;
+    uint32_t pause_ms = pause_s < LB_AVOID_MOST_MS / 1000 ? pause_s * 1000u : LB_AVOID_MOST_MS;
     struct lb_backend_health *health = lb_report_of(ctx, exchange->backend);
     if (!lb_http_is_refusal(exchange, status)) {
         lb_avoid_served(health, exchange->sent_us);
         return;
     }
-    ctx->trial_failed = (uint8_t)lb_avoid_refused(&ctx->shm, ctx->worker, exchange->pool, exchange->backend, ctx->now_us,
-                                                  asked_pause_ms(l7, bytes));
+    ctx->trial_failed =
+        (uint8_t)lb_avoid_refused(&ctx->shm, ctx->worker, exchange->pool, exchange->backend, ctx->now_us, pause_ms);
 }
 
 /* Is the whole of it there that was sent, and has its client got nothing that a second response would not fit behind? Whoever has logged in on a
@@ -99,9 +100,10 @@ static void account(struct lb_l7 *l7, struct lb_exchange *exchange, uint32_t bac
 struct lb_verdict lb_http_elsewhere(struct lb_l7 *l7, struct lb_exchange *exchange, const char *bytes)
 {
     uint16_t status = l7->message.head.status;
+    uint16_t pause_s = exchange->retry_on & bit_of(status) ? asked_pause_s(l7, bytes) : 0;
     uint32_t head = l7->message.head.bytes, decision = exchange->decision;
     int says_close = !l7->message.persistent;
-    note(l7, exchange, status, bytes);
+    note(l7, exchange, status, pause_s);
     if (!(exchange->retry_on & bit_of(status)) || !may_leave(l7, exchange)) {
         l7->ctx->trial_failed = 0;
         return lb_verdict(LB_NEXT_WAIT);
@@ -114,6 +116,8 @@ struct lb_verdict lb_http_elsewhere(struct lb_l7 *l7, struct lb_exchange *exchan
         back_to_response(l7, exchange, bytes, head);
         return lb_verdict(LB_NEXT_WAIT);
     }
+    exchange->refused = status;
+    exchange->pause_s = pause_s;
     account(l7, exchange, exchange->backend, status);
     lb_http_note_habit(l7, exchange, status, says_close);
     lb_add(&l7->ctx->row->responses_retried, 1);

@@ -30,6 +30,22 @@ int lb_http_is_refusal(const struct lb_exchange *exchange, uint16_t status);
 __attribute__((warn_unused_result)) struct lb_verdict lb_http_elsewhere(struct lb_l7 *l7, struct lb_exchange *exchange,
                                                                         const char *bytes);
 
+/* Nobody else can be reached for a request that a response sent to another backend: its client is told that response's status, as it would
+ * have been without another try; `otherwise`: where there was no such response. */
+static inline struct lb_verdict lb_http_refused(const struct lb_exchange *exchange, struct lb_verdict otherwise)
+{
+    struct lb_verdict refused = lb_verdict_respond(exchange->refused, "no other backend could be reached after this status");
+    refused.number = exchange->pause_s;
+    return exchange->refused ? refused : otherwise;
+}
+
+/* It goes out to a backend. What may be repeated is as if that had not happened; of all else no older status tells. */
+static inline void lb_http_refused_no_more(struct lb_exchange *exchange)
+{
+    if (!lb_method_is_idempotent((enum lb_method)exchange->method))
+        exchange->refused = exchange->pause_s = 0;
+}
+
 /* Leave the backend and its response, and go on with this one, which is charged already. */
 __attribute__((warn_unused_result)) struct lb_verdict lb_http_go_elsewhere(struct lb_l7 *l7, struct lb_exchange *exchange,
                                                                            uint32_t backend);

@@ -106,6 +106,8 @@ struct lb_exchange {
     uint16_t pool;
     uint16_t route;    /* that led there: its number, and 1; 0: none */
     uint16_t mirror;   /* row and 1 of the pool that is to get a copy of it; 0: none, or it has got it */
+    uint16_t refused;  /* the status that sent it to another backend, until that one may have acted on it; 0: none did */
+    uint16_t pause_s;  /* what Retry-After said with it */
     uint32_t retry_on; /* enum lb_retry_on, bits: responses that send it to another backend; 0: none */
     struct lb_body request;
     struct lb_body response;

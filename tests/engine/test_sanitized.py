@@ -83,6 +83,7 @@ SUITES = [
     "l7/test_connection_reuse.py",
     "l7/test_second_tries.py",
     "l7/test_retry_on.py",
+    "l7/test_retry_unreached.py",
     "l7/test_mirror.py",
     "l7/test_auth_request.py",
     "l7/test_hedging.py",

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from h2_backends import Call, H2Backend
-from h2_frames import DATA, END_STREAM, HEADERS, RST_STREAM, H2Client, frame
-from harness import balanced, free_port, settled, wait_for
+from h2_frames import RST_STREAM
+from harness import balanced, settled, wait_for
 from http_balancers import OFF, POST, backend_of, cookie_of, figure, http
 from http_peers import Backend, Client, answering, field
+from refusing import BUSY, CLIENTS, refused, statuses_by_http1
 
 from lbcore.config.settings import BalancerSettings, ListenerSettings, PoolSettings, RouteSettings
 from lbcore.errors import ConfigError
@@ -20,49 +21,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
 
-BUSY = b"HTTP/1.1 503 Busy\r\nX-From: bad\r\nContent-Length: 4\r\n\r\nbusy"
 RULES: dict[str, Any] = {"retry_on": [502, 503, 429], "max_failed_responses": 0}
-
-
-def refused(status: str = "503", *fields: tuple[str, str]) -> Callable[[Call], None]:
-    """A script of a backend of HTTP/2."""
-
-    def script(call: Call) -> None:
-        call.talk.send(
-            call.talk.head(call.stream, (":status", status), ("content-length", "4"), *fields),
-            frame(DATA, END_STREAM, call.stream, b"busy"),
-        )
-
-    return script
-
-
-def statuses_by_http1(address: tuple[str, int], method: bytes, body: bytes | None, count: int) -> list[int]:
-    """On one connection."""
-    length = b"" if body is None else b"Content-Length: %d\r\n" % len(body)
-    with Client(address) as client:
-        found = []
-        for _ in range(count):
-            client.send(method + b" / HTTP/1.1\r\nHost: a\r\n" + length + b"\r\n" + (body or b""))
-            found.append(client.answer(to_head=method == b"HEAD").status)
-        return found
-
-
-def statuses_by_http2(address: tuple[str, int], method: bytes, body: bytes | None, count: int) -> list[int]:
-    """On one connection, ten at a time."""
-    with H2Client(address) as client:
-        found: list[int] = []
-        for first in range(0, count, 10):
-            open_streams = {2 * number + 1 for number in range(first, first + 10)}
-            for stream in sorted(open_streams):
-                client.ask(stream, method=method.decode(), body=body)
-            while open_streams:
-                got = client.receive()
-                assert got is not None
-                if got.kind == HEADERS:
-                    found.append(int(dict(client.decoder.decode(got.payload))[":status"]))
-                if got.kind in (HEADERS, DATA) and got.flags & END_STREAM:
-                    open_streams.remove(got.stream)
-        return found
 
 
 def unchunked(raw: bytes) -> bytes:
@@ -76,7 +35,6 @@ def unchunked(raw: bytes) -> bytes:
     return data
 
 
-CLIENTS = {"http/1.1": statuses_by_http1, "h2": statuses_by_http2}
 BODIES = {"none": None, "short": b"x" * 20, "long": b"y" * 15_000}
 
 
@@ -181,11 +139,6 @@ def test_only_backend_is_asked_once() -> None:
         assert client.get().body == b"busy"
         assert len(bad.heads) == 1
         assert figure(lb, "retries") == 0
-
-
-def test_neighbour_that_cannot_be_reached_leaves_a_502() -> None:
-    with Backend(answering(BUSY)) as bad, http(bad, f"127.0.0.1:{free_port()}", **RULES) as lb, Client(lb.address) as client:
-        assert client.get().status in (502, 503)
 
 
 @pytest.mark.parametrize("status", [429, 503])
