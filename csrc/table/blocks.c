@@ -38,20 +38,30 @@ static uint64_t mix(uint64_t a, uint64_t b)
     return (uint64_t)product ^ (uint64_t)(product >> 64);
 }
 
-static void take_word(struct lb_blocks_reader *reader, const uint8_t *word)
+static void end_block(struct lb_blocks_reader *reader)
 {
-    uint64_t halves[2];
-    memcpy(halves, word, sizeof halves);
-    reader->state = mix(halves[0] ^ reader->secret[0], halves[1] ^ reader->state) + reader->secret[1];
-    reader->left -= WORD;
     struct lb_blocks *blocks = reader->blocks;
-    if (blocks->words)
-        blocks->end[blocks->ends++ % LB_ENDS] = mix(reader->state ^ reader->secret[0], reader->secret[1]);
-    if (reader->left)
-        return;
     blocks->hash[blocks->count] = mix(reader->state ^ reader->secret[1], blocks->count ^ reader->secret[0]);
     blocks->count++;
     reader->left = bytes_of(blocks->count);
+}
+
+/* So many words, none of which lies behind the block under way. */
+static void take_words(struct lb_blocks_reader *reader, const uint8_t *at, uint32_t count)
+{
+    const uint64_t one = reader->secret[0], other = reader->secret[1];
+    struct lb_blocks *blocks = reader->blocks;
+    uint64_t state = reader->state, halves[2];
+    for (const uint8_t *end = at + (size_t)count * WORD; at < end; at += WORD) {
+        memcpy(halves, at, sizeof halves);
+        state = mix(halves[0] ^ one, halves[1] ^ state) + other;
+        if (blocks->words)
+            blocks->end[blocks->ends++ % LB_ENDS] = mix(state ^ one, other);
+    }
+    reader->state = state;
+    reader->left -= count * WORD;
+    if (!reader->left)
+        end_block(reader);
 }
 
 void lb_blocks_begin(struct lb_blocks_reader *reader, struct lb_blocks *blocks, const uint8_t key[16], uint64_t salt)
@@ -67,14 +77,16 @@ void lb_blocks_read(struct lb_blocks_reader *reader, const void *bytes, size_t c
     const uint8_t *at = bytes, *end = at + count;
     while (reader->left && at < end) {
         if (!reader->waiting && end - at >= WORD) {
-            take_word(reader, at);
-            at += WORD;
+            size_t there = (size_t)(end - at) / WORD, wanted = reader->left / WORD;
+            uint32_t count = (uint32_t)(there < wanted ? there : wanted);
+            take_words(reader, at, count);
+            at += (size_t)count * WORD;
             continue;
         }
         reader->word[reader->waiting++] = *at++;
         if (reader->waiting == WORD) {
             reader->waiting = 0;
-            take_word(reader, reader->word);
+            take_words(reader, reader->word, 1);
         }
     }
 }
