@@ -119,7 +119,7 @@ def once(router: Router, file: Path) -> float:
     report = json.loads(found[1]) if found else {}
     if not report.get("requests") or report["status_errors"]:
         raise RuntimeError(f"requests failed: {said}")
-    return used / report["requests"] / 1000
+    return used / int(report["requests"]) / 1000
 
 
 def measured(directory: Path, rounds: int, trace: Trace, missing: list[str]) -> dict[str, list[float]]:

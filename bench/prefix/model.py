@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 import random
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -59,18 +59,48 @@ class Run:
         return max(counts.values()) * workers / sum(counts.values())
 
 
+class Cache:
+    """What a worker has of texts: of so many characters, those that were used last; None: all."""
+
+    def __init__(self, characters: int | None = None) -> None:
+        self._room = characters
+        self._has: OrderedDict[tuple[int, ...], int] = OrderedDict()
+        self._held = 0
+
+    def known(self, one: Conversation) -> int:
+        """Messages from a conversation's beginning on that are there."""
+        count = 0
+        while count < len(one.chain) and tuple(one.chain[: count + 1]) in self._has:
+            count += 1
+        return count
+
+    def take(self, one: Conversation, lengths: list[int]) -> None:
+        """All of a conversation's messages; the last one is the first to go."""
+        for count in range(len(one.chain), 0, -1):
+            key = tuple(one.chain[:count])
+            self._held += 0 if key in self._has else lengths[count - 1]
+            self._has[key] = lengths[count - 1]
+            self._has.move_to_end(key)
+        while self._room is not None and self._held > self._room:
+            self._held -= self._has.popitem(last=False)[1]
+
+
 class Fleet:
     """Workers behind a policy. A context manager, for the table behind it."""
 
-    def __init__(self, policy: str, workers: int, *, keyed: bool, seed: int) -> None:
-        """keyed: the conversation's key is what the policy is told, not its text."""
+    def __init__(
+        self, policy: str, workers: int, *, keyed: bool, seed: int, cache: int | None = None, told: bool = False
+    ) -> None:
+        """keyed: the conversation's key is what the policy is told, not its text. cache: characters that a worker
+        keeps; None: all. told: the policy is told that."""
         self._keyed = keyed
         self._dice = random.Random(seed)
         self._table = Table(name="prefix", version="0", workers=SECTIONS, max_backends=64, datapath="auto", secret=bytes(16))
-        self._table.set_pool(PoolSettings(name="p", policy=policy))
+        self._table.set_pool(PoolSettings(name="p", policy=policy, prefix_cache=cache if told and cache else 0))
         self.rows: dict[int, Row] = {}
-        self._had: dict[int, set[tuple[int, ...]]] = {}
-        self._all: set[tuple[int, ...]] = set()
+        self._cache = cache
+        self._had: dict[int, Cache] = {}
+        self._all = Cache()
         self._reads_until: dict[int, float] = {}
         for _ in range(workers):
             self.join()
@@ -86,7 +116,7 @@ class Fleet:
         """One worker more: its address."""
         row = self._table.add("p", f"10.0.0.{len(self._had) + 1}:80", weight=weight, source="config")
         self._table.set_state(row, "up", "")
-        self.rows[row.index], self._had[row.index] = row, set()
+        self.rows[row.index], self._had[row.index] = row, Cache(self._cache)
         return row.address
 
     def lose(self, address: str) -> None:
@@ -111,14 +141,14 @@ class Fleet:
         run, now, serial = Run(), 0.0, 0
         waiting, last = trace.draw(seed), dict[int, int]()
         busy: list[tuple[float, int, int, int, Conversation]] = []
-        under_way: Counter[int] = Counter()
+        under_way: dict[int, int] = {}
         while waiting or busy:
             while waiting and len(busy) < trace.flights:
                 one = waiting.pop(0 if trace.in_order else self._dice.randrange(len(waiting)))
                 if happen and run.requests in happen:
                     happen.pop(run.requests)()
                 row, section, missed = self._send(one, trace, run, last, now)
-                under_way[row] += 1
+                under_way[row] = under_way.get(row, 0) + 1
                 self._reads_until[row] = max(now, self._reads_until.get(row, 0.0)) + missed / PREFILL
                 run.waits_s.append(self._reads_until[row] - now)
                 took = run.waits_s[-1] + ANSWER / DECODE * (0.5 + self._dice.random()) * max(1.0, under_way[row] / BATCH)
@@ -137,7 +167,7 @@ class Fleet:
         one.ask(trace.question)
         row, section = self.begin(None if self._keyed else one.text(), key=one.key if self._keyed else 0, now=now)
         had, lengths = self._had[row], [len(said) + 1 for said in one.said]
-        seen, possible = self._known(one, had), self._known(one, self._all)
+        seen, possible = had.known(one), self._all.known(one)
         run.requests += 1
         run.characters += sum(lengths)
         run.seen += sum(lengths[:seen])
@@ -147,14 +177,6 @@ class Fleet:
             run.same += last[one.number] == row
         last[one.number] = row
         run.places.append(self.rows[row].address)
-        told = {tuple(one.chain[:count]) for count in range(1, len(one.chain) + 1)}
-        had |= told
-        self._all |= told
+        had.take(one, lengths)
+        self._all.take(one, lengths)
         return row, section, sum(lengths[seen:])
-
-    @staticmethod
-    def _known(one: Conversation, had: set[tuple[int, ...]]) -> int:
-        count = len(one.chain)
-        while count and tuple(one.chain[:count]) not in had:
-            count -= 1
-        return count

@@ -73,7 +73,7 @@ class Model:
             chain = hash((chain, message["role"], message["content"]))
             hashes.append(chain)
             known = known and chain in self.had
-            missed += 0 if known else len(message["content"])
+            missed += 0 if known else size(message)
         async with self._reading:
             await asyncio.sleep(missed / PREFILL)
         self.had.update(hashes)
@@ -82,6 +82,11 @@ class Model:
         await asyncio.sleep(ANSWER_S * (0.5 + self._dice.random()))
         said = json.dumps({"model": self.name, "missed": missed})
         writer.write(_chunk(f"data: {said}\n\ndata: [DONE]\n\n".encode()) + b"0\r\n\r\n")
+
+
+def size(message: dict[str, str]) -> int:
+    """Characters of a message as it was sent, and what parts it from the next."""
+    return len(json.dumps(message, separators=(",", ":"))) + 1
 
 
 def _chunk(data: bytes) -> bytes:
@@ -139,7 +144,7 @@ class Chats:
     async def _turn(self, one: Conversation, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         one.ask(self._trace.question)
         self.run.requests += 1
-        length = sum(len(json.loads(said)["content"]) for said in one.said)
+        length = sum(len(said) + 1 for said in one.said)
         began = time.monotonic()
         writer.write(request(one, stream="true"))
         head = await reader.readuntil(b"\r\n\r\n")
@@ -158,7 +163,7 @@ class Chats:
         known = 0
         for count in range(1, len(one.chain) + 1):
             if tuple(one.chain[:count]) in self._all:
-                known += len(json.loads(one.said[count - 1])["content"])
+                known += len(one.said[count - 1]) + 1
             self._all.add(tuple(one.chain[:count]))
         run = self.run
         run.characters += length

@@ -22,6 +22,7 @@ TRACES = {
     "... system prompts of 40,000 characters": replace(CHATS, prompt=40_000),
     "200 conversations of 10 turns, 64 under way": Trace(conversations=200, turns=10, flights=64, prompt=500),
 }
+LONG = Trace(conversations=60, turns=12, question=3000, flights=16)
 POLICIES = {
     "`prefix`, the messages": ("prefix", False),
     "`prefix`, a key a conversation": ("prefix", True),
@@ -123,6 +124,7 @@ def page(seeds: int) -> str:
         parts.append(f"## {title}\n\n" + _rows(trace, seeds))
     parts.append("## One prefix that all ask\n\n" + _hot(seeds))
     parts.append("## Workers come and go\n\n" + _changes(seeds))
+    parts.append("## Caches that hold less than is said\n\n" + _small(seeds))
     return "\n".join(parts)
 
 
@@ -168,6 +170,39 @@ def _hot(seeds: int) -> str:
         f"\n200 prompts that share nothing, one after the other, `prefix`: {'/'.join(map(str, fresh('prefix', 0)))}.\n"
     )
     return "\n".join(lines)
+
+
+def small(policy: str, *, keyed: bool, cache: int, told: bool, seed: int) -> Run:
+    """Long conversations before workers whose caches hold so many characters, which the policy is told or not."""
+    with Fleet(policy, WORKERS, keyed=keyed, seed=seed, cache=cache, told=told) as fleet:
+        return fleet.play(LONG, seed)
+
+
+def _small(seeds: int) -> str:
+    lines = [
+        f"{LONG.conversations} conversations of {LONG.turns} turns with questions of {LONG.question:,} characters,"
+        f" {LONG.flights} under way; a worker keeps what it used last.\n",
+        "| policy | cache, characters | same | hit | spread | first token, ms |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    rows = {
+        "`prefix`": ("prefix", False, False),
+        "`prefix` with `prefix_cache`": ("prefix", False, True),
+        "`prefix`, a key a conversation": ("prefix", True, False),
+        "`p2c`": ("p2c", False, False),
+    }
+    for cache in (2_000_000, 500_000, 125_000):
+        for name, (policy, keyed, told) in rows.items():
+            runs = [small(policy, keyed=keyed, cache=cache, told=told, seed=seed) for seed in range(seeds)]
+            figures: list[tuple[Callable[[Run], float], str]] = [
+                (lambda run: run.same_share, ".1%"),
+                (lambda run: run.hit, ".2%"),
+                (lambda run: run.spread(WORKERS), ".2f"),
+                (lambda run: run.first_token_s(0.5) * 1000, ".0f"),
+            ]
+            cells = " | ".join(shown([of(run) for run in runs], form) for of, form in figures)
+            lines.append(f"| {name} | {cache:,} | {cells} |")
+    return "\n".join(lines) + "\n"
 
 
 def _changes(seeds: int) -> str:

@@ -195,10 +195,10 @@ struct lb_pool_row {
     uint32_t sticky_secure;      /* the cookie is Secure whatever the listener */
     uint32_t error_format;       /* enum lb_error_format */
     uint32_t hedge_after_ms; /* a request without a response for so long goes to a second backend as well; 0: as the next says */
-    uint32_t hedge_percentile; /* of the pool's response times, likewise; 0: none */
-    uint32_t hedge_budget;     /* percent of requests; 0: none is hedged */
-    uint32_t prefix_ttl_s;     /* policy prefix: how long a beginning is remembered */
-    uint8_t pad1[4];
+    uint32_t hedge_percentile;      /* of the pool's response times, likewise; 0: none */
+    uint32_t hedge_budget;          /* percent of requests; 0: none is hedged */
+    uint32_t prefix_ttl_s;          /* policy prefix: how long a beginning is remembered */
+    uint32_t prefix_cache_kib;      /* ... and how much text a backend's cache holds; 0: not known */
     uint8_t sticky_attributes[256]; /* of the cookie, as they stand in Set-Cookie */
 };
 
@@ -252,7 +252,10 @@ struct lb_home {
     uint32_t life;   /* raised when whatever it had cached is lost */
     uint32_t lately; /* texts that it was given, halved for the whole pool from time to time */
     uint32_t given;  /* in this life */
-    uint32_t pad0;
+    uint32_t fresh;  /* bytes of text that it did not have, since the last of the next */
+    uint32_t turns;  /* eighths of its cache that were filled, in this life */
+    uint16_t at[8];  /* when, in units of prefixes.c: of eighth n at n % 8 */
+    uint8_t pad0[28];
 };
 
 /* One of a pool's two views; max_backends members (u32) and max_slots slots (u32) follow. Writer: control plane. */

@@ -11,7 +11,8 @@ enum {
 };
 
 #define EASE 4.0f        /* requests under way that are no load yet */
-#define KNOWN_HALF 0.25f /* a text that is known whole is worth half a backend's share of load */
+#define EASE_GIVEN 2.0f  /* texts given lately that are none yet: the first ones are mere chance */
+#define KNOWN 0.35f      /* a text that is known whole is worth so much of a backend's share of load */
 #define LEAST_GIVEN 0.5f /* who was given less than that share is not flooded for it ... */
 #define MOST_GIVEN 2.0f  /* ... and who was given more than that is not shunned for ever */
 
@@ -105,11 +106,12 @@ static float score(const struct lb_choice *choice, const struct match *match, co
     float cost = lb_choice_cost(choice, backend), weight = (float)choice->weight;
     float busy = (lb_choice_work(choice, backend) * cost * weight + EASE * (float)choice->member_count) /
                  (scale->all + EASE * (float)choice->member_count);
-    float given = scale->given > 0 ? lately(choice, backend) * cost / scale->given : 1;
+    float given = (lately(choice, backend) * cost * weight + EASE_GIVEN * (float)choice->member_count) /
+                  (scale->given * weight + EASE_GIVEN * (float)choice->member_count);
     given = given < LEAST_GIVEN ? LEAST_GIVEN : given > MOST_GIVEN ? MOST_GIVEN : given;
     float known =
         has(match, backend) ? (float)lb_blocks_bytes(match->depth) / (float)lb_blocks_bytes(choice->wish->blocks->count) : 0;
-    return busy + given - KNOWN_HALF * known;
+    return busy + given - KNOWN * known;
 }
 
 /* Those who are compared, but for one: of a small pool each member, from anywhere; of a large one draws by weight, and who knows the

@@ -3,7 +3,7 @@
 /* A slot: 20 bits of the block's hash, 20 of the backend's row, 8 of its life, 16 of when it was had last, in four seconds. Never 0
  * when it is taken, since no life is. Slots are read and written whole: of two workers that take one at once, one writes in vain, and a
  * block is forgotten; nobody waits. Eight of them are a line of the cache, and a block is in one line. */
-enum { TAG_BITS = 20, BACKEND_BITS = 20, LIFE_BITS = 8, WHEN_BITS = 16, WAYS = 8, WHEN_MS_BITS = 12, LATELY = 128 };
+enum { TAG_BITS = 20, BACKEND_BITS = 20, LIFE_BITS = 8, WHEN_BITS = 16, WAYS = 8, WHEN_MS_BITS = 12, LATELY = 128, EIGHTHS = 8 };
 
 _Static_assert(TAG_BITS + BACKEND_BITS + LIFE_BITS + WHEN_BITS == 64, "a slot is a word");
 
@@ -26,6 +26,16 @@ static uint32_t backend_in(uint64_t slot)
 static uint32_t age_of(uint64_t slot, uint32_t now)
 {
     return (now - (uint32_t)slot) & ((1 << WHEN_BITS) - 1);
+}
+
+/* How old may be what the backend has still: its cache was filled once since. */
+static uint32_t oldest_in_cache(const struct lb_shm *shm, uint32_t backend, uint32_t now)
+{
+    const struct lb_home *home = &shm->homes[backend];
+    uint32_t turns = __atomic_load_n(&home->turns, __ATOMIC_RELAXED);
+    if (turns < EIGHTHS)
+        return UINT32_MAX;
+    return age_of(__atomic_load_n(&home->at[turns % EIGHTHS], __ATOMIC_RELAXED), now);
 }
 
 static int lives(const struct lb_shm *shm, uint64_t slot)
@@ -66,12 +76,14 @@ void lb_prefixes_key(const struct lb_shm *shm, uint32_t pool, uint64_t key, stru
 void lb_prefixes_find(const struct lb_shm *shm, uint32_t pool, uint64_t hash, uint32_t now_ms, struct lb_holders *holders)
 {
     const uint64_t *line = line_of(shm, pool, hash);
-    uint32_t most = most_of(shm->pools[pool].prefix_ttl_s);
+    uint32_t most = most_of(shm->pools[pool].prefix_ttl_s), now = now_ms >> WHEN_MS_BITS;
     holders->count = 0;
     for (int i = 0; i < WAYS; i++) {
         uint64_t slot = __atomic_load_n(&line[i], __ATOMIC_RELAXED);
-        if (tag_in(slot) == tag_of(hash) && lives(shm, slot) && age_of(slot, now_ms >> WHEN_MS_BITS) <= most &&
-            holders->count < LB_HOLDERS)
+        if (tag_in(slot) != tag_of(hash) || !lives(shm, slot) || holders->count == LB_HOLDERS)
+            continue;
+        uint32_t age = age_of(slot, now);
+        if (age <= most && age <= oldest_in_cache(shm, backend_in(slot), now))
             holders->backend[holders->count++] = backend_in(slot);
     }
 }
@@ -122,11 +134,25 @@ void lb_prefixes_learn_end(const struct lb_shm *shm, uint32_t pool, uint64_t end
     put(shm, pool, end, backend, now_ms >> WHEN_MS_BITS);
 }
 
+void lb_prefixes_fill(const struct lb_shm *shm, uint32_t pool, uint32_t backend, uint32_t bytes, uint32_t now_ms)
+{
+    struct lb_home *home = &shm->homes[backend];
+    uint32_t eighth = shm->pools[pool].prefix_cache_kib * (1024 / EIGHTHS);
+    if (!eighth || __atomic_add_fetch(&home->fresh, bytes, __ATOMIC_RELAXED) < eighth)
+        return;
+    uint32_t turn =
+        __atomic_fetch_add(&home->turns, 1, __ATOMIC_RELAXED); /* of two workers at once each takes one: a little too early */
+    __atomic_store_n(&home->at[turn % EIGHTHS], (uint16_t)(now_ms >> WHEN_MS_BITS), __ATOMIC_RELAXED);
+    __atomic_store_n(&home->fresh, 0, __ATOMIC_RELAXED);
+}
+
 void lb_prefixes_forget(const struct lb_shm *shm, uint32_t backend)
 {
     struct lb_home *home = &shm->homes[backend];
     __atomic_store_n(&home->lately, 0, __ATOMIC_RELAXED);
     __atomic_store_n(&home->given, 0, __ATOMIC_RELAXED);
+    __atomic_store_n(&home->fresh, 0, __ATOMIC_RELAXED);
+    __atomic_store_n(&home->turns, 0, __ATOMIC_RELAXED);
     __atomic_fetch_add(&home->life, 1, __ATOMIC_RELAXED);
 }
 

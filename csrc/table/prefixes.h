@@ -2,7 +2,8 @@
  * workers share. A pool has one alone, as long as there are no more pools than tables. They hold no text.
  *
  * What a backend has had is forgotten when it begins a new life (comes up again after it was down, or is another one at the row), when it
- * has not been asked for it for the pool's prefix_ttl, and when others need the slot: the oldest of a line goes first. */
+ * has not been asked for it for the pool's prefix_ttl or since its cache (prefix_cache) was filled with other texts, and when others need
+ * the slot: the oldest of a line goes first. */
 #ifndef LB_PREFIXES_H
 #define LB_PREFIXES_H
 
@@ -30,6 +31,9 @@ void lb_prefixes_learn(const struct lb_shm *shm, uint32_t pool, const struct lb_
 
 /* Likewise of an end that a text continues elsewhere: from now on several backends know it. */
 void lb_prefixes_learn_end(const struct lb_shm *shm, uint32_t pool, uint64_t end, uint32_t backend, uint32_t now_ms);
+
+/* So many bytes of a text are new to the backend: they push out of its cache what was used longest ago. */
+void lb_prefixes_fill(const struct lb_shm *shm, uint32_t pool, uint32_t backend, uint32_t bytes, uint32_t now_ms);
 
 /* Control plane: the backend begins anew, whatever it had is lost. */
 void lb_prefixes_forget(const struct lb_shm *shm, uint32_t backend);

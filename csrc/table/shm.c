@@ -15,7 +15,7 @@ _Static_assert(sizeof(struct lb_backend_row) == 448, "backend row");
 _Static_assert(offsetof(struct lb_backend_row, address) == 64, "the data path reads one line of a backend row");
 _Static_assert(sizeof(struct lb_client) == 32, "client");
 _Static_assert(sizeof(struct lb_key_row) == 32, "key");
-_Static_assert(sizeof(struct lb_home) == 16, "home");
+_Static_assert(sizeof(struct lb_home) == 64, "home");
 _Static_assert(sizeof(struct lb_view) == 64, "view");
 _Static_assert(sizeof(struct lb_routes_head) == 72, "routes head");
 _Static_assert(sizeof(struct lb_mapped_host) == 12, "mapped host");

@@ -164,9 +164,11 @@ int lb_view_some_are_full(const struct lb_shm *shm, uint32_t pool, const struct 
 static void learn(const struct lb_shm *shm, uint32_t pool, const struct lb_wish *wish, uint32_t backend)
 {
     const struct lb_thought *thought = wish->thought;
+    uint32_t bytes = lb_blocks_bytes(wish->blocks->count), known = thought ? lb_blocks_bytes(thought->had) : 0;
     if (thought)
-        lb_account_text(shm, wish->worker, pool, (enum lb_why)thought->why, lb_blocks_bytes(wish->blocks->count),
-                        lb_blocks_bytes(thought->had));
+        lb_account_text(shm, wish->worker, pool, (enum lb_why)thought->why, bytes, known);
+    if (wish->blocks->ends) /* of a key it is not known */
+        lb_prefixes_fill(shm, pool, backend, bytes - known, wish->now_ms);
     lb_prefixes_learn(shm, pool, wish->blocks, backend, wish->now_ms);
     if (thought && thought->end)
         lb_prefixes_learn_end(shm, pool, thought->end, backend, wish->now_ms);

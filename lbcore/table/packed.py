@@ -139,6 +139,7 @@ def pool_row(pool: PoolSettings, *, tenant: int, sticky_key: bytes) -> bytes:
         max_idle_connections=pool.max_idle_connections,
         hash_key=HASH_KEYS[hash_key],
         prefix_ttl_s=pool.prefix_ttl_ms // 1000,
+        prefix_cache_kib=-(-pool.prefix_cache // 1024),
         retry_after_s=max(1, pool.probe.interval_ms // 1000),
         max_cost=pool.max_cost,
         send_proxy=SEND_PROXY[pool.send_proxy],

@@ -136,6 +136,33 @@ static void memory_is_bounded_and_the_oldest_goes_first(void)
     close_table();
 }
 
+static void what_other_texts_pushed_out_of_a_cache_is_forgotten(void)
+{
+    static char text[40000];
+    open_table(2);
+    shm.pools[0].prefix_cache_kib = 256;
+    fill(text, sizeof text, 10);
+    text[0] = '"';
+    struct lb_blocks old = blocks_of(text, sizeof text), used = {0}, other = {0};
+    text[1] = '+';
+    used = blocks_of(text, sizeof text);
+    lb_prefixes_learn(&shm, 0, &old, 0, 0);
+    for (uint32_t i = 1; i <= 9; i++) {
+        CHECK(holds(old.hash[0], 0, i * 5000) == (i < 9)); /* 256 KiB and an eighth are nine times 32 KiB */
+        memcpy(text + 1, &i, sizeof i);
+        other = blocks_of(text, sizeof text);
+        lb_prefixes_learn(&shm, 0, &other, 0, i * 5000);
+        lb_prefixes_learn(&shm, 0, &used, 0, i * 5000);
+        lb_prefixes_fill(&shm, 0, 0, 32 << 10, i * 5000);
+    }
+    CHECK(!holds(old.hash[0], 0, 45000) && holds(used.hash[0], 0, 45000) && holds(other.hash[0], 0, 45000));
+    lb_prefixes_learn(&shm, 0, &old, 0, 45000);
+    CHECK(holds(old.hash[0], 0, 45000)); /* it was computed anew */
+    lb_prefixes_fill(&shm, 0, 1, UINT32_MAX / 2, 45000);
+    CHECK(holds(other.hash[0], 0, 45000)); /* each has a cache of its own */
+    close_table();
+}
+
 /* --- picks ---------------------------------------------------------------------------------------------------------- */
 
 static struct lb_thought thought;
@@ -341,6 +368,7 @@ int main(void)
     RUN(the_clock_may_wrap);
     RUN(of_a_block_that_all_have_a_few_holders_are_kept);
     RUN(memory_is_bounded_and_the_oldest_goes_first);
+    RUN(what_other_texts_pushed_out_of_a_cache_is_forgotten);
     RUN(a_conversation_stays_and_others_are_spread);
     RUN(who_has_too_much_under_way_is_passed_over);
     RUN(a_question_that_all_ask_goes_to_all);

@@ -38,6 +38,15 @@ POOL: tuple[Option, ...] = (
         high=24 * _HOUR,
     ),
     Option(
+        "prefix_cache",
+        "size",
+        0,
+        "policy prefix: how much text a backend's cache of prompts holds, about four bytes a token: what it was sent before the"
+        " last so many bytes that were new to it counts as forgotten; 0: not known",
+        low=0,
+        high=1 << 32,
+    ),
+    Option(
         "max_active",
         "int",
         0,

@@ -100,6 +100,7 @@ class PoolSettings(Settings):
     user_timeout_ms: int
     hash: str | None
     prefix_ttl_ms: int
+    prefix_cache: int
     max_active: int
     queue: int | None
     queue_timeout_ms: int
