@@ -67,21 +67,24 @@ class Model:
         writer.close()
 
     async def _complete(self, messages: list[dict[str, str]], writer: asyncio.StreamWriter) -> None:
-        chain, missed, known = 0, 0, True
-        hashes = []
-        for message in messages:
-            chain = hash((chain, message["role"], message["content"]))
-            hashes.append(chain)
-            known = known and chain in self.had
-            missed += 0 if known else size(message)
         async with self._reading:
+            missed = self._read(messages)
             await asyncio.sleep(missed / PREFILL)
-        self.had.update(hashes)
         writer.write(_HEAD + _chunk(b"data: {}\n\n"))
         await writer.drain()
         await asyncio.sleep(ANSWER_S * (0.5 + self._dice.random()))
         said = json.dumps({"model": self.name, "missed": missed})
         writer.write(_chunk(f"data: {said}\n\ndata: [DONE]\n\n".encode()) + b"0\r\n\r\n")
+
+    def _read(self, messages: list[dict[str, str]]) -> int:
+        """Characters that it did not have; now it has them."""
+        chain, missed, known = 0, 0, True
+        for message in messages:
+            chain = hash((chain, message["role"], message["content"]))
+            known = known and chain in self.had
+            missed += 0 if known else size(message)
+            self.had.add(chain)
+        return missed
 
 
 def size(message: dict[str, str]) -> int:

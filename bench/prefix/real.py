@@ -25,7 +25,7 @@ PAGE = Path(__file__).resolve().parent.parent / "results" / "prefix_run.md"
 ROUNDS = 5
 TRACES = {
     "50 conversations of 20 turns, 16 under way": CHATS,
-    "20 conversations of 8 turns, one request at a time": replace(CHATS, flights=1, conversations=20, turns=8),
+    "10 conversations of 8 turns, one request at a time": replace(CHATS, flights=1, conversations=10, turns=8),
     "400 requests with one system prompt of 4,000 characters, 16 under way": Trace(400, turns=1, prompts=1, prompt=4000),
 }
 HEAD = """\

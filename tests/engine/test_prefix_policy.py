@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from bench.prefix.model import Fleet
-from bench.prefix.page import CHATS, WORKERS, added, chats, fresh, hot, lost, page
+from bench.prefix.page import CHATS, WORKERS, added, chats, fresh, hot, lost, small
 from bench.prefix.traces import Trace, message, words
 
 SEEDS = (1, 2)
@@ -129,5 +129,7 @@ def test_shares_follow_weights() -> None:
     assert 0.65 <= heavy <= 0.85
 
 
-def test_the_page_is_made_of_these() -> None:
-    assert "| `prefix`, the messages | **" in page(1)
+def test_who_is_told_of_small_caches_loses_nothing() -> None:
+    runs = [small("prefix", keyed=False, cache=500_000, told=told, seed=1) for told in (False, True)]
+    assert all(run.same_share >= 0.995 for run in runs)
+    assert runs[1].hit >= runs[0].hit - 0.01
