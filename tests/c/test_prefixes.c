@@ -294,7 +294,7 @@ static void pools_do_not_disturb_each_other(void)
     fill(text, sizeof text, 9);
     struct lb_blocks kept = blocks_of(text, sizeof text), other;
     lb_prefixes_learn(&shm, 0, &kept, 0, 0);
-    for (uint32_t i = 0; i < 2 * LB_PREFIXES / LB_BLOCKS * 4; i++) {
+    for (uint32_t i = 0; i < LB_PREFIXES / 48; i++) { /* twice as many blocks as a table has */
         memcpy(text, &i, sizeof i);
         lb_prefixes_text(&shm, 1, text, sizeof text, &other);
         lb_prefixes_learn(&shm, 1, &other, 1, 1000);
