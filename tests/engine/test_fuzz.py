@@ -17,7 +17,7 @@ FUZZ_S = int(os.environ.get("LBCORE_FUZZ_S", "5"))
 TARGETS = sorted((ROOT / "tests" / "fuzz").glob("fuzz_*.c"))
 FUZZING = ("-fsanitize=fuzzer,address,undefined", "-fno-sanitize-recover=all", "-O2")
 READERS = {
-    "core": ("slab",),
+    "core": ("sha256", "slab"),
     "h2": (
         "frame_read",
         "hpack_memory",
@@ -34,6 +34,8 @@ READERS = {
         "base64",
         "chunked",
         "claim_headers",
+        "client_address",
+        "credentials",
         "edited",
         "forward",
         "grpc",
@@ -46,6 +48,7 @@ READERS = {
         "query",
         "route",
         "route_condition",
+        "route_json",
         "syntax",
         "target",
         "trace",
@@ -125,6 +128,13 @@ SEEDS = {
         b'\1{"sub":1}',
         b"\0{.eyJzdWIiOjF9.",
         b'\1{"org": {"sub": ["a"]}, "sub": -1.5e3}',
+    ),
+    "fuzz_who_asks": (
+        b"\x00198.51.100.1 , [2001:db8::1]:443,\t10.1.2.3:80, 10.0.0.1",
+        b"\x00::ffff:10.0.0.1,unknown",
+        b"\x01Basic bWU6cDp3",
+        b"\x01bearer  sk-1",
+        b"\x02sk-1",
     ),
     "fuzz_proxy_protocol": (
         b"\0PROXY TCP4 192.0.2.7 198.51.100.1 4711 443\r\n",
