@@ -101,7 +101,10 @@ def affinity(runs: int) -> str:
             except Missing as error:
                 lines.append(f"\n{name} was not measured: {error}.")
                 continue
-            lines.append(f"| {name} | {' | '.join(shown([of(run) for run in found], form) for of, form in FIGURES)} |")
+            cells = [shown([of(run) for run in found], form) for of, form in FIGURES]
+            if not found[0].turns:
+                cells[0] = "—"
+            lines.append(f"| {name} | {' | '.join(cells)} |")
             print(lines[-1], flush=True)
         lines.append("")
     return "\n".join(lines)

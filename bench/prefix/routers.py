@@ -24,6 +24,8 @@ _NUMBERS = itertools.count(1)
 _CONFIG = """\
 name = "{name}"
 workers = {workers}
+[admin]
+listen = "off"
 [[listener]]
 bind = "http://127.0.0.1:0"
 pool = "llm"

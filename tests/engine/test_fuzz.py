@@ -55,6 +55,7 @@ READERS = {
     ),
     "l7/h1": ("encode",),
     "l7/h2": ("request", "response"),
+    "table": ("blocks",),
 }
 """The sources that the targets call, by directory: what they lack, the linker names."""
 
@@ -91,6 +92,11 @@ HELLO = (
     + b"h2"
 )
 SEEDS = {
+    "fuzz_blocks": (
+        b'[{"role":"system","content":"You answer in verse, \\"always\\"."},{"role":"user","content":[1,{"a":"]"}]}]',
+        b'"Once upon a time there was a prompt of more than a block, and it went on"',
+        b"[101, 2023, 2003, 1037, 3231, 102, 7, 8, 9, 10, 11, 12, 13, 14]",
+    ),
     "fuzz_http": (
         b"\0\0GET / HTTP/1.1\r\nHost: a\r\n\r\n",
         b"\0\0POST http://a/b?c HTTP/1.1\r\nHost: a:80\r\nContent-Length: 5\r\nConnection: close, x\r\nX: y\r\n\r\nhello",
