@@ -1,4 +1,5 @@
-"""Threads that a balancer has only while its settings want them: the prober, the scraper, and sources of backends."""
+"""Threads that a balancer has only while its settings want them: the prober, the scraper, sources of backends,
+and the keeper of certificates."""
 
 from __future__ import annotations
 
@@ -7,7 +8,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from lbcore.config.settings import BalancerSettings
+    from lbcore.acme.keeper import Keeper
+    from lbcore.config.settings import BalancerSettings, RouteSettings
     from lbcore.discovery.found import Found
     from lbcore.discovery.membership import Membership
     from lbcore.discovery.prober import Prober
@@ -60,6 +62,50 @@ class Scraping:
         """End the scraper."""
         if self._scraper:
             self._scraper.stop()
+
+
+class Issuing:
+    """Certificates that an authority issues, where the settings ask for them. publish: puts routes before all others."""
+
+    def __init__(self, publish: Callable[[list[RouteSettings]], None], log: Callable[[str], None]) -> None:
+        self._publish, self._log = publish, log
+        self._keeper: Keeper | None = None
+
+    def follow(self, settings: BalancerSettings) -> None:
+        """Keep the certificates of these settings."""
+        if self._keeper is None:
+            if settings.acme is None or not any(entry.acme for one in settings.listeners for entry in one.certificates):
+                return
+            from lbcore.acme.keeper import Keeper
+
+            self._keeper = Keeper(settings.acme, self._show, self._log)
+        self._keeper.follow(settings)
+
+    def _show(self, proofs: dict[str, str]) -> None:
+        from lbcore.config.settings import AuthRequestSettings, RespondSettings, RouteSettings
+
+        self._publish(
+            [
+                RouteSettings(
+                    path=path,
+                    respond=RespondSettings(body=body, content_type="application/octet-stream"),
+                    deny_clients=[],
+                    api_keys="off",
+                    basic_auth="off",
+                    auth_request=AuthRequestSettings(pool="off"),
+                )
+                for path, body in proofs.items()
+            ]
+        )
+
+    def status(self) -> list[dict[str, Any]] | None:
+        """Of each certificate (Keeper.status); None: none is issued."""
+        return self._keeper.status() if self._keeper else None
+
+    def stop(self) -> None:
+        """End the keeper."""
+        if self._keeper:
+            self._keeper.stop()
 
 
 class Sourcing:

@@ -67,6 +67,7 @@ def _follow(running: Running, fresh: BalancerSettings, resolved: dict[tuple[str,
     running.probing.follow(fresh)
     running.scraping.follow(fresh)
     running.sourcing.follow(fresh)
+    running.issuing.follow(fresh)
     if running.cluster:
         running.cluster.reshow()
     running.publish(running.supervisor.pids)

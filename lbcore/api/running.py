@@ -7,7 +7,7 @@ import os
 from typing import NamedTuple
 
 from lbcore.api.clustering import cookie_secret, make_cluster
-from lbcore.api.following import Probing, Scraping, Sourcing
+from lbcore.api.following import Issuing, Probing, Scraping, Sourcing
 from lbcore.api.picks import Picking, PickPool
 from lbcore.api.readiness import Readiness
 from lbcore.api.showing import Showing
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from lbcore.admin.server import AdminServer
     from lbcore.api.options import Options
     from lbcore.cluster.cluster import Cluster
-    from lbcore.config.settings import BalancerSettings
+    from lbcore.config.settings import BalancerSettings, RouteSettings
     from lbcore.control.adoption import Adoption
     from lbcore.control.runtime import Instance
     from lbcore.discovery.names import Names
@@ -136,8 +136,15 @@ class Running:
             adoption=self.adoption,
             shared_keys=self.cluster.ticket_keys if self.cluster else tuple,
         )
+        self.issuing: Issuing = Issuing(self._put_first, log)
         self.showing: Showing = Showing(
-            table, self.supervisor, self.recording, self.cluster, self.sourcing.standings, self.scraping.standings
+            table,
+            self.supervisor,
+            self.recording,
+            self.cluster,
+            self.sourcing.standings,
+            self.scraping.standings,
+            self.issuing.status,
         )
         self.readiness: Readiness = Readiness(
             table, self.membership, self.supervisor, lambda: self.settings.ready_when, self.cluster
@@ -146,6 +153,10 @@ class Running:
         self._parts.append(
             Part(of_supervisor.stop, start=of_supervisor.start, leave=of_supervisor.leave, disown=of_supervisor.disown)
         )
+
+    def _put_first(self, routes: list[RouteSettings]) -> None:
+        self.supervisor.listeners.put_first(routes)
+        self.supervisor.wake_workers()
 
     def _make_membership(self) -> Membership:
         """With the backends that the settings name, and those of an adoption."""
@@ -185,6 +196,7 @@ class Running:
         self._parts.append(Part(self.names.stop, start=self.names.poke))
         self._parts.append(Part(self.scraping.stop, start=lambda: self.scraping.follow(self.settings)))
         self._parts.append(Part(self.sourcing.stop, start=lambda: self.sourcing.follow(self.settings)))
+        self._parts.append(Part(self.issuing.stop, start=lambda: self.issuing.follow(self.settings)))
         self.state: StateFile | None = self._make_state()
         if self.state:
             self._parts.append(Part(self.state.close, start=self.state.start))

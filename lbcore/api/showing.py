@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 class Showing:
     """Of a balancer that runs. Any thread may ask, also while it is being stopped. standings: of the sources of its pools.
-    scrapes: of the reads of their backends' metrics.
+    scrapes: of the reads of their backends' metrics. certificates: that an authority issues; None: none is.
     """
 
     def __init__(
@@ -29,9 +29,11 @@ class Showing:
         cluster: Cluster | None,
         standings: Callable[[], list[Standing]],
         scrapes: Callable[[], list[dict[str, Any]]],
+        certificates: Callable[[], list[dict[str, Any]] | None],
     ) -> None:
         self._table, self._supervisor, self._recording = table, supervisor, recording
         self._cluster, self._standings, self._scrapes = cluster, standings, scrapes
+        self._certificates = certificates
 
     def status(self) -> dict[str, Any]:
         """The status document. Raises NotRunning."""
@@ -51,6 +53,9 @@ class Showing:
             pool["sources"] = [standing.document() for standing in standings if standing.pool == pool["name"]]
             pool["scrapes"] = [scrape for scrape in scrapes if scrape["pool"] == pool["name"]]
         found["maps"] = self._supervisor.listeners.map_standings()
+        certificates = self._certificates()
+        if certificates is not None:
+            found["acme"] = certificates
         return found | ({"cluster": self._cluster.status()} if self._cluster else {})
 
     def metrics(self, openmetrics: bool = False) -> bytes:

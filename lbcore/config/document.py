@@ -64,7 +64,7 @@ POOL = Table(
 )
 FILE = Table(
     options.TOP,
-    tables={"admin": Table(options.ADMIN), "cluster": Table(options.CLUSTER)},
+    tables={"acme": Table(options.ACME), "admin": Table(options.ADMIN), "cluster": Table(options.CLUSTER)},
     arrays={
         "listener": Table(options.LISTENER, tables={**_EDITS, **_AUTH}, arrays={"certificate": Table(options.CERTIFICATE)}),
         "route": Table(

@@ -9,6 +9,7 @@ from typing import Any
 from lbcore.config.document import FILE, copied, faults
 from lbcore.config.log_target import is_path
 from lbcore.config.settings import (
+    AcmeSettings,
     AdminSettings,
     AuthRequestSettings,
     BackendSettings,
@@ -90,6 +91,8 @@ def _build(given: dict[str, Any], path: str | None) -> BalancerSettings:
     admin = None if admin_values is None else _admin(problems, admin_values, path)
     cluster_values = given.pop("cluster", None)
     cluster = None if cluster_values is None else _cluster(problems, cluster_values, path)
+    acme_values = given.pop("acme", None)
+    acme = None if acme_values is None else _acme(problems, acme_values, path)
     if not problems.lines:
         top = {
             **given,
@@ -98,6 +101,7 @@ def _build(given: dict[str, Any], path: str | None) -> BalancerSettings:
             "routes": routes,
             "admin": admin,
             "cluster": cluster,
+            "acme": acme,
             "admin_said": admin_said,
             "path": path,
         }
@@ -199,6 +203,12 @@ def _admin(problems: _Problems, values: dict[str, Any], path: str | None) -> Adm
         return None
     admin: AdminSettings | None = problems.made("admin.", AdminSettings, values)
     return admin
+
+
+def _acme(problems: _Problems, values: dict[str, Any], path: str | None) -> AcmeSettings | None:
+    _from_own_folder(values, ("folder", "ca", "eab_hmac_file"), path)
+    acme: AcmeSettings | None = problems.made("acme.", AcmeSettings, values)
+    return acme
 
 
 def _cluster(problems: _Problems, values: dict[str, Any], path: str | None) -> ClusterSettings | None:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from lbcore.config.settings import BalancerSettings, ListenerSettings
+    from lbcore.config.settings import BalancerSettings, ListenerSettings, RouteSettings
     from lbcore.control.adoption import Adoption
     from lbcore.control.sockets import ListenerSockets
     from lbcore.control.worker_pool import WorkerPool
@@ -32,6 +32,7 @@ class ListenerChanges:
         self._maps = RouteMaps(log, self._publish_maps)
         self._since_us = 0
         self._settings: BalancerSettings | None = None
+        self._first: list[RouteSettings] = []
 
     def begin(self, settings: BalancerSettings, adoption: Adoption | None) -> None:
         """Bind all, before any worker is there. Raises PortTaken or ConfigError."""
@@ -71,6 +72,8 @@ class ListenerChanges:
         self._tls.tell(LISTENER)
         self._table.set_routes(routes)  # before rows say that a guard stands before their requests
         self._follow_maps(settings)
+        if self._first:
+            self._publish_maps(settings)
         self._write_all()
         for index in opened:
             for slot in slots.staying():
@@ -101,7 +104,15 @@ class ListenerChanges:
 
     def _publish_maps(self, settings: BalancerSettings) -> None:
         """Their routes are still the same ones."""
-        self._table.set_routes(self._listening.packed_routes(settings, self._credentials.sets, self._since_us))
+        self._table.set_routes(self._listening.packed_routes(settings, self._credentials.sets, self._since_us, self._first))
+
+    def put_first(self, routes: list[RouteSettings]) -> None:
+        """These routes stand before all others from now on, in the place of those that did. Any thread."""
+        with self._workers.lock:
+            if self._settings is None or self._workers.draining:
+                return
+            self._first = routes
+            self._publish_maps(self._settings)
 
     def _follow_credentials(self, settings: BalancerSettings) -> None:
         try:

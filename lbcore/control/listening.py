@@ -10,9 +10,9 @@ from lbcore.errors import ConfigError, LbcoreError, PortTaken
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
-    from lbcore.config.settings import BalancerSettings, ListenerSettings, PoolSettings
+    from lbcore.config.settings import BalancerSettings, ListenerSettings, PoolSettings, RouteSettings
     from lbcore.control.adoption import Adoption
     from lbcore.control.credential_files import Sets
     from lbcore.control.sockets import Asked, Where
@@ -235,14 +235,18 @@ class Listening:
         address = f"{listener.mode}://{sockets.host_port}"
         self._table.set_listener(row, listener, address, self._expires_s(str(listener.name)))
 
-    def packed_routes(self, settings: BalancerSettings, sets: Sets, since_us: int | None = None) -> bytes:
-        """The routes of the settings, and the credentials that they ask for, for the table. since_us: as of `pack`.
+    def packed_routes(
+        self, settings: BalancerSettings, sets: Sets, since_us: int | None = None, first: Sequence[RouteSettings] = ()
+    ) -> bytes:
+        """The routes of the settings, and the credentials that they ask for, for the table. since_us: as of `pack`. first:
+        further routes, before all others.
 
         Raises ConfigError.
         """
         heirs = self._heirs(settings)
         guarded = {row: heir for row, heir in heirs.items() if heir.is_guarded}
-        if not settings.routes and not guarded and not settings.edited:
+        routes = [*first, *settings.routes]
+        if not routes and not guarded and not settings.edited:
             self._table.set_models([])
             return bytes(NO_ROUTES)
         from lbcore.table.routes import models_of, pack
@@ -250,10 +254,9 @@ class Listening:
         rows: dict[str, list[int]] = {}
         for row, heir in heirs.items():
             rows.setdefault(heir.group, []).append(row)
-        models = self._table.set_models(models_of(settings.routes))
-        return pack(
-            settings.routes, rows, self._table.pool_rows(), since_us, models, edited=settings.edited, guarded=guarded, sets=sets
-        )
+        models = self._table.set_models(models_of(routes))
+        pools = self._table.pool_rows()
+        return pack(routes, rows, pools, since_us, models, edited=settings.edited, guarded=guarded, sets=sets)
 
 
 def _pool_of(listener: ListenerSettings, settings: BalancerSettings) -> PoolSettings:

@@ -5,6 +5,7 @@ What is broken never comes into force: at the start and at a reload it is an err
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from typing import NamedTuple
@@ -13,6 +14,7 @@ from lbcore.engine.segment import date_text
 from lbcore.errors import ConfigError
 from lbcore.tls import files
 from lbcore.tls.bundle import LISTENER, MOST_BYTES, POOL, Certificate, pack_listener, pack_pool
+from lbcore.tls.stand_in import stand_in
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,12 +25,19 @@ if TYPE_CHECKING:
 
 
 class Shown(NamedTuple):
-    """The files of a certificate. option: how the names of its options begin: "certificate[0]." or "tls_"."""
+    """The files of a certificate. option: how the names of its options begin: "certificate[0]." or "tls_". names: an authority
+    issues it for these; until then another one stands in."""
 
     option: str
     cert: str
     key: str | None
     ocsp: str | None
+    names: tuple[str, ...] = ()
+
+    @property
+    def stands_in(self) -> bool:
+        """Has none been issued yet?"""
+        return bool(self.names) and not os.path.exists(self.cert)
 
 
 class Bundle(NamedTuple):
@@ -63,7 +72,9 @@ class Wanted:
     @property
     def files(self) -> list[str]:
         """All files that it is made of."""
-        return [path for entry in self.shown for path in entry[1:] if path] + ([self.trusted] if self.trusted else [])
+        return [path for entry in self.shown for path in (entry.cert, entry.key, entry.ocsp) if path] + (
+            [self.trusted] if self.trusted else []
+        )
 
     def packed(self, library: str) -> bytes:
         """Read the files and pack them. Raises ConfigError with the first fault of each."""
@@ -77,7 +88,9 @@ class Wanted:
                 return b""
 
         certificates = [
-            Certificate(
+            Certificate(*stand_in(entry.names), b"")
+            if entry.stands_in
+            else Certificate(
                 of(f"{entry.option}cert", files.certificates, entry.cert),
                 of(f"{entry.option}key" if entry.key else f"{entry.option}cert", files.key, entry.key or entry.cert),
                 of(f"{entry.option}ocsp", files.response, entry.ocsp),
@@ -109,7 +122,7 @@ def wanted_by(settings: BalancerSettings) -> list[Wanted]:
     for listener in settings.listeners:
         if listener.terminates:
             shown = [
-                Shown(f"certificate[{at}].", entry.cert, entry.key, entry.ocsp)
+                Shown(f"certificate[{at}].", entry.cert or entry.issued or "", entry.key, entry.ocsp, tuple(entry.acme or ()))
                 for at, entry in enumerate(listener.certificates)
             ]
             found.append(Wanted(LISTENER, listener, shown, listener.client_ca))

@@ -258,3 +258,15 @@ def test_every_scope_is_of_modes_or_kinds_that_exist() -> None:
     assert scopes["service"] == ("grpc",)
     assert scopes["accept_proxy"] == ("tcp", "tls", "http", "https")
     assert "pool" not in scopes
+
+
+def test_two_pools_of_one_name_are_told_in_one_line(tmp_path: Path) -> None:
+    """With other backends, which once came to an error of ours."""
+    file = tmp_path / "lbcore.toml"
+    file.write_text(
+        '[[listener]]\nbind = "http://127.0.0.1:0"\n[[pool]]\n[[pool]]\n[[pool.backend]]\naddress = "127.0.0.1:8000"\n'
+    )
+    with pytest.raises(ConfigError) as refused:
+        load(file)
+    assert len(refused.value.problems) == 1
+    assert "default" in refused.value.problems[0]

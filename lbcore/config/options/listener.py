@@ -318,12 +318,6 @@ LISTENER: tuple[Option, ...] = (
     ),
 )
 
-CERTIFICATE: tuple[Option, ...] = (
-    Option("cert", "text", None, "PEM file of the certificate, then its chain"),
-    Option("key", "text", None, "PEM file of the private key, not encrypted; default: the key is in the cert file"),
-    Option("ocsp", "text", None, "DER file of an OCSP response to staple"),
-)
-
 CONDITION: tuple[Option, ...] = (
     Option(
         "host",

@@ -5,6 +5,7 @@ Durations are given in the forms of `parse_duration` (or as NAME_ms, in millisec
 """
 
 from lbcore.config.option import raw_bytes
+from lbcore.config.settings.acme import AcmeSettings
 from lbcore.config.settings.addresses import (
     HTTP_MODES,
     MODES,
@@ -40,6 +41,7 @@ __all__ = (
     "MODES",
     "PRIVATE_NETWORKS",
     "UNIX",
+    "AcmeSettings",
     "AdminSettings",
     "AuthRequestSettings",
     "BackendSettings",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from lbcore.config import options
 from lbcore.config.option import slots
 from lbcore.config.secret import Secret
+from lbcore.config.settings.acme import AcmeSettings
 from lbcore.config.settings.addresses import HTTP_MODES, ROUTED_MODES, is_unix
 from lbcore.config.settings.admin import AdminSettings, admin_of
 from lbcore.config.settings.auth_request import OFF
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from lbcore.config.settings.access import Guarded
 
 
-TAKES_RESTART = (*(option.name for option in options.TOP if option.restart), "admin", "cluster")
+TAKES_RESTART = (*(option.name for option in options.TOP if option.restart), "acme", "admin", "cluster")
 """What a reload does not change."""
 
 
@@ -38,7 +39,7 @@ class BalancerSettings(Settings):
     """All of a balancer. path: the file it came from, or None."""
 
     OPTIONS = options.TOP
-    __slots__ = slots(options.TOP, "admin", "admin_said", "cluster", "listeners", "path", "pools", "routes")
+    __slots__ = slots(options.TOP, "acme", "admin", "admin_said", "cluster", "listeners", "path", "pools", "routes")
 
     name: str
     workers: int | None
@@ -70,6 +71,7 @@ class BalancerSettings(Settings):
     routes: list[RouteSettings]
     admin: AdminSettings | None
     cluster: ClusterSettings | None
+    acme: AcmeSettings | None
     admin_said: bool
     """Does a file or a caller say where the admin server listens, or that there is none? Else `lbcore run` has its default."""
     path: str | None
@@ -92,6 +94,7 @@ class BalancerSettings(Settings):
         self.admin = values.pop("admin", None)
         self.admin_said = bool(values.pop("admin_said", True))
         self.cluster = values.pop("cluster", None)
+        self.acme = values.pop("acme", None)
         self.path = values.pop("path", None)
         return ()
 
@@ -117,6 +120,7 @@ class BalancerSettings(Settings):
         for pool in self.pools:
             if pool.initial == "down" and pool.probe.kind == "off":
                 yield f"pool {pool.name}: initial: 'down' requires probes (probe.kind is off: nothing would bring a backend up)"
+        yield from self._acme_faults()
         if self.cluster is not None:
             yield from self.cluster.lease_faults(self.pools)
         if self.group is not None and self.user is None:
@@ -202,6 +206,23 @@ class BalancerSettings(Settings):
         yield from shared_faults(self.pools)
         for pool in self.pools:
             yield from plain_faults(pool, self._leading_to(pool.name))
+
+    def _acme_faults(self) -> Iterable[str]:
+        """Where certificates are issued, their files are named, too."""
+        issued: dict[str, list[str]] = {}
+        for listener in self.listeners:
+            for at, certificate in enumerate(listener.certificates):
+                if certificate.acme is None:
+                    continue
+                where = f"listener {listener.name}: certificate[{at}].acme"
+                if self.acme is None:
+                    yield f"{where}: requires [acme]"
+                    continue
+                certificate.issued = self.acme.path_of(certificate.acme)
+                if issued.setdefault(certificate.issued, certificate.acme) != certificate.acme:
+                    yield f"{where}: {certificate.acme[0]} is the first name of another certificate, too"
+        if issued and not any(listener.mode == "http" for listener in self.listeners):
+            yield "acme: requires a listener of mode http: the authority asks for the proofs at port 80 (http-01)"
 
     def _datagram_faults(self) -> Iterable[str]:
         secured = {pool.name for pool in self.pools if pool.tls}

@@ -127,7 +127,8 @@ def loop_faults(
     backends = {pool.name: [parse_address(backend.address) for backend in pool.backends] for pool in pools}
     places = places_of(listeners, routes, {})
     for pool in pools:
-        for backend, (host, port) in zip(pool.backends, backends[pool.name], strict=True):
+        for backend in pool.backends:
+            host, port = parse_address(backend.address)
             name = leads_back(places, pool.name, host, port, lambda at: backends.get(at, ()))
             if name:
                 yield f"pool {pool.name}: {fault(backend.address, name)}"

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from lbcore.config import options
 from lbcore.config.option import slots
+from lbcore.config.settings.acme import name_faults
 from lbcore.config.settings.base import Settings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from typing import Protocol
+    from typing import Any, Protocol
 
     class Listener(Protocol):
         """What a listener says of TLS."""
@@ -48,16 +49,31 @@ class CertificateSettings(Settings):
     """A certificate of a listener: names of files, which are read when the balancer starts and whenever they change."""
 
     OPTIONS = options.CERTIFICATE
-    __slots__ = slots(options.CERTIFICATE)
+    __slots__ = slots(options.CERTIFICATE, "issued")
     KEY = "certificate."
 
-    cert: str
+    cert: str | None
     key: str | None  # None: it is in the cert file
     ocsp: str | None
+    acme: list[str] | None
+    issued: str | None
+    """File of the certificate that an authority issues for the names of `acme`."""
+
+    def take(self, values: dict[str, Any]) -> Iterable[str]:
+        self.issued = values.pop("issued", None)
+        if self.acme is not None:
+            self.acme = list(dict.fromkeys(name.lower() for name in self.acme))
+        return ()
 
     def check(self) -> Iterable[str]:
-        if self.cert is None:
-            yield "cert: missing (PEM file of the certificate)"
+        if self.acme is None:
+            if self.cert is None:
+                yield "cert: missing (PEM file of the certificate; or acme, names that it is issued for)"
+            return
+        yield from name_faults(self.acme)
+        for key in ("cert", "key", "ocsp"):
+            if getattr(self, key) is not None:
+                yield f"{key}: not with acme"
 
 
 def listener_faults(listener: Listener) -> Iterable[str]:
