@@ -81,9 +81,12 @@ def test_container_files_are_yaml(name: str) -> None:
 
 def test_the_migration_notes_name_options_that_exist() -> None:
     tables = [options.TOP, options.LISTENER, options.CERTIFICATE, options.ROUTE, options.POOL, options.PROBE, options.LEASE]
-    others = [options.MIRROR, options.RESPOND, options.OUTLIER, options.BACKEND, options.SOURCE, options.EDITS]
+    others = [options.MIRROR, options.RESPOND, options.OUTLIER, options.BACKEND, options.SOURCE, options.EDITS, options.ACME]
+    others += [options.SCRAPE, options.AUTH_REQUEST]
     known = {option.name for table in (*tables, *others) for option in table}
     known |= {
+        "auth_request",
+        "custom",
         "request_headers",
         "response_headers",
         "header",

@@ -68,12 +68,14 @@ class AcmeSettings(Settings):
     def _folder_faults(self) -> Iterable[str]:
         if self.folder is None:
             yield "folder: missing (where keys and certificates are kept)"
-        elif os.path.exists(self.folder) and not os.path.isdir(self.folder):
-            yield f"folder: {self.folder!r} is no folder"
-        elif os.path.exists(self.folder) and not os.access(self.folder, os.W_OK | os.X_OK):
-            yield f"folder: {self.folder!r} cannot be written to"
-        elif not os.path.exists(self.folder) and not os.access(os.path.dirname(self.folder) or ".", os.W_OK | os.X_OK):
-            yield f"folder: {self.folder!r} is not there and cannot be made"
+            return
+        there = os.path.abspath(self.folder)
+        while not os.path.exists(there):
+            there = os.path.dirname(there)
+        if not os.path.isdir(there):
+            yield f"folder: {there!r} is no folder"
+        elif not os.access(there, os.W_OK | os.X_OK):
+            yield f"folder: {self.folder!r} cannot be written to, or made in {there!r}"
 
     def path_of(self, names: list[str]) -> str:
         """Where the certificate of these names is kept, with its key."""
