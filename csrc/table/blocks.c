@@ -148,11 +148,26 @@ static void see_kind(struct lb_blocks_reader *reader, char c)
     }
 }
 
+/* Until it is known what it is: where it goes on. White space behind the first bracket is in no block, since what it is part of is not known
+ * when it comes alone. */
+static const char *begin_json(struct lb_blocks_reader *reader, const char *at, const char *end)
+{
+    for (; at < end && !reader->begun; at++) {
+        int opens = !reader->kind;
+        see_kind(reader, *at);
+        if (reader->begun)
+            break;
+        if (opens)
+            lb_blocks_read(reader, at, 1);
+    }
+    return at;
+}
+
 void lb_blocks_read_json(struct lb_blocks_reader *reader, const char *bytes, size_t count)
 {
-    const char *from = bytes, *at = bytes, *end = bytes + count;
-    while (at < end && !reader->begun)
-        see_kind(reader, *at++);
+    const char *end = bytes + count;
+    int begins = !reader->begun;
+    const char *from = begin_json(reader, bytes, end), *at = from + (begins && reader->begun);
     while (at < end && reader->kind == '[') {
         if (reader->quoted) {
             at = in_string(reader, at, end);

@@ -37,7 +37,7 @@ def test_a_flag_for_each_option_that_asks_for_one() -> None:
 
 
 def test_what_a_reload_does_not_change_is_marked() -> None:
-    assert set(TAKES_RESTART) == {option.name for option in options.TOP if option.restart} | {"admin", "cluster"}
+    assert set(TAKES_RESTART) == {option.name for option in options.TOP if option.restart} | {"acme", "admin", "cluster"}
     assert not any(option.restart for option in (*options.LISTENER, *options.POOL, *options.PROBE, *options.LEASE))
 
 

@@ -67,7 +67,7 @@ def read(records: bytes) -> dict[str, Any]:
         elif kind == 43:
             listed = data.vector(1)._data
             offered = [int.from_bytes(listed[at : at + 2], "big") for at in range(0, len(listed), 2)]
-            told["version"] = max((version for version in offered if version >> 8 == 3), default=told["version"])
+            told["version"] = max((version for version in offered if version >> 8 == 3), default=0)
     return told
 
 

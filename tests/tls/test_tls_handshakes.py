@@ -152,6 +152,7 @@ def test_alpn_of_a_tls_listener(authority: Authority, site: Path) -> None:
         refused(lb)
     with Peer(echo) as peer, tls(site, peer) as lb, TlsClient(lb.address, trusting(authority, protocols=("x",))) as client:
         assert client.socket.selected_alpn_protocol() is None, "it speaks of none"
+        wait_for(lambda: figure(lb, "accepted") == 1, "its session has begun")
 
 
 def test_a_stapled_response_is_delivered(authority: Authority, site: Path, tmp_path: Path) -> None:

@@ -80,7 +80,10 @@ def test_what_does_not_fit_a_listener(bind: str, values: dict[str, Any], says: s
 
 
 def test_a_certificate_without_its_file() -> None:
-    assert fault(CertificateSettings) == "certificate.cert: missing (PEM file of the certificate)"
+    assert (
+        fault(CertificateSettings)
+        == "certificate.cert: missing (PEM file of the certificate; or acme, names that it is issued for)"
+    )
 
 
 # --- routes and pools -----------------------------------------------------------------------------------------------------
