@@ -78,9 +78,9 @@ void lb_blocks_read(struct lb_blocks_reader *reader, const void *bytes, size_t c
     while (reader->left && at < end) {
         if (!reader->waiting && end - at >= WORD) {
             size_t there = (size_t)(end - at) / WORD, wanted = reader->left / WORD;
-            uint32_t count = (uint32_t)(there < wanted ? there : wanted);
-            take_words(reader, at, count);
-            at += (size_t)count * WORD;
+            uint32_t words = (uint32_t)(there < wanted ? there : wanted);
+            take_words(reader, at, words);
+            at += (size_t)words * WORD;
             continue;
         }
         reader->word[reader->waiting++] = *at++;
