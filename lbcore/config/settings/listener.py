@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any
 
+    from lbcore.config.settings.auth_request import AuthRequestSettings
     from lbcore.config.settings.edits import HeaderEdits
 
 IDLE_MS = {"udp": 30_000}
@@ -140,7 +141,7 @@ class ListenerSettings(Guarded):
         self.pass_client_headers = self.pass_client_headers or []
         self.protocols = self.protocols or list(PROTOCOLS)
         self.certificates = list(values.pop("certificates", ()))
-        self.auth_request = values.pop("auth_request", None)
+        self.auth_request: AuthRequestSettings | None = values.pop("auth_request", None)
         yield from take_edits(self, values)
         for name, most in (("error_body", MAX_ERROR_BODY), ("error_type", MAX_ERROR_TYPE)):
             if len((getattr(self, name) or "").encode()) > most:
@@ -311,7 +312,7 @@ class RouteSettings(MatchSettings, Guarded):
     def take(self, values: dict[str, Any]) -> Iterable[str]:
         self.respond = values.pop("respond", None)
         self.mirror = values.pop("mirror", None)
-        self.auth_request = values.pop("auth_request", None)
+        self.auth_request: AuthRequestSettings | None = values.pop("auth_request", None)
         self.mapped = values.pop("mapped", None)
         yield from take_edits(self, values)
         yield from super().take(values)
