@@ -224,7 +224,8 @@ struct lb_verdict lb_auth_ask(struct lb_l7 *l7, struct lb_exchange *exchange, co
         return not_asked(l7, to);
     }
     lb_granted_drop(l7, twin->exchange);
-    twin->version = l7->routes_version;
+    exchange->asked_row = to->row;
+    exchange->asked_version = l7->routes_version;
     twin->leads_to = to->pool;
     twin->route = to->route;
     twin->cache_ms = kept ? guard->cache_ms : 0;

@@ -100,7 +100,7 @@ struct lb_exchange {
     uint8_t model;      /* that its route names: row and one; 0: none */
     uint8_t rated;      /* enum lb_rated: whom alone we have waited for since rated_ms */
     uint8_t urgent;     /* it waits with high priority */
-    uint8_t authorized; /* the service that decides has let it on */
+    uint8_t authorized; /* the service that decides has let it on, by the route and the routes of asked_row and asked_version */
     uint16_t cost;      /* what it is charged with */
     uint16_t status;    /* of the response; 0: none yet */
     uint16_t pool;
@@ -130,16 +130,18 @@ struct lb_exchange {
     uint32_t waits_for; /* this backend alone, which is full; LB_NONE: any */
     uint32_t others[LB_STICKY_PARTS - 1]; /* backends that its cookie names in other pools; LB_NONE: none */
     uint32_t tried[LB_MAX_TRIED];
-    uint32_t grpc_ms;      /* how long its client waits for the call; 0: as long as it takes */
-    uint32_t rated_ms;     /* monotonic, low 32 bits */
-    uint16_t held;         /* held_route.h: the row of its route and one, ... */
-    uint16_t era;          /* ... among the routes of that time */
-    uint32_t queued_us;    /* in the queue: now less this has been its wait; else what all its waits there took */
-    uint32_t way;          /* of struct lb_way: how alternatives of its routes came out; LB_SLAB_NONE: nothing to tell */
-    uint32_t edited;       /* head buffer: what is done to its heads (edited.h); LB_SLAB_NONE: nothing */
-    uint32_t granted;      /* head buffer: what a decision has left with it (auth_request.h); LB_SLAB_NONE: nothing */
-    uint64_t rated_bytes;  /* what the client had sent or taken at rated_ms */
-    struct lb_peers peers; /* what is known of both peers' acknowledgements */
+    uint32_t grpc_ms;       /* how long its client waits for the call; 0: as long as it takes */
+    uint32_t rated_ms;      /* monotonic, low 32 bits */
+    uint16_t held;          /* held_route.h: the row of its route and one, ... */
+    uint16_t era;           /* ... among the routes of that time */
+    uint32_t queued_us;     /* in the queue: now less this has been its wait; else what all its waits there took */
+    uint32_t way;           /* of struct lb_way: how alternatives of its routes came out; LB_SLAB_NONE: nothing to tell */
+    uint32_t edited;        /* head buffer: what is done to its heads (edited.h); LB_SLAB_NONE: nothing */
+    uint32_t granted;       /* head buffer: what a decision has left with it (auth_request.h); LB_SLAB_NONE: nothing */
+    uint32_t asked_row;     /* of the route that a service was asked for (lb_routed_to.row), ... */
+    uint32_t asked_version; /* ... among the routes of this version */
+    uint64_t rated_bytes;   /* what the client had sent or taken at rated_ms */
+    struct lb_peers peers;  /* what is known of both peers' acknowledgements */
 };
 
 #endif

@@ -80,7 +80,7 @@ static void answer(struct lb_l7 *l7, struct lb_twin *twin)
     struct lb_exchange *exchange = lb_http_at(l7, twin->asker);
     exchange->hedging = LB_HEDGE_NONE;
     twin->asker = LB_SLAB_NONE;
-    exchange->authorized = twin->said.next == LB_NEXT_GRANTED && twin->version == l7->routes_version;
+    exchange->authorized = twin->said.next == LB_NEXT_GRANTED && exchange->asked_version == l7->routes_version;
     lb_auth_told(l7, twin);
     l7->obey(l7, exchange, twin->said);
 }

@@ -193,10 +193,20 @@ static int make_edits(struct lb_l7 *l7, struct lb_exchange *exchange, const char
     return lb_edits_any(l7) || exchange->granted != LB_SLAB_NONE ? lb_edits_make(l7, exchange, bytes, to) : 0;
 }
 
+/* Is it let on by this route? More of its body may have come while its service was asked, and lead it to another route; or other routes came. */
+static int is_authorized(const struct lb_l7 *l7, const struct lb_exchange *exchange, const struct lb_routed_to *to)
+{
+    return exchange->authorized && exchange->asked_row == to->row && exchange->asked_version == l7->routes_version;
+}
+
 /* May it go on, with what is done to its heads? LB_NEXT_WAIT: it may. */
 static struct lb_verdict pass_guard(struct lb_l7 *l7, struct lb_exchange *exchange, const char *bytes,
                                     const struct lb_routed_to *to)
 {
+    if (!is_authorized(l7, exchange, to)) { /* what another route has granted does not count */
+        exchange->authorized = 0;
+        lb_granted_drop(l7, exchange);
+    }
     int edited = make_edits(l7, exchange, bytes, to);
     if (edited >= 0 && !exchange->authorized && lb_http_listener(l7, exchange)->guarded | to->guard) {
         struct lb_verdict guarded = lb_http_guard(l7, exchange, bytes, to);
@@ -284,8 +294,6 @@ struct lb_verdict lb_http_route_granted(struct lb_l7 *l7, struct lb_exchange *ex
     struct lb_routed_client client = {exchange->client->ip, exchange->client->listener};
     const char *bytes = lb_input_at(l7, &exchange->in) + exchange->in.start;
     lb_http_recall(l7, exchange);
-    if (!exchange->authorized) /* the routes are others now: what was granted does not count */
-        lb_granted_drop(l7, exchange);
     enum lb_routed routed = lb_routes_match(l7->routes, &client, &l7->message, bytes, NULL, &to);
     lb_http_hold_route(l7, exchange, &to);
     exchange->replayable = exchange->request.whole && lb_method_is_idempotent((enum lb_method)exchange->method);

@@ -21,7 +21,6 @@ struct lb_twin {
     uint32_t limit_ms;       /* how long that waits */
     uint32_t cache_ms;       /* how long a yes holds; 0: it is not kept */
     uint32_t leads_to;       /* the pool that it is for */
-    uint32_t version;        /* of the routes that say so */
     uint16_t route;          /* that leads there: its number, and 1; 0: none */
     uint16_t granted_length; /* of the names of headers that go on: each behind its length in a byte */
     struct lb_auth_key key;  /* of the cache */

@@ -315,6 +315,38 @@ def test_drain_waits_for_decisions() -> None:
         go.wait(10)
         connection.sendall(YES)
         return False
+@pytest.mark.parametrize("rest", [b',"model":"big"}', b"garbage         "])
+def test_yes_holds_for_the_route_that_was_asked_about(rest: bytes) -> None:
+    """More of the body comes meanwhile, and leads to another route: that route's guard is asked, too."""
+    go = threading.Event()
+
+    def late(connection: socket.socket, head: bytes, body: bytes) -> bool:
+        go.wait(10)
+        connection.sendall(YES)
+        return False
+
+    begun = b'{"model":"cheap"'
+    with Backend(late) as auth, Backend() as app, Backend() as paid:
+        settings = deciding(auth.address, app.address, timeout="20s")
+        routes = [
+            RouteSettings(json={"model": "cheap"}, pool="app", auth_request=settings.routes[0].auth_request),
+            RouteSettings(path_prefix="/", pool="paid", deny_clients=["127.0.0.0/8"]),
+        ]
+        pools = [*settings.pools, PoolSettings(name="paid", probe=OFF, backends=[paid.address])]
+        with balanced(settings=settings.replace(routes=routes, pools=pools)) as lb, Client(lb.address) as client:
+            head = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+            client.send(head % len(begun + rest) + begun)
+            wait_for(lambda: auth.heads, "it is asked")
+            came = lb.status()["workers"][0]["bytes_in"]
+            client.send(rest)
+            wait_for(lambda: lb.status()["workers"][0]["bytes_in"] > came, "the rest is there")
+            go.set()
+            assert client.answer().status == 403
+            assert figure(lb, "requests_denied") == 1
+        assert not paid.heads
+        assert not app.heads
+
+
 
     with Backend(late) as auth, Backend() as app:
         lb = Balancer(settings=deciding(auth.address, app.address))
