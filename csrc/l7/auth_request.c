@@ -23,24 +23,17 @@ static void grant(struct lb_l7 *l7, struct lb_exchange *exchange, struct piece n
 /* --- the question ------------------------------------------------------------------------------------------------------ */
 
 /* What speaks of the message's body or of its connection does not go along. */
-static int goes_along(const struct lb_field *field)
+static int goes_along(const struct lb_message *message, const char *bytes, const struct lb_field *field)
 {
     switch (field->known) {
     case LB_HOST_FIELD:
     case LB_CONTENT_LENGTH:
-    case LB_TRANSFER_ENCODING:
-    case LB_CONNECTION:
-    case LB_KEEP_ALIVE:
-    case LB_PROXY_CONNECTION:
-    case LB_TE:
-    case LB_UPGRADE:
     case LB_EXPECT:
-    case LB_HTTP2_SETTINGS:
     case LB_TRAILER:
     case LB_REMOVED:
         return 0;
     default:
-        return 1;
+        return !lb_message_is_hop_field(message, bytes, field);
     }
 }
 
@@ -66,9 +59,11 @@ static void put_span(struct writer *writer, const char *bytes, struct lb_span sp
     put(writer, bytes + span.at, span.length);
 }
 
-/* A request without a Host, of HTTP/1.0, stays one. */
+/* A request without a Host, of HTTP/1.0, stays one. One whose target names the host gets a Host: a header more than it had, and the question is
+ * read again before it goes out (twin.c: recall), by the bound that holds for all heads. */
 static void write_question(struct writer *writer, const struct lb_message *message, const char *bytes, struct piece target)
 {
+    uint32_t count = message->authority.length != 0;
     PUT(writer, "GET ");
     put(writer, target.text, target.length);
     if (message->authority.length) {
@@ -80,13 +75,15 @@ static void write_question(struct writer *writer, const struct lb_message *messa
     }
     for (uint32_t i = 0; i < message->head.field_count; i++) {
         const struct lb_field *field = &message->head.fields[i];
-        if (!goes_along(field))
+        if (!goes_along(message, bytes, field))
             continue;
         put_span(writer, bytes, field->name);
         PUT(writer, ": ");
         put_span(writer, bytes, field->value);
         PUT(writer, "\r\n");
+        count++;
     }
+    writer->full |= count > LB_FIELD_ROOM;
     PUT(writer, "\r\n");
 }
 
@@ -148,6 +145,8 @@ static int key_of(struct lb_l7 *l7, const char *bytes, const struct lb_guard_row
         for (uint32_t i = 0; i < head->field_count; i++) {
             const struct lb_field *field = &head->fields[i];
             if (field->name.length != (uint8_t)*name || !lb_same_name(bytes + field->name.at, name + 1, field->name.length))
+                continue;
+            if (!goes_along(&l7->message, bytes, field)) /* nobody is asked about it */
                 continue;
             lb_auth_question_put(&question, bytes + field->value.at, field->value.length);
             found = 1;

@@ -82,7 +82,14 @@ def test_refusal_says_how_to_come() -> None:
 
 def test_question_is_a_get_with_the_requests_own_headers_and_no_body() -> None:
     with Backend(answering(YES)) as auth, Backend() as app, lb_of(auth, app) as lb, Client(lb.address) as client:
-        more = ("Cookie: a=b", "X-Original-URI: /forged", "X-Original-Method: FORGED", "Content-Length: 4", "Connection: x-hop")
+        more = (
+            "Cookie: a=b",
+            "X-Original-URI: /forged",
+            "X-Original-Method: FORGED",
+            "Content-Length: 4",
+            "Connection: x-hop",
+            "X-Hop: 1",
+        )
         assert get(client, *more, path="/a/b?c=d", method="POST", body=b"body").status == 200
         asked = auth.heads[0]
         assert asked.startswith(b"GET /verify?a=1 HTTP/1.1\r\n")
@@ -90,7 +97,7 @@ def test_question_is_a_get_with_the_requests_own_headers_and_no_body() -> None:
         assert field(asked, b"cookie") == b"a=b"
         assert fields(asked, b"x-original-uri") == fields(asked, b"x-forwarded-uri") == [b"/a/b?c=d"]
         assert fields(asked, b"x-original-method") == fields(asked, b"x-forwarded-method") == [b"POST"]
-        assert fields(asked, b"content-length") == fields(asked, b"expect") == []
+        assert fields(asked, b"content-length") == fields(asked, b"expect") == fields(asked, b"x-hop") == []
         assert field(asked, b"x-forwarded-for") == b"127.0.0.1"
         assert (auth.bodies, app.bodies) == ([b""], [b"body"])
         assert fields(app.heads[0], b"x-original-uri") in ([], [b"/forged"])
@@ -308,13 +315,6 @@ def test_bodies_lead_to_routes_and_are_decided_on() -> None:
             assert (other.bodies, app.bodies) == ([body], [])
 
 
-def test_drain_waits_for_decisions() -> None:
-    go = threading.Event()
-
-    def late(connection: socket.socket, head: bytes, body: bytes) -> bool:
-        go.wait(10)
-        connection.sendall(YES)
-        return False
 @pytest.mark.parametrize("rest", [b',"model":"big"}', b"garbage         "])
 def test_yes_holds_for_the_route_that_was_asked_about(rest: bytes) -> None:
     """More of the body comes meanwhile, and leads to another route: that route's guard is asked, too."""
@@ -347,6 +347,25 @@ def test_yes_holds_for_the_route_that_was_asked_about(rest: bytes) -> None:
         assert not app.heads
 
 
+def test_host_of_the_target_is_one_header_more() -> None:
+    """The question has a Host that the request had not: at the bound of headers it is refused, and the worker lives."""
+    with Backend(answering(YES)) as auth, Backend() as app:
+        settings = deciding(auth.address, app.address)
+        listener = settings.listeners[0].replace(max_headers=1000, max_header_bytes="64KiB")
+        with balanced(settings=settings.replace(listeners=[listener])) as lb:
+            for count, status in ((999, 200), (1000, 431), (999, 200)):
+                with Client(lb.address) as client:
+                    client.send(b"GET http://a/ HTTP/1.0\r\n" + b"a: b\r\n" * count + b"\r\n")
+                    assert client.answer().status == status
+
+
+def test_drain_waits_for_decisions() -> None:
+    go = threading.Event()
+
+    def late(connection: socket.socket, head: bytes, body: bytes) -> bool:
+        go.wait(10)
+        connection.sendall(YES)
+        return False
 
     with Backend(late) as auth, Backend() as app:
         lb = Balancer(settings=deciding(auth.address, app.address))
