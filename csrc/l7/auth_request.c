@@ -139,6 +139,7 @@ static int key_of(struct lb_l7 *l7, const char *bytes, const struct lb_guard_row
     lb_auth_question_put(&question, &pool->tenant, sizeof pool->tenant);
     lb_auth_question_put(&question, text + guard->target, guard->target_length);
     lb_auth_question_put(&question, text + guard->granted, guard->granted_length);
+    lb_auth_question_put(&question, bytes + l7->message.host.at, l7->message.host.length);
     for (; name < end; name += 1 + (uint8_t)*name) {
         const struct lb_message_head *head = &l7->message.head;
         lb_auth_question_put(&question, name, 1 + (size_t)(uint8_t)*name);

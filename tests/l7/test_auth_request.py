@@ -240,10 +240,12 @@ def test_cached_yes_holds_for_equal_credentials_alone() -> None:
         assert len(auth.heads) == 1
         assert [fields(head, b"x-auth-user") for head in app.heads] == [[b"anna"]] * 5
         assert get(client, GOOD, "Cookie: a=b").status == 200  # another question
+        client.send(f"GET / HTTP/1.1\r\nHost: other.example\r\n{GOOD}\r\n\r\n".encode())
+        assert client.answer().status == 200  # and another one
         assert get(client, "Authorization: Bearer goo").status == 401
         assert get(client).status == 401
         assert get(client).status == 401
-        assert len(auth.heads) == 5
+        assert len(auth.heads) == 6
         assert figure(lb, "auth_cached") == 4
 
 
