@@ -206,6 +206,9 @@ static struct lb_verdict pass_guard(struct lb_l7 *l7, struct lb_exchange *exchan
     if (!is_authorized(l7, exchange, to)) { /* what another route has granted does not count */
         exchange->authorized = 0;
         lb_granted_drop(l7, exchange);
+        if (exchange->caller != LB_SLAB_NONE)
+            lb_slab_give(&l7->callers, exchange->caller);
+        exchange->caller = LB_SLAB_NONE;
     }
     int edited = make_edits(l7, exchange, bytes, to);
     if (edited >= 0 && !exchange->authorized && lb_http_listener(l7, exchange)->guarded | to->guard) {
