@@ -15,13 +15,6 @@ enum {
 
 /* --- when --------------------------------------------------------------------------------------------------------------- */
 
-/* The least time that belongs to the bucket after this one. */
-static uint64_t end_of_us(uint32_t bucket)
-{
-    bucket++;
-    return bucket < 16 ? bucket : (uint64_t)(16 + bucket % 16) << (bucket / 16 - 1);
-}
-
 static uint64_t count_in(const struct lb_shm *shm, uint32_t pool, uint32_t bucket)
 {
     uint64_t count = 0;
@@ -48,7 +41,7 @@ static uint32_t percentile_ms(const struct lb_shm *shm, uint32_t pool, uint32_t 
         if (below * 100 >= all * percentile)
             break;
     }
-    uint64_t ms = (end_of_us(bucket) + 999) / 1000;
+    uint64_t ms = (lb_timing_begin_us(bucket + 1) + 999) / 1000;
     return ms < UINT32_MAX ? (uint32_t)ms : UINT32_MAX;
 }
 

@@ -14,6 +14,12 @@ static inline uint32_t lb_timing_bucket(uint64_t us)
     return bucket < LB_TIMING_BUCKETS ? bucket : LB_TIMING_BUCKETS - 1;
 }
 
+/* The least microseconds that are in a bucket: where the one before it ends. */
+static inline uint64_t lb_timing_begin_us(uint32_t bucket)
+{
+    return bucket < 16 ? bucket : (uint64_t)(16 + bucket % 16) << (bucket / 16 - 1);
+}
+
 /* Note that something of this pool took so long. */
 void lb_timing_note(const struct lb_shm *shm, uint32_t worker, uint32_t pool, enum lb_timing timing, uint64_t us);
 
