@@ -37,6 +37,12 @@ static int goes_along(const struct lb_message *message, const char *bytes, const
     }
 }
 
+/* name: behind its length in a byte, lower case, '-' for '_'. */
+static int is_named(const struct lb_field *field, const char *bytes, const char *name)
+{
+    return field->name.length == (uint8_t)*name && lb_same_name(bytes + field->name.at, name + 1, field->name.length);
+}
+
 struct writer {
     char *to;
     char *end;
@@ -59,6 +65,14 @@ static void put_span(struct writer *writer, const char *bytes, struct lb_span sp
     put(writer, bytes + span.at, span.length);
 }
 
+static void put_field(struct writer *writer, const char *bytes, const struct lb_field *field)
+{
+    put_span(writer, bytes, field->name);
+    PUT(writer, ": ");
+    put_span(writer, bytes, field->value);
+    PUT(writer, "\r\n");
+}
+
 /* A request without a Host, of HTTP/1.0, stays one. One whose target names the host gets a Host: a header more than it had, and the question is
  * read again before it goes out (twin.c: recall), by the bound that holds for all heads. */
 static void write_question(struct writer *writer, const struct lb_message *message, const char *bytes, struct piece target)
@@ -77,10 +91,7 @@ static void write_question(struct writer *writer, const struct lb_message *messa
         const struct lb_field *field = &message->head.fields[i];
         if (!goes_along(message, bytes, field))
             continue;
-        put_span(writer, bytes, field->name);
-        PUT(writer, ": ");
-        put_span(writer, bytes, field->value);
-        PUT(writer, "\r\n");
+        put_field(writer, bytes, field);
         count++;
     }
     writer->full |= count > LB_FIELD_ROOM;
@@ -145,9 +156,7 @@ static int key_of(struct lb_l7 *l7, const char *bytes, const struct lb_guard_row
         lb_auth_question_put(&question, name, 1 + (size_t)(uint8_t)*name);
         for (uint32_t i = 0; i < head->field_count; i++) {
             const struct lb_field *field = &head->fields[i];
-            if (field->name.length != (uint8_t)*name || !lb_same_name(bytes + field->name.at, name + 1, field->name.length))
-                continue;
-            if (!goes_along(&l7->message, bytes, field)) /* nobody is asked about it */
+            if (!is_named(field, bytes, name) || !goes_along(&l7->message, bytes, field)) /* nobody is asked about it */
                 continue;
             lb_auth_question_put(&question, bytes + field->value.at, field->value.length);
             found = 1;
@@ -172,19 +181,24 @@ static int was_granted(struct lb_l7 *l7, struct lb_exchange *exchange, const str
 
 /* --- asking ------------------------------------------------------------------------------------------------------------ */
 
-static const char nobody[] = "the service that decides on this request gave no answer";
+/* It is counted, and told to who asks why. */
+static void note_refusal(struct lb_l7 *l7, uint32_t pool, uint16_t route, uint16_t status)
+{
+    int failed = status >= 500;
+    struct lb_why_refused refused = {l7->ctx->now_us, pool, route, status, failed ? LB_WHY_AUTH_FAILED : LB_WHY_AUTH};
+    lb_why_refuse(&l7->ctx->shm, l7->ctx->worker, &refused);
+    lb_add(failed ? &l7->ctx->row->auth_failed : &l7->ctx->row->auth_refused, 1);
+}
 
 static struct lb_verdict no_answer(uint16_t status)
 {
-    return lb_verdict_respond(status, nobody);
+    return lb_verdict_respond(status, "the service that decides on this request gave no answer");
 }
 
 /* What could not even be asked. */
 static struct lb_verdict not_asked(struct lb_l7 *l7, const struct lb_routed_to *to)
 {
-    struct lb_why_refused refused = {l7->ctx->now_us, to->pool, to->route, 503, LB_WHY_AUTH_FAILED};
-    lb_why_refuse(&l7->ctx->shm, l7->ctx->worker, &refused);
-    lb_add(&l7->ctx->row->auth_failed, 1);
+    note_refusal(l7, to->pool, to->route, 503);
     return no_answer(503);
 }
 
@@ -236,44 +250,24 @@ struct lb_verdict lb_auth_ask(struct lb_l7 *l7, struct lb_exchange *exchange, co
 
 /* --- the answer --------------------------------------------------------------------------------------------------------- */
 
-static void put_field(struct writer *writer, const char *bytes, const struct lb_field *field)
+/* The fields with these names, each line anew. */
+static void write_named(struct writer *writer, struct piece names, const struct lb_message_head *head, const char *bytes)
 {
-    put_span(writer, bytes, field->name);
-    PUT(writer, ": ");
-    put_span(writer, bytes, field->value);
-    PUT(writer, "\r\n");
+    for (const char *name = names.text; name < names.text + names.length; name += 1 + (uint8_t)*name)
+        for (uint32_t i = 0; i < head->field_count; i++)
+            if (is_named(&head->fields[i], bytes, name))
+                put_field(writer, bytes, &head->fields[i]);
 }
 
-/* The lines of the response that go on with the request. */
-static void write_granted(struct writer *writer, const struct lb_twin *twin, const struct lb_message_head *head,
-                          const char *bytes)
-{
-    for (const char *name = twin->granted; name < twin->granted + twin->granted_length; name += 1 + (uint8_t)*name)
-        for (uint32_t i = 0; i < head->field_count; i++) {
-            const struct lb_field *field = &head->fields[i];
-            if (field->name.length == (uint8_t)*name && lb_same_name(bytes + field->name.at, name + 1, field->name.length))
-                put_field(writer, bytes, field);
-        }
-}
-
-/* And those by which a client learns how it may come. */
-static void write_refusal(struct writer *writer, const struct lb_message_head *head, const char *bytes)
-{
-    static const char names[] = "\x10"
-                                "www-authenticate"
-                                "\x08"
-                                "location"
-                                "\x0a"
-                                "set-cookie"
-                                "\x0b"
-                                "retry-after";
-    for (const char *name = names; *name; name += 1 + (uint8_t)*name)
-        for (uint32_t i = 0; i < head->field_count; i++) {
-            const struct lb_field *field = &head->fields[i];
-            if (field->name.length == (uint8_t)*name && lb_same_name(bytes + field->name.at, name + 1, field->name.length))
-                put_field(writer, bytes, field);
-        }
-}
+/* By these a client learns how it may come. */
+static const char of_refusals[] = "\x10"
+                                  "www-authenticate"
+                                  "\x08"
+                                  "location"
+                                  "\x0a"
+                                  "set-cookie"
+                                  "\x0b"
+                                  "retry-after";
 
 static int leads_elsewhere(uint16_t status)
 {
@@ -283,21 +277,19 @@ static int leads_elsewhere(uint16_t status)
 /* What becomes of the request that was asked about. */
 static struct lb_verdict decide(struct lb_l7 *l7, struct lb_exchange *exchange, const struct lb_twin *twin, const char *bytes)
 {
-    static const struct piece nothing = {"", 0};
+    const struct piece nothing = {"", 0}, granted = {twin->granted, twin->granted_length};
+    const struct piece refusals = {of_refusals, sizeof of_refusals - 1};
     const struct lb_message_head *head = &l7->message.head;
     char lines[LB_GRANTED_BYTES];
     struct writer writer = {lines, lines + sizeof lines, 0};
     int yes = head->status >= 200 && head->status < 300;
-    if (yes)
-        write_granted(&writer, twin, head, bytes);
-    else
-        write_refusal(&writer, head, bytes);
+    write_named(&writer, yes ? granted : refusals, head, bytes);
     int no = (head->status >= 400 && head->status < 500) ||
              (leads_elsewhere(head->status) && lb_field_find(&l7->message, bytes, "location", 8));
     if (writer.full || !(yes | no))
         return no_answer(503);
     struct piece said = {lines, (uint32_t)(writer.to - lines)};
-    grant(l7, exchange, yes ? (struct piece){twin->granted, twin->granted_length} : nothing, said);
+    grant(l7, exchange, yes ? granted : nothing, said);
     if (yes) {
         if (twin->cache_ms)
             lb_auth_cache_keep(l7->auth_cache, twin->key, lb_now_ms(l7->ctx) + twin->cache_ms, said.text, said.length);
@@ -316,23 +308,18 @@ void lb_auth_answered(struct lb_l7 *l7, struct lb_exchange *exchange, const char
     lb_twin_ready(l7, twin);
 }
 
-void lb_auth_told(struct lb_l7 *l7, const struct lb_twin *twin)
+struct lb_verdict lb_auth_said(struct lb_l7 *l7, const struct lb_twin *twin)
 {
-    uint16_t status = twin->said.status;
-    if (twin->said.next != LB_NEXT_RESPOND)
-        return;
-    lb_add(status >= 500 ? &l7->ctx->row->auth_failed : &l7->ctx->row->auth_refused, 1);
-    struct lb_why_refused refused = {l7->ctx->now_us, twin->leads_to, twin->route, status,
-                                     status >= 500 ? LB_WHY_AUTH_FAILED : LB_WHY_AUTH};
-    lb_why_refuse(&l7->ctx->shm, l7->ctx->worker, &refused);
+    struct lb_verdict said = twin->said.next == LB_NEXT_WAIT ? no_answer(503) : twin->said; /* it ended without one */
+    if (said.next == LB_NEXT_RESPOND)
+        note_refusal(l7, twin->leads_to, twin->route, said.status);
+    return said;
 }
 
 struct lb_verdict lb_auth_late(struct lb_l7 *l7, struct lb_exchange *exchange)
 {
-    struct lb_twin *twin = lb_slab_at(&l7->twins, exchange->hedge);
-    twin->said = no_answer(504);
-    lb_auth_told(l7, twin);
-    twin->said = lb_verdict(LB_NEXT_WAIT);
+    const struct lb_twin *twin = lb_slab_at(&l7->twins, exchange->hedge);
+    note_refusal(l7, twin->leads_to, twin->route, 504);
     lb_twin_forget_asker(l7, exchange);
     return no_answer(504);
 }

@@ -18,8 +18,8 @@ __attribute__((warn_unused_result)) struct lb_verdict lb_auth_ask(struct lb_l7 *
 /* The final head of a response, l7->message, has come to a twin that asks. */
 void lb_auth_answered(struct lb_l7 *l7, struct lb_exchange *twin, const char *bytes);
 
-/* A question is over: it is counted, and who asked lbcore why is told. */
-void lb_auth_told(struct lb_l7 *l7, const struct lb_twin *twin);
+/* A question is over: what its exchange goes on with. A refusal is counted, and told to who asks why. */
+__attribute__((warn_unused_result)) struct lb_verdict lb_auth_said(struct lb_l7 *l7, const struct lb_twin *twin);
 
 /* That is over. */
 __attribute__((warn_unused_result)) struct lb_verdict lb_auth_late(struct lb_l7 *l7, struct lb_exchange *exchange);

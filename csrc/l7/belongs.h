@@ -65,6 +65,14 @@ static inline void lb_http_drop_reading(struct lb_l7 *l7, struct lb_exchange *ex
     exchange->reading = LB_SLAB_NONE;
 }
 
+/* Whose credentials it brought is forgotten. */
+static inline void lb_http_drop_caller(struct lb_l7 *l7, struct lb_exchange *exchange)
+{
+    if (exchange->caller != LB_SLAB_NONE)
+        lb_slab_give(&l7->callers, exchange->caller);
+    exchange->caller = LB_SLAB_NONE;
+}
+
 static inline int lb_http_has_old_routes(const struct lb_l7 *l7)
 {
     return __atomic_load_n(&l7->ctx->shm.head->routes, __ATOMIC_ACQUIRE) != l7->routes_version;

@@ -6,8 +6,8 @@
 #include "../table/account.h"
 #include "belongs.h"
 #include "edits.h"
-#include "held_route.h"
 #include "granted.h"
+#include "held_route.h"
 #include "part.h"
 #include "text_body.h"
 #include "twin.h"
@@ -38,8 +38,7 @@ void lb_exchange_give(struct lb_l7 *l7, struct lb_exchange *exchange)
     lb_twin_forget_asker(l7, exchange);
     lb_granted_drop(l7, exchange);
     lb_http_leave_route(l7, exchange);
-    if (exchange->caller != LB_SLAB_NONE)
-        lb_slab_give(&l7->callers, exchange->caller);
+    lb_http_drop_caller(l7, exchange);
     if (exchange->way != LB_SLAB_NONE)
         lb_slab_give(&l7->ways, exchange->way);
     lb_edits_drop(l7, exchange);

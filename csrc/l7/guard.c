@@ -5,11 +5,11 @@
 #include "../l4/networks.h"
 #include "../table/why.h"
 #include "auth_request.h"
-#include "granted.h"
 #include "belongs.h"
 #include "caller.h"
 #include "client_address.h"
 #include "credentials.h"
+#include "granted.h"
 #include "request_log.h"
 #include "route_index.h"
 
@@ -49,14 +49,19 @@ const char *lb_guard_lines(const struct lb_l7 *l7, const struct lb_exchange *exc
     return lines ? lines : lb_guard_challenges(l7, said);
 }
 
-static struct lb_verdict refuse_unknown(struct lb_l7 *l7, const struct lb_routed_to *to, const struct lb_guard_row *guard)
+/* Told to who asks why. */
+static void note_refusal(const struct lb_worker_context *ctx, const struct lb_routed_to *to, uint16_t status, enum lb_why why)
 {
-    struct lb_worker_context *ctx = l7->ctx;
-    lb_add(&ctx->row->requests_unauthenticated, 1);
-    struct lb_why_refused refused = {ctx->now_us, to->pool, to->route, 401, LB_WHY_UNKNOWN};
+    struct lb_why_refused refused = {ctx->now_us, to->pool, to->route, status, why};
     lb_why_refuse(&ctx->shm, ctx->worker, &refused);
     if (lb_way_tells(&to->way))
         lb_why_way(&ctx->shm, ctx->worker, &to->way);
+}
+
+static struct lb_verdict refuse_unknown(struct lb_l7 *l7, const struct lb_routed_to *to, const struct lb_guard_row *guard)
+{
+    lb_add(&l7->ctx->row->requests_unauthenticated, 1);
+    note_refusal(l7->ctx, to, 401, LB_WHY_UNKNOWN);
     l7->challenges = (uint8_t)((guard->keys ? LB_CHALLENGE_BEARER : 0) | (guard->logins ? LB_CHALLENGE_BASIC : 0));
     return lb_verdict_respond(401, "no valid credentials came with the request");
 }
@@ -69,8 +74,7 @@ static void keep_caller(struct lb_l7 *l7, struct lb_exchange *exchange, const st
     lb_http_log_user(l7, exchange, name, length);
     if (!guard->removes && !guard->identity_length)
         return;
-    if (exchange->caller == LB_SLAB_NONE) /* else it was here before, by other routes */
-        exchange->caller = lb_slab_take(&l7->callers);
+    exchange->caller = lb_slab_take(&l7->callers);
     struct lb_caller *caller = lb_slab_at(&l7->callers, exchange->caller);
     caller->name_length = (uint8_t)length;
     caller->header_length = (uint8_t)guard->identity_length;
@@ -84,12 +88,8 @@ static void keep_caller(struct lb_l7 *l7, struct lb_exchange *exchange, const st
 
 static struct lb_verdict refuse(struct lb_l7 *l7, const struct lb_routed_to *to)
 {
-    struct lb_worker_context *ctx = l7->ctx;
-    lb_add(&ctx->row->requests_denied, 1);
-    struct lb_why_refused refused = {ctx->now_us, to->pool, to->route, 403, LB_WHY_DENIED};
-    lb_why_refuse(&ctx->shm, ctx->worker, &refused);
-    if (lb_way_tells(&to->way))
-        lb_why_way(&ctx->shm, ctx->worker, &to->way);
+    lb_add(&l7->ctx->row->requests_denied, 1);
+    note_refusal(l7->ctx, to, 403, LB_WHY_DENIED);
     return lb_verdict_respond(403, "this client address is not allowed");
 }
 

@@ -6,9 +6,8 @@
 #include "l7.h"
 #include "verdict.h"
 
-/* May it go on, by its listener's guard and its route's? LB_NEXT_WAIT: it may; LB_NEXT_ASK: a service
- * is asked, and then it comes here again; else the response. bytes: where the request of
- * l7->message lies. */
+/* May it go on, by its listener's guard and its route's? LB_NEXT_WAIT: it may; LB_NEXT_ASK: a service was asked, and it comes here again if
+ * the routes are others by then; else the response. bytes: where the request of l7->message lies. */
 __attribute__((warn_unused_result)) struct lb_verdict lb_http_guard(struct lb_l7 *l7, struct lb_exchange *exchange,
                                                                     const char *bytes, const struct lb_routed_to *to);
 

@@ -1,8 +1,8 @@
 #include "http_twins.h"
 
 #include "auth_request.h"
-#include "deadline.h"
 #include "belongs.h"
+#include "deadline.h"
 #include "drive.h"
 #include "hedge.h"
 #include "twin.h"
@@ -74,15 +74,15 @@ void lb_twin_obey(struct lb_l7 *l7, struct lb_exchange *exchange, struct lb_verd
         lb_twin_run(l7, exchange);
 }
 
-/* What it was asked has an answer: the exchange that waits for it goes on. */
+/* What it was asked has an answer, or never will: the exchange that waits for it goes on. */
 static void answer(struct lb_l7 *l7, struct lb_twin *twin)
 {
     struct lb_exchange *exchange = lb_http_at(l7, twin->asker);
+    struct lb_verdict said = lb_auth_said(l7, twin);
     exchange->hedging = LB_HEDGE_NONE;
     twin->asker = LB_SLAB_NONE;
-    exchange->authorized = twin->said.next == LB_NEXT_GRANTED && exchange->asked_version == l7->routes_version;
-    lb_auth_told(l7, twin);
-    l7->obey(l7, exchange, twin->said);
+    exchange->authorized = said.next == LB_NEXT_GRANTED;
+    l7->obey(l7, exchange, said);
 }
 
 void lb_twins_turn(struct lb_l7 *l7)
@@ -93,7 +93,7 @@ void lb_twins_turn(struct lb_l7 *l7)
         struct lb_twin *twin = lb_slab_at(&l7->twins, index);
         index = twin->client.next;
         twin->client.queued = 0;
-        if (twin->asker != LB_SLAB_NONE && twin->said.next != LB_NEXT_WAIT)
+        if (twin->asker != LB_SLAB_NONE && (twin->said.next != LB_NEXT_WAIT || !twin->exchange))
             answer(l7, twin);
         if (!twin->exchange) /* ended while it was listed */
             lb_slab_give(&l7->twins, lb_slab_index(&l7->twins, twin));

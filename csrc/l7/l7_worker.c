@@ -5,6 +5,7 @@
 
 #include "../table/account.h"
 #include "attempt.h"
+#include "auth_cache.h"
 #include "belongs.h"
 #include "caller.h"
 #include "deadline.h"
@@ -13,14 +14,13 @@
 #include "h1/idle.h"
 #include "h1/server_stream.h"
 #include "h1/state.h"
-#include "auth_cache.h"
 #include "http.h"
 #include "http2.h"
 #include "http_twins.h"
 #include "input.h"
-#include "text_body.h"
 #include "lost.h"
 #include "queue.h"
+#include "text_body.h"
 #include "twin.h"
 
 enum {

@@ -6,13 +6,13 @@
 #include "../table/clients.h"
 #include "../table/keys.h"
 #include "../table/why.h"
-#include "granted.h"
 #include "bad_request.h"
 #include "belongs.h"
 #include "body.h"
 #include "edits.h"
 #include "elsewhere.h"
 #include "forward.h"
+#include "granted.h"
 #include "grpc.h"
 #include "grpc_web.h"
 #include "guard.h"
@@ -22,6 +22,7 @@
 #include "request_log.h"
 #include "route_answer.h"
 #include "text_body.h"
+#include "twin.h"
 
 enum { MOST_LIMITED = 8 }; /* requests in a row that are told 429 on one connection */
 
@@ -181,8 +182,7 @@ static void consider_hedging(struct lb_l7 *l7, struct lb_exchange *exchange)
 /* Kept for all that is decided about it: each of its backends may be picked later. */
 static void keep_way(struct lb_l7 *l7, struct lb_exchange *exchange, const struct lb_way *way)
 {
-    if (exchange->way == LB_SLAB_NONE)           /* else it is here again */
-        exchange->way = lb_slab_take(&l7->ways); /* as many as exchanges */
+    exchange->way = lb_slab_take(&l7->ways); /* as many as exchanges */
     *(struct lb_way *)lb_slab_at(&l7->ways, exchange->way) = *way;
 }
 
@@ -199,29 +199,30 @@ static int is_authorized(const struct lb_l7 *l7, const struct lb_exchange *excha
     return exchange->authorized && exchange->asked_row == to->row && exchange->asked_version == l7->routes_version;
 }
 
+/* What another route has granted, and whom it has known, does not count. */
+static void forget_grant(struct lb_l7 *l7, struct lb_exchange *exchange)
+{
+    exchange->authorized = 0;
+    lb_granted_drop(l7, exchange);
+    lb_http_drop_caller(l7, exchange);
+}
+
 /* May it go on, with what is done to its heads? LB_NEXT_WAIT: it may. */
 static struct lb_verdict pass_guard(struct lb_l7 *l7, struct lb_exchange *exchange, const char *bytes,
                                     const struct lb_routed_to *to)
 {
-    if (!is_authorized(l7, exchange, to)) { /* what another route has granted does not count */
-        exchange->authorized = 0;
-        lb_granted_drop(l7, exchange);
-        if (exchange->caller != LB_SLAB_NONE)
-            lb_slab_give(&l7->callers, exchange->caller);
-        exchange->caller = LB_SLAB_NONE;
+    struct lb_verdict passed = lb_verdict(LB_NEXT_WAIT);
+    if (!is_authorized(l7, exchange, to)) {
+        forget_grant(l7, exchange);
+        if (lb_http_listener(l7, exchange)->guarded | to->guard)
+            passed = lb_http_guard(l7, exchange, bytes, to);
     }
-    int edited = make_edits(l7, exchange, bytes, to);
-    if (edited >= 0 && !exchange->authorized && lb_http_listener(l7, exchange)->guarded | to->guard) {
-        struct lb_verdict guarded = lb_http_guard(l7, exchange, bytes, to);
-        if (lb_verdict_decides(guarded))
-            return guarded;
-        if (exchange->granted != LB_SLAB_NONE) /* since it was decided on lately */
-            edited = make_edits(l7, exchange, bytes, to);
-    }
+    int edited = make_edits(l7, exchange, bytes, to); /* with what was granted; a refusal has edits, too */
     lb_granted_drop(l7, exchange);
-    if (edited < 0)
-        return lb_verdict_respond(LB_READ_HEAD_LARGE, "the headers that it is given are too large");
-    return lb_verdict(LB_NEXT_WAIT);
+    if (edited >= 0)
+        return passed;
+    lb_twin_forget_asker(l7, exchange);
+    return lb_verdict_respond(LB_READ_HEAD_LARGE, "the headers that it is given are too large");
 }
 
 /* On to the pool that it is for. */

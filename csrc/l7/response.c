@@ -81,12 +81,20 @@ struct lb_verdict lb_http_pass_response(struct lb_l7 *l7, struct lb_exchange *ex
     const struct lb_message *message = &l7->message;
     char cookie[LB_COOKIE_BYTES];
     struct lb_head_out out = {.bytes = bytes, .body = body->out, .body_count = body->out_count, .trailers = body->trailers};
-    if (exchange->hedging == LB_HEDGE_IS_OUT)
+    switch ((enum lb_hedging)exchange->hedging) {
+    case LB_HEDGE_NONE:
+    case LB_HEDGE_MAY_GO:
+        break;
+    case LB_HEDGE_IS_OUT:
         lb_twin_let_go(l7, exchange);
-    if (exchange->hedging == LB_HEDGE_ASKS)
+        break;
+    case LB_HEDGE_ASKS:
         lb_auth_answered(l7, exchange, bytes);
-    if (exchange->hedging >= LB_HEDGE_TWIN)
+        break;
+    case LB_HEDGE_TWIN:
+    case LB_HEDGE_OVER:
         return won(l7, exchange, bytes, body);
+    }
     if (exchange->retry_on) {
         struct lb_verdict elsewhere = lb_http_elsewhere(l7, exchange, bytes);
         if (lb_verdict_decides(elsewhere))

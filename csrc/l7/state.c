@@ -1,7 +1,7 @@
 #include "state.h"
 
-#include "twin.h"
 #include "deadline.h"
+#include "twin.h"
 
 /* from \ to                   BEGUN QUEUED CONNECTING FORWARDING RESPONDING READING ASKING */
 static const uint8_t allowed[7][7] = {

@@ -25,10 +25,8 @@ static void give(struct lb_l7 *l7, struct lb_twin *twin)
     lb_exchange_give(l7, twin->exchange);
     lb_conn_drop_own(&l7->conns, &twin->client.own);
     twin->exchange = NULL;
-    if (twin->asker != LB_SLAB_NONE && twin->said.next == LB_NEXT_WAIT) { /* without an answer: there is none */
-        twin->said = lb_verdict_respond(503, "the service that decides on this request gave no answer");
+    if (twin->asker != LB_SLAB_NONE) /* it is to be told */
         lb_twin_ready(l7, twin);
-    }
     if (!twin->client.queued) /* else the list gives it back */
         lb_slab_give(&l7->twins, lb_slab_index(&l7->twins, twin));
 }
